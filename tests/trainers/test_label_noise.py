@@ -1,0 +1,105 @@
+"""Label noise: how many labels change, to what, and what the choice depends on."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from trainers.config import LabelNoise
+from trainers.data.label_noise import NoisyLabels, apply
+
+Kind = Literal["incorrect", "uniform", "permute"]
+KINDS: list[Kind] = ["incorrect", "uniform", "permute"]
+LABELS = torch.arange(20_000) % 10
+
+
+def noisy(kind: Kind, rate: float, seed: int = 0, labels: Tensor = LABELS) -> NoisyLabels:
+    return apply(labels, LabelNoise(kind, rate), 10, seed)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rate", [0.0, 0.05, 0.15, 0.2, 0.5, 1.0])
+def test_exactly_the_asked_number_is_chosen_and_only_they_change(kind: Kind, rate: float) -> None:
+    result = noisy(kind, rate)
+    assert int(result.chosen.sum()) == int(20_000 * rate)
+    assert torch.equal(result.changed, result.labels != LABELS)
+    assert not (result.changed & ~result.chosen).any()
+    assert result.rate == int((result.labels != LABELS).sum()) / 20_000
+
+
+def test_types_and_input_are_kept() -> None:
+    labels = LABELS.clone()
+    result = noisy("incorrect", 0.5, labels=labels)
+    assert torch.equal(labels, LABELS)
+    assert (result.labels.dtype, result.chosen.dtype, result.changed.dtype) == (torch.int64, torch.bool, torch.bool)
+
+
+def test_incorrect_never_keeps_a_label_and_spreads_over_the_other_nine() -> None:
+    result = noisy("incorrect", 0.5)
+    assert torch.equal(result.changed, result.chosen)
+    assert result.rate == 0.5
+    shift = (result.labels - LABELS)[result.chosen] % 10
+    counts = torch.bincount(shift, minlength=10)
+    assert counts[0] == 0
+    assert (counts[1:] - 10_000 / 9).abs().max() < 5 * (10_000 / 9) ** 0.5
+
+
+def test_uniform_keeps_about_a_tenth_of_the_chosen() -> None:
+    result = noisy("uniform", 0.5)
+    assert result.rate == pytest.approx(0.45, abs=0.01)
+    counts = torch.bincount(result.labels[result.chosen], minlength=10)
+    assert (counts - 1000).abs().max() < 5 * 1000**0.5
+
+
+def test_permute_preserves_the_histogram_and_keeps_about_a_tenth() -> None:
+    labels = torch.tensor([0] * 700 + [1] * 200 + [2] * 100)
+    result = noisy("permute", 0.5, labels=labels)
+    assert torch.equal(torch.bincount(result.labels), torch.bincount(labels))
+    assert result.changed.any()
+    assert noisy("permute", 0.2).rate == pytest.approx(0.18, abs=0.01)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_seeds_agree_and_other_seeds_do_not(kind: Kind) -> None:
+    first, again, other = noisy(kind, 0.2, 3), noisy(kind, 0.2, 3), noisy(kind, 0.2, 4)
+    assert torch.equal(first.labels, again.labels)
+    assert first.mask_hash == again.mask_hash
+    assert not torch.equal(first.chosen, other.chosen)
+    assert first.mask_hash != other.mask_hash
+    assert len(first.mask_hash) == 16
+
+
+def test_the_stream_is_the_same_in_every_release() -> None:
+    assert noisy("incorrect", 0.2).mask_hash == "e9e16a312cc75847"
+    assert noisy("permute", 0.2).mask_hash == "3db132c56b314b23"
+
+
+@given(seed=st.integers(0, 1000), low=st.floats(0, 1), high=st.floats(0, 1))
+def test_choice_is_nested_in_the_rate_and_the_same_for_every_kind(seed: int, low: float, high: float) -> None:
+    low, high = sorted((low, high))
+    labels = LABELS[:200]
+    masks = {kind: (noisy(kind, low, seed, labels).chosen, noisy(kind, high, seed, labels).chosen) for kind in KINDS}
+    for smaller, larger in masks.values():
+        assert not (smaller & ~larger).any()
+        assert torch.equal(smaller, masks["incorrect"][0])
+        assert torch.equal(larger, masks["incorrect"][1])
+
+
+@pytest.mark.parametrize("kind", ["incorrect", "uniform"])
+def test_new_labels_stay_when_the_rate_grows(kind: Kind) -> None:
+    low, high = noisy(kind, 0.1), noisy(kind, 0.3)
+    assert torch.equal(low.labels[low.chosen], high.labels[low.chosen])
+
+
+def test_choice_does_not_depend_on_the_labels() -> None:
+    assert torch.equal(noisy("incorrect", 0.2).chosen, noisy("incorrect", 0.2, labels=LABELS.flip(0)).chosen)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_empty_set_has_rate_zero(kind: Kind) -> None:
+    assert noisy(kind, 0.5, labels=LABELS[:0]).rate == 0.0

@@ -1,0 +1,23 @@
+"""Trainings of one cell each: data, models, optimisation, checkpoints and the rows that they log.
+
+Importing this package imports neither torch nor hydra; `train` imports the trainer that the cell names.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trainers.config import Cell
+    from trainers.run import Outcome, Run
+
+
+def train(cell: Cell, run: Run) -> Outcome:
+    """Train `cell` to its end, or until `run.should_stop()`; rows, checkpoints and facts go through `run`.
+
+    Returns "done", "stopped", or "nonfinite": a loss that is not finite is not an error but a result. Raises whatever
+    the trainer raises.
+    """
+    outcome: Outcome = importlib.import_module(f"trainers.{cell.trainer.name}").train(cell, run)
+    return outcome

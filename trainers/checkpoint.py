@@ -1,0 +1,86 @@
+"""Checkpoints on disk: written whole or not at all, one file per cell and attempt, read without unpickling code."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file beside `path`; on leaving, sync it and rename it to `path`, on an error remove it.
+
+    The temporary name starts with a dot, so that no reader takes it for a part or checkpoint. `path` names its
+    attempt, so two attempts that are alive at once never share a temporary file.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one cell, as one attempt of it sees them.
+
+    Every attempt writes a file of its own, named by cell, attempt and writer; a reader takes the newest that is whole.
+    """
+
+    folder: Path
+    cell: str
+    attempt: int
+    writer: str
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write `state` (tensors and plain values) as this attempt's checkpoint, then drop those of earlier attempts.
+
+        Raises OSError (disk full, say) with the checkpoint before still in place.
+        """
+        own = self.folder / f"{self.cell}.{self.attempt:05d}.{self.writer}.pt"
+        with replacing(own) as file:
+            torch.save(state, file)
+        for path in self._found():
+            if path != own and _attempt(path) < self.attempt:
+                path.unlink(missing_ok=True)
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest whole checkpoint on the CPU, or None. One that cannot be read is named in a warning and passed."""
+        for path in sorted(self._found(), key=lambda p: (_attempt(p), p.name), reverse=True):
+            try:
+                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+                return state
+            except FileNotFoundError:
+                continue
+            except Exception as error:
+                log.warning(
+                    "checkpoint %s (%d bytes) cannot be read: %s; going on from the one before it, or from the start",
+                    path, path.stat().st_size if path.exists() else 0, str(error).partition("\n")[0],
+                )  # fmt: skip
+        return None
+
+    def clear(self) -> None:
+        """Remove the cell's checkpoints: its rows are complete."""
+        for path in self._found():
+            path.unlink(missing_ok=True)
+
+    def _found(self) -> list[Path]:
+        return list(self.folder.glob(f"{self.cell}.*.pt"))
+
+
+def _attempt(path: Path) -> int:
+    return int(path.name.split(".")[1])

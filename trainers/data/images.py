@@ -1,0 +1,211 @@
+"""Image sets in memory: the whole set through a cache of decoded files, and class-balanced subsets of it.
+
+The cache holds one file per source and version of it. Jobs of a sweep start by the hundred, so a lock lets one of them
+decode while the others wait; where a file system has no locks, or the folder cannot be written, each decodes for
+itself. A cached set is checked against its hash whenever it is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import logging
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainers.config import CIFAR10, ConfigError, Digits
+from trainers.data import cifar10, digits
+from trainers.data.errors import DataError
+from trainers.seeding import numpy_stream
+
+__all__ = ["DataError", "ImageSet", "load", "select"]
+
+FORMAT = 1  # of the cache files; a change here makes every older file be ignored
+LOCK_SECONDS = 600.0  # longer than any decoding or download should take; then go on without the lock
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Training and test images, uint8 (n, c, h, w), with labels, int64 (n,) in 0..classes-1, all on the CPU."""
+
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    classes: int
+    content_hash: str
+
+
+def load(config: CIFAR10 | Digits) -> ImageSet:
+    """The whole set that `config` names, in the order of its source.
+
+    Raises `DataError` where the source is missing, damaged or of another size than the configuration says.
+    """
+    cache = Path(config.cache).expanduser()
+    if isinstance(config, Digits):
+        return _cached(_cache_path(cache, "digits", digits.fingerprint()), _decode_digits)
+    source = cifar10.locate(config)
+    path = _cache_path(cache, "cifar10", cifar10.fingerprint(source))
+    images = _cached(path, lambda: _image_set(*cifar10.decode(source, cache), cifar10.CLASSES))
+    cifar10.check_rows(config, len(images.train_labels), len(images.test_labels))
+    return images
+
+
+def select(images: ImageSet, config: CIFAR10 | Digits, seed: int) -> ImageSet:
+    """The subsets that `config` asks for, in the order of the source; without any, `images` itself.
+
+    Every class has n // classes samples, and the remainder goes to as many different classes. The training subset
+    follows from `seed`, and a smaller one is within a larger one; the test subset is the same for every seed.
+    """
+    if config.train_samples is None and config.test_samples is None:
+        return images
+    train = _subset("train", images.train_labels, config.train_samples, images.classes, seed)
+    test = _subset("test", images.test_labels, config.test_samples, images.classes, 0)
+    return _with_hash(
+        dataclasses.replace(
+            images,
+            train_images=images.train_images[train],
+            train_labels=images.train_labels[train],
+            test_images=images.test_images[test],
+            test_labels=images.test_labels[test],
+        )
+    )
+
+
+def _subset(part: str, labels: Tensor, n: int | None, classes: int, seed: int) -> Tensor:
+    """Sorted indices of the samples to keep; the draws do not depend on `n`, which makes the subsets nested."""
+    if n is None:
+        return torch.arange(len(labels))
+    generator = numpy_stream(seed, "train subset" if part == "train" else "test subset")
+    wanted = np.full(classes, n // classes)
+    wanted[generator.permutation(classes)[: n % classes]] += 1
+    members = [generator.permutation(np.flatnonzero(labels.numpy() == label)) for label in range(classes)]
+    for label, found in enumerate(members):
+        if wanted[label] > len(found):
+            raise ConfigError(
+                f"data.{part}_samples: found {n}, that is {wanted[label]} of class {label}, expected at most "
+                f"{len(found)} of that class; ask for fewer, or for null, which takes all {len(labels)}"
+            )
+    return torch.from_numpy(np.sort(np.concatenate([found[:k] for found, k in zip(members, wanted, strict=True)])))
+
+
+_Split = tuple[NDArray[np.uint8], NDArray[np.int64]]
+
+
+def _decode_digits() -> ImageSet:
+    return _image_set(*digits.decode(), digits.CLASSES)
+
+
+def _image_set(train: _Split, test: _Split, classes: int) -> ImageSet:
+    tensors = [torch.from_numpy(array) for array in (*train, *test)]
+    train_images, train_labels, test_images, test_labels = tensors
+    return _with_hash(ImageSet(train_images, train_labels, test_images, test_labels, classes, ""))
+
+
+def _with_hash(images: ImageSet) -> ImageSet:
+    return dataclasses.replace(images, content_hash=_content_hash(images))
+
+
+def _content_hash(images: ImageSet) -> str:
+    digest = hashlib.sha256(str(images.classes).encode())
+    for tensor in (images.train_images, images.train_labels, images.test_images, images.test_labels):
+        array = tensor.numpy()
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]
+
+
+def _cache_path(folder: Path, name: str, fingerprint: str) -> Path:
+    return folder / f"{name}-{hashlib.sha256(f'{FORMAT} {fingerprint}'.encode()).hexdigest()[:16]}.pt"
+
+
+def _cached(path: Path, decode: Callable[[], ImageSet]) -> ImageSet:
+    images = _read(path)
+    if images is not None:
+        return images
+    with _locked(path.with_suffix(".lock")):
+        images = _read(path)
+        if images is None:
+            if os.path.exists(path):
+                logger.warning("%s: found a file that is damaged or of another format; decoding the data again", path)
+            images = decode()
+            _write(path, images)
+    return images
+
+
+def _read(path: Path) -> ImageSet | None:
+    """The cached set, or None where there is none that can be used.
+
+    Read into memory, not mapped: a mapped file that another machine removes from a shared disk kills its readers.
+    """
+    try:
+        images = ImageSet(**torch.load(path, weights_only=True))
+        return images if _content_hash(images) == images.content_hash else None
+    except Exception:  # damage shows as anything from a KeyError to a RuntimeError of the zip reader
+        return None
+
+
+def _write(path: Path, images: ImageSet) -> None:
+    host = re.sub(r"\W", "-", socket.gethostname())
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{host}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            torch.save(dataclasses.asdict(images), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        logger.warning(
+            "%s: cannot be written (%s), so every run decodes the data anew; set data.cache to a folder that can",
+            path, error,
+        )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    handle = _acquire(path)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _acquire(path: Path) -> int | None:
+    """A descriptor that holds the lock, or None where locks do not work; polls, so that signals are still served."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError:
+        return None
+    deadline = time.monotonic() + LOCK_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return handle
+        except BlockingIOError:
+            time.sleep(0.1)
+        except OSError as error:
+            logger.info("%s: the file system refuses locks (%s); going on without", path, error)
+            break
+    else:
+        logger.warning("%s: held by another process for over %.0f s; going on without the lock", path, LOCK_SECONDS)
+    os.close(handle)
+    return None

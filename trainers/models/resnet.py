@@ -1,0 +1,106 @@
+"""ResNet-18 of width k for small images, in the two forms whose double-descent curves were published.
+
+Both have a 3x3 stem without max pooling, four stages of two blocks with k, 2k, 4k, 8k channels and strides 1, 2, 2, 2,
+and a linear head on the mean over the last map. They differ in the order inside a block, in the stem and in the
+shortcuts, hence in the parameter count. Shapes: n images, c channels, h rows, w columns.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+STRIDES = (1, 2, 2, 2)
+
+
+def preactivation(width: int, channels: int, classes: int) -> nn.Module:
+    """ResNet18k of Nakkiran et al. (2019): the stem has k channels, and no normalisation follows the last block.
+
+    At 3 channels and 10 classes it has 2724 k^2 + 213 k + 10 parameters; a final batch normalisation would add 16 k.
+    """
+    return _network(_conv3x3(channels, width), _PreActivation, width, width, classes)
+
+
+def postactivation(width: int, channels: int, classes: int) -> nn.Module:
+    """ResNet-18 of Pezeshki et al. (2022): the stem keeps 64 channels whatever the width.
+
+    At 3 channels and 10 classes it has 2715 k^2 + 870 k + 1866 parameters, 4224 fewer at k = 64, where the first block
+    needs no projection.
+    """
+    stem = nn.Sequential(_conv3x3(channels, 64), nn.BatchNorm2d(64), nn.ReLU())
+    return _network(stem, _PostActivation, 64, width, classes)
+
+
+def _network(
+    stem: nn.Module, block: Callable[[int, int, int], nn.Module], inputs: int, width: int, classes: int
+) -> nn.Module:
+    return nn.Sequential(
+        OrderedDict(
+            stem=stem,
+            blocks=nn.Sequential(*_blocks(block, inputs, width)),
+            pool=_SpatialMean(),
+            head=nn.Linear(8 * width, classes),
+        )
+    )
+
+
+def _blocks(block: Callable[[int, int, int], nn.Module], inputs: int, width: int) -> Iterator[nn.Module]:
+    for stage, stride in enumerate(STRIDES):
+        outputs = width * 2**stage
+        yield block(inputs, outputs, stride)
+        yield block(outputs, outputs, 1)
+        inputs = outputs
+
+
+def _conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+
+
+class _SpatialMean(nn.Module):
+    """(n, c, h, w) -> (n, c). A plain mean: the adaptive pooling kernels have no deterministic gradient on a GPU."""
+
+    def forward(self, x_nchw: Tensor) -> Tensor:
+        return x_nchw.mean((2, 3))
+
+
+class _PreActivation(nn.Module):
+    """Normalise, activate, convolve, twice. A shortcut that changes shape starts after the first activation."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(inputs)
+        self.conv1 = _conv3x3(inputs, outputs, stride)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.conv2 = _conv3x3(outputs, outputs)
+        reshapes = stride != 1 or inputs != outputs
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if reshapes else None
+
+    def forward(self, x_nchw: Tensor) -> Tensor:
+        active = F.relu(self.norm1(x_nchw))
+        skipped = x_nchw if self.shortcut is None else self.shortcut(active)
+        residual: Tensor = self.conv2(F.relu(self.norm2(self.conv1(active))))
+        return residual + skipped
+
+
+class _PostActivation(nn.Module):
+    """Convolve, normalise, activate, twice; the second activation follows the sum with the shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = _conv3x3(inputs, outputs, stride)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.conv2 = _conv3x3(outputs, outputs)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.shortcut = _projection(inputs, outputs, stride) if stride != 1 or inputs != outputs else nn.Identity()
+
+    def forward(self, x_nchw: Tensor) -> Tensor:
+        residual = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x_nchw)))))
+        return torch.relu(residual + self.shortcut(x_nchw))
+
+
+def _projection(inputs: int, outputs: int, stride: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))

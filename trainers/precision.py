@@ -1,0 +1,58 @@
+"""Device and number format of a training: what `auto` means, autocast and loss scaling."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+import torch
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+def device(name: str) -> torch.device:
+    """The torch device of `run.device`; `auto` takes the first GPU where there is one.
+
+    Raises RuntimeError where a GPU is asked for by name and torch sees none.
+    """
+    seen = torch.cuda.is_available()
+    if name == "auto":
+        return torch.device("cuda" if seen else "cpu")
+    if name.startswith("cuda") and not seen:
+        raise RuntimeError(f"run.device={name}: torch {torch.__version__} sees no GPU here; use run.device=auto or cpu")
+    return torch.device(name)
+
+
+def resolve(precision: str, where: torch.device) -> Precision:
+    """What `trainer.precision` means on a device: `auto` is bfloat16, float16 (V100 and older) or, on a CPU, float32.
+
+    Raises RuntimeError for float16 on a CPU, which has no loss scaling here.
+    """
+    if precision == "auto":
+        if where.type == "cpu":
+            return "float32"
+        return "bfloat16" if torch.cuda.get_device_capability(where)[0] >= 8 else "float16"
+    if precision == "float16" and where.type == "cpu":
+        raise RuntimeError("trainer.precision=float16 needs a GPU; use auto, float32 or bfloat16 on a CPU")
+    if precision == "float32":
+        return "float32"
+    return "bfloat16" if precision == "bfloat16" else "float16"
+
+
+def autocast(precision: Precision, where: torch.device) -> torch.autocast:
+    """The autocast context of the forward pass; disabled for float32."""
+    return torch.autocast(where.type, getattr(torch, precision), enabled=precision != "float32")
+
+
+def set_numerics(deterministic: bool, threads: int) -> None:
+    """Process-wide settings: CPU threads, true float32 (no TF32) and, if asked, deterministic kernels.
+
+    Denormals are kept: flushing them would change results with the processor.
+    """
+    torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)

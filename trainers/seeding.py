@@ -1,0 +1,31 @@
+"""Random streams: every use of randomness has its own, a pure function of (cell seed, purpose, index).
+
+Streams are made on the CPU and carry no state between epochs, so that they are the same on every device and a resumed
+run needs only its epoch and step to go on with the very numbers that it would have drawn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+import numpy as np
+import torch
+
+Purpose = Literal["init", "label noise", "train subset", "test subset", "order", "augment", "dropout"]
+
+
+def stream_seed(seed: int, purpose: Purpose, index: int = 0) -> int:
+    """A 63-bit seed for the stream `purpose` of cell seed `seed`; `index` is the epoch where a stream has one."""
+    digest = hashlib.sha256(f"{seed}/{purpose}/{index}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def numpy_stream(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:
+    """A numpy generator (PCG64) for the stream."""
+    return np.random.Generator(np.random.PCG64(stream_seed(seed, purpose, index)))
+
+
+def torch_stream(seed: int, purpose: Purpose, index: int = 0) -> torch.Generator:
+    """A CPU torch generator for the stream."""
+    return torch.Generator().manual_seed(stream_seed(seed, purpose, index))
