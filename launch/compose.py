@@ -1,0 +1,209 @@
+"""A sweep's name and overrides -> its cells, through Hydra once per choice of config groups and not once per cell."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from launch import slurm
+from launch.errors import UserError
+from launch.grid import Grid, axis_values, condition
+from launch.identity import cell_id
+from trainers import config as schema
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+_CELL_KEYS = ("seed", "model", "data", "optim", "trainer", "run")
+_TOP_KEYS = (*_CELL_KEYS, "name", "logs", "seeds", "axes", "zip", "where", "task", "sweep", "hydra")
+_GROUPS = ("model", "data", "optim", "trainer")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of the grid: its id and its flat configuration."""
+
+    id: str
+    flat: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How cells become tasks; the keys of `task` in configs/hydra/launcher/slurm.yaml, which gives their units."""
+
+    cells: int | None = None
+    at_a_time: int | None = 1
+    minutes: float = 60
+    most: int = 1000
+    slots: int = 100
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            optional = field.name in ("cells", "at_a_time") and value is None
+            if not optional and (isinstance(value, bool) or not isinstance(value, int | float) or value < 1):
+                raise UserError(f"task.{field.name}: found {value!r}, expected a number of at least 1")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for: cells, where to keep them, and the launcher to send them through."""
+
+    name: str
+    logs: Path
+    cells: Sequence[Cell]
+    packing: Packing
+    launcher: Mapping[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the sweep."""
+        return self.logs / self.name
+
+
+def request(sweep: str, overrides: Sequence[str]) -> Request:
+    """Expand the sweep `configs/sweep/SWEEP.yaml` with Hydra overrides.
+
+    Raises UserError for a sweep or key that is unknown, a value of the wrong type, a bad axis or condition, or a grid
+    that is empty.
+    """
+    check_name(sweep)
+    known = sorted(path.stem for path in (CONFIGS / "sweep").glob("*.yaml"))
+    if sweep not in known:
+        raise UserError(f"no sweep {sweep!r} in {CONFIGS / 'sweep'}; known: {', '.join(known)}")
+    with _hydra():
+        overrides = [f"sweep={sweep}", *_with_launcher(overrides)]
+        config = _compose(overrides)
+        cells = _expand(config, lambda choices: _compose([*overrides, *choices]))
+        return _request(config, cells)
+
+
+def launcher(overrides: Sequence[str]) -> tuple[Packing, Mapping[str, Any], Path]:
+    """Packing, launcher settings and the logs folder alone, for commands that take their cells from earlier plans."""
+    with _hydra():
+        made = _request(_compose(_with_launcher(overrides)), [])
+        return made.packing, made.launcher, made.logs
+
+
+def single(config: DictConfig) -> Cell:
+    """The one cell of a configuration that `python -m launch.train` composed."""
+    return _cell(_flat(config), {}, lambda flat: True)  # type: ignore[return-value]
+
+
+def check_name(name: str) -> None:
+    """Raises UserError for a name that cannot be a folder and part of a SLURM job name."""
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"sweep name {name!r}: expected letters, digits, '_', '-' and '.', beginning with a letter or digit "
+            "(it becomes a folder under logs/ and part of a SLURM job name)"
+        )
+
+
+def _request(config: DictConfig, cells: Sequence[Cell]) -> Request:
+    check_name(config.name)
+    settings: Any = OmegaConf.to_container(config.hydra.launcher, resolve=False)
+    settings.pop("submitit_folder", None)
+    settings["name"] = config.name
+    return Request(config.name, Path(config.logs), cells, _packing(config.get("task", {})), settings)
+
+
+def _packing(task: Mapping[str, Any]) -> Packing:
+    known = [field.name for field in dataclasses.fields(Packing)]
+    for key in task:
+        if key not in known:
+            raise UserError(f"task.{key}: unknown key; known: {', '.join(known)}")
+    return Packing(**task)
+
+
+def _expand(config: DictConfig, recompose: Callable[[list[str]], DictConfig]) -> list[Cell]:
+    plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(config, ["axes", "zip", "where", "seeds"]), resolve=True)
+    if "seed" in plain["axes"]:
+        raise UserError("axes.seed: seeds are an axis of their own; write them as `seeds: [0, 1, 2]`")
+    axes = {axis: axis_values(axis, spec) for axis, spec in plain["axes"].items()}
+    seeds = plain["seeds"] if plain["seeds"] is not None else [config.seed]
+    axes["seed"] = axis_values("seed", seeds)
+    conditions = [condition(text) for text in plain["where"]]
+    bases: dict[tuple[str, ...], dict[str, Any]] = {}
+    cells: dict[str, Cell] = {}
+    for point in Grid(axes, plain["zip"]).points():
+        choices = tuple(f"{group}={point.pop(group)}" for group in _GROUPS if group in point)
+        if choices not in bases:
+            bases[choices] = _flat(recompose(list(choices)) if choices else config)
+        cell = _cell(bases[choices], point, lambda flat: all(meets(flat) for meets in conditions))
+        if cell is not None:
+            cells[cell.id] = cell
+    if not cells:
+        raise UserError(f"the grid is empty: no point meets {plain['where']}")
+    return list(cells.values())
+
+
+def _cell(
+    base: Mapping[str, Any], values: Mapping[str, Any], wanted: Callable[[Mapping[str, Any]], bool]
+) -> Cell | None:
+    unknown = [key for key in values if key not in base]
+    if unknown:
+        raise UserError(f"axes.{unknown[0]}: no such configuration key; known: {', '.join(sorted(base))}")
+    try:
+        flat = schema.flatten(schema.parse({**base, **values}))
+        return Cell(cell_id(flat), flat) if wanted(flat) else None
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def _flat(config: DictConfig) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(config, list(_CELL_KEYS)), resolve=True)
+    flat: dict[str, Any] = {}
+
+    def walk(node: Mapping[str, Any], path: str) -> None:
+        for key, value in node.items():
+            if isinstance(value, Mapping):
+                walk(value, f"{path}{key}.")
+            else:
+                flat[path + key] = value
+
+    walk(plain, "")
+    return flat
+
+
+def _with_launcher(overrides: Sequence[str]) -> list[str]:
+    if any(text.startswith("hydra/launcher=") for text in overrides):
+        return list(overrides)
+    return [f"hydra/launcher={'slurm' if slurm.present() else 'local'}", *overrides]
+
+
+def _hydra() -> initialize_config_dir:
+    GlobalHydra.instance().clear()
+    return initialize_config_dir(str(CONFIGS), version_base="1.3")
+
+
+def _compose(overrides: list[str]) -> DictConfig:
+    try:
+        config = compose("config", overrides=overrides, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(f"{_reason(error)} (composed from: {' '.join(overrides)})") from None
+    unknown = [str(key) for key in config if key not in _TOP_KEYS]
+    if unknown:
+        raise UserError(f"{unknown[0]}: unknown key; known at the top level: {', '.join(_TOP_KEYS)}")
+    return config
+
+
+def _reason(error: Exception) -> str:
+    """Hydra's message in one line; for an unknown key the nearest known one, not Hydra's advice to append it."""
+    text = "\n".join(str(e) for e in (error, error.__cause__) if e is not None)
+    unknown = re.search(r"Could not override '([^']+)'", text)
+    if unknown and ("not in struct" in text or "not in '" in text):
+        key = unknown.group(1)
+        near = difflib.get_close_matches(key, [*schema.columns(), *_TOP_KEYS], n=1)
+        return f"{key}: unknown key" + (f"; did you mean {near[0]}?" if near else "")
+    lines = [line.strip() for line in text.split("Config search path")[0].splitlines() if line.strip()]
+    return "; ".join(lines[:12])

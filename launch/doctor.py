@@ -1,0 +1,145 @@
+"""Examination of a machine before anything is sent: Python, torch and the GPU, SLURM, launcher settings, the disk."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from launch import backend, compose, slurm
+from launch.errors import UserError
+
+_TORCH = """
+import torch
+print(torch.__version__)
+print(" ".join(torch.cuda.get_arch_list()) or "none: a CPU build")
+for i in range(torch.cuda.device_count()):
+    major, minor = torch.cuda.get_device_capability(i)
+    print(f"sm_{major}{minor} {torch.cuda.get_device_name(i)}")
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: what was found, and whether it stands in the way."""
+
+    check: str
+    verdict: Literal["ok", "warning", "problem"]
+    found: str
+
+
+def examine(overrides: Sequence[str]) -> list[Finding]:
+    """All findings for this machine and the launcher that `overrides` choose."""
+    packing, launcher, logs = compose.launcher(overrides)
+    del packing
+    findings = [_python(), *_torch(), _disk(logs), _locks(logs)]
+    if backend.kind(launcher) == "slurm":
+        findings += _slurm()
+        findings.append(_trial(dict(launcher)))
+    elif slurm.present():
+        findings.append(Finding("SLURM", "warning", "is here, but the launcher chosen does not use it"))
+    else:
+        findings.append(Finding("SLURM", "ok", "none here (no sbatch); cells run on this machine"))
+    return findings
+
+
+def architectures(compiled: Sequence[str], device: str) -> bool:
+    """Whether a torch build with code for `compiled` (as sm_70, compute_90) runs on a GPU of architecture `device`.
+
+    Machine code runs on its own major version and equal or newer minor ones; PTX (compute_XY) on anything newer.
+    """
+    want = int(device.removeprefix("sm_"))
+    for arch in compiled:
+        kind, _, number = arch.partition("_")
+        have = int("".join(c for c in number if c.isdigit()) or 0)
+        if (kind == "compute" and have <= want) or (kind == "sm" and have // 10 == want // 10 and have <= want):
+            return True
+    return False
+
+
+def _python() -> Finding:
+    found = f"{platform.python_version()} at {sys.executable}"
+    return Finding("Python", "ok" if sys.version_info >= (3, 11) else "problem", found)
+
+
+def _torch() -> list[Finding]:
+    """Asked in another process: this one never imports torch."""
+    done = subprocess.run([sys.executable, "-c", _TORCH], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        return [
+            Finding("torch", "problem", f"does not import: {done.stderr.strip().splitlines()[-1]}; run `make .venv`")
+        ]
+    version, compiled, *devices = done.stdout.strip().splitlines()
+    findings = [Finding("torch", "ok", f"{version}, compiled for {compiled}")]
+    for device in devices:
+        arch, _, name = device.partition(" ")
+        fits = architectures(compiled.split(), arch)
+        advice = "" if fits else f": this torch has no code for {arch}; V100 (sm_70) needs torch 2.10 (environment.yml)"
+        findings.append(Finding("GPU", "ok" if fits else "problem", f"{name} ({arch}){advice}"))
+    if not devices:
+        findings.append(Finding("GPU", "ok", "none on this machine (a login node often has none)"))
+    return findings
+
+
+def _disk(logs: Path) -> Finding:
+    existing = next(p for p in (logs, *logs.resolve().parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    inodes = os.statvfs(existing)
+    found = f"{logs}: {free / 1e9:.1f} GB and {inodes.f_favail} files free"
+    tight = free < 1e9 or (inodes.f_files > 0 and inodes.f_favail < 20_000)
+    return Finding("logs folder", "warning" if tight else "ok", found)
+
+
+def _locks(logs: Path) -> Finding:
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+        with open(logs / ".lock", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (logs / ".lock").unlink()
+        return Finding("file locks", "ok", f"work in {logs}")
+    except BlockingIOError:
+        return Finding("file locks", "ok", f"work in {logs}")
+    except OSError as error:
+        return Finding("file locks", "problem", f"{logs}: {error.strerror}; submissions need a folder with locks")
+
+
+def _slurm() -> list[Finding]:
+    if not slurm.present():
+        return [
+            Finding(
+                "SLURM", "problem", "no sbatch on this machine; submit from a login node, or use hydra/launcher=local"
+            )
+        ]
+    known = slurm.limits()
+    if not known:
+        return [Finding("SLURM", "problem", "sbatch is here, but slurmctld gives no answer")]
+    version = slurm.call("sbatch", "--version").stdout.strip()
+    findings = [Finding("SLURM", "ok", f"{version}, arrays of up to {slurm.array_size()} tasks")]
+    told = slurm.accounting(["redescent-doctor"])
+    verdict: tuple[Literal["ok", "warning"], str] = ("ok", "sacct answers")
+    if told is None:
+        verdict = ("warning", "sacct gives no answer; status and resume work without it")
+    return [*findings, Finding("accounting", *verdict)]
+
+
+def _trial(launcher: dict[str, object]) -> Finding:
+    """sbatch --test-only: would SLURM take a job with the launcher's settings?"""
+    try:
+        text = backend.trial_text(launcher)
+    except UserError as error:
+        return Finding("launcher", "problem", str(error))
+    if not slurm.present():
+        return Finding("launcher", "warning", "its settings are well-formed; SLURM could not be asked")
+    environment = slurm.clean_environment()
+    done = subprocess.run(
+        ["sbatch", "--test-only"], input=text, capture_output=True, text=True, env=environment, check=False
+    )
+    said = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else ""
+    return Finding("launcher", "ok" if done.returncode == 0 else "problem", said)

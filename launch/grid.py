@@ -1,0 +1,172 @@
+"""Axes of a sweep -> points of its grid: products, zipped axes, value ranges and conditions. Pure."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import math
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from launch.errors import UserError
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Axes in the order of the sweep file (config path -> values), and the groups of them that advance together."""
+
+    axes: Mapping[str, Sequence[Any]]
+    zipped: Sequence[Sequence[str]] = ()
+
+    def points(self) -> Iterator[dict[str, Any]]:
+        """Every point as {config path: value}; the last axis varies fastest, a zipped group counts as one axis.
+
+        Raises UserError where a zipped axis is unknown, named twice, or of another length than its group.
+        """
+        factors = self._factors()
+        for combination in itertools.product(*factors):
+            yield {key: value for part in combination for key, value in part.items()}
+
+    def _factors(self) -> list[list[dict[str, Any]]]:
+        groups = [list(group) for group in self.zipped]
+        named = [axis for group in groups for axis in group]
+        for axis in named:
+            if axis not in self.axes:
+                raise UserError(f"zip: {axis!r} is not an axis; the axes are {', '.join(self.axes)}")
+            if named.count(axis) > 1:
+                raise UserError(f"zip: {axis!r} stands there twice; an axis can advance with one group only")
+        factors = []
+        for axis in self.axes:
+            group = next((g for g in groups if axis in g), [axis])
+            if axis == min(group, key=list(self.axes).index):
+                factors.append(self._together(group))
+        return factors
+
+    def _together(self, group: Sequence[str]) -> list[dict[str, Any]]:
+        lengths = {axis: len(self.axes[axis]) for axis in group}
+        if len(set(lengths.values())) > 1:
+            raise UserError(f"zip: axes that advance together need equally many values, found {lengths}")
+        rows = zip(*(self.axes[axis] for axis in group), strict=True)
+        return [dict(zip(group, row, strict=True)) for row in rows]
+
+
+def axis_values(axis: str, spec: Any) -> list[Any]:
+    """The values of one axis.
+
+    `spec` is a list, or `{log: [start, stop, num]}` (evenly spaced logarithms, both ends included),
+    `{linear: [start, stop, num]}`, or `{range: [start, stop, step]}` (integers, stop left out as in Python). Computed
+    values are rounded to 12 significant digits: they then do not depend on the machine's math library, and
+    `{log: [0.1, 0.001, 3]}` holds the very 0.01 that a user types.
+
+    Raises UserError for anything else, with what was found.
+    """
+    if isinstance(spec, Mapping) and len(spec) == 1:
+        kind, numbers = next(iter(spec.items()))
+        if kind in _RANGES and isinstance(numbers, Sequence) and len(numbers) == 3:
+            return _RANGES[kind](axis, *numbers)
+    if isinstance(spec, Sequence) and not isinstance(spec, str) and len(spec) > 0:
+        if len({repr(value) for value in spec}) < len(spec):
+            raise UserError(f"axes.{axis}: found a value twice in {list(spec)}, expected each once")
+        return list(spec)
+    raise UserError(
+        f"axes.{axis}: found {spec!r}, expected a non-empty list, {{log: [start, stop, num]}}, "
+        "{linear: [start, stop, num]} or {range: [start, stop, step]}"
+    )
+
+
+def _log(axis: str, start: float, stop: float, num: int) -> list[float]:
+    if start <= 0 or stop <= 0:
+        raise UserError(f"axes.{axis}: log needs positive ends, found {start} and {stop}; list a 0 by itself")
+    return [_round(10**x) for x in _spaced(axis, math.log10(start), math.log10(stop), num)]
+
+
+def _linear(axis: str, start: float, stop: float, num: int) -> list[float]:
+    return [_round(x) for x in _spaced(axis, start, stop, num)]
+
+
+def _range(axis: str, start: int, stop: int, step: int) -> list[int]:
+    if not all(isinstance(x, int) for x in (start, stop, step)) or not range(start, stop, step or 1) or not step:
+        raise UserError(
+            f"axes.{axis}: range needs three integers that give at least one value, found {[start, stop, step]}"
+        )
+    return list(range(start, stop, step))
+
+
+def _spaced(axis: str, start: float, stop: float, num: int) -> list[float]:
+    if not isinstance(num, int) or num < 2:
+        raise UserError(f"axes.{axis}: found {num!r} values, expected an integer of at least 2")
+    return [start + (stop - start) * i / (num - 1) for i in range(num)]
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.12g}")
+
+
+_RANGES: dict[str, Callable[..., list[Any]]] = {"log": _log, "linear": _linear, "range": _range}
+
+_COMPARE: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge, ast.Eq: operator.eq,
+    ast.NotEq: operator.ne, ast.In: lambda a, b: a in b, ast.NotIn: lambda a, b: a not in b,
+}  # fmt: skip
+_ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+    ast.Mod: operator.mod, ast.Pow: operator.pow,
+}  # fmt: skip
+
+
+def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
+    """A condition over configuration paths, such as "model.width <= 16 or optim.weight_decay in [0.1, 0.01]".
+
+    Comparisons, `and`, `or`, `not`, arithmetic, numbers, texts and lists; nothing is executed as Python. Also taken is
+    Hydra's way of writing an equality, `model.width=64`. Returns a function of a flat configuration.
+
+    Raises UserError for any other syntax, and when called for a path that the configuration lacks.
+    """
+    key, sign, value = text.partition("=")
+    if sign and not any(mark in text for mark in ("==", "<", ">", "!")):
+        text = f"{key} == {value}"
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except SyntaxError as error:
+        raise UserError(f"condition {text!r}: {error.msg}; expected for example 'model.width <= 16'") from None
+    return lambda flat: bool(_evaluate(tree, flat, text))
+
+
+def _evaluate(node: ast.expr, flat: Mapping[str, Any], text: str) -> Any:
+    def value(inner: ast.expr) -> Any:
+        return _evaluate(inner, flat, text)
+
+    match node:
+        case ast.Constant():
+            return node.value
+        case ast.List() | ast.Tuple():
+            return [value(item) for item in node.elts]
+        case ast.Name() | ast.Attribute():
+            return _lookup(ast.unparse(node), flat, text)
+        case ast.BoolOp(op=ast.And()):
+            return all(value(item) for item in node.values)
+        case ast.BoolOp():
+            return any(value(item) for item in node.values)
+        case ast.UnaryOp(op=ast.Not()):
+            return not value(node.operand)
+        case ast.UnaryOp(op=ast.USub()):
+            return -value(node.operand)
+        case ast.BinOp() if type(node.op) in _ARITHMETIC:
+            return _ARITHMETIC[type(node.op)](value(node.left), value(node.right))
+        case ast.Compare() if all(type(op) in _COMPARE for op in node.ops):
+            sides = [value(side) for side in (node.left, *node.comparators)]
+            return all(_COMPARE[type(op)](a, b) for op, a, b in zip(node.ops, sides, sides[1:], strict=False))
+    raise UserError(
+        f"condition {text!r}: {ast.unparse(node)!r} is not understood; expected for example 'model.width <= 16'"
+    )
+
+
+def _lookup(path: str, flat: Mapping[str, Any], text: str) -> Any:
+    if path in ("true", "false", "null"):
+        return {"true": True, "false": False, "null": None}[path]
+    if path not in flat:
+        known = ", ".join(k for k in flat if k.partition(".")[0] == path.partition(".")[0]) or ", ".join(flat)
+        raise UserError(f"condition {text!r}: no configuration key {path!r}; known: {known}")
+    return flat[path]

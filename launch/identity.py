@@ -1,0 +1,46 @@
+"""The id of a cell: a hash of the configuration that decides its result. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+SCHEME = "c1"
+"""Version of the scheme; a change of the canonical form or of the keys left out needs a new one."""
+
+RESULT_FREE = ("run.", "data.root", "data.download", "data.cache")
+"""Keys that say where and how often, not what: they do not enter the id."""
+
+
+def cell_id(flat: Mapping[str, Any]) -> str:
+    """`c1-` and the first 32 hex digits (128 bits) of SHA-256 over the canonical JSON of a flat configuration.
+
+    Canonical: keys sorted, no spaces, floats in Python's shortest form that reads back the same, keys of `RESULT_FREE`
+    left out.
+
+    Raises ValueError for a value that has no stable form: NaN, infinities, and anything but None, bool, int, float, str
+    and lists of these.
+    """
+    kept = {key: value for key, value in flat.items() if not key.startswith(RESULT_FREE)}
+    for key, value in kept.items():
+        _check(key, value)
+    text = json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return f"{SCHEME}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+def _check(key: str, value: Any) -> None:
+    if value is None or type(value) in (bool, int, str):
+        return
+    if type(value) is float and math.isfinite(value):
+        return
+    if type(value) is list:
+        for item in value:
+            _check(key, item)
+        return
+    raise ValueError(
+        f"{key}: {value!r} ({type(value).__name__}) has no stable form; "
+        "expected a finite number, text, bool, null or a list of these"
+    )

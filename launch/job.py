@@ -1,0 +1,18 @@
+"""Entry of a task: signal handlers first, everything else after.
+
+A signal that arrives while Python still imports would kill the job unsaved, so this file imports nothing heavy and
+hands the list of signals received to the worker. `python -m launch.job PLAN [--task N] [--first N]`
+"""
+
+import signal
+
+received: list[int] = []
+for _number in (signal.SIGUSR2, signal.SIGTERM):
+    signal.signal(_number, lambda number, _frame: received.append(number))
+
+if __name__ == "__main__":
+    import sys
+
+    from launch import worker
+
+    sys.exit(worker.main(sys.argv[1:], received))

@@ -1,0 +1,91 @@
+"""Plans, records and the scheduler's answer -> the state of every cell. Pure: no clock, no file, no process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["done", "nonfinite", "running", "waiting", "failed", "interrupted", "missing", "unknown"]
+STATES: Mapping[State, str] = {
+    "done": "every epoch is logged",
+    "nonfinite": "the loss became NaN or infinite; kept as a result",
+    "running": "training now",
+    "waiting": "in the queue, or its task has not come to it",
+    "failed": "raised an error, or was given up",
+    "interrupted": "stopped or lost; goes on from its checkpoint with `redescent resume`",
+    "missing": "planned, never started, and in no queue",
+    "unknown": "its job's scheduler gave no answer",
+}
+FINAL: tuple[State, ...] = ("done", "nonfinite")
+LIVE: tuple[State, ...] = ("running", "waiting", "unknown")
+
+
+@dataclass(frozen=True)
+class Record:
+    """The newest word of a cell in the parts."""
+
+    status: str
+    attempt: int
+    error_class: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a plan put a cell: the submission, its task, the first attempt number there, and what the scheduler says.
+
+    `live` is True while the task may still run, False when it is over, None if the scheduler gave no answer; `running`
+    tells a task that runs from one in the queue.
+    """
+
+    sid: str
+    task: int
+    attempt: int
+    live: bool | None
+    running: bool = False
+
+
+@dataclass(frozen=True)
+class CellState:
+    """State of one cell, with the record and placement that it follows from."""
+
+    id: str
+    state: State
+    record: Record | None
+    placement: Placement
+
+
+def fold(placements: Mapping[str, Sequence[Placement]], records: Mapping[str, Record]) -> list[CellState]:
+    """The state of every placed cell.
+
+    "done" needs a record's word, "running" the scheduler's. A cell is live while any of its placements is: two may be,
+    after a node was lost. A silent scheduler makes a cell without a final record "unknown", never free to send again.
+    """
+    return [_cell(cell, places, records.get(cell)) for cell, places in placements.items()]
+
+
+def _cell(cell: str, places: Sequence[Placement], record: Record | None) -> CellState:
+    newest = places[-1]
+    if record is not None and record.status in FINAL:
+        return CellState(cell, "done" if record.status == "done" else "nonfinite", record, newest)
+    for place in reversed(places):
+        if place.live:
+            return CellState(cell, _live(place, record), record, place)
+    if any(place.live is None for place in places):
+        return CellState(cell, "unknown", record, newest)
+    return CellState(cell, _over(newest, record), record, newest)
+
+
+def _live(place: Placement, record: Record | None) -> State:
+    if record is None or record.attempt < place.attempt:
+        return "waiting"
+    if record.status == "failed":
+        return "failed"
+    return "running" if place.running and record.status == "running" else "waiting"
+
+
+def _over(place: Placement, record: Record | None) -> State:
+    if record is None:
+        return "missing"
+    return "failed" if record.status == "failed" else "interrupted"

@@ -1,0 +1,360 @@
+"""Submitting: observe the sweep, choose the cells that need a run, freeze a plan, send it, and record what was sent.
+
+All under an exclusive lock on the sweep's folder, so that two people who submit the same sweep at the same moment send
+every cell once. `jobs.json` says before sbatch what is about to be sent and after it what SLURM answered; a submission
+that died in between is found by its job name before anything is sent again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis import store
+from launch import backend, cost, plan, slurm, state
+from launch.backend import Array
+from launch.compose import Cell, Packing, Request
+from launch.errors import UserError
+from launch.pack import pack
+from launch.plan import Plan, PlannedCell
+
+UNANSWERED_SECONDS = 120.0
+"""After this long without a trace in squeue and sacct, a submission whose answer was lost was never accepted: an sbatch
+that blocks on a slow controller gives up before, and accounting lags by seconds only."""
+
+SAME_ERROR = 3
+"""So many cells that fail with the same last line are the fault of what they share: no more are sent."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A sweep as it stands: its plans, what was sent of them, and the state of every cell."""
+
+    folder: Path
+    plans: Sequence[Plan]
+    arrays: Mapping[str, Sequence[Array]]
+    cells: Mapping[str, state.CellState]
+    runs: pd.DataFrame
+    silent: Sequence[str]
+    """Submissions whose scheduler gave no answer."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a submission would send: cells, how they pack into tasks and arrays, and the time that they may take."""
+
+    request: Request
+    todo: Sequence[Cell]
+    seconds: Sequence[float | None]
+    tasks: Sequence[Sequence[int]]
+    arrays: int
+    states: Counter[str]
+    held: Sequence[str]
+    """Ids of failed cells that are not sent again because they share one error."""
+    error: str | None
+
+
+def observe(folder: Path) -> Observation:
+    """Read plans and parts, ask each scheduler once, and fold them. Raises UserError for a folder without a sweep."""
+    plans = plan.load_all(folder) if folder.is_dir() else []
+    if not plans:
+        raise UserError(f"{folder}: no submitted sweep there; `redescent submit NAME` makes one")
+    arrays = {made.sid: _settled(made, folder) for made in plans}
+    runs = store.runs(folder)
+    records = _records(runs)
+    open_plans = [p for p in plans if not all(_final(records.get(cell.id)) for cell in p.cells)]
+    tasks, silent = _ask(open_plans, folder, arrays)
+    cells = state.fold(_placements(plans, arrays, tasks, silent), records)
+    return Observation(folder, plans, arrays, {cell.id: cell for cell in cells}, runs, silent)
+
+
+def draft(request: Request, retry_errors: bool = False) -> Draft:
+    """What submitting `request` now would send; changes nothing."""
+    seen = observe(request.folder) if any((request.folder / "submissions").glob("*/plan.json")) else None
+    known = seen.cells if seen else {}
+    states: Counter[str] = Counter(known[c.id].state if c.id in known else "new" for c in request.cells)
+    todo = [c for c in request.cells if c.id not in known or known[c.id].state not in (*state.FINAL, *state.LIVE)]
+    held, error = _shared_error(todo, seen) if seen and not retry_errors else (set(), None)
+    todo = [cell for cell in todo if cell.id not in held]
+    seconds = cost.seconds([c.flat for c in todo], seen.runs if seen else pd.DataFrame())
+    where = backend.BACKENDS[backend.kind(request.launcher)]
+    tasks = pack(seconds, request.packing, where.one_task)
+    arrays = -(-len(tasks) // where.array_size()) if tasks else 0
+    return Draft(request, todo, seconds, tasks, arrays, states, sorted(held), error)
+
+
+def submit(request: Request, retry_errors: bool = False) -> tuple[Draft, Plan | None]:
+    """Send every cell of `request` that is neither done nor under way; returns what was sent, None if nothing was.
+
+    Raises UserError where the scheduler refuses or does not answer; what it had accepted before stays recorded.
+    """
+    backend.check(request.launcher)
+    request.folder.mkdir(parents=True, exist_ok=True)
+    with locked(request.folder):
+        made = draft(request, retry_errors)
+        if made.states["unknown"]:
+            raise UserError(
+                f"{made.states['unknown']} cells of {request.name} belong to jobs whose scheduler gives no answer now; "
+                "nothing was sent, since they may be running. Try again when it answers (`redescent doctor`)"
+            )
+        if not made.todo:
+            return made, None
+        frozen = _freeze(made)
+        arrays = _intent(frozen, request.folder)
+        _send(frozen, request.folder, arrays)
+        return made, frozen
+
+
+def resumed(folder: Path, packing: Packing | None, launcher: Mapping[str, Any] | None) -> Request:
+    """The request that brings a sweep to completion: all cells of its plans, with the launcher of the newest one."""
+    plans = plan.load_all(folder) if folder.is_dir() else []
+    if not plans:
+        raise UserError(f"{folder}: no submitted sweep there; `redescent submit NAME` makes one")
+    cells = {cell.id: Cell(cell.id, made.flat(cell)) for made in plans for cell in made.cells}
+    newest = plans[-1]
+    return Request(
+        folder.name, folder.parent, list(cells.values()), packing or Packing(at_a_time=newest.at_a_time),
+        launcher or newest.launcher,
+    )  # fmt: skip
+
+
+def cancel(folder: Path) -> tuple[int, list[str]]:
+    """End all tasks of a sweep that may still run; returns how many submissions were open, and complaints.
+
+    A mark is written first: a worker that is signalled then saves and ends, and does not requeue itself.
+    """
+    seen = observe(folder)
+    live = {cell.placement.sid for cell in seen.cells.values() if cell.state in state.LIVE}
+    complaints = []
+    for made in (p for p in seen.plans if p.sid in live):
+        (made.folder(folder) / "cancelled").touch()
+        complaint = backend.BACKENDS[made.backend].cancel(made, folder, seen.arrays[made.sid])
+        complaints += [complaint] if complaint else []
+    return len(live), complaints
+
+
+def direct(sweep: Path, name: str, cell: Cell, launcher: Mapping[str, Any]) -> tuple[Plan, bool]:
+    """Plan a single cell that this very process will run; returns the plan and whether the cell is done already.
+
+    The code is not archived: it runs at once, from the tree that it was started from.
+    """
+    sweep.mkdir(parents=True, exist_ok=True)
+    with locked(sweep):
+        runs = store.runs(sweep) if any((sweep / "submissions").glob("*/plan.json")) else pd.DataFrame()
+        record = _records(runs).get(cell.id)
+        code, _ = plan.snapshot(sweep)
+        task = slurm.own_task()
+        attempts = _attempts(sweep, {cell.id})
+        made = _plan(name, "slurm" if task else "local", [cell], [[0]], attempts, 1, launcher, code, None)
+        if _final(record):
+            return made, True
+        made.write(sweep)
+        array = Array(backend.job_name(made, 0), 0, 1, time.time(), "local")
+        if task:
+            array = Array(task.name, 0, 1, time.time(), task.job, task.index)
+        _write_jobs(made, sweep, [array])
+        return made, False
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the sweep's lock; it falls with the process that holds it. Waits for another submission to end."""
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            raise UserError(
+                f"{folder}: its file system refuses locks ({error.strerror}), so two submissions could send a cell "
+                "twice; mount it with locks or put the logs elsewhere (REDESCENT_LOGS)"
+            ) from None
+        yield
+
+
+def _freeze(made: Draft) -> Plan:
+    request = made.request
+    attempts = _attempts(request.folder, {cell.id for cell in made.todo})
+    code, archive = plan.snapshot(request.folder)
+    where = backend.kind(request.launcher)
+    frozen = _plan(
+        request.name, where, made.todo, made.tasks, attempts, request.packing.at_a_time, request.launcher, code, archive
+    )
+    frozen.write(request.folder)
+    return frozen
+
+
+def _plan(
+    name: str, where: str, cells: Sequence[Cell], tasks: Sequence[Sequence[int]], attempts: Mapping[str, int],
+    at_a_time: int | None, launcher: Mapping[str, Any], code: str, archive: Path | None,
+) -> Plan:  # fmt: skip
+    bases, split = plan.factor([cell.flat for cell in cells])
+    planned = [
+        PlannedCell(cell.id, base, values, attempts.get(cell.id, 0))
+        for cell, (base, values) in zip(cells, split, strict=True)
+    ]
+    digest, packages = plan.environment()
+    return Plan(
+        sid=plan.new_sid(), name=name, backend=where, bases=bases, cells=planned, tasks=tasks, at_a_time=at_a_time,
+        lead_seconds=float(launcher.get("signal_delay_s") or 0), launcher=dict(launcher), code=code,
+        code_archive=str(archive.resolve()) if archive else None, environment=digest, packages=packages,
+        commit=plan.commit(), **plan.origin(),
+    )  # fmt: skip
+
+
+def _attempts(folder: Path, cells: set[str]) -> dict[str, int]:
+    """Attempts before a new plan: what the records say, and at least one for every plan that held the cell."""
+    earlier: Counter[str] = Counter(c.id for made in plan.load_all(folder) for c in made.cells if c.id in cells)
+    if not earlier:
+        return {}
+    records = _records(store.runs(folder))
+    return {cell: max(count, records[cell].attempt if cell in records else 0) for cell, count in earlier.items()}
+
+
+def _intent(frozen: Plan, folder: Path) -> list[Array]:
+    size = backend.BACKENDS[frozen.backend].array_size()
+    arrays = [
+        Array(backend.job_name(frozen, first), first, min(size, len(frozen.tasks) - first), time.time())
+        for first in range(0, len(frozen.tasks), size)
+    ]
+    _write_jobs(frozen, folder, arrays)
+    return arrays
+
+
+def _send(frozen: Plan, folder: Path, arrays: list[Array]) -> None:
+    """Send the arrays one by one, recording each answer. At a refusal the rest is marked as never sent."""
+    where = backend.BACKENDS[frozen.backend]
+    for i, array in enumerate(arrays):
+        try:
+            arrays[i] = where.send(frozen, folder, array)
+        except backend.Refused as refusal:
+            arrays[i:] = [replace(rest, error=str(refusal)) for rest in arrays[i:]]
+            _write_jobs(frozen, folder, arrays)
+            sent = sum(a.count for a in arrays[:i])
+            raise UserError(
+                f"SLURM refused the jobs: {refusal}. {sent} of {len(frozen.tasks)} tasks were sent and stay; change "
+                f"what it names (hydra.launcher.KEY=VALUE) and submit again: only what was not sent will go"
+            ) from None
+        _write_jobs(frozen, folder, arrays)
+
+
+def _settled(made: Plan, folder: Path) -> list[Array]:
+    """The arrays of a plan; one whose answer was lost is looked up by its job name."""
+    path = made.folder(folder) / "jobs.json"
+    if not path.exists():  # the submission died before it had written its intent, so nothing was sent
+        return [Array("", 0, len(made.tasks), made.created, error="never sent")]
+    arrays = [Array(**raw) for raw in json.loads(path.read_text())]
+    if all(a.job or a.error for a in arrays):
+        return arrays
+    if made.backend != "slurm":
+        return [_settled_here(made, folder, array) for array in arrays]
+    names = [a.name for a in arrays if not a.job and not a.error]
+    found = slurm.queue(names), slurm.accounting(names)
+    jobs = {task.name: task.job for answer in found for task in answer or []}
+    sure = found[0] is not None and time.time() - min(a.sent for a in arrays) > UNANSWERED_SECONDS
+    return [
+        a
+        if a.job or a.error
+        else replace(a, job=jobs.get(a.name), error=None if a.name in jobs or not sure else "never sent")
+        for a in arrays
+    ]
+
+
+def _settled_here(made: Plan, folder: Path, array: Array) -> Array:
+    """A worker of this machine names itself when it starts; one that has not done so by now never will."""
+    if (made.folder(folder) / "local.json").exists():
+        return replace(array, job="local")
+    return replace(array, error="never started") if time.time() - array.sent > UNANSWERED_SECONDS else array
+
+
+def _ask(
+    plans: Sequence[Plan], folder: Path, arrays: Mapping[str, Sequence[Array]]
+) -> tuple[dict[tuple[str, int], slurm.Task], list[str]]:
+    """Tasks by (job, index) that some scheduler knows, and the submissions of which none would speak."""
+    known: dict[tuple[str, int], slurm.Task] = {}
+    silent: list[str] = []
+    batch = [p for p in plans if p.backend == "slurm"]
+    names = sorted({a.name for p in batch for a in arrays[p.sid] if a.job})
+    answer = slurm.queue(names) if names else []
+    if answer is None:
+        silent += [p.sid for p in batch]
+    known |= {(task.job, task.index): task for task in answer or []}
+    for made in (p for p in plans if p.backend != "slurm"):
+        tasks = backend.BACKENDS[made.backend].tasks(made, folder, arrays[made.sid])
+        if tasks is None:
+            silent.append(made.sid)
+        known |= {(made.sid, task.index): task for task in tasks or []}
+    return known, silent
+
+
+def _placements(
+    plans: Sequence[Plan], arrays: Mapping[str, Sequence[Array]], tasks: Mapping[tuple[str, int], slurm.Task],
+    silent: Iterable[str],
+) -> dict[str, list[state.Placement]]:  # fmt: skip
+    placements: dict[str, list[state.Placement]] = {}
+    quiet = set(silent)
+    for made in plans:
+        for array in arrays[made.sid]:
+            for number in range(array.first, array.first + array.count):
+                job = array.job if made.backend == "slurm" else made.sid
+                task = tasks.get((job or "", number - array.first + array.offset))
+                live = _live(array, task, made.sid in quiet)
+                for index in made.tasks[number]:
+                    cell = made.cells[index]
+                    place = state.Placement(
+                        made.sid, number, cell.attempts + 1, live, task is not None and task.state == "RUNNING"
+                    )
+                    placements.setdefault(cell.id, []).append(place)
+    return placements
+
+
+def _live(array: Array, task: slurm.Task | None, silent: bool) -> bool | None:
+    if array.error:
+        return False
+    if array.job is None or silent:
+        return None
+    return task is not None and task.live
+
+
+def _shared_error(todo: Sequence[Cell], seen: Observation) -> tuple[set[str], str | None]:
+    """Failed cells that share the last line of their traceback with enough others, in the code as it stands now."""
+    failed: dict[str, list[str]] = {}
+    code = {row["cell"]: row.get("code") for row in seen.runs.to_dict("records")}
+    current, _ = plan.snapshot(seen.folder)
+    for cell in todo:
+        known = seen.cells.get(cell.id)
+        record = known.record if known and known.state == "failed" else None
+        if record and record.error_class == "error" and code.get(cell.id) == current:
+            failed.setdefault(last_line(record.error), []).append(cell.id)
+    shared = {line: cells for line, cells in failed.items() if len(cells) >= SAME_ERROR}
+    return {cell for cells in shared.values() for cell in cells}, max(
+        shared, key=lambda k: len(shared[k]), default=None
+    )
+
+
+def last_line(error: str | None) -> str:
+    """The last line of a traceback: the error itself."""
+    return (error or "").strip().rpartition("\n")[2]
+
+
+def _records(runs: pd.DataFrame) -> dict[str, state.Record]:
+    if runs.empty:
+        return {}
+    wanted = runs[runs["status"] != "missing"].reindex(columns=["cell", "status", "attempt", "error_class", "error"])
+    rows = wanted.astype(object).where(wanted.notna(), None)
+    return {cell: state.Record(*rest) for cell, *rest in rows.itertuples(index=False)}
+
+
+def _final(record: state.Record | None) -> bool:
+    return record is not None and record.status in state.FINAL
+
+
+def _write_jobs(frozen: Plan, folder: Path, arrays: Sequence[Array]) -> None:
+    plan.write_json(frozen.folder(folder) / "jobs.json", backend.to_json(arrays))

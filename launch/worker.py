@@ -1,0 +1,285 @@
+"""What runs inside a job: a light parent that gives cells to its children, and knows when to stop and requeue.
+
+The parent imports the standard library alone. A child imports torch once, takes cell after cell, and is the only
+writer of its part; when one dies, the parent starts another, and the cell goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from launch import plan as plans
+from launch import process, slurm
+
+DEATHS_PER_CELL = 2
+"""A cell whose child died this often in one attempt is given up: something kills it each time."""
+
+GRACE_SECONDS = 600.0
+"""How long a child may take to save after it was told to stop. The scheduler's own limit is usually shorter."""
+
+Reason = Literal["preempted", "timeout", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """The part of a plan that this process works on, and what names its files."""
+
+    plan: plans.Plan
+    sweep: Path
+    task: int
+    restart: int
+
+    @property
+    def prefix(self) -> str:
+        """Beginning of the names of all parts of this task, over all of its attempts."""
+        return f"{self.plan.sid}.{self.task:05d}."
+
+
+class Child:
+    """A process that trains one cell after another, as its parent sees it."""
+
+    def __init__(self, assignment: Assignment, number: int, writer: str, at_a_time: int) -> None:
+        command = [sys.executable, "-P", "-m", "launch.child", str(assignment.sweep), f"{writer}.{number}",
+                   assignment.prefix, str(1.0 / at_a_time)]  # fmt: skip
+        # Blocked signals stay blocked over exec: a signal to the whole job cannot kill a child that still imports.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        try:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment(assignment.plan), text=True
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+        self.cell: int | None = None
+
+    @property
+    def out(self) -> IO[str]:
+        """The child's answers, one JSON object a line."""
+        assert self.process.stdout is not None
+        return self.process.stdout
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Write a message; a child that is gone will show by the end of its answers."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError, ValueError):
+            self.process.stdin.write(json.dumps(message) + "\n")
+            self.process.stdin.flush()
+
+    def close(self) -> None:
+        """End of messages: the child finishes, or, in the middle of a cell, saves and ends."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError, ValueError):
+            self.process.stdin.close()
+
+
+class Worker:
+    """The loop over the cells of one task."""
+
+    def __init__(self, assignment: Assignment, received: Sequence[int], deadline: float | None) -> None:
+        self.assignment, self.received, self.deadline = assignment, received, deadline
+        self.plan = assignment.plan
+        self.waiting = deque(self.plan.tasks[assignment.task])
+        self.at_a_time = self.plan.at_a_time or _cores()
+        self.writer = f"{assignment.prefix}r{assignment.restart}.{uuid.uuid4().hex[:8]}"
+        self.children: list[Child] = []
+        self.started = 0
+        self.deaths: Counter[int] = Counter()
+        self.results: Counter[str] = Counter()
+        self.progress = False
+        self.reason: Reason | None = None
+        self.selector = selectors.DefaultSelector()
+
+    def run(self) -> Reason | None:
+        """Train all cells, or stop early; returns why it stopped, None if every cell has its result."""
+        try:
+            while self.children or (self.waiting and self.reason is None):
+                self._start_children()
+                for key, _ in self.selector.select(timeout=0.25):
+                    self._read(key.data)
+                self._check_stop()
+        finally:
+            self._end_children()
+        return self.reason
+
+    def _start_children(self) -> None:
+        while self.reason is None and len(self.children) < min(self.at_a_time, len(self.waiting) + len(self.children)):
+            if not self.waiting:
+                return
+            child = Child(self.assignment, self.started, self.writer, self.at_a_time)
+            self.started += 1
+            self.children.append(child)
+            self.selector.register(child.out, selectors.EVENT_READ, child)
+            self._next_cell(child)
+
+    def _next_cell(self, child: Child) -> None:
+        if self.reason is not None or not self.waiting:
+            child.close()
+            return
+        child.cell = self.waiting.popleft()
+        cell = self.plan.cells[child.cell]
+        attempt = cell.attempts + 1 + self.assignment.restart
+        given_up = self.deaths[child.cell] >= DEATHS_PER_CELL
+        child.send({
+            "cell": cell.id, "flat": self.plan.flat(cell), "attempt": attempt, "code": self.plan.code,
+            "environment": self.plan.environment, "given_up": _GIVEN_UP.format(attempt) if given_up else None,
+        })  # fmt: skip
+
+    def _read(self, child: Child) -> None:
+        line = child.out.readline()
+        if not line:
+            self._bury(child)
+            return
+        answer = json.loads(line)
+        self.results[answer["status"]] += 1
+        self.progress = self.progress or answer["progress"]
+        if answer["status"] == "stopped":
+            assert child.cell is not None
+            self.waiting.append(child.cell)
+        say(f"cell {answer['cell']}: {answer['status']} after {answer['epochs']} epochs"
+            + (f": {answer['error']}" if answer["error"] else ""))  # fmt: skip
+        child.cell = None
+        self._next_cell(child)
+
+    def _bury(self, child: Child) -> None:
+        """A child's answers ended: it was let go, or it died in the middle of a cell, which then goes first again."""
+        self.selector.unregister(child.out)
+        code = child.process.wait()
+        child.close()
+        child.out.close()
+        self.children.remove(child)
+        if child.cell is not None:
+            self.deaths[child.cell] += 1
+            self.waiting.appendleft(child.cell)
+            say(
+                f"cell {self.plan.cells[child.cell].id}: its process died ({_death(code)}); "
+                "going on from its checkpoint"
+            )
+
+    def _check_stop(self) -> None:
+        if self.reason is not None:
+            return
+        if self.received or (self.deadline is not None and time.time() > self.deadline):
+            self.reason = self._why()
+            say(f"told to stop ({self.reason}): saving {len(self.children)} cells")
+            for child in self.children:
+                child.send({"stop": self.reason})
+
+    def _why(self) -> Reason:
+        """Preemption is told from a time limit by the job's end, and both from a cancellation by the user's mark."""
+        if cancelled(self.assignment):
+            return "cancelled"
+        if self.deadline is not None and time.time() > self.deadline - 60:
+            return "timeout"
+        return "preempted"
+
+    def _end_children(self) -> None:
+        """Let every child save and end, also when an exception or sys.exit passes through here."""
+        for child in self.children:
+            child.close()
+        for child in self.children:
+            try:
+                child.process.wait(GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+
+
+def main(arguments: Sequence[str], received: Sequence[int]) -> int:
+    """Work on one task of a plan; returns the exit status: 0 unless a cell failed or is left undone."""
+    parser = argparse.ArgumentParser(prog="python -m launch.job")
+    parser.add_argument("plan", type=Path)
+    parser.add_argument("--task", type=int, help="number of the task; inside an array, --first and the index tell")
+    parser.add_argument("--first", type=int, default=0)
+    args = parser.parse_args(arguments)
+    in_slurm = args.task is None
+    task = args.first + int(os.environ["SLURM_ARRAY_TASK_ID"]) if in_slurm else args.task
+    restart = int(os.environ.get("SLURM_RESTART_COUNT", "0")) if in_slurm else 0
+    assignment = Assignment(plans.load(args.plan), args.plan.resolve().parents[2], task, restart)
+    if not in_slurm:
+        plans.write_json(args.plan.parent / "local.json", process.own())
+    return work(assignment, received, in_slurm)
+
+
+def work(assignment: Assignment, received: Sequence[int], in_slurm: bool) -> int:
+    """Run the task and, where SLURM stops it with cells left, put it back into the queue."""
+    end = slurm.own_end() if in_slurm else None
+    lead = assignment.plan.lead_seconds
+    worker = Worker(assignment, received, end - lead if end is not None else None)
+    limit = f", until {time.strftime('%F %T', time.localtime(end))}" if end else ""
+    say(
+        f"task {assignment.task} of {assignment.plan.sid}, start {assignment.restart + 1}: {len(worker.waiting)} cells "
+        f"on {socket.gethostname()}{limit}"
+    )
+    reason = worker.run()
+    say("results: " + (", ".join(f"{n} {status}" for status, n in worker.results.items()) or "none"))
+    if reason is None:
+        return 1 if worker.results["failed"] else 0
+    if not in_slurm or reason == "cancelled" or _ended_by_scheduler(received):
+        return 0 if reason == "cancelled" else 1
+    if reason == "timeout" and not worker.progress:
+        say("no cell got further within the time limit: not requeued. Give it more: hydra.launcher.timeout_min")
+        return 1
+    if slurm.requeue_self(until=end or time.time() + 60):
+        say("requeued")
+        return 0
+    say("SLURM took no requeue; `redescent resume` will go on from the checkpoints")
+    return 1
+
+
+def cancelled(assignment: Assignment) -> bool:
+    """Whether the user cancelled this submission: then a signal means the end, not another turn."""
+    return (assignment.plan.folder(assignment.sweep) / "cancelled").exists()
+
+
+def _ended_by_scheduler(received: Sequence[int]) -> bool:
+    """Whether SIGTERM came because SLURM itself ends the job (scancel, preemption with its own requeue).
+
+    Requeueing then would bring a cancelled job back. In the grace time of a preemption the job still is RUNNING.
+    """
+    if signal.SIGUSR2 in received or signal.SIGTERM not in received:
+        return False
+    return slurm.own_state() != "RUNNING"
+
+
+def say(text: str) -> None:
+    """A line of the job's log, with the time."""
+    print(f"[{time.strftime('%F %T')}] {text}", file=sys.stderr, flush=True)
+
+
+_GIVEN_UP = f"its process died {DEATHS_PER_CELL} times in attempt {{}}; killed for memory, perhaps: see the job's log"
+_STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
+
+
+def _environment(plan: plans.Plan) -> dict[str, str]:
+    """The child imports the plan's code and nothing of the folder that the job happens to stand in."""
+    environment = dict(os.environ)
+    if plan.code_archive is not None:
+        environment["PYTHONPATH"] = plan.code_archive
+    threads = str(plan.bases[0].get("run.threads", 1))
+    return environment | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"}
+
+
+def _cores() -> int:
+    given = os.environ.get("SLURM_CPUS_PER_TASK")
+    return int(given) if given else len(os.sched_getaffinity(0))
+
+
+def _death(code: int) -> str:
+    if code >= 0:
+        return f"exit status {code}"
+    with contextlib.suppress(ValueError):
+        return signal.Signals(-code).name
+    return f"signal {-code}"
