@@ -1,0 +1,87 @@
+"""Who may delete a part: one compaction at a time, and only the very file that it read.
+
+A live writer may replace its part at any moment. To delete a part, it is first renamed to a hidden name, then compared
+with what was read; a file that turned out to be newer gets its name back. Renaming and comparing in this order leaves
+no moment at which a newer file could be deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis.parts import CLAIMED, list_parts
+
+LOCK = ".compact.lock"
+
+
+class CompactionRunning(RuntimeError):
+    """Another compaction holds the folder; the message says which."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part file as it was listed: path, and identity (inode, bytes, ns of last change), which tells a replacement."""
+
+    path: Path
+    identity: tuple[int, int, int]
+
+    @staticmethod
+    def of(path: Path) -> Part:
+        """The part as it is now; raises FileNotFoundError."""
+        found = path.stat()
+        return Part(path, (found.st_ino, found.st_size, found.st_mtime_ns))
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Holds an flock on `folder/.compact.lock`; raises CompactionRunning if it is held.
+
+    The lock goes with its process, so a crashed compaction blocks nobody; the file itself stays.
+    """
+    with (folder / LOCK).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "an unnamed process"
+            raise CompactionRunning(
+                f"{folder}: a compaction is under way ({holder}); wait until it ends. Nothing was changed"
+            ) from error
+        file.truncate(0)
+        file.write(f"{socket.gethostname()} process {os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def delete_consumed(parts: Sequence[Part]) -> None:
+    """Deletes the parts that are still the files that were read; newer ones stay under their name."""
+    for part in parts:
+        claimed = part.path.with_name(f".{part.path.name}{CLAIMED}")
+        with contextlib.suppress(FileNotFoundError):  # its writer may have taken it away
+            if Part.of(part.path).identity != part.identity:
+                continue  # the usual case of a live writer; claiming it would hide it from readers for a moment
+            os.rename(part.path, claimed)
+            if Part.of(claimed).identity == part.identity:
+                os.unlink(claimed)
+            else:
+                _give_back(claimed, part.path)
+
+
+def restore_claimed(folder: Path) -> None:
+    """Gives parts that a crash left claimed their names back; to be called under the lock."""
+    for sub in ("curves", "runs"):
+        for claimed in (p for p in list_parts(folder / sub) if p.name.endswith(CLAIMED)):
+            _give_back(claimed, claimed.with_name(claimed.name[1:].removesuffix(CLAIMED)))
+
+
+def _give_back(claimed: Path, path: Path) -> None:
+    """Renames `claimed` to `path` unless that exists: then it is a newer version, with all the rows."""
+    with contextlib.suppress(FileExistsError):
+        os.link(claimed, path)
+    os.unlink(claimed)

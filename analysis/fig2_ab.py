@@ -1,0 +1,101 @@
+"""Figure 2 (a, b): test error over weight decay and training time, and three curves out of it.
+
+    python analysis/fig2_ab.py logs/NAME [--out figures] [--where model.width=64]
+    python analysis/fig2_ab.py --published DIR      # the folder with the four published resnet-*.npy
+
+Writes STEM.png, STEM.pdf, STEM.csv (mean, population std, n), STEM_features.csv and STEM.json (which runs stand behind
+every column), prints the features, and says whether double descent can be seen. What is not in the logs is hatched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from analysis import published, query, reduce, store
+from analysis.fig2_ab_draw import draw
+from analysis.provenance import progress, provenance, summary, write_json
+from analysis.style import save
+
+METRIC = "test_error"
+SHOWN = ("lambda", "n_seeds", "first_minimum", "first_minimum_epoch", "peak", "peak_epoch", "final", "double_descent")
+
+
+def load(options: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Runs and curves that the options choose, and notes on the choice."""
+    if options.published:
+        runs, curves = published.read(options.published)
+    else:
+        runs = store.runs(options.folder)
+    chosen = query.where(runs, options.where)
+    runs = query.numeric(chosen, options.column)
+    notes = query.check_axes(runs, options.column)
+    if len(runs) < len(chosen):
+        notes.append(f"{len(chosen) - len(runs)} runs without a number >= 0 in {options.column} are left out")
+    if not options.published:
+        extra = [f"{METRIC}_std"] if published.is_published(runs) else []
+        curves = store.curves(options.folder, [METRIC, *extra], runs["cell"].tolist())
+    if "note" in runs.columns:
+        notes += sorted(set(runs["note"].dropna()))
+    return runs, curves, notes
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parsed options; exactly one of the folder and --published is given."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", help="log folder of a sweep, logs/NAME")
+    parser.add_argument("--published", metavar="DIR", help="folder with the four published arrays")
+    parser.add_argument("--out", default="figures", help="folder for the files written (default: figures)")
+    parser.add_argument("--column", default="optim.weight_decay", help="axis from left to right, falling")
+    parser.add_argument("--where", action="append", default=[], metavar="COLUMN=VALUE", help="take only these runs")
+    parser.add_argument("--window", type=int, default=11, help="smoothing of the features, in logged epochs (odd)")
+    parser.add_argument("--name", default="fig2_ab", metavar="STEM", help="name of the files written")
+    options = parser.parse_args(argv)
+    if bool(options.folder) == bool(options.published):
+        parser.error("give either the log folder of a sweep or --published DIR")
+    return options
+
+
+def make(options: argparse.Namespace) -> None:
+    """Query, reduce, draw, save; raises StoreError, FigureError or ValueError with a message for the user."""
+    runs, curves, notes = load(options)
+    data = reduce.columns(runs, curves, options.column, METRIC)
+    if not any(column.cells for column in data):
+        raise query.FigureError(
+            f"none of the {len(runs)} chosen runs has logged {METRIC} yet; wait for its first epochs"
+        )
+    features = reduce.feature_table(data, options.window)
+    state = progress(runs, data)
+    figure = draw(data, features, options.column, state.planned, published.is_published(runs))
+    files = [*save(figure, options.out, options.name)]
+    out = Path(options.out)
+    for frame, ending in ((reduce.tidy(data), ".csv"), (features, "_features.csv")):
+        files.append(out / f"{options.name}{ending}")
+        frame.to_csv(files[-1], index=False)
+    source = options.published or options.folder
+    files.append(
+        write_json(out / f"{options.name}.json", provenance(runs, data, state, notes, options, source, METRIC))
+    )
+    print(features[list(SHOWN)].iloc[::-1].to_string(index=False, float_format="{:.4g}".format))
+    for line in [*(f"note: {n}" for n in notes), *state.messages(options.folder), summary(features)]:
+        print(line)
+    print("wrote " + ", ".join(str(f) for f in files))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns 0, or 2 with one message if the figure cannot be drawn."""
+    options = arguments(argv)
+    try:
+        make(options)
+    except (store.StoreError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

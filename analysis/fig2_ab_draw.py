@@ -1,0 +1,141 @@
+"""Drawing of figure 2 (a, b): takes reduced columns and features, returns the Figure. Reads and writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from analysis import heatmap, style
+from analysis.reduce import Column, slices, tidy
+
+SIZE, RATIOS = (13.3, 4.0), (3.0, 1.3)  # inches; widths of the panels
+PUBLISHED_LIMITS, PUBLISHED_LAST = (0.18, 0.50), 1000  # error rate; last epoch on the axes
+PUBLISHED_SLICES = {"Large λ": 10, "Intermediate λ": 17, "Small λ": 91}  # columns in the order of falling λ
+PUBLISHED_TICKS = {float(k): style.power_label(-k) for k in range(1, 8)} | {8.0: "≈0.0"}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What differs between the published figure and one's own sweep: colour limits, ticks of the x axis (position to
+    label), curves to show (label to index into the columns), limits of the error axis at the right, and the last epoch
+    and the label of both axes of time."""
+
+    limits: tuple[float, float]
+    ticks: dict[float, str]
+    slices: dict[str, int]
+    error_limits: tuple[float, float]
+    last: int
+    time: str
+
+
+def draw(data: Sequence[Column], features: pd.DataFrame, axis: str, planned: int, published: bool) -> Figure:
+    """The figure: heat map at the left, three curves at the right. `data` and `features` in increasing order of λ."""
+    x = positions(np.array([c.value for c in data]))
+    symbol = "λ" if axis == "optim.weight_decay" else axis
+    look = published_look(data) if published else own_look(data, features, x, symbol, planned)
+    with style.styled():
+        figure = Figure(figsize=SIZE)
+        grid = figure.add_gridspec(
+            1, 2, width_ratios=RATIOS, left=0.062, right=0.98, bottom=0.145, top=0.955, wspace=0.06
+        )
+        left, right = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
+        draw_map(left, data, x, look, planned)
+        left.set_xlabel("Regularization strength λ" if symbol == "λ" else axis)
+        draw_slices(right, data, look)
+    return figure
+
+
+def positions(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Place of each value: -log10(value), so that large ones are at the left; 0 is a column apart at the right."""
+    with np.errstate(divide="ignore"):
+        x = -np.log10(values)
+    finite = np.sort(x[np.isfinite(x)])
+    zero = finite[-1] + 1.25 * column_width(finite) if len(finite) else 0.0
+    return np.where(values == 0, zero, x)
+
+
+def column_width(x: NDArray[np.float64]) -> float:
+    """Typical distance of columns; 1 where there is only one."""
+    return float(np.median(np.diff(np.sort(x)))) if len(x) > 1 else 1.0
+
+
+def published_look(data: Sequence[Column]) -> Look:
+    """Colours, ticks and curves of the published figure."""
+    chosen = {f"{name} (n = {_seeds(data[-1 - i])})": len(data) - 1 - i for name, i in PUBLISHED_SLICES.items()}
+    return Look(PUBLISHED_LIMITS, PUBLISHED_TICKS, chosen, PUBLISHED_LIMITS, PUBLISHED_LAST, "Training time t")
+
+
+def own_look(data: Sequence[Column], features: pd.DataFrame, x: NDArray[np.float64], symbol: str, planned: int) -> Look:
+    """Colours, ticks and curves that follow from the data."""
+    chosen = slices(features)
+    labels = {f"{symbol} = {style.value_label(data[i].value)} (n = {_seeds(data[i])})": i for i in chosen}
+    shown = np.concatenate([data[i].mean for i in chosen])
+    return Look(
+        heatmap.limits(np.concatenate([c.mean for c in data])),
+        ticks(np.array([c.value for c in data]), x),
+        labels,
+        heatmap.rounded(float(shown.min()), float(shown.max()), 0.05),
+        planned,
+        "Training time t (epochs)",
+    )
+
+
+def ticks(values: NDArray[np.float64], x: NDArray[np.float64]) -> dict[float, str]:
+    """Labels at the decades that the columns cover, or at every column if that is fewer than two; 0 is labelled 0."""
+    positive = x[values > 0]
+    found: dict[float, str] = {}
+    if len(positive):
+        half = column_width(positive) / 2
+        decades = range(int(np.ceil(positive.min() - half)), int(np.floor(positive.max() + half)) + 1)
+        found = {float(k): style.power_label(-k) for k in decades}
+    if len(found) < 2:
+        found = {float(p): style.value_label(v) for p, v in zip(positive, values[values > 0], strict=True)}
+    return found | {float(p): "0" for p in x[values == 0]}
+
+
+def _seeds(column: Column) -> str:
+    """Seeds behind a column, as "5" or "3-5" where it changes with the epoch."""
+    low, high = int(column.count.min()), int(column.count.max())
+    return str(high) if low == high else f"{low}–{high}"
+
+
+def draw_map(axes: Axes, data: Sequence[Column], x: NDArray[np.float64], look: Look, planned: int) -> None:
+    """Heat map of the mean error; the column of λ = 0, if there is one, stands apart."""
+    place = dict(zip([c.value for c in data], x, strict=True))
+    frame = tidy(data)
+    grid = heatmap.grid(frame.assign(x=frame["lambda"].map(place)), x.tolist(), planned)
+    zero = int(any(c.value == 0 for c in data))
+    size = len(x)
+    width = column_width(grid.x[: size - zero])
+    blocks = [grid.block(a, b) for a, b in ((0, size - zero), (size - zero, size)) if b > a]
+    meshes = [heatmap.draw(axes, block, *look.limits, width=width) for block in blocks]
+    if axes.figure is not None and meshes[0] is not None:
+        axes.figure.colorbar(meshes[0], ax=axes, pad=0.02)
+    borders = [heatmap.edges(block.x, width) for block in blocks]
+    axes.set_xlim(float(borders[0][0]), float(borders[-1][-1]))
+    axes.set_xticks(list(look.ticks), list(look.ticks.values()))
+    style.log_epochs(axes, look.last, "y")
+    axes.set_ylabel(look.time)
+
+
+def draw_slices(axes: Axes, data: Sequence[Column], look: Look) -> None:
+    """Mean curves with a band of one standard error over seeds where there is more than one."""
+    for label, index in look.slices.items():
+        column = data[index]
+        (line,) = axes.plot(column.epochs, column.mean, lw=2, label=label)
+        band = column.error
+        if np.isfinite(band).any():
+            axes.fill_between(
+                column.epochs, column.mean - band, column.mean + band, color=line.get_color(), alpha=0.25, lw=0
+            )
+    style.log_epochs(axes, look.last, "x")
+    axes.set_ylim(*look.error_limits)
+    axes.set_xlabel(look.time)
+    axes.set_ylabel("0-1 generalization loss")
+    axes.legend()

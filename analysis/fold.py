@@ -1,0 +1,160 @@
+"""The fold: one table from many files, and of every (cell, epoch) and of every cell the newest row.
+
+`store` and `compact` share it, so that "newest attempt" means one thing. Pure functions of pyarrow tables whose `cell`
+column is dictionary-encoded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from analysis.parts import CELL_TYPE, SCHEMA_KEY, SCHEMA_VERSION
+
+# list<int16> in a store's runs table: which attempts `attempts` counts, so that a part read twice is not counted twice
+SEEN = "attempts_seen"
+
+
+def join(tables: Iterable[pa.Table]) -> pa.Table:
+    """One table from many with other columns or types: absent columns become null, integers widen to floats.
+
+    A column whose types have no common type (an axis over numbers and words) becomes text. Field metadata (unit,
+    meaning) is that of the first table that has some. At least one table is required.
+    """
+    parts = list(tables)
+    schema = _common_schema([t.schema for t in parts])
+    joined = pa.concat_tables([_conform(t, schema) for t in parts])
+    return joined.unify_dictionaries().combine_chunks()
+
+
+def _common_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """The schema that all of `schemas` fit into; columns in the order of first appearance."""
+    fields: dict[str, pa.Field] = {}
+    for schema in dict.fromkeys(schemas):
+        for field in schema:
+            known = fields.get(field.name)
+            fields[field.name] = field if known is None else _common_field(known, field)
+    return pa.schema(list(fields.values()), metadata={SCHEMA_KEY: str(SCHEMA_VERSION).encode()})
+
+
+def _common_field(known: pa.Field, other: pa.Field) -> pa.Field:
+    """One field for two of the same name."""
+    metadata = known.metadata or other.metadata
+    try:
+        pair = [pa.schema([f.remove_metadata().with_nullable(True)]) for f in (known, other)]
+        merged = pa.unify_schemas(pair, promote_options="permissive").field(0)
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        merged = pa.field(known.name, pa.string())
+    return merged.with_metadata(metadata) if metadata else merged
+
+
+def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table with exactly the columns and types of `schema`."""
+    if table.schema.equals(schema):
+        return table.replace_schema_metadata(schema.metadata)
+    present = set(table.schema.names)
+    columns = [
+        _as_type(table[f.name], f.type) if f.name in present else pa.nulls(table.num_rows, f.type) for f in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def _as_type(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """The column as `kind`; what Arrow cannot cast to text is written as JSON."""
+    if column.type == kind:
+        return column
+    if kind == pa.string() and not pa.types.is_dictionary(column.type):
+        return pa.chunked_array([pa.array([None if v is None else json.dumps(v) for v in column.to_pylist()], kind)])
+    return column.cast(kind)
+
+
+def cell_ranks(table: pa.Table) -> NDArray[np.int64]:
+    """For every row the rank of its cell id in string order, shape (rows,): sorts and groups without the strings."""
+    column = table["cell"].combine_chunks()
+    if isinstance(column, pa.ChunkedArray):
+        column = column.chunk(0) if column.num_chunks else pa.array([], CELL_TYPE)
+    names = np.asarray(column.dictionary.to_pylist(), dtype=object)
+    if len(names) == 0:
+        return np.zeros(table.num_rows, np.int64)
+    _, ranks = np.unique(names, return_inverse=True)
+    return np.asarray(ranks[column.indices.to_numpy(zero_copy_only=False)], np.int64)
+
+
+def numbers(table: pa.Table, name: str, missing: float = 0) -> NDArray[Any]:
+    """A numeric column as a numpy array with nulls replaced."""
+    return np.asarray(table[name].fill_null(missing).to_numpy())
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Rows of a table in the order (cell, epoch, attempt), grouped by (cell, epoch).
+
+    order: (rows,) row numbers in that order; last: (rows,) whether the row is the newest of its group, i.e. kept.
+    """
+
+    order: NDArray[np.intp]
+    last: NDArray[np.bool_]
+
+    @property
+    def kept(self) -> NDArray[np.intp]:
+        """Row numbers to keep, sorted by cell and epoch."""
+        return self.order[self.last]
+
+    @property
+    def repeated(self) -> NDArray[np.intp]:
+        """Row numbers of all rows that share their (cell, epoch) with another one, in order."""
+        first = np.concatenate(([True], self.last[:-1]))[: len(self.last)]
+        return self.order[~(first & self.last)]
+
+
+def fold_curves(table: pa.Table) -> Fold:
+    """Sorts and groups curve rows: the newest attempt of each (cell, epoch) is kept; of one attempt twice, any one."""
+    ranks, epochs, attempts = cell_ranks(table), numbers(table, "epoch"), numbers(table, "attempt")
+    order = np.lexsort((attempts, epochs, ranks))
+    ranks, epochs = ranks[order], epochs[order]
+    last = np.ones(len(order), np.bool_)
+    last[:-1] = (ranks[1:] != ranks[:-1]) | (epochs[1:] != epochs[:-1])
+    return Fold(order, last)
+
+
+def newest_curves(table: pa.Table) -> pa.Table:
+    """The kept rows of `fold_curves`, sorted by cell and epoch."""
+    return table.take(pa.array(fold_curves(table).kept))
+
+
+def newest_runs(table: pa.Table) -> pa.Table:
+    """One record per cell, sorted by cell: the one with the greatest (attempt, updated).
+
+    Adds `attempts` (int32, how many different attempts have a record) and SEEN (which ones). A record that comes from a
+    store brings the attempts that were folded into it.
+    """
+    if table.num_rows == 0:
+        return table
+    ranks, attempts = cell_ranks(table), numbers(table, "attempt")
+    updated = numbers(table, "updated", -np.inf) if "updated" in table.schema.names else np.zeros(len(ranks))
+    order = np.lexsort((updated, attempts, ranks))
+    last = np.append(ranks[order][1:] != ranks[order][:-1], True)
+    seen = _attempts_seen(table, ranks, attempts)
+    kept = table.drop_columns([c for c in (SEEN, "attempts") if c in table.schema.names]).take(pa.array(order[last]))
+    kept = kept.append_column(pa.field("attempts", pa.int32()), pa.array([len(s) for s in seen], pa.int32()))
+    return kept.append_column(pa.field(SEEN, pa.list_(pa.int16())), pa.array(seen, pa.list_(pa.int16())))
+
+
+def _attempts_seen(table: pa.Table, ranks: NDArray[np.int64], attempts: NDArray[Any]) -> list[list[int]]:
+    """For each cell, in the order of its rank, the sorted attempts that any record tells of."""
+    pairs = [np.stack([ranks, attempts.astype(np.int64)])]
+    if SEEN in table.schema.names:
+        lists = table[SEEN].combine_chunks()
+        lists = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) else lists
+        parents = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)
+        flat = pc.list_flatten(lists).to_numpy(zero_copy_only=False)
+        pairs.append(np.stack([ranks[parents], flat.astype(np.int64)]))
+    cells, values = np.unique(np.concatenate(pairs, axis=1), axis=1)
+    return [group.tolist() for group in np.split(values, np.flatnonzero(np.diff(cells)) + 1)]

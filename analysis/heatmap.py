@@ -1,0 +1,113 @@
+"""A heat map over (axis value, epoch) from a tidy frame, with what is not in the logs hatched.
+
+Shared by all figures with time on the vertical axis. Draws on the Axes that it is given; reads and computes nothing
+but the geometry of the cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.patches import Rectangle
+from numpy.typing import ArrayLike, NDArray
+
+from analysis.style import HATCH, colour_map
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Values on a grid, ready to draw.
+
+    x: (columns,) increasing positions; epochs: (rows,) increasing; values: (rows, columns), NaN where nothing is
+    logged; planned: last planned epoch, where hatching ends.
+    """
+
+    x: Array
+    epochs: Array
+    values: Array
+    planned: int
+
+    def block(self, start: int, stop: int) -> Grid:
+        """The columns start..stop-1."""
+        return Grid(self.x[start:stop], self.epochs, self.values[:, start:stop], self.planned)
+
+
+def grid(frame: pd.DataFrame, x: Sequence[float], planned: int, value: str = "mean") -> Grid:
+    """Grid from a tidy frame with columns x, epoch and `value`; `x` lists all columns, also those without any row.
+
+    Epochs before 1 are left out, the axis being logarithmic.
+    """
+    wide = frame[frame["epoch"] >= 1].pivot(index="epoch", columns="x", values=value)
+    wide = wide.reindex(columns=pd.Index(sorted(x)))
+    columns, rows = wide.columns.to_numpy(np.float64), wide.index.to_numpy(np.float64)
+    return Grid(columns, rows, wide.to_numpy(np.float64), planned)
+
+
+def edges(centres: ArrayLike, single: float = 1.0) -> Array:
+    """Borders halfway between increasing centres, the outer cells symmetric; `single` is the width of a lone cell."""
+    points = np.asarray(centres, np.float64)
+    half = np.diff(points) / 2
+    if len(points) < 2:
+        return np.concatenate([points - single / 2, points + single / 2])
+    return np.concatenate([[points[0] - half[0]], points[:-1] + half, [points[-1] + half[-1]]])
+
+
+def limits(values: ArrayLike, step: float = 0.01) -> tuple[float, float]:
+    """Colour limits from data: the 1st and 98th percentile of the finite values, rounded outward to `step`."""
+    low, high = np.percentile(np.asarray(values)[np.isfinite(values)], [1, 98])
+    return rounded(float(low), float(high), step)
+
+
+def rounded(low: float, high: float, step: float) -> tuple[float, float]:
+    """The limits moved outward to multiples of `step`, at least one step apart."""
+    bottom, top = np.floor(low / step + 1e-9) * step, np.ceil(high / step - 1e-9) * step
+    return float(round(bottom, 6)), float(round(max(top, bottom + step), 6))
+
+
+def draw(axes: Axes, data: Grid, vmin: float, vmax: float, width: float = 1.0) -> QuadMesh | None:
+    """Draws the grid as one mesh (a bitmap in a PDF) and hatches its gaps; returns the mesh, None if there are no rows.
+
+    `width` is the width of the column if there is only one.
+    """
+    x = edges(data.x, width)
+    mesh = None
+    if len(data.epochs):
+        borders = _epoch_edges(data)
+        mesh = axes.pcolormesh(
+            x, borders, np.ma.masked_invalid(data.values), cmap=colour_map(), vmin=vmin, vmax=vmax, rasterized=True
+        )
+    for left, right, bottom, top in gaps(data, x):
+        axes.add_patch(Rectangle((left, bottom), right - left, top - bottom, fill=False, hatch=HATCH, lw=0, zorder=0.5))
+    return mesh
+
+
+def _epoch_edges(data: Grid) -> Array:
+    """Borders of the epochs; the first cell begins at 1/2 at the earliest, a logarithmic axis having no zero."""
+    borders = edges(data.epochs)
+    borders[0] = max(borders[0], 0.5)
+    return borders
+
+
+def gaps(data: Grid, x: Array) -> list[tuple[float, float, float, float]]:
+    """Rectangles (left, right, bottom, top) that hold no logged value, up to the planned epoch."""
+    end = data.planned + 0.5
+    if not len(data.epochs):
+        return [(float(x[i]), float(x[i + 1]), 0.5, end) for i in range(len(data.x))]
+    borders = _epoch_edges(data)
+    empty = np.isnan(data.values)
+    if end > borders[-1]:
+        borders, empty = np.append(borders, end), np.vstack([empty, np.ones(len(data.x), bool)])
+    found: list[tuple[float, float, float, float]] = []
+    for column in range(len(data.x)):
+        changes: Any = np.flatnonzero(np.diff(np.concatenate([[0], empty[:, column].astype(int), [0]])))
+        sides = float(x[column]), float(x[column + 1])
+        found += [(*sides, float(borders[a]), float(borders[b])) for a, b in changes.reshape(-1, 2)]
+    return found

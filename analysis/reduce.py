@@ -1,0 +1,169 @@
+"""From runs and curves to what a figure draws: one Column per axis value, tidy tables, and the features of each.
+
+Pure functions. No drawing, no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis import stats
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Column:
+    """All that the logs hold at one value of the axis.
+
+    value: of the axis. cells, seeds: those with rows, in the order of `values`. missing: planned cells without rows.
+    epochs: (E,) logged by any of them, >= 1. values: (cells, E), NaN where a cell did not log. std: (E,) population
+    standard deviation that an aggregate came with, else None; `each`: how many seeds one row stands for, 1 if it is
+    a run of its own.
+    """
+
+    value: float
+    cells: tuple[str, ...]
+    seeds: tuple[str, ...]
+    missing: tuple[str, ...]
+    epochs: NDArray[np.int64]
+    values: Array
+    std: Array | None = None
+    each: int = 1
+
+    @property
+    def count(self) -> NDArray[np.int64]:
+        """(E,) seeds behind each epoch."""
+        seeds: NDArray[np.int64] = np.isfinite(self.values).sum(axis=0) * self.each
+        return seeds
+
+    @property
+    def mean(self) -> Array:
+        """(E,) mean over the seeds that have the epoch."""
+        finite = np.isfinite(self.values)
+        total: Array = np.where(finite, self.values, 0).sum(axis=0) / finite.sum(axis=0)
+        return total
+
+    @property
+    def spread(self) -> Array:
+        """(E,) population standard deviation (ddof 0) over seeds; NaN with one seed."""
+        if self.std is not None:
+            return self.std
+        deviation = np.where(np.isfinite(self.values), self.values - self.mean, 0)
+        finite = np.isfinite(self.values).sum(axis=0)
+        return np.where(finite > 1, np.sqrt((deviation**2).sum(axis=0) / finite), np.nan)
+
+    @property
+    def error(self) -> Array:
+        """(E,) standard error of the mean, spread / sqrt(n - 1); NaN with one seed."""
+        return self.spread / np.sqrt(np.where(self.count > 1, self.count - 1, np.nan))
+
+
+def columns(runs: pd.DataFrame, curves: pd.DataFrame, axis: str, metric: str) -> list[Column]:
+    """One Column per value of `axis`, in increasing order, from chosen runs and their curves.
+
+    Rows without the metric, and epoch 0, are left out. A column `<metric>_std` in the curves, with `seeds` in the runs,
+    marks rows that are aggregates already.
+    """
+    std = f"{metric}_std" if f"{metric}_std" in curves.columns else None
+    logged = curves[(curves["epoch"] >= 1) & curves[metric].notna()]
+    rows = {str(cell): group for cell, group in logged.groupby("cell", observed=True)}
+    return [_column(float(str(value)), group, rows, metric, std) for value, group in runs.groupby(axis)]
+
+
+def _column(value: float, runs: pd.DataFrame, rows: dict[str, pd.DataFrame], metric: str, std: str | None) -> Column:
+    """The Column of the runs at one value."""
+    ids = runs["cell"].astype(str).tolist()
+    seeds = dict(zip(ids, (runs["seed"] if "seed" in runs.columns else runs["cell"]).map(str), strict=True))
+    cells = tuple(sorted((c for c in ids if c in rows), key=lambda c: (seeds[c], c)))
+    epochs = np.unique(np.concatenate([rows[c]["epoch"].to_numpy(np.int64) for c in cells] or [np.zeros(0, np.int64)]))
+    values = np.full((len(cells), len(epochs)), np.nan)
+    for i, cell in enumerate(cells):
+        values[i, np.searchsorted(epochs, rows[cell]["epoch"].to_numpy())] = rows[cell][metric].to_numpy(np.float64)
+    spread = rows[cells[0]][std].to_numpy(np.float64) if std and len(cells) == 1 else None
+    each = int(runs["seeds"].iloc[0]) if spread is not None and "seeds" in runs.columns else 1
+    names = tuple(seeds[c] for c in cells)
+    return Column(value, cells, names, tuple(sorted(set(ids) - set(cells))), epochs, values, spread, each)
+
+
+def tidy(data: Sequence[Column], name: str = "lambda") -> pd.DataFrame:
+    """Columns `name`, epoch, mean, std (population), n; one row per value and logged epoch."""
+    frames = [
+        pd.DataFrame({name: c.value, "epoch": c.epochs, "mean": c.mean, "std": c.spread, "n": c.count}) for c in data
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def complete_block(values: Array) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Seeds (indices) and epochs (mask) of the block without gaps that holds the most values of (seeds, epochs).
+
+    Features of a mean over changing seeds would take the change for a rise; so seeds that stopped early are left out
+    where they would cost more epochs than they add. Seeds are tried in the order of how many epochs they have.
+    """
+    finite = np.isfinite(values)
+    order = np.argsort(-finite.sum(axis=1), kind="stable")
+    common = np.logical_and.accumulate(finite[order], axis=0)
+    best = int((common.sum(axis=1) * np.arange(1, len(order) + 1)).argmax())
+    return np.sort(order[: best + 1]), common[best]
+
+
+def feature_table(data: Sequence[Column], window: int, name: str = "lambda") -> pd.DataFrame:
+    """One row per Column: every feature, its bootstrap bounds (`_low`, `_high`), n_seeds, epochs used, verdict, reason.
+
+    Columns without rows have NaN features and no verdict. Aggregates have no interval: their seeds are not known.
+    """
+    return pd.DataFrame([{name: c.value, **_feature_row(c, window)} for c in data])
+
+
+def _feature_row(column: Column, window: int) -> dict[str, Any]:
+    """Features, bounds and verdict of one Column."""
+    if not column.cells:
+        return {"n_seeds": 0, "epochs_used": 0, "double_descent": False, "reason": "nothing logged"}
+    seeds, mask = complete_block(column.values)
+    block, epochs = column.values[seeds][:, mask], column.epochs[mask]
+    found = stats.features(block.mean(axis=0), window, epochs)
+    interval = stats.bootstrap(block, window, epochs)
+    errors = _aggregate_errors(column, found, window) if column.std is not None else stats.feature_errors(
+        block, found, window, epochs
+    )  # fmt: skip
+    verdict = stats.judge(float(found.rise), float(found.second_descent), *errors)
+    row: dict[str, Any] = {
+        "n_seeds": len(seeds) * column.each,
+        "epochs_used": len(epochs),
+        "last_epoch": int(epochs[-1]),
+    }
+    for field in stats.FIELDS:
+        number = float(getattr(found, field))
+        row[field] = int(number) if field.endswith("epoch") else number
+        row[f"{field}_low"], row[f"{field}_high"] = (float(getattr(b, field)) for b in (interval.low, interval.high))
+    return row | {"double_descent": verdict.found, "reason": verdict.reason}
+
+
+def _aggregate_errors(column: Column, found: stats.Features, window: int) -> tuple[float, float]:
+    """Standard errors of rise and second descent where only the spread at each epoch is known.
+
+    The two ends of each difference are taken as independent, and the spread is not reduced by smoothing: both err on
+    the side of a larger error.
+    """
+    errors = stats.smooth(column.error, window)
+    peak, low = (errors[np.searchsorted(column.epochs, e)] for e in (found.peak_epoch, found.first_minimum_epoch))
+    return float(np.hypot(peak, low)), float(np.hypot(peak, stats.final(column.error, column.epochs)))
+
+
+def slices(features: pd.DataFrame) -> list[int]:
+    """Rows of `feature_table` (in increasing order of the axis) to show as curves: the largest value, the one with the
+    greatest rise and fall, the smallest. Where that one is an end, the middle of the others is shown in its place."""
+    there = [int(i) for i in np.flatnonzero(features["n_seeds"].to_numpy() > 0)]
+    if len(there) < 3:
+        return there[::-1]
+    inner = there[1:-1]
+    both = features[["rise", "second_descent"]].min(axis=1)
+    most = max(there, key=lambda i: float(both.iloc[i]))
+    middle = most if most in inner else inner[len(inner) // 2]
+    return [there[-1], middle, there[0]]

@@ -1,0 +1,90 @@
+"""The look of the figures: colour map, logarithmic axes, and saving as PNG and PDF.
+
+Uses matplotlib's object interface: no pyplot, no display, no LaTeX. Computes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+DPI = 200
+FONT_SIZE, LEGEND_SIZE = 11, 10  # points
+HATCH = "////"  # what is planned but not in the logs
+ANCHOR_INDEX = (0, 64, 128, 191, 255)
+ANCHOR_RGB = ((5, 0, 83), (84, 58, 197), (197, 124, 150), (236, 192, 101), (253, 254, 36))  # of 255
+
+RC: dict[Any, Any] = {
+    "font.size": FONT_SIZE,
+    "legend.fontsize": LEGEND_SIZE,
+    "axes.titlesize": FONT_SIZE,
+    "hatch.linewidth": 0.6,
+    "hatch.color": "0.55",
+    "pdf.fonttype": 42,  # text stays text
+}
+
+
+def colour_map() -> ListedColormap:
+    """The 256-entry map from dark blue over violet and orange to yellow, linear between five anchors."""
+    index = np.arange(256)
+    anchors = np.asarray(ANCHOR_RGB, float) / 255
+    table = np.stack([np.interp(index, ANCHOR_INDEX, anchors[:, channel]) for channel in range(3)], axis=1)
+    return ListedColormap(table, name="redescent")
+
+
+@contextlib.contextmanager
+def styled() -> Iterator[None]:
+    """Font sizes and line settings of every figure; matplotlib's own defaults return afterwards."""
+    with mpl.rc_context(RC):
+        yield
+
+
+def power_label(exponent: float) -> str:
+    """10 to a power as text for an axis, in mathtext."""
+    return rf"$10^{{{exponent:g}}}$"
+
+
+def value_label(value: float) -> str:
+    """A number as a short power of ten, such as 3.2 x 10^-4, in mathtext; 0 and numbers near one as they are."""
+    if value == 0 or 0.01 <= abs(value) < 1000:
+        return f"{value:.3g}"
+    factor, exponent = f"{value:.1e}".split("e")
+    short = factor.removesuffix(".0")
+    return power_label(int(exponent)) if short == "1" else rf"${short}\times 10^{{{int(exponent)}}}$"
+
+
+def log_epochs(axes: Axes, last: float, which: str) -> None:
+    """Makes the "x" or "y" axis a logarithmic axis of epochs from 1 to `last`, with a label at every decade."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    (axes.set_xlim if which == "x" else axes.set_ylim)(1, max(last, 2))
+    axis.set_major_locator(LogLocator(10))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: power_label(round(math.log10(value)))))
+    axis.set_minor_locator(LogLocator(10, subs=range(2, 10)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def save(figure: Figure, out_dir: str | os.PathLike[str], stem: str) -> tuple[Path, Path]:
+    """Writes `out_dir/stem.png` at 200 dpi and `stem.pdf`; returns both paths. The PDF carries no date: equal
+    figures are equal files."""
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not isinstance(figure.canvas, FigureCanvasAgg):
+        FigureCanvasAgg(figure)
+    png, pdf = folder / f"{stem}.png", folder / f"{stem}.pdf"
+    with styled():
+        figure.savefig(png, dpi=DPI)
+        figure.savefig(pdf, dpi=DPI, metadata={"CreationDate": None})
+    return png, pdf

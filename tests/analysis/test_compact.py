@@ -1,0 +1,246 @@
+"""Compaction loses nothing, at whatever moment it dies and whoever writes meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analysis import claim, compact, store
+from analysis.compact import Source, buckets
+
+
+def fill(sweep, cells: str = "abcd", epochs: int = 5, name: str = "p") -> None:
+    for cell in cells:
+        rows = [
+            {"cell": cell, "attempt": 1, "epoch": e, "seconds": 1.0 * e, "test_error": 1 / (1 + e), "test_wrong": e}
+            for e in range(1, epochs + 1)
+        ]
+        sweep.curves(f"{name}{cell}", rows)
+        sweep.runs(f"{name}{cell}", [{"cell": cell, "status": "done", "attempt": 1, "updated": 1.0, "seed": 0}])
+
+
+def both(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    curves = store.curves(folder)
+    return store.runs(folder), curves.assign(cell=curves["cell"].astype(str))
+
+
+def same(found: tuple[pd.DataFrame, pd.DataFrame], expected: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    for a, b in zip(found, expected, strict=True):
+        pd.testing.assert_frame_equal(a, b)
+
+
+def test_reading_is_the_same_before_and_after(sweep):
+    fill(sweep)
+    before = both(sweep.folder)
+    done = compact.compact(sweep.folder, rows_in_memory=10)
+    same(both(sweep.folder), before)
+    assert (done.cells, done.rows, done.shards, done.files_before) == (4, 20, 2, 8)
+    assert done.files_after == 4  # two shards, the runs table and the manifest
+    assert done.mismatches.empty
+    assert not list((sweep.folder / "curves").iterdir())
+
+
+def test_the_manifest_describes_every_file_and_is_a_table(sweep):
+    fill(sweep)
+    compact.compact(sweep.folder)
+    path = sweep.folder / "store" / "manifest.json"
+    table = pd.read_json(path)
+    assert set(table.columns) == {"file", "kind", "rows", "bytes", "sha256", "cells", "schema"}
+    assert sorted(table["kind"]) == ["curves", "runs"]
+    for entry in table.itertuples():
+        assert (sweep.folder / "store" / entry.file).stat().st_size == entry.bytes
+    assert duckdb.sql(f"select sum(rows) from '{path}' where kind = 'curves'").fetchall() == [(20,)]
+    runs = duckdb.sql(f"select cell, attempts from '{sweep.folder}/store/runs-*.parquet' order by 1").fetchall()
+    assert runs == [(cell, 1) for cell in "abcd"]
+
+
+def test_units_and_schema_version_survive(sweep):
+    fill(sweep)
+    compact.compact(sweep.folder)
+    schema = compact.pq.read_schema(next((sweep.folder / "store").glob("curves-*")))
+    assert schema.field("test_error").metadata == {b"unit": b"1", b"meaning": b"the test_error"}
+    assert schema.metadata[b"redescent.schema"] == b"1"
+
+
+def test_store_and_new_parts_are_read_together_and_folded_again(sweep):
+    fill(sweep, "ab")
+    compact.compact(sweep.folder)
+    fill(sweep, "cd")
+    sweep.curves("late", [{"cell": "a", "attempt": 2, "epoch": 6, "seconds": 1.0, "test_error": 0.5, "test_wrong": 1}])
+    sweep.runs("late", [{"cell": "a", "status": "done", "attempt": 2, "updated": 2.0, "seed": 0}])
+    before = both(sweep.folder)
+    assert before[0]["attempts"].tolist() == [2, 1, 1, 1]
+    compact.compact(sweep.folder)
+    same(both(sweep.folder), before)
+    names = sorted(p.name for p in (sweep.folder / "store").iterdir())
+    assert names == ["curves-000002-0000.parquet", "manifest.json", "runs-000002.parquet"]
+
+
+def test_a_part_that_a_live_writer_puts_back_changes_nothing(sweep):
+    fill(sweep)
+    before = both(sweep.folder)
+    for _ in range(2):
+        compact.compact(sweep.folder)
+        fill(sweep)
+        same(both(sweep.folder), before)
+
+
+def test_without_parts_the_store_is_left_as_it_is(sweep):
+    fill(sweep)
+    compact.compact(sweep.folder)
+    manifest = (sweep.folder / "store" / "manifest.json").stat()
+    again = compact.compact(sweep.folder)
+    assert (again.cells, again.rows, again.files_before, again.files_after) == (4, 20, 3, 3)
+    assert (sweep.folder / "store" / "manifest.json").stat().st_ino == manifest.st_ino
+
+
+def test_nothing_to_compact_is_an_error(sweep):
+    with pytest.raises(store.StoreError, match="nothing to compact"):
+        compact.compact(sweep.folder)
+
+
+def test_a_damaged_part_stops_the_compaction_before_it_changes_anything(sweep):
+    fill(sweep)
+    bad = sweep.folder / "curves" / "pb.parquet"
+    bad.write_bytes(b"PAR1")
+    with pytest.raises(store.StoreError, match=r"pb\.parquet"):
+        compact.compact(sweep.folder)
+    assert len(list((sweep.folder / "curves").iterdir())) == 4
+
+
+def test_rows_computed_twice_are_compared_bit_for_bit(sweep):
+    first = {"cell": "a", "attempt": 1, "epoch": 1, "seconds": 1.0, "test_error": 0.5, "test_wrong": 5, "lr": 0.1}
+    sweep.curves("p", [first, {**first, "epoch": 2}])
+    second = {**first, "attempt": 2, "seconds": 9.0, "test_error": 0.25, "lr": None}
+    sweep.curves("q", [second, {**first, "epoch": 2, "attempt": 2, "test_wrong": 6}])
+    found = compact.compact(sweep.folder).mismatches
+    assert found.to_dict("records") == [
+        {"cell": "a", "epoch": 1, "column": "test_error", "attempts": (1, 2), "values": (0.5, 0.25)},
+        {"cell": "a", "epoch": 2, "column": "test_wrong", "attempts": (1, 2), "values": (5, 6)},
+    ]
+
+
+def test_equal_nan_is_no_mismatch_and_a_signed_zero_is(sweep):
+    nan = {"cell": "a", "attempt": 1, "epoch": 1, "test_loss": float("nan"), "grad_norm": 0.0}
+    sweep.curves("p", [nan])
+    sweep.curves("q", [{**nan, "attempt": 2, "grad_norm": -0.0}])
+    assert compact.compact(sweep.folder).mismatches["column"].tolist() == ["grad_norm"]
+
+
+@pytest.mark.parametrize("name", ["replace", "unlink", "rename", "fsync"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_crash_at_any_step_loses_nothing(sweep, monkeypatch, name: str, when: str):
+    fill(sweep, "ab")
+    compact.compact(sweep.folder)
+    fill(sweep, "bc", epochs=7)
+    expected = both(sweep.folder)
+    original = getattr(os, name)
+    for step in range(100):
+        calls = []
+
+        def crash(*args: object, step: int = step, calls: list[object] = calls, **kwargs: object) -> None:
+            calls.append(args)
+            if len(calls) > step and when == "before":
+                raise KeyboardInterrupt
+            original(*args, **kwargs)
+            if len(calls) > step:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(os, name, crash)
+        finished = False
+        try:
+            compact.compact(sweep.folder, rows_in_memory=8)
+            finished = True
+        except KeyboardInterrupt:
+            pass
+        finally:
+            monkeypatch.setattr(os, name, original)
+        same(both(sweep.folder), expected)
+        if finished:
+            break
+        fill(sweep, "bc", epochs=7)
+    assert finished
+    assert step > 1
+    compact.compact(sweep.folder)
+    same(both(sweep.folder), expected)
+    assert len(list((sweep.folder / "store").iterdir())) <= 5
+
+
+def test_a_crash_while_a_part_is_claimed_is_mended_by_the_next_compaction(sweep, monkeypatch):
+    fill(sweep)
+    expected = both(sweep.folder)
+    monkeypatch.setattr(compact, "switch", lambda *_: None)  # worst case: consumed parts without a new store
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", die)
+        with pytest.raises(KeyboardInterrupt):
+            compact.compact(sweep.folder)
+    assert len(list((sweep.folder / "curves").glob("*.parquet"))) == 4 - 1
+    same(both(sweep.folder), expected)
+    monkeypatch.undo()
+    compact.compact(sweep.folder)
+    same(both(sweep.folder), expected)
+
+
+def test_a_part_replaced_during_the_compaction_is_kept(sweep, monkeypatch):
+    fill(sweep, "a")
+    switch = compact.switch
+
+    def write_on(*args: object) -> None:
+        switch(*args)
+        fill(sweep, "a", epochs=9)
+
+    monkeypatch.setattr(compact, "switch", write_on)
+    compact.compact(sweep.folder)
+    assert [p.name for p in (sweep.folder / "curves").iterdir()] == ["pa.parquet"]
+    assert store.curves(sweep.folder)["epoch"].tolist() == list(range(1, 10))
+
+
+def test_a_part_that_comes_back_while_it_is_claimed_wins(tmp_path):
+    path = tmp_path / "p.parquet"
+    claimed = tmp_path / (f".p.parquet{claim.CLAIMED}")
+    claimed.write_text("older")
+    path.write_text("newer")
+    claim._give_back(claimed, path)
+    assert path.read_text() == "newer"
+    assert not claimed.exists()
+
+
+def test_two_compactions_at_once_are_refused(sweep):
+    fill(sweep)
+    with claim.exclusive(sweep.folder), pytest.raises(claim.CompactionRunning, match=f"process {os.getpid()}"):
+        compact.compact(sweep.folder)
+    compact.compact(sweep.folder)
+
+
+def test_files_of_other_origin_in_the_store_are_left_alone(sweep):
+    fill(sweep)
+    compact.compact(sweep.folder)
+    note = sweep.folder / "store" / "NOTES.txt"
+    note.write_text("mine")
+    (sweep.folder / "store" / "curves-000009-0000.parquet").write_text("left by a crash")
+    fill(sweep, "e")
+    compact.compact(sweep.folder)
+    assert note.exists()
+    assert all(r["file"].split("-")[1].startswith("000002") for r in json.loads(
+        (sweep.folder / "store" / "manifest.json").read_text()))  # fmt: skip
+
+
+@settings(max_examples=50)
+@given(st.lists(st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 9)), max_size=5), st.integers(1, 30))
+def test_buckets_hold_every_cell_once_in_order_and_within_the_limit(counts: list[dict[str, int]], limit: int):
+    groups = buckets([Source(Path(str(i)), c) for i, c in enumerate(counts)], limit)
+    cells = [cell for group in groups for cell in group]
+    assert cells == sorted({cell for c in counts for cell in c})
+    totals = [sum(c.get(cell, 0) for c in counts for cell in group) for group in groups]
+    assert all(total <= limit or len(group) == 1 for total, group in zip(totals, groups, strict=True))

@@ -1,0 +1,189 @@
+"""Features, intervals and verdicts, against direct computations and the published table."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from analysis import published, stats
+
+CURVES = arrays(np.float64, st.integers(1, 60), elements=st.floats(0, 1, width=32))
+# column: first minimum, its epoch, peak, its epoch, mean of the last twenty epochs
+TABLE = {
+    17: (0.2135, 75, 0.2890, 632, 0.2783),
+    20: (0.2164, 50, 0.2856, 325, 0.2664),
+    25: (0.2231, 36, 0.2859, 149, 0.2530),
+    30: (0.2230, 33, 0.2967, 92, 0.2446),
+    40: (0.2097, 25, 0.2805, 79, 0.2223),
+    60: (0.2021, 28, 0.2713, 78, 0.1997),
+    91: (0.1947, 25, 0.2607, 72, 0.1881),
+}
+
+
+def bump(seeds: int = 5, height: float = 0.1, noise: float = 0.002) -> np.ndarray:
+    t = np.arange(1, 301)
+    clean = 0.15 + 0.5 / t + height * np.exp(-((np.log(t / 70) / 0.4) ** 2))
+    return clean + np.random.default_rng(0).normal(0, noise, (seeds, 300))
+
+
+@given(CURVES, st.sampled_from([1, 3, 5, 11]))
+def test_smoothing_is_the_mean_of_what_the_window_covers(curve: np.ndarray, window: int):
+    h = window // 2
+    direct = [curve[max(0, i - h) : i + h + 1].mean() for i in range(len(curve))]
+    np.testing.assert_allclose(stats.smooth(curve, window), direct, atol=1e-12)
+
+
+@pytest.mark.parametrize("window", [0, -1, 4])
+def test_a_window_without_a_centre_is_refused(window: int):
+    with pytest.raises(ValueError, match="odd, positive"):
+        stats.smooth(np.ones(5), window)
+
+
+@given(CURVES)
+def test_features_obey_their_definition(curve: np.ndarray):
+    found, s = stats.features(curve, 5), stats.smooth(curve, 5)
+    low, peak = int(found.first_minimum_epoch) - 1, int(found.peak_epoch) - 1
+    assert low <= peak
+    assert found.first_minimum == s[low] == s[: peak + 1].min()
+    rises = s - np.minimum.accumulate(s)
+    assert found.rise == rises.max() == s[peak] - s[low]
+    assert found.second_descent == s[peak] - found.final
+    np.testing.assert_allclose(found.final, curve[-20:].mean(), atol=1e-12)
+
+
+def test_a_falling_curve_has_no_rise():
+    found = stats.features(1 / np.arange(1, 50))
+    assert (found.rise, found.peak_epoch, found.first_minimum_epoch) == (0, 49, 49)
+
+
+def test_many_curves_at_once_equal_one_at_a_time():
+    curves = bump(7)
+    together = stats.features(curves)
+    for i, curve in enumerate(curves):
+        alone = stats.features(curve)
+        assert all(getattr(together, f)[i] == pytest.approx(getattr(alone, f), abs=1e-12) for f in stats.FIELDS)
+
+
+def test_epochs_with_gaps_are_reported_as_they_were_logged():
+    epochs = np.unique(np.geomspace(1, 300, 60).round().astype(int))
+    found = stats.features(bump(1, noise=0)[0][epochs - 1], 3, epochs)
+    assert found.peak_epoch in epochs
+    assert 60 < found.peak_epoch < 80
+    assert found.final == pytest.approx(bump(1, noise=0)[0][epochs[epochs > 280] - 1].mean())
+
+
+@pytest.mark.parametrize("bad", [np.array([]), np.array([0.1, np.nan])])
+def test_curves_with_gaps_in_them_are_refused(bad: np.ndarray):
+    with pytest.raises(ValueError, match="not finite"):
+        stats.features(bad)
+
+
+def test_epochs_must_match_and_increase():
+    with pytest.raises(ValueError, match="expected 3 increasing epoch numbers"):
+        stats.features(np.ones(3), 1, [1, 1, 2])
+
+
+def test_threshold_epoch_is_the_first_below_or_nan():
+    curves = np.array([[0.5, 0.2, 0.01, 0.3], [0.5, 0.4, 0.3, 0.2]])
+    np.testing.assert_array_equal(stats.threshold_epoch(curves, 0.05, [1, 10, 20, 30]), [20, np.nan])
+
+
+def test_the_published_table_is_reproduced(reference):
+    mean = np.load(reference / "resnet-test-errors_mean.npy")
+    found = stats.features(mean.T)
+    for column, (low, low_epoch, peak, peak_epoch, final) in TABLE.items():
+        assert found.first_minimum[column] == pytest.approx(low, abs=1e-4)
+        assert found.peak[column] == pytest.approx(peak, abs=1e-4)
+        assert found.final[column] == pytest.approx(final, abs=1e-4)
+        assert (found.first_minimum_epoch[column], found.peak_epoch[column]) == (low_epoch, peak_epoch)
+
+
+def test_the_features_of_every_published_column_are_reproduced(reference):
+    table = pd.read_csv(reference / "resnet_features_per_lambda.csv")
+    _, curves = published.read(reference)
+    found = stats.features(curves["test_error"].to_numpy().reshape(92, 1001))
+    np.testing.assert_array_equal(found.first_minimum_epoch, table["saved_first_min_epoch"])
+    np.testing.assert_array_equal(found.peak_epoch, table["saved_peak_epoch"])
+    for field, column in (("first_minimum", "first_min_err"), ("peak", "peak_err"), ("final", "last20_err")):
+        np.testing.assert_allclose(getattr(found, field), table[f"saved_{column}"], atol=1e-5)
+    np.testing.assert_allclose(found.rise, table["saved_rise"], atol=2e-5)
+    np.testing.assert_allclose(found.second_descent, table["saved_second_descent"], atol=2e-5)
+
+
+def test_the_bootstrap_equals_a_direct_loop_over_the_same_draws():
+    curves = bump(4)
+    found = stats.bootstrap(curves, resamples=50, seed=3, level=0.9)
+    draws = np.random.default_rng(3).multinomial(4, [0.25] * 4, 50)
+    direct = [stats.features(np.repeat(curves, d, axis=0).mean(axis=0)) for d in draws]
+    for field in stats.FIELDS:
+        low, high = np.quantile([getattr(d, field) for d in direct], [0.05, 0.95])
+        assert getattr(found.low, field) == pytest.approx(low, rel=1e-5)
+        assert getattr(found.high, field) == pytest.approx(high, rel=1e-5)
+
+
+def test_intervals_hold_the_estimate_and_repeat_with_the_seed():
+    curves = bump()
+    found, again = stats.bootstrap(curves), stats.bootstrap(curves)
+    centre = stats.features(curves.mean(axis=0))
+    assert found == again
+    assert found.low.peak <= centre.peak <= found.high.peak
+    assert found.low.peak < found.high.peak
+
+
+def test_one_seed_has_no_interval():
+    found = stats.bootstrap(bump(1))
+    assert np.isnan([getattr(found.low, f) for f in stats.FIELDS]).all()
+
+
+def test_the_bootstrap_of_a_whole_figure_takes_seconds():
+    curves = np.tile(bump(5), (1, 4))[:, :1001]
+    start = time.process_time()
+    for _ in range(9):
+        stats.bootstrap(curves)
+    assert (time.process_time() - start) * 92 / 9 < 20
+
+
+def test_a_bump_over_several_seeds_is_double_descent():
+    verdict = stats.has_double_descent(bump())
+    assert verdict.found
+    assert "standard errors" in verdict.reason or "floor" in verdict.reason
+
+
+@pytest.mark.parametrize("height", [0.0, 0.002])
+def test_noise_is_not_double_descent(height: float):
+    verdict = stats.has_double_descent(bump(height=height, noise=0.004))
+    assert not verdict.found
+    assert "<=" in verdict.reason
+
+
+def test_a_rise_without_a_descent_is_not_double_descent():
+    t = np.arange(1, 301)
+    verdict = stats.has_double_descent(0.2 + 0.3 / t + 0.1 / (1 + np.exp(-(t - 80) / 10)))
+    assert not verdict.found
+    assert "spread over seeds unknown" in verdict.reason
+
+
+def test_a_bump_within_the_spread_of_seeds_is_not_found():
+    curves = bump(3, noise=0)
+    curves[0] += 3 * (curves[0] - curves[0].min())
+    assert not stats.has_double_descent(curves - 0.09 * (curves - curves.min()), factor=6.0).found
+
+
+def test_judging_uses_the_larger_of_floor_and_errors():
+    assert stats.judge(0.01, 0.01).found
+    assert stats.judge(0.01, 0.01, 0.001, 0.001).found
+    assert not stats.judge(0.01, 0.01, 0.006, 0.001).found
+    assert not stats.judge(0.004, 0.01, 0.0, 0.0).found
+
+
+@settings(max_examples=30)
+@given(st.integers(2, 6))
+def test_the_standard_error_is_that_of_the_mean(n: int):
+    values = np.arange(n, dtype=float)
+    assert stats.standard_error(values) == pytest.approx(values.std(ddof=1) / np.sqrt(n))

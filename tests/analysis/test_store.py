@@ -1,0 +1,243 @@
+"""Reading runs and curves from sweeps in every state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis import compact, fold, parts, store
+
+
+def row(cell: str, attempt: int, epoch: int, error: float, **more: float) -> dict[str, object]:
+    return {"cell": cell, "attempt": attempt, "epoch": epoch, "test_error": error, **more}
+
+
+def record(cell: str, attempt: int, updated: float, status: str, **more: object) -> dict[str, object]:
+    return {"cell": cell, "status": status, "attempt": attempt, "updated": updated, **more}
+
+
+def test_curves_keep_the_newest_attempt_of_each_epoch_in_order(sweep):
+    sweep.curves("a1", [row("b", 1, e, 0.5) for e in (1, 2, 3)] + [row("a", 1, 1, 0.25)])
+    sweep.curves("a2", [row("b", 2, e, 0.125) for e in (3, 4)])
+    frame = store.curves(sweep.folder)
+    assert frame["cell"].astype(str).tolist() == ["a", "b", "b", "b", "b"]
+    assert frame["epoch"].tolist() == [1, 1, 2, 3, 4]
+    assert frame["attempt"].tolist() == [1, 1, 1, 2, 2]
+    assert frame["test_error"].tolist() == [0.25, 0.5, 0.5, 0.125, 0.125]
+    assert list(frame.index) == list(range(5))
+    assert (frame["attempt"].dtype, frame["epoch"].dtype, frame["test_error"].dtype) == ("int16", "int32", "float32")
+
+
+def test_curves_drop_one_of_two_equal_rows(sweep):
+    for name in ("one", "two"):
+        sweep.curves(name, [row("a", 1, 1, 0.5)])
+    assert len(store.curves(sweep.folder)) == 1
+
+
+def test_curves_limit_columns_and_cells(sweep):
+    sweep.curves("p", [row("a", 1, 1, 0.5, train_error=0.4, lr=0.1), row("b", 1, 1, 0.25, train_error=0.3, lr=0.1)])
+    frame = store.curves(sweep.folder, columns=["train_error"], cells=["b"])
+    assert list(frame.columns) == ["cell", "attempt", "epoch", "train_error"]
+    assert frame["train_error"].tolist() == [np.float32(0.3)]
+    assert store.curves(sweep.folder, cells=["absent"]).empty
+
+
+def test_a_metric_that_only_some_parts_have_is_missing_elsewhere(sweep):
+    sweep.curves("p", [row("a", 1, 1, 0.5)])
+    sweep.curves("q", [{"cell": "b", "attempt": 1, "epoch": 1, "test_wrong": 7}])
+    frame = store.curves(sweep.folder)
+    assert np.isnan(frame["test_error"]).tolist() == [False, True]
+    assert np.isnan(frame["test_wrong"]).tolist() == [True, False]
+
+
+def test_an_unknown_metric_is_an_error_that_lists_the_known_ones(sweep):
+    sweep.curves("p", [row("a", 1, 1, 0.5)])
+    with pytest.raises(ValueError, match="no curve column tst_error; there are attempt, cell, epoch, test_error"):
+        store.curves(sweep.folder, columns=["tst_error"])
+
+
+def test_runs_take_the_record_with_the_newest_attempt_then_the_newest_time(sweep):
+    sweep.runs("p", [record("a", 1, 50.0, "preempted"), record("b", 1, 1.0, "running")])
+    sweep.runs("q", [record("a", 2, 9.0, "running"), record("b", 1, 2.0, "done")])
+    sweep.runs("r", [record("a", 2, 10.0, "done")])
+    frame = store.runs(sweep.folder)
+    assert frame[["cell", "status", "attempts"]].values.tolist() == [["a", "done", 2], ["b", "done", 1]]
+
+
+def test_runs_include_planned_cells_without_records(sweep):
+    sweep.plan({"model.width": 8}, {"a": {"seed": 0}, "b": {"seed": 1, "model.width": 16}})
+    sweep.runs("p", [record("a", 1, 1.0, "done", seed=0, **{"model.width": 8})])
+    frame = store.runs(sweep.folder)
+    assert frame["status"].tolist() == ["done", "missing"]
+    assert frame["attempts"].tolist() == [1, 0]
+    assert frame["model.width"].tolist() == [8, 16]
+    assert frame["attempt"].isna().tolist() == [False, True]
+
+
+def test_runs_of_a_sweep_that_is_only_planned_are_all_missing(sweep):
+    sweep.plan({"model.width": 8}, {"b": {"seed": 0}, "a": {"seed": 1}})
+    sweep.plan({"model.width": 8}, {"a": {"seed": 1}}, name="S2")
+    frame = store.runs(sweep.folder)
+    assert frame["cell"].tolist() == ["a", "b"]
+    assert set(frame["status"]) == {"missing"}
+
+
+def test_a_configuration_column_of_mixed_types_is_read(sweep):
+    sweep.runs("p", [record("a", 1, 1.0, "done", **{"optim.weight_decay": 0, "model.norm": "batch"})])
+    sweep.runs("q", [record("b", 1, 1.0, "done", **{"optim.weight_decay": 1e-4, "model.norm": False})])
+    frame = store.runs(sweep.folder)
+    assert frame["optim.weight_decay"].tolist() == [0.0, 1e-4]
+    assert frame["model.norm"].tolist() == ["batch", "false"]
+
+
+def test_an_absent_folder_is_named_with_its_neighbours(sweep):
+    with pytest.raises(store.StoreError, match=r"(?s)dmeo: found nothing, expected the log folder.*there are: demo"):
+        store.runs(sweep.folder.with_name("dmeo"))
+    assert issubclass(store.StoreError, FileNotFoundError)
+
+
+@pytest.mark.parametrize("read", [store.runs, store.curves])
+def test_an_empty_folder_says_what_was_expected_and_what_to_do(sweep, read: Callable[[Path], pd.DataFrame]):
+    with pytest.raises(store.StoreError, match=r"an empty folder; expected .*Run `redescent submit demo`"):
+        read(sweep.folder)
+
+
+def test_a_truncated_part_is_named_with_a_remedy(sweep):
+    path = sweep.curves("p", [row("a", 1, 1, 0.5)])
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(store.StoreError, match=r"p\.parquet: not a complete Parquet file.*redescent resume"):
+        store.curves(sweep.folder)
+
+
+def test_a_file_of_a_newer_schema_is_refused(sweep):
+    sweep.curves("p", [row("a", 1, 1, 0.5)], version="2")
+    with pytest.raises(store.StoreError, match="schema version 2, but this code reads up to 1"):
+        store.curves(sweep.folder)
+
+
+def test_a_damaged_plan_or_manifest_is_named(sweep):
+    plan = sweep.plan({}, {"a": {}})
+    plan.write_text(plan.read_text()[:-5])
+    with pytest.raises(store.StoreError, match=r"plan\.json: not a plan"):
+        store.runs(sweep.folder)
+    (sweep.folder / "store").mkdir()
+    (sweep.folder / "store" / "manifest.json").write_text("{}")
+    with pytest.raises(store.StoreError, match=r"manifest\.json: not a store manifest"):
+        store.curves(sweep.folder)
+
+
+def test_files_still_being_written_are_ignored(sweep):
+    sweep.curves("p", [row("a", 1, 1, 0.5)])
+    for name in (".q.parquet", "tmp-q.parquet"):
+        (sweep.folder / "curves" / name).write_bytes(b"half")
+    assert len(store.curves(sweep.folder)) == 1
+
+
+def test_a_part_that_vanishes_between_listing_and_reading_is_passed_over(sweep, monkeypatch):
+    sweep.curves("p", [row("a", 1, 1, 0.5)])
+    gone = sweep.curves("q", [row("b", 1, 1, 0.5)])
+    read, calls = parts.pq.ParquetFile, []
+
+    def vanish(path: Path) -> object:
+        calls.append(path)
+        if path == gone:
+            gone.unlink(missing_ok=True)
+        return read(path)
+
+    monkeypatch.setattr(parts.pq, "ParquetFile", vanish)
+    assert store.curves(sweep.folder)["cell"].astype(str).tolist() == ["a"]
+    assert len(calls) == 2
+
+
+def test_a_compaction_that_ends_while_parts_are_read_hides_no_row(sweep, monkeypatch):
+    for cell in "abc":
+        sweep.curves(cell, [row(cell, 1, 1, 0.5)])
+    original, calls = parts.pq.ParquetFile, []
+
+    def compact_first(path: Path) -> object:
+        calls.append(path)
+        if len(calls) == 2:
+            monkeypatch.setattr(parts.pq, "ParquetFile", original)
+            compact.compact(sweep.folder)
+        return original(path)
+
+    monkeypatch.setattr(parts.pq, "ParquetFile", compact_first)
+    assert store.curves(sweep.folder)["cell"].astype(str).tolist() == ["a", "b", "c"]
+    assert not list((sweep.folder / "curves").iterdir())
+
+
+def test_a_manifest_that_names_a_deleted_shard_ends_in_an_error(sweep):
+    sweep.curves("p", [row("a", 1, 1, 0.5)])
+    compact.compact(sweep.folder)
+    next((sweep.folder / "store").glob("curves-*")).unlink()
+    with pytest.raises(store.StoreError, match="gone when it was to be read, 5 times in a row"):
+        store.curves(sweep.folder)
+
+
+def test_pandas_and_duckdb_read_the_parts_as_they_are(sweep):
+    sweep.curves("p", [row("a", 1, 1, 0.5), row("a", 1, 2, 0.25)])
+    sweep.curves("q", [row("b", 1, 1, 0.5)])
+    sweep.runs("p", [record("a", 1, 1.0, "done"), record("b", 1, 1.0, "done")])
+    assert len(pd.read_parquet(sweep.folder / "curves")) == 3
+    query = (
+        f"select r.cell, count(*) from '{sweep.folder}/curves/*.parquet' c join '{sweep.folder}/runs/*.parquet' r "
+        "on c.cell = r.cell group by 1 order by 1"
+    )
+    assert duckdb.sql(query).fetchall() == [("a", 2), ("b", 1)]
+
+
+ROWS = st.lists(
+    st.tuples(st.sampled_from("abcd"), st.integers(1, 3), st.integers(0, 4), st.integers(0, 9)), min_size=1, max_size=40
+)
+
+
+@given(ROWS, st.integers(1, 4))
+def test_the_fold_equals_a_dictionary_of_newest_rows(rows: list[tuple[str, int, int, int]], files: int):
+    unique = {(c, a, e): v for c, a, e, v in rows}
+    listed = [(*key, value) for key, value in unique.items()]
+    tables = []
+    for part in (listed[i::files] for i in range(files)):
+        cells, attempts, epochs, values = zip(*part, strict=True) if part else ((), (), (), ())
+        tables.append(
+            pa.table(
+                {
+                    "cell": pa.array(cells, pa.string()).dictionary_encode().cast(parts.CELL_TYPE),
+                    "attempt": pa.array(attempts, pa.int16()),
+                    "epoch": pa.array(epochs, pa.int32()),
+                    "x": pa.array(values, pa.int32()),
+                }
+            )
+        )
+    expected: dict[tuple[str, int], tuple[int, int]] = {}
+    for cell, attempt, epoch, value in listed:
+        expected[cell, epoch] = max(expected.get((cell, epoch), (0, 0)), (attempt, value))
+    found = fold.newest_curves(fold.join(tables)).to_pylist()
+    assert [(r["cell"], r["epoch"]) for r in found] == sorted(expected)
+    assert {(r["cell"], r["epoch"]): (r["attempt"], r["x"]) for r in found} == expected
+
+
+@given(ROWS, st.randoms(use_true_random=False))
+def test_the_fold_of_runs_does_not_depend_on_order_or_on_folding_twice(rows, random):
+    records = [{"cell": c, "attempt": a, "updated": float(u), "epochs": e} for c, a, e, u in rows]
+    records = list({(r["cell"], r["attempt"], r["updated"]): r for r in records}.values())
+    shuffled = random.sample(records, len(records))
+
+    def table(part: list[dict[str, object]]) -> pa.Table:
+        plain = pa.Table.from_pylist(part)
+        return plain.set_column(0, "cell", plain["cell"].dictionary_encode().cast(parts.CELL_TYPE))
+
+    whole = fold.newest_runs(table(records)).to_pylist()
+    half = len(shuffled) // 2
+    first = [fold.newest_runs(table(shuffled[:half]))] if half else []
+    assert fold.newest_runs(fold.join([*first, table(shuffled[half:])])).to_pylist() == whole
+    assert [r["attempts"] for r in whole] == [
+        len({r["attempt"] for r in records if r["cell"] == cell}) for cell in sorted({r["cell"] for r in records})
+    ]
