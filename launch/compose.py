@@ -114,7 +114,7 @@ def _request(config: DictConfig, cells: Sequence[Cell]) -> Request:
     settings: Any = OmegaConf.to_container(config.hydra.launcher, resolve=False)
     settings.pop("submitit_folder", None)
     settings["name"] = config.name
-    return Request(config.name, Path(config.logs), cells, _packing(config.get("task", {})), settings)
+    return Request(config.name, Path(config.logs).absolute(), cells, _packing(config.get("task", {})), settings)
 
 
 def _packing(task: Mapping[str, Any]) -> Packing:
@@ -126,16 +126,19 @@ def _packing(task: Mapping[str, Any]) -> Packing:
 
 
 def _expand(config: DictConfig, recompose: Callable[[list[str]], DictConfig]) -> list[Cell]:
-    plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(config, ["axes", "zip", "where", "seeds"]), resolve=True)
-    if "seed" in plain["axes"]:
+    def given(key: str) -> Any:
+        return OmegaConf.to_container(config[key], resolve=True) if config.get(key) else None
+
+    described = given("axes") or {}
+    if "seed" in described:
         raise UserError("axes.seed: seeds are an axis of their own; write them as `seeds: [0, 1, 2]`")
-    axes = {axis: axis_values(axis, spec) for axis, spec in plain["axes"].items()}
-    seeds = plain["seeds"] if plain["seeds"] is not None else [config.seed]
-    axes["seed"] = axis_values("seed", seeds)
-    conditions = [condition(text) for text in plain["where"]]
+    axes = {axis: axis_values(axis, spec) for axis, spec in described.items()}
+    axes["seed"] = axis_values("seed", given("seeds") or [config.seed])
+    texts = given("where") or []
+    conditions = [condition(text) for text in texts]
     bases: dict[tuple[str, ...], dict[str, Any]] = {}
     cells: dict[str, Cell] = {}
-    for point in Grid(axes, plain["zip"]).points():
+    for point in Grid(axes, given("zip") or []).points():
         choices = tuple(f"{group}={point.pop(group)}" for group in _GROUPS if group in point)
         if choices not in bases:
             bases[choices] = _flat(recompose(list(choices)) if choices else config)
@@ -143,7 +146,7 @@ def _expand(config: DictConfig, recompose: Callable[[list[str]], DictConfig]) ->
         if cell is not None:
             cells[cell.id] = cell
     if not cells:
-        raise UserError(f"the grid is empty: no point meets {plain['where']}")
+        raise UserError(f"the grid is empty: no point meets {texts}")
     return list(cells.values())
 
 
@@ -172,6 +175,9 @@ def _flat(config: DictConfig) -> dict[str, Any]:
                 flat[path + key] = value
 
     walk(plain, "")
+    for key in ("data.root", "data.cache"):  # jobs and later resumes stand in other folders
+        if isinstance(flat.get(key), str):
+            flat[key] = str(Path(flat[key]).expanduser().absolute())
     return flat
 
 
@@ -200,10 +206,12 @@ def _compose(overrides: list[str]) -> DictConfig:
 def _reason(error: Exception) -> str:
     """Hydra's message in one line; for an unknown key the nearest known one, not Hydra's advice to append it."""
     text = "\n".join(str(e) for e in (error, error.__cause__) if e is not None)
-    unknown = re.search(r"Could not override '([^']+)'", text)
-    if unknown and ("not in struct" in text or "not in '" in text):
-        key = unknown.group(1)
-        near = difflib.get_close_matches(key, [*schema.columns(), *_TOP_KEYS], n=1)
-        return f"{key}: unknown key" + (f"; did you mean {near[0]}?" if near else "")
+    if "not in struct" in text or re.search(r"Key '.*' not in '", text):
+        found = re.search(r"full_key: (\S+)", text) or re.search(r"Could not override '([^']+)'", text)
+        key = found.group(1) if found else text
+        near = [k for k in difflib.get_close_matches(key, [*schema.columns(), *_TOP_KEYS], n=1) if k != key]
+        hint = f"; did you mean {near[0]}?" if near else ""
+        free = key.startswith(("axes", "hydra."))
+        return f"{key}: unknown key{hint}" + ("; +KEY=VALUE adds one, ~KEY removes one" if free else "")
     lines = [line.strip() for line in text.split("Config search path")[0].splitlines() if line.strip()]
     return "; ".join(lines[:12])

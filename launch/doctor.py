@@ -46,7 +46,7 @@ def examine(overrides: Sequence[str]) -> list[Finding]:
     elif slurm.present():
         findings.append(Finding("SLURM", "warning", "is here, but the launcher chosen does not use it"))
     else:
-        findings.append(Finding("SLURM", "ok", "none here (no sbatch); cells run on this machine"))
+        findings.append(Finding("SLURM", "ok", "none here; cells run on this machine"))
     return findings
 
 
@@ -114,7 +114,7 @@ def _slurm() -> list[Finding]:
     if not slurm.present():
         return [
             Finding(
-                "SLURM", "problem", "no sbatch on this machine; submit from a login node, or use hydra/launcher=local"
+                "SLURM", "problem", "no sbatch here, or none that knows of a cluster; submit from a login node, or use hydra/launcher=local"
             )
         ]
     known = slurm.limits()

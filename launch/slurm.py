@@ -38,8 +38,11 @@ class Task:
 
 
 def present() -> bool:
-    """Whether this machine can submit to SLURM."""
-    return shutil.which("sbatch") is not None
+    """Whether this machine can submit to SLURM: the client programs are here and know of a cluster.
+
+    Where they do not, even asking for the version fails; a controller that is merely down does not matter here.
+    """
+    return shutil.which("sbatch") is not None and call("scontrol", "--version").returncode == 0
 
 
 def clean_environment() -> dict[str, str]:

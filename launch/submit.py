@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,28 +23,12 @@ from launch import backend, cost, plan, slurm, state
 from launch.backend import Array
 from launch.compose import Cell, Packing, Request
 from launch.errors import UserError
+from launch.observe import Observation, is_final, last_line, observe, records_of
 from launch.pack import pack
 from launch.plan import Plan, PlannedCell
 
-UNANSWERED_SECONDS = 120.0
-"""After this long without a trace in squeue and sacct, a submission whose answer was lost was never accepted: an sbatch
-that blocks on a slow controller gives up before, and accounting lags by seconds only."""
-
 SAME_ERROR = 3
 """So many cells that fail with the same last line are the fault of what they share: no more are sent."""
-
-
-@dataclass(frozen=True)
-class Observation:
-    """A sweep as it stands: its plans, what was sent of them, and the state of every cell."""
-
-    folder: Path
-    plans: Sequence[Plan]
-    arrays: Mapping[str, Sequence[Array]]
-    cells: Mapping[str, state.CellState]
-    runs: pd.DataFrame
-    silent: Sequence[str]
-    """Submissions whose scheduler gave no answer."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +44,6 @@ class Draft:
     held: Sequence[str]
     """Ids of failed cells that are not sent again because they share one error."""
     error: str | None
-
-
-def observe(folder: Path) -> Observation:
-    """Read plans and parts, ask each scheduler once, and fold them. Raises UserError for a folder without a sweep."""
-    plans = plan.load_all(folder) if folder.is_dir() else []
-    if not plans:
-        raise UserError(f"{folder}: no submitted sweep there; `redescent submit NAME` makes one")
-    arrays = {made.sid: _settled(made, folder) for made in plans}
-    runs = store.runs(folder)
-    records = _records(runs)
-    open_plans = [p for p in plans if not all(_final(records.get(cell.id)) for cell in p.cells)]
-    tasks, silent = _ask(open_plans, folder, arrays)
-    cells = state.fold(_placements(plans, arrays, tasks, silent), records)
-    return Observation(folder, plans, arrays, {cell.id: cell for cell in cells}, runs, silent)
 
 
 def draft(request: Request, retry_errors: bool = False) -> Draft:
@@ -98,6 +67,7 @@ def submit(request: Request, retry_errors: bool = False) -> tuple[Draft, Plan | 
     Raises UserError where the scheduler refuses or does not answer; what it had accepted before stays recorded.
     """
     backend.check(request.launcher)
+    _check_data(request.cells)
     request.folder.mkdir(parents=True, exist_ok=True)
     with locked(request.folder):
         made = draft(request, retry_errors)
@@ -150,12 +120,12 @@ def direct(sweep: Path, name: str, cell: Cell, launcher: Mapping[str, Any]) -> t
     sweep.mkdir(parents=True, exist_ok=True)
     with locked(sweep):
         runs = store.runs(sweep) if any((sweep / "submissions").glob("*/plan.json")) else pd.DataFrame()
-        record = _records(runs).get(cell.id)
+        record = records_of(runs).get(cell.id)
         code, _ = plan.snapshot(sweep)
         task = slurm.own_task()
         attempts = _attempts(sweep, {cell.id})
         made = _plan(name, "slurm" if task else "local", [cell], [[0]], attempts, 1, launcher, code, None)
-        if _final(record):
+        if is_final(record):
             return made, True
         made.write(sweep)
         array = Array(backend.job_name(made, 0), 0, 1, time.time(), "local")
@@ -177,6 +147,15 @@ def locked(folder: Path) -> Iterator[None]:
                 "twice; mount it with locks or put the logs elsewhere (REDESCENT_LOGS)"
             ) from None
         yield
+
+
+def _check_data(cells: Sequence[Cell]) -> None:
+    """Refuse what every job would only find out after its wait in the queue. Raises UserError."""
+    for root, download in {(c.flat["data.root"], c.flat["data.download"]) for c in cells if "data.root" in c.flat}:
+        if root is None and not download:
+            raise UserError("data.root: not set; give the folder with data.root=DIR, or data.download=true to fetch it")
+        if root is not None and not Path(root).exists():
+            raise UserError(f"data.root: {root} does not exist; expected the folder or archive with the data set")
 
 
 def _freeze(made: Draft) -> Plan:
@@ -214,7 +193,7 @@ def _attempts(folder: Path, cells: set[str]) -> dict[str, int]:
     earlier: Counter[str] = Counter(c.id for made in plan.load_all(folder) for c in made.cells if c.id in cells)
     if not earlier:
         return {}
-    records = _records(store.runs(folder))
+    records = records_of(store.runs(folder))
     return {cell: max(count, records[cell].attempt if cell in records else 0) for cell, count in earlier.items()}
 
 
@@ -245,84 +224,6 @@ def _send(frozen: Plan, folder: Path, arrays: list[Array]) -> None:
         _write_jobs(frozen, folder, arrays)
 
 
-def _settled(made: Plan, folder: Path) -> list[Array]:
-    """The arrays of a plan; one whose answer was lost is looked up by its job name."""
-    path = made.folder(folder) / "jobs.json"
-    if not path.exists():  # the submission died before it had written its intent, so nothing was sent
-        return [Array("", 0, len(made.tasks), made.created, error="never sent")]
-    arrays = [Array(**raw) for raw in json.loads(path.read_text())]
-    if all(a.job or a.error for a in arrays):
-        return arrays
-    if made.backend != "slurm":
-        return [_settled_here(made, folder, array) for array in arrays]
-    names = [a.name for a in arrays if not a.job and not a.error]
-    found = slurm.queue(names), slurm.accounting(names)
-    jobs = {task.name: task.job for answer in found for task in answer or []}
-    sure = found[0] is not None and time.time() - min(a.sent for a in arrays) > UNANSWERED_SECONDS
-    return [
-        a
-        if a.job or a.error
-        else replace(a, job=jobs.get(a.name), error=None if a.name in jobs or not sure else "never sent")
-        for a in arrays
-    ]
-
-
-def _settled_here(made: Plan, folder: Path, array: Array) -> Array:
-    """A worker of this machine names itself when it starts; one that has not done so by now never will."""
-    if (made.folder(folder) / "local.json").exists():
-        return replace(array, job="local")
-    return replace(array, error="never started") if time.time() - array.sent > UNANSWERED_SECONDS else array
-
-
-def _ask(
-    plans: Sequence[Plan], folder: Path, arrays: Mapping[str, Sequence[Array]]
-) -> tuple[dict[tuple[str, int], slurm.Task], list[str]]:
-    """Tasks by (job, index) that some scheduler knows, and the submissions of which none would speak."""
-    known: dict[tuple[str, int], slurm.Task] = {}
-    silent: list[str] = []
-    batch = [p for p in plans if p.backend == "slurm"]
-    names = sorted({a.name for p in batch for a in arrays[p.sid] if a.job})
-    answer = slurm.queue(names) if names else []
-    if answer is None:
-        silent += [p.sid for p in batch]
-    known |= {(task.job, task.index): task for task in answer or []}
-    for made in (p for p in plans if p.backend != "slurm"):
-        tasks = backend.BACKENDS[made.backend].tasks(made, folder, arrays[made.sid])
-        if tasks is None:
-            silent.append(made.sid)
-        known |= {(made.sid, task.index): task for task in tasks or []}
-    return known, silent
-
-
-def _placements(
-    plans: Sequence[Plan], arrays: Mapping[str, Sequence[Array]], tasks: Mapping[tuple[str, int], slurm.Task],
-    silent: Iterable[str],
-) -> dict[str, list[state.Placement]]:  # fmt: skip
-    placements: dict[str, list[state.Placement]] = {}
-    quiet = set(silent)
-    for made in plans:
-        for array in arrays[made.sid]:
-            for number in range(array.first, array.first + array.count):
-                job = array.job if made.backend == "slurm" else made.sid
-                task = tasks.get((job or "", number - array.first + array.offset))
-                live = _live(array, task, made.sid in quiet)
-                for index in made.tasks[number]:
-                    cell = made.cells[index]
-                    place = state.Placement(
-                        made.sid, number, cell.attempts + 1, live, task is not None and task.state == "RUNNING"
-                    )
-                    placements.setdefault(cell.id, []).append(place)
-    return placements
-
-
-def _live(array: Array, task: slurm.Task | None, silent: bool) -> bool | None:
-    if array.error:
-        return False
-    if array.job is None or silent:
-        return None
-    return task is not None and task.live
-
-
 def _shared_error(todo: Sequence[Cell], seen: Observation) -> tuple[set[str], str | None]:
     """Failed cells that share the last line of their traceback with enough others, in the code as it stands now."""
     failed: dict[str, list[str]] = {}
@@ -337,23 +238,6 @@ def _shared_error(todo: Sequence[Cell], seen: Observation) -> tuple[set[str], st
     return {cell for cells in shared.values() for cell in cells}, max(
         shared, key=lambda k: len(shared[k]), default=None
     )
-
-
-def last_line(error: str | None) -> str:
-    """The last line of a traceback: the error itself."""
-    return (error or "").strip().rpartition("\n")[2]
-
-
-def _records(runs: pd.DataFrame) -> dict[str, state.Record]:
-    if runs.empty:
-        return {}
-    wanted = runs[runs["status"] != "missing"].reindex(columns=["cell", "status", "attempt", "error_class", "error"])
-    rows = wanted.astype(object).where(wanted.notna(), None)
-    return {cell: state.Record(*rest) for cell, *rest in rows.itertuples(index=False)}
-
-
-def _final(record: state.Record | None) -> bool:
-    return record is not None and record.status in state.FINAL
 
 
 def _write_jobs(frozen: Plan, folder: Path, arrays: Sequence[Array]) -> None:

@@ -93,7 +93,7 @@ class Worker:
         self.assignment, self.received, self.deadline = assignment, received, deadline
         self.plan = assignment.plan
         self.waiting = deque(self.plan.tasks[assignment.task])
-        self.at_a_time = self.plan.at_a_time or _cores()
+        self.at_a_time = self.plan.at_a_time or cores()
         self.writer = f"{assignment.prefix}r{assignment.restart}.{uuid.uuid4().hex[:8]}"
         self.children: list[Child] = []
         self.started = 0
@@ -272,7 +272,8 @@ def _environment(plan: plans.Plan) -> dict[str, str]:
     return environment | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"}
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Cores that this process may use: those of its SLURM task, or of the machine."""
     given = os.environ.get("SLURM_CPUS_PER_TASK")
     return int(given) if given else len(os.sched_getaffinity(0))
 

@@ -7,12 +7,13 @@ holds all rows again, but never can rows stand beside a checkpoint that did not 
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import resource
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -118,13 +119,32 @@ class Part:
 
 
 def finished(folder: Path, prefix: str) -> dict[str, tuple[Status, int]]:
-    """Cells that the parts with names beginning with `prefix` call finished or failed, with the epochs of each."""
+    """Cells that need no run in the task whose parts' names begin with `prefix`, with their status and epochs.
+
+    Those are cells with a final result, in the task's parts or already compacted, and cells that failed in this task
+    before it was requeued: it takes a resume to try these again.
+    """
+    compacted = _statuses(folder / "store" / name for name in _compacted_runs(folder))
+    here = _statuses((folder / "runs").glob(f"{prefix}*.parquet"))
+    return {cell: had for cell, had in compacted.items() if had[0] in FINAL} | {
+        cell: had for cell, had in here.items() if had[0] in (*FINAL, "failed")
+    }
+
+
+def _statuses(paths: Iterable[Path]) -> dict[str, tuple[Status, int]]:
     found: dict[str, tuple[Status, int]] = {}
-    for path in (folder / "runs").glob(f"{prefix}*.parquet"):
+    for path in paths:
         table = pq.read_table(path, columns=["cell", "status", "epochs"])
-        rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
-        found |= {cell: (status, epochs) for cell, status, epochs in rows if status in (*FINAL, "failed")}
+        columns = (column.to_pylist() for column in table.columns)
+        found |= {cell: (status, epochs) for cell, status, epochs in zip(*columns, strict=True)}
     return found
+
+
+def _compacted_runs(folder: Path) -> list[str]:
+    manifest = folder / "store" / "manifest.json"
+    if not manifest.exists():
+        return []
+    return [entry["file"] for entry in json.loads(manifest.read_text()) if entry["kind"] == "runs"]
 
 
 def _peak_memory() -> int:

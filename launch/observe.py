@@ -1,0 +1,145 @@
+"""A sweep as it stands: its plans and what was sent of them, its parts, and each scheduler's word, asked once."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from analysis import store
+from launch import backend, plan, slurm, state
+from launch.backend import Array
+from launch.errors import UserError
+from launch.plan import Plan
+
+UNANSWERED_SECONDS = 120.0
+"""After this long without a trace in squeue and sacct, a submission whose answer was lost was never accepted: an sbatch
+that blocks on a slow controller gives up before, and accounting lags by seconds only."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A sweep as it stands: its plans, what was sent of them, and the state of every cell."""
+
+    folder: Path
+    plans: Sequence[Plan]
+    arrays: Mapping[str, Sequence[Array]]
+    cells: Mapping[str, state.CellState]
+    runs: pd.DataFrame
+    silent: Sequence[str]
+    """Submissions whose scheduler gave no answer."""
+
+
+def observe(folder: Path) -> Observation:
+    """Read plans and parts, ask each scheduler once, and fold them. Raises UserError for a folder without a sweep."""
+    plans = plan.load_all(folder) if folder.is_dir() else []
+    if not plans:
+        raise UserError(f"{folder}: no submitted sweep there; `redescent submit NAME` makes one")
+    arrays = {made.sid: _settled(made, folder) for made in plans}
+    runs = store.runs(folder)
+    records = records_of(runs)
+    open_plans = [p for p in plans if not all(is_final(records.get(cell.id)) for cell in p.cells)]
+    tasks, silent = _ask(open_plans, folder, arrays)
+    cells = state.fold(_placements(plans, arrays, tasks, silent), records)
+    return Observation(folder, plans, arrays, {cell.id: cell for cell in cells}, runs, silent)
+
+
+def records_of(runs: pd.DataFrame) -> dict[str, state.Record]:
+    """The newest record of every cell in a runs table; none for a cell that never started."""
+    if runs.empty:
+        return {}
+    wanted = runs[runs["status"] != "missing"].reindex(columns=["cell", "status", "attempt", "error_class", "error"])
+    rows = wanted.astype(object).where(wanted.notna(), None)
+    return {cell: state.Record(*rest) for cell, *rest in rows.itertuples(index=False)}
+
+
+def is_final(record: state.Record | None) -> bool:
+    """Whether a cell with this record needs no further run."""
+    return record is not None and record.status in state.FINAL
+
+
+def last_line(error: str | None) -> str:
+    """The last line of a traceback: the error itself."""
+    return (error or "").strip().rpartition("\n")[2]
+
+
+def _settled(made: Plan, folder: Path) -> list[Array]:
+    """The arrays of a plan; one whose answer was lost is looked up by its job name."""
+    path = made.folder(folder) / "jobs.json"
+    if not path.exists():  # the submission died before it had written its intent, so nothing was sent
+        return [Array("", 0, len(made.tasks), made.created, error="never sent")]
+    arrays = [Array(**raw) for raw in json.loads(path.read_text())]
+    if all(a.job or a.error for a in arrays):
+        return arrays
+    if made.backend != "slurm":
+        return [_settled_here(made, folder, array) for array in arrays]
+    names = [a.name for a in arrays if not a.job and not a.error]
+    found = slurm.queue(names), slurm.accounting(names)
+    jobs = {task.name: task.job for answer in found for task in answer or []}
+    sure = found[0] is not None and time.time() - min(a.sent for a in arrays) > UNANSWERED_SECONDS
+    return [
+        a
+        if a.job or a.error
+        else replace(a, job=jobs.get(a.name), error=None if a.name in jobs or not sure else "never sent")
+        for a in arrays
+    ]
+
+
+def _settled_here(made: Plan, folder: Path, array: Array) -> Array:
+    """A worker of this machine names itself when it starts; one that has not done so by now never will."""
+    if (made.folder(folder) / "local.json").exists():
+        return replace(array, job="local")
+    return replace(array, error="never started") if time.time() - array.sent > UNANSWERED_SECONDS else array
+
+
+def _ask(
+    plans: Sequence[Plan], folder: Path, arrays: Mapping[str, Sequence[Array]]
+) -> tuple[dict[tuple[str, int], slurm.Task], list[str]]:
+    """Tasks by (job, index) that some scheduler knows, and the submissions of which none would speak."""
+    known: dict[tuple[str, int], slurm.Task] = {}
+    silent: list[str] = []
+    batch = [p for p in plans if p.backend == "slurm"]
+    names = sorted({a.name for p in batch for a in arrays[p.sid] if a.job})
+    answer = slurm.queue(names) if names else []
+    if answer is None:
+        silent += [p.sid for p in batch]
+    known |= {(task.job, task.index): task for task in answer or []}
+    for made in (p for p in plans if p.backend != "slurm"):
+        tasks = backend.BACKENDS[made.backend].tasks(made, folder, arrays[made.sid])
+        if tasks is None:
+            silent.append(made.sid)
+        known |= {(made.sid, task.index): task for task in tasks or []}
+    return known, silent
+
+
+def _placements(
+    plans: Sequence[Plan], arrays: Mapping[str, Sequence[Array]], tasks: Mapping[tuple[str, int], slurm.Task],
+    silent: Iterable[str],
+) -> dict[str, list[state.Placement]]:  # fmt: skip
+    placements: dict[str, list[state.Placement]] = {}
+    quiet = set(silent)
+    for made in plans:
+        for array in arrays[made.sid]:
+            for number in range(array.first, array.first + array.count):
+                job = array.job if made.backend == "slurm" else made.sid
+                task = tasks.get((job or "", number - array.first + array.offset))
+                live = _live(array, task, made.sid in quiet)
+                for index in made.tasks[number]:
+                    cell = made.cells[index]
+                    place = state.Placement(
+                        made.sid, number, cell.attempts + 1, live, task is not None and task.state == "RUNNING"
+                    )
+                    placements.setdefault(cell.id, []).append(place)
+    return placements
+
+
+def _live(array: Array, task: slurm.Task | None, silent: bool) -> bool | None:
+    if array.error:
+        return False
+    if array.job is None or silent:
+        return None
+    return task is not None and task.live
