@@ -1,0 +1,72 @@
+"""A disk that fills while a sweep runs: one clear message, nothing lost, and a resume to the table of a calm run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis import store
+from launch import observe
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+WHEN = ["attempt", "seconds", "examples_per_second"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a disk that fills needs a small tmpfs, and mounting one needs root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def redescent(logs: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from launch.cli import main; main()", *words]
+    environment = os.environ | {"REDESCENT_LOGS": str(logs)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=REPOSITORY, check=False)
+
+
+def submit(logs: Path) -> subprocess.CompletedProcess[str]:
+    return redescent(
+        logs, "submit", "smoke", "hydra/launcher=local", "~axes", "model=cnn", "model.width=8", "seeds=[0,1]",
+        "trainer.epochs=60", "run.checkpoint_seconds=0", "--wait",
+    )  # fmt: skip
+
+
+def table(logs: Path) -> pd.DataFrame:
+    return store.curves(logs / "smoke").drop(columns=WHEN).astype({"cell": str})
+
+
+def test_a_full_disk_fails_cells_with_its_name_and_a_resume_completes_them(small_disk: Path, tmp_path: Path) -> None:
+    stuffing = small_disk / "stuffing"
+    stuffing.write_bytes(b"x" * 300_000)
+    first = submit(small_disk)
+    assert first.returncode == 1, first.stdout
+    assert "No space left on device" in first.stdout
+    assert not any(cell.state == "done" for cell in observe.observe(small_disk / "smoke").cells.values())
+    stuffing.unlink()
+    subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
+    again = redescent(small_disk, "resume", "smoke", "--wait")
+    assert again.returncode == 0, again.stdout
+    submit(tmp_path / "calm")
+    pd.testing.assert_frame_equal(table(small_disk), table(tmp_path / "calm"), check_exact=True)
+
+
+def test_submitting_to_a_full_disk_says_so_and_leaves_nothing_half_sent(small_disk: Path) -> None:
+    (small_disk / "stuffing").write_bytes(b"x" * 690_000)
+    said = submit(small_disk)
+    assert said.returncode == 2
+    assert "No space left on device" in said.stdout
+    assert "Traceback" not in said.stdout + said.stderr
+    (small_disk / "stuffing").unlink()
+    subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
+    assert submit(small_disk).returncode == 0

@@ -1,0 +1,77 @@
+"""A real SLURM for the tests: four nodes on this machine, arrays of at most five tasks, all waits short."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from slurm_sweep import Cluster, Sweep
+
+HERE = Path(__file__).parent
+PACKAGES = ("munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd", "sbatch")
+
+
+def why_not() -> str | None:
+    """The reason why no SLURM can be started here, or None."""
+    path = f"/usr/sbin:/sbin:{os.environ['PATH']}"
+    if all(shutil.which(name, path=path) for name in PACKAGES):
+        return None
+    if shutil.which("apt-get") is None:
+        return "SLURM is not installed, and there is no apt-get to install it with"
+    if os.geteuid() == 0:
+        return None
+    sudo = (
+        shutil.which("sudo")
+        and subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode == 0
+    )
+    return None if sudo else "SLURM is not installed, and installing it needs root or sudo without a password"
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    folder = Path(tempfile.mkdtemp(prefix="redescent-slurm-"))
+    environment = os.environ | {
+        "SLURM_DEV_DIR": str(folder),
+        "SLURM_DEV_NODE_TIMEOUT": "6",
+        "SLURM_DEV_OVERRIDE": "MaxArraySize=6",
+    }
+    try:
+        subprocess.run([HERE / "up.sh"], env=environment, check=True, stdout=subprocess.DEVNULL)
+        yield Cluster(folder / "etc" / "slurm.conf")
+    finally:
+        subprocess.run([HERE / "down.sh", "--purge"], env=environment, check=False)
+
+
+@pytest.fixture
+def sweep(cluster: Cluster, tmp_path: Path) -> Sweep:
+    return Sweep(cluster, tmp_path / "logs")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def limited(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Sweep | None:
+    """A sweep whose tasks are longer than their time limit, sent first: SLURM's shortest limit is a minute."""
+    if not any(
+        "limited" in getattr(item, "fixturenames", ()) and item.get_closest_marker("slurm")
+        for item in request.session.items
+    ):
+        return None
+    started = Sweep(request.getfixturevalue("cluster"), tmp_path_factory.mktemp("limited"))
+    started.submit(
+        "model=mlp", "~axes", "model.width=8", "seeds=[0]", "trainer.epochs=1000000", "run.checkpoint_seconds=1",
+        "trainer.eval_test=log", "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=25",
+    )  # fmt: skip
+    return started
+
+
+@pytest.fixture(autouse=True)
+def _no_surrounding_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [key for key in os.environ if key.startswith("SLURM_") and key != "SLURM_CONF"]:
+        monkeypatch.delenv(name)

@@ -1,0 +1,117 @@
+"""What the tests against SLURM share: a cluster to ask, and a small sweep on it that is driven by the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+NOT_COMPUTED = ["attempt", "seconds", "examples_per_second"]
+"""Columns of a row that tell when and by whom it was computed, and may differ between equal trainings."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    conf: Path
+
+    def run(self, *command: str) -> str:
+        done = subprocess.run(command, capture_output=True, text=True, env=self.environment(), check=False)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        return done.stdout
+
+    def resumed(self, node: str) -> bool:
+        """Bring a node that was set down back; SLURM refuses while it still clears the node's jobs away."""
+        command = ["scontrol", "update", f"nodename={node}", "state=resume"]
+        return subprocess.run(command, capture_output=True, env=self.environment(), check=False).returncode == 0
+
+    def environment(self) -> dict[str, str]:
+        return os.environ | {"SLURM_CONF": str(self.conf)}
+
+    def tasks(self, state: str = "all") -> list[tuple[str, str, str, str]]:
+        """(job name, array id and index, state, node) of every task."""
+        text = self.run("squeue", "-h", "-r", "-t", state, "-o", "%j|%F_%K|%T|%N")
+        return [tuple(line.strip().split("|")) for line in text.splitlines()]  # type: ignore[misc]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The sweep `smoke` with overrides, in a logs folder of its own."""
+
+    cluster: Cluster
+    logs: Path
+    name: str = "smoke"
+
+    @property
+    def folder(self) -> Path:
+        return self.logs / self.name
+
+    def redescent(self, *words: str, check: bool = True, code: Path = REPOSITORY) -> str:
+        environment = self.cluster.environment() | {"REDESCENT_LOGS": str(self.logs), "PYTHONPATH": str(code)}
+        command = [sys.executable, "-P", "-c", "from launch.cli import main; main()", *words]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=environment, cwd=self.logs.parent, check=False
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def submit(self, *overrides: str, check: bool = True, launcher: str = "slurm", code: Path = REPOSITORY) -> str:
+        return self.redescent("submit", "smoke", f"hydra/launcher={launcher}", *overrides, check=check, code=code)
+
+    def wait(self, until: Callable[[], bool], seconds: float = 120) -> None:
+        end = time.monotonic() + seconds
+        while not until():
+            assert time.monotonic() < end, (
+                f"waited {seconds} s in vain\n{self.redescent('status', self.name)}\n{self.output()}"
+            )
+            time.sleep(0.3)
+
+    def ended(self) -> bool:
+        """No task of this sweep is in the queue."""
+        names = {array["name"] for array in self.arrays()}
+        return not any(
+            name in names for name, *_ in self.cluster.tasks("PENDING,RUNNING,COMPLETING,SUSPENDED,CONFIGURING")
+        )
+
+    def arrays(self) -> list[dict[str, object]]:
+        files = sorted((self.folder / "submissions").glob("*/jobs.json"))
+        return [array for path in files for array in json.loads(path.read_text())]
+
+    def live(self, state: str = "RUNNING") -> list[str]:
+        names = {array["name"] for array in self.arrays()}
+        return [task for name, task, *_ in self.cluster.tasks(state) if name in names]
+
+    def output(self) -> str:
+        return "\n".join(f"== {p.name}\n{p.read_text()}" for p in sorted(self.folder.glob("submissions/*/output/*")))
+
+    def records(self) -> pd.DataFrame:
+        return (
+            pd.read_parquet(self.folder / "runs") if any((self.folder / "runs").glob("*.parquet")) else pd.DataFrame()
+        )
+
+    def epochs(self) -> int:
+        """Epochs logged so far by all cells together."""
+        records = self.records()
+        return 0 if records.empty else int(records.groupby("cell")["epochs"].max().sum())
+
+    def table(self) -> pd.DataFrame:
+        """All that was computed: a row for every cell and epoch, without the columns that tell when."""
+        from analysis import store
+
+        rows = store.curves(self.folder).drop(columns=NOT_COMPUTED)
+        assert not rows.duplicated(["cell", "epoch"]).any()
+        return rows.astype({"cell": str}).sort_values(["cell", "epoch"], ignore_index=True)
+
+    def states(self) -> dict[str, int]:
+        from launch import observe
+
+        os.environ["SLURM_CONF"] = str(self.cluster.conf)
+        cells = observe.observe(self.folder).cells.values()
+        return pd.Series([cell.state for cell in cells]).value_counts().to_dict()

@@ -1,0 +1,221 @@
+"""Sweeps on a real SLURM: sent, watched, killed in every way, resumed; the table equals a calm run's bit for bit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from slurm_sweep import REPOSITORY, Cluster, Sweep
+
+pytestmark = pytest.mark.slurm
+
+TINY = ("model=mlp", "~axes", "+axes={optim.weight_decay:[0.0,1e-4,1e-3,1e-2]}", "model.width=8", "task.cells=1")
+"""Overrides that make `smoke` four cells of one model, a task each."""
+
+
+def workers(folder: Path, module: str) -> list[int]:
+    """Processes of this sweep that run `module`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().decode().split("\0")
+        except OSError:
+            continue
+        if module in words and any(word.startswith(str(folder)) for word in words):
+            found.append(int(path.parent.name))
+    return found
+
+
+def calm(sweep: Sweep, tmp_path: Path, *overrides: str) -> pd.DataFrame:
+    """The same sweep, undisturbed, on this machine without SLURM."""
+    other = Sweep(sweep.cluster, tmp_path / "calm")
+    other.submit(*overrides, "--wait", launcher="local")
+    return other.table()
+
+
+def test_a_sweep_killed_in_every_way_ends_with_the_table_of_a_calm_run(sweep: Sweep, tmp_path: Path) -> None:
+    overrides = (
+        "~axes", "+axes={model.width:[2,3],optim.weight_decay:[0.0,1e-3]}", "model=resnet18_post", "optim=adam", "seeds=[0,1]",
+        "data.train_samples=200", "data.augment=true", "trainer.epochs=40", "run.checkpoint_seconds=0.2",
+        "task.cells=2",
+    )  # fmt: skip
+    sweep.submit(*overrides)
+    sweep.wait(lambda: len(sweep.live()) == 4 and sweep.epochs() > 12)
+    usr2, term, batch = sweep.live()[:3]
+    sweep.cluster.run("scancel", "--signal=USR2", usr2)
+    sweep.cluster.run("scancel", "--signal=TERM", term)
+    sweep.cluster.run("scancel", "--full", "--signal=USR2", batch)
+    os.kill(workers(sweep.folder, "launch.child")[-1], signal.SIGKILL)
+    sweep.wait(lambda: sweep.epochs() > 80)
+    os.kill(workers(sweep.folder, "launch.job")[0], signal.SIGKILL)
+    sweep.wait(lambda: sweep.epochs() > 120)
+    node = next(node for name, _, state, node in sweep.cluster.tasks("RUNNING") if name.startswith("smoke"))
+    sweep.cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+    sweep.wait(lambda: sweep.cluster.resumed(node), 30)
+    sweep.wait(sweep.ended)
+    if sweep.states() != {"done": 8}:
+        assert sweep.states().get("interrupted", 0) + sweep.states().get("missing", 0) > 0
+        sweep.redescent("resume", "smoke")
+        sweep.wait(sweep.ended)
+    assert sweep.states() == {"done": 8}, sweep.output()
+    assert sweep.records()["attempt"].max() > 1
+    pd.testing.assert_frame_equal(sweep.table(), calm(sweep, tmp_path, *overrides), check_exact=True)
+    assert not list((sweep.folder / "checkpoints").glob("*.pt"))
+
+
+def test_arrays_are_split_at_the_clusters_limit_and_status_counts_every_cell(sweep: Sweep) -> None:
+    sweep.submit("seeds=[0]", "task.cells=1")
+    assert [array["count"] for array in sweep.arrays()] == [5, 5, 2]
+    assert sum(sweep.states().values()) == 12
+    sweep.wait(sweep.ended)
+    assert sweep.states() == {"done": 12}
+    assert "nothing to send" in sweep.submit("seeds=[0]")
+    assert "12" in sweep.redescent("status", "smoke")
+    before = sweep.table()
+    sweep.redescent("compact", "smoke")
+    pd.testing.assert_frame_equal(sweep.table(), before, check_exact=True)
+    assert "nothing to send" in sweep.submit("seeds=[0]")
+
+
+def test_queued_jobs_keep_the_configuration_and_code_that_were_submitted(sweep: Sweep, tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    for room in ("launch", "trainers", "analysis", "configs"):
+        shutil.copytree(REPOSITORY / room, checkout / room, ignore=shutil.ignore_patterns("__pycache__"))
+    later = "+hydra.launcher.additional_parameters.begin='now+4'"
+    sweep.submit(*TINY, later, code=checkout)
+    (checkout / "trainers" / "vision.py").write_text("raise RuntimeError('edited after submitting')\n")
+    yaml = checkout / "configs" / "sweep" / "smoke.yaml"
+    yaml.write_text(yaml.read_text().replace("epochs: 1", "epochs: 7"))
+    shutil.rmtree(checkout / "launch")
+    sweep.wait(sweep.ended)
+    assert sweep.states() == {"done": 4}, sweep.output()
+    assert set(sweep.records()["trainer.epochs"]) == {1}
+
+
+def test_two_people_who_submit_at_the_same_moment_send_every_cell_once(sweep: Sweep) -> None:
+    answers: list[str] = []
+    both = [threading.Thread(target=lambda: answers.append(sweep.submit(*TINY))) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert sorted("nothing to send" in answer for answer in answers) == [False, True]
+    sweep.wait(sweep.ended)
+    assert len(sweep.records()) == 4
+
+
+def test_a_submission_killed_before_it_knew_its_job_is_found_and_not_repeated(sweep: Sweep) -> None:
+    dying = (
+        "import os, signal\nfrom launch import backend, cli\nsend = backend.Slurm.send\n"
+        "def die(*a):\n    send(*a)\n    os.kill(os.getpid(), signal.SIGKILL)\nbackend.Slurm.send = die\n"
+        f"cli.main(['submit', 'smoke', 'hydra/launcher=slurm', *{TINY!r}])"
+    )
+    environment = sweep.cluster.environment() | {"REDESCENT_LOGS": str(sweep.logs)}
+    assert subprocess.run([sys.executable, "-c", dying], env=environment, check=False).returncode == -signal.SIGKILL
+    assert [array["job"] for array in sweep.arrays()] == [None]
+    assert "nothing to send" in sweep.submit(*TINY)
+    sweep.wait(lambda: not any(name.startswith("smoke") for name, *_ in sweep.cluster.tasks("PENDING,RUNNING")))
+    assert len(sweep.records()) == 4
+    assert sweep.states() == {"done": 4}
+
+
+def test_a_cell_that_raises_fails_its_job_and_spares_the_others(sweep: Sweep) -> None:
+    mixed = (
+        *TINY[:1],
+        "model.width=8",
+        "~axes",
+        "+axes={trainer.precision:[float32,float16]}",
+        "seeds=[0,1]",
+        "task.cells=4",
+    )
+    sweep.submit(*mixed)
+    sweep.wait(sweep.ended)
+    assert sweep.states() == {"done": 2, "failed": 2}
+    status = sweep.redescent("status", "smoke")
+    assert "float16 needs a GPU" in status
+    failed = sweep.records().query("status == 'failed'")["cell"].iloc[0]
+    assert "Traceback" in sweep.redescent("logs", failed[:12])
+    job = str(sweep.arrays()[0]["job"])
+    sweep.wait(lambda: "FAILED" in sweep.cluster.run("sacct", "-X", "-n", "-P", "-j", job, "-o", "State"), 30)
+
+
+def test_what_slurm_refuses_is_told_and_can_be_sent_again(sweep: Sweep) -> None:
+    said = sweep.submit(*TINY, "hydra.launcher.partition=nowhere", check=False)
+    assert "invalid partition specified" in said.lower()
+    assert "Traceback" not in said
+    sweep.submit(*TINY)
+    sweep.wait(sweep.ended)
+    assert sweep.states() == {"done": 4}
+
+
+def test_cancelled_jobs_save_and_do_not_come_back_until_resumed(sweep: Sweep, tmp_path: Path) -> None:
+    long = (*TINY, "trainer.epochs=3000", "run.checkpoint_seconds=0.5")
+    sweep.submit(*long)
+    sweep.wait(lambda: sweep.epochs() > 100)
+    sweep.redescent("cancel", "smoke")
+    sweep.wait(sweep.ended, 30)
+    time.sleep(2)
+    assert sweep.ended()
+    assert "done" not in sweep.states()
+    reached = sweep.epochs()
+    sweep.redescent("resume", "smoke")
+    sweep.wait(sweep.ended)
+    assert sweep.states() == {"done": 4}
+    assert "going on from step" in sweep.output()
+    assert sweep.epochs() == 4 * 3000 > reached
+    assert len(sweep.table()) == 4 * 3001
+
+
+def test_a_preempted_task_goes_on_where_it_was(sweep: Sweep) -> None:
+    sweep.submit(*TINY, "trainer.epochs=3000", "hydra.launcher.partition=spot", "run.checkpoint_seconds=60")
+    sweep.wait(lambda: len(sweep.live()) == 4 and len(workers(sweep.folder, "launch.child")) == 4)
+    sweep.cluster.run("sbatch", "-p", "prio", "-N4", "--exclusive", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 1")
+    sweep.wait(lambda: sweep.output().count("requeued") > 0, 60)
+    sweep.wait(sweep.ended)
+    assert sweep.states() == {"done": 4}
+    assert "told to stop (preempted)" in sweep.output()
+
+
+def test_a_hydra_multirun_through_the_submitit_launcher_joins_the_same_sweep(sweep: Sweep) -> None:
+    sweep.submit(*TINY[:1], "model.width=8", "~axes", "+axes={optim.weight_decay:[0.0,1e-4]}")
+    sweep.wait(sweep.ended)
+    command = [
+        sys.executable, "-m", "launch.train", "-m", "hydra/launcher=slurm", "sweep=smoke", "~axes", *TINY[:1],
+        "model.width=8", "optim.weight_decay=1e-4,1e-3", "hydra.launcher.timeout_min=5",
+    ]  # fmt: skip
+    environment = sweep.cluster.environment() | {"REDESCENT_LOGS": str(sweep.logs)}
+    subprocess.run(command, env=environment, check=True, cwd=REPOSITORY, capture_output=True, timeout=120)
+    records = sweep.records()
+    assert sorted(records["optim.weight_decay"]) == [0.0, 1e-4, 1e-3], "the cell that was done ran again"
+    assert sweep.states() == {"done": 3}
+
+
+@pytest.mark.parametrize("launcher", ["slurm", "local", "debug"])
+def test_every_backend_runs_a_plan_to_the_same_table(sweep: Sweep, tmp_path: Path, launcher: str) -> None:
+    sweep.submit(*TINY, launcher=launcher)
+    sweep.wait(sweep.ended)
+    sweep.wait(lambda: sweep.states() == {"done": 4}, 60)
+    pd.testing.assert_frame_equal(sweep.table(), calm(sweep, tmp_path, *TINY), check_exact=True)
+
+
+def test_doctor_asks_slurm_whether_it_would_take_the_jobs(sweep: Sweep) -> None:
+    assert "problem" not in sweep.redescent("doctor", "hydra/launcher=slurm")
+    assert "problem" in sweep.redescent(
+        "doctor", "hydra/launcher=slurm", "hydra.launcher.partition=nowhere", check=False
+    )
+
+
+def test_a_time_limit_turns_into_a_checkpoint_and_another_turn(limited: Sweep, cluster: Cluster) -> None:
+    limited.wait(lambda: "start 2" in limited.output(), 150)
+    assert "told to stop (timeout)" in limited.output()
+    limited.wait(lambda: "going on from step" in limited.output(), 30)
+    limited.redescent("cancel", "smoke")
+    limited.wait(limited.ended, 30)
