@@ -1,0 +1,40 @@
+# .venv    exact installs into .venv, nothing else
+# demo     the whole way on this machine: a sweep, its figure, its table (under 5 minutes on 2 cores)
+# test     lint, types and all tests, those against a real SLURM included where it can be started
+# lint     ruff and mypy
+# figures  every figure that needs no training; PUBLISHED=DIR draws those of published arrays too
+PYTHON ?= python3
+PIP_ARGS ?=
+BIN := .venv/bin
+PUBLISHED ?=
+
+.PHONY: .venv demo test lint figures
+
+.venv: .venv/.installed
+
+.venv/.installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version.split()[0] + "; use make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: .venv
+	$(BIN)/redescent submit demo hydra/launcher=local --wait
+	$(BIN)/python analysis/fig2_ab.py logs/demo --out figures --name demo
+	@echo
+	@echo "The pictures: figures/demo.png and figures/demo.pdf; the table behind them: figures/demo_features.csv;"
+	@echo "the runs behind every pixel: figures/demo.json. The logs: logs/demo, which pandas and duckdb read as they are."
+	@echo "Next: $(BIN)/redescent status demo, or the same sweep with more seeds (only the new ones run):"
+	@echo "      $(BIN)/redescent submit demo seeds=[0,1,2,3,4] --wait"
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: .venv
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+figures: .venv
+	$(if $(PUBLISHED),$(BIN)/python analysis/fig2_ab.py --published $(PUBLISHED) --out figures,@echo "make figures PUBLISHED=DIR draws Figure 2(a,b) from the published arrays in DIR")
