@@ -114,7 +114,9 @@ def _slurm() -> list[Finding]:
     if not slurm.present():
         return [
             Finding(
-                "SLURM", "problem", "no sbatch here, or none that knows of a cluster; submit from a login node, or use hydra/launcher=local"
+                "SLURM",
+                "problem",
+                "no sbatch here that knows of a cluster; submit from a login node, or use hydra/launcher=local",
             )
         ]
     known = slurm.limits()

@@ -67,7 +67,7 @@ def submit(request: Request, retry_errors: bool = False) -> tuple[Draft, Plan | 
     Raises UserError where the scheduler refuses or does not answer; what it had accepted before stays recorded.
     """
     backend.check(request.launcher)
-    _check_data(request.cells)
+    check_data(request.cells)
     request.folder.mkdir(parents=True, exist_ok=True)
     with locked(request.folder):
         made = draft(request, retry_errors)
@@ -149,7 +149,7 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _check_data(cells: Sequence[Cell]) -> None:
+def check_data(cells: Sequence[Cell]) -> None:
     """Refuse what every job would only find out after its wait in the queue. Raises UserError."""
     for root, download in {(c.flat["data.root"], c.flat["data.download"]) for c in cells if "data.root" in c.flat}:
         if root is None and not download:

@@ -8,7 +8,6 @@ not run again; one that was interrupted goes on from its checkpoint.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
@@ -22,13 +21,14 @@ from launch.errors import UserError
 def run(config: DictConfig) -> None:
     """Train the cell of a composed configuration in a child of this process.
 
-    Raises UserError for a bad configuration, RuntimeError if the cell failed or was stopped: Hydra and SLURM then see
-    a failed job.
+    Ends the process with one message for a bad configuration. Raises RuntimeError if the cell failed or was stopped:
+    Hydra and SLURM then see a failed job.
     """
-    cell = compose.single(config)
-    sweep = Path(hydra.utils.to_absolute_path(config.logs)) / config.name
-    launcher = OmegaConf.to_container(HydraConfig.get().launcher, resolve=False)
-    made, done = submit.direct(sweep, config.name, cell, launcher)  # type: ignore[arg-type]
+    try:
+        made, sweep, done = _planned(config)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    cell = made.cells[0]
     if done:
         worker.say(f"cell {cell.id}: done before; its rows are in {sweep}")
         return
@@ -41,13 +41,16 @@ def run(config: DictConfig) -> None:
     worker.say(f"cell {cell.id}: rows are in {sweep}")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line; a UserError is shown without a traceback."""
-    try:
-        hydra.main(config_path=str(compose.CONFIGS), config_name="config", version_base="1.3")(run)()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+def _planned(config: DictConfig) -> tuple[plan.Plan, Path, bool]:
+    """The plan of the one cell, the sweep's folder, and whether the cell is done already."""
+    compose.check_name(config.name)
+    cell = compose.single(config)
+    submit.check_data([cell])
+    sweep = Path(hydra.utils.to_absolute_path(config.logs)) / config.name
+    launcher = OmegaConf.to_container(HydraConfig.get().launcher, resolve=False)
+    made, done = submit.direct(sweep, config.name, cell, launcher)  # type: ignore[arg-type]
+    return made, sweep, done
 
 
 if __name__ == "__main__":
-    main()
+    hydra.main(config_path=str(compose.CONFIGS), config_name="config", version_base="1.3")(run)()

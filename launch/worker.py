@@ -86,6 +86,10 @@ class Child:
             self.process.stdin.close()
 
 
+class ChildrenDie(RuntimeError):
+    """Processes die whatever they are given: the fault lies with the node, the disk or the installation."""
+
+
 class Worker:
     """The loop over the cells of one task."""
 
@@ -116,9 +120,7 @@ class Worker:
         return self.reason
 
     def _start_children(self) -> None:
-        while self.reason is None and len(self.children) < min(self.at_a_time, len(self.waiting) + len(self.children)):
-            if not self.waiting:
-                return
+        while self.reason is None and self.waiting and len(self.children) < self.at_a_time:
             child = Child(self.assignment, self.started, self.writer, self.at_a_time)
             self.started += 1
             self.children.append(child)
@@ -161,13 +163,13 @@ class Worker:
         child.close()
         child.out.close()
         self.children.remove(child)
-        if child.cell is not None:
-            self.deaths[child.cell] += 1
-            self.waiting.appendleft(child.cell)
-            say(
-                f"cell {self.plan.cells[child.cell].id}: its process died ({_death(code)}); "
-                "going on from its checkpoint"
-            )
+        if child.cell is None:
+            return
+        self.deaths[child.cell] += 1
+        self.waiting.appendleft(child.cell)
+        say(f"cell {self.plan.cells[child.cell].id}: its process died ({_death(code)}); going on from its checkpoint")
+        if self.deaths[child.cell] > DEATHS_PER_CELL:
+            raise ChildrenDie(f"a process that only had to record the end of a cell died too ({_death(code)})")
 
     def _check_stop(self) -> None:
         if self.reason is not None:
@@ -223,9 +225,13 @@ def work(assignment: Assignment, received: Sequence[int], in_slurm: bool) -> int
         f"task {assignment.task} of {assignment.plan.sid}, start {assignment.restart + 1}: {len(worker.waiting)} cells "
         f"on {socket.gethostname()}{limit}"
     )
-    reason = worker.run()
+    try:
+        reason = worker.run()
+    except ChildrenDie as error:
+        say(f"{error}: this task ends here; the reason stands above. `redescent resume` goes on once it is mended")
+        return 1
     say("results: " + (", ".join(f"{n} {status}" for status, n in worker.results.items()) or "none"))
-    if reason is None:
+    if reason is None or not worker.waiting:
         return 1 if worker.results["failed"] else 0
     if not in_slurm or reason == "cancelled" or _ended_by_scheduler(received):
         return 0 if reason == "cancelled" else 1

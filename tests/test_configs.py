@@ -1,0 +1,108 @@
+"""Every file in configs/ composes, and what it describes trains for two steps on the CPU."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import trainers
+from launch import compose
+from trainers import config, vision
+from trainers.checkpoint import Checkpoints
+from trainers.run import Part, Run
+
+CONFIGS = compose.CONFIGS
+SMALL = {
+    "model.width": 2,
+    "data.train_samples": 20,
+    "data.test_samples": 10,
+    "trainer.epochs": 1,
+    "trainer.batch_size": 10,
+}
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set in the layout of CIFAR-10 with noise for images: 40 to train on, 20 to test."""
+    folder = tmp_path_factory.mktemp("cifar")
+    rng = np.random.default_rng(0)
+    for name, count in (("train", 40), ("test", 20)):
+        images = []
+        for _ in range(count):
+            buffer = io.BytesIO()
+            Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(buffer, "PNG")
+            images.append({"bytes": buffer.getvalue(), "path": None})
+        labels = [i % 10 for i in range(count)]
+        pq.write_table(pa.table({"img": images, "label": labels}), folder / f"{name}-00000-of-00001.parquet")
+    return folder
+
+
+def train_two_steps(flat: dict[str, object], tmp_path: Path, cifar: Path) -> Run:
+    small = {
+        **flat,
+        **{key: value for key, value in SMALL.items() if key in flat},
+        "data.cache": str(tmp_path / "cache"),
+    }
+    if flat["data.name"] == "cifar10":
+        small |= {"data.root": str(cifar), "data.source_rows": [40, 20]}
+    for folder in ("curves", "runs", "checkpoints"):
+        (tmp_path / folder).mkdir()
+    part = Part(tmp_path, "w", vision.METRICS)
+    run = Run("c", small, 1, part, Checkpoints(tmp_path / "checkpoints", "c", 1, "w"), lambda: False, 60.0)
+    assert trainers.train(config.parse(small), run) == "done"
+    run.close("done")
+    rows = pq.read_table(tmp_path / "curves" / "w.parquet").to_pylist()
+    assert [row["step"] for row in rows] == [0, 2]
+    assert rows[1]["test_examples"] == 10
+    return run
+
+
+@pytest.mark.parametrize("sweep", options("sweep"))
+def test_every_sweep_expands_and_its_first_cell_trains_two_steps(sweep: str, tmp_path: Path, cifar: Path) -> None:
+    request = compose.request(sweep, ["hydra/launcher=local"])
+    assert request.name == sweep
+    assert len({cell.id for cell in request.cells}) == len(request.cells) > 1
+    train_two_steps(dict(request.cells[0].flat), tmp_path, cifar)
+
+
+@pytest.mark.parametrize(
+    "choice", [(g, o) for g in ("model", "data", "optim", "trainer") for o in options(g)], ids="=".join
+)
+def test_every_option_of_every_group_trains_two_steps(choice: tuple[str, str], tmp_path: Path, cifar: Path) -> None:
+    request = compose.request("smoke", ["hydra/launcher=local", "~axes", "=".join(choice)])
+    train_two_steps(dict(request.cells[0].flat), tmp_path, cifar)
+
+
+@pytest.mark.parametrize("launcher", options("hydra/launcher"))
+def test_every_launcher_composes_and_is_known(launcher: str) -> None:
+    from launch import backend
+
+    packing, settings, _ = compose.launcher([f"hydra/launcher={launcher}"])
+    backend.check(settings)
+    assert packing.minutes > 0
+
+
+def test_the_published_sweep_has_the_published_grid() -> None:
+    cells = compose.request("fig2_ab", ["hydra/launcher=local"]).cells
+    decays = np.unique([cell.flat["optim.weight_decay"] for cell in cells])[::-1]
+    assert len(cells) == 500
+    np.testing.assert_allclose(decays, 10 ** -np.linspace(0.1, 8, 100), rtol=1e-11)
+
+
+def test_no_key_of_a_cell_is_without_a_comment_in_the_files() -> None:
+    bare = []
+    for group in ("model", "data", "optim", "trainer"):
+        for path in (CONFIGS / group).glob("*.yaml"):
+            lines = [line for line in path.read_text().splitlines() if ":" in line and not line.startswith("#")]
+            bare += [f"{path.name}: {line}" for line in lines if "#" not in line and not line.endswith(":")]
+    assert not [line for line in bare if " name: " not in line and "variant" not in line]
