@@ -21,8 +21,11 @@ from analysis.fig2_ab_draw import draw
 from analysis.provenance import progress, provenance, summary, write_json
 from analysis.style import save
 
-METRIC = "test_error"
-SHOWN = ("lambda", "n_seeds", "first_minimum", "first_minimum_epoch", "peak", "peak_epoch", "final", "double_descent")
+METRIC, TRAINING = "test_error", "train_error"
+SHOWN = (
+    "lambda", "n_seeds", "first_minimum", "first_minimum_epoch", "peak", "peak_epoch", "final",
+    "interpolation_epoch", "double_descent",
+)  # fmt: skip
 
 
 def load(options: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
@@ -38,7 +41,7 @@ def load(options: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame, list[
         notes.append(f"{len(chosen) - len(runs)} runs without a number >= 0 in {options.column} are left out")
     if not options.published:
         extra = [f"{METRIC}_std"] if published.is_published(runs) else []
-        curves = store.curves(options.folder, [METRIC, *extra], runs["cell"].tolist())
+        curves = store.curves(options.folder, [METRIC, TRAINING, *extra], runs["cell"].tolist())
     if "note" in runs.columns:
         notes += sorted(set(runs["note"].dropna()))
     return runs, curves, notes
@@ -53,6 +56,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--column", default="optim.weight_decay", help="axis from left to right, falling")
     parser.add_argument("--where", action="append", default=[], metavar="COLUMN=VALUE", help="take only these runs")
     parser.add_argument("--window", type=int, default=11, help="smoothing of the features, in logged epochs (odd)")
+    parser.add_argument("--interpolation", type=float, default=0.1, help="training error that counts as interpolation")
     parser.add_argument("--name", default="fig2_ab", metavar="STEM", help="name of the files written")
     options = parser.parse_args(argv)
     if bool(options.folder) == bool(options.published):
@@ -69,6 +73,9 @@ def make(options: argparse.Namespace) -> None:
             f"none of the {len(runs)} chosen runs has logged {METRIC} yet; wait for its first epochs"
         )
     features = reduce.feature_table(data, options.window)
+    times = reduce.threshold_table(reduce.columns(runs, curves, options.column, TRAINING), options.interpolation)
+    times.columns = times.columns.str.replace("threshold", "interpolation")
+    features = features.merge(times, on="lambda", validate="one_to_one")
     state = progress(runs, data)
     figure = draw(data, features, options.column, state.planned, published.is_published(runs))
     files = [*save(figure, options.out, options.name)]

@@ -121,6 +121,24 @@ def feature_table(data: Sequence[Column], window: int, name: str = "lambda") -> 
     return pd.DataFrame([{name: c.value, **_feature_row(c, window)} for c in data])
 
 
+def threshold_table(data: Sequence[Column], below: float, name: str = "lambda") -> pd.DataFrame:
+    """One row per Column: first epoch at which the mean falls below `below` (`threshold_epoch`), with its interval.
+
+    For columns of training error it is the time of interpolation. NaN if never, or if nothing is logged.
+    """
+    return pd.DataFrame([{name: c.value, **_threshold_row(c, below)} for c in data])
+
+
+def _threshold_row(column: Column, below: float) -> dict[str, float]:
+    reached = low = high = float("nan")
+    if column.cells:
+        seeds, mask = complete_block(column.values)
+        block, epochs = column.values[seeds][:, mask], column.epochs[mask]
+        reached = float(stats.threshold_epoch(block.mean(axis=0), below, epochs))
+        low, high = stats.threshold_interval(block, below, epochs)
+    return {"threshold_epoch": reached, "threshold_epoch_low": low, "threshold_epoch_high": high}
+
+
 def _feature_row(column: Column, window: int) -> dict[str, Any]:
     """Features, bounds and verdict of one Column."""
     if not column.cells:

@@ -139,6 +139,44 @@ def threshold_epoch(curve: ArrayLike, below: float, epochs: ArrayLike | None = N
     return reached
 
 
+def threshold_interval(
+    curves: ArrayLike,
+    below: float,
+    epochs: ArrayLike | None = None,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Bootstrap percentile interval of `threshold_epoch` of the mean curve; curves: (seeds, epochs).
+
+    A resample that never gets below counts as later than every epoch: a bound that falls among such is NaN. NaN with
+    fewer than two seeds.
+    """
+    values = np.atleast_2d(np.asarray(curves))
+    axis = _epochs(values, epochs)
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    weights = _weights(len(values), resamples, seed)
+    reached = np.concatenate([threshold_epoch(w @ values, below, axis) for w in _chunks(weights, values.shape[-1])])
+    ranked = np.sort(np.where(np.isnan(reached), np.inf, reached))
+    tails = np.quantile(ranked, [(1 - level) / 2, (1 + level) / 2], method="nearest")
+    low, high = np.where(np.isinf(tails), np.nan, tails)
+    return float(low), float(high)
+
+
+def _weights(seeds: int, resamples: int, seed: int) -> Array:
+    """Weight of each seed in each resample, (resamples, seeds): how often it was drawn, over the number of draws."""
+    draws = np.random.default_rng(seed).multinomial(seeds, np.full(seeds, 1 / seeds), resamples)
+    return (draws / seeds).astype(np.float32)
+
+
+def _chunks(weights: Array, epochs: int) -> list[Array]:
+    """Resamples in pieces whose mean curves fit in memory."""
+    size = max(1, CHUNK // epochs)
+    return [weights[i : i + size] for i in range(0, len(weights), size)]
+
+
 def bootstrap(
     curves: ArrayLike,
     window: int = WINDOW,
@@ -160,13 +198,10 @@ def bootstrap(
     if len(values) < 2:
         empty = _scalars(dict.fromkeys(FIELDS, float("nan")))
         return Interval(empty, empty, level)
-    draws = np.random.default_rng(seed).multinomial(len(values), np.full(len(values), 1 / len(values)), resamples)
-    weights = (draws / len(values)).astype(np.float32)
     # smoothing is linear, so the means of smoothed seeds are the smoothed means; float32 is 6e-8 of an error rate
     smoothed, ending = smooth(values, window).astype(np.float32), final(values, axis, last).astype(np.float32)
-    size = max(1, CHUNK // values.shape[-1])
-    parts = [weights[i : i + size] for i in range(0, resamples, size)]
-    drawn = [_features(w @ smoothed, w @ ending, axis) for w in parts]
+    weights = _chunks(_weights(len(values), resamples, seed), values.shape[-1])
+    drawn = [_features(w @ smoothed, w @ ending, axis) for w in weights]
     tails = [(1 - level) / 2, (1 + level) / 2]
     bounds = {name: np.quantile(np.concatenate([getattr(d, name) for d in drawn]), tails) for name in FIELDS}
     low, high = (_scalars({name: float(b[side]) for name, b in bounds.items()}) for side in (0, 1))

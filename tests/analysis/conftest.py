@@ -80,10 +80,20 @@ class Sweep:
         """The parts of one cell, up to epoch `last`."""
         errors = model_curve(config["optim.weight_decay"], config["seed"], last)
         rows = [
-            {"cell": cell, "attempt": 1, "epoch": e, "seconds": float(e), "test_error": float(v)}
+            {
+                "cell": cell,
+                "attempt": 1,
+                "epoch": e,
+                "seconds": float(e),
+                "test_error": float(v),
+                "train_error": float(v) / 4,
+            }
             for e, v in enumerate(errors, start=1)
         ]
-        self.curves(cell, [{"cell": cell, "attempt": 1, "epoch": 0, "seconds": 0.0, "test_error": 0.9}, *rows])
+        self.curves(
+            cell,
+            [{"cell": cell, "attempt": 1, "epoch": 0, "seconds": 0.0, "test_error": 0.9, "train_error": 0.9}, *rows],
+        )
         status = "done" if last == config["trainer.epochs"] else "running"
         record = {"cell": cell, "status": status, "attempt": 1, "updated": 1.0, "epochs": last, "code": "c0de"}
         self.runs(cell, [{**record, "environment": "e0", **config}])

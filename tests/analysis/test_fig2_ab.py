@@ -128,7 +128,10 @@ def test_a_sweep_without_a_bump_says_so_plainly(sweep, drawn, tmp_path, capsys):
 
 def test_metrics_logged_at_some_epochs_only_are_drawn_at_those(sweep, drawn, tmp_path):
     epochs = [1, 2, 4, 8, 16]
-    rows = [{"cell": "a", "attempt": 1, "epoch": e, "test_error": 0.5 if e in epochs else None} for e in range(17)]
+    rows = [
+        {"cell": "a", "attempt": 1, "epoch": e, "train_error": 0.05, "test_error": 0.5 if e in epochs else None}
+        for e in range(17)
+    ]
     sweep.curves("a", rows)
     record = {"cell": "a", "status": "done", "attempt": 1, "updated": 1.0}
     sweep.runs("a", [{**record, "optim.weight_decay": 1e-3, "trainer.epochs": 16, "seed": 0}])

@@ -187,3 +187,15 @@ def test_judging_uses_the_larger_of_floor_and_errors():
 def test_the_standard_error_is_that_of_the_mean(n: int):
     values = np.arange(n, dtype=float)
     assert stats.standard_error(values) == pytest.approx(values.std(ddof=1) / np.sqrt(n))
+
+
+def test_the_interval_of_a_threshold_holds_its_epoch_and_is_open_where_seeds_never_reach_it() -> None:
+    epochs = np.arange(1, 101)
+    seeds = np.stack([np.clip(1 - epochs / n, 0, 1) for n in (40, 50, 60, 70)])
+    low, high = stats.threshold_interval(seeds, 0.1, epochs)
+    assert low < stats.threshold_epoch(seeds.mean(axis=0), 0.1, epochs) < high
+    assert stats.threshold_interval(seeds, 0.1, epochs) == (low, high)
+    seeds[2:] = 1.0
+    low, high = stats.threshold_interval(seeds, 0.1, epochs)
+    assert np.isnan(high)
+    assert np.isnan(stats.threshold_interval(seeds[:1], 0.1, epochs)).all()
