@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from launch import slurm
+from launch import sweep as sweep_keys
 from launch.errors import UserError
-from launch.grid import Grid, axis_values, condition
 from launch.identity import cell_id
 from trainers import config as schema
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 _CELL_KEYS = ("seed", "model", "data", "optim", "trainer", "run")
-_TOP_KEYS = (*_CELL_KEYS, "name", "logs", "seeds", "axes", "zip", "where", "task", "sweep", "hydra")
+_TOP_KEYS = (*_CELL_KEYS, "name", "logs", *sweep_keys.KEYS, "task", "sweep", "hydra")
 _GROUPS = ("model", "data", "optim", "trainer")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -35,6 +36,9 @@ class Cell:
 
     id: str
     flat: Mapping[str, Any]
+
+
+_EXPECTED = {(int,): "an integer", (int, float): "a number"}
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,11 @@ class Packing:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            optional = field.name in ("cells", "at_a_time") and value is None
-            if not optional and (isinstance(value, bool) or not isinstance(value, int | float) or value < 1):
-                raise UserError(f"task.{field.name}: found {value!r}, expected a number of at least 1")
+            if value is None and field.name in ("cells", "at_a_time"):
+                continue
+            kinds = (int, float) if field.name == "minutes" else (int,)
+            if type(value) not in kinds or value < 1:
+                raise UserError(f"task.{field.name}: found {value!r}, expected {_EXPECTED[kinds]} of at least 1")
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ def request(sweep: str, overrides: Sequence[str]) -> Request:
     with _hydra():
         overrides = [f"sweep={sweep}", *_with_launcher(overrides)]
         config = _compose(overrides)
-        cells = _expand(config, lambda choices: _compose([*overrides, *choices]))
+        cells = _expand(config, overrides, lambda choices: _compose([*overrides, *choices]))
         return _request(config, cells)
 
 
@@ -100,9 +106,9 @@ def single(config: DictConfig) -> Cell:
     return _cell(_flat(config), {}, lambda flat: True)  # type: ignore[return-value]
 
 
-def check_name(name: str) -> None:
+def check_name(name: Any) -> None:
     """Raises UserError for a name that cannot be a folder and part of a SLURM job name."""
-    if not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise UserError(
             f"sweep name {name!r}: expected letters, digits, '_', '-' and '.', beginning with a letter or digit "
             "(it becomes a folder under logs/ and part of a SLURM job name)"
@@ -111,10 +117,15 @@ def check_name(name: str) -> None:
 
 def _request(config: DictConfig, cells: Sequence[Cell]) -> Request:
     check_name(config.name)
-    settings: Any = OmegaConf.to_container(config.hydra.launcher, resolve=False)
-    settings.pop("submitit_folder", None)
-    settings["name"] = config.name
+    if not isinstance(config.logs, str):
+        raise UserError(f"logs: found {config.logs!r}, expected the path of a folder")
+    chosen = config.hydra.launcher
+    settings = {str(key): _plain(chosen[key]) for key in chosen if key not in ("submitit_folder", "name")}
     return Request(config.name, Path(config.logs).absolute(), cells, _packing(config.get("task", {})), settings)
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
 def _packing(task: Mapping[str, Any]) -> Packing:
@@ -125,28 +136,20 @@ def _packing(task: Mapping[str, Any]) -> Packing:
     return Packing(**task)
 
 
-def _expand(config: DictConfig, recompose: Callable[[list[str]], DictConfig]) -> list[Cell]:
-    def given(key: str) -> Any:
-        return OmegaConf.to_container(config[key], resolve=True) if config.get(key) else None
-
-    described = given("axes") or {}
-    if "seed" in described:
-        raise UserError("axes.seed: seeds are an axis of their own; write them as `seeds: [0, 1, 2]`")
-    axes = {axis: axis_values(axis, spec) for axis, spec in described.items()}
-    axes["seed"] = axis_values("seed", given("seeds") or [config.seed])
-    texts = given("where") or []
-    conditions = [condition(text) for text in texts]
+def _expand(config: DictConfig, overrides: Sequence[str], recompose: Callable[[list[str]], DictConfig]) -> list[Cell]:
+    described = {key: _plain(config.get(key)) for key in sweep_keys.KEYS}
+    sweep = sweep_keys.read(described, config.seed, overrides)
     bases: dict[tuple[str, ...], dict[str, Any]] = {}
     cells: dict[str, Cell] = {}
-    for point in Grid(axes, given("zip") or []).points():
+    for point in sweep.grid.points():
         choices = tuple(f"{group}={point.pop(group)}" for group in _GROUPS if group in point)
         if choices not in bases:
             bases[choices] = _flat(recompose(list(choices)) if choices else config)
-        cell = _cell(bases[choices], point, lambda flat: all(meets(flat) for meets in conditions))
+        cell = _cell(bases[choices], point, sweep.wants)
         if cell is not None:
             cells[cell.id] = cell
     if not cells:
-        raise UserError(f"the grid is empty: no point meets {texts}")
+        raise UserError(f"the grid is empty: no point meets {list(sweep.texts)}")
     return list(cells.values())
 
 
@@ -187,16 +190,19 @@ def _with_launcher(overrides: Sequence[str]) -> list[str]:
     return [f"hydra/launcher={'slurm' if slurm.present() else 'local'}", *overrides]
 
 
-def _hydra() -> initialize_config_dir:
+@contextlib.contextmanager
+def _hydra() -> Iterator[None]:
+    """Hydra on configs/; what it and OmegaConf complain of becomes a UserError of one line."""
     GlobalHydra.instance().clear()
-    return initialize_config_dir(str(CONFIGS), version_base="1.3")
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        try:
+            yield
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(_reason(error)) from None
 
 
 def _compose(overrides: list[str]) -> DictConfig:
-    try:
-        config = compose("config", overrides=overrides, return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"{_reason(error)} (composed from: {' '.join(overrides)})") from None
+    config = compose("config", overrides=overrides, return_hydra_config=True)
     unknown = [str(key) for key in config if key not in _TOP_KEYS]
     if unknown:
         raise UserError(f"{unknown[0]}: unknown key; known at the top level: {', '.join(_TOP_KEYS)}")

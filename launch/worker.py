@@ -32,6 +32,9 @@ DEATHS_PER_CELL = 2
 GRACE_SECONDS = 600.0
 """How long a child may take to save after it was told to stop. The scheduler's own limit is usually shorter."""
 
+FRUITLESS_TURNS = 3
+"""A task that is at least in its fourth turn, and again got nowhere before its limit, would only go round in a circle."""
+
 Reason = Literal["preempted", "timeout", "cancelled"]
 
 
@@ -235,8 +238,8 @@ def work(assignment: Assignment, received: Sequence[int], in_slurm: bool) -> int
         return 1 if worker.results["failed"] else 0
     if not in_slurm or reason == "cancelled" or _ended_by_scheduler(received):
         return 0 if reason == "cancelled" else 1
-    if reason == "timeout" and not worker.progress:
-        say("no cell got further within the time limit: not requeued. Give it more: hydra.launcher.timeout_min")
+    if reason == "timeout" and not worker.progress and assignment.restart >= FRUITLESS_TURNS:
+        say("no cell gets further within the time limit: not requeued. Give it more: hydra.launcher.timeout_min")
         return 1
     if slurm.requeue_self(until=end or time.time() + 60):
         say("requeued")

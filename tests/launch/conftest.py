@@ -1,0 +1,110 @@
+"""Configurations, plans and a copy of configs/ for the tests of launch/."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from launch import compose
+from launch.plan import Plan, PlannedCell
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCAL = "hydra/launcher=local"
+
+settings.register_profile("redescent", deadline=None)  # a busy machine is not a slow property
+settings.load_profile("redescent")
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder of decoded data sets for all tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def logs(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Logs of this test alone, by environment as a user would choose them."""
+    monkeypatch.setenv("REDESCENT_LOGS", str(tmp_path / "logs"))
+    monkeypatch.setenv("REDESCENT_CACHE", str(cache))
+    return tmp_path / "logs"
+
+
+@pytest.fixture(scope="session")
+def flat() -> Mapping[str, Any]:
+    """A valid configuration of a small cell."""
+    return MappingProxyType({
+        "seed": 0,
+        "model.name": "mlp", "model.width": 8, "model.depth": 1,
+        "data.name": "digits", "data.cache": "/nowhere", "data.train_samples": 40, "data.test_samples": None,
+        "data.augment": False, "data.scaling": "unit",
+        "data.label_noise.kind": "incorrect", "data.label_noise.rate": 0.2,
+        "optim.name": "sgd", "optim.lr": 0.1, "optim.momentum": 0.9, "optim.weight_decay": 0.0,
+        "optim.schedule.name": "constant", "optim.schedule.period": 512, "optim.schedule.factor": 0.1,
+        "trainer.name": "vision", "trainer.epochs": 3, "trainer.batch_size": 16, "trainer.eval_batch_size": 1000,
+        "trainer.eval_test": "every", "trainer.eval_train": "log", "trainer.evals_per_decade": 10,
+        "trainer.precision": "auto", "trainer.deterministic": False,
+        "run.device": "cpu", "run.threads": 1, "run.compile": False, "run.checkpoint_seconds": 60.0,
+    })  # fmt: skip
+
+
+@pytest.fixture
+def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of configs/ to write sweeps into, in use in this process."""
+    copy = tmp_path / "configs"
+    shutil.copytree(compose.CONFIGS, copy)
+    monkeypatch.setattr(compose, "CONFIGS", copy)
+    return copy
+
+
+@pytest.fixture
+def write_sweep(configs: Path) -> Callable[[str, str], None]:
+    """Writes a sweep file into the copied configs: its name and the text after the package line."""
+
+    def write(name: str, text: str) -> None:
+        (configs / "sweep" / f"{name}.yaml").write_text(f"# @package _global_\nname: {name}\n{text}")
+
+    return write
+
+
+@pytest.fixture
+def plan_of() -> Callable[..., Plan]:
+    """Builds a plan of three cells in two tasks; arguments replace its fields."""
+
+    def build(**changes: Any) -> Plan:
+        fields: dict[str, Any] = {
+            "sid": "20260102T030405-0a1b2c3d", "name": "demo", "created": 1.5, "user": "somebody", "host": "login",
+            "backend": "slurm", "bases": [{"seed": 0, "model.width": 4}],
+            "cells": [PlannedCell(f"c1-{i}", 0, {"seed": i}, i) for i in range(3)], "tasks": [[0, 1], [2]],
+            "at_a_time": 1, "lead_seconds": 90.0,
+            "launcher": {"_target_": "x.SlurmLauncher", "timeout_min": 60, "signal_delay_s": 90, "mem_gb": 1.5},
+            "python": "/opt/py/bin/python", "code": "c0de", "code_archive": "/logs/demo/code/c0de.zip",
+            "environment": "e0", "packages": {"torch": "2.0"}, "commit": "",
+        }  # fmt: skip
+        return Plan(**fields | changes)
+
+    return build
+
+
+@pytest.fixture
+def redescent() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command line as a process of its own, with another configs/ if asked; fails where the command does."""
+
+    def run(*words: str, configs: Path | None = None) -> subprocess.CompletedProcess[str]:
+        there = f"pathlib.Path({str(configs or compose.CONFIGS)!r})"
+        program = f"import pathlib; from launch import cli, compose; compose.CONFIGS = {there}; cli.main()"
+        command = [sys.executable, "-c", program, *words]
+        environment = os.environ | {"COLUMNS": "200"}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    return run
