@@ -33,7 +33,7 @@ GRACE_SECONDS = 600.0
 """How long a child may take to save after it was told to stop. The scheduler's own limit is usually shorter."""
 
 FRUITLESS_TURNS = 3
-"""A task that is at least in its fourth turn, and again got nowhere before its limit, would only go round in a circle."""
+"""A task that got nowhere before its limit, after this many turns before, would only go round in a circle."""
 
 Reason = Literal["preempted", "timeout", "cancelled"]
 

@@ -1,0 +1,159 @@
+"""Strict reading of a flat mapping into nested, frozen dataclasses, and back; says what was found and expected.
+
+A flat configuration maps dotted paths to plain values (`{"model.width": 16, ...}`). A field of several dataclasses
+takes the one whose `name` literal matches. Knows nothing of what the dataclasses mean, and imports no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+
+class ConfigError(ValueError):
+    """A configuration that no trainer accepts; the message names the key, what was found and what was expected."""
+
+
+def read(kind: Any, flat: Mapping[str, Any]) -> Any:
+    """An instance of the dataclass `kind` from a flat configuration.
+
+    Raises `ConfigError` for a key that is unknown, missing, of the wrong type or out of range; the message gives the
+    key, the value found and what was expected.
+    """
+    items = ((key, tuple(value) if isinstance(value, list) else value) for key, value in sorted(flat.items()))
+    return _section(kind, "", tuple((key, value, _kinds(value)) for key, value in items))
+
+
+def flatten(node: Any, path: str = "") -> dict[str, Any]:
+    """The flat configuration of a dataclass instance; tuples become lists."""
+    flat: dict[str, Any] = {}
+    for field in dataclasses.fields(node):
+        value = getattr(node, field.name)
+        if dataclasses.is_dataclass(value):
+            flat |= flatten(value, f"{path}{field.name}.")
+        else:
+            flat[path + field.name] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def columns(kind: Any, path: str = "") -> Iterator[tuple[str, type]]:
+    """Every key of `kind` with its plain type (int, float, bool, str, or list), over all dataclasses that fit a field.
+
+    A key that several of them have comes several times.
+    """
+    for field, hint in _fields(kind).items():
+        options = _options(hint)
+        if dataclasses.is_dataclass(options[0]):
+            for option in options:
+                yield from columns(option, f"{path}{field}.")
+        else:
+            yield path + field, _plain(options)
+
+
+@functools.cache
+def _fields(kind: Any) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+@functools.cache
+def _options(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+
+
+def _plain(options: tuple[Any, ...]) -> type:
+    first = options[0]
+    if typing.get_origin(first) is Literal:
+        return str
+    return list if typing.get_origin(first) is tuple else typing.cast(type, first)
+
+
+_Item = tuple[str, Any, Any]
+
+
+def _kinds(value: Any) -> Any:
+    """The type of a value, and of what a list holds: without it the cache below would take 1, 1.0 and True for one."""
+    return (tuple, *map(type, value)) if isinstance(value, tuple) else type(value)
+
+
+@functools.lru_cache(maxsize=65536)
+def _section(kind: Any, path: str, items: tuple[_Item, ...]) -> Any:
+    """Build the dataclass `kind` from sorted (path below this section, value, type of value) triples.
+
+    Cached, because the cells of a grid share almost all of their sections: it is what lets 10,000 cells be checked in
+    about a second.
+    """
+    fields = _fields(kind)
+    groups: dict[str, list[_Item]] = {}
+    for key, value, value_kind in items:
+        head, _, rest = key.partition(".")
+        if head not in fields:
+            raise ConfigError(_unknown(path + key, [path + f for f in fields]))
+        groups.setdefault(head, []).append((rest, value, value_kind))
+    missing = [f for f in fields if f not in groups]
+    if missing:
+        raise ConfigError(f"{path}{missing[0]}: missing; a {kind.__name__} needs {', '.join(fields)}")
+    return kind(**{head: _value(fields[head], path + head, group) for head, group in groups.items()})
+
+
+def _value(hint: Any, path: str, group: list[_Item]) -> Any:
+    options = _options(hint)
+    if dataclasses.is_dataclass(options[0]):
+        inner = {key: value for key, value, _ in group}
+        if list(inner) == [""]:
+            raise ConfigError(f"{path}: found {inner['']!r}, expected a section with keys of its own")
+        return _section(_choose(options, path, inner.get("name")), path + ".", tuple(group))
+    if group[0][0]:
+        raise ConfigError(_unknown(f"{path}.{group[0][0]}", [path]))
+    value = group[0][1]
+    for option in options:
+        fits, converted = _convert(option, value)
+        if fits:
+            return converted
+    raise ConfigError(
+        f"{path}: found {value!r} ({type(value).__name__}), expected {' or '.join(map(_describe, options))}"
+    )
+
+
+def _choose(options: tuple[Any, ...], path: str, name: Any) -> Any:
+    if len(options) == 1:
+        return options[0]
+    by_name = {typing.get_args(_fields(option)["name"])[0]: option for option in options}
+    if name not in by_name:
+        raise ConfigError(f"{path}.name: found {name!r}, expected one of {', '.join(by_name)}")
+    return by_name[name]
+
+
+def _convert(option: Any, value: Any) -> tuple[bool, Any]:
+    if option is type(None):
+        return value is None, None
+    origin = typing.get_origin(option)
+    if origin is Literal:
+        return value in typing.get_args(option), value
+    if origin is tuple:
+        kinds = typing.get_args(option)
+        fits = isinstance(value, tuple) and len(value) == len(kinds)
+        return fits and all(_convert(k, v)[0] for k, v in zip(kinds, value, strict=True)), value
+    if option is float and type(value) in (int, float):
+        return True, float(value) + 0.0  # -0.0 becomes 0.0: they train alike, and would have two ids
+    return type(value) is option, value
+
+
+def _describe(option: Any) -> str:
+    if option is type(None):
+        return "null"
+    if typing.get_origin(option) is Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(option)))
+    if typing.get_origin(option) is tuple:
+        return f"a list of {len(typing.get_args(option))} {typing.get_args(option)[0].__name__}"
+    return {int: "an integer", float: "a number", bool: "true or false", str: "a text"}[option]
+
+
+def _unknown(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+    return f"{key}: unknown key; {hint}"
