@@ -27,6 +27,7 @@ def cell_id(flat: Mapping[str, Any]) -> str:
     kept = {key: value for key, value in flat.items() if not key.startswith(RESULT_FREE)}
     for key, value in kept.items():
         _check(key, value)
+    kept = {key: value + 0.0 if type(value) is float else value for key, value in kept.items()}  # -0.0 is 0.0
     text = json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return f"{SCHEME}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 

@@ -139,7 +139,7 @@ def _convert(option: Any, value: Any) -> tuple[bool, Any]:
         fits = isinstance(value, tuple) and len(value) == len(kinds)
         return fits and all(_convert(k, v)[0] for k, v in zip(kinds, value, strict=True)), value
     if option is float and type(value) in (int, float):
-        return True, float(value) + 0.0  # -0.0 becomes 0.0: they train alike, and would have two ids
+        return True, float(value)
     return type(value) is option, value
 
 
