@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from analysis.parts import CELL_TYPE, SCHEMA_KEY, SCHEMA_VERSION
 
 # list<int16> in a store's runs table: which attempts `attempts` counts, so that a part read twice is not counted twice
+FINAL = ("done", "nonfinite")  # statuses of a cell that needs no further run
 SEEN = "attempts_seen"
 
 
@@ -130,8 +131,10 @@ def newest_curves(table: pa.Table) -> pa.Table:
 
 
 def newest_runs(table: pa.Table) -> pa.Table:
-    """One record per cell, sorted by cell: the one with the greatest (attempt, updated).
+    """One record per cell, sorted by cell: the one with the greatest (final, attempt, updated).
 
+    A final result beats a later word: after a controller's crash two executions of one attempt can be alive, and the
+    slower one goes on to write "running" or is killed when the other has finished all rows.
     Adds `attempts` (int32, how many different attempts have a record) and SEEN (which ones). A record that comes from a
     store brings the attempts that were folded into it.
     """
@@ -139,7 +142,8 @@ def newest_runs(table: pa.Table) -> pa.Table:
         return table
     ranks, attempts = cell_ranks(table), numbers(table, "attempt")
     updated = numbers(table, "updated", -np.inf) if "updated" in table.schema.names else np.zeros(len(ranks))
-    order = np.lexsort((updated, attempts, ranks))
+    final = pc.is_in(table["status"], pa.array(FINAL, pa.string())).to_numpy() if "status" in table.schema.names else updated
+    order = np.lexsort((updated, attempts, final, ranks))
     last = np.append(ranks[order][1:] != ranks[order][:-1], True)
     seen = _attempts_seen(table, ranks, attempts)
     kept = table.drop_columns([c for c in (SEEN, "attempts") if c in table.schema.names]).take(pa.array(order[last]))

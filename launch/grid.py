@@ -64,16 +64,24 @@ def axis_values(axis: str, spec: Any) -> list[Any]:
     """
     if isinstance(spec, Mapping) and len(spec) == 1:
         kind, numbers = next(iter(spec.items()))
-        if kind in _RANGES and isinstance(numbers, Sequence) and len(numbers) == 3:
-            return _RANGES[kind](axis, *numbers)
-    if isinstance(spec, Sequence) and not isinstance(spec, str) and len(spec) > 0:
-        if len({repr(value) for value in spec}) < len(spec):
-            raise UserError(f"axes.{axis}: found a value twice in {list(spec)}, expected each once")
-        return list(spec)
+        if kind in _RANGES and isinstance(numbers, Sequence) and len(numbers) == 3 and all(map(_is_number, numbers)):
+            return _distinct(axis, _RANGES[kind](axis, *numbers))
+    elif isinstance(spec, Sequence) and not isinstance(spec, str) and len(spec) > 0:
+        return _distinct(axis, list(spec))
     raise UserError(
         f"axes.{axis}: found {spec!r}, expected a non-empty list, {{log: [start, stop, num]}}, "
         "{linear: [start, stop, num]} or {range: [start, stop, step]}"
     )
+
+
+def _distinct(axis: str, values: list[Any]) -> list[Any]:
+    if len({repr(value) for value in values}) < len(values):
+        raise UserError(f"axes.{axis}: found a value twice in {values}, expected each once")
+    return values
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
 
 
 def _log(axis: str, start: float, stop: float, num: int) -> list[float]:
@@ -131,7 +139,14 @@ def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
         tree = ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
         raise UserError(f"condition {text!r}: {error.msg}; expected for example 'model.width <= 16'") from None
-    return lambda flat: bool(_evaluate(tree, flat, text))
+
+    def meets(flat: Mapping[str, Any]) -> bool:
+        try:
+            return bool(_evaluate(tree, flat, text))
+        except (TypeError, ArithmeticError) as error:
+            raise UserError(f"condition {text!r}: cannot be computed for a cell of this sweep: {error}") from None
+
+    return meets
 
 
 def _evaluate(node: ast.expr, flat: Mapping[str, Any], text: str) -> Any:

@@ -87,7 +87,7 @@ def load(path: Path) -> Plan:
         raw = json.loads(path.read_text())
         cells = [PlannedCell(**cell) for cell in raw.pop("cells")]
         return Plan(**raw, cells=cells)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path}: not a plan of this version ({error}); expected what `redescent submit` writes"
         ) from None
@@ -114,7 +114,7 @@ def factor(
         if index == len(bases):
             bases.append(dict(flat))
         base = bases[index]
-        split.append((index, {k: v for k, v in flat.items() if v != base[k] or type(v) is not type(base[k])}))
+        split.append((index, {k: v for k, v in flat.items() if repr(v) != repr(base[k])}))
     return bases, split
 
 

@@ -69,12 +69,13 @@ def _cell(cell: str, places: Sequence[Placement], record: Record | None) -> Cell
     newest = places[-1]
     if record is not None and record.status in FINAL:
         return CellState(cell, "done" if record.status == "done" else "nonfinite", record, newest)
-    for place in reversed(places):
-        if place.live:
-            return CellState(cell, _live(place, record), record, place)
+    under_way = [CellState(cell, _live(place, record), record, place) for place in reversed(places) if place.live]
+    for found in under_way:
+        if found.state != "failed":
+            return found
     if any(place.live is None for place in places):
         return CellState(cell, "unknown", record, newest)
-    return CellState(cell, _over(newest, record), record, newest)
+    return under_way[0] if under_way else CellState(cell, _over(record), record, newest)
 
 
 def _live(place: Placement, record: Record | None) -> State:
@@ -85,7 +86,7 @@ def _live(place: Placement, record: Record | None) -> State:
     return "running" if place.running and record.status == "running" else "waiting"
 
 
-def _over(place: Placement, record: Record | None) -> State:
+def _over(record: Record | None) -> State:
     if record is None:
         return "missing"
     return "failed" if record.status == "failed" else "interrupted"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 from collections.abc import Iterator
@@ -52,15 +53,17 @@ class Checkpoints:
         Raises OSError (disk full, say) with the checkpoint before still in place.
         """
         own = self.folder / f"{self.cell}.{self.attempt:05d}.{self.writer}.pt"
+        buffer = io.BytesIO()  # torch's own writer turns a full disk into an unreadable complaint of its archive
+        torch.save(state, buffer)
         with replacing(own) as file:
-            torch.save(state, file)
+            file.write(buffer.getbuffer())
         for path in self._found():
             if path != own and _attempt(path) < self.attempt:
                 path.unlink(missing_ok=True)
 
     def load(self) -> dict[str, Any] | None:
         """The newest whole checkpoint on the CPU, or None. One that cannot be read is named in a warning and passed."""
-        for path in sorted(self._found(), key=lambda p: (_attempt(p), p.name), reverse=True):
+        for path in sorted(self._found(), key=_age, reverse=True):
             try:
                 state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
                 return state
@@ -74,8 +77,9 @@ class Checkpoints:
         return None
 
     def clear(self) -> None:
-        """Remove the cell's checkpoints: its rows are complete."""
-        for path in self._found():
+        """Remove the checkpoints of a cell whose rows are complete, and what killed attempts left half written."""
+        half_written = self.folder.glob(f".{self.cell}.*.pt.tmp")
+        for path in [*self._found(), *(path for path in half_written if _attempt(path) <= self.attempt)]:
             path.unlink(missing_ok=True)
 
     def _found(self) -> list[Path]:
@@ -83,4 +87,9 @@ class Checkpoints:
 
 
 def _attempt(path: Path) -> int:
-    return int(path.name.split(".")[1])
+    return int(path.name.lstrip(".").split(".")[1])
+
+
+def _age(path: Path) -> list[tuple[int, str]]:
+    """Sorts checkpoints by attempt, and those of one attempt by the number of the child that wrote them."""
+    return [(int(word), "") if word.isdigit() else (0, word) for word in path.name.split(".")[1:]]

@@ -9,6 +9,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -241,3 +242,12 @@ def test_the_fold_of_runs_does_not_depend_on_order_or_on_folding_twice(rows, ran
     assert [r["attempts"] for r in whole] == [
         len({r["attempt"] for r in records if r["cell"] == cell}) for cell in sorted({r["cell"] for r in records})
     ]
+
+
+def test_a_final_record_beats_the_later_word_of_a_twin(tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    for name, status, updated in (("fast", "done", 1.0), ("slow", "running", 2.0)):
+        record = {"cell": "c", "status": status, "attempt": 1, "updated": updated}
+        pq.write_table(pa.Table.from_pylist([record]), folder / f"{name}.parquet")
+    assert store.runs(tmp_path)["status"].tolist() == ["done"]

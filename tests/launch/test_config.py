@@ -1,0 +1,214 @@
+"""The strict reading of configurations: what is refused and how, and that nothing changes on the way through."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainers.config import Cell, ConfigError, columns, flatten, parse
+
+MODELS = [
+    {"model.name": "resnet18", "model.variant": "preactivation", "model.width": 2},
+    {"model.name": "cnn5", "model.width": 2},
+    {"model.name": "mlp", "model.width": 2, "model.depth": 1},
+]
+CIFAR10 = {"data.name": "cifar10", "data.root": None, "data.download": False, "data.source_rows": [50000, 10000]}
+DIGITS = {"data.name": "digits"}
+SGD = {"optim.name": "sgd", "optim.momentum": 0.9}
+ADAM = {"optim.name": "adam", "optim.beta1": 0.9, "optim.beta2": 0.999, "optim.eps": 1e-8}
+ADAMW = ADAM | {"optim.name": "adamw"}
+UNIONS = {"model.": MODELS, "data.": [CIFAR10, DIGITS], "optim.": [SGD, ADAM, ADAMW]}
+OWN = {key for options in UNIONS.values() for option in options for key in option}
+
+
+def every_kind(flat: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """`flat` with every kind of model, data and optimiser in turn."""
+    shared = {key: value for key, value in flat.items() if key not in OWN}
+    return [{**shared, **a, **b, **c} for a, b, c in itertools.product(*UNIONS.values())]
+
+
+def refused(flat: Mapping[str, Any]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse(flat)
+    return str(caught.value)
+
+
+def test_every_kind_of_cell_is_read_and_written_back_unchanged(flat: Mapping[str, Any]) -> None:
+    for cell in every_kind(flat):
+        assert flatten(parse(cell)) == cell
+        assert {key: type(value) for key, value in flatten(parse(cell)).items()} == {
+            k: type(v) for k, v in cell.items()
+        }
+
+
+def test_columns_are_exactly_the_keys_of_all_kinds_with_their_types(flat: Mapping[str, Any]) -> None:
+    cells = every_kind(flat)
+    assert set(columns()) == {key for cell in cells for key in cell}
+    for cell in cells:
+        assert all(value is None or type(value) is columns()[key] for key, value in cell.items())
+
+
+@given(
+    changes=st.fixed_dictionaries(
+        {
+            "seed": st.integers(),
+            "model.width": st.integers(1, 10**6),
+            "optim.lr": st.floats(allow_nan=False) | st.integers(-(10**9), 10**9),
+            "data.train_samples": st.none() | st.integers(1),
+            "data.augment": st.booleans(),
+            "data.label_noise.rate": st.floats(0, 1) | st.integers(0, 1),
+            "run.device": st.text(),
+            "trainer.eval_train": st.sampled_from(["every", "log", "never"]),
+        }
+    )
+)
+def test_flatten_gives_back_every_value_in_its_declared_type(flat: Mapping[str, Any], changes: dict[str, Any]) -> None:
+    cell = parse({**flat, **changes})
+    again = flatten(cell)
+    assert again == {**flat, **changes}
+    assert all(type(again[key]) in (columns()[key], type(None)) for key in again)
+    assert parse(again) == cell
+
+
+def test_order_of_the_keys_does_not_matter(flat: Mapping[str, Any]) -> None:
+    assert parse(dict(reversed(flat.items()))) == parse(flat)
+    assert list(flatten(parse(dict(reversed(flat.items()))))) == list(flatten(parse(flat)))
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [
+        ("model.widht", "model.width"),
+        ("optim.weight_decya", "optim.weight_decay"),
+        ("data.label_noise.rat", "data.label_noise.rate"),
+        ("optim.schedule.perod", "optim.schedule.period"),
+        ("trainer.epoch", "trainer.epochs"),
+        ("sead", "seed"),
+        ("modle.width", "modle"),
+    ],
+)
+def test_unknown_key_is_named_with_the_nearest_known_one(flat: Mapping[str, Any], key: str, near: str) -> None:
+    said = refused({**flat, key: 1})
+    assert f"{key.rpartition('.')[0]}" in said
+    assert "unknown key" in said
+    assert near in said
+
+
+def test_unknown_key_without_a_neighbour_lists_the_known_ones(flat: Mapping[str, Any]) -> None:
+    said = refused({**flat, "model.qqqqqq": 1})
+    assert said.startswith("model.qqqqqq: unknown key; known here: model.name, model.width, model.depth")
+
+
+def test_a_key_of_another_kind_is_unknown_here(flat: Mapping[str, Any]) -> None:
+    assert "model.variant: unknown key" in refused({**flat, "model.variant": "preactivation"})
+    assert "optim.beta1: unknown key" in refused({**flat, "optim.beta1": 0.9})
+
+
+@pytest.mark.parametrize("key", ["seed", "model.width", "data.label_noise.rate", "optim.schedule.name", "run.threads"])
+def test_missing_key_is_named(flat: Mapping[str, Any], key: str) -> None:
+    assert refused({k: v for k, v in flat.items() if k != key}).startswith(f"{key}: ")
+
+
+def test_missing_section_is_named(flat: Mapping[str, Any]) -> None:
+    assert refused({k: v for k, v in flat.items() if not k.startswith("trainer.")}).startswith("trainer: missing")
+    assert refused({k: v for k, v in flat.items() if "label_noise" not in k}).startswith("data.label_noise: missing")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("seed", 1.0, "an integer"),
+        ("seed", True, "an integer"),
+        ("seed", "1", "an integer"),
+        ("seed", None, "an integer"),
+        ("optim.lr", "0.1", "a number"),
+        ("optim.lr", True, "a number"),
+        ("optim.lr", None, "a number"),
+        ("optim.lr", [0.1], "a number"),
+        ("data.augment", 1, "true or false"),
+        ("data.augment", "true", "true or false"),
+        ("run.device", 0, "a text"),
+        ("data.train_samples", 1.0, "an integer or null"),
+        ("data.train_samples", True, "an integer or null"),
+        ("data.scaling", "half", "one of unit, symmetric, standardised"),
+        ("trainer.eval_test", "never", "one of every, log"),
+        ("optim.schedule.name", "linear", "one of constant, cosine, step, inverse_sqrt"),
+    ],
+)
+def test_wrong_type_says_what_was_found_and_expected(
+    flat: Mapping[str, Any], key: str, value: Any, expected: str
+) -> None:
+    said = refused({**flat, key: value})
+    assert said.startswith(f"{key}: found ")
+    assert said.endswith(f"expected {expected}")
+
+
+@pytest.mark.parametrize("value", [[1, 2, 3], [1], [1.0, 2], [True, 2], "ab", 5, None])
+def test_a_list_of_wrong_length_or_content_is_refused(flat: Mapping[str, Any], value: Any) -> None:
+    cell = every_kind(flat)[0] | {"data.source_rows": value}
+    assert refused(cell).startswith("data.source_rows: found ")
+
+
+@pytest.mark.parametrize(("section", "known"), [("model", "resnet18, cnn5, mlp"), ("data", "cifar10, digits"),
+                                                ("optim", "sgd, adam, adamw")])  # fmt: skip
+def test_bad_name_of_a_kind_lists_the_kinds(flat: Mapping[str, Any], section: str, known: str) -> None:
+    assert refused({**flat, f"{section}.name": "vgg"}) == f"{section}.name: found 'vgg', expected one of {known}"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("model.width", 0), ("model.depth", 0), ("data.label_noise.rate", 1.01), ("data.label_noise.rate", -0.01),
+     ("data.label_noise.rate", float("nan")), ("data.train_samples", 0), ("data.test_samples", -1),
+     ("trainer.epochs", 0), ("trainer.batch_size", 0), ("optim.schedule.period", 0), ("run.threads", 0)],
+)  # fmt: skip
+def test_out_of_range_is_refused_with_the_bound(flat: Mapping[str, Any], key: str, value: Any) -> None:
+    assert refused({**flat, key: value}).startswith(f"{key}: found {value!r}, expected ")
+
+
+def test_a_value_in_place_of_a_section_and_a_section_in_place_of_a_value_are_refused(flat: Mapping[str, Any]) -> None:
+    without = {k: v for k, v in flat.items() if not k.startswith("model.")}
+    assert refused({**without, "model": 3}).startswith("model: found 3, expected a section")
+    assert "seed.x" in refused({k: v for k, v in flat.items() if k != "seed"} | {"seed.x": 3})
+
+
+NEW = itertools.count(10_000)
+"""Values that no configuration before held, so that sections are not read already."""
+
+ACCEPTED: dict[str, Callable[[Any], bool]] = {
+    "trainer.epochs": lambda value: type(value) is int,
+    "trainer.deterministic": lambda value: type(value) is bool,
+    "run.checkpoint_seconds": lambda value: type(value) in (int, float),
+}
+
+
+@pytest.mark.parametrize("key", ACCEPTED)
+@pytest.mark.parametrize("order", [*itertools.permutations([1, 1.0, True])], ids=str)
+def test_equal_values_of_different_type_are_never_confused(flat: Mapping[str, Any], key: str, order: Any) -> None:
+    cell = {**flat, "trainer.eval_batch_size": next(NEW), "run.threads": next(NEW)}
+    for value in order * 2:
+        if ACCEPTED[key](value):
+            found = flatten(parse({**cell, key: value}))[key]
+            assert found == 1
+            assert type(found) is columns()[key]
+        else:
+            refused({**cell, key: value})
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations([[2, 1], [2, 1.0], [2, True]])], ids=str)
+def test_equal_lists_of_different_types_are_never_confused(flat: Mapping[str, Any], order: Any) -> None:
+    cell = every_kind(flat)[0] | {"data.train_samples": next(NEW)}
+    for value in order * 2:
+        if all(type(item) is int for item in value):
+            assert parse({**cell, "data.source_rows": value}).data.source_rows == (2, 1)
+        else:
+            refused({**cell, "data.source_rows": value})
+
+
+def test_a_cell_can_be_a_key_of_a_dictionary(flat: Mapping[str, Any]) -> None:
+    assert isinstance(parse(flat), Cell)
+    assert len({parse(flat), parse(dict(flat)), parse({**flat, "seed": 1})}) == 2

@@ -1,0 +1,61 @@
+"""Expected times: the median seconds per epoch of like runs, and nothing where there is no like run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from launch.cost import seconds
+
+Flat = Mapping[str, Any]
+
+
+def table(flat: Flat, *runs: dict[str, Any]) -> pd.DataFrame:
+    """A runs table: each run is `flat` with changes."""
+    return pd.DataFrame([{**flat, "epochs": 3, "seconds": 30.0, **run} for run in runs])
+
+
+def test_expected_time_is_the_epochs_times_the_median_of_like_runs(flat: Flat) -> None:
+    runs = table(flat, {"seconds": 30.0}, {"seconds": 60.0}, {"epochs": 1, "seconds": 100.0})
+    assert seconds([flat, {**flat, "trainer.epochs": 100}], runs) == [60.0, 2000.0]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("seed", 9), ("optim.lr", 5.0), ("optim.weight_decay", 0.5), ("data.label_noise.rate", 0.0),
+     ("run.device", "cuda"), ("optim.schedule.period", 7), ("trainer.epochs", 3), ("data.cache", "/else")],
+)  # fmt: skip
+def test_what_does_not_decide_the_time_is_ignored(flat: Flat, key: str, value: Any) -> None:
+    assert seconds([{**flat, key: value}], table(flat, {})) == [30.0]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("model.width", 16), ("model.depth", 2), ("model.name", "cnn5"), ("data.name", "cifar10"),
+     ("data.train_samples", None), ("data.train_samples", 41), ("data.augment", True), ("trainer.batch_size", 32),
+     ("trainer.eval_test", "log"), ("trainer.eval_train", "every"), ("trainer.precision", "float32")],
+)  # fmt: skip
+def test_runs_of_another_kind_tell_nothing(flat: Flat, key: str, value: Any) -> None:
+    assert seconds([{**flat, key: value}, flat], table(flat, {})) == [None, 30.0]
+
+
+def test_a_table_with_columns_and_gaps_of_other_cells_still_matches(flat: Flat) -> None:
+    other = {"model.name": "resnet18", "model.variant": "preactivation", "model.depth": None, "epochs": None,
+             "seconds": None, "data.train_samples": None, "status": "missing"}  # fmt: skip
+    runs = table(flat, {}, other)
+    assert runs["model.depth"].dtype == float  # a gap has made the integers floats
+    assert seconds([flat], runs) == [30.0]
+
+
+@pytest.mark.parametrize("run", [{"epochs": 0}, {"seconds": 0.0}, {"epochs": None}, {"seconds": float("nan")}], ids=str)
+def test_runs_without_a_measured_epoch_do_not_count(flat: Flat, run: dict[str, Any]) -> None:
+    assert seconds([flat], table(flat, run)) == [None]
+    assert seconds([flat], table(flat, run, {})) == [30.0]
+
+
+def test_an_empty_table_tells_nothing(flat: Flat) -> None:
+    assert seconds([flat, flat], pd.DataFrame()) == [None, None]
+    assert seconds([], table(flat, {})) == []

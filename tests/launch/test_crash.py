@@ -1,0 +1,133 @@
+"""Crashes: real processes are killed at random moments, and the sweep ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from analysis import store
+from launch import process, submit
+
+LOCAL = ("hydra/launcher=local", "task.at_a_time=2")
+CELLS, EPOCHS = 3, 40
+SWEEP = f"""
+defaults: [{{override /data: digits}}]
+axes: {{model: [mlp, cnn, resnet18_pre]}}
+seeds: [0]
+model: {{width: 2}}
+data: {{train_samples: 60, test_samples: 30, augment: true, label_noise: {{rate: 0.2}}}}
+optim: {{lr: 1.0e-3, schedule: {{name: cosine}}}}
+trainer: {{epochs: {EPOCHS}, batch_size: 25, eval_train: every}}
+run: {{checkpoint_seconds: 0.05, device: cpu}}
+"""
+CLOCK = ["seconds", "examples_per_second", "attempt"]
+
+
+def wait_for(found: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+    """The first true answer of `found`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if answer := found():
+            return answer
+        time.sleep(0.05)
+    raise AssertionError(f"waited {seconds} s for {what}")
+
+
+def parent(pid: int) -> int | None:
+    """Parent of a process; None if it is gone or a zombie."""
+    try:
+        state, number = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if state == "Z" else int(number)
+
+
+def children(pid: int) -> list[int]:
+    """Processes whose parent is `pid`."""
+    return [found for found in map(int, filter(str.isdigit, os.listdir("/proc"))) if parent(found) == pid]
+
+
+def gone(pids: Sequence[int]) -> bool:
+    """Whether all of these processes ended."""
+    return all(parent(pid) is None for pid in pids)
+
+
+def kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def newest_worker(folder: Path) -> int:
+    """The process of the sweep's newest submission."""
+    path = max(folder.rglob("local.json"), key=lambda path: path.stat().st_mtime)
+    return int(json.loads(path.read_text())["pid"])
+
+
+def epochs_logged(folder: Path) -> int:
+    """How many epochs the records of all cells tell of by now."""
+    runs = store.runs(folder)
+    return int(runs["epochs"].fillna(0).sum()) if "epochs" in runs else 0
+
+
+@pytest.fixture
+def reaper(logs: Path) -> Iterator[None]:
+    """Ends what a test that fails would leave running."""
+    yield
+    for path in logs.rglob("local.json"):
+        name = json.loads(path.read_text())
+        if process.alive(name):
+            for pid in (name["pid"], *children(name["pid"])):
+                kill(pid)
+
+
+def test_killed_children_and_a_killed_worker_change_no_row_of_the_sweep(
+    redescent: Any, configs: Path, write_sweep: Callable[[str, str], None], logs: Path, reaper: None
+) -> None:
+    write_sweep("crash", SWEEP)
+    folder = logs / "crash"
+    moments = random.Random(0)
+
+    def reach(share: float) -> None:
+        """Waits for some moment after this share of all epochs is logged."""
+        wait_for(lambda: epochs_logged(folder) >= share * CELLS * EPOCHS, f"{share:.0%} of the epochs")
+        time.sleep(moments.uniform(0, 0.1))
+
+    def kill_child(worker: int) -> None:
+        victim = moments.choice(wait_for(lambda: children(worker), "a child"))
+        kill(victim)
+        wait_for(lambda: gone([victim]), "the end of the child")
+
+    redescent("submit", "crash", *LOCAL, configs=configs)
+    worker = newest_worker(folder)
+    reach(0.2)
+    kill_child(worker)  # its parent starts another
+    reach(0.5)
+    orphans = children(worker)
+    kill(worker)
+    kill(moments.choice(orphans))  # another orphan is told by the end of its input, saves and ends by itself
+    wait_for(lambda: gone([worker, *orphans]), "the end of the children that lost their parent")
+    states = {cell.state for cell in submit.observe(folder).cells.values()}
+    assert states <= {"done", "interrupted", "missing"}
+    assert "interrupted" in states
+
+    redescent("resume", "crash")
+    reach(0.7)
+    kill_child(newest_worker(folder))
+    wait_for(lambda: (store.runs(folder)["status"] == "done").all(), "the end of the sweep")
+    redescent("submit", "crash", *LOCAL, "name=calm", "--wait", configs=configs)
+
+    broken, calm = store.curves(folder), store.curves(logs / "calm")
+    assert broken.groupby("cell", observed=True)["epoch"].apply(list).tolist() == [list(range(EPOCHS + 1))] * CELLS
+    pd.testing.assert_frame_equal(broken.drop(columns=CLOCK), calm.drop(columns=CLOCK), check_exact=True)
+    assert store.runs(folder)["attempts"].max() > 1
+    assert [path.name for path in (folder / "checkpoints").iterdir() if path.suffix == ".pt"] == []

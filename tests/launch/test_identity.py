@@ -1,0 +1,89 @@
+"""The id of a cell: what enters it, what does not, and that it stays what it was."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from launch.identity import RESULT_FREE, cell_id
+from trainers import config
+
+numbers = st.floats(allow_nan=False, allow_infinity=False).map(lambda x: x + 0.0)  # -0.0 and 0.0 are one value
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | numbers | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=4,
+)
+keys = st.text("abc._", min_size=1, max_size=6).filter(lambda key: not key.startswith(RESULT_FREE))
+flats = st.dictionaries(keys, values, max_size=6)
+
+
+def test_the_scheme_has_not_changed_by_accident() -> None:
+    flat = {
+        "seed": 3, "model.name": "resnet18", "model.width": 64, "optim.lr": 1e-4, "optim.weight_decay": 0.0,
+        "data.train_samples": None, "data.source_rows": [50000, 10000], "trainer.deterministic": False,
+        "run.device": "cuda", "data.root": "/data", "data.cache": "~/.cache", "data.download": True,
+    }  # fmt: skip
+    assert cell_id(flat) == "c1-8da43a5972f89057ba699f3be4fb5310"
+
+
+@given(flats)
+def test_id_is_the_version_and_128_bits(flat: dict[str, Any]) -> None:
+    assert re.fullmatch(r"c1-[0-9a-f]{32}", cell_id(flat))
+
+
+@given(flats, st.randoms())
+def test_id_does_not_depend_on_the_order_of_keys(flat: dict[str, Any], random: Any) -> None:
+    items = list(flat.items())
+    random.shuffle(items)
+    assert cell_id(dict(items)) == cell_id(flat)
+
+
+@given(flats, st.sampled_from(RESULT_FREE), values)
+def test_where_a_cell_runs_does_not_enter(flat: dict[str, Any], prefix: str, value: Any) -> None:
+    assert cell_id({**flat, f"{prefix}x" if prefix.endswith(".") else prefix: value}) == cell_id(flat)
+
+
+@given(flats, keys, values, values)
+def test_every_other_key_and_value_enters(flat: dict[str, Any], key: str, one: Any, other: Any) -> None:
+    assume(repr(one) != repr(other))
+    without = {k: v for k, v in flat.items() if k != key}
+    assert len({cell_id(without), cell_id({**without, key: one}), cell_id({**without, key: other})}) == 3
+
+
+def test_every_key_of_a_configuration_but_the_named_ones_enters(flat: Mapping[str, Any]) -> None:
+    entering = {key for key, value in flat.items() if cell_id({**flat, key: "another"}) != cell_id(flat)}
+    assert set(flat) - entering == {"data.cache", *(key for key in flat if key.startswith("run."))}
+    assert "data.root" in config.columns()  # of CIFAR-10; left out by name above
+
+
+@pytest.mark.parametrize("key", ["optim.lr", "optim.weight_decay", "data.label_noise.rate", "optim.momentum"])
+def test_an_integer_in_a_number_field_gives_the_id_of_the_number(flat: Mapping[str, Any], key: str) -> None:
+    one, other = (config.flatten(config.parse({**flat, key: value})) for value in (1, 1.0))
+    assert cell_id(one) == cell_id(other)
+
+
+def test_zero_has_one_id_whatever_its_sign() -> None:
+    assert cell_id({"optim.weight_decay": -0.0}) == cell_id({"optim.weight_decay": 0.0})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("inf"), -float("inf"), [1.0, float("nan")], object(), (1, 2), {"a": 1}, {1}, b"x", 1j],
+    ids=str,
+)
+def test_values_without_a_stable_form_are_refused_by_name(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"optim\.lr: .* has no stable form"):
+        cell_id({"optim.lr": value})
+
+
+def test_numpy_numbers_are_refused_too() -> None:
+    for value in (np.float64(0.1), np.int64(3), np.bool_(True)):
+        with pytest.raises(ValueError, match="no stable form"):
+            cell_id({"optim.lr": value})

@@ -1,0 +1,91 @@
+"""What each room may import: login nodes never load torch, workers never hydra, figures neither launch nor trainers."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from launch import compose
+
+ROOT = Path(__file__).resolve().parents[2]
+SWEEPS = sorted(path.stem for path in (compose.CONFIGS / "sweep").glob("*.yaml"))
+
+
+def loaded(program: str) -> set[str]:
+    """The top-level modules that a new interpreter holds after `program`."""
+    command = [
+        sys.executable,
+        "-c",
+        f"{program}\nimport sys\nprint('LOADED', *{{name.split('.')[0] for name in sys.modules}})",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.rpartition("LOADED")[2].split())
+
+
+def imported(room: str) -> Iterator[tuple[Path, ast.stmt, str]]:
+    """Every import statement of a room, inside functions too, with the module that it names."""
+    for path in sorted((ROOT / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                yield from ((path, node, name.name) for name in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: imports are absolute"
+                yield path, node, node.module or ""
+
+
+@pytest.mark.parametrize(
+    ("room", "forbidden"),
+    [
+        ("launch", {"torch", "tests"}),
+        ("trainers", {"hydra", "omegaconf", "submitit", "launch", "analysis", "tests"}),
+        ("analysis", {"torch", "hydra", "omegaconf", "submitit", "launch", "trainers", "tests"}),
+    ],
+)
+def test_no_file_of_a_room_imports_what_is_not_its_business(room: str, forbidden: set[str]) -> None:
+    found = list(imported(room))
+    assert found
+    assert [f"{path}: {module}" for path, _, module in found if module.split(".")[0] in forbidden] == []
+
+
+def test_launch_knows_of_the_trainers_only_their_configuration_outside_a_child() -> None:
+    child = ROOT / "launch" / "child.py"
+    found = {module for path, _, module in imported("launch") if path != child and module.startswith("trainers")}
+    assert found <= {"trainers", "trainers.config"}
+    names = [
+        name.name
+        for path, node, module in imported("launch")
+        if path != child and module == "trainers" and isinstance(node, ast.ImportFrom)
+        for name in node.names
+    ]
+    assert set(names) <= {"config"}
+
+
+def test_planning_any_sweep_never_loads_torch() -> None:
+    calls = [f"cli.main(['plan', {name!r}, 'hydra/launcher=local'], standalone_mode=False)" for name in SWEEPS]
+    modules = loaded("\n".join(["from launch import cli", *calls]))
+    assert "hydra" in modules
+    assert "torch" not in modules
+
+
+def test_the_commands_load_neither_torch_nor_a_trainer_with_it() -> None:
+    assert "torch" not in loaded("import launch.cli, launch.submit, launch.train, launch.doctor, analysis.compact")
+
+
+def test_reading_a_configuration_loads_neither_torch_nor_hydra() -> None:
+    assert not {"torch", "hydra", "omegaconf", "numpy"} & loaded("import trainers.config")
+
+
+def test_a_trainer_loads_no_hydra() -> None:
+    assert not {"hydra", "omegaconf", "submitit", "launch"} & loaded("import trainers.vision")
+
+
+def test_the_parent_inside_a_job_loads_the_standard_library_alone() -> None:
+    modules = loaded("import launch.job, launch.worker, launch.plan")
+    known = sys.stdlib_module_names | {"launch", "__main__", "sitecustomize", "usercustomize"}
+    assert not {name for name in modules if name not in known and not name.startswith("_")}

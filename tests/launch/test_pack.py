@@ -1,0 +1,111 @@
+"""Packing: every cell in exactly one task, and tasks of the size that was asked for."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launch.compose import Packing
+from launch.errors import UserError
+from launch.pack import pack
+
+packings = st.builds(
+    Packing,
+    cells=st.none() | st.integers(1, 20),
+    at_a_time=st.none() | st.integers(1, 8),
+    minutes=st.floats(1, 600),
+    most=st.integers(1, 50),
+    slots=st.integers(1, 50),
+)
+known = st.lists(st.floats(0, 40_000), max_size=120)
+partly = st.lists(st.none() | st.floats(0, 40_000), max_size=120)
+
+
+@given(partly, packings, st.booleans())
+def test_every_cell_is_in_exactly_one_task_and_no_task_is_empty(
+    seconds: list[float | None], packing: Packing, one_task: bool
+) -> None:
+    tasks = pack(seconds, packing, one_task)
+    assert sorted(index for task in tasks for index in task) == list(range(len(seconds)))
+    assert all(tasks)
+
+
+@given(partly, packings)
+def test_there_are_never_more_tasks_than_allowed(seconds: list[float | None], packing: Packing) -> None:
+    assert len(pack(seconds, packing)) <= packing.most
+
+
+@given(known, packings)
+def test_the_longest_cells_go_first(seconds: list[float], packing: Packing) -> None:
+    order = [seconds[index] for task in pack(seconds, packing) for index in task]
+    assert order == sorted(seconds, reverse=True)
+
+
+@given(partly, packings.filter(lambda p: p.cells is not None))
+def test_a_given_number_of_cells_is_kept_unless_the_tasks_become_too_many(
+    seconds: list[float | None], packing: Packing
+) -> None:
+    sizes = [len(task) for task in pack(seconds, packing)]
+    size = max(packing.cells or 0, math.ceil(len(seconds) / packing.most))
+    assert all(found == size for found in sizes[:-1])
+    assert all(found <= size for found in sizes[-1:])
+
+
+@given(st.lists(st.none() | st.floats(0, 40_000), min_size=1, max_size=120), packings)
+def test_with_an_unknown_time_a_task_takes_as_many_as_run_side_by_side(
+    seconds: list[float | None], packing: Packing
+) -> None:
+    tasks = pack([*seconds, None], Packing(at_a_time=packing.at_a_time, most=packing.most))
+    size = max(packing.at_a_time or 1, math.ceil((len(seconds) + 1) / packing.most))
+    assert [len(task) for task in tasks[:-1]] == [size] * (len(tasks) - 1)
+
+
+@given(known, packings.filter(lambda p: p.cells is None))
+def test_tasks_keep_within_their_minutes_and_leave_work_for_every_slot(seconds: list[float], packing: Packing) -> None:
+    tasks = pack(seconds, packing)
+    least = math.ceil(len(seconds) / packing.most)
+    together = packing.at_a_time or 1
+    for task in tasks:
+        within = sum(seconds[index] for index in task) <= packing.minutes * 60 * together * (1 + 1e-9)
+        assert within or len(task) <= max(1, least)
+        assert len(task) <= max(least, together, len(seconds) // packing.slots)
+
+
+@given(known, packings.filter(lambda p: p.cells is None))
+def test_neighbouring_tasks_could_not_have_been_one(seconds: list[float], packing: Packing) -> None:
+    tasks = pack(seconds, packing)
+    together = packing.at_a_time or 1
+    cap = max(math.ceil(len(seconds) / packing.most), together, len(seconds) // packing.slots)
+    for task, following in itertools.pairwise(tasks):
+        cost = sum(seconds[index] for index in [*task, following[0]])
+        assert len(task) == cap or cost > packing.minutes * 60 * together * (1 - 1e-9)
+
+
+def test_hours_of_equal_cells_fill_tasks_of_the_asked_length() -> None:
+    tasks = pack([600.0] * 1000, Packing(minutes=60, slots=10))
+    assert [len(task) for task in tasks] == [6] * 166 + [4]
+
+
+def test_one_task_takes_all_and_no_cells_make_no_task() -> None:
+    assert pack([1.0, 3.0, None], Packing(), one_task=True) == [[1, 0, 2]]
+    assert pack([], Packing(), one_task=True) == pack([], Packing()) == pack([], Packing(cells=3)) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("cells", 0), ("at_a_time", -1), ("minutes", 0.5), ("most", None), ("slots", True), ("cells", "3")],
+)
+def test_a_packing_out_of_range_is_refused(key: str, value: Any) -> None:
+    with pytest.raises(UserError, match=rf"task\.{key}: found {value!r}, expected (an integer|a number) of at least 1"):
+        Packing(**{key: value})
+
+
+@pytest.mark.parametrize("key", ["cells", "at_a_time", "most", "slots"])
+def test_half_a_cell_is_refused(key: str) -> None:
+    with pytest.raises(UserError, match=rf"task\.{key}: found 2\.5"):
+        Packing(**{key: 2.5})

@@ -1,0 +1,241 @@
+"""What is written for SLURM and read from it, without a SLURM: scripts, environments, and the text of its answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launch import slurm
+from launch.backend import Array, check, job_name, kind, sbatch_text
+from launch.errors import UserError
+from launch.plan import Plan
+from launch.slurm import Task, parse_accounting, parse_queue
+
+ARRAY = Array("demo.S1.20", first=20, count=10, sent=0.0)
+PlanOf = Callable[..., Plan]
+
+
+def text_of(plan: Plan, array: Array = ARRAY) -> str:
+    return sbatch_text(plan, Path("/logs/demo/plan.json"), Path("/logs/demo/output"), array)
+
+
+def flags(text: str) -> dict[str, str]:
+    """The #SBATCH lines as {name: value}."""
+    lines = [line.removeprefix("#SBATCH --") for line in text.splitlines() if line.startswith("#SBATCH")]
+    return {name: "".join(shlex.split(value)) for name, _, value in (line.partition("=") for line in lines)}
+
+
+def test_script_names_the_job_its_array_its_signal_and_its_output(plan_of: PlanOf) -> None:
+    found = flags(text_of(plan_of()))
+    assert found["job-name"] == "demo.S1.20"
+    assert found["array"].partition("%")[0] == "0-9"
+    assert found["signal"] == "USR2@90"
+    assert found["time"] == "60"
+    assert found["mem"] == "1536MB"
+    assert found["output"].startswith("/logs/demo/output/%A_%a")
+    assert found["open-mode"] == "append"
+
+
+def test_script_runs_the_worker_of_the_plan_from_the_code_of_the_plan(plan_of: PlanOf) -> None:
+    lines = text_of(plan_of()).splitlines()
+    assert "export PYTHONPATH=/logs/demo/code/c0de.zip" in lines
+    (step,) = (line for line in lines if line.startswith("srun "))
+    inner = shlex.split(step)[-1]
+    assert shlex.split(inner.partition("exec ")[2]) == [
+        "/opt/py/bin/python", "-P", "-u", "-m", "launch.job", "/logs/demo/plan.json", "--first", "20"
+    ]  # fmt: skip
+
+
+def test_neither_the_shell_nor_a_worker_that_starts_dies_of_the_signal(plan_of: PlanOf) -> None:
+    lines = text_of(plan_of()).splitlines()
+    step = next(i for i, line in enumerate(lines) if line.startswith("srun "))
+    assert lines.index("trap : USR2 TERM") < step
+    assert shlex.split(lines[step])[-1].startswith("trap '' USR2 TERM; exec ")
+
+
+def test_script_is_a_pure_function_and_valid_bash(plan_of: PlanOf, tmp_path: Path) -> None:
+    plan = plan_of(python="/opt/my py/python", code_archive="/a 'b'/c.zip")
+    text = text_of(plan)
+    assert text == text_of(plan)
+    assert not list(tmp_path.iterdir())
+    subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+    assert "export PYTHONPATH='/a '\"'\"'b'\"'\"'/c.zip'" in text
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "flag", "expected"),
+    [
+        ("timeout_min", 1380, "time", "1380"),
+        ("mem_gb", 12, "mem", "12288MB"),
+        ("cpus_per_task", 4, "cpus-per-task", "4"),
+        ("gres", "gpu:v100:1", "gres", "gpu:v100:1"),
+        ("partition", "long", "partition", "long"),
+        ("signal_delay_s", 120, "signal", "USR2@120"),
+        ("array_parallelism", 4, "array", "0-9%4"),
+        ("additional_parameters", {"mail-user": "a@b"}, "mail-user", "a@b"),
+    ],
+)
+def test_a_launcher_setting_becomes_its_sbatch_flag(
+    plan_of: PlanOf, setting: str, value: Any, flag: str, expected: str
+) -> None:
+    plan = plan_of()
+    changed = dataclasses.replace(plan, launcher={**plan.launcher, setting: value})
+    assert flags(text_of(changed))[flag] == expected
+
+
+def test_settings_that_are_null_or_not_for_sbatch_leave_no_trace(plan_of: PlanOf) -> None:
+    plan = plan_of()
+    extra = {"partition": None, "max_num_timeout": 3, "submitit_folder": "x", "name": "y"}
+    assert text_of(dataclasses.replace(plan, launcher={**plan.launcher, **extra})) == text_of(plan)
+
+
+def test_an_unknown_launcher_setting_lists_the_legal_ones(plan_of: PlanOf) -> None:
+    with pytest.raises(UserError, match=r"unknown timeot_min; submitit \S+ knows .*\bpartition\b.*\btime\b"):
+        check({**plan_of().launcher, "timeot_min": 3})
+
+
+@pytest.mark.parametrize("launcher", [{}, {"_target_": "x.JoblibLauncher"}], ids=str)
+def test_a_launcher_of_another_kind_is_refused(launcher: dict[str, str]) -> None:
+    with pytest.raises(UserError, match="expected hydra/launcher=slurm, v100, local, debug"):
+        kind(launcher)
+
+
+def test_job_names_carry_sweep_submission_and_first_task(plan_of: PlanOf) -> None:
+    assert job_name(plan_of(), 40) == "demo.20260102T030405-0a1b2c3d.40"
+    assert job_name(plan_of(name="a,b c"), 0).startswith("a-b-c.")
+
+
+def test_sbatch_forgets_the_surrounding_job_but_not_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_MEM_PER_NODE", "SBATCH_PARTITION", "SRUN_CPUS_PER_TASK",
+                 "SALLOC_ACCOUNT", "SLURM_CONF", "SLURMTMP", "HOME"):  # fmt: skip
+        monkeypatch.setenv(name, "x")
+    kept = slurm.clean_environment()
+    assert {"SLURM_CONF", "SLURMTMP", "HOME"} <= set(kept)
+    assert [name for name in kept if name.startswith(("SLURM_", "SBATCH_", "SRUN_", "SALLOC_"))] == ["SLURM_CONF"]
+
+
+@pytest.mark.parametrize(
+    ("line", "task"),
+    [
+        ("5|3|demo.S1.0|RUNNING|None", Task("5", 3, "demo.S1.0", "RUNNING", "None")),
+        ("5|0|demo.S1.0|PENDING|Nodes required for job are DOWN, DRAINED or reserved",
+         Task("5", 0, "demo.S1.0", "PENDING", "Nodes required for job are DOWN, DRAINED or reserved")),
+        ("  5|12|n|COMPLETING|a|b  ", Task("5", 12, "n", "COMPLETING", "a|b")),
+        ("5|N/A|n|RUNNING|None", Task("5", 0, "n", "RUNNING", "None")),  # not an array
+        ("5|3|n|RUNNING", Task("5", 3, "n", "RUNNING")),
+    ],
+)  # fmt: skip
+def test_a_line_of_squeue_is_a_task(line: str, task: Task) -> None:
+    assert parse_queue(line) == [task]
+
+
+@pytest.mark.parametrize(
+    ("line", "indices", "state"),
+    [
+        ("5_3|n|RUNNING|None", [3], "RUNNING"),
+        ("5_[0-3]|n|PENDING|None", [0, 1, 2, 3], "PENDING"),
+        ("5_[0-3,7%2]|n|PENDING|None", [0, 1, 2, 3, 7], "PENDING"),
+        ("5_[4%10]|n|PENDING|Priority", [4], "PENDING"),
+        ("5_[1,3,5-6]|n|PENDING|", [1, 3, 5, 6], "PENDING"),
+        ("5_3|n|CANCELLED by 1000|None", [3], "CANCELLED"),
+        ("5_3|n|NODE_FAIL|None", [3], "NODE_FAIL"),
+        ("5_3|n|OUT_OF_MEMORY", [3], "OUT_OF_MEMORY"),
+    ],
+)
+def test_a_line_of_sacct_is_one_task_or_several(line: str, indices: list[int], state: str) -> None:
+    found = parse_accounting(line)
+    assert [task.index for task in found] == indices
+    assert {(task.job, task.name, task.state) for task in found} == {("5", "n", state)}
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "5_3.batch|n|COMPLETED|", "5_3.0|bash|FAILED|", "slurm: something else"])
+def test_what_is_no_task_in_sacct_is_passed_over(text: str) -> None:
+    assert parse_accounting(text) == []
+
+
+def test_an_empty_queue_has_no_tasks() -> None:
+    assert parse_queue("") == parse_queue("\n \n") == []
+
+
+names = st.text("abc.-_", min_size=1, max_size=8)
+tasks = st.builds(
+    Task, st.integers(1, 10**7).map(str), st.integers(0, 10**6), names, st.sampled_from(sorted(slurm.LIVE)), names
+)
+
+
+@given(st.lists(tasks, max_size=5))
+def test_tasks_come_back_from_the_text_of_both_commands(given_tasks: list[Task]) -> None:
+    queue = "\n".join(f"{t.job}|{t.index}|{t.name}|{t.state}|{t.reason}" for t in given_tasks)
+    accounting = "\n".join(f"{t.job}_{t.index}|{t.name}|{t.state}|{t.reason}" for t in given_tasks)
+    assert parse_queue(queue) == parse_accounting(accounting) == given_tasks
+
+
+@pytest.mark.parametrize(
+    "state", ["PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED", "PREEMPTED", "SUSPENDED"]
+)
+def test_a_task_that_may_run_again_is_live(state: str) -> None:
+    assert Task("5", 0, "n", state).live
+
+
+@pytest.mark.parametrize(
+    "state", ["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"]
+)
+def test_a_task_that_ended_is_not_live(state: str) -> None:
+    assert not Task("5", 0, "n", state).live
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Puts a shell script in the place of a SLURM command; the PATH holds nothing else."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+
+    def write(name: str, script: str) -> None:
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+
+    return write
+
+
+def test_an_error_of_slurm_is_no_answer_and_never_no_jobs(fake: Callable[[str, str], None]) -> None:
+    assert slurm.queue(["n"]) is None  # no such command
+    for command in ("squeue", "sacct"):
+        fake(command, "echo 'Unable to contact slurm controller' >&2; exit 1")
+    assert slurm.queue(["n"]) is None
+    assert slurm.accounting(["n"]) is None
+
+
+def test_a_command_that_hangs_is_no_answer(fake: Callable[[str, str], None]) -> None:
+    fake("squeue", "while :; do :; done")
+    assert slurm.call("squeue", timeout=0.2).returncode == 124
+
+
+def test_a_sweep_is_asked_for_with_one_call(fake: Callable[[str, str], None], tmp_path: Path) -> None:
+    fake("squeue", f"echo \"$@\" >> {tmp_path}/calls; echo '7|1|b|RUNNING|None'")
+    assert slurm.queue(["a", "b"]) == [Task("7", 1, "b", "RUNNING", "None")]
+    assert slurm.queue([]) == []
+    (call,) = (tmp_path / "calls").read_text().splitlines()
+    assert "--name a,b" in call
+
+
+@pytest.mark.parametrize(
+    ("config", "size"),
+    [
+        ("MaxArraySize            = 1001\nMaxJobCount = 10000", 1000),
+        ("MaxArraySize = 5\nSchedulerParameters = bf_continue,max_array_tasks=3", 3),
+        ("", 1000),
+        ("MaxArraySize = 0", 1),
+    ],
+)
+def test_arrays_keep_within_the_limits_of_the_cluster(fake: Callable[[str, str], None], config: str, size: int) -> None:
+    fake("scontrol", f"printf '{config}\\n'")
+    assert slurm.array_size() == size

@@ -1,0 +1,226 @@
+"""Checkpoints: whole or not there, whatever kills the process or fills the disk, and never code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from trainers.checkpoint import Checkpoints
+
+CELL = "c1-0123"
+KILLS = 40
+
+
+def of(folder: Path, attempt: int = 1, writer: str = "S1.00000.r0.abcdef01.0", cell: str = CELL) -> Checkpoints:
+    return Checkpoints(folder, cell, attempt, writer)
+
+
+def big(value: float) -> dict[str, Any]:
+    """Two megabytes, all of one value."""
+    return {"value": value, "weights": torch.full((500_000,), value)}
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder))
+
+
+def test_what_is_saved_comes_back(tmp_path: Path) -> None:
+    state = {
+        "weights": torch.randn(3, 2),
+        "rows": [{"epoch": 1, "loss": None, "error": 0.5}],
+        "rng": torch.get_rng_state(),
+    }
+    of(tmp_path).save(state)
+    loaded = of(tmp_path, attempt=2).load()
+    assert loaded is not None
+    assert torch.equal(loaded["weights"], state["weights"])
+    assert torch.equal(loaded["rng"], state["rng"])
+    assert loaded["rows"] == state["rows"]
+
+
+def test_without_a_checkpoint_there_is_none(tmp_path: Path) -> None:
+    of(tmp_path, cell="c1-01234").save({"a": 1})
+    assert of(tmp_path).load() is None
+
+
+def test_the_newest_attempt_is_taken_and_drops_the_older_ones(tmp_path: Path) -> None:
+    for attempt in range(1, 13):
+        of(tmp_path, attempt).save({"attempt": attempt})
+        assert of(tmp_path, 99).load() == {"attempt": attempt}
+        assert len(files(tmp_path)) == 1
+
+
+def test_an_old_attempt_that_is_still_alive_does_not_disturb_the_new_one(tmp_path: Path) -> None:
+    old, new = of(tmp_path, 1, "old"), of(tmp_path, 2, "new")
+    new.save({"from": "new"})
+    old.save({"from": "old"})
+    assert new.load() == old.load() == {"from": "new"}
+    new.save({"from": "new, later"})
+    assert new.load() == {"from": "new, later"}
+
+
+def test_of_one_attempt_the_file_of_the_last_child_is_taken(tmp_path: Path) -> None:
+    for child in (1, 2, 9, 10, 11, 100):
+        of(tmp_path, 1, f"S1.00000.r0.abcdef01.{child}").save({"child": child})
+        assert of(tmp_path).load() == {"child": child}
+
+
+def test_clearing_removes_the_checkpoints_of_the_cell_alone(tmp_path: Path) -> None:
+    for attempt in (2, 1):
+        of(tmp_path, attempt).save({})
+    of(tmp_path, cell="c1-01234").save({"a": 1})
+    of(tmp_path).clear()
+    assert of(tmp_path).load() is None
+    assert of(tmp_path, cell="c1-01234").load() == {"a": 1}
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "noise"])
+def test_a_damaged_checkpoint_is_named_once_and_the_older_one_taken(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    new, old = of(tmp_path, 2), of(tmp_path, 1)
+    new.save(big(2.0))
+    (name,) = files(tmp_path)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes({"truncated": content[:-100], "empty": b"", "noise": b"\x80" * 1000}[damage])
+    old.save(big(1.0))
+    with caplog.at_level(logging.WARNING):
+        loaded = of(tmp_path, 3).load()
+    assert loaded is not None
+    assert loaded["value"] == 1.0
+    assert [name in record.getMessage() for record in caplog.records] == [True]
+
+
+def test_damage_alone_means_from_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    of(tmp_path).save({"a": 1})
+    path = tmp_path / files(tmp_path)[0]
+    path.write_bytes(path.read_bytes()[:50])
+    assert of(tmp_path).load() is None
+    assert len(caplog.records) == 1
+
+
+class Code:
+    """Runs when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = str(folder)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (self.folder,)
+
+
+@pytest.mark.parametrize(
+    "writer", [torch.save, lambda obj, path: path.write_bytes(pickle.dumps(obj))], ids=["zip", "bare"]
+)
+def test_code_in_a_checkpoint_is_never_run(tmp_path: Path, writer: Any, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    of(folder, 1).save({"value": "honest"})
+    writer({"value": Code(tmp_path / "ran")}, folder / f"{CELL}.00002.w.pt")
+    assert of(folder, 3).load() == {"value": "honest"}
+    assert not (tmp_path / "ran").exists()
+    assert len(caplog.records) == 1
+
+
+SAVE_UNTIL_KILLED = """
+import os, random, signal, sys, time
+from pathlib import Path
+import torch
+from trainers.checkpoint import Checkpoints
+
+folder, kills = Path(sys.argv[1]), int(sys.argv[2])
+torch.set_num_threads(1)
+state = {"value": 0, "weights": torch.zeros(500_000)}
+random.seed(0)
+value = 0
+for attempt in range(1, kills + 1):
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        checkpoints = Checkpoints(folder, "c1-0123", attempt, "w")
+        while True:
+            value += 1
+            state["weights"].fill_(value)
+            checkpoints.save({**state, "value": value})
+            os.write(writer, b"x")
+    os.close(writer)
+    saved = value + len(os.read(reader, 1))  # one is written; any moment may come now
+    time.sleep(random.uniform(0, 0.02))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    saved += len(os.read(reader, 65536))
+    os.close(reader)
+    found = Checkpoints(folder, "c1-0123", attempt + 1, "w").load()
+    assert found is not None, f"attempt {attempt}: nothing loads of {os.listdir(folder)}"
+    assert found["value"] in (saved, saved + 1), (found["value"], saved)
+    assert (found["weights"] == found["value"]).all()
+    value = found["value"]
+"""
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A folder where 40 attempts were killed while they saved 2 MB over and over, half of them in mid-file."""
+    folder = tmp_path_factory.mktemp("killed")
+    command = [sys.executable, "-c", SAVE_UNTIL_KILLED, str(folder), str(KILLS)]
+    return folder, subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_process_killed_while_it_saves_always_leaves_its_last_checkpoint_whole(killed: Any) -> None:
+    folder, done = killed
+    assert done.returncode == 0, done.stderr
+    assert "cannot be read" not in done.stderr
+    assert of(folder, KILLS + 1).load() is not None
+
+
+def test_what_killed_attempts_left_half_written_goes_with_the_checkpoints(killed: Any) -> None:
+    folder, _ = killed
+    of(folder, KILLS + 1).clear()
+    assert files(folder) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 300 KB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount the small disk")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("this machine does not let root mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def small_files(tmp_path: Path) -> Iterator[Path]:
+    """A folder where this process can write no more than 300 KB to a file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+    yield tmp_path
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("limit", ["small_disk", "small_files"])
+def test_a_full_disk_is_an_os_error_and_leaves_the_checkpoint_before(
+    request: pytest.FixtureRequest, limit: str
+) -> None:
+    folder = request.getfixturevalue(limit)
+    of(folder, 1).save({"value": "before"})
+    before = files(folder)
+    for attempt in (1, 2):
+        with pytest.raises(OSError, match=r"No space left|File too large"):
+            of(folder, attempt).save(big(1.0))
+        assert files(folder) == before
+        assert of(folder, 2).load() == {"value": "before"}

@@ -1,0 +1,459 @@
+"""The image trainer: exact resume from every step, what its rows count, and what decides its numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch import Tensor, nn
+
+import trainers
+from trainers import config, optim
+from trainers.config import Schedule
+from trainers.run import Run
+from trainers.vision import METRICS, Training
+
+Begin = Callable[..., Run]
+Flat = Mapping[str, Any]
+
+STEPS = 9
+CLOCK = ["seconds", "examples_per_second", "attempt"]
+RESNET = {"model.name": "resnet18", "model.width": 2, "model.depth": ...}
+PRE, POST = (RESNET | {"model.variant": variant} for variant in ("preactivation", "postactivation"))
+CNN = {"model.name": "cnn5", "model.width": 3, "model.depth": ...}
+MLP: dict[str, Any] = {}
+MOMENTUM = {"optim.momentum": 0.9, "optim.weight_decay": 1e-3}
+ADAM = {"optim.name": "adam", "optim.lr": 0.01, "optim.momentum": ..., "optim.beta1": 0.9, "optim.beta2": 0.99,
+        "optim.eps": 1e-8, "optim.weight_decay": 1e-3}  # fmt: skip
+ADAMW = ADAM | {"optim.name": "adamw", "optim.weight_decay": 0.1}
+AUGMENT = {"data.augment": True, "data.scaling": "standardised"}
+SCHEDULES = {name: {"optim.schedule.name": name} for name in ("constant", "cosine", "step", "inverse_sqrt")}
+
+KINDS = {
+    "resnet18_pre sgd cosine augmented": PRE | MOMENTUM | SCHEDULES["cosine"] | AUGMENT,
+    "resnet18_post adam constant": POST | ADAM | SCHEDULES["constant"],
+    "cnn5 adamw step augmented": CNN | ADAMW | SCHEDULES["step"] | AUGMENT,
+    "mlp sgd inverse_sqrt": MLP | SCHEDULES["inverse_sqrt"] | {"data.scaling": "symmetric"},
+    "mlp adamw cosine, evaluated at few epochs": ADAMW | SCHEDULES["cosine"]
+    | {"trainer.eval_test": "log", "trainer.eval_train": "log", "trainer.evals_per_decade": 1},
+}  # fmt: skip
+
+
+def changed(flat: Flat, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`flat` with `changes`; a key set to ... is left out."""
+    return {key: value for key, value in {**flat, **changes}.items() if value is not ...}
+
+
+def after(steps: int) -> Callable[[], bool]:
+    """Says stop when it is asked after so many steps."""
+    left = [steps]
+
+    def stop() -> bool:
+        left[0] -= 1
+        return left[0] < 0
+
+    return stop
+
+
+def train(run: Run) -> tuple[str, dict[str, Any]]:
+    """One attempt as a child makes it; returns the outcome and all that the next step would depend on."""
+    run.flush("running")
+    training = Training(config.parse(run.flat), run)
+    training.restore()
+    outcome = training.to_the_end()
+    run.close(outcome)
+    return outcome, training.state()
+
+
+def rows(run: Run) -> pd.DataFrame:
+    """The rows in the part of an attempt."""
+    return pd.read_parquet(run.part.folder / "curves" / f"{run.part.writer}.parquet")
+
+
+def record(run: Run) -> dict[str, Any]:
+    (found,) = pq.read_table(run.part.folder / "runs" / f"{run.part.writer}.parquet").to_pylist()
+    return dict(found)
+
+
+def assert_same_bits(found: Any, expected: Any, path: str = "state") -> None:
+    """Equal in every bit of every tensor, in every type and in every key."""
+    assert type(found) is type(expected), path
+    if isinstance(expected, Tensor):
+        assert (found.dtype, found.shape) == (expected.dtype, expected.shape), path
+        assert found.numpy().tobytes() == expected.numpy().tobytes(), path
+    elif isinstance(expected, dict):
+        assert list(found) == list(expected), path
+        for key in expected:
+            assert_same_bits(found[key], expected[key], f"{path}.{key}")
+    elif isinstance(expected, list):
+        assert len(found) == len(expected), path
+        for i, pair in enumerate(zip(found, expected, strict=True)):
+            assert_same_bits(*pair, f"{path}[{i}]")
+    elif path != "state.epoch_seconds":
+        assert found == expected, path
+
+
+def assert_same_rows(found: pd.DataFrame, expected: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(found.drop(columns=CLOCK), expected.drop(columns=CLOCK), check_exact=True)
+
+
+@pytest.fixture
+def undisturbed(begin: Begin, flat: Flat, tmp_path: Path) -> Callable[..., tuple[dict[str, Any], pd.DataFrame]]:
+    """The end state and rows of a run that never stops."""
+
+    def run(changes: Mapping[str, Any]) -> tuple[dict[str, Any], pd.DataFrame]:
+        folder = tmp_path / "undisturbed"
+        for name in ("curves", "runs", "checkpoints"):
+            (folder / name).mkdir(parents=True)
+        calm = begin(METRICS, flat=changed(flat, changes), folder=folder)
+        outcome, state = train(calm)
+        assert outcome == "done"
+        assert state["step"] == STEPS
+        return state, rows(calm)
+
+    return run
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_stopped_at_any_step_and_resumed_ends_with_the_same_bits(
+    begin: Begin, flat: Flat, undisturbed: Any, kind: str
+) -> None:
+    state, curve = undisturbed(KINDS[kind])
+    cell = changed(flat, KINDS[kind])
+    for step in range(STEPS):
+        stopped = begin(METRICS, 1, flat=cell, cell=f"c1-{step}", stop=after(step))
+        assert train(stopped)[0] == "stopped"
+        assert record(stopped)["status"] == "stopped"
+        resumed = begin(METRICS, 2, flat=cell, cell=f"c1-{step}")
+        outcome, end = train(resumed)
+        assert outcome == "done"
+        assert_same_bits(end, state)
+        assert_same_rows(rows(resumed).assign(cell=""), curve.assign(cell=""))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_stopped_after_every_single_step_ends_with_the_same_bits(
+    begin: Begin, flat: Flat, undisturbed: Any, kind: str
+) -> None:
+    state, curve = undisturbed(KINDS[kind])
+    for attempt in range(1, STEPS + 1):
+        run = begin(METRICS, attempt, flat=changed(flat, KINDS[kind]), stop=after(1))
+        outcome, end = train(run)
+        assert (outcome, end["step"]) == ("stopped" if attempt < STEPS else "done", attempt)
+        assert run.progressed
+    assert_same_bits(end, state)
+    assert_same_rows(rows(run), curve)
+    assert rows(run)["attempt"].tolist() == [1, 3, 6, 9]  # each row keeps the attempt that computed it
+
+
+def test_a_run_that_is_lost_goes_on_from_the_checkpoint_of_an_epochs_end(
+    begin: Begin, flat: Flat, undisturbed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, curve = undisturbed(ADAM)
+    lost = begin(METRICS, 1, flat=changed(flat, ADAM | {"run.checkpoint_seconds": 0.0}))
+    real = lost.log
+
+    def die(**values: Any) -> None:
+        if values["epoch"] == 3:
+            raise KeyboardInterrupt
+        real(**values)
+
+    monkeypatch.setattr(lost, "log", die)
+    with pytest.raises(KeyboardInterrupt):
+        train(lost)
+    resumed = begin(METRICS, 2, flat=lost.flat)
+    _, end = train(resumed)
+    assert_same_bits(end, state)
+    assert_same_rows(rows(resumed), curve)
+    assert rows(resumed)["attempt"].tolist() == [1, 1, 1, 2]
+
+
+def test_checkpoints_along_the_way_change_nothing(begin: Begin, flat: Flat, undisturbed: Any) -> None:
+    state, curve = undisturbed(PRE | MOMENTUM)
+    often = begin(METRICS, flat=changed(flat, PRE | MOMENTUM | {"run.checkpoint_seconds": 0.0}))
+    _, end = train(often)
+    assert_same_bits(end, state)
+    assert_same_rows(rows(often), curve)
+
+
+def test_a_model_that_draws_random_numbers_resumes_exactly_too(
+    begin: Begin, flat: Flat, undisturbed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = trainers.vision.models.build
+    monkeypatch.setattr(trainers.vision.models, "build", lambda *args: nn.Sequential(nn.Dropout(0.5), real(*args)))
+    state, curve = undisturbed({})
+    train(begin(METRICS, 1, stop=after(4)))
+    torch.rand(100)  # of another cell of the same child
+    resumed = begin(METRICS, 2)
+    _, end = train(resumed)
+    assert_same_bits(end, state)
+    assert_same_rows(rows(resumed), curve)
+
+
+def test_two_runs_of_a_cell_are_the_same_whatever_ran_before(begin: Begin, flat: Flat, undisturbed: Any) -> None:
+    state, curve = undisturbed(POST | ADAM | AUGMENT)
+    torch.manual_seed(99)
+    again = begin(METRICS, flat=changed(flat, POST | ADAM | AUGMENT))
+    _, end = train(again)
+    assert_same_bits(end, state)
+    assert_same_rows(rows(again), curve)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"), [({"data.train_samples": 30}, "data_hash"), ({"trainer.precision": "bfloat16"}, "precision")]
+)
+def test_a_checkpoint_of_another_experiment_is_refused(
+    begin: Begin, flat: Flat, changes: dict[str, Any], named: str
+) -> None:
+    train(begin(METRICS, 1, stop=after(2)))
+    with pytest.raises(RuntimeError, match=rf"made with {named} .*would mix two experiments.*remove .*checkpoints"):
+        train(begin(METRICS, 2, flat={**flat, **changes}))
+
+
+@pytest.mark.parametrize(
+    ("lr", "changes"), [(1e30, {}), (1e38, ADAM), (1e30, {"trainer.eval_test": "log", "trainer.eval_train": "never"})]
+)
+def test_a_loss_that_is_not_finite_is_a_result_and_keeps_its_rows(
+    begin: Begin, flat: Flat, lr: float, changes: dict[str, Any]
+) -> None:
+    run = begin(METRICS, flat=changed(flat, changes | {"optim.lr": lr, "trainer.epochs": 50}))
+    assert train(run)[0] == "nonfinite"
+    found = rows(run)
+    assert 2 <= len(found) < 51
+    assert found["epoch"].tolist() == list(range(len(found)))
+    assert not math.isfinite(found["train_loss"].iloc[-1])
+    assert found["train_loss"].iloc[1:-1].map(math.isfinite).all()
+    assert (record(run)["status"], record(run)["epochs"]) == ("nonfinite", len(found) - 1)
+    assert not list((run.part.folder / "checkpoints").iterdir())
+
+
+def test_rows_are_one_per_epoch_with_their_position(begin: Begin) -> None:
+    run = begin(METRICS)
+    train(run)
+    found = rows(run)
+    assert found["epoch"].tolist() == [0, 1, 2, 3]
+    assert found["step"].tolist() == [0, 3, 6, 9]
+    assert found["examples"].tolist() == [0, 40, 80, 120]
+    assert found["seconds"].is_monotonic_increasing
+    assert found["train_loss"].isna().tolist() == [True, False, False, False]
+    assert {metric.name for metric in METRICS} <= set(found)
+
+
+def test_counts_add_up_and_are_what_the_rates_say(begin: Begin, flat: Flat) -> None:
+    run = begin(METRICS, flat=changed(flat, CNN | ADAM))
+    train(run)
+    found = rows(run)
+    for name, examples in (("train", 40), ("train_eval", 40), ("clean", 30), ("noisy", 10), ("test", 20)):
+        counted = found[found[f"{name}_wrong"].notna()]
+        assert (counted[f"{name}_examples"] == examples).all()
+        assert counted[f"{name}_wrong"].between(0, examples).all()
+        expected = (counted[f"{name}_wrong"] / examples).astype("float32")
+        assert counted[f"{name}_error"].tolist() == expected.tolist()
+    assert (found["clean_wrong"] + found["noisy_wrong"] == found["train_eval_wrong"]).all()
+    facts = record(run)
+    assert (facts["noise_rate"], facts["noise_chosen"]) == (0.25, 10)
+    assert facts["parameters"] == 378 * 9 + 152 * 3 + 10 - 2 * 9 * 3  # two channels fewer than CIFAR-10
+
+
+def test_evaluation_agrees_with_the_model_itself(begin: Begin) -> None:
+    run = begin(METRICS)
+    training = Training(config.parse(run.flat), run)
+    training.restore()
+    training.to_the_end()
+    run.close("done")
+    last = rows(run).iloc[-1]
+    training.model.eval()
+    for name, split in (("train_eval", training.train_set), ("test", training.test_set)):
+        with torch.no_grad():
+            logits = training.model(split.images.float() / 255)
+        assert last[f"{name}_wrong"] == int((logits.argmax(1) != split.labels).sum())
+        assert last[f"{name}_loss"] == pytest.approx(float(nn.functional.cross_entropy(logits, split.labels)), rel=1e-5)
+    norm = math.sqrt(sum(float(p.detach().double().square().sum()) for p in training.model.parameters()))
+    assert last["weight_norm"] == pytest.approx(norm, rel=1e-5)
+
+
+def test_the_size_of_evaluation_batches_does_not_change_the_counts(begin: Begin, flat: Flat) -> None:
+    found = []
+    for attempt, size in enumerate((1, 7, 1000), start=1):
+        run = begin(METRICS, attempt, flat={**flat, "trainer.eval_batch_size": size})
+        train(run)
+        found.append(rows(run).filter(regex="wrong|examples$").to_numpy().tolist())
+    assert repr(found[0]) == repr(found[1]) == repr(found[2])
+
+
+def test_without_noise_the_noisy_error_is_absent_and_not_a_number_made_up(begin: Begin, flat: Flat) -> None:
+    run = begin(METRICS, flat={**flat, "data.label_noise.rate": 0.0})
+    train(run)
+    assert rows(run)["noisy_error"].isna().all()
+    assert (rows(run)["noisy_examples"] == 0).all()
+    assert (rows(run)["clean_error"] == rows(run)["train_eval_error"]).all()
+
+
+@pytest.mark.parametrize(
+    ("epochs", "per_decade", "expected"),
+    [(100, 2, [0, 1, 3, 10, 32, 100]), (20, 3, [0, 1, 2, 5, 10, 20]), (7, 1, [0, 1, 7]), (1, 10, [0, 1]),
+     (5, 50, [0, 1, 2, 3, 4, 5])],
+)  # fmt: skip
+def test_evaluations_are_log_spaced_and_hold_the_first_and_last_epoch(
+    begin: Begin, flat: Flat, epochs: int, per_decade: int, expected: list[int]
+) -> None:
+    changes = {"trainer.epochs": epochs, "trainer.evals_per_decade": per_decade, "trainer.batch_size": 40}
+    run = begin(METRICS, flat={**flat, **changes, "trainer.eval_test": "log", "trainer.eval_train": "log"})
+    train(run)
+    found = rows(run)
+    assert found["epoch"].tolist() == list(range(epochs + 1))
+    for column in ("test_error", "train_eval_error", "clean_wrong"):
+        assert found.loc[found[column].notna(), "epoch"].tolist() == expected
+
+
+@pytest.mark.parametrize(("train_", "expected"), [("never", []), ("every", [0, 1, 2, 3])])
+def test_the_training_set_is_evaluated_as_often_as_asked(
+    begin: Begin, flat: Flat, train_: str, expected: list[int]
+) -> None:
+    run = begin(METRICS, flat={**flat, "trainer.eval_train": train_, "trainer.evals_per_decade": 1})
+    train(run)
+    assert rows(run).dropna(subset="train_eval_error")["epoch"].tolist() == expected
+    assert rows(run)["test_error"].notna().all()
+
+
+def made(begin: Begin, flat: Flat, **keys: Any) -> Training:
+    """A training that has not begun; keys with __ in place of the dot."""
+    cell = changed(flat, {key.replace("__", "."): value for key, value in keys.items()})
+    return Training(config.parse(cell), begin(METRICS, flat=cell))
+
+
+def test_the_noise_mask_is_the_same_across_models_widths_and_decays(begin: Begin, flat: Flat) -> None:
+    same = [
+        made(begin, flat),
+        made(begin, flat, model__width=9),
+        made(begin, flat, optim__weight_decay=0.5, optim__lr=3.0),
+        made(begin, changed(flat, CNN | ADAMW | AUGMENT)),
+        made(begin, flat, trainer__epochs=9, trainer__batch_size=7),
+    ]
+    assert len({training.run.facts["noise_mask_hash"] for training in same}) == 1
+    assert all(torch.equal(same[0].train_set.labels, training.train_set.labels) for training in same)
+    other = [made(begin, flat, seed=1), made(begin, flat, data__label_noise__rate=0.5)]
+    assert len({training.run.facts["noise_mask_hash"] for training in [*other, same[0]]}) == 3
+
+
+def test_the_test_set_is_clean_and_the_same_for_every_seed(begin: Begin, flat: Flat) -> None:
+    first, second = made(begin, flat, seed=1), made(begin, flat, seed=2, data__label_noise__rate=0.0)
+    assert torch.equal(first.test_set.images, second.test_set.images)
+    assert torch.equal(first.test_set.labels, second.test_set.labels)
+    assert not first.test_set.changed.any()
+    assert not torch.equal(first.train_set.images, second.train_set.images)
+
+
+def test_seeds_differ_in_their_first_weights_and_equal_ones_do_not(begin: Begin, flat: Flat) -> None:
+    def weights(**keys: Any) -> Tensor:
+        return nn.utils.parameters_to_vector(made(begin, flat, **keys).model.parameters())
+
+    assert torch.equal(weights(), weights(data__label_noise__rate=0.0, optim__lr=3.0))
+    assert not torch.equal(weights(), weights(seed=1))
+
+
+def test_building_a_model_leaves_the_order_of_the_data_alone(
+    begin: Begin, flat: Flat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Tensor] = []
+    monkeypatch.setattr(Training, "_train_step", lambda self, x, y: seen.append(y))
+    for width in (4, 9):
+        training = made(begin, flat, model__width=width)
+        training._train_epoch()
+    assert torch.equal(torch.cat(seen[:3]), torch.cat(seen[3:]))
+
+
+def test_every_epoch_shows_every_sample_once_in_an_order_of_its_own(
+    begin: Begin, flat: Flat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Tensor] = []
+    monkeypatch.setattr(Training, "_train_step", lambda self, x, y: seen.append(x.flatten(1)))
+    training = made(begin, flat)
+    for epoch in range(2):
+        training.epoch, training.batch = epoch, 0
+        training._train_epoch()
+    first, second = torch.cat(seen[:3]), torch.cat(seen[3:])
+    everything = sorted(training.train_set.images.flatten(1).tolist())
+    assert sorted(first.tolist()) == sorted(second.tolist()) == everything
+    assert not torch.equal(first, second)
+
+
+def test_a_cpu_trains_in_float32_and_says_so(begin: Begin, flat: Flat) -> None:
+    run = begin(METRICS)
+    assert train(run)[0] == "done"
+    assert record(run)["precision"] == "float32"
+    assert record(run)["gpu"] is None
+    training = made(begin, flat)
+    assert {p.dtype for p in training.model.parameters()} == {torch.float32}
+    assert training.model(training.test_set.images.float()).dtype == torch.float32
+
+
+def test_half_precision_on_a_cpu_is_refused(begin: Begin, flat: Flat) -> None:
+    with pytest.raises(RuntimeError, match=r"trainer\.precision=float16 needs a GPU"):
+        made(begin, flat, trainer__precision="float16")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_named(begin: Begin, flat: Flat) -> None:
+    with pytest.raises(RuntimeError, match=r"run\.device=cuda: .* sees no GPU here; use run\.device=auto or cpu"):
+        made(begin, flat, run__device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("name", "step", "expected"),
+    [
+        ("constant", 0, 0.8), ("constant", 99, 0.8),
+        ("cosine", 0, 0.8), ("cosine", 25, 0.4 * (1 + math.sqrt(0.5))), ("cosine", 50, 0.4), ("cosine", 100, 0.0),
+        ("step", 3, 0.8), ("step", 4, 0.4), ("step", 7, 0.4), ("step", 8, 0.2),
+        ("inverse_sqrt", 3, 0.8), ("inverse_sqrt", 4, 0.8 / math.sqrt(2)), ("inverse_sqrt", 12, 0.4),
+    ],
+)  # fmt: skip
+def test_schedules_follow_their_formulas(name: Any, step: int, expected: float) -> None:
+    found = optim.learning_rate(0.8, Schedule(name, period=4, factor=0.5), step, total_steps=100)
+    assert found == pytest.approx(expected, abs=1e-15)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_logged_learning_rate_is_that_of_the_last_step_of_the_epoch(begin: Begin, flat: Flat, name: Any) -> None:
+    run = begin(METRICS, flat={**flat, **SCHEDULES[name]})
+    train(run)
+    schedule = config.parse(run.flat).optim.schedule
+    expected = [optim.learning_rate(0.1, schedule, step, STEPS) for step in (2, 5, 8)]
+    assert rows(run)["lr"].tolist()[1:] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "expected"),
+    [
+        ({}, torch.optim.SGD, {"momentum": 0.0, "weight_decay": 0.0}),
+        (MOMENTUM, torch.optim.SGD, {"momentum": 0.9, "weight_decay": 1e-3}),
+        (ADAM, torch.optim.Adam, {"betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 1e-3}),
+        (ADAMW, torch.optim.AdamW, {"betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1}),
+    ],
+)
+def test_the_optimiser_has_the_settings_of_the_cell_for_all_parameters(
+    begin: Begin, flat: Flat, changes: dict[str, Any], kind: type, expected: dict[str, Any]
+) -> None:
+    training = made(begin, changed(flat, changes))
+    assert type(training.optimiser) is kind
+    (group,) = training.optimiser.param_groups
+    assert {key: group[key] for key in expected} == expected
+    assert len(group["params"]) == len(list(training.model.parameters()))
+    assert group.get("decoupled_weight_decay", False) is (kind is torch.optim.AdamW)
+
+
+def test_training_a_cell_by_name_learns_the_digits(begin: Begin, flat: Flat) -> None:
+    learnable = {"data.train_samples": None, "data.test_samples": None, "data.label_noise.rate": 0.0,
+                 "model.width": 32, "trainer.epochs": 8, "trainer.eval_batch_size": 1000}  # fmt: skip
+    run = begin(METRICS, flat=changed(flat, ADAM | learnable))
+    assert trainers.train(config.parse(run.flat), run) == "done"
+    run.close("done")
+    assert record(run)["final_test_error"] < 0.15
+    assert record(run)["final_train_eval_error"] < 0.1
+    assert record(run)["best_test_error"] <= record(run)["final_test_error"]
