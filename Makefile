@@ -21,12 +21,12 @@ PUBLISHED ?=
 
 demo: .venv
 	$(BIN)/redescent submit demo hydra/launcher=local --wait
-	$(BIN)/python analysis/fig2_ab.py logs/demo --out figures --name demo
+	$(BIN)/python analysis/fig2_ab.py logs/demo --out figures --name demo --window 5
 	@echo
 	@echo "The pictures: figures/demo.png and figures/demo.pdf; the table behind them: figures/demo_features.csv;"
 	@echo "the runs behind every pixel: figures/demo.json. The logs: logs/demo, which pandas and duckdb read as they are."
 	@echo "Next: $(BIN)/redescent status demo, or the same sweep with more seeds (only the new ones run):"
-	@echo "      $(BIN)/redescent submit demo seeds=[0,1,2,3,4] --wait"
+	@echo "      $(BIN)/redescent submit demo seeds=[0,1,2,3,4,5,6,7] --wait"
 
 test: lint
 	$(BIN)/python -m pytest

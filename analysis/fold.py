@@ -142,7 +142,11 @@ def newest_runs(table: pa.Table) -> pa.Table:
         return table
     ranks, attempts = cell_ranks(table), numbers(table, "attempt")
     updated = numbers(table, "updated", -np.inf) if "updated" in table.schema.names else np.zeros(len(ranks))
-    final = pc.is_in(table["status"], pa.array(FINAL, pa.string())).to_numpy() if "status" in table.schema.names else updated
+    final = (
+        pc.is_in(table["status"], pa.array(FINAL, pa.string())).to_numpy()
+        if "status" in table.schema.names
+        else updated
+    )
     order = np.lexsort((updated, attempts, final, ranks))
     last = np.append(ranks[order][1:] != ranks[order][:-1], True)
     seen = _attempts_seen(table, ranks, attempts)

@@ -24,8 +24,8 @@ INTERVAL = (
 BAND = "one standard error of the mean, population std / sqrt(n - 1)"
 EPOCHS = "1-based everywhere: epoch 1 is the first, in the heat map and in the curves alike"
 CRITERION = (
-    f"rise and second descent both above max({stats.FLOOR}, {stats.FACTOR:g} standard errors over seeds); not "
-    "corrected for the peak being chosen as the greatest rise"
+    f"rise and second descent both above max({stats.FLOOR}, {stats.FACTOR:g} standard errors over seeds), each seed "
+    "measured at the epochs that the others choose; one seed or an aggregate at its own, which flatters it"
 )
 
 

@@ -147,10 +147,11 @@ def _feature_row(column: Column, window: int) -> dict[str, Any]:
     block, epochs = column.values[seeds][:, mask], column.epochs[mask]
     found = stats.features(block.mean(axis=0), window, epochs)
     interval = stats.bootstrap(block, window, epochs)
-    errors = _aggregate_errors(column, found, window) if column.std is not None else stats.feature_errors(
-        block, found, window, epochs
-    )  # fmt: skip
-    verdict = stats.judge(float(found.rise), float(found.second_descent), *errors)
+    if column.std is None:
+        verdict = stats.has_double_descent(block, window, epochs)
+    else:
+        errors = _aggregate_errors(column, found, window)
+        verdict = stats.judge(float(found.rise), float(found.second_descent), *errors)
     row: dict[str, Any] = {
         "n_seeds": len(seeds) * column.each,
         "epochs_used": len(epochs),
@@ -175,13 +176,10 @@ def _aggregate_errors(column: Column, found: stats.Features, window: int) -> tup
 
 
 def slices(features: pd.DataFrame) -> list[int]:
-    """Rows of `feature_table` (in increasing order of the axis) to show as curves: the largest value, the one with the
-    greatest rise and fall, the smallest. Where that one is an end, the middle of the others is shown in its place."""
+    """Rows of `feature_table` (in increasing order of the axis) to show as curves: the largest value, the most U-shaped
+    one between the ends (it rises most and falls back least: greatest rise - 2 second_descent), the smallest."""
     there = [int(i) for i in np.flatnonzero(features["n_seeds"].to_numpy() > 0)]
     if len(there) < 3:
         return there[::-1]
-    inner = there[1:-1]
-    both = features[["rise", "second_descent"]].min(axis=1)
-    most = max(there, key=lambda i: float(both.iloc[i]))
-    middle = most if most in inner else inner[len(inner) // 2]
-    return [there[-1], middle, there[0]]
+    bend = (features["rise"] - 2 * features["second_descent"]).to_numpy()
+    return [there[-1], max(there[1:-1], key=lambda i: float(bend[i])), there[0]]

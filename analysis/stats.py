@@ -219,20 +219,25 @@ def standard_error(values: ArrayLike) -> float:
     return float(sample.std(ddof=1) / np.sqrt(len(sample))) if len(sample) > 1 else float("nan")
 
 
-def feature_errors(
-    curves: ArrayLike, found: Features, window: int = WINDOW, epochs: ArrayLike | None = None, last: int = LAST
-) -> tuple[float, float]:
-    """Standard errors over seeds of the rise and of the second descent, at the epochs that `found` has.
+def held_out(
+    curves: ArrayLike, window: int = WINDOW, epochs: ArrayLike | None = None, last: int = LAST
+) -> tuple[Array, Array]:
+    """Rise and second descent of each seed at epochs that the other seeds chose; curves: (seeds, epochs), two (seeds,).
 
-    curves: (seeds, epochs); found: features of their mean. Differences are taken within each seed, so what moves a
-    whole curve up or down cancels.
+    A peak is where a curve is highest, so noise alone gives every curve a rise and a descent. Here the epochs of first
+    minimum and peak come from the mean of the other seeds: what is only noise averages to zero. NaN for one seed.
     """
     values = np.atleast_2d(np.asarray(curves))
     axis = _epochs(values, epochs)
-    smoothed = smooth(values, window)
-    peak = smoothed[:, np.searchsorted(axis, found.peak_epoch)]
-    low = smoothed[:, np.searchsorted(axis, found.first_minimum_epoch)]
-    return standard_error(peak - low), standard_error(peak - final(values, axis, last))
+    if len(values) < 2:
+        return np.full(1, np.nan), np.full(1, np.nan)
+    smoothed, ending = smooth(values, window), final(values, axis, last)
+    others = (smoothed.sum(axis=0) - smoothed) / (len(values) - 1)
+    found = _features(others, ending, axis)
+    seeds = np.arange(len(values))
+    peak = smoothed[seeds, np.searchsorted(axis, found.peak_epoch)]
+    low = smoothed[seeds, np.searchsorted(axis, found.first_minimum_epoch)]
+    return peak - low, peak - ending
 
 
 def judge(
@@ -246,7 +251,7 @@ def judge(
     """Double descent is found where both the rise and the descent after the peak exceed their thresholds.
 
     threshold = max(floor, factor * standard error); where the standard error is NaN (one seed) the floor alone. The
-    criterion is stated, not tuned: it is not corrected for the peak being chosen as the greatest rise.
+    criterion is stated, not tuned.
     """
     clauses = []
     for name, value, error in (("rise", rise, rise_error), ("descent", descent, descent_error)):
@@ -266,8 +271,14 @@ def has_double_descent(
     floor: float = FLOOR,
     factor: float = FACTOR,
 ) -> Verdict:
-    """`judge` for curves (seeds, epochs) or one curve (epochs,): features of the mean, errors over the seeds."""
+    """`judge` for curves (seeds, epochs): means and standard errors over seeds of what `held_out` finds.
+
+    One curve alone, (epochs,), is judged by its own features: nothing then corrects for the choice of its peak.
+    """
     values = np.atleast_2d(np.asarray(curves))
-    found = features(values.mean(axis=0), window, epochs, last)
-    errors = feature_errors(values, found, window, epochs, last)
-    return judge(float(found.rise), float(found.second_descent), *errors, floor, factor)
+    if len(values) < 2:
+        found = features(values[0], window, epochs, last)
+        return judge(float(found.rise), float(found.second_descent), floor=floor, factor=factor)
+    rise, descent = held_out(values, window, epochs, last)
+    errors = standard_error(rise), standard_error(descent)
+    return judge(float(rise.mean()), float(descent.mean()), *errors, floor, factor)

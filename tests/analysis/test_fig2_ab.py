@@ -60,7 +60,7 @@ def test_a_complete_sweep_draws_means_over_seeds(sweep, drawn, tmp_path, capsys)
     labels = [t.get_text() for t in drawn[0].axes[0].get_xticklabels()]
     assert labels == ["$10^{-2}$", "$10^{-3}$", "$10^{-4}$", "0"]
     legend = [t.get_text() for t in drawn[0].axes[1].get_legend().get_texts()]
-    assert legend == ["λ = 0.01 (n = 3)", "λ = $10^{-4}$ (n = 3)", "λ = 0 (n = 3)"]
+    assert legend == ["λ = 0.01 (n = 3)", "λ = $10^{-3}$ (n = 3)", "λ = 0 (n = 3)"]
     out = capsys.readouterr().out
     assert "double descent can be seen in 2 of 4 columns (lambda 0 to 0.0001)" in out
     assert "redescent resume" not in out

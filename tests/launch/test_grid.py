@@ -167,6 +167,7 @@ def test_computed_values_that_coincide_are_refused_like_listed_ones(spec: Any) -
         ("model.width != 4", False),
         ("3 < model.width <= 4", True),
         ("4 < model.width <= 5", False),
+        ("3 < model.width < 4", False),
         ("model.width in [1, 4]", True),
         ("model.width not in (1, 4)", False),
         ("model.width > 9 or optim.lr < 0.2", True),

@@ -23,7 +23,7 @@ packings = st.builds(
     slots=st.integers(1, 50),
 )
 known = st.lists(st.floats(0, 40_000), max_size=120)
-partly = st.lists(st.none() | st.floats(0, 40_000), max_size=120)
+partly = known | st.lists(st.none() | st.floats(0, 40_000), max_size=120)
 
 
 @given(partly, packings, st.booleans())

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from launch import plan as plans
@@ -77,14 +78,23 @@ def test_a_plan_of_another_version_is_named(plan_of: PlanOf, tmp_path: Path, cha
         plans.load(path)
 
 
-@given(st.lists(flats, max_size=8))
-@example([{"a": 1}, {"a": 1.0}, {"a": True}])
-@example([{"a": 0.0}, {"a": -0.0}])
-@example([{"a": [1, 2]}, {"a": [1.0, 2]}, {"a": [True, 2]}])
-def test_factoring_loses_nothing(configurations: list[dict[str, Any]]) -> None:
+def factored(configurations: Sequence[dict[str, Any]]) -> list[str]:
+    """The configurations after factoring and putting together again."""
     bases, split = factor(configurations)
-    again = [{**bases[index], **differing} for index, differing in split]
-    assert [exact(flat) for flat in again] == [exact(flat) for flat in configurations]
+    return [exact({**bases[index], **differing}) for index, differing in split]
+
+
+@given(st.lists(flats, max_size=8))
+def test_factoring_loses_nothing(configurations: list[dict[str, Any]]) -> None:
+    assert factored(configurations) == [exact(flat) for flat in configurations]
+
+
+@pytest.mark.parametrize(
+    "equal", [(1, 1.0, True), (0, 0.0, False), (0.0, -0.0), ([1, 2], [1.0, 2], [True, 2])], ids=str
+)
+def test_factoring_keeps_equal_values_of_different_type_apart(equal: tuple[Any, ...]) -> None:
+    for order in itertools.permutations({"a": value} for value in equal):
+        assert factored(order) == [exact(flat) for flat in order]
 
 
 @given(st.lists(flats, max_size=8))
@@ -111,8 +121,12 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return copy
 
 
-def test_a_snapshot_is_the_same_for_the_same_sources(source: Path, tmp_path: Path) -> None:
+def test_a_snapshot_is_the_same_for_the_same_sources(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     code, archive = plans.snapshot(tmp_path / "one")
+    another_day = plans.time.localtime(1e9)
+    monkeypatch.setattr(plans.time, "localtime", lambda *_: another_day)
     for path in source.rglob("*.py"):
         os.utime(path, (1e9, 1e9))
     again, other = plans.snapshot(tmp_path / "two")
