@@ -177,9 +177,11 @@ def _aggregate_errors(column: Column, found: stats.Features, window: int) -> tup
 
 def slices(features: pd.DataFrame) -> list[int]:
     """Rows of `feature_table` (in increasing order of the axis) to show as curves: the largest value, the most U-shaped
-    one between the ends (it rises most and falls back least: greatest rise - 2 second_descent), the smallest."""
+    one between the ends (of those without double descent, the one that rises most; else the middle), the smallest."""
     there = [int(i) for i in np.flatnonzero(features["n_seeds"].to_numpy() > 0)]
     if len(there) < 3:
         return there[::-1]
-    bend = (features["rise"] - 2 * features["second_descent"]).to_numpy()
-    return [there[-1], max(there[1:-1], key=lambda i: float(bend[i])), there[0]]
+    inner = there[1:-1]
+    single = [i for i in inner if not features["double_descent"].iloc[i] and features["rise"].iloc[i] > stats.FLOOR]
+    middle = max(single, key=lambda i: float(features["rise"].iloc[i]), default=inner[len(inner) // 2])
+    return [there[-1], middle, there[0]]
