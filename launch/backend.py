@@ -189,7 +189,8 @@ def sbatch_text(plan: Plan, plan_path: Path, output: Path, array: Array) -> str:
     the signals, which else would end it and the step with it.
     """
     parameters = _parameters(plan.launcher) | {"job_name": array.name, "map_count": array.count}
-    parameters["setup"] = [*(parameters.get("setup") or []), "trap : USR2 TERM", *_exports(plan)]
+    parameters["setup"] = [*(parameters.get("setup") or []), "trap : USR2 TERM"]
+    parameters["setup"].append(f"export PYTHONPATH={shlex.quote(plan.code_archive)}")
     command = shlex.join([*_job_command(plan, plan_path), "--first", str(array.first)])
     # ignored until Python has installed its handlers: a signal during its start-up is then lost, not deadly
     command = "bash -c " + shlex.quote(f"trap '' USR2 TERM; exec {command}")
@@ -230,14 +231,7 @@ def _job_command(plan: Plan, plan_path: Path) -> list[str]:
 
 
 def _job_environment(plan: Plan) -> dict[str, str]:
-    environment = slurm.clean_environment()
-    if plan.code_archive is not None:
-        environment["PYTHONPATH"] = plan.code_archive
-    return environment
-
-
-def _exports(plan: Plan) -> list[str]:
-    return [f"export PYTHONPATH={shlex.quote(plan.code_archive)}"] if plan.code_archive else []
+    return slurm.clean_environment() | {"PYTHONPATH": plan.code_archive}
 
 
 def job_name(plan: Plan, first: int) -> str:

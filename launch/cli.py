@@ -90,15 +90,7 @@ def resume(name: str, overrides: Sequence[str], retry_errors: bool, wait: bool) 
     The cells are those of the earlier plans, not of the sweep file; OVERRIDES may change the launcher alone
     (hydra/launcher=..., hydra.launcher.KEY=..., task.KEY=...).
     """
-    allowed = ("hydra/launcher=", "hydra.launcher.", "task.", "logs=")
-    wrong = [text for text in overrides if not text.lstrip("+").startswith(allowed)]
-    if wrong:
-        raise UserError(
-            f"{wrong[0]}: resume runs the cells as planned; it takes {', '.join(allowed)} (use submit for new cells)"
-        )
-    folder = _folder(name)
-    packing, launcher, _ = compose.launcher(overrides) if overrides else (None, None, None)
-    _send(submit.resumed(folder, packing, launcher), retry_errors, wait)
+    _send(submit.resumed(_folder(name), overrides), retry_errors, wait)
 
 
 @main.command()

@@ -27,6 +27,7 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 _CELL_KEYS = ("seed", "model", "data", "optim", "trainer", "run")
 _TOP_KEYS = (*_CELL_KEYS, "name", "logs", *sweep_keys.KEYS, "task", "sweep", "hydra")
 _GROUPS = ("model", "data", "optim", "trainer")
+LAUNCH_KEYS = ("hydra/launcher=", "hydra.launcher.", "task.")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
@@ -70,6 +71,8 @@ class Request:
     cells: Sequence[Cell]
     packing: Packing
     launcher: Mapping[str, Any]
+    chosen: Sequence[str]
+    """The overrides that chose packing and launcher; a resume with others builds on them."""
 
     @property
     def folder(self) -> Path:
@@ -91,14 +94,14 @@ def request(sweep: str, overrides: Sequence[str]) -> Request:
         overrides = [f"sweep={sweep}", *_with_launcher(overrides)]
         config = _compose(overrides)
         cells = _expand(config, overrides, lambda choices: _compose([*overrides, *choices]))
-        return _request(config, cells)
+        return _request(config, cells, overrides)
 
 
-def launcher(overrides: Sequence[str]) -> tuple[Packing, Mapping[str, Any], Path]:
-    """Packing, launcher settings and the logs folder alone, for commands that take their cells from earlier plans."""
+def launcher(overrides: Sequence[str]) -> Request:
+    """A request without cells, for what `overrides` say of packing, launcher and the logs folder."""
     with _hydra():
-        made = _request(_compose(_with_launcher(overrides)), [])
-        return made.packing, made.launcher, made.logs
+        overrides = _with_launcher(overrides)
+        return _request(_compose(overrides), [], overrides)
 
 
 def single(config: DictConfig) -> Cell:
@@ -115,13 +118,15 @@ def check_name(name: Any) -> None:
         )
 
 
-def _request(config: DictConfig, cells: Sequence[Cell]) -> Request:
+def _request(config: DictConfig, cells: Sequence[Cell], overrides: Sequence[str]) -> Request:
     check_name(config.name)
     if not isinstance(config.logs, str):
         raise UserError(f"logs: found {config.logs!r}, expected the path of a folder")
     chosen = config.hydra.launcher
     settings = {str(key): _plain(chosen[key]) for key in chosen if key not in ("submitit_folder", "name")}
-    return Request(config.name, Path(config.logs).absolute(), cells, _packing(config.get("task", {})), settings)
+    chosen = [text for text in overrides if text.lstrip("+").startswith(LAUNCH_KEYS)]
+    logs = Path(config.logs).absolute()
+    return Request(config.name, logs, cells, _packing(config.get("task", {})), settings, chosen)
 
 
 def _plain(node: Any) -> Any:

@@ -37,8 +37,8 @@ class Finding:
 
 def examine(overrides: Sequence[str]) -> list[Finding]:
     """All findings for this machine and the launcher that `overrides` choose."""
-    packing, launcher, logs = compose.launcher(overrides)
-    del packing
+    asked = compose.launcher(overrides)
+    launcher, logs = asked.launcher, asked.logs
     findings = [_python(), *_torch(), _disk(logs), _locks(logs)]
     if backend.kind(launcher) == "slurm":
         findings += _slurm()

@@ -54,15 +54,26 @@ class Plan:
     bases: Sequence[Mapping[str, Any]]
     cells: Sequence[PlannedCell]
     tasks: Sequence[Sequence[int]]
-    at_a_time: int | None
-    lead_seconds: float
+    packing: Mapping[str, Any]
     launcher: Mapping[str, Any]
+    chosen: Sequence[str]
     python: str
     code: str
-    code_archive: str | None
+    code_archive: str
     environment: str
     packages: Mapping[str, str]
     commit: str
+
+    @property
+    def at_a_time(self) -> int | None:
+        """Cells that a task runs side by side; None for one a core."""
+        count: int | None = self.packing["at_a_time"]
+        return count
+
+    @property
+    def lead_seconds(self) -> float:
+        """How long before its time limit a task is to save, in seconds."""
+        return float(self.launcher.get("signal_delay_s") or 0)
 
     def flat(self, cell: PlannedCell) -> dict[str, Any]:
         """The flat configuration of a cell of this plan."""

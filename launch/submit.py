@@ -12,7 +12,7 @@ import fcntl
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ import pandas as pd
 from analysis import store
 from launch import backend, cost, plan, slurm, state
 from launch.backend import Array
-from launch.compose import Cell, Packing, Request
+from launch.compose import LAUNCH_KEYS, Cell, Packing, Request
+from launch.compose import launcher as launcher_request
 from launch.errors import UserError
 from launch.observe import Observation, is_final, last_line, observe, records_of
 from launch.pack import pack
@@ -78,23 +79,36 @@ def submit(request: Request, retry_errors: bool = False) -> tuple[Draft, Plan | 
             )
         if not made.todo:
             return made, None
-        frozen = _freeze(made)
+        frozen = _plan(request, backend.kind(request.launcher), made.todo, made.tasks)
+        frozen.write(request.folder)
         arrays = _intent(frozen, request.folder)
         _send(frozen, request.folder, arrays)
         return made, frozen
 
 
-def resumed(folder: Path, packing: Packing | None, launcher: Mapping[str, Any] | None) -> Request:
-    """The request that brings a sweep to completion: all cells of its plans, with the launcher of the newest one."""
+def resumed(folder: Path, overrides: Sequence[str]) -> Request:
+    """The request that brings a sweep to completion: all cells of its plans, sent as the newest one was.
+
+    `overrides` may change launcher and packing: they come on top of those of the newest plan, or begin anew where they
+    choose another launcher. Raises UserError for any other override, and where nothing was submitted yet.
+    """
+    for text in overrides:
+        if not text.lstrip("+").startswith(LAUNCH_KEYS):
+            takes = ", ".join(f"{key}..." for key in LAUNCH_KEYS)
+            raise UserError(
+                f"{text}: resume runs the cells as planned and takes only {takes}; use submit for new cells"
+            )
     plans = plan.load_all(folder) if folder.is_dir() else []
     if not plans:
         raise UserError(f"{folder}: no submitted sweep there; `redescent submit NAME` makes one")
     cells = {cell.id: Cell(cell.id, made.flat(cell)) for made in plans for cell in made.cells}
     newest = plans[-1]
-    return Request(
-        folder.name, folder.parent, list(cells.values()), packing or Packing(at_a_time=newest.at_a_time),
-        launcher or newest.launcher,
-    )  # fmt: skip
+    packing, launcher, chosen = Packing(**newest.packing), newest.launcher, newest.chosen
+    if overrides:
+        before = [] if any(text.startswith("hydra/launcher=") for text in overrides) else newest.chosen
+        other = launcher_request([*before, *overrides])
+        packing, launcher, chosen = other.packing, other.launcher, other.chosen
+    return Request(folder.name, folder.parent, list(cells.values()), packing, launcher, chosen)
 
 
 def cancel(folder: Path) -> tuple[int, list[str]]:
@@ -113,18 +127,14 @@ def cancel(folder: Path) -> tuple[int, list[str]]:
 
 
 def direct(sweep: Path, name: str, cell: Cell, launcher: Mapping[str, Any]) -> tuple[Plan, bool]:
-    """Plan a single cell that this very process will run; returns the plan and whether the cell is done already.
-
-    The code is not archived: it runs at once, from the tree that it was started from.
-    """
+    """Plan a single cell that this very process will run; returns the plan and whether the cell is done already."""
     sweep.mkdir(parents=True, exist_ok=True)
     with locked(sweep):
         runs = store.runs(sweep) if any((sweep / "submissions").glob("*/plan.json")) else pd.DataFrame()
         record = records_of(runs).get(cell.id)
-        code, _ = plan.snapshot(sweep)
         task = slurm.own_task()
-        attempts = _attempts(sweep, {cell.id})
-        made = _plan(name, "slurm" if task else "local", [cell], [[0]], attempts, 1, launcher, code, None)
+        request = Request(name, sweep.parent, [cell], Packing(), launcher, [])
+        made = _plan(request, "slurm" if task else "local", [cell], [[0]])
         if is_final(record):
             return made, True
         made.write(sweep)
@@ -158,33 +168,21 @@ def check_data(cells: Sequence[Cell]) -> None:
             raise UserError(f"data.root: {root} does not exist; expected the folder or archive with the data set")
 
 
-def _freeze(made: Draft) -> Plan:
-    request = made.request
-    attempts = _attempts(request.folder, {cell.id for cell in made.todo})
-    code, archive = plan.snapshot(request.folder)
-    where = backend.kind(request.launcher)
-    frozen = _plan(
-        request.name, where, made.todo, made.tasks, attempts, request.packing.at_a_time, request.launcher, code, archive
-    )
-    frozen.write(request.folder)
-    return frozen
-
-
-def _plan(
-    name: str, where: str, cells: Sequence[Cell], tasks: Sequence[Sequence[int]], attempts: Mapping[str, int],
-    at_a_time: int | None, launcher: Mapping[str, Any], code: str, archive: Path | None,
-) -> Plan:  # fmt: skip
+def _plan(request: Request, where: str, cells: Sequence[Cell], tasks: Sequence[Sequence[int]]) -> Plan:
+    """Freeze cells and tasks, with the code and environment of now."""
+    attempts = _attempts(request.folder, {cell.id for cell in cells})
     bases, split = plan.factor([cell.flat for cell in cells])
     planned = [
         PlannedCell(cell.id, base, values, attempts.get(cell.id, 0))
         for cell, (base, values) in zip(cells, split, strict=True)
     ]
+    code, archive = plan.snapshot(request.folder)
     digest, packages = plan.environment()
     return Plan(
-        sid=plan.new_sid(), name=name, backend=where, bases=bases, cells=planned, tasks=tasks, at_a_time=at_a_time,
-        lead_seconds=float(launcher.get("signal_delay_s") or 0), launcher=dict(launcher), code=code,
-        code_archive=str(archive.resolve()) if archive else None, environment=digest, packages=packages,
-        commit=plan.commit(), **plan.origin(),
+        sid=plan.new_sid(), name=request.name, backend=where, bases=bases, cells=planned, tasks=tasks,
+        packing=asdict(request.packing), launcher=dict(request.launcher), chosen=request.chosen, code=code,
+        code_archive=str(archive.resolve()), environment=digest, packages=packages, commit=plan.commit(),
+        **plan.origin(),
     )  # fmt: skip
 
 

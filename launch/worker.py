@@ -274,11 +274,9 @@ _STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 
 def _environment(plan: plans.Plan) -> dict[str, str]:
     """The child imports the plan's code and nothing of the folder that the job happens to stand in."""
-    environment = dict(os.environ)
-    if plan.code_archive is not None:
-        environment["PYTHONPATH"] = plan.code_archive
     threads = str(plan.bases[0].get("run.threads", 1))
-    return environment | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"}
+    few = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    return os.environ | few | {"PYTHONPATH": plan.code_archive, "PYTHONUNBUFFERED": "1"}
 
 
 def cores() -> int:

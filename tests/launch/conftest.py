@@ -84,7 +84,7 @@ def plan_of() -> Callable[..., Plan]:
             "sid": "20260102T030405-0a1b2c3d", "name": "demo", "created": 1.5, "user": "somebody", "host": "login",
             "backend": "slurm", "bases": [{"seed": 0, "model.width": 4}],
             "cells": [PlannedCell(f"c1-{i}", 0, {"seed": i}, i) for i in range(3)], "tasks": [[0, 1], [2]],
-            "at_a_time": 1, "lead_seconds": 90.0,
+            "packing": {"cells": 5, "at_a_time": 1, "minutes": 60, "most": 1000, "slots": 100}, "chosen": [],
             "launcher": {"_target_": "x.SlurmLauncher", "timeout_min": 60, "signal_delay_s": 90, "mem_gb": 1.5},
             "python": "/opt/py/bin/python", "code": "c0de", "code_archive": "/logs/demo/code/c0de.zip",
             "environment": "e0", "packages": {"torch": "2.0"}, "commit": "",
