@@ -15,6 +15,7 @@ from rich.table import Table
 
 from launch import backend, compose, doctor, observe, show, submit
 from launch.errors import UserError
+from launch.plan import PlanError, load_all
 
 
 def _errors(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -27,7 +28,7 @@ def _errors(command: Callable[..., Any]) -> Callable[..., Any]:
 
         try:
             return command(*args, **kwargs)
-        except (UserError, StoreError, CompactionRunning) as error:
+        except (UserError, PlanError, StoreError, CompactionRunning) as error:
             show.out.print(f"[red]error:[/red] {escape(str(error))}")
             sys.exit(2)
         except OSError as error:
@@ -95,10 +96,14 @@ def resume(name: str, overrides: Sequence[str], retry_errors: bool, wait: bool) 
 
 @main.command()
 @_name
+@click.option("--cells", is_flag=True, help="List every cell: id, state, epochs, and what varies between them.")
 @_errors
-def status(name: str) -> None:
+def status(name: str, cells: bool) -> None:
     """Show one table: how many cells are in which state, hours spent, failures by class."""
-    show.status(observe.observe(_folder(name)))
+    seen = observe.observe(_folder(name))
+    if cells:
+        show.cells(seen)
+    show.status(seen)
 
 
 @main.command()
@@ -114,11 +119,12 @@ def cancel(name: str) -> None:
 
 @main.command()
 @click.argument("cell")
+@click.option("--sweep", default="*", help="Name of the sweep, where several hold the cell.")
 @click.option("--lines", default=20, show_default=True, help="Lines of the job's output to show.")
 @_errors
-def logs(cell: str, lines: int) -> None:
+def logs(cell: str, sweep: str, lines: int) -> None:
     """Show a cell: its state, configuration, traceback, and the end of its job's output. CELL may be shortened."""
-    folder, found = _find(cell)
+    folder, found = _find(cell, sweep)
     seen = observe.observe(folder)
     made = next(p for p in seen.plans if p.sid == seen.cells[found].placement.sid)
     show.cell(seen, seen.cells[found], made.flat(next(c for c in made.cells if c.id == found)))
@@ -192,24 +198,22 @@ def _folder(name: str) -> Path:
     return Path(os.environ.get("REDESCENT_LOGS", "logs")) / name
 
 
-def _find(cell: str) -> tuple[Path, str]:
+def _find(cell: str, sweep: str) -> tuple[Path, str]:
     """The sweep and whole id of the one cell whose id begins with `cell` (the scheme's prefix may be left out)."""
-    from launch import plan as plans
-
     found = {
         (folder, known.id)
-        for folder in sorted(Path(os.environ.get("REDESCENT_LOGS", "logs")).glob("*"))
-        for made in plans.load_all(folder)
+        for folder in sorted(Path(os.environ.get("REDESCENT_LOGS", "logs")).glob(sweep))
+        for made in load_all(folder)
         for known in made.cells
         if known.id.startswith(cell) or known.id.partition("-")[2].startswith(cell)
     }
-    if len(found) != 1:
-        what = (
-            "no cell"
-            if not found
-            else f"{len(found)} cells, as {', '.join(f'{c} ({f.name})' for f, c in sorted(found)[:3])}"
-        )
+    if not found:
         raise UserError(
-            f"{cell}: {what} in logs/ with an id that begins so; expected one (`redescent status NAME` lists ids)"
+            f"{cell}: no cell in logs/{sweep} has an id that begins so; `redescent status NAME --cells` lists them"
+        )
+    if len(found) > 1:
+        some = ", ".join(f"{known} ({folder.name})" for folder, known in sorted(found)[:3])
+        raise UserError(
+            f"{cell}: {len(found)} cells have ids that begin so, as {some}; give more of it, or --sweep NAME"
         )
     return found.pop()

@@ -31,6 +31,10 @@ SOURCE = Path(__file__).resolve().parent.parent
 _PACKAGES = ("torch", "numpy", "pandas", "pyarrow", "scikit-learn", "pillow", "hydra-core", "omegaconf", "submitit")
 
 
+class PlanError(ValueError):
+    """A plan that cannot be read; the message says which, why and what to do."""
+
+
 @dataclass(frozen=True)
 class PlannedCell:
     """A cell as planned: its configuration is `bases[base]` with `values` over it; `attempts` came before this plan."""
@@ -93,14 +97,15 @@ class Plan:
 
 
 def load(path: Path) -> Plan:
-    """Read a plan. Raises ValueError for a file that is not one."""
+    """Read a plan. Raises PlanError for a file that is not one."""
     try:
         raw = json.loads(path.read_text())
         cells = [PlannedCell(**cell) for cell in raw.pop("cells")]
         return Plan(**raw, cells=cells)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path}: not a plan of this version ({error}); expected what `redescent submit` writes"
+        raise PlanError(
+            f"{path}: not a plan of this version ({error}); expected what `redescent submit` writes. Move its folder "
+            "out of submissions/ and submit the sweep again: cells that are done stay done"
         ) from None
 
 

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from launch import backend, observe, state, submit, worker
 
@@ -84,6 +85,19 @@ def status(seen: observe.Observation) -> None:
         out.print(
             f"[yellow]no answer from the scheduler of {len(seen.silent)} submissions[/yellow]; their cells may run"
         )
+
+
+def cells(seen: observe.Observation) -> None:
+    """Every cell on a line: id, state, epochs logged, and the configuration that varies between cells."""
+    runs = seen.runs.set_index("cell").reindex(list(seen.cells))
+    keys = [key for key in runs.columns if ("." in key or key == "seed") and not key.startswith("run.")]
+    varying = [key for key in keys if runs[key].astype(str).nunique() > 1]
+    epochs = runs["epochs"].fillna(0).astype(int) if "epochs" in runs else pd.Series(0, runs.index)
+    table = Table(Column("cell", min_width=35), "state", "epochs", *varying)
+    for cell_id, found in seen.cells.items():
+        values = (str(runs.at[cell_id, key]) for key in varying)
+        table.add_row(cell_id, found.state, str(epochs[cell_id]), *values)
+    out.print(table)
 
 
 def _failures(seen: observe.Observation) -> None:

@@ -50,12 +50,15 @@ class Draft:
 def draft(request: Request, retry_errors: bool = False) -> Draft:
     """What submitting `request` now would send; changes nothing."""
     seen = observe(request.folder) if any((request.folder / "submissions").glob("*/plan.json")) else None
-    known = seen.cells if seen else {}
-    states: Counter[str] = Counter(known[c.id].state if c.id in known else "new" for c in request.cells)
-    todo = [c for c in request.cells if c.id not in known or known[c.id].state not in (*state.FINAL, *state.LIVE)]
+    runs = seen.runs if seen else _runs(request.folder)
+    done = {cell for cell, record in records_of(runs).items() if is_final(record)}  # whatever became of their plans
+    known: dict[str, str] = dict.fromkeys(done, "done")
+    known |= {cell: found.state for cell, found in seen.cells.items()} if seen else {}
+    states: Counter[str] = Counter(known.get(cell.id, "new") for cell in request.cells)
+    todo = [cell for cell in request.cells if known.get(cell.id) not in (*state.FINAL, *state.LIVE)]
     held, error = _shared_error(todo, seen) if seen and not retry_errors else (set(), None)
     todo = [cell for cell in todo if cell.id not in held]
-    seconds = cost.seconds([c.flat for c in todo], seen.runs if seen else pd.DataFrame())
+    seconds = cost.seconds([cell.flat for cell in todo], runs)
     where = backend.BACKENDS[backend.kind(request.launcher)]
     tasks = pack(seconds, request.packing, where.one_task)
     arrays = -(-len(tasks) // where.array_size()) if tasks else 0
@@ -130,8 +133,7 @@ def direct(sweep: Path, name: str, cell: Cell, launcher: Mapping[str, Any]) -> t
     """Plan a single cell that this very process will run; returns the plan and whether the cell is done already."""
     sweep.mkdir(parents=True, exist_ok=True)
     with locked(sweep):
-        runs = store.runs(sweep) if any((sweep / "submissions").glob("*/plan.json")) else pd.DataFrame()
-        record = records_of(runs).get(cell.id)
+        record = records_of(_runs(sweep)).get(cell.id)
         task = slurm.own_task()
         request = Request(name, sweep.parent, [cell], Packing(), launcher, [])
         made = _plan(request, "slurm" if task else "local", [cell], [[0]])
@@ -168,12 +170,18 @@ def check_data(cells: Sequence[Cell]) -> None:
             raise UserError(f"data.root: {root} does not exist; expected the folder or archive with the data set")
 
 
+def _runs(folder: Path) -> pd.DataFrame:
+    """The runs table, empty where nothing was planned or logged yet."""
+    logged = any((folder / "runs").glob("*.parquet")) or (folder / "store" / "manifest.json").exists()
+    return store.runs(folder) if logged or any((folder / "submissions").glob("*/plan.json")) else pd.DataFrame()
+
+
 def _plan(request: Request, where: str, cells: Sequence[Cell], tasks: Sequence[Sequence[int]]) -> Plan:
     """Freeze cells and tasks, with the code and environment of now."""
     attempts = _attempts(request.folder, {cell.id for cell in cells})
     bases, split = plan.factor([cell.flat for cell in cells])
     planned = [
-        PlannedCell(cell.id, base, values, attempts.get(cell.id, 0))
+        PlannedCell(cell.id, base, values, attempts[cell.id])
         for cell, (base, values) in zip(cells, split, strict=True)
     ]
     code, archive = plan.snapshot(request.folder)
@@ -188,11 +196,9 @@ def _plan(request: Request, where: str, cells: Sequence[Cell], tasks: Sequence[S
 
 def _attempts(folder: Path, cells: set[str]) -> dict[str, int]:
     """Attempts before a new plan: what the records say, and at least one for every plan that held the cell."""
-    earlier: Counter[str] = Counter(c.id for made in plan.load_all(folder) for c in made.cells if c.id in cells)
-    if not earlier:
-        return {}
-    records = records_of(store.runs(folder))
-    return {cell: max(count, records[cell].attempt if cell in records else 0) for cell, count in earlier.items()}
+    planned: Counter[str] = Counter(c.id for made in plan.load_all(folder) for c in made.cells if c.id in cells)
+    records = records_of(_runs(folder))
+    return {cell: max(planned[cell], records[cell].attempt if cell in records else 0) for cell in cells}
 
 
 def _intent(frozen: Plan, folder: Path) -> list[Array]:
