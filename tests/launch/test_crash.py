@@ -16,7 +16,9 @@ import pandas as pd
 import pytest
 
 from analysis import store
-from launch import process, submit
+from launch import process
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes through /proc")
 
 LOCAL = ("hydra/launcher=local", "task.at_a_time=2")
 CELLS, EPOCHS = 3, 40
@@ -114,11 +116,8 @@ def test_killed_children_and_a_killed_worker_change_no_row_of_the_sweep(
     reach(0.5)
     orphans = children(worker)
     kill(worker)
-    kill(moments.choice(orphans))  # another orphan is told by the end of its input, saves and ends by itself
     wait_for(lambda: gone([worker, *orphans]), "the end of the children that lost their parent")
-    states = {cell.state for cell in submit.observe(folder).cells.values()}
-    assert states <= {"done", "interrupted", "missing"}
-    assert "interrupted" in states
+    assert "stopped" in set(store.runs(folder)["status"]) <= {"stopped", "done", "missing"}
 
     redescent("resume", "crash")
     reach(0.7)

@@ -261,8 +261,9 @@ def test_counts_add_up_and_are_what_the_rates_say(begin: Begin, flat: Flat) -> N
     assert facts["parameters"] == 378 * 9 + 152 * 3 + 10 - 2 * 9 * 3  # two channels fewer than CIFAR-10
 
 
-def test_evaluation_agrees_with_the_model_itself(begin: Begin) -> None:
-    run = begin(METRICS)
+@pytest.mark.parametrize("changes", [MLP, CNN, POST], ids=["mlp", "cnn5", "resnet18"])
+def test_evaluation_agrees_with_the_model_in_evaluation_mode(begin: Begin, flat: Flat, changes: dict[str, Any]) -> None:
+    run = begin(METRICS, flat=changed(flat, changes))
     training = Training(config.parse(run.flat), run)
     training.restore()
     training.to_the_end()
@@ -273,9 +274,31 @@ def test_evaluation_agrees_with_the_model_itself(begin: Begin) -> None:
         with torch.no_grad():
             logits = training.model(split.images.float() / 255)
         assert last[f"{name}_wrong"] == int((logits.argmax(1) != split.labels).sum())
-        assert last[f"{name}_loss"] == pytest.approx(float(nn.functional.cross_entropy(logits, split.labels)), rel=1e-5)
+        assert last[f"{name}_loss"] == pytest.approx(float(nn.functional.cross_entropy(logits, split.labels)), rel=1e-4)
     norm = math.sqrt(sum(float(p.detach().double().square().sum()) for p in training.model.parameters()))
     assert last["weight_norm"] == pytest.approx(norm, rel=1e-5)
+
+
+def test_training_figures_are_means_over_samples_and_not_over_batches(begin: Begin, flat: Flat) -> None:
+    run = begin(METRICS, flat={**flat, "optim.lr": 0.0})
+    train(run)
+    found = rows(run).iloc[1:]
+    assert found["train_loss"].tolist() == pytest.approx(found["train_eval_loss"].tolist(), rel=1e-6)
+    assert found["train_wrong"].tolist() == found["train_eval_wrong"].tolist()
+
+
+def test_the_gradient_norm_is_that_of_the_loss_without_weight_decay(begin: Begin, flat: Flat) -> None:
+    one_step = {"optim.lr": 0.0, "optim.weight_decay": 0.5, "trainer.batch_size": 40, "trainer.epochs": 1}
+    run = begin(METRICS, flat={**flat, **one_step})
+    training = Training(config.parse(run.flat), run)
+    training.restore()
+    split = training.train_set
+    loss = nn.functional.cross_entropy(training.model(split.images.float() / 255), split.labels)
+    gradients = torch.autograd.grad(loss, list(training.model.parameters()))
+    training.to_the_end()
+    run.close("done")
+    norm = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients))
+    assert rows(run)["grad_norm"].iloc[-1] == pytest.approx(norm, rel=1e-5)
 
 
 def test_the_size_of_evaluation_batches_does_not_change_the_counts(begin: Begin, flat: Flat) -> None:
