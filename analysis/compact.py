@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from analysis.parts import SCHEMA_VERSION, Moved, StoreError, list_parts, read_f
 from analysis.store import existing
 
 ROWS_IN_MEMORY = 5_000_000  # about 0.7 GB at thirty narrow columns, twice that while a bucket is sorted
+HALF_WRITTEN_SECONDS = 3600.0  # age at which a temporary file belongs to nobody
 ROW_GROUP = 131_072  # rows; readers of a few cells skip the others group by group
 
 log = logging.getLogger(__name__)
@@ -96,12 +98,18 @@ def _compact(root: Path, rows_in_memory: int) -> Compaction:
         records.append(write_runs(root, generation, newest_runs(join(read_file(path) for path in runs))))
     switch(root, records)
     delete_consumed(parts)
-    for path in old:
+    for path in [*old, *_half_written(root)]:
         path.unlink(missing_ok=True)
     report = _report(records, before, _count_files(root), found)
     if len(report.mismatches):
         log.warning("%s: %d values differ between attempts that computed the same epoch", root, len(report.mismatches))
     return report
+
+
+def _half_written(root: Path) -> list[Path]:
+    """Temporary files of writers that were killed in the middle of one; a live one is renamed within seconds."""
+    found = [path for folder in ("curves", "runs", "checkpoints") for path in (root / folder).glob(".*.tmp")]
+    return [path for path in found if time.time() - path.stat().st_mtime > HALF_WRITTEN_SECONDS]
 
 
 def _listed(root: Path) -> list[Part]:

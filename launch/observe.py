@@ -107,13 +107,24 @@ def _ask(
     answer = slurm.queue(names) if names else []
     if answer is None:
         silent += [p.sid for p in batch]
-    known |= {(task.job, task.index): task for task in answer or []}
+    known |= {(task.job, task.index): task for task in [*_doubted(names, answer), *(answer or [])]}
     for made in (p for p in plans if p.backend != "slurm"):
         tasks = backend.BACKENDS[made.backend].tasks(made, folder, arrays[made.sid])
         if tasks is None:
             silent.append(made.sid)
         known |= {(made.sid, task.index): task for task in tasks or []}
     return known, silent
+
+
+def _doubted(names: Sequence[str], answer: Sequence[slurm.Task] | None) -> list[slurm.Task]:
+    """Tasks of arrays that the queue does not list at all, if accounting says that they may still run.
+
+    The queue forgets ended jobs after minutes, and a controller that was restored from an old state forgets others.
+    Accounting lags and can be absent: no answer of it changes nothing.
+    """
+    listed = {task.name for task in answer or []}
+    gone = [name for name in names if name not in listed]
+    return [task for task in slurm.accounting(gone) or [] if task.live] if answer is not None else []
 
 
 def _placements(

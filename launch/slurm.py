@@ -14,11 +14,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-LIVE = {
-    "PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "RESIZING",
-    "SIGNALING", "STAGE_OUT", "STOPPED", "SPECIAL_EXIT", "RESV_DEL_HOLD", "REQUEUE_FED", "PREEMPTED",
+ENDED = {
+    "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "REVOKED",
 }  # fmt: skip
-"""States in which a task may still run or run again. PREEMPTED is passed through on the way to PENDING."""
+"""States after which a task never runs again. Any other word, known or not, is taken for a task that may still run."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Task:
     @property
     def live(self) -> bool:
         """Whether it may still run."""
-        return self.state in LIVE
+        return self.state not in ENDED
 
 
 def present() -> bool:
@@ -95,23 +94,25 @@ def accounting(names: Sequence[str]) -> list[Task] | None:
 
 
 def parse_accounting(text: str) -> list[Task]:
-    """The tasks in the output of `sacct -X -n -P -o JobID,JobName,State,Reason`; "5_[0-3]" stands for four of them."""
+    """The tasks in the output of `sacct -X -n -P -o JobID,JobName,State,Reason`; "5_[0-3]" stands for four of them.
+
+    A long list of indices is cut short by SLURM ("5_[0-3,...]"): what is left of it is returned, the job in any case.
+    """
     tasks = []
     for line in text.splitlines():
         job_id, name, state, reason = (line.strip().split("|", 3) + [""] * 4)[:4]
-        match = re.fullmatch(r"(\d+)_(\d+|\[([\d,-]+)(?:%\d+)?\])", job_id)
-        if match:
-            for index in _indices(match.group(3) or match.group(2)):
-                tasks.append(Task(match.group(1), index, name, state.split(" ")[0], reason))
+        job, _, indices = job_id.partition("_")
+        if job.isdigit() and indices and "." not in indices:  # with a dot it is a step
+            tasks += [Task(job, index, name, state.split(" ")[0], reason) for index in _indices(indices)]
     return tasks
 
 
 def _indices(text: str) -> list[int]:
+    """Indices in SLURM's short form, as `7`, `[0-3,9]`, `[0-10:5%2]`; [0] if none can be read."""
     found: list[int] = []
-    for piece in text.split(","):
-        first, _, last = piece.partition("-")
-        found += range(int(first), int(last or first) + 1)
-    return found
+    for first, last, step in re.findall(r"(\d+)(?:-(\d+)(?::(\d+))?)?", text.strip("[]").partition("%")[0]):
+        found += range(int(first), int(last or first) + 1, int(step or 1))
+    return found or [0]
 
 
 def limits() -> Mapping[str, int]:

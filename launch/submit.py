@@ -181,8 +181,7 @@ def _plan(request: Request, where: str, cells: Sequence[Cell], tasks: Sequence[S
     attempts = _attempts(request.folder, {cell.id for cell in cells})
     bases, split = plan.factor([cell.flat for cell in cells])
     planned = [
-        PlannedCell(cell.id, base, values, attempts[cell.id])
-        for cell, (base, values) in zip(cells, split, strict=True)
+        PlannedCell(cell.id, base, values, attempts[cell.id]) for cell, (base, values) in zip(cells, split, strict=True)
     ]
     code, archive = plan.snapshot(request.folder)
     digest, packages = plan.environment()

@@ -244,3 +244,14 @@ def test_buckets_hold_every_cell_once_in_order_and_within_the_limit(counts: list
     assert cells == sorted({cell for c in counts for cell in c})
     totals = [sum(c.get(cell, 0) for c in counts for cell in group) for group in groups]
     assert all(total <= limit or len(group) == 1 for total, group in zip(totals, groups, strict=True))
+
+
+def test_temporary_files_of_killed_writers_go_and_those_of_live_ones_stay(sweep) -> None:
+    sweep.grid((1e-3,), seeds=(0,), epochs=3)
+    old, new = (sweep.folder / "curves" / f".{name}.parquet.tmp" for name in ("old", "new"))
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    compact.compact(sweep.folder)
+    assert not old.exists()
+    assert new.exists()

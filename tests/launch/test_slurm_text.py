@@ -161,13 +161,21 @@ def test_what_is_no_task_in_sacct_is_passed_over(text: str) -> None:
     assert parse_accounting(text) == []
 
 
+@pytest.mark.parametrize(
+    ("indices", "expected"),
+    [("[0-6:2%4]", [0, 2, 4, 6]), ("[0,2-3,...]", [0, 2, 3]), ("[...]", [0])],
+)
+def test_a_line_of_sacct_always_tells_its_job(indices: str, expected: list[int]) -> None:
+    assert [(t.job, t.index) for t in parse_accounting(f"5_{indices}|n|PENDING|x")] == [("5", i) for i in expected]
+
+
 def test_an_empty_queue_has_no_tasks() -> None:
     assert parse_queue("") == parse_queue("\n \n") == []
 
 
 names = st.text("abc.-_", min_size=1, max_size=8)
 tasks = st.builds(
-    Task, st.integers(1, 10**7).map(str), st.integers(0, 10**6), names, st.sampled_from(sorted(slurm.LIVE)), names
+    Task, st.integers(1, 10**7).map(str), st.integers(0, 10**6), names, st.sampled_from(["RUNNING", "COMPLETED"]), names
 )
 
 
@@ -179,7 +187,7 @@ def test_tasks_come_back_from_the_text_of_both_commands(given_tasks: list[Task])
 
 
 @pytest.mark.parametrize(
-    "state", ["PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED", "PREEMPTED", "SUSPENDED"]
+    "state", ["PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED", "PREEMPTED", "SUSPENDED", "A_NEW_WORD"]
 )
 def test_a_task_that_may_run_again_is_live(state: str) -> None:
     assert Task("5", 0, "n", state).live
