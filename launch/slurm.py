@@ -102,7 +102,7 @@ def parse_accounting(text: str) -> list[Task]:
     for line in text.splitlines():
         job_id, name, state, reason = (line.strip().split("|", 3) + [""] * 4)[:4]
         job, _, indices = job_id.partition("_")
-        if job.isdigit() and indices and "." not in indices:  # with a dot it is a step
+        if job.isdigit() and indices and not re.match(r"\d+\.", indices):  # 5_3.0 and 5_3.batch are steps
             tasks += [Task(job, index, name, state.split(" ")[0], reason) for index in _indices(indices)]
     return tasks
 
