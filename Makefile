@@ -7,6 +7,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
 PUBLISHED ?=
+THEORY := fig1 fig1_variants fig2_cd fig3 fig3_variants fig_trace_vs_ridge fig_q_regulariser emp_vs_analytic
 
 .PHONY: .venv demo test lint figures
 
@@ -37,4 +38,5 @@ lint: .venv
 	$(BIN)/mypy
 
 figures: .venv
-	$(if $(PUBLISHED),$(BIN)/python analysis/fig2_ab.py --published $(PUBLISHED) --out figures,@echo "make figures PUBLISHED=DIR draws Figure 2(a,b) from the published arrays in DIR")
+	@set -e; for name in $(THEORY); do $(BIN)/python analysis/$$name.py --out figures; done
+	@$(if $(PUBLISHED),$(BIN)/python analysis/fig2_ab.py --published $(PUBLISHED) --out figures,echo "make figures PUBLISHED=DIR draws Figure 2(a,b) too, from the published arrays in DIR")

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.style import HATCH, colour_map
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Array = NDArray[np.float64]
 
@@ -46,7 +48,7 @@ def grid(frame: pd.DataFrame, x: Sequence[float], planned: int, value: str = "me
     Epochs before 1 are left out, the axis being logarithmic.
     """
     wide = frame[frame["epoch"] >= 1].pivot(index="epoch", columns="x", values=value)
-    wide = wide.reindex(columns=pd.Index(sorted(x)))
+    wide = wide.reindex(columns=sorted(x))
     columns, rows = wide.columns.to_numpy(np.float64), wide.index.to_numpy(np.float64)
     return Grid(columns, rows, wide.to_numpy(np.float64), planned)
 

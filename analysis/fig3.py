@@ -1,0 +1,108 @@
+"""Figure 3: trajectories in the plane of alignment R and norm Q, and generalization error, for several κ.
+
+    python analysis/fig3.py [--n 110 --d 100 --p 70 --kappa 1 7 12 30 100 1000 100000] [--out figures]
+
+The camera-ready's Figure 4 is the same. Writes STEM.png, STEM.pdf, STEM.csv (the curves) and STEM.json (what they are).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from analysis import style
+from analysis.theory import output, picture
+from analysis.theory.closed_form import Array
+from analysis.theory.curves import Curve, Setting, closed_form, record, table
+
+KAPPAS = (1.0, 7.0, 12.0, 30.0, 100.0, 1000.0, 100000.0)
+COLOURS = ("#4337CD", "#4B62F4", "#4B8FE8", "#52B2CD", "#67C59A", "#A6C859", "#EDB832")
+LAST = 1e7  # end of the time axis
+PLANE = (0.0, 1.05, 0.0, 1.3)  # R and Q from, to
+CELLS, PLANE_MAX = 100, 1.25  # cells a side; end of the colours, error
+NOTES = [
+    "No randomness and no seeds stand behind this figure.",
+    "The published background is 1 - 2R + Q, twice the error of Eq. 6, with colours from 0 to 2.5. Here it is the "
+    "error itself, ½(1 + σ² - 2R + Q), with colours from 0 to 1.25: the same shades, numbers that agree with the "
+    "right panel.",
+]
+
+
+def curves(base: Setting, kappas: Sequence[float], times: Array) -> list[Curve]:
+    """One curve for each κ."""
+    chosen = [Setting(**{**vars(base), "kappa": kappa}) for kappa in kappas]
+    return [closed_form(picture.kappa_label(s.kappa), s, times) for s in chosen]
+
+
+def colours(number: int) -> list[str]:
+    """The published colours, or as many of a map for other numbers of curves."""
+    if number == len(COLOURS):
+        return list(COLOURS)
+    return [to_hex(colormaps["viridis"](x)) for x in np.linspace(0, 0.9, number)]
+
+
+def background(sigma: float) -> Array:
+    """Error ½(1 + σ² - 2R + Q) over the plane, row = Q, column = R, at the centres of the cells."""
+    (r, q) = (low + (high - low) * (np.arange(CELLS) + 0.5) / CELLS for low, high in (PLANE[:2], PLANE[2:]))
+    return np.asarray(0.5 * (1 + sigma**2 - 2 * r[None, :] + q[:, None]))
+
+
+def draw_plane(axes: Axes, drawn: Sequence[Curve]) -> AxesImage:
+    """Trajectories (R, Q), each with a dot at its end, over the error."""
+    error = background(drawn[0].setting.sigma)
+    image = axes.imshow(
+        error, cmap=style.colour_map(), vmin=0, vmax=PLANE_MAX, extent=PLANE, origin="lower", aspect="auto"
+    )
+    for curve, colour in zip(drawn, colours(len(drawn)), strict=True):
+        axes.plot(curve.order.R, curve.order.Q, color=colour, lw=2, label=curve.label)
+        axes.plot(curve.order.R[-1], curve.order.Q[-1], "o", color=colour, ms=5)
+    axes.set_xlim(*PLANE[:2])
+    axes.set_ylim(*PLANE[2:])
+    axes.grid(alpha=0.1)
+    axes.set_xlabel("Alignment R")
+    axes.set_ylabel("Norm Q")
+    return image
+
+
+def draw_error(axes: Axes, drawn: Sequence[Curve]) -> None:
+    """Error over time."""
+    picture.draw_errors(axes, drawn, colours(len(drawn)), width=2)
+    picture.error_axes(axes, LAST, grid=0.1)
+    axes.set_xlabel(picture.TIME)
+    axes.set_ylabel(picture.MSE_LOSS)
+
+
+def draw(drawn: Sequence[Curve]) -> Figure:
+    """The figure."""
+    place = {"left": 0.055, "right": 0.985, "bottom": 0.13, "top": 0.97, "wspace": 0.14}
+    with style.styled():
+        figure = Figure(figsize=(13.3, 4))
+        left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": (1.2, 1), **place})
+        figure.colorbar(draw_plane(left, drawn), ax=left, pad=0.02, label="error")
+        left.legend(loc="lower right")
+        draw_error(right, drawn)
+    return figure
+
+
+def make(options: argparse.Namespace) -> None:
+    """Computes, draws and writes the figure."""
+    drawn = curves(output.setting(options, 1.0), options.kappa, output.logarithmic(options.times))
+    output.write(draw(drawn), options, table(drawn), {"curves": [record(c) for c in drawn], "notes": NOTES})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = output.parser(__doc__, "fig3", sizes=(110, 100, 70), kappa=KAPPAS)
+    return output.run(make, parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
