@@ -16,15 +16,6 @@ from typing import Literal
 from launch import backend, compose, slurm
 from launch.errors import UserError
 
-_TORCH = """
-import torch
-print(torch.__version__)
-print(" ".join(torch.cuda.get_arch_list()) or "none: a CPU build")
-for i in range(torch.cuda.device_count()):
-    major, minor = torch.cuda.get_device_capability(i)
-    print(f"sm_{major}{minor} {torch.cuda.get_device_name(i)}")
-"""
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -71,7 +62,7 @@ def _python() -> Finding:
 
 def _torch() -> list[Finding]:
     """Asked in another process: this one never imports torch."""
-    done = subprocess.run([sys.executable, "-c", _TORCH], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "trainers.hardware"], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         return [
             Finding("torch", "problem", f"does not import: {done.stderr.strip().splitlines()[-1]}; run `make .venv`")

@@ -1,0 +1,18 @@
+"""What torch is and sees on this machine, as lines of text: `python -m trainers.hardware`, for `redescent doctor`."""
+
+from __future__ import annotations
+
+import torch
+
+
+def main() -> None:
+    """Print torch's version, the architectures that it has code for, and a line for every GPU: architecture and name."""
+    print(torch.__version__)
+    print(" ".join(torch.cuda.get_arch_list()) or "none: a CPU build")
+    for index in range(torch.cuda.device_count()):
+        major, minor = torch.cuda.get_device_capability(index)
+        print(f"sm_{major}{minor} {torch.cuda.get_device_name(index)}")
+
+
+if __name__ == "__main__":
+    main()
