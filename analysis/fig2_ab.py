@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv)
     try:
         make(options)
-    except (store.StoreError, ValueError) as error:
+    except (store.StoreError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -16,10 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from analysis.parts import CELL_TYPE, SCHEMA_KEY, SCHEMA_VERSION
+from analysis.parts import CELL_TYPE, FINAL, SCHEMA_KEY, SCHEMA_VERSION
 
 # list<int16> in a store's runs table: which attempts `attempts` counts, so that a part read twice is not counted twice
-FINAL = ("done", "nonfinite")  # statuses of a cell that needs no further run
 SEEN = "attempts_seen"
 
 

@@ -22,6 +22,7 @@ SCHEMA_VERSION = 1
 CELL_TYPE = pa.dictionary(pa.int32(), pa.string())
 KEYS = ("cell", "attempt", "epoch")
 CLAIMED = ".consumed"  # ends the hidden name of a part that a compaction is about to delete
+FINAL = ("done", "nonfinite")  # statuses of a cell that needs no further run
 RETRIES = 5
 
 T = TypeVar("T")
@@ -154,7 +155,23 @@ def read_file(path: Path, columns: Sequence[str] | None = None, cells: Sequence[
             groups = list(range(file.num_row_groups)) if cells is None else _row_groups(file, cells)
             return _only(_encoded(file.read_row_groups(groups, columns=wanted)), cells)
 
-    return _guarded(path, read)
+    return _without_lost_rows(path, _guarded(path, read))
+
+
+def _without_lost_rows(path: Path, table: pa.Table) -> pa.Table:
+    """Run records with no final result for cells whose part of rows is gone: they need another run.
+
+    Rows are written before records, and compacted before they are deleted, so only a file that was lost shows here.
+    """
+    name = path.name[1 : -len(CLAIMED)] if path.name.endswith(CLAIMED) else path.name
+    rows = path.parent.parent / "curves"
+    has_rows = (rows / name).exists() or (rows / f".{name}{CLAIMED}").exists()
+    if path.parent.name != "runs" or has_rows or not {"status", "epochs"} <= set(table.schema.names):
+        return table
+    final = pc.is_in(table["status"], pa.array(FINAL, pa.string()))
+    lost = pc.and_(final, pc.greater(pc.fill_null(table["epochs"], 0), 0))
+    status = pc.if_else(lost, "stopped", table["status"])
+    return table.set_column(table.schema.get_field_index("status"), "status", status)
 
 
 def _row_groups(file: pq.ParquetFile, cells: Sequence[str]) -> list[int]:

@@ -13,6 +13,7 @@ for _number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
     signal.signal(_number, signal.SIG_IGN)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT))
 
+import contextlib  # noqa: E402
 import errno  # noqa: E402
 import json  # noqa: E402
 import logging  # noqa: E402
@@ -51,7 +52,9 @@ def main(sweep: Path, writer: str, prefix: str, gpu_share: float) -> None:
     threading.Thread(target=_listen, daemon=True).start()
     trainer = _Trainer(sweep, writer, prefix, gpu_share)
     while (message := _cells.get()) is not None:
-        answers.write(json.dumps({"cell": message["cell"], **trainer.train(message)}) + "\n")
+        answer = json.dumps({"cell": message["cell"], **trainer.train(message)}) + "\n"
+        with contextlib.suppress(BrokenPipeError):  # the parent is gone, and what it would have read is on disk
+            answers.write(answer)
 
 
 class _Trainer:

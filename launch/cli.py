@@ -112,8 +112,8 @@ def status(name: str, cells: bool) -> None:
 def cancel(name: str) -> None:
     """End all jobs of a sweep; what they computed stays, and `resume` goes on from it."""
     count, complaints = submit.cancel(_folder(name))
-    for complaint in complaints:
-        show.out.print(f"[yellow]{escape(complaint)}[/yellow]")
+    if complaints:
+        raise UserError(f"not cancelled: {'; '.join(complaints)}; the jobs may go on, so try again when SLURM answers")
     show.out.print(f"cancelled {count} submissions of {name}" if count else f"{name}: nothing was running or waiting")
 
 
@@ -194,8 +194,12 @@ def _send(request: compose.Request, retry_errors: bool, wait: bool) -> None:
 
 
 def _folder(name: str) -> Path:
-    compose.check_name(name)
-    return Path(os.environ.get("REDESCENT_LOGS", "logs")) / name
+    logs = Path(os.environ.get("REDESCENT_LOGS", "logs")).absolute()
+    given = Path(name).absolute()
+    if given.parent == logs:  # logs/NAME, as a shell completes it
+        name = given.name
+    compose.check_name(name.rstrip("/"))
+    return logs / name.rstrip("/")
 
 
 def _find(cell: str, sweep: str) -> tuple[Path, str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
@@ -91,10 +92,22 @@ def request(sweep: str, overrides: Sequence[str]) -> Request:
     if sweep not in known:
         raise UserError(f"no sweep {sweep!r} in {CONFIGS / 'sweep'}; known: {', '.join(known)}")
     with _hydra():
+        _check_file(CONFIGS / "sweep" / f"{sweep}.yaml")
         overrides = [f"sweep={sweep}", *_with_launcher(overrides)]
         config = _compose(overrides)
         cells = _expand(config, overrides, lambda choices: _compose([*overrides, *choices]))
         return _request(config, cells, overrides)
+
+
+def _check_file(path: Path) -> None:
+    """Refuse a sweep file that Hydra would take for something else without a word."""
+    first, *_ = path.read_text().splitlines() or [""]
+    if first.replace(" ", "") != "#@package_global_":
+        raise UserError(
+            f"{path}: its first line is {first!r}, expected '# @package _global_': without it nothing is used"
+        )
+    if "name" not in OmegaConf.load(path):
+        raise UserError(f"{path}: no `name`; expected the name of the folder in logs/ that its runs are written to")
 
 
 def launcher(overrides: Sequence[str]) -> Request:
@@ -111,7 +124,11 @@ def single(config: DictConfig) -> Cell:
 
 def check_name(name: Any) -> None:
     """Raises UserError for a name that cannot be a folder and part of a SLURM job name."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str):
+        raise UserError(
+            f"name: found {name!r} ({type(name).__name__}), sweep name expected: letters, digits, '_', '-', '.'"
+        )
+    if not _NAME.fullmatch(name):
         raise UserError(
             f"sweep name {name!r}: expected letters, digits, '_', '-' and '.', beginning with a letter or digit "
             "(it becomes a folder under logs/ and part of a SLURM job name)"
@@ -202,7 +219,7 @@ def _hydra() -> Iterator[None]:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         try:
             yield
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
             raise UserError(_reason(error)) from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -63,8 +64,9 @@ def is_final(record: state.Record | None) -> bool:
 
 
 def last_line(error: str | None) -> str:
-    """The last line of a traceback: the error itself."""
-    return (error or "").strip().rpartition("\n")[2]
+    """The line of a traceback that names the error; its message may go on below."""
+    lines = (error or "").strip().splitlines() or [""]
+    return next((line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception|Interrupt): ", line)), lines[-1])
 
 
 def _settled(made: Plan, folder: Path) -> list[Array]:
@@ -72,7 +74,13 @@ def _settled(made: Plan, folder: Path) -> list[Array]:
     path = made.folder(folder) / "jobs.json"
     if not path.exists():  # the submission died before it had written its intent, so nothing was sent
         return [Array("", 0, len(made.tasks), made.created, error="never sent")]
-    arrays = [Array(**raw) for raw in json.loads(path.read_text())]
+    try:
+        arrays = [Array(**raw) for raw in json.loads(path.read_text())]
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{path}: damaged ({error}); expected the jobs of this submission. If none of them runs any more (squeue), "
+            f"move {path.parent} out of submissions/ and submit the sweep again: cells that are done stay done"
+        ) from None
     if all(a.job or a.error for a in arrays):
         return arrays
     if made.backend != "slurm":

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ out = Console(highlight=False, soft_wrap=True)
 def draft(made: submit.Draft) -> None:
     """What a submission sends, or would send."""
     table = Table(show_header=False)
+    table.add_row("folder", str(made.request.folder))
     table.add_row("cells", str(len(made.request.cells)))
     for name, count in sorted(made.states.items()):
         table.add_row(f"  {name}", str(count))
@@ -124,11 +126,21 @@ def cell(seen: observe.Observation, cell: state.CellState, flat: dict[str, Any])
         out.print(escape(cell.record.error))
 
 
+@contextlib.contextmanager
+def _leaving(name: str) -> Iterator[None]:
+    """Ctrl-C ends the watching, not the jobs."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        out.print(f"no longer watching; the jobs go on: `redescent status {name}`, `redescent cancel {name}`")
+        sys.exit(130)
+
+
 def watch(folder: Path) -> None:
     """Progress until no cell is under way: finished cells and the epochs that the parts hold."""
     epochs_column = TextColumn("{task.completed:.0f}/{task.total:.0f} epochs")
     columns = (TextColumn("{task.description}"), BarColumn(), epochs_column, TimeElapsedColumn(), TextColumn("left"))
-    with Progress(*columns, TimeRemainingColumn(), console=out) as progress:
+    with _leaving(folder.name), Progress(*columns, TimeRemainingColumn(), console=out) as progress:
         bar = progress.add_task(folder.name, total=1.0)
         while True:
             seen = observe.observe(folder)

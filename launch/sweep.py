@@ -48,7 +48,10 @@ def read(described: Mapping[str, Any], seed: Any, overrides: Sequence[str]) -> S
             raise UserError(f"axes.{axis}: it does not change a cell's result, so it cannot tell cells apart")
     _refuse_undone(overrides, axes, seeds)
     values = {axis: axis_values(axis, spec) for axis, spec in axes.items()}
-    values["seed"] = axis_values("seed", [seed] if seeds is None else seeds)
+    try:
+        values["seed"] = axis_values("seed", [seed] if seeds is None else seeds)
+    except UserError as error:
+        raise UserError(str(error).replace("axes.seed", "seeds")) from None
     return Sweep(Grid(values, zipped), [condition(text) for text in texts], texts)
 
 

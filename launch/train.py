@@ -12,6 +12,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from launch import compose, plan, process, submit, worker
@@ -21,8 +22,8 @@ from launch.errors import UserError
 def run(config: DictConfig) -> None:
     """Train the cell of a composed configuration in a child of this process.
 
-    Ends the process with one message for a bad configuration. Raises RuntimeError if the cell failed or was stopped:
-    Hydra and SLURM then see a failed job.
+    Ends the process with one message for a bad configuration, and for a cell that failed or was stopped; in a multirun
+    the latter is a RuntimeError, as Hydra's launchers expect it.
     """
     try:
         made, sweep, done = _planned(config)
@@ -35,15 +36,26 @@ def run(config: DictConfig) -> None:
     if made.backend == "local":
         plan.write_json(made.folder(sweep) / "local.json", process.own())
     task = worker.Worker(worker.Assignment(made, sweep, 0, 0), received=[], deadline=None)
-    reason = task.run()
-    if reason is not None or task.results["failed"]:
-        raise RuntimeError(f"cell {cell.id} did not finish ({reason or 'it failed'}); see `redescent logs {cell.id}`")
-    worker.say(f"cell {cell.id}: rows are in {sweep}")
+    try:
+        reason = task.run()
+    except KeyboardInterrupt:
+        sys.exit(f"interrupted: cell {cell.id} is saved, and the same command goes on from there")
+    if reason is None and not task.results["failed"]:
+        worker.say(f"cell {cell.id}: rows are in {sweep}")
+        return
+    message = f"cell {cell.id} did not finish ({reason or 'it failed'}); see `redescent logs {cell.id}`"
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise RuntimeError(message)  # the other cells of the multirun go on, and the launcher names this one
+    sys.exit(f"error: {message}")
 
 
 def _planned(config: DictConfig) -> tuple[plan.Plan, Path, bool]:
     """The plan of the one cell, the sweep's folder, and whether the cell is done already."""
     compose.check_name(config.name)
+    if config.get("axes"):
+        raise UserError(
+            "the sweep has axes, and this trains one cell: use `redescent submit`, or remove them ('~axes')"
+        )
     cell = compose.single(config)
     submit.check_data([cell])
     sweep = Path(hydra.utils.to_absolute_path(config.logs)) / config.name

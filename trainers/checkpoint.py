@@ -72,7 +72,7 @@ class Checkpoints:
             except Exception as error:
                 log.warning(
                     "checkpoint %s (%d bytes) cannot be read: %s; going on from the one before it, or from the start",
-                    path, path.stat().st_size if path.exists() else 0, str(error).partition("\n")[0],
+                    path, path.stat().st_size if path.exists() else 0, type(error).__name__,
                 )  # fmt: skip
         return None
 

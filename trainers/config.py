@@ -122,6 +122,10 @@ class SGD:
     weight_decay: float
     schedule: Schedule
 
+    def __post_init__(self) -> None:
+        _check_rates(self.lr, self.weight_decay)
+        _between("optim.momentum", self.momentum, 0.0, 1.0)
+
 
 @dataclass(frozen=True)
 class Adam:
@@ -135,6 +139,11 @@ class Adam:
     weight_decay: float
     schedule: Schedule
 
+    def __post_init__(self) -> None:
+        _check_rates(self.lr, self.weight_decay)
+        _between("optim.beta1", self.beta1, 0.0, 1.0)
+        _between("optim.beta2", self.beta2, 0.0, 1.0)
+
 
 @dataclass(frozen=True)
 class AdamW:
@@ -147,6 +156,11 @@ class AdamW:
     eps: float
     weight_decay: float
     schedule: Schedule
+
+    def __post_init__(self) -> None:
+        _check_rates(self.lr, self.weight_decay)
+        _between("optim.beta1", self.beta1, 0.0, 1.0)
+        _between("optim.beta2", self.beta2, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -179,6 +193,7 @@ class Where:
 
     def __post_init__(self) -> None:
         _at_least("run.threads", self.threads, 1)
+        _at_least("run.checkpoint_seconds", self.checkpoint_seconds, 0)
 
 
 @dataclass(frozen=True)
@@ -222,6 +237,11 @@ def _at_least(key: str, value: float, bound: float) -> None:
 def _between(key: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ConfigError(f"{key}: found {value!r}, expected {low} to {high}")
+
+
+def _check_rates(lr: float, weight_decay: float) -> None:
+    _at_least("optim.lr", lr, 0)
+    _at_least("optim.weight_decay", weight_decay, 0)
 
 
 def _check_samples(train: int | None, test: int | None) -> None:

@@ -125,7 +125,8 @@ def finished(folder: Path, prefix: str) -> dict[str, tuple[Status, int]]:
     before it was requeued: it takes a resume to try these again.
     """
     compacted = _statuses(folder / "store" / name for name in _compacted_runs(folder))
-    here = _statuses((folder / "runs").glob(f"{prefix}*.parquet"))
+    parts = (folder / "runs").glob(f"{prefix}*.parquet")
+    here = _statuses(path for path in parts if (folder / "curves" / path.name).exists())
     return {cell: had for cell, had in compacted.items() if had[0] in FINAL} | {
         cell: had for cell, had in here.items() if had[0] in (*FINAL, "failed")
     }

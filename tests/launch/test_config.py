@@ -58,7 +58,7 @@ def test_columns_are_exactly_the_keys_of_all_kinds_with_their_types(flat: Mappin
         {
             "seed": st.integers(),
             "model.width": st.integers(1, 10**6),
-            "optim.lr": st.floats(allow_nan=False) | st.integers(-(10**9), 10**9),
+            "optim.lr": st.floats(0, allow_nan=False) | st.integers(0, 10**9),
             "data.train_samples": st.none() | st.integers(1),
             "data.augment": st.booleans(),
             "data.label_noise.rate": st.floats(0, 1) | st.integers(0, 1),
@@ -163,6 +163,7 @@ def test_bad_name_of_a_kind_lists_the_kinds(flat: Mapping[str, Any], section: st
 @pytest.mark.parametrize(
     ("key", "value"),
     [("model.width", 0), ("model.depth", 0), ("data.label_noise.rate", 1.01), ("data.label_noise.rate", -0.01),
+     ("optim.lr", -1.0), ("optim.momentum", 1.5), ("run.checkpoint_seconds", -1.0),
      ("data.label_noise.rate", float("nan")), ("data.train_samples", 0), ("data.test_samples", -1),
      ("trainer.epochs", 0), ("trainer.batch_size", 0), ("optim.schedule.period", 0), ("run.threads", 0)],
 )  # fmt: skip

@@ -60,7 +60,7 @@ def test_a_sweep_killed_in_every_way_ends_with_the_table_of_a_calm_run(sweep: Sw
     names = {array["name"] for array in sweep.arrays()}
     node = next((node for name, *_, node in sweep.cluster.tasks("RUNNING") if name in names), "n1")
     sweep.cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
-    sweep.wait(lambda: sweep.cluster.resumed(node), 30)
+    sweep.wait(lambda: sweep.cluster.resumed(node))
     sweep.wait(sweep.ended)
     if sweep.states() != {"done": 8}:
         assert sweep.states().get("interrupted", 0) + sweep.states().get("missing", 0) > 0
@@ -175,14 +175,17 @@ def test_cancelled_jobs_save_and_do_not_come_back_until_resumed(sweep: Sweep, tm
     assert len(sweep.table()) == 4 * 2001
 
 
-def test_a_preempted_task_goes_on_where_it_was(sweep: Sweep) -> None:
-    sweep.submit(*TINY, "trainer.epochs=3000", "hydra.launcher.partition=spot", "run.checkpoint_seconds=60")
+def test_a_preempted_task_saves_and_goes_on_where_it_was(sweep: Sweep) -> None:
+    long = ("trainer.epochs=1000000", "trainer.eval_test=log", "run.checkpoint_seconds=600")
+    sweep.submit(*TINY, *long, "hydra.launcher.partition=spot")
     sweep.wait(lambda: len(sweep.live()) == 4 and len(workers(sweep.folder, "launch.child")) == 4)
+    time.sleep(5)
     sweep.cluster.run("sbatch", "-p", "prio", "-N4", "--exclusive", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 1")
-    sweep.wait(lambda: sweep.output().count("requeued") > 0, 60)
-    sweep.wait(sweep.ended)
-    assert sweep.states() == {"done": 4}
+    sweep.wait(lambda: "requeued" in sweep.output())
     assert "told to stop (preempted)" in sweep.output()
+    sweep.wait(lambda: "going on from step" in sweep.output())
+    sweep.redescent("cancel", "smoke")
+    sweep.wait(sweep.ended, 60)
 
 
 def test_a_hydra_multirun_through_the_submitit_launcher_joins_the_same_sweep(sweep: Sweep) -> None:

@@ -1,0 +1,70 @@
+"""Files of a sweep that are lost or damaged: nothing counts as done without its rows, and each says what to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from analysis import store
+from launch import observe
+from launch.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ("hydra/launcher=debug", "~axes", "model=mlp", "model.width=4", "seeds=[0,1]", "trainer.epochs=3")
+
+
+def redescent(logs: Path, *words: str) -> str:
+    command = [sys.executable, "-c", "from launch.cli import main; main()", *words]
+    environment = os.environ | {"REDESCENT_LOGS": str(logs)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    logs = tmp_path_factory.mktemp("logs")
+    redescent(logs, "submit", "smoke", *SMALL)
+    return logs
+
+
+@pytest.fixture
+def logs(trained: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(trained, tmp_path / "logs")
+
+
+def test_a_cell_whose_rows_are_lost_is_trained_again(logs: Path) -> None:
+    whole = store.curves(logs / "smoke").drop(columns=["attempt", "seconds", "examples_per_second"])
+    shutil.rmtree(logs / "smoke" / "curves")
+    assert {cell.state for cell in observe.observe(logs / "smoke").cells.values()} == {"interrupted"}
+    redescent(logs, "resume", "smoke")
+    again = store.curves(logs / "smoke").drop(columns=["attempt", "seconds", "examples_per_second"])
+    assert whole.equals(again)
+
+
+def test_a_damaged_plan_is_named_and_costs_no_finished_cell(logs: Path) -> None:
+    (plan,) = (logs / "smoke" / "submissions").glob("*/plan.json")
+    plan.write_text(plan.read_text()[:300])
+    assert f"{plan}: not a plan" in redescent(logs, "status", "smoke")
+    shutil.rmtree(plan.parent)
+    assert "nothing to send" in redescent(logs, "submit", "smoke", *SMALL)
+
+
+def test_damaged_jobs_are_named(logs: Path) -> None:
+    (jobs,) = (logs / "smoke" / "submissions").glob("*/jobs.json")
+    jobs.write_text("[{")
+    with pytest.raises(UserError, match=r"jobs.json: damaged"):
+        observe.observe(logs / "smoke")
+
+
+def test_compacted_sweeps_are_done_and_their_cells_found_by_a_shortened_id(logs: Path) -> None:
+    redescent(logs, "compact", "smoke")
+    cell = store.runs(logs / "smoke")["cell"][0]
+    assert cell in redescent(logs, "status", "smoke", "--cells")
+    assert "done: every epoch is logged" in redescent(logs, "logs", cell[:12], "--sweep", "smoke")
+    assert "nothing to send" in redescent(logs, "resume", "smoke")
