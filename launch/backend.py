@@ -3,7 +3,7 @@
 The three are twins: each sends a range of a plan's tasks off and says which of them may still run. Sending to SLURM
 goes through submitit's executor, which checks the parameters and writes the sbatch text. Two pieces of it are replaced:
 
-* its pickles and entry module, by one plan and `launch.job`: a pickle per task is two files and a second for each,
+* its pickles and entry module, by one plan and `launch.job`: a pickle for every task means files by the thousand,
   submitting dies at arrays over MaxArraySize, and a signal during its imports kills the job unsaved;
 * its call of sbatch, which hands a surrounding job's SLURM_* variables on to the new job.
 

@@ -139,29 +139,37 @@ def new_sid() -> str:
     return time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + "-" + uuid.uuid4().hex[:8]
 
 
+def code_hash() -> str:
+    """Hash of the sources that jobs import, as they stand now; changes nothing."""
+    digest = hashlib.sha256()
+    for name, content in _sources().items():
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:16]
+
+
 def snapshot(sweep: Path) -> tuple[str, Path]:
     """Archive the packages that jobs import; returns the hash of the sources and the archive's path.
 
     One zip file, which Python imports from as it is: one inode, written at once, and nobody edits it by accident.
     """
-    sources = {
-        str(path.relative_to(SOURCE)): path.read_bytes()
-        for package in ("launch", "trainers")
-        for path in sorted((SOURCE / package).rglob("*.py"))
-    }
-    digest = hashlib.sha256()
-    for name, content in sources.items():
-        digest.update(f"{name}\0{len(content)}\0".encode() + content)
-    code = digest.hexdigest()[:16]
+    code = code_hash()
     archive = sweep / "code" / f"{code}.zip"
     if not archive.exists():
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
-            for name, content in sources.items():
+            for name, content in _sources().items():
                 file.writestr(zipfile.ZipInfo(name), content)
         archive.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(archive, buffer.getvalue())
     return code, archive
+
+
+def _sources() -> dict[str, bytes]:
+    return {
+        str(path.relative_to(SOURCE)): path.read_bytes()
+        for package in ("launch", "trainers")
+        for path in sorted((SOURCE / package).rglob("*.py"))
+    }
 
 
 def environment() -> tuple[str, dict[str, str]]:

@@ -117,15 +117,19 @@ def resumed(folder: Path, overrides: Sequence[str]) -> Request:
 def cancel(folder: Path) -> tuple[int, list[str]]:
     """End all tasks of a sweep that may still run; returns how many submissions were open, and complaints.
 
-    A mark is written first: a worker that is signalled then saves and ends, and does not requeue itself.
+    A mark is written first: a worker that is signalled then saves and ends, and does not requeue itself. It is taken
+    back where the scheduler did not cancel, for the jobs then go on and are to requeue as ever.
     """
     seen = observe(folder)
     live = {cell.placement.sid for cell in seen.cells.values() if cell.state in state.LIVE}
     complaints = []
     for made in (p for p in seen.plans if p.sid in live):
-        (made.folder(folder) / "cancelled").touch()
+        mark = made.folder(folder) / "cancelled"
+        mark.touch()
         complaint = backend.BACKENDS[made.backend].cancel(made, folder, seen.arrays[made.sid])
-        complaints += [complaint] if complaint else []
+        if complaint:
+            complaints.append(complaint)
+            mark.unlink()
     return len(live), complaints
 
 
@@ -221,7 +225,7 @@ def _send(frozen: Plan, folder: Path, arrays: list[Array]) -> None:
             _write_jobs(frozen, folder, arrays)
             sent = sum(a.count for a in arrays[:i])
             raise UserError(
-                f"SLURM refused the jobs: {refusal}. {sent} of {len(frozen.tasks)} tasks were sent and stay; change "
+                f"the jobs were refused: {refusal}. {sent} of {len(frozen.tasks)} tasks were sent and stay; change "
                 f"what it names (hydra.launcher.KEY=VALUE) and submit again: only what was not sent will go"
             ) from None
         _write_jobs(frozen, folder, arrays)
@@ -231,7 +235,7 @@ def _shared_error(todo: Sequence[Cell], seen: Observation) -> tuple[set[str], st
     """Failed cells that share the last line of their traceback with enough others, in the code as it stands now."""
     failed: dict[str, list[str]] = {}
     code = {row["cell"]: row.get("code") for row in seen.runs.to_dict("records")}
-    current, _ = plan.snapshot(seen.folder)
+    current = plan.code_hash()
     for cell in todo:
         known = seen.cells.get(cell.id)
         record = known.record if known and known.state == "failed" else None

@@ -129,27 +129,10 @@ class SGD:
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam with coupled L2: `weight_decay` times the weights is added to the gradient, as the published runs did."""
+    """Adam with coupled L2 (`weight_decay` times the weights is added to the gradient, as the published runs did), or
+    AdamW with decoupled weight decay (Loshchilov & Hutter 2019)."""
 
-    name: Literal["adam"]
-    lr: float
-    beta1: float
-    beta2: float
-    eps: float
-    weight_decay: float
-    schedule: Schedule
-
-    def __post_init__(self) -> None:
-        _check_rates(self.lr, self.weight_decay)
-        _between("optim.beta1", self.beta1, 0.0, 1.0)
-        _between("optim.beta2", self.beta2, 0.0, 1.0)
-
-
-@dataclass(frozen=True)
-class AdamW:
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
-
-    name: Literal["adamw"]
+    name: Literal["adam", "adamw"]
     lr: float
     beta1: float
     beta2: float
@@ -203,7 +186,7 @@ class Cell:
     seed: int
     model: ResNet18 | CNN5 | MLP
     data: CIFAR10 | Digits
-    optim: SGD | Adam | AdamW
+    optim: SGD | Adam
     trainer: Vision
     run: Where
 

@@ -7,16 +7,16 @@ from collections.abc import Iterable
 
 import torch
 
-from trainers.config import SGD, Adam, AdamW, Schedule
+from trainers.config import SGD, Adam, Schedule
 
 
-def build(config: SGD | Adam | AdamW, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+def build(config: SGD | Adam, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
     """The optimiser of `config` over all parameters, biases and batch norm included (as the published runs)."""
     if isinstance(config, SGD):
         return torch.optim.SGD(
             parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
         )
-    kind = torch.optim.Adam if isinstance(config, Adam) else torch.optim.AdamW
+    kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
     betas = (config.beta1, config.beta2)
     return kind(parameters, lr=config.lr, betas=betas, eps=config.eps, weight_decay=config.weight_decay, fused=True)
 

@@ -122,7 +122,7 @@ def _value(hint: Any, path: str, group: list[_Item]) -> Any:
 def _choose(options: tuple[Any, ...], path: str, name: Any) -> Any:
     if len(options) == 1:
         return options[0]
-    by_name = {typing.get_args(_fields(option)["name"])[0]: option for option in options}
+    by_name = {known: option for option in options for known in typing.get_args(_fields(option)["name"])}
     if name not in by_name:
         raise ConfigError(f"{path}.name: found {name!r}, expected one of {', '.join(by_name)}")
     return by_name[name]
