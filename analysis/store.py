@@ -50,8 +50,8 @@ def runs(folder: Folder) -> pd.DataFrame:
 def curves(folder: Folder, columns: Sequence[str] | None = None, cells: Sequence[str] | None = None) -> pd.DataFrame:
     """One row per (cell, logged epoch), newest attempt, sorted by cell and epoch, with a default index.
 
-    Always has `cell` (categorical), `attempt` and `epoch`; `columns` names what else to read (default: everything) and
-    `cells` limits the rows. An integer metric that some rows lack becomes float64 with NaN.
+    Always has `cell` (categorical, categories sorted), `attempt` and `epoch`; `columns` names what else to read
+    (default: everything) and `cells` limits the rows. An integer metric that some rows lack becomes float64 with NaN.
     Raises StoreError if nothing is logged yet or a file is damaged, ValueError if no file has one of `columns`.
     """
     root = existing(folder)
@@ -59,6 +59,10 @@ def curves(folder: Folder, columns: Sequence[str] | None = None, cells: Sequence
     if table is None:
         raise _empty(root, "logged epochs", "curves/*.parquet or store/manifest.json")
     frame: pd.DataFrame = table.to_pandas()
+    # sorted, so that equal rows are equal frames whatever files they came from
+    frame["cell"] = frame["cell"].cat.set_categories(
+        sorted(frame["cell"].cat.remove_unused_categories().cat.categories)
+    )
     return frame
 
 

@@ -251,3 +251,15 @@ def test_a_final_record_beats_the_later_word_of_a_twin(tmp_path: Path) -> None:
         record = {"cell": "c", "status": status, "attempt": 1, "updated": updated}
         pq.write_table(pa.Table.from_pylist([record]), folder / f"{name}.parquet")
     assert store.runs(tmp_path)["status"].tolist() == ["done"]
+
+
+def test_equal_rows_are_equal_frames_whatever_files_they_came_from(tmp_path: Path) -> None:
+    frames = []
+    for sweep, names in (("one", ("x", "y")), ("two", ("y", "x"))):
+        folder = tmp_path / sweep / "curves"
+        folder.mkdir(parents=True)
+        for name, cell in zip(names, ("a", "b"), strict=True):
+            table = pa.table({"cell": pa.array([cell]).dictionary_encode(), "attempt": [1], "epoch": [1]})
+            pq.write_table(table, folder / f"{name}.parquet")
+        frames.append(store.curves(tmp_path / sweep))
+    pd.testing.assert_frame_equal(*frames, check_exact=True)

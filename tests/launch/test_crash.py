@@ -117,7 +117,8 @@ def test_killed_children_and_a_killed_worker_change_no_row_of_the_sweep(
     orphans = children(worker)
     kill(worker)
     wait_for(lambda: gone([worker, *orphans]), "the end of the children that lost their parent")
-    assert "stopped" in set(store.runs(folder)["status"]) <= {"stopped", "done", "missing"}
+    # "running" is the word of a child that was killed, where the next had not yet taken its cell up
+    assert "stopped" in set(store.runs(folder)["status"]) <= {"stopped", "done", "missing", "running"}
 
     redescent("resume", "crash")
     reach(0.7)
