@@ -28,9 +28,12 @@ class Cluster:
         return done.stdout
 
     def resumed(self, node: str) -> bool:
-        """Bring a node that was set down back; SLURM refuses while it still clears the node's jobs away."""
+        """Bring a node that was set down back; SLURM refuses while it clears the node's jobs away, and does it itself
+        where the node's daemon reports again."""
         command = ["scontrol", "update", f"nodename={node}", "state=resume"]
-        return subprocess.run(command, capture_output=True, env=self.environment(), check=False).returncode == 0
+        if subprocess.run(command, capture_output=True, env=self.environment(), check=False).returncode == 0:
+            return True
+        return not self.run("sinfo", "-h", "-n", node, "-p", "main", "-o", "%T").startswith(("down", "drain"))
 
     def environment(self) -> dict[str, str]:
         return os.environ | {"SLURM_CONF": str(self.conf)}
