@@ -33,7 +33,7 @@ class Cluster:
         command = ["scontrol", "update", f"nodename={node}", "state=resume"]
         if subprocess.run(command, capture_output=True, env=self.environment(), check=False).returncode == 0:
             return True
-        return not self.run("sinfo", "-h", "-n", node, "-p", "main", "-o", "%T").startswith(("down", "drain"))
+        return self.run("sinfo", "-h", "-n", node, "-p", "main", "-o", "%T").startswith(("idle", "mixed", "alloc"))
 
     def environment(self) -> dict[str, str]:
         return os.environ | {"SLURM_CONF": str(self.conf)}
