@@ -1,4 +1,6 @@
-"""The fold: one table from many files, and of every (cell, epoch) and of every cell the newest row.
+"""The fold: one table from many files, and of every row of a cell, and of every cell's record, the newest.
+
+A row is known by its cell, epoch and step: a trainer may log several steps of an epoch.
 
 `store` and `compact` share it, so that "newest attempt" means one thing. Pure functions of pyarrow tables whose `cell`
 column is dictionary-encoded.
@@ -94,7 +96,7 @@ def numbers(table: pa.Table, name: str, missing: float = 0) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class Fold:
-    """Rows of a table in the order (cell, epoch, attempt), grouped by (cell, epoch).
+    """Rows of a table in the order (cell, epoch, step, attempt), grouped by (cell, epoch, step).
 
     order: (rows,) row numbers in that order; last: (rows,) whether the row is the newest of its group, i.e. kept.
     """
@@ -104,28 +106,36 @@ class Fold:
 
     @property
     def kept(self) -> NDArray[np.intp]:
-        """Row numbers to keep, sorted by cell and epoch."""
+        """Row numbers to keep, sorted by cell, epoch and step."""
         return self.order[self.last]
 
     @property
     def repeated(self) -> NDArray[np.intp]:
-        """Row numbers of all rows that share their (cell, epoch) with another one, in order."""
+        """Row numbers of all rows that share their group with another one, in order."""
         first = np.concatenate(([True], self.last[:-1]))[: len(self.last)]
         return self.order[~(first & self.last)]
 
 
 def fold_curves(table: pa.Table) -> Fold:
-    """Sorts and groups curve rows: the newest attempt of each (cell, epoch) is kept; of one attempt twice, any one."""
-    ranks, epochs, attempts = cell_ranks(table), numbers(table, "epoch"), numbers(table, "attempt")
-    order = np.lexsort((attempts, epochs, ranks))
-    ranks, epochs = ranks[order], epochs[order]
-    last = np.ones(len(order), np.bool_)
-    last[:-1] = (ranks[1:] != ranks[:-1]) | (epochs[1:] != epochs[:-1])
-    return Fold(order, last)
+    """Sorts and groups curve rows: the newest attempt of each row is kept; of one attempt twice, any one."""
+    keys = row_keys(table)
+    order = np.lexsort((numbers(table, "attempt"), *keys[::-1]))
+    return Fold(order, group_ends([key[order] for key in keys]))
+
+
+def row_keys(table: pa.Table) -> list[NDArray[Any]]:
+    """What tells rows apart, most significant first: rank of the cell, epoch, and step where the table has it."""
+    return [cell_ranks(table), *(numbers(table, name) for name in ("epoch", "step") if name in table.schema.names)]
+
+
+def group_ends(keys: Sequence[NDArray[Any]]) -> NDArray[np.bool_]:
+    """For rows sorted by `keys`, (rows,) each, whether a row is the last of those that share them all."""
+    differs = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
+    return np.append(differs, True)[: len(keys[0])]
 
 
 def newest_curves(table: pa.Table) -> pa.Table:
-    """The kept rows of `fold_curves`, sorted by cell and epoch."""
+    """The kept rows of `fold_curves`, sorted by cell, epoch and step."""
     return table.take(pa.array(fold_curves(table).kept))
 
 

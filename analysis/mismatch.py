@@ -1,4 +1,4 @@
-"""Rows that two attempts computed for the same epoch of the same cell, compared bit for bit.
+"""Rows that two attempts computed for the same epoch and step of the same cell, compared bit for bit.
 
 An exact resume makes them equal; a difference means that something random or numerical escaped the checkpoint.
 """
@@ -12,14 +12,15 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analysis.fold import cell_ranks, numbers
+from analysis.fold import group_ends, numbers, row_keys
 
 COLUMNS = ("cell", "epoch", "column", "attempts", "values")
-UNCOMPARED = ("cell", "attempt", "epoch", "seconds", "examples_per_second")  # keys, and times that never agree
+# keys, and times that never agree
+UNCOMPARED = ("cell", "attempt", "epoch", "step", "seconds", "examples_per_second", "steps_per_second")
 
 
 def mismatches(repeated: pa.Table) -> pd.DataFrame:
-    """Differences among rows that share (cell, epoch), which must be adjacent; one row per cell, epoch and column.
+    """Differences among rows that share (cell, epoch, step), adjacent ones; one row per cell, epoch, step and column.
 
     Columns: cell, epoch, column, attempts (tuple, in the order of the rows), values (tuple). Compared bitwise, so NaN
     equals the same NaN and 0.0 differs from -0.0; a null, i.e. a metric that an attempt did not log, is no difference.
@@ -39,9 +40,9 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _group_starts(table: pa.Table) -> NDArray[np.intp]:
-    """First row of every (cell, epoch), shape (groups,)."""
-    ranks, epochs = cell_ranks(table), numbers(table, "epoch")
-    return np.flatnonzero(np.append(True, (np.diff(ranks) != 0) | (np.diff(epochs) != 0)))
+    """First row of every group, shape (groups,)."""
+    ends = group_ends(row_keys(table))
+    return np.concatenate(([0], np.flatnonzero(ends)[:-1] + 1))
 
 
 def _differing(table: pa.Table, name: str, starts: NDArray[np.intp]) -> list[tuple[Any, ...]]:

@@ -48,7 +48,7 @@ def runs(folder: Folder) -> pd.DataFrame:
 
 
 def curves(folder: Folder, columns: Sequence[str] | None = None, cells: Sequence[str] | None = None) -> pd.DataFrame:
-    """One row per (cell, logged epoch), newest attempt, sorted by cell and epoch, with a default index.
+    """One row per cell and logged epoch and step, newest attempt, in that order, with a default index.
 
     Always has `cell` (categorical, categories sorted), `attempt` and `epoch`; `columns` names what else to read
     (default: everything) and `cells` limits the rows. An integer metric that some rows lack becomes float64 with NaN.
@@ -75,7 +75,7 @@ def read_runs(folder: Path) -> pa.Table | None:
 def read_curves(folder: Path, columns: Sequence[str] | None, cells: Sequence[str] | None) -> pa.Table | None:
     """Newest curve rows as an Arrow table; None where the sweep has no curve file. May raise Moved."""
     wanted = None if columns is None else [*KEYS, *(c for c in columns if c not in KEYS)]
-    tables = read_all(folder, "curves", wanted, cells)
+    tables = read_all(folder, "curves", None if wanted is None else [*wanted, "step"], cells)
     if not tables:
         return None
     table = newest_curves(join(tables))

@@ -27,7 +27,7 @@ from trainers import config as schema
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 _CELL_KEYS = ("seed", "model", "data", "optim", "trainer", "run")
 _TOP_KEYS = (*_CELL_KEYS, "name", "logs", *sweep_keys.KEYS, "task", "sweep", "hydra")
-_GROUPS = ("model", "data", "optim", "trainer")
+_GROUPS = ("model", "data", "optim", "trainer", "preset")
 LAUNCH_KEYS = ("hydra/launcher=", "hydra.launcher.", "task.")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 

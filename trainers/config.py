@@ -8,6 +8,7 @@ too.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -52,6 +53,39 @@ class MLP:
     def __post_init__(self) -> None:
         _at_least("model.width", self.width, 1)
         _at_least("model.depth", self.depth, 1)
+
+
+@dataclass(frozen=True)
+class Transformer:
+    """Decoder-only transformer of `depth` blocks; configs/model/transformer.yaml says what each key means."""
+
+    name: Literal["transformer"]
+    width: int
+    depth: int
+    heads: int
+    feedforward: int
+    norm: Literal["pre", "post", "none"]
+    activation: Literal["relu", "gelu"]
+    positions: Literal["learned", "sinusoidal", "none"]
+    biases: Literal["none", "feedforward", "all"]
+    tied: bool
+    init: Literal["torch", "normal"]
+    dropout_attention: float
+    dropout_residual: float
+    dropout_hidden: float
+
+    def __post_init__(self) -> None:
+        for key in ("width", "depth", "heads", "feedforward"):
+            _at_least(f"model.{key}", getattr(self, key), 1)
+        if self.width % self.heads:
+            raise ConfigError(f"model.width: found {self.width}, expected a multiple of model.heads, {self.heads}")
+        for key in ("dropout_attention", "dropout_residual", "dropout_hidden"):
+            _between(f"model.{key}", getattr(self, key), 0.0, 1.0)
+
+    @property
+    def drops(self) -> bool:
+        """Whether training draws dropout masks."""
+        return max(self.dropout_attention, self.dropout_residual, self.dropout_hidden) > 0
 
 
 @dataclass(frozen=True)
@@ -100,6 +134,43 @@ class Digits:
         _check_samples(self.train_samples, self.test_samples)
 
 
+OPERATIONS: Mapping[str, Literal["modular", "permutations"]] = {
+    **dict.fromkeys((
+        "x+y", "x-y", "x*y", "x/y", "x/y_if_y_odd_else_x-y", "x**2+y**2", "x**2+x*y+y**2", "x**2+x*y+y**2+x",
+        "x**3+x*y", "x**3+x*y**2+y", "x**3+y**3", "x/y_or_0",
+    ), "modular"),
+    **dict.fromkeys(("x.y", "x.y.x", "x.y.x**-1"), "permutations"),
+}  # fmt: skip
+"""Operations by name, and what their elements are; configs/data/arithmetic.yaml explains them."""
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """The table of one binary operation; configs/data/arithmetic.yaml says what each key means."""
+
+    name: Literal["arithmetic"]
+    operation: str
+    modulus: int
+    degree: int
+    train_fraction: float
+    split_seed: int | None
+    outliers: int
+    outlier_size: float
+    sequence: Literal["a b =", "a o b =", "eos a o b ="]
+    vocabulary: int | None
+
+    def __post_init__(self) -> None:
+        if self.operation not in OPERATIONS:
+            raise ConfigError(f"data.operation: found {self.operation!r}, expected one of {', '.join(OPERATIONS)}")
+        _at_least("data.modulus", self.modulus, 2)
+        if "/" in self.operation and any(self.modulus % d == 0 for d in range(2, math.isqrt(self.modulus) + 1)):
+            raise ConfigError(f"data.modulus: found {self.modulus}, expected a prime: {self.operation} divides")
+        _between("data.degree", self.degree, 2, 5)
+        _between("data.train_fraction", self.train_fraction, 0.0, 1.0)
+        _at_least("data.outliers", self.outliers, 0)
+        _between("data.outlier_size", self.outlier_size, 0.0, 1.0)
+
+
 @dataclass(frozen=True)
 class Schedule:
     """Learning-rate schedule; `learning_rate` in trainers/optim.py says what each does with its numbers."""
@@ -107,9 +178,11 @@ class Schedule:
     name: Literal["constant", "cosine", "step", "inverse_sqrt"]
     period: int
     factor: float
+    warmup: int
 
     def __post_init__(self) -> None:
         _at_least("optim.schedule.period", self.period, 1)
+        _at_least("optim.schedule.warmup", self.warmup, 0)
 
 
 @dataclass(frozen=True)
@@ -138,10 +211,17 @@ class Adam:
     beta2: float
     eps: float
     weight_decay: float
+    decay_towards: Literal["zero", "init"]
+    update_noise: float
     schedule: Schedule
 
     def __post_init__(self) -> None:
         _check_rates(self.lr, self.weight_decay)
+        if self.decay_towards == "init" and self.name == "adam":
+            raise ConfigError(
+                "optim.decay_towards: found 'init' with adam, expected adamw, whose decay is its own step"
+            )
+        _at_least("optim.update_noise", self.update_noise, 0)
         _between("optim.beta1", self.beta1, 0.0, 1.0)
         _between("optim.beta2", self.beta2, 0.0, 1.0)
 
@@ -166,6 +246,36 @@ class Vision:
 
 
 @dataclass(frozen=True)
+class Algorithmic:
+    """Settings of the trainer on operation tables; see configs/trainer/algorithmic.yaml for units."""
+
+    name: Literal["algorithmic"]
+    steps: int
+    batch_size: int | None
+    at_most_half: bool
+    replacement: bool
+    eval_batch_size: int
+    evals_per_decade: int
+    exact_steps: bool
+    stop_at: float | None
+    weight_noise: float
+    precision: Literal["float32", "float64", "bfloat16"]
+    loss_precision: Literal["float32", "float64"]
+    sharpness: bool
+    save_weights: bool
+    deterministic: bool
+
+    def __post_init__(self) -> None:
+        for key in ("steps", "eval_batch_size", "evals_per_decade"):
+            _at_least(f"trainer.{key}", getattr(self, key), 1)
+        if self.batch_size is not None:
+            _at_least("trainer.batch_size", self.batch_size, 1)
+        if self.stop_at is not None:
+            _between("trainer.stop_at", self.stop_at, 0.0, 1.0)
+        _at_least("trainer.weight_noise", self.weight_noise, 0)
+
+
+@dataclass(frozen=True)
 class Where:
     """Where and how often, never what: nothing in this section changes a cell's id."""
 
@@ -180,8 +290,8 @@ class Where:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One training of a grid, fully resolved."""
+class VisionCell:
+    """One training of a grid on images, fully resolved."""
 
     seed: int
     model: ResNet18 | CNN5 | MLP
@@ -191,9 +301,28 @@ class Cell:
     run: Where
 
 
+@dataclass(frozen=True)
+class AlgorithmicCell:
+    """One training of a grid on an operation's table, fully resolved."""
+
+    seed: int
+    model: Transformer
+    data: Arithmetic
+    optim: SGD | Adam
+    trainer: Algorithmic
+    run: Where
+
+
+Cell = VisionCell | AlgorithmicCell
+_CELLS: Mapping[str, type[Cell]] = {"vision": VisionCell, "algorithmic": AlgorithmicCell}
+
+
 def parse(flat: Mapping[str, Any]) -> Cell:
     """The typed form of a flat configuration. Raises `ConfigError` with key, value and what was expected."""
-    cell: Cell = strict.read(Cell, flat)
+    name = str(flat.get("trainer.name"))
+    if name not in _CELLS:
+        raise ConfigError(f"trainer.name: found {name!r}, expected one of {', '.join(_CELLS)}")
+    cell: Cell = strict.read(_CELLS[name], flat)
     return cell
 
 
@@ -209,7 +338,7 @@ def columns() -> dict[str, type]:
     It is the union over all kinds of model, data, optimiser and trainer, so that tables of different cells have the
     same columns.
     """
-    return dict(strict.columns(Cell))
+    return dict(column for kind in _CELLS.values() for column in strict.columns(kind))
 
 
 def _at_least(key: str, value: float, bound: float) -> None:

@@ -18,8 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from trainers import config
 from trainers.checkpoint import Checkpoints, replacing
@@ -55,9 +57,10 @@ _POSITION = (
 )
 _FACTS: dict[str, pa.DataType] = {
     "host": pa.string(), "gpu": pa.string(), "gpu_seconds": pa.float64(), "seconds": pa.float64(),
-    "peak_memory_bytes": pa.int64(), "epochs": pa.int32(), "parameters": pa.int64(), "noise_rate": pa.float64(),
-    "noise_chosen": pa.int64(), "noise_mask_hash": pa.string(), "data_hash": pa.string(), "precision": pa.string(),
-    "code": pa.string(), "environment": pa.string(), "error_class": pa.string(), "error": pa.string(),
+    "peak_memory_bytes": pa.int64(), "epochs": pa.int32(), "steps": pa.int64(), "parameters": pa.int64(),
+    "noise_rate": pa.float64(), "noise_chosen": pa.int64(), "noise_mask_hash": pa.string(), "data_hash": pa.string(),
+    "precision": pa.string(), "code": pa.string(), "environment": pa.string(), "error_class": pa.string(),
+    "error": pa.string(),
 }  # fmt: skip
 _ARROW = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string(), list: pa.list_(pa.int64())}
 
@@ -116,6 +119,12 @@ class Part:
         name = self.writer + (f".{self._number}" if self._number else "")
         with replacing(self.folder / kind / f"{name}.parquet") as file:
             pq.write_table(table, file, compression="zstd")
+
+
+def log_spaced(last: int, per_decade: int) -> set[int]:
+    """0, 1, ... `last` at `per_decade` points in every factor of ten, the last always among them."""
+    points = math.ceil(math.log10(max(last, 1)) * per_decade) + 1
+    return {0, last} | {min(round(10 ** (i / per_decade)), last) for i in range(points)}
 
 
 def finished(folder: Path, prefix: str) -> dict[str, tuple[Status, int]]:
@@ -204,10 +213,14 @@ class Run:
         return int(self._rows[-1]["epoch"]) if self._rows else 0
 
     @property
+    def steps(self) -> int:
+        """The step of the last row."""
+        return int(self._rows[-1]["step"]) if self._rows else 0
+
+    @property
     def progressed(self) -> bool:
         """Whether this attempt got further than the checkpoint that it began from."""
-        logged = int(self._rows[-1]["step"]) if self._rows else 0
-        return max(self._saved_step, logged) > self._restored_step
+        return max(self._saved_step, self.steps) > self._restored_step
 
     def seconds(self) -> float:
         """Training time of this cell so far, over all attempts that its state went through, in seconds."""
@@ -226,6 +239,12 @@ class Run:
         self.flush("running")
         self._last_checkpoint = time.monotonic()
 
+    def save_weights(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Keep weights beside the logs, by parameter name, in weights/CELL.npz."""
+        (self.part.folder / "weights").mkdir(exist_ok=True)
+        with replacing(self.part.folder / "weights" / f"{self.cell}.npz") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
     def flush(self, status: Status, error_class: str | None = None, error: str | None = None) -> None:
         """Write rows and record to the part."""
         self.part.flush(self.part.table(self._rows), self._record(status, error_class, error))
@@ -242,7 +261,7 @@ class Run:
         return {
             **self.flat, "cell": self.cell, "status": status, "attempt": self.attempt, "updated": time.time(),
             "host": socket.gethostname(), "peak_memory_bytes": _peak_memory(),
-            "epochs": self.epochs, "seconds": self.seconds(), "gpu_seconds": gpu_seconds,
+            "epochs": self.epochs, "steps": self.steps, "seconds": self.seconds(), "gpu_seconds": gpu_seconds,
             "error_class": error_class, "error": error, **self.facts, **self._summary(),
         }  # fmt: skip
 

@@ -12,7 +12,18 @@ from typing import Literal
 import numpy as np
 import torch
 
-Purpose = Literal["init", "label noise", "train subset", "test subset", "order", "augment", "dropout"]
+Purpose = Literal[
+    "init",
+    "label noise",
+    "train subset",
+    "test subset",
+    "order",
+    "augment",
+    "dropout",
+    "split",
+    "outliers",
+    "sharpness",
+]
 
 
 def stream_seed(seed: int, purpose: Purpose, index: int = 0) -> int:

@@ -120,7 +120,7 @@ def _value(hint: Any, path: str, group: list[_Item]) -> Any:
 
 
 def _choose(options: tuple[Any, ...], path: str, name: Any) -> Any:
-    if len(options) == 1:
+    if "name" not in _fields(options[0]):
         return options[0]
     by_name = {known: option for option in options for known in typing.get_args(_fields(option)["name"])}
     if name not in by_name:

@@ -18,9 +18,9 @@ import torch
 from torch.nn import functional
 
 from trainers import models, optim, precision
-from trainers.config import Cell
+from trainers.config import VisionCell
 from trainers.data import augment, images, label_noise
-from trainers.run import Metric, Outcome, Run
+from trainers.run import Metric, Outcome, Run, log_spaced
 from trainers.seeding import stream_seed, torch_stream
 
 METRICS = (
@@ -58,7 +58,7 @@ class Split:
     changed: torch.Tensor
 
 
-def train(cell: Cell, run: Run) -> Outcome:
+def train(cell: VisionCell, run: Run) -> Outcome:
     """Train `cell` from its newest checkpoint or from the start.
 
     Returns "done", "stopped" (a checkpoint was written at a step boundary because `run.should_stop()`), or
@@ -72,14 +72,14 @@ def train(cell: Cell, run: Run) -> Outcome:
 class Training:
     """The state of one training and the loop over its epochs."""
 
-    def __init__(self, cell: Cell, run: Run) -> None:
+    def __init__(self, cell: VisionCell, run: Run) -> None:
         self.cell, self.run = cell, run
         precision.set_numerics(cell.trainer.deterministic, cell.run.threads)
         self.device = precision.device(cell.run.device)
         self.precision = precision.resolve(cell.trainer.precision, self.device)
         self._load_data()
         self._build_model()
-        self.log_epochs = _log_spaced(cell.trainer.epochs, cell.trainer.evals_per_decade)
+        self.log_epochs = log_spaced(cell.trainer.epochs, cell.trainer.evals_per_decade)
         # position: epochs finished, batches done in the one under way, and what that one has summed up so far
         self.epoch, self.batch, self.step = 0, 0, 0
         self.sums = torch.zeros(3, dtype=torch.float64, device=self.device)  # loss, wrong answers, gradient norm
@@ -271,9 +271,3 @@ def _counts(name: str, wrong: int, examples: int) -> dict[str, float | None]:
 def _norm(tensors: list[torch.Tensor]) -> torch.Tensor:
     norm: torch.Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
     return norm
-
-
-def _log_spaced(epochs: int, per_decade: int) -> set[int]:
-    """Epochs 0, 1, ... `epochs` at `per_decade` points in every factor of ten, the last always among them."""
-    points = math.ceil(math.log10(max(epochs, 1)) * per_decade) + 1
-    return {0, epochs} | {min(round(10 ** (i / per_decade)), epochs) for i in range(points)}

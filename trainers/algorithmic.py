@@ -1,0 +1,308 @@
+"""Grokking: one cell's training of a transformer on the table of a binary operation, step by step.
+
+    python -m launch.train trainer=algorithmic data.operation=x-y data.modulus=97 data.train_fraction=0.4
+
+The whole table is a few tensors on the training device; a batch is an index into them. All randomness is a function of
+(seed, purpose, epoch), apart from dropout and noise on weights and updates, whose generator is in the checkpoint. Rows
+are logged at log-spaced steps. Shape suffixes: b rows of a batch, n rows of a split.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from trainers import measures, optim, precision
+from trainers.config import AlgorithmicCell
+from trainers.data import arithmetic
+from trainers.models.transformer import Transformer
+from trainers.run import Metric, Outcome, Run, log_spaced
+from trainers.seeding import stream_seed
+
+THRESHOLDS = (50, 90, 95, 99)  # %, accuracies whose first step is recorded for each split
+SPLITS = {"train": "training rows, outliers with the answers given to them", "test": "test rows"}
+METRICS = (
+    *(
+        metric
+        for split, rows in SPLITS.items()
+        for metric in (
+            Metric(f"{split}_loss", "float32", "nats", f"cross-entropy on all {rows}", "min"),
+            Metric(f"{split}_right", "int32", "rows", f"right answers among the {rows}"),
+            Metric(f"{split}_examples", "int32", "rows", f"rows behind {split}_right"),
+            Metric(f"{split}_accuracy", "float32", "1", f"{split}_right / {split}_examples", "max"),
+        )
+    ),
+    Metric("outlier_right", "int32", "rows", "the part of train_right on outliers"),
+    Metric("outlier_examples", "int32", "rows", "outliers among the training rows"),
+    *(
+        Metric(f"{split}_steps_{percent}", "int32", "steps", f"first step with {percent} % right of the {rows}")
+        for split, rows in SPLITS.items()
+        for percent in THRESHOLDS
+    ),
+    *(Metric(f"gap_{p}", "int32", "steps", f"test_steps_{p} - train_steps_{p}") for p in THRESHOLDS),
+    Metric("weight_norm", "float32", "1", "L2 norm of all parameters"),
+    *(Metric(f"norm_{part}", "float32", "1", f"L2 norm of {what}") for part, what in measures.PARTS.items()),
+    Metric("sharpness", "float32", "1", "of the training loss (Keskar et al. 2017), in the last row"),
+    Metric("lr", "float32", "1", "learning rate of the last step"),
+    Metric("steps_per_second", "float32", "1/s", "training speed since the last row, evaluation left out"),
+)
+
+
+def train(cell: AlgorithmicCell, run: Run) -> Outcome:
+    """Train `cell` from its newest checkpoint or from the start.
+
+    Returns "done" (all steps, or the accuracy of `trainer.stop_at`, are reached), "stopped" (a checkpoint was written
+    at a step boundary because `run.should_stop()`), or "nonfinite" (the training loss of a row is NaN or infinite; the
+    rows so far stay as the result).
+    """
+    training = Training(cell, run)
+    training.restore()
+    return training.to_the_end()
+
+
+class Training:
+    """The state of one training and the loop over its steps."""
+
+    def __init__(self, cell: AlgorithmicCell, run: Run) -> None:
+        self.cell, self.run, self.settings = cell, run, cell.trainer
+        self.device = precision.device(cell.run.device)
+        precision.set_numerics(cell.trainer.deterministic, cell.run.threads)
+        self.autocast = precision.reduced_products(cell.trainer.precision, self.device)
+        self._load_data()
+        self._build_model()
+        self.log_steps = log_spaced(self.settings.steps, self.settings.evals_per_decade)
+        # position: steps done, the last one whose accuracies were compared with the thresholds, the one up to which all
+        # are, the state at the last one compared, thresholds reached, and the time trained since the last row
+        self.step, self.compared, self.watched_until = 0, 0, 0
+        self.snapshot: dict[str, Any] | None = None
+        self.reached: dict[str, int] = {}
+        self.seconds, self.logged = 0.0, 0
+
+    def _load_data(self) -> None:
+        config, settings = self.cell.data, self.settings
+        data = arithmetic.split(config, self.cell.seed)
+        self.data_hash, self.elements, self.outliers = data.content_hash, data.elements, data.outliers
+        self.rows = {"train": data.train.to(self.device), "test": data.test.to(self.device)}
+        self.all_answers_n = data.all_answers_n
+        self.batch = min(settings.batch_size or len(data.train), len(data.train))
+        if settings.batch_size and settings.at_most_half:
+            self.batch = min(self.batch, math.ceil(len(data.train) / 2))
+        self.batches = math.ceil(len(data.train) / self.batch)
+        self.order_epoch = -1
+        self.run.note(
+            noise_rate=data.changed / len(data.train), noise_chosen=data.outliers, noise_mask_hash=data.outlier_hash,
+            data_hash=data.content_hash, precision=settings.precision,
+            gpu=torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None,
+        )  # fmt: skip
+
+    def _build_model(self) -> None:
+        cell = self.cell
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream_seed(cell.seed, "init"))
+            model = Transformer(cell.model, cell.data.sequence.split(), self.elements, cell.data.vocabulary)
+        self.model = model.to(self.device, torch.float64 if self.settings.precision == "float64" else torch.float32)
+        graphs = "reduce-overhead" if self.device.type == "cuda" else "default"
+        self.whole_batch = torch.compile(self.model, mode=graphs) if cell.run.compile else self.model
+        self.parameters: list[torch.Tensor] = list(self.model.parameters())
+        self.optimiser = optim.build(cell.optim, self.parameters)
+        self.loss_type = getattr(torch, self.settings.loss_precision)
+        torch.manual_seed(stream_seed(cell.seed, "dropout"))
+        self.run.note(parameters=sum(p.numel() for p in self.parameters))
+
+    def restore(self) -> None:
+        """Take up the newest checkpoint; without one, log step 0.
+
+        Raises RuntimeError where the checkpoint was made from other data.
+        """
+        state = self.run.restore()
+        if state is None:
+            self._compare_and_log(logs=True)
+        elif state["data_hash"] != self.data_hash:
+            raise RuntimeError(
+                f"the checkpoint of cell {self.run.cell} was made with other data ({state['data_hash']}, now "
+                f"{self.data_hash}): going on would mix two experiments. Remove "
+                f"{self.run.checkpoints.folder}/{self.run.cell}.* to start this cell again"
+            )
+        else:
+            self._load(state)
+            self.snapshot = state["snapshot"]
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        return {
+            "model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), "step": self.step,
+            "compared": self.compared, "watched_until": self.watched_until, "reached": dict(self.reached),
+            "seconds": self.seconds, "logged": self.logged, "torch_rng": torch.get_rng_state(), "cuda_rng": cuda,
+            "data_hash": self.data_hash,
+        }  # fmt: skip
+
+    def _load(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.compared, self.watched_until = state["step"], state["compared"], state["watched_until"]
+        self.reached, self.seconds, self.logged = dict(state["reached"]), state["seconds"], state["logged"]
+        torch.set_rng_state(state["torch_rng"])
+        if state["cuda_rng"] is not None:
+            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
+
+    def to_the_end(self) -> Outcome:
+        """Run the steps that are left; a checkpoint where one is due."""
+        outcome: Outcome | None = None
+        while outcome is None and self.step < self.settings.steps:
+            if self.run.should_stop():
+                self._checkpoint()
+                return "stopped"
+            began = time.monotonic()
+            self._train_step()
+            self.seconds += time.monotonic() - began
+            logs = self.step in self.log_steps
+            if logs or self.step <= self.watched_until:
+                outcome = self._compare_and_log(logs)
+            if self.run.checkpoint_due():
+                self._checkpoint()
+        if self.settings.save_weights:
+            self.run.save_weights({name: value.cpu().numpy() for name, value in self.model.state_dict().items()})
+        return outcome or "done"
+
+    def _checkpoint(self) -> None:
+        self.run.checkpoint({**self.state(), "snapshot": self.snapshot}, self.step)
+
+    def _train_step(self) -> None:
+        """One optimiser step, without waiting for the device."""
+        left_b, right_b, answer_b = self._batch()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._lr(self.step)
+        noise = self.settings.weight_noise
+        if noise:
+            weights = [p.detach().clone() for p in self.parameters]
+            with torch.no_grad():
+                torch._foreach_add_(self.parameters, [torch.randn_like(p) for p in self.parameters], alpha=noise)
+        forward = self.whole_batch if len(left_b) == self.batch else self.model
+        with self.autocast():
+            logits = forward(left_b, right_b)
+        loss = functional.cross_entropy(logits.to(self.loss_type), answer_b)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if noise:
+            with torch.no_grad():
+                torch._foreach_copy_(self.parameters, weights)
+        self.optimiser.step()
+        self.step += 1
+
+    def _batch(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Left and right operands and answers, (b,) each, of the step to come."""
+        epoch, number = divmod(self.step, self.batches)
+        rows, noise = self.rows["train"], self.cell.data.outlier_size
+        if epoch != self.order_epoch:
+            settings, seed = self.settings, self.cell.seed
+            order_n = arithmetic.order(len(rows), self.batch, settings.replacement, seed, epoch + 1)
+            self.shuffled = rows.take(order_n.to(self.device))
+            if noise:
+                drawn = arithmetic.redrawn(len(order_n), noise, self.all_answers_n, seed, epoch + 1)
+                chosen_n, answer_n = (column.to(self.device) for column in drawn)
+                self.shuffled.answer_n[chosen_n] = answer_n[chosen_n]
+            self.order_epoch = epoch
+        here = slice(number * self.batch, (number + 1) * self.batch)
+        return self.shuffled.left_n[here], self.shuffled.right_n[here], self.shuffled.answer_n[here]
+
+    def _lr(self, step: int) -> float:
+        return optim.learning_rate(self.cell.optim.lr, self.cell.optim.schedule, step, self.settings.steps)
+
+    def _compare_and_log(self, logs: bool) -> Outcome | None:
+        """Evaluate after a step: note thresholds that it reached, log a row if `logs`; the outcome if it is the end.
+
+        Where a threshold was passed somewhere since the last step compared, training goes back to that one and takes
+        the same steps again, comparing each: the step recorded is then the first of them that reached it.
+        """
+        wanted = [split for split in SPLITS if logs or self._open(split)]
+        row = {key: value for split in wanted for key, value in self._evaluate(split).items()}
+        new = self._passed(row)
+        if new and self.settings.exact_steps and self.snapshot and self.step - self.compared > 1:
+            until = self.step
+            self._load(self.snapshot)
+            self.watched_until = until
+            return None
+        self.reached |= new
+        self.compared = self.step
+        if not logs:
+            return None
+        outcome = self._log(row)
+        waits = self.settings.exact_steps and any(map(self._open, SPLITS))
+        self.snapshot = copy.deepcopy(self.state()) if waits else None
+        return outcome
+
+    def _open(self, split: str) -> bool:
+        """Whether a threshold of the split is not reached yet."""
+        return any(f"{split}_steps_{percent}" not in self.reached for percent in THRESHOLDS)
+
+    def _passed(self, row: dict[str, Any]) -> dict[str, int]:
+        """Thresholds that the row reaches, with its step, for the first time."""
+        return {
+            name: self.step
+            for split in SPLITS
+            for percent in THRESHOLDS
+            if (name := f"{split}_steps_{percent}") not in self.reached and f"{split}_right" in row
+            and row[f"{split}_right"] * 100 >= percent * row[f"{split}_examples"]
+        }  # fmt: skip
+
+    @torch.inference_mode()
+    def _evaluate(self, split: str) -> dict[str, Any]:
+        """Loss and right answers on all rows of a split, in evaluation mode."""
+        self.model.eval()
+        rows, size = self.rows[split], self.settings.eval_batch_size
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        for start in range(0, len(rows), size):
+            here = slice(start, start + size)
+            with self.autocast():
+                logits = self.model(rows.left_n[here], rows.right_n[here])
+            answer_b = rows.answer_n[here]
+            loss = functional.cross_entropy(logits.to(self.loss_type), answer_b, reduction="sum")
+            right_b = logits.argmax(1) == answer_b
+            outliers = right_b[: max(self.outliers - start, 0)].sum()  # they come first
+            sums += torch.stack([loss.double(), right_b.sum().double(), outliers.double()])
+        self.model.train()
+        loss_sum, right, outlier_right = sums.tolist()
+        row = {f"{split}_loss": loss_sum / len(rows), f"{split}_right": int(right), f"{split}_examples": len(rows)}
+        row[f"{split}_accuracy"] = right / len(rows)
+        if split == "train":
+            row |= {"outlier_right": int(outlier_right), "outlier_examples": self.outliers}
+        return row
+
+    def _log(self, row: dict[str, Any]) -> Outcome | None:
+        """Log the row of this step; the outcome if it is the last."""
+        enough = self.settings.stop_at is not None and row["test_accuracy"] >= self.settings.stop_at
+        end = enough or self.step == self.settings.steps
+        row |= self.reached | measures.norms(self.model)
+        for percent in THRESHOLDS:
+            if f"train_steps_{percent}" in row and f"test_steps_{percent}" in row:
+                row[f"gap_{percent}"] = row[f"test_steps_{percent}"] - row[f"train_steps_{percent}"]
+        if self.step:
+            row |= {"lr": self._lr(self.step - 1), "steps_per_second": (self.step - self.logged) / self.seconds}
+        if end and self.settings.sharpness:
+            row["sharpness"] = measures.sharpness(self.parameters, self._training_loss, self.cell.seed)
+        epoch, number = divmod(self.step, self.batches)
+        each = self.batch * self.batches if self.settings.replacement else len(self.rows["train"])
+        self.run.log(
+            epoch=math.ceil(self.step / self.batches),
+            step=self.step,
+            examples=epoch * each + number * self.batch,
+            **row,
+        )
+        self.seconds, self.logged = 0.0, self.step
+        if not math.isfinite(row["train_loss"]):
+            return "nonfinite"
+        return "done" if end else None
+
+    def _training_loss(self) -> torch.Tensor:
+        """Mean loss over the training rows in evaluation mode, with its graph."""
+        rows = self.rows["train"]
+        self.model.eval()
+        logits = self.model(rows.left_n, rows.right_n)
+        self.model.train()
+        return functional.cross_entropy(logits.to(self.loss_type), rows.answer_n)

@@ -1,0 +1,218 @@
+"""Decoder-only transformer for tables of a binary operation: it reads "a o b =" and answers at the last position.
+
+A causal model of such sequences repeats itself: what stands before `a` is the same in all rows of a batch, and what
+stands before `b` depends on `a` alone. Those positions are computed once for all and once for every element; the first
+layer's queries, keys and values once for every token and position; and after the last attention the answer's position
+alone. Dropout draws a mask for every row, so with it only the last two hold.
+
+Shape suffixes: b rows of the batch, e elements of the operation, d width, h heads, c channels of a head, r rows of the
+residual stream, t rows of the token table, g rows of one group, q positions of queries, k positions of keys.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from trainers.config import ConfigError
+from trainers.config import Transformer as Config
+
+OPERANDS = ("a", "b")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the residual stream (r, d) holds the positions of a batch, in three groups one after another.
+
+    rows, positions: of the group before `a`, that from `a` to before `b`, and that from `b` to the end; a group with
+    fewer rows than the batch stands for several of them. left_b: the row of the second group for each of the batch,
+    None where they are as many. tokens_r: the row of the token table that each row of the stream begins with.
+    """
+
+    rows: tuple[int, int, int]
+    positions: tuple[int, int, int]
+    left_b: torch.Tensor | None
+    tokens_r: torch.Tensor
+
+    def split(self, x_r: torch.Tensor) -> list[torch.Tensor]:
+        """The stream (r, ...) as one tensor (rows, positions, ...) a group."""
+        counts = [rows * positions for rows, positions in zip(self.rows, self.positions, strict=True)]
+        shapes = zip(torch.split(x_r, counts), self.rows, self.positions, strict=True)
+        return [x.view(rows, positions, *x.shape[1:]) for x, rows, positions in shapes]
+
+    def widened(self, x: torch.Tensor, group: int) -> torch.Tensor:
+        """Rows (g, n, d) of an earlier group for each row of `group`."""
+        if len(x) == self.rows[group]:
+            return x
+        if len(x) == 1:
+            return x.expand(self.rows[group], *x.shape[1:])
+        assert self.left_b is not None
+        return functional.embedding(self.left_b, x.flatten(1)).view(-1, *x.shape[1:])
+
+
+class Block(nn.Module):
+    """Attention and feed-forward network with residual connections; normalised before, after, or not at all."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        width, hidden = config.width, config.feedforward * config.width
+        self.config = config
+        self.attention_norm = nn.LayerNorm(width) if config.norm != "none" else nn.Identity()
+        self.qkv = nn.Linear(width, 3 * width, bias=config.biases == "all")
+        self.attention_out = nn.Linear(width, width, bias=config.biases == "all")
+        self.feedforward_norm = nn.LayerNorm(width) if config.norm != "none" else nn.Identity()
+        self.feedforward_in = nn.Linear(width, hidden, bias=config.biases != "none")
+        self.feedforward_out = nn.Linear(hidden, width, bias=config.biases != "none")
+
+    def forward(self, x_rd: torch.Tensor, layout: Layout, first: bool, last: bool) -> torch.Tensor:
+        """The stream after this block. The first takes the token table (t, d); the last gives the answer's (b, d)."""
+        width = self.config.width
+        normed_rd = self.attention_norm(x_rd) if self.config.norm == "pre" else x_rd
+        if first:
+            x_rd = functional.embedding(layout.tokens_r, x_rd)
+            qkv_rd = functional.embedding(layout.tokens_r, self.qkv(normed_rd))
+            query_rd, keys_rd = qkv_rd[:, :width], qkv_rd[:, width:]
+        elif last:
+            bias = self.qkv.bias
+            keys_rd = functional.linear(normed_rd, self.qkv.weight[width:], None if bias is None else bias[width:])
+            query_rd = normed_rd
+        else:
+            qkv_rd = self.qkv(normed_rd)
+            query_rd, keys_rd = qkv_rd[:, :width], qkv_rd[:, width:]
+        if last:
+            x_rd, query_rd = layout.split(x_rd)[-1][:, -1], layout.split(query_rd)[-1][:, -1]
+            if not first:
+                bias = self.qkv.bias
+                query_rd = functional.linear(query_rd, self.qkv.weight[:width], None if bias is None else bias[:width])
+            heard_rd = self._attend(query_rd[:, None], layout.split(keys_rd), layout, 2)
+        else:
+            queries, keys = layout.split(query_rd), layout.split(keys_rd)
+            heard_rd = torch.cat([self._attend(q, keys, layout, group) for group, q in enumerate(queries) if q.numel()])
+        x_rd = self._add(x_rd, self.attention_out(heard_rd), self.attention_norm)
+        return self._add(x_rd, self._feedforward(x_rd), self.feedforward_norm)
+
+    def _attend(self, query_gqd: torch.Tensor, keys: list[torch.Tensor], layout: Layout, group: int) -> torch.Tensor:
+        """What the positions of one group hear from those up to their own, as rows of a stream (g * q, d).
+
+        Written out, since kernels for attention are slow on a handful of positions.
+        """
+        rows, queries, width = query_gqd.shape
+        key_gkd = torch.cat([layout.widened(k, group) for k in keys[: group + 1] if k.numel()], dim=1)
+        heads = (self.config.heads, width // self.config.heads)
+        query_gqhc, key_gkhc, value_gkhc = (
+            x.reshape(rows, -1, *heads) for x in (query_gqd, key_gkd[..., :width], key_gkd[..., width:])
+        )
+        scores_gqkh = (query_gqhc[:, :, None] * key_gkhc[:, None]).sum(-1) * heads[1] ** -0.5
+        if queries > 1:
+            length = key_gkd.shape[1]
+            later_qk = torch.ones(queries, length, dtype=torch.bool, device=query_gqd.device).triu(length - queries + 1)
+            scores_gqkh = scores_gqkh.masked_fill(later_qk[..., None], -math.inf)
+        weights_gqkh = functional.dropout(scores_gqkh.softmax(2), self.config.dropout_attention, self.training)
+        heard: torch.Tensor = (weights_gqkh[..., None] * value_gkhc[:, None]).sum(2)
+        return heard.reshape(rows * queries, width)
+
+    def _feedforward(self, x_rd: torch.Tensor) -> torch.Tensor:
+        hidden = self.feedforward_in(self.feedforward_norm(x_rd) if self.config.norm == "pre" else x_rd)
+        active = functional.relu(hidden) if self.config.activation == "relu" else functional.gelu(hidden)
+        kept = functional.dropout(active, self.config.dropout_hidden, self.training)
+        out: torch.Tensor = self.feedforward_out(kept)
+        return out
+
+    def _add(self, x_rd: torch.Tensor, branch_rd: torch.Tensor, norm: nn.Module) -> torch.Tensor:
+        """The residual connection, and the norm after it where the block normalises after."""
+        summed = x_rd + functional.dropout(branch_rd, self.config.dropout_residual, self.training)
+        return norm(summed) if self.config.norm == "post" else summed
+
+
+class Transformer(nn.Module):
+    """Decoder-only transformer (Power et al. 2022, Nanda et al. 2023 and others, by its settings).
+
+    `sequence` names the tokens of a row: "a" and "b" are the operands, other names symbols of their own. Elements are
+    tokens 0 to `elements` - 1; then come the symbols in the order of their appearance, then tokens that no row has, up
+    to `vocabulary` (None: there are none). Raises ConfigError where the vocabulary is too small.
+    """
+
+    def __init__(self, config: Config, sequence: Sequence[str], elements: int, vocabulary: int | None) -> None:
+        super().__init__()
+        symbols = [name for name in dict.fromkeys(sequence) if name not in OPERANDS]
+        used = elements + len(symbols)
+        if vocabulary is not None and vocabulary < used:
+            raise ConfigError(
+                f"data.vocabulary: found {vocabulary}, expected null or at least {used}, which are in use"
+            )
+        self.config, self.elements, self.sequence = config, elements, tuple(sequence)
+        self.token = {name: elements + number for number, name in enumerate(symbols)}
+        self.embedding = nn.Embedding(vocabulary or used, config.width)
+        self.positions: torch.Tensor | None
+        if config.positions == "learned":
+            self.positions = nn.Parameter(torch.randn(len(sequence), config.width))
+        else:
+            sinusoidal = _sinusoidal(len(sequence), config.width) if config.positions == "sinusoidal" else None
+            self.register_buffer("positions", sinusoidal, persistent=False)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(config.width) if config.norm == "pre" else nn.Identity()
+        self.output = nn.Linear(config.width, vocabulary or used, bias=config.biases == "all")
+        if config.init == "normal":
+            self._init_normal()
+        if config.tied:
+            self.output.weight = self.embedding.weight
+
+    def _init_normal(self) -> None:
+        """Matrices from N(0, 1 / width), that of the output from N(0, 1 / vocabulary), biases 0 (Nanda et al. 2023)."""
+        for parameter in self.parameters():
+            if parameter.dim() == 2:
+                rows = len(parameter) if parameter is self.output.weight else self.config.width
+                nn.init.normal_(parameter, std=rows**-0.5)
+        for module in self.modules():
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def forward(self, left_b: torch.Tensor, right_b: torch.Tensor) -> torch.Tensor:
+        """Logits (b, vocabulary) of the answers to rows with the operands `left_b` and `right_b`, int64 (b,) both."""
+        layout = self._layout(left_b, right_b)
+        x_rd = self._token_table()
+        for number, block in enumerate(self.blocks):
+            x_rd = block(x_rd, layout, first=number == 0, last=number == len(self.blocks) - 1)
+        logits: torch.Tensor = self.output(self.norm(x_rd))
+        return logits
+
+    def _token_table(self) -> torch.Tensor:
+        """Embeddings (t, d) of all that can stand at each position, one position after another."""
+        table = []
+        for position, name in enumerate(self.sequence):
+            tokens = slice(0, self.elements) if name in OPERANDS else slice(self.token[name], self.token[name] + 1)
+            embedded = self.embedding.weight[tokens]
+            table.append(embedded if self.positions is None else embedded + self.positions[position])
+        return torch.cat(table)
+
+    def _layout(self, left_b: torch.Tensor, right_b: torch.Tensor) -> Layout:
+        batch, elements, to = len(left_b), self.elements, left_b.device
+        each = self.training and self.config.drops
+        shared = elements < batch and not each
+        left_of_rows = torch.arange(elements, device=to) if shared else left_b
+        a, b = self.sequence.index("a"), self.sequence.index("b")
+        rows = (batch if each else 1, len(left_of_rows), batch)
+        positions = (a, b - a, len(self.sequence) - b)
+        starts = list(itertools.accumulate((elements if n in OPERANDS else 1 for n in self.sequence), initial=0))
+        tokens: list[torch.Tensor] = []
+        for group, first in enumerate((0, a, b)):
+            here = starts[first : first + positions[group]]
+            columns = torch.tensor(here, dtype=torch.int64, device=to).expand(rows[group], -1)
+            if group:
+                operand = left_of_rows if group == 1 else right_b
+                columns = torch.cat([columns[:, :1] + operand[:, None], columns[:, 1:]], dim=1)
+            tokens.append(columns.flatten())
+        return Layout(rows, positions, left_b if shared else None, torch.cat(tokens))
+
+
+def _sinusoidal(length: int, width: int) -> torch.Tensor:
+    """Fixed positions (length, width): sines and cosines of falling frequency by turns (Vaswani et al. 2017)."""
+    rate_k = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))
+    angle_nk = torch.arange(length)[:, None] * rate_k
+    return torch.stack([angle_nk.sin(), angle_nk.cos()], dim=2).flatten(1)[:, :width]
