@@ -162,7 +162,7 @@ class Training:
             self._train_step()
             self.seconds += time.monotonic() - began
             logs = self.step in self.log_steps
-            if logs or self.step <= self.watched_until:
+            if logs or self.step <= self.watched_until or self._watches_every_step():
                 outcome = self._compare_and_log(logs)
             if self.run.checkpoint_due():
                 self._checkpoint()
@@ -218,12 +218,13 @@ class Training:
         """Evaluate after a step: note thresholds that it reached, log a row if `logs`; the outcome if it is the end.
 
         Where a threshold was passed somewhere since the last step compared, training goes back to that one and takes
-        the same steps again, comparing each: the step recorded is then the first of them that reached it.
+        the same steps again, comparing each: the step recorded is then the first of them that reached it, and the one
+        before it did not.
         """
         wanted = [split for split in SPLITS if logs or self._open(split)]
         row = {key: value for split in wanted for key, value in self._evaluate(split).items()}
         new = self._passed(row)
-        if new and self.settings.exact_steps and self.snapshot and self.step - self.compared > 1:
+        if new and self.settings.exact_steps == "crossed" and self.snapshot and self.step - self.compared > 1:
             until = self.step
             self._load(self.snapshot)
             self.watched_until = until
@@ -233,13 +234,16 @@ class Training:
         if not logs:
             return None
         outcome = self._log(row)
-        waits = self.settings.exact_steps and any(map(self._open, SPLITS))
+        waits = self.settings.exact_steps == "crossed" and any(map(self._open, SPLITS))
         self.snapshot = copy.deepcopy(self.state()) if waits else None
         return outcome
 
     def _open(self, split: str) -> bool:
         """Whether a threshold of the split is not reached yet."""
         return any(f"{split}_steps_{percent}" not in self.reached for percent in THRESHOLDS)
+
+    def _watches_every_step(self) -> bool:
+        return self.settings.exact_steps == "every" and any(map(self._open, SPLITS))
 
     def _passed(self, row: dict[str, Any]) -> dict[str, int]:
         """Thresholds that the row reaches, with its step, for the first time."""

@@ -256,7 +256,7 @@ class Algorithmic:
     replacement: bool
     eval_batch_size: int
     evals_per_decade: int
-    exact_steps: bool
+    exact_steps: Literal["every", "crossed", "rows"]
     stop_at: float | None
     weight_noise: float
     precision: Literal["float32", "float64", "bfloat16"]

@@ -49,6 +49,7 @@ def flat() -> Mapping[str, Any]:
         "data.label_noise.kind": "incorrect", "data.label_noise.rate": 0.2,
         "optim.name": "sgd", "optim.lr": 0.1, "optim.momentum": 0.9, "optim.weight_decay": 0.0,
         "optim.schedule.name": "constant", "optim.schedule.period": 512, "optim.schedule.factor": 0.1,
+        "optim.schedule.warmup": 0,
         "trainer.name": "vision", "trainer.epochs": 3, "trainer.batch_size": 16, "trainer.eval_batch_size": 1000,
         "trainer.eval_test": "every", "trainer.eval_train": "log", "trainer.evals_per_decade": 10,
         "trainer.precision": "auto", "trainer.deterministic": False,

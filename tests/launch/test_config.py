@@ -20,7 +20,8 @@ MODELS = [
 CIFAR10 = {"data.name": "cifar10", "data.root": None, "data.download": False, "data.source_rows": [50000, 10000]}
 DIGITS = {"data.name": "digits"}
 SGD = {"optim.name": "sgd", "optim.momentum": 0.9}
-ADAM = {"optim.name": "adam", "optim.beta1": 0.9, "optim.beta2": 0.999, "optim.eps": 1e-8}
+ADAM = {"optim.name": "adam", "optim.beta1": 0.9, "optim.beta2": 0.999, "optim.eps": 1e-8,
+        "optim.decay_towards": "zero", "optim.update_noise": 0.0}  # fmt: skip
 ADAMW = ADAM | {"optim.name": "adamw"}
 UNIONS = {"model.": MODELS, "data.": [CIFAR10, DIGITS], "optim.": [SGD, ADAM, ADAMW]}
 OWN = {key for options in UNIONS.values() for option in options for key in option}

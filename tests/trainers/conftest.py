@@ -26,6 +26,7 @@ def flat(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
         "data.label_noise.kind": "incorrect", "data.label_noise.rate": 0.25,
         "optim.name": "sgd", "optim.lr": 0.1, "optim.momentum": 0.0, "optim.weight_decay": 0.0,
         "optim.schedule.name": "constant", "optim.schedule.period": 4, "optim.schedule.factor": 0.5,
+        "optim.schedule.warmup": 0,
         "trainer.name": "vision", "trainer.epochs": 3, "trainer.batch_size": 16, "trainer.eval_batch_size": 7,
         "trainer.eval_test": "every", "trainer.eval_train": "every", "trainer.evals_per_decade": 10,
         "trainer.precision": "auto", "trainer.deterministic": False,

@@ -30,7 +30,8 @@ CNN = {"model.name": "cnn5", "model.width": 3, "model.depth": ...}
 MLP: dict[str, Any] = {}
 MOMENTUM = {"optim.momentum": 0.9, "optim.weight_decay": 1e-3}
 ADAM = {"optim.name": "adam", "optim.lr": 0.01, "optim.momentum": ..., "optim.beta1": 0.9, "optim.beta2": 0.99,
-        "optim.eps": 1e-8, "optim.weight_decay": 1e-3}  # fmt: skip
+        "optim.eps": 1e-8, "optim.weight_decay": 1e-3, "optim.decay_towards": "zero",
+        "optim.update_noise": 0.0}  # fmt: skip
 ADAMW = ADAM | {"optim.name": "adamw", "optim.weight_decay": 0.1}
 AUGMENT = {"data.augment": True, "data.scaling": "standardised"}
 SCHEDULES = {name: {"optim.schedule.name": name} for name in ("constant", "cosine", "step", "inverse_sqrt")}
@@ -438,7 +439,7 @@ def test_a_gpu_that_is_not_there_is_named(begin: Begin, flat: Flat) -> None:
     ],
 )  # fmt: skip
 def test_schedules_follow_their_formulas(name: Any, step: int, expected: float) -> None:
-    found = optim.learning_rate(0.8, Schedule(name, period=4, factor=0.5), step, total_steps=100)
+    found = optim.learning_rate(0.8, Schedule(name, period=4, factor=0.5, warmup=0), step, total_steps=100)
     assert found == pytest.approx(expected, abs=1e-15)
 
 

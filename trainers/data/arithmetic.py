@@ -144,7 +144,7 @@ def _hash(*parts: Rows) -> str:
 
 def _inverse(y_n: torch.Tensor, p: int) -> torch.Tensor:
     """The inverses mod prime p, and 0 for 0."""
-    return torch.tensor([pow(y, p - 2, p) for y in range(p)])[y_n]
+    return torch.tensor([0, *(pow(y, -1, p) for y in range(1, p))])[y_n]
 
 
 _MODULAR: dict[str, Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]] = {
