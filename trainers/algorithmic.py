@@ -159,7 +159,7 @@ class Training:
                 self._checkpoint()
                 return "stopped"
             began = time.monotonic()
-            self._train_step()
+            self.train_step()
             self.seconds += time.monotonic() - began
             logs = self.step in self.log_steps
             if logs or self.step <= self.watched_until or self._watches_every_step():
@@ -173,7 +173,7 @@ class Training:
     def _checkpoint(self) -> None:
         self.run.checkpoint({**self.state(), "snapshot": self.snapshot}, self.step)
 
-    def _train_step(self) -> None:
+    def train_step(self) -> None:
         """One optimiser step, without waiting for the device."""
         left_b, right_b, answer_b = self._batch()
         for group in self.optimiser.param_groups:

@@ -1,0 +1,242 @@
+"""Training steps of the published grokking size per second: ours beside plain PyTorch in the usual style.
+
+    python benchmarks/algorithmic.py [--quick] [--rounds 7] [--compile] [--at-a-time 1 2 4] [--device cuda]
+
+Division mod 97, half of the table, batches of 512, two layers of width 128, AdamW. Two plain ways stand for what is
+there, both with a DataLoader, every position computed and eager AdamW: "plain per-head" has a linear layer for every head, the
+vocabulary of 239 tokens and the sequence <eos> a o b = c of openai/grok with the loss on its last two tokens; "plain
+encoder" is nn.TransformerEncoder on a o b =. Ours is the trainer's own step in float32, and with bfloat16 factors in
+matrix products where the processor has them; --compile adds torch.compile (a minute or more to build). All take turns
+on one thread; the table gives medians and ranges over rounds, in CPU seconds on a CPU, since others may share it, and
+wall seconds on a GPU. --at-a-time trains several copies of ours in processes of their own on the same device. The last
+lines are `ratio NAME VALUE`, ours over plain.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
+
+from launch import compose
+from trainers import algorithmic, config, precision
+from trainers.checkpoint import Checkpoints
+from trainers.run import Part, Run
+
+HERE = Path(__file__).resolve().parent
+P, BATCH, WIDTH, HEADS, LAYERS = 97, 512, 128, 4, 2
+
+
+class Head(nn.Module):
+    """One head of attention with linear layers of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(WIDTH, WIDTH // HEADS, bias=False) for _ in range(3))
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        scores = self.q(x) @ self.k(x).transpose(-2, -1) / (WIDTH // HEADS) ** 0.5
+        return scores.masked_fill(mask, float("-inf")).softmax(-1) @ self.v(x)
+
+
+class Layer(nn.Module):
+    """Post-norm block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(Head() for _ in range(HEADS))
+        self.out = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.norms = nn.ModuleList(nn.LayerNorm(WIDTH) for _ in range(2))
+        self.up, self.down = nn.Linear(WIDTH, 4 * WIDTH, bias=False), nn.Linear(4 * WIDTH, WIDTH, bias=False)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        x = self.norms[0](x + self.out(torch.cat([head(x, mask) for head in self.heads], dim=-1)))
+        return self.norms[1](x + self.down(self.up(x).relu()))
+
+
+class PerHead(nn.Module):
+    """The plain transformer with a linear layer for every head."""
+
+    def __init__(self, vocabulary: int, length: int) -> None:
+        super().__init__()
+        self.embedding, self.positions = nn.Embedding(vocabulary, WIDTH), nn.Parameter(torch.randn(length, WIDTH))
+        self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
+        self.output = nn.Linear(WIDTH, vocabulary, bias=False)
+        self.register_buffer("mask", torch.ones(length, length, dtype=torch.bool).triu(1))
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        x = self.embedding(tokens) + self.positions
+        for layer in self.layers:
+            x = layer(x, self.mask)
+        return self.output(x)
+
+
+class Encoder(nn.Module):
+    """The plain transformer of PyTorch's own layers."""
+
+    def __init__(self, vocabulary: int, length: int) -> None:
+        super().__init__()
+        self.embedding, self.positions = nn.Embedding(vocabulary, WIDTH), nn.Parameter(torch.randn(length, WIDTH))
+        layer = nn.TransformerEncoderLayer(WIDTH, HEADS, 4 * WIDTH, dropout=0.0, batch_first=True)
+        self.encoder, self.output = nn.TransformerEncoder(layer, LAYERS), nn.Linear(WIDTH, vocabulary)
+        self.register_buffer("mask", nn.Transformer.generate_square_subsequent_mask(length))
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.output(self.encoder(self.embedding(tokens) + self.positions, mask=self.mask))
+
+
+def rows() -> torch.Tensor:
+    """Half of the table of a / b = c mod 97 as (a, b, c)."""
+    table = [(b * c % P, b, c) for b in range(1, P) for c in range(P)]
+    return torch.tensor(table)[torch.randperm(len(table))[: len(table) // 2]]
+
+
+def plain(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor, device: torch.device) -> Callable[[int], None]:
+    """A function that trains so many steps in the usual style; the loss is on the last tokens, as many as targets."""
+    model = model.to(device)
+    loader = DataLoader(TensorDataset(inputs, targets), batch_size=BATCH, shuffle=True)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=1.0)
+
+    def batches() -> Iterator[list[torch.Tensor]]:
+        while True:
+            yield from loader
+
+    endless = batches()
+
+    def train(steps: int) -> None:
+        for _ in range(steps):
+            x, y = (tensor.to(device) for tensor in next(endless))
+            logits = model(x)[:, -y.shape[1] :]
+            loss = functional.cross_entropy(logits.flatten(0, 1), y.flatten())
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+
+    return train
+
+
+def plain_per_head(device: torch.device) -> Callable[[int], None]:
+    """In the style of openai/grok: <eos> a o b = c, targets c and <eos>."""
+    a, b, c = rows().unbind(1)
+    eos, o, equals = (torch.full_like(a, P + i) for i in range(3))
+    inputs, targets = torch.stack([eos, a, o, b, equals, c], 1), torch.stack([c, eos], 1)
+    return plain(PerHead(239, 6), inputs, targets, device)
+
+
+def plain_encoder(device: torch.device) -> Callable[[int], None]:
+    """In the style of short re-implementations: a o b =, target c."""
+    a, b, c = rows().unbind(1)
+    o, equals = (torch.full_like(a, P + i) for i in range(2))
+    return plain(Encoder(P + 2, 4), torch.stack([a, o, b, equals], 1), c[:, None], device)
+
+
+def ours(device: str, *overrides: str) -> Callable[[int], None]:
+    """The trainer's own step, with the configuration of grok_fig1 and AdamW."""
+    cell = compose.request("grok_fig1", ["hydra/launcher=local", "preset=power2022_adamw", f"run.device={device}",
+                                         "run.compile=false", *overrides]).cells[0]  # fmt: skip
+    folder = Path(tempfile.mkdtemp())
+    part, checkpoints = Part(folder, "w", algorithmic.METRICS), Checkpoints(folder, cell.id, 1, "w")
+    run = Run(cell.id, cell.flat, 1, part, checkpoints, lambda: False, 60.0)
+    typed = config.parse(cell.flat)
+    assert isinstance(typed, config.AlgorithmicCell)
+    training = algorithmic.Training(typed, run)
+
+    def train(steps: int) -> None:
+        # the mode of matrix products belongs to the process, and the ways take turns in this one
+        precision.reduced_products(typed.trainer.precision, training.device)
+        for _ in range(steps):
+            training.train_step()
+        precision.reduced_products("float32", training.device)
+
+    return train
+
+
+def several(device: str, count: int, steps: int) -> float:
+    """Steps per wall second, all together, of `count` processes that train a copy of ours each."""
+    code = (
+        f"from algorithmic import ours; t = ours({device!r}); t(5); print(flush=True); input(); t({steps}); "
+        "import torch; torch.cuda.is_available() and torch.cuda.synchronize(); print(flush=True)"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=HERE
+        )
+        for _ in range(count)
+    ]  # fmt: skip
+    for process in processes:
+        process.stdout.readline()  # type: ignore[union-attr]
+    began = time.perf_counter()
+    for process in processes:
+        process.stdin.write("\n")  # type: ignore[union-attr]
+        process.stdin.flush()  # type: ignore[union-attr]
+    for process in processes:
+        process.communicate()
+    return count * steps / (time.perf_counter() - began)
+
+
+def main() -> None:
+    """Runs the rounds, prints the table and the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="under a minute on two cores: 3 rounds of 10 steps")
+    parser.add_argument("--rounds", type=int, default=7, help="turns of every way (default: 7)")
+    parser.add_argument("--steps", type=int, default=40, help="steps of a turn (default: 40)")
+    parser.add_argument("--compile", action="store_true", help="also ours with torch.compile")
+    parser.add_argument("--at-a-time", type=int, nargs="*", default=[], help="also so many processes on the device")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    options = parser.parse_args()
+    rounds_, steps = (3, 10) if options.quick else (options.rounds, options.steps)
+    torch.set_num_threads(1)
+    device = torch.device(options.device)
+    ways = {"plain per-head": plain_per_head(device), "plain encoder": plain_encoder(device)}
+    kinds = [("float32", ())]
+    if device.type == "cuda" or torch.cpu._is_avx512_bf16_supported():
+        kinds.append(("bfloat16", ("trainer.precision=bfloat16",)))
+    for name, overrides in kinds:
+        ways[f"ours {name}"] = ours(options.device, *overrides)
+        if options.compile:
+            ways[f"ours {name} compiled"] = ours(options.device, *overrides, "run.compile=true")
+    began: dict[str, float] = {}
+    for name, train in ways.items():
+        start = time.perf_counter()
+        train(2)
+        began[name] = time.perf_counter() - start
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds_):
+        for name, train in ways.items():
+            start = clock()
+            train(steps)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            seconds[name].append((clock() - start) / steps)
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    print(f"torch {torch.__version__}, {kind}, 1 thread, {rounds_} rounds of {steps} steps, "
+          f"{'CPU' if device.type == 'cpu' else 'wall'} seconds")  # fmt: skip
+    print(f"{'way':28s} {'ms/step':>8s} {'range':>15s} {'steps/s':>8s} {'first 2 steps, s':>17s}")
+    for name, found in seconds.items():
+        middle, spread = statistics.median(found), f"{min(found) * 1e3:.1f}-{max(found) * 1e3:.1f}"
+        print(f"{name:28s} {middle * 1e3:8.1f} {spread:>15s} {1 / middle:8.1f} {began[name]:17.1f}")
+    for count in options.at_a_time:
+        print(f"{count} processes of ours float32 at a time: {several(options.device, count, steps * 5):.1f} steps/s")
+    for other in ("per-head", "encoder"):
+        for name in (name for name in ways if name.startswith("ours")):
+            ratio = statistics.median(seconds[f"plain {other}"]) / statistics.median(seconds[name])
+            print(f"ratio {name.removeprefix('ours ').replace(' ', '_')}_over_plain_{other} {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    main()
