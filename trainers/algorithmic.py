@@ -72,7 +72,6 @@ class Training:
         self.cell, self.run, self.settings = cell, run, cell.trainer
         self.device = precision.device(cell.run.device)
         precision.set_numerics(cell.trainer.deterministic, cell.run.threads)
-        self.autocast = precision.reduced_products(cell.trainer.precision, self.device)
         self._load_data()
         self._build_model()
         self.log_steps = log_spaced(self.settings.steps, self.settings.evals_per_decade)
@@ -184,7 +183,7 @@ class Training:
             with torch.no_grad():
                 torch._foreach_add_(self.parameters, [torch.randn_like(p) for p in self.parameters], alpha=noise)
         forward = self.whole_batch if len(left_b) == self.batch else self.model
-        with self.autocast():
+        with precision.autocast(self.settings.precision, self.device):
             logits = forward(left_b, right_b)
         loss = functional.cross_entropy(logits.to(self.loss_type), answer_b)
         self.optimiser.zero_grad()
@@ -263,7 +262,7 @@ class Training:
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         for start in range(0, len(rows), size):
             here = slice(start, start + size)
-            with self.autocast():
+            with precision.autocast(self.settings.precision, self.device):
                 logits = self.model(rows.left_n[here], rows.right_n[here])
             answer_b = rows.answer_n[here]
             loss = functional.cross_entropy(logits.to(self.loss_type), answer_b, reduction="sum")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -42,24 +39,9 @@ def resolve(precision: str, where: torch.device) -> Precision:
     return "bfloat16" if precision == "bfloat16" else "float16"
 
 
-def autocast(precision: Precision, where: torch.device) -> torch.autocast:
+def autocast(precision: str, where: torch.device) -> torch.autocast:
     """The autocast context of the forward pass; disabled for float32."""
-    return torch.autocast(where.type, getattr(torch, precision), enabled=precision != "float32")
-
-
-def reduced_products(precision: str, where: torch.device) -> Callable[[], AbstractContextManager[Any]]:
-    """The context of forward passes whose matrix products have bfloat16 factors, or none where `precision` is another.
-
-    On a GPU that is autocast. On a CPU it is oneDNN's mode for float32 products, set for the whole process here: sums,
-    and all that is no product, stay float32. Raises RuntimeError where the processor has no bfloat16 arithmetic.
-    """
-    bfloat16 = precision == "bfloat16"
-    if where.type != "cpu":
-        return lambda: autocast("bfloat16" if bfloat16 else "float32", where)
-    if bfloat16 and not torch.cpu._is_avx512_bf16_supported():
-        raise RuntimeError("trainer.precision=bfloat16: this processor has no bfloat16 arithmetic; use float32")
-    torch.backends.mkldnn.matmul.fp32_precision = "bf16" if bfloat16 else "ieee"  # type: ignore[attr-defined]
-    return contextlib.nullcontext
+    return torch.autocast(where.type, getattr(torch, precision), enabled=precision in ("bfloat16", "float16"))
 
 
 def set_numerics(deterministic: bool, threads: int) -> None:

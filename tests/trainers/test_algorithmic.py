@@ -40,6 +40,7 @@ FLAT: Mapping[str, Any] = MappingProxyType({
 KINDS = {
     "minibatches": {},
     "full batch, float64": {"trainer.batch_size": None, "trainer.precision": "float64"},
+    "bfloat16": {"trainer.precision": "bfloat16", "trainer.loss_precision": "float64"},
     "dropout": {"model.dropout_attention": 0.2, "model.dropout_residual": 0.1, "model.dropout_hidden": 0.1},
     "noise on weights and updates": {"trainer.weight_noise": 0.01, "optim.update_noise": 0.1},
     "decay to the initial weights": {"optim.decay_towards": "init"},
