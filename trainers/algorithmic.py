@@ -17,19 +17,17 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from trainers import measures, optim, precision
+from trainers import measures, optim, precision, thresholds
 from trainers.config import AlgorithmicCell
 from trainers.data import arithmetic
 from trainers.models.transformer import Transformer
 from trainers.run import Metric, Outcome, Run, log_spaced
 from trainers.seeding import stream_seed
 
-THRESHOLDS = (50, 90, 95, 99)  # %, accuracies whose first step is recorded for each split
-SPLITS = {"train": "training rows, outliers with the answers given to them", "test": "test rows"}
 METRICS = (
     *(
         metric
-        for split, rows in SPLITS.items()
+        for split, rows in thresholds.SPLITS.items()
         for metric in (
             Metric(f"{split}_loss", "float32", "nats", f"cross-entropy on all {rows}", "min"),
             Metric(f"{split}_right", "int32", "rows", f"right answers among the {rows}"),
@@ -39,12 +37,7 @@ METRICS = (
     ),
     Metric("outlier_right", "int32", "rows", "the part of train_right on outliers"),
     Metric("outlier_examples", "int32", "rows", "outliers among the training rows"),
-    *(
-        Metric(f"{split}_steps_{percent}", "int32", "steps", f"first step with {percent} % right of the {rows}")
-        for split, rows in SPLITS.items()
-        for percent in THRESHOLDS
-    ),
-    *(Metric(f"gap_{p}", "int32", "steps", f"test_steps_{p} - train_steps_{p}") for p in THRESHOLDS),
+    *thresholds.METRICS,
     Metric("weight_norm", "float32", "1", "L2 norm of all parameters"),
     *(Metric(f"norm_{part}", "float32", "1", f"L2 norm of {what}") for part, what in measures.PARTS.items()),
     Metric("sharpness", "float32", "1", "of the training loss (Keskar et al. 2017), in the last row"),
@@ -153,6 +146,7 @@ class Training:
     def to_the_end(self) -> Outcome:
         """Run the steps that are left; a checkpoint where one is due."""
         outcome: Outcome | None = None
+        every = self.settings.exact_steps == "every"
         while outcome is None and self.step < self.settings.steps:
             if self.run.should_stop():
                 self._checkpoint()
@@ -161,7 +155,7 @@ class Training:
             self.train_step()
             self.seconds += time.monotonic() - began
             logs = self.step in self.log_steps
-            if logs or self.step <= self.watched_until or self._watches_every_step():
+            if logs or self.step <= self.watched_until or (every and self._any_open()):
                 outcome = self._compare_and_log(logs)
             if self.run.checkpoint_due():
                 self._checkpoint()
@@ -220,12 +214,12 @@ class Training:
         the same steps again, comparing each: the step recorded is then the first of them that reached it, and the one
         before it did not.
         """
-        wanted = [split for split in SPLITS if logs or self._open(split)]
+        wanted = [split for split in thresholds.SPLITS if logs or thresholds.is_open(split, self.reached)]
         row = {key: value for split in wanted for key, value in self._evaluate(split).items()}
-        new = self._passed(row)
+        new = thresholds.passed(row, self.step, self.reached)
         if new and self.settings.exact_steps == "crossed" and self.snapshot and self.step - self.compared > 1:
             until = self.step
-            self._load(self.snapshot)
+            self._load(copy.deepcopy(self.snapshot))
             self.watched_until = until
             return None
         self.reached |= new
@@ -233,26 +227,13 @@ class Training:
         if not logs:
             return None
         outcome = self._log(row)
-        waits = self.settings.exact_steps == "crossed" and any(map(self._open, SPLITS))
+        waits = self.settings.exact_steps == "crossed" and self._any_open()
         self.snapshot = copy.deepcopy(self.state()) if waits else None
         return outcome
 
-    def _open(self, split: str) -> bool:
-        """Whether a threshold of the split is not reached yet."""
-        return any(f"{split}_steps_{percent}" not in self.reached for percent in THRESHOLDS)
-
-    def _watches_every_step(self) -> bool:
-        return self.settings.exact_steps == "every" and any(map(self._open, SPLITS))
-
-    def _passed(self, row: dict[str, Any]) -> dict[str, int]:
-        """Thresholds that the row reaches, with its step, for the first time."""
-        return {
-            name: self.step
-            for split in SPLITS
-            for percent in THRESHOLDS
-            if (name := f"{split}_steps_{percent}") not in self.reached and f"{split}_right" in row
-            and row[f"{split}_right"] * 100 >= percent * row[f"{split}_examples"]
-        }  # fmt: skip
+    def _any_open(self) -> bool:
+        """Whether a threshold is not reached yet."""
+        return any(thresholds.is_open(split, self.reached) for split in thresholds.SPLITS)
 
     @torch.inference_mode()
     def _evaluate(self, split: str) -> dict[str, Any]:
@@ -281,10 +262,7 @@ class Training:
         """Log the row of this step; the outcome if it is the last."""
         enough = self.settings.stop_at is not None and row["test_accuracy"] >= self.settings.stop_at
         end = enough or self.step == self.settings.steps
-        row |= self.reached | measures.norms(self.model)
-        for percent in THRESHOLDS:
-            if f"train_steps_{percent}" in row and f"test_steps_{percent}" in row:
-                row[f"gap_{percent}"] = row[f"test_steps_{percent}"] - row[f"train_steps_{percent}"]
+        row |= self.reached | thresholds.gaps(self.reached) | measures.norms(self.model)
         if self.step:
             row |= {"lr": self._lr(self.step - 1), "steps_per_second": (self.step - self.logged) / self.seconds}
         if end and self.settings.sharpness:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainers import algorithmic, config, measures
+from trainers import algorithmic, config, measures, thresholds
 from trainers.run import Outcome, Run
 
 CLOCK = ("seconds", "steps_per_second", "attempt")
@@ -100,7 +100,7 @@ def test_the_steps_to_an_accuracy_are_the_first_that_reached_it(seed: int, train
     assert len(crossed) < 20
     logged = [row["step"] for row in crossed]
     found = set()
-    for percent in algorithmic.THRESHOLDS:
+    for percent in thresholds.PERCENTS:
         name = f"train_steps_{percent}"
         assert every[-1][name] == first_reached(dense, "train", percent)
         assert rows[-1][name] == first_reached(rows, "train", percent)

@@ -1,0 +1,51 @@
+"""The first steps at which a training has given so many right answers; pure functions of rows and of what is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trainers.run import Metric
+
+PERCENTS = (50, 90, 95, 99)
+SPLITS = {"train": "training rows, outliers with the answers given to them", "test": "test rows"}
+METRICS = (
+    *(
+        Metric(f"{split}_steps_{percent}", "int32", "steps", f"first step with {percent} % right of the {rows}")
+        for split, rows in SPLITS.items()
+        for percent in PERCENTS
+    ),
+    *(
+        Metric(f"gap_{percent}", "int32", "steps", f"test_steps_{percent} - train_steps_{percent}")
+        for percent in PERCENTS
+    ),
+)
+
+
+def is_open(split: str, reached: Mapping[str, int]) -> bool:
+    """Whether `reached`, steps by metric, lacks a threshold of the split."""
+    return any(f"{split}_steps_{percent}" not in reached for percent in PERCENTS)
+
+
+def passed(row: Mapping[str, Any], step: int, reached: Mapping[str, int]) -> dict[str, int]:
+    """Thresholds that `row`, the counts of `step`, reaches for the first time, as {metric: step}.
+
+    A split that the row has no counts of is passed over. Counts are compared as integers: 99 % is 99 of 100.
+    """
+    return {
+        name: step
+        for split in SPLITS
+        if f"{split}_right" in row
+        for percent in PERCENTS
+        if (name := f"{split}_steps_{percent}") not in reached
+        and row[f"{split}_right"] * 100 >= percent * row[f"{split}_examples"]
+    }
+
+
+def gaps(reached: Mapping[str, int]) -> dict[str, int]:
+    """Steps between the splits, for every threshold that both have reached."""
+    return {
+        f"gap_{percent}": reached[f"test_steps_{percent}"] - reached[f"train_steps_{percent}"]
+        for percent in PERCENTS
+        if all(f"{split}_steps_{percent}" in reached for split in SPLITS)
+    }
