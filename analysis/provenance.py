@@ -54,8 +54,13 @@ class Progress:
         if self.uneven:
             lines.append(f"{self.uneven} columns are drawn with the seeds there are, fewer than planned")
         if lines and folder:
-            lines.append(f"to fill them: redescent resume {Path(folder).resolve().name}")
+            lines.append(fill(folder))
         return lines
+
+
+def fill(folder: str | os.PathLike[str]) -> str:
+    """The line that names the command which completes a sweep."""
+    return f"to fill them: redescent resume {Path(folder).resolve().name}"
 
 
 def progress(runs: pd.DataFrame, data: Sequence[Column]) -> Progress:
@@ -86,11 +91,9 @@ def provenance(
     """The record of a figure as plain JSON values; `columns` says which cells stand behind each column of the map."""
     attempts = dict(zip(runs["cell"].astype(str), runs["attempts"], strict=True)) if "attempts" in runs.columns else {}
     return {
-        "figure": options.name,
-        "source": str(source),
+        **origin(runs, notes, options, source),
         "metric": metric,
         "axis": options.column,
-        "where": list(options.where),
         "smoothing_window_logged_epochs": options.window,
         "final_value": f"mean of the last {stats.LAST} epochs",
         "interval": INTERVAL,
@@ -99,11 +102,22 @@ def provenance(
         "double_descent_criterion": CRITERION,
         "epochs": EPOCHS,
         "planned_epochs": state.planned,
+        "unfinished": list(state.unfinished),
+        "columns": [_column(c, attempts) for c in data],
+    }
+
+
+def origin(
+    runs: pd.DataFrame, notes: Sequence[str], options: argparse.Namespace, source: str | os.PathLike[str]
+) -> dict[str, Any]:
+    """What every record begins with: the figure, where its runs come from, how they were chosen, their code."""
+    return {
+        "figure": options.name,
+        "source": str(source),
+        "where": list(options.where),
         "notes": list(notes),
         "code": _different(runs, "code"),
         "environment": _different(runs, "environment"),
-        "unfinished": list(state.unfinished),
-        "columns": [_column(c, attempts) for c in data],
     }
 
 

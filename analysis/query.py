@@ -107,18 +107,20 @@ def numeric(runs: pd.DataFrame, column: str) -> pd.DataFrame:
     return runs.assign(**{column: values})[values >= 0]
 
 
-def check_axes(runs: pd.DataFrame, column: str) -> list[str]:
-    """Notes on axes that change together with `column`; FigureError if another axis than seed varies at one value.
+def check_axes(runs: pd.DataFrame, *columns: str) -> list[str]:
+    """Notes on axes that change together with `columns`; FigureError if an axis beside these and seed varies at one
+    point of them.
 
     Averaging over such an axis would draw something that is no run's mean over seeds.
     """
-    varying = {name: values for name, values in axes(runs).items() if name not in (column, "seed")}
-    groups = as_text(runs[column])
+    varying = {name: values for name, values in axes(runs).items() if name not in (*columns, "seed")}
+    groups = points(runs, columns)
     crossed = {n: v for n, v in varying.items() if as_text(runs[n]).groupby(groups).nunique().max() > 1}
+    drawn = " and ".join([*columns, "seed"])
     if crossed:
         name, values = next(iter(crossed.items()))
         raise FigureError(
-            f"the runs vary in more than {column} and seed:\n{listing(crossed)}\nchoose one value of each, for example "
+            f"the runs vary in more than {drawn}:\n{listing(crossed)}\nchoose one value of each, for example "
             f"--where {name}={values[0]}"
         )
     seeds = as_text(runs["seed"]) if "seed" in runs.columns else pd.Series("none", index=runs.index)
@@ -126,7 +128,14 @@ def check_axes(runs: pd.DataFrame, column: str) -> list[str]:
     if "seed" in runs.columns and twice.any():
         ids = ", ".join(runs.loc[twice, "cell"].astype(str).head(4))
         raise FigureError(
-            f"{int(twice.sum())} cells share their {column} and seed ({ids}, ...) and differ in nothing that their "
+            f"{int(twice.sum())} cells share their {drawn} ({ids}, ...) and differ in nothing that their "
             "records show; they come from different schemes or code: keep one kind in the folder"
         )
-    return [f"{name} changes together with {column}: {', '.join(values)}" for name, values in varying.items()]
+    together = " and ".join(columns)
+    return [f"{name} changes together with {together}: {', '.join(values)}" for name, values in varying.items()]
+
+
+def points(runs: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
+    """The values of several columns as one text for each run, which can be compared and grouped by."""
+    texts = [as_text(runs[column]).astype(str) for column in columns]
+    return pd.Series([json.dumps(values) for values in zip(*texts, strict=True)] if texts else "", index=runs.index)

@@ -65,14 +65,15 @@ class Column:
         return self.spread / np.sqrt(np.where(self.count > 1, self.count - 1, np.nan))
 
 
-def columns(runs: pd.DataFrame, curves: pd.DataFrame, axis: str, metric: str) -> list[Column]:
+def columns(runs: pd.DataFrame, curves: pd.DataFrame, axis: str, metric: str, time: str = "epoch") -> list[Column]:
     """One Column per value of `axis`, in increasing order, from chosen runs and their curves.
 
-    Rows without the metric, and epoch 0, are left out. A column `<metric>_std` in the curves, with `seeds` in the runs,
+    `time` is the curves' column to take for epochs: "step" where steps are the time of a figure. Rows without the
+    metric, and those before training, are left out. A column `<metric>_std` in the curves, with `seeds` in the runs,
     marks rows that are aggregates already.
     """
     std = f"{metric}_std" if f"{metric}_std" in curves.columns else None
-    logged = curves[(curves["epoch"] >= 1) & curves[metric].notna()]
+    logged = curves[(curves[time] >= 1) & curves[metric].notna()].assign(epoch=lambda rows: rows[time])
     rows = {str(cell): group for cell, group in logged.groupby("cell", observed=True)}
     return [_column(float(str(value)), group, rows, metric, std) for value, group in runs.groupby(axis)]
 
