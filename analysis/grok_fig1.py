@@ -1,0 +1,106 @@
+"""Figures 1 (left) and 4 of Power et al. (2022): accuracy, loss and weight norm over log-scaled optimiser steps.
+
+    python analysis/grok_fig1.py logs/NAME [--out figures] [--where data.train_fraction=0.5]
+
+Draws any runs of one setting on operation tables, a band over their seeds, and the median steps to 99 % on both splits.
+Writes STEM.png, STEM.pdf, STEM.csv (the bands), STEM_seeds.csv (steps and loss hump of each seed) and STEM.json.
+The published runs (Adam without weight decay) depend on numerics: optim.eps and trainer.loss_precision.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis import grok, grok_curves, style
+from analysis.reduce import Column
+
+SIZE = (5.2, 7.4)  # inches
+
+
+def medians(seeds: pd.DataFrame) -> dict[str, float]:
+    """Steps by which half of the seeds had 99 % right, by split; inf or NaN where they have not."""
+    return {split: grok.reached_by(seeds[f"{split}_steps_99"]) for split in ("train", "test")}
+
+
+def draw(data: Mapping[str, Column], steps: Mapping[str, float]) -> Figure:
+    """Three panels over one axis of steps."""
+    with style.styled():
+        figure = Figure(figsize=SIZE, layout="constrained")
+        accuracy, loss, norm = figure.subplots(3, 1, sharex=True, height_ratios=(1.25, 1, 0.8))
+        for split in ("train", "test"):
+            grok_curves.draw(accuracy, data[f"{split}_accuracy"], split, split, 100)
+            grok_curves.draw(loss, data[f"{split}_loss"], split, split)
+        grok_curves.draw(norm, data["weight_norm"], "weight", "all parameters")
+        style.log_epochs(norm, float(data["test_accuracy"].epochs.max()), "x")
+        accuracy.set_ylim(-2, 102)
+        loss.set_yscale("log")
+        for axes in (accuracy, loss, norm):
+            axes.grid(alpha=0.25, lw=0.5)
+            for split, step in steps.items():
+                if math.isfinite(step):
+                    axes.axvline(step, color=grok_curves.COLOURS[split], lw=1, ls=(0, (4, 3)), zorder=0.9)
+        draw_gap(accuracy, steps)
+        accuracy.set_ylabel("Accuracy (%)")
+        loss.set_ylabel("Loss (nats)")
+        norm.set_ylabel("Weight norm")
+        norm.set_xlabel("Optimiser steps")
+        accuracy.legend(title=grok_curves.seeds_text(data), loc="best", framealpha=0.9)
+    return figure
+
+
+def draw_gap(axes: Axes, steps: Mapping[str, float]) -> None:
+    """An arrow from the steps to 99 % of training rows to those of test rows, with their ratio."""
+    train, test = steps["train"], steps["test"]
+    if math.isfinite(train) and math.isfinite(test) and test > train:
+        axes.annotate(
+            "", (test, 50), (train, 50), arrowprops={"arrowstyle": "<->", "lw": 1, "shrinkA": 0, "shrinkB": 0}
+        )
+        axes.text(
+            math.sqrt(train * test), 52, f"×{test / train:.3g}", ha="center", va="bottom",
+            bbox={"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 1},
+        )  # fmt: skip
+
+
+def report(steps: Mapping[str, float], seeds: pd.DataFrame) -> list[str]:
+    """The numbers behind the marks, as lines."""
+    lines = [seeds.drop(columns="cell").to_string(index=False, float_format="{:.4g}".format)]
+    for split, step in steps.items():
+        there = f"median {step:.0f}" if math.isfinite(step) else "not reached by half of the seeds"
+        reached = int((seeds[f"{split}_steps_99"] < math.inf).sum())
+        lines.append(f"steps to 99 % of {split} rows: {there} ({reached} of {len(seeds)} seeds got there)")
+    if all(map(math.isfinite, steps.values())):
+        lines.append(f"gap of the medians: {steps['test'] - steps['train']:.0f} steps, a factor of "
+                     f"{steps['test'] / steps['train']:.3g}")  # fmt: skip
+    return lines
+
+
+def make(options: argparse.Namespace) -> None:
+    """Query, reduce, draw, save."""
+    chosen, data = grok_curves.load(options)
+    seeds = grok_curves.by_seed(chosen, data["test_loss"])
+    steps = medians(seeds)
+    hump = grok_curves.hump(data["test_loss"])
+    facts = {
+        "band": grok_curves.BAND, "unfinished": "drawn as far as they are",
+        "marks": "first step by which half of the seeds had 99 % right, exact where trainer.exact_steps is true",
+        "steps_to_99": {split: step if math.isfinite(step) else None for split, step in steps.items()},
+        "test_loss": hump,
+    }  # fmt: skip
+    tables = {"": grok_curves.tidy(data), "_seeds": seeds}
+    grok.write(options, draw(data, steps), tables, chosen, facts, [*report(steps, seeds), hump])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    return grok.run(make, grok.parser(__doc__, "grok_fig1").parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""The two plots of rvbansal/small_nn_generalization: accuracy and loss over optimiser steps, on linear axes.
+
+    python analysis/small_nn.py logs/NAME [--out figures] [--where data.operation=x-y]
+
+The published axes count records, one in ten steps, under the name of steps; here they are steps, with records above.
+Published are the accuracy and loss of the current batch with dropout, and of random test batches; here both are of
+whole splits without dropout. Writes STEM.png, STEM.pdf, STEM.csv (the bands) and STEM.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from analysis import grok, grok_curves, style
+from analysis.reduce import Column
+
+SIZE = (10.0, 4.0)  # inches
+RECORD = 10  # steps between two records of the published runs
+
+
+def draw(data: Mapping[str, Column]) -> Figure:
+    """Accuracy at the left, loss at the right."""
+    with style.styled():
+        figure = Figure(figsize=SIZE, layout="constrained")
+        accuracy, loss = figure.subplots(1, 2)
+        last = float(data["test_accuracy"].epochs.max())
+        for axes, metric, label in ((accuracy, "accuracy", "Accuracy"), (loss, "loss", "Loss (nats)")):
+            for split in ("train", "test"):
+                grok_curves.draw(axes, data[f"{split}_{metric}"], split, split.capitalize())
+            axes.set_xlim(0, last)
+            axes.set_xlabel("Optimiser steps")
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+            axes.set_ylabel(label)
+            axes.grid(alpha=0.25, lw=0.5)
+            above = axes.secondary_xaxis("top", functions=(lambda step: step / RECORD, lambda record: record * RECORD))
+            above.set_xlabel(f"Records of {RECORD} steps (the published axis)", fontsize=style.LEGEND_SIZE)
+            above.tick_params(labelsize=style.LEGEND_SIZE)
+        accuracy.set_ylim(0, 1)
+        loss.set_ylim(bottom=0)
+        accuracy.legend(title=grok_curves.seeds_text(data), loc="center right", framealpha=0.9)
+    return figure
+
+
+def make(options: argparse.Namespace) -> None:
+    """Query, reduce, draw, save."""
+    chosen, data = grok_curves.load(options)
+    seeds = grok_curves.by_seed(chosen, data["test_loss"])
+    facts = {"band": grok_curves.BAND, "unfinished": "drawn as far as they are", "steps_of_a_published_record": RECORD}
+    lines = [seeds.drop(columns="cell").to_string(index=False, float_format="{:.4g}".format)]
+    grok.write(options, draw(data), {"": grok_curves.tidy(data), "_seeds": seeds}, chosen, facts, lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    return grok.run(make, grok.parser(__doc__, "small_nn").parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
