@@ -1,0 +1,35 @@
+"""Figure 2 (right) of Power et al. (2022): best test accuracy over the train fraction for every operation.
+
+    python analysis/grok_operations.py logs/NAME [--out figures] [--where data.modulus=97]
+
+Writes STEM.png, STEM.pdf, STEM.csv and STEM.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analysis import grok, grok_best, grok_names
+
+COLUMNS = ("data.operation", "data.modulus", "data.degree")
+
+
+def make(options: argparse.Namespace) -> None:
+    """Query, reduce, draw, save."""
+    chosen = grok.choose(options, grok.FRACTION, *COLUMNS)
+    rows = chosen.runs[list(COLUMNS)].to_dict("records")
+    labels = pd.Series([grok_names.operation(row) for row in rows])
+    grok_best.make(options, chosen, labels, "Operation (best first)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    return grok.run(make, grok.parser(__doc__, "grok_operations").parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""Figure 2 (left) of Power et al. (2022): best test accuracy over the train fraction for every optimiser setting.
+
+    python analysis/grok_optimizers.py logs/NAME [--out figures] [--where data.operation=x.y]
+
+A setting is named after what varies among the runs. Writes STEM.png, STEM.pdf, STEM.csv and STEM.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from analysis import grok, grok_best, grok_names, query, store
+
+
+def make(options: argparse.Namespace) -> None:
+    """Query, reduce, draw, save."""
+    runs = query.where(store.runs(options.folder), options.where)
+    chosen = grok.choose(options, grok.FRACTION, *grok_names.setting_columns(runs))
+    grok_best.make(options, chosen, grok_names.settings(chosen.runs), "Optimiser (best first)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    return grok.run(make, grok.parser(__doc__, "grok_optimizers").parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

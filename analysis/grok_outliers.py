@@ -1,0 +1,64 @@
+"""Figure 5 of Power et al. (2022): best test accuracy over the train fraction for numbers of outliers.
+
+    python analysis/grok_outliers.py logs/NAME [--out figures] [--where data.operation=x.y]
+
+At the right, the share of outliers whose given answer the last step has learnt: are they memorised? (A few are right by
+chance, 1 in as many as there are elements.) Writes STEM.png, STEM.pdf, STEM.csv and STEM.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis import grok, grok_best, grok_draw, style
+
+OUTLIERS = "data.outliers"
+METRICS = ("best_test_accuracy", "final_outlier_accuracy")
+
+
+def values(runs: pd.DataFrame, metric: str) -> pd.Series:
+    """A metric of each run; the accuracy on outliers is NaN where there are none."""
+    if metric == METRICS[0]:
+        return grok.number(runs, metric)
+    return grok.number(runs, "final_outlier_right") / grok.number(runs, "final_outlier_examples").replace(
+        0, float("nan")
+    )
+
+
+def draw(found: pd.DataFrame, labels: Sequence[str], budget: str) -> Figure:
+    """Test accuracy at the left, accuracy on outliers at the right; `labels` by the number of outliers."""
+    palette = grok_draw.colours(len(labels), ordered=True)
+    titles = (f"Best test accuracy within\n{budget} (%)", "Outliers memorised\nat the last step (%)")
+    with style.styled():
+        figure = Figure(figsize=(10.0, 4.2), layout="constrained")
+        for axes, metric, title in zip(figure.subplots(1, 2), METRICS, titles, strict=True):
+            grok_best.panel(axes, found[found["metric"] == metric], labels, palette, title)
+        figure.axes[0].legend(title="Outliers", loc="best")
+    return figure
+
+
+def make(options: argparse.Namespace) -> None:
+    """Query, reduce, draw, save."""
+    chosen = grok.complete(grok.choose(options, grok.FRACTION, OUTLIERS))
+    runs = chosen.runs
+    labels = runs[OUTLIERS].map("{:,.0f}".format)
+    parts = [grok_best.table(chosen, labels, values(runs, m)).assign(metric=m) for m in METRICS]
+    found = pd.concat(parts, ignore_index=True)
+    order = [f"{n:,.0f}" for n in sorted(set(runs[OUTLIERS]))]
+    facts = grok_best.facts(outliers="right at the last step by the answer that they were given")
+    lines = [line for m, part in zip(METRICS, parts, strict=True) for line in (m, *grok_best.report(part, order))]
+    grok.write(options, draw(found, order, grok.budget(runs)), {"": found}, chosen, facts, lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    return grok.run(make, grok.parser(__doc__, "grok_outliers").parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

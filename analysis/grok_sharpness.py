@@ -1,0 +1,94 @@
+"""Figure 6 of Power et al. (2022): test accuracy against the sharpness of the minimum, over seeds.
+
+    python analysis/grok_sharpness.py logs/NAME [--out figures]
+
+Needs runs with trainer.sharpness=true (of Keskar et al. 2017, in the last row). Writes STEM.png, STEM.pdf, STEM.csv and
+STEM.json with Spearman's rank correlation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy import stats as scipy_stats
+
+from analysis import grok, grok_draw, query, style
+
+PUBLISHED = "published (20 seeds, S5 products, 70 % of the data): rho -0.795, p 1.4e-5"
+LEAST = 3  # runs, for a correlation
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Spearman's rho and its two-sided p of `n` runs; NaN where either value is the same in all of them."""
+
+    rho: float
+    p: float
+    n: int
+
+    def __str__(self) -> str:
+        if np.isnan(self.rho):
+            return f"Spearman's rho undefined, {self.n} runs"
+        return f"Spearman's rho {self.rho:.3f}, p {self.p:.2g}, {self.n} runs"
+
+
+def table(runs: pd.DataFrame) -> pd.DataFrame:
+    """seed, cell, sharpness (%) and test_accuracy at the last step of each finished run that has both."""
+    columns = {
+        "seed": runs["seed"], "cell": runs["cell"].astype(str), "sharpness": grok.number(runs, "final_sharpness"),
+        "test_accuracy": grok.number(runs, "final_test_accuracy"),
+    }  # fmt: skip
+    return pd.DataFrame(columns).replace([np.inf, -np.inf], np.nan).dropna().sort_values("seed", ignore_index=True)
+
+
+def correlation(found: pd.DataFrame) -> Correlation:
+    """Spearman's correlation of sharpness and test accuracy."""
+    columns = found[["sharpness", "test_accuracy"]]
+    if len(found) < LEAST or (columns.nunique() < 2).any():
+        return Correlation(np.nan, np.nan, len(found))
+    result = scipy_stats.spearmanr(columns["sharpness"], columns["test_accuracy"])
+    return Correlation(float(result.statistic), float(result.pvalue), len(found))
+
+
+def draw(found: pd.DataFrame, result: Correlation) -> Figure:
+    """A point for each run."""
+    with style.styled():
+        figure = Figure(figsize=(5.2, 4.2), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(found["sharpness"], 100 * found["test_accuracy"], "o", color=grok_draw.COLOURS[0], ms=6, alpha=0.8)
+        axes.set_xlabel("Sharpness φ (%)")
+        axes.set_ylabel("Test accuracy (%)")
+        axes.set_title(str(result))
+        axes.grid(alpha=0.25, lw=0.5)
+    return figure
+
+
+def make(options: argparse.Namespace) -> None:
+    """Query, reduce, draw, save."""
+    chosen = grok.complete(grok.choose(options))
+    found = table(chosen.finished)
+    if found.empty:
+        raise query.FigureError(
+            f"none of the {len(chosen.finished)} finished runs has a sharpness; submit with trainer.sharpness=true"
+        )
+    result = correlation(found)
+    facts = {
+        "correlation": {name: grok.plain(value) for name, value in vars(result).items()}, "published": PUBLISHED,
+        "sharpness": "Keskar et al. (2017), metric 2.1: 10 random directions, size 1e-3, of the training loss",
+    }  # fmt: skip
+    grok.write(options, draw(found, result), {"": found}, chosen, facts, [str(result), PUBLISHED])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    return grok.run(make, grok.parser(__doc__, "grok_sharpness").parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
