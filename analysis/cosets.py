@@ -14,7 +14,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import silhouette_score
 
 Permutation = tuple[int, ...]
 Side = Literal["left", "right"]
@@ -122,7 +121,7 @@ class Separation:
 def separation(rows: NDArray[np.float64], generators: Sequence[Permutation], draws: int = 200) -> Separation:
     """How well rows (n!, width) cluster by the cosets of the generated subgroup or a conjugate, on either side.
 
-    Silhouettes are of Euclidean distances in the full width (Rousseeuw 1987): 1 for tight clusters apart, 0 for none.
+    Silhouettes are of Euclidean distances in the full width: 1 for tight clusters far apart, 0 or less for none.
     The best of several partitions is compared with the best of as many random ones. ValueError unless the subgroup is
     neither trivial nor everything.
     """
@@ -137,15 +136,26 @@ def separation(rows: NDArray[np.float64], generators: Sequence[Permutation], dra
         names = _generators(subgroup, conjugate, generators, degree)
         for side in sides:
             labels = cosets(conjugate, degree, side)
-            score = float(silhouette_score(distances, labels, metric="precomputed"))
-            tried.setdefault(labels.tobytes(), Partition(names, side, labels, score))
+            tried.setdefault(labels.tobytes(), Partition(names, side, labels, silhouette(distances, labels)))
     ranked = sorted(tried.values(), key=lambda partition: -partition.silhouette)
     random, labels = np.random.default_rng(0), ranked[0].labels
-    best = [
-        max(silhouette_score(distances, random.permutation(labels), metric="precomputed") for _ in ranked)
-        for _ in range(draws)
-    ]
+    best = [max(silhouette(distances, random.permutation(labels)) for _ in ranked) for _ in range(draws)]
     return Separation(tuple(ranked), np.array(best))
+
+
+def silhouette(distances: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Mean silhouette (Rousseeuw 1987) of clusters of two or more, from all distances (n, n) and labels (n,).
+
+    (b - a) / max(a, b) of each point: a, its mean distance to the rest of its cluster; b, to the nearest other cluster.
+    """
+    points = np.arange(len(labels))
+    member = np.eye(labels.max() + 1)[labels]
+    sizes, sums = member.sum(axis=0), distances @ member
+    inside = sums[points, labels] / (sizes[labels] - 1)
+    means = sums / sizes
+    means[points, labels] = np.inf
+    outside = means.min(axis=1)
+    return float(((outside - inside) / np.maximum(inside, outside)).mean())
 
 
 def _generators(

@@ -38,7 +38,7 @@ def panel(axes: Axes, found: pd.DataFrame, labels: Sequence[str], palette: Seque
 def figure(found: pd.DataFrame, labels: Sequence[str], title: str, budget: str) -> Figure:
     """One panel with the legend at its right."""
     with style.styled():
-        drawn = Figure(figsize=(9.0, 4.4), layout="constrained")
+        drawn = Figure(figsize=(9.4, 4.4), layout="constrained")
         axes = drawn.subplots()
         panel(axes, found, labels, grok_draw.colours(len(labels)), f"Best test accuracy within\n{budget} (%)")
         axes.legend(title=title, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, alignment="left")

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from analysis import grok, grok_cost, grok_curves, grok_draw, style
 
-SIZE = (6.2, 4.8)  # inches
+SIZE = (7.6, 4.8)  # inches
 SPLITS = ("test", "train")
 MEDIAN = (
     "the first step by which half of the finished runs had got there (runs that never did count as later than all); "
@@ -58,8 +58,9 @@ def medians(found: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def fits(found: pd.DataFrame, within: tuple[float, float]) -> dict[str, grok_cost.Cost | None]:
-    """The cost on test rows within the chosen percents, and within those of the published number.
+def fits(found: pd.DataFrame, chosen: tuple[float, float] | None) -> dict[str, grok_cost.Cost | None]:
+    """The cost on test rows within the percents "chosen", if any, those of the published number, and all. The first
+    that is there is drawn.
 
     A fraction with runs under way is left out: those that got there already are its fast ones.
     """
@@ -70,8 +71,8 @@ def fits(found: pd.DataFrame, within: tuple[float, float]) -> dict[str, grok_cos
         float(str(p)): dict(zip(group["seed"].astype(str), group["steps"], strict=True))
         for p, group in rows.groupby("train_percent")
     }
-    ranges = {"fit": within, "published_range": grok_cost.PUBLISHED_RANGE}
-    return {name: grok_cost.fit(steps, limits) for name, limits in ranges.items()}
+    ranges = {"chosen": chosen, "published_range": grok_cost.PUBLISHED_RANGE, "all": (0.0, 100.0)}
+    return {name: grok_cost.fit(steps, limits) for name, limits in ranges.items() if limits}
 
 
 def draw(found: pd.DataFrame, table: pd.DataFrame, cost: grok_cost.Cost | None, percent: int) -> Figure:
@@ -84,7 +85,7 @@ def draw(found: pd.DataFrame, table: pd.DataFrame, cost: grok_cost.Cost | None, 
             draw_split(axes, found[found["split"] == split], table[table["split"] == split], split, percent)
         if cost is not None:
             place = np.linspace(cost.percents[0], cost.percents[-1], 50)
-            label = f"fit: ×{cost.factor:.2f} for each point less"
+            label = f"fit: ×{cost.factor:.2f} for each point less of data"
             axes.plot(place, cost.steps(place), color="0.25", lw=1.2, ls=(0, (5, 3)), label=label)
         there = table[table["split"] == "test"].set_index("train_percent")["n"] > 0
         grok_draw.hatch_missing(axes, {float(str(p)): bool(value) for p, value in there.items()})
@@ -111,13 +112,13 @@ def draw_split(axes: Axes, runs: pd.DataFrame, table: pd.DataFrame, split: str, 
     never = table[table["censored"] > 0]
     if len(never):
         axes.plot(
-            never["train_percent"], never["budget"], "^", color=colour, mfc="white", ms=8, ls="",
-            label=f"{split}: never within the budget (runs)",
+            never["train_percent"], never["budget"], "^", color=colour, mfc="white", ms=6, ls="",
+            label=f"{split} rows: ended without getting there (runs)",
         )  # fmt: skip
     for row in never.itertuples():
         axes.annotate(
-            f"{row.censored}/{row.n}", (row.train_percent, row.budget), (0, 7), textcoords="offset points",
-            ha="center", fontsize=8, color=colour,
+            f"{row.censored}/{row.n}", (row.train_percent, row.budget), (0, 6), textcoords="offset points",
+            ha="center", va="bottom", rotation=90, fontsize=7, color=colour,
         )  # fmt: skip
 
 
@@ -128,10 +129,10 @@ def make(options: argparse.Namespace) -> None:
     table = medians(found)
     if not table["n"].any():
         grok.complete(chosen)
-    costs = fits(found, tuple(options.fit))
+    costs = fits(found, tuple(options.fit) if options.fit else None)
     low, high = grok_cost.PUBLISHED
     published = f"published (Power et al. 2022, S5 products): times {low} to {high} for each point less in 25 to 30 %"
-    names = {"fit": f"{options.fit[0]:g} to {options.fit[1]:g} %", "published_range": "25 to 30 %"}
+    names = {"chosen": "the percents chosen", "published_range": "25 to 30 %", "all": "all fractions"}
     lines = [
         table.to_string(index=False, float_format="{:.0f}".format),
         *(grok_cost.text(cost, names[name]) for name, cost in costs.items()), published,
@@ -141,7 +142,8 @@ def make(options: argparse.Namespace) -> None:
         "cost": {name: cost and {k: grok.plain(v) for k, v in vars(cost).items()} for name, cost in costs.items()},
         "budget": grok.budget(chosen.runs),
     }  # fmt: skip
-    figure = draw(found, table, costs["fit"], options.percent)
+    drawn = next((cost for cost in costs.values() if cost is not None), None)
+    figure = draw(found, table, drawn, options.percent)
     grok.write(options, figure, {"": table, "_runs": found}, chosen, facts, lines)
 
 
@@ -150,8 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = grok.parser(__doc__, "grok_data_fraction")
     add = parser.add_argument
     add("--percent", type=int, choices=grok.THRESHOLDS, default=99, help="accuracy to reach, in %% (default: 99)")
-    add("--fit", type=float, nargs=2, default=(0, 100), metavar=("LOW", "HIGH"),
-        help="train fractions to fit, in %% (default: all where at least half of the runs got there)")  # fmt: skip
+    add("--fit", type=float, nargs=2, metavar=("LOW", "HIGH"),
+        help="train fractions of the fit drawn, in %% (default: 25 30 as published, else all)")  # fmt: skip
     return grok.run(make, parser.parse_args(argv))
 
 

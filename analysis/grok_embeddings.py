@@ -22,6 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 
 from analysis import cosets, grok, query, style
 
@@ -56,7 +57,9 @@ def elements(run: pd.Series) -> int:
 def project(values: Array, perplexity: float, state: int) -> Array:
     """t-SNE to (elements, 2), from the first principal components; a perplexity too large for so few is lowered."""
     chosen = min(perplexity, (len(values) - 1) / 3)
-    return np.asarray(TSNE(perplexity=chosen, init="pca", random_state=state).fit_transform(values), np.float64)
+    with threadpool_limits(1):  # threads cost more than they bring for so few points
+        found = TSNE(perplexity=chosen, init="pca", random_state=state).fit_transform(values)
+    return np.asarray(found, np.float64)
 
 
 def shortest_stride(values: Array) -> tuple[int, Array]:

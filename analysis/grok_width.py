@@ -9,6 +9,7 @@ Writes STEM.png, STEM.pdf, STEM.csv and STEM.json, and says whether the errors r
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -118,13 +119,16 @@ def draw_panel(axes: Axes, found: pd.DataFrame, panel: str) -> None:
         if q.panel == panel:
             rows = found[found["quantity"] == q.column].sort_values(WIDTH)
             grok_draw.line(axes, rows, WIDTH, q.label, q.colour, q.marker, q.style)
+    grok_draw.hatch_missing(axes, {float(str(w)): bool(rows["n"].sum()) for w, rows in found.groupby(WIDTH)})
     axes.grid(alpha=0.25, lw=0.5)
 
 
 def width_axis(axes: Axes, widths: Sequence[int]) -> None:
-    """A logarithmic axis with a tick at every width, or at every second where they are many."""
+    """A logarithmic axis with a tick at every width, or at the powers of two where they are many."""
     axes.set_xscale("log")
-    shown = widths[:: 1 + len(widths) // 12]
+    axes.set_xlim(widths[0] / 1.2, widths[-1] * 1.2)
+    powers = [w for w in widths if math.log2(w).is_integer()]
+    shown = powers if len(widths) > 8 and len(powers) > 2 else widths
     axes.set_xticks(shown, [f"{w:g}" for w in shown])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())

@@ -12,6 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from matplotlib.figure import Figure
+
+from analysis import grok
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
 INTEGERS = {"attempt": pa.int16(), "epoch": pa.int32(), "test_wrong": pa.int32(), "step": pa.int64()}
@@ -113,6 +116,20 @@ def sweep(tmp_path: Path) -> Sweep:
     folder = tmp_path / "logs" / "demo"
     folder.mkdir(parents=True)
     return Sweep(folder)
+
+
+@pytest.fixture
+def drawn_by_grok(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """Collects the figures of grokking that are saved, laid out without rendering them."""
+    figures: list[Figure] = []
+
+    def keep(figure: Figure, out_dir: str, stem: str) -> list[Path]:
+        figure.draw_without_rendering()
+        figures.append(figure)
+        return []
+
+    monkeypatch.setattr(grok, "save", keep)
+    return figures
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ import pytest
 from grok_sweep import BASE, add
 
 from analysis import (
-    grok,
     grok_names,
     grok_operations,
     grok_optimizers,
@@ -84,11 +83,9 @@ def grid(sweep, **axes):
         (grok_outliers, {"data__outliers": [0, 1000]}, ["0", "1,000"]),
     ],
 )
-def test_means_and_ranges_over_seeds(script, axes, labels, sweep, tmp_path, monkeypatch):
+def test_means_and_ranges_over_seeds(script, axes, labels, sweep, tmp_path, drawn_by_grok):
     grid(sweep, **axes)
     add(sweep, "open", {"seed": 2}, status="running", best_test_accuracy=0.99)
-    figures = []
-    monkeypatch.setattr(grok, "save", lambda figure, out, stem: figures.append(figure) or [])
     assert run(script, sweep.folder, "--out", tmp_path.as_posix()) == 0
     name = script.__name__.rpartition(".")[2]
     found = pd.read_csv(tmp_path / f"{name}.csv", dtype={"label": str})
@@ -99,24 +96,24 @@ def test_means_and_ranges_over_seeds(script, axes, labels, sweep, tmp_path, monk
     np.testing.assert_allclose(by_label.loc[(30, better), ["mean", "std", "min", "max"]], [0.41, 0.01, 0.4, 0.42])
     assert set(found["n"]) == {2}  # the run under way is in no mean
     assert found["planned"].sum() == 9
-    legend = [text.get_text() for text in figures[0].axes[0].get_legend().get_texts()]
+    legend = [text.get_text() for text in drawn_by_grok[0].axes[0].get_legend().get_texts()]
     assert legend == labels  # the best first; outliers by number
-    drawn = {line.get_label(): line.get_ydata() for line in figures[0].axes[0].lines if line.get_label() in labels}
+    drawn = {
+        line.get_label(): line.get_ydata() for line in drawn_by_grok[0].axes[0].lines if line.get_label() in labels
+    }
     np.testing.assert_allclose(drawn[better], [41, 61])
     assert json.loads((tmp_path / f"{name}.json").read_text())["unfinished"] == "left out"
 
 
-def test_a_fraction_without_a_finished_run_is_hatched(sweep, tmp_path, monkeypatch):
+def test_a_fraction_without_a_finished_run_is_hatched(sweep, tmp_path, drawn_by_grok):
     grid(sweep, data__operation=["x-y"])
     sweep.plan(BASE, {"new": {"data.operation": "x-y", "data.train_fraction": 0.7}})
-    figures = []
-    monkeypatch.setattr(grok, "save", lambda figure, out, stem: figures.append(figure) or [])
     assert run(grok_operations, sweep.folder, "--out", tmp_path) == 0
-    hatched = [p.get_x() for p in figures[0].axes[0].patches if p.get_hatch()]
+    hatched = [p.get_x() for p in drawn_by_grok[0].axes[0].patches if p.get_hatch()]
     assert hatched == [pytest.approx(60)]
 
 
-def test_memorised_outliers_are_a_share_of_the_outliers(sweep, tmp_path):
+def test_memorised_outliers_are_a_share_of_the_outliers(sweep, tmp_path, drawn_by_grok):
     for seed, right in enumerate((10, 20)):
         counts = {"final_outlier_right": right, "final_outlier_examples": 40}
         add(sweep, f"a{seed}", {"data.outliers": 40, "seed": seed}, best_test_accuracy=0.5, **counts)
@@ -128,7 +125,7 @@ def test_memorised_outliers_are_a_share_of_the_outliers(sweep, tmp_path):
     assert found.loc[0, "n"] == 0
 
 
-def test_double_descent_over_width_is_told_from_none(sweep, tmp_path):
+def test_double_descent_over_width_is_told_from_none(sweep, tmp_path, drawn_by_grok):
     errors = {4: 0.9, 8: 0.5, 16: 0.8, 32: 0.3, 64: 0.1}
     for outliers in (0, 100):
         for seed in range(3):
@@ -152,7 +149,7 @@ def test_double_descent_over_width_is_told_from_none(sweep, tmp_path):
     np.testing.assert_allclose(row[["mean", "min", "max"]].astype(float), [81, 80, 82])
 
 
-def test_spearman_is_that_of_the_ranks(sweep, tmp_path, capsys):
+def test_spearman_is_that_of_the_ranks(sweep, tmp_path, capsys, drawn_by_grok):
     sharpness, accuracy = [1.0, 2.0, 3.0, 10.0, 4.0], [0.9, 0.8, 0.85, 0.1, 0.5]
     for seed, (phi, right) in enumerate(zip(sharpness, accuracy, strict=True)):
         add(sweep, f"s{seed}", {"seed": seed}, final_sharpness=phi, final_test_accuracy=right)

@@ -97,7 +97,7 @@ def weights(sweep, cell, rows):
     np.savez(folder / f"{cell}.npz", **{"output.weight": np.concatenate([rows, np.zeros((3, rows.shape[1]))])})
 
 
-def test_the_best_run_of_each_operation_is_drawn(sweep, tmp_path, capsys):
+def test_the_best_run_of_each_operation_is_drawn(sweep, tmp_path, capsys, drawn_by_grok):
     for seed, accuracy in enumerate((0.2, 1.0)):
         add(sweep, f"s{seed}", {"data.operation": "x.y", "seed": seed}, final_test_accuracy=accuracy)
         add(sweep, f"m{seed}", {"data.modulus": 31, "seed": seed}, final_test_accuracy=accuracy)

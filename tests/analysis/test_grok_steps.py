@@ -97,8 +97,8 @@ def test_medians_over_seeds_and_runs_that_never_got_there(sweep, tmp_path, capsy
     assert train["median"].tolist()[:3] == [51, 51, 51]
     record = json.loads((tmp_path / "grok_data_fraction.json").read_text())
     # 50 % is left out: one of its runs is under way
-    assert record["cost"]["fit"]["percents"] == [30, 40]
-    assert record["cost"]["fit"]["factor"] == pytest.approx((801 / 501) ** 0.1)
+    assert record["cost"]["all"]["percents"] == [30, 40]
+    assert record["cost"]["all"]["factor"] == pytest.approx((801 / 501) ** 0.1)
     assert record["cost"]["published_range"] is None
     out = capsys.readouterr().out
     assert "1 of 12 planned cells have no rows" in out
@@ -129,7 +129,7 @@ def grokking(sweep, seeds=3, **config):
         add(sweep, f"s{seed}{len(config)}", {"seed": seed, **config}, curve=curve(1 + 0.1 * seed), **reached)
 
 
-def test_bands_are_those_of_the_seeds_and_the_hump_is_found(sweep, tmp_path, capsys):
+def test_bands_are_those_of_the_seeds_and_the_hump_is_found(sweep, tmp_path, capsys, drawn_by_grok):
     grokking(sweep)
     assert run(grok_fig1, sweep.folder, "--out", tmp_path) == 0
     table = pd.read_csv(tmp_path / "grok_fig1.csv")
@@ -148,7 +148,7 @@ def test_bands_are_those_of_the_seeds_and_the_hump_is_found(sweep, tmp_path, cap
     assert "the test loss has a second descent" in out
 
 
-def test_a_seed_that_ended_early_shortens_the_band_or_leaves_it(sweep, tmp_path, capsys):
+def test_a_seed_that_ended_early_shortens_the_band_or_leaves_it(sweep, tmp_path, capsys, drawn_by_grok):
     grokking(sweep, seeds=2)
     add(sweep, "early", {"seed": 2}, status="running", steps=1, curve=curve())
     assert run(grok_fig1, sweep.folder, "--out", tmp_path) == 0
@@ -159,7 +159,7 @@ def test_a_seed_that_ended_early_shortens_the_band_or_leaves_it(sweep, tmp_path,
 
 
 @pytest.mark.parametrize("script", [grok_fig1, small_nn])
-def test_an_axis_beside_the_seed_must_be_chosen(script, sweep, tmp_path, capsys):
+def test_an_axis_beside_the_seed_must_be_chosen(script, sweep, tmp_path, capsys, drawn_by_grok):
     grokking(sweep)
     grokking(sweep, **{"data.train_fraction": 0.3})
     assert run(script, sweep.folder, "--out", tmp_path) == 2
@@ -169,16 +169,13 @@ def test_an_axis_beside_the_seed_must_be_chosen(script, sweep, tmp_path, capsys)
     assert cells == ["s01", "s11", "s21"]
 
 
-def test_the_published_axis_counts_records_of_ten_steps(sweep, tmp_path, monkeypatch):
+def test_the_published_axis_counts_records_of_ten_steps(sweep, tmp_path, drawn_by_grok):
     grokking(sweep, seeds=1)
-    figures = []
-    monkeypatch.setattr(grok, "save", lambda figure, out, stem: figures.append(figure) or [])
     assert run(small_nn, sweep.folder, "--out", tmp_path) == 0
-    accuracy = figures[0].axes[0]
+    accuracy = drawn_by_grok[0].axes[0]
     assert accuracy.get_xlim() == (0, 1000)
     assert accuracy.get_xscale() == "linear"
     (above,) = accuracy.child_axes
-    figures[0].draw_without_rendering()
     assert above.get_xlim() == (0, 100)
     test = accuracy.lines[1]
     assert test.get_xdata().tolist() == list(STEPS[1:])
