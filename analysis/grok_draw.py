@@ -31,6 +31,7 @@ def curves(
     """One curve for each of `labels` in the column "label" of a table of `grok.over_seeds`; a gap where nothing is."""
     for i, (label, colour) in enumerate(zip(labels, palette, strict=True)):
         rows = table[table["label"] == label].sort_values(x)
+        label += "" if rows["n"].sum() else ": no finished run"
         style = "-" if i < len(COLOURS) else "--"
         line(axes, rows, x, label, colour, MARKERS[i % len(MARKERS)], style, scale)
 

@@ -88,9 +88,9 @@ def verdict(runs: pd.DataFrame, quantity: Quantity) -> str:
     floor = FLOORS[quantity.panel]
     found = stats.has_double_descent(block, 1, np.arange(1, len(widths) + 1), last=1, floor=floor)
     if not found.found:
-        return f"no double descent over width: {found.reason}"
+        return f"does not rise and fall again over width: {found.reason}"
     top = stats.features(block.mean(axis=0), 1, last=1).peak_epoch
-    return f"double descent over width, peak at width {widths[int(top) - 1]}: {found.reason}"
+    return f"rises and falls again over width, peak at {widths[int(top) - 1]}: {found.reason}"
 
 
 def draw(found: pd.DataFrame, names: Sequence[str]) -> Figure:

@@ -141,9 +141,9 @@ def test_double_descent_over_width_is_told_from_none(sweep, tmp_path, drawn_by_g
     assert run(grok_width, sweep.folder, "--out", tmp_path) == 0
     verdicts = json.loads((tmp_path / "grok_width.json").read_text())["verdicts"]
     assert list(verdicts) == ["no label noise", "100 outliers"]
-    assert verdicts["100 outliers"]["final_test_accuracy"].startswith("double descent over width, peak at width 16")
-    assert verdicts["100 outliers"]["final_test_loss"].startswith("double descent over width, peak at width 16")
-    assert verdicts["no label noise"]["final_test_accuracy"].startswith("no double descent over width")
+    assert verdicts["100 outliers"]["final_test_accuracy"].startswith("rises and falls again over width, peak at 16:")
+    assert verdicts["100 outliers"]["final_test_loss"].startswith("rises and falls again over width, peak at 16:")
+    assert verdicts["no label noise"]["final_test_accuracy"].startswith("does not rise and fall again")
     table = pd.read_csv(tmp_path / "grok_width.csv").set_index(["noise", "model.width", "quantity"])
     row = table.loc[("100 outliers", 16, "final_test_accuracy")]
     np.testing.assert_allclose(row[["mean", "min", "max"]].astype(float), [81, 80, 82])
