@@ -89,7 +89,7 @@ def make(options: argparse.Namespace) -> None:
     hump = grok_curves.hump(data["test_loss"])
     facts = {
         "band": grok_curves.BAND, "unfinished": "drawn as far as they are",
-        "marks": "first step by which half of the seeds had 99 % right, exact where trainer.exact_steps is true",
+        "marks": "first step by which half of the seeds had 99 % right, as exact as trainer.exact_steps says",
         "steps_to_99": {split: step if math.isfinite(step) else None for split, step in steps.items()},
         "test_loss": hump,
     }  # fmt: skip
