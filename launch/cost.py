@@ -7,8 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-_ALIKE = ("model.", "data.name", "data.train_samples", "data.test_samples", "data.augment", "trainer.batch_size",
-          "trainer.eval_test", "trainer.eval_train", "trainer.precision", "trainer.name")  # fmt: skip
+_ALIKE = (
+    "model.", "data.name", "data.classes", "data.train_samples", "data.test_samples", "data.downscale", "data.augment",
+    "trainer.batch_size", "trainer.eval_test", "trainer.eval_train", "trainer.precision", "trainer.name",
+)  # fmt: skip
 
 
 def seconds(configurations: Sequence[Mapping[str, Any]], runs: pd.DataFrame) -> list[float | None]:

@@ -43,10 +43,10 @@ def options(group: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A set in the layout of CIFAR-10 with noise for images: 40 to train on, 20 to test."""
+    """A set in the layout of CIFAR-10 with noise for images: 80 to train on, 40 to test."""
     folder = tmp_path_factory.mktemp("cifar")
     rng = np.random.default_rng(0)
-    for name, count in (("train", 40), ("test", 20)):
+    for name, count in (("train", 80), ("test", 40)):
         images = []
         for _ in range(count):
             buffer = io.BytesIO()
@@ -61,7 +61,7 @@ def train_two_steps(flat: dict[str, object], tmp_path: Path, cifar: Path) -> Run
     changes = {**SMALL, "data.cache": str(tmp_path / "cache")}
     small = {**flat, **{key: value for key, value in changes.items() if key in flat}}
     if flat["data.name"] == "cifar10":
-        small |= {"data.root": str(cifar), "data.source_rows": [40, 20]}
+        small |= {"data.root": str(cifar), "data.source_rows": [80, 40]}
     for folder in ("curves", "runs", "checkpoints"):
         (tmp_path / folder).mkdir()
     part = Part(tmp_path, "w", importlib.import_module(f"trainers.{flat['trainer.name']}").METRICS)

@@ -108,13 +108,19 @@ class CIFAR10:
     download: bool
     cache: str
     source_rows: tuple[int, int]
+    classes: int | None
     train_samples: int | None
     test_samples: int | None
+    downscale: int
     augment: bool
     scaling: Literal["unit", "symmetric", "standardised"]
     label_noise: LabelNoise
 
     def __post_init__(self) -> None:
+        if self.classes is not None:
+            _between("data.classes", self.classes, 2, 10)
+        if self.downscale not in (1, 2, 4, 8):
+            raise ConfigError(f"data.downscale: found {self.downscale!r}, expected 1, 2, 4 or 8")
         _check_samples(self.train_samples, self.test_samples)
 
 

@@ -48,7 +48,7 @@ Arrays = tuple[np.ndarray, np.ndarray]
 
 def cifar(root: Path | str | None, cache: Path, **changes: Any) -> CIFAR10:
     where = str(root) if root else None
-    plain = CIFAR10("cifar10", where, False, str(cache), (TRAIN, TEST), None, None, True, "unit", NOISE)
+    plain = CIFAR10("cifar10", where, False, str(cache), (TRAIN, TEST), None, None, None, 1, True, "unit", NOISE)
     return dataclasses.replace(plain, **changes)
 
 
@@ -610,3 +610,68 @@ def test_logging_stays_silent_when_all_is_well(tmp_path: Path, caplog: pytest.Lo
         load(digits_config(tmp_path))
     assert not caplog.records
     assert digits.fingerprint().startswith("scikit-learn ")
+
+
+# Fewer classes and smaller images
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> tuple[ImageSet, CIFAR10]:
+    folder = tmp_path_factory.mktemp("cifar")
+    config = cifar(parquet(folder / "data"), folder / "cache")
+    return load(config), config
+
+
+def test_classes_takes_the_first_so_many(pictures: tuple[ImageSet, CIFAR10]) -> None:
+    images, config = pictures
+    part = select(images, dataclasses.replace(config, classes=4), 0)
+    assert part.classes == 4
+    assert part.content_hash != images.content_hash
+    for name in ("train", "test"):
+        labels = getattr(images, f"{name}_labels")
+        assert torch.equal(getattr(part, f"{name}_images"), getattr(images, f"{name}_images")[labels < 4])
+        assert torch.equal(getattr(part, f"{name}_labels"), labels[labels < 4])
+    assert select(images, dataclasses.replace(config, classes=10), 0) is images
+
+
+def test_a_subset_of_few_classes_is_balanced_over_those(pictures: tuple[ImageSet, CIFAR10]) -> None:
+    images, config = pictures
+    part = select(images, dataclasses.replace(config, classes=4, train_samples=12, test_samples=8), 1)
+    assert torch.bincount(part.train_labels).tolist() == [3] * 4
+    assert torch.bincount(part.test_labels).tolist() == [2] * 4
+    with pytest.raises(ConfigError, match=r"found 24.*at most 5 of that class.*takes all 20"):
+        select(images, dataclasses.replace(config, classes=4, train_samples=24), 1)
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_downscaled_pixels_are_the_rounded_means_of_their_blocks(
+    pictures: tuple[ImageSet, CIFAR10], factor: int
+) -> None:
+    images, config = pictures
+    small = select(images, dataclasses.replace(config, downscale=factor), 0)
+    side = 32 // factor
+    assert small.train_images.shape == (TRAIN, 3, side, side)
+    assert small.train_images.dtype == torch.uint8
+    for name in ("train_images", "test_images"):
+        whole = getattr(images, name).numpy().astype(float)
+        for row, column in itertools.product((0, 1, side - 1), repeat=2):
+            block = whole[:, :, row * factor : (row + 1) * factor, column * factor : (column + 1) * factor]
+            expected = np.floor(block.mean((2, 3)) + 0.5)
+            np.testing.assert_array_equal(getattr(small, name)[:, :, row, column].numpy(), expected)
+    assert torch.equal(small.train_labels, images.train_labels)
+
+
+def test_downscaling_keeps_the_choice_of_samples(pictures: tuple[ImageSet, CIFAR10]) -> None:
+    images, config = pictures
+    chosen = dataclasses.replace(config, train_samples=20)
+    full = select(images, chosen, 3)
+    small = select(images, dataclasses.replace(chosen, downscale=2), 3)
+    assert torch.equal(small.train_labels, full.train_labels)
+    means = full.train_images.float().mean((1, 2, 3)), small.train_images.float().mean((1, 2, 3))
+    torch.testing.assert_close(*means, atol=0.5, rtol=0)
+
+
+@pytest.mark.parametrize(("key", "value"), [("downscale", 3), ("downscale", 0), ("classes", 1), ("classes", 11)])
+def test_impossible_classes_and_factors_are_refused(tmp_path: Path, key: str, value: int) -> None:
+    with pytest.raises(ConfigError, match=rf"data.{key}: found {value}, expected"):
+        cifar(None, tmp_path, **{key: value})

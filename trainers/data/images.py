@@ -66,30 +66,41 @@ def load(config: CIFAR10 | Digits) -> ImageSet:
 
 
 def select(images: ImageSet, config: CIFAR10 | Digits, seed: int) -> ImageSet:
-    """The subsets that `config` asks for, in the order of the source; without any, `images` itself.
+    """The part that `config` asks for, in the order of the source; `images` itself if that is all of it.
 
     Every class has n // classes samples, and the remainder goes to as many different classes. The training subset
     follows from `seed`, and a smaller one is within a larger one; the test subset is the same for every seed.
     """
-    if config.train_samples is None and config.test_samples is None:
+    classes, downscale = images.classes, 1
+    if isinstance(config, CIFAR10):
+        classes, downscale = config.classes or classes, config.downscale
+    if classes == images.classes and downscale == 1 and config.train_samples is None and config.test_samples is None:
         return images
-    train = _subset("train", images.train_labels, config.train_samples, images.classes, seed)
-    test = _subset("test", images.test_labels, config.test_samples, images.classes, 0)
+    train = _subset("train", images.train_labels, config.train_samples, classes, seed)
+    test = _subset("test", images.test_labels, config.test_samples, classes, 0)
     return _with_hash(
-        dataclasses.replace(
-            images,
-            train_images=images.train_images[train],
+        ImageSet(
+            train_images=_averaged(images.train_images[train], downscale),
             train_labels=images.train_labels[train],
-            test_images=images.test_images[test],
+            test_images=_averaged(images.test_images[test], downscale),
             test_labels=images.test_labels[test],
+            classes=classes,
+            content_hash="",
         )
     )
+
+
+def _averaged(images_nchw: Tensor, factor: int) -> Tensor:
+    """Means over blocks of `factor` x `factor` pixels, rounded half up to uint8: (n, c, h, w) -> (n, c, h/f, w/f)."""
+    n, c, h, w = images_nchw.shape
+    blocks = images_nchw.view(n, c, h // factor, factor, w // factor, factor)
+    return ((blocks.sum((3, 5)) + factor**2 // 2) // factor**2).to(torch.uint8)
 
 
 def _subset(part: str, labels: Tensor, n: int | None, classes: int, seed: int) -> Tensor:
     """Sorted indices of the samples to keep; the draws do not depend on `n`, which makes the subsets nested."""
     if n is None:
-        return torch.arange(len(labels))
+        return torch.nonzero(labels < classes).flatten()
     generator = numpy_stream(seed, "train subset" if part == "train" else "test subset")
     wanted = np.full(classes, n // classes)
     wanted[generator.permutation(classes)[: n % classes]] += 1
@@ -98,7 +109,7 @@ def _subset(part: str, labels: Tensor, n: int | None, classes: int, seed: int) -
         if wanted[label] > len(found):
             raise ConfigError(
                 f"data.{part}_samples: found {n}, that is {wanted[label]} of class {label}, expected at most "
-                f"{len(found)} of that class; ask for fewer, or for null, which takes all {len(labels)}"
+                f"{len(found)} of that class; ask for fewer, or for null, which takes all {sum(map(len, members))}"
             )
     return torch.from_numpy(np.sort(np.concatenate([found[:k] for found, k in zip(members, wanted, strict=True)])))
 
