@@ -116,3 +116,26 @@ def test_postactivation_output_is_never_negative_and_equals_input_without_residu
 def test_cnn5_refuses_images_that_it_cannot_pool() -> None:
     with pytest.raises(ValueError, match="found 3, expected at least 4"):
         build(CNN5("cnn5", 2), 1, 3, 10)
+
+
+@pytest.mark.parametrize("variant", ["preactivation", "postactivation"])
+def test_overwritten_activations_leave_the_gradients_of_the_plain_form(
+    variant: Literal["preactivation", "postactivation"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same network with a copy wherever something is overwritten has the same logits and gradients, bit for bit."""
+    x_nchw = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+    def gradients() -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        model = build(resnet(variant, 3), 3, 16, 7)
+        logits = model(x_nchw)
+        logits.square().sum().backward()
+        return [logits.detach(), *(p.grad for p in model.parameters() if p.grad is not None)]
+
+    ours = gradients()
+    plain = torch.nn.functional.relu
+    monkeypatch.setattr(torch.nn.functional, "relu", lambda x, inplace=False: plain(x))
+    monkeypatch.setattr(torch.Tensor, "add_", torch.Tensor.add)
+    monkeypatch.setattr(torch.Tensor, "relu_", torch.Tensor.relu)
+    for found, expected in zip(ours, gradients(), strict=True):
+        assert torch.equal(found, expected)

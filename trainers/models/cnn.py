@@ -18,7 +18,7 @@ def build(width: int, channels: int, size: int, classes: int) -> nn.Module:
     inputs = channels
     for stage, pool in enumerate((1, 2, 2, size // 4)):
         outputs = width * 2**stage
-        layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
+        layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
         layers += [nn.MaxPool2d(pool)] if pool > 1 else []
         inputs = outputs
     body = nn.Sequential(*layers, nn.Flatten())
