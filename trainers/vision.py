@@ -109,7 +109,8 @@ class Training:
             torch.manual_seed(stream_seed(cell.seed, "init"))
             model = models.build(cell.model, channels, size, self.classes)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.forward = torch.compile(self.model) if cell.run.compile else self.model
+        # static shapes: the last batch of an epoch, and an evaluation's, get graphs of their own
+        self.forward = torch.compile(self.model, dynamic=False) if cell.run.compile else self.model
         self.optimiser = optim.build(cell.optim, self.model.parameters())
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
         torch.manual_seed(stream_seed(cell.seed, "dropout"))
