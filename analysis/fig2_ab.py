@@ -18,7 +18,7 @@ import pandas as pd
 
 from analysis import published, query, reduce, store
 from analysis.fig2_ab_draw import draw
-from analysis.provenance import progress, provenance, summary, write_json
+from analysis.provenance import feature_record, progress, record, summary, write_json
 from analysis.style import save
 
 METRIC, TRAINING = "test_error", "train_error"
@@ -84,9 +84,8 @@ def make(options: argparse.Namespace) -> None:
         files.append(out / f"{options.name}{ending}")
         frame.to_csv(files[-1], index=False)
     source = options.published or options.folder
-    files.append(
-        write_json(out / f"{options.name}.json", provenance(runs, data, state, notes, options, source, METRIC))
-    )
+    behind = record(runs, data, state, notes, options, source, METRIC) | feature_record(options.window)
+    files.append(write_json(out / f"{options.name}.json", behind))
     print(features[list(SHOWN)].iloc[::-1].to_string(index=False, float_format="{:.4g}".format))
     for line in [*(f"note: {n}" for n in notes), *state.messages(options.folder), summary(features)]:
         print(line)

@@ -79,7 +79,7 @@ def progress(runs: pd.DataFrame, data: Sequence[Column]) -> Progress:
     return Progress(max([last, *goals.values()]), missing, unfinished, sum(bool(c.cells and c.missing) for c in data))
 
 
-def provenance(
+def record(
     runs: pd.DataFrame,
     data: Sequence[Column],
     state: Progress,
@@ -88,18 +88,17 @@ def provenance(
     source: str | os.PathLike[str],
     metric: str,
 ) -> dict[str, Any]:
-    """The record of a figure as plain JSON values; `columns` says which cells stand behind each column of the map."""
+    """What every figure records, as plain JSON values; `columns` says which cells stand behind each of its columns.
+
+    `options` has name, column and where.
+    """
     attempts = dict(zip(runs["cell"].astype(str), runs["attempts"], strict=True)) if "attempts" in runs.columns else {}
     return {
         **origin(runs, notes, options, source),
         "metric": metric,
         "axis": options.column,
-        "smoothing_window_logged_epochs": options.window,
         "final_value": f"mean of the last {stats.LAST} epochs",
-        "interval": INTERVAL,
-        "band": BAND,
         "std": "population standard deviation (ddof 0) over seeds",
-        "double_descent_criterion": CRITERION,
         "epochs": EPOCHS,
         "planned_epochs": state.planned,
         "unfinished": list(state.unfinished),
@@ -118,6 +117,16 @@ def origin(
         "notes": list(notes),
         "code": _different(runs, "code"),
         "environment": _different(runs, "environment"),
+    }
+
+
+def feature_record(window: int) -> dict[str, Any]:
+    """How the features of curves over time were taken; `window` in logged epochs."""
+    return {
+        "smoothing_window_logged_epochs": window,
+        "interval": INTERVAL,
+        "band": BAND,
+        "double_descent_criterion": CRITERION,
     }
 
 

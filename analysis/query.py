@@ -35,7 +35,9 @@ def as_text(values: pd.Series) -> pd.Series:
 
 
 def _text(value: object) -> str:
-    """One value as text; 64, 64.0 and "64" are the same, so are None and NaN."""
+    """One value as text; 64, 64.0 and "64" are the same, so are None and NaN, and a list and an array of its items."""
+    if isinstance(value, list | tuple | np.ndarray):
+        return f"[{', '.join(_text(item) for item in value)}]"
     if isinstance(value, bool | np.bool_):
         return str(value).lower()
     try:

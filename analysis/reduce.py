@@ -114,12 +114,12 @@ def complete_block(values: Array) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     return np.sort(order[: best + 1]), common[best]
 
 
-def feature_table(data: Sequence[Column], window: int, name: str = "lambda") -> pd.DataFrame:
+def feature_table(data: Sequence[Column], window: int, name: str = "lambda", last: int = stats.LAST) -> pd.DataFrame:
     """One row per Column: every feature, its bootstrap bounds (`_low`, `_high`), n_seeds, epochs used, verdict, reason.
 
     Columns without rows have NaN features and no verdict. Aggregates have no interval: their seeds are not known.
     """
-    return pd.DataFrame([{name: c.value, **_feature_row(c, window)} for c in data])
+    return pd.DataFrame([{name: c.value, **_feature_row(c, window, last)} for c in data])
 
 
 def threshold_table(data: Sequence[Column], below: float, name: str = "lambda") -> pd.DataFrame:
@@ -140,16 +140,16 @@ def _threshold_row(column: Column, below: float) -> dict[str, float]:
     return {"threshold_epoch": reached, "threshold_epoch_low": low, "threshold_epoch_high": high}
 
 
-def _feature_row(column: Column, window: int) -> dict[str, Any]:
+def _feature_row(column: Column, window: int, last: int) -> dict[str, Any]:
     """Features, bounds and verdict of one Column."""
     if not column.cells:
         return {"n_seeds": 0, "epochs_used": 0, "double_descent": False, "reason": "nothing logged"}
     seeds, mask = complete_block(column.values)
     block, epochs = column.values[seeds][:, mask], column.epochs[mask]
-    found = stats.features(block.mean(axis=0), window, epochs)
-    interval = stats.bootstrap(block, window, epochs)
+    found = stats.features(block.mean(axis=0), window, epochs, last)
+    interval = stats.bootstrap(block, window, epochs, last)
     if column.std is None:
-        verdict = stats.has_double_descent(block, window, epochs)
+        verdict = stats.has_double_descent(block, window, epochs, last)
     else:
         errors = _aggregate_errors(column, found, window)
         verdict = stats.judge(float(found.rise), float(found.second_descent), *errors)

@@ -244,6 +244,15 @@ def test_axes_that_change_with_the_column_are_noted_not_refused():
         query.check_axes(runs.assign(**{"optim.weight_decay": 0.1, "optim.lr": 1.0}), "optim.weight_decay")
 
 
+def test_a_list_of_a_record_and_that_of_a_plan_are_one_value():
+    rows = [np.array([50, 10]), [50, 10]]
+    runs = pd.DataFrame(
+        {"cell": ["a", "b"], "optim.weight_decay": [0.1, 0.1], "seed": [0, 1], "data.source_rows": rows}
+    )
+    assert query.axes(runs) == {"seed": ["0", "1"]}
+    assert query.check_axes(runs, "optim.weight_decay") == []
+
+
 def test_gaps_are_rectangles_around_empty_cells():
     values = np.array([[0.1, np.nan], [0.1, 0.2], [np.nan, 0.2]])
     grid = heatmap.Grid(np.array([0.0, 1.0]), np.array([1.0, 2.0, 3.0]), values, planned=4)

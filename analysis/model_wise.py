@@ -1,0 +1,115 @@
+"""Model-wise double descent: test and training error over the width of the model, for each rate of label noise.
+
+    python analysis/model_wise.py logs/NAME [--out figures] [--where optim.weight_decay=0]
+
+Writes STEM.png, STEM.pdf, STEM.csv (errors at the end and at the best epoch, mean and population std over seeds),
+STEM_features.csv (the peak over widths) and STEM.json (which runs stand behind every point), prints the table, and says
+whether double descent can be seen. Widths without a finished run are hatched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis import heatmap, store, style, widths
+from analysis.provenance import BAND, CRITERION, INTERVAL, summary, write_json
+from analysis.style import save
+
+SIZE = (9.0, 6.4)  # inches
+BEST = "each seed's lowest test error over its epochs, chosen on the test set, which flatters it"
+
+
+def draw(table: pd.DataFrame, by: str, axis: str) -> Figure:
+    """Test error (top) and training error (bottom) over width from `widths.end_table`; a colour for each group."""
+    with style.styled():
+        figure = Figure(figsize=SIZE, layout="constrained")
+        top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (2, 1)})
+        groups = list(table.groupby(by))
+        for index, (value, group) in enumerate(groups):
+            colour = style.colour_map()(0.85 * index / max(len(groups) - 1, 1))
+            label = f"{by.rpartition('.')[0].replace('data.label_noise', 'noise') or by} {value:g}"
+            draw_error(top, group, axis, "test_end", f"{label}, at the end (n = {seeds(group)})", colour, "-")
+            draw_error(top, group, axis, "test_best", f"{label}, at the best epoch", colour, "--")
+            draw_error(bottom, group, axis, "train_end", label, colour, "-")
+        ticks = sorted(table[axis].unique())
+        for axes in (top, bottom):
+            axes.set_xscale("log")
+            axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            axes.minorticks_off()
+            hatch(axes, table.groupby(axis)["n_seeds"].max())
+        top.set_ylabel("test error")
+        bottom.set_ylabel("training error")
+        bottom.set_xlabel("width k" if axis == "model.width" else axis)
+        top.legend(fontsize=8)
+    return figure
+
+
+def seeds(group: pd.DataFrame) -> str:
+    """Seeds behind a curve, as "3" or "1-3" where it changes with the width."""
+    low, high = int(group["n_seeds"].min()), int(group["n_seeds"].max())
+    return str(high) if low == high else f"{low}–{high}"
+
+
+def draw_error(
+    axes: Axes, group: pd.DataFrame, axis: str, name: str, label: str, colour: tuple[float, ...], dash: str
+) -> None:
+    """One curve with a band of one standard error over seeds where there is more than one."""
+    x, mean = group[axis].to_numpy(np.float64), group[name].to_numpy(np.float64)
+    band = group[f"{name}_std"].to_numpy(np.float64) / np.sqrt(np.maximum(group["n_seeds"] - 1, 1))
+    axes.plot(x, mean, dash, marker="o", ms=3.5, lw=1.8, color=colour, label=label)
+    axes.fill_between(x, mean - band, mean + band, color=colour, alpha=0.2, lw=0)
+
+
+def hatch(axes: Axes, counts: pd.Series) -> None:
+    """Hatches the widths (index of `counts`) without a finished run."""
+    borders = 10 ** heatmap.edges(np.log10(counts.index.to_numpy(np.float64)))
+    for left, right, count in zip(borders[:-1], borders[1:], counts, strict=True):
+        if not count:
+            axes.axvspan(left, right, fill=False, hatch=style.HATCH, lw=0)
+
+
+def make(options: argparse.Namespace) -> None:
+    """Query, reduce, draw, save; raises StoreError, FigureError or ValueError with a message for the user."""
+    data = widths.load(options.folder, options.column, options.by, options.where)
+    table = widths.end_table(data, options.by, options.column, options.interpolation)
+    peaks = widths.peak_table(data, options.by)
+    files = [*save(draw(table, options.by, options.column), options.out, options.name)]
+    out = Path(options.out)
+    for frame, ending in ((table, ".csv"), (peaks, "_features.csv")):
+        files.append(out / f"{options.name}{ending}")
+        frame.to_csv(files[-1], index=False)
+    behind = data.provenance(options) | {
+        "best": BEST, "interval": INTERVAL.replace("curve", "curve over widths"), "band": BAND,
+        "double_descent_criterion": CRITERION.replace("epochs", "widths"),
+    }  # fmt: skip
+    files.append(write_json(out / f"{options.name}.json", behind))
+    print(table.to_string(index=False, float_format="{:.4g}".format))
+    for line in [*(f"note: {n}" for n in data.notes), *data.state.messages(options.folder), summary(peaks, options.by)]:
+        print(line)
+    print("wrote " + ", ".join(str(f) for f in files))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns 0, or 2 with one message if the figure cannot be drawn."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    widths.arguments(parser, "model_wise")
+    parser.add_argument("--interpolation", type=float, default=0.1, help="training error that counts as interpolation")
+    options = parser.parse_args(argv)
+    try:
+        make(options)
+    except (store.StoreError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""Test error over width and training time, and at the end over width and label noise, as two heat maps.
+
+    python analysis/width_noise.py logs/NAME [--out figures] [--at 0.2] [--where optim.weight_decay=0]
+
+Writes STEM.png, STEM.pdf, STEM_time.csv and STEM_noise.csv (the two maps: mean, population std, n) and STEM.json (which
+runs stand behind every column). What is not in the logs is hatched: in the left map epochs that are not logged, in the
+right one widths and rates without a finished run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis import heatmap, query, reduce, store, style, widths
+from analysis.provenance import write_json
+from analysis.style import save
+from analysis.widths import Group, Widths
+
+SIZE, RATIOS = (13.3, 4.0), (1.5, 1.0)  # inches; widths of the panels
+
+
+def draw(data: Widths, group: Group, ends: pd.DataFrame, by: str, axis: str) -> Figure:
+    """The figure: at the left `group` over width and epoch, at the right `ends` over width and `by`."""
+    time = time_grid(data, group)
+    noise, levels = noise_grid(ends, by, axis)
+    vmin, vmax = heatmap.limits(np.concatenate([time.values.ravel(), noise.values.ravel()]))
+    with style.styled():
+        figure = Figure(figsize=SIZE, layout="constrained")
+        left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": RATIOS})
+        mesh = heatmap.draw(left, time, vmin, vmax)
+        heatmap.draw(right, noise, vmin, vmax)
+        style.log_epochs(left, data.state.planned, "y")
+        left.set_ylabel("Training time t (epochs)")
+        left.set_title(f"test error, {by} {group.value:g}")
+        right.set_ylim(0.5, len(levels) + 0.5)
+        right.set_yticks(range(1, len(levels) + 1), [f"{level:g}" for level in levels])
+        right.set_ylabel(by)
+        right.set_title("test error at the end")
+        for axes in (left, right):
+            label_widths(axes, sorted(ends[axis].unique()), axis)
+        if mesh is not None:
+            figure.colorbar(mesh, ax=[left, right], pad=0.01)
+    return figure
+
+
+def time_grid(data: Widths, group: Group) -> heatmap.Grid:
+    """Mean test error over width (log2) and epoch."""
+    frame = reduce.tidy(group.test, "width")
+    x = [float(np.log2(column.value)) for column in group.test]
+    return heatmap.grid(frame.assign(x=np.log2(frame["width"])), x, data.state.planned)
+
+
+def noise_grid(ends: pd.DataFrame, by: str, axis: str) -> tuple[heatmap.Grid, list[float]]:
+    """Mean test error at the end over width (log2) and rank of the value of `by`, 1 the lowest; and those values."""
+    wide = ends.pivot(index=by, columns=axis, values="test_end")
+    rows = np.arange(1, len(wide) + 1, dtype=np.float64)
+    x = np.log2(wide.columns.to_numpy(np.float64))
+    return heatmap.Grid(x, rows, wide.to_numpy(np.float64), len(wide)), [float(level) for level in wide.index]
+
+
+def label_widths(axes: Axes, values: Sequence[float], axis: str) -> None:
+    """Ticks at the widths themselves, on an axis of their logarithm."""
+    axes.set_xticks([float(np.log2(value)) for value in values], [f"{value:g}" for value in values])
+    axes.set_xlabel("width k" if axis == "model.width" else axis)
+
+
+def choose(groups: Sequence[Group], at: float | None, by: str) -> Group:
+    """The group at `at`, by default the one with the largest value; FigureError where there is none."""
+    if at is None:
+        return groups[-1]
+    found = [group for group in groups if np.isclose(group.value, at)]
+    if not found:
+        raise query.FigureError(f"--at {at:g}: found {by} {', '.join(f'{g.value:g}' for g in groups)}")
+    return found[0]
+
+
+def make(options: argparse.Namespace) -> None:
+    """Query, reduce, draw, save; raises StoreError, FigureError or ValueError with a message for the user."""
+    data = widths.load(options.folder, options.column, options.by, options.where)
+    group = choose(data.groups, options.at, options.by)
+    if not any(column.cells for column in group.test):
+        raise query.FigureError(f"no run with {options.by} {group.value:g} has logged {widths.TEST} yet")
+    table = widths.end_table(data, options.by, options.column, 0.0)
+    ends = table[[options.by, options.column, "test_end", "test_end_std", "n_seeds"]]
+    files = [*save(draw(data, group, table, options.by, options.column), options.out, options.name)]
+    out = Path(options.out)
+    for frame, ending in ((reduce.tidy(group.test, options.column), "_time.csv"), (ends, "_noise.csv")):
+        files.append(out / f"{options.name}{ending}")
+        frame.to_csv(files[-1], index=False)
+    behind = data.provenance(options) | {"left": {options.by: group.value}}
+    files.append(write_json(out / f"{options.name}.json", behind))
+    for line in [*(f"note: {n}" for n in data.notes), *data.state.messages(options.folder)]:
+        print(line)
+    print("wrote " + ", ".join(str(f) for f in files))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns 0, or 2 with one message if the figure cannot be drawn."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    widths.arguments(parser, "width_noise")
+    parser.add_argument("--at", type=float, help="value of the second axis in the left map (default: the largest)")
+    options = parser.parse_args(argv)
+    try:
+        make(options)
+    except (store.StoreError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
