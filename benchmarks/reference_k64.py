@@ -1,0 +1,56 @@
+"""Holds the runs of the sweep reference_k64 against the numbers of its published counterparts.
+
+    python benchmarks/reference_k64.py logs/reference_k64
+
+ResNet-18 of width 64, CIFAR-10, 20 % incorrect labels, Adam at 1e-4, no weight decay. The ranges hold the single runs
+of Nakkiran et al. (2019) and of a later repetition, and leave room for seeds; whether the test error ends below its
+first minimum differs between those two and is not asked. Training error is as seen in training, augmented and with the
+noisy labels. Prints a line for each number and seed; exit status 1 if one is out of its range, 2 if one is missing.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pandas as pd
+
+from analysis import stats, store
+
+TRAINING = {20: (0.23, 0.27), 100: (0.025, 0.055)}  # epoch: error
+WINDOW = 5  # epochs, of the smoothing before minimum and peak are taken
+TEST = {
+    "first_minimum": (0.15, 0.175), "first_minimum_epoch": (18, 30), "peak": (0.235, 0.29), "peak_epoch": (55, 90),
+    "final": (0.20, 0.225),
+}  # fmt: skip
+
+
+def numbers(rows: pd.DataFrame) -> dict[str, tuple[float, tuple[float, float]]]:
+    """What was found in the rows of one cell (from epoch 1 on), and the range expected of it."""
+    training = rows.set_index("epoch")["train_error"]
+    found = {f"training error @{epoch}": (float(training.get(epoch, np.nan)), TRAINING[epoch]) for epoch in TRAINING}
+    tested = rows[rows["test_error"].notna()]
+    features = stats.features(tested["test_error"].to_numpy(), WINDOW, tested["epoch"].to_numpy())
+    return found | {f"test {name}": (float(getattr(features, name)), TEST[name]) for name in TEST}
+
+
+def main() -> int:
+    """Print the comparison; the exit status says how it went."""
+    folder = sys.argv[1] if len(sys.argv) == 2 else sys.exit(__doc__)
+    runs = store.runs(folder)
+    curves = store.curves(folder, ["train_error", "test_error"]).query("epoch > 0")
+    outside = unknown = 0
+    for _, run in runs.iterrows():
+        rows = curves[curves["cell"] == run["cell"]]
+        last = int(rows["epoch"].max()) if len(rows) else 0
+        print(f"seed {run['seed']}: {last} of {run['trainer.epochs']} epochs")
+        for name, (value, (low, high)) in (numbers(rows) if last else {}).items():
+            verdict = "missing" if np.isnan(value) else "as expected" if low <= value <= high else "OUTSIDE"
+            outside, unknown = outside + (verdict == "OUTSIDE"), unknown + (verdict == "missing")
+            print(f"  {name:24s} {value:8.4g}   {low:g} to {high:g}   {verdict}")
+        unknown += last < run["trainer.epochs"]
+    return 1 if outside else 2 if unknown else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
