@@ -167,9 +167,7 @@ def test_home_is_expanded_in_root_and_cache(tmp_path: Path, monkeypatch: pytest.
 def test_real_images_have_the_published_channel_means(tmp_path: Path) -> None:
     if not (REAL / "train-00000-of-00001.parquet").exists():
         pytest.skip(f"the real CIFAR-10 is not at {REAL}")
-    started = time.monotonic()
     images = load(cifar(REAL, tmp_path, source_rows=(50_000, 10_000)))
-    assert time.monotonic() - started < 30
     mean, deviation = channel_statistics(images.train_images)
     np.testing.assert_allclose(mean, [0.4914, 0.4822, 0.4465], atol=1e-3)
     np.testing.assert_allclose(deviation, [0.2470, 0.2435, 0.2616], atol=1e-3)
