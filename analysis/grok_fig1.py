@@ -14,6 +14,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -22,6 +23,7 @@ from analysis import grok, grok_curves, style
 from analysis.reduce import Column
 
 SIZE = (5.2, 7.4)  # inches
+LOSS_SHOWN = 1e-3  # of the highest test loss, where the axis ends: further down the hump would be a ripple
 
 
 def medians(seeds: pd.DataFrame) -> dict[str, float]:
@@ -33,7 +35,7 @@ def draw(data: Mapping[str, Column], steps: Mapping[str, float]) -> Figure:
     """Three panels over one axis of steps."""
     with style.styled():
         figure = Figure(figsize=SIZE, layout="constrained")
-        accuracy, loss, norm = figure.subplots(3, 1, sharex=True, height_ratios=(1.25, 1, 0.8))
+        accuracy, loss, norm = figure.subplots(3, 1, sharex=True, height_ratios=(1.2, 1.1, 0.8))
         for split in ("train", "test"):
             grok_curves.draw(accuracy, data[f"{split}_accuracy"], split, split, 100)
             grok_curves.draw(loss, data[f"{split}_loss"], split, split)
@@ -41,6 +43,9 @@ def draw(data: Mapping[str, Column], steps: Mapping[str, float]) -> Figure:
         style.log_epochs(norm, float(data["test_accuracy"].epochs.max()), "x")
         accuracy.set_ylim(-2, 102)
         loss.set_yscale("log")
+        values = data["test_loss"].values
+        highest = float(values[np.isfinite(values)].max())
+        loss.set_ylim(max(loss.get_ylim()[0], LOSS_SHOWN * highest), 1.6 * highest)
         for axes in (accuracy, loss, norm):
             axes.grid(alpha=0.25, lw=0.5)
             for split, step in steps.items():
@@ -91,7 +96,7 @@ def make(options: argparse.Namespace) -> None:
         "band": grok_curves.BAND, "unfinished": "drawn as far as they are",
         "marks": "first step by which half of the seeds had 99 % right, as exact as trainer.exact_steps says",
         "steps_to_99": {split: step if math.isfinite(step) else None for split, step in steps.items()},
-        "test_loss": hump,
+        "test_loss": hump, "loss_axis": f"ends at {LOSS_SHOWN:g} of the highest test loss; the table goes on",
     }  # fmt: skip
     tables = {"": grok_curves.tidy(data), "_seeds": seeds}
     grok.write(options, draw(data, steps), tables, chosen, facts, [*report(steps, seeds), hump])
