@@ -1,4 +1,4 @@
-"""The command line: redescent plan | submit | status | resume | cancel | logs | compact | doctor | import-published."""
+"""The command line, one function a command: redescent plan, submit, status, why, logs, resume, cancel and so on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from launch import backend, compose, doctor, observe, show, submit
+from launch import backend, compose, doctor, observe, show, submit, why
+from launch import follow as follow_
+from launch import status as status_
 from launch.errors import UserError
 from launch.plan import PlanError, load_all
 
@@ -94,16 +96,38 @@ def resume(name: str, overrides: Sequence[str], retry_errors: bool, wait: bool) 
     _send(submit.resumed(_folder(name), overrides), retry_errors, wait)
 
 
+class _Seconds(click.ParamType[float]):
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            self.fail(f"found {value!r}, expected seconds; write NAME before --watch", param, context)
+        if seconds < status_.LEAST_SECONDS:
+            self.fail(f"found {value} s, expected at least {status_.LEAST_SECONDS:.0f}", param, context)
+        return seconds
+
+
 @main.command()
 @_name
-@click.option("--cells", is_flag=True, help="List every cell: id, state, epochs, and what varies between them.")
+@click.option("--cells", is_flag=True, help="List every cell: id, state, how far it is, and what varies between them.")
+@click.option("--failed", is_flag=True, help="Group the failures by the last line of their traceback.")
+@click.option(
+    "--watch", is_flag=False, flag_value=30.0, type=_Seconds(), help="Refresh every SECONDS, 30 if none are given."
+)
 @_errors
-def status(name: str, cells: bool) -> None:
-    """Show one table: how many cells are in which state, hours spent, failures by class."""
-    seen = observe.observe(_folder(name))
+def status(name: str, cells: bool, failed: bool, watch: float | None) -> None:
+    """Show one table: how many cells are in which state, hours spent and left, expected end, failures."""
+    folder = _folder(name)
     if cells:
-        show.cells(seen)
-    show.status(seen)
+        show.cells(observe.observe(folder))
+    elif failed:
+        status_.failed(folder)
+    elif watch is not None:
+        status_.watch(folder, watch)
+    else:
+        status_.once(folder)
 
 
 @main.command()
@@ -117,21 +141,28 @@ def cancel(name: str) -> None:
     show.out.print(f"cancelled {count} submissions of {name}" if count else f"{name}: nothing was running or waiting")
 
 
-@main.command()
-@click.argument("cell")
-@click.option("--sweep", default="*", help="Name of the sweep, where several hold the cell.")
-@click.option("--lines", default=20, show_default=True, help="Lines of the job's output to show.")
+_cell = click.argument("cell")
+_sweep = click.option("--sweep", default="*", help="Name of the sweep, where several hold the cell.")
+
+
+@main.command(name="why")
+@_cell
+@_sweep
 @_errors
-def logs(cell: str, sweep: str, lines: int) -> None:
-    """Show a cell: its state, configuration, traceback, and the end of its job's output. CELL may be shortened."""
-    folder, found = _find(cell, sweep)
-    seen = observe.observe(folder)
-    made = next(p for p in seen.plans if p.sid == seen.cells[found].placement.sid)
-    show.cell(seen, seen.cells[found], made.flat(next(c for c in made.cells if c.id == found)))
-    pattern = f"*_{seen.cells[found].placement.task}_*" if made.backend == "slurm" else "*"
-    for path in sorted((made.folder(folder) / "output").glob(pattern), key=lambda p: p.stat().st_mtime)[-1:]:
-        show.out.print(f"\n[bold]{path}[/bold], last {lines} lines:")
-        show.out.print(escape("\n".join(path.read_text(errors="replace").splitlines()[-lines:])))
+def why_(cell: str, sweep: str) -> None:
+    """Show why a cell stands as it does: state, attempts, last rows, traceback, what to do. CELL may be shortened."""
+    why.why(*_find(cell, sweep))
+
+
+@main.command()
+@_cell
+@_sweep
+@click.option("--lines", default=20, show_default=True, help="Lines of the job's output to show.")
+@click.option("--follow", is_flag=True, help="Go on showing what the job writes, until the cell is over.")
+@_errors
+def logs(cell: str, sweep: str, lines: int, follow: bool) -> None:
+    """Show the end of the output of a cell's job; its state and traceback are in `why`. CELL may be shortened."""
+    follow_.logs(*_find(cell, sweep), lines, follow)
 
 
 @main.command()
@@ -190,7 +221,7 @@ def _send(request: compose.Request, retry_errors: bool, wait: bool) -> None:
             f"sent {len(made.todo)} cells as submission {frozen.sid}; `redescent status {name}` shows how they stand"
         )
     if wait:
-        show.watch(request.folder)
+        status_.until_end(request.folder)
 
 
 def _folder(name: str) -> Path:

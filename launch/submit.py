@@ -39,6 +39,8 @@ class Draft:
     request: Request
     todo: Sequence[Cell]
     seconds: Sequence[float | None]
+    """What each cell of `todo` has still to train; None where nothing like it was measured."""
+    occupancy: cost.Occupancy
     tasks: Sequence[Sequence[int]]
     arrays: int
     states: Counter[str]
@@ -58,11 +60,13 @@ def draft(request: Request, retry_errors: bool = False) -> Draft:
     todo = [cell for cell in request.cells if known.get(cell.id) not in (*state.FINAL, *state.LIVE)]
     held, error = _shared_error(todo, seen) if seen and not retry_errors else (set(), None)
     todo = [cell for cell in todo if cell.id not in held]
-    seconds = cost.seconds([cell.flat for cell in todo], runs)
+    left = cost.left(pd.DataFrame([{"cell": cell.id, **cell.flat} for cell in todo]), runs)
+    seconds = [None if time != time else float(time) for time in left]
     where = backend.BACKENDS[backend.kind(request.launcher)]
     tasks = pack(seconds, request.packing, where.one_task)
     arrays = -(-len(tasks) // where.array_size()) if tasks else 0
-    return Draft(request, todo, seconds, tasks, arrays, states, sorted(held), error)
+    takes = cost.occupancy(request.launcher, request.packing.at_a_time)
+    return Draft(request, todo, seconds, takes, tasks, arrays, states, sorted(held), error)
 
 
 def submit(request: Request, retry_errors: bool = False) -> tuple[Draft, Plan | None]:
