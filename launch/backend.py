@@ -19,7 +19,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -68,8 +68,8 @@ class Backend(Protocol):
     def tasks(self, plan: Plan, sweep: Path, arrays: Sequence[Array]) -> list[slurm.Task] | None:
         """The tasks of these arrays that the scheduler knows, None if it gave no answer."""
 
-    def cancel(self, plan: Plan, sweep: Path, arrays: Sequence[Array]) -> str:
-        """End the tasks of these arrays; returns a complaint or nothing."""
+    def cancel(self, plan: Plan, sweep: Path, arrays: Sequence[Array], numbers: Collection[int]) -> str:
+        """End the plan's tasks with these numbers; returns a complaint or nothing."""
 
 
 class Slurm:
@@ -101,9 +101,17 @@ class Slurm:
         """One squeue, by job name."""
         return slurm.queue(sorted({array.name for array in arrays}))
 
-    def cancel(self, plan: Plan, sweep: Path, arrays: Sequence[Array]) -> str:
+    def cancel(self, plan: Plan, sweep: Path, arrays: Sequence[Array], numbers: Collection[int]) -> str:
         """One scancel."""
-        return slurm.cancel([array.job for array in arrays if array.job])
+        jobs = []
+        for array in (array for array in arrays if array.job):
+            asked = [n for n in range(array.first, array.first + array.count) if n in numbers]
+            indices = [n - array.first + array.offset for n in asked]
+            if len(asked) == array.count:
+                jobs.append(str(array.job))
+            elif asked:
+                jobs.append(f"{array.job}_[{slurm.ranges(indices)}]")
+        return slurm.cancel(jobs)
 
 
 class Local:
@@ -145,7 +153,7 @@ class Local:
             return None
         return [slurm.Task(a.job or "", a.offset, a.name, "RUNNING" if alive else "COMPLETED") for a in arrays]
 
-    def cancel(self, plan: Plan, sweep: Path, arrays: Sequence[Array]) -> str:
+    def cancel(self, plan: Plan, sweep: Path, arrays: Sequence[Array], numbers: Collection[int]) -> str:
         """SIGTERM to the worker, which saves and ends."""
         path = plan.folder(sweep) / "local.json"
         name = json.loads(path.read_text()) if path.exists() else None

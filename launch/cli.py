@@ -13,7 +13,7 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from launch import backend, compose, doctor, observe, show, submit, why
+from launch import backend, cancel, compose, doctor, observe, show, submit, why
 from launch import follow as follow_
 from launch import status as status_
 from launch.errors import UserError
@@ -130,15 +130,25 @@ def status(name: str, cells: bool, failed: bool, watch: float | None) -> None:
         status_.once(folder)
 
 
-@main.command()
+@main.command(name="cancel")
 @_name
+@click.argument("where", nargs=-1)
 @_errors
-def cancel(name: str) -> None:
-    """End all jobs of a sweep; what they computed stays, and `resume` goes on from it."""
-    count, complaints = submit.cancel(_folder(name))
-    if complaints:
-        raise UserError(f"not cancelled: {'; '.join(complaints)}; the jobs may go on, so try again when SLURM answers")
-    show.out.print(f"cancelled {count} submissions of {name}" if count else f"{name}: nothing was running or waiting")
+def cancel_(name: str, where: Sequence[str]) -> None:
+    """End the jobs of a sweep, or only the cells that meet every condition of WHERE, as model.width=64.
+
+    What they computed stays; `resume` and `submit` bring them back.
+    """
+    done = cancel.cancel(_folder(name), where)
+    if not done.cells:
+        show.out.print(f"{name}: nothing {'that meets this ' if where else ''}was running or waiting")
+    else:
+        show.out.print(f"cancelled {done.cells} cells, {done.tasks} whole tasks; running cells save first")
+    for complaint in done.complaints:
+        show.out.print(
+            f"[yellow]not confirmed:[/yellow] {escape(complaint)}. The cells are marked: a task that runs or starts "
+            "leaves them out; to take waiting tasks out of the queue, run this again"
+        )
 
 
 _cell = click.argument("cell")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import store
-from launch import backend, plan, slurm, state
+from launch import backend, plan, slurm, state, worker
 from launch.backend import Array
 from launch.errors import UserError
 from launch.plan import Plan
@@ -48,7 +48,7 @@ def observe(folder: Path) -> Observation:
     open_plans = [p for p in plans if not all(is_final(records.get(cell.id)) for cell in p.cells)]
     known, silent = _ask(open_plans, folder, arrays)
     tasks = _located(plans, arrays, known)
-    cells = state.fold(_placements(plans, arrays, tasks, silent), records)
+    cells = state.fold(_placements(folder, plans, arrays, tasks, silent, records), records)
     return Observation(folder, plans, arrays, {cell.id: cell for cell in cells}, runs, silent, tasks)
 
 
@@ -162,26 +162,33 @@ def _located(
 
 
 def _placements(
-    plans: Sequence[Plan], arrays: Mapping[str, Sequence[Array]], tasks: Mapping[tuple[str, int], slurm.Task],
-    silent: Iterable[str],
+    folder: Path, plans: Sequence[Plan], arrays: Mapping[str, Sequence[Array]],
+    tasks: Mapping[tuple[str, int], slurm.Task], silent: Iterable[str], records: Mapping[str, state.Record],
 ) -> dict[str, list[state.Placement]]:  # fmt: skip
     placements: dict[str, list[state.Placement]] = {}
     quiet = set(silent)
     for made in plans:
+        gone = worker.cancelled(made.folder(folder))
         for array in arrays[made.sid]:
             for number in range(array.first, array.first + array.count):
                 task = tasks.get((made.sid, number))
-                live = _live(array, task, made.sid in quiet)
+                live, runs = may_run(array, task, made.sid in quiet), task is not None and task.state == "RUNNING"
                 for index in made.tasks[number]:
                     cell = made.cells[index]
-                    place = state.Placement(
-                        made.sid, number, cell.attempts + 1, live, task is not None and task.state == "RUNNING"
-                    )
+                    place = state.Placement(made.sid, number, cell.attempts + 1, live, runs, cell.id in gone)
+                    if place.cancelled and not (runs and _training(records.get(cell.id), place)):
+                        place = replace(place, live=False)
                     placements.setdefault(cell.id, []).append(place)
     return placements
 
 
-def _live(array: Array, task: slurm.Task | None, silent: bool) -> bool | None:
+def _training(record: state.Record | None, place: state.Placement) -> bool:
+    """Whether the record is that of a cell in the midst of its training in this place."""
+    return record is not None and record.status == "running" and record.attempt >= place.attempt
+
+
+def may_run(array: Array, task: slurm.Task | None, silent: bool) -> bool | None:
+    """Whether a task of an array may still run, by the scheduler's word of it; None where there was no answer."""
     if array.error:
         return False
     if array.job is None or silent:

@@ -144,6 +144,17 @@ def _indices(text: str) -> list[int]:
     return found or [0]
 
 
+def ranges(indices: Sequence[int]) -> str:
+    """Indices, in order, in SLURM's short form: [0, 1, 2, 5] is "0-2,5"."""
+    spans: list[list[int]] = []
+    for index in indices:
+        if spans and index == spans[-1][1] + 1:
+            spans[-1][1] = index
+        else:
+            spans.append([index, index])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
+
+
 def limits() -> Mapping[str, int]:
     """`MaxArraySize` and the like from `scontrol show config`; empty where SLURM does not answer."""
     text = call("scontrol", "show", "config").stdout

@@ -118,25 +118,6 @@ def resumed(folder: Path, overrides: Sequence[str]) -> Request:
     return Request(folder.name, folder.parent, list(cells.values()), packing, launcher, chosen)
 
 
-def cancel(folder: Path) -> tuple[int, list[str]]:
-    """End all tasks of a sweep that may still run; returns how many submissions were open, and complaints.
-
-    A mark is written first: a worker that is signalled then saves and ends, and does not requeue itself. It is taken
-    back where the scheduler did not cancel, for the jobs then go on and are to requeue as ever.
-    """
-    seen = observe(folder)
-    live = {cell.placement.sid for cell in seen.cells.values() if cell.state in state.LIVE}
-    complaints = []
-    for made in (p for p in seen.plans if p.sid in live):
-        mark = made.folder(folder) / "cancelled"
-        mark.touch()
-        complaint = backend.BACKENDS[made.backend].cancel(made, folder, seen.arrays[made.sid])
-        if complaint:
-            complaints.append(complaint)
-            mark.unlink()
-    return len(live), complaints
-
-
 def direct(sweep: Path, name: str, cell: Cell, launcher: Mapping[str, Any]) -> tuple[Plan, bool]:
     """Plan a single cell that this very process will run; returns the plan and whether the cell is done already."""
     sweep.mkdir(parents=True, exist_ok=True)

@@ -97,6 +97,8 @@ def _line(seen: Observation, cell: state.CellState) -> tuple[str, str]:
         if task is None or task.state == "RUNNING":
             return name, "its task runs"
         return name, task.reason if task.reason not in ("", "None") else task.state.lower()
+    if cell.state == "interrupted" and cell.placement.cancelled:
+        return cell.state, "cancelled"
     if cell.state in ("failed", "interrupted"):
         return cell.state, (cell.record.error_class if cell.record else None) or ""
     return cell.state, ""

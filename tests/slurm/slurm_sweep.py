@@ -58,6 +58,7 @@ class Sweep:
 
     def redescent(self, *words: str, check: bool = True, code: Path = REPOSITORY) -> str:
         environment = self.cluster.environment() | {"REDESCENT_LOGS": str(self.logs), "PYTHONPATH": str(code)}
+        environment |= {"COLUMNS": "200"}
         command = [sys.executable, "-P", "-c", "from launch.cli import main; main()", *words]
         done = subprocess.run(
             command, capture_output=True, text=True, env=environment, cwd=self.logs.parent, check=False
