@@ -31,13 +31,16 @@ from launch import process, slurm, worker
 from launch.errors import UserError
 from launch.plan import Plan
 
+COMPACTION_MINUTES = 60
+"""Time limit of the job that compacts a sweep."""
+
 
 @dataclass(frozen=True)
 class Array:
     """Tasks `first` ... `first + count - 1` of a plan, sent as one array.
 
     `job` is None until the scheduler accepted it. `offset` is the array index of task `first`. `error` says why the
-    array will never run.
+    array will never run. It starts when the jobs `after` have ended well, and is taken away if one of them fails.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Array:
     job: str | None = None
     offset: int = 0
     error: str | None = None
+    after: Sequence[str] = ()
 
 
 class Refused(Exception):
@@ -70,6 +74,9 @@ class Backend(Protocol):
 
     def cancel(self, plan: Plan, sweep: Path, arrays: Sequence[Array], numbers: Collection[int]) -> str:
         """End the plan's tasks with these numbers; returns a complaint or nothing."""
+
+    def compact_after(self, plan: Plan, sweep: Path, arrays: Sequence[Array]) -> None:
+        """Have the sweep compacted when these arrays have ended. Never an error: `redescent compact` does it too."""
 
 
 class Slurm:
@@ -112,6 +119,16 @@ class Slurm:
             elif asked:
                 jobs.append(f"{array.job}_[{slurm.ranges(indices)}]")
         return slurm.cancel(jobs)
+
+    def compact_after(self, plan: Plan, sweep: Path, arrays: Sequence[Array]) -> None:
+        """A job that SLURM starts after the arrays, whatever became of them; where it is refused on a single core,
+        as in partitions that want a GPU, then with the settings of the tasks."""
+        script = plan.folder(sweep) / "compact.sbatch"
+        output = (plan.folder(sweep) / "output").resolve()
+        for modest in (True, False):
+            script.write_text(compaction_text(plan, sweep.resolve(), output, [str(a.job) for a in arrays], modest))
+            if slurm.call("sbatch", "--parsable", str(script), timeout=120).returncode == 0:
+                return
 
 
 class Local:
@@ -162,6 +179,9 @@ class Local:
         os.kill(name["pid"], signal.SIGTERM)
         return ""
 
+    def compact_after(self, plan: Plan, sweep: Path, arrays: Sequence[Array]) -> None:
+        """The worker does it at its end."""
+
 
 class Debug(Local):
     """The process of the command itself: `send` returns when the cells are trained."""
@@ -197,12 +217,36 @@ def sbatch_text(plan: Plan, plan_path: Path, output: Path, array: Array) -> str:
     the signals, which else would end it and the step with it.
     """
     parameters = _parameters(plan.launcher) | {"job_name": array.name, "map_count": array.count}
+    if array.after:
+        parameters["additional_parameters"] = _dependent(parameters, f"afterok:{':'.join(array.after)}")
     parameters["setup"] = [*(parameters.get("setup") or []), "trap : USR2 TERM"]
     parameters["setup"].append(f"export PYTHONPATH={shlex.quote(plan.code_archive)}")
     command = shlex.join([*_job_command(plan, plan_path), "--first", str(array.first)])
     # ignored until Python has installed its handlers: a signal during its start-up is then lost, not deadly
     command = "bash -c " + shlex.quote(f"trap '' USR2 TERM; exec {command}")
     return str(_render(command=command, folder=output, srun_args=["--open-mode=append"], **parameters))
+
+
+def compaction_text(plan: Plan, sweep: Path, output: Path, jobs: Sequence[str], modest: bool) -> str:
+    """The sbatch script that compacts a sweep after `jobs`; a `modest` one asks for a core and no GPU."""
+    parameters = _parameters(plan.launcher)
+    if modest:
+        kept = ("partition", "account", "qos", "comment", "setup", "mem", "additional_parameters", "stderr_to_stdout")
+        parameters = {key: value for key, value in parameters.items() if key in kept} | {"cpus_per_task": 1}
+    parameters.pop("array_parallelism", None)
+    parameters["time"] = min(COMPACTION_MINUTES, plan.launcher.get("timeout_min") or COMPACTION_MINUTES)
+    parameters["additional_parameters"] = _dependent(parameters, f"afterany:{':'.join(jobs)}")
+    parameters["setup"] = [*(parameters.get("setup") or []), f"export PYTHONPATH={shlex.quote(plan.code_archive)}"]
+    command = shlex.join([plan.python, "-P", "-m", "analysis.compact", str(sweep)])
+    name = job_name(plan, 0).rpartition(".")[0] + ".compact"
+    return str(_render(command=command, folder=output, job_name=name, use_srun=False, **parameters))
+
+
+def _dependent(parameters: Mapping[str, Any], dependency: str) -> dict[str, Any]:
+    """The additional parameters with one more dependency; a job whose dependency cannot come true is taken away."""
+    extra = dict(parameters.get("additional_parameters") or {})
+    both = [str(extra["dependency"]), dependency] if extra.get("dependency") else [dependency]
+    return extra | {"dependency": ",".join(both), "kill-on-invalid-dep": "yes"}
 
 
 def trial_text(launcher: Mapping[str, Any]) -> str:

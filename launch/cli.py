@@ -13,11 +13,11 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from launch import backend, cancel, compose, doctor, observe, show, submit, why
+from launch import backend, calibrate, cancel, compose, doctor, observe, show, submit, why
 from launch import follow as follow_
 from launch import status as status_
 from launch.errors import UserError
-from launch.plan import PlanError, load_all
+from launch.plan import CALIBRATION, PlanError, code_hash, load_all, name_of
 
 
 def _errors(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,6 +79,28 @@ def plan(name: str, overrides: Sequence[str], retry_errors: bool) -> None:
 def submit_(name: str, overrides: Sequence[str], retry_errors: bool, wait: bool) -> None:
     """Send every cell that is neither done nor under way, and return."""
     _send(compose.request(name, overrides), retry_errors, wait)
+
+
+@main.command(name="calibrate")
+@_name
+@_overrides
+@click.option("--epochs", type=click.IntRange(2), default=calibrate.EPOCHS, show_default=True, help="Epochs to train.")
+@click.option("--steps", type=click.IntRange(2), default=calibrate.STEPS, show_default=True, help="Or steps, likewise.")
+@_errors
+def calibrate_(name: str, overrides: Sequence[str], epochs: int, steps: int) -> None:
+    """Train the smallest and the largest cell for a moment, through the launcher, and tell what they take.
+
+    The results stay in logs/NAME/calibration, for `plan` and `status` to count with; they are none of the sweep's.
+    """
+    asked = compose.request(name, overrides)
+    small = calibrate.request(asked, epochs, steps)
+    submit.submit(small, retry_errors=True, again=calibrate.stale(small, code_hash()))
+    complete = status_.until_end(small.folder)
+    show.calibration(calibrate.report(asked, epochs, steps))
+    if not complete:
+        status_.once(small.folder)
+        sys.exit(1)
+    show.out.print(f"the sweep: {show.hours(submit.draft(asked))}")
 
 
 @main.command()
@@ -230,8 +252,15 @@ def _send(request: compose.Request, retry_errors: bool, wait: bool) -> None:
         show.out.print(
             f"sent {len(made.todo)} cells as submission {frozen.sid}; `redescent status {name}` shows how they stand"
         )
+        if request.policy.canary:
+            show.out.print(
+                f"they start when the smallest and the largest cells have ended well in {name}/{CALIBRATION}; SLURM "
+                "takes them out of the queue if one of those fails"
+            )
     if wait:
-        status_.until_end(request.folder)
+        complete = status_.until_end(request.folder)
+        status_.once(request.folder)
+        sys.exit(0 if complete else 1)
 
 
 def _folder(name: str) -> Path:
@@ -239,26 +268,34 @@ def _folder(name: str) -> Path:
     given = Path(name).absolute()
     if given.parent == logs:  # logs/NAME, as a shell completes it
         name = given.name
-    compose.check_name(name.rstrip("/"))
-    return logs / name.rstrip("/")
+    sweep, _, inner = name.rstrip("/").partition("/")
+    compose.check_name(sweep if inner in ("", CALIBRATION) else name)
+    return logs / sweep / inner
 
 
 def _find(cell: str, sweep: str) -> tuple[Path, str]:
-    """The sweep and whole id of the one cell whose id begins with `cell` (the scheme's prefix may be left out)."""
-    found = {
-        (folder, known.id)
-        for folder in sorted(Path(os.environ.get("REDESCENT_LOGS", "logs")).glob(sweep))
-        for made in load_all(folder)
-        for known in made.cells
-        if known.id.startswith(cell) or known.id.partition("-")[2].startswith(cell)
-    }
+    """The sweep and whole id of the one cell whose id begins with `cell` (the scheme's prefix may be left out).
+
+    Calibrations are looked at where no sweep has it: a cell can be in both.
+    """
+    found = _with_prefix(cell, sweep) or _with_prefix(cell, f"{sweep}/{CALIBRATION}")
     if not found:
         raise UserError(
             f"{cell}: no cell in logs/{sweep} has an id that begins so; `redescent status NAME --cells` lists them"
         )
     if len(found) > 1:
-        some = ", ".join(f"{known} ({folder.name})" for folder, known in sorted(found)[:3])
+        some = ", ".join(f"{known} ({name_of(folder)})" for folder, known in sorted(found)[:3])
         raise UserError(
             f"{cell}: {len(found)} cells have ids that begin so, as {some}; give more of it, or --sweep NAME"
         )
     return found.pop()
+
+
+def _with_prefix(cell: str, pattern: str) -> set[tuple[Path, str]]:
+    return {
+        (folder, known.id)
+        for folder in sorted(Path(os.environ.get("REDESCENT_LOGS", "logs")).glob(pattern))
+        for made in load_all(folder)
+        for known in made.cells
+        if known.id.startswith(cell) or known.id.partition("-")[2].startswith(cell)
+    }

@@ -11,7 +11,7 @@ import pandas as pd
 
 _ALIKE = ("model.", "data.name", "data.train_samples", "data.test_samples", "data.augment", "data.operation",
           "data.modulus", "data.train_fraction", "trainer.name", "trainer.batch_size", "trainer.eval_test",
-          "trainer.eval_train", "trainer.precision")  # fmt: skip
+          "trainer.eval_train", "trainer.precision", "trainer.seconds")  # fmt: skip
 _WIDTH = "model.width"
 
 LEAST_SHARE = 0.01
@@ -70,13 +70,21 @@ def expected(cells: pd.DataFrame, runs: pd.DataFrame) -> pd.Series[float]:
     return _interpolated(rate, cells, measured, rates) * planned(cells)
 
 
-def left(cells: pd.DataFrame, runs: pd.DataFrame) -> pd.Series[float]:
-    """Expected seconds of what the rows of `cells` (with a column `cell`) have still to do, NaN where not known."""
+def left(cells: pd.DataFrame, runs: pd.DataFrame, measured: pd.DataFrame) -> pd.Series[float]:
+    """Expected seconds of what the rows of `cells` (with a column `cell`) have still to do, NaN where not known.
+
+    `runs` says how far they are, `measured` (a runs table too) how long like ones take.
+    """
     if cells.empty:
         return pd.Series(dtype=float)
     share = (logged(runs) / planned(runs)).clip(0, 1).fillna(0.0)
     done = cells["cell"].map(dict(zip(runs["cell"], share, strict=True))) if len(runs) else pd.Series(0.0, cells.index)
-    return expected(cells, runs) * (1 - done.fillna(0.0))
+    return expected(cells, measured) * (1 - done.fillna(0.0))
+
+
+def families(cells: pd.DataFrame) -> np.ndarray[Any, Any]:
+    """A number for every row, the same where cells differ in nothing but width that decides their time."""
+    return _kinds(cells, cells.iloc[:0], without=_WIDTH)[0]
 
 
 def planned(cells: pd.DataFrame) -> pd.Series[float]:

@@ -11,6 +11,7 @@ from rich.markup import escape
 from launch import observe, show, state
 from launch.errors import UserError
 from launch.observe import Observation
+from launch.plan import name_of
 
 ASK_SECONDS = 10.0
 """Between two questions whether the cell is over: each reads its records and asks the scheduler."""
@@ -29,7 +30,7 @@ def logs(folder: Path, cell: str, lines: int, follow: bool) -> None:
         text, position = _tail(path, lines)
         show.out.print(f"[bold]{path}[/bold]\n{escape(text)}", end="")
     if follow:
-        with show.leaving(folder.name):
+        with show.leaving(name_of(folder)):
             seen = _follow(seen, cell, path, position)
     show.out.print(f"[bold]{cell[:11]} is {seen.cells[cell].state}[/bold]; {_hint(cell)}")
 

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from launch import backend, cost, observe, submit
+from launch.calibrate import Measurement
 
 out = Console(highlight=False, soft_wrap=True)
 
@@ -26,7 +27,12 @@ def draft(made: submit.Draft) -> None:
     table.add_row("tasks", _span("{} of {} cells each", len(made.tasks), [len(task) for task in made.tasks]))
     if backend.kind(made.request.launcher) == "slurm":
         table.add_row("arrays", str(made.arrays))
-    table.add_row("hours", _hours(made))
+    table.add_row("hours", hours(made))
+    if made.request.policy.gpu_hours is not None:
+        beyond = submit.beyond_limit(made)
+        table.add_row(
+            "limit", escape(beyond) if beyond else f"within limits.gpu_hours={made.request.policy.gpu_hours:g}"
+        )
     out.print(table)
     if made.held:
         out.print(
@@ -41,14 +47,14 @@ def _span(text: str, count: int, sizes: Sequence[int]) -> str:
     return text.format(count, f"{min(sizes)} to {max(sizes)}" if min(sizes) < max(sizes) else sizes[0])
 
 
-def _hours(made: submit.Draft) -> str:
+def hours(made: submit.Draft) -> str:
     """Hours by measurement; without one the most that the time limits allow."""
     if not made.todo:
         return "0"
-    takes, known = made.occupancy, [s for s in made.seconds if s is not None]
+    takes, known = made.takes, [s for s in made.seconds if s is not None]
     measured = f"{sum(known) * takes.amount / 3600:.2f} {takes.unit}"
     if len(known) == len(made.todo):
-        return f"{measured}, from the measured seconds per epoch or step of like cells"
+        return f"{measured}, from the measured seconds per epoch or step of cells like them"
     lacking = f"{len(made.todo) - len(known)} cells are like none that was measured here"
     hint = f"`redescent calibrate {made.request.name}` measures the smallest and the largest"
     if known:
@@ -59,6 +65,21 @@ def _hours(made: submit.Draft) -> str:
     a_task = takes.amount * (made.request.packing.at_a_time or made.request.launcher.get("cpus_per_task") or 1)
     most = len(made.tasks) * float(limit) / 60 * a_task
     return f"unknown: {lacking}; at most {most:.0f} {takes.unit} for each turn of the tasks. {hint}"
+
+
+def calibration(found: Sequence[Measurement]) -> None:
+    """What a calibration measured, a line for each cell."""
+    keys = sorted({key for m in found for key in m.cell.flat if _differs(key, found)} | {"model.name", "model.width"})
+    table = Table(*keys, "seconds", "whole run", "peak memory")
+    for m in found:
+        values = (str(m.cell.flat.get(key, "")) for key in keys)
+        table.add_row(*values, f"{m.seconds:.4g} an {m.unit}".replace("an step", "a step"), f"{m.whole:.0f} s",
+                      f"{m.memory / 1e9:.2f} GB")  # fmt: skip
+    out.print(table)
+
+
+def _differs(key: str, found: Sequence[Measurement]) -> bool:
+    return not key.startswith("run.") and len({repr(m.cell.flat.get(key)) for m in found}) > 1
 
 
 def cells(seen: observe.Observation) -> None:

@@ -69,6 +69,22 @@ def summarise(seen: Observation, measured: pd.DataFrame, cores: int) -> Summary:
     )  # fmt: skip
 
 
+def committed(seen: Observation, measured: pd.DataFrame) -> float | None:
+    """GPU-hours spent, and still to come from cells that are under way; None where the time of one is not known."""
+    gpus = {made.sid: cost.occupancy(made.launcher, made.at_a_time) for made in seen.plans}
+    left = _left(seen, measured)
+    seconds = (
+        dict(zip(seen.runs["cell"], seen.runs["seconds"].fillna(0.0), strict=True)) if "seconds" in seen.runs else {}
+    )
+    total = 0.0
+    for cell in seen.cells.values():
+        takes = gpus[cell.placement.sid]
+        if takes.unit == "GPU-hours":
+            coming = left[cell.id] if cell.state in state.LIVE else 0.0
+            total += (seconds.get(cell.id, 0.0) + coming) * takes.amount / 3600
+    return total if total == total else None
+
+
 def failures(seen: Observation) -> list[Failure]:
     """Failed cells by class and last line of their traceback, the largest group first."""
     groups: dict[tuple[str, str], list[str]] = {}
@@ -106,7 +122,7 @@ def _line(seen: Observation, cell: state.CellState) -> tuple[str, str]:
 
 def _left(seen: Observation, measured: pd.DataFrame) -> Mapping[str, float]:
     """Expected seconds that every cell has still to train, NaN where not known."""
-    times = cost.left(seen.runs, measured)
+    times = cost.left(seen.runs, seen.runs, measured)
     return dict(zip(seen.runs["cell"], times, strict=True))
 
 

@@ -16,6 +16,7 @@ from analysis import parts, store
 from analysis.fold import join
 from launch import observe, show, slurm, state
 from launch.observe import Observation
+from launch.plan import name_of
 
 ROWS = 3
 _POSITION = ("step", "seconds")
@@ -40,7 +41,7 @@ def why(folder: Path, cell: str) -> None:
     seen = observe.observe(folder)
     found = seen.cells[cell]
     table = Table(show_header=False)
-    table.add_row("cell", f"{cell} of {folder.name}")
+    table.add_row("cell", f"{cell} of {name_of(folder)}")
     table.add_row("state", f"[bold]{found.state}[/bold]: {state.STATES[found.state]}")
     table.add_row("what next", escape(advice(seen, found)))
     show.out.print(table)
@@ -53,7 +54,7 @@ def why(folder: Path, cell: str) -> None:
 
 def advice(seen: Observation, cell: state.CellState) -> str:
     """What the user can do about a cell in this state."""
-    name, short = seen.folder.name, cell.id[:11]
+    name, short = name_of(seen.folder), cell.id[:11]
     if cell.state in state.FINAL:
         return "nothing: its rows are in the store"
     if cell.state == "running":
@@ -162,6 +163,7 @@ _REASONS = {
     "": "wait: SLURM has not looked at it yet",
     "BeginTime": "wait: SLURM holds a requeued job back for a while",
     "JobArrayTaskLimit": "wait: hydra.launcher.array_parallelism tasks of its array run already",
+    "Dependency": "wait: it starts when the canary, the first run of the smallest and largest cells, has ended well",
     "JobHeldUser": "it is held; `scontrol release JOB` lets it go",
     "JobHeldAdmin": "SLURM holds it, as after repeated failures to start; ask your administrator, or cancel and resume",
     "ReqNodeNotAvail, UnavailableNodes": "wait, or resume elsewhere: the nodes that it asks for are down",

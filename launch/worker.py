@@ -235,7 +235,11 @@ def main(arguments: Sequence[str], received: Sequence[int]) -> int:
     assignment = Assignment(plans.load(args.plan), args.plan.resolve().parents[2], task, restart)
     if not in_slurm:
         plans.write_json(args.plan.parent / "local.json", process.own())
-    return work(assignment, received, in_slurm)
+    status = work(assignment, received, in_slurm)
+    if assignment.plan.policy.get("compact") and not in_slurm and not received:
+        compact = [sys.executable, "-P", "-m", "analysis.compact", str(assignment.sweep)]
+        subprocess.run(compact, env=_environment(assignment.plan), check=False)
+    return status
 
 
 def work(assignment: Assignment, received: Sequence[int], in_slurm: bool) -> int:

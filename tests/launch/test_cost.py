@@ -80,7 +80,7 @@ def test_a_width_between_two_measured_ones_is_interpolated_and_one_beyond_is_not
 def test_what_is_left_is_what_was_not_logged_yet(flat: Flat) -> None:
     runs = table(flat, {"cell": "a"}, {"cell": "b", "epochs": 1, "seconds": 10.0}, {"cell": "c", "epochs": None})
     cells = pd.DataFrame([{**flat, "cell": cell} for cell in "abcd"])
-    assert left(cells, runs).tolist() == pytest.approx([0.0, 20.0, 30.0, 30.0])
+    assert left(cells, runs, runs).tolist() == pytest.approx([0.0, 20.0, 30.0, 30.0])
 
 
 @pytest.mark.parametrize(

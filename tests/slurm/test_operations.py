@@ -1,4 +1,4 @@
-"""What a user does with a sweep that is on a real SLURM: asks why, follows its output, cancels a part of it."""
+"""What a user does with a sweep on a real SLURM: tries it out, asks why, follows its output, cancels a part of it."""
 
 from __future__ import annotations
 
@@ -43,3 +43,29 @@ def test_why_tells_every_attempt_and_following_a_cell_ends_when_it_is_over(sweep
     assert "told to stop (cancelled)" in followed
     assert "is interrupted" in followed
     sweep.wait(lambda: "stopped (cancelled); SLURM: CANCELLED" in " ".join(sweep.redescent("why", cell).split()), 20)
+
+
+def test_the_rest_waits_for_the_canary_and_what_ended_is_compacted_by_a_job(sweep: Sweep) -> None:
+    sweep.submit(*TINY, "canary=true")
+    assert sweep.states() == {"waiting": 4}
+    assert "4     │ Dependency" in sweep.redescent("status", "smoke")
+    sweep.wait(sweep.ended)
+    assert sweep.states() == {"done": 4}
+    canary = Sweep(sweep.cluster, sweep.folder, "calibration")
+    assert canary.states() == {"done": 1}
+    assert canary.records()["updated"].max() < sweep.records()["updated"].min()
+    sweep.wait(lambda: (sweep.folder / "store" / "manifest.json").exists(), 30)
+    sweep.wait(lambda: not any((sweep.folder / "runs").iterdir()), 10)
+    assert len(sweep.table()) == 8
+    assert sweep.states() == {"done": 4}
+    assert "nothing to send" in sweep.submit(*TINY, "canary=true")
+
+
+def test_a_canary_that_fails_takes_the_rest_out_of_the_queue(sweep: Sweep) -> None:
+    sweep.submit(*TINY, "canary=true", "trainer.precision=float16")
+    sweep.wait(sweep.ended)
+    assert sweep.states() == {"missing": 4}
+    told = sweep.redescent("status", "smoke")
+    assert "the canary failed: RuntimeError: trainer.precision=float16 needs a GPU" in told
+    advised = told.partition("redescent why ")[2].partition("`")[0].split()
+    assert "of smoke/calibration" in sweep.redescent("why", *advised)
