@@ -31,9 +31,6 @@ from launch import process, slurm, worker
 from launch.errors import UserError
 from launch.plan import Plan
 
-COMPACTION_MINUTES = 60
-"""Time limit of the job that compacts a sweep."""
-
 
 @dataclass(frozen=True)
 class Array:
@@ -74,9 +71,6 @@ class Backend(Protocol):
 
     def cancel(self, plan: Plan, sweep: Path, arrays: Sequence[Array], numbers: Collection[int]) -> str:
         """End the plan's tasks with these numbers; returns a complaint or nothing."""
-
-    def compact_after(self, plan: Plan, sweep: Path, arrays: Sequence[Array]) -> None:
-        """Have the sweep compacted when these arrays have ended. Never an error: `redescent compact` does it too."""
 
 
 class Slurm:
@@ -119,16 +113,6 @@ class Slurm:
             elif asked:
                 jobs.append(f"{array.job}_[{slurm.ranges(indices)}]")
         return slurm.cancel(jobs)
-
-    def compact_after(self, plan: Plan, sweep: Path, arrays: Sequence[Array]) -> None:
-        """A job that SLURM starts after the arrays, whatever became of them; where it is refused on a single core,
-        as in partitions that want a GPU, then with the settings of the tasks."""
-        script = plan.folder(sweep) / "compact.sbatch"
-        output = (plan.folder(sweep) / "output").resolve()
-        for modest in (True, False):
-            script.write_text(compaction_text(plan, sweep.resolve(), output, [str(a.job) for a in arrays], modest))
-            if slurm.call("sbatch", "--parsable", str(script), timeout=120).returncode == 0:
-                return
 
 
 class Local:
@@ -179,9 +163,6 @@ class Local:
         os.kill(name["pid"], signal.SIGTERM)
         return ""
 
-    def compact_after(self, plan: Plan, sweep: Path, arrays: Sequence[Array]) -> None:
-        """The worker does it at its end."""
-
 
 class Debug(Local):
     """The process of the command itself: `send` returns when the cells are trained."""
@@ -218,7 +199,7 @@ def sbatch_text(plan: Plan, plan_path: Path, output: Path, array: Array) -> str:
     """
     parameters = _parameters(plan.launcher) | {"job_name": array.name, "map_count": array.count}
     if array.after:
-        parameters["additional_parameters"] = _dependent(parameters, f"afterok:{':'.join(array.after)}")
+        parameters["additional_parameters"] = dependent(parameters, f"afterok:{':'.join(array.after)}")
     parameters["setup"] = [*(parameters.get("setup") or []), "trap : USR2 TERM"]
     parameters["setup"].append(f"export PYTHONPATH={shlex.quote(plan.code_archive)}")
     command = shlex.join([*_job_command(plan, plan_path), "--first", str(array.first)])
@@ -227,31 +208,16 @@ def sbatch_text(plan: Plan, plan_path: Path, output: Path, array: Array) -> str:
     return str(_render(command=command, folder=output, srun_args=["--open-mode=append"], **parameters))
 
 
-def compaction_text(plan: Plan, sweep: Path, output: Path, jobs: Sequence[str], modest: bool) -> str:
-    """The sbatch script that compacts a sweep after `jobs`; a `modest` one asks for a core and no GPU."""
-    parameters = _parameters(plan.launcher)
-    if modest:
-        kept = ("partition", "account", "qos", "comment", "setup", "mem", "additional_parameters", "stderr_to_stdout")
-        parameters = {key: value for key, value in parameters.items() if key in kept} | {"cpus_per_task": 1}
-    parameters.pop("array_parallelism", None)
-    parameters["time"] = min(COMPACTION_MINUTES, plan.launcher.get("timeout_min") or COMPACTION_MINUTES)
-    parameters["additional_parameters"] = _dependent(parameters, f"afterany:{':'.join(jobs)}")
-    parameters["setup"] = [*(parameters.get("setup") or []), f"export PYTHONPATH={shlex.quote(plan.code_archive)}"]
-    command = shlex.join([plan.python, "-P", "-m", "analysis.compact", str(sweep)])
-    name = job_name(plan, 0).rpartition(".")[0] + ".compact"
-    return str(_render(command=command, folder=output, job_name=name, use_srun=False, **parameters))
-
-
-def _dependent(parameters: Mapping[str, Any], dependency: str) -> dict[str, Any]:
+def dependent(settings: Mapping[str, Any], dependency: str) -> dict[str, Any]:
     """The additional parameters with one more dependency; a job whose dependency cannot come true is taken away."""
-    extra = dict(parameters.get("additional_parameters") or {})
+    extra = dict(settings.get("additional_parameters") or {})
     both = [str(extra["dependency"]), dependency] if extra.get("dependency") else [dependency]
     return extra | {"dependency": ",".join(both), "kill-on-invalid-dep": "yes"}
 
 
-def trial_text(launcher: Mapping[str, Any]) -> str:
-    """A script with the launcher's settings that does nothing, for `sbatch --test-only`."""
-    return str(_render(command="true", folder=Path("/tmp"), use_srun=False, map_count=1, **_parameters(launcher)))
+def single_text(launcher: Mapping[str, Any], command: str, folder: Path, **others: Any) -> str:
+    """The sbatch script of a job that is no array and has no step; `others` are submitit's own keys."""
+    return str(_render(command=command, folder=folder, use_srun=False, **_parameters(launcher) | others))
 
 
 def _parameters(launcher: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -17,7 +16,8 @@ from launch import backend, calibrate, cancel, compose, doctor, observe, show, s
 from launch import follow as follow_
 from launch import status as status_
 from launch.errors import UserError
-from launch.plan import CALIBRATION, PlanError, code_hash, load_all, name_of
+from launch.names import cell_of, folder_of
+from launch.plan import CALIBRATION, PlanError, code_hash
 
 
 def _errors(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -115,7 +115,7 @@ def resume(name: str, overrides: Sequence[str], retry_errors: bool, wait: bool) 
     The cells are those of the earlier plans, not of the sweep file; OVERRIDES may change the launcher alone
     (hydra/launcher=..., hydra.launcher.KEY=..., task.KEY=...).
     """
-    _send(submit.resumed(_folder(name), overrides), retry_errors, wait)
+    _send(submit.resumed(folder_of(name), overrides), retry_errors, wait)
 
 
 class _Seconds(click.ParamType[float]):
@@ -141,7 +141,7 @@ class _Seconds(click.ParamType[float]):
 @_errors
 def status(name: str, cells: bool, failed: bool, watch: float | None) -> None:
     """Show one table: how many cells are in which state, hours spent and left, expected end, failures."""
-    folder = _folder(name)
+    folder = folder_of(name)
     if cells:
         show.cells(observe.observe(folder))
     elif failed:
@@ -161,7 +161,7 @@ def cancel_(name: str, where: Sequence[str]) -> None:
 
     What they computed stays; `resume` and `submit` bring them back.
     """
-    done = cancel.cancel(_folder(name), where)
+    done = cancel.cancel(folder_of(name), where)
     if not done.cells:
         show.out.print(f"{name}: nothing {'that meets this ' if where else ''}was running or waiting")
     else:
@@ -183,7 +183,7 @@ _sweep = click.option("--sweep", default="*", help="Name of the sweep, where sev
 @_errors
 def why_(cell: str, sweep: str) -> None:
     """Show why a cell stands as it does: state, attempts, last rows, traceback, what to do. CELL may be shortened."""
-    why.why(*_find(cell, sweep))
+    why.why(*cell_of(cell, sweep))
 
 
 @main.command()
@@ -194,7 +194,7 @@ def why_(cell: str, sweep: str) -> None:
 @_errors
 def logs(cell: str, sweep: str, lines: int, follow: bool) -> None:
     """Show the end of the output of a cell's job; its state and traceback are in `why`. CELL may be shortened."""
-    follow_.logs(*_find(cell, sweep), lines, follow)
+    follow_.logs(*cell_of(cell, sweep), lines, follow)
 
 
 @main.command()
@@ -204,7 +204,7 @@ def compact(name: str) -> None:
     """Fold the parts of a sweep into its store: few shards, a runs table, a manifest."""
     from analysis.compact import compact as fold
 
-    done = fold(_folder(name))
+    done = fold(folder_of(name))
     show.out.print(
         f"{done.cells} cells, {done.rows} rows in {done.shards} shards; "
         f"{done.files_before} files became {done.files_after}"
@@ -261,41 +261,3 @@ def _send(request: compose.Request, retry_errors: bool, wait: bool) -> None:
         complete = status_.until_end(request.folder)
         status_.once(request.folder)
         sys.exit(0 if complete else 1)
-
-
-def _folder(name: str) -> Path:
-    logs = Path(os.environ.get("REDESCENT_LOGS", "logs")).absolute()
-    given = Path(name).absolute()
-    if given.parent == logs:  # logs/NAME, as a shell completes it
-        name = given.name
-    sweep, _, inner = name.rstrip("/").partition("/")
-    compose.check_name(sweep if inner in ("", CALIBRATION) else name)
-    return logs / sweep / inner
-
-
-def _find(cell: str, sweep: str) -> tuple[Path, str]:
-    """The sweep and whole id of the one cell whose id begins with `cell` (the scheme's prefix may be left out).
-
-    Calibrations are looked at where no sweep has it: a cell can be in both.
-    """
-    found = _with_prefix(cell, sweep) or _with_prefix(cell, f"{sweep}/{CALIBRATION}")
-    if not found:
-        raise UserError(
-            f"{cell}: no cell in logs/{sweep} has an id that begins so; `redescent status NAME --cells` lists them"
-        )
-    if len(found) > 1:
-        some = ", ".join(f"{known} ({name_of(folder)})" for folder, known in sorted(found)[:3])
-        raise UserError(
-            f"{cell}: {len(found)} cells have ids that begin so, as {some}; give more of it, or --sweep NAME"
-        )
-    return found.pop()
-
-
-def _with_prefix(cell: str, pattern: str) -> set[tuple[Path, str]]:
-    return {
-        (folder, known.id)
-        for folder in sorted(Path(os.environ.get("REDESCENT_LOGS", "logs")).glob(pattern))
-        for made in load_all(folder)
-        for known in made.cells
-        if known.id.startswith(cell) or known.id.partition("-")[2].startswith(cell)
-    }

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 _ALIKE = ("model.", "data.name", "data.train_samples", "data.test_samples", "data.augment", "data.operation",
-          "data.modulus", "data.train_fraction", "trainer.name", "trainer.batch_size", "trainer.eval_test",
-          "trainer.eval_train", "trainer.precision", "trainer.seconds")  # fmt: skip
+          "data.modulus", "data.sequence", "data.train_fraction", "trainer.name", "trainer.batch_size",
+          "trainer.eval_test", "trainer.eval_train", "trainer.precision", "trainer.seconds")  # fmt: skip
 _WIDTH = "model.width"
 
 LEAST_SHARE = 0.01

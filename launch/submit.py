@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import store
-from launch import backend, calibrate, cost, plan, slurm, state, summary
+from launch import backend, calibrate, compaction, cost, plan, slurm, state, summary
 from launch.backend import Array
 from launch.compose import LAUNCH_KEYS, Cell, Packing, Policy, Request
 from launch.compose import launcher as launcher_request
@@ -121,8 +121,8 @@ def submit(request: Request, retry_errors: bool = False, again: bool = False) ->
         frozen.write(request.folder)
         arrays = _intent(frozen, request.folder, after)
         _send(frozen, request.folder, arrays)
-        if request.policy.compact:
-            backend.BACKENDS[frozen.backend].compact_after(frozen, request.folder, arrays)
+        if request.policy.compact and frozen.backend == "slurm":
+            compaction.send(frozen, request.folder, [str(array.job) for array in arrays])
         return made, frozen
 
 

@@ -121,7 +121,9 @@ def _attempt(number: int, sid: str, execution: slurm.Execution, row: Mapping[str
     if execution.state:
         told.append(f"SLURM: {execution.state}" + (f" {execution.exit}" if execution.exit != "0:0" else ""))
     last = time.strftime("%FT%T", time.localtime(row["updated"])) if row and row.get("updated") else ""
-    reached = f"epoch {row['epochs']}" if row and row.get("epochs") is not None else ""
+    reached = ", ".join(
+        f"{key} {row[key + 's']}" for key in ("epoch", "step") if row and row.get(key + "s") is not None
+    )
     node = execution.node or (str(row.get("host") or "") if row else "")
     return Attempt(number, sid, execution.job, node, execution.start, execution.end or last, "; ".join(told), reached)
 
