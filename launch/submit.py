@@ -132,12 +132,15 @@ def _canary(request: Request, retry_errors: bool) -> Sequence[str]:
         raise UserError("canary: found true, but only SLURM can hold jobs back; leave it out with canary=false")
     small = calibrate.request(request)
     made, _ = submit(small, retry_errors, again=calibrate.stale(small, plan.code_hash()))
-    if made.held:
+    jobs = calibrate.jobs(small)
+    failed = [] if jobs else calibrate.failed(request.folder)
+    if made.held or failed:
+        error = made.error if made.held else last_line(failed[0][1])
         raise UserError(
-            f"canary: its cells failed before with {made.error!r} in this very code, so nothing was sent. Mend it, or "
-            "insist with --retry-errors"
+            f"canary: its cells failed with {error!r} in this very code, so nothing else was sent. Mend it, or insist "
+            "with --retry-errors"
         )
-    return calibrate.jobs(small)
+    return jobs
 
 
 def resumed(folder: Path, overrides: Sequence[str]) -> Request:
