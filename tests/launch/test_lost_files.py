@@ -15,7 +15,15 @@ from launch import observe
 from launch.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = ("hydra/launcher=debug", "~axes", "model=mlp", "model.width=4", "seeds=[0,1]", "trainer.epochs=3")
+SMALL = (
+    "compact=false",
+    "hydra/launcher=debug",
+    "~axes",
+    "model=mlp",
+    "model.width=4",
+    "seeds=[0,1]",
+    "trainer.epochs=3",
+)
 
 
 def redescent(logs: Path, *words: str) -> str:
