@@ -166,9 +166,9 @@ def snapshot(sweep: Path) -> tuple[str, Path]:
     archive = sweep / "code" / f"{code}.zip"
     if not archive.exists():
         buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        with zipfile.ZipFile(buffer, "w") as file:
             for name, content in _sources().items():
-                file.writestr(zipfile.ZipInfo(name), content)
+                file.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)  # a ZipInfo is stored, else
         archive.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(archive, buffer.getvalue())
     return code, archive

@@ -48,7 +48,7 @@ def table(logs: Path) -> pd.DataFrame:
 
 def test_a_full_disk_fails_cells_with_its_name_and_a_resume_completes_them(small_disk: Path, tmp_path: Path) -> None:
     stuffing = small_disk / "stuffing"
-    stuffing.write_bytes(b"x" * 250_000)
+    stuffing.write_bytes(b"x" * 300_000)
     first = submit(small_disk)
     assert first.returncode == 1, first.stdout
     assert "No space left on device" in first.stdout
