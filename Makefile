@@ -4,13 +4,15 @@
 # test     lint, types and all tests, those against a real SLURM included where it can be started
 # lint     ruff and mypy
 # figures  every figure that needs no training; PUBLISHED=DIR draws those of published arrays too
+# slurm-up    a real SLURM of four small nodes on this machine, for trying things out: eval "$(make slurm-up)"
+# slurm-down  ends its jobs, stops it and removes what it kept
 PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
 PUBLISHED ?=
 THEORY := fig1 fig1_variants fig2_cd fig3 fig3_variants fig_trace_vs_ridge fig_q_regulariser emp_vs_analytic
 
-.PHONY: .venv demo demo-grokking test lint figures
+.PHONY: .venv demo demo-grokking test lint figures slurm-up slurm-down
 
 .venv: .venv/.installed
 
@@ -47,3 +49,10 @@ lint: .venv
 figures: .venv
 	@set -e; for name in $(THEORY); do $(BIN)/python analysis/$$name.py --out figures; done
 	@$(if $(PUBLISHED),$(BIN)/python analysis/fig2_ab.py --published $(PUBLISHED) --out figures,echo "make figures PUBLISHED=DIR draws Figure 2(a,b) too, from the published arrays in DIR")
+
+slurm-up:
+	@tests/slurm/up.sh
+	@echo 'the line above is for your shell: eval "$$(make slurm-up)"; then redescent submit smoke hydra/launcher=slurm' >&2
+
+slurm-down:
+	@tests/slurm/down.sh --purge

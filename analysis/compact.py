@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.claim import Part, delete_consumed, exclusive, restore_claimed
+from analysis.claim import CompactionRunning, Part, delete_consumed, exclusive, restore_claimed
 from analysis.fold import fold_curves, join, newest_runs
 from analysis.mismatch import COLUMNS, mismatches
 from analysis.parts import SCHEMA_VERSION, Moved, StoreError, list_parts, read_file, read_manifest, retrying
@@ -259,3 +260,16 @@ def _drop_unlisted(root: Path) -> None:
         ours = re.fullmatch(r"\.?(runs-\d+|curves-\d+-\d+|manifest)\.(parquet|json)(\.writing)?", path.name)
         if ours and path.name not in listed and path.name != "manifest.json":
             os.unlink(path)
+
+
+def main(folder: str) -> None:
+    """Compacts at the end of jobs, where there may be nothing to compact and somebody else may be at it."""
+    try:
+        done = compact(folder)
+        print(f"{folder}: {done.cells} cells, {done.rows} rows; {done.files_before} files became {done.files_after}")
+    except (CompactionRunning, StoreError) as error:
+        print(f"not compacted: {error}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -19,7 +19,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,7 +37,7 @@ class Array:
     """Tasks `first` ... `first + count - 1` of a plan, sent as one array.
 
     `job` is None until the scheduler accepted it. `offset` is the array index of task `first`. `error` says why the
-    array will never run.
+    array will never run. It starts when the jobs `after` have ended well, and is taken away if one of them fails.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Array:
     job: str | None = None
     offset: int = 0
     error: str | None = None
+    after: Sequence[str] = ()
 
 
 class Refused(Exception):
@@ -68,8 +69,8 @@ class Backend(Protocol):
     def tasks(self, plan: Plan, sweep: Path, arrays: Sequence[Array]) -> list[slurm.Task] | None:
         """The tasks of these arrays that the scheduler knows, None if it gave no answer."""
 
-    def cancel(self, plan: Plan, sweep: Path, arrays: Sequence[Array]) -> str:
-        """End the tasks of these arrays; returns a complaint or nothing."""
+    def cancel(self, plan: Plan, sweep: Path, arrays: Sequence[Array], numbers: Collection[int]) -> str:
+        """End the plan's tasks with these numbers; returns a complaint or nothing."""
 
 
 class Slurm:
@@ -101,9 +102,17 @@ class Slurm:
         """One squeue, by job name."""
         return slurm.queue(sorted({array.name for array in arrays}))
 
-    def cancel(self, plan: Plan, sweep: Path, arrays: Sequence[Array]) -> str:
+    def cancel(self, plan: Plan, sweep: Path, arrays: Sequence[Array], numbers: Collection[int]) -> str:
         """One scancel."""
-        return slurm.cancel([array.job for array in arrays if array.job])
+        jobs = []
+        for array in (array for array in arrays if array.job):
+            asked = [n for n in range(array.first, array.first + array.count) if n in numbers]
+            indices = [n - array.first + array.offset for n in asked]
+            if len(asked) == array.count:
+                jobs.append(str(array.job))
+            elif asked:
+                jobs.append(f"{array.job}_[{slurm.ranges(indices)}]")
+        return slurm.cancel(jobs)
 
 
 class Local:
@@ -145,7 +154,7 @@ class Local:
             return None
         return [slurm.Task(a.job or "", a.offset, a.name, "RUNNING" if alive else "COMPLETED") for a in arrays]
 
-    def cancel(self, plan: Plan, sweep: Path, arrays: Sequence[Array]) -> str:
+    def cancel(self, plan: Plan, sweep: Path, arrays: Sequence[Array], numbers: Collection[int]) -> str:
         """SIGTERM to the worker, which saves and ends."""
         path = plan.folder(sweep) / "local.json"
         name = json.loads(path.read_text()) if path.exists() else None
@@ -189,6 +198,8 @@ def sbatch_text(plan: Plan, plan_path: Path, output: Path, array: Array) -> str:
     the signals, which else would end it and the step with it.
     """
     parameters = _parameters(plan.launcher) | {"job_name": array.name, "map_count": array.count}
+    if array.after:
+        parameters["additional_parameters"] = dependent(parameters, f"afterok:{':'.join(array.after)}")
     parameters["setup"] = [*(parameters.get("setup") or []), "trap : USR2 TERM"]
     parameters["setup"].append(f"export PYTHONPATH={shlex.quote(plan.code_archive)}")
     command = shlex.join([*_job_command(plan, plan_path), "--first", str(array.first)])
@@ -197,9 +208,16 @@ def sbatch_text(plan: Plan, plan_path: Path, output: Path, array: Array) -> str:
     return str(_render(command=command, folder=output, srun_args=["--open-mode=append"], **parameters))
 
 
-def trial_text(launcher: Mapping[str, Any]) -> str:
-    """A script with the launcher's settings that does nothing, for `sbatch --test-only`."""
-    return str(_render(command="true", folder=Path("/tmp"), use_srun=False, map_count=1, **_parameters(launcher)))
+def dependent(settings: Mapping[str, Any], dependency: str) -> dict[str, Any]:
+    """The additional parameters with one more dependency; a job whose dependency cannot come true is taken away."""
+    extra = dict(settings.get("additional_parameters") or {})
+    both = [str(extra["dependency"]), dependency] if extra.get("dependency") else [dependency]
+    return extra | {"dependency": ",".join(both), "kill-on-invalid-dep": "yes"}
+
+
+def single_text(launcher: Mapping[str, Any], command: str, folder: Path, **others: Any) -> str:
+    """The sbatch script of a job that is no array and has no step; `others` are submitit's own keys."""
+    return str(_render(command=command, folder=folder, use_srun=False, **_parameters(launcher) | others))
 
 
 def _parameters(launcher: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,7 @@
-"""The command line: redescent plan | submit | status | resume | cancel | logs | compact | doctor | import-published."""
+"""The command line, one function a command: redescent plan, submit, status, why, logs, resume, cancel and so on."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -13,9 +12,12 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from launch import backend, compose, doctor, observe, show, submit
+from launch import backend, calibrate, cancel, compose, doctor, observe, show, submit, why
+from launch import follow as follow_
+from launch import status as status_
 from launch.errors import UserError
-from launch.plan import PlanError, load_all
+from launch.names import cell_of, folder_of
+from launch.plan import CALIBRATION, PlanError, code_hash
 
 
 def _errors(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,6 +81,28 @@ def submit_(name: str, overrides: Sequence[str], retry_errors: bool, wait: bool)
     _send(compose.request(name, overrides), retry_errors, wait)
 
 
+@main.command(name="calibrate")
+@_name
+@_overrides
+@click.option("--epochs", type=click.IntRange(2), default=calibrate.EPOCHS, show_default=True, help="Epochs to train.")
+@click.option("--steps", type=click.IntRange(2), default=calibrate.STEPS, show_default=True, help="Or steps, likewise.")
+@_errors
+def calibrate_(name: str, overrides: Sequence[str], epochs: int, steps: int) -> None:
+    """Train the smallest and the largest cell for a moment, through the launcher, and tell what they take.
+
+    The results stay in logs/NAME/calibration, for `plan` and `status` to count with; they are none of the sweep's.
+    """
+    asked = compose.request(name, overrides)
+    small = calibrate.request(asked, epochs, steps)
+    submit.submit(small, retry_errors=True, again=calibrate.stale(small, code_hash()))
+    complete = status_.until_end(small.folder)
+    show.calibration(calibrate.report(asked, epochs, steps))
+    if not complete:
+        status_.once(small.folder)
+        sys.exit(1)
+    show.out.print(f"the sweep: {show.hours(submit.draft(asked))}")
+
+
 @main.command()
 @_name
 @_overrides
@@ -91,47 +115,86 @@ def resume(name: str, overrides: Sequence[str], retry_errors: bool, wait: bool) 
     The cells are those of the earlier plans, not of the sweep file; OVERRIDES may change the launcher alone
     (hydra/launcher=..., hydra.launcher.KEY=..., task.KEY=...).
     """
-    _send(submit.resumed(_folder(name), overrides), retry_errors, wait)
+    _send(submit.resumed(folder_of(name), overrides), retry_errors, wait)
+
+
+class _Seconds(click.ParamType[float]):
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            self.fail(f"found {value!r}, expected seconds; write NAME before --watch", param, context)
+        if seconds < status_.LEAST_SECONDS:
+            self.fail(f"found {value} s, expected at least {status_.LEAST_SECONDS:.0f}", param, context)
+        return seconds
 
 
 @main.command()
 @_name
-@click.option("--cells", is_flag=True, help="List every cell: id, state, epochs, and what varies between them.")
+@click.option("--cells", is_flag=True, help="List every cell: id, state, how far it is, and what varies between them.")
+@click.option("--failed", is_flag=True, help="Group the failures by the last line of their traceback.")
+@click.option(
+    "--watch", is_flag=False, flag_value=30.0, type=_Seconds(), help="Refresh every SECONDS, 30 if none are given."
+)
 @_errors
-def status(name: str, cells: bool) -> None:
-    """Show one table: how many cells are in which state, hours spent, failures by class."""
-    seen = observe.observe(_folder(name))
+def status(name: str, cells: bool, failed: bool, watch: float | None) -> None:
+    """Show one table: how many cells are in which state, hours spent and left, expected end, failures."""
+    folder = folder_of(name)
     if cells:
-        show.cells(seen)
-    show.status(seen)
+        show.cells(observe.observe(folder))
+    elif failed:
+        status_.failed(folder)
+    elif watch is not None:
+        status_.watch(folder, watch)
+    else:
+        status_.once(folder)
 
 
-@main.command()
+@main.command(name="cancel")
 @_name
+@click.argument("where", nargs=-1)
 @_errors
-def cancel(name: str) -> None:
-    """End all jobs of a sweep; what they computed stays, and `resume` goes on from it."""
-    count, complaints = submit.cancel(_folder(name))
-    if complaints:
-        raise UserError(f"not cancelled: {'; '.join(complaints)}; the jobs may go on, so try again when SLURM answers")
-    show.out.print(f"cancelled {count} submissions of {name}" if count else f"{name}: nothing was running or waiting")
+def cancel_(name: str, where: Sequence[str]) -> None:
+    """End the jobs of a sweep, or only the cells that meet every condition of WHERE, as model.width=64.
+
+    What they computed stays; `resume` and `submit` bring them back.
+    """
+    done = cancel.cancel(folder_of(name), where)
+    if not done.cells:
+        show.out.print(f"{name}: nothing {'that meets this ' if where else ''}was running or waiting")
+    else:
+        show.out.print(f"cancelled {done.cells} cells, {done.tasks} whole tasks; running cells save first")
+    for complaint in done.complaints:
+        show.out.print(
+            f"[yellow]not confirmed:[/yellow] {escape(complaint)}. The cells are marked: a task that runs or starts "
+            "leaves them out; to take waiting tasks out of the queue, run this again"
+        )
+
+
+_cell = click.argument("cell")
+_sweep = click.option("--sweep", default="*", help="Name of the sweep, where several hold the cell.")
+
+
+@main.command(name="why")
+@_cell
+@_sweep
+@_errors
+def why_(cell: str, sweep: str) -> None:
+    """Show why a cell stands as it does: state, attempts, last rows, traceback, what to do. CELL may be shortened."""
+    why.why(*cell_of(cell, sweep))
 
 
 @main.command()
-@click.argument("cell")
-@click.option("--sweep", default="*", help="Name of the sweep, where several hold the cell.")
+@_cell
+@_sweep
 @click.option("--lines", default=20, show_default=True, help="Lines of the job's output to show.")
+@click.option("--follow", is_flag=True, help="Go on showing what the job writes, until the cell is over.")
 @_errors
-def logs(cell: str, sweep: str, lines: int) -> None:
-    """Show a cell: its state, configuration, traceback, and the end of its job's output. CELL may be shortened."""
-    folder, found = _find(cell, sweep)
-    seen = observe.observe(folder)
-    made = next(p for p in seen.plans if p.sid == seen.cells[found].placement.sid)
-    show.cell(seen, seen.cells[found], made.flat(next(c for c in made.cells if c.id == found)))
-    pattern = f"*_{seen.cells[found].placement.task}_*" if made.backend == "slurm" else "*"
-    for path in sorted((made.folder(folder) / "output").glob(pattern), key=lambda p: p.stat().st_mtime)[-1:]:
-        show.out.print(f"\n[bold]{path}[/bold], last {lines} lines:")
-        show.out.print(escape("\n".join(path.read_text(errors="replace").splitlines()[-lines:])))
+def logs(cell: str, sweep: str, lines: int, follow: bool) -> None:
+    """Show the end of the output of a cell's job; its state and traceback are in `why`. CELL may be shortened."""
+    follow_.logs(*cell_of(cell, sweep), lines, follow)
 
 
 @main.command()
@@ -141,7 +204,7 @@ def compact(name: str) -> None:
     """Fold the parts of a sweep into its store: few shards, a runs table, a manifest."""
     from analysis.compact import compact as fold
 
-    done = fold(_folder(name))
+    done = fold(folder_of(name))
     show.out.print(
         f"{done.cells} cells, {done.rows} rows in {done.shards} shards; "
         f"{done.files_before} files became {done.files_after}"
@@ -189,35 +252,12 @@ def _send(request: compose.Request, retry_errors: bool, wait: bool) -> None:
         show.out.print(
             f"sent {len(made.todo)} cells as submission {frozen.sid}; `redescent status {name}` shows how they stand"
         )
+        if request.policy.canary:
+            show.out.print(
+                f"they start when the smallest and the largest cells have ended well in {name}/{CALIBRATION}; SLURM "
+                "takes them out of the queue if one of those fails"
+            )
     if wait:
-        show.watch(request.folder)
-
-
-def _folder(name: str) -> Path:
-    logs = Path(os.environ.get("REDESCENT_LOGS", "logs")).absolute()
-    given = Path(name).absolute()
-    if given.parent == logs:  # logs/NAME, as a shell completes it
-        name = given.name
-    compose.check_name(name.rstrip("/"))
-    return logs / name.rstrip("/")
-
-
-def _find(cell: str, sweep: str) -> tuple[Path, str]:
-    """The sweep and whole id of the one cell whose id begins with `cell` (the scheme's prefix may be left out)."""
-    found = {
-        (folder, known.id)
-        for folder in sorted(Path(os.environ.get("REDESCENT_LOGS", "logs")).glob(sweep))
-        for made in load_all(folder)
-        for known in made.cells
-        if known.id.startswith(cell) or known.id.partition("-")[2].startswith(cell)
-    }
-    if not found:
-        raise UserError(
-            f"{cell}: no cell in logs/{sweep} has an id that begins so; `redescent status NAME --cells` lists them"
-        )
-    if len(found) > 1:
-        some = ", ".join(f"{known} ({folder.name})" for folder, known in sorted(found)[:3])
-        raise UserError(
-            f"{cell}: {len(found)} cells have ids that begin so, as {some}; give more of it, or --sweep NAME"
-        )
-    return found.pop()
+        complete = status_.until_end(request.folder)
+        status_.once(request.folder)
+        sys.exit(0 if complete else 1)

@@ -26,9 +26,9 @@ from trainers import config as schema
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 _CELL_KEYS = ("seed", "model", "data", "optim", "trainer", "run")
-_TOP_KEYS = (*_CELL_KEYS, "name", "logs", *sweep_keys.KEYS, "task", "sweep", "hydra")
+_TOP_KEYS = (*_CELL_KEYS, "name", "logs", *sweep_keys.KEYS, "task", "limits", "canary", "compact", "sweep", "hydra")
 _GROUPS = ("model", "data", "optim", "trainer", "preset")
-LAUNCH_KEYS = ("hydra/launcher=", "hydra.launcher.", "task.")
+LAUNCH_KEYS = ("hydra/launcher=", "hydra.launcher.", "task.", "limits.", "canary=", "compact=")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
@@ -64,6 +64,22 @@ class Packing:
 
 
 @dataclass(frozen=True)
+class Policy:
+    """What a submission does beside sending cells; `limits`, `canary` and `compact` of configs/config.yaml."""
+
+    gpu_hours: float | None = None
+    canary: bool = False
+    compact: bool = False
+
+    def __post_init__(self) -> None:
+        if self.gpu_hours is not None and (type(self.gpu_hours) not in (int, float) or self.gpu_hours < 0):
+            raise UserError(f"limits.gpu_hours: found {self.gpu_hours!r}, expected a number of hours, or null")
+        for key in ("canary", "compact"):
+            if type(getattr(self, key)) is not bool:
+                raise UserError(f"{key}: found {getattr(self, key)!r}, expected true or false")
+
+
+@dataclass(frozen=True)
 class Request:
     """What a user asks for: cells, where to keep them, and the launcher to send them through."""
 
@@ -73,7 +89,8 @@ class Request:
     packing: Packing
     launcher: Mapping[str, Any]
     chosen: Sequence[str]
-    """The overrides that chose packing and launcher; a resume with others builds on them."""
+    """The overrides that chose packing, launcher and policy; a resume with others builds on them."""
+    policy: Policy = Policy()
 
     @property
     def folder(self) -> Path:
@@ -143,11 +160,18 @@ def _request(config: DictConfig, cells: Sequence[Cell], overrides: Sequence[str]
     settings = {str(key): _plain(chosen[key]) for key in chosen if key not in ("submitit_folder", "name")}
     chosen = [text for text in overrides if text.lstrip("+").startswith(LAUNCH_KEYS)]
     logs = Path(config.logs).absolute()
-    return Request(config.name, logs, cells, _packing(config.get("task", {})), settings, chosen)
+    return Request(config.name, logs, cells, _packing(config.get("task", {})), settings, chosen, _policy(config))
 
 
 def _plain(node: Any) -> Any:
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def _policy(config: DictConfig) -> Policy:
+    for key in config.limits:
+        if key != "gpu_hours":
+            raise UserError(f"limits.{key}: unknown key; known: gpu_hours")
+    return Policy(config.limits.gpu_hours, config.canary, config.compact)
 
 
 def _packing(task: Mapping[str, Any]) -> Packing:

@@ -1,43 +1,131 @@
-"""What cells will take, from the measured seconds per epoch of earlier runs of like cells. Pure."""
+"""What cells will take, from the measured seconds per epoch (or step) of earlier runs of like cells. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 _ALIKE = (
     "model.", "data.name", "data.classes", "data.train_samples", "data.test_samples", "data.downscale", "data.augment",
-    "trainer.batch_size", "trainer.eval_test", "trainer.eval_train", "trainer.precision", "trainer.name",
+    "data.operation", "data.modulus", "data.degree", "data.sequence", "data.train_fraction", "trainer.name",
+    "trainer.batch_size", "trainer.eval_test", "trainer.eval_train", "trainer.precision", "trainer.seconds",
 )  # fmt: skip
+_WIDTH = "model.width"
+
+LEAST_SHARE = 0.01
+"""A run that logged less of its length tells nothing: its seconds are those of loading data and compiling yet."""
+
+
+@dataclass(frozen=True)
+class Occupancy:
+    """What a cell occupies while it trains, and the unit that its hours are counted in."""
+
+    unit: str
+    amount: float
+
+
+def occupancy(launcher: Mapping[str, Any], at_a_time: int | None) -> Occupancy:
+    """GPUs of a cell where the launcher asks for any, else cores; a task's are shared by its cells at a time.
+
+    `at_a_time` None means a cell for every core of the task. Where a launcher names no cores, a cell takes one.
+    """
+    cores, gpus = launcher.get("cpus_per_task"), gpus_of(launcher)
+    cells = at_a_time or cores or 1
+    return Occupancy("GPU-hours", gpus / cells) if gpus else Occupancy("core-hours", cores / cells if cores else 1.0)
+
+
+def gpus_of(launcher: Mapping[str, Any]) -> int:
+    """GPUs of one task, as the launcher's settings ask for them."""
+    gres = str(launcher.get("gres") or "")
+    told = launcher.get("gpus_per_node") or (gres if gres.startswith("gpu") else "gpu:0")
+    count = str(told).rpartition(":")[2]
+    return int(count) if count.isdigit() else 1
 
 
 def seconds(configurations: Sequence[Mapping[str, Any]], runs: pd.DataFrame) -> list[float | None]:
-    """Expected seconds of each flat configuration: its epochs times the median seconds per epoch of like runs.
+    """Expected seconds of each flat configuration, all of it; None where nothing like it was measured."""
+    times = expected(pd.DataFrame([dict(flat) for flat in configurations]), runs)
+    return [None if np.isnan(time) else float(time) for time in times]
 
-    `runs` is the runs table (one row a cell). Runs are alike that share model, data set and its size, batch size,
-    evaluation and precision; seeds, noise and the optimiser's numbers do not matter. None where no like run has logged
-    an epoch.
+
+def expected(cells: pd.DataFrame, runs: pd.DataFrame) -> pd.Series[float]:
+    """Expected seconds of every row of `cells`, all of it: planned epochs or steps times the median rate of like runs.
+
+    Both frames have the flat configuration as columns; `runs` is the runs table (one row a cell), with `seconds` and
+    `epochs` or `steps`. Runs are alike that share model, data set and its size, batch size, evaluation and precision;
+    seeds, noise and the optimiser's numbers do not matter. Between two measured widths of cells that are alike
+    otherwise the rate is interpolated, linearly in both logarithms. NaN elsewhere.
     """
-    rates = _rates(runs)
-    return [
-        rate * flat["trainer.epochs"] if (rate := rates.get(_kind(flat))) is not None else None
-        for flat in configurations
-    ]
+    if cells.empty:
+        return pd.Series(dtype=float)
+    enough = (logged(runs) > 0) & (logged(runs) >= LEAST_SHARE * planned(runs))
+    measured = runs[enough & (_numbers(runs, "seconds") > 0)]
+    if measured.empty:
+        return pd.Series(np.nan, cells.index)
+    rates = pd.Series((_numbers(measured, "seconds") / logged(measured)).to_numpy())
+    exact, known = _kinds(cells, measured)
+    rate = pd.Series(exact, cells.index).map(rates.groupby(known).median())
+    return _interpolated(rate, cells, measured, rates) * planned(cells)
 
 
-def _rates(runs: pd.DataFrame) -> dict[tuple[Any, ...], float]:
-    if "epochs" not in runs or "seconds" not in runs:
-        return {}
-    measured = runs[(runs["epochs"] > 0) & (runs["seconds"] > 0)]
-    samples: dict[tuple[Any, ...], list[float]] = {}
-    for row in measured.to_dict("records"):
-        samples.setdefault(_kind({str(k): v for k, v in row.items()}), []).append(row["seconds"] / row["epochs"])
-    return {kind: float(pd.Series(values).median()) for kind, values in samples.items()}
+def left(cells: pd.DataFrame, runs: pd.DataFrame, measured: pd.DataFrame) -> pd.Series[float]:
+    """Expected seconds of what the rows of `cells` (with a column `cell`) have still to do, NaN where not known.
+
+    `runs` says how far they are, `measured` (a runs table too) how long like ones take.
+    """
+    if cells.empty:
+        return pd.Series(dtype=float)
+    share = (logged(runs) / planned(runs)).clip(0, 1).fillna(0.0)
+    done = cells["cell"].map(dict(zip(runs["cell"], share, strict=True))) if len(runs) else pd.Series(0.0, cells.index)
+    return expected(cells, measured) * (1 - done.fillna(0.0))
 
 
-def _kind(flat: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The settings that decide an epoch's time, absent ones left out: a runs table has a column for every key."""
-    kept = ((k, v) for k, v in flat.items() if k.startswith(_ALIKE) and v is not None and v == v)
-    return tuple(sorted((k, str(int(v) if isinstance(v, float) and v.is_integer() else v)) for k, v in kept))
+def families(cells: pd.DataFrame) -> np.ndarray[Any, Any]:
+    """A number for every row, the same where cells differ in nothing but width that decides their time."""
+    return _kinds(cells, cells.iloc[:0], without=_WIDTH)[0]
+
+
+def planned(cells: pd.DataFrame) -> pd.Series[float]:
+    """Length of every run in its own unit: optimiser steps where the trainer counts these, else epochs."""
+    return _numbers(cells, "trainer.steps").fillna(_numbers(cells, "trainer.epochs"))
+
+
+def logged(runs: pd.DataFrame) -> pd.Series[float]:
+    """How far every run got, in the unit of `planned`; 0 where nothing is logged."""
+    by_step = _numbers(runs, "trainer.steps").notna()
+    return _numbers(runs, "steps").where(by_step, _numbers(runs, "epochs")).fillna(0.0)
+
+
+def _numbers(frame: pd.DataFrame, column: str) -> pd.Series[float]:
+    if column not in frame:
+        return pd.Series(np.nan, frame.index, dtype=float)
+    return pd.to_numeric(frame[column]).astype(float)
+
+
+def _kinds(cells: pd.DataFrame, runs: pd.DataFrame, without: str = "") -> tuple[np.ndarray[Any, Any], ...]:
+    """A number for every row of both frames, the same where the settings that decide a rate are the same."""
+    columns = sorted({str(c) for f in (cells, runs) for c in f if str(c).startswith(_ALIKE) and c != without})
+    both = pd.concat([f.reindex(columns=columns).astype(object) for f in (cells, runs)], ignore_index=True)
+    codes = both.groupby(columns, dropna=False, sort=False).ngroup().to_numpy()
+    return codes[: len(cells)], codes[len(cells) :]
+
+
+def _interpolated(
+    rate: pd.Series[float], cells: pd.DataFrame, measured: pd.DataFrame, rates: pd.Series[float]
+) -> pd.Series[float]:
+    if not rate.isna().any() or _WIDTH not in cells or _WIDTH not in measured:
+        return rate
+    families, known = _kinds(cells, measured, without=_WIDTH)
+    width, measured_width = np.log(_numbers(cells, _WIDTH)), np.log(_numbers(measured, _WIDTH).to_numpy())
+    filled = rate.copy()
+    for family in np.unique(families[rate.isna().to_numpy()]):
+        medians = rates[known == family].groupby(measured_width[known == family]).median()
+        if len(medians) > 1:
+            rows = (families == family) & rate.isna().to_numpy()
+            among = np.interp(width[rows], medians.index, np.log(medians), left=np.nan, right=np.nan)
+            filled[rows] = np.exp(among)
+    return filled

@@ -125,7 +125,7 @@ def _slurm() -> list[Finding]:
 def _trial(launcher: dict[str, object]) -> Finding:
     """sbatch --test-only: would SLURM take a job with the launcher's settings?"""
     try:
-        text = backend.trial_text(launcher)
+        text = backend.single_text(launcher, "true", Path("/tmp"))
     except UserError as error:
         return Finding("launcher", "problem", str(error))
     if not slurm.present():

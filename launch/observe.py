@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import store
-from launch import backend, plan, slurm, state
+from launch import backend, plan, slurm, state, worker
 from launch.backend import Array
 from launch.errors import UserError
 from launch.plan import Plan
@@ -33,6 +33,8 @@ class Observation:
     runs: pd.DataFrame
     silent: Sequence[str]
     """Submissions whose scheduler gave no answer."""
+    tasks: Mapping[tuple[str, int], slurm.Task]
+    """What the scheduler says of a task, by submission and number of the task; absent where it knows nothing."""
 
 
 def observe(folder: Path) -> Observation:
@@ -44,9 +46,10 @@ def observe(folder: Path) -> Observation:
     runs = store.runs(folder)
     records = records_of(runs)
     open_plans = [p for p in plans if not all(is_final(records.get(cell.id)) for cell in p.cells)]
-    tasks, silent = _ask(open_plans, folder, arrays)
-    cells = state.fold(_placements(plans, arrays, tasks, silent), records)
-    return Observation(folder, plans, arrays, {cell.id: cell for cell in cells}, runs, silent)
+    known, silent = _ask(open_plans, folder, arrays)
+    tasks = _located(plans, arrays, known)
+    cells = state.fold(_placements(folder, plans, arrays, tasks, silent, records), records)
+    return Observation(folder, plans, arrays, {cell.id: cell for cell in cells}, runs, silent, tasks)
 
 
 def records_of(runs: pd.DataFrame) -> dict[str, state.Record]:
@@ -56,6 +59,14 @@ def records_of(runs: pd.DataFrame) -> dict[str, state.Record]:
     wanted = runs[runs["status"] != "missing"].reindex(columns=["cell", "status", "attempt", "error_class", "error"])
     rows = wanted.astype(object).where(wanted.notna(), None)
     return {cell: state.Record(*rest) for cell, *rest in rows.itertuples(index=False)}
+
+
+def job_of(seen: Observation, sid: str, number: int) -> str | None:
+    """The SLURM id ("5_3") of a task of a submission; None outside SLURM, and where it was never accepted."""
+    for array in seen.arrays[sid]:
+        if array.job and array.job.isdigit() and array.first <= number < array.first + array.count:
+            return f"{array.job}_{number - array.first + array.offset}"
+    return None
 
 
 def is_final(record: state.Record | None) -> bool:
@@ -135,28 +146,49 @@ def _doubted(names: Sequence[str], answer: Sequence[slurm.Task] | None) -> list[
     return [task for task in slurm.accounting(gone) or [] if task.live] if answer is not None else []
 
 
+def _located(
+    plans: Sequence[Plan], arrays: Mapping[str, Sequence[Array]], known: Mapping[tuple[str, int], slurm.Task]
+) -> dict[tuple[str, int], slurm.Task]:
+    """The tasks that the scheduler knows, by submission and number of the task in its plan."""
+    located = {}
+    for made in plans:
+        for array in arrays[made.sid]:
+            job = array.job if made.backend == "slurm" else made.sid
+            for number in range(array.first, array.first + array.count):
+                task = known.get((job or "", number - array.first + array.offset))
+                if task is not None:
+                    located[made.sid, number] = task
+    return located
+
+
 def _placements(
-    plans: Sequence[Plan], arrays: Mapping[str, Sequence[Array]], tasks: Mapping[tuple[str, int], slurm.Task],
-    silent: Iterable[str],
+    folder: Path, plans: Sequence[Plan], arrays: Mapping[str, Sequence[Array]],
+    tasks: Mapping[tuple[str, int], slurm.Task], silent: Iterable[str], records: Mapping[str, state.Record],
 ) -> dict[str, list[state.Placement]]:  # fmt: skip
     placements: dict[str, list[state.Placement]] = {}
     quiet = set(silent)
     for made in plans:
+        gone = worker.cancelled(made.folder(folder))
         for array in arrays[made.sid]:
             for number in range(array.first, array.first + array.count):
-                job = array.job if made.backend == "slurm" else made.sid
-                task = tasks.get((job or "", number - array.first + array.offset))
-                live = _live(array, task, made.sid in quiet)
+                task = tasks.get((made.sid, number))
+                live, runs = may_run(array, task, made.sid in quiet), task is not None and task.state == "RUNNING"
                 for index in made.tasks[number]:
                     cell = made.cells[index]
-                    place = state.Placement(
-                        made.sid, number, cell.attempts + 1, live, task is not None and task.state == "RUNNING"
-                    )
+                    place = state.Placement(made.sid, number, cell.attempts + 1, live, runs, cell.id in gone)
+                    if place.cancelled and not (runs and _training(records.get(cell.id), place)):
+                        place = replace(place, live=False)
                     placements.setdefault(cell.id, []).append(place)
     return placements
 
 
-def _live(array: Array, task: slurm.Task | None, silent: bool) -> bool | None:
+def _training(record: state.Record | None, place: state.Placement) -> bool:
+    """Whether the record is that of a cell in the midst of its training in this place."""
+    return record is not None and record.status == "running" and record.attempt >= place.attempt
+
+
+def may_run(array: Array, task: slurm.Task | None, silent: bool) -> bool | None:
+    """Whether a task of an array may still run, by the scheduler's word of it; None where there was no answer."""
     if array.error:
         return False
     if array.job is None or silent:

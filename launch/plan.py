@@ -23,12 +23,16 @@ import time
 import uuid
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 SOURCE = Path(__file__).resolve().parent.parent
+CALIBRATION = "calibration"
+"""The folder inside a sweep's that holds the sweep of its calibrations."""
+
 _PACKAGES = ("torch", "numpy", "pandas", "pyarrow", "scikit-learn", "pillow", "hydra-core", "omegaconf", "submitit")
+_COMPACTION = ("__init__", "claim", "compact", "fold", "mismatch", "parts", "store")
 
 
 class PlanError(ValueError):
@@ -67,6 +71,7 @@ class Plan:
     environment: str
     packages: Mapping[str, str]
     commit: str
+    policy: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def at_a_time(self) -> int | None:
@@ -94,6 +99,11 @@ class Plan:
         path = folder / "plan.json"
         write_json(path, asdict(self))
         return path
+
+
+def name_of(sweep: Path) -> str:
+    """By what name the command line knows the sweep in this folder: NAME, or NAME/calibration."""
+    return f"{sweep.parent.name}/{sweep.name}" if sweep.name == CALIBRATION else sweep.name
 
 
 def load(path: Path) -> Plan:
@@ -156,20 +166,19 @@ def snapshot(sweep: Path) -> tuple[str, Path]:
     archive = sweep / "code" / f"{code}.zip"
     if not archive.exists():
         buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        with zipfile.ZipFile(buffer, "w") as file:
             for name, content in _sources().items():
-                file.writestr(zipfile.ZipInfo(name), content)
+                file.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)  # a ZipInfo is stored, else
         archive.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(archive, buffer.getvalue())
     return code, archive
 
 
 def _sources() -> dict[str, bytes]:
-    return {
-        str(path.relative_to(SOURCE)): path.read_bytes()
-        for package in ("launch", "trainers")
-        for path in sorted((SOURCE / package).rglob("*.py"))
-    }
+    """The packages of the jobs, and what `python -m analysis.compact` needs."""
+    paths = [path for package in ("launch", "trainers") for path in sorted((SOURCE / package).rglob("*.py"))]
+    paths += [SOURCE / "analysis" / f"{name}.py" for name in _COMPACTION]
+    return {str(path.relative_to(SOURCE)): path.read_bytes() for path in paths}
 
 
 def environment() -> tuple[str, dict[str, str]]:

@@ -93,6 +93,35 @@ def accounting(names: Sequence[str]) -> list[Task] | None:
     return parse_accounting(done.stdout) if done.returncode == 0 else None
 
 
+@dataclass(frozen=True)
+class Execution:
+    """One execution of a task as accounting tells it; times are SLURM's texts, empty where it knows none."""
+
+    job: str
+    state: str
+    start: str
+    end: str
+    node: str
+    exit: str
+
+
+def history(jobs: Sequence[str]) -> list[Execution] | None:
+    """Every execution of these tasks (as "5_3"), requeued ones apart, oldest first; None without an answer."""
+    if not jobs:
+        return []
+    columns = "JobID,State,Start,End,NodeList,ExitCode"
+    done = call("sacct", "-X", "-D", "-n", "-P", "-j", ",".join(jobs), "-o", columns)
+    return parse_history(done.stdout) if done.returncode == 0 else None
+
+
+def parse_history(text: str) -> list[Execution]:
+    """The executions in the output of sacct with the columns above."""
+    rows = [[field.strip() for field in line.split("|")] for line in text.splitlines() if line.count("|") == 5]
+    known = [["" if field in ("Unknown", "None", "None assigned") else field for field in row] for row in rows]
+    found = [Execution(job, state.split(" ")[0], *rest) for job, state, *rest in known]
+    return sorted(found, key=lambda execution: (execution.start or "~", execution.end or "~"))
+
+
 def parse_accounting(text: str) -> list[Task]:
     """The tasks in the output of `sacct -X -n -P -o JobID,JobName,State,Reason`; "5_[0-3]" stands for four of them.
 
@@ -113,6 +142,17 @@ def _indices(text: str) -> list[int]:
     for first, last, step in re.findall(r"(\d+)(?:-(\d+)(?::(\d+))?)?", text.strip("[]").partition("%")[0]):
         found += range(int(first), int(last or first) + 1, int(step or 1))
     return found or [0]
+
+
+def ranges(indices: Sequence[int]) -> str:
+    """Indices, in order, in SLURM's short form: [0, 1, 2, 5] is "0-2,5"."""
+    spans: list[list[int]] = []
+    for index in indices:
+        if spans and index == spans[-1][1] + 1:
+            spans[-1][1] = index
+        else:
+            spans.append([index, index])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
 
 
 def limits() -> Mapping[str, int]:

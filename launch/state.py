@@ -36,7 +36,7 @@ class Placement:
     """Where a plan put a cell: the submission, its task, the first attempt number there, and what the scheduler says.
 
     `live` is True while the task may still run, False when it is over, None if the scheduler gave no answer; `running`
-    tells a task that runs from one in the queue.
+    tells a task that runs from one in the queue. `cancelled` is True for a cell that the user took out of the task.
     """
 
     sid: str
@@ -44,6 +44,7 @@ class Placement:
     attempt: int
     live: bool | None
     running: bool = False
+    cancelled: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _cell(cell: str, places: Sequence[Placement], record: Record | None) -> Cell
             return found
     if any(place.live is None for place in places):
         return CellState(cell, "unknown", record, newest)
-    return under_way[0] if under_way else CellState(cell, _over(record), record, newest)
+    return under_way[0] if under_way else CellState(cell, _over(record, newest), record, newest)
 
 
 def _live(place: Placement, record: Record | None) -> State:
@@ -86,7 +87,7 @@ def _live(place: Placement, record: Record | None) -> State:
     return "running" if place.running and record.status == "running" else "waiting"
 
 
-def _over(record: Record | None) -> State:
+def _over(record: Record | None, newest: Placement) -> State:
     if record is None:
-        return "missing"
+        return "interrupted" if newest.cancelled else "missing"
     return "failed" if record.status == "failed" else "interrupted"

@@ -19,9 +19,9 @@ from typing import Any
 import pandas as pd
 
 from analysis import store
-from launch import backend, cost, plan, slurm, state
+from launch import backend, calibrate, compaction, cost, plan, slurm, state, summary
 from launch.backend import Array
-from launch.compose import LAUNCH_KEYS, Cell, Packing, Request
+from launch.compose import LAUNCH_KEYS, Cell, Packing, Policy, Request
 from launch.compose import launcher as launcher_request
 from launch.errors import UserError
 from launch.observe import Observation, is_final, last_line, observe, records_of
@@ -39,42 +39,73 @@ class Draft:
     request: Request
     todo: Sequence[Cell]
     seconds: Sequence[float | None]
+    """What each cell of `todo` has still to train; None where nothing like it was measured."""
+    takes: cost.Occupancy
     tasks: Sequence[Sequence[int]]
     arrays: int
     states: Counter[str]
+    committed: float | None
+    """GPU-hours that the sweep took so far, and will take for what is under way; None where not known."""
     held: Sequence[str]
     """Ids of failed cells that are not sent again because they share one error."""
     error: str | None
 
 
-def draft(request: Request, retry_errors: bool = False) -> Draft:
-    """What submitting `request` now would send; changes nothing."""
+def draft(request: Request, retry_errors: bool = False, again: bool = False) -> Draft:
+    """What submitting `request` now would send, with `again` also what is done; changes nothing."""
     seen = observe(request.folder) if any((request.folder / "submissions").glob("*/plan.json")) else None
     runs = seen.runs if seen else _runs(request.folder)
     done = {cell for cell, record in records_of(runs).items() if is_final(record)}  # whatever became of their plans
     known: dict[str, str] = dict.fromkeys(done, "done")
     known |= {cell: found.state for cell, found in seen.cells.items()} if seen else {}
     states: Counter[str] = Counter(known.get(cell.id, "new") for cell in request.cells)
-    todo = [cell for cell in request.cells if known.get(cell.id) not in (*state.FINAL, *state.LIVE)]
+    spared = state.LIVE if again else (*state.FINAL, *state.LIVE)
+    todo = [cell for cell in request.cells if known.get(cell.id) not in spared]
     held, error = _shared_error(todo, seen) if seen and not retry_errors else (set(), None)
     todo = [cell for cell in todo if cell.id not in held]
-    seconds = cost.seconds([cell.flat for cell in todo], runs)
+    measured = calibrate.with_calibrations(request.folder, runs)
+    left = cost.left(pd.DataFrame([{"cell": cell.id, **cell.flat} for cell in todo]), runs, measured)
+    seconds = [None if time != time else float(time) for time in left]
     where = backend.BACKENDS[backend.kind(request.launcher)]
     tasks = pack(seconds, request.packing, where.one_task)
     arrays = -(-len(tasks) // where.array_size()) if tasks else 0
-    return Draft(request, todo, seconds, tasks, arrays, states, sorted(held), error)
+    takes = cost.occupancy(request.launcher, request.packing.at_a_time)
+    committed = summary.committed(seen, measured) if seen else 0.0
+    return Draft(request, todo, seconds, takes, tasks, arrays, states, committed, sorted(held), error)
 
 
-def submit(request: Request, retry_errors: bool = False) -> tuple[Draft, Plan | None]:
+def beyond_limit(made: Draft) -> str | None:
+    """Why a draft is beyond `limits.gpu_hours`; None where it is within, or there is none, or it asks for no GPU."""
+    limit = made.request.policy.gpu_hours
+    if limit is None or made.takes.unit != "GPU-hours" or not made.todo:
+        return None
+    hours = sum(s for s in made.seconds if s is not None) / 3600 * made.takes.amount
+    unmeasured = sum(s is None for s in made.seconds)
+    if unmeasured or made.committed is None:
+        return (
+            f"limits.gpu_hours: {limit:g}, but what the sweep takes is not known: nothing like {unmeasured or 'some'} "
+            f"of the cells was measured. Run `redescent calibrate {made.request.name}` with the same overrides, or set "
+            "limits.gpu_hours=null"
+        )
+    if made.committed + hours <= limit:
+        return None
+    return (
+        f"limits.gpu_hours: {limit:g}, but with this the sweep comes to {made.committed + hours:.2f} GPU-hours: "
+        f"{made.committed:.2f} spent or under way, {hours:.2f} to be sent. Send less, or raise the limit"
+    )
+
+
+def submit(request: Request, retry_errors: bool = False, again: bool = False) -> tuple[Draft, Plan | None]:
     """Send every cell of `request` that is neither done nor under way; returns what was sent, None if nothing was.
 
-    Raises UserError where the scheduler refuses or does not answer; what it had accepted before stays recorded.
+    Raises UserError where the hours are beyond the limit, and where the scheduler refuses or does not answer; what it
+    had accepted before stays recorded.
     """
     backend.check(request.launcher)
     check_data(request.cells)
     request.folder.mkdir(parents=True, exist_ok=True)
     with locked(request.folder):
-        made = draft(request, retry_errors)
+        made = draft(request, retry_errors, again)
         if made.states["unknown"]:
             raise UserError(
                 f"{made.states['unknown']} cells of {request.name} belong to jobs whose scheduler gives no answer now; "
@@ -82,11 +113,34 @@ def submit(request: Request, retry_errors: bool = False) -> tuple[Draft, Plan | 
             )
         if not made.todo:
             return made, None
+        refusal = beyond_limit(made)
+        if refusal:
+            raise UserError(refusal)
+        after = _canary(replace(request, cells=made.todo), retry_errors) if request.policy.canary else ()
         frozen = _plan(request, backend.kind(request.launcher), made.todo, made.tasks)
         frozen.write(request.folder)
-        arrays = _intent(frozen, request.folder)
+        arrays = _intent(frozen, request.folder, after)
         _send(frozen, request.folder, arrays)
+        if request.policy.compact and frozen.backend == "slurm":
+            compaction.send(frozen, request.folder, [str(array.job) for array in arrays])
         return made, frozen
+
+
+def _canary(request: Request, retry_errors: bool) -> Sequence[str]:
+    """Send the calibration of a request; returns the jobs that must end well before the rest may start."""
+    if backend.kind(request.launcher) != "slurm":
+        raise UserError("canary: found true, but only SLURM can hold jobs back; leave it out with canary=false")
+    small = calibrate.request(request)
+    made, _ = submit(small, retry_errors, again=calibrate.stale(small, plan.code_hash()))
+    jobs = calibrate.jobs(small)
+    failed = [] if jobs else calibrate.failed(request.folder)
+    if made.held or failed:
+        error = made.error if made.held else last_line(failed[0][1])
+        raise UserError(
+            f"canary: its cells failed with {error!r} in this very code, so nothing else was sent. Mend it, or insist "
+            "with --retry-errors"
+        )
+    return jobs
 
 
 def resumed(folder: Path, overrides: Sequence[str]) -> Request:
@@ -107,30 +161,12 @@ def resumed(folder: Path, overrides: Sequence[str]) -> Request:
     cells = {cell.id: Cell(cell.id, made.flat(cell)) for made in plans for cell in made.cells}
     newest = plans[-1]
     packing, launcher, chosen = Packing(**newest.packing), newest.launcher, newest.chosen
+    policy = Policy(**newest.policy)
     if overrides:
         before = [] if any(text.startswith("hydra/launcher=") for text in overrides) else newest.chosen
         other = launcher_request([*before, *overrides])
-        packing, launcher, chosen = other.packing, other.launcher, other.chosen
-    return Request(folder.name, folder.parent, list(cells.values()), packing, launcher, chosen)
-
-
-def cancel(folder: Path) -> tuple[int, list[str]]:
-    """End all tasks of a sweep that may still run; returns how many submissions were open, and complaints.
-
-    A mark is written first: a worker that is signalled then saves and ends, and does not requeue itself. It is taken
-    back where the scheduler did not cancel, for the jobs then go on and are to requeue as ever.
-    """
-    seen = observe(folder)
-    live = {cell.placement.sid for cell in seen.cells.values() if cell.state in state.LIVE}
-    complaints = []
-    for made in (p for p in seen.plans if p.sid in live):
-        mark = made.folder(folder) / "cancelled"
-        mark.touch()
-        complaint = backend.BACKENDS[made.backend].cancel(made, folder, seen.arrays[made.sid])
-        if complaint:
-            complaints.append(complaint)
-            mark.unlink()
-    return len(live), complaints
+        packing, launcher, chosen, policy = other.packing, other.launcher, other.chosen, other.policy
+    return Request(folder.name, folder.parent, list(cells.values()), packing, launcher, chosen, policy)
 
 
 def direct(sweep: Path, name: str, cell: Cell, launcher: Mapping[str, Any]) -> tuple[Plan, bool]:
@@ -193,7 +229,7 @@ def _plan(request: Request, where: str, cells: Sequence[Cell], tasks: Sequence[S
         sid=plan.new_sid(), name=request.name, backend=where, bases=bases, cells=planned, tasks=tasks,
         packing=asdict(request.packing), launcher=dict(request.launcher), chosen=request.chosen, code=code,
         code_archive=str(archive.resolve()), environment=digest, packages=packages, commit=plan.commit(),
-        **plan.origin(),
+        policy=asdict(request.policy), **plan.origin(),
     )  # fmt: skip
 
 
@@ -204,10 +240,10 @@ def _attempts(folder: Path, cells: set[str]) -> dict[str, int]:
     return {cell: max(planned[cell], records[cell].attempt if cell in records else 0) for cell in cells}
 
 
-def _intent(frozen: Plan, folder: Path) -> list[Array]:
+def _intent(frozen: Plan, folder: Path, after: Sequence[str] = ()) -> list[Array]:
     size = backend.BACKENDS[frozen.backend].array_size()
     arrays = [
-        Array(backend.job_name(frozen, first), first, min(size, len(frozen.tasks) - first), time.time())
+        Array(backend.job_name(frozen, first), first, min(size, len(frozen.tasks) - first), time.time(), after=[*after])
         for first in range(0, len(frozen.tasks), size)
     ]
     _write_jobs(frozen, folder, arrays)

@@ -43,7 +43,7 @@ def run(config: DictConfig) -> None:
     if reason is None and not task.results["failed"]:
         worker.say(f"cell {cell.id}: rows are in {sweep}")
         return
-    message = f"cell {cell.id} did not finish ({reason or 'it failed'}); see `redescent logs {cell.id}`"
+    message = f"cell {cell.id} did not finish ({reason or 'it failed'}); see `redescent why {cell.id}`"
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         raise RuntimeError(message)  # the other cells of the multirun go on, and the launcher names this one
     sys.exit(f"error: {message}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import selectors
 import signal
@@ -34,6 +35,9 @@ GRACE_SECONDS = 600.0
 
 FRUITLESS_TURNS = 3
 """A task that got nowhere before its limit, after this many turns before, would only go round in a circle."""
+
+LOOK_SECONDS = 5.0
+"""Between two looks at whether the user cancelled cells of this task."""
 
 Reason = Literal["preempted", "timeout", "cancelled"]
 
@@ -68,6 +72,7 @@ class Child:
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
         self.cell: int | None = None
+        self.told = False
 
     @property
     def out(self) -> IO[str]:
@@ -108,12 +113,15 @@ class Worker:
         self.results: Counter[str] = Counter()
         self.progress = False
         self.reason: Reason | None = None
+        self.cancelled: set[int] = set()
+        self.looked = -math.inf
         self.selector = selectors.DefaultSelector()
 
     def run(self) -> Reason | None:
         """Train all cells, or stop early; returns why it stopped, None if every cell has its result."""
         try:
             while self.children or (self.waiting and self.reason is None):
+                self._drop_cancelled()
                 self._start_children()
                 for key, _ in self.selector.select(timeout=0.25):
                     self._read(key.data)
@@ -131,7 +139,7 @@ class Worker:
             self._next_cell(child)
 
     def _next_cell(self, child: Child) -> None:
-        if self.reason is not None or not self.waiting:
+        if self.reason is not None or child.told or not self.waiting:
             child.close()
             return
         child.cell = self.waiting.popleft()
@@ -183,9 +191,21 @@ class Worker:
             for child in self.children:
                 child.send({"stop": self.reason})
 
+    def _drop_cancelled(self, look: bool = False) -> None:
+        """Leave out the cells that the user cancelled; one that trains saves, and its process makes way for another."""
+        if look or time.monotonic() - self.looked > LOOK_SECONDS:
+            gone, self.looked = cancelled(self.plan.folder(self.assignment.sweep)), time.monotonic()
+            self.cancelled = {i for i in self.plan.tasks[self.assignment.task] if self.plan.cells[i].id in gone}
+        self.waiting = deque(cell for cell in self.waiting if cell not in self.cancelled)
+        for child in self.children:
+            if child.cell in self.cancelled and not child.told:
+                child.told = True
+                child.send({"stop": "cancelled"})
+
     def _why(self) -> Reason:
         """Preemption is told from a time limit by the job's end, and both from a cancellation by the user's mark."""
-        if cancelled(self.assignment):
+        self._drop_cancelled(look=True)
+        if self.cancelled and not self.waiting and all(child.told for child in self.children if child.cell is not None):
             return "cancelled"
         if self.deadline is not None and time.time() > self.deadline - 60:
             return "timeout"
@@ -215,7 +235,11 @@ def main(arguments: Sequence[str], received: Sequence[int]) -> int:
     assignment = Assignment(plans.load(args.plan), args.plan.resolve().parents[2], task, restart)
     if not in_slurm:
         plans.write_json(args.plan.parent / "local.json", process.own())
-    return work(assignment, received, in_slurm)
+    status = work(assignment, received, in_slurm)
+    if assignment.plan.policy.get("compact") and not in_slurm and not received:
+        compact = [sys.executable, "-P", "-m", "analysis.compact", str(assignment.sweep)]
+        subprocess.run(compact, env=_environment(assignment.plan), check=False)
+    return status
 
 
 def work(assignment: Assignment, received: Sequence[int], in_slurm: bool) -> int:
@@ -248,9 +272,12 @@ def work(assignment: Assignment, received: Sequence[int], in_slurm: bool) -> int
     return 1
 
 
-def cancelled(assignment: Assignment) -> bool:
-    """Whether the user cancelled this submission: then a signal means the end, not another turn."""
-    return (assignment.plan.folder(assignment.sweep) / "cancelled").exists()
+def cancelled(submission: Path) -> set[str]:
+    """Ids of the cells of a submission that the user cancelled: a signal to a task of these alone means its end."""
+    try:
+        return set(json.loads((submission / "cancelled.json").read_text()))
+    except FileNotFoundError:
+        return set()
 
 
 def _ended_by_scheduler(received: Sequence[int]) -> bool:

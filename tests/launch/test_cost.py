@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from launch.cost import seconds
+from launch.cost import left, occupancy, seconds
 
 Flat = Mapping[str, Any]
 
@@ -59,3 +59,43 @@ def test_runs_without_a_measured_epoch_do_not_count(flat: Flat, run: dict[str, A
 def test_an_empty_table_tells_nothing(flat: Flat) -> None:
     assert seconds([flat, flat], pd.DataFrame()) == [None, None]
     assert seconds([], table(flat, {})) == []
+
+
+STEPS = {"trainer.name": "algorithmic", "trainer.epochs": None, "trainer.steps": 1000, "data.operation": "add"}
+
+
+def test_a_trainer_that_counts_steps_is_measured_by_the_step(flat: Flat) -> None:
+    runs = table(flat, {}, {**STEPS, "steps": 200, "epochs": 7, "seconds": 50.0})
+    long = {**flat, **STEPS, "trainer.steps": 4000}
+    assert seconds([long, flat, {**long, "data.operation": "divide"}], runs) == [1000.0, 30.0, None]
+
+
+def test_a_width_between_two_measured_ones_is_interpolated_and_one_beyond_is_not(flat: Flat) -> None:
+    runs = table(flat, {"model.width": 8, "seconds": 30.0}, {"model.width": 32, "seconds": 480.0})
+    asked = [{**flat, "model.width": width} for width in (4, 8, 16, 32, 64)]
+    assert seconds(asked, runs) == [None, 30.0, pytest.approx(120.0), 480.0, None]
+    assert seconds([{**asked[2], "model.depth": 2}], runs) == [None]
+
+
+def test_what_is_left_is_what_was_not_logged_yet(flat: Flat) -> None:
+    runs = table(flat, {"cell": "a"}, {"cell": "b", "epochs": 1, "seconds": 10.0}, {"cell": "c", "epochs": None})
+    cells = pd.DataFrame([{**flat, "cell": cell} for cell in "abcd"])
+    assert left(cells, runs, runs).tolist() == pytest.approx([0.0, 20.0, 30.0, 30.0])
+
+
+@pytest.mark.parametrize(
+    ("launcher", "at_a_time", "unit", "amount"),
+    [
+        ({"gres": "gpu:v100:1", "cpus_per_task": 4}, 1, "GPU-hours", 1.0),
+        ({"gres": "gpu:2"}, 4, "GPU-hours", 0.5),
+        ({"gpus_per_node": 1, "cpus_per_task": 4}, None, "GPU-hours", 0.25),
+        ({"cpus_per_task": 4}, 2, "core-hours", 2.0),
+        ({"cpus_per_task": 4, "gres": "disk:9"}, None, "core-hours", 1.0),
+        ({}, 3, "core-hours", 1.0),
+    ],
+)
+def test_a_cell_occupies_its_share_of_its_task(
+    launcher: dict[str, Any], at_a_time: int | None, unit: str, amount: float
+) -> None:
+    found = occupancy(launcher, at_a_time)
+    assert (found.unit, found.amount) == (unit, amount)

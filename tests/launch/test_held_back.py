@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ FAILING = ("hydra/launcher=debug", "~axes", "model=mlp", "model.width=4", "train
 
 def redescent(logs: Path, *words: str) -> str:
     command = [sys.executable, "-c", "from launch.cli import main; main()", *words]
-    environment = os.environ | {"REDESCENT_LOGS": str(logs)}
+    environment = os.environ | {"REDESCENT_LOGS": str(logs), "COLUMNS": "200"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
     return done.stdout
 
@@ -27,6 +28,9 @@ def test_three_cells_with_one_error_are_held_back_until_asked_for(tmp_path: Path
     assert "3 failed (error): RuntimeError: trainer.precision=float16 needs a GPU" in redescent(
         tmp_path, "status", "smoke"
     )
+    grouped = redescent(tmp_path, "status", "smoke", "--failed")
+    assert re.search(r"3\W+error\W+RuntimeError: trainer.precision=float16 needs a GPU.*redescent why c1-", grouped)
+    assert "again every 5 s" in redescent(tmp_path, "status", "smoke", "--watch", "5")  # and ends: nothing is under way
     for archive in (tmp_path / "smoke" / "code").iterdir():
         archive.unlink()
     before = files(tmp_path)

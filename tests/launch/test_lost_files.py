@@ -15,7 +15,15 @@ from launch import observe
 from launch.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = ("hydra/launcher=debug", "~axes", "model=mlp", "model.width=4", "seeds=[0,1]", "trainer.epochs=3")
+SMALL = (
+    "compact=false",
+    "hydra/launcher=debug",
+    "~axes",
+    "model=mlp",
+    "model.width=4",
+    "seeds=[0,1]",
+    "trainer.epochs=3",
+)
 
 
 def redescent(logs: Path, *words: str) -> str:
@@ -66,5 +74,5 @@ def test_compacted_sweeps_are_done_and_their_cells_found_by_a_shortened_id(logs:
     redescent(logs, "compact", "smoke")
     cell = store.runs(logs / "smoke")["cell"][0]
     assert cell in redescent(logs, "status", "smoke", "--cells")
-    assert "done: every epoch is logged" in redescent(logs, "logs", cell[:12], "--sweep", "smoke")
+    assert "done: every epoch is logged" in redescent(logs, "why", cell[:12], "--sweep", "smoke")
     assert "nothing to send" in redescent(logs, "resume", "smoke")

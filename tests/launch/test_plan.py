@@ -115,7 +115,7 @@ def test_a_plan_gives_the_configuration_of_its_cells(plan_of: PlanOf) -> None:
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the source tree, taken for the one to archive."""
     copy = tmp_path / "source"
-    for package in ("launch", "trainers"):
+    for package in ("launch", "trainers", "analysis"):
         shutil.copytree(plans.SOURCE / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(plans, "SOURCE", copy)
     return copy
@@ -152,13 +152,14 @@ def test_a_snapshot_holds_the_sources_and_nothing_else(source: Path, tmp_path: P
     for name in (
         "launch/__pycache__/grid.cpython-311.pyc",
         "launch/notes.txt",
-        "analysis/store.py",
+        "analysis/another.py",
         "launch/.grid.py.swp",
     ):
         (source / name).parent.mkdir(exist_ok=True)
         (source / name).write_text("x")
     _, archive = plans.snapshot(tmp_path)
     expected = {str(p.relative_to(source)) for d in ("launch", "trainers") for p in (source / d).rglob("*.py")}
+    expected |= {f"analysis/{m}.py" for m in ("__init__", "claim", "compact", "fold", "mismatch", "parts", "store")}
     with zipfile.ZipFile(archive) as file:
         assert set(file.namelist()) == expected
         assert file.testzip() is None
@@ -170,6 +171,14 @@ def test_jobs_import_the_archived_code_and_not_the_tree(source: Path, tmp_path: 
     command = [sys.executable, "-P", "-m", "launch.job"]
     done = subprocess.run(command, env={"PYTHONPATH": str(archive)}, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"{archive}/launch/worker.py"
+
+
+def test_a_job_can_compact_with_the_archived_code_alone(source: Path, tmp_path: Path) -> None:
+    _, archive = plans.snapshot(tmp_path)
+    command = [sys.executable, "-P", "-m", "analysis.compact", str(tmp_path)]
+    done = subprocess.run(command, env={"PYTHONPATH": str(archive)}, capture_output=True, text=True, check=True)
+    assert "not compacted: " in done.stdout
+    assert "nothing to compact" in done.stdout
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

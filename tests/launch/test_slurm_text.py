@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch import slurm
+from launch import compaction, slurm
 from launch.backend import Array, check, job_name, kind, sbatch_text
 from launch.errors import UserError
 from launch.plan import Plan
@@ -31,6 +31,31 @@ def flags(text: str) -> dict[str, str]:
     """The #SBATCH lines as {name: value}."""
     lines = [line.removeprefix("#SBATCH --") for line in text.splitlines() if line.startswith("#SBATCH")]
     return {name: "".join(shlex.split(value)) for name, _, value in (line.partition("=") for line in lines)}
+
+
+def test_an_array_that_waits_for_a_canary_leaves_the_queue_when_that_fails(plan_of: PlanOf) -> None:
+    held = dataclasses.replace(ARRAY, after=["7", "9"])
+    found = flags(text_of(plan_of(), held))
+    assert (found["dependency"], found["kill-on-invalid-dep"]) == ("afterok:7:9", "yes")
+    assert "dependency" not in flags(text_of(plan_of()))
+    own = dataclasses.replace(
+        plan_of(), launcher={**plan_of().launcher, "additional_parameters": {"dependency": "after:1"}}
+    )
+    assert flags(text_of(own, held))["dependency"] == "after:1,afterok:7:9"
+
+
+def test_the_compaction_is_a_small_job_after_all_arrays_whatever_became_of_them(plan_of: PlanOf) -> None:
+    launcher = {**plan_of().launcher, "gres": "gpu:v100:1", "partition": "long", "array_parallelism": 9,
+                "timeout_min": 1380}  # fmt: skip
+    plan = dataclasses.replace(plan_of(), launcher=launcher)
+    text = compaction.text(plan, Path("/logs/demo"), Path("/logs/demo/output"), ["7", "9"], modest=True)
+    found = flags(text)
+    assert (found["dependency"], found["partition"], found["time"]) == ("afterany:7:9", "long", "60")
+    assert not {"gres", "array"} & set(found)
+    assert "export PYTHONPATH=/logs/demo/code/c0de.zip" in text
+    assert text.rstrip().endswith("/opt/py/bin/python -P -m analysis.compact /logs/demo")
+    insisting = compaction.text(plan, Path("/logs/demo"), Path("/logs/demo/output"), ["7"], modest=False)
+    assert flags(insisting)["gres"] == "gpu:v100:1"
 
 
 def test_script_names_the_job_its_array_its_signal_and_its_output(plan_of: PlanOf) -> None:

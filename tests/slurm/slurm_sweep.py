@@ -58,6 +58,7 @@ class Sweep:
 
     def redescent(self, *words: str, check: bool = True, code: Path = REPOSITORY) -> str:
         environment = self.cluster.environment() | {"REDESCENT_LOGS": str(self.logs), "PYTHONPATH": str(code)}
+        environment |= {"COLUMNS": "200"}
         command = [sys.executable, "-P", "-c", "from launch.cli import main; main()", *words]
         done = subprocess.run(
             command, capture_output=True, text=True, env=environment, cwd=self.logs.parent, check=False
@@ -95,14 +96,18 @@ class Sweep:
         return "\n".join(f"== {p.name}\n{p.read_text()}" for p in sorted(self.folder.glob("submissions/*/output/*")))
 
     def records(self) -> pd.DataFrame:
-        return (
-            pd.read_parquet(self.folder / "runs") if any((self.folder / "runs").glob("*.parquet")) else pd.DataFrame()
-        )
+        """The runs table, without cells that have no record yet."""
+        from analysis import store
+
+        if not any((self.folder / "runs").glob("*.parquet")) and not (self.folder / "store" / "manifest.json").exists():
+            return pd.DataFrame()
+        runs = store.runs(self.folder)
+        return runs[runs["status"] != "missing"]
 
     def epochs(self) -> int:
         """Epochs logged so far by all cells together."""
         records = self.records()
-        return 0 if records.empty else int(records.groupby("cell")["epochs"].max().sum())
+        return 0 if records.empty else int(records["epochs"].sum())
 
     def table(self) -> pd.DataFrame:
         """All that was computed: a row for every cell and epoch, without the columns that tell when."""

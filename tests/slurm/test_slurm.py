@@ -143,7 +143,7 @@ def test_a_cell_that_raises_fails_its_job_and_spares_the_others(sweep: Sweep) ->
     status = sweep.redescent("status", "smoke")
     assert "float16 needs a GPU" in status
     failed = sweep.records().query("status == 'failed'")["cell"].iloc[0]
-    assert "Traceback" in sweep.redescent("logs", failed[:12])
+    assert "Traceback" in sweep.redescent("why", failed[:12])
     job = str(sweep.arrays()[0]["job"])
     sweep.wait(lambda: "FAILED" in sweep.cluster.run("sacct", "-X", "-n", "-P", "-j", job, "-o", "State"), 30)
 

@@ -1,0 +1,144 @@
+"""What `redescent status` prints: a table of the states of a sweep's cells, its hours, its end and its failures."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from launch import calibrate, cost, observe, show, state, summary, worker
+from launch.plan import CALIBRATION, name_of
+from launch.summary import Summary
+
+LEAST_SECONDS = 5.0
+"""A refresh asks the scheduler, which answers other users too."""
+
+FEW = 3
+"""Kinds of failures that the plain status names; `--failed` lists all."""
+
+_PREEMPTED = "stopped by a preemption, and in the queue again"
+
+
+def once(folder: Path) -> None:
+    """The status as it is now."""
+    show.out.print(view(observe.observe(folder)))
+
+
+def watch(folder: Path, seconds: float) -> None:
+    """The status, refreshed every `seconds` until no cell is under way or Ctrl-C."""
+    with show.leaving(name_of(folder)), Live(console=show.out, auto_refresh=False) as live:
+        while True:
+            seen = observe.observe(folder)
+            told = Text(f"{time.strftime('%T')}, again every {seconds:.0f} s; Ctrl-C leaves the jobs running", "dim")
+            live.update(Group(view(seen), told), refresh=True)
+            if not any(cell.state in state.LIVE for cell in seen.cells.values()):
+                return
+            time.sleep(seconds)
+
+
+def until_end(folder: Path) -> bool:
+    """A bar of the share that is trained, until no cell is under way; returns whether all cells have their result."""
+    columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    with show.leaving(name_of(folder)), Progress("{task.description}", *columns, console=show.out) as progress:
+        bar = progress.add_task(name_of(folder), total=1.0)
+        while True:
+            seen = observe.observe(folder)
+            states = Counter(cell.state for cell in seen.cells.values())
+            share = float((cost.logged(seen.runs) / cost.planned(seen.runs)).mean())
+            ended = states["done"] + states["nonfinite"] + states["failed"]
+            progress.update(bar, completed=share, description=f"{ended}/{len(seen.cells)} cells")
+            if not any(states[name] for name in state.LIVE):
+                break
+            time.sleep(1.0)
+    return not states["failed"] + states["interrupted"] + states["missing"]
+
+
+def failed(folder: Path) -> None:
+    """Every kind of failure: how many cells, one of them, and the command that shows more."""
+    found = summary.failures(observe.observe(folder))
+    if not found:
+        show.out.print(f"{name_of(folder)}: no cell failed")
+        return
+    table = Table("cells", "class", "last line", "one of them, whole", show_lines=True)
+    for failure in found:
+        table.add_row(
+            str(len(failure.cells)), failure.kind, escape(failure.error), f"redescent why {failure.cells[0][:11]}"
+        )
+    show.out.print(table)
+
+
+def view(seen: observe.Observation) -> RenderableType:
+    """The whole status as one renderable."""
+    measured = calibrate.with_calibrations(seen.folder, seen.runs)
+    found = summary.summarise(seen, measured, worker.cores())
+    return Group(
+        _table(seen, found), *map(Text.from_markup, [*_hours(name_of(seen.folder), found), *_notes(seen, found)])
+    )
+
+
+def _table(seen: observe.Observation, found: Summary) -> Table:
+    table = Table("state", "cells", "", title=f"{name_of(seen.folder)}: {len(seen.cells)} cells", title_justify="left")
+    for name, group in itertools.groupby(found.lines, key=lambda line: line.state):
+        lines = list(group)
+        table.add_row(name, str(sum(line.cells for line in lines)), state.STATES.get(name, _PREEMPTED))
+        for line in lines:
+            if line.detail:
+                table.add_row("", f"[dim]{line.cells}[/dim]", f"[dim]{escape(line.detail)}[/dim]")
+    return table
+
+
+def _hours(name: str, found: Summary) -> Sequence[str]:
+    """Hours spent and left, and the expected end; what was not measured is said to be unknown."""
+    lines = []
+    measured = f"about {found.left:.2f} left" if found.left or not found.unmeasured else "unknown how many left"
+    if found.unmeasured:
+        measured += f" ({found.unmeasured} cells are like none that was measured"
+        measured += ")" if name.endswith(f"/{CALIBRATION}") else f": `redescent calibrate {name}`)"
+    lines.append(f"{found.spent:.2f} {found.unit} spent, {measured}")
+    if found.end is not None:
+        at = time.strftime("%F %H:%M", time.localtime(time.time() + found.end))
+        lines.append(f"expected end of what is in the queue: {at}, if as many tasks go on running as now")
+    elif found.unknown:
+        lines.append(f"expected end: unknown, {found.unknown}")
+    return lines
+
+
+def _notes(seen: observe.Observation, found: Summary) -> Sequence[str]:
+    lines = [
+        f"[red]{len(f.cells)} failed[/red] ({f.kind}): {escape(f.error)}; see `redescent why {f.cells[0][:11]}`"
+        for f in found.failures[:FEW]
+    ]
+    if len(found.failures) > FEW:
+        lines.append(
+            f"and {len(found.failures) - FEW} other errors: `redescent status {name_of(seen.folder)} --failed`"
+        )
+    states = {line.state for line in found.lines}
+    if states & {"failed", "interrupted", "missing"} and not states & {*state.LIVE, "preempted"}:
+        lines.append(f"not complete: `redescent resume {name_of(seen.folder)}` sends the rest")
+    lines += _canary(seen)
+    if seen.silent:
+        lines.append(
+            f"[yellow]no answer from the scheduler of {len(seen.silent)} submissions[/yellow]; their cells may run"
+        )
+    return lines
+
+
+def _canary(seen: observe.Observation) -> Sequence[str]:
+    """Why the rest was taken out of the queue, where the cells that went first failed."""
+    if not seen.plans[-1].policy.get("canary"):
+        return []
+    first = calibrate.failed(seen.folder)
+    return [
+        f"[red]the canary failed[/red]: {escape(observe.last_line(error))}; SLURM then takes what waited for it out of "
+        f"the queue; see `redescent why {cell[:11]} --sweep {name_of(seen.folder)}/{CALIBRATION}`"
+        for cell, error in first[:1]
+    ]

@@ -1,0 +1,138 @@
+"""Calibration: the ends of every kind of cell, measured apart from the sweep's results, and what follows from it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis import store
+from launch import calibrate, submit
+from launch.compose import Cell, Packing, Policy, Request, request
+from launch.errors import UserError
+
+Flat = Mapping[str, Any]
+WIDTHS = ("~axes", "model=mlp", "+axes={model.width:[4,8,16,64]}", "trainer.epochs=40")
+
+
+def cells(flat: Flat, *changes: dict[str, Any]) -> list[Cell]:
+    return [Cell(str(number), {**flat, **change}) for number, change in enumerate(changes)]
+
+
+def test_both_ends_of_the_widths_of_every_kind_are_tried_out(flat: Flat) -> None:
+    made = cells(
+        flat, {"model.width": 8}, {"model.width": 2}, {"model.width": 32}, {"seed": 3, "model.width": 32},
+        {"model.depth": 2, "model.width": 8}, {"model.depth": 2, "model.width": 8, "optim.lr": 0.5},
+    )  # fmt: skip
+    assert [cell.id for cell in calibrate.extremes(made)] == ["1", "4", "2"]
+
+
+def test_of_many_kinds_some_between_the_smallest_and_the_largest_are_tried_out(flat: Flat) -> None:
+    made = cells(flat, *({"data.train_samples": n, "model.width": n} for n in range(1, 101)))
+    found = [cell.flat["model.width"] for cell in calibrate.extremes(made)]
+    assert (len(found), found[0], found[-1]) == (calibrate.MOST, 1, 100)
+
+
+def test_a_calibration_is_a_short_sweep_beside_the_sweep_with_as_many_copies_as_train_at_a_time(
+    flat: Flat, tmp_path: Path
+) -> None:
+    steps = {**flat, "trainer.epochs": None, "trainer.steps": 5000}
+    made = [*cells(flat, {"trainer.epochs": 400}), Cell("s", {**steps, "model.depth": 9})]
+    asked = Request("demo", tmp_path, made, Packing(at_a_time=3, cells=20), {}, [], Policy(9.0, True, True))
+    small = calibrate.request(asked)
+    assert small.folder == tmp_path / "demo" / "calibration"
+    assert small.packing.cells == 3
+    assert small.policy == Policy()
+    lengths = [(cell.flat["trainer.epochs"], cell.flat.get("trainer.steps"), cell.flat["seed"]) for cell in small.cells]
+    assert lengths == [(5, None, 0), (5, None, 1), (5, None, 2), (None, 1000, 0), (None, 1000, 1), (None, 1000, 2)]
+    assert len({cell.id for cell in small.cells}) == 6
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Logs in which the smallest and the largest width were calibrated."""
+    logs = tmp_path_factory.mktemp("calibrated")
+    command = [
+        sys.executable,
+        "-c",
+        "from launch.cli import main; main()",
+        "calibrate",
+        "smoke",
+        "hydra/launcher=local",
+    ]
+    environment = os.environ | {"REDESCENT_LOGS": str(logs), "COLUMNS": "200"}
+    done = subprocess.run([*command, *WIDTHS], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(re.findall(r"mlp +│ (?:4|64) +│ \S+ an epoch", done.stdout)) == 2, done.stdout
+    assert re.search(r"the sweep: \S+ core-hours, from the measured seconds", done.stdout), done.stdout
+    return logs
+
+
+def test_what_was_measured_counts_for_the_cost_and_not_as_a_result(
+    measured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDESCENT_LOGS", str(measured))
+    made = submit.draft(request("smoke", ["hydra/launcher=local", *WIDTHS]))
+    assert made.states == {"new": 4}
+    assert all(seconds is not None and 0 < seconds < 600 for seconds in made.seconds)
+    with pytest.raises(store.StoreError):
+        store.runs(measured / "smoke")
+
+
+def test_the_start_of_a_run_is_not_counted(measured: Path) -> None:
+    runs = store.runs(measured / "smoke" / "calibration").set_index("cell")
+    found = calibrate.measured(measured / "smoke").set_index("cell")
+    assert found["epochs"].tolist() == [2, 2]  # from the third to the fifth
+    assert (found["seconds"] < runs["seconds"].loc[found.index]).all()
+
+
+def test_hours_beyond_the_limit_or_unknown_ones_are_refused_before_anything_is_written(
+    measured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDESCENT_LOGS", str(measured))
+    gpu = ["hydra/launcher=v100", *WIDTHS]
+    before = sorted(path for path in measured.rglob("*") if path.name != ".lock")
+    with pytest.raises(UserError, match=r"limits.gpu_hours: 0, but with this the sweep comes to 0.0\d GPU-hours"):
+        submit.submit(request("smoke", [*gpu, "limits.gpu_hours=0"]))
+    with pytest.raises(UserError, match=r"nothing like 4 of the cells was measured. Run `redescent calibrate smoke`"):
+        submit.submit(request("smoke", [*gpu, "limits.gpu_hours=9", "trainer.batch_size=4"]))
+    assert sorted(path for path in measured.rglob("*") if path.name != ".lock") == before
+    assert submit.beyond_limit(submit.draft(request("smoke", [*gpu, "limits.gpu_hours=9"]))) is None
+    cpu = request("smoke", ["hydra/launcher=local", *WIDTHS, "limits.gpu_hours=0"])
+    assert submit.beyond_limit(submit.draft(cpu)) is None
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("limits.gpu_hours=many", "limits.gpu_hours: found 'many', expected a number of hours, or null"),
+        ("+limits.cpu_hours=3", "limits.cpu_hours: unknown key; known: gpu_hours"),
+        ("canary=3", "canary: found 3, expected true or false"),
+    ],
+)
+def test_a_policy_of_the_wrong_form_is_refused(override: str, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        request("smoke", ["hydra/launcher=local", override])
+
+
+def test_a_canary_needs_slurm(logs: Path) -> None:
+    with pytest.raises(UserError, match="canary: found true, but only SLURM can hold jobs back"):
+        submit.submit(request("smoke", ["hydra/launcher=local", "canary=true"]))
+    assert not (logs / "smoke" / "submissions").exists()
+
+
+def test_a_local_sweep_is_compacted_at_its_end_unless_told_otherwise(redescent: Any, logs: Path) -> None:
+    one = ("hydra/launcher=debug", "~axes", "model=mlp", "model.width=4")
+    redescent("submit", "smoke", *one, "compact=false", "seeds=[0]")
+    assert not (logs / "smoke" / "store").exists()
+    redescent("submit", "smoke", *one, "seeds=[0,1]")
+    assert (logs / "smoke" / "store" / "manifest.json").exists()
+    assert not any((logs / "smoke" / "runs").iterdir())
+    assert store.runs(logs / "smoke")["status"].tolist() == ["done", "done"]
+    assert "nothing to send" in redescent("resume", "smoke").stdout

@@ -1,0 +1,70 @@
+"""Cells cancelled by condition: saved and left out by their worker, shown as interrupted, brought back on demand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis import store
+from launch import observe
+from launch.cancel import cancel
+from launch.errors import UserError
+from launch.slurm import ranges
+
+LONG_AND_SHORT = (
+    "hydra/launcher=local", "task.at_a_time=1", "~axes", "model=mlp", "zip=[[model.width,trainer.epochs]]",
+    "+axes={model.width:[4,8,16],trainer.epochs:[1000000,2000000,3]}", "trainer.eval_test=log",
+)  # fmt: skip
+
+
+def states(folder: Path) -> dict[int, str]:
+    """State of the cell of every width."""
+    seen = observe.observe(folder)
+    return {width: seen.cells[cell].state for cell, width in seen.runs[["cell", "model.width"]].to_numpy()}
+
+
+def wait_for(found: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 60
+    while not found():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.2)
+
+
+def test_cells_that_meet_a_condition_are_left_out_while_their_task_goes_on(redescent: Any, logs: Path) -> None:
+    folder = logs / "smoke"
+    redescent("submit", "smoke", *LONG_AND_SHORT)
+    wait_for(lambda: states(folder)[4] == "running", "the first cell")
+    said = redescent("cancel", "smoke", "trainer.epochs>5", "model.width in [4, 8]").stdout
+    assert "cancelled 2 cells, 0 whole tasks" in said
+    assert states(folder)[8] == "interrupted", "a cell that has not begun"
+    wait_for(lambda: states(folder) == {4: "interrupted", 8: "interrupted", 16: "done"}, "the cell that is left")
+    records = store.runs(folder).set_index("model.width")
+    assert (records.at[4, "status"], records.at[4, "error_class"]) == ("stopped", "cancelled")
+    assert records.at[8, "status"] == "missing"
+    assert "nothing that meets this was running" in redescent("cancel", "smoke", "model.width=16").stdout
+
+    redescent("resume", "smoke")
+    wait_for(lambda: states(folder)[4] == "running", "the cell that was cancelled before")
+    assert "cancelled 2 cells, 1 whole tasks" in redescent("cancel", "smoke").stdout
+    wait_for(lambda: states(folder) == {4: "interrupted", 8: "interrupted", 16: "done"}, "the end")
+
+
+def test_a_bad_condition_cancels_nothing(tmp_path: Path, plan_of: Callable[..., Any]) -> None:
+    plan = plan_of()
+    plan.write(tmp_path / "demo")
+    (plan.folder(tmp_path / "demo") / "jobs.json").write_text("[]")
+    with pytest.raises(UserError, match=r"expected for example 'model.width <= 16'"):
+        cancel(tmp_path / "demo", ["model.width <"])
+    assert cancel(tmp_path / "demo", ["model.width=4"]).cells == 0
+    assert not list(tmp_path.rglob("cancelled.json"))
+
+
+@pytest.mark.parametrize(
+    ("indices", "text"), [([], ""), ([3], "3"), ([0, 1, 2, 5], "0-2,5"), ([0, 2, 4], "0,2,4"), ([7, 8], "7-8")]
+)
+def test_indices_are_written_in_the_short_form_of_slurm(indices: list[int], text: str) -> None:
+    assert ranges(indices) == text

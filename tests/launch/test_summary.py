@@ -1,0 +1,132 @@
+"""The numbers of a status: states with the scheduler's reasons, hours spent and left, the expected end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from launch import state, summary
+from launch.observe import Observation
+from launch.plan import Plan, PlannedCell
+from launch.slurm import Task
+from launch.state import CellState, Placement, Record
+from launch.summary import Failure, Line
+
+Flat = Mapping[str, Any]
+SID = "20260102T030405-0a1b2c3d"
+GPU = {"_target_": "x.SlurmLauncher", "gres": "gpu:v100:1", "cpus_per_task": 4}
+
+
+@pytest.fixture
+def observation(plan_of: Callable[..., Plan], flat: Flat) -> Callable[..., Observation]:
+    """Cells, one a task, from (state, record or None, word of the scheduler or None, facts of the run)."""
+
+    def build(*found: tuple[state.State, Record | None, Task | None, dict[str, Any]], **changes: Any) -> Observation:
+        ids = [f"c1-{i}" for i in range(len(found))]
+        plan = plan_of(cells=[PlannedCell(i, 0, {}, 0) for i in ids], tasks=[[i] for i in range(len(ids))], **changes)
+        cells = {
+            i: CellState(i, name, record, Placement(SID, number, 1, None))
+            for number, (i, (name, record, _, _)) in enumerate(zip(ids, found, strict=True))
+        }
+        runs = pd.DataFrame([{**flat, "cell": i, **facts} for i, (*_, facts) in zip(ids, found, strict=True)])
+        tasks = {(SID, number): task for number, (_, _, task, _) in enumerate(found) if task}
+        return Observation(Path("logs/demo"), [plan], {}, cells, runs, [], tasks)
+
+    return build
+
+
+RUNNING = Task("5", 0, "n", "RUNNING")
+
+
+def pending(reason: str) -> Task:
+    return Task("5", 0, "n", "PENDING", reason)
+
+
+def summarise(seen: Observation) -> summary.Summary:
+    return summary.summarise(seen, seen.runs, cores=2)
+
+
+def test_cells_are_counted_by_state_with_the_schedulers_reasons_and_the_class_of_their_failure(
+    observation: Callable[..., Observation],
+) -> None:
+    found = summarise(observation(
+        ("waiting", None, pending("Priority"), {}), ("waiting", None, pending("Resources"), {}),
+        ("waiting", None, pending("Priority"), {}), ("waiting", None, RUNNING, {}),
+        ("waiting", Record("stopped", 1, "preempted"), pending("BeginTime"), {}),
+        ("waiting", Record("stopped", 1, "timeout"), pending("BeginTime"), {}),
+        ("failed", Record("failed", 1, "out of memory", "x"), None, {}), ("done", Record("done", 1), None, {}),
+        ("interrupted", Record("stopped", 1, "cancelled"), None, {}),
+    ))  # fmt: skip
+    assert found.lines == [
+        Line("done", "", 1), Line("waiting", "Priority", 2), Line("waiting", "BeginTime", 1),
+        Line("waiting", "Resources", 1), Line("waiting", "its task runs", 1), Line("preempted", "BeginTime", 1),
+        Line("failed", "out of memory", 1), Line("interrupted", "cancelled", 1),
+    ]  # fmt: skip
+
+
+def test_failures_are_grouped_by_class_and_last_line_the_largest_first(
+    observation: Callable[..., Observation],
+) -> None:
+    def failed(error: str, kind: str = "error") -> tuple[Any, ...]:
+        return "failed", Record("failed", 1, kind, f"Traceback\n  somewhere\n{error}"), None, {}
+
+    seen = observation(failed("ValueError: a"), failed("KeyError: b"), failed("KeyError: b"), failed("x", "killed"))
+    assert summary.failures(seen) == [
+        Failure("error", "KeyError: b", ["c1-1", "c1-2"]), Failure("error", "ValueError: a", ["c1-0"]),
+        Failure("killed", "x", ["c1-3"]),
+    ]  # fmt: skip
+
+
+def test_hours_are_those_of_the_share_of_a_gpu_that_each_cell_has(observation: Callable[..., Observation]) -> None:
+    done, half = {"epochs": 3, "seconds": 3600.0}, {"epochs": 1, "seconds": 1200.0}
+    packing = {"cells": 5, "at_a_time": 2, "minutes": 60, "most": 1000, "slots": 100}
+    seen = observation(
+        ("done", Record("done", 1), None, done), ("interrupted", Record("stopped", 1), None, half),
+        ("missing", None, None, {}), launcher=GPU, packing=packing,
+    )  # fmt: skip
+    found = summarise(seen)
+    assert (found.unit, found.unmeasured) == ("GPU-hours", 0)
+    assert found.spent == pytest.approx((3600 + 1200) / 3600 / 2)
+    assert found.left == pytest.approx((2400 + 3600) / 3600 / 2)
+
+
+def test_a_cell_on_a_cpu_counts_its_cores(observation: Callable[..., Observation]) -> None:
+    seen = observation(
+        ("done", Record("done", 1), None, {"epochs": 3, "seconds": 3600.0}), launcher={"cpus_per_task": 4}
+    )
+    found = summarise(seen)
+    assert (found.unit, found.spent, found.left) == ("core-hours", pytest.approx(4.0), 0)
+
+
+def test_cells_like_none_that_was_measured_are_counted_apart(observation: Callable[..., Observation]) -> None:
+    seen = observation(
+        ("done", Record("done", 1), None, {"epochs": 3, "seconds": 30.0}),
+        ("missing", None, None, {"model.name": "cnn5"}), ("missing", None, None, {}),
+    )  # fmt: skip
+    found = summarise(seen)
+    assert found.unmeasured == 1
+    assert found.left == pytest.approx(30 / 3600)
+
+
+def test_waiting_tasks_follow_on_those_that_run(observation: Callable[..., Observation]) -> None:
+    measured = ("done", Record("done", 1), None, {"epochs": 3, "seconds": 30.0})
+    running = ("running", Record("running", 1), RUNNING, {"epochs": 1, "seconds": 10.0})  # 20 s left
+    fresh = ("running", None, RUNNING, {})  # 30 s left
+    waiting = ("waiting", None, pending("Priority"), {})
+    assert summarise(observation(measured, running, fresh)).end == pytest.approx(30)
+    assert summarise(observation(measured, running, fresh, waiting)).end == pytest.approx(50)
+    assert summarise(observation(measured, running, fresh, waiting, waiting)).end == pytest.approx(60)
+
+
+def test_an_end_that_cannot_be_known_is_said_to_be_unknown(observation: Callable[..., Observation]) -> None:
+    measured = ("done", Record("done", 1), None, {"epochs": 3, "seconds": 30.0})
+    queued = summarise(observation(measured, ("waiting", None, pending("Priority"), {})))
+    assert (queued.end, queued.unknown) == (None, "no task runs now")
+    other = summarise(observation(measured, ("running", None, RUNNING, {"model.width": 99})))
+    assert (other.end, other.unknown) == (None, "nothing like 1 of the cells was measured")
+    over = summarise(observation(measured))
+    assert (over.end, over.unknown) == (None, "")

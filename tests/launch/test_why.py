@@ -1,0 +1,86 @@
+"""`why` tells the state of a cell and its reason, `logs` what its job wrote; each names the other."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from analysis import store
+from launch.slurm import Execution, parse_history
+
+MIXED = ("~axes", "model=mlp", "model.width=4", "+axes={trainer.precision:[float32,float16]}")
+
+
+def cells(logs: Path) -> pd.Series:
+    """Ids of the cells of `smoke`, by status."""
+    return store.runs(logs / "smoke").set_index("status")["cell"]
+
+
+def test_why_tells_state_attempts_rows_and_traceback_and_logs_the_output(redescent: Any, logs: Path) -> None:
+    redescent("submit", "smoke", "hydra/launcher=local", *MIXED, "--wait", check=False)
+    done, failed = cells(logs)["done"], cells(logs)["failed"]
+    told = redescent("why", done[:12]).stdout
+    assert "done: every epoch is logged" in told
+    assert "last rows" in told
+    assert "test_error" in told
+    assert "trainer.precision=float32" in told
+    told = redescent("why", failed[3:12]).stdout
+    assert "what next │ mend what the traceback names" in told
+    assert "Traceback" in told
+    assert "RuntimeError: trainer.precision=float16 needs a GPU" in told
+    assert "failed (error)" in told
+    output = redescent("logs", done[:12]).stdout
+    assert f"cell {done}: done after 1 epochs" in output
+    assert "is done; `redescent why" in output
+
+
+def test_following_ends_when_the_cell_is_over_and_why_tells_of_the_attempt_that_was_killed(
+    redescent: Any, logs: Path
+) -> None:
+    long = ("~axes", "model=mlp", "model.width=4", "trainer.epochs=100000", "run.checkpoint_seconds=0.1")
+    redescent("submit", "smoke", "hydra/launcher=local", *long)
+    (process,) = (json.loads(path.read_text())["pid"] for path in logs.rglob("local.json"))
+    deadline = time.monotonic() + 60
+    while not (store.runs(logs / "smoke")["status"] == "running").any():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    cell = cells(logs)["running"]
+    assert "--follow` shows its job's output" in redescent("why", cell).stdout
+    os.kill(process, signal.SIGTERM)
+    followed = redescent("logs", cell, "--follow").stdout  # its last 20 lines, and what comes after
+    assert f"cell {cell}: stopped after" in followed
+    assert "is interrupted; `redescent why" in followed
+    assert "stopped (preempted)" in redescent("why", cell).stdout
+
+
+def test_a_cell_without_output_is_told_so(
+    redescent: Callable[..., Any], logs: Path, plan_of: Callable[..., Any]
+) -> None:
+    plan_of().write(logs / "demo")
+    said = redescent("logs", "c1-0", check=False).stdout
+    assert "error: c1-0: missing, and no job of it has written anything; `redescent why c1-0` says more" in said
+    assert "the cell was not begun" in redescent("why", "c1-0").stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        ("slurmdbd: error\n", []),
+        ("5_1|RUNNING|2026-01-02T03:04:06|Unknown|n2|0:0\n5_1|REQUEUED|2026-01-02T03:04:05|2026-01-02T03:04:06|n1|0:0\n",
+         [Execution("5_1", "REQUEUED", "2026-01-02T03:04:05", "2026-01-02T03:04:06", "n1", "0:0"),
+          Execution("5_1", "RUNNING", "2026-01-02T03:04:06", "", "n2", "0:0")]),
+        ("5_1|CANCELLED by 0|Unknown|2026-01-02T03:04:06|None assigned|0:0\n",
+         [Execution("5_1", "CANCELLED", "", "2026-01-02T03:04:06", "", "0:0")]),
+    ],
+)  # fmt: skip
+def test_the_executions_of_a_task_are_read_from_accounting_oldest_first(text: str, expected: list[Execution]) -> None:
+    assert parse_history(text) == expected
