@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import torch
-
 log = logging.getLogger(__name__)
 
 
@@ -52,6 +50,8 @@ class Checkpoints:
 
         Raises OSError (disk full, say) with the checkpoint before still in place.
         """
+        import torch  # not at the top: cells that save nothing start without it
+
         own = self.folder / f"{self.cell}.{self.attempt:05d}.{self.writer}.pt"
         buffer = io.BytesIO()  # torch's own writer turns a full disk into an unreadable complaint of its archive
         torch.save(state, buffer)
@@ -64,6 +64,8 @@ class Checkpoints:
     def load(self) -> dict[str, Any] | None:
         """The newest whole checkpoint on the CPU, or None. One that cannot be read is named in a warning and passed."""
         for path in sorted(self._found(), key=_age, reverse=True):
+            import torch
+
             try:
                 state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
                 return state
