@@ -68,6 +68,8 @@ class Child:
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
         self.cell: int | None = None
+        self.unsaved: list[int] = []
+        """Cells that ended, and whose results it has yet to write."""
 
     @property
     def out(self) -> IO[str]:
@@ -149,29 +151,39 @@ class Worker:
             self._bury(child)
             return
         answer = json.loads(line)
+        if "cell" in answer:
+            self._take(child, answer)
+        if answer["saved"]:
+            child.unsaved.clear()
+        if "cell" in answer:
+            self._next_cell(child)
+
+    def _take(self, child: Child, answer: dict[str, Any]) -> None:
         self.results[answer["status"]] += 1
         self.progress = self.progress or answer["progress"]
+        assert child.cell is not None
         if answer["status"] == "stopped":
-            assert child.cell is not None
             self.waiting.append(child.cell)
+        else:
+            child.unsaved.append(child.cell)
+        child.cell = None
         say(f"cell {answer['cell']}: {answer['status']} after {answer['epochs']} epochs"
             + (f": {answer['error']}" if answer["error"] else ""))  # fmt: skip
-        child.cell = None
-        self._next_cell(child)
 
     def _bury(self, child: Child) -> None:
-        """A child's answers ended: it was let go, or it died in the middle of a cell, which then goes first again."""
+        """A child's answers ended: it was let go, or it died. What it had not finished and saved goes first again."""
         self.selector.unregister(child.out)
         code = child.process.wait()
         child.close()
         child.out.close()
         self.children.remove(child)
-        if child.cell is None:
+        lost = child.unsaved if child.cell is None else [child.cell]
+        if not lost:
             return
-        self.deaths[child.cell] += 1
-        self.waiting.appendleft(child.cell)
-        say(f"cell {self.plan.cells[child.cell].id}: its process died ({_death(code)}); going on from its checkpoint")
-        if self.deaths[child.cell] > DEATHS_PER_CELL:
+        self.deaths.update(lost)
+        self.waiting.extendleft(reversed([*lost, *(child.unsaved if child.cell is not None else [])]))
+        say(f"cell {self.plan.cells[lost[0]].id}: its process died ({_death(code)}); going on from its checkpoint")
+        if self.deaths[lost[0]] > DEATHS_PER_CELL:
             raise ChildrenDie(f"a process that only had to record the end of a cell died too ({_death(code)})")
 
     def _check_stop(self) -> None:

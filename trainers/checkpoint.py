@@ -33,7 +33,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
-@dataclass(frozen=True)
+@dataclass
 class Checkpoints:
     """The checkpoints of one cell, as one attempt of it sees them.
 
@@ -44,6 +44,8 @@ class Checkpoints:
     cell: str
     attempt: int
     writer: str
+    present: bool = False
+    """Whether this attempt found or wrote files of this cell, half-written ones included."""
 
     def save(self, state: dict[str, Any]) -> None:
         """Write `state` (tensors and plain values) as this attempt's checkpoint, then drop those of earlier attempts.
@@ -55,6 +57,7 @@ class Checkpoints:
         own = self.folder / f"{self.cell}.{self.attempt:05d}.{self.writer}.pt"
         buffer = io.BytesIO()  # torch's own writer turns a full disk into an unreadable complaint of its archive
         torch.save(state, buffer)
+        self.present = True
         with replacing(own) as file:
             file.write(buffer.getbuffer())
         for path in self._found():
@@ -63,7 +66,9 @@ class Checkpoints:
 
     def load(self) -> dict[str, Any] | None:
         """The newest whole checkpoint on the CPU, or None. One that cannot be read is named in a warning and passed."""
-        for path in sorted(self._found(), key=_age, reverse=True):
+        found = self._found(half_written=True)
+        self.present = bool(found)
+        for path in sorted((path for path in found if path.suffix == ".pt"), key=_age, reverse=True):
             import torch
 
             try:
@@ -80,12 +85,16 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Remove the checkpoints of a cell whose rows are complete, and what killed attempts left half written."""
-        half_written = self.folder.glob(f".{self.cell}.*.pt.tmp")
-        for path in [*self._found(), *(path for path in half_written if _attempt(path) <= self.attempt)]:
-            path.unlink(missing_ok=True)
+        for path in self._found(half_written=True):
+            if path.suffix == ".pt" or _attempt(path) <= self.attempt:
+                path.unlink(missing_ok=True)
 
-    def _found(self) -> list[Path]:
-        return list(self.folder.glob(f"{self.cell}.*.pt"))
+    def _found(self, half_written: bool = False) -> list[Path]:
+        """Checkpoints of the cell, by one look into the folder that all cells share."""
+        begins = (f"{self.cell}.", f".{self.cell}.") if half_written else (f"{self.cell}.",)
+        return [
+            self.folder / n for n in os.listdir(self.folder) if n.startswith(begins) and n.endswith((".pt", ".tmp"))
+        ]
 
 
 def _attempt(path: Path) -> int:
