@@ -82,7 +82,7 @@ def submit(request: Request, retry_errors: bool = False) -> tuple[Draft, Plan | 
             )
         if not made.todo:
             return made, None
-        frozen = _plan(request, backend.kind(request.launcher), made.todo, made.tasks)
+        frozen = freeze(request, backend.kind(request.launcher), made.todo, made.tasks)
         frozen.write(request.folder)
         arrays = _intent(frozen, request.folder)
         _send(frozen, request.folder, arrays)
@@ -140,7 +140,7 @@ def direct(sweep: Path, name: str, cell: Cell, launcher: Mapping[str, Any]) -> t
         record = records_of(_runs(sweep)).get(cell.id)
         task = slurm.own_task()
         request = Request(name, sweep.parent, [cell], Packing(), launcher, [])
-        made = _plan(request, "slurm" if task else "local", [cell], [[0]])
+        made = freeze(request, "slurm" if task else "local", [cell], [[0]])
         if is_final(record):
             return made, True
         made.write(sweep)
@@ -180,7 +180,7 @@ def _runs(folder: Path) -> pd.DataFrame:
     return store.runs(folder) if logged or any((folder / "submissions").glob("*/plan.json")) else pd.DataFrame()
 
 
-def _plan(request: Request, where: str, cells: Sequence[Cell], tasks: Sequence[Sequence[int]]) -> Plan:
+def freeze(request: Request, where: str, cells: Sequence[Cell], tasks: Sequence[Sequence[int]]) -> Plan:
     """Freeze cells and tasks, with the code and environment of now."""
     attempts = _attempts(request.folder, {cell.id for cell in cells})
     bases, split = plan.factor([cell.flat for cell in cells])
