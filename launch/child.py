@@ -99,7 +99,7 @@ class _Trainer:
                     run.close("failed", _class_of(error), traceback.format_exc())
                 except OSError as second:
                     last += f" (and its record could not be written: {second})"
-            return _answer("failed", 0, error=last, progress=False)
+            return _answer("failed", 0, error=last, progress=False, kind=_class_of(error))
 
     def _run(self, message: dict[str, Any]) -> Any:
         from trainers import run as runs
@@ -131,8 +131,10 @@ class _Trainer:
         return _answer(outcome, run.epochs, progress=run.progressed)
 
 
-def _answer(status: str, epochs: int, error: str | None = None, progress: bool = True) -> dict[str, Any]:
-    return {"status": status, "epochs": epochs, "error": error, "progress": progress}
+def _answer(
+    status: str, epochs: int, error: str | None = None, progress: bool = True, kind: str | None = None
+) -> dict[str, Any]:
+    return {"status": status, "epochs": epochs, "error": error, "progress": progress, "class": kind}
 
 
 def _metrics(kind: str) -> Any:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,10 @@ log = logging.getLogger(__name__)
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path`; on leaving, sync it and rename it to `path`, on an error remove it.
 
-    The temporary name starts with a dot, so that no reader takes it for a part or checkpoint. `path` names its
-    attempt, so two attempts that are alive at once never share a temporary file.
+    The temporary name starts with a dot, so that no reader takes it for a part or checkpoint, and names the
+    process: two attempts that are alive at once never share it.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
             yield file

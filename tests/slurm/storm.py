@@ -3,10 +3,10 @@
     python tests/slurm/storm.py --cells 300 --minutes 4 [--seed 0] [--keep FOLDER]
 
 Starts a SLURM of four nodes on this machine and sends small networks on digits to its preemptible partition, with a
-time limit of a minute. For as long as asked, every few seconds something is killed, preempted, requeued, cancelled or
-taken away, whatever the seed chooses; two shells resubmit all the while, and daemons are brought back after a moment.
-Then the queue runs empty, and one `resume` follows. It must find every cell done, every row once, and the table of a
-calm run of the same sweep bit for bit. Ends with status 0 only then. Finds processes through /proc.
+time limit of two minutes. For as long as asked, every few seconds something is killed, preempted, requeued, cancelled
+or taken away, whatever the seed chooses; two shells resubmit all the while, and daemons are brought back after a
+moment. Then the queue runs empty, and one `resume` follows. It must find every cell done, every row once, and the table
+of a calm run of the same sweep bit for bit. Ends with status 0 only then. Finds processes through /proc.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from slurm_sweep import REPOSITORY, Cluster, Sweep
 
 HERE = Path(__file__).parent
 PREEMPTABLE = (
-    "hydra.launcher.partition=spot", "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=25",
+    "hydra.launcher.partition=spot", "hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=30",
+    "hydra.launcher.cpus_per_task=2",
 )  # fmt: skip
 
 
