@@ -61,6 +61,13 @@ def parent(pid: int) -> int:
     return 0
 
 
+def state_of(pid: int) -> str:
+    """State of a process in one letter, empty if it is gone."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return ""
+
+
 def node_of(pid: int) -> str:
     """The SLURM node that a process runs on."""
     with contextlib.suppress(OSError):
@@ -94,6 +101,10 @@ class Storm:
     def _daemon(self, name: str) -> list[int]:
         path = self.folder / "run" / f"{name}.pid"
         return [int(path.read_text().split()[0])] if path.exists() and path.read_text() else []
+
+    def gone(self, name: str) -> bool:
+        """Whether a daemon has ended; one that was told to may take a while."""
+        return not any(state_of(pid) not in ("", "Z") for pid in self._daemon(name))
 
     def _task(self) -> str | None:
         """A running task of the sweep."""
@@ -176,8 +187,7 @@ class Storm:
 
 def heal(cluster: Cluster) -> bool:
     """Bring back what is missing of the cluster; whether all nodes are in service."""
-    folder = cluster.conf.parent.parent
-    environment = cluster.environment() | {"SLURM_DEV_DIR": str(folder), "SLURM_DEV_INSTALL": "0"}
+    environment = cluster.environment() | cluster.settings | {"SLURM_DEV_INSTALL": "0"}
     done = subprocess.run([HERE / "up.sh"], env=environment, capture_output=True, check=False)
     return done.returncode == 0
 
@@ -278,18 +288,17 @@ def main() -> None:
     given = parser.parse_args()
     sys.path.insert(0, str(REPOSITORY))
     with tempfile.TemporaryDirectory(prefix="redescent-storm-") as there:
-        environment = {"SLURM_DEV_DIR": f"{there}/slurm", "SLURM_DEV_NODE_TIMEOUT": "6"}
-        subprocess.run([HERE / "up.sh"], env=os.environ | environment, check=True, stdout=subprocess.DEVNULL)
-        os.environ |= environment
+        settings = {"SLURM_DEV_DIR": f"{there}/slurm", "SLURM_DEV_NODE_TIMEOUT": "6"}
+        subprocess.run([HERE / "up.sh"], env=os.environ | settings, check=True, stdout=subprocess.DEVNULL)
         try:
             logs = (given.keep or Path(there)).absolute() / "logs"
             logs.mkdir(parents=True)
             run(
-                Sweep(Cluster(Path(there, "slurm/etc/slurm.conf")), logs), given.cells, 60 * given.minutes, given.seed,
-                given.epochs, lambda text: print(text, flush=True),
+                Sweep(Cluster(Path(there, "slurm/etc/slurm.conf"), settings), logs), given.cells, 60 * given.minutes,
+                given.seed, given.epochs, lambda text: print(text, flush=True),
             )  # fmt: skip
         finally:
-            subprocess.run([HERE / "down.sh", "--purge"], check=False)
+            subprocess.run([HERE / "down.sh", "--purge"], env=os.environ | settings, check=False)
 
 
 if __name__ == "__main__":
