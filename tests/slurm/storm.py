@@ -243,7 +243,8 @@ def run(sweep: Sweep, cells: int, seconds: float, seed: int, epochs: int, say: C
     counts: Counter[str] = Counter()
     with meanwhile(healer, shell(1), shell(2)):
         deck: list[Callable[[], str | None]] = []
-        while time.monotonic() - began < seconds:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
             deck = deck or storm.events()
             event = deck.pop()
             if happened := event():
@@ -251,6 +252,7 @@ def run(sweep: Sweep, cells: int, seconds: float, seed: int, epochs: int, say: C
                 told(happened)
             time.sleep(storm.chance.uniform(0.5, 3.5))
     sweep.wait(lambda: heal(sweep.cluster))
+    assert counts, "nothing happened: the sweep was over before"
     told(f"the storm is over: {dict(counts.most_common())}")
     sweep.wait(sweep.ended, 900)
     told(f"the queue is empty: {sweep.states()}")
