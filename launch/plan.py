@@ -23,7 +23,7 @@ import time
 import uuid
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +67,9 @@ class Plan:
     environment: str
     packages: Mapping[str, str]
     commit: str
-    sizes: Sequence[int | None] = ()
+    sizes: Sequence[int | None] = field(default_factory=list)
     """How many cells each task runs at a time, None for one a core; as `packing` says where this is empty."""
-    excluded: Sequence[str] = ()
+    excluded: Sequence[str] = field(default_factory=list)
     """Nodes that the jobs are not to run on, since they lost tasks of this sweep a short while ago."""
     retry_errors: bool = False
     """Whether the tasks go on whatever errors repeat themselves."""

@@ -352,7 +352,7 @@ _CELLS: Mapping[str, type[Cell]] = {"vision": VisionCell, "algorithmic": Algorit
 
 def parse(flat: Mapping[str, Any]) -> Cell:
     """The typed form of a flat configuration. Raises `ConfigError` with key, value and what was expected."""
-    name = str(flat.get("trainer.name"))
+    name = str(flat.get("trainer.name", "vision"))
     if name not in _CELLS:
         raise ConfigError(f"trainer.name: found {name!r}, expected one of {', '.join(_CELLS)}")
     cell: Cell = strict.read(_CELLS[name], flat)

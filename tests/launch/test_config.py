@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from launch import compose
 from trainers.config import Cell, ConfigError, columns, flatten, parse
 
 MODELS = [
@@ -30,10 +31,12 @@ OWN = {key for options in UNIONS.values() for option in options for key in optio
 
 
 def every_kind(flat: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """`flat` with every kind of model, data and optimiser in turn, and a cell that computes nothing."""
+    """`flat` with every kind of model, data and optimiser in turn, a cell of the trainer on operation tables, and one
+    that computes nothing."""
     shared = {key: value for key, value in flat.items() if key not in OWN}
     where = {key: value for key, value in flat.items() if key == "seed" or key.startswith("run.")}
-    return [{**shared, **a, **b, **c} for a, b, c in itertools.product(*UNIONS.values())] + [where | NOOP]
+    tables = dict(compose.request("demo_grokking", ["hydra/launcher=local"]).cells[0].flat)
+    return [*({**shared, **a, **b, **c} for a, b, c in itertools.product(*UNIONS.values())), tables, where | NOOP]
 
 
 def refused(flat: Mapping[str, Any]) -> str:
