@@ -54,6 +54,10 @@ class Refused(Exception):
     """The scheduler refused an array; the message is its own."""
 
 
+class Unanswered(Exception):
+    """Whether the scheduler accepted an array is not known: its answer was lost. Its name tells, later."""
+
+
 class Backend(Protocol):
     """What each of the twins can do."""
 
@@ -64,13 +68,17 @@ class Backend(Protocol):
         """Most tasks of one array."""
 
     def send(self, plan: Plan, sweep: Path, array: Array) -> Array:
-        """Send the array off and return it with its job; raises Refused."""
+        """Send the array off and return it with its job; raises Refused or Unanswered."""
 
     def tasks(self, plan: Plan, sweep: Path, arrays: Sequence[Array]) -> list[slurm.Task] | None:
         """The tasks of these arrays that the scheduler knows, None if it gave no answer."""
 
     def cancel(self, plan: Plan, sweep: Path, arrays: Sequence[Array], numbers: Collection[int]) -> str:
         """End the plan's tasks with these numbers; returns a complaint or nothing."""
+
+
+_LOST = re.compile("timed out|zero bytes|connection reset|transport endpoint", re.IGNORECASE)
+"""What sbatch says where the controller may have taken the job all the same."""
 
 
 class Slurm:
@@ -94,6 +102,8 @@ class Slurm:
         script = folder / f"{array.first:05d}.sbatch"
         script.write_text(sbatch_text(plan, (folder / "plan.json").resolve(), output, array))
         done = slurm.call("sbatch", "--parsable", str(script), timeout=120)
+        if done.returncode == 124 or (done.returncode != 0 and _LOST.search(done.stderr)):
+            raise Unanswered(done.stderr.strip())
         if done.returncode != 0:
             raise Refused(done.stderr.strip() or f"sbatch ended with status {done.returncode}")
         return replace(array, job=done.stdout.strip().split(";")[0])
@@ -200,6 +210,10 @@ def sbatch_text(plan: Plan, plan_path: Path, output: Path, array: Array) -> str:
     parameters = _parameters(plan.launcher) | {"job_name": array.name, "map_count": array.count}
     if array.after:
         parameters["additional_parameters"] = dependent(parameters, f"afterok:{':'.join(array.after)}")
+    if plan.excluded:
+        parameters["exclude"] = ",".join(
+            [*([parameters["exclude"]] if "exclude" in parameters else []), *plan.excluded]
+        )
     parameters["setup"] = [*(parameters.get("setup") or []), "trap : USR2 TERM"]
     parameters["setup"].append(f"export PYTHONPATH={shlex.quote(plan.code_archive)}")
     command = shlex.join([*_job_command(plan, plan_path), "--first", str(array.first)])

@@ -52,9 +52,12 @@ def main(sweep: Path, writer: str, prefix: str, gpu_share: float) -> None:
     threading.Thread(target=_listen, daemon=True).start()
     trainer = _Trainer(sweep, writer, prefix, gpu_share)
     while (message := _cells.get()) is not None:
-        answer = json.dumps({"cell": message["cell"], **trainer.train(message)}) + "\n"
+        answer = {"cell": message["cell"], **trainer.train(message), "saved": trainer.saved}
         with contextlib.suppress(BrokenPipeError):  # the parent is gone, and what it would have read is on disk
-            answers.write(answer)
+            answers.write(json.dumps(answer) + "\n")
+    trainer.save()
+    with contextlib.suppress(BrokenPipeError):
+        answers.write(json.dumps({"saved": True}) + "\n")
 
 
 class _Trainer:
@@ -68,6 +71,17 @@ class _Trainer:
             (sweep / folder).mkdir(parents=True, exist_ok=True)
         self.finished = runs.finished(sweep, prefix)
         self.parts: dict[str, runs.Part] = {}
+
+    @property
+    def saved(self) -> bool:
+        """Whether the results of all cells are on disk."""
+        return all(part.saved for part in self.parts.values())
+
+    def save(self) -> None:
+        """Write what was gathered. Raises OSError."""
+        for part in self.parts.values():
+            if not part.saved:
+                part.flush()
 
     def train(self, message: dict[str, Any]) -> dict[str, Any]:
         """Train one cell; whatever it raises becomes its record and answer, and never ends the child."""
@@ -85,7 +99,7 @@ class _Trainer:
                     run.close("failed", _class_of(error), traceback.format_exc())
                 except OSError as second:
                     last += f" (and its record could not be written: {second})"
-            return _answer("failed", 0, error=last, progress=False)
+            return _answer("failed", 0, error=last, progress=False, kind=_class_of(error))
 
     def _run(self, message: dict[str, Any]) -> Any:
         from trainers import run as runs
@@ -111,14 +125,16 @@ class _Trainer:
             run.restore()
             run.close("failed", "killed", message["given_up"])
             return _answer("failed", run.epochs, error=message["given_up"])
-        run.flush("running")
+        run.begin()
         outcome = trainers.train(config.parse(message["flat"]), run)
         run.close(outcome, _reason if outcome == "stopped" else None)
         return _answer(outcome, run.epochs, progress=run.progressed)
 
 
-def _answer(status: str, epochs: int, error: str | None = None, progress: bool = True) -> dict[str, Any]:
-    return {"status": status, "epochs": epochs, "error": error, "progress": progress}
+def _answer(
+    status: str, epochs: int, error: str | None = None, progress: bool = True, kind: str | None = None
+) -> dict[str, Any]:
+    return {"status": status, "epochs": epochs, "error": error, "progress": progress, "class": kind}
 
 
 def _metrics(kind: str) -> Any:

@@ -12,14 +12,15 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import store
-from launch import backend, plan, slurm, state, worker
+from launch import backend, halt, plan, slurm, state, worker
 from launch.backend import Array
 from launch.errors import UserError
 from launch.plan import Plan
 
 UNANSWERED_SECONDS = 120.0
 """After this long without a trace in squeue and sacct, a submission whose answer was lost was never accepted: an sbatch
-that blocks on a slow controller gives up before, and accounting lags by seconds only."""
+that blocks on a slow controller gives up before, and accounting lags by seconds only. A time of sending that lies as
+far ahead is that of a clock which was set back since."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Observation:
     """Submissions whose scheduler gave no answer."""
     tasks: Mapping[tuple[str, int], slurm.Task]
     """What the scheduler says of a task, by submission and number of the task; absent where it knows nothing."""
+    lost_nodes: frozenset[str] = frozenset()
+    """Nodes that lost a task or on which processes die whatever they are given, a short while ago."""
 
 
 def observe(folder: Path) -> Observation:
@@ -49,7 +52,10 @@ def observe(folder: Path) -> Observation:
     known, silent = _ask(open_plans, folder, arrays)
     tasks = _located(plans, arrays, known)
     cells = state.fold(_placements(folder, plans, arrays, tasks, silent, records), records)
-    return Observation(folder, plans, arrays, {cell.id: cell for cell in cells}, runs, silent, tasks)
+    lost = {task.node for task in known.values() if task.state in ("NODE_FAIL", "BOOT_FAIL") and task.node}
+    lost = lost.union(*(halt.avoided(p.folder(folder)) for p in open_plans))
+    found = {cell.id: cell for cell in cells}
+    return Observation(folder, plans, arrays, found, runs, silent, tasks, frozenset(lost))
 
 
 def records_of(runs: pd.DataFrame) -> dict[str, state.Record]:
@@ -99,7 +105,7 @@ def _settled(made: Plan, folder: Path) -> list[Array]:
     names = [a.name for a in arrays if not a.job and not a.error]
     found = slurm.queue(names), slurm.accounting(names)
     jobs = {task.name: task.job for answer in found for task in answer or []}
-    sure = found[0] is not None and time.time() - min(a.sent for a in arrays) > UNANSWERED_SECONDS
+    sure = found[0] is not None and abs(time.time() - min(a.sent for a in arrays)) > UNANSWERED_SECONDS
     return [
         a
         if a.job or a.error
@@ -112,7 +118,7 @@ def _settled_here(made: Plan, folder: Path, array: Array) -> Array:
     """A worker of this machine names itself when it starts; one that has not done so by now never will."""
     if (made.folder(folder) / "local.json").exists():
         return replace(array, job="local")
-    return replace(array, error="never started") if time.time() - array.sent > UNANSWERED_SECONDS else array
+    return replace(array, error="never started") if abs(time.time() - array.sent) > UNANSWERED_SECONDS else array
 
 
 def _ask(

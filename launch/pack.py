@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from launch.compose import Packing
 
@@ -40,6 +41,28 @@ def pack(seconds: Sequence[float | None], packing: Packing, one_task: bool = Fal
         tasks[-1].append(index)
         used += cost
     return tasks
+
+
+def pack_apart(
+    seconds: Sequence[float | None], rooms: Sequence[int | None], packing: Packing, one_task: bool = False
+) -> tuple[list[list[int]], list[int | None]]:
+    """`pack`, where cell i runs among at most `rooms[i]` at a time: cells of equal rooms share tasks.
+
+    Returns the tasks, and for each of them how many cells it runs at a time, None for one a core.
+    """
+    if one_task:
+        least = min((room for room in rooms if room is not None), default=packing.at_a_time)
+        tasks = pack(seconds, packing, one_task)
+        return tasks, [least] * len(tasks)
+    found: list[list[int]] = []
+    sizes: list[int | None] = []
+    for room in dict.fromkeys(rooms):
+        group = [i for i, other in enumerate(rooms) if other == room]
+        size = packing.at_a_time if room is None else room
+        tasks = pack([seconds[i] for i in group], replace(packing, at_a_time=size))
+        found += [[group[i] for i in task] for task in tasks]
+        sizes += [size] * len(tasks)
+    return found, sizes
 
 
 def _chunks(order: Sequence[int], size: int) -> list[list[int]]:

@@ -72,11 +72,16 @@ class Plan:
     packages: Mapping[str, str]
     commit: str
     policy: Mapping[str, Any] = field(default_factory=dict)
+    sizes: Sequence[int | None] = field(default_factory=list)
+    """How many cells each task runs at a time, None for one a core; as `packing` says where this is empty."""
+    excluded: Sequence[str] = field(default_factory=list)
+    """Nodes that the jobs are not to run on, since they lost tasks of this sweep a short while ago."""
+    retry_errors: bool = False
+    """Whether the tasks go on whatever errors repeat themselves."""
 
-    @property
-    def at_a_time(self) -> int | None:
+    def at_a_time(self, task: int) -> int | None:
         """Cells that a task runs side by side; None for one a core."""
-        count: int | None = self.packing["at_a_time"]
+        count: int | None = self.sizes[task] if self.sizes else self.packing["at_a_time"]
         return count
 
     @property

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 
@@ -19,6 +20,22 @@ def alive(name: Mapping[str, Any]) -> bool | None:
     if name["host"] != socket.gethostname():
         return None
     return bool(_start(name["pid"]) == name["start"])
+
+
+def create(path: Path, text: str) -> bool:
+    """Make a file with all of its text at once; False where it is there already. Of several that try, one does.
+
+    By a link and not by O_EXCL, which old network file systems do not keep apart.
+    """
+    draft = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+    draft.write_text(text)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink()
+    return True
 
 
 def _start(pid: int) -> str:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from launch import backend, cost, observe, submit
+from launch import backend, cost, observe, submit, worker
 from launch.calibrate import Measurement
 
 out = Console(highlight=False, soft_wrap=True)
@@ -35,10 +35,19 @@ def draft(made: submit.Draft) -> None:
         )
     out.print(table)
     if made.held:
+        more = f", and with them the {made.others} others" if made.others else ""
         out.print(
-            f"[yellow]{len(made.held)} failed cells are held back[/yellow]: they share the error "
+            f"[yellow]{len(made.held)} failed cells are held back{more}[/yellow]: they share the error "
             f"{escape(repr(made.error))} in this very code. Mend it, or send them with --retry-errors"
         )
+    if made.starved:
+        out.print(
+            f"[yellow]{len(made.starved)} cells ran out of memory alone[/yellow] and need more of it: give "
+            "hydra.launcher.mem_gb=GB, or a larger GPU, or send them as before with --retry-errors"
+        )
+    fewer = sorted({size for size in made.sizes if size and size < (made.request.packing.at_a_time or worker.cores())})
+    if fewer:
+        out.print(f"cells that were short of memory run with fewer beside them: {', '.join(map(str, fewer))} at a time")
 
 
 def _span(text: str, count: int, sizes: Sequence[int]) -> str:

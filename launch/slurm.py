@@ -29,6 +29,7 @@ class Task:
     name: str
     state: str
     reason: str = ""
+    node: str = ""
 
     @property
     def live(self) -> bool:
@@ -67,7 +68,7 @@ def queue(names: Sequence[str]) -> list[Task] | None:
     """All tasks of the jobs with these names that slurmctld knows, ended ones included; None without an answer."""
     if not names:
         return []
-    done = call("squeue", "-h", "-r", "-a", "-t", "all", "--name", ",".join(names), "-o", "%F|%K|%j|%T|%r")
+    done = call("squeue", "-h", "-r", "-a", "-t", "all", "--name", ",".join(names), "-o", "%F|%K|%j|%T|%N|%r")
     if done.returncode != 0:
         return None
     return parse_queue(done.stdout)
@@ -77,9 +78,9 @@ def parse_queue(text: str) -> list[Task]:
     """The tasks in the output of squeue with the format above."""
     tasks = []
     for line in text.splitlines():
-        job, index, name, state, reason = (line.strip().split("|", 4) + [""] * 5)[:5]
+        job, index, name, state, node, reason = (line.strip().split("|", 5) + [""] * 6)[:6]
         if job:
-            tasks.append(Task(job, int(index) if index.isdigit() else 0, name, state, reason))
+            tasks.append(Task(job, int(index) if index.isdigit() else 0, name, state, reason, node))
     return tasks
 
 
@@ -153,6 +154,13 @@ def ranges(indices: Sequence[int]) -> str:
         else:
             spans.append([index, index])
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
+
+
+def nodes_in_service(partition: str | None) -> set[str] | None:
+    """Nodes that could take a job of the partition (None: of any), or None without an answer."""
+    chosen = ["-p", partition] if partition else []
+    done = call("sinfo", "-h", "-N", "-t", "idle,mix,alloc,comp", *chosen, "-o", "%N")
+    return set(done.stdout.split()) if done.returncode == 0 else None
 
 
 def limits() -> Mapping[str, int]:

@@ -7,11 +7,9 @@ that died in between is found by its job name before anything is sent again.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,17 +17,15 @@ from typing import Any
 import pandas as pd
 
 from analysis import store
-from launch import backend, calibrate, compaction, cost, plan, slurm, state, summary
+from launch import backend, calibrate, compaction, cost, failures, plan, slurm, state, summary
 from launch.backend import Array
 from launch.compose import LAUNCH_KEYS, Cell, Packing, Policy, Request
 from launch.compose import launcher as launcher_request
 from launch.errors import UserError
-from launch.observe import Observation, is_final, last_line, observe, records_of
-from launch.pack import pack
+from launch.lock import locked
+from launch.observe import is_final, last_line, observe, records_of
+from launch.pack import pack_apart
 from launch.plan import Plan, PlannedCell
-
-SAME_ERROR = 3
-"""So many cells that fail with the same last line are the fault of what they share: no more are sent."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +42,17 @@ class Draft:
     states: Counter[str]
     committed: float | None
     """GPU-hours that the sweep took so far, and will take for what is under way; None where not known."""
+    sizes: Sequence[int | None]
+    """How many cells each task runs at a time; None for one a core."""
     held: Sequence[str]
-    """Ids of failed cells that are not sent again because they share one error."""
+    """Ids of failed cells that share one error, which holds back all others too."""
     error: str | None
+    others: int
+    """How many cells are held back with them."""
+    starved: Sequence[str]
+    """Ids of cells that ran out of memory alone, and are not sent again with no more of it."""
+    lost_nodes: frozenset[str]
+    """Nodes that lost tasks of this sweep a short while ago."""
 
 
 def draft(request: Request, retry_errors: bool = False, again: bool = False) -> Draft:
@@ -61,17 +65,27 @@ def draft(request: Request, retry_errors: bool = False, again: bool = False) -> 
     states: Counter[str] = Counter(known.get(cell.id, "new") for cell in request.cells)
     spared = state.LIVE if again else (*state.FINAL, *state.LIVE)
     todo = [cell for cell in request.cells if known.get(cell.id) not in spared]
-    held, error = _shared_error(todo, seen) if seen and not retry_errors else (set(), None)
-    todo = [cell for cell in todo if cell.id not in held]
+    ids = [cell.id for cell in todo]
+    held: set[str] = set()
+    error, starved = None, []
+    if seen and not retry_errors:
+        held, error = failures.shared_error(ids, seen, plan.code_hash())
+        starved = failures.starved(failures.short_of_memory(ids, seen), seen, request.launcher)
+    others = len(todo) - len(held) if held else 0
+    todo = [] if held else [cell for cell in todo if cell.id not in starved]
+    rooms = failures.rooms(failures.short_of_memory([cell.id for cell in todo], seen)) if seen else {}
     measured = calibrate.with_calibrations(request.folder, runs)
     left = cost.left(pd.DataFrame([{"cell": cell.id, **cell.flat} for cell in todo]), runs, measured)
     seconds = [None if time != time else float(time) for time in left]
     where = backend.BACKENDS[backend.kind(request.launcher)]
-    tasks = pack(seconds, request.packing, where.one_task)
+    tasks, sizes = pack_apart(seconds, [rooms.get(cell.id) for cell in todo], request.packing, where.one_task)
     arrays = -(-len(tasks) // where.array_size()) if tasks else 0
     takes = cost.occupancy(request.launcher, request.packing.at_a_time)
     committed = summary.committed(seen, measured) if seen else 0.0
-    return Draft(request, todo, seconds, takes, tasks, arrays, states, committed, sorted(held), error)
+    return Draft(
+        request, todo, seconds, takes, tasks, arrays, states, committed, sizes, sorted(held), error, others, starved,
+        lost_nodes=seen.lost_nodes if seen else frozenset(),
+    )  # fmt: skip
 
 
 def beyond_limit(made: Draft) -> str | None:
@@ -117,7 +131,10 @@ def submit(request: Request, retry_errors: bool = False, again: bool = False) ->
         if refusal:
             raise UserError(refusal)
         after = _canary(replace(request, cells=made.todo), retry_errors) if request.policy.canary else ()
-        frozen = _plan(request, backend.kind(request.launcher), made.todo, made.tasks)
+        frozen = freeze(request, backend.kind(request.launcher), made.todo, made.tasks)
+        frozen = replace(
+            frozen, sizes=made.sizes, retry_errors=retry_errors, excluded=_excluded(request, made.lost_nodes)
+        )
         frozen.write(request.folder)
         arrays = _intent(frozen, request.folder, after)
         _send(frozen, request.folder, arrays)
@@ -176,7 +193,7 @@ def direct(sweep: Path, name: str, cell: Cell, launcher: Mapping[str, Any]) -> t
         record = records_of(_runs(sweep)).get(cell.id)
         task = slurm.own_task()
         request = Request(name, sweep.parent, [cell], Packing(), launcher, [])
-        made = _plan(request, "slurm" if task else "local", [cell], [[0]])
+        made = freeze(request, "slurm" if task else "local", [cell], [[0]])
         if is_final(record):
             return made, True
         made.write(sweep)
@@ -185,20 +202,6 @@ def direct(sweep: Path, name: str, cell: Cell, launcher: Mapping[str, Any]) -> t
             array = Array(task.name, 0, 1, time.time(), task.job, task.index)
         _write_jobs(made, sweep, [array])
         return made, False
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the sweep's lock; it falls with the process that holds it. Waits for another submission to end."""
-    with open(folder / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            raise UserError(
-                f"{folder}: its file system refuses locks ({error.strerror}), so two submissions could send a cell "
-                "twice; mount it with locks or put the logs elsewhere (REDESCENT_LOGS)"
-            ) from None
-        yield
 
 
 def check_data(cells: Sequence[Cell]) -> None:
@@ -216,7 +219,7 @@ def _runs(folder: Path) -> pd.DataFrame:
     return store.runs(folder) if logged or any((folder / "submissions").glob("*/plan.json")) else pd.DataFrame()
 
 
-def _plan(request: Request, where: str, cells: Sequence[Cell], tasks: Sequence[Sequence[int]]) -> Plan:
+def freeze(request: Request, where: str, cells: Sequence[Cell], tasks: Sequence[Sequence[int]]) -> Plan:
     """Freeze cells and tasks, with the code and environment of now."""
     attempts = _attempts(request.folder, {cell.id for cell in cells})
     bases, split = plan.factor([cell.flat for cell in cells])
@@ -231,6 +234,14 @@ def _plan(request: Request, where: str, cells: Sequence[Cell], tasks: Sequence[S
         code_archive=str(archive.resolve()), environment=digest, packages=packages, commit=plan.commit(),
         policy=asdict(request.policy), **plan.origin(),
     )  # fmt: skip
+
+
+def _excluded(request: Request, lost: Collection[str]) -> list[str]:
+    """The nodes that lost tasks, to be left out for now, unless no other is in service."""
+    if not lost or backend.kind(request.launcher) != "slurm":
+        return []
+    others = (slurm.nodes_in_service(request.launcher.get("partition")) or set()) - set(lost)
+    return sorted(lost) if others else []
 
 
 def _attempts(folder: Path, cells: set[str]) -> dict[str, int]:
@@ -256,6 +267,13 @@ def _send(frozen: Plan, folder: Path, arrays: list[Array]) -> None:
     for i, array in enumerate(arrays):
         try:
             arrays[i] = where.send(frozen, folder, array)
+        except backend.Unanswered as silence:
+            arrays[i + 1 :] = [replace(rest, error="never sent") for rest in arrays[i + 1 :]]
+            _write_jobs(frozen, folder, arrays)
+            raise UserError(
+                f"the scheduler's answer was lost ({silence}), so {arrays[i].count} tasks may or may not be in its "
+                f"queue; submit again in two minutes: what was accepted is found by its name, the rest is sent"
+            ) from None
         except backend.Refused as refusal:
             arrays[i:] = [replace(rest, error=str(refusal)) for rest in arrays[i:]]
             _write_jobs(frozen, folder, arrays)
@@ -265,22 +283,6 @@ def _send(frozen: Plan, folder: Path, arrays: list[Array]) -> None:
                 f"what it names (hydra.launcher.KEY=VALUE) and submit again: only what was not sent will go"
             ) from None
         _write_jobs(frozen, folder, arrays)
-
-
-def _shared_error(todo: Sequence[Cell], seen: Observation) -> tuple[set[str], str | None]:
-    """Failed cells that share the last line of their traceback with enough others, in the code as it stands now."""
-    failed: dict[str, list[str]] = {}
-    code = {row["cell"]: row.get("code") for row in seen.runs.to_dict("records")}
-    current = plan.code_hash()
-    for cell in todo:
-        known = seen.cells.get(cell.id)
-        record = known.record if known and known.state == "failed" else None
-        if record and record.error_class == "error" and code.get(cell.id) == current:
-            failed.setdefault(last_line(record.error), []).append(cell.id)
-    shared = {line: cells for line, cells in failed.items() if len(cells) >= SAME_ERROR}
-    return {cell for cells in shared.values() for cell in cells}, max(
-        shared, key=lambda k: len(shared[k]), default=None
-    )
 
 
 def _write_jobs(frozen: Plan, folder: Path, arrays: Sequence[Array]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -54,11 +55,11 @@ def summarise(seen: Observation, measured: pd.DataFrame, cores: int) -> Summary:
     of cells that a local worker trains side by side where its plan leaves that open."""
     left = _left(seen, measured)
     plans = {made.sid: made for made in seen.plans}
-    share = {made.sid: cost.occupancy(made.launcher, made.at_a_time) for made in seen.plans}
-    units = Counter(share[found.placement.sid].unit for found in seen.cells.values())
+    share = _shares(seen)
+    units = Counter(share[found.id].unit for found in seen.cells.values())
     recorded = "gpu_seconds" in seen.runs and bool((seen.runs["gpu_seconds"] > 0).any())
     unit = "GPU-hours" if recorded else units.most_common(1)[0][0]
-    hours = {cell: share[found.placement.sid].amount / 3600 for cell, found in seen.cells.items()}
+    hours = {cell: share[found.id].amount / 3600 for cell, found in seen.cells.items()}
     todo = {cell: left[cell] for cell, found in seen.cells.items() if found.state not in state.FINAL}
     known = {cell: seconds for cell, seconds in todo.items() if seconds == seconds}
     end, unknown = _end(seen, plans, left, cores)
@@ -71,14 +72,14 @@ def summarise(seen: Observation, measured: pd.DataFrame, cores: int) -> Summary:
 
 def committed(seen: Observation, measured: pd.DataFrame) -> float | None:
     """GPU-hours spent, and still to come from cells that are under way; None where the time of one is not known."""
-    gpus = {made.sid: cost.occupancy(made.launcher, made.at_a_time) for made in seen.plans}
+    gpus = _shares(seen)
     left = _left(seen, measured)
     seconds = (
         dict(zip(seen.runs["cell"], seen.runs["seconds"].fillna(0.0), strict=True)) if "seconds" in seen.runs else {}
     )
     total = 0.0
     for cell in seen.cells.values():
-        takes = gpus[cell.placement.sid]
+        takes = gpus[cell.id]
         if takes.unit == "GPU-hours":
             coming = left[cell.id] if cell.state in state.LIVE else 0.0
             total += (seconds.get(cell.id, 0.0) + coming) * takes.amount / 3600
@@ -120,6 +121,18 @@ def _line(seen: Observation, cell: state.CellState) -> tuple[str, str]:
     return cell.state, ""
 
 
+def _shares(seen: Observation) -> Mapping[str, cost.Occupancy]:
+    """What every cell occupies in the task that it was last given to."""
+    plans = {made.sid: made for made in seen.plans}
+
+    @functools.cache
+    def of(sid: str, at_a_time: int | None) -> cost.Occupancy:
+        return cost.occupancy(plans[sid].launcher, at_a_time)
+
+    places = {cell: found.placement for cell, found in seen.cells.items()}
+    return {cell: of(place.sid, plans[place.sid].at_a_time(place.task)) for cell, place in places.items()}
+
+
 def _left(seen: Observation, measured: pd.DataFrame) -> Mapping[str, float]:
     """Expected seconds that every cell has still to train, NaN where not known."""
     times = cost.left(seen.runs, seen.runs, measured)
@@ -150,7 +163,7 @@ def _end(
     unmeasured = sum(seconds != seconds for load in loads.values() for seconds in load)
     if unmeasured:
         return None, f"nothing like {unmeasured} of the cells was measured"
-    times = {key: max(*load, sum(load) / (plans[key[0]].at_a_time or cores)) for key, load in loads.items()}
+    times = {key: max(*load, sum(load) / (plans[key[0]].at_a_time(key[1]) or cores)) for key, load in loads.items()}
     busy = [times[key] for key in running]
     heapq.heapify(busy)
     for key in loads:

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from launch import halt, process, slurm
 from launch import plan as plans
-from launch import process, slurm
 
 DEATHS_PER_CELL = 2
 """A cell whose child died this often in one attempt is given up: something kills it each time."""
@@ -73,6 +73,8 @@ class Child:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
         self.cell: int | None = None
         self.told = False
+        self.unsaved: list[int] = []
+        """Cells that ended, and whose results it has yet to write."""
 
     @property
     def out(self) -> IO[str]:
@@ -105,7 +107,7 @@ class Worker:
         self.assignment, self.received, self.deadline = assignment, received, deadline
         self.plan = assignment.plan
         self.waiting = deque(self.plan.tasks[assignment.task])
-        self.at_a_time = self.plan.at_a_time or cores()
+        self.at_a_time = self.plan.at_a_time(assignment.task) or cores()
         self.writer = f"{assignment.prefix}r{assignment.restart}.{uuid.uuid4().hex[:8]}"
         self.children: list[Child] = []
         self.started = 0
@@ -115,12 +117,15 @@ class Worker:
         self.reason: Reason | None = None
         self.cancelled: set[int] = set()
         self.looked = -math.inf
+        self.halt = halt.Halt(self.plan.folder(assignment.sweep))
+        self.halted: str | None = None
+        """Why no further cell is started, though nobody told this task to stop."""
         self.selector = selectors.DefaultSelector()
 
     def run(self) -> Reason | None:
         """Train all cells, or stop early; returns why it stopped, None if every cell has its result."""
         try:
-            while self.children or (self.waiting and self.reason is None):
+            while self.children or (self.waiting and self._goes_on()):
                 self._drop_cancelled()
                 self._start_children()
                 for key, _ in self.selector.select(timeout=0.25):
@@ -131,15 +136,22 @@ class Worker:
         return self.reason
 
     def _start_children(self) -> None:
-        while self.reason is None and self.waiting and len(self.children) < self.at_a_time:
+        while self._goes_on() and self.waiting and len(self.children) < self.at_a_time:
             child = Child(self.assignment, self.started, self.writer, self.at_a_time)
             self.started += 1
             self.children.append(child)
             self.selector.register(child.out, selectors.EVENT_READ, child)
             self._next_cell(child)
 
+    def _goes_on(self) -> bool:
+        """Whether another cell may start."""
+        error = None if self.plan.retry_errors or self.halted else self.halt.error()
+        if error:
+            self.halted = f"several cells of this submission failed with one error: {error}"
+        return self.reason is None and self.halted is None
+
     def _next_cell(self, child: Child) -> None:
-        if self.reason is not None or child.told or not self.waiting:
+        if child.told or not self._goes_on() or not self.waiting:
             child.close()
             return
         child.cell = self.waiting.popleft()
@@ -157,29 +169,43 @@ class Worker:
             self._bury(child)
             return
         answer = json.loads(line)
+        if "cell" in answer:
+            self._take(child, answer)
+        if answer["saved"]:
+            child.unsaved.clear()
+        if "cell" in answer:
+            self._next_cell(child)
+
+    def _take(self, child: Child, answer: dict[str, Any]) -> None:
         self.results[answer["status"]] += 1
         self.progress = self.progress or answer["progress"]
+        assert child.cell is not None
         if answer["status"] == "stopped":
-            assert child.cell is not None
             self.waiting.append(child.cell)
+        else:
+            child.unsaved.append(child.cell)
+        child.cell = None
         say(f"cell {answer['cell']}: {answer['status']} after {answer['epochs']} epochs"
             + (f": {answer['error']}" if answer["error"] else ""))  # fmt: skip
-        child.cell = None
-        self._next_cell(child)
+        if answer["class"] == "error" and not self.plan.retry_errors:
+            self.halt.note(answer["cell"], answer["error"])
+        elif answer["class"] == "disk":
+            self.halted = f"the disk of the logs takes nothing more: {answer['error']}"
 
     def _bury(self, child: Child) -> None:
-        """A child's answers ended: it was let go, or it died in the middle of a cell, which then goes first again."""
+        """A child's answers ended: it was let go, or it died. What it had not finished and saved goes first again."""
         self.selector.unregister(child.out)
         code = child.process.wait()
         child.close()
         child.out.close()
         self.children.remove(child)
-        if child.cell is None:
+        lost = child.unsaved if child.cell is None else [child.cell]
+        if not lost:
             return
-        self.deaths[child.cell] += 1
-        self.waiting.appendleft(child.cell)
-        say(f"cell {self.plan.cells[child.cell].id}: its process died ({_death(code)}); going on from its checkpoint")
-        if self.deaths[child.cell] > DEATHS_PER_CELL:
+        self.deaths.update(lost)
+        self.waiting.extendleft(reversed([*lost, *(child.unsaved if child.cell is not None else [])]))
+        say(f"cell {self.plan.cells[lost[0]].id}: its process died ({_death(code)}); going on from its checkpoint")
+        if self.deaths[lost[0]] > DEATHS_PER_CELL:
             raise ChildrenDie(f"a process that only had to record the end of a cell died too ({_death(code)})")
 
     def _check_stop(self) -> None:
@@ -255,9 +281,13 @@ def work(assignment: Assignment, received: Sequence[int], in_slurm: bool) -> int
     try:
         reason = worker.run()
     except ChildrenDie as error:
+        halt.avoid(assignment.plan.folder(assignment.sweep), os.environ.get("SLURMD_NODENAME", socket.gethostname()))
         say(f"{error}: this task ends here; the reason stands above. `redescent resume` goes on once it is mended")
         return 1
     say("results: " + (", ".join(f"{n} {status}" for status, n in worker.results.items()) or "none"))
+    if worker.halted and worker.waiting:
+        say(f"{worker.halted}. {len(worker.waiting)} cells are left for `redescent resume`")
+        return 1
     if reason is None or not worker.waiting:
         return 1 if worker.results["failed"] else 0
     if not in_slurm or reason == "cancelled" or _ended_by_scheduler(received):

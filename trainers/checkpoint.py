@@ -6,12 +6,11 @@ import contextlib
 import io
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
-
-import torch
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +19,10 @@ log = logging.getLogger(__name__)
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path`; on leaving, sync it and rename it to `path`, on an error remove it.
 
-    The temporary name starts with a dot, so that no reader takes it for a part or checkpoint. `path` names its
-    attempt, so two attempts that are alive at once never share a temporary file.
+    The temporary name starts with a dot, so that no reader takes it for a part or checkpoint, and names the
+    process: two attempts that are alive at once never share it.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
             yield file
@@ -35,7 +34,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
-@dataclass(frozen=True)
+@dataclass
 class Checkpoints:
     """The checkpoints of one cell, as one attempt of it sees them.
 
@@ -46,15 +45,20 @@ class Checkpoints:
     cell: str
     attempt: int
     writer: str
+    present: bool = False
+    """Whether this attempt found or wrote files of this cell, half-written ones included."""
 
     def save(self, state: dict[str, Any]) -> None:
         """Write `state` (tensors and plain values) as this attempt's checkpoint, then drop those of earlier attempts.
 
         Raises OSError (disk full, say) with the checkpoint before still in place.
         """
+        import torch  # not at the top: cells that save nothing start without it
+
         own = self.folder / f"{self.cell}.{self.attempt:05d}.{self.writer}.pt"
         buffer = io.BytesIO()  # torch's own writer turns a full disk into an unreadable complaint of its archive
         torch.save(state, buffer)
+        self.present = True
         with replacing(own) as file:
             file.write(buffer.getbuffer())
         for path in self._found():
@@ -63,7 +67,11 @@ class Checkpoints:
 
     def load(self) -> dict[str, Any] | None:
         """The newest whole checkpoint on the CPU, or None. One that cannot be read is named in a warning and passed."""
-        for path in sorted(self._found(), key=_age, reverse=True):
+        found = self._found(half_written=True)
+        self.present = bool(found)
+        for path in sorted((path for path in found if path.suffix == ".pt"), key=_age, reverse=True):
+            import torch
+
             try:
                 state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
                 return state
@@ -78,12 +86,16 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Remove the checkpoints of a cell whose rows are complete, and what killed attempts left half written."""
-        half_written = self.folder.glob(f".{self.cell}.*.pt.tmp")
-        for path in [*self._found(), *(path for path in half_written if _attempt(path) <= self.attempt)]:
-            path.unlink(missing_ok=True)
+        for path in self._found(half_written=True):
+            if path.suffix == ".pt" or _attempt(path) <= self.attempt:
+                path.unlink(missing_ok=True)
 
-    def _found(self) -> list[Path]:
-        return list(self.folder.glob(f"{self.cell}.*.pt"))
+    def _found(self, half_written: bool = False) -> list[Path]:
+        """Checkpoints of the cell, by one look into the folder that all cells share."""
+        begins = (f"{self.cell}.", f".{self.cell}.") if half_written else (f"{self.cell}.",)
+        return [
+            self.folder / n for n in os.listdir(self.folder) if n.startswith(begins) and n.endswith((".pt", ".tmp"))
+        ]
 
 
 def _attempt(path: Path) -> int:

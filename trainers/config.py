@@ -282,6 +282,27 @@ class Algorithmic:
 
 
 @dataclass(frozen=True)
+class Nothing:
+    """The model, data or optimiser of a cell that has none."""
+
+    name: Literal["none"]
+
+
+@dataclass(frozen=True)
+class NoOp:
+    """Settings of the trainer that computes nothing; see configs/trainer/noop.yaml for units."""
+
+    name: Literal["noop"]
+    epochs: int
+    seconds: float
+    fail: Literal["none", "error", "memory", "crowded", "killed", "nonfinite"]
+
+    def __post_init__(self) -> None:
+        _at_least("trainer.epochs", self.epochs, 1)
+        _at_least("trainer.seconds", self.seconds, 0)
+
+
+@dataclass(frozen=True)
 class Where:
     """Where and how often, never what: nothing in this section changes a cell's id."""
 
@@ -319,13 +340,25 @@ class AlgorithmicCell:
     run: Where
 
 
-Cell = VisionCell | AlgorithmicCell
-_CELLS: Mapping[str, type[Cell]] = {"vision": VisionCell, "algorithmic": AlgorithmicCell}
+@dataclass(frozen=True)
+class NoOpCell:
+    """A cell that computes nothing."""
+
+    seed: int
+    model: Nothing
+    data: Nothing
+    optim: Nothing
+    trainer: NoOp
+    run: Where
+
+
+Cell = VisionCell | AlgorithmicCell | NoOpCell
+_CELLS: Mapping[str, type[Cell]] = {"vision": VisionCell, "algorithmic": AlgorithmicCell, "noop": NoOpCell}
 
 
 def parse(flat: Mapping[str, Any]) -> Cell:
     """The typed form of a flat configuration. Raises `ConfigError` with key, value and what was expected."""
-    name = str(flat.get("trainer.name"))
+    name = str(flat.get("trainer.name", "vision"))
     if name not in _CELLS:
         raise ConfigError(f"trainer.name: found {name!r}, expected one of {', '.join(_CELLS)}")
     cell: Cell = strict.read(_CELLS[name], flat)

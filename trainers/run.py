@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = "1"
 ROWS_PER_PART = 100_000
+GATHER_SECONDS = 2.0
 
 Outcome = Literal["done", "stopped", "nonfinite"]
 Status = Literal["running", "done", "stopped", "nonfinite", "failed"]
@@ -89,36 +90,61 @@ def run_schema(metrics: Sequence[Metric]) -> pa.Schema:
 class Part:
     """The rows and run records of one writer, rewritten whole at every flush: `curves/WRITER.parquet`, `runs/...`.
 
-    The rows go first, so that a record which says "done" always stands beside all of its rows.
+    The rows go first, so that a record which says "done" always stands beside all of its rows. What cells of less than
+    GATHER_SECONDS leave is gathered for as long: thousands of them then do not make thousands of writes.
     """
 
     def __init__(self, folder: Path, writer: str, metrics: Sequence[Metric]) -> None:
         self.folder, self.writer, self.metrics = folder, writer, metrics
-        self._curve_schema, self._run_schema = curve_schema(metrics), run_schema(metrics)
+        self._schemas = {"curves": curve_schema(metrics), "runs": run_schema(metrics)}
         self._number = 0
-        self._finished: list[pa.Table] = []
-        self._records: dict[str, dict[str, Any]] = {}
+        self._ended: dict[str, pa.Table] = {kind: schema.empty_table() for kind, schema in self._schemas.items()}
+        self._gathered: dict[str, tuple[Sequence[Mapping[str, Any]], Mapping[str, Any]]] = {}
+        self._written = -math.inf
+        self._quick = False
+        self.saved = True
+        """Whether all that ended is on disk."""
 
-    def flush(self, rows: pa.Table, record: dict[str, Any]) -> None:
-        """Write all rows and records of this writer, with `rows` and `record` as the state of the current cell."""
-        self._records[record["cell"]] = record
-        self._write("curves", pa.concat_tables([*self._finished, rows]).unify_dictionaries())
-        self._write("runs", pa.Table.from_pylist(list(self._records.values()), schema=self._run_schema))
+    @property
+    def waits(self) -> bool:
+        """Whether the cells are so quick, and the last flush so recent, that the next one can wait."""
+        return self._quick and time.monotonic() - self._written < GATHER_SECONDS
 
-    def close_cell(self, rows: pa.Table) -> None:
-        """Keep the rows of a cell that ended; start a new file where this one has grown long."""
-        self._finished.append(rows)
-        if sum(table.num_rows for table in self._finished) > ROWS_PER_PART:
-            self._number, self._finished, self._records = self._number + 1, [], {}
+    def flush(self, rows: Sequence[Mapping[str, Any]] = (), record: Mapping[str, Any] | None = None) -> None:
+        """Write all that ended, and `rows` and `record` as the state of the current cell. Raises OSError."""
+        ended = {
+            "curves": self._with("curves", [row for rows_, _ in self._gathered.values() for row in rows_]),
+            "runs": self._with("runs", [record for _, record in self._gathered.values()]),
+        }
+        for kind, current in (("curves", rows), ("runs", [record] if record else [])):
+            self._write(kind, _joined(ended[kind], self._table(kind, current)))
+        self._ended, self._gathered = ended, {}
+        self._written, self.saved = time.monotonic(), True
+        if self._ended["curves"].num_rows > ROWS_PER_PART and not record:
+            self._number += 1
+            self._ended = {kind: schema.empty_table() for kind, schema in self._schemas.items()}
 
-    def table(self, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-        """Rows as an Arrow table in the schema of the part."""
-        return pa.Table.from_pylist(list(rows), schema=self._curve_schema)
+    def end(self, rows: Sequence[Mapping[str, Any]], record: Mapping[str, Any], quick: bool) -> None:
+        """Keep the last word of a cell, and write it unless it is one of many quick ones. Raises OSError."""
+        self._gathered[record["cell"]] = (rows, record)
+        self.saved, self._quick = False, quick
+        if not self.waits:
+            self.flush()
+
+    def _table(self, kind: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+        return pa.Table.from_pylist(list(rows), schema=self._schemas[kind])
+
+    def _with(self, kind: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+        return _joined(self._ended[kind], self._table(kind, rows)) if rows else self._ended[kind]
 
     def _write(self, kind: str, table: pa.Table) -> None:
         name = self.writer + (f".{self._number}" if self._number else "")
         with replacing(self.folder / kind / f"{name}.parquet") as file:
             pq.write_table(table, file, compression="zstd")
+
+
+def _joined(table: pa.Table, more: pa.Table) -> pa.Table:
+    return pa.concat_tables([table, more]).unify_dictionaries().combine_chunks()
 
 
 def log_spaced(last: int, per_decade: int) -> set[int]:
@@ -144,7 +170,8 @@ def finished(folder: Path, prefix: str) -> dict[str, tuple[Status, int]]:
 def _statuses(paths: Iterable[Path]) -> dict[str, tuple[Status, int]]:
     found: dict[str, tuple[Status, int]] = {}
     for path in paths:
-        table = pq.read_table(path, columns=["cell", "status", "epochs"])
+        with pq.ParquetFile(path) as file:  # read_table would load pandas
+            table = file.read(columns=["cell", "status", "epochs"])
         columns = (column.to_pylist() for column in table.columns)
         found |= {cell: (status, epochs) for cell, status, epochs in zip(*columns, strict=True)}
     return found
@@ -199,6 +226,11 @@ class Run:
             raise KeyError(f"no such column in the runs table: {sorted(unknown)}; known: {sorted(_FACTS)}")
         self.facts.update(facts)
 
+    def begin(self) -> None:
+        """Say that the cell is running; of a quick one among many nothing is said but its end."""
+        if not self.part.waits:
+            self.flush("running")
+
     def log(self, *, epoch: int, step: int, examples: int, **metrics: float | None) -> None:
         """Add the row of an epoch. A metric that was not computed at this epoch is left out or None."""
         unknown = set(metrics) - {m.name for m in self.part.metrics}
@@ -206,6 +238,8 @@ class Run:
             raise KeyError(f"metrics that the trainer does not declare: {sorted(unknown)}")
         position = {"cell": self.cell, "attempt": self.attempt, "epoch": epoch, "step": step, "examples": examples}
         self._rows.append({**position, "seconds": self.seconds(), **metrics})
+        if not self.part.saved and not self.part.waits:
+            self.flush("running")
 
     @property
     def epochs(self) -> int:
@@ -247,13 +281,13 @@ class Run:
 
     def flush(self, status: Status, error_class: str | None = None, error: str | None = None) -> None:
         """Write rows and record to the part."""
-        self.part.flush(self.part.table(self._rows), self._record(status, error_class, error))
+        self.part.flush(self._rows, self._record(status, error_class, error))
 
     def close(self, status: Status, error_class: str | None = None, error: str | None = None) -> None:
-        """Write the last word of this attempt; the checkpoints of a cell with a final result go after that."""
-        self.flush(status, error_class, error)
-        self.part.close_cell(self.part.table(self._rows))
-        if status in FINAL:
+        """Give the part the last word of this attempt; the checkpoints of a cell with a final result go after that."""
+        quick = self.seconds() < GATHER_SECONDS and not self.checkpoints.present
+        self.part.end(self._rows, self._record(status, error_class, error), quick)
+        if status in FINAL and self.checkpoints.present:
             self.checkpoints.clear()
 
     def _record(self, status: Status, error_class: str | None, error: str | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from launch import compose
 from trainers.config import Cell, ConfigError, columns, flatten, parse
 
 MODELS = [
@@ -24,13 +25,18 @@ ADAM = {"optim.name": "adam", "optim.beta1": 0.9, "optim.beta2": 0.999, "optim.e
         "optim.decay_towards": "zero", "optim.update_noise": 0.0}  # fmt: skip
 ADAMW = ADAM | {"optim.name": "adamw"}
 UNIONS = {"model.": MODELS, "data.": [CIFAR10, DIGITS], "optim.": [SGD, ADAM, ADAMW]}
+NOOP = {"model.name": "none", "data.name": "none", "optim.name": "none", "trainer.name": "noop", "trainer.epochs": 1,
+        "trainer.seconds": 0.5, "trainer.fail": "none"}  # fmt: skip
 OWN = {key for options in UNIONS.values() for option in options for key in option}
 
 
 def every_kind(flat: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """`flat` with every kind of model, data and optimiser in turn."""
+    """`flat` with every kind of model, data and optimiser in turn, a cell of the trainer on operation tables, and one
+    that computes nothing."""
     shared = {key: value for key, value in flat.items() if key not in OWN}
-    return [{**shared, **a, **b, **c} for a, b, c in itertools.product(*UNIONS.values())]
+    where = {key: value for key, value in flat.items() if key == "seed" or key.startswith("run.")}
+    tables = dict(compose.request("demo_grokking", ["hydra/launcher=local"]).cells[0].flat)
+    return [*({**shared, **a, **b, **c} for a, b, c in itertools.product(*UNIONS.values())), tables, where | NOOP]
 
 
 def refused(flat: Mapping[str, Any]) -> str:

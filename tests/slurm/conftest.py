@@ -15,6 +15,9 @@ from slurm_sweep import Cluster, Sweep
 HERE = Path(__file__).parent
 PACKAGES = ("munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd", "sbatch")
 
+HARSH = "PartitionName=harsh Nodes=ALL MaxTime=24:00:00 PriorityTier=1 PreemptMode=REQUEUE GraceTime=0 State=UP\n"
+"""A partition whose jobs are preempted without a moment of grace."""
+
 
 def why_not() -> str | None:
     """The reason why no SLURM can be started here, or None."""
@@ -38,14 +41,18 @@ def cluster() -> Iterator[Cluster]:
     if reason:
         pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="redescent-slurm-"))
-    environment = os.environ | {
+    extra = folder / "extra.conf"
+    extra.write_text(HARSH)
+    settings = {
         "SLURM_DEV_DIR": str(folder),
         "SLURM_DEV_NODE_TIMEOUT": "6",
         "SLURM_DEV_OVERRIDE": "MaxArraySize=6",
+        "SLURM_DEV_EXTRA": str(extra),
     }
+    environment = os.environ | settings
     try:
         subprocess.run([HERE / "up.sh"], env=environment, check=True, stdout=subprocess.DEVNULL)
-        yield Cluster(folder / "etc" / "slurm.conf")
+        yield Cluster(folder / "etc" / "slurm.conf", settings)
     finally:
         subprocess.run([HERE / "down.sh", "--purge"], env=environment, check=False)
 

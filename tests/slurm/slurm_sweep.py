@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,8 @@ NOT_COMPUTED = ["attempt", "seconds", "examples_per_second"]
 @dataclass(frozen=True)
 class Cluster:
     conf: Path
+    settings: Mapping[str, str]
+    """Settings of up.sh that it was started with."""
 
     def run(self, *command: str) -> str:
         done = subprocess.run(command, capture_output=True, text=True, env=self.environment(), check=False)
@@ -67,7 +69,7 @@ class Sweep:
         return done.stdout + done.stderr
 
     def submit(self, *overrides: str, check: bool = True, launcher: str = "slurm", code: Path = REPOSITORY) -> str:
-        return self.redescent("submit", "smoke", f"hydra/launcher={launcher}", *overrides, check=check, code=code)
+        return self.redescent("submit", self.name, f"hydra/launcher={launcher}", *overrides, check=check, code=code)
 
     def wait(self, until: Callable[[], bool], seconds: float = 120) -> None:
         end = time.monotonic() + seconds

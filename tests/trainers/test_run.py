@@ -40,6 +40,12 @@ def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return later
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quick cells are not gathered, unless a test wants it."""
+    monkeypatch.setattr(runs, "GATHER_SECONDS", 0.0)
+
+
 def log(run: Run, *losses: float | None, **metrics: Any) -> None:
     """A row for each loss, from epoch 0 on."""
     for epoch, loss in enumerate(losses):
@@ -177,6 +183,32 @@ def test_a_long_part_is_continued_in_another_file_with_every_row_once(
     curves = pd.read_parquet(sweep / "curves")
     assert sorted(zip(curves["cell"], curves["epoch"], strict=True)) == [(c, e) for c in "abcde" for e in range(3)]
     assert sorted(pd.read_parquet(sweep / "runs")["cell"]) == list("abcde")
+
+
+def test_quick_cells_are_gathered_and_a_longer_one_is_written_at_once(
+    begin: Begin, sweep: Path, monkeypatch: pytest.MonkeyPatch, wait: Wait
+) -> None:
+    monkeypatch.setattr(runs, "GATHER_SECONDS", 10.0)
+    part = begin(METRICS).part
+
+    def cell(name: str, seconds: float) -> list[str]:
+        run = begin(METRICS, cell=name)
+        run.part = part
+        run.begin()
+        log(run, 3.0)
+        wait(seconds)
+        run.close("done")
+        return sorted(pd.read_parquet(sweep / "runs")["cell"])
+
+    assert cell("a", 1) == ["a"], "the first says that it runs"
+    assert not part.saved
+    assert cell("b", 1) == ["a"]
+    assert cell("c", 11) == ["a", "b", "c"]
+    assert part.saved
+    assert cell("d", 1) == ["a", "b", "c", "d"], "it is said that a cell runs after one that took long"
+    part.flush()
+    assert set(pd.read_parquet(sweep / "runs")["status"]) == {"done"}
+    assert len(pd.read_parquet(sweep / "curves")) == 4
 
 
 def test_a_record_is_never_ahead_of_its_rows(begin: Begin, sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,316 @@
+"""The way through SLURM: ours beside hydra-submitit-launcher and plain submitit, with cells that compute nothing.
+
+    python benchmarks/orchestration.py [--quick] [--rounds 3] [--cells 10000] [--planned 100000]
+
+Starts a real SLURM of four nodes on this machine (tests/slurm/up.sh) and ends it. The ways take turns. A way begins
+with its command and ends when its last job has left the queue; `submit` ends with its last sbatch. The others get fewer
+cells, since they need seconds for each; ours is measured with as few as well. Calls are those of SLURM's programs, by
+the submitting command and inside jobs. After that a larger sweep is planned and its parts are generated and folded,
+without SLURM. The last lines are `ratio NAME VALUE`: plain over ours, each for one cell; memory whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+ROOT = Path(__file__).resolve().parents[1]
+CELLS_OF_A_TASK = 250
+REDESCENT = [sys.executable, "-c", "from launch.cli import main; main()"]
+HYDRA = """
+import hydra
+
+@hydra.main(version_base="1.3", config_path=None)
+def main(config):
+    pass
+
+main()
+"""
+SUBMITIT = """
+import sys
+import submitit
+
+def cell(number):
+    pass
+
+executor = submitit.AutoExecutor(sys.argv[1])
+executor.update_parameters(timeout_min=30, cpus_per_task=1, mem_gb=1, slurm_array_parallelism=1000)
+[job.result() for job in executor.map_array(cell, range(int(sys.argv[2])))]
+"""
+CALL = '#!/bin/bash\n{real} "$@"\nstatus=$?\necho "$EPOCHREALTIME {name}" >> {log}\nexit $status\n'
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One way through SLURM: seconds to the last sbatch and to an empty queue, what stands on the disk after it, peak
+    memory of the submitting process, and calls of SLURM's programs."""
+
+    way: str
+    cells: int
+    submit: float
+    done: float
+    files: int
+    bytes: int
+    memory: int
+    calls: int
+    folder: Path
+
+    def each(self, quantity: str) -> float:
+        """A quantity for one cell."""
+        return float(getattr(self, quantity)) / self.cells
+
+
+class Cluster:
+    """A SLURM of this run alone, whose client programs write down that they were called."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.log = folder, folder / "calls"
+        self.environment = os.environ | {"SLURM_DEV_DIR": str(folder / "slurm")}
+        subprocess.run([ROOT / "tests/slurm/up.sh"], env=self.environment, check=True, stdout=subprocess.DEVNULL)
+        self.environment |= {"SLURM_CONF": str(folder / "slurm/etc/slurm.conf"), "PYTHONPATH": str(ROOT)}
+        (folder / "bin").mkdir()
+        for name in ("sbatch", "squeue", "sacct", "scontrol", "scancel", "srun", "sinfo"):
+            script = folder / "bin" / name
+            script.write_text(CALL.format(real=shutil.which(name), name=name, log=self.log))
+            script.chmod(0o755)
+
+    def stop(self) -> None:
+        subprocess.run([ROOT / "tests/slurm/down.sh", "--purge"], env=self.environment, check=False)
+
+    def idle(self) -> bool:
+        done = subprocess.run(["squeue", "-h", "-o", "%i"], env=self.environment, capture_output=True, check=True)
+        return not done.stdout
+
+    def measure(self, way: str, cells: int, command: Sequence[str]) -> Measured:
+        """Run a command in an empty folder, and wait until all of its jobs are over."""
+        here = Path(tempfile.mkdtemp(dir=self.folder))
+        self.log.write_text("")
+        counted = {"PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}", "REDESCENT_LOGS": str(here / "logs")}
+        began = time.time()
+        with open(here.with_suffix(".out"), "wb") as out:
+            process = Process(command, here, self.environment | counted, out)
+        while "sbatch" not in self.log.read_text() and not process.over():
+            time.sleep(0.05)
+        while not self.idle():
+            time.sleep(0.2)
+        done = time.time() - began
+        process.wait()
+        calls = [line.split() for line in self.log.read_text().splitlines()]
+        sent = [float(when) for when, name in calls if name == "sbatch"]
+        if process.status or not sent:
+            raise SystemExit(f"{way}: status {process.status}\n{here.with_suffix('.out').read_text()[-2000:]}")
+        found = [path for path in here.rglob("*") if path.is_file()]
+        size = sum(path.stat().st_size for path in found)
+        return Measured(way, cells, sent[-1] - began, done, len(found), size, process.memory, len(calls), here)
+
+    def status(self, folder: Path) -> float:
+        """Seconds that `redescent status` takes. Ends this program if a cell is not done."""
+        began = time.time()
+        environment = self.environment | {"REDESCENT_LOGS": str(folder / "logs")}
+        done = subprocess.run(
+            [*REDESCENT, "status", "noop"], env=environment, capture_output=True, text=True, check=True
+        )
+        if any(word in done.stdout for word in ("running", "waiting", "failed", "interrupted", "missing")):
+            raise SystemExit(f"not all cells are done:\n{done.stdout}")
+        return time.time() - began
+
+
+class Process:
+    """A command with its peak memory."""
+
+    def __init__(self, command: Sequence[str], folder: Path, environment: Mapping[str, str], out: IO[bytes]) -> None:
+        self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=out)
+        self.status: int | None = None
+        self.memory = 0
+
+    def over(self) -> bool:
+        return self.status is not None or self._wait(os.WNOHANG)
+
+    def wait(self) -> None:
+        if self.status is None:
+            self._wait(0)
+
+    def _wait(self, how: int) -> bool:
+        pid, status, usage = os.wait4(self.process.pid, how)
+        if pid:
+            self.status = self.process.returncode = os.waitstatus_to_exitcode(status)
+            self.memory = usage.ru_maxrss * 1024
+        return bool(pid)
+
+
+def ours(cells: int) -> list[str]:
+    """The command for a sweep of no-op cells."""
+    seeds = f"seeds={{range:[0,{cells},1]}}"
+    return [*REDESCENT, "submit", "noop", "hydra/launcher=slurm", seeds, f"task.cells={CELLS_OF_A_TASK}"]
+
+
+def hydra(folder: Path, cells: int) -> list[str]:
+    """The command for a multirun through hydra-submitit-launcher."""
+    (folder / "with_hydra.py").write_text(HYDRA)
+    launcher = ["hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=30", "hydra.launcher.mem_gb=1",
+                "hydra.launcher.cpus_per_task=1", "hydra.launcher.array_parallelism=1000"]  # fmt: skip
+    return [sys.executable, str(folder / "with_hydra.py"), "-m", *launcher, f"+cell=range({cells})"]
+
+
+def submitit(folder: Path, cells: int) -> list[str]:
+    """The command for an array through submitit alone."""
+    (folder / "with_submitit.py").write_text(SUBMITIT)
+    return [sys.executable, str(folder / "with_submitit.py"), "jobs", str(cells)]
+
+
+def apart(action: Callable[[], None]) -> tuple[float, float]:
+    """Seconds and peak megabytes of an action in a process of its own."""
+    began = time.time()
+    pid = os.fork()
+    if not pid:
+        try:
+            action()
+            os._exit(0)
+        except BaseException as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+            os._exit(1)
+    _, status, usage = os.wait4(pid, 0)
+    if status:
+        raise SystemExit("a step of the larger sweep failed")
+    return time.time() - began, usage.ru_maxrss * 1024 / 1e6
+
+
+def planning(folder: Path, cells: int) -> None:
+    """Plan and freeze a sweep of no-op cells without sending it."""
+    from launch import compose, submit
+
+    seeds = f"seeds={{range:[0,{cells},1]}}"
+    request = compose.request("noop", ["hydra/launcher=slurm", f"logs={folder}", seeds, "task.most=400"])
+    made = submit.draft(request)
+    submit.freeze(request, "local", made.todo, made.tasks).write(request.folder)
+
+
+def training(folder: Path) -> None:
+    """Generate the parts of every task of the plan, as its child would write them, without jobs."""
+    from launch import plan
+    from trainers import config, noop
+    from trainers.checkpoint import Checkpoints
+    from trainers.run import Part, Run
+
+    (made,) = plan.load_all(folder)
+    for name in ("curves", "runs", "checkpoints"):
+        (folder / name).mkdir()
+    for number, task in enumerate(made.tasks):
+        part = Part(folder, f"{made.sid}.{number:05d}.r0.generated.0.noop", noop.METRICS)
+        for cell in (made.cells[index] for index in task):
+            flat = made.flat(cell)
+            kept = Checkpoints(folder / "checkpoints", cell.id, 1, part.writer)
+            run = Run(cell.id, flat, 1, part, kept, lambda: False, 60.0)
+            run.begin()
+            run.close(noop.train(config.parse(flat), run))
+        part.flush()
+
+
+def folding(folder: Path) -> None:
+    """The state of every cell."""
+    from launch import observe
+
+    assert {cell.state for cell in observe.observe(folder).cells.values()} == {"done"}
+
+
+def compacting(folder: Path) -> None:
+    """Fold the parts into the store."""
+    from analysis import compact
+
+    assert compact.compact(folder).mismatches.empty
+
+
+def larger(cells: int) -> None:
+    """A sweep too large for this SLURM: planned, its parts generated, folded and compacted."""
+    with tempfile.TemporaryDirectory() as logs:
+        folder = Path(logs) / "noop"
+        steps: dict[str, Callable[[], None]] = {
+            "planned": lambda: planning(Path(logs), cells),
+            "parts generated": lambda: training(folder),
+            "state folded": lambda: folding(folder),
+            "compacted": lambda: compacting(folder),
+            "state folded again": lambda: folding(folder),
+        }
+        print(f"\n{cells} cells without SLURM      seconds   peak MB    files")
+        for name, action in steps.items():
+            seconds, memory = apart(action)
+            files = sum(path.is_file() for path in folder.rglob("*"))
+            print(f"{name:27s} {seconds:10.1f} {memory:9.0f} {files:8d}", flush=True)
+
+
+def main() -> None:
+    """Run the rounds, print the table and the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="about a minute on two cores: one round of fewer cells")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of every way (default: 3; quick: 1)")
+    parser.add_argument("--cells", type=int, default=10_000, help="cells of ours (default: 10000; quick: 2000)")
+    parser.add_argument("--planned", type=int, default=100_000, help="cells without SLURM (100000; quick: 10000)")
+    given = parser.parse_args()
+    rounds, cells, few, planned = (
+        (1, 2000, 20, 10_000) if given.quick else (given.rounds, given.cells, 60, given.planned)
+    )
+    runs: list[Measured] = []
+    status: list[float] = []
+    with tempfile.TemporaryDirectory() as there:
+        cluster = Cluster(Path(there))
+        try:
+            for _ in range(rounds):
+                runs.append(cluster.measure("ours", cells, ours(cells)))
+                status.append(cluster.status(runs[-1].folder))
+                runs.append(cluster.measure("ours, few cells", few, ours(few)))
+                runs.append(cluster.measure("hydra-submitit-launcher", few, hydra(cluster.folder, few)))
+                runs.append(cluster.measure("submitit map_array", 2 * few, submitit(cluster.folder, 2 * few)))
+        finally:
+            cluster.stop()
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
+          f"Python {platform.python_version()}, SLURM with 4 nodes of 4 CPUs on it, {rounds} rounds")  # fmt: skip
+    print(
+        "way                      cells submit s      range   done s         range cells/s  files      MB peak MB calls"
+    )
+    ways = {way: [run for run in runs if run.way == way] for way in dict.fromkeys(run.way for run in runs)}
+    for way, measured in ways.items():
+        print(_row(way, measured))
+    print(f"\nstatus of {cells} cells: {statistics.median(status):.2f} s ({min(status):.2f}-{max(status):.2f})")
+    larger(planned)
+    print()
+    for way in ("hydra-submitit-launcher", "submitit map_array"):
+        for name, quantity in (
+            ("turn_round", "done"),
+            ("submission", "submit"),
+            ("files", "files"),
+            ("bytes", "bytes"),
+        ):
+            plain, own = (statistics.median(run.each(quantity) for run in ways[w]) for w in (way, "ours"))
+            print(f"ratio {name}_{way.split()[0].replace('-', '_')} {plain / own:.1f}")
+        plain, own = (statistics.median(run.memory for run in ways[w]) for w in (way, "ours"))
+        print(f"ratio memory_{way.split()[0].replace('-', '_')} {plain / own:.2f}")
+
+
+def _row(way: str, runs: Sequence[Measured]) -> str:
+    def middle(quantity: str) -> float:
+        return statistics.median(getattr(run, quantity) for run in runs)
+
+    def spread(quantity: str) -> str:
+        values = [getattr(run, quantity) for run in runs]
+        return f"{min(values):.2f}-{max(values):.2f}"
+
+    return (
+        f"{way:24s} {runs[0].cells:5d} {middle('submit'):8.2f} {spread('submit'):>11s} {middle('done'):8.2f} "
+        f"{spread('done'):>13s} {runs[0].cells / middle('done'):7.1f} {middle('files'):6.0f} "
+        f"{middle('bytes') / 1e6:7.2f} {middle('memory') / 1e6:7.0f} {middle('calls'):5.0f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The lock on a sweep's folder: flock, or, where the file system has none, a file that its holder keeps fresh."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from launch import process
+
+FRESH_SECONDS = 10.0
+"""How often the holder of a lock file says that it lives."""
+
+STALE_SECONDS = 90.0
+"""After so long without a word of its holder, by the clock of the file system, a lock file is taken away."""
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the sweep's lock; it falls with the process that holds it. Waits for another submission to end."""
+    with open(folder / ".lock", "w") as file, contextlib.ExitStack() as held:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:  # no locks on this file system
+            held.enter_context(_holding(folder / ".lock.held"))
+        yield
+
+
+@contextlib.contextmanager
+def _holding(path: Path) -> Iterator[None]:
+    own = json.dumps(process.own())
+    while not process.create(path, own):
+        if _stale(path):
+            _take_away(path)
+        else:
+            time.sleep(0.2)
+    over = threading.Event()
+
+    def stay_fresh() -> None:
+        while not over.wait(FRESH_SECONDS):
+            with contextlib.suppress(OSError):
+                os.utime(path)
+
+    thread = threading.Thread(target=stay_fresh, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        path.unlink(missing_ok=True)
+
+
+def _stale(path: Path) -> bool:
+    """Whether the holder is gone: its process, on this host, or any word of it, on another."""
+    try:
+        if process.alive(json.loads(path.read_text())) is False:
+            return True
+        now = path.with_name(f".{path.name}.now.{os.getpid()}")
+        now.touch()  # a clock that all hosts share
+        age = now.stat().st_mtime - path.stat().st_mtime
+        now.unlink()
+        return age > STALE_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def _take_away(path: Path) -> None:
+    """Remove a stale lock, one process at a time: another could take away the lock that the first then makes."""
+    breaking = path.with_name(f"{path.name}.breaking")
+    if process.create(breaking, json.dumps(process.own())):
+        try:
+            if _stale(path):
+                path.unlink(missing_ok=True)
+        finally:
+            breaking.unlink(missing_ok=True)
+    elif _stale(breaking):
+        breaking.unlink(missing_ok=True)
+    else:
+        time.sleep(0.2)

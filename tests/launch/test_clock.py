@@ -1,0 +1,70 @@
+"""A clock that was set back: whatever was written before lies in the future, and nothing is lost, repeated or stuck."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analysis import compact, store
+from launch import cancel, compose, observe, state, submit
+
+DAY = 86400.0
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+def wait(folder: Path) -> None:
+    end = time.monotonic() + 120
+    while any(cell.state in state.LIVE for cell in observe.observe(folder).cells.values()):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def into_the_future(folder: Path) -> None:
+    """Everything that the sweep says of its times, a day later."""
+    for path in folder.rglob("plan.json"):
+        path.write_text(json.dumps((plan := json.loads(path.read_text())) | {"created": plan["created"] + DAY}))
+    for path in folder.rglob("jobs.json"):
+        path.write_text(json.dumps([array | {"sent": array["sent"] + DAY} for array in json.loads(path.read_text())]))
+    for path in (folder / "runs").glob("*.parquet"):
+        table = pq.read_table(path)
+        later = pa.array([when + DAY for when in table["updated"].to_pylist()], pa.float64())
+        pq.write_table(table.set_column(table.schema.get_field_index("updated"), "updated", later), path)
+    for path in [*folder.rglob("*"), folder]:
+        os.utime(path, (time.time() + DAY, time.time() + DAY))
+
+
+def test_a_sweep_goes_on_after_the_clock_was_set_back(logs: Path) -> None:
+    folder = logs / "noop"
+    overrides = ["hydra/launcher=local", "seeds={range:[0,6,1]}", "trainer.epochs=4", "trainer.seconds=0.3"]
+    submit.submit(compose.request("noop", [*overrides, "task.at_a_time=2", "run.checkpoint_seconds=0"]))
+    while not any(cell.state in state.FINAL for cell in observe.observe(folder).cells.values()):
+        time.sleep(0.2)
+    cancel.cancel(folder)
+    wait(folder)
+    left = sum(cell.state not in state.FINAL for cell in observe.observe(folder).cells.values())
+    assert 0 < left < 6
+    into_the_future(folder)
+    made, _ = submit.submit(submit.resumed(folder, []))
+    assert len(made.todo) == left
+    wait(folder)
+    assert {cell.state for cell in observe.observe(folder).cells.values()} == {"done"}
+    assert compact.compact(folder).mismatches.empty
+    assert store.curves(folder).groupby("cell", observed=True)["epoch"].apply(list).tolist() == [[0, 1, 2, 3, 4]] * 6
+
+
+def test_a_submission_whose_answer_was_lost_before_the_clock_was_set_back_is_not_waited_for(logs: Path) -> None:
+    folder = logs / "noop"
+    made = submit.draft(compose.request("noop", ["hydra/launcher=local", "seeds={range:[0,2,1]}"]))
+    folder.mkdir(parents=True)
+    frozen = submit.freeze(made.request, "local", made.todo, made.tasks)
+    frozen.write(folder)
+    submit._intent(frozen, folder)
+    assert {cell.state for cell in observe.observe(folder).cells.values()} == {"unknown"}
+    into_the_future(folder)
+    assert {cell.state for cell in observe.observe(folder).cells.values()} == {"missing"}

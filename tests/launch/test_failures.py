@@ -1,0 +1,116 @@
+"""Each class of failure has its own policy: real workers of this machine run cells that fail as they are told."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from analysis import store
+from launch import compose, failures, halt, observe, plan, state, submit
+from launch.pack import Packing, pack_apart
+
+# the workers outlive the command that started them, and nobody waits for them
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+def send(cells: int, at_a_time: int, *more: str) -> submit.Draft:
+    seeds = f"seeds={{range:[0,{cells},1]}}"
+    made, _ = submit.submit(
+        compose.request("noop", ["hydra/launcher=local", seeds, f"task.at_a_time={at_a_time}", *more])
+    )
+    wait(made.request.folder)
+    return made
+
+
+def resume(folder: Path, *more: str, retry_errors: bool = False) -> submit.Draft:
+    made, _ = submit.submit(submit.resumed(folder, more), retry_errors)
+    wait(folder)
+    return made
+
+
+def wait(folder: Path) -> None:
+    end = time.monotonic() + 120
+    while set(state.LIVE) & set(states(folder)):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def states(folder: Path) -> dict[str, int]:
+    return Counter(cell.state for cell in observe.observe(folder).cells.values())
+
+
+def test_one_error_in_three_cells_stops_the_sweep_until_the_user_insists(logs: Path) -> None:
+    send(40, 2, "trainer.fail=error", "trainer.seconds=0.05")
+    found = states(logs / "noop")
+    assert found["failed"] + found["missing"] == 40
+    assert found["failed"] >= 3
+    assert found["missing"] > 0
+    again = resume(logs / "noop")
+    assert (len(again.held), again.others, again.todo) == (found["failed"], found["missing"], [])
+    assert "told to fail" in (again.error or "")
+    resume(logs / "noop", retry_errors=True)
+    assert states(logs / "noop") == {"failed": 40}
+
+
+def test_cells_short_of_memory_run_with_fewer_beside_them(logs: Path) -> None:
+    send(6, 4, "trainer.fail=crowded")
+    for size in (2, 1):
+        assert states(logs / "noop") == {"failed": 6}
+        assert resume(logs / "noop").sizes == [size]
+    assert states(logs / "noop") == {"done": 6}
+
+
+def test_a_cell_that_finds_no_memory_alone_is_sent_again_only_with_more_of_it(logs: Path) -> None:
+    send(2, 1, "trainer.fail=memory")
+    held = resume(logs / "noop")
+    assert (len(held.starved), held.todo) == (2, [])
+    assert len(resume(logs / "noop", retry_errors=True).todo) == 2
+    with_more = submit.draft(submit.resumed(logs / "noop", ["hydra/launcher=slurm", "hydra.launcher.mem_gb=64"]))
+    assert len(with_more.todo) == 2
+
+
+def test_a_process_that_is_killed_leaves_the_cells_beside_it_alone(logs: Path) -> None:
+    send(2, 2, "~axes", "+axes={trainer.fail:[none,killed]}", "trainer.seconds=0.3")
+    runs = store.runs(logs / "noop").set_index("trainer.fail")
+    assert runs.loc["none", "status"].tolist() == ["done", "done"]
+    assert runs.loc["killed", "error_class"].tolist() == ["killed", "killed"]
+
+
+def test_the_word_of_an_error_needs_three_cells_and_passes_between_tasks(tmp_path: Path) -> None:
+    here, there = halt.Halt(tmp_path), halt.Halt(tmp_path)
+    here.note("c1-a", "RuntimeError: shapes 3x4 and 5x6")
+    there.note("c1-a", "RuntimeError: shapes 3x4 and 5x6")
+    there.note("c1-b", "RuntimeError: shapes 7x8 and 9x9")
+    there.note("c1-c", "ValueError: shapes 7x8 and 9x9")
+    assert halt.Halt(tmp_path).error() is None
+    here.note("c1-d", "RuntimeError: shapes 1x1 and 2x2")
+    assert halt.Halt(tmp_path).error() == "RuntimeError: shapes 1x1 and 2x2"
+    assert len(list((tmp_path / "errors").iterdir())) == 5
+
+
+def test_a_node_is_avoided_for_a_while(tmp_path: Path) -> None:
+    assert halt.avoided(tmp_path) == set()
+    for node in ("n1", "n2"):
+        halt.avoid(tmp_path, node)
+    old = (tmp_path / "bad_nodes" / "n2").stat().st_mtime - halt.BAD_NODE_SECONDS
+    os.utime(tmp_path / "bad_nodes" / "n2", (old, old))
+    assert halt.avoided(tmp_path) == {"n1"}
+
+
+@pytest.mark.parametrize("one_task", [False, True])
+def test_cells_with_less_room_get_tasks_of_their_own(one_task: bool) -> None:
+    rooms = [None, 1, None, 2, 1]
+    tasks, sizes = pack_apart([1.0] * 5, rooms, Packing(at_a_time=4, cells=2), one_task)
+    assert sorted(i for task in tasks for i in task) == list(range(5))
+    for task, size in zip(tasks, sizes, strict=True):
+        assert size == min(rooms[i] or 4 for i in task)
+    assert one_task or all(len({rooms[i] for i in task}) == 1 for task in tasks)
+
+
+def test_a_plan_says_how_many_cells_each_task_runs_side_by_side(plan_of: object) -> None:
+    made: plan.Plan = plan_of(sizes=[3, None], launcher={"cpus_per_task": 8})  # type: ignore[operator]
+    assert [failures.side_by_side(made, task) for task in (0, 1)] == [3, 8]

@@ -1,0 +1,70 @@
+"""The lock of a sweep: one holder at a time, with flock and without, and none that a dead process keeps."""
+
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from launch import lock, process
+from launch.lock import locked
+
+
+@pytest.fixture(params=["flock", "none"])
+def locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A file system with locks and one without."""
+    if request.param == "none":
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    return str(request.param)
+
+
+def count(folder: Path, times: int) -> None:
+    for _ in range(times):
+        with locked(folder):
+            number = int((folder / "number").read_text())
+            time.sleep(0.001)
+            (folder / "number").write_text(str(number + 1))
+
+
+def test_what_several_processes_do_under_it_is_done_one_after_another(locks: str, tmp_path: Path) -> None:
+    (tmp_path / "number").write_text("0")
+    context = multiprocessing.get_context("fork")
+    counting = [context.Process(target=count, args=(tmp_path, 10)) for _ in range(4)]
+    for one in counting:
+        one.start()
+    for one in counting:
+        one.join(60)
+    assert (tmp_path / "number").read_text() == "40"
+    assert {path.name for path in tmp_path.iterdir()} == {"number", ".lock"}
+
+
+def test_a_lock_whose_process_died_is_taken_away(locks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dead = multiprocessing.get_context("fork").Process(target=os._exit, args=(0,))
+    dead.start()
+    name = process.own() | {"pid": dead.pid}
+    dead.join()
+    (tmp_path / ".lock.held").write_text(json.dumps(name))
+    with locked(tmp_path):
+        pass
+
+
+def test_a_lock_of_another_host_is_taken_away_once_that_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = tmp_path / ".lock.held"
+    held.write_text(json.dumps(process.own() | {"host": "elsewhere"}))
+    assert not lock._stale(held)
+    silent = time.time() - lock.STALE_SECONDS - 1
+    os.utime(held, (silent, silent))
+    assert lock._stale(held)
+    lock._take_away(held)
+    assert not held.exists()

@@ -1,0 +1,307 @@
+"""A storm over a sweep: real trainings on a real SLURM, while workers, steps, daemons and nodes are killed at random.
+
+    python tests/slurm/storm.py --cells 300 --minutes 4 [--seed 0] [--keep FOLDER]
+
+Starts a SLURM of four nodes on this machine and sends small networks on digits to its preemptible partition, with a
+time limit of two minutes. For as long as asked, every few seconds something is killed, preempted, requeued, cancelled
+or taken away, whatever the seed chooses; two shells resubmit all the while, and daemons are brought back after a
+moment. Then the queue runs empty, and one `resume` follows. It must find every cell done, every row once, and the table
+of a calm run of the same sweep bit for bit. Ends with status 0 only then. Finds processes through /proc.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+from slurm_sweep import REPOSITORY, Cluster, Sweep
+
+HERE = Path(__file__).parent
+PREEMPTABLE = (
+    "hydra.launcher.partition=spot", "hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=30",
+    "hydra.launcher.cpus_per_task=2",
+)  # fmt: skip
+
+
+def overrides(cells: int, epochs: int) -> tuple[str, ...]:
+    """The sweep `smoke` as `cells` trainings (a multiple of six) of `epochs` epochs, augmented and with label noise."""
+    return (
+        "~axes", "+axes={model.width:[4,8],optim.weight_decay:[0.0,1e-3,1e-2]}", "model=mlp",
+        f"seeds={list(range(cells // 6))}".replace(" ", ""), "data.train_samples=100", "data.label_noise.rate=0.2",
+        "data.augment=true", f"trainer.epochs={epochs}", "run.checkpoint_seconds=0.3", "task.cells=6",
+    )  # fmt: skip
+
+
+def processes(word: str, folder: Path | None = None) -> list[int]:
+    """Processes with an argument `word` and, if asked, one below `folder`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            words = path.read_bytes().decode().split("\0")
+            if word in words and (folder is None or any(w.startswith(str(folder)) for w in words)):
+                found.append(int(path.parent.name))
+    return found
+
+
+def parent(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0
+
+
+def state_of(pid: int) -> str:
+    """State of a process in one letter, empty if it is gone."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return ""
+
+
+def node_of(pid: int) -> str:
+    """The SLURM node that a process runs on."""
+    with contextlib.suppress(OSError):
+        for word in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            if word.startswith(b"SLURMD_NODENAME="):
+                return word.partition(b"=")[2].decode()
+    return ""
+
+
+class Storm:
+    """What can happen to a sweep. Every method does one thing and says what, or None where there was nothing to hit."""
+
+    def __init__(self, sweep: Sweep, seed: int) -> None:
+        self.sweep, self.chance = sweep, random.Random(seed)
+        self.folder = sweep.cluster.conf.parent.parent
+
+    def _slurm(self, *command: str) -> None:
+        """A scheduler that is away just now takes no command."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(command, env=self.sweep.cluster.environment(), capture_output=True, timeout=10, check=False)
+
+    def _kill(self, pids: list[int], what: str, how: signal.Signals = signal.SIGKILL) -> str | None:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, how)
+        return f"{how.name} to {what} {pids}" if pids else None
+
+    def _one(self, pids: list[int]) -> list[int]:
+        return [self.chance.choice(sorted(pids))] if pids else []
+
+    def _daemon(self, name: str) -> list[int]:
+        path = self.folder / "run" / f"{name}.pid"
+        return [int(path.read_text().split()[0])] if path.exists() and path.read_text() else []
+
+    def gone(self, name: str) -> bool:
+        """Whether a daemon has ended; one that was told to may take a while."""
+        return not any(state_of(pid) not in ("", "Z") for pid in self._daemon(name))
+
+    def _task(self) -> str | None:
+        """A running task of the sweep."""
+        with contextlib.suppress(AssertionError):
+            live = sorted(self.sweep.live())
+            return self.chance.choice(live) if live else None
+        return None
+
+    def child(self) -> str | None:
+        return self._kill(self._one(processes("launch.child", self.sweep.folder)), "child")
+
+    def worker(self) -> str | None:
+        return self._kill(self._one(processes("launch.job", self.sweep.folder)), "worker")
+
+    def step(self) -> str | None:
+        """The daemon of a step; what it ran goes on without it."""
+        steps = {parent(pid) for pid in processes("launch.job", self.sweep.folder)} - {0, 1}
+        return self._kill(self._one(list(steps)), "slurmstepd")
+
+    def slurmd(self) -> str | None:
+        """The daemon of a node alone: its steps go on, as over a lost network."""
+        return self._kill(self._daemon(f"slurmd-n{self.chance.randint(1, 4)}"), "slurmd")
+
+    def node(self) -> str | None:
+        """A node without warning: its daemon and all that runs there."""
+        name = f"n{self.chance.randint(1, 4)}"
+        workers = processes("launch.job", self.sweep.folder) + processes("launch.child", self.sweep.folder)
+        there = [pid for pid in workers if node_of(pid) == name]
+        steps = {parent(pid) for pid in there} - {0, 1}
+        return self._kill([*self._daemon(f"slurmd-{name}"), *steps, *there], f"all of node {name}:")
+
+    def down(self) -> str:
+        name = f"n{self.chance.randint(1, 4)}"
+        self._slurm("scontrol", "update", f"nodename={name}", "state=down", "reason=storm")
+        return f"node {name} set down"
+
+    def controller(self) -> str | None:
+        return self._kill(self._daemon("slurmctld"), "slurmctld", signal.SIGTERM)
+
+    def crash(self) -> str | None:
+        """Without saving its state: it may start tasks a second time."""
+        return self._kill(self._daemon("slurmctld"), "slurmctld")
+
+    def accounting(self) -> str | None:
+        return self._kill(self._daemon("slurmdbd"), "slurmdbd", signal.SIGTERM)
+
+    def preemption(self) -> str:
+        nodes = self.chance.choice(["1", "2", "4"])
+        self._slurm(
+            "sbatch", "-p", "prio", "-N", nodes, "--exclusive", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 2"
+        )
+        return f"{nodes} nodes preempted"
+
+    def requeue(self) -> str | None:
+        if task := self._task():
+            self._slurm("scontrol", "requeue", task)
+        return task and f"{task} requeued"
+
+    def cancelled(self) -> str | None:
+        if task := self._task():
+            self._slurm("scancel", task)
+        return task and f"{task} cancelled"
+
+    def signalled(self) -> str | None:
+        how = self.chance.choice(["USR2", "TERM"])
+        if task := self._task():
+            self._slurm("scancel", f"--signal={how}", task)
+        return task and f"{task} sent {how}"
+
+    def events(self) -> list[Callable[[], str | None]]:
+        """All of them, in the order of a shuffled deck: in a long storm everything happens."""
+        deck = [
+            self.child, self.child, self.worker, self.worker, self.step, self.slurmd, self.node, self.down,
+            self.controller, self.crash, self.accounting, self.preemption, self.preemption, self.requeue,
+            self.cancelled, self.signalled, self.signalled,
+        ]  # fmt: skip
+        self.chance.shuffle(deck)
+        return deck
+
+
+def heal(cluster: Cluster) -> bool:
+    """Bring back what is missing of the cluster; whether all nodes are in service."""
+    environment = cluster.environment() | cluster.settings | {"SLURM_DEV_INSTALL": "0"}
+    done = subprocess.run([HERE / "up.sh"], env=environment, capture_output=True, check=False)
+    return done.returncode == 0
+
+
+@contextlib.contextmanager
+def meanwhile(*actions: Callable[[], object]) -> Iterator[None]:
+    """Repeat each action in a thread of its own until the block ends."""
+    over = threading.Event()
+
+    def repeat(action: Callable[[], object]) -> None:
+        while not over.is_set():
+            action()
+
+    threads = [threading.Thread(target=repeat, args=(action,), daemon=True) for action in actions]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def run(sweep: Sweep, cells: int, seconds: float, seed: int, epochs: int, say: Callable[[str], object] = print) -> None:
+    """Send the sweep, let the storm go over it, resume it once, and hold it against a calm run."""
+    chosen = overrides(cells, epochs)
+    answers: list[str] = []
+    began = time.monotonic()
+
+    def told(text: str) -> None:
+        say(f"{time.monotonic() - began:6.1f} s  {text}")
+
+    def shell(number: int) -> Callable[[], None]:
+        chance = random.Random(f"{seed} {number}")
+
+        def resubmit() -> None:
+            time.sleep(chance.uniform(2, 8))
+            command = ("resume", "smoke") if chance.random() < 0.5 else ("submit", "smoke", "hydra/launcher=slurm")
+            extra = (*chosen, *PREEMPTABLE) if command[0] == "submit" else ()
+            answers.append(sweep.redescent(*command, *extra, check=False))
+            told(f"shell {number}: {command[0]}: {answers[-1].strip().splitlines()[-1][:150]}")
+
+        return resubmit
+
+    def healer() -> None:
+        time.sleep(4)
+        heal(sweep.cluster)
+
+    sweep.submit(*chosen, *PREEMPTABLE)
+    sweep.wait(lambda: sweep.epochs() > 0)
+    storm = Storm(sweep, seed)
+    counts: Counter[str] = Counter()
+    with meanwhile(healer, shell(1), shell(2)):
+        deck: list[Callable[[], str | None]] = []
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            deck = deck or storm.events()
+            event = deck.pop()
+            if happened := event():
+                counts[event.__name__] += 1
+                told(happened)
+            time.sleep(storm.chance.uniform(0.5, 3.5))
+    sweep.wait(lambda: heal(sweep.cluster))
+    assert counts, "nothing happened: the sweep was over before"
+    told(f"the storm is over: {dict(counts.most_common())}")
+    sweep.wait(sweep.ended, 900)
+    told(f"the queue is empty: {sweep.states()}")
+    answers.append(sweep.redescent("resume", "smoke", "--wait", check=False))
+    told(f"resumed: {sweep.states()}")
+    verify(sweep, cells, answers, chosen, told)
+
+
+def verify(sweep: Sweep, cells: int, answers: list[str], chosen: tuple[str, ...], told: Callable[[str], None]) -> None:
+    """Hold the sweep against a calm run of it; AssertionError where they differ."""
+    assert sweep.states() == {"done": cells}, answers[-1]
+    assert not [answer for answer in answers if "Traceback" in answer], "a command ended with a traceback"
+    records = sweep.records()
+    done = records[records["status"] == "done"]["cell"].value_counts()
+    told(f"attempts of a cell: at most {records['attempt'].max()}; cells finished by two attempts: {(done > 1).sum()}")
+    calm = Sweep(sweep.cluster, sweep.logs.parent / "calm")
+    calm.submit(*chosen, "--wait", launcher="local")
+    table, expected = sweep.table(), calm.table()
+    told(f"{len(table)} rows, {len(expected)} in the calm run")
+    pd.testing.assert_frame_equal(table, expected, check_exact=True)
+    said = sweep.redescent("compact", "smoke")
+    assert "differ" not in said, said
+    pd.testing.assert_frame_equal(sweep.table(), expected, check_exact=True)
+    assert not list((sweep.folder / "checkpoints").glob("*.pt")), "checkpoints of finished cells are left"
+    told("every cell is done, every row there once, and the tables are equal bit for bit")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cells", type=int, default=300, help="trainings, a multiple of six (default: 300)")
+    parser.add_argument("--minutes", type=float, default=4, help="how long things are killed (default: 4)")
+    parser.add_argument("--epochs", type=int, default=150, help="epochs of a training (default: 150)")
+    parser.add_argument("--seed", type=int, default=0, help="of what happens when (default: 0)")
+    parser.add_argument("--keep", type=Path, help="an empty folder for the logs, kept afterwards")
+    given = parser.parse_args()
+    sys.path.insert(0, str(REPOSITORY))
+    with tempfile.TemporaryDirectory(prefix="redescent-storm-") as there:
+        settings = {"SLURM_DEV_DIR": f"{there}/slurm", "SLURM_DEV_NODE_TIMEOUT": "6"}
+        subprocess.run([HERE / "up.sh"], env=os.environ | settings, check=True, stdout=subprocess.DEVNULL)
+        try:
+            logs = (given.keep or Path(there)).absolute() / "logs"
+            logs.mkdir(parents=True)
+            run(
+                Sweep(Cluster(Path(there, "slurm/etc/slurm.conf"), settings), logs), given.cells, 60 * given.minutes,
+                given.seed, given.epochs, lambda text: print(text, flush=True),
+            )  # fmt: skip
+        finally:
+            subprocess.run([HERE / "down.sh", "--purge"], env=os.environ | settings, check=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""What can fail around a sweep on a real SLURM, one way after another: daemons, disks, commands that die half way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from slurm_sweep import Cluster, Sweep
+from storm import Storm, heal, processes
+
+pytestmark = pytest.mark.slurm
+
+
+@pytest.fixture
+def noop(cluster: Cluster, tmp_path: Path) -> Sweep:
+    return Sweep(cluster, tmp_path / "logs", "noop")
+
+
+def cells(count: int, *more: str) -> tuple[str, ...]:
+    """Overrides that make `noop` so many cells, a task each."""
+    return (f"seeds={{range:[0,{count},1]}}", "task.cells=1", "run.checkpoint_seconds=0", *more)
+
+
+def every_epoch_once(sweep: Sweep, count: int, epochs: int) -> None:
+    from analysis import compact, store
+
+    assert sweep.states() == {"done": count}, sweep.output()
+    rows = store.curves(sweep.folder).groupby("cell", observed=True)["epoch"].apply(list)
+    assert rows.tolist() == [list(range(epochs + 1))] * count
+    assert compact.compact(sweep.folder).mismatches.empty
+
+
+def finish(sweep: Sweep) -> None:
+    """Let the queue run empty and resume what is left, as a user would."""
+    sweep.wait(lambda: heal(sweep.cluster))
+    sweep.wait(sweep.ended, 240)
+    sweep.redescent("resume", sweep.name, check=False)
+    sweep.wait(sweep.ended)
+
+
+def test_a_killed_step_a_killed_daemon_and_a_requeue_lose_nothing(noop: Sweep) -> None:
+    noop.submit(*cells(5, "trainer.epochs=12", "trainer.seconds=0.5", "hydra.launcher.cpus_per_task=3"))
+    noop.wait(lambda: noop.epochs() > 4)
+    storm = Storm(noop, 0)
+    assert storm.step()
+    assert storm.slurmd()
+    assert storm.requeue()
+    noop.wait(lambda: noop.epochs() > 20)
+    finish(noop)
+    every_epoch_once(noop, 5, 12)
+
+
+def test_a_controller_that_restarts_while_jobs_run_and_while_one_submits(noop: Sweep) -> None:
+    noop.submit(*cells(5, "trainer.epochs=6", "trainer.seconds=0.5"))
+    noop.wait(lambda: noop.epochs() > 0)
+    storm = Storm(noop, 0)
+    assert storm.controller()
+    answers: list[str] = []
+    submitting = threading.Thread(
+        target=lambda: answers.append(noop.submit(*cells(9, "trainer.epochs=6", "trainer.seconds=0.5"), check=False))
+    )
+    submitting.start()
+    noop.wait(lambda: storm.gone("slurmctld"))
+    heal(noop.cluster)
+    submitting.join()
+    assert "Traceback" not in answers[0]
+    noop.wait(noop.ended)
+    noop.wait(lambda: "sent" in noop.submit(*cells(9, "trainer.epochs=6", "trainer.seconds=0.5"), check=False)
+              or noop.states() == {"done": 9}, 60)  # fmt: skip
+    finish(noop)
+    every_epoch_once(noop, 9, 6)
+
+
+def test_without_accounting_all_goes_on_and_two_who_resume_send_once(
+    noop: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("sbatch", "squeue", "scontrol", "scancel", "sinfo", "srun", "bash"):
+        (programs / name).symlink_to(shutil.which(name) or "")
+    storm = Storm(noop, 0)
+    assert storm.accounting()
+    try:
+        with monkeypatch.context() as here:
+            here.setenv("PATH", str(programs))
+            noop.submit(*cells(3, "trainer.epochs=8", "trainer.seconds=0.5"))
+        noop.wait(lambda: noop.epochs() > 3)
+        for worker in processes("launch.job", noop.folder):
+            os.kill(worker, signal.SIGKILL)
+        noop.wait(noop.ended)
+        answers: list[str] = []
+        both = [threading.Thread(target=lambda: answers.append(noop.redescent("resume", "noop"))) for _ in range(2)]
+        for thread in both:
+            thread.start()
+        for thread in both:
+            thread.join()
+        assert sorted("nothing to send" in answer for answer in answers) == [False, True]
+        noop.wait(noop.ended)
+    finally:
+        heal(noop.cluster)
+    every_epoch_once(noop, 3, 8)
+
+
+def test_preemption_without_grace_goes_on_from_the_checkpoint(noop: Sweep) -> None:
+    noop.submit(*cells(4, "trainer.epochs=1000", "trainer.seconds=0.5", "hydra.launcher.partition=harsh"))
+    noop.wait(lambda: noop.epochs() > 4)
+    noop.cluster.run("sbatch", "-p", "prio", "-N4", "--exclusive", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 1")
+    noop.wait(lambda: "going on from step" in noop.output())
+    assert "start 2" in noop.output()
+    noop.redescent("cancel", "noop")
+    noop.wait(noop.ended)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a disk that fills needs a small tmpfs, and mounting one needs root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_and_a_read_only_one_stop_the_tasks_and_a_resume_completes_them(
+    small_disk: Path, noop: Sweep
+) -> None:
+    noop.submit(*cells(12, "trainer.epochs=6", "trainer.seconds=0.3", "task.cells=6"))
+    noop.wait(lambda: noop.epochs() > 3)
+    with pytest.raises(OSError, match="No space left"):
+        (small_disk / "stuffing").write_bytes(b"x" * 1_500_000)
+    noop.wait(noop.ended)
+    assert noop.states().get("done", 0) < 12
+    (small_disk / "stuffing").unlink()
+    said = noop.redescent("resume", "noop")
+    assert "sent" in said, said
+    noop.wait(lambda: len(noop.live()) > 0)
+    for options in (["--bind"], ["-o", "remount,bind,ro"]):
+        subprocess.run(["mount", *options, str(small_disk), str(small_disk)], check=True)
+    said = noop.redescent("resume", "noop", check=False)
+    assert "Read-only file system" in said
+    assert "Traceback" not in said
+    noop.wait(noop.ended)
+    subprocess.run(["umount", "-l", str(small_disk)], check=True)
+    subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
+    finish(noop)
+    every_epoch_once(noop, 12, 6)
+
+
+@pytest.mark.parametrize(
+    "step", ["plan.snapshot", "plan.Plan.write", "submit._intent", "backend.Slurm.send", "submit._write_jobs"]
+)
+def test_a_submission_killed_at_any_step_is_made_good_by_the_next(noop: Sweep, step: str) -> None:
+    dying = (
+        f"import os, signal\nfrom launch import backend, cli, plan, submit\nreal = {step}\n"
+        f"def die(*a, **k):\n    real(*a, **k)\n    os.kill(os.getpid(), signal.SIGKILL)\n{step} = die\n"
+        f"cli.main(['submit', 'noop', 'hydra/launcher=slurm', *{cells(3)!r}])"
+    )
+    environment = noop.cluster.environment() | {"REDESCENT_LOGS": str(noop.logs)}
+    assert subprocess.run([sys.executable, "-c", dying], env=environment, check=False).returncode == -signal.SIGKILL
+    again = (
+        "from launch import cli, observe\nobserve.UNANSWERED_SECONDS = 0.5\n"
+        f"cli.main(['submit', 'noop', 'hydra/launcher=slurm', *{cells(3)!r}])"
+    )
+    noop.wait(
+        lambda: subprocess.run([sys.executable, "-c", again], env=environment, check=False, stdout=-3).returncode == 0
+    )
+    noop.wait(noop.ended)
+    every_epoch_once(noop, 3, 1)
+    assert len(noop.records()) == 0  # all in the store
+    ran = [array for array in noop.arrays() if array["job"]]
+    assert sum(int(str(array["count"])) for array in ran) + (step == "backend.Slurm.send") * 3 == 3
+
+
+def test_an_error_that_repeats_itself_stops_the_tasks_that_have_yet_to_start(noop: Sweep) -> None:
+    noop.submit(*cells(24, "trainer.fail=error", "trainer.seconds=1", "task.cells=4"))
+    noop.wait(noop.ended)
+    states = noop.states()
+    assert states["failed"] + states["missing"] == 24
+    assert states["failed"] < 24
+    assert "held back" in noop.redescent("resume", "noop")
+
+
+def test_a_node_that_lost_a_task_is_left_out_of_the_next_submission(noop: Sweep) -> None:
+    noop.submit(
+        *cells(2, "trainer.epochs=40", "trainer.seconds=0.5"), "+hydra.launcher.additional_parameters={no-requeue:true}"
+    )
+    noop.wait(lambda: noop.epochs() > 4)
+    (node,) = {node for name, *_, node in noop.cluster.tasks("RUNNING") if name.startswith("noop")}
+    noop.cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+    noop.wait(noop.ended)
+    noop.wait(lambda: noop.cluster.resumed(node))
+    assert "sent 2 cells" in noop.redescent("resume", "noop")
+    noop.wait(lambda: noop.live() != [])
+    assert node not in {node for name, *_, node in noop.cluster.tasks("RUNNING") if name.startswith("noop")}
+    noop.redescent("cancel", "noop")
+    noop.wait(noop.ended)

@@ -1,0 +1,65 @@
+"""A cell that computes nothing: rows, checkpoints, stops and failures alone, to try out what surrounds them.
+
+    redescent submit noop hydra/launcher=slurm trainer.seconds=5
+
+Imports no torch; only a cell that saves a checkpoint or takes one up loads it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+from trainers.config import NoOpCell
+from trainers.run import Metric, Outcome, Run
+
+METRICS = (Metric("progress", "float32", "1", "share of the epochs that are over", "max"),)
+
+
+def train(cell: NoOpCell, run: Run) -> Outcome:
+    """Wait through the epochs that are left and log a row for each; fail in the last one as `trainer.fail` says.
+
+    Returns "done", "stopped" (an epoch that was cut short begins again), or "nonfinite". Raises RuntimeError or
+    MemoryError where the cell is to fail so.
+    """
+    epochs = cell.trainer.epochs
+    state = run.restore()
+    epoch = state["epoch"] if state else 0
+    if state is None:
+        run.log(epoch=0, step=0, examples=0, progress=0.0)
+    while epoch < epochs:
+        if not _wait(cell.trainer.seconds, run.should_stop):
+            run.checkpoint({"epoch": epoch}, epoch)
+            return "stopped"
+        epoch += 1
+        if epoch == epochs:
+            _fail(cell.trainer.fail, run)
+        nonfinite = epoch == epochs and cell.trainer.fail == "nonfinite"
+        run.log(epoch=epoch, step=epoch, examples=0, progress=float("nan") if nonfinite else epoch / epochs)
+        if nonfinite:
+            return "nonfinite"
+        if run.checkpoint_due():
+            run.checkpoint({"epoch": epoch}, epoch)
+    return "done"
+
+
+def _wait(seconds: float, should_stop: Callable[[], bool]) -> bool:
+    """Sleep; False as soon as the cell is told to stop."""
+    end = time.monotonic() + seconds
+    while not should_stop():
+        left = end - time.monotonic()
+        if left <= 0:
+            return True
+        time.sleep(min(left, 0.05))
+    return False
+
+
+def _fail(how: str, run: Run) -> None:
+    if how == "error":
+        raise RuntimeError("the cell was told to fail (trainer.fail=error)")
+    if how == "memory" or (how == "crowded" and run.gpu_share < 1):
+        raise MemoryError(f"the cell was told to fail (trainer.fail={how})")
+    if how == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
