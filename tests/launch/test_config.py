@@ -18,7 +18,8 @@ MODELS = [
     {"model.name": "cnn5", "model.width": 2},
     {"model.name": "mlp", "model.width": 2, "model.depth": 1},
 ]
-CIFAR10 = {"data.name": "cifar10", "data.root": None, "data.download": False, "data.source_rows": [50000, 10000]}
+CIFAR10 = {"data.name": "cifar10", "data.root": None, "data.download": False, "data.source_rows": [50000, 10000],
+           "data.classes": None, "data.downscale": 1}  # fmt: skip
 DIGITS = {"data.name": "digits"}
 SGD = {"optim.name": "sgd", "optim.momentum": 0.9}
 ADAM = {"optim.name": "adam", "optim.beta1": 0.9, "optim.beta2": 0.999, "optim.eps": 1e-8,
