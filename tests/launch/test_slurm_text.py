@@ -150,11 +150,11 @@ def test_sbatch_forgets_the_surrounding_job_but_not_the_cluster(monkeypatch: pyt
 @pytest.mark.parametrize(
     ("line", "task"),
     [
-        ("5|3|demo.S1.0|RUNNING|None", Task("5", 3, "demo.S1.0", "RUNNING", "None")),
-        ("5|0|demo.S1.0|PENDING|Nodes required for job are DOWN, DRAINED or reserved",
+        ("5|3|demo.S1.0|RUNNING|n7|None", Task("5", 3, "demo.S1.0", "RUNNING", "None", "n7")),
+        ("5|0|demo.S1.0|PENDING||Nodes required for job are DOWN, DRAINED or reserved",
          Task("5", 0, "demo.S1.0", "PENDING", "Nodes required for job are DOWN, DRAINED or reserved")),
-        ("  5|12|n|COMPLETING|a|b  ", Task("5", 12, "n", "COMPLETING", "a|b")),
-        ("5|N/A|n|RUNNING|None", Task("5", 0, "n", "RUNNING", "None")),  # not an array
+        ("  5|12|n|COMPLETING|n7|a|b  ", Task("5", 12, "n", "COMPLETING", "a|b", "n7")),
+        ("5|N/A|n|RUNNING||None", Task("5", 0, "n", "RUNNING", "None")),  # not an array
         ("5|3|n|RUNNING", Task("5", 3, "n", "RUNNING")),
     ],
 )  # fmt: skip
@@ -206,7 +206,7 @@ tasks = st.builds(
 
 @given(st.lists(tasks, max_size=5))
 def test_tasks_come_back_from_the_text_of_both_commands(given_tasks: list[Task]) -> None:
-    queue = "\n".join(f"{t.job}|{t.index}|{t.name}|{t.state}|{t.reason}" for t in given_tasks)
+    queue = "\n".join(f"{t.job}|{t.index}|{t.name}|{t.state}|{t.node}|{t.reason}" for t in given_tasks)
     accounting = "\n".join(f"{t.job}_{t.index}|{t.name}|{t.state}|{t.reason}" for t in given_tasks)
     assert parse_queue(queue) == parse_accounting(accounting) == given_tasks
 
@@ -253,7 +253,7 @@ def test_a_command_that_hangs_is_no_answer(fake: Callable[[str, str], None]) -> 
 
 
 def test_a_sweep_is_asked_for_with_one_call(fake: Callable[[str, str], None], tmp_path: Path) -> None:
-    fake("squeue", f"echo \"$@\" >> {tmp_path}/calls; echo '7|1|b|RUNNING|None'")
+    fake("squeue", f"echo \"$@\" >> {tmp_path}/calls; echo '7|1|b|RUNNING||None'")
     assert slurm.queue(["a", "b"]) == [Task("7", 1, "b", "RUNNING", "None")]
     assert slurm.queue([]) == []
     (call,) = (tmp_path / "calls").read_text().splitlines()
