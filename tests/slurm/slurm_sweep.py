@@ -86,6 +86,17 @@ class Sweep:
             name in names for name, *_ in self.cluster.tasks("PENDING,RUNNING,COMPLETING,SUSPENDED,CONFIGURING")
         )
 
+    def compact(self) -> str:
+        """Compact by hand, after the job that does so by itself where it is at it; what the command said."""
+        said = [""]
+
+        def done() -> bool:
+            said[0] = self.redescent("compact", self.name, check=False)
+            return "under way" not in said[0]
+
+        self.wait(done)
+        return said[0]
+
     def arrays(self) -> list[dict[str, object]]:
         files = sorted((self.folder / "submissions").glob("*/jobs.json"))
         return [array for path in files for array in json.loads(path.read_text())]

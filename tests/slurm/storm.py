@@ -273,7 +273,7 @@ def verify(sweep: Sweep, cells: int, answers: list[str], chosen: tuple[str, ...]
     table, expected = sweep.table(), calm.table()
     told(f"{len(table)} rows, {len(expected)} in the calm run")
     pd.testing.assert_frame_equal(table, expected, check_exact=True)
-    said = sweep.redescent("compact", "smoke")
+    said = sweep.compact()
     assert "differ" not in said, said
     pd.testing.assert_frame_equal(sweep.table(), expected, check_exact=True)
     assert not list((sweep.folder / "checkpoints").glob("*.pt")), "checkpoints of finished cells are left"

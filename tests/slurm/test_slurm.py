@@ -81,7 +81,7 @@ def test_arrays_are_split_at_the_clusters_limit_and_status_counts_every_cell(swe
     assert "nothing to send" in sweep.submit("seeds=[0]")
     assert "12" in sweep.redescent("status", "smoke")
     before = sweep.table()
-    sweep.redescent("compact", "smoke")
+    sweep.compact()
     pd.testing.assert_frame_equal(sweep.table(), before, check_exact=True)
     assert "nothing to send" in sweep.submit("seeds=[0]")
 
