@@ -23,7 +23,7 @@ from analysis import heatmap, store, style, widths
 from analysis.provenance import BAND, CRITERION, INTERVAL, summary, write_json
 from analysis.style import save
 
-SIZE = (7.5, 5.6)  # inches
+SIZE = (6.6, 5.0)  # inches
 BEST = "each seed's lowest test error over its epochs, chosen on the test set, which flatters it"
 
 
@@ -48,7 +48,7 @@ def draw(table: pd.DataFrame, by: str, axis: str) -> Figure:
         top.set_ylabel("test error")
         bottom.set_ylabel("training error")
         bottom.set_xlabel("width k" if axis == "model.width" else axis)
-        top.legend(fontsize=7)
+        top.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(groups), fontsize=7)
     return figure
 
 
