@@ -23,12 +23,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.claim import CompactionRunning, Part, delete_consumed, exclusive, restore_claimed
 from analysis.fold import fold_curves, join, newest_runs
 from analysis.mismatch import COLUMNS, mismatches
-from analysis.parts import SCHEMA_VERSION, Moved, StoreError, list_parts, read_file, read_manifest, retrying
+from analysis.parts import FINAL, SCHEMA_VERSION, Moved, StoreError, list_parts, read_file, read_manifest, retrying
 from analysis.store import existing
 
 ROWS_IN_MEMORY = 5_000_000  # about 0.7 GB at thirty narrow columns, twice that while a bucket is sorted
@@ -86,6 +87,9 @@ def _compact(root: Path, rows_in_memory: int) -> Compaction:
     if not parts and not manifest:
         raise StoreError(f"{root}: nothing to compact; found no file in curves/, runs/ or store/, expected *.parquet")
     if not parts:
+        stored = _stored(root, manifest, "runs")
+        for path in _outlived(root, join(read_file(path) for path in stored) if stored else None):
+            path.unlink(missing_ok=True)
         return _report(manifest, before, before, [])
     generation = _next_generation(root)
     old = [root / "store" / r["file"] for r in manifest]
@@ -95,11 +99,12 @@ def _compact(root: Path, rows_in_memory: int) -> Compaction:
     records = [
         write_curves(root, generation, i, t) for i, t in enumerate(_folded(curves, rows_in_memory, found.append))
     ]
-    if runs:
-        records.append(write_runs(root, generation, newest_runs(join(read_file(path) for path in runs))))
+    newest = newest_runs(join(read_file(path) for path in runs)) if runs else None
+    if newest is not None:
+        records.append(write_runs(root, generation, newest))
     switch(root, records)
     delete_consumed(parts)
-    for path in [*old, *_half_written(root)]:
+    for path in [*old, *_half_written(root), *_outlived(root, newest)]:
         path.unlink(missing_ok=True)
     report = _report(records, before, _count_files(root), found)
     if len(report.mismatches):
@@ -111,6 +116,14 @@ def _half_written(root: Path) -> list[Path]:
     """Temporary files of writers that were killed in the middle of one; a live one is renamed within seconds."""
     found = [path for folder in ("curves", "runs", "checkpoints") for path in (root / folder).glob(".*.tmp")]
     return [path for path in found if time.time() - path.stat().st_mtime > HALF_WRITTEN_SECONDS]
+
+
+def _outlived(root: Path, runs: pa.Table | None) -> list[Path]:
+    """Checkpoints of cells with a final result: a second execution saved them after the first had cleared its own."""
+    if runs is None or "status" not in runs.schema.names:
+        return []
+    final = set(runs.filter(pc.is_in(runs["status"], pa.array(FINAL, pa.string())))["cell"].to_pylist())
+    return [path for path in (root / "checkpoints").glob("*.pt") if path.name.split(".")[0] in final]
 
 
 def _listed(root: Path) -> list[Part]:

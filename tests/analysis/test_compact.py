@@ -47,6 +47,16 @@ def test_reading_is_the_same_before_and_after(sweep):
     assert not list((sweep.folder / "curves").iterdir())
 
 
+def test_checkpoints_that_outlived_their_cell_go(sweep):
+    fill(sweep, "ab")
+    sweep.runs("pc", [{"cell": "c", "status": "stopped", "attempt": 1, "updated": 1.0, "seed": 0}])
+    (sweep.folder / "checkpoints").mkdir()
+    for cell in "abc":
+        (sweep.folder / "checkpoints" / f"{cell}.00001.S1.00000.r0.x.0.pt").touch()
+    compact.compact(sweep.folder)
+    assert [path.name[0] for path in (sweep.folder / "checkpoints").iterdir()] == ["c"]
+
+
 def test_the_manifest_describes_every_file_and_is_a_table(sweep):
     fill(sweep)
     compact.compact(sweep.folder)

@@ -25,7 +25,7 @@ def noop(cluster: Cluster, tmp_path: Path) -> Sweep:
 
 def cells(count: int, *more: str) -> tuple[str, ...]:
     """Overrides that make `noop` so many cells, a task each."""
-    return (f"seeds={{range:[0,{count},1]}}", "task.cells=1", "run.checkpoint_seconds=0", *more)
+    return (f"seeds={{range:[0,{count},1]}}", "task.cells=1", "run.checkpoint_seconds=0", "compact=false", *more)
 
 
 def every_epoch_once(sweep: Sweep, count: int, epochs: int) -> None:
