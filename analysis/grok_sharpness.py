@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy import stats as scipy_stats
 
 from analysis import grok, grok_draw, query, style
@@ -63,6 +64,7 @@ def draw(found: pd.DataFrame, result: Correlation) -> Figure:
         axes = figure.subplots()
         axes.plot(found["sharpness"], 100 * found["test_accuracy"], "o", color=grok_draw.COLOURS[0], ms=6, alpha=0.8)
         axes.set_xlabel("Sharpness φ (%)")
+        axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set_ylabel("Test accuracy (%)")
         axes.set_title(str(result))
         axes.grid(alpha=0.25, lw=0.5)
