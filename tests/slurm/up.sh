@@ -13,7 +13,7 @@
 #   SLURM_DEV_CPUS   fake CPUs per node           (4)
 #   SLURM_DEV_MEM    fake MB per node             (16000)
 #   SLURM_DEV_GPUS   fake v100 GPUs per node      (2)
-#   SLURM_DEV_PORT   base of the port range       (first free range from 16800)
+#   SLURM_DEV_PORT   base of the port range       (a free range from 16800 on)
 #   SLURM_DEV_EXTRA  file with further slurm.conf lines, appended verbatim
 #   SLURM_DEV_NODE_TIMEOUT  SlurmdTimeout, s      (20)
 #   SLURM_DEV_OVERRIDE      newline-separated Key=Value lines that replace keys of slurm.conf
@@ -101,7 +101,7 @@ if ! alive slurmctld; then
   if [ -n "${SLURM_DEV_PORT:-}" ]; then BASE=$SLURM_DEV_PORT
   elif [ -s "$D/etc/port_base" ] && { alive slurmdbd || alive slurmd-n1; }; then BASE=$(cat "$D/etc/port_base")
   else
-    BASE=16800
+    BASE=$((16800 + 100 * (RANDOM % 100)))   # two clusters that start at once look for ports at different ends
     while :; do ok=1
       for ((i=0;i<NODES+3;i++)); do port_free $((BASE+i)) || { ok=0; break; }; done
       [ $ok = 1 ] && break; BASE=$((BASE+100)); [ $BASE -lt 32000 ] || die "no free port range"
