@@ -10,6 +10,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
 PUBLISHED ?=
+LOGS := $(or $(REDESCENT_LOGS),logs)
 THEORY := fig1 fig1_variants fig2_cd fig3 fig3_variants fig_trace_vs_ridge fig_q_regulariser emp_vs_analytic
 
 .PHONY: .venv demo demo-grokking test lint figures slurm-up slurm-down
@@ -25,18 +26,18 @@ THEORY := fig1 fig1_variants fig2_cd fig3 fig3_variants fig_trace_vs_ridge fig_q
 
 demo: .venv
 	$(BIN)/redescent submit demo hydra/launcher=local --wait
-	$(BIN)/python analysis/fig2_ab.py logs/demo --out figures --name demo --window 5
+	$(BIN)/python analysis/fig2_ab.py $(LOGS)/demo --out figures --name demo --window 5
 	@echo
 	@echo "The pictures: figures/demo.png and figures/demo.pdf; the table behind them: figures/demo_features.csv;"
-	@echo "the runs behind every pixel: figures/demo.json. The logs: logs/demo, which pandas and duckdb read as they are."
+	@echo "the runs behind every pixel: figures/demo.json. The logs: $(LOGS)/demo, which pandas and duckdb read as they are."
 	@echo "Next: $(BIN)/redescent status demo, or the same sweep with more seeds (only the new ones run):"
 	@echo "      $(BIN)/redescent submit demo seeds=[0,1,2,3,4,5,6,7] --wait"
 
 demo-grokking: .venv
 	$(BIN)/redescent submit demo_grokking hydra/launcher=local --wait
-	$(BIN)/python analysis/grok_fig1.py logs/demo_grokking --out figures --name demo_grokking
+	$(BIN)/python analysis/grok_fig1.py $(LOGS)/demo_grokking --out figures --name demo_grokking
 	@echo
-	@echo "The pictures: figures/demo_grokking.png and figures/demo_grokking.pdf; the logs: logs/demo_grokking."
+	@echo "The pictures: figures/demo_grokking.png and figures/demo_grokking.pdf; the logs: $(LOGS)/demo_grokking."
 
 test: lint
 	$(BIN)/python -m pytest
