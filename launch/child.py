@@ -107,7 +107,7 @@ class _Trainer:
 
         kind = message["flat"]["trainer.name"]
         if kind not in self.parts:
-            self.parts[kind] = runs.Part(self.sweep, f"{self.writer}.{kind}", _metrics(kind))
+            self.parts[kind] = runs.Part(self.sweep, f"{self.writer}.{kind}", _metrics(kind), gather=True)
         run = runs.Run(
             cell=message["cell"], flat=message["flat"], attempt=message["attempt"], part=self.parts[kind],
             checkpoints=Checkpoints(self.sweep / "checkpoints", message["cell"], message["attempt"], self.writer),

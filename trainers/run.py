@@ -90,12 +90,13 @@ def run_schema(metrics: Sequence[Metric]) -> pa.Schema:
 class Part:
     """The rows and run records of one writer, rewritten whole at every flush: `curves/WRITER.parquet`, `runs/...`.
 
-    The rows go first, so that a record which says "done" always stands beside all of its rows. What cells of less than
-    GATHER_SECONDS leave is gathered for as long: thousands of them then do not make thousands of writes.
+    The rows go first, so that a record which says "done" always stands beside all of its rows. With `gather`, what is
+    left by cells of less than GATHER_SECONDS is gathered for as long, and it is the caller's to flush at the end:
+    thousands of them then do not make thousands of writes.
     """
 
-    def __init__(self, folder: Path, writer: str, metrics: Sequence[Metric]) -> None:
-        self.folder, self.writer, self.metrics = folder, writer, metrics
+    def __init__(self, folder: Path, writer: str, metrics: Sequence[Metric], gather: bool = False) -> None:
+        self.folder, self.writer, self.metrics, self.gather = folder, writer, metrics, gather
         self._schemas = {"curves": curve_schema(metrics), "runs": run_schema(metrics)}
         self._number = 0
         self._ended: dict[str, pa.Table] = {kind: schema.empty_table() for kind, schema in self._schemas.items()}
@@ -108,7 +109,7 @@ class Part:
     @property
     def waits(self) -> bool:
         """Whether the cells are so quick, and the last flush so recent, that the next one can wait."""
-        return self._quick and time.monotonic() - self._written < GATHER_SECONDS
+        return self.gather and self._quick and time.monotonic() - self._written < GATHER_SECONDS
 
     def flush(self, rows: Sequence[Mapping[str, Any]] = (), record: Mapping[str, Any] | None = None) -> None:
         """Write all that ended, and `rows` and `record` as the state of the current cell. Raises OSError."""

@@ -190,6 +190,7 @@ def test_quick_cells_are_gathered_and_a_longer_one_is_written_at_once(
 ) -> None:
     monkeypatch.setattr(runs, "GATHER_SECONDS", 10.0)
     part = begin(METRICS).part
+    part.gather = True
 
     def cell(name: str, seconds: float) -> list[str]:
         run = begin(METRICS, cell=name)
