@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -26,12 +25,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's allocator has the option")
 def test_freed_memory_is_used_again_without_faulting_its_pages_in() -> None:
-    """Ten tensors of 64 MiB, one after another: 16,384 pages each where every one of them is mapped anew."""
+    """Ten tensors of 64 MiB, one after another: where each is mapped anew, all of its pages are, huge or not."""
 
     def faults(way: str) -> int:
         done = subprocess.run([sys.executable, "-c", CODE, way], capture_output=True, text=True, cwd=ROOT, check=True)
         return int(done.stdout)
 
-    pages = 64 * 2**20 // resource.getpagesize()
-    assert faults("kept") < pages
-    assert faults("plain") > 5 * pages
+    assert faults("kept") < faults("plain") / 2
