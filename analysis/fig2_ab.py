@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import published, query, reduce, store
+from analysis import command, published, query, reduce, store
 from analysis.fig2_ab_draw import draw
 from analysis.provenance import feature_record, progress, record, summary, write_json
 from analysis.style import save
@@ -95,12 +95,7 @@ def make(options: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns 0, or 2 with one message if the figure cannot be drawn."""
     options = arguments(argv)
-    try:
-        make(options)
-    except (store.StoreError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return command.run(make, options)
 
 
 if __name__ == "__main__":

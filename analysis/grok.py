@@ -7,8 +7,7 @@ its status says so: it may have ended before `trainer.steps` because of `trainer
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,16 +57,6 @@ def parser(doc: str | None, name: str) -> argparse.ArgumentParser:
     add("--out", default="figures", help="folder for the files written (default: figures)")
     add("--name", default=name, metavar="STEM", help=f"name of the files written (default: {name})")
     return found
-
-
-def run(make: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
-    """Makes the figure; returns 0, or 2 with one message if it cannot be drawn."""
-    try:
-        make(options)
-    except (store.StoreError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
 
 
 def choose(options: argparse.Namespace, *columns: str) -> Chosen:

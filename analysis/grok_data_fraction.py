@@ -18,7 +18,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import grok, grok_cost, grok_curves, grok_draw, style
+from analysis import command, grok, grok_cost, grok_curves, grok_draw, style
 
 SIZE = (7.6, 4.8)  # inches
 SPLITS = ("test", "train")
@@ -154,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--percent", type=int, choices=grok.THRESHOLDS, default=99, help="accuracy to reach, in %% (default: 99)")
     add("--fit", type=float, nargs=2, metavar=("LOW", "HIGH"),
         help="train fractions of the fit drawn, in %% (default: 25 30 as published, else all)")  # fmt: skip
-    return grok.run(make, parser.parse_args(argv))
+    return command.run(make, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from analysis import cosets, grok, query, style
+from analysis import command, cosets, grok, query, style
 
 Array = NDArray[np.float64]
 PRODUCT, SUM = "x.y", "x+y"
@@ -190,7 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--stride", type=int, default=8, help="joins k and k + STRIDE (default: 8, the published)")
     add("--perplexity", type=float, default=30, help="of t-SNE (default: 30)")
     add("--random-state", type=int, default=0, help="of t-SNE (default: 0)")
-    return grok.run(make, parser.parse_args(argv))
+    return command.run(make, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import grok, grok_curves, style
+from analysis import command, grok, grok_curves, style
 from analysis.reduce import Column
 
 SIZE = (5.2, 7.4)  # inches
@@ -104,7 +104,7 @@ def make(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    return grok.run(make, grok.parser(__doc__, "grok_fig1").parse_args(argv))
+    return command.run(make, grok.parser(__doc__, "grok_fig1").parse_args(argv))
 
 
 if __name__ == "__main__":

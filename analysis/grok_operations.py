@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis import grok, grok_best, grok_names
+from analysis import command, grok, grok_best, grok_names
 
 COLUMNS = ("data.operation", "data.modulus", "data.degree")
 
@@ -28,7 +28,7 @@ def make(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    return grok.run(make, grok.parser(__doc__, "grok_operations").parse_args(argv))
+    return command.run(make, grok.parser(__doc__, "grok_operations").parse_args(argv))
 
 
 if __name__ == "__main__":

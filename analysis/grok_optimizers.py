@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from analysis import grok, grok_best, grok_names, query, store
+from analysis import command, grok, grok_best, grok_names, query, store
 
 
 def make(options: argparse.Namespace) -> None:
@@ -23,7 +23,7 @@ def make(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    return grok.run(make, grok.parser(__doc__, "grok_optimizers").parse_args(argv))
+    return command.run(make, grok.parser(__doc__, "grok_optimizers").parse_args(argv))
 
 
 if __name__ == "__main__":

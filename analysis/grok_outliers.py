@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import grok, grok_best, grok_draw, style
+from analysis import command, grok, grok_best, grok_draw, style
 
 OUTLIERS = "data.outliers"
 METRICS = ("best_test_accuracy", "final_outlier_accuracy")
@@ -57,7 +57,7 @@ def make(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    return grok.run(make, grok.parser(__doc__, "grok_outliers").parse_args(argv))
+    return command.run(make, grok.parser(__doc__, "grok_outliers").parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy import stats as scipy_stats
 
-from analysis import grok, grok_draw, query, style
+from analysis import command, grok, grok_draw, query, style
 
 PUBLISHED = "published (20 seeds, S5 products, 70 % of the data): rho -0.795, p 1.4e-5"
 LEAST = 3  # runs, for a correlation
@@ -89,7 +89,7 @@ def make(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    return grok.run(make, grok.parser(__doc__, "grok_sharpness").parse_args(argv))
+    return command.run(make, grok.parser(__doc__, "grok_sharpness").parse_args(argv))
 
 
 if __name__ == "__main__":

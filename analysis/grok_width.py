@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from analysis import grok, grok_curves, grok_draw, grok_names, reduce, stats, style
+from analysis import command, grok, grok_curves, grok_draw, grok_names, reduce, stats, style
 
 WIDTH, NOISE = "model.width", ("data.outliers", "data.outlier_size")
 
@@ -153,7 +153,7 @@ def make(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    return grok.run(make, grok.parser(__doc__, "grok_width").parse_args(argv))
+    return command.run(make, grok.parser(__doc__, "grok_width").parse_args(argv))
 
 
 if __name__ == "__main__":

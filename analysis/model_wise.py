@@ -19,7 +19,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import heatmap, store, style, widths
+from analysis import command, heatmap, style, widths
 from analysis.provenance import BAND, CRITERION, INTERVAL, summary, write_json
 from analysis.style import save
 
@@ -103,12 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     widths.arguments(parser, "model_wise")
     parser.add_argument("--interpolation", type=float, default=0.1, help="training error that counts as interpolation")
     options = parser.parse_args(argv)
-    try:
-        make(options)
-    except (store.StoreError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return command.run(make, options)
 
 
 if __name__ == "__main__":

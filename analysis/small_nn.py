@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from analysis import grok, grok_curves, style
+from analysis import command, grok, grok_curves, style
 from analysis.reduce import Column
 
 SIZE = (10.0, 4.0)  # inches
@@ -57,7 +57,7 @@ def make(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    return grok.run(make, grok.parser(__doc__, "small_nn").parse_args(argv))
+    return command.run(make, grok.parser(__doc__, "small_nn").parse_args(argv))
 
 
 if __name__ == "__main__":

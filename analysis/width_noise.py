@@ -19,7 +19,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import heatmap, query, reduce, store, style, widths
+from analysis import command, heatmap, query, reduce, style, widths
 from analysis.provenance import write_json
 from analysis.style import save
 from analysis.widths import Group, Widths
@@ -108,12 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     widths.arguments(parser, "width_noise")
     parser.add_argument("--at", type=float, help="value of the second axis in the left map (default: the largest)")
     options = parser.parse_args(argv)
-    try:
-        make(options)
-    except (store.StoreError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return command.run(make, options)
 
 
 if __name__ == "__main__":

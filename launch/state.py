@@ -8,7 +8,7 @@ from typing import Literal
 
 State = Literal["done", "nonfinite", "running", "waiting", "failed", "interrupted", "missing", "unknown"]
 STATES: Mapping[State, str] = {
-    "done": "every epoch is logged",
+    "done": "trained to its end",
     "nonfinite": "the loss became NaN or infinite; kept as a result",
     "running": "training now",
     "waiting": "in the queue, or its task has not come to it",

@@ -74,5 +74,5 @@ def test_compacted_sweeps_are_done_and_their_cells_found_by_a_shortened_id(logs:
     redescent(logs, "compact", "smoke")
     cell = store.runs(logs / "smoke")["cell"][0]
     assert cell in redescent(logs, "status", "smoke", "--cells")
-    assert "done: every epoch is logged" in redescent(logs, "why", cell[:12], "--sweep", "smoke")
+    assert "done: trained to its end" in redescent(logs, "why", cell[:12], "--sweep", "smoke")
     assert "nothing to send" in redescent(logs, "resume", "smoke")

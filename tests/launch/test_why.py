@@ -28,7 +28,7 @@ def test_why_tells_state_attempts_rows_and_traceback_and_logs_the_output(redesce
     redescent("submit", "smoke", "hydra/launcher=local", *MIXED, "--wait", check=False)
     done, failed = cells(logs)["done"], cells(logs)["failed"]
     told = redescent("why", done[:12]).stdout
-    assert "done: every epoch is logged" in told
+    assert "done: trained to its end" in told
     assert "last rows" in told
     assert "test_error" in told
     assert "trainer.precision=float32" in told
