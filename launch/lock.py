@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -61,13 +62,11 @@ def _stale(path: Path) -> bool:
     try:
         if process.alive(json.loads(path.read_text())) is False:
             return True
-        now = path.with_name(f".{path.name}.now.{os.getpid()}")
-        now.touch()  # a clock that all hosts share
-        age = now.stat().st_mtime - path.stat().st_mtime
-        now.unlink()
-        return age > STALE_SECONDS
-    except FileNotFoundError:
+        said = path.stat().st_mtime
+    except FileNotFoundError:  # let go meanwhile
         return False
+    with tempfile.NamedTemporaryFile(dir=path.parent) as now:  # by a clock that all hosts share
+        return os.fstat(now.fileno()).st_mtime - said > STALE_SECONDS
 
 
 def _take_away(path: Path) -> None:
