@@ -10,9 +10,10 @@ depends on what they show. An epoch here is shortened to --images, with a fifth 
 
 Each line of the table: training images of the epoch over its time, evaluation included: for a second of the wall clock
 and, on a CPU, for a second of one core; medians and range over rounds; and the share of the device's measured rate of
-matrix products that the counted FLOPs make up (float32 and one thread on a CPU, the training's own format on a GPU).
-On a CPU ours has one thread for each cell, and plain is timed with torch's default, all cores, and with one. The last
-lines are `ratio NAME VALUE`, ours over plain: by the wall clock, and as cpu_one_thread by CPU seconds, one thread each.
+matrix products (one thread; in the format that ours trains in) that the counted FLOPs make up. On a CPU ours has one
+thread for each cell, and plain is timed with torch's default, all cores, and with one; where the processor multiplies
+bfloat16, ours is timed under trainer.precision=bfloat16 too, which is not the default there. The last lines are `ratio
+NAME VALUE`, ours over plain: by the wall clock, and as cpu_one_thread by CPU seconds, one thread each.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def plain(flat: dict[str, Any]) -> None:
 
 
 def matmul(flat: dict[str, Any]) -> None:
-    """Products of square matrices in the format that the trainer would use; `flops` of one turn.
+    """Products of square matrices in the format that the trainer would use, with the `flops` of one turn.
 
     On a CPU through the library that computes the convolutions (as one of 1x1), which on some processors is faster than
     the one behind torch's own products.
@@ -111,13 +112,13 @@ def matmul(flat: dict[str, Any]) -> None:
     where = precision.device(flat["run.device"])
     precision.set_numerics(False, 1)
     n, repeats = MATRIX[where.type], 4 if where.type == "cpu" else 100
-    a = torch.randn(n, n, device=where, dtype=getattr(torch, precision.resolve("auto", where)))
+    a = torch.randn(n, n, device=where, dtype=getattr(torch, precision.resolve(flat["trainer.precision"], where)))
     turns = Turns()
     while True:
         for _ in range(repeats):
             product = a @ a if where.type == "cuda" else functional.conv2d(a.view(1, n, n, 1), a.view(n, n, 1, 1))
         float(product.sum())  # waits for a GPU
-        turns.next(flops=2 * n**3 * repeats)
+        turns.next(flops=2 * n**3 * repeats, precision=str(a.dtype).removeprefix("torch."))
 
 
 # In the parent: children, rounds, tables.
@@ -232,7 +233,11 @@ def measure(options: argparse.Namespace, width: int, folder: Path) -> dict[str, 
     ways |= {f"ours x {n}": Series(started[:n]) for n in options.cells}
     if options.compile:
         ways["ours compiled"] = Series([Child("ours", flat | {"run.compile": True})])
-    ways["matmul"] = Series([Child("matmul", flat)])
+    formats = {"matmul": flat}
+    if options.device == "cpu" and "bf16" in cpu("flags"):
+        formats["matmul bfloat16"] = flat | {"trainer.precision": "bfloat16"}
+        ways["ours bfloat16"] = Series([Child("ours", formats["matmul bfloat16"])])
+    ways |= {name: Series([Child("matmul", flat)]) for name, flat in formats.items()}
     everyone = {id(child): child for series in ways.values() for child in series.children}.values()
     for child in everyone:
         child.answer()  # its first epoch: warm now
@@ -248,20 +253,25 @@ def report(options: argparse.Namespace, width: int, ways: dict[str, Series], flo
     """Print the lines of one width; returns its ratios."""
     on_gpu = options.device == "cuda"
     busy = {name: series.wall if on_gpu else series.cpu for name, series in ways.items()}
-    rate = ways["matmul"].facts["flops"] / statistics.median(busy["matmul"])
+    rates = {
+        series.facts["precision"]: series.facts["flops"] / statistics.median(busy[name])
+        for name, series in ways.items()
+        if name.startswith("matmul")
+    }
+    trained = {name: series for name, series in ways.items() if not name.startswith("matmul")}
     speed = {}
-    for name, series in ways.items():
-        if name == "matmul":
-            continue
+    for name, series in trained.items():
         images = options.images * len(series.children)
         wall, core = ([images / seconds for seconds in values] for values in (series.wall, series.cpu))
         speed[name] = statistics.median(wall), statistics.median(core)
-        share = images / statistics.median(busy[name]) * flops / rate
+        kind = series.facts.get("precision", "float32")
+        share = images / statistics.median(busy[name]) * flops / rates.get(kind, next(iter(rates.values())))
         print(
-            f"{width:5d}  {name:14s} {series.facts.get('precision', 'float32'):9s} {speed[name][0]:9.0f} "
+            f"{width:5d}  {name:14s} {kind:9s} {speed[name][0]:9.0f} "
             f"{min(wall):8.0f} - {max(wall):<8.0f} {speed[name][1]:9.0f} {100 * share:7.1f}"
         )
-    print(f"{width:5d}  {'matmul':14s} {'':9s} {rate / 1e9:9.0f} GFLOP/s; {flops / 1e9:.3f} GFLOP an image")
+    for kind, rate in rates.items():
+        print(f"{width:5d}  {'matmul':14s} {kind:9s} {rate / 1e9:9.0f} GFLOP/s; {flops / 1e9:.3f} GFLOP an image")
     mine = [name for name in speed if name.startswith("ours")]
     best = max(mine, key=lambda name: speed[name][0])
     cores = os.cpu_count() or 1
@@ -272,8 +282,9 @@ def report(options: argparse.Namespace, width: int, ways: dict[str, Series], flo
         print(f"       the {RUNS} runs of {EPOCHS} epochs at this width on {where}, {name}: {hours:,.0f} hours")
     lines = []
     if not on_gpu:
-        one = speed["ours x 1"][1] / speed["plain 1 thread"][1]
-        lines.append(f"ratio vision_k{width}_cpu_one_thread {one:.2f}")
+        for name in [name for name in mine if len(trained[name].children) == 1]:
+            one = speed[name][1] / speed["plain 1 thread"][1]
+            lines.append(f"ratio vision_k{width}_{name.replace(' ', '_')}_cpu_one_thread {one:.2f}")
     for name in mine:
         lines.append(f"ratio vision_k{width}_{name.replace(' ', '_')} {speed[name][0] / speed['plain'][0]:.2f}")
     return lines
@@ -326,9 +337,13 @@ def device_name(device: str) -> str:
         import torch
 
         return torch.cuda.get_device_name(0)
+    return cpu("model name") or platform.machine()
+
+
+def cpu(key: str) -> str:
+    """What Linux says of the first processor under `key`; empty where it says nothing."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
 
 
 if __name__ == "__main__":

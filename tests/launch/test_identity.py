@@ -76,7 +76,7 @@ def test_zero_has_one_id_whatever_its_sign() -> None:
 @pytest.mark.parametrize(
     "value",
     [float("nan"), float("inf"), -float("inf"), [1.0, float("nan")], object(), (1, 2), {"a": 1}, {1}, b"x", 1j],
-    ids=str,
+    ids=lambda value: "object()" if type(value) is object else repr(value),
 )
 def test_values_without_a_stable_form_are_refused_by_name(value: Any) -> None:
     with pytest.raises(ValueError, match=r"optim\.lr: .* has no stable form"):
