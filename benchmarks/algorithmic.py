@@ -35,7 +35,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from launch import compose
 from trainers import algorithmic, config
 from trainers.checkpoint import Checkpoints
-from trainers.run import Part, Run
+from trainers.part import Part
+from trainers.run import Run
 
 HERE = Path(__file__).resolve().parent
 P, BATCH, WIDTH, HEADS, LAYERS = 97, 512, 128, 4, 2

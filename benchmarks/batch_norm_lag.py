@@ -27,7 +27,8 @@ from trainers import config, models, vision
 from trainers.checkpoint import Checkpoints
 from trainers.config import VisionCell
 from trainers.data import augment, images
-from trainers.run import Part, Run
+from trainers.part import Part
+from trainers.run import Run
 
 WINDOW, BATCH = 5, 500  # logged epochs, of the smoothing; images
 

@@ -201,7 +201,8 @@ def training(folder: Path) -> None:
     from launch import plan
     from trainers import config, noop
     from trainers.checkpoint import Checkpoints
-    from trainers.run import Part, Run
+    from trainers.part import Part
+    from trainers.run import Run
 
     (made,) = plan.load_all(folder)
     for name in ("curves", "runs", "checkpoints"):

@@ -63,7 +63,8 @@ def ours(flat: dict[str, Any]) -> None:
     import trainers
     from trainers import config, vision
     from trainers.checkpoint import Checkpoints
-    from trainers.run import Part, Run
+    from trainers.part import Part
+    from trainers.run import Run
 
     turns = Turns()
 

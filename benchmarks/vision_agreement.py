@@ -36,7 +36,8 @@ from launch import compose
 from trainers import config, precision, vision
 from trainers.checkpoint import Checkpoints
 from trainers.data import images, label_noise
-from trainers.run import Part, Run
+from trainers.part import Part
+from trainers.run import Run
 
 METRICS = ("test_error", "train_error")
 LIMIT, LARGEST = 3.0, 0.05  # standard errors, root mean square over epochs; error rate, of the means over the epochs

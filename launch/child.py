@@ -64,13 +64,13 @@ class _Trainer:
     """Trains cells into the parts of one writer."""
 
     def __init__(self, sweep: Path, writer: str, prefix: str, gpu_share: float) -> None:
-        from trainers import run as runs
+        from trainers.part import Part, finished
 
         self.sweep, self.writer, self.gpu_share = sweep, writer, gpu_share
         for folder in ("curves", "runs", "checkpoints"):
             (sweep / folder).mkdir(parents=True, exist_ok=True)
-        self.finished = runs.finished(sweep, prefix)
-        self.parts: dict[str, runs.Part] = {}
+        self.finished = finished(sweep, prefix)
+        self.parts: dict[str, Part] = {}
 
     @property
     def saved(self) -> bool:
@@ -102,13 +102,14 @@ class _Trainer:
             return _answer("failed", 0, error=last, progress=False, kind=_class_of(error))
 
     def _run(self, message: dict[str, Any]) -> Any:
-        from trainers import run as runs
         from trainers.checkpoint import Checkpoints
+        from trainers.part import Part
+        from trainers.run import Run
 
         kind = message["flat"]["trainer.name"]
         if kind not in self.parts:
-            self.parts[kind] = runs.Part(self.sweep, f"{self.writer}.{kind}", _metrics(kind), gather=True)
-        run = runs.Run(
+            self.parts[kind] = Part(self.sweep, f"{self.writer}.{kind}", _metrics(kind), gather=True)
+        run = Run(
             cell=message["cell"], flat=message["flat"], attempt=message["attempt"], part=self.parts[kind],
             checkpoints=Checkpoints(self.sweep / "checkpoints", message["cell"], message["attempt"], self.writer),
             should_stop=_stop.is_set, checkpoint_seconds=message["flat"]["run.checkpoint_seconds"],

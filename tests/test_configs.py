@@ -16,7 +16,8 @@ import trainers
 from launch import compose
 from trainers import config
 from trainers.checkpoint import Checkpoints
-from trainers.run import Part, Run
+from trainers.part import Part
+from trainers.run import Run
 
 CONFIGS = compose.CONFIGS
 SMALL = {

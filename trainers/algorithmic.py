@@ -21,7 +21,8 @@ from trainers import measures, optim, precision, thresholds
 from trainers.config import AlgorithmicCell
 from trainers.data import arithmetic
 from trainers.models.transformer import Transformer
-from trainers.run import Metric, Outcome, Run, log_spaced
+from trainers.part import Metric
+from trainers.run import Outcome, Run, log_spaced
 from trainers.seeding import stream_seed
 
 METRICS = (

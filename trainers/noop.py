@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable
 
 from trainers.config import NoOpCell
-from trainers.run import Metric, Outcome, Run
+from trainers.part import Metric
+from trainers.run import Outcome, Run
 
 METRICS = (Metric("progress", "float32", "1", "share of the epochs that are over", "max"),)
 

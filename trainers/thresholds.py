@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trainers.run import Metric
+from trainers.part import Metric
 
 PERCENTS = (50, 90, 95, 99)
 SPLITS = {"train": "training rows, outliers with the answers given to them", "test": "test rows"}

@@ -20,7 +20,8 @@ from torch.nn import functional
 from trainers import models, optim, precision
 from trainers.config import VisionCell
 from trainers.data import augment, images, label_noise
-from trainers.run import Metric, Outcome, Run, log_spaced
+from trainers.part import Metric
+from trainers.run import Outcome, Run, log_spaced
 from trainers.seeding import stream_seed, torch_stream
 
 METRICS = (

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from trainers.checkpoint import Checkpoints
-from trainers.run import Metric, Part, Run
+from trainers.part import Metric, Part
+from trainers.run import Run
 
 CELL = "c1-" + "0123456789abcdef" * 2
 

@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from trainers import config
-from trainers import run as runs
-from trainers.run import Metric, Part, Run, finished
+from trainers import config, run
+from trainers import part as parts
+from trainers.part import Metric, Part, finished
+from trainers.run import Run
 
 METRICS = (
     Metric("loss", "float32", "nats", "cross-entropy", "min"),
@@ -32,7 +33,8 @@ def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Lets seconds pass on the clock of a run."""
     passed = [0.0]
     clock = SimpleNamespace(time=time.time, monotonic=lambda: time.monotonic() + passed[0])
-    monkeypatch.setattr(runs, "time", clock)
+    for module in (parts, run):
+        monkeypatch.setattr(module, "time", clock)
 
     def later(seconds: float) -> None:
         passed[0] += seconds
@@ -43,7 +45,7 @@ def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Quick cells are not gathered, unless a test wants it."""
-    monkeypatch.setattr(runs, "GATHER_SECONDS", 0.0)
+    monkeypatch.setattr(parts, "GATHER_SECONDS", 0.0)
 
 
 def log(run: Run, *losses: float | None, **metrics: Any) -> None:
@@ -86,7 +88,7 @@ def test_files_name_their_schema_version_and_are_zstd(begin: Begin, sweep: Path,
     log(run, 2.0)
     run.flush("running")
     file = pq.ParquetFile(only(sweep / kind))
-    assert file.schema_arrow.metadata[b"redescent.schema"] == runs.SCHEMA_VERSION.encode() == b"1"
+    assert file.schema_arrow.metadata[b"redescent.schema"] == parts.SCHEMA_VERSION.encode() == b"1"
     assert {file.metadata.row_group(0).column(i).compression for i in range(file.metadata.num_columns)} == {"ZSTD"}
 
 
@@ -171,7 +173,7 @@ def test_cells_of_one_writer_share_its_part(begin: Begin, sweep: Path) -> None:
 def test_a_long_part_is_continued_in_another_file_with_every_row_once(
     begin: Begin, sweep: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "ROWS_PER_PART", 4)
+    monkeypatch.setattr(parts, "ROWS_PER_PART", 4)
     part = begin(METRICS).part
     for cell in "abcde":
         run = begin(METRICS, cell=cell)
@@ -188,7 +190,7 @@ def test_a_long_part_is_continued_in_another_file_with_every_row_once(
 def test_quick_cells_are_gathered_and_a_longer_one_is_written_at_once(
     begin: Begin, sweep: Path, monkeypatch: pytest.MonkeyPatch, wait: Wait
 ) -> None:
-    monkeypatch.setattr(runs, "GATHER_SECONDS", 10.0)
+    monkeypatch.setattr(parts, "GATHER_SECONDS", 10.0)
     part = begin(METRICS).part
     part.gather = True
 
@@ -223,7 +225,7 @@ def test_a_record_is_never_ahead_of_its_rows(begin: Begin, sweep: Path, monkeypa
             raise OSError(28, "No space left on device")
         real(table, *args, **keys)
 
-    monkeypatch.setattr(runs.pq, "write_table", no_record)
+    monkeypatch.setattr(parts.pq, "write_table", no_record)
     run.log(epoch=1, step=3, examples=40, loss=1.0)
     with pytest.raises(OSError, match="No space left"):
         run.close("done")
