@@ -14,7 +14,7 @@ _ALIKE = (
     "data.operation", "data.modulus", "data.degree", "data.sequence", "data.train_fraction", "trainer.name",
     "trainer.batch_size", "trainer.eval_test", "trainer.eval_train", "trainer.precision", "trainer.seconds",
 )  # fmt: skip
-_WIDTH = "model.width"
+WIDTH = "model.width"
 
 LEAST_SHARE = 0.01
 """A run that logged less of its length tells nothing: its seconds are those of loading data and compiling yet."""
@@ -66,8 +66,8 @@ def expected(cells: pd.DataFrame, runs: pd.DataFrame) -> pd.Series[float]:
     measured = runs[enough & (_numbers(runs, "seconds") > 0)]
     if measured.empty:
         return pd.Series(np.nan, cells.index)
-    rates = pd.Series((_numbers(measured, "seconds") / logged(measured)).to_numpy())
-    exact, known = _kinds(cells, measured)
+    rates = pd.Series(pace(measured).to_numpy())
+    exact, known = kinds(cells, measured)
     rate = pd.Series(exact, cells.index).map(rates.groupby(known).median())
     return _interpolated(rate, cells, measured, rates) * planned(cells)
 
@@ -84,9 +84,17 @@ def left(cells: pd.DataFrame, runs: pd.DataFrame, measured: pd.DataFrame) -> pd.
     return expected(cells, measured) * (1 - done.fillna(0.0))
 
 
+def kinds(cells: pd.DataFrame, runs: pd.DataFrame, without: str = "") -> tuple[np.ndarray[Any, Any], ...]:
+    """A number for every row of both frames, the same where the settings that decide a rate are the same."""
+    columns = sorted({str(c) for f in (cells, runs) for c in f if str(c).startswith(_ALIKE) and c != without})
+    both = pd.concat([f.reindex(columns=columns).astype(object) for f in (cells, runs)], ignore_index=True)
+    codes = both.groupby(columns, dropna=False, sort=False).ngroup().to_numpy()
+    return codes[: len(cells)], codes[len(cells) :]
+
+
 def families(cells: pd.DataFrame) -> np.ndarray[Any, Any]:
     """A number for every row, the same where cells differ in nothing but width that decides their time."""
-    return _kinds(cells, cells.iloc[:0], without=_WIDTH)[0]
+    return kinds(cells, cells.iloc[:0], without=WIDTH)[0]
 
 
 def planned(cells: pd.DataFrame) -> pd.Series[float]:
@@ -100,27 +108,24 @@ def logged(runs: pd.DataFrame) -> pd.Series[float]:
     return _numbers(runs, "steps").where(by_step, _numbers(runs, "epochs")).fillna(0.0)
 
 
+def pace(runs: pd.DataFrame) -> pd.Series[float]:
+    """Seconds of an epoch (or step, by what each trainer counts) of every run; NaN where nothing was logged."""
+    return _numbers(runs, "seconds") / logged(runs).where(lambda so_far: so_far > 0)
+
+
 def _numbers(frame: pd.DataFrame, column: str) -> pd.Series[float]:
     if column not in frame:
         return pd.Series(np.nan, frame.index, dtype=float)
     return pd.to_numeric(frame[column]).astype(float)
 
 
-def _kinds(cells: pd.DataFrame, runs: pd.DataFrame, without: str = "") -> tuple[np.ndarray[Any, Any], ...]:
-    """A number for every row of both frames, the same where the settings that decide a rate are the same."""
-    columns = sorted({str(c) for f in (cells, runs) for c in f if str(c).startswith(_ALIKE) and c != without})
-    both = pd.concat([f.reindex(columns=columns).astype(object) for f in (cells, runs)], ignore_index=True)
-    codes = both.groupby(columns, dropna=False, sort=False).ngroup().to_numpy()
-    return codes[: len(cells)], codes[len(cells) :]
-
-
 def _interpolated(
     rate: pd.Series[float], cells: pd.DataFrame, measured: pd.DataFrame, rates: pd.Series[float]
 ) -> pd.Series[float]:
-    if not rate.isna().any() or _WIDTH not in cells or _WIDTH not in measured:
+    if not rate.isna().any() or WIDTH not in cells or WIDTH not in measured:
         return rate
-    families, known = _kinds(cells, measured, without=_WIDTH)
-    width, measured_width = np.log(_numbers(cells, _WIDTH)), np.log(_numbers(measured, _WIDTH).to_numpy())
+    families, known = kinds(cells, measured, without=WIDTH)
+    width, measured_width = np.log(_numbers(cells, WIDTH)), np.log(_numbers(measured, WIDTH).to_numpy())
     filled = rate.copy()
     for family in np.unique(families[rate.isna().to_numpy()]):
         medians = rates[known == family].groupby(measured_width[known == family]).median()

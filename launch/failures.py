@@ -8,7 +8,7 @@ from typing import Any
 
 from launch.halt import SAME_ERROR
 from launch.observe import Observation, last_line
-from launch.plan import Plan
+from launch.plan import Plan, ran_in
 
 MEMORY = ("out of memory", "killed")
 """Classes of failure that fewer cells side by side may cure."""
@@ -31,15 +31,7 @@ def short_of_memory(todo: Collection[str], seen: Observation) -> dict[str, tuple
     """Cells whose last word is that memory ran out or that they were killed, with the plan and task they ran in."""
     records = {cell: known.record for cell in todo if (known := seen.cells.get(cell)) and known.state == "failed"}
     wanted = {cell: r.attempt for cell, r in records.items() if r and r.error_class in MEMORY}
-    if not wanted:
-        return {}
-    return {
-        made.cells[index].id: (made, number)
-        for made in seen.plans
-        for number, task in enumerate(made.tasks)
-        for index in task
-        if made.cells[index].attempts < wanted.get(made.cells[index].id, 0)
-    }
+    return ran_in(seen.plans, wanted) if wanted else {}
 
 
 def rooms(short: Mapping[str, tuple[Plan, int]]) -> dict[str, int]:

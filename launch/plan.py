@@ -130,6 +130,17 @@ def load_all(sweep: Path) -> list[Plan]:
     return sorted(plans, key=lambda plan: (plan.created, plan.sid))
 
 
+def ran_in(plans: Sequence[Plan], attempts: Mapping[str, float]) -> dict[str, tuple[Plan, int]]:
+    """Plan and task of an attempt of every cell: `attempts` says which, from 1 on; infinity means the newest."""
+    return {
+        made.cells[index].id: (made, number)
+        for made in plans
+        for number, task in enumerate(made.tasks)
+        for index in task
+        if made.cells[index].attempts < attempts.get(made.cells[index].id, 0)
+    }
+
+
 def factor(
     configurations: Sequence[Mapping[str, Any]],
 ) -> tuple[list[dict[str, Any]], list[tuple[int, dict[str, Any]]]]:
