@@ -180,6 +180,7 @@ class Debug(Local):
     def send(self, plan: Plan, sweep: Path, array: Array) -> Array:
         """Run the worker here."""
         worker.main([str(plan.folder(sweep) / "plan.json"), "--task", str(array.first)], [])
+        (plan.folder(sweep) / "local.json").unlink()  # this process lives on, as no worker
         return replace(array, job="local")
 
 

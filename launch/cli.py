@@ -86,19 +86,27 @@ def submit_(name: str, overrides: Sequence[str], retry_errors: bool, wait: bool)
 @_overrides
 @click.option("--epochs", type=click.IntRange(2), default=calibrate.EPOCHS, show_default=True, help="Epochs to train.")
 @click.option("--steps", type=click.IntRange(2), default=calibrate.STEPS, show_default=True, help="Or steps, likewise.")
+@click.option(
+    "--side-by-side", "counts", type=click.IntRange(1), multiple=True, metavar="N",
+    help="Copies of each that share a task; given several times, one number is measured after the other.",
+)  # fmt: skip
 @_errors
-def calibrate_(name: str, overrides: Sequence[str], epochs: int, steps: int) -> None:
+def calibrate_(name: str, overrides: Sequence[str], epochs: int, steps: int, counts: Sequence[int]) -> None:
     """Train the smallest and the largest cell for a moment, through the launcher, and tell what they take.
 
     The results stay in logs/NAME/calibration, for `plan` and `status` to count with; they are none of the sweep's.
+    Of several numbers side by side, task.at_a_time=auto takes for each cell the one that wins.
     """
     asked = compose.request(name, overrides)
-    small = calibrate.request(asked, epochs, steps)
-    submit.submit(small, retry_errors=True, again=calibrate.stale(small, code_hash()))
-    complete = status_.until_end(small.folder)
-    show.calibration(calibrate.report(asked, epochs, steps))
-    if not complete:
-        status_.once(small.folder)
+    each: Sequence[int | None] = sorted(set(counts)) or [None]
+    for count in each:
+        small = calibrate.outdated(calibrate.request(asked, epochs, steps, count), code_hash())
+        _, frozen = submit.submit(small, retry_errors=True, again=True)
+        status_.until_end(small.folder, frozen.sid if frozen else None)
+    found = calibrate.report(asked)
+    show.calibration(found)
+    if {cell.id for cell in calibrate.extremes(asked.cells)} - {m.cell.id for m in found if not m.failure}:
+        status_.once(asked.folder / CALIBRATION)
         sys.exit(1)
     show.out.print(f"the sweep: {show.hours(submit.draft(asked))}")
 

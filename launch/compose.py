@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -40,6 +40,9 @@ class Cell:
     flat: Mapping[str, Any]
 
 
+AUTO: Literal["auto"] = "auto"
+"""As `task.at_a_time`: as many cells side by side as a calibration found to be best (launch/side_by_side.py)."""
+
 _EXPECTED = {(int,): "an integer", (int, float): "a number"}
 
 
@@ -48,7 +51,7 @@ class Packing:
     """How cells become tasks; the keys of `task` in configs/hydra/launcher/slurm.yaml, which gives their units."""
 
     cells: int | None = None
-    at_a_time: int | None = 1
+    at_a_time: int | Literal["auto"] | None = 1
     minutes: float = 60
     most: int = 1000
     slots: int = 100
@@ -56,11 +59,12 @@ class Packing:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if value is None and field.name in ("cells", "at_a_time"):
+            if value in {"cells": (None,), "at_a_time": (None, AUTO)}.get(field.name, ()):
                 continue
             kinds = (int, float) if field.name == "minutes" else (int,)
             if type(value) not in kinds or value < 1:
-                raise UserError(f"task.{field.name}: found {value!r}, expected {_EXPECTED[kinds]} of at least 1")
+                more = ", auto or null" if field.name == "at_a_time" else ""
+                raise UserError(f"task.{field.name}: found {value!r}, expected {_EXPECTED[kinds]} of at least 1{more}")
 
 
 @dataclass(frozen=True)

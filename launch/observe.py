@@ -48,7 +48,7 @@ def observe(folder: Path) -> Observation:
     arrays = {made.sid: _settled(made, folder) for made in plans}
     runs = store.runs(folder)
     records = records_of(runs)
-    open_plans = [p for p in plans if not all(is_final(records.get(cell.id)) for cell in p.cells)]
+    open_plans = [p for p in plans if not all(_is_over(records.get(cell.id), cell) for cell in p.cells)]
     known, silent = _ask(open_plans, folder, arrays)
     tasks = _located(plans, arrays, known)
     cells = state.fold(_placements(folder, plans, arrays, tasks, silent, records), records)
@@ -78,6 +78,11 @@ def job_of(seen: Observation, sid: str, number: int) -> str | None:
 def is_final(record: state.Record | None) -> bool:
     """Whether a cell with this record needs no further run."""
     return record is not None and record.status in state.FINAL
+
+
+def _is_over(record: state.Record | None, cell: plan.PlannedCell) -> bool:
+    """Whether a cell has its result from this plan or a later one; a calibration is repeated though it is done."""
+    return record is not None and is_final(record) and record.attempt > cell.attempts
 
 
 def last_line(error: str | None) -> str:

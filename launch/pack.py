@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from launch.compose import Packing
+from launch.compose import AUTO, Packing
 
 
 def pack(seconds: Sequence[float | None], packing: Packing, one_task: bool = False) -> list[list[int]]:
@@ -26,6 +26,7 @@ def pack(seconds: Sequence[float | None], packing: Packing, one_task: bool = Fal
     least = math.ceil(count / packing.most)
     if packing.cells is not None:
         return _chunks(order, max(packing.cells, least))
+    assert packing.at_a_time != AUTO  # `pack_apart` is told the number
     at_a_time = packing.at_a_time or 1
     if any(s is None for s in seconds):
         return _chunks(order, max(at_a_time, least))
@@ -46,22 +47,20 @@ def pack(seconds: Sequence[float | None], packing: Packing, one_task: bool = Fal
 def pack_apart(
     seconds: Sequence[float | None], rooms: Sequence[int | None], packing: Packing, one_task: bool = False
 ) -> tuple[list[list[int]], list[int | None]]:
-    """`pack`, where cell i runs among at most `rooms[i]` at a time: cells of equal rooms share tasks.
+    """`pack`, where cell i runs among `rooms[i]` at a time, None for one a core: cells of equal rooms share tasks.
 
-    Returns the tasks, and for each of them how many cells it runs at a time, None for one a core.
+    Returns the tasks, and for each of them how many cells it runs at a time; in one task it is the least of the rooms.
     """
     if one_task:
-        least = min((room for room in rooms if room is not None), default=packing.at_a_time)
         tasks = pack(seconds, packing, one_task)
-        return tasks, [least] * len(tasks)
+        return tasks, [min((room for room in rooms if room is not None), default=None)] * len(tasks)
     found: list[list[int]] = []
     sizes: list[int | None] = []
     for room in dict.fromkeys(rooms):
         group = [i for i, other in enumerate(rooms) if other == room]
-        size = packing.at_a_time if room is None else room
-        tasks = pack([seconds[i] for i in group], replace(packing, at_a_time=size))
+        tasks = pack([seconds[i] for i in group], replace(packing, at_a_time=room))
         found += [[group[i] for i in task] for task in tasks]
-        sizes += [size] * len(tasks)
+        sizes += [room] * len(tasks)
     return found, sizes
 
 

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from launch import backend, cost, observe, submit, worker
+from launch import backend, cost, observe, submit
 from launch.calibrate import Measurement
+from launch.compose import AUTO
 
 out = Console(highlight=False, soft_wrap=True)
 
@@ -25,6 +26,9 @@ def draft(made: submit.Draft) -> None:
         table.add_row(f"  {name}", str(count))
     table.add_row("to run", str(len(made.todo)))
     table.add_row("tasks", _span("{} of {} cells each", len(made.tasks), [len(task) for task in made.tasks]))
+    sizes = [size for size in made.sizes if size]
+    if made.request.packing.at_a_time == AUTO and sizes:
+        table.add_row("side by side", _span("{1} at a time, as measured", 0, sizes))
     if backend.kind(made.request.launcher) == "slurm":
         table.add_row("arrays", str(made.arrays))
     table.add_row("hours", hours(made))
@@ -45,9 +49,9 @@ def draft(made: submit.Draft) -> None:
             f"[yellow]{len(made.starved)} cells ran out of memory alone[/yellow] and need more of it: give "
             "hydra.launcher.mem_gb=GB, or a larger GPU, or send them as before with --retry-errors"
         )
-    fewer = sorted({size for size in made.sizes if size and size < (made.request.packing.at_a_time or worker.cores())})
-    if fewer:
-        out.print(f"cells that were short of memory run with fewer beside them: {', '.join(map(str, fewer))} at a time")
+    if made.fewer:
+        at_a_time = ", ".join(map(str, made.fewer))
+        out.print(f"cells that were short of memory run with fewer beside them: {at_a_time} at a time")
 
 
 def _span(text: str, count: int, sizes: Sequence[int]) -> str:
@@ -60,8 +64,8 @@ def hours(made: submit.Draft) -> str:
     """Hours by measurement; without one the most that the time limits allow."""
     if not made.todo:
         return "0"
-    takes, known = made.takes, [s for s in made.seconds if s is not None]
-    measured = f"{sum(known) * takes.amount / 3600:.2f} {takes.unit}"
+    known = [s for s in made.seconds if s is not None]
+    measured = f"{made.hours:.2f} {made.unit}"
     if len(known) == len(made.todo):
         return f"{measured}, from the measured seconds per epoch or step of cells like them"
     lacking = f"{len(made.todo) - len(known)} cells are like none that was measured here"
@@ -71,19 +75,25 @@ def hours(made: submit.Draft) -> str:
     limit = made.request.launcher.get("timeout_min")
     if backend.kind(made.request.launcher) != "slurm" or not limit:
         return f"unknown: {lacking}. {hint}"
-    a_task = takes.amount * (made.request.packing.at_a_time or made.request.launcher.get("cpus_per_task") or 1)
-    most = len(made.tasks) * float(limit) / 60 * a_task
-    return f"unknown: {lacking}; at most {most:.0f} {takes.unit} for each turn of the tasks. {hint}"
+    cores = made.request.launcher.get("cpus_per_task") or 1
+    tasks = (cost.occupancy(made.request.launcher, size).amount * (size or cores) for size in made.sizes)
+    most = float(limit) / 60 * sum(tasks)
+    return f"unknown: {lacking}; at most {most:.0f} {made.unit} for each turn of the tasks. {hint}"
 
 
 def calibration(found: Sequence[Measurement]) -> None:
-    """What a calibration measured, a line for each cell."""
+    """What a calibration measured, a line for each cell and count of copies side by side."""
     keys = sorted({key for m in found for key in m.cell.flat if _differs(key, found)} | {"model.name", "model.width"})
-    table = Table(*keys, "seconds", "whole run", "peak memory")
+    table = Table(*keys, "side by side", "seconds", "whole run", "peak memory", "cells an hour", "")
     for m in found:
-        values = (str(m.cell.flat.get(key, "")) for key in keys)
+        values = [*(str(m.cell.flat.get(key, "")) for key in keys), str(m.count or "one a core")]
+        if m.failure:
+            table.add_row(*values, f"[red]failed:[/red] {escape(m.failure)}")
+            continue
+        throughput = f"{m.count * 3600 / m.whole:.4g}" if m.count and m.compared else ""
+        word = "wins" if m.wins else "" if m.compared or not m.count else "too short to tell"
         table.add_row(*values, f"{m.seconds:.4g} an {m.unit}".replace("an step", "a step"), f"{m.whole:.0f} s",
-                      f"{m.memory / 1e9:.2f} GB")  # fmt: skip
+                      f"{m.memory / 1e9:.2f} GB", throughput, word)  # fmt: skip
     out.print(table)
 
 

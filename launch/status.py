@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from launch import calibrate, cost, observe, show, state, summary, worker
+from launch import calibrate, cost, observe, show, side_by_side, state, summary, worker
 from launch.plan import CALIBRATION, name_of
 from launch.summary import Summary
 
@@ -45,8 +45,11 @@ def watch(folder: Path, seconds: float) -> None:
             time.sleep(seconds)
 
 
-def until_end(folder: Path) -> bool:
-    """A bar of the share that is trained, until no cell is under way; returns whether all cells have their result."""
+def until_end(folder: Path, sid: str | None = None) -> bool:
+    """A bar of the share that is trained, until no cell is under way; returns whether all cells have their result.
+
+    Waits for the tasks of submission `sid` also where their cells have an earlier result.
+    """
     columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
     with show.leaving(name_of(folder)), Progress("{task.description}", *columns, console=show.out) as progress:
         bar = progress.add_task(name_of(folder), total=1.0)
@@ -56,7 +59,8 @@ def until_end(folder: Path) -> bool:
             share = float((cost.logged(seen.runs) / cost.planned(seen.runs)).mean())
             ended = states["done"] + states["nonfinite"] + states["failed"]
             progress.update(bar, completed=share, description=f"{ended}/{len(seen.cells)} cells")
-            if not any(states[name] for name in state.LIVE):
+            again = any(task.live for (submission, _), task in seen.tasks.items() if submission == sid)
+            if not again and not any(states[name] for name in state.LIVE):
                 break
             time.sleep(1.0)
     return not states["failed"] + states["interrupted"] + states["missing"]
@@ -78,7 +82,10 @@ def failed(folder: Path) -> None:
 
 def view(seen: observe.Observation) -> RenderableType:
     """The whole status as one renderable."""
-    measured = calibrate.with_calibrations(seen.folder, seen.runs)
+    newest = seen.plans[-1]
+    through = side_by_side.resources(newest.backend, newest.launcher)
+    at_a_time = newest.sizes[0] if len(set(newest.sizes)) == 1 else newest.packing["at_a_time"]
+    measured = side_by_side.with_calibrations(seen.runs, calibrate.tried(seen.folder), at_a_time, through)
     found = summary.summarise(seen, measured, worker.cores())
     return Group(
         _table(seen, found), *map(Text.from_markup, [*_hours(name_of(seen.folder), found), *_notes(seen, found)])
@@ -136,7 +143,7 @@ def _canary(seen: observe.Observation) -> Sequence[str]:
     """Why the rest was taken out of the queue, where the cells that went first failed."""
     if not seen.plans[-1].policy.get("canary"):
         return []
-    first = calibrate.failed(seen.folder)
+    first = calibrate.failed(seen.folder, seen.plans[-1].packing["at_a_time"])
     return [
         f"[red]the canary failed[/red]: {escape(observe.last_line(error))}; SLURM then takes what waited for it out of "
         f"the queue; see `redescent why {cell[:11]} --sweep {name_of(seen.folder)}/{CALIBRATION}`"

@@ -17,9 +17,9 @@ from typing import Any
 import pandas as pd
 
 from analysis import store
-from launch import backend, calibrate, compaction, cost, failures, plan, slurm, state, summary
+from launch import backend, calibrate, compaction, cost, failures, plan, side_by_side, slurm, state, summary, worker
 from launch.backend import Array
-from launch.compose import LAUNCH_KEYS, Cell, Packing, Policy, Request
+from launch.compose import AUTO, LAUNCH_KEYS, Cell, Packing, Policy, Request
 from launch.compose import launcher as launcher_request
 from launch.errors import UserError
 from launch.lock import locked
@@ -36,7 +36,6 @@ class Draft:
     todo: Sequence[Cell]
     seconds: Sequence[float | None]
     """What each cell of `todo` has still to train; None where nothing like it was measured."""
-    takes: cost.Occupancy
     tasks: Sequence[Sequence[int]]
     arrays: int
     states: Counter[str]
@@ -44,6 +43,8 @@ class Draft:
     """GPU-hours that the sweep took so far, and will take for what is under way; None where not known."""
     sizes: Sequence[int | None]
     """How many cells each task runs at a time; None for one a core."""
+    fewer: Sequence[int]
+    """How many at a time, where cells that were short of memory are to have fewer beside them."""
     held: Sequence[str]
     """Ids of failed cells that share one error, which holds back all others too."""
     error: str | None
@@ -54,9 +55,24 @@ class Draft:
     lost_nodes: frozenset[str]
     """Nodes that lost tasks of this sweep a short while ago."""
 
+    @property
+    def unit(self) -> str:
+        """What `hours` counts: GPU-hours, or core-hours where the launcher asks for no GPU."""
+        return cost.occupancy(self.request.launcher, 1).unit
+
+    @property
+    def hours(self) -> float:
+        """What the cells of known time will occupy: each its share of its task."""
+        shares = [cost.occupancy(self.request.launcher, size).amount for size in self.sizes]
+        known = ((share, self.seconds[i]) for share, task in zip(shares, self.tasks, strict=True) for i in task)
+        return sum(share * seconds / 3600 for share, seconds in known if seconds is not None)
+
 
 def draft(request: Request, retry_errors: bool = False, again: bool = False) -> Draft:
-    """What submitting `request` now would send, with `again` also what is done; changes nothing."""
+    """What submitting `request` now would send, with `again` also what is done, all as if it had never run.
+
+    Changes nothing. Raises UserError where the measurements that `task.at_a_time=auto` needs are lacking.
+    """
     seen = observe(request.folder) if any((request.folder / "submissions").glob("*/plan.json")) else None
     runs = seen.runs if seen else _runs(request.folder)
     done = {cell for cell, record in records_of(runs).items() if is_final(record)}  # whatever became of their plans
@@ -73,27 +89,33 @@ def draft(request: Request, retry_errors: bool = False, again: bool = False) -> 
         starved = failures.starved(failures.short_of_memory(ids, seen), seen, request.launcher)
     others = len(todo) - len(held) if held else 0
     todo = [] if held else [cell for cell in todo if cell.id not in starved]
-    rooms = failures.rooms(failures.short_of_memory([cell.id for cell in todo], seen)) if seen else {}
-    measured = calibrate.with_calibrations(request.folder, runs)
-    left = cost.left(pd.DataFrame([{"cell": cell.id, **cell.flat} for cell in todo]), runs, measured)
+    kind = backend.kind(request.launcher)
+    where = backend.BACKENDS[kind]
+    tried, through = calibrate.tried(request.folder), side_by_side.resources(kind, request.launcher)
+    pooled = request.packing.at_a_time == AUTO and not calibrate.are_all(request.cells)
+    counts = side_by_side.choose(request, todo, tried, through, pooled, where.one_task)
+    at_a_time = counts[0] if len(set(counts)) == 1 else request.packing.at_a_time
+    rooms = failures.rooms(failures.short_of_memory([cell.id for cell in todo], seen)) if seen and not again else {}
+    beside = [side_by_side.fewest(rooms.get(cell.id), count) for cell, count in zip(todo, counts, strict=True)]
+    fewer = {room for room, count in zip(beside, counts, strict=True) if room and room < (count or worker.cores())}
+    measured = side_by_side.with_calibrations(runs, tried, at_a_time, through)
+    table = pd.DataFrame([{"cell": cell.id, **cell.flat} for cell in todo])
+    left = cost.expected(table, measured) if again else cost.left(table, runs, measured)
     seconds = [None if time != time else float(time) for time in left]
-    where = backend.BACKENDS[backend.kind(request.launcher)]
-    tasks, sizes = pack_apart(seconds, [rooms.get(cell.id) for cell in todo], request.packing, where.one_task)
+    tasks, sizes = pack_apart(seconds, beside, request.packing, where.one_task)
     arrays = -(-len(tasks) // where.array_size()) if tasks else 0
-    takes = cost.occupancy(request.launcher, request.packing.at_a_time)
     committed = summary.committed(seen, measured) if seen else 0.0
     return Draft(
-        request, todo, seconds, takes, tasks, arrays, states, committed, sizes, sorted(held), error, others, starved,
-        lost_nodes=seen.lost_nodes if seen else frozenset(),
+        request, todo, seconds, tasks, arrays, states, committed, sizes, sorted(fewer), sorted(held), error, others,
+        starved, lost_nodes=seen.lost_nodes if seen else frozenset(),
     )  # fmt: skip
 
 
 def beyond_limit(made: Draft) -> str | None:
     """Why a draft is beyond `limits.gpu_hours`; None where it is within, or there is none, or it asks for no GPU."""
     limit = made.request.policy.gpu_hours
-    if limit is None or made.takes.unit != "GPU-hours" or not made.todo:
+    if limit is None or made.unit != "GPU-hours" or not made.todo:
         return None
-    hours = sum(s for s in made.seconds if s is not None) / 3600 * made.takes.amount
     unmeasured = sum(s is None for s in made.seconds)
     if unmeasured or made.committed is None:
         return (
@@ -101,11 +123,11 @@ def beyond_limit(made: Draft) -> str | None:
             f"of the cells was measured. Run `redescent calibrate {made.request.name}` with the same overrides, or set "
             "limits.gpu_hours=null"
         )
-    if made.committed + hours <= limit:
+    if made.committed + made.hours <= limit:
         return None
     return (
-        f"limits.gpu_hours: {limit:g}, but with this the sweep comes to {made.committed + hours:.2f} GPU-hours: "
-        f"{made.committed:.2f} spent or under way, {hours:.2f} to be sent. Send less, or raise the limit"
+        f"limits.gpu_hours: {limit:g}, but with this the sweep comes to {made.committed + made.hours:.2f} GPU-hours: "
+        f"{made.committed:.2f} spent or under way, {made.hours:.2f} to be sent. Send less, or raise the limit"
     )
 
 
@@ -148,9 +170,9 @@ def _canary(request: Request, retry_errors: bool) -> Sequence[str]:
     if backend.kind(request.launcher) != "slurm":
         raise UserError("canary: found true, but only SLURM can hold jobs back; leave it out with canary=false")
     small = calibrate.request(request)
-    made, _ = submit(small, retry_errors, again=calibrate.stale(small, plan.code_hash()))
+    made, _ = submit(calibrate.outdated(small, plan.code_hash()), retry_errors, again=True)
     jobs = calibrate.jobs(small)
-    failed = [] if jobs else calibrate.failed(request.folder)
+    failed = [] if jobs else calibrate.failed(request.folder, request.packing.at_a_time)
     if made.held or failed:
         error = made.error if made.held else last_line(failed[0][1])
         raise UserError(

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,12 @@ def test_a_calibration_is_a_short_sweep_beside_the_sweep_with_as_many_copies_as_
     assert small.packing.cells == 3
     assert small.policy == Policy()
     lengths = [(cell.flat["trainer.epochs"], cell.flat.get("trainer.steps"), cell.flat["seed"]) for cell in small.cells]
-    assert lengths == [(5, None, 0), (5, None, 1), (5, None, 2), (None, 1000, 0), (None, 1000, 1), (None, 1000, 2)]
-    assert len({cell.id for cell in small.cells}) == 6
+    assert lengths == [(5, None, 3), (5, None, 4), (5, None, 5), (None, 1000, 3), (None, 1000, 4), (None, 1000, 5)]
+    others = [calibrate.request(asked, count=count) for count in (1, 2, 4, 5)]
+    assert [(other.packing.cells, other.packing.at_a_time) for other in others] == [(n, n) for n in (1, 2, 4, 5)]
+    assert len({cell.id for made in (small, *others) for cell in made.cells}) == 2 * (1 + 2 + 3 + 4 + 5)
+    auto = calibrate.request(replace(asked, packing=Packing(at_a_time="auto")))
+    assert (auto.packing.at_a_time, [cell.flat["seed"] for cell in auto.cells]) == (1, [0, 0])
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +74,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = os.environ | {"REDESCENT_LOGS": str(logs), "COLUMNS": "200"}
     done = subprocess.run([*command, *WIDTHS], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(re.findall(r"mlp +│ (?:4|64) +│ \S+ an epoch", done.stdout)) == 2, done.stdout
+    assert len(re.findall(r"mlp +│ (?:4|64) +│ one a core +│ \S+ an epoch", done.stdout)) == 2, done.stdout
     assert re.search(r"the sweep: \S+ core-hours, from the measured seconds", done.stdout), done.stdout
     return logs
 
@@ -87,7 +92,7 @@ def test_what_was_measured_counts_for_the_cost_and_not_as_a_result(
 
 def test_the_start_of_a_run_is_not_counted(measured: Path) -> None:
     runs = store.runs(measured / "smoke" / "calibration").set_index("cell")
-    found = calibrate.measured(measured / "smoke").set_index("cell")
+    found = calibrate.tried(measured / "smoke").set_index("cell")
     assert found["epochs"].tolist() == [2, 2]  # from the third to the fifth
     assert (found["seconds"] < runs["seconds"].loc[found.index]).all()
 

@@ -103,11 +103,11 @@ def test_a_node_is_avoided_for_a_while(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("one_task", [False, True])
 def test_cells_with_less_room_get_tasks_of_their_own(one_task: bool) -> None:
-    rooms = [None, 1, None, 2, 1]
-    tasks, sizes = pack_apart([1.0] * 5, rooms, Packing(at_a_time=4, cells=2), one_task)
+    rooms = [4, 1, 4, 2, 1]
+    tasks, sizes = pack_apart([1.0] * 5, rooms, Packing(cells=2), one_task)
     assert sorted(i for task in tasks for i in task) == list(range(5))
     for task, size in zip(tasks, sizes, strict=True):
-        assert size == min(rooms[i] or 4 for i in task)
+        assert size == min(rooms[i] for i in task)
     assert one_task or all(len({rooms[i] for i in task}) == 1 for task in tasks)
 
 

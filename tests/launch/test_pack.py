@@ -98,7 +98,16 @@ def test_one_task_takes_all_and_no_cells_make_no_task() -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("cells", 0), ("at_a_time", -1), ("minutes", 0.5), ("most", None), ("slots", True), ("cells", "3")],
+    [
+        ("cells", 0),
+        ("at_a_time", -1),
+        ("minutes", 0.5),
+        ("most", None),
+        ("slots", True),
+        ("cells", "3"),
+        ("cells", "auto"),
+        ("at_a_time", "many"),
+    ],
 )
 def test_a_packing_out_of_range_is_refused(key: str, value: Any) -> None:
     with pytest.raises(UserError, match=rf"task\.{key}: found {value!r}, expected (an integer|a number) of at least 1"):
