@@ -189,10 +189,11 @@ def apart(action: Callable[[], None]) -> tuple[float, float]:
 def planning(folder: Path, cells: int) -> None:
     """Plan and freeze a sweep of no-op cells without sending it."""
     from launch import compose, submit
+    from launch.draft import draft
 
     seeds = f"seeds={{range:[0,{cells},1]}}"
     request = compose.request("noop", ["hydra/launcher=slurm", f"logs={folder}", seeds, "task.most=400"])
-    made = submit.draft(request)
+    made = draft(request)
     submit.freeze(request, "local", made.todo, made.tasks).write(request.folder)
 
 

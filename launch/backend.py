@@ -27,7 +27,7 @@ from typing import Any, Protocol
 import submitit
 from submitit.slurm.slurm import SlurmExecutor
 
-from launch import process, slurm, worker
+from launch import process, slurm, task
 from launch.errors import UserError
 from launch.plan import Plan
 
@@ -179,7 +179,7 @@ class Debug(Local):
 
     def send(self, plan: Plan, sweep: Path, array: Array) -> Array:
         """Run the worker here."""
-        worker.main([str(plan.folder(sweep) / "plan.json"), "--task", str(array.first)], [])
+        task.main([str(plan.folder(sweep) / "plan.json"), "--task", str(array.first)], [])
         (plan.folder(sweep) / "local.json").unlink()  # this process lives on, as no worker
         return replace(array, job="local")
 

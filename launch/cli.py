@@ -15,6 +15,7 @@ from rich.table import Table
 from launch import backend, calibrate, cancel, compose, doctor, observe, show, submit, why
 from launch import follow as follow_
 from launch import status as status_
+from launch.draft import draft
 from launch.errors import UserError
 from launch.names import cell_of, folder_of
 from launch.plan import CALIBRATION, PlanError, code_hash
@@ -67,7 +68,7 @@ def plan(name: str, overrides: Sequence[str], retry_errors: bool) -> None:
     """Show what `submit` would send: cells, tasks, arrays, hours. Changes nothing."""
     request = compose.request(name, overrides)
     backend.check(request.launcher)
-    show.draft(submit.draft(request, retry_errors))
+    show.draft(draft(request, retry_errors))
 
 
 @main.command(name="submit")
@@ -108,7 +109,7 @@ def calibrate_(name: str, overrides: Sequence[str], epochs: int, steps: int, cou
     if {cell.id for cell in calibrate.extremes(asked.cells)} - {m.cell.id for m in found if not m.failure}:
         status_.once(asked.folder / CALIBRATION)
         sys.exit(1)
-    show.out.print(f"the sweep: {show.hours(submit.draft(asked))}")
+    show.out.print(f"the sweep: {show.hours(draft(asked))}")
 
 
 @main.command()

@@ -13,6 +13,6 @@ for _number in (signal.SIGUSR2, signal.SIGTERM):
 if __name__ == "__main__":
     import sys
 
-    from launch import worker
+    from launch import task
 
-    sys.exit(worker.main(sys.argv[1:], received))
+    sys.exit(task.main(sys.argv[1:], received))

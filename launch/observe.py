@@ -58,6 +58,12 @@ def observe(folder: Path) -> Observation:
     return Observation(folder, plans, arrays, found, runs, silent, tasks, frozenset(lost))
 
 
+def runs_of(folder: Path) -> pd.DataFrame:
+    """The runs table, empty where nothing was planned or logged yet."""
+    logged = any((folder / "runs").glob("*.parquet")) or (folder / "store" / "manifest.json").exists()
+    return store.runs(folder) if logged or any((folder / "submissions").glob("*/plan.json")) else pd.DataFrame()
+
+
 def records_of(runs: pd.DataFrame) -> dict[str, state.Record]:
     """The newest record of every cell in a runs table; none for a cell that never started."""
     if runs.empty:

@@ -10,14 +10,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from launch import backend, cost, observe, submit
+from launch import backend, cost, observe
 from launch.calibrate import Measurement
 from launch.compose import AUTO
+from launch.draft import Draft, beyond_limit
 
 out = Console(highlight=False, soft_wrap=True)
 
 
-def draft(made: submit.Draft) -> None:
+def draft(made: Draft) -> None:
     """What a submission sends, or would send."""
     table = Table(show_header=False)
     table.add_row("folder", str(made.request.folder))
@@ -33,7 +34,7 @@ def draft(made: submit.Draft) -> None:
         table.add_row("arrays", str(made.arrays))
     table.add_row("hours", hours(made))
     if made.request.policy.gpu_hours is not None:
-        beyond = submit.beyond_limit(made)
+        beyond = beyond_limit(made)
         table.add_row(
             "limit", escape(beyond) if beyond else f"within limits.gpu_hours={made.request.policy.gpu_hours:g}"
         )
@@ -60,7 +61,7 @@ def _span(text: str, count: int, sizes: Sequence[int]) -> str:
     return text.format(count, f"{min(sizes)} to {max(sizes)}" if min(sizes) < max(sizes) else sizes[0])
 
 
-def hours(made: submit.Draft) -> str:
+def hours(made: Draft) -> str:
     """Hours by measurement; without one the most that the time limits allow."""
     if not made.todo:
         return "0"

@@ -16,6 +16,7 @@ import pytest
 from analysis import store
 from launch import calibrate, submit
 from launch.compose import Cell, Packing, Policy, Request, request
+from launch.draft import beyond_limit, draft
 from launch.errors import UserError
 
 Flat = Mapping[str, Any]
@@ -83,7 +84,7 @@ def test_what_was_measured_counts_for_the_cost_and_not_as_a_result(
     measured: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REDESCENT_LOGS", str(measured))
-    made = submit.draft(request("smoke", ["hydra/launcher=local", *WIDTHS]))
+    made = draft(request("smoke", ["hydra/launcher=local", *WIDTHS]))
     assert made.states == {"new": 4}
     assert all(seconds is not None and 0 < seconds < 600 for seconds in made.seconds)
     with pytest.raises(store.StoreError):
@@ -108,9 +109,9 @@ def test_hours_beyond_the_limit_or_unknown_ones_are_refused_before_anything_is_w
     with pytest.raises(UserError, match=r"nothing like 4 of the cells was measured. Run `redescent calibrate smoke`"):
         submit.submit(request("smoke", [*gpu, "limits.gpu_hours=9", "trainer.batch_size=4"]))
     assert sorted(path for path in measured.rglob("*") if path.name != ".lock") == before
-    assert submit.beyond_limit(submit.draft(request("smoke", [*gpu, "limits.gpu_hours=9"]))) is None
+    assert beyond_limit(draft(request("smoke", [*gpu, "limits.gpu_hours=9"]))) is None
     cpu = request("smoke", ["hydra/launcher=local", *WIDTHS, "limits.gpu_hours=0"])
-    assert submit.beyond_limit(submit.draft(cpu)) is None
+    assert beyond_limit(draft(cpu)) is None
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 
 from analysis import compact, store
 from launch import cancel, compose, observe, state, submit
+from launch.draft import draft
 
 DAY = 86400.0
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -60,7 +61,7 @@ def test_a_sweep_goes_on_after_the_clock_was_set_back(logs: Path) -> None:
 
 def test_a_submission_whose_answer_was_lost_before_the_clock_was_set_back_is_not_waited_for(logs: Path) -> None:
     folder = logs / "noop"
-    made = submit.draft(compose.request("noop", ["hydra/launcher=local", "seeds={range:[0,2,1]}"]))
+    made = draft(compose.request("noop", ["hydra/launcher=local", "seeds={range:[0,2,1]}"]))
     folder.mkdir(parents=True)
     frozen = submit.freeze(made.request, "local", made.todo, made.tasks)
     frozen.write(folder)

@@ -11,13 +11,14 @@ import pytest
 
 from analysis import store
 from launch import compose, failures, halt, observe, plan, state, submit
+from launch.draft import Draft, draft
 from launch.pack import Packing, pack_apart
 
 # the workers outlive the command that started them, and nobody waits for them
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
-def send(cells: int, at_a_time: int, *more: str) -> submit.Draft:
+def send(cells: int, at_a_time: int, *more: str) -> Draft:
     seeds = f"seeds={{range:[0,{cells},1]}}"
     made, _ = submit.submit(
         compose.request("noop", ["hydra/launcher=local", seeds, f"task.at_a_time={at_a_time}", *more])
@@ -26,7 +27,7 @@ def send(cells: int, at_a_time: int, *more: str) -> submit.Draft:
     return made
 
 
-def resume(folder: Path, *more: str, retry_errors: bool = False) -> submit.Draft:
+def resume(folder: Path, *more: str, retry_errors: bool = False) -> Draft:
     made, _ = submit.submit(submit.resumed(folder, more), retry_errors)
     wait(folder)
     return made
@@ -69,7 +70,7 @@ def test_a_cell_that_finds_no_memory_alone_is_sent_again_only_with_more_of_it(lo
     held = resume(logs / "noop")
     assert (len(held.starved), held.todo) == (2, [])
     assert len(resume(logs / "noop", retry_errors=True).todo) == 2
-    with_more = submit.draft(submit.resumed(logs / "noop", ["hydra/launcher=slurm", "hydra.launcher.mem_gb=64"]))
+    with_more = draft(submit.resumed(logs / "noop", ["hydra/launcher=slurm", "hydra.launcher.mem_gb=64"]))
     assert len(with_more.todo) == 2
 
 

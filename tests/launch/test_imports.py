@@ -86,6 +86,6 @@ def test_a_trainer_loads_no_hydra() -> None:
 
 
 def test_the_parent_inside_a_job_loads_the_standard_library_alone() -> None:
-    modules = loaded("import launch.job, launch.worker, launch.plan")
+    modules = loaded("import launch.job, launch.task, launch.plan")
     known = sys.stdlib_module_names | {"launch", "__main__", "sitecustomize", "usercustomize"}
     assert not {name for name in modules if name not in known and not name.startswith("_")}

@@ -14,6 +14,7 @@ import pytest
 from analysis import store
 from launch import calibrate, compose, plan, show, side_by_side, state, status, submit
 from launch.compose import Cell, Packing, Request
+from launch.draft import draft
 from launch.errors import UserError
 from launch.observe import observe
 
@@ -148,7 +149,7 @@ def test_times_are_those_of_as_many_side_by_side_where_these_were_measured(flat:
 def test_hours_are_summed_by_the_share_that_each_cell_has_of_its_task(flat: Flat, tmp_path: Path) -> None:
     gpu = {"_target_": "x.SlurmLauncher", "gres": "gpu:1"}
     asked = Request("mine", tmp_path, [Cell(str(n), width(flat, n)) for n in (4, 8, 16)], Packing(), gpu, [])
-    made = replace(submit.draft(asked), seconds=[3600.0, 7200.0, None], tasks=[[0, 2], [1]], sizes=[4, 1])
+    made = replace(draft(asked), seconds=[3600.0, 7200.0, None], tasks=[[0, 2], [1]], sizes=[4, 1])
     assert (made.unit, made.hours) == ("GPU-hours", 0.25 + 2.0)
 
 
@@ -190,12 +191,10 @@ def test_a_count_that_fails_is_told_repeated_and_not_chosen(redescent: Any, logs
     told = redescent("calibrate", "noop", *overrides, "--side-by-side", "1", "--side-by-side", "3").stdout
     assert "failed: out of memory" in told
     asked = compose.request("noop", overrides)
-    assert submit.draft(asked).sizes == [1]
+    assert draft(asked).sizes == [1]
     one, three = (calibrate.outdated(calibrate.request(asked, count=n), plan.code_hash()) for n in (1, 3))
     assert (len(one.cells), len(three.cells)) == (0, 3)
-    assert submit.draft(three, retry_errors=True, again=True).sizes == [3], (
-        "a repetition with fewer is of another count"
-    )
+    assert draft(three, retry_errors=True, again=True).sizes == [3], "a repetition with fewer is of another count"
 
 
 def test_a_calibration_is_repeated_in_other_code_and_through_another_launcher(logs: Path) -> None:
