@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from trainers.config import ConfigError
 from trainers.config import Transformer as Config
+from trainers.models.linear import Linear, linear
 
 OPERANDS = ("a", "b")
 
@@ -64,11 +65,11 @@ class Block(nn.Module):
         width, hidden = config.width, config.feedforward * config.width
         self.config = config
         self.attention_norm = nn.LayerNorm(width) if config.norm != "none" else nn.Identity()
-        self.qkv = nn.Linear(width, 3 * width, bias=config.biases == "all")
-        self.attention_out = nn.Linear(width, width, bias=config.biases == "all")
+        self.qkv = Linear(width, 3 * width, bias=config.biases == "all")
+        self.attention_out = Linear(width, width, bias=config.biases == "all")
         self.feedforward_norm = nn.LayerNorm(width) if config.norm != "none" else nn.Identity()
-        self.feedforward_in = nn.Linear(width, hidden, bias=config.biases != "none")
-        self.feedforward_out = nn.Linear(hidden, width, bias=config.biases != "none")
+        self.feedforward_in = Linear(width, hidden, bias=config.biases != "none")
+        self.feedforward_out = Linear(hidden, width, bias=config.biases != "none")
 
     def forward(self, x_rd: torch.Tensor, layout: Layout, first: bool, last: bool) -> torch.Tensor:
         """The stream after this block. The first takes the token table (t, d); the last gives the answer's (b, d)."""
@@ -77,19 +78,19 @@ class Block(nn.Module):
         if first:
             x_rd = functional.embedding(layout.tokens_r, x_rd)
             qkv_rd = functional.embedding(layout.tokens_r, self.qkv(normed_rd))
-            query_rd, keys_rd = qkv_rd[:, :width], qkv_rd[:, width:]
+            query_rd, keys_rd = torch.split(qkv_rd, [width, 2 * width], dim=1)
         elif last:
             bias = self.qkv.bias
-            keys_rd = functional.linear(normed_rd, self.qkv.weight[width:], None if bias is None else bias[width:])
+            keys_rd = linear(normed_rd, self.qkv.weight[width:], None if bias is None else bias[width:])
             query_rd = normed_rd
         else:
             qkv_rd = self.qkv(normed_rd)
-            query_rd, keys_rd = qkv_rd[:, :width], qkv_rd[:, width:]
+            query_rd, keys_rd = torch.split(qkv_rd, [width, 2 * width], dim=1)
         if last:
             x_rd, query_rd = layout.split(x_rd)[-1][:, -1], layout.split(query_rd)[-1][:, -1]
             if not first:
                 bias = self.qkv.bias
-                query_rd = functional.linear(query_rd, self.qkv.weight[:width], None if bias is None else bias[:width])
+                query_rd = linear(query_rd, self.qkv.weight[:width], None if bias is None else bias[:width])
             heard_rd = self._attend(query_rd[:, None], layout.split(keys_rd), layout, 2)
         else:
             queries, keys = layout.split(query_rd), layout.split(keys_rd)
@@ -106,7 +107,7 @@ class Block(nn.Module):
         key_gkd = torch.cat([layout.widened(k, group) for k in keys[: group + 1] if k.numel()], dim=1)
         heads = (self.config.heads, width // self.config.heads)
         query_gqhc, key_gkhc, value_gkhc = (
-            x.reshape(rows, -1, *heads) for x in (query_gqd, key_gkd[..., :width], key_gkd[..., width:])
+            x.reshape(rows, -1, *heads) for x in (query_gqd, *torch.split(key_gkd, width, dim=-1))
         )
         scores_gqkh = (query_gqhc[:, :, None] * key_gkhc[:, None]).sum(-1) * heads[1] ** -0.5
         if queries > 1:
@@ -157,7 +158,7 @@ class Transformer(nn.Module):
             self.register_buffer("positions", sinusoidal, persistent=False)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width) if config.norm == "pre" else nn.Identity()
-        self.output = nn.Linear(config.width, vocabulary or used, bias=config.biases == "all")
+        self.output = Linear(config.width, vocabulary or used, bias=config.biases == "all")
         if config.init == "normal":
             self._init_normal()
         if config.tied:
