@@ -40,7 +40,7 @@ demo-grokking: .venv
 	@echo "The pictures: figures/demo_grokking.png and figures/demo_grokking.pdf; the logs: $(LOGS)/demo_grokking."
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2
 
 lint: .venv
 	$(BIN)/ruff check
