@@ -29,7 +29,18 @@ import pyarrow.parquet as pq
 from analysis.claim import CompactionRunning, Part, delete_consumed, exclusive, restore_claimed
 from analysis.fold import fold_curves, join, newest_runs
 from analysis.mismatch import COLUMNS, mismatches
-from analysis.parts import FINAL, SCHEMA_VERSION, Moved, StoreError, list_parts, read_file, read_manifest, retrying
+from analysis.parts import (
+    FINAL,
+    SCHEMA_VERSION,
+    Moved,
+    StoreError,
+    list_parts,
+    read_file,
+    read_manifest,
+    retrying,
+    store_is_whole,
+    stored,
+)
 from analysis.store import existing
 
 ROWS_IN_MEMORY = 5_000_000  # about 0.7 GB at thirty narrow columns, twice that while a bucket is sorted
@@ -68,9 +79,10 @@ def compact(folder: str | os.PathLike[str], rows_in_memory: int = ROWS_IN_MEMORY
     """Folds parts and old store of `folder` into a new generation of the store; safe while jobs write.
 
     Only parts listed at the start are consumed, and one that its writer replaced meanwhile is kept. At most about
-    `rows_in_memory` curve rows are in memory at a time (more if one cell alone has more). With no part to consume the
-    store is left as it is. Raises CompactionRunning if another compaction holds the folder, StoreError if there is
-    nothing to compact or a file is damaged (then nothing is changed).
+    `rows_in_memory` curve rows are in memory at a time (more if one cell alone has more). With no part to consume a
+    whole store is left as it is; one that lost a file or its manifest is written again from what is there. Raises
+    CompactionRunning if another compaction holds the folder, StoreError if there is nothing to compact or a file is
+    damaged (then nothing is changed).
     """
     root = existing(folder)
     with exclusive(root):
@@ -86,15 +98,15 @@ def _compact(root: Path, rows_in_memory: int) -> Compaction:
     manifest = read_manifest(root)
     if not parts and not manifest:
         raise StoreError(f"{root}: nothing to compact; found no file in curves/, runs/ or store/, expected *.parquet")
-    if not parts:
-        stored = _stored(root, manifest, "runs")
-        for path in _outlived(root, join(read_file(path) for path in stored) if stored else None):
+    if not parts and store_is_whole(root):
+        old_runs = stored(root, "runs")
+        for path in _outlived(root, join(read_file(path) for path in old_runs) if old_runs else None):
             path.unlink(missing_ok=True)
         return _report(manifest, before, before, [])
     generation = _next_generation(root)
     old = [root / "store" / r["file"] for r in manifest]
-    curves = [*_stored(root, manifest, "curves"), *(p.path for p in parts if p.path.parent.name == "curves")]
-    runs = [*_stored(root, manifest, "runs"), *(p.path for p in parts if p.path.parent.name == "runs")]
+    curves = [*stored(root, "curves"), *(p.path for p in parts if p.path.parent.name == "curves")]
+    runs = [*stored(root, "runs"), *(p.path for p in parts if p.path.parent.name == "runs")]
     found: list[pd.DataFrame] = []
     records = [
         write_curves(root, generation, i, t) for i, t in enumerate(_folded(curves, rows_in_memory, found.append))
@@ -132,11 +144,6 @@ def _listed(root: Path) -> list[Part]:
         return [Part.of(p) for sub in ("curves", "runs") for p in list_parts(root / sub)]
     except FileNotFoundError as error:
         raise Moved(str(error.filename)) from error
-
-
-def _stored(root: Path, manifest: Sequence[dict[str, Any]], kind: str) -> list[Path]:
-    """Files of one kind in the store."""
-    return [root / "store" / r["file"] for r in manifest if r["kind"] == kind]
 
 
 def _report(records: Sequence[dict[str, Any]], before: int, after: int, found: Sequence[pd.DataFrame]) -> Compaction:

@@ -21,6 +21,7 @@ SCHEMA_KEY = b"redescent.schema"
 SCHEMA_VERSION = 1
 CELL_TYPE = pa.dictionary(pa.int32(), pa.string())
 KEYS = ("cell", "attempt", "epoch")
+KINDS = ("curves", "runs")
 CLAIMED = ".consumed"  # ends the hidden name of a part that a compaction is about to delete
 FINAL = ("done", "nonfinite")  # statuses of a cell that needs no further run
 RETRIES = 5
@@ -50,23 +51,43 @@ def list_parts(folder: Path) -> tuple[Path, ...]:
 def read_manifest(folder: Path) -> list[dict[str, Any]]:
     """Records of `folder/store/manifest.json`, or an empty list where nothing was compacted yet.
 
-    Raises StoreError where the manifest is not the JSON list that `compact` writes.
+    Where it is gone, or not yet written by a first compaction, a record with 'file' and 'kind' for every whole file in
+    the store: none is forgotten, and rows that are also in parts are folded. Raises StoreError where the manifest is
+    not the JSON list that `compact` writes.
     """
     path = folder / "store" / "manifest.json"
     try:
         text = path.read_text()
     except (FileNotFoundError, NotADirectoryError):
-        return []
+        names = sorted(file.name for file in (folder / "store").glob("[!.]*.parquet"))
+        return [{"file": name, "kind": kind} for name in names for kind in KINDS if name.startswith(f"{kind}-")]
     try:
         records = json.loads(text)
-        if isinstance(records, list) and all(r["kind"] in ("curves", "runs") and r["file"] for r in records):
+        if isinstance(records, list) and all(r["kind"] in KINDS and r["file"] for r in records):
             return records
     except (ValueError, TypeError, KeyError):
         pass
     raise StoreError(
-        f"{path}: not a store manifest (expected a JSON list of records with 'file' and 'kind'); "
-        "restore the file, or read the store's Parquet files with duckdb and write the list again"
+        f"{path}: not a store manifest (expected a JSON list of records with 'file' and 'kind'); restore it, or move "
+        "it away and run `redescent compact`, which writes it again from the files beside it"
     )
+
+
+def stored(folder: Path, kind: str) -> list[Path]:
+    """The store's files of one kind. One that the manifest names and that is gone for good is left out: what it alone
+    held counts as not there. May raise Moved."""
+    paths = {folder / "store" / r["file"] for r in read_manifest(folder) if r["kind"] == kind}
+    gone = {path for path in paths if not path.exists()}
+    # a compaction deletes a file only after it has switched to a manifest without it
+    if gone and gone.isdisjoint(folder / "store" / r["file"] for r in read_manifest(folder)):
+        raise Moved(str(min(gone)))
+    return sorted(paths - gone)
+
+
+def store_is_whole(folder: Path) -> bool:
+    """Whether there is a manifest and all files that it names."""
+    store = folder / "store"
+    return (store / "manifest.json").exists() and all((store / r["file"]).exists() for r in read_manifest(folder))
 
 
 def read_all(
@@ -79,8 +100,8 @@ def read_all(
     rows. May raise Moved, if a second compaction ends in between.
     """
     found = [_unless_gone(path, columns, cells) for path in list_parts(folder / kind)]
-    stored = [folder / "store" / r["file"] for r in read_manifest(folder) if r["kind"] == kind]
-    return [read_file(path, columns, cells) for path in stored] + [table for table in found if table is not None]
+    tables = [read_file(path, columns, cells) for path in stored(folder, kind)]
+    return tables + [table for table in found if table is not None]
 
 
 def _unless_gone(path: Path, columns: Sequence[str] | None, cells: Sequence[str] | None) -> pa.Table | None:
@@ -159,19 +180,36 @@ def read_file(path: Path, columns: Sequence[str] | None = None, cells: Sequence[
 
 
 def _without_lost_rows(path: Path, table: pa.Table) -> pa.Table:
-    """Run records with no final result for cells whose part of rows is gone: they need another run.
+    """Run records with no final result for cells whose rows are gone: they need another run.
 
     Rows are written before records, and compacted before they are deleted, so only a file that was lost shows here.
     """
-    name = path.name[1 : -len(CLAIMED)] if path.name.endswith(CLAIMED) else path.name
-    rows = path.parent.parent / "curves"
-    has_rows = (rows / name).exists() or (rows / f".{name}{CLAIMED}").exists()
-    if path.parent.name != "runs" or has_rows or not {"status", "epochs"} <= set(table.schema.names):
+    if not {"status", "epochs"} <= set(table.schema.names):
         return table
     final = pc.is_in(table["status"], pa.array(FINAL, pa.string()))
     lost = pc.and_(final, pc.greater(pc.fill_null(table["epochs"], 0), 0))
-    status = pc.if_else(lost, "stopped", table["status"])
+    if path.parent.name == "runs" and not _has_rows(path):
+        status = pc.if_else(lost, "stopped", table["status"])
+    elif path.parent.name == "store" and not store_is_whole(path.parent.parent):
+        there = pa.array(_cells_with_rows(path.parent.parent), pa.string())
+        lost = pc.and_(lost, pc.invert(pc.is_in(table["cell"].cast(pa.string()), there)))
+        status = pc.if_else(lost, "stopped", table["status"])
+    else:
+        return table
     return table.set_column(table.schema.get_field_index("status"), "status", status)
+
+
+def _has_rows(path: Path) -> bool:
+    """Whether the part of rows is there that was written with this part of records."""
+    name = path.name[1 : -len(CLAIMED)] if path.name.endswith(CLAIMED) else path.name
+    rows = path.parent.parent / "curves"
+    return (rows / name).exists() or (rows / f".{name}{CLAIMED}").exists()
+
+
+def _cells_with_rows(folder: Path) -> list[str]:
+    """All cells that have rows, wherever these are."""
+    paths = [*list_parts(folder / "curves"), *stored(folder, "curves")]
+    return sorted({cell for path in paths for cell in read_file(path, ["cell"])["cell"].unique().to_pylist()})
 
 
 def _row_groups(file: pq.ParquetFile, cells: Sequence[str]) -> list[int]:

@@ -163,7 +163,9 @@ def _statuses(paths: Iterable[Path]) -> dict[str, tuple[Status, int]]:
 
 
 def _compacted_runs(folder: Path) -> list[str]:
+    """Files of the store with run records; none where the store lost a file, and with it what a record tells of."""
     manifest = folder / "store" / "manifest.json"
-    if not manifest.exists():
+    entries = json.loads(manifest.read_text()) if manifest.exists() else []
+    if not all((folder / "store" / entry["file"]).exists() for entry in entries):
         return []
-    return [entry["file"] for entry in json.loads(manifest.read_text()) if entry["kind"] == "runs"]
+    return [entry["file"] for entry in entries if entry["kind"] == "runs"]

@@ -47,6 +47,29 @@ def test_reading_is_the_same_before_and_after(sweep):
     assert not list((sweep.folder / "curves").iterdir())
 
 
+@pytest.mark.parametrize("more", ["", "e"], ids=["alone", "with new parts"])
+def test_a_store_that_lost_its_manifest_is_whole_with_the_next_one(sweep, more):
+    fill(sweep)
+    compact.compact(sweep.folder, rows_in_memory=10)
+    fill(sweep, more)
+    before = both(sweep.folder)
+    (sweep.folder / "store" / "manifest.json").unlink()
+    same(both(sweep.folder), before)
+    done = compact.compact(sweep.folder)
+    same(both(sweep.folder), before)
+    assert (done.cells, done.shards, done.files_after) == (4 + len(more), 1, 3)
+
+
+def test_a_store_that_lost_a_shard_is_written_again_without_it(sweep):
+    fill(sweep)
+    compact.compact(sweep.folder, rows_in_memory=10)
+    min((sweep.folder / "store").glob("curves-*")).unlink()
+    before = both(sweep.folder)
+    assert compact.compact(sweep.folder).rows == 10
+    same(both(sweep.folder), before)
+    assert compact.store_is_whole(sweep.folder)
+
+
 def test_checkpoints_that_outlived_their_cell_go(sweep):
     fill(sweep, "ab")
     sweep.runs("pc", [{"cell": "c", "status": "stopped", "attempt": 1, "updated": 1.0, "seed": 0}])

@@ -175,12 +175,28 @@ def test_a_compaction_that_ends_while_parts_are_read_hides_no_row(sweep, monkeyp
     assert not list((sweep.folder / "curves").iterdir())
 
 
-def test_a_manifest_that_names_a_deleted_shard_ends_in_an_error(sweep):
+def test_cells_whose_rows_went_with_a_shard_are_not_done(sweep):
+    for cell in "ab":
+        sweep.curves(cell, [row(cell, 1, 1, 0.5)])
+        sweep.runs(cell, [record(cell, 1, 1.0, "done") | {"epochs": 1}])
+    compact.compact(sweep.folder, rows_in_memory=1)
+    first, _ = sorted((sweep.folder / "store").glob("curves-*"))
+    first.unlink()
+    assert store.runs(sweep.folder)["status"].tolist() == ["stopped", "done"]
+    assert store.curves(sweep.folder)["cell"].tolist() == ["b"]
+    sweep.curves("again", [row("a", 2, 1, 0.5)])
+    sweep.runs("again", [record("a", 2, 2.0, "done") | {"epochs": 1}])
+    assert store.runs(sweep.folder)["status"].tolist() == ["done", "done"]
+
+
+def test_of_a_shard_of_records_that_is_gone_the_rows_stay(sweep):
     sweep.curves("p", [row("a", 1, 1, 0.5)])
+    sweep.runs("p", [record("a", 1, 1.0, "done") | {"epochs": 1}])
+    sweep.plan({"seed": 0}, {"a": {}})
     compact.compact(sweep.folder)
-    next((sweep.folder / "store").glob("curves-*")).unlink()
-    with pytest.raises(store.StoreError, match="gone when it was to be read, 5 times in a row"):
-        store.curves(sweep.folder)
+    next((sweep.folder / "store").glob("runs-*")).unlink()
+    assert store.runs(sweep.folder)["status"].tolist() == ["missing"]
+    assert len(store.curves(sweep.folder)) == 1
 
 
 def test_pandas_and_duckdb_read_the_parts_as_they_are(sweep):

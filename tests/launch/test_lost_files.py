@@ -76,3 +76,18 @@ def test_compacted_sweeps_are_done_and_their_cells_found_by_a_shortened_id(logs:
     assert cell in redescent(logs, "status", "smoke", "--cells")
     assert "done: trained to its end" in redescent(logs, "why", cell[:12], "--sweep", "smoke")
     assert "nothing to send" in redescent(logs, "resume", "smoke")
+
+
+@pytest.mark.parametrize("kind", ["curves", "runs"])
+def test_what_a_lost_shard_of_the_store_held_is_trained_again(logs: Path, kind: str) -> None:
+    folder = logs / "smoke"
+    whole = store.curves(folder).drop(columns=["attempt", "seconds", "examples_per_second"])
+    redescent(logs, "compact", "smoke")
+    (shard,) = (folder / "store").glob(f"{kind}-*")
+    shard.write_bytes(shard.read_bytes()[:200])
+    with pytest.raises(store.StoreError, match="move it away and run `redescent resume`"):
+        getattr(store, kind)(folder)
+    shard.unlink()
+    redescent(logs, "resume", "smoke")
+    assert {cell.state for cell in observe.observe(folder).cells.values()} == {"done"}
+    assert whole.equals(store.curves(folder).drop(columns=["attempt", "seconds", "examples_per_second"]))
