@@ -123,7 +123,8 @@ def report(asked: Request) -> list[Measurement]:
         return []
     ends = extremes(asked.cells)
     kinds, known = cost.kinds(pd.DataFrame([dict(cell.flat) for cell in ends]), found)
-    won = side_by_side.winners(found)
+    tried_counts = pd.Series(found["at_a_time"]).groupby(known).transform("nunique")
+    won = side_by_side.winners(found).where(tried_counts > 1)  # over nothing, none wins
     return [
         _measurement(cell, None if count != count else int(count), runs, bool((won[runs.index] == count).all()))
         for cell, kind in zip(ends, kinds, strict=True)

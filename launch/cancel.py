@@ -30,8 +30,8 @@ def cancel(folder: Path, where: Sequence[str] = ()) -> Cancelled:
     seen = observe(folder)
     conditions = [grid.condition(text) for text in where]
     live = {cell.id for cell in seen.cells.values() if cell.state in state.LIVE}
-    flats = {cell.id: made.flat(cell) for made in seen.plans for cell in made.cells if cell.id in live}
-    chosen = {cell for cell, flat in flats.items() if all(meets(flat) for meets in conditions)}
+    flats = {cell.id: made.flat(cell) for made in seen.plans for cell in made.cells}
+    chosen = live & {cell for cell, flat in flats.items() if all(meets(flat) for meets in conditions)}
     found = [_cancel(made, seen, chosen, live) for made in seen.plans if any(c.id in chosen for c in made.cells)]
     return Cancelled(len(chosen), sum(tasks for tasks, _ in found), [said for _, said in found if said])
 

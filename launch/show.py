@@ -43,7 +43,8 @@ def draft(made: Draft) -> None:
         more = f", and with them the {made.others} others" if made.others else ""
         out.print(
             f"[yellow]{len(made.held)} failed cells are held back{more}[/yellow]: they share the error "
-            f"{escape(repr(made.error))} in this very code. Mend it, or send them with --retry-errors"
+            f"{escape(repr(made.error))} in this very code. Mend it, or "
+            "send them with --retry-errors, as where a setting was wrong and is right now"
         )
     if made.starved:
         out.print(

@@ -15,8 +15,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from launch import calibrate, cost, observe, show, side_by_side, state, summary, worker
-from launch.plan import CALIBRATION, name_of
+from launch import calibrate, cost, failures, observe, show, side_by_side, state, summary, worker
+from launch.plan import CALIBRATION, code_hash, name_of
 from launch.summary import Summary
 
 LEAST_SECONDS = 5.0
@@ -130,7 +130,10 @@ def _notes(seen: observe.Observation, found: Summary) -> Sequence[str]:
         )
     states = {line.state for line in found.lines}
     if states & {"failed", "interrupted", "missing"} and not states & {*state.LIVE, "preempted"}:
-        lines.append(f"not complete: `redescent resume {name_of(seen.folder)}` sends the rest")
+        held, _ = failures.shared_error([id for id, c in seen.cells.items() if c.state == "failed"], seen, code_hash())
+        why = f": {len(held)} cells share an error; once it is mended," if held else ":"
+        retry = " --retry-errors" if held else ""
+        lines.append(f"not complete{why} `redescent resume {name_of(seen.folder)}{retry}` sends the rest")
     lines += _canary(seen)
     if seen.silent:
         lines.append(

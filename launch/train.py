@@ -56,6 +56,8 @@ def _planned(config: DictConfig) -> tuple[plan.Plan, Path, bool]:
         raise UserError(
             "the sweep has axes, and this trains one cell: use `redescent submit`, or remove them ('~axes')"
         )
+    if any(text.lstrip("+").startswith("seeds=") for text in HydraConfig.get().overrides.task):
+        raise UserError("seeds: this trains one cell; use seed=N, or `redescent submit` for several")
     cell = compose.single(config)
     submit.check_data([cell])
     sweep = Path(hydra.utils.to_absolute_path(config.logs)) / config.name

@@ -117,7 +117,7 @@ def _attempt(number: int, sid: str, execution: slurm.Execution, row: Mapping[str
     if row:
         told.append(row["status"] + (f" ({row['error_class']})" if row.get("error_class") else ""))
     elif execution.state or not execution.job:
-        told.append("the cell was not begun")
+        told.append("no record: not begun, or folded away by a compaction")
     if execution.state:
         told.append(f"SLURM: {execution.state}" + (f" {execution.exit}" if execution.exit != "0:0" else ""))
     last = time.strftime("%FT%T", time.localtime(row["updated"])) if row and row.get("updated") else ""

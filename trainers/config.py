@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -312,6 +313,8 @@ class Where:
     checkpoint_seconds: float
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise ConfigError(f"run.device: found {self.device!r}, expected auto, cpu, cuda or cuda:N")
         _at_least("run.threads", self.threads, 1)
         _at_least("run.checkpoint_seconds", self.checkpoint_seconds, 0)
 

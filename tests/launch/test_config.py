@@ -70,7 +70,7 @@ def test_columns_are_exactly_the_keys_of_all_kinds_with_their_types(flat: Mappin
             "data.train_samples": st.none() | st.integers(1),
             "data.augment": st.booleans(),
             "data.label_noise.rate": st.floats(0, 1) | st.integers(0, 1),
-            "run.device": st.text(),
+            "run.device": st.sampled_from(["auto", "cpu", "cuda", "cuda:3"]),
             "trainer.eval_train": st.sampled_from(["every", "log", "never"]),
         }
     )
@@ -154,6 +154,11 @@ def test_wrong_type_says_what_was_found_and_expected(
     said = refused({**flat, key: value})
     assert said.startswith(f"{key}: found ")
     assert said.endswith(f"expected {expected}")
+
+
+def test_an_unknown_device_is_refused(flat: Mapping[str, Any]) -> None:
+    assert refused({**flat, "run.device": "cudda"}).startswith("run.device: found 'cudda', expected auto, cpu, cuda")
+    assert parse({**flat, "run.device": "cuda:1"}).run.device == "cuda:1"
 
 
 @pytest.mark.parametrize("value", [[1, 2, 3], [1], [1.0, 2], [True, 2], "ab", 5, None])

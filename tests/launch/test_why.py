@@ -67,7 +67,7 @@ def test_a_cell_without_output_is_told_so(
     plan_of().write(logs / "demo")
     said = redescent("logs", "c1-0", check=False).stdout
     assert "error: c1-0: missing, and no job of it has written anything; `redescent why c1-0` says more" in said
-    assert "the cell was not begun" in redescent("why", "c1-0").stdout
+    assert "no record: not begun" in redescent("why", "c1-0").stdout
 
 
 @pytest.mark.parametrize(
