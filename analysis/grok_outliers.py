@@ -38,7 +38,7 @@ def draw(found: pd.DataFrame, labels: Sequence[str], budget: str) -> Figure:
         figure = Figure(figsize=(10.0, 4.2), layout="constrained")
         for axes, metric, title in zip(figure.subplots(1, 2), METRICS, titles, strict=True):
             grok_best.panel(axes, found[found["metric"] == metric], labels, palette, title)
-        figure.axes[0].legend(title="Outliers", loc="best")
+        figure.axes[1].legend(*figure.axes[0].get_legend_handles_labels(), title="Outliers", loc="center")
     return figure
 
 

@@ -96,8 +96,8 @@ def test_means_and_ranges_over_seeds(script, axes, labels, sweep, tmp_path, draw
     np.testing.assert_allclose(by_label.loc[(30, better), ["mean", "std", "min", "max"]], [0.41, 0.01, 0.4, 0.42])
     assert set(found["n"]) == {2}  # the run under way is in no mean
     assert found["planned"].sum() == 9
-    legend = [text.get_text() for text in drawn_by_grok[0].axes[0].get_legend().get_texts()]
-    assert legend == labels  # the best first; outliers by number
+    (legend,) = filter(None, (axes.get_legend() for axes in drawn_by_grok[0].axes))
+    assert [text.get_text() for text in legend.get_texts()] == labels  # the best first; outliers by number
     drawn = {
         line.get_label(): line.get_ydata() for line in drawn_by_grok[0].axes[0].lines if line.get_label() in labels
     }
