@@ -77,9 +77,8 @@ def where(runs: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
     for condition in conditions:
         name, equals, wanted = condition.partition("=")
         if not equals or name not in runs.columns:
-            raise FigureError(
-                f"--where {condition}: expected COLUMN=VALUE; the sweep's axes are\n{listing(axes(runs))}"
-            )
+            fault = f"no column {name!r} in the runs" if equals else "expected COLUMN=VALUE"
+            raise FigureError(f"--where {condition}: {fault}; the sweep's axes are\n{listing(axes(runs))}")
         options = {_text(_parsed(w)) for w in wanted.split(",")}
         chosen = runs[as_text(runs[name]).isin(options)]
         if chosen.empty:
