@@ -1,4 +1,4 @@
-"""What runs inside a job: a light parent that gives cells to its children, and knows when to stop and requeue.
+"""What runs inside a job: a light parent that gives cells to its children, and knows when to stop.
 
 The parent imports the standard library alone. A child imports torch once, takes cell after cell, and is the only
 writer of its part; when one dies, the parent starts another, and the cell goes on from its checkpoint.
