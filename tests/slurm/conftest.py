@@ -70,10 +70,10 @@ def limited(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         for item in request.session.items
     ):
         return None
-    started = Sweep(request.getfixturevalue("cluster"), tmp_path_factory.mktemp("limited"))
+    started = Sweep(request.getfixturevalue("cluster"), tmp_path_factory.mktemp("limited"), "noop")
     started.submit(
-        "model=mlp", "~axes", "model.width=8", "seeds=[0]", "trainer.epochs=1000000", "run.checkpoint_seconds=1",
-        "trainer.eval_test=log", "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=25",
+        "seeds={range:[0,1,1]}", "trainer.epochs=1000000", "trainer.seconds=0.2", "run.checkpoint_seconds=1",
+        "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=25",
     )  # fmt: skip
     return started
 

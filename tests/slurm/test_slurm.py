@@ -221,5 +221,5 @@ def test_a_time_limit_turns_into_a_checkpoint_and_another_turn(limited: Sweep, c
     limited.wait(lambda: "start 2" in limited.output(), 150)
     assert "told to stop (timeout)" in limited.output()
     limited.wait(lambda: "going on from step" in limited.output(), 30)
-    limited.redescent("cancel", "smoke")
+    limited.redescent("cancel", limited.name)
     limited.wait(limited.ended, 30)
