@@ -68,11 +68,12 @@ def draft(request: Request, retry_errors: bool = False, again: bool = False) -> 
     spared = state.LIVE if again else (*state.FINAL, *state.LIVE)
     todo = [cell for cell in request.cells if known.get(cell.id) not in spared]
     ids = [cell.id for cell in todo]
+    short = failures.short_of_memory(ids, seen) if seen else {}
     held: set[str] = set()
     error, starved = None, []
     if seen and not retry_errors:
         held, error = failures.shared_error(ids, seen, plan.code_hash())
-        starved = failures.starved(failures.short_of_memory(ids, seen), seen, request.launcher)
+        starved = failures.starved(short, seen, request.launcher)
     others = len(todo) - len(held) if held else 0
     todo = [] if held else [cell for cell in todo if cell.id not in starved]
     kind = backend.kind(request.launcher)
@@ -81,7 +82,7 @@ def draft(request: Request, retry_errors: bool = False, again: bool = False) -> 
     pooled = request.packing.at_a_time == AUTO and not calibrate.are_all(request.cells)
     counts = side_by_side.choose(request, todo, tried, through, pooled, where.one_task)
     at_a_time = counts[0] if len(set(counts)) == 1 else request.packing.at_a_time
-    rooms = failures.rooms(failures.short_of_memory([cell.id for cell in todo], seen)) if seen and not again else {}
+    rooms = {} if again else failures.rooms(short)
     beside = [side_by_side.fewest(rooms.get(cell.id), count) for cell, count in zip(todo, counts, strict=True)]
     fewer = {room for room, count in zip(beside, counts, strict=True) if room and room < (count or worker.cores())}
     measured = side_by_side.with_calibrations(runs, tried, at_a_time, through)

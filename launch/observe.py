@@ -60,8 +60,8 @@ def observe(folder: Path) -> Observation:
 
 def runs_of(folder: Path) -> pd.DataFrame:
     """The runs table, empty where nothing was planned or logged yet."""
-    logged = any((folder / "runs").glob("*.parquet")) or (folder / "store" / "manifest.json").exists()
-    return store.runs(folder) if logged or any((folder / "submissions").glob("*/plan.json")) else pd.DataFrame()
+    known = ("runs/*.parquet", "store/runs-*.parquet", "submissions/*/plan.json")
+    return store.runs(folder) if any(any(folder.glob(pattern)) for pattern in known) else pd.DataFrame()
 
 
 def records_of(runs: pd.DataFrame) -> dict[str, state.Record]:

@@ -78,6 +78,13 @@ def test_compacted_sweeps_are_done_and_their_cells_found_by_a_shortened_id(logs:
     assert "nothing to send" in redescent(logs, "resume", "smoke")
 
 
+def test_a_sweep_that_lost_its_plans_and_its_manifest_is_still_done(logs: Path) -> None:
+    redescent(logs, "compact", "smoke")
+    shutil.rmtree(logs / "smoke" / "submissions")
+    (logs / "smoke" / "store" / "manifest.json").unlink()
+    assert "nothing to send" in redescent(logs, "submit", "smoke", *SMALL)
+
+
 @pytest.mark.parametrize("kind", ["curves", "runs"])
 def test_what_a_lost_shard_of_the_store_held_is_trained_again(logs: Path, kind: str) -> None:
     folder = logs / "smoke"
