@@ -60,6 +60,22 @@ def _conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
 
 
+class _Conv1x1(nn.Conv2d):
+    """A 1x1 convolution without bias. A stride selects rows and columns first: the same products and sums.
+
+    oneDNN's backward pass of a strided one corrupts memory on processors with AVX2 and no AVX-512, when the tensor is
+    channels-last and has 2 to 7 channels (torch 2.10 and 2.13). benchmarks/kernels.py searches for such cases.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__(inputs, outputs, 1, bias=False)
+        self.step = stride
+
+    def forward(self, x_nchw: Tensor) -> Tensor:
+        step = self.step
+        return super().forward(x_nchw[:, :, ::step, ::step] if step > 1 else x_nchw)
+
+
 class _SpatialMean(nn.Module):
     """(n, c, h, w) -> (n, c). A plain mean: the adaptive pooling kernels have no deterministic gradient on a GPU."""
 
@@ -77,7 +93,7 @@ class _PreActivation(nn.Module):
         self.norm2 = nn.BatchNorm2d(outputs)
         self.conv2 = _conv3x3(outputs, outputs)
         reshapes = stride != 1 or inputs != outputs
-        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if reshapes else None
+        self.shortcut = _Conv1x1(inputs, outputs, stride) if reshapes else None
 
     def forward(self, x_nchw: Tensor) -> Tensor:
         active = F.relu(self.norm1(x_nchw), inplace=True)
@@ -103,4 +119,4 @@ class _PostActivation(nn.Module):
 
 
 def _projection(inputs: int, outputs: int, stride: int) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+    return nn.Sequential(_Conv1x1(inputs, outputs, stride), nn.BatchNorm2d(outputs))
