@@ -5,7 +5,8 @@
 Ours and the plain way take turns, every run in a process of its own. "Plain" is the looped way: pyplot, one call of the
 formula for each weight decay, a polygon for each cell of a map, and in the simulation dense matrix products for each
 time, κ and seed. "plain+torch" also imports torch, as the published scripts do for every figure; it is timed for one of
-them. Each line of the table: medians over rounds and the range. The last lines are `ratio NAME VALUE`, plain over ours.
+them. Each line of the table: medians over rounds and the range. Other work on the same cores raises CPU seconds too, so
+the head names the load beside the processor. The last lines are `ratio NAME VALUE`, plain over ours.
 """
 
 from __future__ import annotations
@@ -199,13 +200,23 @@ def main() -> None:
         full = Series(python("SEEDS = 1000\n" + OURS_SIMULATION))
         full.run()
     tasks["simulate 1000 seeds"] = {"ours": full}
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
+    print(f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
           f"Python {platform.python_version()}, {rounds} rounds")  # fmt: skip
     print("what                way          threads  runs    CPU s         range   wall s  peak MB")
     for name, ways in tasks.items():
         for way, series in ways.items():
             print(series.row(name, way))
     print_ratios(tasks, seeds)
+
+
+def processor() -> str:
+    """The processor's name and its widest AVX, as Linux gives them."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    flags = said.get("flags", "").split()
+    widest = [name for flag, name in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags][:1]
+    return ", ".join([said.get("model name", platform.machine()), *widest])
 
 
 def print_ratios(tasks: dict[str, dict[str, Series]], seeds: int) -> None:
