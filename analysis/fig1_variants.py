@@ -35,7 +35,7 @@ def draw(variants: Sequence[Sequence[Curve]]) -> Figure:
         axes = figure.subplots(2, columns, sharex=True, sharey=True, squeeze=False, gridspec_kw=place)
         for upper, lower, drawn in zip(*axes, variants, strict=True):
             fig1.draw_pair(upper, lower, drawn)
-            upper.set_title(drawn[0].setting.title)
+            upper.set_title(drawn[0].setting.title, y=1.0)  # a given place saves a search among the ticks
         for row in axes:
             row[0].set_ylabel(picture.MSE)
             row[0].legend(loc="upper right")

@@ -31,7 +31,7 @@ def draw(variants: Sequence[Sequence[Curve]]) -> Figure:
         for upper, lower, drawn in zip(*axes, variants, strict=True):
             image = fig3.draw_plane(upper, drawn)
             fig3.draw_error(lower, drawn)
-            upper.set_title(drawn[0].setting.title)
+            upper.set_title(drawn[0].setting.title, y=1.0)  # a given place saves a search among the ticks
         for panel in axes[:, 1:].flat:
             panel.set_ylabel("")
         axes[0, -1].legend(loc="lower right", fontsize=8)

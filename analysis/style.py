@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 DPI = 200
+ROUNDING = 1e-8  # relative; a tick so near the end of an axis is drawn
 FONT_SIZE, LEGEND_SIZE = 11, 10  # points
 HATCH = "////"  # what is planned but not in the logs
 ANCHOR_INDEX = (0, 64, 128, 191, 255)
@@ -42,6 +43,16 @@ def colour_map() -> ListedColormap:
     anchors = np.asarray(ANCHOR_RGB, float) / 255
     table = np.stack([np.interp(index, ANCHOR_INDEX, anchors[:, channel]) for channel in range(3)], axis=1)
     return ListedColormap(table, name="redescent")
+
+
+class SeenDecades(LogLocator):
+    """Ticks of a logarithmic axis without those beyond its ends. Matplotlib makes three more decades of them and draws
+    none, but each takes the time of one that it draws."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+        """The ticks from `vmin` to `vmax`, both included."""
+        low, high = min(vmin, vmax) * (1 - ROUNDING), max(vmin, vmax) * (1 + ROUNDING)
+        return [tick for tick in super().tick_values(vmin, vmax) if low <= tick <= high]
 
 
 @contextlib.contextmanager
@@ -70,10 +81,18 @@ def log_epochs(axes: Axes, last: float, which: str) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     (axes.set_xlim if which == "x" else axes.set_ylim)(1, max(last, 2))
-    axis.set_major_locator(LogLocator(10))
+    axis.set_major_locator(SeenDecades(10))
     axis.set_major_formatter(FuncFormatter(lambda value, _: power_label(round(math.log10(value)))))
-    axis.set_minor_locator(LogLocator(10, subs=range(2, 10)))
+    axis.set_minor_locator(SeenDecades(10, subs=range(2, 10)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def place_empty_labels(figure: Figure) -> None:
+    """Gives every label without text a fixed place; to look for a free one takes two more passes over the ticks."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if not axis.get_label_text():
+                axis.set_label_coords(0, 0)
 
 
 def save(figure: Figure, out_dir: str | os.PathLike[str], stem: str) -> tuple[Path, Path]:
@@ -84,6 +103,7 @@ def save(figure: Figure, out_dir: str | os.PathLike[str], stem: str) -> tuple[Pa
     if not isinstance(figure.canvas, FigureCanvasAgg):
         FigureCanvasAgg(figure)
     png, pdf = folder / f"{stem}.png", folder / f"{stem}.pdf"
+    place_empty_labels(figure)
     with styled():
         figure.savefig(png, dpi=DPI)
         figure.savefig(pdf, dpi=DPI, metadata={"CreationDate": None})
