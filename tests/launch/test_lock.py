@@ -47,14 +47,22 @@ def test_what_several_processes_do_under_it_is_done_one_after_another(locks: str
     assert {path.name for path in tmp_path.iterdir()} == {"number", ".lock"}
 
 
-def test_a_lock_whose_process_died_is_taken_away(locks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dead = multiprocessing.get_context("fork").Process(target=os._exit, args=(0,))
+def die_holding(folder: Path) -> None:
+    with locked(folder):
+        os._exit(0)
+
+
+def test_a_lock_whose_process_died_is_taken_away(locks: str, tmp_path: Path) -> None:
+    dead = multiprocessing.get_context("fork").Process(target=die_holding, args=(tmp_path,))
     dead.start()
-    name = process.own() | {"pid": dead.pid}
-    dead.join()
-    (tmp_path / ".lock.held").write_text(json.dumps(name))
+    dead.join(60)
+    assert dead.exitcode == 0
+    held = tmp_path / ".lock.held"
+    assert held.exists() == (locks == "none")
     with locked(tmp_path):
-        pass
+        if locks == "none":
+            assert json.loads(held.read_text()) == process.own()
+    assert not held.exists()
 
 
 def test_a_lock_of_another_host_is_taken_away_once_that_is_silent(
