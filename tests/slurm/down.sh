@@ -5,6 +5,7 @@
 set -uo pipefail
 D=${SLURM_DEV_DIR:-/tmp/redescent-slurm}
 export PATH="/usr/sbin:/sbin:$PATH" SLURM_CONF="$D/etc/slurm.conf"
+unset SLURM_JOB_ID   # where this runs inside a job of another cluster, it is no job of this one
 log() { printf '[slurm-down] %s\n' "$*" >&2; }
 [ -d "$D/run" ] || { log "nothing at $D"; exit 0; }
 exec 9>"$D/.lock"; flock -w 120 9 || { log "another up.sh/down.sh holds $D/.lock"; exit 1; }
@@ -25,6 +26,8 @@ stop() { # stop NAME GRACE_S
 }
 running() { local f="$D/run/$1.pid" pid st; [ -s "$f" ] && read -r pid st <"$f" && same "$pid" "$st"; }
 
+# 0. the watcher, unless this is what became of it
+[ "$(cut -d' ' -f1 "$D/run/watcher.pid" 2>/dev/null)" = $$ ] || stop watcher 5
 # 1. jobs: without this, slurmstepd and the user's processes outlive slurmd
 if running slurmctld; then
   # one RPC per job set; -Q: no message for jobs that end meanwhile
@@ -49,14 +52,22 @@ stop slurmctld 20
 stop slurmdbd 20
 stop mariadbd 30
 stop munged 5
-# 3. stray step daemons of this cluster: only processes whose SLURM_CONF is ours and whose name is slurmstepd
-for p in /proc/[0-9]*; do
-  pid=${p#/proc/}
-  [ "$(cat "$p/comm" 2>/dev/null)" = slurmstepd ] || continue
-  tr '\0' '\n' <"$p/environ" 2>/dev/null | grep -qxF "SLURM_CONF=$SLURM_CONF" || continue
-  log "stray slurmstepd $pid: KILL (with its children)"
-  for c in $(cat "$p"/task/*/children 2>/dev/null); do kill -KILL "$c" 2>/dev/null; done
-  kill -KILL "$pid" 2>/dev/null
+# 3. what is left of the jobs: step daemons and processes with a job id that have our SLURM_CONF.  A user's shell has
+#    that too, and no job id.  Processes that start meanwhile are found by looking again.
+strays() {
+  local file
+  for file in $(grep -lszxF "SLURM_CONF=$SLURM_CONF" /proc/[0-9]*/environ); do
+    if grep -qsz '^SLURM_JOB_ID=' "$file" || grep -qsx slurmstepd "${file%environ}comm"; then
+      file=${file#/proc/}; echo "${file%/environ}"
+    fi
+  done
+}
+for ((i=0;i<50;i++)); do
+  pids=$(strays)
+  [ -n "$pids" ] || break
+  log "left of its jobs: KILL to" $pids
+  kill -KILL $pids 2>/dev/null
+  sleep 0.1
 done
 rm -f "$D/run/munge.sock" "$D/run/munge.sock.lock" "$D/run/mysql.sock"
 log "stopped"

@@ -289,7 +289,11 @@ def main() -> None:
     given = parser.parse_args()
     sys.path.insert(0, str(REPOSITORY))
     with tempfile.TemporaryDirectory(prefix="redescent-storm-") as there:
-        settings = {"SLURM_DEV_DIR": f"{there}/slurm", "SLURM_DEV_NODE_TIMEOUT": "6"}
+        settings = {
+            "SLURM_DEV_DIR": f"{there}/slurm",
+            "SLURM_DEV_NODE_TIMEOUT": "6",
+            "SLURM_DEV_OWNER": str(os.getpid()),
+        }
         subprocess.run([HERE / "up.sh"], env=os.environ | settings, check=True, stdout=subprocess.DEVNULL)
         try:
             logs = (given.keep or Path(there)).absolute() / "logs"

@@ -18,6 +18,7 @@
 #   SLURM_DEV_NODE_TIMEOUT  SlurmdTimeout, s      (20)
 #   SLURM_DEV_OVERRIDE      newline-separated Key=Value lines that replace keys of slurm.conf
 #   SLURM_DEV_INSTALL       0: never apt-get      (1)
+#   SLURM_DEV_OWNER  pid: when this process ends, however it does, the cluster and its jobs end  (none: down.sh ends them)
 set -euo pipefail
 
 D=${SLURM_DEV_DIR:-/tmp/redescent-slurm}
@@ -86,6 +87,13 @@ wait_for() { # wait_for SECONDS WHAT cmd...
     sleep 0.05
   done
 }
+
+# ---------------------------------------------------------------- the watcher
+# before the first daemon: an owner that is killed while this script runs leaves nothing either
+if [ -n "${SLURM_DEV_OWNER:-}" ] && ! alive watcher; then
+  st=$(starttime "$SLURM_DEV_OWNER") || die "SLURM_DEV_OWNER=$SLURM_DEV_OWNER: there is no such process"
+  start watcher env SLURM_DEV_DIR="$D" "$(dirname "$(readlink -f "$0")")/watch.sh" "$SLURM_DEV_OWNER" "$st"
+fi
 
 # ---------------------------------------------------------------- ports and configuration (only when not running)
 HOST=$(hostname -s)

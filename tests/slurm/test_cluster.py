@@ -1,0 +1,69 @@
+"""The cluster of the tests ends with the process that started it, also when that one is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from slurm_sweep import Cluster
+
+HERE = Path(__file__).parent
+DAEMONS = {"munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd"}
+JOB = "trap '' TERM; touch {started}; sleep 1000"
+"""A job that only SIGKILL ends."""
+OWNER = """
+import os, subprocess, sys, time
+up, conf, job = sys.argv[1:]
+environment = os.environ | {"SLURM_DEV_OWNER": str(os.getpid())}
+subprocess.run([up], env=environment, check=True, stdout=subprocess.DEVNULL)
+sbatch = ["sbatch", "--output=/dev/null", "--wrap", job]
+subprocess.run(sbatch, env=environment | {"SLURM_CONF": conf}, check=True)
+time.sleep(1000)
+"""
+
+pytestmark = pytest.mark.slurm
+
+
+def processes_of(folder: Path) -> dict[int, str]:
+    """Names of the processes that have the folder in their environment, by pid."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(folder).encode() in (path / "environ").read_bytes():
+                found[int(path.name)] = (path / "comm").read_text().strip()
+        except OSError:  # ended meanwhile
+            continue
+    return found
+
+
+def wait(until: Callable[[], bool], seconds: float, what: Callable[[], object]) -> None:
+    end = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < end, f"waited {seconds} s in vain: {what()}"
+        time.sleep(0.2)
+
+
+def test_a_cluster_and_its_jobs_end_with_a_killed_owner(cluster: Cluster, tmp_path: Path) -> None:
+    folder = tmp_path / "slurm"
+    started = tmp_path / "started"
+    environment = os.environ | {"SLURM_DEV_DIR": str(folder), "SLURM_DEV_NODES": "1", "SLURM_DEV_INSTALL": "0"}
+    conf = folder / "etc" / "slurm.conf"
+    command = [sys.executable, "-c", OWNER, str(HERE / "up.sh"), str(conf), JOB.format(started=started)]
+    owner = subprocess.Popen(command, env=environment)
+    try:
+        wait(started.exists, 120, lambda: processes_of(folder))
+        names = set(processes_of(folder).values())
+        assert names >= DAEMONS | {"slurmstepd", "sleep"}
+        owner.send_signal(signal.SIGKILL)
+        owner.wait()
+        wait(lambda: not folder.exists() and not processes_of(folder), 120, lambda: processes_of(folder))
+    finally:
+        owner.kill()
+        owner.wait()
+        subprocess.run([HERE / "down.sh", "--purge"], env=environment, check=False)
