@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from slurm_sweep import Cluster, Sweep
+from slurm_sweep import ACTIVE, Cluster, Sweep
+from storm import heal
 
 HERE = Path(__file__).parent
 PACKAGES = ("munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd", "sbatch")
 
-HARSH = "PartitionName=harsh Nodes=ALL MaxTime=24:00:00 PriorityTier=1 PreemptMode=REQUEUE GraceTime=0 State=UP\n"
-"""A partition whose jobs are preempted without a moment of grace."""
+PREEMPTABLE = "PartitionName={} Nodes=ALL MaxTime=24:00:00 PriorityTier=1 PreemptMode=REQUEUE GraceTime={} State=UP\n"
+PARTITIONS = PREEMPTABLE.format("harsh", 0) + PREEMPTABLE.format("gentle", 60)
+"""Partitions whose jobs are preempted without a moment of grace, and with time to save on a busy machine."""
 
 
 def why_not() -> str | None:
@@ -42,12 +46,13 @@ def cluster() -> Iterator[Cluster]:
         pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="redescent-slurm-"))
     extra = folder / "extra.conf"
-    extra.write_text(HARSH)
+    extra.write_text(PARTITIONS)
     settings = {
         "SLURM_DEV_DIR": str(folder),
         "SLURM_DEV_NODE_TIMEOUT": "6",
         "SLURM_DEV_OVERRIDE": "MaxArraySize=6",
         "SLURM_DEV_EXTRA": str(extra),
+        "SLURM_DEV_OWNER": str(os.getpid()),
     }
     environment = os.environ | settings
     try:
@@ -65,10 +70,8 @@ def sweep(cluster: Cluster, tmp_path: Path) -> Sweep:
 @pytest.fixture(scope="session", autouse=True)
 def limited(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Sweep | None:
     """A sweep whose tasks are longer than their time limit, sent first: SLURM's shortest limit is a minute."""
-    if not any(
-        "limited" in getattr(item, "fixturenames", ()) and item.get_closest_marker("slurm")
-        for item in request.session.items
-    ):
+    functions = [getattr(item, "function", None) for item in request.session.items]
+    if not any(function and "limited" in inspect.signature(function).parameters for function in functions):
         return None
     started = Sweep(request.getfixturevalue("cluster"), tmp_path_factory.mktemp("limited"), "noop")
     started.submit(
@@ -82,3 +85,21 @@ def limited(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def _no_surrounding_job(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [key for key in os.environ if key.startswith("SLURM_") and key != "SLURM_CONF"]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _queue_emptied(request: pytest.FixtureRequest, limited: Sweep | None) -> Iterator[None]:
+    """Take out of the queue what a test left there, also when it failed: the next one needs the nodes."""
+    failed = request.session.testsfailed
+    yield
+    if "cluster" not in request.fixturenames:
+        return
+    cluster = request.getfixturevalue("cluster")
+    if request.session.testsfailed > failed:
+        assert heal(cluster), "the cluster of a test that failed did not come back"
+    spared = {array["name"] for array in limited.arrays()} if limited else set()
+    end = time.monotonic() + 60
+    while left := {task.partition("_")[0] for name, task, *_ in cluster.tasks(ACTIVE) if name not in spared}:
+        assert time.monotonic() < end, f"jobs {sorted(left)} are still in the queue 60 s after scancel"
+        subprocess.run(["scancel", "--quiet", *left], env=cluster.environment(), check=False)
+        time.sleep(0.2)

@@ -17,6 +17,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 NOT_COMPUTED = ["attempt", "seconds", "examples_per_second"]
 """Columns of a row that tell when and by whom it was computed, and may differ between equal trainings."""
 
+ACTIVE = "PENDING,RUNNING,COMPLETING,SUSPENDED,CONFIGURING"
+"""States of a job that has not ended; squeue shows ended ones too for a while."""
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -82,9 +85,7 @@ class Sweep:
     def ended(self) -> bool:
         """No task of this sweep is in the queue."""
         names = {array["name"] for array in self.arrays()}
-        return not any(
-            name in names for name, *_ in self.cluster.tasks("PENDING,RUNNING,COMPLETING,SUSPENDED,CONFIGURING")
-        )
+        return not any(name in names for name, *_ in self.cluster.tasks(ACTIVE))
 
     def compact(self) -> str:
         """Compact by hand, after the job that does so by itself where it is at it; what the command said."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -176,16 +177,19 @@ def test_cancelled_jobs_save_and_do_not_come_back_until_resumed(sweep: Sweep, tm
 
 
 def test_a_preempted_task_saves_and_goes_on_where_it_was(sweep: Sweep) -> None:
-    long = ("trainer.epochs=1000000", "trainer.eval_test=log", "run.checkpoint_seconds=600")
-    sweep.submit(*TINY, *long, "hydra.launcher.partition=spot")
-    sweep.wait(lambda: len(sweep.live()) == 4 and len(workers(sweep.folder, "launch.child")) == 4)
-    time.sleep(5)
+    long = ("trainer.epochs=1000000", "trainer.eval_test=log", "run.checkpoint_seconds=5")
+    sweep.submit(*TINY, *long, "hydra.launcher.partition=gentle")
+    sweep.wait(lambda: len(trained := sweep.records()) == 4 and trained["epochs"].min() > 0)
+    before = sweep.records().iloc[0]
+    batches = before["steps"] // before["epochs"]
     sweep.cluster.run("sbatch", "-p", "prio", "-N4", "--exclusive", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 1")
-    sweep.wait(lambda: "requeued" in sweep.output())
-    assert "told to stop (preempted)" in sweep.output()
-    sweep.wait(lambda: "going on from step" in sweep.output())
-    sweep.redescent("cancel", "smoke")
-    sweep.wait(sweep.ended, 60)
+    sweep.wait(lambda: sweep.output().count("going on from step") == 4, 240)
+    said = sweep.output()
+    assert said.count("told to stop (preempted)") == 4
+    assert said.count("requeued") == 4
+    stopped = dict(re.findall(r"cell (\S+): stopped after (\d+) epochs", said))
+    resumed = dict(re.findall(r"cell (\S+): going on from step (\d+) of attempt 1", said))
+    assert {cell: int(step) // batches for cell, step in resumed.items()} == {c: int(e) for c, e in stopped.items()}
 
 
 def test_a_hydra_multirun_through_the_submitit_launcher_joins_the_same_sweep(sweep: Sweep) -> None:
