@@ -74,7 +74,7 @@ class Sweep:
     def submit(self, *overrides: str, check: bool = True, launcher: str = "slurm", code: Path = REPOSITORY) -> str:
         return self.redescent("submit", self.name, f"hydra/launcher={launcher}", *overrides, check=check, code=code)
 
-    def wait(self, until: Callable[[], bool], seconds: float = 120) -> None:
+    def wait(self, until: Callable[[], bool], seconds: float = 240) -> None:
         end = time.monotonic() + seconds
         while not until():
             assert time.monotonic() < end, (

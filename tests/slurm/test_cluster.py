@@ -27,7 +27,7 @@ subprocess.run(sbatch, env=environment | {"SLURM_CONF": conf}, check=True)
 time.sleep(1000)
 """
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
 
 def processes_of(folder: Path) -> dict[int, str]:

@@ -15,7 +15,7 @@ import pytest
 from slurm_sweep import Cluster, Sweep
 from storm import Storm, heal, processes
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
 
 @pytest.fixture

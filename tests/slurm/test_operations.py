@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from slurm_sweep import Sweep
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
 TINY = ("model=mlp", "~axes", "+axes={optim.weight_decay:[0.0,1e-4,1e-3,1e-2]}", "model.width=8")
 ENDLESS = ("trainer.epochs=1000000", "trainer.eval_test=log", "run.checkpoint_seconds=0.5")
