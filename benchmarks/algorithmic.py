@@ -1,15 +1,14 @@
 """Training steps of the published grokking size per second: ours beside plain PyTorch in the usual style.
 
-    python benchmarks/algorithmic.py [--quick] [--rounds 7] [--compile] [--at-a-time 1 2 4] [--device cuda]
+    python benchmarks/algorithmic.py [--quick] [--rounds 7] [--compile] [--at-a-time 1 2 4]
 
 Division mod 97, half of the table, batches of 512, two layers of width 128, AdamW. Two plain ways stand for what is
 there, both with a DataLoader, every position computed and eager AdamW. "plain per-head" has a linear layer for every
 head, and the vocabulary of 239 tokens and the sequence <eos> a o b = c of openai/grok, with the loss on its last two.
 "plain encoder" is nn.TransformerEncoder on a o b =. Ours is the trainer's own step, in float32 and under bfloat16
 autocast; --compile adds torch.compile (a minute or more to build). All take turns on one thread; the table gives
-medians and ranges over rounds, in CPU seconds on a CPU, since others may share it, and wall seconds on a GPU.
---at-a-time trains several copies of ours in processes of their own on the same device. The last lines are
-`ratio NAME VALUE`, ours over plain.
+medians and ranges over rounds in CPU seconds, since others may share the machine. --at-a-time trains several copies of
+ours in processes of their own. The last lines are `ratio NAME VALUE`, ours over plain. benchmarks/gpu.py times a GPU.
 """
 
 from __future__ import annotations
@@ -163,11 +162,11 @@ def ours(device: str, *overrides: str) -> Callable[[int], None]:
     return train
 
 
-def several(device: str, count: int, steps: int) -> float:
+def several(count: int, steps: int) -> float:
     """Steps per wall second, all together, of `count` processes that train a copy of ours each."""
     code = (
-        f"from algorithmic import ours; t = ours({device!r}); t(5); print(flush=True); input(); t({steps}); "
-        "import torch; torch.cuda.is_available() and torch.cuda.synchronize(); print(flush=True)"
+        f"from algorithmic import ours; t = ours('cpu'); t(5); print(flush=True); input(); t({steps}); "
+        "print(flush=True)"
     )
     processes = [
         subprocess.Popen(
@@ -193,40 +192,35 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="turns of every way (default: 7)")
     parser.add_argument("--steps", type=int, default=40, help="steps of a turn (default: 40)")
     parser.add_argument("--compile", action="store_true", help="also ours with torch.compile")
-    parser.add_argument("--at-a-time", type=int, nargs="*", default=[], help="also so many processes on the device")
-    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--at-a-time", type=int, nargs="*", default=[], help="also this many processes together")
     options = parser.parse_args()
     rounds_, steps = (3, 10) if options.quick else (options.rounds, options.steps)
     torch.set_num_threads(1)
-    device = torch.device(options.device)
+    device = torch.device("cpu")
     ways = {"plain per-head": plain_per_head(device), "plain encoder": plain_encoder(device)}
     for name in ("float32", "bfloat16"):
-        ways[f"ours {name}"] = ours(options.device, f"trainer.precision={name}")
+        ways[f"ours {name}"] = ours("cpu", f"trainer.precision={name}")
         if options.compile:
-            ways[f"ours {name} compiled"] = ours(options.device, f"trainer.precision={name}", "run.compile=true")
+            ways[f"ours {name} compiled"] = ours("cpu", f"trainer.precision={name}", "run.compile=true")
     began: dict[str, float] = {}
     for name, train in ways.items():
         start = time.perf_counter()
         train(2)
         began[name] = time.perf_counter() - start
-    clock = time.process_time if device.type == "cpu" else time.perf_counter
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds_):
         for name, train in ways.items():
-            start = clock()
+            start = time.process_time()
             train(steps)
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            seconds[name].append((clock() - start) / steps)
-    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    print(f"torch {torch.__version__}, {kind}, 1 thread, {rounds_} rounds of {steps} steps, "
-          f"{'CPU' if device.type == 'cpu' else 'wall'} seconds")  # fmt: skip
+            seconds[name].append((time.process_time() - start) / steps)
+    processor = platform.processor() or platform.machine()
+    print(f"torch {torch.__version__}, {processor}, 1 thread, {rounds_} rounds of {steps} steps, CPU seconds")
     print(f"{'way':28s} {'ms/step':>8s} {'range':>15s} {'steps/s':>8s} {'first 2 steps, s':>17s}")
     for name, found in seconds.items():
         middle, spread = statistics.median(found), f"{min(found) * 1e3:.1f}-{max(found) * 1e3:.1f}"
         print(f"{name:28s} {middle * 1e3:8.1f} {spread:>15s} {1 / middle:8.1f} {began[name]:17.1f}")
     for count in options.at_a_time:
-        print(f"{count} processes of ours float32 at a time: {several(options.device, count, steps * 5):.1f} steps/s")
+        print(f"{count} processes of ours float32 at a time: {several(count, steps * 5):.1f} steps/s")
     for other in ("per-head", "encoder"):
         for name in (name for name in ways if name.startswith("ours")):
             ratio = statistics.median(seconds[f"plain {other}"]) / statistics.median(seconds[name])

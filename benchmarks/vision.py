@@ -1,6 +1,6 @@
-"""Training speed of ResNet-18 of width k beside a plain loop in the style of the published study, on this CPU or GPU.
+"""Training speed of ResNet-18 of width k beside a plain loop in the style of the published study, on this CPU.
 
-    python benchmarks/vision.py [--quick | --gpu] [--widths 4 16] [--cells 1 2] [--rounds 3] [--compile]
+    python benchmarks/vision.py [--quick] [--widths 4 16] [--cells 1 2] [--rounds 3] [--compile]
 
 "plain" is that style: PIL transforms one image at a time in the training process, float32, eager, a loss read back at
 every step, the test set evaluated after every epoch in batches of 256. "ours" is trainers.vision as a job runs it, one
@@ -9,233 +9,40 @@ and take turns within each round, every one in a process of its own that is warm
 depends on what they show. An epoch here is shortened to --images, with a fifth as many to test on, as in CIFAR-10.
 
 Each line of the table: training images of the epoch over its time, evaluation included: for a second of the wall clock
-and, on a CPU, for a second of one core; medians and range over rounds; and the share of the device's measured rate of
-matrix products (one thread; in the format that ours trains in) that the counted FLOPs make up. On a CPU ours has one
-thread for each cell, and plain is timed with torch's default, all cores, and with one; where the processor multiplies
-bfloat16, ours is timed under trainer.precision=bfloat16 too, which is not the default there. The last lines are `ratio
-NAME VALUE`, ours over plain: by the wall clock, and as cpu_one_thread by CPU seconds, one thread each.
+and for a second of one core; medians and range over rounds; and the share of the measured rate of matrix products (one
+thread; in the format that ours trains in) that the counted FLOPs make up. Ours has one thread for each cell, and plain
+is timed with torch's default, all cores, and with one; where the processor multiplies bfloat16, ours is timed under
+trainer.precision=bfloat16 too, which is not the default there. The last lines are `ratio NAME VALUE`, ours over plain:
+by the wall clock, and as cpu_one_thread by CPU seconds, one thread each. benchmarks/gpu.py measures a GPU.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import pickle
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-BATCH, TRAIN, TEST = 128, 50_000, 10_000  # samples of a step; images of CIFAR-10
+from turns import TRAIN, Child, Series, flat_cell, flops_per_image, write_images
+
 RUNS, EPOCHS = 500, 1001  # of the published heat map
-MATRIX = {"cpu": 1024, "cuda": 8192}  # rows of the square matrices that the device's rate is measured with
-
-
-# In the children: what is measured.
-
-
-class Turns:
-    """A child's side of the measurement: it waits for a line, does one epoch, and answers with what that took."""
-
-    def __init__(self) -> None:
-        self.answers = os.fdopen(os.dup(1), "w", buffering=1)
-        os.dup2(2, 1)  # what a library prints is no answer
-        self.began = (time.perf_counter(), time.process_time())
-
-    def next(self, **facts: Any) -> None:
-        """Answer for the work since the last turn, and wait for the next; ends the process when told nothing more."""
-        took = time.perf_counter() - self.began[0], time.process_time() - self.began[1]
-        self.answers.write(json.dumps({"wall": took[0], "cpu": took[1], **facts}) + "\n")
-        if not sys.stdin.readline():
-            raise SystemExit
-        self.began = (time.perf_counter(), time.process_time())
-
-
-def ours(flat: dict[str, Any]) -> None:
-    """A cell through the trainer, which asks after every epoch whether a checkpoint is due: that is where turns end."""
-    import trainers
-    from trainers import config, vision
-    from trainers.checkpoint import Checkpoints
-    from trainers.part import Part
-    from trainers.run import Run
-
-    turns = Turns()
-
-    class Measured(Run):
-        def checkpoint_due(self) -> bool:
-            turns.next(precision=self.facts["precision"])
-            return False
-
-    with tempfile.TemporaryDirectory() as folder:
-        part = Part(Path(folder), "w", vision.METRICS)
-        run = Measured("c", flat, 1, part, Checkpoints(Path(folder), "c", 1, "w"), lambda: False, 1e9)
-        trainers.train(config.parse(flat), run)
-
-
-def plain(flat: dict[str, Any]) -> None:
-    """The loop of benchmarks/plain.py on the same model, with `threads` threads or, at 0, torch's default."""
-    import torch
-    from plain import Samples, epochs
-
-    from trainers import config
-    from trainers.data import images
-
-    threads = flat.pop("threads")
-    if threads:
-        torch.set_num_threads(threads)
-    cell = config.parse(flat)
-    whole = images.load(cell.data)
-    train = Samples(whole.train_images, whole.train_labels, augment=True)
-    test = Samples(whole.test_images, whole.test_labels, augment=False)
-    turns = Turns()
-    for _ in epochs(cell, train, test, 10, torch.device(cell.run.device)):
-        turns.next()
-
-
-def matmul(flat: dict[str, Any]) -> None:
-    """Products of square matrices in the format that the trainer would use, with the `flops` of one turn.
-
-    On a CPU through the library that computes the convolutions, which on some processors is twice as fast as the one
-    behind torch's own products.
-    """
-    import torch
-
-    from trainers import precision
-    from trainers.models.linear import linear
-
-    where = precision.device(flat["run.device"])
-    precision.set_numerics(False, 1)
-    n, repeats = MATRIX[where.type], 4 if where.type == "cpu" else 100
-    a = torch.randn(n, n, device=where, dtype=getattr(torch, precision.resolve(flat["trainer.precision"], where)))
-    turns = Turns()
-    while True:
-        for _ in range(repeats):
-            product = linear(a, a)
-        float(product.sum())  # waits for a GPU
-        turns.next(flops=2 * n**3 * repeats, precision=str(a.dtype).removeprefix("torch."))
-
-
-# In the parent: children, rounds, tables.
-
-
-@dataclass
-class Child:
-    """A process that does one epoch whenever it is told to."""
-
-    kind: str
-    flat: dict[str, Any]
-    process: subprocess.Popen[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        command = [sys.executable, __file__, "--child", self.kind, json.dumps(self.flat)]
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-
-    def answer(self) -> dict[str, Any]:
-        """What the turn under way took."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"a process of {self.kind} ended with status {self.process.wait()}")
-        return dict(json.loads(line))
-
-    def go(self) -> None:
-        """Begin a turn."""
-        assert self.process.stdin is not None
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
-
-    def close(self) -> None:
-        """End the process."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
-
-
-@dataclass
-class Series:
-    """Turns of some children side by side: seconds of the slowest on the wall clock, CPU seconds of all together."""
-
-    children: list[Child]
-    wall: list[float] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    def turn(self) -> None:
-        """One turn of every child."""
-        for child in self.children:
-            child.go()
-        answers = [child.answer() for child in self.children]
-        self.wall.append(max(answer["wall"] for answer in answers))
-        self.cpu.append(sum(answer["cpu"] for answer in answers))
-        self.facts = answers[0]
-
-
-def write_images(folder: Path, train: int, test: int) -> None:
-    """Random images in the layout of the official python batches."""
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    for name, rows in [*((f"data_batch_{i}", train // 5) for i in range(1, 6)), ("test_batch", test)]:
-        pixels = rng.integers(0, 256, (rows, 3072), dtype=np.uint8)
-        content = {b"data": pixels, b"labels": rng.integers(0, 10, rows).tolist()}
-        (folder / name).write_bytes(pickle.dumps(content, 2))
-
-
-def flat_cell(folder: Path, width: int, images: int, device: str, compiled: bool) -> dict[str, Any]:
-    """The published sweep's cell at another width, on the random images."""
-    from launch import compose
-
-    evaluated = 1000 if device == "cuda" else 250
-    request = compose.request("fig2_ab", [
-        "hydra/launcher=local", "~axes", "+axes={optim.weight_decay:[0.0]}", "seeds=[0]", f"model.width={width}",
-        f"data.root={folder}", f"data.cache={folder}", f"data.source_rows=[{images},{images // 5}]",
-        "trainer.epochs=100000", "trainer.eval_train=never", f"trainer.eval_batch_size={evaluated}",
-        f"run.device={device}", f"run.compile={str(compiled).lower()}",
-    ])  # fmt: skip
-    return dict(request.cells[0].flat)
-
-
-def flops_per_image(flat: dict[str, Any]) -> float:
-    """FLOPs of an epoch for each training image, counted from the model: forward and backward, and a fifth of an
-    evaluation's forward."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from trainers import config, models
-
-    model = models.build(config.parse(flat).model, 3, 32, 10)
-    counted = []
-    for backward in (True, False):
-        with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(backward):
-            logits = model(torch.zeros(2, 3, 32, 32))
-            if backward:
-                logits.sum().backward()
-        counted.append(counter.get_total_flops() / 2)
-    return float(counted[0] + counted[1] * TEST / TRAIN)
 
 
 def measure(options: argparse.Namespace, width: int, folder: Path) -> dict[str, Series]:
     """All ways at one width, in turns."""
-    flat = flat_cell(folder, width, options.images, options.device, False)
+    flat = flat_cell(folder, options.images, "cpu", f"model.width={width}")
     started = [Child("ours", flat) for _ in range(max(options.cells))]
-    ways = {"plain": Series([Child("plain", flat | {"threads": 0})])}
-    if options.device == "cpu":
-        ways["plain 1 thread"] = Series([Child("plain", flat | {"threads": 1})])
+    ways = {
+        "plain": Series([Child("plain", flat | {"threads": 0})]),
+        "plain 1 thread": Series([Child("plain", flat | {"threads": 1})]),
+    }
     ways |= {f"ours x {n}": Series(started[:n]) for n in options.cells}
     if options.compile:
         ways["ours compiled"] = Series([Child("ours", flat | {"run.compile": True})])
     formats = {"matmul": flat}
-    if options.device == "cpu" and "bf16" in cpu("flags"):
+    if "bf16" in cpu("flags"):
         formats["matmul bfloat16"] = flat | {"trainer.precision": "bfloat16"}
         ways["ours bfloat16"] = Series([Child("ours", formats["matmul bfloat16"])])
     ways |= {name: Series([Child("matmul", flat)]) for name, flat in formats.items()}
@@ -252,10 +59,8 @@ def measure(options: argparse.Namespace, width: int, folder: Path) -> dict[str, 
 
 def report(options: argparse.Namespace, width: int, ways: dict[str, Series], flops: float) -> list[str]:
     """Print the lines of one width; returns its ratios."""
-    on_gpu = options.device == "cuda"
-    busy = {name: series.wall if on_gpu else series.cpu for name, series in ways.items()}
     rates = {
-        series.facts["precision"]: series.facts["flops"] / statistics.median(busy[name])
+        series.facts[0]["precision"]: series.facts[0]["flops"] / statistics.median(series.cpu)
         for name, series in ways.items()
         if name.startswith("matmul")
     }
@@ -265,27 +70,25 @@ def report(options: argparse.Namespace, width: int, ways: dict[str, Series], flo
         images = options.images * len(series.children)
         wall, core = ([images / seconds for seconds in values] for values in (series.wall, series.cpu))
         speed[name] = statistics.median(wall), statistics.median(core)
-        kind = series.facts.get("precision", "float32")
-        share = images / statistics.median(busy[name]) * flops / rates.get(kind, next(iter(rates.values())))
+        kind = series.facts[0].get("precision", "float32")
+        share = images / statistics.median(series.cpu) * flops / rates.get(kind, next(iter(rates.values())))
         print(
             f"{width:5d}  {name:14s} {kind:9s} {speed[name][0]:9.0f} "
             f"{min(wall):8.0f} - {max(wall):<8.0f} {speed[name][1]:9.0f} {100 * share:7.1f}"
         )
     for kind, rate in rates.items():
         print(f"{width:5d}  {'matmul':14s} {kind:9s} {rate / 1e9:9.0f} GFLOP/s; {flops / 1e9:.3f} GFLOP an image")
-    mine = [name for name in speed if name.startswith("ours")]
-    best = max(mine, key=lambda name: speed[name][0])
     cores = os.cpu_count() or 1
-    for name in ("plain", best) if on_gpu else ("plain 1 thread", "ours x 1"):
-        rate = speed[name][0] if on_gpu else speed[name][1] * cores
-        hours = RUNS * EPOCHS * TRAIN / rate / 3600
-        where = "this GPU" if on_gpu else f"{cores} such cores"
-        print(f"       the {RUNS} runs of {EPOCHS} epochs at this width on {where}, {name}: {hours:,.0f} hours")
+    for name in ("plain 1 thread", "ours x 1"):
+        hours = RUNS * EPOCHS * TRAIN / (speed[name][1] * cores) / 3600
+        print(
+            f"       the {RUNS} runs of {EPOCHS} epochs at this width on {cores} such cores, {name}: {hours:,.0f} hours"
+        )
     lines = []
-    if not on_gpu:
-        for name in [name for name in mine if len(trained[name].children) == 1]:
-            one = speed[name][1] / speed["plain 1 thread"][1]
-            lines.append(f"ratio vision_k{width}_{name.replace(' ', '_')}_cpu_one_thread {one:.2f}")
+    mine = [name for name in speed if name.startswith("ours")]
+    for name in [name for name in mine if len(trained[name].children) == 1]:
+        one = speed[name][1] / speed["plain 1 thread"][1]
+        lines.append(f"ratio vision_k{width}_{name.replace(' ', '_')}_cpu_one_thread {one:.2f}")
     for name in mine:
         lines.append(f"ratio vision_k{width}_{name.replace(' ', '_')} {speed[name][0] / speed['plain'][0]:.2f}")
     return lines
@@ -293,52 +96,36 @@ def report(options: argparse.Namespace, width: int, ways: dict[str, Series], flo
 
 def main() -> None:
     """Runs the rounds, prints the table and the ratios."""
-    if sys.argv[1:2] == ["--child"]:
-        {"ours": ours, "plain": plain, "matmul": matmul}[sys.argv[2]](json.loads(sys.argv[3]))
-        return
     options = arguments()
-    print(f"{device_name(options.device)}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python "
+    processor = cpu("model name") or platform.machine()
+    print(f"{processor}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python "
           f"{platform.python_version()}, {options.rounds} rounds, epochs of {options.images} images")  # fmt: skip
     print("width  way            format    img/s wall      range           img/core s  % of matmul rate")
     ratios = []
     with tempfile.TemporaryDirectory() as name:
         write_images(Path(name), options.images, options.images // 5)
         for width in options.widths:
-            flops = flops_per_image(flat_cell(Path(name), width, options.images, options.device, False))
+            flops = flops_per_image(flat_cell(Path(name), options.images, "cpu", f"model.width={width}"))
             ratios += report(options, width, measure(options, width, Path(name)), flops)
     print("\n".join(ratios))
 
 
 def arguments() -> argparse.Namespace:
-    """Options, with the defaults of the device filled in."""
+    """Options, with the defaults filled in."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="about a minute on two cores: fewer widths and images")
-    parser.add_argument("--gpu", action="store_true", help="on the first GPU, at full width and with compiled graphs")
     parser.add_argument("--widths", type=int, nargs="+", help="widths k (default: 4 8 16 64; quick: 4 16)")
-    parser.add_argument(
-        "--cells", type=int, nargs="+", help="cells side by side (default: 1 and all cores; GPU: 1 2 4 8)"
-    )
-    parser.add_argument("--rounds", type=int, help="turns of every way (default: 3; quick: 2; GPU: 5)")
-    parser.add_argument("--images", type=int, help="images of an epoch (default: 1280; quick: 384; GPU: 12800)")
+    parser.add_argument("--cells", type=int, nargs="+", help="cells side by side (default: 1 and all cores)")
+    parser.add_argument("--rounds", type=int, help="turns of every way (default: 3; quick: 2)")
+    parser.add_argument("--images", type=int, help="images of an epoch (default: 1280; quick: 384)")
     parser.add_argument("--compile", action="store_true", help="also ours with run.compile=true")
     options = parser.parse_args()
-    options.device = "cuda" if options.gpu else "cpu"
-    options.compile |= options.gpu
     options.widths = options.widths or ([4, 16] if options.quick else [4, 8, 16, 64])
-    options.cells = options.cells or ([1, 2, 4, 8] if options.gpu else sorted({1, os.cpu_count() or 1}))
-    options.rounds = options.rounds or (5 if options.gpu else 2 if options.quick else 3)
-    options.images = options.images or (12_800 if options.gpu else 384 if options.quick else 1280)
+    options.cells = options.cells or sorted({1, os.cpu_count() or 1})
+    options.rounds = options.rounds or (2 if options.quick else 3)
+    options.images = options.images or (384 if options.quick else 1280)
     options.images -= options.images % 5  # five files, and a fifth as many to test on
     return options
-
-
-def device_name(device: str) -> str:
-    """The GPU's name, or the processor's."""
-    if device == "cuda":
-        import torch
-
-        return torch.cuda.get_device_name(0)
-    return cpu("model name") or platform.machine()
 
 
 def cpu(key: str) -> str:

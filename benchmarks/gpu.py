@@ -1,0 +1,691 @@
+"""What only a GPU can tell, in one command of at most eight minutes: is training right there, and how fast is it?
+
+    python benchmarks/gpu.py [--device cpu] [--quick] [--minutes 8] [--out figures]
+
+No network and no data set is needed: images are random uint8 of CIFAR-10's shape, or the digits of scikit-learn. The
+sections, each in a process of its own with a time budget:
+
+machine      the card and the versions of the software.
+models       each model's logits and gradients in one training step, float32 without TF32, against the CPU's in float32.
+formats      the same step in bfloat16 and float16 against float32; and the test error after a short training in each.
+resume       a training killed by SIGKILL and resumed in deterministic mode against one left alone: rows, weights and
+             optimiser bit for bit, with ResNet-18 and with a transformer with dropout.
+speed k=K    images per second of ResNet-18 in training, test set evaluated after every epoch: the plain loop of
+             benchmarks/plain.py (PIL, float32, eager), and ours in the format that `auto` takes, 1, 2 and 4 cells in
+             processes that start each epoch together, with and without run.compile. Peak memory of each. The share of
+             the measured rate of matrix products is in the notes.
+transformer  steps per second of the transformer of Power et al. (2022) on division mod 97, likewise; the plain loop is
+             "plain per-head" of benchmarks/algorithmic.py.
+hours        what the 500 published runs of fig2_ab would take on this card at the rate of the widest network.
+
+The first epoch of a process (start, search for algorithms, compilation) is not timed; compilation is a line of its own:
+by how much the first epoch takes longer with it. With several cells the rate is that of all together until the last has
+finished. The budget that a section leaves goes to the next ones; one that fails or exceeds its own is reported as
+failed, with the lines that it had finished.
+
+Writes gpu.csv, whose lines are printed too, then `ratio NAME VALUE`: ours over plain by the wall clock. Exit status 1
+if a check or a section failed. --quick --device cpu takes about a minute on two cores, with a small CNN instead of
+ResNet-18: it tries this script out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import dataclasses
+import importlib
+import json
+import math
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from turns import ROOT, TRAIN, Child, Series, flat_cell, flops_per_image, write_images
+
+# Relative distances ||a - b|| / ||b||. The limit on logits is below TF32's distance, 3e-4 to 1e-3. Gradients need a
+# wider one, since rounding flips some ReLUs and maxima: two memory layouts on one CPU are .01 apart. A wrong backward
+# pass is about 1 away.
+FLOAT32_LIMITS = {"logits": 2e-4, "gradients": 0.1}
+FORMAT_LIMITS = {"bfloat16": {"logits": 0.1, "gradients": 0.7}, "float16": {"logits": 0.02, "gradients": 0.3}}
+ERROR_LIMIT = 0.05  # test error on the digits, against float32's
+TIMES = ("seconds", "attempt", "examples_per_second", "steps_per_second")  # columns of a row that no two runs share
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a section is asked to do, and until when (seconds since 1970)."""
+
+    section: str
+    device: Literal["cpu", "cuda"]
+    quick: bool
+    folder: str
+    deadline: float
+
+    @property
+    def network(self) -> str:
+        """The image model that is timed: that of the published runs, or a small one to try the script out."""
+        return "cnn" if self.quick else "resnet18_post"
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return (4,) if self.quick else (8, 16, 64)
+
+    @property
+    def cells(self) -> tuple[int, ...]:
+        return (1, 2) if self.quick else (1, 2, 4)
+
+    @property
+    def images(self) -> int:
+        """Images of a timed epoch: whole batches of 128, and a fifth of it whole batches of the evaluation."""
+        return 640 if self.quick else 12_800
+
+    @property
+    def rounds(self) -> int:
+        return 2 if self.quick else 5
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """Number formats beside float32 that the device multiplies."""
+        import torch
+
+        if self.device == "cpu":
+            return ("bfloat16",)
+        return ("bfloat16", "float16") if torch.cuda.get_device_capability()[0] >= 8 else ("float16",)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: something measured, or a check of `value` against `limit`."""
+
+    section: str
+    name: str
+    value: float | None = None
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    limit: float | None = None
+    status: Literal["measured", "passed", "failed"] = "measured"
+    note: str = ""
+
+    def text(self) -> str:
+        """The row for the terminal."""
+        value = "" if self.value is None else f"{self.value:,.4g}" if self.value < 1000 else f"{self.value:,.0f}"
+        extent = "" if self.low is None else f"({self.low:.4g} to {self.high:.4g})"
+        bound = "" if self.limit is None else f"(at most {self.limit:g})"
+        columns = f"{self.section:12s} {self.name:36s} {value:>10s} {self.unit:10s} {extent or bound:22s}"
+        return f"{columns} {self.status:8s} {self.note}".rstrip()
+
+
+def check(section: str, name: str, value: float, limit: float, unit: str = "", note: str = "") -> Row:
+    """A row that passes where `value` is at most `limit`; NaN does not."""
+    return Row(section, name, value, unit, limit=limit, status="passed" if value <= limit else "failed", note=note)
+
+
+# Is it right?
+
+
+def machine(settings: Settings) -> Iterator[Row]:
+    """The device and the software, as notes."""
+    import platform
+
+    import torch
+
+    name = settings.section
+    yield Row(name, "torch", note=f"{torch.__version__}, Python {platform.python_version()}")
+    yield Row(name, "processor", float(os.cpu_count() or 1), "cores", note=platform.machine())
+    if settings.device == "cuda":
+        card = torch.cuda.get_device_properties(0)
+        free = torch.cuda.mem_get_info(0)[0]
+        yield Row(name, "card", note=f"{card.name}, sm_{card.major}{card.minor}")
+        yield Row(name, "memory of the card", card.total_memory / 2**20, "MiB", note=f"{free / 2**20:,.0f} MiB free")
+        yield Row(name, "CUDA", note=f"{torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}")
+
+
+def model_names() -> list[str]:
+    """Every model that a cell can have."""
+    return sorted(path.stem for path in (ROOT / "configs" / "model").glob("*.yaml") if path.stem != "none")
+
+
+def model_cell(model: str, settings: Settings) -> Any:
+    """A cell with the model: a small one for images, the published size for operation tables, no dropout."""
+    from launch import compose
+    from trainers import config
+
+    if model in ("resnet18_pre", "resnet18_post", "cnn", "mlp"):
+        flat = flat_cell(Path(settings.folder), settings.images, "cpu", f"model={model}",
+                         f"model.width={4 if settings.quick else 16}")  # fmt: skip
+    else:
+        rates = [f"model.dropout_{name}=0" for name in ("attention", "residual", "hidden")]
+        flat = (
+            compose.request("grok_fig1", ["hydra/launcher=local", "seeds=[0]", f"model={model}", *rates]).cells[0].flat
+        )
+    return config.parse(flat)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training step before its update: the logits, and the gradients of all parameters in one vector."""
+
+    logits: Any
+    gradients: Any
+
+    def distances(self, expected: Step) -> dict[str, float]:
+        """How far this is from `expected`, relative to it."""
+        return {
+            "logits": distance(self.logits, expected.logits),
+            "gradients": distance(self.gradients, expected.gradients),
+        }
+
+
+def distance(found: Any, expected: Any) -> float:
+    """||found - expected|| / ||expected||, in float64."""
+    found, expected = found.double(), expected.double()
+    return float((found - expected).norm() / expected.norm())
+
+
+def training_step(cell: Any, device: str, precision_name: str, layout: str = "channels_last") -> Step:
+    """The step of a model built from seed 0, on the same random batch, as the trainers compute it.
+
+    They lay images out as channels_last; "contiguous_format" makes another computation of the same numbers.
+    """
+    import torch
+    from torch.nn import functional
+
+    from trainers import models, precision
+    from trainers.models.transformer import Transformer
+
+    where, memory_format = torch.device(device), getattr(torch, layout)
+    precision.set_numerics(False, 1)
+    generator = torch.Generator().manual_seed(1)
+    torch.manual_seed(0)
+    inputs: tuple[torch.Tensor, ...]
+    if hasattr(cell.data, "modulus"):
+        modulus = cell.data.modulus
+        model: torch.nn.Module = Transformer(cell.model, cell.data.sequence.split(), modulus, cell.data.vocabulary)
+        left, right, answers = torch.randint(0, modulus, (3, 512), generator=generator)
+        inputs = (left.to(where), right.to(where))
+        model.to(where)
+    else:
+        model = models.build(cell.model, 3, 32, 10)
+        images, answers = (
+            torch.rand(64, 3, 32, 32, generator=generator),
+            torch.randint(0, 10, (64,), generator=generator),
+        )
+        inputs = (images.to(where).contiguous(memory_format=memory_format),)
+        model.to(where).to(memory_format=memory_format)
+    with precision.autocast(precision_name, where):
+        logits = model(*inputs)
+        loss = functional.cross_entropy(logits.float(), answers.to(where))
+    scale = 1024.0 if precision_name == "float16" else 1.0  # as the trainer scales, small gradients would be zero
+    (loss * scale).backward()
+    gradients = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]) / scale
+    return Step(logits.detach().cpu(), gradients.cpu())
+
+
+def models(settings: Settings) -> Iterator[Row]:
+    """Every model's step on the device against the CPU's, both in float32."""
+    for model in model_names():
+        cell = model_cell(model, settings)
+        reference = training_step(cell, "cpu", "float32", "contiguous_format")
+        found = training_step(cell, settings.device, "float32").distances(reference)
+        for name, value in found.items():
+            yield check(
+                settings.section, f"{model} {name}", value, FLOAT32_LIMITS[name], note="relative, against the CPU"
+            )
+
+
+def formats(settings: Settings) -> Iterator[Row]:
+    """Every model's step in each format against float32, and a short training in each."""
+    for model in model_names():
+        cell = model_cell(model, settings)
+        reference = training_step(cell, settings.device, "float32")
+        for kind in settings.formats:
+            if kind not in offered(cell):
+                continue
+            found = training_step(cell, settings.device, kind).distances(reference)
+            for name, value in found.items():
+                yield check(settings.section, f"{model} {kind} {name}", value, FORMAT_LIMITS[kind][name],
+                            note="relative, against float32")  # fmt: skip
+    errors = {kind: digits_error(settings, kind) for kind in ("float32", *settings.formats)}
+    yield Row(settings.section, "digits float32 test error", errors["float32"], note="after a short training")
+    for kind in settings.formats:
+        apart = abs(errors[kind] - errors["float32"])
+        yield check(settings.section, f"digits {kind} test error", apart, ERROR_LIMIT,
+                    note=f"{errors[kind]:.4f}, distance to float32's")  # fmt: skip
+
+
+def offered(cell: Any) -> tuple[str, ...]:
+    """The formats of `trainer.precision` for such a cell."""
+    return ("bfloat16",) if cell.trainer.name == "algorithmic" else ("bfloat16", "float16")
+
+
+def digits_error(settings: Settings, kind: str) -> float:
+    """Test error at the end of a training on the digits."""
+    from launch import compose
+
+    width, epochs = (4, 6) if settings.quick else (16, 15)
+    flat = compose.request("smoke", [
+        "hydra/launcher=local", "~axes", "+axes={optim.weight_decay:[0.0]}", f"model={settings.network}",
+        f"model.width={width}", "data.train_samples=null", "data.test_samples=null", f"data.cache={settings.folder}",
+        "trainer.batch_size=50", f"trainer.epochs={epochs}", "trainer.eval_train=never", "optim.lr=1e-3",
+        f"trainer.precision={kind}", f"run.device={settings.device}", "run.checkpoint_seconds=1e9",
+    ]).cells[0].flat  # fmt: skip
+    with tempfile.TemporaryDirectory(dir=settings.folder) as name:
+        attempt(dict(flat), Path(name), 1)
+        return float(rows(Path(name), 1)[-1]["test_error"])
+
+
+# Killed and resumed.
+
+
+def attempt(flat: dict[str, Any], folder: Path, number: int) -> tuple[int, dict[str, Any]]:
+    """Train the cell from its newest checkpoint in `folder`; the step that it began from, and its state at the end."""
+    from trainers import config
+    from trainers.checkpoint import Checkpoints
+    from trainers.part import Part
+    from trainers.run import Run
+
+    for kind in ("curves", "runs", "checkpoints"):
+        (folder / kind).mkdir(exist_ok=True)
+    trainer = importlib.import_module(f"trainers.{flat['trainer.name']}")
+    part = Part(folder, f"w{number}", trainer.METRICS)
+    checkpoints = Checkpoints(folder / "checkpoints", "c", number, f"w{number}")
+    run = Run("c", flat, number, part, checkpoints, lambda: False, flat["run.checkpoint_seconds"])
+    training = trainer.Training(config.parse(flat), run)
+    training.restore()
+    began = training.step
+    run.close(training.to_the_end())
+    return began, training.state()
+
+
+def attempt_in_child(flat: dict[str, Any], folder: str, number: int) -> None:
+    """An attempt that leaves its state in state.pt."""
+    import torch
+
+    began, state = attempt(flat, Path(folder), number)
+    learnt = {"model": state["model"], "optimiser": state["optimiser"]}
+    torch.save({"began": began, "state": learnt}, Path(folder) / "state.pt")
+
+
+def start_attempt(flat: dict[str, Any], folder: Path, number: int) -> subprocess.Popen[bytes]:
+    """The attempt in a process of its own."""
+    folder.mkdir(exist_ok=True)
+    order = json.dumps({"flat": flat, "folder": str(folder), "number": number})
+    return subprocess.Popen([sys.executable, __file__, "--attempt", order], env=os.environ | {"PYTHONPATH": str(ROOT)})
+
+
+def rows(folder: Path, number: int) -> list[dict[str, Any]]:
+    """The rows that an attempt left, those of the attempts that it continued among them."""
+    import pyarrow.parquet as pq
+
+    table = pq.ParquetFile(folder / "curves" / f"w{number}.parquet").read()
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in table.to_pylist()]
+
+
+def resumable_cells(settings: Settings) -> dict[str, dict[str, Any]]:
+    """A vision cell with augmentation, and a transformer with dropout, both deterministic and with many checkpoints."""
+    from launch import compose
+
+    quick = settings.quick
+    image = flat_cell(
+        Path(settings.folder), settings.images, settings.device, f"model={settings.network}",
+        f"model.width={2 if quick else 8}", "data.augment=true", "trainer.deterministic=true",
+        f"trainer.epochs={4 if quick else 12}", "run.checkpoint_seconds=0",
+    )  # fmt: skip
+    size = ["data.modulus=23", "model.width=32", "trainer.steps=300"] if quick else ["trainer.steps=2000"]
+    table = compose.request("grok_fig1", [
+        "hydra/launcher=local", "seeds=[0]", "preset=power2022_adam_dropout", "trainer.deterministic=true",
+        f"run.device={settings.device}", "run.compile=false", "run.checkpoint_seconds=0.2", *size,
+    ])  # fmt: skip
+    return {settings.network: image, "power2022": dict(table.cells[0].flat)}
+
+
+def resume(settings: Settings) -> Iterator[Row]:
+    """Each cell once undisturbed, and once killed after its first checkpoint and resumed."""
+    cells = resumable_cells(settings)
+    folder = Path(settings.folder)
+    calm = {name: start_attempt(flat, folder / f"{name} calm", 1) for name, flat in cells.items()}
+    killed = {name: start_attempt(flat, folder / f"{name} killed", 1) for name, flat in cells.items()}
+    for name, process in killed.items():
+        kill_after_checkpoint(process, folder / f"{name} killed" / "checkpoints")
+    resumed = {name: start_attempt(flat, folder / f"{name} killed", 2) for name, flat in cells.items()}
+    for name in cells:
+        statuses = calm[name].wait(), resumed[name].wait()
+        if any(statuses):
+            raise RuntimeError(f"{name}: the undisturbed and the resumed run ended with status {statuses}, expected 0")
+        yield from compare_runs(settings.section, name, folder / f"{name} calm", folder / f"{name} killed")
+
+
+def kill_after_checkpoint(process: subprocess.Popen[bytes], checkpoints: Path) -> None:
+    """SIGKILL once a checkpoint is there. Raises RuntimeError where the process ends before."""
+    while not list(checkpoints.glob("c.*.pt")):
+        if process.poll() is not None:
+            raise RuntimeError(f"the run ended with status {process.returncode} before its first checkpoint")
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    if process.wait() != -signal.SIGKILL:
+        raise RuntimeError(f"the run ended with status {process.returncode} before it was killed; make it longer")
+
+
+def compare_runs(section: str, name: str, calm: Path, killed: Path) -> Iterator[Row]:
+    """Rows and final state of an undisturbed run against those of attempt 2 of a killed one."""
+    import torch
+
+    expected, found = (torch.load(folder / "state.pt", map_location="cpu") for folder in (calm, killed))
+    from_step = found["began"]
+    yield Row(section, f"{name} resumed from", from_step, "step", status="passed" if from_step else "failed",
+              note="after SIGKILL")  # fmt: skip
+    apart = [a != b for a, b in zip(rows(calm, 1), rows(killed, 2), strict=True)]
+    yield check(section, f"{name} rows that differ", sum(apart), 0, note=f"of {len(apart)}")
+    pairs = list(zip(tensors(expected["state"]), tensors(found["state"]), strict=True))
+    differing = sum(bits(a) != bits(b) for a, b in pairs)
+    yield check(section, f"{name} tensors that differ", differing, 0, note=f"of {len(pairs)}: weights and optimiser")
+
+
+def tensors(state: Any) -> list[Any]:
+    """All tensors of a nested state, in its order."""
+    import torch
+
+    if isinstance(state, torch.Tensor):
+        return [state]
+    children = state.values() if isinstance(state, dict) else state if isinstance(state, list) else ()
+    return [tensor for child in children for tensor in tensors(child)]
+
+
+def bits(tensor: Any) -> bytes:
+    """The numbers as bytes: NaN equals itself, and 0 differs from -0."""
+    return bytes(tensor.contiguous().numpy().tobytes())
+
+
+# How fast is it?
+
+
+def take_turns(ways: dict[str, Series], settings: Settings, share: float) -> None:
+    """Rounds of one turn each way, at least one, at most what is asked for or fits a share of the section's time."""
+    longest, until = 0.0, time.time() + share * (settings.deadline - time.time())
+    for number in range(settings.rounds):
+        if number and time.time() + 1.5 * longest > until:
+            return
+        began = time.time()
+        for series in ways.values():
+            series.turn()
+        longest = max(longest, time.time() - began)
+
+
+def rates(section: str, ways: dict[str, Series], work: int, unit: str, note: Callable[[Series], str]) -> Iterator[Row]:
+    """Speed and peak memory of every way, `work` units a turn of one cell, and its ratio to the way "plain"."""
+    plain = statistics.median(ways["plain"].wall) / work
+    for name, series in ways.items():
+        cells = len(series.children)
+        speeds = [cells * work / seconds for seconds in series.wall]
+        rate = statistics.median(speeds)
+        yield Row(section, name, rate, unit, min(speeds), max(speeds), note=note(series))
+        peaks = [fact["peak"] / 2**20 for fact in series.facts]
+        reserved = [fact["reserved"] / 2**20 for fact in series.facts if fact["reserved"] is not None]
+        kept = f"{sum(reserved):,.0f} MiB with the allocator's reserve" if reserved else "resident in RAM"
+        yield Row(section, f"{name} peak memory", sum(peaks), "MiB", note=f"{kept}; all cells together")
+        if name != "plain":
+            yield Row(section, f"{name} over plain", rate * plain, "ratio")
+
+
+def start_cells(kind: str, settings: dict[str, Any], count: int) -> tuple[list[Child], float]:
+    """Warm children, and the seconds that the first took to its first turn's end; the others find what it compiled."""
+    children = [Child(kind, settings)]
+    seconds = float(children[0].answer()["wall"])
+    children += [Child(kind, settings) for _ in range(count - 1)]
+    for child in children[1:]:
+        child.answer()
+    return children, seconds
+
+
+def close(children: list[Child]) -> None:
+    """End the processes."""
+    for child in children:
+        child.close()
+
+
+def side_by_side(name: str, children: list[Child], settings: Settings) -> dict[str, Series]:
+    """A way for each number of cells."""
+    return {f"{name} x {count}": Series(children[:count]) for count in settings.cells}
+
+
+def matrix_rate(flat: dict[str, Any]) -> float:
+    """FLOPs per second of matrix products in the format that the trainer takes."""
+    child = Child("matmul", flat)
+    child.answer()
+    series = Series([child])
+    for _ in range(3):
+        series.turn()
+    child.close()
+    return float(series.facts[0]["flops"] / statistics.median(series.wall))
+
+
+def speed(settings: Settings) -> Iterator[Row]:
+    """Images per second at one width."""
+    section, width = settings.section, settings.section.partition("=")[2]
+    flat = flat_cell(Path(settings.folder), settings.images, settings.device, f"model={settings.network}",
+                     f"model.width={width}")  # fmt: skip
+    flops, products = flops_per_image(flat), matrix_rate(flat)
+
+    def note(series: Series) -> str:
+        if "precision" not in series.facts[0]:
+            return "float32"
+        share = len(series.children) * settings.images / statistics.median(series.wall) * flops / products
+        return f"{series.facts[0]['precision']}, {100 * share:.0f} % of the rate of matrix products"
+
+    plain, _ = start_cells("plain", flat | {"threads": 0}, 1)
+    eager, eager_seconds = start_cells("ours", flat, max(settings.cells))
+    ways = {"plain": Series(plain)} | side_by_side("ours", eager, settings)
+    take_turns(ways, settings, 0.4)
+    yield from rates(section, ways, settings.images, "images/s", note)
+    close(eager)
+    compiled, seconds = start_cells("ours", flat | {"run.compile": True}, max(settings.cells))
+    yield Row(section, "compilation", max(seconds - eager_seconds, 0.0), "s", note="not in the rates")
+    ways = {"plain": Series(plain)} | side_by_side("compiled", compiled, settings)
+    take_turns(ways, settings, 0.9)
+    yield from list(rates(section, ways, settings.images, "images/s", note))[2:]
+    close([*plain, *compiled])
+
+
+def transformer(settings: Settings) -> Iterator[Row]:
+    """Steps per second of the published transformer."""
+    steps = 10 if settings.quick else 200
+    base = {"device": settings.device, "steps": steps, "way": "ours"}
+    plain, _ = start_cells("transformer", base | {"way": "plain"}, 1)
+    eager, eager_seconds = start_cells("transformer", base | {"overrides": []}, max(settings.cells))
+    ways = {"plain": Series(plain)} | side_by_side("ours", eager, settings)
+    half: list[Child] = []
+    if "bfloat16" in settings.formats:
+        half, _ = start_cells("transformer", base | {"overrides": ["trainer.precision=bfloat16"]}, 1)
+        ways["ours bfloat16"] = Series(half)
+    take_turns(ways, settings, 0.4)
+    yield from rates(settings.section, ways, steps, "steps/s", lambda series: "")
+    close([*eager, *half])
+    if settings.quick:
+        close(plain)
+        return
+    compiled, seconds = start_cells("transformer", base | {"overrides": ["run.compile=true"]}, max(settings.cells))
+    yield Row(settings.section, "compilation", max(seconds - eager_seconds, 0.0), "s", note="not in the rates")
+    ways = {"plain": Series(plain)} | side_by_side("compiled", compiled, settings)
+    take_turns(ways, settings, 0.9)
+    yield from list(rates(settings.section, ways, steps, "steps/s", lambda series: ""))[2:]
+    close([*plain, *compiled])
+
+
+def hours(runs: int, epochs: int, images: int, rate: float) -> float:
+    """Hours that `runs` of `epochs` over `images` take at `rate` images per second."""
+    return runs * epochs * images / rate / 3600
+
+
+def published_hours(table: list[Row]) -> Iterator[Row]:
+    """Hours of the published runs, one row for each way that the widest network was timed in."""
+    from launch import compose
+
+    cells = compose.request("fig2_ab", ["hydra/launcher=local", "data.root=."]).cells
+    epochs, width = cells[0].flat["trainer.epochs"], cells[0].flat["model.width"]
+    timed = [row for row in table if row.unit == "images/s"]
+    widest = max((int(row.section.partition("=")[2]) for row in timed), default=None)
+    if widest is None:
+        yield Row("hours", "section", status="failed", note="no speed was measured")
+    for row in timed:
+        if row.section == f"speed k={widest}":
+            scale = "" if widest == width else f"; NOT the published network, which has k={width}"
+            yield Row("hours", row.name, hours(len(cells), epochs, TRAIN, row.value or math.nan), "h",
+                      note=f"{len(cells)} runs of {epochs} epochs at k={widest}{scale}")  # fmt: skip
+
+
+# The command: sections in processes of their own, the table, the ratios.
+
+
+SECTIONS: dict[str, Callable[[Settings], Iterator[Row]]] = {
+    "machine": machine, "models": models, "formats": formats, "resume": resume, "speed": speed,
+    "transformer": transformer,
+}  # fmt: skip
+SHARES = {"machine": 0.05, "models": 0.08, "formats": 0.12, "resume": 0.13, "speed": 0.5, "transformer": 0.12}
+
+
+def deadlines(widths: tuple[int, ...], seconds: float) -> dict[str, float]:
+    """When each section has to end, in seconds from the start of the first."""
+    ends, end = {}, 0.0
+    for section, share in SHARES.items():
+        names = [f"speed k={width}" for width in widths] if section == "speed" else [section]
+        for name in names:
+            end += share * seconds / len(names)
+            ends[name] = end
+    return ends
+
+
+def run_section(settings: Settings) -> Iterator[Row]:
+    """The rows of a section as they come, and one that says so where it fails or its time is over.
+
+    Its process group is killed in the end, whatever it started.
+    """
+    command = [sys.executable, __file__, "--section", json.dumps(dataclasses.asdict(settings))]
+    cache = {"TORCHINDUCTOR_CACHE_DIR": str(Path(settings.folder) / "inductor")}  # compiled anew in every run
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        env=os.environ | cache | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert process.stdout is not None
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    began = time.time()
+    timer = threading.Timer(max(settings.deadline - began, 0.0), stop)
+    timer.start()
+    try:
+        for line in process.stdout:
+            yield Row(**json.loads(line))
+        process.wait()
+    finally:
+        timer.cancel()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    if late.is_set():
+        note = f"stopped after {time.time() - began:.0f} s, when its time was over; --minutes gives it more"
+        yield Row(settings.section, "section", status="failed", note=note)
+    elif process.returncode:
+        note = f"ended with status {process.returncode}; the error is above"
+        yield Row(settings.section, "section", status="failed", note=note)
+
+
+def section_in_child(settings: Settings) -> None:
+    """Print the rows of a section as JSON lines."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what a library prints is no row
+    function = SECTIONS[settings.section.partition(" ")[0]]
+    try:
+        for row in function(settings):
+            answers.write(json.dumps(dataclasses.asdict(row)) + "\n")
+    except Exception as error:
+        traceback.print_exc()
+        failed = Row(settings.section, "section", status="failed", note=f"{type(error).__name__}: {error}")
+        answers.write(json.dumps(dataclasses.asdict(failed)) + "\n")
+
+
+def write_table(table: list[Row], path: Path) -> None:
+    """The rows as CSV; an empty field is one that a row does not have."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(Row)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(dataclasses.asdict(row) for row in table)
+
+
+def ratio_lines(table: list[Row]) -> list[str]:
+    """`ratio NAME VALUE` of every row with the unit "ratio"."""
+    lines = []
+    for row in table:
+        if row.unit == "ratio":
+            name = f"{row.section} {row.name}".replace("speed ", "").replace("=", "").replace(" ", "_")
+            lines.append(f"ratio gpu_{name} {row.value:.2f}")
+    return lines
+
+
+def main() -> int:
+    """Runs the sections, prints and writes the table, prints the ratios; 1 where a check failed."""
+    options = arguments()
+    table: list[Row] = []
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        settings = Settings("", options.device, options.quick, folder, 0.0)
+        write_images(Path(folder), settings.images, settings.images // 5)
+        start = time.time()
+        for section, end in deadlines(settings.widths, options.minutes * 60).items():
+            began = time.time()
+            for row in run_section(dataclasses.replace(settings, section=section, deadline=start + end)):
+                table.append(row)
+                print(row.text(), flush=True)
+            table.append(Row(section, "section's time", time.time() - began, "s", note="start of processes included"))
+            print(table[-1].text(), flush=True)
+    for row in published_hours(table):
+        table.append(row)
+        print(row.text())
+    path = Path(options.out) / "gpu.csv"
+    write_table(table, path)
+    failed = [row for row in table if row.status == "failed"]
+    print(f"{len(failed)} checks or sections failed" if failed else "all checks passed")
+    print(f"wrote {path}")
+    print("\n".join(ratio_lines(table)))
+    return int(bool(failed))
+
+
+def arguments() -> argparse.Namespace:
+    """The options; ends the process where the device is not there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="the first GPU (default), or the CPU")
+    parser.add_argument("--quick", action="store_true", help="a small network, few images: tries the script out")
+    parser.add_argument("--minutes", type=float, default=8.0, help="time of all sections together (default: 8)")
+    parser.add_argument("--out", default="figures", help="folder for gpu.csv (default: figures)")
+    options = parser.parse_args()
+    if options.device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            parser.error(f"torch {torch.__version__} sees no GPU here; --device cpu --quick tries the script out")
+    return options
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--section"]:
+        section_in_child(Settings(**json.loads(sys.argv[2])))
+    elif sys.argv[1:2] == ["--attempt"]:
+        attempt_in_child(**json.loads(sys.argv[2]))
+    else:
+        sys.exit(main())

@@ -1,0 +1,130 @@
+"""The benchmark of a GPU, tried out on a CPU; and its parts that need no device."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import math
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "benchmarks" / "gpu.py"
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script as a module."""
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    return importlib.import_module("gpu")
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.timeout(1800)
+def test_on_a_cpu_every_section_and_check_passes(tmp_path: Path, gpu: ModuleType) -> None:
+    command = [sys.executable, SCRIPT, "--device", "cpu", "--quick", "--minutes", "29", "--out", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = read(tmp_path / "gpu.csv")
+    sections = ["machine", "models", "formats", "resume", "speed k=4", "transformer", "hours"]
+    assert list(dict.fromkeys(row["section"] for row in table)) == sections
+    assert {row["status"] for row in table} == {"measured", "passed"}
+    names = {(row["section"], row["name"]) for row in table}
+    for model in gpu.model_names():
+        assert ("models", f"{model} logits") in names
+        assert ("formats", f"{model} bfloat16 gradients") in names
+    for cell in ("cnn", "power2022"):
+        assert ("resume", f"{cell} rows that differ") in names
+    for way in ("plain", "ours x 1", "ours x 2", "compiled x 1", "compiled x 2"):
+        assert {("speed k=4", way), ("speed k=4", f"{way} peak memory"), ("hours", way)} <= names
+    lines = [line for line in done.stdout.splitlines() if line.startswith("ratio ")]
+    ratios = {m[1]: float(m[2]) for line in lines if (m := re.fullmatch(r"ratio (\w+) (\d+\.\d\d)", line))}
+    assert len(ratios) == len(lines) == sum(row["unit"] == "ratio" for row in table)
+    assert {"gpu_k4_ours_x_2_over_plain", "gpu_transformer_ours_x_1_over_plain"} <= set(ratios)
+
+
+def test_without_a_gpu_it_says_how_to_try_it_out(tmp_path: Path) -> None:
+    hidden = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([sys.executable, SCRIPT, "--out", tmp_path], capture_output=True, text=True, env=hidden)
+    assert done.returncode == 2
+    assert "sees no GPU here; --device cpu --quick tries the script out" in done.stderr
+
+
+def test_hours_are_images_over_their_rate(gpu: ModuleType) -> None:
+    assert gpu.hours(runs=2, epochs=3, images=1200, rate=1.0) == 2.0
+
+
+def test_the_estimate_takes_the_published_runs_at_the_widest_network(gpu: ModuleType) -> None:
+    table = [
+        gpu.Row("speed k=8", "plain", 9.0, "images/s"),
+        gpu.Row("speed k=64", "plain", 1000.0, "images/s"),
+        gpu.Row("speed k=64", "plain peak memory", 5.0, "MiB"),
+        gpu.Row("speed k=64", "ours x 1", 2000.0, "images/s"),
+    ]
+    plain, ours = gpu.published_hours(table)
+    assert (plain.name, ours.name) == ("plain", "ours x 1")
+    assert plain.value == pytest.approx(500 * 1001 * 50_000 / 1000 / 3600)
+    assert ours.value == pytest.approx(plain.value / 2)
+    assert plain.note == "500 runs of 1001 epochs at k=64"
+
+
+def test_an_estimate_without_a_rate_fails(gpu: ModuleType) -> None:
+    (row,) = gpu.published_hours([])
+    assert row.status == "failed"
+
+
+@pytest.mark.parametrize(("value", "status"), [(0.5, "passed"), (1.0, "passed"), (1.1, "failed"), (math.nan, "failed")])
+def test_a_check_passes_up_to_its_limit(gpu: ModuleType, value: float, status: str) -> None:
+    assert gpu.check("s", "n", value, 1.0).status == status
+
+
+def test_the_table_keeps_all_fields_of_a_row(gpu: ModuleType, tmp_path: Path) -> None:
+    rows = [gpu.Row("s", "a, b", 0.1, "s", 0.05, 0.2), gpu.check("s", "c", 2.0, 1.0, note="of 3")]
+    gpu.write_table(rows, tmp_path / "new" / "gpu.csv")
+    measured, failed = read(tmp_path / "new" / "gpu.csv")
+    assert measured == {"section": "s", "name": "a, b", "value": "0.1", "unit": "s", "low": "0.05", "high": "0.2",
+                        "limit": "", "status": "measured", "note": ""}  # fmt: skip
+    assert (failed["limit"], failed["status"], failed["note"]) == ("1.0", "failed", "of 3")
+
+
+def test_the_sections_share_the_time_in_their_order(gpu: ModuleType) -> None:
+    ends = gpu.deadlines((8, 16), 480.0)
+    assert list(ends) == ["machine", "models", "formats", "resume", "speed k=8", "speed k=16", "transformer"]
+    assert list(ends.values()) == sorted(ends.values())
+    assert ends["transformer"] == pytest.approx(480.0)
+
+
+def settings(gpu: ModuleType, tmp_path: Path, section: str, seconds: float) -> Any:
+    return gpu.Settings(section, "cpu", True, str(tmp_path), time.time() + seconds)
+
+
+def test_a_section_that_raises_is_a_failed_row(gpu: ModuleType, tmp_path: Path) -> None:
+    *_, last = gpu.run_section(settings(gpu, tmp_path, "speed k=none", 600.0))
+    assert (last.section, last.name, last.status) == ("speed k=none", "section", "failed")
+    assert "model.width" in last.note
+
+
+def test_a_section_whose_time_is_over_is_a_failed_row(gpu: ModuleType, tmp_path: Path) -> None:
+    (row,) = gpu.run_section(settings(gpu, tmp_path, "speed k=4", 0.0))
+    assert (row.name, row.status) == ("section", "failed")
+    assert "its time was over" in row.note
+
+
+def test_weights_that_differ_in_one_bit_differ(gpu: ModuleType) -> None:
+    import torch
+
+    assert gpu.bits(torch.tensor([0.0])) != gpu.bits(torch.tensor([-0.0]))
+    nested = {"a": [torch.ones(2), {"b": torch.zeros(())}], "c": 3}
+    assert [tuple(tensor.shape) for tensor in gpu.tensors(nested)] == [(2,), ()]
