@@ -47,6 +47,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -357,8 +358,13 @@ def resume(settings: Settings) -> Iterator[Row]:
     folder = Path(settings.folder)
     calm = {name: start_attempt(flat, folder / f"{name} calm", 1) for name, flat in cells.items()}
     killed = {name: start_attempt(flat, folder / f"{name} killed", 1) for name, flat in cells.items()}
-    for name, process in killed.items():
-        kill_after_checkpoint(process, folder / f"{name} killed" / "checkpoints")
+    with ThreadPoolExecutor() as pool:  # each is watched from its start: none ends while another is waited for
+        kills = [
+            pool.submit(kill_after_checkpoint, process, folder / f"{name} killed" / "checkpoints")
+            for name, process in killed.items()
+        ]
+    for kill in kills:
+        kill.result()
     resumed = {name: start_attempt(flat, folder / f"{name} killed", 2) for name, flat in cells.items()}
     for name in cells:
         statuses = calm[name].wait(), resumed[name].wait()
@@ -425,18 +431,16 @@ def take_turns(ways: dict[str, Series], settings: Settings, share: float) -> Non
 
 def rates(section: str, ways: dict[str, Series], work: int, unit: str, note: Callable[[Series], str]) -> Iterator[Row]:
     """Speed and peak memory of every way, `work` units a turn of one cell, and its ratio to the way "plain"."""
-    plain = statistics.median(ways["plain"].wall) / work
+    speeds = {name: [len(way.children) * work / seconds for seconds in way.wall] for name, way in ways.items()}
+    middle = {name: statistics.median(values) for name, values in speeds.items()}
     for name, series in ways.items():
-        cells = len(series.children)
-        speeds = [cells * work / seconds for seconds in series.wall]
-        rate = statistics.median(speeds)
-        yield Row(section, name, rate, unit, min(speeds), max(speeds), note=note(series))
+        yield Row(section, name, middle[name], unit, min(speeds[name]), max(speeds[name]), note=note(series))
         peaks = [fact["peak"] / 2**20 for fact in series.facts]
         reserved = [fact["reserved"] / 2**20 for fact in series.facts if fact["reserved"] is not None]
         kept = f"{sum(reserved):,.0f} MiB with the allocator's reserve" if reserved else "resident in RAM"
         yield Row(section, f"{name} peak memory", sum(peaks), "MiB", note=f"{kept}; all cells together")
         if name != "plain":
-            yield Row(section, f"{name} over plain", rate * plain, "ratio")
+            yield Row(section, f"{name} over plain", middle[name] / middle["plain"], "ratio")
 
 
 def start_cells(kind: str, settings: dict[str, Any], count: int) -> tuple[list[Child], float]:
