@@ -32,29 +32,30 @@ class Layout:
     """How the residual stream (r, d) holds the positions of a batch, in three groups one after another.
 
     rows, positions: of the group before `a`, that from `a` to before `b`, and that from `b` to the end; a group with
-    fewer rows than the batch stands for several of them. left_b: the row of the second group for each of the batch,
-    None where they are as many. tokens_r: the row of the token table that each row of the stream begins with.
+    fewer rows than the batch stands for several of them. tokens_r: the row of the token table that each row of the
+    stream begins with. keys: for each row of a group the rows of the stream (g, k) that its last position attends to.
     """
 
     rows: tuple[int, int, int]
     positions: tuple[int, int, int]
-    left_b: torch.Tensor | None
     tokens_r: torch.Tensor
+    keys: list[torch.Tensor]
 
-    def split(self, x_r: torch.Tensor) -> list[torch.Tensor]:
-        """The stream (r, ...) as one tensor (rows, positions, ...) a group."""
-        counts = [rows * positions for rows, positions in zip(self.rows, self.positions, strict=True)]
-        shapes = zip(torch.split(x_r, counts), self.rows, self.positions, strict=True)
-        return [x.view(rows, positions, *x.shape[1:]) for x, rows, positions in shapes]
+    @property
+    def counts(self) -> list[int]:
+        """Rows of the stream in each group."""
+        return [rows * positions for rows, positions in zip(self.rows, self.positions, strict=True)]
 
-    def widened(self, x: torch.Tensor, group: int) -> torch.Tensor:
-        """Rows (g, n, d) of an earlier group for each row of `group`."""
-        if len(x) == self.rows[group]:
-            return x
-        if len(x) == 1:
-            return x.expand(self.rows[group], *x.shape[1:])
-        assert self.left_b is not None
-        return functional.embedding(self.left_b, x.flatten(1)).view(-1, *x.shape[1:])
+    @property
+    def answers(self) -> slice:
+        """The rows of the stream at the answer's position."""
+        before, each = sum(self.counts[:2]), self.positions[2]
+        return slice(before + each - 1, None, each)
+
+    def split(self, x_rd: torch.Tensor) -> list[torch.Tensor]:
+        """The stream as one tensor (rows, positions, d) a group."""
+        shapes = zip(torch.split(x_rd, self.counts), self.rows, self.positions, strict=True)
+        return [x.view(rows, positions, x.shape[1]) for x, rows, positions in shapes]
 
 
 class Block(nn.Module):
@@ -63,7 +64,7 @@ class Block(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         width, hidden = config.width, config.feedforward * config.width
-        self.config = config
+        self.config, self.parts = config, [width, 2 * width]  # queries; keys and values
         self.attention_norm = nn.LayerNorm(width) if config.norm != "none" else nn.Identity()
         self.qkv = Linear(width, 3 * width, bias=config.biases == "all")
         self.attention_out = Linear(width, width, bias=config.biases == "all")
@@ -73,38 +74,43 @@ class Block(nn.Module):
 
     def forward(self, x_rd: torch.Tensor, layout: Layout, first: bool, last: bool) -> torch.Tensor:
         """The stream after this block. The first takes the token table (t, d); the last gives the answer's (b, d)."""
-        width = self.config.width
         normed_rd = self.attention_norm(x_rd) if self.config.norm == "pre" else x_rd
+        rows = layout.answers if last else slice(None)
         if first:
-            x_rd = functional.embedding(layout.tokens_r, x_rd)
-            qkv_rd = functional.embedding(layout.tokens_r, self.qkv(normed_rd))
-            query_rd, keys_rd = torch.split(qkv_rd, [width, 2 * width], dim=1)
+            tokens_r = layout.tokens_r[rows]
+            query_td, keys_rd = torch.split(self.qkv(normed_rd), self.parts, dim=1)
+            query_rd, x_rd = functional.embedding(tokens_r, query_td), functional.embedding(tokens_r, x_rd)
         elif last:
-            bias = self.qkv.bias
-            keys_rd = linear(normed_rd, self.qkv.weight[width:], None if bias is None else bias[width:])
-            query_rd = normed_rd
+            query_rd, keys_rd = self._project(normed_rd[rows], 0), self._project(normed_rd, 1)
+            x_rd = x_rd[rows]
         else:
-            qkv_rd = self.qkv(normed_rd)
-            query_rd, keys_rd = torch.split(qkv_rd, [width, 2 * width], dim=1)
+            query_rd, keys_rd = torch.split(self.qkv(normed_rd), self.parts, dim=1)
+        keys = [layout.tokens_r[rows_gk] for rows_gk in layout.keys] if first else layout.keys
         if last:
-            x_rd, query_rd = layout.split(x_rd)[-1][:, -1], layout.split(query_rd)[-1][:, -1]
-            if not first:
-                bias = self.qkv.bias
-                query_rd = linear(query_rd, self.qkv.weight[:width], None if bias is None else bias[:width])
-            heard_rd = self._attend(query_rd[:, None], layout.split(keys_rd), layout, 2)
+            heard_rd = self._attend(query_rd[:, None], functional.embedding(keys[2], keys_rd))
         else:
-            queries, keys = layout.split(query_rd), layout.split(keys_rd)
-            heard_rd = torch.cat([self._attend(q, keys, layout, group) for group, q in enumerate(queries) if q.numel()])
+            heard = [
+                self._attend(query_gqd, functional.embedding(rows_gk, keys_rd))
+                for query_gqd, rows_gk in zip(layout.split(query_rd), keys, strict=True)
+                if query_gqd.numel()
+            ]
+            heard_rd = torch.cat(heard)
         x_rd = self._add(x_rd, self.attention_out(heard_rd), self.attention_norm)
         return self._add(x_rd, self._feedforward(x_rd), self.feedforward_norm)
 
-    def _attend(self, query_gqd: torch.Tensor, keys: list[torch.Tensor], layout: Layout, group: int) -> torch.Tensor:
+    def _project(self, x_rd: torch.Tensor, part: int) -> torch.Tensor:
+        """Queries alone (part 0), or keys and values alone (part 1)."""
+        weight = torch.split(self.qkv.weight, self.parts)[part]
+        bias = None if self.qkv.bias is None else torch.split(self.qkv.bias, self.parts)[part]
+        return linear(x_rd, weight, bias)
+
+    def _attend(self, query_gqd: torch.Tensor, key_gkd: torch.Tensor) -> torch.Tensor:
         """What the positions of one group hear from those up to their own, as rows of a stream (g * q, d).
 
-        Written out, since kernels for attention are slow on a handful of positions.
+        `key_gkd` holds keys and values (g, k, 2 d). Written out, since kernels for attention are slow on a handful of
+        positions.
         """
         rows, queries, width = query_gqd.shape
-        key_gkd = torch.cat([layout.widened(k, group) for k in keys[: group + 1] if k.numel()], dim=1)
         heads = (self.config.heads, width // self.config.heads)
         query_gqhc, key_gkhc, value_gkhc = (
             x.reshape(rows, -1, *heads) for x in (query_gqd, *torch.split(key_gkd, width, dim=-1))
@@ -120,7 +126,7 @@ class Block(nn.Module):
 
     def _feedforward(self, x_rd: torch.Tensor) -> torch.Tensor:
         hidden = self.feedforward_in(self.feedforward_norm(x_rd) if self.config.norm == "pre" else x_rd)
-        active = functional.relu(hidden) if self.config.activation == "relu" else functional.gelu(hidden)
+        active = functional.relu(hidden, inplace=True) if self.config.activation == "relu" else functional.gelu(hidden)
         kept = functional.dropout(active, self.config.dropout_hidden, self.training)
         out: torch.Tensor = self.feedforward_out(kept)
         return out
@@ -202,14 +208,22 @@ class Transformer(nn.Module):
         positions = (a, b - a, len(self.sequence) - b)
         starts = list(itertools.accumulate((elements if n in OPERANDS else 1 for n in self.sequence), initial=0))
         tokens: list[torch.Tensor] = []
+        own: list[torch.Tensor] = []
         for group, first in enumerate((0, a, b)):
-            here = starts[first : first + positions[group]]
-            columns = torch.tensor(here, dtype=torch.int64, device=to).expand(rows[group], -1)
+            columns = torch.tensor(starts[first : first + positions[group]], dtype=torch.int64, device=to)
+            columns = columns.expand(rows[group], -1)
             if group:
                 operand = left_of_rows if group == 1 else right_b
                 columns = torch.cat([columns[:, :1] + operand[:, None], columns[:, 1:]], dim=1)
+            before = sum(len(rows_r) for rows_r in tokens)
             tokens.append(columns.flatten())
-        return Layout(rows, positions, left_b if shared else None, torch.cat(tokens))
+            own.append(torch.arange(before, before + len(tokens[-1]), device=to).view(columns.shape))
+        keys = [own[0], torch.cat([own[0].expand(rows[1], -1), own[1]], dim=1)]
+        if shared:
+            keys.append(torch.cat([keys[1][left_b], own[2]], dim=1))
+        else:
+            keys.append(torch.cat([keys[1], own[2]], dim=1))
+        return Layout(rows, positions, torch.cat(tokens), keys)
 
 
 def _sinusoidal(length: int, width: int) -> torch.Tensor:
