@@ -72,8 +72,11 @@ class _Conv1x1(nn.Conv2d):
         self.step = stride
 
     def forward(self, x_nchw: Tensor) -> Tensor:
-        step = self.step
-        return super().forward(x_nchw[:, :, ::step, ::step] if step > 1 else x_nchw)
+        if self.step == 1:
+            return super().forward(x_nchw)
+        # selected with the channels last, so that the gradient has them last too and the layers before need no copy
+        x_nhwc = x_nchw.permute(0, 2, 3, 1)[:, :: self.step, :: self.step]
+        return super().forward(x_nhwc.permute(0, 3, 1, 2))
 
 
 class _SpatialMean(nn.Module):
