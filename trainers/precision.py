@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 from typing import Literal
 
 import torch
+
+log = logging.getLogger(__name__)
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # options of glibc's mallopt
 
@@ -40,6 +43,24 @@ def resolve(precision: str, where: torch.device) -> Precision:
     if precision == "float32":
         return "float32"
     return "bfloat16" if precision == "bfloat16" else "float16"
+
+
+def warn_if_slow(precision: str, where: torch.device) -> None:
+    """Warn of bfloat16 on a CPU that does not multiply it: each step then takes longer than in float32.
+
+    It is not refused: a run that began elsewhere can go on here, and its results are valid.
+    """
+    if precision == "bfloat16" and where.type == "cpu" and not multiplies_bfloat16():
+        log.warning(
+            "trainer.precision=bfloat16: this processor has no bfloat16 instructions (AVX512_BF16 or AMX) and trains "
+            "slower than in float32; benchmarks/algorithmic.py and benchmarks/vision.py --bfloat16 measure how much. "
+            "Expected: a processor that has them, a GPU, or trainer.precision=float32"
+        )
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this processor has instructions for products of bfloat16."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def autocast(precision: str, where: torch.device) -> torch.autocast:

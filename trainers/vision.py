@@ -78,6 +78,7 @@ class Training:
         precision.set_numerics(cell.trainer.deterministic, cell.run.threads)
         self.device = precision.device(cell.run.device)
         self.precision = precision.resolve(cell.trainer.precision, self.device)
+        precision.warn_if_slow(self.precision, self.device)
         self._load_data()
         self._build_model()
         self.log_epochs = log_spaced(cell.trainer.epochs, cell.trainer.evals_per_decade)

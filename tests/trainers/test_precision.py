@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from trainers import precision
 
 ROOT = Path(__file__).parents[2]
 CODE = """
@@ -32,3 +35,21 @@ def test_freed_memory_is_used_again_without_faulting_its_pages_in() -> None:
         return int(done.stdout)
 
     assert faults("kept") < faults("plain") / 2
+
+
+@pytest.mark.parametrize(
+    ("format_", "device", "multiplies", "warned"),
+    [
+        ("bfloat16", "cpu", False, True),
+        ("bfloat16", "cpu", True, False),
+        ("bfloat16", "cuda", False, False),
+        ("float32", "cpu", False, False),
+    ],
+)
+def test_bfloat16_is_warned_of_where_the_processor_does_not_multiply_it(
+    format_: str, device: str, multiplies: bool, warned: bool,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: multiplies)
+    precision.warn_if_slow(format_, torch.device(device))
+    assert ("trainer.precision=bfloat16" in caplog.text) == warned
