@@ -10,6 +10,7 @@ are logged at log-spaced steps. Shape suffixes: b rows of a batch, n rows of a s
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import time
 from typing import Any
@@ -20,10 +21,13 @@ from torch.nn import functional
 from trainers import measures, optim, precision, thresholds
 from trainers.config import AlgorithmicCell
 from trainers.data import arithmetic
+from trainers.models import linear
 from trainers.models.transformer import Transformer
 from trainers.part import Metric
 from trainers.run import Outcome, Run, log_spaced
 from trainers.seeding import stream_seed
+
+log = logging.getLogger(__name__)
 
 METRICS = (
     *(
@@ -66,6 +70,7 @@ class Training:
         self.cell, self.run, self.settings = cell, run, cell.trainer
         self.device = precision.device(cell.run.device)
         precision.set_numerics(cell.trainer.deterministic, cell.run.threads)
+        precision.warn_if_slow(self.settings.precision, self.device)
         self._load_data()
         self._build_model()
         self.log_steps = log_spaced(self.settings.steps, self.settings.evals_per_decade)
@@ -99,6 +104,7 @@ class Training:
             torch.manual_seed(stream_seed(cell.seed, "init"))
             model = Transformer(cell.model, cell.data.sequence.split(), self.elements, cell.data.vocabulary)
         self.model = model.to(self.device, torch.float64 if self.settings.precision == "float64" else torch.float32)
+        self._multiply_by(linear.fastest_here() if self.device.type == "cpu" else None)
         graphs = "reduce-overhead" if self.device.type == "cuda" else "default"
         self.whole_batch = torch.compile(self.model, mode=graphs) if cell.run.compile else self.model
         self.parameters: list[torch.Tensor] = list(self.model.parameters())
@@ -106,6 +112,13 @@ class Training:
         self.loss_type = getattr(torch, self.settings.loss_precision)
         torch.manual_seed(stream_seed(cell.seed, "dropout"))
         self.run.note(parameters=sum(p.numel() for p in self.parameters))
+
+    def _multiply_by(self, library: linear.Library | None) -> None:
+        """Choose the library of the matrix products; a GPU has no choice."""
+        self.matrix_library = library
+        if library is not None:
+            linear.use(library, self.model)
+        self.run.note(matrix_library=library)
 
     def restore(self) -> None:
         """Take up the newest checkpoint; without one, log step 0.
@@ -122,8 +135,22 @@ class Training:
                 f"{self.run.checkpoints.folder}/{self.run.cell}.* to start this cell again"
             )
         else:
+            self._keep_library(state.get("matrix_library", linear.BEFORE))
             self._load(state)
             self.snapshot = state["snapshot"]
+
+    def _keep_library(self, began: linear.Library | None) -> None:
+        """Go on with the library that the checkpoint's attempt used, so that the bits stay its own."""
+        if began == self.matrix_library or self.matrix_library is None:
+            return
+        if began is not None and linear.is_available(began):
+            self._multiply_by(began)
+            return
+        log.warning(
+            "cell %s: the checkpoint's matrices were multiplied by %s, and here only %s can; the numbers from here on "
+            "differ from those of an undisturbed run by rounding",
+            self.run.cell, began or "a GPU", self.matrix_library,
+        )  # fmt: skip
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
@@ -132,7 +159,7 @@ class Training:
             "model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), "step": self.step,
             "compared": self.compared, "watched_until": self.watched_until, "reached": dict(self.reached),
             "seconds": self.seconds, "logged": self.logged, "torch_rng": torch.get_rng_state(), "cuda_rng": cuda,
-            "data_hash": self.data_hash,
+            "data_hash": self.data_hash, "matrix_library": self.matrix_library,
         }  # fmt: skip
 
     def _load(self, state: dict[str, Any]) -> None:

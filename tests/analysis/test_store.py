@@ -99,6 +99,19 @@ def test_a_configuration_column_of_mixed_types_is_read(sweep):
     assert frame["model.norm"].tolist() == ["batch", "false"]
 
 
+@pytest.mark.parametrize("compacted", [False, True])
+def test_records_of_before_a_fact_was_recorded_are_read_beside_later_ones(sweep, compacted: bool):
+    sweep.runs("p", [record("a", 1, 1.0, "done", precision="float32")])
+    sweep.runs("q", [record("b", 1, 1.0, "done", precision="float32", matrix_library="mkl")])
+    for name, cell in (("p", "a"), ("q", "b")):
+        sweep.curves(name, [row(cell, 1, 1, 0.5)])
+    if compacted:
+        compact.compact(sweep.folder)
+    frame = store.runs(sweep.folder)
+    assert frame["matrix_library"].isna().tolist() == [True, False]
+    assert frame["matrix_library"].iloc[1] == "mkl"
+
+
 def test_an_absent_folder_is_named_with_its_neighbours(sweep):
     with pytest.raises(store.StoreError, match=r"(?s)dmeo: found nothing, expected the log folder.*there are: demo"):
         store.runs(sweep.folder.with_name("dmeo"))

@@ -9,10 +9,12 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from trainers import algorithmic, config, measures, thresholds
+from trainers.models import linear
 from trainers.run import Outcome, Run
 
 CLOCK = ("seconds", "steps_per_second", "attempt")
@@ -198,3 +200,62 @@ def test_sharpness_in_the_trainer_is_measured_once_and_changes_nothing(trained: 
     assert [row for row in rows if "sharpness" in row] == rows[-1:]
     assert rows[-1].pop("sharpness") >= 0
     assert rows == plain
+
+
+WIDE = {"model.width": 64, "data.modulus": 97, "trainer.batch_size": 512, "trainer.steps": 4}
+"""Products large enough for oneDNN, whose bits are not MKL's."""
+
+
+@pytest.fixture
+def on(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Lets a processor be one whose matrices the given library multiplies."""
+    return lambda library: monkeypatch.setattr(linear, "fastest_here", lambda: library)
+
+
+@pytest.mark.parametrize("library", ["onednn", "mkl"])
+def test_the_library_is_a_fact_of_the_run(library: str, on: Callable[[str], None], begin: Callable[..., Run]) -> None:
+    on(library)
+    run = begin(algorithmic.METRICS, flat=FLAT)
+    algorithmic.train(config.parse(FLAT), run)
+    run.close("done")
+    table = pq.read_table(run.part.folder / "runs" / f"{run.part.writer}.parquet")
+    assert table["matrix_library"].to_pylist() == [library]
+
+
+@pytest.mark.skipif(not linear.is_available("onednn"), reason="this build of torch has no oneDNN")
+@pytest.mark.parametrize(("began", "elsewhere"), [("onednn", "mkl"), ("mkl", "onednn")])
+def test_a_resumed_run_keeps_the_library_of_its_checkpoint(
+    began: str, elsewhere: str, on: Callable[[str], None], trained: Trained, begin: Callable[..., Run]
+) -> None:
+    on(began)
+    _, rows = trained(WIDE)
+    flat = {**FLAT, **WIDE}
+    asked = itertools.count()
+    first = begin(algorithmic.METRICS, 1, flat, stop=lambda: next(asked) >= 2)
+    assert algorithmic.train(config.parse(flat), first) == "stopped"
+    on(elsewhere)
+    second = begin(algorithmic.METRICS, 2, flat)
+    assert algorithmic.train(config.parse(flat), second) == "done"
+    assert second.facts["matrix_library"] == began
+    assert [{k: v for k, v in row.items() if k not in CLOCK} for row in second._rows] == rows
+
+
+@pytest.mark.parametrize(
+    ("named", "kept", "warned"),
+    [({}, linear.BEFORE, False), ({"matrix_library": "blis"}, "mkl", True), ({"matrix_library": None}, "mkl", True)],
+    ids=["a checkpoint of before", "a library that is not here", "a GPU"],
+)
+def test_a_checkpoint_without_a_library_of_here(
+    named: dict[str, str | None], kept: str, warned: bool, on: Callable[[str], None], begin: Callable[..., Run],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    on("mkl")
+    first = begin(algorithmic.METRICS, 1, FLAT)
+    training = algorithmic.Training(config.parse(FLAT), first)
+    state = {**training.state(), "snapshot": None}
+    state.pop("matrix_library")
+    first.checkpoint(state | named, 0)
+    second = begin(algorithmic.METRICS, 2, FLAT)
+    algorithmic.train(config.parse(FLAT), second)
+    assert second.facts["matrix_library"] == kept
+    assert ("only mkl can" in caplog.text) == warned

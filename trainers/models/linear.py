@@ -1,35 +1,79 @@
-"""The linear layer, in float32 on a CPU through oneDNN's matrix product.
+"""The linear layer, and which library multiplies its float32 matrices on a CPU: oneDNN, or MKL behind torch's own.
 
-There torch takes MKL's, which on an AMD processor with AVX-512 reaches half the rate. The products are equal but for
-the rounding of sums in another order.
+On an AMD processor with AVX-512 MKL reaches half of oneDNN's rate; with AVX2 alone MKL is the faster one, above all in
+the gradient of the weights, where oneDNN first copies a transposed matrix (docs/results/algorithmic_speed*.txt). Their
+products are equal but for the rounding of sums in another order.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+Library = Literal["onednn", "mkl"]
+
 _HAS_ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise")
+BEFORE: Library = "onednn" if _HAS_ONEDNN else "mkl"
+"""The library of a checkpoint that names none: on a CPU such runs took oneDNN on every processor."""
+
 _PAYS = 2**22
 """Multiplications of a product from which on it saves more than calling an operator written in Python costs."""
+
+
+def fastest(capability: str, onednn_limit: str, has_onednn: bool, has_mkl: bool) -> Library:
+    """The library for a processor: the same processor and variables always give the same one, whatever else it does.
+
+    capability: that of torch.backends.cpu, which heeds ATEN_CPU_CAPABILITY. onednn_limit: ONEDNN_MAX_CPU_ISA or "".
+    Where torch has no MKL, as on ARM, "mkl" stands for whatever is behind its own product.
+    """
+    if not has_onednn:
+        return "mkl"
+    limited = onednn_limit.upper() == "AVX" or onednn_limit.upper().startswith(("SSE", "AVX2"))
+    wide = capability == "AVX512" and not limited
+    return "onednn" if wide or not has_mkl else "mkl"
+
+
+def fastest_here() -> Library:
+    """The library for this process."""
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", ""))
+    capability = torch.backends.cpu.get_cpu_capability()
+    has_mkl = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    return fastest(capability, limit, _HAS_ONEDNN, has_mkl)
+
+
+def is_available(library: str) -> bool:
+    """Whether this build of torch has the library."""
+    return library in get_args(Library) and (library == "mkl" or _HAS_ONEDNN)
+
+
+def use(library: Library, model: nn.Module) -> None:
+    """Let all linear layers of a model multiply by `library`."""
+    for module in model.modules():
+        if isinstance(module, Linear):
+            module.library = library
 
 
 class Linear(nn.Linear):
     """`nn.Linear` for rows (r, in) -> (r, out)."""
 
+    library: Library = "mkl"
+
     def forward(self, x_rd: torch.Tensor) -> torch.Tensor:
         """The layer's output for every row."""
-        return linear(x_rd, self.weight, self.bias)
+        return linear(x_rd, self.weight, self.bias, self.library)
 
 
-def linear(x_rd: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """`functional.linear` for rows (r, in) and a weight (out, in); oneDNN's for large ones in float32 on a CPU."""
+def linear(
+    x_rd: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, library: Library = "mkl"
+) -> torch.Tensor:
+    """`functional.linear` for rows (r, in) and a weight (out, in); `library` multiplies large ones in float32."""
     float32 = x_rd.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     large = len(x_rd) * weight.numel() >= _PAYS
-    if _HAS_ONEDNN and large and float32 and x_rd.device.type == "cpu":
+    if library == "onednn" and large and float32 and x_rd.device.type == "cpu":
         # rows with gaps between them go the slowest way through oneDNN
         product: torch.Tensor = _product(x_rd.contiguous(), weight.contiguous(), bias)
         return product

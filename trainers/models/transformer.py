@@ -102,7 +102,7 @@ class Block(nn.Module):
         """Queries alone (part 0), or keys and values alone (part 1)."""
         weight = torch.split(self.qkv.weight, self.parts)[part]
         bias = None if self.qkv.bias is None else torch.split(self.qkv.bias, self.parts)[part]
-        return linear(x_rd, weight, bias)
+        return linear(x_rd, weight, bias, self.qkv.library)
 
     def _attend(self, query_gqd: torch.Tensor, key_gkd: torch.Tensor) -> torch.Tensor:
         """What the positions of one group hear from those up to their own, as rows of a stream (g * q, d).
