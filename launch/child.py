@@ -124,8 +124,9 @@ class _Trainer:
 
         if message["given_up"]:
             run.restore()
-            run.close("failed", "killed", message["given_up"])
-            return _answer("failed", run.epochs, error=message["given_up"])
+            given_up = message["given_up"]
+            run.close("failed", given_up["class"], given_up["error"])
+            return _answer("failed", run.epochs, error=given_up["error"])
         run.begin()
         outcome = trainers.train(config.parse(message["flat"]), run)
         run.close(outcome, _reason if outcome == "stopped" else None)

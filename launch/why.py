@@ -177,5 +177,7 @@ _FAILED = {
     "hydra.launcher.mem_gb=... or task.at_a_time=...",
     "killed": "see the end of its job's output, `redescent logs {short}`: killed for memory, perhaps; then "
     "`redescent resume {name} hydra.launcher.mem_gb=...`",
+    "crashed": "`redescent doctor`, run on the node where it crashed, checks torch's kernels; `redescent logs {short}` "
+    "shows what the process printed last; then `redescent resume {name}`",
     "disk": "make room on the disk of the logs, or raise your quota, then `redescent resume {name}`",
 }

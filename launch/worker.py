@@ -107,6 +107,8 @@ class Worker:
         self.children: list[Child] = []
         self.started = 0
         self.deaths: Counter[int] = Counter()
+        self.exits: dict[int, int] = {}
+        """Exit status of the process that last died over a cell; a signal's number is negative."""
         self.results: Counter[str] = Counter()
         self.progress = False
         self.reason: Reason | None = None
@@ -152,10 +154,11 @@ class Worker:
         child.cell = self.waiting.popleft()
         cell = self.plan.cells[child.cell]
         attempt = cell.attempts + 1 + self.assignment.restart
-        given_up = self.deaths[child.cell] >= DEATHS_PER_CELL
+        died_too_often = self.deaths[child.cell] >= DEATHS_PER_CELL
         child.send({
             "cell": cell.id, "flat": self.plan.flat(cell), "attempt": attempt, "code": self.plan.code,
-            "environment": self.plan.environment, "given_up": _GIVEN_UP.format(attempt) if given_up else None,
+            "environment": self.plan.environment,
+            "given_up": given_up(self.exits[child.cell], attempt) if died_too_often else None,
         })  # fmt: skip
 
     def _read(self, child: Child) -> None:
@@ -198,6 +201,7 @@ class Worker:
         if not lost:
             return
         self.deaths.update(lost)
+        self.exits.update(dict.fromkeys(lost, code))
         self.waiting.extendleft(reversed([*lost, *(child.unsaved if child.cell is not None else [])]))
         say(f"cell {self.plan.cells[lost[0]].id}: its process died ({_death(code)}); going on from its checkpoint")
         if self.deaths[lost[0]] > DEATHS_PER_CELL:
@@ -251,12 +255,28 @@ def cancelled(submission: Path) -> set[str]:
         return set()
 
 
+def given_up(code: int, attempt: int) -> dict[str, str]:
+    """Class and error of a cell whose process keeps dying, from the last one's exit status."""
+    fault = _FAULTS.get(-code)
+    if fault:
+        return {"class": "crashed", "error": f"crashed: {fault} in the training process; run `redescent doctor`"}
+    return {"class": "killed", "error": _KILLED.format(attempt)}
+
+
 def say(text: str) -> None:
     """A line of the job's log, with the time."""
     print(f"[{time.strftime('%F %T')}] {text}", file=sys.stderr, flush=True)
 
 
-_GIVEN_UP = f"its process died {DEATHS_PER_CELL} times in attempt {{}}; killed for memory, perhaps: see the job's log"
+_KILLED = f"its process died {DEATHS_PER_CELL} times in attempt {{}}; killed for memory, perhaps: see the job's log"
+_FAULTS: dict[int, str] = {
+    signal.SIGSEGV: "segmentation fault",
+    signal.SIGBUS: "bus error",
+    signal.SIGABRT: "abort",
+    signal.SIGILL: "illegal instruction",
+    signal.SIGFPE: "floating point exception",
+}
+"""Signals that a process brings on itself, and nobody sends for lack of memory."""
 _STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import time
 from collections import Counter
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from analysis import store
-from launch import compose, failures, halt, observe, plan, state, submit
+from launch import compose, failures, halt, observe, plan, state, submit, why, worker
 from launch.draft import Draft, draft
 from launch.pack import Packing, pack_apart
 
@@ -79,6 +81,64 @@ def test_a_process_that_is_killed_leaves_the_cells_beside_it_alone(logs: Path) -
     runs = store.runs(logs / "noop").set_index("trainer.fail")
     assert runs.loc["none", "status"].tolist() == ["done", "done"]
     assert runs.loc["killed", "error_class"].tolist() == ["killed", "killed"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes through /proc")
+def test_a_cell_whose_process_crashes_is_not_taken_for_short_of_memory(logs: Path) -> None:
+    """The first death is a kill and the second a segmentation fault: the last one names the failure."""
+    made, _ = submit.submit(
+        compose.request(
+            "noop", ["hydra/launcher=local", "seeds={range:[0,1,1]}", "task.at_a_time=2", "trainer.seconds=60"]
+        )
+    )
+    folder = made.request.folder
+    parent = int(json.loads(next(folder.rglob("local.json")).read_text())["pid"])
+    first = child_of(parent)
+    os.kill(first, signal.SIGKILL)
+    os.kill(child_of(parent, other_than=first), signal.SIGSEGV)
+    wait(folder)
+
+    seen = observe.observe(folder)
+    (cell,) = seen.cells.values()
+    record = cell.record
+    assert record is not None
+    assert record.error_class == "crashed"
+    assert record.error == "crashed: segmentation fault in the training process; run `redescent doctor`"
+    assert failures.short_of_memory([cell.id], seen) == {}
+    assert "redescent doctor" in why.advice(seen, cell)
+
+
+def child_of(parent: int, other_than: int | None = None) -> int:
+    """A process that the worker `parent` started, as soon as there is one."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        listed = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        if found := [int(pid) for pid in listed if int(pid) != other_than]:
+            return found[0]
+        time.sleep(0.05)
+    raise AssertionError("waited 60 s for a process of the worker")
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (signal.SIGSEGV, "segmentation fault"),
+        (signal.SIGBUS, "bus error"),
+        (signal.SIGABRT, "abort"),
+        (signal.SIGILL, "illegal instruction"),
+        (signal.SIGFPE, "floating point exception"),
+    ],
+)
+def test_a_signal_of_a_crash_is_named_in_words(number: signal.Signals, words: str) -> None:
+    given_up = worker.given_up(-number, attempt=1)
+    assert given_up["class"] == "crashed"
+    assert given_up["error"].startswith(f"crashed: {words} in the training process")
+
+
+@pytest.mark.parametrize("code", [-signal.SIGKILL, -signal.SIGTERM, 0, 1, signal.SIGSEGV])
+def test_other_deaths_are_no_crashes(code: int) -> None:
+    assert worker.given_up(code, attempt=3)["class"] == "killed"
+    assert "in attempt 3" in worker.given_up(code, attempt=3)["error"]
 
 
 def test_the_word_of_an_error_needs_three_cells_and_passes_between_tasks(tmp_path: Path) -> None:
