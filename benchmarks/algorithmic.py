@@ -34,6 +34,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from launch import compose
 from trainers import algorithmic, config
 from trainers.checkpoint import Checkpoints
+from trainers.models import linear
 from trainers.part import Part
 from trainers.run import Run
 
@@ -185,6 +186,13 @@ def several(count: int, steps: int) -> float:
     return count * steps / (time.perf_counter() - began)
 
 
+def processor() -> str:
+    """The processor's name, the instructions that torch uses of it, and the library that the trainer chooses there."""
+    about = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    name = next((line.partition(":")[2].strip() for line in about if line.startswith("model name")), platform.machine())
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()}, products by {linear.fastest_here()})"
+
+
 def main() -> None:
     """Runs the rounds, prints the table and the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -213,8 +221,7 @@ def main() -> None:
             start = time.process_time()
             train(steps)
             seconds[name].append((time.process_time() - start) / steps)
-    processor = platform.processor() or platform.machine()
-    print(f"torch {torch.__version__}, {processor}, 1 thread, {rounds_} rounds of {steps} steps, CPU seconds")
+    print(f"torch {torch.__version__}, {processor()}, 1 thread, {rounds_} rounds of {steps} steps, CPU seconds")
     print(f"{'way':28s} {'ms/step':>8s} {'range':>15s} {'steps/s':>8s} {'first 2 steps, s':>17s}")
     for name, found in seconds.items():
         middle, spread = statistics.median(found), f"{min(found) * 1e3:.1f}-{max(found) * 1e3:.1f}"

@@ -131,7 +131,7 @@ def matmul(flat: dict[str, Any]) -> None:
     import torch
 
     from trainers import precision
-    from trainers.models.linear import linear
+    from trainers.models.linear import is_available, linear
 
     where = precision.device(flat["run.device"])
     precision.set_numerics(False, 1)
@@ -140,7 +140,7 @@ def matmul(flat: dict[str, Any]) -> None:
     turns = Turns(flat["run.device"])
     while True:
         for _ in range(repeats):
-            product = linear(a, a)
+            product = linear(a, a, library="onednn" if is_available("onednn") else "mkl")
         float(product.sum())  # waits for a GPU
         turns.next(flops=2 * n**3 * repeats, precision=str(a.dtype).removeprefix("torch."))
 

@@ -42,7 +42,7 @@ def measure(options: argparse.Namespace, width: int, folder: Path) -> dict[str, 
     if options.compile:
         ways["ours compiled"] = Series([Child("ours", flat | {"run.compile": True})])
     formats = {"matmul": flat}
-    if "bf16" in cpu("flags"):
+    if options.bfloat16 or "bf16" in cpu("flags"):
         formats["matmul bfloat16"] = flat | {"trainer.precision": "bfloat16"}
         ways["ours bfloat16"] = Series([Child("ours", formats["matmul bfloat16"])])
     ways |= {name: Series([Child("matmul", flat)]) for name, flat in formats.items()}
@@ -119,6 +119,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="turns of every way (default: 3; quick: 2)")
     parser.add_argument("--images", type=int, help="images of an epoch (default: 1280; quick: 384)")
     parser.add_argument("--compile", action="store_true", help="also ours with run.compile=true")
+    parser.add_argument("--bfloat16", action="store_true", help="ours in bfloat16 on every CPU")
     options = parser.parse_args()
     options.widths = options.widths or ([4, 16] if options.quick else [4, 8, 16, 64])
     options.cells = options.cells or sorted({1, os.cpu_count() or 1})

@@ -1,8 +1,8 @@
 """The linear layer, and which library multiplies its float32 matrices on a CPU: oneDNN, or MKL behind torch's own.
 
 On an AMD processor with AVX-512 MKL reaches half of oneDNN's rate; with AVX2 alone MKL is the faster one, above all in
-the gradient of the weights, where oneDNN first copies a transposed matrix (docs/results/algorithmic_speed*.txt). Their
-products are equal but for the rounding of sums in another order.
+the gradient of the weights, where oneDNN first copies a transposed matrix (algorithmic_speed_avx2.txt in docs/results).
+Their products are equal but for the rounding of sums in another order.
 """
 
 from __future__ import annotations
