@@ -1,20 +1,27 @@
-"""Examination of a machine before anything is sent: Python, torch and the GPU, SLURM, launcher settings, the disk."""
+"""Examination of a machine before anything is sent: Python, torch, its kernels, the GPU, SLURM, launcher, the disk."""
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from launch import backend, compose, slurm
 from launch.errors import UserError
+
+KERNELS = (sys.executable, "-m", "trainers.kernels", "--widths", "3", "--sample", "60")
+KERNEL_SECONDS = 180.0
+_REMEDY = "set ONEDNN_MAX_CPU_ISA=SSE41 (slower) or install another torch; benchmarks/kernels.py searches for more"
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,43 @@ def _torch() -> list[Finding]:
         findings.append(Finding("GPU", "ok" if fits else "problem", f"{name} ({arch}){advice}"))
     if not devices:
         findings.append(Finding("GPU", "ok", "none on this machine (a login node often has none)"))
-    return findings
+    return [*findings, kernels()]
+
+
+def kernels(command: Sequence[str] = KERNELS, seconds: float = KERNEL_SECONDS) -> Finding:
+    """Do torch's CPU kernels compute some of our layers right? In a process of its own, since they may kill it."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = subprocess.Popen(command, stdout=out, stderr=err)
+        try:
+            code: int | None = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            code = None
+        out.seek(0)
+        err.seek(0)
+        lines = [json.loads(line) for line in out if line.endswith("}\n")]
+        said = err.read().strip().splitlines()
+    return _judged(lines, code, said[-1] if said else "no message", seconds)
+
+
+def _judged(lines: Sequence[dict[str, Any]], code: int | None, said: str, seconds: float) -> Finding:
+    """What the kernels' process printed and how it ended: its exit status, or None if it took too long."""
+    checked = [line for line in lines if "name" in line]
+    last = next((line["begun"] for line in reversed(lines) if "begun" in line), "the first layer")
+    wrong = [line for line in checked if line["wrong"]]
+    if code is None and lines:
+        return Finding("kernels", "problem", f"no end after {seconds:.0f} s, in {last}; {_REMEDY}")
+    if code is None:
+        return Finding("kernels", "warning", f"not checked: torch took more than {seconds:.0f} s to start")
+    if code < 0:
+        return Finding("kernels", "problem", f"crashed ({signal.Signals(-code).name}) in {last}; {_REMEDY}")
+    if code > 0:
+        return Finding("kernels", "problem", f"could not be checked: {said}")
+    if wrong:
+        found = f"{len(wrong)} of {len(checked)} layers are wrong, such as {wrong[0]['name']}"
+        return Finding("kernels", "problem", f"{found} by {wrong[0]['error']:.2g} of its largest number; {_REMEDY}")
+    return Finding("kernels", "ok", f"{len(checked)} layers on this CPU agree with float64, forward and backward")
 
 
 def _disk(logs: Path) -> Finding:
