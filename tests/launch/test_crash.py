@@ -18,7 +18,10 @@ import pytest
 from analysis import store
 from launch import process
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes through /proc")
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes through /proc"),
+    pytest.mark.timeout(900),
+]
 
 LOCAL = ("hydra/launcher=local", "task.at_a_time=2")
 CELLS, EPOCHS = 3, 40
@@ -35,7 +38,7 @@ run: {{checkpoint_seconds: 0.05, device: cpu}}
 CLOCK = ["seconds", "examples_per_second", "attempt"]
 
 
-def wait_for(found: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+def wait_for(found: Callable[[], Any], what: str, seconds: float = 150) -> Any:
     """The first true answer of `found`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
