@@ -24,7 +24,7 @@ finished. The budget that a section leaves goes to the next ones; one that fails
 failed, with the lines that it had finished.
 
 Writes gpu.csv, whose lines are printed too, then `ratio NAME VALUE`: ours over plain by the wall clock. Exit status 1
-if a check or a section failed. --quick --device cpu takes about a minute on two cores, with a small MLP instead of
+if a check or a section failed. --quick --device cpu takes about two minutes on two cores, with a small MLP instead of
 ResNet-18, and nothing compiled of the transformer: it tries this script out.
 """
 
@@ -121,11 +121,18 @@ class Row:
 
     def text(self) -> str:
         """The row for the terminal."""
-        value = "" if self.value is None else f"{self.value:,.4g}" if self.value < 1000 else f"{self.value:,.0f}"
-        extent = "" if self.low is None else f"({self.low:.4g} to {self.high:.4g})"
+        value, low, high = (digits(number) for number in (self.value, self.low, self.high))
+        extent = f"({low} to {high})" if low else ""
         bound = "" if self.limit is None else f"(at most {self.limit:g})"
         columns = f"{self.section:12s} {self.name:36s} {value:>10s} {self.unit:10s} {extent or bound:22s}"
         return f"{columns} {self.status:8s} {self.note}".rstrip()
+
+
+def digits(number: float | None) -> str:
+    """Four digits, without an exponent above 1; nothing for nothing."""
+    if number is None:
+        return ""
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}"
 
 
 def check(section: str, name: str, value: float, limit: float, unit: str = "", note: str = "") -> Row:
