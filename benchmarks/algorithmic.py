@@ -31,7 +31,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from launch import compose
+from launch.sweep import compose
 from trainers import algorithmic, config
 from trainers.checkpoint import Checkpoints
 from trainers.models import linear

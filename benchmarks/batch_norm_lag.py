@@ -22,7 +22,7 @@ import torch
 
 import trainers
 from analysis import stats
-from launch import compose
+from launch.sweep import compose
 from trainers import config, models, vision
 from trainers.checkpoint import Checkpoints
 from trainers.config import VisionCell

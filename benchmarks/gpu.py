@@ -167,7 +167,7 @@ def model_names() -> list[str]:
 
 def model_cell(model: str, settings: Settings) -> Any:
     """A cell with the model: a small one for images, the published size for operation tables, no dropout."""
-    from launch import compose
+    from launch.sweep import compose
     from trainers import config
 
     if model in ("resnet18_pre", "resnet18_post", "cnn", "mlp"):
@@ -280,7 +280,7 @@ def offered(cell: Any) -> tuple[str, ...]:
 
 def digits_error(settings: Settings, kind: str) -> float:
     """Test error at the end of a training on the digits."""
-    from launch import compose
+    from launch.sweep import compose
 
     width, epochs = 64 if settings.quick else 16, 15
     flat = compose.request("smoke", [
@@ -343,7 +343,7 @@ def rows(folder: Path, number: int) -> list[dict[str, Any]]:
 
 def resumable_cells(settings: Settings) -> dict[str, dict[str, Any]]:
     """A vision cell with augmentation, and a transformer with dropout, both deterministic and with many checkpoints."""
-    from launch import compose
+    from launch.sweep import compose
 
     quick = settings.quick
     image = flat_cell(
@@ -542,7 +542,7 @@ def hours(runs: int, epochs: int, images: int, rate: float) -> float:
 
 def published_hours(table: list[Row]) -> Iterator[Row]:
     """Hours of the published runs, one row for each way that the widest network was timed in."""
-    from launch import compose
+    from launch.sweep import compose
 
     cells = compose.request("fig2_ab", ["hydra/launcher=local", "data.root=."]).cells
     epochs, width = cells[0].flat["trainer.epochs"], cells[0].flat["model.width"]

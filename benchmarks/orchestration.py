@@ -188,18 +188,19 @@ def apart(action: Callable[[], None]) -> tuple[float, float]:
 
 def planning(folder: Path, cells: int) -> None:
     """Plan and freeze a sweep of no-op cells without sending it."""
-    from launch import compose, submit
-    from launch.draft import draft
+    from launch.submit import submission
+    from launch.submit.preview import draft
+    from launch.sweep import compose
 
     seeds = f"seeds={{range:[0,{cells},1]}}"
     request = compose.request("noop", ["hydra/launcher=slurm", f"logs={folder}", seeds, "task.most=400"])
     made = draft(request)
-    submit.freeze(request, "local", made.todo, made.tasks).write(request.folder)
+    submission.freeze(request, "local", made.todo, made.tasks).write(request.folder)
 
 
 def training(folder: Path) -> None:
     """Generate the parts of every task of the plan, as its child would write them, without jobs."""
-    from launch import plan
+    from launch.plan import plan
     from trainers import config, noop
     from trainers.checkpoint import Checkpoints
     from trainers.part import Part
@@ -221,9 +222,9 @@ def training(folder: Path) -> None:
 
 def folding(folder: Path) -> None:
     """The state of every cell."""
-    from launch import observe
+    from launch.status import sweep_state
 
-    assert {cell.state for cell in observe.observe(folder).cells.values()} == {"done"}
+    assert {cell.state for cell in sweep_state.observe(folder).cells.values()} == {"done"}
 
 
 def compacting(folder: Path) -> None:

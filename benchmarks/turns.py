@@ -217,7 +217,7 @@ def write_images(folder: Path, train: int, test: int) -> None:
 
 def flat_cell(folder: Path, images: int, device: str, *overrides: str) -> dict[str, Any]:
     """The cell of the published sweep on the random images, an epoch of `images` and a fifth as many to test on."""
-    from launch import compose
+    from launch.sweep import compose
 
     evaluated = 1280 if device == "cuda" else 250  # a multiple or a part of all test sets: graphs of one shape
     request = compose.request("fig2_ab", [

@@ -32,7 +32,7 @@ from plain import Samples, epochs
 
 import trainers
 from analysis import stats, style
-from launch import compose
+from launch.sweep import compose
 from trainers import config, precision, vision
 from trainers.checkpoint import Checkpoints
 from trainers.data import images, label_noise

@@ -13,6 +13,6 @@ for _number in (signal.SIGUSR2, signal.SIGTERM):
 if __name__ == "__main__":
     import sys
 
-    from launch import task
+    from launch.scheduler import task
 
     sys.exit(task.main(sys.argv[1:], received))

@@ -15,8 +15,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from launch import compose, plan, process, submit, worker
 from launch.errors import UserError
+from launch.plan import files, plan
+from launch.submit import submission
+from launch.sweep import compose
+from launch.worker import pool
 
 
 def run(config: DictConfig) -> None:
@@ -31,17 +34,17 @@ def run(config: DictConfig) -> None:
         sys.exit(f"error: {error}")
     cell = made.cells[0]
     if done:
-        worker.say(f"cell {cell.id}: done before; its rows are in {sweep}")
+        pool.say(f"cell {cell.id}: done before; its rows are in {sweep}")
         return
     if made.backend == "local":
-        plan.write_json(made.folder(sweep) / "local.json", process.own())
-    task = worker.Worker(worker.Assignment(made, sweep, 0, 0), received=[], deadline=None)
+        plan.write_json(made.folder(sweep) / "local.json", files.own())
+    task = pool.Worker(pool.Assignment(made, sweep, 0, 0), received=[], deadline=None)
     try:
         reason = task.run()
     except KeyboardInterrupt:
         sys.exit(f"interrupted: cell {cell.id} is saved, and the same command goes on from there")
     if reason is None and not task.results["failed"]:
-        worker.say(f"cell {cell.id}: rows are in {sweep}")
+        pool.say(f"cell {cell.id}: rows are in {sweep}")
         return
     message = f"cell {cell.id} did not finish ({reason or 'it failed'}); see `redescent why {cell.id}`"
     if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -59,10 +62,10 @@ def _planned(config: DictConfig) -> tuple[plan.Plan, Path, bool]:
     if any(text.lstrip("+").startswith("seeds=") for text in HydraConfig.get().overrides.task):
         raise UserError("seeds: this trains one cell; use seed=N, or `redescent submit` for several")
     cell = compose.single(config)
-    submit.check_data([cell])
+    submission.check_data([cell])
     sweep = Path(hydra.utils.to_absolute_path(config.logs)) / config.name
     launcher = OmegaConf.to_container(HydraConfig.get().launcher, resolve=False)
-    made, done = submit.direct(sweep, config.name, cell, launcher)  # type: ignore[arg-type]
+    made, done = submission.direct(sweep, config.name, cell, launcher)  # type: ignore[arg-type]
     return made, sweep, done
 
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import trainers
-from launch import compose
+from launch.sweep import compose
 from trainers import config
 from trainers.checkpoint import Checkpoints
 from trainers.part import Part
@@ -97,7 +97,7 @@ def test_every_option_of_every_group_trains_two_steps(choice: tuple[str, str], t
 
 @pytest.mark.parametrize("launcher", options("hydra/launcher"))
 def test_every_launcher_composes_and_is_known(launcher: str) -> None:
-    from launch import backend
+    from launch.scheduler import backend
 
     asked = compose.launcher([f"hydra/launcher={launcher}"])
     backend.check(asked.launcher)

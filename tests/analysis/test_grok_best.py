@@ -19,7 +19,7 @@ from analysis import (
     grok_width,
     query,
 )
-from launch import compose
+from launch.sweep import compose
 
 PRESETS = {
     "adam": "Adam",

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from launch import compose
 from launch.plan import Plan, PlannedCell
+from launch.sweep import compose
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = "hydra/launcher=local"

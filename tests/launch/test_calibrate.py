@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from analysis import store
-from launch import calibrate, submit
-from launch.compose import Cell, Packing, Policy, Request, request
-from launch.draft import beyond_limit, draft
 from launch.errors import UserError
+from launch.submit import calibration, submission
+from launch.submit.preview import beyond_limit, draft
+from launch.sweep.compose import Cell, Packing, Policy, Request, request
 
 Flat = Mapping[str, Any]
 WIDTHS = ("~axes", "model=mlp", "+axes={model.width:[4,8,16,64]}", "trainer.epochs=40")
@@ -32,13 +32,13 @@ def test_both_ends_of_the_widths_of_every_kind_are_tried_out(flat: Flat) -> None
         flat, {"model.width": 8}, {"model.width": 2}, {"model.width": 32}, {"seed": 3, "model.width": 32},
         {"model.depth": 2, "model.width": 8}, {"model.depth": 2, "model.width": 8, "optim.lr": 0.5},
     )  # fmt: skip
-    assert [cell.id for cell in calibrate.extremes(made)] == ["1", "4", "2"]
+    assert [cell.id for cell in calibration.extremes(made)] == ["1", "4", "2"]
 
 
 def test_of_many_kinds_some_between_the_smallest_and_the_largest_are_tried_out(flat: Flat) -> None:
     made = cells(flat, *({"data.train_samples": n, "model.width": n} for n in range(1, 101)))
-    found = [cell.flat["model.width"] for cell in calibrate.extremes(made)]
-    assert (len(found), found[0], found[-1]) == (calibrate.MOST, 1, 100)
+    found = [cell.flat["model.width"] for cell in calibration.extremes(made)]
+    assert (len(found), found[0], found[-1]) == (calibration.MOST, 1, 100)
 
 
 def test_a_calibration_is_a_short_sweep_beside_the_sweep_with_as_many_copies_as_train_at_a_time(
@@ -47,16 +47,16 @@ def test_a_calibration_is_a_short_sweep_beside_the_sweep_with_as_many_copies_as_
     steps = {**flat, "trainer.epochs": None, "trainer.steps": 5000}
     made = [*cells(flat, {"trainer.epochs": 400}), Cell("s", {**steps, "model.depth": 9})]
     asked = Request("demo", tmp_path, made, Packing(at_a_time=3, cells=20), {}, [], Policy(9.0, True, True))
-    small = calibrate.request(asked)
+    small = calibration.request(asked)
     assert small.folder == tmp_path / "demo" / "calibration"
     assert small.packing.cells == 3
     assert small.policy == Policy()
     lengths = [(cell.flat["trainer.epochs"], cell.flat.get("trainer.steps"), cell.flat["seed"]) for cell in small.cells]
     assert lengths == [(5, None, 3), (5, None, 4), (5, None, 5), (None, 1000, 3), (None, 1000, 4), (None, 1000, 5)]
-    others = [calibrate.request(asked, count=count) for count in (1, 2, 4, 5)]
+    others = [calibration.request(asked, count=count) for count in (1, 2, 4, 5)]
     assert [(other.packing.cells, other.packing.at_a_time) for other in others] == [(n, n) for n in (1, 2, 4, 5)]
     assert len({cell.id for made in (small, *others) for cell in made.cells}) == 2 * (1 + 2 + 3 + 4 + 5)
-    auto = calibrate.request(replace(asked, packing=Packing(at_a_time="auto")))
+    auto = calibration.request(replace(asked, packing=Packing(at_a_time="auto")))
     assert (auto.packing.at_a_time, [cell.flat["seed"] for cell in auto.cells]) == (1, [0, 0])
 
 
@@ -93,7 +93,7 @@ def test_what_was_measured_counts_for_the_cost_and_not_as_a_result(
 
 def test_the_start_of_a_run_is_not_counted(measured: Path) -> None:
     runs = store.runs(measured / "smoke" / "calibration").set_index("cell")
-    found = calibrate.tried(measured / "smoke").set_index("cell")
+    found = calibration.tried(measured / "smoke").set_index("cell")
     assert found["epochs"].tolist() == [2, 2]  # from the third to the fifth
     assert (found["seconds"] < runs["seconds"].loc[found.index]).all()
 
@@ -105,9 +105,9 @@ def test_hours_beyond_the_limit_or_unknown_ones_are_refused_before_anything_is_w
     gpu = ["hydra/launcher=v100", *WIDTHS]
     before = sorted(path for path in measured.rglob("*") if path.name != ".lock")
     with pytest.raises(UserError, match=r"limits.gpu_hours: 0, but with this the sweep comes to 0.0\d GPU-hours"):
-        submit.submit(request("smoke", [*gpu, "limits.gpu_hours=0"]))
+        submission.submit(request("smoke", [*gpu, "limits.gpu_hours=0"]))
     with pytest.raises(UserError, match=r"nothing like 4 of the cells was measured. Run `redescent calibrate smoke`"):
-        submit.submit(request("smoke", [*gpu, "limits.gpu_hours=9", "trainer.batch_size=4"]))
+        submission.submit(request("smoke", [*gpu, "limits.gpu_hours=9", "trainer.batch_size=4"]))
     assert sorted(path for path in measured.rglob("*") if path.name != ".lock") == before
     assert beyond_limit(draft(request("smoke", [*gpu, "limits.gpu_hours=9"]))) is None
     cpu = request("smoke", ["hydra/launcher=local", *WIDTHS, "limits.gpu_hours=0"])
@@ -129,7 +129,7 @@ def test_a_policy_of_the_wrong_form_is_refused(override: str, message: str) -> N
 
 def test_a_canary_needs_slurm(logs: Path) -> None:
     with pytest.raises(UserError, match="canary: found true, but only SLURM can hold jobs back"):
-        submit.submit(request("smoke", ["hydra/launcher=local", "canary=true"]))
+        submission.submit(request("smoke", ["hydra/launcher=local", "canary=true"]))
     assert not (logs / "smoke" / "submissions").exists()
 
 

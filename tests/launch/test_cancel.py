@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from analysis import store
-from launch import observe
-from launch.cancel import cancel
 from launch.errors import UserError
-from launch.slurm import ranges
+from launch.scheduler.slurm import ranges
+from launch.status import sweep_state
+from launch.submit.cancel import cancel
 
 LONG_AND_SHORT = (
     "hydra/launcher=local", "task.at_a_time=1", "~axes", "model=mlp", "zip=[[model.width,trainer.epochs]]",
@@ -23,7 +23,7 @@ LONG_AND_SHORT = (
 
 def states(folder: Path) -> dict[int, str]:
     """State of the cell of every width."""
-    seen = observe.observe(folder)
+    seen = sweep_state.observe(folder)
     return {width: seen.cells[cell].state for cell, width in seen.runs[["cell", "model.width"]].to_numpy()}
 
 

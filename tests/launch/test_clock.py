@@ -12,8 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis import compact, store
-from launch import cancel, compose, observe, state, submit
-from launch.draft import draft
+from launch.status import cell_state, sweep_state
+from launch.submit import cancel, submission
+from launch.submit.preview import draft
+from launch.sweep import compose
 
 DAY = 86400.0
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -21,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 def wait(folder: Path) -> None:
     end = time.monotonic() + 120
-    while any(cell.state in state.LIVE for cell in observe.observe(folder).cells.values()):
+    while any(cell.state in cell_state.LIVE for cell in sweep_state.observe(folder).cells.values()):
         assert time.monotonic() < end
         time.sleep(0.2)
 
@@ -43,18 +45,18 @@ def into_the_future(folder: Path) -> None:
 def test_a_sweep_goes_on_after_the_clock_was_set_back(logs: Path) -> None:
     folder = logs / "noop"
     overrides = ["hydra/launcher=local", "seeds={range:[0,6,1]}", "trainer.epochs=4", "trainer.seconds=0.3"]
-    submit.submit(compose.request("noop", [*overrides, "task.at_a_time=2", "run.checkpoint_seconds=0"]))
-    while not any(cell.state in state.FINAL for cell in observe.observe(folder).cells.values()):
+    submission.submit(compose.request("noop", [*overrides, "task.at_a_time=2", "run.checkpoint_seconds=0"]))
+    while not any(cell.state in cell_state.FINAL for cell in sweep_state.observe(folder).cells.values()):
         time.sleep(0.2)
     cancel.cancel(folder)
     wait(folder)
-    left = sum(cell.state not in state.FINAL for cell in observe.observe(folder).cells.values())
+    left = sum(cell.state not in cell_state.FINAL for cell in sweep_state.observe(folder).cells.values())
     assert 0 < left < 6
     into_the_future(folder)
-    made, _ = submit.submit(submit.resumed(folder, []))
+    made, _ = submission.submit(submission.resumed(folder, []))
     assert len(made.todo) == left
     wait(folder)
-    assert {cell.state for cell in observe.observe(folder).cells.values()} == {"done"}
+    assert {cell.state for cell in sweep_state.observe(folder).cells.values()} == {"done"}
     assert compact.compact(folder).mismatches.empty
     assert store.curves(folder).groupby("cell", observed=True)["epoch"].apply(list).tolist() == [[0, 1, 2, 3, 4]] * 6
 
@@ -63,9 +65,9 @@ def test_a_submission_whose_answer_was_lost_before_the_clock_was_set_back_is_not
     folder = logs / "noop"
     made = draft(compose.request("noop", ["hydra/launcher=local", "seeds={range:[0,2,1]}"]))
     folder.mkdir(parents=True)
-    frozen = submit.freeze(made.request, "local", made.todo, made.tasks)
+    frozen = submission.freeze(made.request, "local", made.todo, made.tasks)
     frozen.write(folder)
-    submit._intent(frozen, folder)
-    assert {cell.state for cell in observe.observe(folder).cells.values()} == {"unknown"}
+    submission._intent(frozen, folder)
+    assert {cell.state for cell in sweep_state.observe(folder).cells.values()} == {"unknown"}
     into_the_future(folder)
-    assert {cell.state for cell in observe.observe(folder).cells.values()} == {"missing"}
+    assert {cell.state for cell in sweep_state.observe(folder).cells.values()} == {"missing"}

@@ -13,10 +13,11 @@ import yaml
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from launch import backend, compose
-from launch.compose import Cell, request
 from launch.errors import UserError
-from launch.grid import axis_values
+from launch.scheduler import backend
+from launch.sweep import compose
+from launch.sweep.compose import Cell, request
+from launch.sweep.grid import axis_values
 from trainers import config as schema
 
 LOCAL = "hydra/launcher=local"

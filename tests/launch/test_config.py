@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch import compose
+from launch.sweep import compose
 from trainers.config import Cell, ConfigError, columns, flatten, parse
 
 MODELS = [

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from launch.cost import left, occupancy, seconds
+from launch.cost.rates import left, occupancy, seconds
 
 Flat = Mapping[str, Any]
 

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from analysis import store
-from launch import process
+from launch.plan import files
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes through /proc"),
@@ -90,7 +90,7 @@ def reaper(logs: Path) -> Iterator[None]:
     yield
     for path in logs.rglob("local.json"):
         name = json.loads(path.read_text())
-        if process.alive(name):
+        if files.alive(name):
             for pid in (name["pid"], *children(name["pid"])):
                 kill(pid)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from launch import doctor
+from launch.cli import doctor
 
 TORCH_2_10 = ["sm_70", "sm_75", "sm_80", "sm_86", "sm_90"]
 NEWER = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120"]

@@ -12,9 +12,14 @@ from pathlib import Path
 import pytest
 
 from analysis import store
-from launch import compose, failures, halt, observe, plan, state, submit, why, worker
-from launch.draft import Draft, draft
-from launch.pack import Packing, pack_apart
+from launch.cli import why
+from launch.cost.packing import Packing, pack_apart
+from launch.plan import markers, plan
+from launch.status import cell_state, failures, sweep_state
+from launch.submit import submission
+from launch.submit.preview import Draft, draft
+from launch.sweep import compose
+from launch.worker import pool
 
 # the workers outlive the command that started them, and nobody waits for them
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -22,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 def send(cells: int, at_a_time: int, *more: str) -> Draft:
     seeds = f"seeds={{range:[0,{cells},1]}}"
-    made, _ = submit.submit(
+    made, _ = submission.submit(
         compose.request("noop", ["hydra/launcher=local", seeds, f"task.at_a_time={at_a_time}", *more])
     )
     wait(made.request.folder)
@@ -30,20 +35,20 @@ def send(cells: int, at_a_time: int, *more: str) -> Draft:
 
 
 def resume(folder: Path, *more: str, retry_errors: bool = False) -> Draft:
-    made, _ = submit.submit(submit.resumed(folder, more), retry_errors)
+    made, _ = submission.submit(submission.resumed(folder, more), retry_errors)
     wait(folder)
     return made
 
 
 def wait(folder: Path) -> None:
     end = time.monotonic() + 120
-    while set(state.LIVE) & set(states(folder)):
+    while set(cell_state.LIVE) & set(states(folder)):
         assert time.monotonic() < end
         time.sleep(0.2)
 
 
 def states(folder: Path) -> dict[str, int]:
-    return Counter(cell.state for cell in observe.observe(folder).cells.values())
+    return Counter(cell.state for cell in sweep_state.observe(folder).cells.values())
 
 
 def test_one_error_in_three_cells_stops_the_sweep_until_the_user_insists(logs: Path) -> None:
@@ -72,7 +77,7 @@ def test_a_cell_that_finds_no_memory_alone_is_sent_again_only_with_more_of_it(lo
     held = resume(logs / "noop")
     assert (len(held.starved), held.todo) == (2, [])
     assert len(resume(logs / "noop", retry_errors=True).todo) == 2
-    with_more = draft(submit.resumed(logs / "noop", ["hydra/launcher=slurm", "hydra.launcher.mem_gb=64"]))
+    with_more = draft(submission.resumed(logs / "noop", ["hydra/launcher=slurm", "hydra.launcher.mem_gb=64"]))
     assert len(with_more.todo) == 2
 
 
@@ -86,7 +91,7 @@ def test_a_process_that_is_killed_leaves_the_cells_beside_it_alone(logs: Path) -
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes through /proc")
 def test_a_cell_whose_process_crashes_is_not_taken_for_short_of_memory(logs: Path) -> None:
     """The first death is a kill and the second a segmentation fault: the last one names the failure."""
-    made, _ = submit.submit(
+    made, _ = submission.submit(
         compose.request(
             "noop", ["hydra/launcher=local", "seeds={range:[0,1,1]}", "task.at_a_time=2", "trainer.seconds=60"]
         )
@@ -98,7 +103,7 @@ def test_a_cell_whose_process_crashes_is_not_taken_for_short_of_memory(logs: Pat
     os.kill(child_of(parent, other_than=first), signal.SIGSEGV)
     wait(folder)
 
-    seen = observe.observe(folder)
+    seen = sweep_state.observe(folder)
     (cell,) = seen.cells.values()
     record = cell.record
     assert record is not None
@@ -130,36 +135,36 @@ def child_of(parent: int, other_than: int | None = None) -> int:
     ],
 )
 def test_a_signal_of_a_crash_is_named_in_words(number: signal.Signals, words: str) -> None:
-    given_up = worker.given_up(-number, attempt=1)
+    given_up = pool.given_up(-number, attempt=1)
     assert given_up["class"] == "crashed"
     assert given_up["error"].startswith(f"crashed: {words} in the training process")
 
 
 @pytest.mark.parametrize("code", [-signal.SIGKILL, -signal.SIGTERM, 0, 1, signal.SIGSEGV])
 def test_other_deaths_are_no_crashes(code: int) -> None:
-    assert worker.given_up(code, attempt=3)["class"] == "killed"
-    assert "in attempt 3" in worker.given_up(code, attempt=3)["error"]
+    assert pool.given_up(code, attempt=3)["class"] == "killed"
+    assert "in attempt 3" in pool.given_up(code, attempt=3)["error"]
 
 
 def test_the_word_of_an_error_needs_three_cells_and_passes_between_tasks(tmp_path: Path) -> None:
-    here, there = halt.Halt(tmp_path), halt.Halt(tmp_path)
+    here, there = markers.Halt(tmp_path), markers.Halt(tmp_path)
     here.note("c1-a", "RuntimeError: shapes 3x4 and 5x6")
     there.note("c1-a", "RuntimeError: shapes 3x4 and 5x6")
     there.note("c1-b", "RuntimeError: shapes 7x8 and 9x9")
     there.note("c1-c", "ValueError: shapes 7x8 and 9x9")
-    assert halt.Halt(tmp_path).error() is None
+    assert markers.Halt(tmp_path).error() is None
     here.note("c1-d", "RuntimeError: shapes 1x1 and 2x2")
-    assert halt.Halt(tmp_path).error() == "RuntimeError: shapes 1x1 and 2x2"
+    assert markers.Halt(tmp_path).error() == "RuntimeError: shapes 1x1 and 2x2"
     assert len(list((tmp_path / "errors").iterdir())) == 5
 
 
 def test_a_node_is_avoided_for_a_while(tmp_path: Path) -> None:
-    assert halt.avoided(tmp_path) == set()
+    assert markers.avoided(tmp_path) == set()
     for node in ("n1", "n2"):
-        halt.avoid(tmp_path, node)
-    old = (tmp_path / "bad_nodes" / "n2").stat().st_mtime - halt.BAD_NODE_SECONDS
+        markers.avoid(tmp_path, node)
+    old = (tmp_path / "bad_nodes" / "n2").stat().st_mtime - markers.BAD_NODE_SECONDS
     os.utime(tmp_path / "bad_nodes" / "n2", (old, old))
-    assert halt.avoided(tmp_path) == {"n1"}
+    assert markers.avoided(tmp_path) == {"n1"}
 
 
 @pytest.mark.parametrize("one_task", [False, True])

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from analysis import store
-from launch import observe
+from launch.status import sweep_state
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WHEN = ["attempt", "seconds", "examples_per_second"]
@@ -52,7 +52,7 @@ def test_a_full_disk_fails_cells_with_its_name_and_a_resume_completes_them(small
     first = submit(small_disk)
     assert first.returncode == 1, first.stdout
     assert "No space left on device" in first.stdout
-    assert not any(cell.state == "done" for cell in observe.observe(small_disk / "smoke").cells.values())
+    assert not any(cell.state == "done" for cell in sweep_state.observe(small_disk / "smoke").cells.values())
     stuffing.unlink()
     subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
     again = redescent(small_disk, "resume", "smoke", "--wait")

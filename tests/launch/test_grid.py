@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.errors import UserError
-from launch.grid import Grid, axis_values, condition
+from launch.sweep.grid import Grid, axis_values, condition
 
 FLAT = {"model.width": 4, "model.name": "mlp", "optim.lr": 0.1, "data.train_samples": None, "data.augment": True}
 

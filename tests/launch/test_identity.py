@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from launch.identity import RESULT_FREE, cell_id
+from launch.plan.identity import RESULT_FREE, cell_id
 from trainers import config
 
 numbers = st.floats(allow_nan=False, allow_infinity=False).map(lambda x: x + 0.0)  # -0.0 and 0.0 are one value

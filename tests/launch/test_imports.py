@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from launch import compose
+from launch.sweep import compose
 
 ROOT = Path(__file__).resolve().parents[2]
 SWEEPS = sorted(path.stem for path in (compose.CONFIGS / "sweep").glob("*.yaml"))
@@ -54,7 +54,7 @@ def test_no_file_of_a_room_imports_what_is_not_its_business(room: str, forbidden
 
 
 def test_launch_knows_of_the_trainers_only_their_configuration_outside_a_child() -> None:
-    child = ROOT / "launch" / "child.py"
+    child = ROOT / "launch" / "worker" / "child.py"
     found = {module for path, _, module in imported("launch") if path != child and module.startswith("trainers")}
     assert found <= {"trainers", "trainers.config"}
     names = [
@@ -74,7 +74,9 @@ def test_planning_any_sweep_never_loads_torch() -> None:
 
 
 def test_the_commands_load_neither_torch_nor_a_trainer_with_it() -> None:
-    assert "torch" not in loaded("import launch.cli, launch.submit, launch.train, launch.doctor, analysis.compact")
+    assert "torch" not in loaded(
+        "import launch.cli, launch.submit.submission, launch.train, launch.cli.doctor, analysis.compact"
+    )
 
 
 def test_reading_a_configuration_loads_neither_torch_nor_hydra() -> None:
@@ -86,6 +88,6 @@ def test_a_trainer_loads_no_hydra() -> None:
 
 
 def test_the_parent_inside_a_job_loads_the_standard_library_alone() -> None:
-    modules = loaded("import launch.job, launch.task, launch.plan")
+    modules = loaded("import launch.job, launch.scheduler.task, launch.worker.pool, launch.plan")
     known = sys.stdlib_module_names | {"launch", "__main__", "sitecustomize", "usercustomize"}
     assert not {name for name in modules if name not in known and not name.startswith("_")}

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from launch import lock, process
-from launch.lock import locked
+from launch.plan import files
+from launch.submit import lock
+from launch.submit.lock import locked
 
 
 @pytest.fixture(params=["flock", "none"])
@@ -61,7 +62,7 @@ def test_a_lock_whose_process_died_is_taken_away(locks: str, tmp_path: Path) -> 
     assert held.exists() == (locks == "none")
     with locked(tmp_path):
         if locks == "none":
-            assert json.loads(held.read_text()) == process.own()
+            assert json.loads(held.read_text()) == files.own()
     assert not held.exists()
 
 
@@ -69,7 +70,7 @@ def test_a_lock_of_another_host_is_taken_away_once_that_is_silent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = tmp_path / ".lock.held"
-    held.write_text(json.dumps(process.own() | {"host": "elsewhere"}))
+    held.write_text(json.dumps(files.own() | {"host": "elsewhere"}))
     assert not lock._stale(held)
     silent = time.time() - lock.STALE_SECONDS - 1
     os.utime(held, (silent, silent))

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from analysis import store
-from launch import observe
 from launch.errors import UserError
+from launch.status import sweep_state
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
@@ -49,7 +49,7 @@ def logs(trained: Path, tmp_path: Path) -> Path:
 def test_a_cell_whose_rows_are_lost_is_trained_again(logs: Path) -> None:
     whole = store.curves(logs / "smoke").drop(columns=["attempt", "seconds", "examples_per_second"])
     shutil.rmtree(logs / "smoke" / "curves")
-    assert {cell.state for cell in observe.observe(logs / "smoke").cells.values()} == {"interrupted"}
+    assert {cell.state for cell in sweep_state.observe(logs / "smoke").cells.values()} == {"interrupted"}
     redescent(logs, "resume", "smoke")
     again = store.curves(logs / "smoke").drop(columns=["attempt", "seconds", "examples_per_second"])
     assert whole.equals(again)
@@ -67,7 +67,7 @@ def test_damaged_jobs_are_named(logs: Path) -> None:
     (jobs,) = (logs / "smoke" / "submissions").glob("*/jobs.json")
     jobs.write_text("[{")
     with pytest.raises(UserError, match=r"jobs.json: damaged"):
-        observe.observe(logs / "smoke")
+        sweep_state.observe(logs / "smoke")
 
 
 def test_compacted_sweeps_are_done_and_their_cells_found_by_a_shortened_id(logs: Path) -> None:
@@ -96,5 +96,5 @@ def test_what_a_lost_shard_of_the_store_held_is_trained_again(logs: Path, kind: 
         getattr(store, kind)(folder)
     shard.unlink()
     redescent(logs, "resume", "smoke")
-    assert {cell.state for cell in observe.observe(folder).cells.values()} == {"done"}
+    assert {cell.state for cell in sweep_state.observe(folder).cells.values()} == {"done"}
     assert whole.equals(store.curves(folder).drop(columns=["attempt", "seconds", "examples_per_second"]))

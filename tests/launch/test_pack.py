@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch.compose import Packing
+from launch.cost.packing import pack
 from launch.errors import UserError
-from launch.pack import pack
+from launch.sweep.compose import Packing
 
 packings = st.builds(
     Packing,

@@ -17,8 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch import plan as plans
-from launch.plan import Plan, PlannedCell, factor
+from launch.plan import Plan, PlannedCell
+from launch.plan import plan as plans
+from launch.plan.plan import factor
 
 PlanOf = Callable[..., Plan]
 scalars = (
@@ -166,7 +167,7 @@ def test_a_snapshot_holds_the_sources_and_nothing_else(source: Path, tmp_path: P
 
 
 def test_jobs_import_the_archived_code_and_not_the_tree(source: Path, tmp_path: Path) -> None:
-    (source / "launch" / "job.py").write_text("from launch import worker; print(worker.__file__, flush=True)")
+    (source / "launch" / "job.py").write_text("from launch.worker import pool; print(pool.__file__, flush=True)")
     _, archive = plans.snapshot(tmp_path)
     command = [sys.executable, "-P", "-m", "launch.job"]
     done = subprocess.run(command, env={"PYTHONPATH": str(archive)}, capture_output=True, text=True, check=True)

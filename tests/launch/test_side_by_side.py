@@ -12,17 +12,22 @@ import pandas as pd
 import pytest
 
 from analysis import store
-from launch import calibrate, compose, plan, show, side_by_side, state, status, submit
-from launch.compose import Cell, Packing, Request
-from launch.draft import draft
+from launch.cli import status, tables
+from launch.cost import concurrency
 from launch.errors import UserError
-from launch.observe import observe
+from launch.plan import plan
+from launch.status import cell_state
+from launch.status.sweep_state import observe
+from launch.submit import calibration, submission
+from launch.submit.preview import draft
+from launch.sweep import compose
+from launch.sweep.compose import Cell, Packing, Request
 
 # the workers outlive the command that started them, and nobody waits for them
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 Flat = Mapping[str, Any]
-HERE = side_by_side.resources("slurm", {"gres": "gpu:1", "mem_gb": 9})
+HERE = concurrency.resources("slurm", {"gres": "gpu:1", "mem_gb": 9})
 
 
 def copies(flat: Flat, count: int | None, seconds: float, **changes: Any) -> list[dict[str, Any]]:
@@ -38,7 +43,7 @@ def table(*groups: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def counts(flat: Flat, tried: pd.DataFrame, *changes: dict[str, Any], pooled: bool = False) -> list[float | None]:
-    found = side_by_side.counts(pd.DataFrame([{**flat, **change} for change in changes]), tried, pooled)
+    found = concurrency.counts(pd.DataFrame([{**flat, **change} for change in changes]), tried, pooled)
     return [None if count != count else count for count in found]
 
 
@@ -60,7 +65,7 @@ def width(flat: Flat, size: int) -> dict[str, Any]:
 def test_the_smallest_count_near_the_best_throughput_wins(flat: Flat, seconds: dict[int, float], wins: int) -> None:
     tried = table(*(copies(flat, count, each) for count, each in seconds.items()))
     assert counts(flat, tried, {}) == [wins]
-    assert set(side_by_side.winners(tried)) == {wins}
+    assert set(concurrency.winners(tried)) == {wins}
 
 
 @pytest.mark.parametrize("spoilt", ["failed", "missing", "running", "a copy too few", "one after another"])
@@ -107,7 +112,7 @@ def choose(
 ) -> list[int | None]:
     made = [Cell(str(size), width(flat, size)) for size in sizes]
     asked = Request("mine", Path("logs"), made, Packing(at_a_time=at_a_time), {}, [])
-    return side_by_side.choose(asked, made, tried, through, False, one_task)
+    return concurrency.choose(asked, made, tried, through, False, one_task)
 
 
 def test_what_is_not_measured_through_a_like_launcher_is_an_error_that_says_what_to_run(flat: Flat) -> None:
@@ -122,14 +127,14 @@ def test_what_is_not_measured_through_a_like_launcher_is_an_error_that_says_what
         choose(flat, pd.DataFrame(), "auto", 4, 8)
     for launcher in ({"gres": "gpu:2"}, {"gres": "gpu:1", "cpus_per_task": 8}, {"gres": "gpu:1", "partition": "a100"}):
         with pytest.raises(UserError, match="for 2 of 2 cells"):
-            choose(flat, tried, "auto", 4, 8, through=side_by_side.resources("slurm", launcher))
+            choose(flat, tried, "auto", 4, 8, through=concurrency.resources("slurm", launcher))
     assert choose(flat, tried, 3, 4, 99) == [3, 3]
     assert choose(flat, tried, None, 4) == [None]
 
 
 def test_a_cell_that_was_short_of_memory_has_no_more_beside_it_than_the_others() -> None:
     rooms, usual = (None, None, 2, 2, 2), (None, 4, None, 4, 1)
-    assert [side_by_side.fewest(*both) for both in zip(rooms, usual, strict=True)] == [None, 4, 2, 2, 1]
+    assert [concurrency.fewest(*both) for both in zip(rooms, usual, strict=True)] == [None, 4, 2, 2, 1]
 
 
 def test_times_are_those_of_as_many_side_by_side_where_these_were_measured(flat: Flat) -> None:
@@ -137,7 +142,7 @@ def test_times_are_those_of_as_many_side_by_side_where_these_were_measured(flat:
     tried = table(copies(flat, None, 9.0), copies(flat, 1, 1.0), copies(flat, 2, 1.5), copies(wide, 1, 7.0))
 
     def taken(at_a_time: Any) -> list[tuple[int, float]]:
-        found = side_by_side.with_calibrations(pd.DataFrame(), tried, at_a_time, HERE)
+        found = concurrency.with_calibrations(pd.DataFrame(), tried, at_a_time, HERE)
         return sorted({(row["model.width"], row["seconds"] / 2) for row in found.to_dict("records")})
 
     assert taken(1) == [(8, 1.0), (64, 7.0)]
@@ -159,7 +164,7 @@ NOOP = ("seeds={range:[0,2,1]}", "trainer.epochs=5")
 def test_what_a_calibration_found_best_is_what_the_next_submission_runs(redescent: Any, logs: Path) -> None:
     auto = ("hydra/launcher=local", *NOOP, "trainer.seconds=0.2", "task.at_a_time=auto")
     with pytest.raises(UserError, match="Run `redescent calibrate noop --side-by-side 1"):
-        submit.submit(compose.request("noop", auto))
+        submission.submit(compose.request("noop", auto))
     assert not (logs / "noop" / "submissions").exists()
 
     told = redescent("calibrate", "noop", *auto, "--side-by-side", "2", "--side-by-side", "1").stdout
@@ -169,19 +174,19 @@ def test_what_a_calibration_found_best_is_what_the_next_submission_runs(redescen
     one, two = plan.load_all(logs / "noop" / "calibration")
     assert (one.sizes, [len(task) for task in one.tasks]) == ([1], [1])
     assert (two.sizes, [len(task) for task in two.tasks]) == ([2], [2])
-    tried = calibrate.tried(logs / "noop")
+    tried = calibration.tried(logs / "noop")
     assert tried["updated"][tried["at_a_time"] == 1].max() <= two.created, "they disturbed each other"
 
-    made, frozen = submit.submit(compose.request("noop", auto))
+    made, frozen = submission.submit(compose.request("noop", auto))
     assert frozen is not None
     assert (frozen.sizes, frozen.packing["at_a_time"]) == ([wins], "auto")
     an_epoch = tried["seconds"][tried["at_a_time"] == wins].median() / 2
     assert made.hours == pytest.approx(2 * 5 * an_epoch / 3600)
-    with show.out.capture() as said:
-        show.draft(made)
+    with tables.out.capture() as said:
+        tables.draft(made)
     assert f"{wins} at a time, as measured" in said.get()
-    assert submit.resumed(logs / "noop", []).packing.at_a_time == "auto"
-    while any(cell.state in state.LIVE for cell in observe(logs / "noop").cells.values()):
+    assert submission.resumed(logs / "noop", []).packing.at_a_time == "auto"
+    while any(cell.state in cell_state.LIVE for cell in observe(logs / "noop").cells.values()):
         time.sleep(0.1)
     assert store.runs(logs / "noop")["status"].tolist() == ["done"] * 2
 
@@ -192,30 +197,30 @@ def test_a_count_that_fails_is_told_repeated_and_not_chosen(redescent: Any, logs
     assert "failed: out of memory" in told
     asked = compose.request("noop", overrides)
     assert draft(asked).sizes == [1]
-    one, three = (calibrate.outdated(calibrate.request(asked, count=n), plan.code_hash()) for n in (1, 3))
+    one, three = (calibration.outdated(calibration.request(asked, count=n), plan.code_hash()) for n in (1, 3))
     assert (len(one.cells), len(three.cells)) == (0, 3)
     assert draft(three, retry_errors=True, again=True).sizes == [3], "a repetition with fewer is of another count"
 
 
 def test_a_calibration_is_repeated_in_other_code_and_through_another_launcher(logs: Path) -> None:
-    asked = calibrate.request(compose.request("noop", ["hydra/launcher=debug", *NOOP]), count=2)
-    submit.submit(asked)
+    asked = calibration.request(compose.request("noop", ["hydra/launcher=debug", *NOOP]), count=2)
+    submission.submit(asked)
     code = plan.code_hash()
-    assert calibrate.outdated(asked, code).cells == []
-    elsewhere = calibrate.request(compose.request("noop", ["hydra/launcher=local", *NOOP]), count=2)
+    assert calibration.outdated(asked, code).cells == []
+    elsewhere = calibration.request(compose.request("noop", ["hydra/launcher=local", *NOOP]), count=2)
     assert {cell.id for cell in elsewhere.cells} == {cell.id for cell in asked.cells}
-    for again in (calibrate.outdated(asked, "c0de"), calibrate.outdated(elsewhere, code)):
+    for again in (calibration.outdated(asked, "c0de"), calibration.outdated(elsewhere, code)):
         assert len(again.cells) == 2
-    submit.submit(asked, again=True)
-    assert calibrate.tried(logs / "noop")["attempt"].tolist() == [2, 2]
+    submission.submit(asked, again=True)
+    assert calibration.tried(logs / "noop")["attempt"].tolist() == [2, 2]
 
 
 def test_waiting_for_a_calibration_that_is_repeated_outlasts_its_earlier_results(logs: Path) -> None:
     overrides = ["hydra/launcher=local", *NOOP, "trainer.seconds=0.1"]
-    asked = calibrate.request(compose.request("noop", overrides), count=1)
+    asked = calibration.request(compose.request("noop", overrides), count=1)
     for attempts in (1, 2):
-        _, frozen = submit.submit(asked, again=True)
+        _, frozen = submission.submit(asked, again=True)
         assert frozen is not None
         assert status.until_end(asked.folder, frozen.sid)
-        tried = calibrate.tried(logs / "noop")
+        tried = calibration.tried(logs / "noop")
         assert tried[["status", "attempt"]].to_numpy().tolist() == [["done", attempts]]

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch import compaction, slurm
-from launch.backend import Array, check, job_name, kind, sbatch_text
 from launch.errors import UserError
 from launch.plan import Plan
-from launch.slurm import Task, parse_accounting, parse_queue
+from launch.scheduler import slurm
+from launch.scheduler.backend import Array, check, job_name, kind, sbatch_text
+from launch.scheduler.slurm import Task, parse_accounting, parse_queue
+from launch.submit import followup
 
 ARRAY = Array("demo.S1.20", first=20, count=10, sent=0.0)
 PlanOf = Callable[..., Plan]
@@ -48,13 +49,13 @@ def test_the_compaction_is_a_small_job_after_all_arrays_whatever_became_of_them(
     launcher = {**plan_of().launcher, "gres": "gpu:v100:1", "partition": "long", "array_parallelism": 9,
                 "timeout_min": 1380}  # fmt: skip
     plan = dataclasses.replace(plan_of(), launcher=launcher)
-    text = compaction.text(plan, Path("/logs/demo"), Path("/logs/demo/output"), ["7", "9"], modest=True)
+    text = followup.text(plan, Path("/logs/demo"), Path("/logs/demo/output"), ["7", "9"], modest=True)
     found = flags(text)
     assert (found["dependency"], found["partition"], found["time"]) == ("afterany:7:9", "long", "60")
     assert not {"gres", "array"} & set(found)
     assert "export PYTHONPATH=/logs/demo/code/c0de.zip" in text
     assert text.rstrip().endswith("/opt/py/bin/python -P -m analysis.compact /logs/demo")
-    insisting = compaction.text(plan, Path("/logs/demo"), Path("/logs/demo/output"), ["7"], modest=False)
+    insisting = followup.text(plan, Path("/logs/demo"), Path("/logs/demo/output"), ["7"], modest=False)
     assert flags(insisting)["gres"] == "gpu:v100:1"
 
 

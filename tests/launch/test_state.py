@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch.state import FINAL, LIVE, STATES, CellState, Placement, Record, fold
+from launch.status.cell_state import FINAL, LIVE, STATES, CellState, Placement, Record, fold
 
 CALLS = [(True, True), (True, False), (False, False), (None, False)]  # live, running
 RECORDS = [None, *(Record(s, a) for s in ("running", "done", "stopped", "nonfinite", "failed") for a in (1, 2, 3))]

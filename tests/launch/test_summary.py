@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from launch import state, summary
-from launch.observe import Observation
 from launch.plan import Plan, PlannedCell
-from launch.slurm import Task
-from launch.state import CellState, Placement, Record
-from launch.summary import Failure, Line
+from launch.scheduler.slurm import Task
+from launch.status import cell_state, summary
+from launch.status.cell_state import CellState, Placement, Record
+from launch.status.summary import Failure, Line
+from launch.status.sweep_state import Observation
 
 Flat = Mapping[str, Any]
 SID = "20260102T030405-0a1b2c3d"
@@ -25,7 +25,9 @@ GPU = {"_target_": "x.SlurmLauncher", "gres": "gpu:v100:1", "cpus_per_task": 4}
 def observation(plan_of: Callable[..., Plan], flat: Flat) -> Callable[..., Observation]:
     """Cells, one a task, from (state, record or None, word of the scheduler or None, facts of the run)."""
 
-    def build(*found: tuple[state.State, Record | None, Task | None, dict[str, Any]], **changes: Any) -> Observation:
+    def build(
+        *found: tuple[cell_state.State, Record | None, Task | None, dict[str, Any]], **changes: Any
+    ) -> Observation:
         ids = [f"c1-{i}" for i in range(len(found))]
         plan = plan_of(cells=[PlannedCell(i, 0, {}, 0) for i in ids], tasks=[[i] for i in range(len(ids))], **changes)
         cells = {

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from analysis import store
-from launch.slurm import Execution, parse_history
+from launch.scheduler.slurm import Execution, parse_history
 
 MIXED = ("~axes", "model=mlp", "model.width=4", "+axes={trainer.precision:[float32,float16]}")
 

@@ -132,8 +132,8 @@ class Sweep:
         return rows.astype({"cell": str}).sort_values(["cell", "epoch"], ignore_index=True)
 
     def states(self) -> dict[str, int]:
-        from launch import observe
+        from launch.status import sweep_state
 
         os.environ["SLURM_CONF"] = str(self.cluster.conf)
-        cells = observe.observe(self.folder).cells.values()
+        cells = sweep_state.observe(self.folder).cells.values()
         return pd.Series([cell.state for cell in cells]).value_counts().to_dict()

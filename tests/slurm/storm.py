@@ -114,7 +114,7 @@ class Storm:
         return None
 
     def child(self) -> str | None:
-        return self._kill(self._one(processes("launch.child", self.sweep.folder)), "child")
+        return self._kill(self._one(processes("launch.worker.child", self.sweep.folder)), "child")
 
     def worker(self) -> str | None:
         return self._kill(self._one(processes("launch.job", self.sweep.folder)), "worker")
@@ -131,7 +131,7 @@ class Storm:
     def node(self) -> str | None:
         """A node without warning: its daemon and all that runs there."""
         name = f"n{self.chance.randint(1, 4)}"
-        workers = processes("launch.job", self.sweep.folder) + processes("launch.child", self.sweep.folder)
+        workers = processes("launch.job", self.sweep.folder) + processes("launch.worker.child", self.sweep.folder)
         there = [pid for pid in workers if node_of(pid) == name]
         steps = {parent(pid) for pid in there} - {0, 1}
         return self._kill([*self._daemon(f"slurmd-{name}"), *steps, *there], f"all of node {name}:")

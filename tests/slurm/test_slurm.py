@@ -54,7 +54,7 @@ def test_a_sweep_killed_in_every_way_ends_with_the_table_of_a_calm_run(sweep: Sw
     sweep.cluster.run("scancel", "--signal=USR2", usr2)
     sweep.cluster.run("scancel", "--signal=TERM", term)
     sweep.cluster.run("scancel", "--full", "--signal=USR2", batch)
-    os.kill(workers(sweep.folder, "launch.child")[-1], signal.SIGKILL)
+    os.kill(workers(sweep.folder, "launch.worker.child")[-1], signal.SIGKILL)
     sweep.wait(lambda: sweep.epochs() > 70)
     os.kill(workers(sweep.folder, "launch.job")[0], signal.SIGKILL)
     sweep.wait(lambda: sweep.epochs() > 100)

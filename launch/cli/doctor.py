@@ -1,0 +1,182 @@
+"""Examination of a machine before anything is sent: Python, torch, its kernels, the GPU, SLURM, launcher, the disk."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from launch.errors import UserError
+from launch.scheduler import backend, slurm
+from launch.sweep import compose
+
+KERNELS = (sys.executable, "-m", "trainers.kernels", "--widths", "3", "--sample", "60")
+KERNEL_SECONDS = 180.0
+_REMEDY = "set ONEDNN_MAX_CPU_ISA=SSE41 (slower) or install another torch; benchmarks/kernels.py searches for more"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: what was found, and whether it stands in the way."""
+
+    check: str
+    verdict: Literal["ok", "warning", "problem"]
+    found: str
+
+
+def examine(overrides: Sequence[str]) -> list[Finding]:
+    """All findings for this machine and the launcher that `overrides` choose."""
+    asked = compose.launcher(overrides)
+    launcher, logs = asked.launcher, asked.logs
+    findings = [_python(), *_torch(), _disk(logs), _locks(logs)]
+    if backend.kind(launcher) == "slurm":
+        findings += _slurm()
+        findings.append(_trial(dict(launcher)))
+    elif slurm.present():
+        findings.append(Finding("SLURM", "warning", "is here, but the launcher chosen does not use it"))
+    else:
+        findings.append(Finding("SLURM", "ok", "none here; cells run on this machine"))
+    return findings
+
+
+def architectures(compiled: Sequence[str], device: str) -> bool:
+    """Whether a torch build with code for `compiled` (as sm_70, compute_90) runs on a GPU of architecture `device`.
+
+    Machine code runs on its own major version and equal or newer minor ones; PTX (compute_XY) on anything newer.
+    """
+    want = int(device.removeprefix("sm_"))
+    for arch in compiled:
+        kind, _, number = arch.partition("_")
+        have = int("".join(c for c in number if c.isdigit()) or 0)
+        if (kind == "compute" and have <= want) or (kind == "sm" and have // 10 == want // 10 and have <= want):
+            return True
+    return False
+
+
+def _python() -> Finding:
+    found = f"{platform.python_version()} at {sys.executable}"
+    return Finding("Python", "ok" if sys.version_info >= (3, 11) else "problem", found)
+
+
+def _torch() -> list[Finding]:
+    """Asked in another process: this one never imports torch."""
+    done = subprocess.run([sys.executable, "-m", "trainers.hardware"], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        return [
+            Finding("torch", "problem", f"does not import: {done.stderr.strip().splitlines()[-1]}; run `make .venv`")
+        ]
+    version, compiled, *devices = done.stdout.strip().splitlines()
+    findings = [Finding("torch", "ok", f"{version}, compiled for {compiled}")]
+    for device in devices:
+        arch, _, name = device.partition(" ")
+        fits = architectures(compiled.split(), arch)
+        advice = "" if fits else f": this torch has no code for {arch}; V100 (sm_70) needs torch 2.10 (environment.yml)"
+        findings.append(Finding("GPU", "ok" if fits else "problem", f"{name} ({arch}){advice}"))
+    if not devices:
+        findings.append(Finding("GPU", "ok", "none on this machine (a login node often has none)"))
+    return [*findings, kernels()]
+
+
+def kernels(command: Sequence[str] = KERNELS, seconds: float = KERNEL_SECONDS) -> Finding:
+    """Do torch's CPU kernels compute some of our layers right? In a process of its own, since they may kill it."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = subprocess.Popen(command, stdout=out, stderr=err)
+        try:
+            code: int | None = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            code = None
+        out.seek(0)
+        err.seek(0)
+        lines = [json.loads(line) for line in out if line.endswith("}\n")]
+        said = err.read().strip().splitlines()
+    return _judged(lines, code, said[-1] if said else "no message", seconds)
+
+
+def _judged(lines: Sequence[dict[str, Any]], code: int | None, said: str, seconds: float) -> Finding:
+    """What the kernels' process printed and how it ended: its exit status, or None if it took too long."""
+    checked = [line for line in lines if "name" in line]
+    last = next((line["begun"] for line in reversed(lines) if "begun" in line), "the first layer")
+    wrong = [line for line in checked if line["wrong"]]
+    if code is None and lines:
+        return Finding("kernels", "problem", f"no end after {seconds:.0f} s, in {last}; {_REMEDY}")
+    if code is None:
+        return Finding("kernels", "warning", f"not checked: torch took more than {seconds:.0f} s to start")
+    if code < 0:
+        return Finding("kernels", "problem", f"crashed ({signal.Signals(-code).name}) in {last}; {_REMEDY}")
+    if code > 0:
+        return Finding("kernels", "problem", f"could not be checked: {said}")
+    if wrong:
+        found = f"{len(wrong)} of {len(checked)} layers are wrong, such as {wrong[0]['name']}"
+        return Finding("kernels", "problem", f"{found} by {wrong[0]['error']:.2g} of its largest number; {_REMEDY}")
+    return Finding("kernels", "ok", f"{len(checked)} layers on this CPU agree with float64, forward and backward")
+
+
+def _disk(logs: Path) -> Finding:
+    existing = next(p for p in (logs, *logs.resolve().parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    inodes = os.statvfs(existing)
+    found = f"{logs}: {free / 1e9:.1f} GB and {inodes.f_favail} files free"
+    tight = free < 1e9 or (inodes.f_files > 0 and inodes.f_favail < 20_000)
+    return Finding("logs folder", "warning" if tight else "ok", found)
+
+
+def _locks(logs: Path) -> Finding:
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+        with open(logs / ".lock", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (logs / ".lock").unlink()
+        return Finding("file locks", "ok", f"work in {logs}")
+    except BlockingIOError:
+        return Finding("file locks", "ok", f"work in {logs}")
+    except OSError as error:
+        return Finding("file locks", "problem", f"{logs}: {error.strerror}; submissions need a folder with locks")
+
+
+def _slurm() -> list[Finding]:
+    if not slurm.present():
+        return [
+            Finding(
+                "SLURM",
+                "problem",
+                "no sbatch here that knows of a cluster; submit from a login node, or use hydra/launcher=local",
+            )
+        ]
+    known = slurm.limits()
+    if not known:
+        return [Finding("SLURM", "problem", "sbatch is here, but slurmctld gives no answer")]
+    version = slurm.call("sbatch", "--version").stdout.strip()
+    findings = [Finding("SLURM", "ok", f"{version}, arrays of up to {slurm.array_size()} tasks")]
+    told = slurm.accounting(["redescent-doctor"])
+    verdict: tuple[Literal["ok", "warning"], str] = ("ok", "sacct answers")
+    if told is None:
+        verdict = ("warning", "sacct gives no answer; status and resume work without it")
+    return [*findings, Finding("accounting", *verdict)]
+
+
+def _trial(launcher: dict[str, object]) -> Finding:
+    """sbatch --test-only: would SLURM take a job with the launcher's settings?"""
+    try:
+        text = backend.single_text(launcher, "true", Path("/tmp"))
+    except UserError as error:
+        return Finding("launcher", "problem", str(error))
+    if not slurm.present():
+        return Finding("launcher", "warning", "its settings are well-formed; SLURM could not be asked")
+    environment = slurm.clean_environment()
+    done = subprocess.run(
+        ["sbatch", "--test-only"], input=text, capture_output=True, text=True, env=environment, check=False
+    )
+    said = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else ""
+    return Finding("launcher", "ok" if done.returncode == 0 else "problem", said)

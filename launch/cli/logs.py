@@ -1,0 +1,86 @@
+"""`redescent logs CELL`: the output of the job that a cell runs, or ran last, in; `--follow` shows it as it comes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from rich.markup import escape
+
+from launch.cli import tables
+from launch.errors import UserError
+from launch.plan.plan import name_of
+from launch.status import cell_state, sweep_state
+from launch.status.sweep_state import Observation
+
+ASK_SECONDS = 10.0
+"""Between two questions whether the cell is over: each reads its records and asks the scheduler."""
+
+_BYTES_PER_LINE = 400
+
+
+def logs(folder: Path, cell: str, lines: int, follow: bool) -> None:
+    """Print the last lines of the output; with `follow` all that comes after, until the cell is over."""
+    seen = sweep_state.observe(folder)
+    path = output(seen, cell)
+    if path is None and (not follow or seen.cells[cell].state not in cell_state.LIVE):
+        raise UserError(f"{cell}: {seen.cells[cell].state}, and no job of it has written anything; {_hint(cell)}")
+    position = 0
+    if path is not None:
+        text, position = _tail(path, lines)
+        tables.out.print(f"[bold]{path}[/bold]\n{escape(text)}", end="")
+    if follow:
+        with tables.leaving(name_of(folder)):
+            seen = _follow(seen, cell, path, position)
+    tables.out.print(f"[bold]{cell[:11]} is {seen.cells[cell].state}[/bold]; {_hint(cell)}")
+
+
+def output(seen: Observation, cell: str) -> Path | None:
+    """The file with the output of the cell's newest job; None where it has not begun."""
+    place = seen.cells[cell].placement
+    made = next(p for p in seen.plans if p.sid == place.sid)
+    job = sweep_state.job_of(seen, place.sid, place.task)
+    found = (made.folder(seen.folder) / "output").glob(f"{job}_*" if job else "*")
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def _follow(seen: Observation, cell: str, path: Path | None, position: int) -> Observation:
+    """Print what is added to the output, of the next job too, until the cell is neither running nor waiting."""
+    asked = time.monotonic()
+    while True:
+        over = seen.cells[cell].state not in cell_state.LIVE
+        if path is not None:
+            position = _print_from(path, position)
+        if over:
+            return seen
+        time.sleep(0.5)
+        if time.monotonic() - asked < ASK_SECONDS:
+            continue
+        seen, asked = sweep_state.observe(seen.folder), time.monotonic()
+        newest = output(seen, cell)
+        if newest is not None and newest != path:
+            tables.out.print(f"[bold]{newest}[/bold]")
+            path, position = newest, 0
+
+
+def _print_from(path: Path, position: int) -> int:
+    with open(path, "rb") as file:
+        file.seek(position)
+        text = file.read()
+    sys.stdout.write(text.decode(errors="replace"))
+    sys.stdout.flush()
+    return position + len(text)
+
+
+def _tail(path: Path, lines: int) -> tuple[str, int]:
+    """The last lines of a file that may be large, and its length."""
+    with open(path, "rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - lines * _BYTES_PER_LINE))
+        text = file.read(size).decode(errors="replace")
+    return "".join(text.splitlines(keepends=True)[-lines:]), size
+
+
+def _hint(cell: str) -> str:
+    return f"`redescent why {cell[:11]}` says more"

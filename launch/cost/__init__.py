@@ -1,0 +1,1 @@
+"""What cells take: seconds, concurrency, tasks. Pure."""

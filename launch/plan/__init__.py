@@ -1,0 +1,5 @@
+"""What a submission keeps on disk and its jobs read. Standard library alone."""
+
+from launch.plan.plan import Plan, PlanError, PlannedCell, load, load_all
+
+__all__ = ["Plan", "PlanError", "PlannedCell", "load", "load_all"]

@@ -1,0 +1,1 @@
+"""SLURM, this machine or this process: where tasks run."""

@@ -1,0 +1,1 @@
+"""The state of a sweep, from plans, records and the scheduler."""

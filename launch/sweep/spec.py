@@ -1,0 +1,73 @@
+"""The part of a configuration that describes a sweep: axes, zip, where and seeds, checked and ready to expand. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from launch.errors import UserError
+from launch.plan.identity import RESULT_FREE
+from launch.sweep.grid import Grid, axis_values, condition
+
+KEYS = ("seeds", "axes", "zip", "where")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A grid, the conditions that its cells must meet, and their text."""
+
+    grid: Grid
+    conditions: Sequence[Callable[[Mapping[str, Any]], bool]]
+    texts: Sequence[str]
+
+    def wants(self, flat: Mapping[str, Any]) -> bool:
+        """Whether a flat configuration meets every condition."""
+        return all(meets(flat) for meets in self.conditions)
+
+
+def read(described: Mapping[str, Any], seed: Any, overrides: Sequence[str]) -> Sweep:
+    """The sweep that the keys of `KEYS` describe; `seed` stands where no seeds are given.
+
+    Raises UserError for a key of the wrong shape, an axis that cannot be one, and an override that an axis would undo.
+    """
+    axes = _shaped(described, "axes", dict, "a mapping of configuration keys to values")
+    texts = _shaped(described, "where", list, "a list of conditions")
+    zipped = _shaped(described, "zip", list, "a list of lists of axes")
+    seeds = described.get("seeds")
+    for text in texts:
+        if not isinstance(text, str):
+            raise UserError(f"where: found {text!r}, expected a condition in quotes, as 'model.width <= 16'")
+    for group in zipped:
+        if not isinstance(group, list):
+            raise UserError(f"zip: found {group!r}, expected a list of axes that advance together")
+    for axis in axes:
+        if axis == "seed":
+            raise UserError("axes.seed: seeds are an axis of their own; write them as `seeds: [0, 1, 2]`")
+        if axis.startswith(RESULT_FREE):
+            raise UserError(f"axes.{axis}: it does not change a cell's result, so it cannot tell cells apart")
+    _refuse_undone(overrides, axes, seeds)
+    values = {axis: axis_values(axis, spec) for axis, spec in axes.items()}
+    try:
+        values["seed"] = axis_values("seed", [seed] if seeds is None else seeds)
+    except UserError as error:
+        raise UserError(str(error).replace("axes.seed", "seeds")) from None
+    return Sweep(Grid(values, zipped), [condition(text) for text in texts], texts)
+
+
+def _shaped(described: Mapping[str, Any], key: str, kind: type, expected: str) -> Any:
+    value = described.get(key)
+    if value is not None and not isinstance(value, kind):
+        raise UserError(f"{key}: found {value!r}, expected {expected}")
+    return value or kind()
+
+
+def _refuse_undone(overrides: Sequence[str], axes: Mapping[str, Any], seeds: Any) -> None:
+    """An override of what an axis sets would be lost without a word."""
+    for text in overrides:
+        key, sign, _ = text.lstrip("+").partition("=")
+        if sign and key in axes:
+            advice = "replace the axes as a whole with '~axes' '+axes={...}'"
+            raise UserError(f"{key}: the sweep has an axis of that name, which would undo {text}; {advice}")
+        if sign and key == "seed" and seeds is not None:
+            raise UserError(f"seed: the sweep has seeds {seeds}, which would undo {text}; set seeds=[...]")
