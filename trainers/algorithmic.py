@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from trainers import measures, optim, precision, thresholds
+from trainers import optim, precision
 from trainers.config import AlgorithmicCell
 from trainers.data import arithmetic
+from trainers.measures import norms, thresholds
 from trainers.models import linear
 from trainers.models.transformer import Transformer
 from trainers.part import Metric
@@ -44,7 +45,7 @@ METRICS = (
     Metric("outlier_examples", "int32", "rows", "outliers among the training rows"),
     *thresholds.METRICS,
     Metric("weight_norm", "float32", "1", "L2 norm of all parameters"),
-    *(Metric(f"norm_{part}", "float32", "1", f"L2 norm of {what}") for part, what in measures.PARTS.items()),
+    *(Metric(f"norm_{part}", "float32", "1", f"L2 norm of {what}") for part, what in norms.PARTS.items()),
     Metric("sharpness", "float32", "1", "of the training loss (Keskar et al. 2017), in the last row"),
     Metric("lr", "float32", "1", "learning rate of the last step"),
     Metric("steps_per_second", "float32", "1/s", "training speed since the last row, evaluation left out"),
@@ -290,11 +291,11 @@ class Training:
         """Log the row of this step; the outcome if it is the last."""
         enough = self.settings.stop_at is not None and row["test_accuracy"] >= self.settings.stop_at
         end = enough or self.step == self.settings.steps
-        row |= self.reached | thresholds.gaps(self.reached) | measures.norms(self.model)
+        row |= self.reached | thresholds.gaps(self.reached) | norms.norms(self.model)
         if self.step:
             row |= {"lr": self._lr(self.step - 1), "steps_per_second": (self.step - self.logged) / self.seconds}
         if end and self.settings.sharpness:
-            row["sharpness"] = measures.sharpness(self.parameters, self._training_loss, self.cell.seed)
+            row["sharpness"] = norms.sharpness(self.parameters, self._training_loss, self.cell.seed)
         epoch, number = divmod(self.step, self.batches)
         each = self.batch * self.batches if self.settings.replacement else len(self.rows["train"])
         self.run.log(

@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from trainers import algorithmic, config, measures, thresholds
+from trainers import algorithmic, config
+from trainers.measures import norms as measures
+from trainers.measures import thresholds
 from trainers.models import linear
 from trainers.run import Outcome, Run
 

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trainers import strict
-from trainers.strict import ConfigError
+from trainers.config import reader
+from trainers.config.reader import ConfigError
 
 __all__ = ["Cell", "ConfigError", "columns", "flatten", "parse"]
 
@@ -364,13 +364,13 @@ def parse(flat: Mapping[str, Any]) -> Cell:
     name = str(flat.get("trainer.name", "vision"))
     if name not in _CELLS:
         raise ConfigError(f"trainer.name: found {name!r}, expected one of {', '.join(_CELLS)}")
-    cell: Cell = strict.read(_CELLS[name], flat)
+    cell: Cell = reader.read(_CELLS[name], flat)
     return cell
 
 
 def flatten(cell: Cell) -> dict[str, Any]:
     """The flat configuration of `cell`, with every value in its declared type (`0` becomes `0.0` in a float field)."""
-    return strict.flatten(cell)
+    return reader.flatten(cell)
 
 
 @functools.cache
@@ -380,7 +380,7 @@ def columns() -> dict[str, type]:
     It is the union over all kinds of model, data, optimiser and trainer, so that tables of different cells have the
     same columns.
     """
-    return dict(column for kind in _CELLS.values() for column in strict.columns(kind))
+    return dict(column for kind in _CELLS.values() for column in reader.columns(kind))
 
 
 def _at_least(key: str, value: float, bound: float) -> None:
