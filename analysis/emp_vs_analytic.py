@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import style
-from analysis.theory import averages, output, picture
+from analysis.figure import style
+from analysis.theory import averages, output, plot
 from analysis.theory.averages import Average
 from analysis.theory.curves import APPROXIMATIONS, closed_form
 from analysis.theory.simulation import independent_draw, published_draw, simulate
@@ -53,7 +53,7 @@ def series(options: argparse.Namespace) -> dict[str, list[Average]]:
     students = simulate(every, *sizes, kappas, seeds, **rest)
     trace = trace_over_draws(every, *sizes, kappas, seeds, **rest)
     unit = 0.5 * (1 + options.sigma**2 - 2 * students.R + students.Q)
-    curves = [closed_form(picture.kappa_label(k), output.setting(options, k), times) for k in kappas]
+    curves = [closed_form(plot.kappa_label(k), output.setting(options, k), times) for k in kappas]
     return {
         TEST: averages.over_seeds(TEST, kappas, tested, students.test_error[..., :split]),
         TRACE: averages.over_seeds(TRACE, kappas, times, trace.error[..., split:]),
@@ -66,7 +66,7 @@ def series(options: argparse.Namespace) -> dict[str, list[Average]]:
 def draw(found: dict[str, list[Average]], method: str) -> Figure:
     """The figure: the same simulation in both panels, with the trace formula and with the fast-slow formula."""
     name = NAMES[method]
-    kappas = [picture.kappa_label(a.kappa) for a in found[TEST]]
+    kappas = [plot.kappa_label(a.kappa) for a in found[TEST]]
     panels = {
         TRACE: (f"{name} vs exact average over teachers", "Trace formula (Eq. 9), same draws"),
         FORMULA: (f"{name} vs approximate analytical results", "Fast-slow formula (Eqs. 12, 14)"),
@@ -77,10 +77,10 @@ def draw(found: dict[str, list[Average]], method: str) -> Figure:
         for axes, (key, (title, label)) in zip(figure.subplots(1, 2, gridspec_kw=place), panels.items(), strict=True):
             averages.draw_bars(axes, found[TEST])
             averages.draw_lines(axes, found[key])
-            picture.error_axes(axes, LAST)
+            plot.error_axes(axes, LAST)
             axes.set_title(title)
-            axes.set_xlabel(picture.TIME)
-            axes.set_ylabel(picture.MSE)
+            axes.set_xlabel(plot.TIME)
+            axes.set_ylabel(plot.MSE)
             averages.legend(axes, kappas, {name: "--", label: "-"})
     return figure
 

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import style
-from analysis.theory import output, picture
+from analysis.figure import style
+from analysis.theory import output, plot
 from analysis.theory.closed_form import Array
 from analysis.theory.curves import Curve, Setting, closed_form, record, table
 
@@ -40,9 +40,9 @@ def curves(setting: Setting, times: Array) -> list[Curve]:
 def draw_pair(upper: Axes, lower: Axes, drawn: Sequence[Curve]) -> None:
     """The two features above, both together below."""
     for axes, part in ((upper, slice(0, 2)), (lower, slice(2, 3))):
-        picture.draw_errors(axes, drawn[part], COLOURS[part])
-        picture.error_axes(axes, LAST)
-    lower.set_xlabel(picture.TIME)
+        plot.draw_errors(axes, drawn[part], COLOURS[part])
+        plot.error_axes(axes, LAST)
+    lower.set_xlabel(plot.TIME)
 
 
 def draw(drawn: Sequence[Curve]) -> Figure:
@@ -52,7 +52,7 @@ def draw(drawn: Sequence[Curve]) -> Figure:
         upper, lower = figure.subplots(2, 1, gridspec_kw={"left": 0.1, "right": 0.97, "top": 0.97, "bottom": 0.08})
         draw_pair(upper, lower, drawn)
         for axes in (upper, lower):
-            axes.set_ylabel(picture.MSE)
+            axes.set_ylabel(plot.MSE)
             axes.legend(loc="upper right")
     return figure
 

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from analysis import fig1, style
-from analysis.theory import output, picture
+from analysis import fig1
+from analysis.figure import style
+from analysis.theory import output, plot
 from analysis.theory.curves import Curve, Setting, record, table
 
 VARIANTS = [(150, 100, 70), (120, 100, 70), (150, 100, 80), (300, 280, 50), (300, 280, 70)]  # n, d, p
@@ -37,7 +38,7 @@ def draw(variants: Sequence[Sequence[Curve]]) -> Figure:
             fig1.draw_pair(upper, lower, drawn)
             upper.set_title(drawn[0].setting.title, y=1.0)  # a given place saves a search among the ticks
         for row in axes:
-            row[0].set_ylabel(picture.MSE)
+            row[0].set_ylabel(plot.MSE)
             row[0].legend(loc="upper right")
     return figure
 

@@ -16,10 +16,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import command, published, query, reduce, store
-from analysis.fig2_ab_draw import draw
-from analysis.provenance import feature_record, progress, record, summary, write_json
-from analysis.style import save
+from analysis import store
+from analysis.double_descent import published
+from analysis.double_descent.time_map import draw
+from analysis.figure import output, query
+from analysis.figure.provenance import feature_record, progress, record, summary, write_json
+from analysis.figure.style import save
+from analysis.stats import seed_curves
 
 METRIC, TRAINING = "test_error", "train_error"
 SHOWN = (
@@ -67,20 +70,22 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, save; raises StoreError, FigureError or ValueError with a message for the user."""
     runs, curves, notes = load(options)
-    data = reduce.columns(runs, curves, options.column, METRIC)
+    data = seed_curves.columns(runs, curves, options.column, METRIC)
     if not any(column.cells for column in data):
         raise query.FigureError(
             f"none of the {len(runs)} chosen runs has logged {METRIC} yet; wait for its first epochs"
         )
-    features = reduce.feature_table(data, options.window)
-    times = reduce.threshold_table(reduce.columns(runs, curves, options.column, TRAINING), options.interpolation)
+    features = seed_curves.feature_table(data, options.window)
+    times = seed_curves.threshold_table(
+        seed_curves.columns(runs, curves, options.column, TRAINING), options.interpolation
+    )
     times.columns = times.columns.str.replace("threshold", "interpolation")
     features = features.merge(times, on="lambda", validate="one_to_one")
     state = progress(runs, data)
     figure = draw(data, features, options.column, state.planned, published.is_published(runs))
     files = [*save(figure, options.out, options.name)]
     out = Path(options.out)
-    for frame, ending in ((reduce.tidy(data), ".csv"), (features, "_features.csv")):
+    for frame, ending in ((seed_curves.tidy(data), ".csv"), (features, "_features.csv")):
         files.append(out / f"{options.name}{ending}")
         frame.to_csv(files[-1], index=False)
     source = options.published or options.folder
@@ -95,7 +100,7 @@ def make(options: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns 0, or 2 with one message if the figure cannot be drawn."""
     options = arguments(argv)
-    return command.run(make, options)
+    return output.run(make, options)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import heatmap, style
-from analysis.theory import output, picture
+from analysis.figure import heatmap, style
+from analysis.theory import output, plot
 from analysis.theory.curves import Curve, Setting, closed_form, record, table
 
 SIZE, RATIOS = (13.3, 4.0), (3.0, 1.3)  # inches; widths of the panels
@@ -59,10 +59,10 @@ def draw(columns: Sequence[Curve], slices: Sequence[Curve]) -> Figure:
         figure = Figure(figsize=SIZE)
         left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": RATIOS, **place})
         draw_map(left, columns)
-        picture.draw_errors(right, slices, COLOURS[: len(slices)])
-        picture.error_axes(right, LAST, ERROR_LIMITS)
+        plot.draw_errors(right, slices, COLOURS[: len(slices)])
+        plot.error_axes(right, LAST, ERROR_LIMITS)
         right.set_xlabel("Training time t")
-        right.set_ylabel(picture.MSE_LOSS)
+        right.set_ylabel(plot.MSE_LOSS)
         right.legend(loc="upper right")
     return figure
 

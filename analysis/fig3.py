@@ -18,8 +18,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from analysis import style
-from analysis.theory import output, picture
+from analysis.figure import style
+from analysis.theory import output, plot
 from analysis.theory.closed_form import Array
 from analysis.theory.curves import Curve, Setting, closed_form, record, table
 
@@ -39,7 +39,7 @@ NOTES = [
 def curves(base: Setting, kappas: Sequence[float], times: Array) -> list[Curve]:
     """One curve for each κ."""
     chosen = [Setting(**{**vars(base), "kappa": kappa}) for kappa in kappas]
-    return [closed_form(picture.kappa_label(s.kappa), s, times) for s in chosen]
+    return [closed_form(plot.kappa_label(s.kappa), s, times) for s in chosen]
 
 
 def colours(number: int) -> list[str]:
@@ -74,10 +74,10 @@ def draw_plane(axes: Axes, drawn: Sequence[Curve]) -> AxesImage:
 
 def draw_error(axes: Axes, drawn: Sequence[Curve]) -> None:
     """Error over time."""
-    picture.draw_errors(axes, drawn, colours(len(drawn)), width=2)
-    picture.error_axes(axes, LAST, grid=0.1)
-    axes.set_xlabel(picture.TIME)
-    axes.set_ylabel(picture.MSE_LOSS)
+    plot.draw_errors(axes, drawn, colours(len(drawn)), width=2)
+    plot.error_axes(axes, LAST, grid=0.1)
+    axes.set_xlabel(plot.TIME)
+    axes.set_ylabel(plot.MSE_LOSS)
 
 
 def draw(drawn: Sequence[Curve]) -> Figure:

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from analysis import fig3, style
+from analysis import fig3
+from analysis.figure import style
 from analysis.theory import output
 from analysis.theory.curves import Curve, Setting, record, table
 

@@ -17,8 +17,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import style
-from analysis.theory import averages, output, picture
+from analysis.figure import style
+from analysis.theory import averages, output, plot
 from analysis.theory.averages import Average
 from analysis.theory.closed_form import Array
 from analysis.theory.curves import APPROXIMATIONS
@@ -80,7 +80,7 @@ def draw_panel(axes: Axes, found: Sequence[Average], last: float, limits: tuple[
         half = averages.HALF * average.std
         if np.isfinite(half).any():
             axes.fill_between(average.times, average.mean - half, average.mean + half, color=colour, alpha=0.2, lw=0)
-    picture.error_axes(axes, last, limits)
+    plot.error_axes(axes, last, limits)
     axes.legend(loc="upper right")
 
 
@@ -92,7 +92,7 @@ def draw(linear: Sequence[Average], published: Sequence[Average]) -> Figure:
         place = {"left": 0.12 / panels, "right": 0.985, "bottom": 0.15, "top": 0.92, "wspace": 0.17}
         axes = figure.subplots(1, panels, squeeze=False, gridspec_kw=place)[0]
         draw_panel(axes[0], linear, LAST, (0.0, 0.5))
-        axes[0].set(title="Linear teacher-student model", xlabel="Step of gradient descent", ylabel=picture.MSE)
+        axes[0].set(title="Linear teacher-student model", xlabel="Step of gradient descent", ylabel=plot.MSE)
         if published:
             draw_panel(axes[1], published, RESNET_LAST, (0.12, 0.35))
             axes[1].set(

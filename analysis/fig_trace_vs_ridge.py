@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import style
-from analysis.theory import averages, output, picture
+from analysis.figure import style
+from analysis.theory import averages, output, plot
 from analysis.theory.averages import Average
 from analysis.theory.closed_form import SCALES, fast_slow, ridge_asymptotics
 from analysis.theory.curves import APPROXIMATIONS
@@ -68,7 +68,7 @@ def closed_forms(name: str, options: argparse.Namespace) -> list[Average]:
 
 def draw(found: dict[str, list[Average]], factor: float) -> Figure:
     """The figure: descent and trace formula at the left, ridge and closed forms at the right."""
-    kappas = [picture.kappa_label(a.kappa) for a in found[DESCENT]]
+    kappas = [plot.kappa_label(a.kappa) for a in found[DESCENT]]
     with style.styled():
         figure = Figure(figsize=(11.4, 3.4))
         place = {"left": 0.06, "right": 0.985, "bottom": 0.15, "top": 0.97, "wspace": 0.17}
@@ -81,8 +81,8 @@ def draw(found: dict[str, list[Average]], factor: float) -> Figure:
         averages.draw_lines(right, found[PUBLISHED], ":", 1.2)
         averages.legend(right, kappas, {"Ridge regression": "--", "Fast-slow formula": "-", "… as published": ":"})
         for axes in (left, right):
-            picture.error_axes(axes, LAST)
-            axes.set_ylabel(picture.MSE)
+            plot.error_axes(axes, LAST)
+            axes.set_ylabel(plot.MSE)
         left.set_xlabel("Training time t + 1")
         right.set_xlabel(f"t + 1, with ridge penalty {factor:g}(λ + 1/t)")
     return figure

@@ -18,7 +18,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import command, grok, grok_cost, grok_curves, grok_draw, style
+from analysis.figure import output, style
+from analysis.grokking import data_cost, plot, step_curves
+from analysis.grokking import runs as grok
 
 SIZE = (7.6, 4.8)  # inches
 SPLITS = ("test", "train")
@@ -58,7 +60,7 @@ def medians(found: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def fits(found: pd.DataFrame, chosen: tuple[float, float] | None) -> dict[str, grok_cost.Cost | None]:
+def fits(found: pd.DataFrame, chosen: tuple[float, float] | None) -> dict[str, data_cost.Cost | None]:
     """The cost on test rows within the percents "chosen", if any, those of the published number, and all. The first
     that is there is drawn.
 
@@ -71,11 +73,11 @@ def fits(found: pd.DataFrame, chosen: tuple[float, float] | None) -> dict[str, g
         float(str(p)): dict(zip(group["seed"].astype(str), group["steps"], strict=True))
         for p, group in rows.groupby("train_percent")
     }
-    ranges = {"chosen": chosen, "published_range": grok_cost.PUBLISHED_RANGE, "all": (0.0, 100.0)}
-    return {name: grok_cost.fit(steps, limits) for name, limits in ranges.items() if limits}
+    ranges = {"chosen": chosen, "published_range": data_cost.PUBLISHED_RANGE, "all": (0.0, 100.0)}
+    return {name: data_cost.fit(steps, limits) for name, limits in ranges.items() if limits}
 
 
-def draw(found: pd.DataFrame, table: pd.DataFrame, cost: grok_cost.Cost | None, percent: int) -> Figure:
+def draw(found: pd.DataFrame, table: pd.DataFrame, cost: data_cost.Cost | None, percent: int) -> Figure:
     """Steps over the train fraction, both splits."""
     with style.styled():
         figure = Figure(figsize=SIZE, layout="constrained")
@@ -88,7 +90,7 @@ def draw(found: pd.DataFrame, table: pd.DataFrame, cost: grok_cost.Cost | None, 
             label = f"fit: ×{cost.factor:.2f} for each point less of data"
             axes.plot(place, cost.steps(place), color="0.25", lw=1.2, ls=(0, (5, 3)), label=label)
         there = table[table["split"] == "test"].set_index("train_percent")["n"] > 0
-        grok_draw.hatch_missing(axes, {float(str(p)): bool(value) for p, value in there.items()})
+        plot.hatch_missing(axes, {float(str(p)): bool(value) for p, value in there.items()})
         axes.set_xlabel("Training data (% of the table)")
         axes.set_ylabel(f"Optimiser steps to {percent} %")
         axes.grid(alpha=0.25, lw=0.5)
@@ -99,7 +101,7 @@ def draw(found: pd.DataFrame, table: pd.DataFrame, cost: grok_cost.Cost | None, 
 
 def draw_split(axes: Axes, runs: pd.DataFrame, table: pd.DataFrame, split: str, percent: int) -> None:
     """Dots for runs, line and bars for medians and quartiles, arrows for runs that never got there."""
-    colour = grok_curves.COLOURS[split]
+    colour = step_curves.COLOURS[split]
     axes.plot(
         runs["train_percent"], runs["steps"].where(np.isfinite(runs["steps"])), ".", color=colour, alpha=0.45, ms=5
     )
@@ -130,15 +132,15 @@ def make(options: argparse.Namespace) -> None:
     if not table["n"].any():
         grok.complete(chosen)
     costs = fits(found, tuple(options.fit) if options.fit else None)
-    low, high = grok_cost.PUBLISHED
+    low, high = data_cost.PUBLISHED
     published = f"published (Power et al. 2022, S5 products): times {low} to {high} for each point less in 25 to 30 %"
     names = {"chosen": "the percents chosen", "published_range": "25 to 30 %", "all": "all fractions"}
     lines = [
         table.to_string(index=False, float_format="{:.0f}".format),
-        *(grok_cost.text(cost, names[name]) for name, cost in costs.items()), published,
+        *(data_cost.text(cost, names[name]) for name, cost in costs.items()), published,
     ]  # fmt: skip
     facts: dict[str, Any] = {
-        "median": MEDIAN, "cost_method": grok_cost.METHOD, "published": published,
+        "median": MEDIAN, "cost_method": data_cost.METHOD, "published": published,
         "cost": {name: cost and {k: grok.plain(v) for k, v in vars(cost).items()} for name, cost in costs.items()},
         "budget": grok.budget(chosen.runs),
     }  # fmt: skip
@@ -154,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--percent", type=int, choices=grok.THRESHOLDS, default=99, help="accuracy to reach, in %% (default: 99)")
     add("--fit", type=float, nargs=2, metavar=("LOW", "HIGH"),
         help="train fractions of the fit drawn, in %% (default: 25 30 as published, else all)")  # fmt: skip
-    return command.run(make, parser.parse_args(argv))
+    return output.run(make, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

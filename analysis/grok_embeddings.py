@@ -24,7 +24,9 @@ from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from analysis import command, cosets, grok, query, style
+from analysis.figure import output, query, style
+from analysis.grokking import cosets
+from analysis.grokking import runs as grok
 
 Array = NDArray[np.float64]
 PRODUCT, SUM = "x.y", "x+y"
@@ -190,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--stride", type=int, default=8, help="joins k and k + STRIDE (default: 8, the published)")
     add("--perplexity", type=float, default=30, help="of t-SNE (default: 30)")
     add("--random-state", type=int, default=0, help="of t-SNE (default: 0)")
-    return command.run(make, parser.parse_args(argv))
+    return output.run(make, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

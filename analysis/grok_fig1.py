@@ -19,8 +19,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import command, grok, grok_curves, style
-from analysis.reduce import Column
+from analysis.figure import output, style
+from analysis.grokking import runs, step_curves
+from analysis.stats.seed_curves import Column
 
 SIZE = (5.2, 7.4)  # inches
 LOSS_SHOWN = 1e-3  # of the highest test loss, where the axis ends: further down the hump would be a ripple
@@ -28,7 +29,7 @@ LOSS_SHOWN = 1e-3  # of the highest test loss, where the axis ends: further down
 
 def medians(seeds: pd.DataFrame) -> dict[str, float]:
     """Steps by which half of the seeds had 99 % right, by split; inf or NaN where they have not."""
-    return {split: grok.reached_by(seeds[f"{split}_steps_99"]) for split in ("train", "test")}
+    return {split: runs.reached_by(seeds[f"{split}_steps_99"]) for split in ("train", "test")}
 
 
 def draw(data: Mapping[str, Column], steps: Mapping[str, float]) -> Figure:
@@ -37,9 +38,9 @@ def draw(data: Mapping[str, Column], steps: Mapping[str, float]) -> Figure:
         figure = Figure(figsize=SIZE, layout="constrained")
         accuracy, loss, norm = figure.subplots(3, 1, sharex=True, height_ratios=(1.2, 1.1, 0.8))
         for split in ("train", "test"):
-            grok_curves.draw(accuracy, data[f"{split}_accuracy"], split, split, 100)
-            grok_curves.draw(loss, data[f"{split}_loss"], split, split)
-        grok_curves.draw(norm, data["weight_norm"], "weight", "all parameters")
+            step_curves.draw(accuracy, data[f"{split}_accuracy"], split, split, 100)
+            step_curves.draw(loss, data[f"{split}_loss"], split, split)
+        step_curves.draw(norm, data["weight_norm"], "weight", "all parameters")
         style.log_epochs(norm, float(data["test_accuracy"].epochs.max()), "x")
         accuracy.set_ylim(-2, 102)
         loss.set_yscale("log")
@@ -50,13 +51,13 @@ def draw(data: Mapping[str, Column], steps: Mapping[str, float]) -> Figure:
             axes.grid(alpha=0.25, lw=0.5)
             for split, step in steps.items():
                 if math.isfinite(step):
-                    axes.axvline(step, color=grok_curves.COLOURS[split], lw=1, ls=(0, (4, 3)), zorder=0.9)
+                    axes.axvline(step, color=step_curves.COLOURS[split], lw=1, ls=(0, (4, 3)), zorder=0.9)
         draw_gap(accuracy, steps)
         accuracy.set_ylabel("Accuracy (%)")
         loss.set_ylabel("Loss (nats)")
         norm.set_ylabel("Weight norm")
         norm.set_xlabel("Optimiser steps")
-        accuracy.legend(title=grok_curves.seeds_text(data), loc="best", framealpha=0.9)
+        accuracy.legend(title=step_curves.seeds_text(data), loc="best", framealpha=0.9)
     return figure
 
 
@@ -88,23 +89,23 @@ def report(steps: Mapping[str, float], seeds: pd.DataFrame) -> list[str]:
 
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, save."""
-    chosen, data = grok_curves.load(options)
-    seeds = grok_curves.by_seed(chosen, data["test_loss"])
+    chosen, data = step_curves.load(options)
+    seeds = step_curves.by_seed(chosen, data["test_loss"])
     steps = medians(seeds)
-    hump = grok_curves.hump(data["test_loss"])
+    hump = step_curves.hump(data["test_loss"])
     facts = {
-        "band": grok_curves.BAND, "unfinished": "drawn as far as they are",
+        "band": step_curves.BAND, "unfinished": "drawn as far as they are",
         "marks": "first step by which half of the seeds had 99 % right, as exact as trainer.exact_steps says",
         "steps_to_99": {split: step if math.isfinite(step) else None for split, step in steps.items()},
         "test_loss": hump, "loss_axis": f"ends at {LOSS_SHOWN:g} of the highest test loss; the table goes on",
     }  # fmt: skip
-    tables = {"": grok_curves.tidy(data), "_seeds": seeds}
-    grok.write(options, draw(data, steps), tables, chosen, facts, [*report(steps, seeds), hump])
+    tables = {"": step_curves.tidy(data), "_seeds": seeds}
+    runs.write(options, draw(data, steps), tables, chosen, facts, [*report(steps, seeds), hump])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    return command.run(make, grok.parser(__doc__, "grok_fig1").parse_args(argv))
+    return output.run(make, runs.parser(__doc__, "grok_fig1").parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -13,22 +13,24 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis import command, grok, grok_best, grok_names
+from analysis.figure import output
+from analysis.grokking import best_accuracy, runs
+from analysis.grokking import labels as grok_names
 
 COLUMNS = ("data.operation", "data.modulus", "data.degree")
 
 
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, save."""
-    chosen = grok.choose(options, grok.FRACTION, *COLUMNS)
+    chosen = runs.choose(options, runs.FRACTION, *COLUMNS)
     rows = chosen.runs[list(COLUMNS)].to_dict("records")
     labels = pd.Series([grok_names.operation(row) for row in rows])
-    grok_best.make(options, chosen, labels, "Operation (best first)")
+    best_accuracy.make(options, chosen, labels, "Operation (best first)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    return command.run(make, grok.parser(__doc__, "grok_operations").parse_args(argv))
+    return output.run(make, runs.parser(__doc__, "grok_operations").parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -11,19 +11,22 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from analysis import command, grok, grok_best, grok_names, query, store
+from analysis import store
+from analysis.figure import output, query
+from analysis.grokking import best_accuracy, labels
+from analysis.grokking import runs as grok
 
 
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, save."""
     runs = query.where(store.runs(options.folder), options.where)
-    chosen = grok.choose(options, grok.FRACTION, *grok_names.setting_columns(runs))
-    grok_best.make(options, chosen, grok_names.settings(chosen.runs), "Optimiser (best first)")
+    chosen = grok.choose(options, grok.FRACTION, *labels.setting_columns(runs))
+    best_accuracy.make(options, chosen, labels.settings(chosen.runs), "Optimiser (best first)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    return command.run(make, grok.parser(__doc__, "grok_optimizers").parse_args(argv))
+    return output.run(make, grok.parser(__doc__, "grok_optimizers").parse_args(argv))
 
 
 if __name__ == "__main__":

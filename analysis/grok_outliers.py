@@ -15,7 +15,9 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import command, grok, grok_best, grok_draw, style
+from analysis.figure import output, style
+from analysis.grokking import best_accuracy, plot
+from analysis.grokking import runs as grok
 
 OUTLIERS = "data.outliers"
 METRICS = ("best_test_accuracy", "final_outlier_accuracy")
@@ -32,12 +34,12 @@ def values(runs: pd.DataFrame, metric: str) -> pd.Series:
 
 def draw(found: pd.DataFrame, labels: Sequence[str], budget: str) -> Figure:
     """Test accuracy at the left, accuracy on outliers at the right; `labels` by the number of outliers."""
-    palette = grok_draw.colours(len(labels), ordered=True)
+    palette = plot.colours(len(labels), ordered=True)
     titles = (f"Best test accuracy within\n{budget} (%)", "Outliers memorised\nat the last step (%)")
     with style.styled():
         figure = Figure(figsize=(10.0, 4.2), layout="constrained")
         for axes, metric, title in zip(figure.subplots(1, 2), METRICS, titles, strict=True):
-            grok_best.panel(axes, found[found["metric"] == metric], labels, palette, title)
+            best_accuracy.panel(axes, found[found["metric"] == metric], labels, palette, title)
         figure.axes[1].legend(*figure.axes[0].get_legend_handles_labels(), title="Outliers", loc="center")
     return figure
 
@@ -47,17 +49,17 @@ def make(options: argparse.Namespace) -> None:
     chosen = grok.complete(grok.choose(options, grok.FRACTION, OUTLIERS))
     runs = chosen.runs
     labels = runs[OUTLIERS].map("{:,.0f}".format)
-    parts = [grok_best.table(chosen, labels, values(runs, m)).assign(metric=m) for m in METRICS]
+    parts = [best_accuracy.table(chosen, labels, values(runs, m)).assign(metric=m) for m in METRICS]
     found = pd.concat(parts, ignore_index=True)
     order = [f"{n:,.0f}" for n in sorted(set(runs[OUTLIERS]))]
-    facts = grok_best.facts(outliers="right at the last step by the answer that they were given")
-    lines = [line for m, part in zip(METRICS, parts, strict=True) for line in (m, *grok_best.report(part, order))]
+    facts = best_accuracy.facts(outliers="right at the last step by the answer that they were given")
+    lines = [line for m, part in zip(METRICS, parts, strict=True) for line in (m, *best_accuracy.report(part, order))]
     grok.write(options, draw(found, order, grok.budget(runs)), {"": found}, chosen, facts, lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    return command.run(make, grok.parser(__doc__, "grok_outliers").parse_args(argv))
+    return output.run(make, grok.parser(__doc__, "grok_outliers").parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy import stats as scipy_stats
 
-from analysis import command, grok, grok_draw, query, style
+from analysis.figure import output, query, style
+from analysis.grokking import plot
+from analysis.grokking import runs as grok
 
 PUBLISHED = "published (20 seeds, S5 products, 70 % of the data): rho -0.795, p 1.4e-5"
 LEAST = 3  # runs, for a correlation
@@ -62,7 +64,7 @@ def draw(found: pd.DataFrame, result: Correlation) -> Figure:
     with style.styled():
         figure = Figure(figsize=(5.2, 4.2), layout="constrained")
         axes = figure.subplots()
-        axes.plot(found["sharpness"], 100 * found["test_accuracy"], "o", color=grok_draw.COLOURS[0], ms=6, alpha=0.8)
+        axes.plot(found["sharpness"], 100 * found["test_accuracy"], "o", color=plot.COLOURS[0], ms=6, alpha=0.8)
         axes.set_xlabel("Sharpness φ (%)")
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set_ylabel("Test accuracy (%)")
@@ -89,7 +91,7 @@ def make(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    return command.run(make, grok.parser(__doc__, "grok_sharpness").parse_args(argv))
+    return output.run(make, grok.parser(__doc__, "grok_sharpness").parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from analysis import command, grok, grok_curves, grok_draw, grok_names, reduce, stats, style
+from analysis.figure import output, style
+from analysis.grokking import labels, plot, step_curves
+from analysis.grokking import runs as grok
+from analysis.stats import features, seed_curves
 
 WIDTH, NOISE = "model.width", ("data.outliers", "data.outlier_size")
 
@@ -42,7 +45,7 @@ class Quantity:
         return 100 * (1 - found) if self.panel == "error" else found
 
 
-_TEST, _TRAIN = grok_curves.COLOURS["test"], grok_curves.COLOURS["train"]
+_TEST, _TRAIN = step_curves.COLOURS["test"], step_curves.COLOURS["train"]
 QUANTITIES = tuple(
     Quantity(panel, column, label, colour, marker, line)
     for panel, metric in (("error", "accuracy"), ("loss", "loss"))
@@ -66,7 +69,7 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
 def noise(runs: pd.DataFrame) -> pd.Series:
     """The level of label noise of each run, in words."""
     rows = runs[list(NOISE)].to_dict("records")
-    return pd.Series([grok_names.noise(row) for row in rows], index=runs.index)
+    return pd.Series([labels.noise(row) for row in rows], index=runs.index)
 
 
 def levels(runs: pd.DataFrame) -> list[str]:
@@ -83,13 +86,13 @@ def verdict(runs: pd.DataFrame, quantity: Quantity) -> str:
     wide = runs.assign(value=values).pivot(index="seed", columns=WIDTH, values="value")
     if not np.isfinite(wide.to_numpy(np.float64)).any():
         return "nothing finished"
-    seeds, mask = reduce.complete_block(wide.to_numpy(np.float64))
+    seeds, mask = seed_curves.complete_block(wide.to_numpy(np.float64))
     block, widths = wide.to_numpy(np.float64)[seeds][:, mask], wide.columns.to_numpy()[mask]
     floor = FLOORS[quantity.panel]
-    found = stats.has_double_descent(block, 1, np.arange(1, len(widths) + 1), last=1, floor=floor)
+    found = features.has_double_descent(block, 1, np.arange(1, len(widths) + 1), last=1, floor=floor)
     if not found.found:
         return f"does not rise and fall again over width: {found.reason}"
-    top = stats.features(block.mean(axis=0), 1, last=1).peak_epoch
+    top = features.features(block.mean(axis=0), 1, last=1).peak_epoch
     return f"rises and falls again over width, peak at {widths[int(top) - 1]}: {found.reason}"
 
 
@@ -118,8 +121,8 @@ def draw_panel(axes: Axes, found: pd.DataFrame, panel: str) -> None:
     for q in QUANTITIES:
         if q.panel == panel:
             rows = found[found["quantity"] == q.column].sort_values(WIDTH)
-            grok_draw.line(axes, rows, WIDTH, q.label, q.colour, q.marker, q.style)
-    grok_draw.hatch_missing(axes, {float(str(w)): bool(rows["n"].sum()) for w, rows in found.groupby(WIDTH)})
+            plot.line(axes, rows, WIDTH, q.label, q.colour, q.marker, q.style)
+    plot.hatch_missing(axes, {float(str(w)): bool(rows["n"].sum()) for w, rows in found.groupby(WIDTH)})
     axes.grid(alpha=0.25, lw=0.5)
 
 
@@ -144,7 +147,7 @@ def make(options: argparse.Namespace) -> None:
     }  # fmt: skip
     lines = [f"{name}: {quantity}: {text}" for name, each in verdicts.items() for quantity, text in each.items()]
     facts = {
-        "spread": grok_draw.SPREAD, "unfinished": "left out", "verdicts": verdicts,
+        "spread": plot.SPREAD, "unfinished": "left out", "verdicts": verdicts,
         "best": "lowest loss and highest accuracy of all logged steps, each at its own step",
         "train": "with the answers given to outliers; redrawn labels are not in it",
     }  # fmt: skip
@@ -153,7 +156,7 @@ def make(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    return command.run(make, grok.parser(__doc__, "grok_width").parse_args(argv))
+    return output.run(make, grok.parser(__doc__, "grok_width").parse_args(argv))
 
 
 if __name__ == "__main__":

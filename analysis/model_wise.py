@@ -19,9 +19,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import command, heatmap, style, widths
-from analysis.provenance import BAND, CRITERION, INTERVAL, summary, write_json
-from analysis.style import save
+from analysis.double_descent import axis_sweep
+from analysis.figure import heatmap, output, style
+from analysis.figure.provenance import BAND, CRITERION, INTERVAL, summary, write_json
+from analysis.figure.style import save
 
 SIZE = (6.6, 5.0)  # inches
 BEST = "each seed's lowest test error over its epochs, chosen on the test set, which flatters it"
@@ -78,9 +79,9 @@ def hatch(axes: Axes, counts: pd.Series) -> None:
 
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, save; raises StoreError, FigureError or ValueError with a message for the user."""
-    data = widths.load(options.folder, options.column, options.by, options.where)
-    table = widths.end_table(data, options.by, options.column, options.interpolation)
-    peaks = widths.peak_table(data, options.by)
+    data = axis_sweep.load(options.folder, options.column, options.by, options.where)
+    table = axis_sweep.end_table(data, options.by, options.column, options.interpolation)
+    peaks = axis_sweep.peak_table(data, options.by)
     files = [*save(draw(table, options.by, options.column), options.out, options.name)]
     out = Path(options.out)
     for frame, ending in ((table, ".csv"), (peaks, "_features.csv")):
@@ -100,10 +101,10 @@ def make(options: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns 0, or 2 with one message if the figure cannot be drawn."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    widths.arguments(parser, "model_wise")
+    axis_sweep.arguments(parser, "model_wise")
     parser.add_argument("--interpolation", type=float, default=0.1, help="training error that counts as interpolation")
     options = parser.parse_args(argv)
-    return command.run(make, options)
+    return output.run(make, options)
 
 
 if __name__ == "__main__":

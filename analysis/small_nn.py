@@ -16,8 +16,9 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from analysis import command, grok, grok_curves, style
-from analysis.reduce import Column
+from analysis.figure import output, style
+from analysis.grokking import runs, step_curves
+from analysis.stats.seed_curves import Column
 
 SIZE = (10.0, 4.0)  # inches
 RECORD = 10  # steps between two records of the published runs
@@ -31,7 +32,7 @@ def draw(data: Mapping[str, Column]) -> Figure:
         last = float(data["test_accuracy"].epochs.max())
         for axes, metric, label in ((accuracy, "accuracy", "Accuracy"), (loss, "loss", "Loss (nats)")):
             for split in ("train", "test"):
-                grok_curves.draw(axes, data[f"{split}_{metric}"], split, split.capitalize())
+                step_curves.draw(axes, data[f"{split}_{metric}"], split, split.capitalize())
             axes.set_xlim(0, last)
             axes.set_xlabel("Optimiser steps")
             axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
@@ -42,22 +43,22 @@ def draw(data: Mapping[str, Column]) -> Figure:
             above.tick_params(labelsize=style.LEGEND_SIZE)
         accuracy.set_ylim(0, 1)
         loss.set_ylim(bottom=0)
-        accuracy.legend(title=grok_curves.seeds_text(data), loc="center right", framealpha=0.9)
+        accuracy.legend(title=step_curves.seeds_text(data), loc="center right", framealpha=0.9)
     return figure
 
 
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, save."""
-    chosen, data = grok_curves.load(options)
-    seeds = grok_curves.by_seed(chosen, data["test_loss"])
-    facts = {"band": grok_curves.BAND, "unfinished": "drawn as far as they are", "steps_of_a_published_record": RECORD}
+    chosen, data = step_curves.load(options)
+    seeds = step_curves.by_seed(chosen, data["test_loss"])
+    facts = {"band": step_curves.BAND, "unfinished": "drawn as far as they are", "steps_of_a_published_record": RECORD}
     lines = [seeds.drop(columns="cell").to_string(index=False, float_format="{:.4g}".format)]
-    grok.write(options, draw(data), {"": grok_curves.tidy(data), "_seeds": seeds}, chosen, facts, lines)
+    runs.write(options, draw(data), {"": step_curves.tidy(data), "_seeds": seeds}, chosen, facts, lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    return command.run(make, grok.parser(__doc__, "small_nn").parse_args(argv))
+    return output.run(make, runs.parser(__doc__, "small_nn").parse_args(argv))
 
 
 if __name__ == "__main__":

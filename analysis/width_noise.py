@@ -19,10 +19,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import command, heatmap, query, reduce, style, widths
-from analysis.provenance import write_json
-from analysis.style import save
-from analysis.widths import Group, Widths
+from analysis.double_descent import axis_sweep
+from analysis.double_descent.axis_sweep import Group, Widths
+from analysis.figure import heatmap, output, query, style
+from analysis.figure.provenance import write_json
+from analysis.figure.style import save
+from analysis.stats import seed_curves
 
 SIZE, RATIOS = (13.3, 4.0), (1.5, 1.0)  # inches; widths of the panels
 
@@ -53,7 +55,7 @@ def draw(data: Widths, group: Group, ends: pd.DataFrame, by: str, axis: str) -> 
 
 def time_grid(data: Widths, group: Group) -> heatmap.Grid:
     """Mean test error over width (log2) and epoch."""
-    frame = reduce.tidy(group.test, "width")
+    frame = seed_curves.tidy(group.test, "width")
     x = [float(np.log2(column.value)) for column in group.test]
     return heatmap.grid(frame.assign(x=np.log2(frame["width"])), x, data.state.planned)
 
@@ -84,15 +86,15 @@ def choose(groups: Sequence[Group], at: float | None, by: str) -> Group:
 
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, save; raises StoreError, FigureError or ValueError with a message for the user."""
-    data = widths.load(options.folder, options.column, options.by, options.where)
+    data = axis_sweep.load(options.folder, options.column, options.by, options.where)
     group = choose(data.groups, options.at, options.by)
     if not any(column.cells for column in group.test):
-        raise query.FigureError(f"no run with {options.by} {group.value:g} has logged {widths.TEST} yet")
-    table = widths.end_table(data, options.by, options.column, 0.0)
+        raise query.FigureError(f"no run with {options.by} {group.value:g} has logged {axis_sweep.TEST} yet")
+    table = axis_sweep.end_table(data, options.by, options.column, 0.0)
     ends = table[[options.by, options.column, "test_end", "test_end_std", "n_seeds"]]
     files = [*save(draw(data, group, table, options.by, options.column), options.out, options.name)]
     out = Path(options.out)
-    for frame, ending in ((reduce.tidy(group.test, options.column), "_time.csv"), (ends, "_noise.csv")):
+    for frame, ending in ((seed_curves.tidy(group.test, options.column), "_time.csv"), (ends, "_noise.csv")):
         files.append(out / f"{options.name}{ending}")
         frame.to_csv(files[-1], index=False)
     behind = data.provenance(options) | {"left": {options.by: group.value}}
@@ -105,10 +107,10 @@ def make(options: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns 0, or 2 with one message if the figure cannot be drawn."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    widths.arguments(parser, "width_noise")
+    axis_sweep.arguments(parser, "width_noise")
     parser.add_argument("--at", type=float, help="value of the second axis in the left map (default: the largest)")
     options = parser.parse_args(argv)
-    return command.run(make, options)
+    return output.run(make, options)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 import trainers
-from analysis import stats
+from analysis.stats import features as stats
 from launch.sweep import compose
 from trainers import config, models, vision
 from trainers.checkpoint import Checkpoints

@@ -229,7 +229,7 @@ def folding(folder: Path) -> None:
 
 def compacting(folder: Path) -> None:
     """Fold the parts into the store."""
-    from analysis import compact
+    from analysis.store import compact
 
     assert compact.compact(folder).mismatches.empty
 

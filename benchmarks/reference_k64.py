@@ -15,7 +15,8 @@ import sys
 import numpy as np
 import pandas as pd
 
-from analysis import stats, store
+from analysis import store
+from analysis.stats import features as stats
 
 TRAINING = {20: (0.23, 0.27), 100: (0.025, 0.055)}  # epoch: error
 WINDOW = 5  # epochs, of the smoothing before minimum and peak are taken

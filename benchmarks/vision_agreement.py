@@ -31,7 +31,8 @@ from matplotlib.figure import Figure
 from plain import Samples, epochs
 
 import trainers
-from analysis import stats, style
+from analysis.figure import style
+from analysis.stats import features
 from launch.sweep import compose
 from trainers import config, precision, vision
 from trainers.checkpoint import Checkpoints
@@ -104,7 +105,7 @@ class Agreement:
 def agreement(first: np.ndarray, second: np.ndarray) -> Agreement:
     """Of curves (seeds, epochs). The standard error is pooled over 5 epochs: with few seeds, one's own is too rough."""
     variance = first.var(axis=0, ddof=1) / len(first) + second.var(axis=0, ddof=1) / len(second)
-    error = np.sqrt(stats.smooth(variance, window=5))
+    error = np.sqrt(features.smooth(variance, window=5))
     difference = first.mean(axis=0) - second.mean(axis=0)
     distance = difference / error
     return Agreement(float(np.sqrt((distance**2).mean())), float(np.abs(distance).max()), float(difference.mean()))

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis.style import save
+from analysis.figure.style import save
 from analysis.theory.curves import Setting
 
 Array = NDArray[np.float64]

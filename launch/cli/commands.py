@@ -31,8 +31,8 @@ def _errors(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        from analysis.claim import CompactionRunning
         from analysis.store import StoreError
+        from analysis.store.claim import CompactionRunning
 
         try:
             return command(*args, **kwargs)
@@ -220,7 +220,7 @@ def logs(cell: str, sweep: str, lines: int, follow: bool) -> None:
 @_errors
 def compact(name: str) -> None:
     """Fold the parts of a sweep into its store: few shards, a runs table, a manifest."""
-    from analysis.compact import compact as fold
+    from analysis.store.compact import compact as fold
 
     done = fold(folder_of(name))
     tables.out.print(
@@ -254,7 +254,7 @@ def doctor_(overrides: Sequence[str]) -> None:
 @_errors
 def import_published(source: Path, target: Path) -> None:
     """Turn the published arrays (four .npy files in SOURCE) into a store at TARGET, as logs/published."""
-    from analysis.published import import_published as fold
+    from analysis.double_descent.published import import_published as fold
 
     fold(source, target)
     tables.out.print(f"{target}: a store like any other now; draw it with `python analysis/fig2_ab.py {target}`")

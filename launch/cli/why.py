@@ -12,8 +12,9 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
-from analysis import parts, store
-from analysis.fold import join
+from analysis import store
+from analysis.store import parts
+from analysis.store.merge import join
 from launch.cli import tables as show
 from launch.plan.plan import name_of
 from launch.scheduler import slurm

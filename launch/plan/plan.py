@@ -32,7 +32,6 @@ CALIBRATION = "calibration"
 """The folder inside a sweep's that holds the sweep of its calibrations."""
 
 _PACKAGES = ("torch", "numpy", "pandas", "pyarrow", "scikit-learn", "pillow", "hydra-core", "omegaconf", "submitit")
-_COMPACTION = ("__init__", "claim", "compact", "fold", "mismatch", "parts", "store")
 
 
 class PlanError(ValueError):
@@ -191,9 +190,9 @@ def snapshot(sweep: Path) -> tuple[str, Path]:
 
 
 def _sources() -> dict[str, bytes]:
-    """The packages of the jobs, and what `python -m analysis.compact` needs."""
+    """The packages of the jobs, and the store, which `python -m analysis.store.compact` needs."""
     paths = [path for package in ("launch", "trainers") for path in sorted((SOURCE / package).rglob("*.py"))]
-    paths += [SOURCE / "analysis" / f"{name}.py" for name in _COMPACTION]
+    paths += [SOURCE / "analysis" / "__init__.py", *sorted((SOURCE / "analysis" / "store").glob("*.py"))]
     return {str(path.relative_to(SOURCE)): path.read_bytes() for path in paths}
 
 

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str], received: Sequence[int]) -> int:
         plans.write_json(args.plan.parent / "local.json", files.own())
     status = work(assignment, received, in_slurm)
     if assignment.plan.policy.get("compact") and not in_slurm and not received:
-        compact = [sys.executable, "-P", "-m", "analysis.compact", str(assignment.sweep)]
+        compact = [sys.executable, "-P", "-m", "analysis.store.compact", str(assignment.sweep)]
         subprocess.run(compact, env=environment(assignment.plan), check=False)
     return status
 

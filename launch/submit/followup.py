@@ -1,6 +1,6 @@
 """The job that folds the parts of a sweep into its store when the last task of a submission has ended.
 
-It is safe at any time, also while somebody resumes the sweep (analysis/claim.py). A worker without SLURM does the same
+It is safe at any time, also while somebody resumes the sweep (analysis/store/claim.py). A worker without SLURM does the same
 at its own end.
 """
 
@@ -39,6 +39,6 @@ def text(plan: Plan, sweep: Path, output: Path, jobs: Sequence[str], modest: boo
     launcher["timeout_min"] = min(MINUTES, plan.launcher.get("timeout_min") or MINUTES)
     launcher["additional_parameters"] = backend.dependent(launcher, f"afterany:{':'.join(jobs)}")
     launcher["setup"] = [*(launcher.get("setup") or []), f"export PYTHONPATH={shlex.quote(plan.code_archive)}"]
-    command = shlex.join([plan.python, "-P", "-m", "analysis.compact", str(sweep)])
+    command = shlex.join([plan.python, "-P", "-m", "analysis.store.compact", str(sweep)])
     name = backend.job_name(plan, 0).rpartition(".")[0] + ".compact"
     return backend.single_text(launcher, command, output, job_name=name)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from matplotlib.figure import Figure
 
-from analysis import grok
+from analysis.grokking import runs as grok
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
 INTEGERS = {"attempt": pa.int16(), "epoch": pa.int32(), "test_wrong": pa.int32(), "step": pa.int64()}

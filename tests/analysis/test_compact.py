@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis import claim, compact, store
-from analysis.compact import Source, buckets
+from analysis import store
+from analysis.store import claim, compact
+from analysis.store.compact import Source, buckets
 
 
 def fill(sweep, cells: str = "abcd", epochs: int = 5, name: str = "p") -> None:

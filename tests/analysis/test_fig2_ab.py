@@ -14,7 +14,10 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis import compact, fig2_ab, heatmap, query, reduce, style
+from analysis import fig2_ab
+from analysis.figure import heatmap, query, style
+from analysis.stats import seed_curves
+from analysis.store import compact
 
 LAMBDAS = (0.0, 1e-4, 1e-3, 1e-2)
 
@@ -176,7 +179,7 @@ def test_the_published_figure_is_drawn_as_described(reference, drawn, tmp_path, 
 
 
 def test_an_imported_published_store_draws_the_same(reference, drawn, tmp_path):
-    from analysis import published
+    from analysis.double_descent import published
 
     folder = published.import_published(reference, tmp_path / "logs" / "published")
     run("--published", reference, "--out", tmp_path / "a")
@@ -211,7 +214,7 @@ def test_the_script_writes_all_its_files_without_a_display(sweep, tmp_path):
 
 def test_analysis_imports_neither_torch_nor_hydra():
     heavy = "{'torch', 'hydra', 'launch', 'trainers'}"
-    code = f"import sys, analysis.fig2_ab, analysis.compact; print({heavy} & set(sys.modules))"
+    code = f"import sys, analysis.fig2_ab, analysis.store.compact; print({heavy} & set(sys.modules))"
     root = Path(fig2_ab.__file__).resolve().parents[1]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
     assert done.stdout.strip() == "set()"
@@ -227,12 +230,12 @@ def test_the_colour_map_has_its_anchors():
 def test_features_use_the_block_of_seeds_that_holds_most():
     values = np.full((3, 100), 0.5)
     values[2, 10:] = np.nan
-    seeds, epochs = reduce.complete_block(values)
+    seeds, epochs = seed_curves.complete_block(values)
     assert seeds.tolist() == [0, 1]
     assert epochs.all()
     values[2, 10:] = 0.5
     values[2, 90:] = np.nan
-    seeds, epochs = reduce.complete_block(values)
+    seeds, epochs = seed_curves.complete_block(values)
     assert seeds.tolist() == [0, 1, 2]
     assert epochs.sum() == 90
 

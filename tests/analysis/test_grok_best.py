@@ -10,15 +10,9 @@ import pandas as pd
 import pytest
 from grok_sweep import BASE, add
 
-from analysis import (
-    grok_names,
-    grok_operations,
-    grok_optimizers,
-    grok_outliers,
-    grok_sharpness,
-    grok_width,
-    query,
-)
+from analysis import grok_operations, grok_optimizers, grok_outliers, grok_sharpness, grok_width
+from analysis.figure import query
+from analysis.grokking import labels as grok_names
 from launch.sweep import compose
 
 PRESETS = {

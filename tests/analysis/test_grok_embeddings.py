@@ -11,7 +11,8 @@ import pytest
 from grok_sweep import add
 from sklearn.metrics import silhouette_score
 
-from analysis import cosets, grok_embeddings
+from analysis import grok_embeddings
+from analysis.grokking import cosets
 
 PUBLISHED = cosets.read(cosets.PUBLISHED, 5)
 

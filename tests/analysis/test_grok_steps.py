@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from grok_sweep import BASE, STEPS, add
 
-from analysis import grok, grok_cost, grok_data_fraction, grok_fig1, small_nn
+from analysis import grok_data_fraction, grok_fig1, small_nn
+from analysis.grokking import data_cost, runs
 
 INF, NAN = np.inf, np.nan
 
@@ -26,26 +27,26 @@ def run(script, *args):
     ],
 )  # fmt: skip
 def test_a_median_counts_runs_that_never_got_there_as_late(steps, share, expected):
-    np.testing.assert_equal(grok.reached_by(steps, share), expected)
+    np.testing.assert_equal(runs.reached_by(steps, share), expected)
 
 
 def test_a_log_linear_law_gives_its_factor():
     law = {p: {str(seed): (1 + 0.1 * seed) * 1000 * 1.45 ** (30 - p) for seed in range(5)} for p in (26.0, 28.0, 30.0)}
-    found = grok_cost.fit(law)
+    found = data_cost.fit(law)
     assert found.factor == pytest.approx(1.45)
     assert found.low == pytest.approx(1.45)  # seeds are drawn with all of their fractions
     assert found.high == pytest.approx(1.45)
     assert found.percents == (26, 28, 30)
     np.testing.assert_allclose(found.steps([30.0]), 1200)
-    assert grok_cost.fit(law, (27, 31)).percents == (28, 30)
-    assert grok_cost.fit(law, (29, 31)) is None
+    assert data_cost.fit(law, (27, 31)).percents == (28, 30)
+    assert data_cost.fit(law, (29, 31)) is None
 
 
 def test_the_fit_takes_fractions_that_half_of_the_seeds_reached():
     law = {p: {str(seed): 1000 * 1.2 ** (40 - p) for seed in range(4)} for p in (20.0, 30.0, 35.0, 40.0)}
     law[20.0] = dict.fromkeys(law[20.0], INF) | {"0": 1.0}
     law[30.0] |= {"0": INF, "1": INF}
-    found = grok_cost.fit(law)
+    found = data_cost.fit(law)
     assert found.percents == (30, 35, 40)
     assert found.factor == pytest.approx(1.2)
 
@@ -56,11 +57,11 @@ def test_the_interval_holds_the_factor_and_has_the_width_of_the_noise():
         p: {str(s): 100 * 1.4 ** (30 - p) * np.exp(random.normal(0, 0.2)) for s in range(9)}
         for p in (25.0, 26.0, 27.0, 28.0, 29.0, 30.0)
     }
-    found = grok_cost.fit(law)
+    found = data_cost.fit(law)
     assert found.low < found.factor < found.high
     assert found.low < 1.4 < found.high
     assert 0.01 < found.high - found.low < 0.3
-    assert np.isnan(grok_cost.fit({p: {"0": v["0"]} for p, v in law.items()}).low)
+    assert np.isnan(data_cost.fit({p: {"0": v["0"]} for p, v in law.items()}).low)
 
 
 def fractions(sweep):

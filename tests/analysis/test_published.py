@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import published, store
+from analysis import store
+from analysis.double_descent import published
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from analysis import published, stats
+from analysis.double_descent import published
+from analysis.stats import features
 
 CURVES = arrays(np.float64, st.integers(1, 60), elements=st.floats(0, 1, width=32))
 # column: first minimum, its epoch, peak, its epoch, mean of the last twenty epochs
@@ -34,18 +35,18 @@ def bump(seeds: int = 5, height: float = 0.1, noise: float = 0.002) -> np.ndarra
 def test_smoothing_is_the_mean_of_what_the_window_covers(curve: np.ndarray, window: int):
     h = window // 2
     direct = [curve[max(0, i - h) : i + h + 1].mean() for i in range(len(curve))]
-    np.testing.assert_allclose(stats.smooth(curve, window), direct, atol=1e-12)
+    np.testing.assert_allclose(features.smooth(curve, window), direct, atol=1e-12)
 
 
 @pytest.mark.parametrize("window", [0, -1, 4])
 def test_a_window_without_a_centre_is_refused(window: int):
     with pytest.raises(ValueError, match="odd, positive"):
-        stats.smooth(np.ones(5), window)
+        features.smooth(np.ones(5), window)
 
 
 @given(CURVES)
 def test_features_obey_their_definition(curve: np.ndarray):
-    found, s = stats.features(curve, 5), stats.smooth(curve, 5)
+    found, s = features.features(curve, 5), features.smooth(curve, 5)
     low, peak = int(found.first_minimum_epoch) - 1, int(found.peak_epoch) - 1
     assert low <= peak
     assert found.first_minimum == s[low] == s[: peak + 1].min()
@@ -56,21 +57,21 @@ def test_features_obey_their_definition(curve: np.ndarray):
 
 
 def test_a_falling_curve_has_no_rise():
-    found = stats.features(1 / np.arange(1, 50))
+    found = features.features(1 / np.arange(1, 50))
     assert (found.rise, found.peak_epoch, found.first_minimum_epoch) == (0, 49, 49)
 
 
 def test_many_curves_at_once_equal_one_at_a_time():
     curves = bump(7)
-    together = stats.features(curves)
+    together = features.features(curves)
     for i, curve in enumerate(curves):
-        alone = stats.features(curve)
-        assert all(getattr(together, f)[i] == pytest.approx(getattr(alone, f), abs=1e-12) for f in stats.FIELDS)
+        alone = features.features(curve)
+        assert all(getattr(together, f)[i] == pytest.approx(getattr(alone, f), abs=1e-12) for f in features.FIELDS)
 
 
 def test_epochs_with_gaps_are_reported_as_they_were_logged():
     epochs = np.unique(np.geomspace(1, 300, 60).round().astype(int))
-    found = stats.features(bump(1, noise=0)[0][epochs - 1], 3, epochs)
+    found = features.features(bump(1, noise=0)[0][epochs - 1], 3, epochs)
     assert found.peak_epoch in epochs
     assert 60 < found.peak_epoch < 80
     assert found.final == pytest.approx(bump(1, noise=0)[0][epochs[epochs > 280] - 1].mean())
@@ -79,22 +80,22 @@ def test_epochs_with_gaps_are_reported_as_they_were_logged():
 @pytest.mark.parametrize("bad", [np.array([]), np.array([0.1, np.nan])])
 def test_curves_with_gaps_in_them_are_refused(bad: np.ndarray):
     with pytest.raises(ValueError, match="not finite"):
-        stats.features(bad)
+        features.features(bad)
 
 
 def test_epochs_must_match_and_increase():
     with pytest.raises(ValueError, match="expected 3 increasing epoch numbers"):
-        stats.features(np.ones(3), 1, [1, 1, 2])
+        features.features(np.ones(3), 1, [1, 1, 2])
 
 
 def test_threshold_epoch_is_the_first_below_or_nan():
     curves = np.array([[0.5, 0.2, 0.01, 0.3], [0.5, 0.4, 0.3, 0.2]])
-    np.testing.assert_array_equal(stats.threshold_epoch(curves, 0.05, [1, 10, 20, 30]), [20, np.nan])
+    np.testing.assert_array_equal(features.threshold_epoch(curves, 0.05, [1, 10, 20, 30]), [20, np.nan])
 
 
 def test_the_published_table_is_reproduced(reference):
     mean = np.load(reference / "resnet-test-errors_mean.npy")
-    found = stats.features(mean.T)
+    found = features.features(mean.T)
     for column, (low, low_epoch, peak, peak_epoch, final) in TABLE.items():
         assert found.first_minimum[column] == pytest.approx(low, abs=1e-4)
         assert found.peak[column] == pytest.approx(peak, abs=1e-4)
@@ -105,7 +106,7 @@ def test_the_published_table_is_reproduced(reference):
 def test_the_features_of_every_published_column_are_reproduced(reference):
     table = pd.read_csv(reference / "resnet_features_per_lambda.csv")
     _, curves = published.read(reference)
-    found = stats.features(curves["test_error"].to_numpy().reshape(92, 1001))
+    found = features.features(curves["test_error"].to_numpy().reshape(92, 1001))
     np.testing.assert_array_equal(found.first_minimum_epoch, table["saved_first_min_epoch"])
     np.testing.assert_array_equal(found.peak_epoch, table["saved_peak_epoch"])
     for field, column in (("first_minimum", "first_min_err"), ("peak", "peak_err"), ("final", "last20_err")):
@@ -116,10 +117,10 @@ def test_the_features_of_every_published_column_are_reproduced(reference):
 
 def test_the_bootstrap_equals_a_direct_loop_over_the_same_draws():
     curves = bump(4)
-    found = stats.bootstrap(curves, resamples=50, seed=3, level=0.9)
+    found = features.bootstrap(curves, resamples=50, seed=3, level=0.9)
     draws = np.random.default_rng(3).multinomial(4, [0.25] * 4, 50)
-    direct = [stats.features(np.repeat(curves, d, axis=0).mean(axis=0)) for d in draws]
-    for field in stats.FIELDS:
+    direct = [features.features(np.repeat(curves, d, axis=0).mean(axis=0)) for d in draws]
+    for field in features.FIELDS:
         low, high = np.quantile([getattr(d, field) for d in direct], [0.05, 0.95])
         assert getattr(found.low, field) == pytest.approx(low, rel=1e-5)
         assert getattr(found.high, field) == pytest.approx(high, rel=1e-5)
@@ -127,34 +128,34 @@ def test_the_bootstrap_equals_a_direct_loop_over_the_same_draws():
 
 def test_intervals_hold_the_estimate_and_repeat_with_the_seed():
     curves = bump()
-    found, again = stats.bootstrap(curves), stats.bootstrap(curves)
-    centre = stats.features(curves.mean(axis=0))
+    found, again = features.bootstrap(curves), features.bootstrap(curves)
+    centre = features.features(curves.mean(axis=0))
     assert found == again
     assert found.low.peak <= centre.peak <= found.high.peak
     assert found.low.peak < found.high.peak
 
 
 def test_one_seed_has_no_interval():
-    found = stats.bootstrap(bump(1))
-    assert np.isnan([getattr(found.low, f) for f in stats.FIELDS]).all()
+    found = features.bootstrap(bump(1))
+    assert np.isnan([getattr(found.low, f) for f in features.FIELDS]).all()
 
 
 def test_a_bump_over_several_seeds_is_double_descent():
-    verdict = stats.has_double_descent(bump())
+    verdict = features.has_double_descent(bump())
     assert verdict.found
     assert "standard errors" in verdict.reason or "floor" in verdict.reason
 
 
 @pytest.mark.parametrize("height", [0.0, 0.002])
 def test_noise_is_not_double_descent(height: float):
-    verdict = stats.has_double_descent(bump(height=height, noise=0.004))
+    verdict = features.has_double_descent(bump(height=height, noise=0.004))
     assert not verdict.found
     assert "<=" in verdict.reason
 
 
 def test_a_rise_without_a_descent_is_not_double_descent():
     t = np.arange(1, 301)
-    verdict = stats.has_double_descent(0.2 + 0.3 / t + 0.1 / (1 + np.exp(-(t - 80) / 10)))
+    verdict = features.has_double_descent(0.2 + 0.3 / t + 0.1 / (1 + np.exp(-(t - 80) / 10)))
     assert not verdict.found
     assert "spread over seeds unknown" in verdict.reason
 
@@ -162,33 +163,33 @@ def test_a_rise_without_a_descent_is_not_double_descent():
 def test_a_bump_within_the_spread_of_seeds_is_not_found():
     curves = bump(3, noise=0)
     curves[0] += 3 * (curves[0] - curves[0].min())
-    assert not stats.has_double_descent(curves - 0.09 * (curves - curves.min()), factor=6.0).found
+    assert not features.has_double_descent(curves - 0.09 * (curves - curves.min()), factor=6.0).found
 
 
 def test_judging_uses_the_larger_of_floor_and_errors():
-    assert stats.judge(0.01, 0.01).found
-    assert stats.judge(0.01, 0.01, 0.001, 0.001).found
-    assert not stats.judge(0.01, 0.01, 0.006, 0.001).found
-    assert not stats.judge(0.004, 0.01, 0.0, 0.0).found
+    assert features.judge(0.01, 0.01).found
+    assert features.judge(0.01, 0.01, 0.001, 0.001).found
+    assert not features.judge(0.01, 0.01, 0.006, 0.001).found
+    assert not features.judge(0.004, 0.01, 0.0, 0.0).found
 
 
 @settings(max_examples=30)
 @given(st.integers(2, 6))
 def test_the_standard_error_is_that_of_the_mean(n: int):
     values = np.arange(n, dtype=float)
-    assert stats.standard_error(values) == pytest.approx(values.std(ddof=1) / np.sqrt(n))
+    assert features.standard_error(values) == pytest.approx(values.std(ddof=1) / np.sqrt(n))
 
 
 def test_the_interval_of_a_threshold_holds_its_epoch_and_is_open_where_seeds_never_reach_it() -> None:
     epochs = np.arange(1, 101)
     seeds = np.stack([np.clip(1 - epochs / n, 0, 1) for n in (40, 50, 60, 70)])
-    low, high = stats.threshold_interval(seeds, 0.1, epochs)
-    assert low < stats.threshold_epoch(seeds.mean(axis=0), 0.1, epochs) < high
-    assert stats.threshold_interval(seeds, 0.1, epochs) == (low, high)
+    low, high = features.threshold_interval(seeds, 0.1, epochs)
+    assert low < features.threshold_epoch(seeds.mean(axis=0), 0.1, epochs) < high
+    assert features.threshold_interval(seeds, 0.1, epochs) == (low, high)
     seeds[2:] = 1.0
-    low, high = stats.threshold_interval(seeds, 0.1, epochs)
+    low, high = features.threshold_interval(seeds, 0.1, epochs)
     assert np.isnan(high)
-    assert np.isnan(stats.threshold_interval(seeds[:1], 0.1, epochs)).all()
+    assert np.isnan(features.threshold_interval(seeds[:1], 0.1, epochs)).all()
 
 
 def test_noise_alone_is_seldom_double_descent_though_every_curve_has_a_highest_point() -> None:
@@ -196,15 +197,15 @@ def test_noise_alone_is_seldom_double_descent_though_every_curve_has_a_highest_p
     found = naive = 0
     for _ in range(100):
         curves = 0.3 / np.arange(1, 151) + 0.1 + rng.normal(0, 0.02, (5, 150))
-        mean = stats.features(curves.mean(axis=0), 5)
-        naive += stats.judge(float(mean.rise), float(mean.second_descent)).found
-        found += stats.has_double_descent(curves, 5).found
+        mean = features.features(curves.mean(axis=0), 5)
+        naive += features.judge(float(mean.rise), float(mean.second_descent)).found
+        found += features.has_double_descent(curves, 5).found
     assert naive > 90
     assert found <= 10
 
 
 def test_held_out_rises_are_those_of_a_bump_that_all_seeds_share() -> None:
-    rise, descent = stats.held_out(bump(height=0.1, noise=0.0), 1)
-    whole = stats.features(bump(height=0.1, noise=0.0).mean(axis=0), 1)
+    rise, descent = features.held_out(bump(height=0.1, noise=0.0), 1)
+    whole = features.features(bump(height=0.1, noise=0.0).mean(axis=0), 1)
     np.testing.assert_allclose(rise, whole.rise, atol=1e-12)
     np.testing.assert_allclose(descent, whole.second_descent, atol=1e-12)

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import compact, fold, parts, store
+from analysis import store
+from analysis.store import compact, merge, parts
 
 
 def row(cell: str, attempt: int, epoch: int, error: float, **more: float) -> dict[str, object]:
@@ -249,7 +250,7 @@ def test_the_fold_equals_a_dictionary_of_newest_rows(rows: list[tuple[str, int, 
     expected: dict[tuple[str, int], tuple[int, int]] = {}
     for cell, attempt, epoch, value in listed:
         expected[cell, epoch] = max(expected.get((cell, epoch), (0, 0)), (attempt, value))
-    found = fold.newest_curves(fold.join(tables)).to_pylist()
+    found = merge.newest_curves(merge.join(tables)).to_pylist()
     assert [(r["cell"], r["epoch"]) for r in found] == sorted(expected)
     assert {(r["cell"], r["epoch"]): (r["attempt"], r["x"]) for r in found} == expected
 
@@ -264,10 +265,10 @@ def test_the_fold_of_runs_does_not_depend_on_order_or_on_folding_twice(rows, ran
         plain = pa.Table.from_pylist(part)
         return plain.set_column(0, "cell", plain["cell"].dictionary_encode().cast(parts.CELL_TYPE))
 
-    whole = fold.newest_runs(table(records)).to_pylist()
+    whole = merge.newest_runs(table(records)).to_pylist()
     half = len(shuffled) // 2
-    first = [fold.newest_runs(table(shuffled[:half]))] if half else []
-    assert fold.newest_runs(fold.join([*first, table(shuffled[half:])])).to_pylist() == whole
+    first = [merge.newest_runs(table(shuffled[:half]))] if half else []
+    assert merge.newest_runs(merge.join([*first, table(shuffled[half:])])).to_pylist() == whole
     assert [r["attempts"] for r in whole] == [
         len({r["attempt"] for r in records if r["cell"] == cell}) for cell in sorted({r["cell"] for r in records})
     ]

@@ -16,7 +16,8 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis import model_wise, width_noise, widths
+from analysis import model_wise, width_noise
+from analysis.double_descent import axis_sweep
 
 WIDTHS, RATES, EPOCHS = (1, 2, 4, 8), (0.0, 0.2), 30
 END = {0.0: (0.50, 0.40, 0.30, 0.25), 0.2: (0.45, 0.40, 0.50, 0.35)}  # test error at the end; 0.2 peaks at width 4
@@ -189,16 +190,16 @@ def test_a_sweep_of_another_second_axis_is_drawn_too(grid, drawn, tmp_path):
 
 
 def test_an_end_is_the_mean_of_the_last_epochs_that_the_cell_logged(grid):
-    data = widths.load(grid({"k4r0.2s0": 28}), "model.width", "data.label_noise.rate", [])
+    data = axis_sweep.load(grid({"k4r0.2s0": 28}), "model.width", "data.label_noise.rate", [])
     column = data.groups[1].test[2]
-    np.testing.assert_allclose(widths.ends(column), [0.49, 0.5, 0.51], atol=1e-6)
-    assert widths.ended(column, data.state.unfinished).seeds == ("1", "2")
+    np.testing.assert_allclose(axis_sweep.ends(column), [0.49, 0.5, 0.51], atol=1e-6)
+    assert axis_sweep.ended(column, data.state.unfinished).seeds == ("1", "2")
 
 
 @pytest.mark.parametrize("script", ["model_wise", "width_noise"])
 def test_the_scripts_write_all_their_files_without_a_display(script: str, grid, tmp_path):
     folder = grid({"k8r0.0s0": 0, "k8r0.0s1": 0, "k8r0.0s2": 0})
-    root = Path(widths.__file__).resolve().parents[1]
+    root = Path(axis_sweep.__file__).resolve().parents[2]
     command = [sys.executable, "-W", "error", root / "analysis" / f"{script}.py", folder, "--out", "out", "--name", "x"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": str(root)})
     assert done.returncode == 0, done.stderr

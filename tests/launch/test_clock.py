@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis import compact, store
+from analysis import store
+from analysis.store import compact
 from launch.status import cell_state, sweep_state
 from launch.submit import cancel, submission
 from launch.submit.preview import draft

@@ -75,7 +75,7 @@ def test_planning_any_sweep_never_loads_torch() -> None:
 
 def test_the_commands_load_neither_torch_nor_a_trainer_with_it() -> None:
     assert "torch" not in loaded(
-        "import launch.cli, launch.submit.submission, launch.train, launch.cli.doctor, analysis.compact"
+        "import launch.cli, launch.submit.submission, launch.train, launch.cli.doctor, analysis.store.compact"
     )
 
 

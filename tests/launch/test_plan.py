@@ -144,7 +144,7 @@ def test_a_snapshot_of_other_sources_has_another_name(source: Path, tmp_path: Pa
     elif change == "add":
         (source / "trainers" / "models" / "new.py").touch()
     else:
-        (source / "launch" / "cost.py").rename(source / "launch" / "price.py")
+        (source / "launch" / "train.py").rename(source / "launch" / "training.py")
     assert plans.snapshot(tmp_path / "sweep")[0] != code
     assert archive.read_bytes() == before
 
@@ -160,7 +160,8 @@ def test_a_snapshot_holds_the_sources_and_nothing_else(source: Path, tmp_path: P
         (source / name).write_text("x")
     _, archive = plans.snapshot(tmp_path)
     expected = {str(p.relative_to(source)) for d in ("launch", "trainers") for p in (source / d).rglob("*.py")}
-    expected |= {f"analysis/{m}.py" for m in ("__init__", "claim", "compact", "fold", "mismatch", "parts", "store")}
+    expected |= {"analysis/__init__.py"}
+    expected |= {str(p.relative_to(source)) for p in (source / "analysis" / "store").glob("*.py")}
     with zipfile.ZipFile(archive) as file:
         assert set(file.namelist()) == expected
         assert file.testzip() is None
@@ -171,12 +172,12 @@ def test_jobs_import_the_archived_code_and_not_the_tree(source: Path, tmp_path: 
     _, archive = plans.snapshot(tmp_path)
     command = [sys.executable, "-P", "-m", "launch.job"]
     done = subprocess.run(command, env={"PYTHONPATH": str(archive)}, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == f"{archive}/launch/worker.py"
+    assert done.stdout.strip() == f"{archive}/launch/worker/pool.py"
 
 
 def test_a_job_can_compact_with_the_archived_code_alone(source: Path, tmp_path: Path) -> None:
     _, archive = plans.snapshot(tmp_path)
-    command = [sys.executable, "-P", "-m", "analysis.compact", str(tmp_path)]
+    command = [sys.executable, "-P", "-m", "analysis.store.compact", str(tmp_path)]
     done = subprocess.run(command, env={"PYTHONPATH": str(archive)}, capture_output=True, text=True, check=True)
     assert "not compacted: " in done.stdout
     assert "nothing to compact" in done.stdout

@@ -54,7 +54,7 @@ def test_the_compaction_is_a_small_job_after_all_arrays_whatever_became_of_them(
     assert (found["dependency"], found["partition"], found["time"]) == ("afterany:7:9", "long", "60")
     assert not {"gres", "array"} & set(found)
     assert "export PYTHONPATH=/logs/demo/code/c0de.zip" in text
-    assert text.rstrip().endswith("/opt/py/bin/python -P -m analysis.compact /logs/demo")
+    assert text.rstrip().endswith("/opt/py/bin/python -P -m analysis.store.compact /logs/demo")
     insisting = followup.text(plan, Path("/logs/demo"), Path("/logs/demo/output"), ["7"], modest=False)
     assert flags(insisting)["gres"] == "gpu:v100:1"
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from analysis.parts import CELL_TYPE, FINAL, SCHEMA_KEY, SCHEMA_VERSION
+from analysis.store.parts import CELL_TYPE, FINAL, SCHEMA_KEY, SCHEMA_VERSION
 
 # list<int16> in a store's runs table: which attempts `attempts` counts, so that a part read twice is not counted twice
 SEEN = "attempts_seen"

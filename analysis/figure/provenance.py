@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis import stats
-from analysis.reduce import Column
+from analysis.stats import features as stats
+from analysis.stats.seed_curves import Column
 
 INTERVAL = (
     "95 % bootstrap percentile interval over seeds of the feature of the mean curve, 1000 resamples, seed 0; "

@@ -16,7 +16,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.style import HATCH, colour_map
+from analysis.figure.style import HATCH, colour_map
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import query
+from analysis.figure import query
 
 Row = Mapping[Any, Any]
 _ALONE = ("optim.name", "optim.weight_decay", "optim.decay_towards")  # the first words of a name

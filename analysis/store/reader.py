@@ -15,8 +15,8 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from analysis.fold import SEEN, join, newest_curves, newest_runs
-from analysis.parts import KEYS, StoreError, read_all, retrying
+from analysis.store.merge import SEEN, join, newest_curves, newest_runs
+from analysis.store.parts import KEYS, StoreError, read_all, retrying
 
 __all__ = ["StoreError", "curves", "runs"]
 

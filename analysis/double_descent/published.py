@@ -20,8 +20,8 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analysis.fold import newest_curves, newest_runs
-from analysis.parts import CELL_TYPE, SCHEMA_KEY, SCHEMA_VERSION, StoreError, read_manifest
+from analysis.store.merge import newest_curves, newest_runs
+from analysis.store.parts import CELL_TYPE, SCHEMA_KEY, SCHEMA_VERSION, StoreError, read_manifest
 
 EPOCHS, COLUMNS, SEEDS = 1001, 92, 5
 LAMBDAS: NDArray[np.float64] = 10.0 ** -np.linspace(0.1, 8.0, 100)[8:]  # the eight largest were never published
@@ -87,7 +87,7 @@ def import_published(source: str | os.PathLike[str], target: str | os.PathLike[s
 
     Raises StoreError if the arrays are not as expected, or if `target` already has a store.
     """
-    from analysis.compact import switch, write_curves, write_runs  # drawing from the arrays needs none of it
+    from analysis.store.compact import switch, write_curves, write_runs  # drawing from the arrays needs none of it
 
     root = Path(target)
     if read_manifest(root):

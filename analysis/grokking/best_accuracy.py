@@ -10,7 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import grok, grok_draw, style
+from analysis.figure import style
+from analysis.grokking import plot
+from analysis.grokking import runs as grok
 
 PERCENT = "train_percent"
 BEST = "the highest of the logged test accuracies of a run, which flatters it by what it fluctuates"
@@ -29,8 +31,8 @@ def ranked(found: pd.DataFrame) -> list[str]:
 
 def panel(axes: Axes, found: pd.DataFrame, labels: Sequence[str], palette: Sequence[str], title: str) -> None:
     """The curves in %, of 0 to 100."""
-    grok_draw.curves(axes, found, PERCENT, labels, palette, 100)
-    grok_draw.fraction_axis(axes, found, PERCENT)
+    plot.curves(axes, found, PERCENT, labels, palette, 100)
+    plot.fraction_axis(axes, found, PERCENT)
     axes.set_ylim(-2, 102)
     axes.set_ylabel(title)
 
@@ -40,14 +42,14 @@ def figure(found: pd.DataFrame, labels: Sequence[str], title: str, budget: str) 
     with style.styled():
         drawn = Figure(figsize=(9.4, 4.4), layout="constrained")
         axes = drawn.subplots()
-        panel(axes, found, labels, grok_draw.colours(len(labels)), f"Best test accuracy within\n{budget} (%)")
+        panel(axes, found, labels, plot.colours(len(labels)), f"Best test accuracy within\n{budget} (%)")
         axes.legend(title=title, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, alignment="left")
     return drawn
 
 
 def facts(**more: Any) -> dict[str, Any]:
     """What the record of these figures says."""
-    return {"best": BEST, "spread": grok_draw.SPREAD, "unfinished": "left out", **more}
+    return {"best": BEST, "spread": plot.SPREAD, "unfinished": "left out", **more}
 
 
 def report(found: pd.DataFrame, labels: list[str]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from matplotlib.axes import Axes
 
-from analysis import style
+from analysis.figure import style
 from analysis.theory.curves import Curve
 
 LINE_WIDTH, GRID_ALPHA = 2.2, 0.3

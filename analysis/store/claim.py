@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.parts import CLAIMED, list_parts
+from analysis.store.parts import CLAIMED, list_parts
 
 LOCK = ".compact.lock"
 

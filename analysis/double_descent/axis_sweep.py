@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import query, reduce, stats, store
-from analysis.provenance import Progress, progress, record
-from analysis.reduce import Array, Column
+from analysis import store
+from analysis.figure import query
+from analysis.figure.provenance import Progress, progress, record
+from analysis.stats import features, seed_curves
+from analysis.stats.seed_curves import Array, Column
 
 TEST, TRAINING = "test_error", "train_error"
 
@@ -74,7 +76,9 @@ def load(folder: str | Path, column: str, by: str, conditions: Sequence[str]) ->
     parts = [(float(str(value)), part) for value, part in runs.groupby(by)]
     curves = store.curves(folder, [TEST, TRAINING], runs["cell"].tolist())
     groups = [
-        Group(value, reduce.columns(part, curves, column, TEST), reduce.columns(part, curves, column, TRAINING))
+        Group(
+            value, seed_curves.columns(part, curves, column, TEST), seed_curves.columns(part, curves, column, TRAINING)
+        )
         for value, part in parts
     ]
     state = progress(runs, [c for group in groups for c in group.test])
@@ -98,7 +102,7 @@ def ends(column: Column) -> Array:
 
 def _final(row: Array, epochs: Any) -> float:
     there = np.isfinite(row)
-    return float(stats.final(row[there], epochs[there]))
+    return float(features.final(row[there], epochs[there]))
 
 
 def end_table(data: Widths, by: str, axis: str, below: float) -> pd.DataFrame:
@@ -146,5 +150,5 @@ def over_widths(data: Widths) -> list[Column]:
 
 def peak_table(data: Widths, by: str) -> pd.DataFrame:
     """One row per value of `by`: features of the test error at the end over width, and whether double descent shows."""
-    table = reduce.feature_table(over_widths(data), 1, by, last=1)
+    table = seed_curves.feature_table(over_widths(data), 1, by, last=1)
     return table.rename(columns=lambda name: name.replace("_epoch", "_width").replace("epochs_used", "widths_used"))

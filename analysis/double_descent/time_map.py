@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis import heatmap, style
-from analysis.reduce import Column, slices, tidy
+from analysis.figure import heatmap, style
+from analysis.stats.seed_curves import Column, slices, tidy
 
 SIZE, RATIOS = (13.3, 4.0), (3.0, 1.3)  # inches; widths of the panels
 PUBLISHED_LIMITS, PUBLISHED_LAST = (0.18, 0.50), 1000  # error rate; last epoch on the axes

@@ -17,9 +17,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from analysis import query, store
-from analysis.provenance import fill, origin, write_json
-from analysis.style import save
+from analysis import store
+from analysis.figure import query
+from analysis.figure.provenance import fill, origin, write_json
+from analysis.figure.style import save
 
 FRACTION = "data.train_fraction"
 FINAL = ("done", "nonfinite")  # statuses of a run that is finished

@@ -10,8 +10,8 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 
-from analysis import heatmap
-from analysis.style import HATCH
+from analysis.figure import heatmap
+from analysis.figure.style import HATCH
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#555555", "#8C6D31")
 MARKERS = "osD^vP*Xphd<>"

@@ -26,10 +26,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from analysis.claim import CompactionRunning, Part, delete_consumed, exclusive, restore_claimed
-from analysis.fold import fold_curves, join, newest_runs
-from analysis.mismatch import COLUMNS, mismatches
-from analysis.parts import (
+from analysis.store.claim import CompactionRunning, Part, delete_consumed, exclusive, restore_claimed
+from analysis.store.merge import fold_curves, join, newest_runs
+from analysis.store.mismatch import COLUMNS, mismatches
+from analysis.store.parts import (
     FINAL,
     SCHEMA_VERSION,
     Moved,
@@ -41,7 +41,7 @@ from analysis.parts import (
     store_is_whole,
     stored,
 )
-from analysis.store import existing
+from analysis.store.reader import existing
 
 ROWS_IN_MEMORY = 5_000_000  # about 0.7 GB at thirty narrow columns, twice that while a bucket is sorted
 HALF_WRITTEN_SECONDS = 3600.0  # age at which a temporary file belongs to nobody

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis import stats
+from analysis.stats import features as stats
 
 Array = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.grok import reached_by
+from analysis.grokking.runs import reached_by
 
 Array = NDArray[np.float64]
 PUBLISHED, PUBLISHED_RANGE = (1.4, 1.5), (25.0, 30.0)  # factor for each point less of data (Power et al. 2022), in %

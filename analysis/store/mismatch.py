@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analysis.fold import group_ends, numbers, row_keys
+from analysis.store.merge import group_ends, numbers, row_keys
 
 COLUMNS = ("cell", "epoch", "column", "attempts", "values")
 # keys, and times that never agree

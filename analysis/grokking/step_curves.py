@@ -9,8 +9,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis import grok, query, reduce, stats, store
-from analysis.reduce import Column
+from analysis import store
+from analysis.figure import query
+from analysis.grokking import runs as grok
+from analysis.stats import features, seed_curves
+from analysis.stats.seed_curves import Column
 
 COLOURS = {"train": "#D55E00", "test": "#009E73", "weight": "#5B4A9E"}  # told apart by colour-blind readers too
 METRICS = ("train_accuracy", "test_accuracy", "train_loss", "test_loss", "weight_norm")
@@ -27,7 +30,7 @@ def load(options: argparse.Namespace) -> tuple[grok.Chosen, dict[str, Column]]:
     """
     chosen = grok.choose(options)
     curves = store.curves(options.folder, ["step", *METRICS], chosen.runs["cell"].tolist())
-    found = {m: reduce.columns(chosen.runs, curves, grok.FRACTION, m, "step")[0] for m in METRICS}
+    found = {m: seed_curves.columns(chosen.runs, curves, grok.FRACTION, m, "step")[0] for m in METRICS}
     if not found["test_accuracy"].cells:
         raise query.FigureError(f"none of the {len(chosen.runs)} chosen runs has logged a step yet; wait for the first")
     return chosen, found
@@ -35,7 +38,7 @@ def load(options: argparse.Namespace) -> tuple[grok.Chosen, dict[str, Column]]:
 
 def band(column: Column) -> pd.DataFrame:
     """Columns step, median, min, max, n of the seeds and steps that `reduce.complete_block` chooses."""
-    seeds, mask = reduce.complete_block(column.values)
+    seeds, mask = seed_curves.complete_block(column.values)
     values = column.values[seeds][:, mask]
     low, middle, high = np.quantile(values, [0, 0.5, 1], axis=0)
     return pd.DataFrame({"step": column.epochs[mask], "median": middle, "min": low, "max": high, "n": len(seeds)})
@@ -57,7 +60,7 @@ def by_seed(chosen: grok.Chosen, loss: Column) -> pd.DataFrame:
     steps = {split: grok.steps_to(runs, split, 99) for split in ("train", "test")}
     for cell, seed, values in zip(loss.cells, loss.seeds, loss.values, strict=True):
         finite = np.isfinite(values)
-        hump = stats.features(values[finite], 1, loss.epochs[finite], last=1)
+        hump = features.features(values[finite], 1, loss.epochs[finite], last=1)
         train, test = (float(steps[split][cell]) for split in ("train", "test"))
         rows.append({
             "seed": seed, "cell": cell, "status": runs.loc[cell, "status"], "last_step": int(loss.epochs[finite][-1]),
@@ -70,8 +73,8 @@ def by_seed(chosen: grok.Chosen, loss: Column) -> pd.DataFrame:
 
 def hump(loss: Column) -> str:
     """One sentence: whether the test loss falls, rises and falls again, by `stats.has_double_descent`."""
-    seeds, mask = reduce.complete_block(loss.values)
-    verdict = stats.has_double_descent(loss.values[seeds][:, mask], 1, loss.epochs[mask], last=1, floor=FLOOR)
+    seeds, mask = seed_curves.complete_block(loss.values)
+    verdict = features.has_double_descent(loss.values[seeds][:, mask], 1, loss.epochs[mask], last=1, floor=FLOOR)
     found = "has a second descent" if verdict.found else "has NO second descent that can be told from noise"
     return f"the test loss {found}: {verdict.reason}"
 

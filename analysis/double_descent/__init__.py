@@ -1,0 +1,1 @@
+"""Double descent over training time, width, samples and parameters."""

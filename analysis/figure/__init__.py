@@ -1,0 +1,1 @@
+"""What every figure script shares: queries, provenance, output, style."""

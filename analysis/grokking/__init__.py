@@ -1,0 +1,1 @@
+"""Grokking: runs, first steps, curves and embeddings."""

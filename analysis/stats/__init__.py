@@ -1,0 +1,1 @@
+"""Statistics of curves: pure functions of arrays."""
