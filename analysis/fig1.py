@@ -1,8 +1,10 @@
-"""Figure 1: generalization error of a fast and a slow feature, each learned alone, and of both together.
+"""Figure 1: generalization error of a fast and a slow feature, each learned alone, and of both
+together.
 
     python analysis/fig1.py [--n 150 --d 100 --p 70 --kappa 100] [--out figures]
 
-The camera-ready version has --n 130. Writes STEM.png, STEM.pdf, STEM.csv (the curves) and STEM.json (what they are).
+The camera-ready version has --n 130. Writes STEM.png, STEM.pdf, STEM.csv (the curves) and STEM.json
+(what they are).
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from analysis.theory.curves import Curve, Setting, closed_form, record, table
 LAST = 1e5  # end of the time axis
 COLOURS = ("#0076BA", "#FF9300", "#353535")
 NOTES = [
-    "The curve of one feature is the formula with the other block frozen, not a model without it: the fast curve holds "
+    "The curve of one feature is the formula with the other block frozen, not a model without it: "
+    "the fast curve holds "
     "the slow block at t = 0.001, the slow curve holds the fast block at t = 1e8.",
     "No randomness and no seeds stand behind this figure.",
 ]
@@ -49,7 +52,9 @@ def draw(drawn: Sequence[Curve]) -> Figure:
     """The figure, two rows."""
     with style.styled():
         figure = Figure(figsize=(7, 7))
-        upper, lower = figure.subplots(2, 1, gridspec_kw={"left": 0.1, "right": 0.97, "top": 0.97, "bottom": 0.08})
+        upper, lower = figure.subplots(
+            2, 1, gridspec_kw={"left": 0.1, "right": 0.97, "top": 0.97, "bottom": 0.08}
+        )
         draw_pair(upper, lower, drawn)
         for axes in (upper, lower):
             axes.set_ylabel(plot.MSE)
@@ -60,7 +65,9 @@ def draw(drawn: Sequence[Curve]) -> Figure:
 def make(options: argparse.Namespace) -> None:
     """Computes, draws and writes the figure."""
     drawn = curves(output.setting(options, options.kappa), output.logarithmic(options.times))
-    output.write(draw(drawn), options, table(drawn), {"curves": [record(c) for c in drawn], "notes": NOTES})
+    output.write(
+        draw(drawn), options, table(drawn), {"curves": [record(c) for c in drawn], "notes": NOTES}
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,7 +2,8 @@
 
     python analysis/fig1_variants.py [--variants 150,100,70 120,100,70 ...] [--kappa 100] [--out figures]
 
-A variant is N,D,P: samples, features, fast features. Writes STEM.png, STEM.pdf, STEM.csv and STEM.json.
+A variant is N,D,P: samples, features, fast features. Writes STEM.png, STEM.pdf, STEM.csv and
+STEM.json.
 """
 
 from __future__ import annotations
@@ -18,11 +19,19 @@ from analysis.figure import style
 from analysis.theory import output, plot
 from analysis.theory.curves import Curve, Setting, record, table
 
-VARIANTS = [(150, 100, 70), (120, 100, 70), (150, 100, 80), (300, 280, 50), (300, 280, 70)]  # n, d, p
+VARIANTS = [
+    (150, 100, 70),
+    (120, 100, 70),
+    (150, 100, 80),
+    (300, 280, 50),
+    (300, 280, 70),
+]  # n, d, p
 NOTES = [
     *fig1.NOTES,
-    "The published picture has four variants and titles the fourth (300, 280, 50), but its curves are those of p = 70 "
-    "(minimum 0.431, maximum 0.477; p = 50 has 0.451 and 0.484). Both are drawn here, each under its own sizes.",
+    "The published picture has four variants and titles the fourth (300, 280, 50), but its curves "
+    "are those of p = 70 "
+    "(minimum 0.431, maximum 0.477; p = 50 has 0.451 and 0.484). Both are drawn here, each under "
+    "its own sizes.",
 ]
 
 
@@ -32,11 +41,22 @@ def draw(variants: Sequence[Sequence[Curve]]) -> Figure:
     with style.styled():
         figure = Figure(figsize=(3.3 * columns + 0.5, 6.2))
         left = 0.75 / (3.3 * columns + 0.5)
-        place = {"left": left, "right": 0.99, "top": 0.94, "bottom": 0.09, "wspace": 0.12, "hspace": 0.12}
-        axes = figure.subplots(2, columns, sharex=True, sharey=True, squeeze=False, gridspec_kw=place)
+        place = {
+            "left": left,
+            "right": 0.99,
+            "top": 0.94,
+            "bottom": 0.09,
+            "wspace": 0.12,
+            "hspace": 0.12,
+        }
+        axes = figure.subplots(
+            2, columns, sharex=True, sharey=True, squeeze=False, gridspec_kw=place
+        )
         for upper, lower, drawn in zip(*axes, variants, strict=True):
             fig1.draw_pair(upper, lower, drawn)
-            upper.set_title(drawn[0].setting.title, y=1.0)  # a given place saves a search among the ticks
+            upper.set_title(
+                drawn[0].setting.title, y=1.0
+            )  # a given place saves a search among the ticks
         for row in axes:
             row[0].set_ylabel(plot.MSE)
             row[0].legend(loc="upper right")
@@ -46,17 +66,26 @@ def draw(variants: Sequence[Sequence[Curve]]) -> Figure:
 def make(options: argparse.Namespace) -> None:
     """Computes, draws and writes the figure."""
     times = output.logarithmic(options.times)
-    settings = [Setting(n, d, p, options.kappa, options.sigma, options.weight_decay) for n, d, p in options.variants]
+    settings = [
+        Setting(n, d, p, options.kappa, options.sigma, options.weight_decay)
+        for n, d, p in options.variants
+    ]
     variants = [fig1.curves(setting, times) for setting in settings]
     every = [curve for drawn in variants for curve in drawn]
-    output.write(draw(variants), options, table(every), {"curves": [record(c) for c in every], "notes": NOTES})
+    output.write(
+        draw(variants),
+        options,
+        table(every),
+        {"curves": [record(c) for c in every], "notes": NOTES},
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = output.parser(__doc__, "fig1_variants", sizes=None, kappa=100.0)
     parser.add_argument("--variants", type=output.sizes, nargs="+", default=VARIANTS, metavar="N,D,P",
-                        help="sizes to draw (default: the published four, and what the fourth shows)")  # fmt: skip
+                        help="sizes to draw (default: the published four, and what the fourth "
+                             "shows)")  # fmt: skip
     return output.run(make, parser.parse_args(argv))
 
 

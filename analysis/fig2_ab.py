@@ -3,8 +3,9 @@
     python analysis/fig2_ab.py logs/NAME [--out figures] [--where model.width=64]
     python analysis/fig2_ab.py --published DIR      # the folder with the four published resnet-*.npy
 
-Writes STEM.png, STEM.pdf, STEM.csv (mean, population std, n), STEM_features.csv and STEM.json (which runs stand behind
-every column), prints the features, and says whether double descent can be seen. What is not in the logs is hatched.
+Writes STEM.png, STEM.pdf, STEM.csv (mean, population std, n), STEM_features.csv and STEM.json
+(which runs stand behind every column), prints the features, and says whether double descent can be
+seen. What is not in the logs is hatched.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def load(options: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame, list[
     runs = query.numeric(chosen, options.column)
     notes = query.check_axes(runs, options.column)
     if len(runs) < len(chosen):
-        notes.append(f"{len(chosen) - len(runs)} runs without a number >= 0 in {options.column} are left out")
+        notes.append(
+            f"{len(chosen) - len(runs)} runs without a number >= 0 in {options.column} are left out"
+        )
     if not options.published:
         extra = [f"{METRIC}_std"] if published.is_published(runs) else []
         curves = store.curves(options.folder, [METRIC, TRAINING, *extra], runs["cell"].tolist())
@@ -52,15 +55,32 @@ def load(options: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame, list[
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parsed options; exactly one of the folder and --published is given."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", nargs="?", help="log folder of a sweep, logs/NAME")
     parser.add_argument("--published", metavar="DIR", help="folder with the four published arrays")
-    parser.add_argument("--out", default="figures", help="folder for the files written (default: figures)")
-    parser.add_argument("--column", default="optim.weight_decay", help="axis from left to right, falling")
-    parser.add_argument("--where", action="append", default=[], metavar="COLUMN=VALUE", help="take only these runs")
-    parser.add_argument("--window", type=int, default=11, help="smoothing of the features, in logged epochs (odd)")
-    parser.add_argument("--interpolation", type=float, default=0.1, help="training error that counts as interpolation")
-    parser.add_argument("--name", default="fig2_ab", metavar="STEM", help="name of the files written")
+    parser.add_argument(
+        "--out", default="figures", help="folder for the files written (default: figures)"
+    )
+    parser.add_argument(
+        "--column", default="optim.weight_decay", help="axis from left to right, falling"
+    )
+    parser.add_argument(
+        "--where", action="append", default=[], metavar="COLUMN=VALUE", help="take only these runs"
+    )
+    parser.add_argument(
+        "--window", type=int, default=11, help="smoothing of the features, in logged epochs (odd)"
+    )
+    parser.add_argument(
+        "--interpolation",
+        type=float,
+        default=0.1,
+        help="training error that counts as interpolation",
+    )
+    parser.add_argument(
+        "--name", default="fig2_ab", metavar="STEM", help="name of the files written"
+    )
     options = parser.parse_args(argv)
     if bool(options.folder) == bool(options.published):
         parser.error("give either the log folder of a sweep or --published DIR")
@@ -68,12 +88,15 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def make(options: argparse.Namespace) -> None:
-    """Query, reduce, draw, save; raises StoreError, FigureError or ValueError with a message for the user."""
+    """Query, reduce, draw, save; raises StoreError, FigureError or ValueError with a message for
+    the user.
+    """
     runs, curves, notes = load(options)
     data = seed_curves.columns(runs, curves, options.column, METRIC)
     if not any(column.cells for column in data):
         raise query.FigureError(
-            f"none of the {len(runs)} chosen runs has logged {METRIC} yet; wait for its first epochs"
+            f"none of the {len(runs)} chosen runs has logged {METRIC} yet; wait for its first "
+            "epochs"
         )
     features = seed_curves.feature_table(data, options.window)
     times = seed_curves.threshold_table(
@@ -89,10 +112,16 @@ def make(options: argparse.Namespace) -> None:
         files.append(out / f"{options.name}{ending}")
         frame.to_csv(files[-1], index=False)
     source = options.published or options.folder
-    behind = record(runs, data, state, notes, options, source, METRIC) | feature_record(options.window)
+    behind = record(runs, data, state, notes, options, source, METRIC) | feature_record(
+        options.window
+    )
     files.append(write_json(out / f"{options.name}.json", behind))
     print(features[list(SHOWN)].iloc[::-1].to_string(index=False, float_format="{:.4g}".format))
-    for line in [*(f"note: {n}" for n in notes), *state.messages(options.folder), summary(features)]:
+    for line in [
+        *(f"note: {n}" for n in notes),
+        *state.messages(options.folder),
+        summary(features),
+    ]:
         print(line)
     print("wrote " + ", ".join(str(f) for f in files))
 

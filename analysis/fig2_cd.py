@@ -1,4 +1,5 @@
-"""Figure 2 (c, d): generalization error of the linear model over weight decay and training time, and three slices.
+"""Figure 2 (c, d): generalization error of the linear model over weight decay and training time,
+and three slices.
 
     python analysis/fig2_cd.py [--n 120 --d 100 --p 80 --kappa 40 --sigma 0.2 --weight-decay 0.1 8 100] [--out DIR]
 
@@ -28,9 +29,11 @@ NAMES = ("Large λ", "Intermediate λ", "Small λ")
 COLOURS = ("C0", "C1", "C2")
 NOTES = [
     "No randomness and no seeds stand behind this figure.",
-    "The formula takes singular values ½ for the step size, so that λ acts like 4λ on the unscaled problem: the axis "
+    "The formula takes singular values ½ for the step size, so that λ acts like 4λ on the unscaled "
+    "problem: the axis "
     "of weight decay is shifted by log10(4) against a simulation with that λ.",
-    "The published axis labels its first tick 10^0, where λ is 10^-0.1 = 0.79, and its last tick, λ = 1e-8, as ≈0.0. "
+    "The published axis labels its first tick 10^0, where λ is 10^-0.1 = 0.79, and its last tick, "
+    "λ = 1e-8, as ≈0.0. "
     "Here every tick is at the power of ten that it names.",
     "The error contains the label noise of the test labels, ½σ².",
 ]
@@ -73,14 +76,22 @@ def make(options: argparse.Namespace) -> None:
     first, last, number = options.weight_decay
     values = output.logarithmic((-first, -last, number))
     if len(values) < 2 or last <= first:
-        raise ValueError("the map needs at least two weight decays, falling: --weight-decay 0.1 8 100")
+        raise ValueError(
+            "the map needs at least two weight decays, falling: --weight-decay 0.1 8 100"
+        )
     base = (options.n, options.d, options.p, options.kappa, options.sigma)
     columns = [closed_form(f"λ = {v:.4g}", Setting(*base, float(v)), times) for v in values]
     chosen = [i for i in options.slices if -len(values) <= i < len(values)]
     if len(chosen) != len(options.slices) or len(chosen) > len(NAMES):
-        raise ValueError(f"slices are {options.slices}; expected at most three of 0 to {len(values) - 1}")
+        raise ValueError(
+            f"slices are {options.slices}; expected at most three of 0 to {len(values) - 1}"
+        )
     slices = [
-        closed_form(f"{name} ({style.value_label(float(values[i]))})", Setting(*base, float(values[i])), times)
+        closed_form(
+            f"{name} ({style.value_label(float(values[i]))})",
+            Setting(*base, float(values[i])),
+            times,
+        )
         for name, i in zip(NAMES, chosen, strict=False)
     ]
     caption = {"curves": [record(curve) for curve in slices], "notes": NOTES}
@@ -89,11 +100,19 @@ def make(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = output.parser(__doc__, "fig2_cd", sizes=(120, 100, 80), kappa=40.0, sigma=0.2, weight_decay=None)
+    parser = output.parser(
+        __doc__, "fig2_cd", sizes=(120, 100, 80), kappa=40.0, sigma=0.2, weight_decay=None
+    )
     add = parser.add_argument
     add("--weight-decay", type=float, nargs=3, default=(0.1, 8.0, 100), metavar=("FIRST", "LAST", "NUMBER"),
         help="-log10 of the largest and smallest λ, and how many (published: 0.1 8 100)")  # fmt: skip
-    add("--slices", type=int, nargs="+", default=SLICES, help=f"columns of the curves (published: {SLICES})")
+    add(
+        "--slices",
+        type=int,
+        nargs="+",
+        default=SLICES,
+        help=f"columns of the curves (published: {SLICES})",
+    )
     return output.run(make, parser.parse_args(argv))
 
 

@@ -1,8 +1,10 @@
-"""Figure 3: trajectories in the plane of alignment R and norm Q, and generalization error, for several κ.
+"""Figure 3: trajectories in the plane of alignment R and norm Q, and generalization error, for
+several κ.
 
     python analysis/fig3.py [--n 110 --d 100 --p 70 --kappa 1 7 12 30 100 1000 100000] [--out figures]
 
-The camera-ready's Figure 4 is the same. Writes STEM.png, STEM.pdf, STEM.csv (the curves) and STEM.json (what they are).
+The camera-ready's Figure 4 is the same. Writes STEM.png, STEM.pdf, STEM.csv (the curves) and
+STEM.json (what they are).
 """
 
 from __future__ import annotations
@@ -30,8 +32,10 @@ PLANE = (0.0, 1.05, 0.0, 1.3)  # R and Q from, to
 CELLS, PLANE_MAX = 100, 1.25  # cells a side; end of the colours, error
 NOTES = [
     "No randomness and no seeds stand behind this figure.",
-    "The published background is 1 - 2R + Q, twice the error of Eq. 6, with colours from 0 to 2.5. Here it is the "
-    "error itself, ½(1 + σ² - 2R + Q), with colours from 0 to 1.25: the same shades, numbers that agree with the "
+    "The published background is 1 - 2R + Q, twice the error of Eq. 6, with colours from 0 to 2.5. "
+    "Here it is the "
+    "error itself, ½(1 + σ² - 2R + Q), with colours from 0 to 1.25: the same shades, numbers that "
+    "agree with the "
     "right panel.",
 ]
 
@@ -51,7 +55,10 @@ def colours(number: int) -> list[str]:
 
 def background(sigma: float) -> Array:
     """Error ½(1 + σ² - 2R + Q) over the plane, row = Q, column = R, at the centres of the cells."""
-    (r, q) = (low + (high - low) * (np.arange(CELLS) + 0.5) / CELLS for low, high in (PLANE[:2], PLANE[2:]))
+    (r, q) = (
+        low + (high - low) * (np.arange(CELLS) + 0.5) / CELLS
+        for low, high in (PLANE[:2], PLANE[2:])
+    )
     return np.asarray(0.5 * (1 + sigma**2 - 2 * r[None, :] + q[:, None]))
 
 
@@ -59,7 +66,13 @@ def draw_plane(axes: Axes, drawn: Sequence[Curve]) -> AxesImage:
     """Trajectories (R, Q), each with a dot at its end, over the error."""
     error = background(drawn[0].setting.sigma)
     image = axes.imshow(
-        error, cmap=style.colour_map(), vmin=0, vmax=PLANE_MAX, extent=PLANE, origin="lower", aspect="auto"
+        error,
+        cmap=style.colour_map(),
+        vmin=0,
+        vmax=PLANE_MAX,
+        extent=PLANE,
+        origin="lower",
+        aspect="auto",
     )
     for curve, colour in zip(drawn, colours(len(drawn)), strict=True):
         axes.plot(curve.order.R, curve.order.Q, color=colour, lw=2, label=curve.label)
@@ -95,7 +108,9 @@ def draw(drawn: Sequence[Curve]) -> Figure:
 def make(options: argparse.Namespace) -> None:
     """Computes, draws and writes the figure."""
     drawn = curves(output.setting(options, 1.0), options.kappa, output.logarithmic(options.times))
-    output.write(draw(drawn), options, table(drawn), {"curves": [record(c) for c in drawn], "notes": NOTES})
+    output.write(
+        draw(drawn), options, table(drawn), {"curves": [record(c) for c in drawn], "notes": NOTES}
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

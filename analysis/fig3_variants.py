@@ -2,7 +2,8 @@
 
     python analysis/fig3_variants.py [--variants 110,100,70 150,100,70 ...] [--kappa 1 7 12 ...] [--out figures]
 
-A variant is N,D,P: samples, features, fast features. Writes STEM.png, STEM.pdf, STEM.csv and STEM.json.
+A variant is N,D,P: samples, features, fast features. Writes STEM.png, STEM.pdf, STEM.csv and
+STEM.json.
 """
 
 from __future__ import annotations
@@ -25,14 +26,23 @@ def draw(variants: Sequence[Sequence[Curve]]) -> Figure:
     """The figure: a column for each variant, trajectories above, errors below."""
     columns = len(variants)
     width = 3.4 * columns + 0.9
-    place = {"left": 0.62 / width, "right": 1 - 0.9 / width, "top": 0.95, "bottom": 0.08, "wspace": 0.17, "hspace": 0.2}
+    place = {
+        "left": 0.62 / width,
+        "right": 1 - 0.9 / width,
+        "top": 0.95,
+        "bottom": 0.08,
+        "wspace": 0.17,
+        "hspace": 0.2,
+    }
     with style.styled():
         figure = Figure(figsize=(width, 6.6))
         axes = figure.subplots(2, columns, squeeze=False, gridspec_kw=place)
         for upper, lower, drawn in zip(*axes, variants, strict=True):
             image = fig3.draw_plane(upper, drawn)
             fig3.draw_error(lower, drawn)
-            upper.set_title(drawn[0].setting.title, y=1.0)  # a given place saves a search among the ticks
+            upper.set_title(
+                drawn[0].setting.title, y=1.0
+            )  # a given place saves a search among the ticks
         for panel in axes[:, 1:].flat:
             panel.set_ylabel("")
         axes[0, -1].legend(loc="lower right", fontsize=8)
@@ -44,10 +54,17 @@ def draw(variants: Sequence[Sequence[Curve]]) -> Figure:
 def make(options: argparse.Namespace) -> None:
     """Computes, draws and writes the figure."""
     times = output.logarithmic(options.times)
-    settings = [Setting(n, d, p, 1.0, options.sigma, options.weight_decay) for n, d, p in options.variants]
+    settings = [
+        Setting(n, d, p, 1.0, options.sigma, options.weight_decay) for n, d, p in options.variants
+    ]
     variants = [fig3.curves(setting, options.kappa, times) for setting in settings]
     every = [curve for drawn in variants for curve in drawn]
-    output.write(draw(variants), options, table(every), {"curves": [record(c) for c in every], "notes": fig3.NOTES})
+    output.write(
+        draw(variants),
+        options,
+        table(every),
+        {"curves": [record(c) for c in every], "notes": fig3.NOTES},
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,8 +2,9 @@
 
     python analysis/fig_q_regulariser.py [--seeds 100] [--published DIR] [--out figures]
 
-DIR holds the two published ResNet-18 curves, w_reg.npy and wo_reg.npy (or icml_fig6_w_reg.npy, icml_fig6_wo_reg.npy);
-without it only the linear model is drawn. Writes STEM.png, STEM.pdf, STEM.csv and STEM.json.
+DIR holds the two published ResNet-18 curves, w_reg.npy and wo_reg.npy (or icml_fig6_w_reg.npy,
+icml_fig6_wo_reg.npy); without it only the linear model is drawn. Writes STEM.png, STEM.pdf,
+STEM.csv and STEM.json.
 """
 
 from __future__ import annotations
@@ -29,15 +30,21 @@ LAST, RESNET_LAST = 1e5, 1e3
 WITHOUT, WITH = "without regularization", "with regularization"
 FILES = {f"resnet_{WITHOUT}": "wo_reg.npy", f"resnet_{WITH}": "w_reg.npy"}
 NOTES = [
-    "The loss is ½|y - Xŵ|² + ½α(i)|Xŵ|², α(i) = α₀ log(1 + exp(-i·rate))/log 2 at step i: the penalty is on Q as the "
-    "training sample shows it. Every eigenmode of XᵀX follows its own scalar recursion, which is the descent itself.",
-    "Means over seeds of half the mean squared test error; bands are ± half a population std over seeds.",
+    "The loss is ½|y - Xŵ|² + ½α(i)|Xŵ|², α(i) = α₀ log(1 + exp(-i·rate))/log 2 at step i: the "
+    "penalty is on Q as the "
+    "training sample shows it. Every eigenmode of XᵀX follows its own scalar recursion, which is "
+    "the descent itself.",
+    "Means over seeds of half the mean squared test error; bands are ± half a population std over "
+    "seeds.",
 ]
 RESNET_NOTES = [
-    "ResNet-18 telling the CIFAR-10 classes 0 to 4 from 5 to 9, as published (how many runs stand behind each curve is "
+    "ResNet-18 telling the CIFAR-10 classes 0 to 4 from 5 to 9, as published (how many runs stand "
+    "behind each curve is "
     "not stated), against the epoch from 1 (the published picture begins at 0).",
-    "The published ResNet curve without regularization is not a test error on 10,000 images: most of its values are "
-    "no multiple of 1/10000, while all with regularization are. Their comparison is therefore not a fair one.",
+    "The published ResNet curve without regularization is not a test error on 10,000 images: most "
+    "of its values are "
+    "no multiple of 1/10000, while all with regularization are. Their comparison is therefore not "
+    "a fair one.",
 ]
 
 
@@ -61,10 +68,16 @@ def series(options: argparse.Namespace) -> list[Average]:
 
 
 def resnet(folder: str) -> list[Average]:
-    """The published ResNet curves over epochs 1, 2, ..., without spread and for an unknown number of seeds (0)."""
+    """The published ResNet curves over epochs 1, 2, ..., without spread and for an unknown number
+    of seeds (0).
+    """
     found = []
     for name, file in FILES.items():
-        paths = [path for path in (Path(folder) / file, Path(folder) / f"icml_fig6_{file}") if path.exists()]
+        paths = [
+            path
+            for path in (Path(folder) / file, Path(folder) / f"icml_fig6_{file}")
+            if path.exists()
+        ]
         if not paths:
             raise ValueError(f"{folder}: holds neither {file} nor icml_fig6_{file}")
         values = np.asarray(np.load(paths[0]), np.float64)
@@ -73,13 +86,28 @@ def resnet(folder: str) -> list[Average]:
     return found
 
 
-def draw_panel(axes: Axes, found: Sequence[Average], last: float, limits: tuple[float, float]) -> None:
+def draw_panel(
+    axes: Axes, found: Sequence[Average], last: float, limits: tuple[float, float]
+) -> None:
     """Two curves over steps or epochs, with a band where there is a spread."""
     for average, colour in zip(found, averages.COLOURS, strict=False):
-        axes.plot(average.times, average.mean, color=colour, lw=2.2, label=average.series.removeprefix("resnet_"))
+        axes.plot(
+            average.times,
+            average.mean,
+            color=colour,
+            lw=2.2,
+            label=average.series.removeprefix("resnet_"),
+        )
         half = averages.HALF * average.std
         if np.isfinite(half).any():
-            axes.fill_between(average.times, average.mean - half, average.mean + half, color=colour, alpha=0.2, lw=0)
+            axes.fill_between(
+                average.times,
+                average.mean - half,
+                average.mean + half,
+                color=colour,
+                alpha=0.2,
+                lw=0,
+            )
     plot.error_axes(axes, last, limits)
     axes.legend(loc="upper right")
 
@@ -92,11 +120,15 @@ def draw(linear: Sequence[Average], published: Sequence[Average]) -> Figure:
         place = {"left": 0.12 / panels, "right": 0.985, "bottom": 0.15, "top": 0.92, "wspace": 0.17}
         axes = figure.subplots(1, panels, squeeze=False, gridspec_kw=place)[0]
         draw_panel(axes[0], linear, LAST, (0.0, 0.5))
-        axes[0].set(title="Linear teacher-student model", xlabel="Step of gradient descent", ylabel=plot.MSE)
+        axes[0].set(
+            title="Linear teacher-student model", xlabel="Step of gradient descent", ylabel=plot.MSE
+        )
         if published:
             draw_panel(axes[1], published, RESNET_LAST, (0.12, 0.35))
             axes[1].set(
-                title="ResNet-18, CIFAR-10 classes 0-4 against 5-9", xlabel="Epoch", ylabel="0-1 Generalization Error"
+                title="ResNet-18, CIFAR-10 classes 0-4 against 5-9",
+                xlabel="Epoch",
+                ylabel="0-1 Generalization Error",
             )
     return figure
 
@@ -106,16 +138,31 @@ def make(options: argparse.Namespace) -> None:
     published = resnet(options.published) if options.published else []
     linear = series(options)
     notes = NOTES + RESNET_NOTES if published else NOTES
-    caption = {"curves": {WITHOUT: APPROXIMATIONS["simulation"], WITH: APPROXIMATIONS["simulation"]}, "notes": notes}
+    caption = {
+        "curves": {WITHOUT: APPROXIMATIONS["simulation"], WITH: APPROXIMATIONS["simulation"]},
+        "notes": notes,
+    }
     output.write(draw(linear, published), options, averages.table([*linear, *published]), caption)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = output.parser(__doc__, "fig_q_regulariser", sizes=(120, 100, 70), kappa=30.0, times=(0, 5, 200))
+    parser = output.parser(
+        __doc__, "fig_q_regulariser", sizes=(120, 100, 70), kappa=30.0, times=(0, 5, 200)
+    )
     add = parser.add_argument
-    add("--alpha", type=float, default=0.6, help="strength α₀ of the penalty at the start (published: 0.6)")
-    add("--alpha-rate", type=float, default=0.001, help="how fast it fades, per step (published: 0.001)")
+    add(
+        "--alpha",
+        type=float,
+        default=0.6,
+        help="strength α₀ of the penalty at the start (published: 0.6)",
+    )
+    add(
+        "--alpha-rate",
+        type=float,
+        default=0.001,
+        help="how fast it fades, per step (published: 0.001)",
+    )
     add("--seeds", type=int, default=100, help="number of seeds, from 0 (published: 100)")
     add("--test-size", type=int, default=1000, help="test inputs for each seed (published: 1000)")
     add("--published", metavar="DIR", help="folder with the two published ResNet curves")

@@ -1,10 +1,12 @@
-"""Figures 1 (left) and 4 of Power et al. (2022): accuracy, loss and weight norm over log-scaled optimiser steps.
+"""Figures 1 (left) and 4 of Power et al. (2022): accuracy, loss and weight norm over log-scaled
+optimiser steps.
 
     python analysis/grok_fig1.py logs/NAME [--out figures] [--where data.train_fraction=0.5]
 
-Draws any runs of one setting on operation tables, a band over their seeds, and the median steps to 99 % on both splits.
-Writes STEM.png, STEM.pdf, STEM.csv (the bands), STEM_seeds.csv (steps and loss hump of each seed) and STEM.json.
-The published runs (Adam without weight decay) depend on numerics: optim.eps and trainer.loss_precision.
+Draws any runs of one setting on operation tables, a band over their seeds, and the median steps to
+99 % on both splits. Writes STEM.png, STEM.pdf, STEM.csv (the bands), STEM_seeds.csv (steps and loss
+hump of each seed) and STEM.json. The published runs (Adam without weight decay) depend on numerics:
+optim.eps and trainer.loss_precision.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from analysis.grokking import runs, step_curves
 from analysis.stats.seed_curves import Column
 
 SIZE = (5.2, 7.4)  # inches
-LOSS_SHOWN = 1e-3  # of the highest test loss, where the axis ends: further down the hump would be a ripple
+LOSS_SHOWN = (
+    1e-3  # of the highest test loss, where the axis ends: further down the hump would be a ripple
+)
 
 
 def medians(seeds: pd.DataFrame) -> dict[str, float]:
@@ -51,7 +55,9 @@ def draw(data: Mapping[str, Column], steps: Mapping[str, float]) -> Figure:
             axes.grid(alpha=0.25, lw=0.5)
             for split, step in steps.items():
                 if math.isfinite(step):
-                    axes.axvline(step, color=step_curves.COLOURS[split], lw=1, ls=(0, (4, 3)), zorder=0.9)
+                    axes.axvline(
+                        step, color=step_curves.COLOURS[split], lw=1, ls=(0, (4, 3)), zorder=0.9
+                    )
         draw_gap(accuracy, steps)
         accuracy.set_ylabel("Accuracy (%)")
         loss.set_ylabel("Loss (nats)")
@@ -66,7 +72,10 @@ def draw_gap(axes: Axes, steps: Mapping[str, float]) -> None:
     train, test = steps["train"], steps["test"]
     if math.isfinite(train) and math.isfinite(test) and test > train:
         axes.annotate(
-            "", (test, 50), (train, 50), arrowprops={"arrowstyle": "<->", "lw": 1, "shrinkA": 0, "shrinkB": 0}
+            "",
+            (test, 50),
+            (train, 50),
+            arrowprops={"arrowstyle": "<->", "lw": 1, "shrinkA": 0, "shrinkB": 0},
         )
         axes.text(
             math.sqrt(train * test), 52, f"×{test / train:.3g}", ha="center", va="bottom",
@@ -80,7 +89,9 @@ def report(steps: Mapping[str, float], seeds: pd.DataFrame) -> list[str]:
     for split, step in steps.items():
         there = f"median {step:.0f}" if math.isfinite(step) else "not reached by half of the seeds"
         reached = int((seeds[f"{split}_steps_99"] < math.inf).sum())
-        lines.append(f"steps to 99 % of {split} rows: {there} ({reached} of {len(seeds)} seeds got there)")
+        lines.append(
+            f"steps to 99 % of {split} rows: {there} ({reached} of {len(seeds)} seeds got there)"
+        )
     if all(map(math.isfinite, steps.values())):
         lines.append(f"gap of the medians: {steps['test'] - steps['train']:.0f} steps, a factor of "
                      f"{steps['test'] / steps['train']:.3g}")  # fmt: skip
@@ -95,9 +106,11 @@ def make(options: argparse.Namespace) -> None:
     hump = step_curves.hump(data["test_loss"])
     facts = {
         "band": step_curves.BAND, "unfinished": "drawn as far as they are",
-        "marks": "first step by which half of the seeds had 99 % right, as exact as trainer.exact_steps says",
+        "marks": "first step by which half of the seeds had 99 % right, as exact as "
+                 "trainer.exact_steps says",
         "steps_to_99": {split: step if math.isfinite(step) else None for split, step in steps.items()},
-        "test_loss": hump, "loss_axis": f"ends at {LOSS_SHOWN:g} of the highest test loss; the table goes on",
+        "test_loss": hump, "loss_axis": f"ends at {LOSS_SHOWN:g} of the highest test loss; the "
+                                        "table goes on",
     }  # fmt: skip
     tables = {"": step_curves.tidy(data), "_seeds": seeds}
     runs.write(options, draw(data, steps), tables, chosen, facts, [*report(steps, seeds), hump])

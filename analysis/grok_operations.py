@@ -1,4 +1,5 @@
-"""Figure 2 (right) of Power et al. (2022): best test accuracy over the train fraction for every operation.
+"""Figure 2 (right) of Power et al. (2022): best test accuracy over the train fraction for every
+operation.
 
     python analysis/grok_operations.py logs/NAME [--out figures] [--where data.modulus=97]
 

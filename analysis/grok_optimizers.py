@@ -1,8 +1,10 @@
-"""Figure 2 (left) of Power et al. (2022): best test accuracy over the train fraction for every optimiser setting.
+"""Figure 2 (left) of Power et al. (2022): best test accuracy over the train fraction for every
+optimiser setting.
 
     python analysis/grok_optimizers.py logs/NAME [--out figures] [--where data.operation=x.y]
 
-A setting is named after what varies among the runs. Writes STEM.png, STEM.pdf, STEM.csv and STEM.json.
+A setting is named after what varies among the runs. Writes STEM.png, STEM.pdf, STEM.csv and
+STEM.json.
 """
 
 from __future__ import annotations

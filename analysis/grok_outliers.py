@@ -1,9 +1,11 @@
-"""Figure 5 of Power et al. (2022): best test accuracy over the train fraction for numbers of outliers.
+"""Figure 5 of Power et al. (2022): best test accuracy over the train fraction for numbers of
+outliers.
 
     python analysis/grok_outliers.py logs/NAME [--out figures] [--where data.operation=x.y]
 
-At the right, the share of outliers whose given answer the last step has learnt: are they memorised? (A few are right by
-chance, 1 in as many as there are elements.) Writes STEM.png, STEM.pdf, STEM.csv and STEM.json.
+At the right, the share of outliers whose given answer the last step has learnt: are they memorised?
+(A few are right by chance, 1 in as many as there are elements.) Writes STEM.png, STEM.pdf, STEM.csv
+and STEM.json.
 """
 
 from __future__ import annotations
@@ -27,20 +29,27 @@ def values(runs: pd.DataFrame, metric: str) -> pd.Series:
     """A metric of each run; the accuracy on outliers is NaN where there are none."""
     if metric == METRICS[0]:
         return grok.number(runs, metric)
-    return grok.number(runs, "final_outlier_right") / grok.number(runs, "final_outlier_examples").replace(
-        0, float("nan")
-    )
+    return grok.number(runs, "final_outlier_right") / grok.number(
+        runs, "final_outlier_examples"
+    ).replace(0, float("nan"))
 
 
 def draw(found: pd.DataFrame, labels: Sequence[str], budget: str) -> Figure:
-    """Test accuracy at the left, accuracy on outliers at the right; `labels` by the number of outliers."""
+    """Test accuracy at the left, accuracy on outliers at the right; `labels` by the number of
+    outliers.
+    """
     palette = plot.colours(len(labels), ordered=True)
-    titles = (f"Best test accuracy within\n{budget} (%)", "Outliers memorised\nat the last step (%)")
+    titles = (
+        f"Best test accuracy within\n{budget} (%)",
+        "Outliers memorised\nat the last step (%)",
+    )
     with style.styled():
         figure = Figure(figsize=(10.0, 4.2), layout="constrained")
         for axes, metric, title in zip(figure.subplots(1, 2), METRICS, titles, strict=True):
             best_accuracy.panel(axes, found[found["metric"] == metric], labels, palette, title)
-        figure.axes[1].legend(*figure.axes[0].get_legend_handles_labels(), title="Outliers", loc="center")
+        figure.axes[1].legend(
+            *figure.axes[0].get_legend_handles_labels(), title="Outliers", loc="center"
+        )
     return figure
 
 
@@ -52,8 +61,14 @@ def make(options: argparse.Namespace) -> None:
     parts = [best_accuracy.table(chosen, labels, values(runs, m)).assign(metric=m) for m in METRICS]
     found = pd.concat(parts, ignore_index=True)
     order = [f"{n:,.0f}" for n in sorted(set(runs[OUTLIERS]))]
-    facts = best_accuracy.facts(outliers="right at the last step by the answer that they were given")
-    lines = [line for m, part in zip(METRICS, parts, strict=True) for line in (m, *best_accuracy.report(part, order))]
+    facts = best_accuracy.facts(
+        outliers="right at the last step by the answer that they were given"
+    )
+    lines = [
+        line
+        for m, part in zip(METRICS, parts, strict=True)
+        for line in (m, *best_accuracy.report(part, order))
+    ]
     grok.write(options, draw(found, order, grok.budget(runs)), {"": found}, chosen, facts, lines)
 
 

@@ -2,8 +2,8 @@
 
     python analysis/grok_sharpness.py logs/NAME [--out figures]
 
-Needs runs with trainer.sharpness=true (of Keskar et al. 2017, in the last row). Writes STEM.png, STEM.pdf, STEM.csv and
-STEM.json with Spearman's rank correlation.
+Needs runs with trainer.sharpness=true (of Keskar et al. 2017, in the last row). Writes STEM.png,
+STEM.pdf, STEM.csv and STEM.json with Spearman's rank correlation.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ LEAST = 3  # runs, for a correlation
 
 @dataclass(frozen=True)
 class Correlation:
-    """Spearman's rho and its two-sided p of `n` runs; NaN where either value is the same in all of them."""
+    """Spearman's rho and its two-sided p of `n` runs; NaN where either value is the same in all of
+    them.
+    """
 
     rho: float
     p: float
@@ -42,12 +44,19 @@ class Correlation:
 
 
 def table(runs: pd.DataFrame) -> pd.DataFrame:
-    """seed, cell, sharpness (%) and test_accuracy at the last step of each finished run that has both."""
+    """seed, cell, sharpness (%) and test_accuracy at the last step of each finished run that has
+    both.
+    """
     columns = {
         "seed": runs["seed"], "cell": runs["cell"].astype(str), "sharpness": grok.number(runs, "final_sharpness"),
         "test_accuracy": grok.number(runs, "final_test_accuracy"),
     }  # fmt: skip
-    return pd.DataFrame(columns).replace([np.inf, -np.inf], np.nan).dropna().sort_values("seed", ignore_index=True)
+    return (
+        pd.DataFrame(columns)
+        .replace([np.inf, -np.inf], np.nan)
+        .dropna()
+        .sort_values("seed", ignore_index=True)
+    )
 
 
 def correlation(found: pd.DataFrame) -> Correlation:
@@ -64,7 +73,14 @@ def draw(found: pd.DataFrame, result: Correlation) -> Figure:
     with style.styled():
         figure = Figure(figsize=(5.2, 4.2), layout="constrained")
         axes = figure.subplots()
-        axes.plot(found["sharpness"], 100 * found["test_accuracy"], "o", color=plot.COLOURS[0], ms=6, alpha=0.8)
+        axes.plot(
+            found["sharpness"],
+            100 * found["test_accuracy"],
+            "o",
+            color=plot.COLOURS[0],
+            ms=6,
+            alpha=0.8,
+        )
         axes.set_xlabel("Sharpness φ (%)")
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set_ylabel("Test accuracy (%)")
@@ -79,12 +95,14 @@ def make(options: argparse.Namespace) -> None:
     found = table(chosen.finished)
     if found.empty:
         raise query.FigureError(
-            f"none of the {len(chosen.finished)} finished runs has a sharpness; submit with trainer.sharpness=true"
+            f"none of the {len(chosen.finished)} finished runs has a sharpness; submit with "
+            "trainer.sharpness=true"
         )
     result = correlation(found)
     facts = {
         "correlation": {name: grok.plain(value) for name, value in vars(result).items()}, "published": PUBLISHED,
-        "sharpness": "Keskar et al. (2017), metric 2.1: 10 random directions, size 1e-3, of the training loss",
+        "sharpness": "Keskar et al. (2017), metric 2.1: 10 random directions, size 1e-3, of the "
+                     "training loss",
     }  # fmt: skip
     grok.write(options, draw(found, result), {"": found}, chosen, facts, [str(result), PUBLISHED])
 

@@ -1,9 +1,11 @@
-"""Model-wise double descent of transformers on operation tables: error and loss over width, final and best.
+"""Model-wise double descent of transformers on operation tables: error and loss over width, final
+and best.
 
     python analysis/grok_width.py logs/NAME [--out figures] [--where data.train_fraction=0.5]
 
-A column of panels for every level of label noise (data.outliers, data.outlier_size).
-Writes STEM.png, STEM.pdf, STEM.csv and STEM.json, and says whether the errors rise and fall again with width.
+A column of panels for every level of label noise (data.outliers, data.outlier_size). Writes
+STEM.png, STEM.pdf, STEM.csv and STEM.json, and says whether the errors rise and fall again with
+width.
 """
 
 from __future__ import annotations
@@ -62,7 +64,10 @@ FLOORS = {"error": 1.0, "loss": 0.05}  # % and nats; a rise or descent below it 
 def table(runs: pd.DataFrame) -> pd.DataFrame:
     """Columns noise, model.width, quantity, and those of `grok.over_seeds`."""
     levels = runs.assign(noise=noise(runs))
-    parts = [grok.over_seeds(levels, q.values(runs), ["noise", WIDTH]).assign(quantity=q.column) for q in QUANTITIES]
+    parts = [
+        grok.over_seeds(levels, q.values(runs), ["noise", WIDTH]).assign(quantity=q.column)
+        for q in QUANTITIES
+    ]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -78,7 +83,8 @@ def levels(runs: pd.DataFrame) -> list[str]:
 
 
 def verdict(runs: pd.DataFrame, quantity: Quantity) -> str:
-    """Whether the quantity rises and falls again over width, of runs of one noise level, by `stats.has_double_descent`.
+    """Whether the quantity rises and falls again over width, of runs of one noise level, by
+    `stats.has_double_descent`.
 
     Seeds and widths are those of the largest block without gaps.
     """
@@ -89,7 +95,9 @@ def verdict(runs: pd.DataFrame, quantity: Quantity) -> str:
     seeds, mask = seed_curves.complete_block(wide.to_numpy(np.float64))
     block, widths = wide.to_numpy(np.float64)[seeds][:, mask], wide.columns.to_numpy()[mask]
     floor = FLOORS[quantity.panel]
-    found = features.has_double_descent(block, 1, np.arange(1, len(widths) + 1), last=1, floor=floor)
+    found = features.has_double_descent(
+        block, 1, np.arange(1, len(widths) + 1), last=1, floor=floor
+    )
     if not found.found:
         return f"does not rise and fall again over width: {found.reason}"
     top = features.features(block.mean(axis=0), 1, last=1).peak_epoch
@@ -122,12 +130,16 @@ def draw_panel(axes: Axes, found: pd.DataFrame, panel: str) -> None:
         if q.panel == panel:
             rows = found[found["quantity"] == q.column].sort_values(WIDTH)
             plot.line(axes, rows, WIDTH, q.label, q.colour, q.marker, q.style)
-    plot.hatch_missing(axes, {float(str(w)): bool(rows["n"].sum()) for w, rows in found.groupby(WIDTH)})
+    plot.hatch_missing(
+        axes, {float(str(w)): bool(rows["n"].sum()) for w, rows in found.groupby(WIDTH)}
+    )
     axes.grid(alpha=0.25, lw=0.5)
 
 
 def width_axis(axes: Axes, widths: Sequence[int]) -> None:
-    """A logarithmic axis with a tick at every width, or at the powers of two where they are many."""
+    """A logarithmic axis with a tick at every width, or at the powers of two where they are
+    many.
+    """
     axes.set_xscale("log")
     axes.set_xlim(widths[0] / 1.2, widths[-1] * 1.2)
     powers = [w for w in widths if math.log2(w).is_integer()]
@@ -145,7 +157,11 @@ def make(options: argparse.Namespace) -> None:
     verdicts = {
         name: {q.column: verdict(chosen.runs[noise(chosen.runs) == name], q) for q in tests} for name in names
     }  # fmt: skip
-    lines = [f"{name}: {quantity}: {text}" for name, each in verdicts.items() for quantity, text in each.items()]
+    lines = [
+        f"{name}: {quantity}: {text}"
+        for name, each in verdicts.items()
+        for quantity, text in each.items()
+    ]
     facts = {
         "spread": plot.SPREAD, "unfinished": "left out", "verdicts": verdicts,
         "best": "lowest loss and highest accuracy of all logged steps, each at its own step",

@@ -1,10 +1,12 @@
-"""Which cells of aggregated errors cannot be a mean of that many counts, and what the numbers have in common.
+"""Which cells of aggregated errors cannot be a mean of that many counts, and what the numbers have
+in common.
 
     python analysis/integrity.py MEAN.npy --images 10000 --seeds 5 [--std STD.npy] [--batch 128] [--cells FILE.csv]
 
-The error of one run on N images is a whole number over N, the mean over m seeds a whole number over mN, and m²N² times
-the population variance is whole. --batch B says that a run's error is the mean of the errors of batches of B images,
-the last one smaller. The report states what was measured; it cannot tell why.
+The error of one run on N images is a whole number over N, the mean over m seeds a whole number over
+mN, and m²N² times the population variance is whole. --batch B says that a run's error is the mean
+of the errors of batches of B images, the last one smaller. The report states what was measured; it
+cannot tell why.
 """
 
 from __future__ import annotations
@@ -27,10 +29,11 @@ ROUNDINGS = 64  # a stored number may be this many roundings away from the exact
 
 @dataclass(frozen=True)
 class Check:
-    """How many of the cells hold a whole number. chance: the share that numbers at random would have.
+    """How many of the cells hold a whole number. chance: the share that numbers at random would
+    have.
 
-    possible: mask of those cells, False also where a value is not finite. greatest: the greatest distance from a whole
-    number. tolerance: the distance that counts as none.
+    possible: mask of those cells, False also where a value is not finite. greatest: the greatest
+    distance from a whole number. tolerance: the distance that counts as none.
     """
 
     possible: NDArray[np.bool_]
@@ -52,8 +55,8 @@ class Check:
 class Offset:
     """Fractional parts of the counts as a function of the row plus one of the column.
 
-    additive: share of cells where they are such a sum. rows, columns: stretches (first, last, step) in which
-    neighbours differ by the same step, in counts modulo 1.
+    additive: share of cells where they are such a sum. rows, columns: stretches (first, last, step)
+    in which neighbours differ by the same step, in counts modulo 1.
     """
 
     additive: float
@@ -63,10 +66,11 @@ class Offset:
 
 @dataclass(frozen=True)
 class Slopes:
-    """Steps of the offset for each stretch, in counts modulo the number of seeds, that agree best with the std.
+    """Steps of the offset for each stretch, in counts modulo the number of seeds, that agree best
+    with the std.
 
-    share: of cells in which mean without offset and std agree. second: the best share of another choice, at the
-    stretch where the choice was closest.
+    share: of cells in which mean without offset and std agree. second: the best share of another
+    choice, at the stretch where the choice was closest.
     """
 
     rows: list[tuple[int, int, float]]
@@ -83,7 +87,8 @@ def unit(images: int, batch: int | None = None) -> int:
 
 
 def whole(scaled: Array, eps: float = float(np.finfo(np.float64).eps)) -> Check:
-    """Checks numbers that should be whole; eps: relative precision of the numbers that they were computed from.
+    """Checks numbers that should be whole; eps: relative precision of the numbers that they were
+    computed from.
 
     Raises ValueError if that precision cannot tell whole numbers from others.
     """
@@ -91,23 +96,35 @@ def whole(scaled: Array, eps: float = float(np.finfo(np.float64).eps)) -> Check:
     tolerance = ROUNDINGS * eps * max(1.0, float(np.abs(scaled[finite]).max(initial=0)))
     if tolerance > 0.05:
         top = scaled[finite].max()
-        raise ValueError(f"counts up to {top:.3g} at precision {eps:.1g}: too coarse to tell; expected float64 arrays")
+        raise ValueError(
+            f"counts up to {top:.3g} at precision {eps:.1g}: too coarse to tell; expected float64 "
+            "arrays"
+        )
     distance = np.abs(scaled - np.round(scaled))
-    return Check(finite & (distance <= tolerance), float(distance[finite].max(initial=0)), tolerance)
+    return Check(
+        finite & (distance <= tolerance), float(distance[finite].max(initial=0)), tolerance
+    )
 
 
 def check_mean(mean: Array, images: int, seeds: int, batch: int | None = None) -> Check:
     """Which cells can be a mean over seeds of error counts over images."""
-    return whole(np.asarray(mean, np.float64) * unit(images, batch) * seeds, float(np.finfo(mean.dtype).eps))
+    return whole(
+        np.asarray(mean, np.float64) * unit(images, batch) * seeds, float(np.finfo(mean.dtype).eps)
+    )
 
 
 def check_std(std: Array, images: int, seeds: int, batch: int | None = None) -> Check:
     """Which cells can be a population std over seeds: N²m² times the variance is whole."""
-    return whole((np.asarray(std, np.float64) * unit(images, batch) * seeds) ** 2, float(np.finfo(std.dtype).eps))
+    return whole(
+        (np.asarray(std, np.float64) * unit(images, batch) * seeds) ** 2,
+        float(np.finfo(std.dtype).eps),
+    )
 
 
 def agreement(total: Whole, variance: Whole, seeds: int) -> NDArray[np.bool_]:
-    """Where the sum of counts S and V = m²N²·variance can come from the same m counts: m divides V + S²."""
+    """Where the sum of counts S and V = m²N²·variance can come from the same m counts: m divides V
+    + S².
+    """
     return np.asarray((np.mod(total, seeds) ** 2 + variance) % seeds == 0)
 
 
@@ -116,7 +133,9 @@ def offset(scaled: Array, tolerance: float) -> Offset:
     part = scaled % 1
     rest = part - part[:, :1] - part[:1] + part[0, 0]
     additive = float((np.abs(rest - np.round(rest)) <= 4 * tolerance).mean())
-    return Offset(additive, *(_stretches(line % 1, 4 * tolerance) for line in (part[:, 0], part[0])))
+    return Offset(
+        additive, *(_stretches(line % 1, 4 * tolerance) for line in (part[:, 0], part[0]))
+    )
 
 
 def _stretches(line: Array, tolerance: float) -> list[tuple[int, int, float]]:
@@ -125,7 +144,11 @@ def _stretches(line: Array, tolerance: float) -> list[tuple[int, int, float]]:
     turn = np.diff(steps)
     borders = np.flatnonzero(np.abs(turn - np.round(turn)) > tolerance) + 1
     starts, ends = [0, *borders.tolist()], [*borders.tolist(), len(steps)]
-    return [(a, b, _centred(float(steps[a]), tolerance)) for a, b in zip(starts, ends, strict=True) if b > a]
+    return [
+        (a, b, _centred(float(steps[a]), tolerance))
+        for a, b in zip(starts, ends, strict=True)
+        if b > a
+    ]
 
 
 def _centred(step: float, tolerance: float) -> float:
@@ -135,7 +158,9 @@ def _centred(step: float, tolerance: float) -> float:
 
 @dataclass
 class _Search:
-    """A choice of whole steps under way. base: counts without the fractional offset, modulo that choice."""
+    """A choice of whole steps under way. base: counts without the fractional offset, modulo that
+    choice.
+    """
 
     base: Whole
     variance: Whole
@@ -153,8 +178,12 @@ class _Search:
         total = self.base[block] - drift - self.constant
         return float(agreement(total, self.variance[block], self.seeds).mean())
 
-    def choose(self, places: Sequence[tuple[list[int], int]], block: tuple[slice, slice], constants: bool) -> None:
-        """Sets the steps at `places`, and the constant if asked, to those that agree best in the block."""
+    def choose(
+        self, places: Sequence[tuple[list[int], int]], block: tuple[slice, slice], constants: bool
+    ) -> None:
+        """Sets the steps at `places`, and the constant if asked, to those that agree best in the
+        block.
+        """
         scores = {}
         for choice in product(range(self.seeds), repeat=len(places) + constants):
             self._set(places, choice)
@@ -171,21 +200,30 @@ class _Search:
 
 
 def slopes(scaled: Array, variance: Whole, found: Offset, seeds: int) -> Slopes:
-    """Whole parts of the steps, modulo the number of seeds (at least two), chosen for agreement with the std.
+    """Whole parts of the steps, modulo the number of seeds (at least two), chosen for agreement
+    with the std.
 
-    Begins with the first stretch of rows and of columns (their two steps and a constant), then takes one stretch at a
-    time and judges its step by the cells in it.
+    Begins with the first stretch of rows and of columns (their two steps and a constant), then
+    takes one stretch at a time and judges its step by the cells in it.
     """
-    fraction = _line(found.rows, len(scaled))[:, None] + _line(found.columns, scaled.shape[1]) + scaled[0, 0] % 1
+    fraction = (
+        _line(found.rows, len(scaled))[:, None]
+        + _line(found.columns, scaled.shape[1])
+        + scaled[0, 0] % 1
+    )
     rows, columns = [0] * len(found.rows), [0] * len(found.columns)
-    search = _Search(np.round(scaled - fraction).astype(np.int64), variance, found, seeds, rows, columns)
+    search = _Search(
+        np.round(scaled - fraction).astype(np.int64), variance, found, seeds, rows, columns
+    )
     first = slice(0, found.columns[0][1] + 1)
     search.choose([(rows, 0), (columns, 0)], (slice(0, found.rows[0][1] + 1), first), True)
     for index, (start, end, _) in enumerate(found.rows[1:], start=1):
         search.choose([(rows, index)], (slice(start + 1, end + 1), first), False)
     for index, (start, end, _) in enumerate(found.columns[1:], start=1):
         search.choose([(columns, index)], (slice(None), slice(start + 1, end + 1)), False)
-    return Slopes(_shifted(found.rows, rows), _shifted(found.columns, columns), search.agrees(), search.second)
+    return Slopes(
+        _shifted(found.rows, rows), _shifted(found.columns, columns), search.agrees(), search.second
+    )
 
 
 def _line(stretches: Sequence[tuple[int, int, float]], length: int) -> Array:
@@ -204,24 +242,36 @@ def _drift(stretches: Sequence[tuple[int, int, float]], parts: Sequence[int], le
     return np.cumsum(steps)[:length]
 
 
-def _shifted(stretches: Sequence[tuple[int, int, float]], parts: Sequence[int]) -> list[tuple[int, int, float]]:
+def _shifted(
+    stretches: Sequence[tuple[int, int, float]], parts: Sequence[int]
+) -> list[tuple[int, int, float]]:
     """Stretches with the whole part of their steps."""
-    return [(first, last, step + part) for (first, last, step), part in zip(stretches, parts, strict=True)]
+    return [
+        (first, last, step + part)
+        for (first, last, step), part in zip(stretches, parts, strict=True)
+    ]
 
 
 def _describe(stretches: Sequence[tuple[int, int, float]], name: str, modulus: int) -> list[str]:
-    return [f"    {name} {a} to {b}: {step:.5f} counts a {name[:-1]}, modulo {modulus}" for a, b, step in stretches]
+    return [
+        f"    {name} {a} to {b}: {step:.5f} counts a {name[:-1]}, modulo {modulus}"
+        for a, b, step in stretches
+    ]
 
 
 def _summary(name: str, check: Check, what: str) -> str:
     return (
-        f"{name}: {check.possible.sum()} of {check.possible.size} cells ({check.share:.2%}) can be {what}; "
-        f"greatest distance from a whole number {check.greatest:.3g} (tolerance {check.tolerance:.1g}, "
+        f"{name}: {check.possible.sum()} of {check.possible.size} cells ({check.share:.2%}) can be "
+        f"{what}; "
+        f"greatest distance from a whole number {check.greatest:.3g} (tolerance "
+        f"{check.tolerance:.1g}, "
         f"share by chance {check.chance:.1g})"
     )
 
 
-def report(mean: Array, std: Array | None, images: int, seeds: int, batch: int | None = None) -> list[str]:
+def report(
+    mean: Array, std: Array | None, images: int, seeds: int, batch: int | None = None
+) -> list[str]:
     """Lines that say what was measured."""
     denominator = unit(images, batch) * seeds
     check = check_mean(mean, images, seeds, batch)
@@ -235,7 +285,9 @@ def report(mean: Array, std: Array | None, images: int, seeds: int, batch: int |
     scaled = np.asarray(mean, np.float64) * denominator
     if check.share == 1 and variance is not None:
         agree = agreement(np.round(scaled).astype(np.int64), variance, seeds)
-        lines.append(f"mean and std: {agree.mean():.2%} of cells can come from the same {seeds} counts")
+        lines.append(
+            f"mean and std: {agree.mean():.2%} of cells can come from the same {seeds} counts"
+        )
     if check.share == 1 or mean.ndim > 2 or not np.isfinite(mean).all():
         return lines
     return lines + _offset_lines(scaled.reshape(len(scaled), -1), variance, check.tolerance, seeds)
@@ -244,14 +296,20 @@ def report(mean: Array, std: Array | None, images: int, seeds: int, batch: int |
 def _offset_lines(scaled: Array, variance: Whole | None, tolerance: float, seeds: int) -> list[str]:
     """What the fractional parts have in common, and which steps agree with the std."""
     found = offset(scaled, tolerance)
-    lines = [f"fractional parts: a function of the row plus one of the column in {found.additive:.2%} of cells"]
+    lines = [
+        f"fractional parts: a function of the row plus one of the column in {found.additive:.2%} "
+        "of cells"
+    ]
     if found.additive < 1 or len(found.rows) + len(found.columns) > MOST_STRETCHES:
-        return [*lines, "    with no few stretches of equal steps"] if found.additive == 1 else lines
+        return (
+            [*lines, "    with no few stretches of equal steps"] if found.additive == 1 else lines
+        )
     lines += _describe(found.rows, "rows", 1) + _describe(found.columns, "columns", 1)
     if variance is not None and found.rows and found.columns and seeds > 1:
         best = slopes(scaled, variance, found, seeds)
         lines.append(
-            f"without an offset of the following steps, mean and std can come from the same {seeds} counts in "
+            "without an offset of the following steps, mean and std can come from the same "
+            f"{seeds} counts in "
             f"{best.share:.2%} of cells (next-best choice of a step: {best.second:.2%}):"
         )
         lines += _describe(best.rows, "rows", seeds) + _describe(best.columns, "columns", seeds)
@@ -259,19 +317,33 @@ def _offset_lines(scaled: Array, variance: Whole | None, tolerance: float, seeds
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns 0 if all cells of the mean are possible, 1 if not, 2 if that cannot be told."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Command line; returns 0 if all cells of the mean are possible, 1 if not, 2 if that cannot be
+    told.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("mean", help="array of mean errors, .npy")
-    parser.add_argument("--std", help="array of population standard deviations over the seeds, .npy, same shape")
+    parser.add_argument(
+        "--std", help="array of population standard deviations over the seeds, .npy, same shape"
+    )
     parser.add_argument("--images", type=int, required=True, help="images behind one error")
     parser.add_argument("--seeds", type=int, required=True, help="seeds behind one mean")
-    parser.add_argument("--batch", type=int, help="images in a batch, where an error is a mean of batch errors")
-    parser.add_argument("--cells", metavar="FILE", help="write row, column and value of every impossible cell as CSV")
+    parser.add_argument(
+        "--batch", type=int, help="images in a batch, where an error is a mean of batch errors"
+    )
+    parser.add_argument(
+        "--cells",
+        metavar="FILE",
+        help="write row, column and value of every impossible cell as CSV",
+    )
     options = parser.parse_args(argv)
     try:
         mean, std = np.load(options.mean), np.load(options.std) if options.std else None
         if std is not None and std.shape != mean.shape:
-            raise ValueError(f"{options.std} has shape {std.shape}; expected that of the mean, {mean.shape}")
+            raise ValueError(
+                f"{options.std} has shape {std.shape}; expected that of the mean, {mean.shape}"
+            )
         print("\n".join(report(mean, std, options.images, options.seeds, options.batch)))
         possible = check_mean(mean, options.images, options.seeds, options.batch).possible
         if options.cells:

@@ -1,10 +1,12 @@
-"""Model-wise double descent: test and training error over the width of the model, for each rate of label noise.
+"""Model-wise double descent: test and training error over the width of the model, for each rate of
+label noise.
 
     python analysis/model_wise.py logs/NAME [--out figures] [--where optim.weight_decay=0]
 
-Writes STEM.png, STEM.pdf, STEM.csv (errors at the end and at the best epoch, mean and population std over seeds),
-STEM_features.csv (the peak over widths) and STEM.json (which runs stand behind every point), prints the table, and says
-whether double descent can be seen. Widths without a finished run are hatched.
+Writes STEM.png, STEM.pdf, STEM.csv (errors at the end and at the best epoch, mean and population
+std over seeds), STEM_features.csv (the peak over widths) and STEM.json (which runs stand behind
+every point), prints the table, and says whether double descent can be seen. Widths without a
+finished run are hatched.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ BEST = "each seed's lowest test error over its epochs, chosen on the test set, w
 
 
 def draw(table: pd.DataFrame, by: str, axis: str) -> Figure:
-    """Test error (top) and training error (bottom) over width from `widths.end_table`; a colour for each group."""
+    """Test error (top) and training error (bottom) over width from `widths.end_table`; a colour for
+    each group.
+    """
     with style.styled():
         figure = Figure(figsize=SIZE, layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (2, 1)})
@@ -37,7 +41,15 @@ def draw(table: pd.DataFrame, by: str, axis: str) -> Figure:
         for index, (value, group) in enumerate(groups):
             colour = style.colour_map()(0.85 * index / max(len(groups) - 1, 1))
             label = f"{by.rpartition('.')[0].replace('data.label_noise', 'noise') or by} {value:g}"
-            draw_error(top, group, axis, "test_end", f"{label}, at the end (n = {seeds(group)})", colour, "-")
+            draw_error(
+                top,
+                group,
+                axis,
+                "test_end",
+                f"{label}, at the end (n = {seeds(group)})",
+                colour,
+                "-",
+            )
             draw_error(top, group, axis, "test_best", f"{label}, at the best epoch", colour, "--")
             draw_error(bottom, group, axis, "train_end", label, colour, "-")
         ticks = sorted(table[axis].unique())
@@ -60,7 +72,13 @@ def seeds(group: pd.DataFrame) -> str:
 
 
 def draw_error(
-    axes: Axes, group: pd.DataFrame, axis: str, name: str, label: str, colour: tuple[float, ...], dash: str
+    axes: Axes,
+    group: pd.DataFrame,
+    axis: str,
+    name: str,
+    label: str,
+    colour: tuple[float, ...],
+    dash: str,
 ) -> None:
     """One curve with a band of one standard error over seeds where there is more than one."""
     x, mean = group[axis].to_numpy(np.float64), group[name].to_numpy(np.float64)
@@ -78,7 +96,9 @@ def hatch(axes: Axes, counts: pd.Series) -> None:
 
 
 def make(options: argparse.Namespace) -> None:
-    """Query, reduce, draw, save; raises StoreError, FigureError or ValueError with a message for the user."""
+    """Query, reduce, draw, save; raises StoreError, FigureError or ValueError with a message for
+    the user.
+    """
     data = axis_sweep.load(options.folder, options.column, options.by, options.where)
     table = axis_sweep.end_table(data, options.by, options.column, options.interpolation)
     peaks = axis_sweep.peak_table(data, options.by)
@@ -93,16 +113,27 @@ def make(options: argparse.Namespace) -> None:
     }  # fmt: skip
     files.append(write_json(out / f"{options.name}.json", behind))
     print(table.to_string(index=False, float_format="{:.4g}".format))
-    for line in [*(f"note: {n}" for n in data.notes), *data.state.messages(options.folder), summary(peaks, options.by)]:
+    for line in [
+        *(f"note: {n}" for n in data.notes),
+        *data.state.messages(options.folder),
+        summary(peaks, options.by),
+    ]:
         print(line)
     print("wrote " + ", ".join(str(f) for f in files))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns 0, or 2 with one message if the figure cannot be drawn."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     axis_sweep.arguments(parser, "model_wise")
-    parser.add_argument("--interpolation", type=float, default=0.1, help="training error that counts as interpolation")
+    parser.add_argument(
+        "--interpolation",
+        type=float,
+        default=0.1,
+        help="training error that counts as interpolation",
+    )
     options = parser.parse_args(argv)
     return output.run(make, options)
 

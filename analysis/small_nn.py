@@ -1,10 +1,12 @@
-"""The two plots of rvbansal/small_nn_generalization: accuracy and loss over optimiser steps, on linear axes.
+"""The two plots of rvbansal/small_nn_generalization: accuracy and loss over optimiser steps, on
+linear axes.
 
     python analysis/small_nn.py logs/NAME [--out figures] [--where data.operation=x-y]
 
-The published axes count records, one in ten steps, under the name of steps; here they are steps, with records above.
-Published are the accuracy and loss of the current batch with dropout, and of random test batches; here both are of
-whole splits without dropout. Writes STEM.png, STEM.pdf, STEM.csv (the bands) and STEM.json.
+The published axes count records, one in ten steps, under the name of steps; here they are steps,
+with records above. Published are the accuracy and loss of the current batch with dropout, and of
+random test batches; here both are of whole splits without dropout. Writes STEM.png, STEM.pdf,
+STEM.csv (the bands) and STEM.json.
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ def draw(data: Mapping[str, Column]) -> Figure:
         figure = Figure(figsize=SIZE, layout="constrained")
         accuracy, loss = figure.subplots(1, 2)
         last = float(data["test_accuracy"].epochs.max())
-        for axes, metric, label in ((accuracy, "accuracy", "Accuracy"), (loss, "loss", "Loss (nats)")):
+        for axes, metric, label in (
+            (accuracy, "accuracy", "Accuracy"),
+            (loss, "loss", "Loss (nats)"),
+        ):
             for split in ("train", "test"):
                 step_curves.draw(axes, data[f"{split}_{metric}"], split, split.capitalize())
             axes.set_xlim(0, last)
@@ -38,8 +43,12 @@ def draw(data: Mapping[str, Column]) -> Figure:
             axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
             axes.set_ylabel(label)
             axes.grid(alpha=0.25, lw=0.5)
-            above = axes.secondary_xaxis("top", functions=(lambda step: step / RECORD, lambda record: record * RECORD))
-            above.set_xlabel(f"Records of {RECORD} steps (the published axis)", fontsize=style.LEGEND_SIZE)
+            above = axes.secondary_xaxis(
+                "top", functions=(lambda step: step / RECORD, lambda record: record * RECORD)
+            )
+            above.set_xlabel(
+                f"Records of {RECORD} steps (the published axis)", fontsize=style.LEGEND_SIZE
+            )
             above.tick_params(labelsize=style.LEGEND_SIZE)
         accuracy.set_ylim(0, 1)
         loss.set_ylim(bottom=0)
@@ -51,9 +60,15 @@ def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, save."""
     chosen, data = step_curves.load(options)
     seeds = step_curves.by_seed(chosen, data["test_loss"])
-    facts = {"band": step_curves.BAND, "unfinished": "drawn as far as they are", "steps_of_a_published_record": RECORD}
+    facts = {
+        "band": step_curves.BAND,
+        "unfinished": "drawn as far as they are",
+        "steps_of_a_published_record": RECORD,
+    }
     lines = [seeds.drop(columns="cell").to_string(index=False, float_format="{:.4g}".format)]
-    runs.write(options, draw(data), {"": step_curves.tidy(data), "_seeds": seeds}, chosen, facts, lines)
+    runs.write(
+        options, draw(data), {"": step_curves.tidy(data), "_seeds": seeds}, chosen, facts, lines
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,10 +1,11 @@
-"""Test error over width and training time, and at the end over width and label noise, as two heat maps.
+"""Test error over width and training time, and at the end over width and label noise, as two heat
+maps.
 
     python analysis/width_noise.py logs/NAME [--out figures] [--at 0.2] [--where optim.weight_decay=0]
 
-Writes STEM.png, STEM.pdf, STEM_time.csv and STEM_noise.csv (the two maps: mean, population std, n) and STEM.json (which
-runs stand behind every column). What is not in the logs is hatched: in the left map epochs that are not logged, in the
-right one widths and rates without a finished run.
+Writes STEM.png, STEM.pdf, STEM_time.csv and STEM_noise.csv (the two maps: mean, population std, n)
+and STEM.json (which runs stand behind every column). What is not in the logs is hatched: in the
+left map epochs that are not logged, in the right one widths and rates without a finished run.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ SIZE, RATIOS = (13.3, 4.0), (1.5, 1.0)  # inches; widths of the panels
 
 
 def draw(data: Widths, group: Group, ends: pd.DataFrame, by: str, axis: str) -> Figure:
-    """The figure: at the left `group` over width and epoch, at the right `ends` over width and `by`."""
+    """The figure: at the left `group` over width and epoch, at the right `ends` over width and
+    `by`.
+    """
     time = time_grid(data, group)
     noise, levels = noise_grid(ends, by, axis)
     vmin, vmax = heatmap.limits(np.concatenate([time.values.ravel(), noise.values.ravel()]))
@@ -61,11 +64,15 @@ def time_grid(data: Widths, group: Group) -> heatmap.Grid:
 
 
 def noise_grid(ends: pd.DataFrame, by: str, axis: str) -> tuple[heatmap.Grid, list[float]]:
-    """Mean test error at the end over width (log2) and rank of the value of `by`, 1 the lowest; and those values."""
+    """Mean test error at the end over width (log2) and rank of the value of `by`, 1 the lowest; and
+    those values.
+    """
     wide = ends.pivot(index=by, columns=axis, values="test_end")
     rows = np.arange(1, len(wide) + 1, dtype=np.float64)
     x = np.log2(wide.columns.to_numpy(np.float64))
-    return heatmap.Grid(x, rows, wide.to_numpy(np.float64), len(wide)), [float(level) for level in wide.index]
+    return heatmap.Grid(x, rows, wide.to_numpy(np.float64), len(wide)), [
+        float(level) for level in wide.index
+    ]
 
 
 def label_widths(axes: Axes, values: Sequence[float], axis: str) -> None:
@@ -75,26 +82,37 @@ def label_widths(axes: Axes, values: Sequence[float], axis: str) -> None:
 
 
 def choose(groups: Sequence[Group], at: float | None, by: str) -> Group:
-    """The group at `at`, by default the one with the largest value; FigureError where there is none."""
+    """The group at `at`, by default the one with the largest value; FigureError where there is
+    none.
+    """
     if at is None:
         return groups[-1]
     found = [group for group in groups if np.isclose(group.value, at)]
     if not found:
-        raise query.FigureError(f"--at {at:g}: found {by} {', '.join(f'{g.value:g}' for g in groups)}")
+        raise query.FigureError(
+            f"--at {at:g}: found {by} {', '.join(f'{g.value:g}' for g in groups)}"
+        )
     return found[0]
 
 
 def make(options: argparse.Namespace) -> None:
-    """Query, reduce, draw, save; raises StoreError, FigureError or ValueError with a message for the user."""
+    """Query, reduce, draw, save; raises StoreError, FigureError or ValueError with a message for
+    the user.
+    """
     data = axis_sweep.load(options.folder, options.column, options.by, options.where)
     group = choose(data.groups, options.at, options.by)
     if not any(column.cells for column in group.test):
-        raise query.FigureError(f"no run with {options.by} {group.value:g} has logged {axis_sweep.TEST} yet")
+        raise query.FigureError(
+            f"no run with {options.by} {group.value:g} has logged {axis_sweep.TEST} yet"
+        )
     table = axis_sweep.end_table(data, options.by, options.column, 0.0)
     ends = table[[options.by, options.column, "test_end", "test_end_std", "n_seeds"]]
     files = [*save(draw(data, group, table, options.by, options.column), options.out, options.name)]
     out = Path(options.out)
-    for frame, ending in ((seed_curves.tidy(group.test, options.column), "_time.csv"), (ends, "_noise.csv")):
+    for frame, ending in (
+        (seed_curves.tidy(group.test, options.column), "_time.csv"),
+        (ends, "_noise.csv"),
+    ):
         files.append(out / f"{options.name}{ending}")
         frame.to_csv(files[-1], index=False)
     behind = data.provenance(options) | {"left": {options.by: group.value}}
@@ -106,9 +124,13 @@ def make(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns 0, or 2 with one message if the figure cannot be drawn."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     axis_sweep.arguments(parser, "width_noise")
-    parser.add_argument("--at", type=float, help="value of the second axis in the left map (default: the largest)")
+    parser.add_argument(
+        "--at", type=float, help="value of the second axis in the left map (default: the largest)"
+    )
     options = parser.parse_args(argv)
     return output.run(make, options)
 

@@ -1,14 +1,17 @@
-"""Training steps of the published grokking size per second: ours beside plain PyTorch in the usual style.
+"""Training steps of the published grokking size per second: ours beside plain PyTorch in the usual
+style.
 
     python benchmarks/algorithmic.py [--quick] [--rounds 7] [--compile] [--at-a-time 1 2 4]
 
-Division mod 97, half of the table, batches of 512, two layers of width 128, AdamW. Two plain ways stand for what is
-there, both with a DataLoader, every position computed and eager AdamW. "plain per-head" has a linear layer for every
-head, and the vocabulary of 239 tokens and the sequence <eos> a o b = c of openai/grok, with the loss on its last two.
-"plain encoder" is nn.TransformerEncoder on a o b =. Ours is the trainer's own step, in float32 and under bfloat16
-autocast; --compile adds torch.compile (a minute or more to build). All take turns on one thread; the table gives
-medians and ranges over rounds in CPU seconds, since others may share the machine. --at-a-time trains several copies of
-ours in processes of their own. The last lines are `ratio NAME VALUE`, ours over plain. benchmarks/gpu.py times a GPU.
+Division mod 97, half of the table, batches of 512, two layers of width 128, AdamW. Two plain ways
+stand for what is there, both with a DataLoader, every position computed and eager AdamW. "plain
+per-head" has a linear layer for every head, and the vocabulary of 239 tokens and the sequence <eos>
+a o b = c of openai/grok, with the loss on its last two. "plain encoder" is nn.TransformerEncoder on
+a o b =. Ours is the trainer's own step, in float32 and under bfloat16 autocast; --compile adds
+torch.compile (a minute or more to build). All take turns on one thread; the table gives medians and
+ranges over rounds in CPU seconds, since others may share the machine. --at-a-time trains several
+copies of ours in processes of their own. The last lines are `ratio NAME VALUE`, ours over plain.
+benchmarks/gpu.py times a GPU.
 """
 
 from __future__ import annotations
@@ -62,7 +65,10 @@ class Layer(nn.Module):
         self.heads = nn.ModuleList(Head() for _ in range(HEADS))
         self.out = nn.Linear(WIDTH, WIDTH, bias=False)
         self.norms = nn.ModuleList(nn.LayerNorm(WIDTH) for _ in range(2))
-        self.up, self.down = nn.Linear(WIDTH, 4 * WIDTH, bias=False), nn.Linear(4 * WIDTH, WIDTH, bias=False)
+        self.up, self.down = (
+            nn.Linear(WIDTH, 4 * WIDTH, bias=False),
+            nn.Linear(4 * WIDTH, WIDTH, bias=False),
+        )
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         x = self.norms[0](x + self.out(torch.cat([head(x, mask) for head in self.heads], dim=-1)))
@@ -74,7 +80,10 @@ class PerHead(nn.Module):
 
     def __init__(self, vocabulary: int, length: int) -> None:
         super().__init__()
-        self.embedding, self.positions = nn.Embedding(vocabulary, WIDTH), nn.Parameter(torch.randn(length, WIDTH))
+        self.embedding, self.positions = (
+            nn.Embedding(vocabulary, WIDTH),
+            nn.Parameter(torch.randn(length, WIDTH)),
+        )
         self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
         self.output = nn.Linear(WIDTH, vocabulary, bias=False)
         self.register_buffer("mask", torch.ones(length, length, dtype=torch.bool).triu(1))
@@ -91,9 +100,15 @@ class Encoder(nn.Module):
 
     def __init__(self, vocabulary: int, length: int) -> None:
         super().__init__()
-        self.embedding, self.positions = nn.Embedding(vocabulary, WIDTH), nn.Parameter(torch.randn(length, WIDTH))
+        self.embedding, self.positions = (
+            nn.Embedding(vocabulary, WIDTH),
+            nn.Parameter(torch.randn(length, WIDTH)),
+        )
         layer = nn.TransformerEncoderLayer(WIDTH, HEADS, 4 * WIDTH, dropout=0.0, batch_first=True)
-        self.encoder, self.output = nn.TransformerEncoder(layer, LAYERS), nn.Linear(WIDTH, vocabulary)
+        self.encoder, self.output = (
+            nn.TransformerEncoder(layer, LAYERS),
+            nn.Linear(WIDTH, vocabulary),
+        )
         self.register_buffer("mask", nn.Transformer.generate_square_subsequent_mask(length))
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -106,8 +121,12 @@ def rows() -> torch.Tensor:
     return torch.tensor(table)[torch.randperm(len(table))[: len(table) // 2]]
 
 
-def plain(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor, device: torch.device) -> Callable[[int], None]:
-    """A function that trains so many steps in the usual style; the loss is on the last tokens, as many as targets."""
+def plain(
+    model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor, device: torch.device
+) -> Callable[[int], None]:
+    """A function that trains so many steps in the usual style; the loss is on the last tokens, as
+    many as targets.
+    """
     model = model.to(device)
     loader = DataLoader(TensorDataset(inputs, targets), batch_size=BATCH, shuffle=True)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=1.0)
@@ -166,7 +185,8 @@ def ours(device: str, *overrides: str) -> Callable[[int], None]:
 def several(count: int, steps: int) -> float:
     """Steps per wall second, all together, of `count` processes that train a copy of ours each."""
     code = (
-        f"from algorithmic import ours; t = ours('cpu'); t(5); print(flush=True); input(); t({steps}); "
+        "from algorithmic import ours; t = ours('cpu'); t(5); print(flush=True); input(); "
+        f"t({steps}); "
         "print(flush=True)"
     )
     processes = [
@@ -187,20 +207,33 @@ def several(count: int, steps: int) -> float:
 
 
 def processor() -> str:
-    """The processor's name, the instructions that torch uses of it, and the library that the trainer chooses there."""
+    """The processor's name, the instructions that torch uses of it, and the library that the
+    trainer chooses there.
+    """
     about = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    name = next((line.partition(":")[2].strip() for line in about if line.startswith("model name")), platform.machine())
-    return f"{name} ({torch.backends.cpu.get_cpu_capability()}, products by {linear.fastest_here()})"
+    name = next(
+        (line.partition(":")[2].strip() for line in about if line.startswith("model name")),
+        platform.machine(),
+    )
+    return (
+        f"{name} ({torch.backends.cpu.get_cpu_capability()}, products by {linear.fastest_here()})"
+    )
 
 
 def main() -> None:
     """Runs the rounds, prints the table and the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="under a minute on two cores: 3 rounds of 10 steps")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="under a minute on two cores: 3 rounds of 10 steps"
+    )
     parser.add_argument("--rounds", type=int, default=7, help="turns of every way (default: 7)")
     parser.add_argument("--steps", type=int, default=40, help="steps of a turn (default: 40)")
     parser.add_argument("--compile", action="store_true", help="also ours with torch.compile")
-    parser.add_argument("--at-a-time", type=int, nargs="*", default=[], help="also this many processes together")
+    parser.add_argument(
+        "--at-a-time", type=int, nargs="*", default=[], help="also this many processes together"
+    )
     options = parser.parse_args()
     rounds_, steps = (3, 10) if options.quick else (options.rounds, options.steps)
     torch.set_num_threads(1)
@@ -209,7 +242,9 @@ def main() -> None:
     for name in ("float32", "bfloat16"):
         ways[f"ours {name}"] = ours("cpu", f"trainer.precision={name}")
         if options.compile:
-            ways[f"ours {name} compiled"] = ours("cpu", f"trainer.precision={name}", "run.compile=true")
+            ways[f"ours {name} compiled"] = ours(
+                "cpu", f"trainer.precision={name}", "run.compile=true"
+            )
     began: dict[str, float] = {}
     for name, train in ways.items():
         start = time.perf_counter()
@@ -221,17 +256,25 @@ def main() -> None:
             start = time.process_time()
             train(steps)
             seconds[name].append((time.process_time() - start) / steps)
-    print(f"torch {torch.__version__}, {processor()}, 1 thread, {rounds_} rounds of {steps} steps, CPU seconds")
+    print(
+        f"torch {torch.__version__}, {processor()}, 1 thread, {rounds_} rounds of {steps} steps, "
+        "CPU seconds"
+    )
     print(f"{'way':28s} {'ms/step':>8s} {'range':>15s} {'steps/s':>8s} {'first 2 steps, s':>17s}")
     for name, found in seconds.items():
         middle, spread = statistics.median(found), f"{min(found) * 1e3:.1f}-{max(found) * 1e3:.1f}"
         print(f"{name:28s} {middle * 1e3:8.1f} {spread:>15s} {1 / middle:8.1f} {began[name]:17.1f}")
     for count in options.at_a_time:
-        print(f"{count} processes of ours float32 at a time: {several(count, steps * 5):.1f} steps/s")
+        print(
+            f"{count} processes of ours float32 at a time: {several(count, steps * 5):.1f} steps/s"
+        )
     for other in ("per-head", "encoder"):
         for name in (name for name in ways if name.startswith("ours")):
             ratio = statistics.median(seconds[f"plain {other}"]) / statistics.median(seconds[name])
-            print(f"ratio {name.removeprefix('ours ').replace(' ', '_')}_over_plain_{other} {ratio:.2f}")
+            print(
+                f"ratio {name.removeprefix('ours ').replace(' ', '_')}_over_plain_{other} "
+                f"{ratio:.2f}"
+            )
 
 
 if __name__ == "__main__":

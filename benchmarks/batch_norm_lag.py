@@ -1,12 +1,15 @@
-"""How much of a test-error curve is the lag of batch norm's running statistics, and how much is the weights' own.
+"""How much of a test-error curve is the lag of batch norm's running statistics, and how much is the
+weights' own.
 
     python benchmarks/batch_norm_lag.py SWEEP [overrides] [--seeds 3]
 
-In evaluation mode batch norm takes running means of the last ten or so steps, over which the weights have moved on; in
-a short training that alone can raise the test error, and let it fall again once the weights come to rest. This trains
-the sweep's configuration without its axes (with the overrides, in Hydra's grammar) for some seeds, and after every
-epoch also tests a copy whose statistics are taken anew over the training images, at the weights as they stand. Prints
-both curves, means over seeds, and their features: a rise and a descent that the second has too are no matter of lag.
+In evaluation mode batch norm takes running means of the last ten or so steps, over which the
+weights have moved on; in a short training that alone can raise the test error, and let it fall
+again once the weights come to rest. This trains the sweep's configuration without its axes (with
+the overrides, in Hydra's grammar) for some seeds, and after every epoch also tests a copy whose
+statistics are taken anew over the training images, at the weights as they stand. Prints both
+curves, means over seeds, and their features: a rise and a descent that the second has too are no
+matter of lag.
 """
 
 from __future__ import annotations
@@ -40,16 +43,24 @@ class Probe:
         data = images.select(images.load(cell.data), cell.data, cell.seed)
         statistics = augment.channel_statistics(data.train_images)
         self.train, self.test = (
-            augment.scale(part, cell.data.scaling, *statistics).contiguous(memory_format=torch.channels_last)
+            augment.scale(part, cell.data.scaling, *statistics).contiguous(
+                memory_format=torch.channels_last
+            )
             for part in (data.train_images, data.test_images)
         )
         self.labels = data.test_labels
-        self.model = models.build(cell.model, self.train.shape[1], self.train.shape[2], data.classes)
-        self.norms = [module for module in self.model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+        self.model = models.build(
+            cell.model, self.train.shape[1], self.train.shape[2], data.classes
+        )
+        self.norms = [
+            module for module in self.model.modules() if isinstance(module, torch.nn.BatchNorm2d)
+        ]
 
     @torch.inference_mode()
     def errors(self, weights: dict[str, torch.Tensor]) -> tuple[float, float]:
-        """Test error with the running statistics, and with those of all training images at these weights."""
+        """Test error with the running statistics, and with those of all training images at these
+        weights.
+        """
         self.model.load_state_dict(weights)
         running = self._error()
         for norm in self.norms:
@@ -67,7 +78,9 @@ class Probe:
 
 
 def curves(flat: dict[str, Any]) -> np.ndarray:
-    """(2, epochs) test errors of one cell, trained by the trainer, which offers its state after every epoch."""
+    """(2, epochs) test errors of one cell, trained by the trainer, which offers its state after
+    every epoch.
+    """
     cell, found = config.parse(flat), []
     probe = Probe(cell)
 
@@ -80,30 +93,42 @@ def curves(flat: dict[str, Any]) -> np.ndarray:
 
     with tempfile.TemporaryDirectory() as name:
         part = Part(Path(name), "w", vision.METRICS)
-        trainers.train(cell, Watched("c", flat, 1, part, Checkpoints(Path(name), "c", 1, "w"), lambda: False, 0))
+        trainers.train(
+            cell,
+            Watched("c", flat, 1, part, Checkpoints(Path(name), "c", 1, "w"), lambda: False, 0),
+        )
     return np.array(found).T
 
 
 def main() -> None:
     """Trains, and prints the curves and their features."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("sweep")
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_intermixed_args()
     seeds = f"seeds=[{','.join(map(str, range(options.seeds)))}]"
     cells = compose.request(
-        options.sweep, ["hydra/launcher=local", "~axes", seeds, *options.overrides, "run.device=cpu"]
+        options.sweep,
+        ["hydra/launcher=local", "~axes", seeds, *options.overrides, "run.device=cpu"],
     )
     found = np.stack([curves(dict(cell.flat)) for cell in cells.cells])
     means = found.mean(axis=0)
-    print(f"{cells.name}, {len(found)} seeds: mean test error\nepoch  running statistics  taken anew")
+    print(
+        f"{cells.name}, {len(found)} seeds: mean test error\nepoch  running statistics  taken anew"
+    )
     for epoch, (running, anew) in enumerate(means.T, start=1):
         print(f"{epoch:5d} {running:19.4f} {anew:11.4f}")
     for name, curve in zip(("running statistics", "taken anew"), found.swapaxes(0, 1), strict=True):
-        features, verdict = stats.features(curve.mean(axis=0), WINDOW), stats.has_double_descent(curve, WINDOW)
+        features, verdict = (
+            stats.features(curve.mean(axis=0), WINDOW),
+            stats.has_double_descent(curve, WINDOW),
+        )
         print(
-            f"{name}: first minimum {features.first_minimum:.3f} at {features.first_minimum_epoch}, peak "
+            f"{name}: first minimum {features.first_minimum:.3f} at "
+            f"{features.first_minimum_epoch}, peak "
             f"{features.peak:.3f} at {features.peak_epoch}, end {features.final:.3f}; "
             f"{'double descent' if verdict.found else 'no double descent'} ({verdict.reason})"
         )

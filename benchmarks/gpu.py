@@ -1,31 +1,38 @@
-"""What only a GPU can tell, in one command of at most eight minutes: is training right there, and how fast is it?
+"""What only a GPU can tell, in one command of at most eight minutes: is training right there, and
+how fast is it?
 
     python benchmarks/gpu.py [--device cpu] [--quick] [--minutes 8] [--out figures]
 
-No network and no data set is needed: images are random uint8 of CIFAR-10's shape, or the digits of scikit-learn. The
-sections, each in a process of its own with a time budget:
+No network and no data set is needed: images are random uint8 of CIFAR-10's shape, or the digits of
+scikit-learn. The sections, each in a process of its own with a time budget:
 
-machine      the card and the versions of the software.
-models       each model's logits and gradients in one training step, float32 without TF32, against the CPU's in float32.
-formats      the same step in bfloat16 and float16 against float32; and the test error after a short training in each.
-resume       a training killed by SIGKILL and resumed in deterministic mode against one left alone: rows, weights and
+machine      the card and the versions of the software. models       each model's logits and
+gradients in one training step, float32 without TF32, against the CPU's in float32. formats      the
+same step in bfloat16 and float16 against float32; and the test error after a short training in
+each. resume       a training killed by SIGKILL and resumed in deterministic mode against one left
+alone: rows, weights and
              optimiser bit for bit, with ResNet-18 and with a transformer with dropout.
-speed k=K    images per second of ResNet-18 in training, test set evaluated after every epoch: the plain loop of
+speed k=K    images per second of ResNet-18 in training, test set evaluated after every epoch: the
+plain loop of
              benchmarks/plain.py (PIL, float32, eager), and ours in the format that `auto` takes, 1, 2 and 4 cells in
              processes that start each epoch together, with and without run.compile. Peak memory of each. The share of
              the measured rate of matrix products is in the notes.
-transformer  steps per second of the transformer of Power et al. (2022) on division mod 97, likewise; the plain loop is
+transformer  steps per second of the transformer of Power et al. (2022) on division mod 97,
+likewise; the plain loop is
              "plain per-head" of benchmarks/algorithmic.py.
-hours        what the 500 published runs of fig2_ab would take on this card at the rate of the widest network.
+hours        what the 500 published runs of fig2_ab would take on this card at the rate of the
+widest network.
 
-The first epoch of a process (start, search for algorithms, compilation) is not timed; compilation is a line of its own:
-by how much the first epoch takes longer with it. With several cells the rate is that of all together until the last has
-finished. The budget that a section leaves goes to the next ones; one that fails or exceeds its own is reported as
-failed, with the lines that it had finished.
+The first epoch of a process (start, search for algorithms, compilation) is not timed; compilation
+is a line of its own: by how much the first epoch takes longer with it. With several cells the rate
+is that of all together until the last has finished. The budget that a section leaves goes to the
+next ones; one that fails or exceeds its own is reported as failed, with the lines that it had
+finished.
 
-Writes gpu.csv, whose lines are printed too, then `ratio NAME VALUE`: ours over plain by the wall clock. Exit status 1
-if a check or a section failed. --quick --device cpu takes about two minutes on two cores, with a small MLP instead of
-ResNet-18, and nothing compiled of the transformer: it tries this script out.
+Writes gpu.csv, whose lines are printed too, then `ratio NAME VALUE`: ours over plain by the wall
+clock. Exit status 1 if a check or a section failed. --quick --device cpu takes about two minutes on
+two cores, with a small MLP instead of ResNet-18, and nothing compiled of the transformer: it tries
+this script out.
 """
 
 from __future__ import annotations
@@ -54,13 +61,21 @@ from typing import Any, Literal
 
 from turns import ROOT, TRAIN, Child, Series, flat_cell, flops_per_image, write_images
 
-# Relative distances ||a - b|| / ||b||. The limit on logits is below TF32's distance, 3e-4 to 1e-3. Gradients need a
-# wider one, since rounding flips some ReLUs and maxima: two memory layouts on one CPU are .01 apart. A wrong backward
-# pass is about 1 away.
+# Relative distances ||a - b|| / ||b||. The limit on logits is below TF32's distance, 3e-4 to 1e-3.
+# Gradients need a wider one, since rounding flips some ReLUs and maxima: two memory layouts on one
+# CPU are .01 apart. A wrong backward pass is about 1 away.
 FLOAT32_LIMITS = {"logits": 2e-4, "gradients": 0.1}
-FORMAT_LIMITS = {"bfloat16": {"logits": 0.1, "gradients": 0.7}, "float16": {"logits": 0.02, "gradients": 0.3}}
+FORMAT_LIMITS = {
+    "bfloat16": {"logits": 0.1, "gradients": 0.7},
+    "float16": {"logits": 0.02, "gradients": 0.3},
+}
 ERROR_LIMIT = 0.05  # test error on the digits, against float32's
-TIMES = ("seconds", "attempt", "examples_per_second", "steps_per_second")  # columns of a row that no two runs share
+TIMES = (
+    "seconds",
+    "attempt",
+    "examples_per_second",
+    "steps_per_second",
+)  # columns of a row that no two runs share
 
 
 @dataclass(frozen=True)
@@ -75,7 +90,9 @@ class Settings:
 
     @property
     def network(self) -> str:
-        """The image model that is timed: that of the published runs, or a small one to try the script out."""
+        """The image model that is timed: that of the published runs, or a small one to try the
+        script out.
+        """
         return "mlp" if self.quick else "resnet18_post"
 
     @property
@@ -88,7 +105,9 @@ class Settings:
 
     @property
     def images(self) -> int:
-        """Images of a timed epoch: whole batches of 128, and a fifth of it whole batches of the evaluation."""
+        """Images of a timed epoch: whole batches of 128, and a fifth of it whole batches of the
+        evaluation.
+        """
         return 640 if self.quick else 12_800
 
     @property
@@ -102,7 +121,9 @@ class Settings:
 
         if self.device == "cpu":
             return ("bfloat16",)
-        return ("bfloat16", "float16") if torch.cuda.get_device_capability()[0] >= 8 else ("float16",)
+        return (
+            ("bfloat16", "float16") if torch.cuda.get_device_capability()[0] >= 8 else ("float16",)
+        )
 
 
 @dataclass(frozen=True)
@@ -124,7 +145,9 @@ class Row:
         value, low, high = (digits(number) for number in (self.value, self.low, self.high))
         extent = f"({low} to {high})" if low else ""
         bound = "" if self.limit is None else f"(at most {self.limit:g})"
-        columns = f"{self.section:12s} {self.name:36s} {value:>10s} {self.unit:10s} {extent or bound:22s}"
+        columns = (
+            f"{self.section:12s} {self.name:36s} {value:>10s} {self.unit:10s} {extent or bound:22s}"
+        )
         return f"{columns} {self.status:8s} {self.note}".rstrip()
 
 
@@ -135,9 +158,19 @@ def digits(number: float | None) -> str:
     return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}"
 
 
-def check(section: str, name: str, value: float, limit: float, unit: str = "", note: str = "") -> Row:
+def check(
+    section: str, name: str, value: float, limit: float, unit: str = "", note: str = ""
+) -> Row:
     """A row that passes where `value` is at most `limit`; NaN does not."""
-    return Row(section, name, value, unit, limit=limit, status="passed" if value <= limit else "failed", note=note)
+    return Row(
+        section,
+        name,
+        value,
+        unit,
+        limit=limit,
+        status="passed" if value <= limit else "failed",
+        note=note,
+    )
 
 
 # Is it right?
@@ -156,17 +189,29 @@ def machine(settings: Settings) -> Iterator[Row]:
         card = torch.cuda.get_device_properties(0)
         free = torch.cuda.mem_get_info(0)[0]
         yield Row(name, "card", note=f"{card.name}, sm_{card.major}{card.minor}")
-        yield Row(name, "memory of the card", card.total_memory / 2**20, "MiB", note=f"{free / 2**20:,.0f} MiB free")
-        yield Row(name, "CUDA", note=f"{torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}")
+        yield Row(
+            name,
+            "memory of the card",
+            card.total_memory / 2**20,
+            "MiB",
+            note=f"{free / 2**20:,.0f} MiB free",
+        )
+        yield Row(
+            name, "CUDA", note=f"{torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
+        )
 
 
 def model_names() -> list[str]:
     """Every model that a cell can have."""
-    return sorted(path.stem for path in (ROOT / "configs" / "model").glob("*.yaml") if path.stem != "none")
+    return sorted(
+        path.stem for path in (ROOT / "configs" / "model").glob("*.yaml") if path.stem != "none"
+    )
 
 
 def model_cell(model: str, settings: Settings) -> Any:
-    """A cell with the model: a small one for images, the published size for operation tables, no dropout."""
+    """A cell with the model: a small one for images, the published size for operation tables, no
+    dropout.
+    """
     from launch.sweep import compose
     from trainers import config
 
@@ -176,14 +221,20 @@ def model_cell(model: str, settings: Settings) -> Any:
     else:
         rates = [f"model.dropout_{name}=0" for name in ("attention", "residual", "hidden")]
         flat = (
-            compose.request("grok_fig1", ["hydra/launcher=local", "seeds=[0]", f"model={model}", *rates]).cells[0].flat
+            compose.request(
+                "grok_fig1", ["hydra/launcher=local", "seeds=[0]", f"model={model}", *rates]
+            )
+            .cells[0]
+            .flat
         )
     return config.parse(flat)
 
 
 @dataclass(frozen=True)
 class Step:
-    """One training step before its update: the logits, and the gradients of all parameters in one vector."""
+    """One training step before its update: the logits, and the gradients of all parameters in one
+    vector.
+    """
 
     logits: Any
     gradients: Any
@@ -202,10 +253,13 @@ def distance(found: Any, expected: Any) -> float:
     return float((found - expected).norm() / expected.norm())
 
 
-def training_step(cell: Any, device: str, precision_name: str, layout: str = "channels_last") -> Step:
+def training_step(
+    cell: Any, device: str, precision_name: str, layout: str = "channels_last"
+) -> Step:
     """The step of a model built from seed 0, on the same random batch, as the trainers compute it.
 
-    They lay images out as channels_last; "contiguous_format" makes another computation of the same numbers.
+    They lay images out as channels_last; "contiguous_format" makes another computation of the same
+    numbers.
     """
     import torch
     from torch.nn import functional
@@ -220,7 +274,9 @@ def training_step(cell: Any, device: str, precision_name: str, layout: str = "ch
     inputs: tuple[torch.Tensor, ...]
     if hasattr(cell.data, "modulus"):
         modulus = cell.data.modulus
-        model: torch.nn.Module = Transformer(cell.model, cell.data.sequence.split(), modulus, cell.data.vocabulary)
+        model: torch.nn.Module = Transformer(
+            cell.model, cell.data.sequence.split(), modulus, cell.data.vocabulary
+        )
         left, right, answers = torch.randint(0, modulus, (3, 512), generator=generator)
         inputs = (left.to(where), right.to(where))
         model.to(where)
@@ -235,9 +291,13 @@ def training_step(cell: Any, device: str, precision_name: str, layout: str = "ch
     with precision.autocast(precision_name, where):
         logits = model(*inputs)
         loss = functional.cross_entropy(logits.float(), answers.to(where))
-    scale = 1024.0 if precision_name == "float16" else 1.0  # as the trainer scales, small gradients would be zero
+    scale = (
+        1024.0 if precision_name == "float16" else 1.0
+    )  # as the trainer scales, small gradients would be zero
     (loss * scale).backward()
-    gradients = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]) / scale
+    gradients = (
+        torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]) / scale
+    )
     return Step(logits.detach().cpu(), gradients.cpu())
 
 
@@ -249,7 +309,11 @@ def models(settings: Settings) -> Iterator[Row]:
         found = training_step(cell, settings.device, "float32").distances(reference)
         for name, value in found.items():
             yield check(
-                settings.section, f"{model} {name}", value, FLOAT32_LIMITS[name], note="relative, against the CPU"
+                settings.section,
+                f"{model} {name}",
+                value,
+                FLOAT32_LIMITS[name],
+                note="relative, against the CPU",
             )
 
 
@@ -266,7 +330,12 @@ def formats(settings: Settings) -> Iterator[Row]:
                 yield check(settings.section, f"{model} {kind} {name}", value, FORMAT_LIMITS[kind][name],
                             note="relative, against float32")  # fmt: skip
     errors = {kind: digits_error(settings, kind) for kind in ("float32", *settings.formats)}
-    yield Row(settings.section, "digits float32 test error", errors["float32"], note="after a short training")
+    yield Row(
+        settings.section,
+        "digits float32 test error",
+        errors["float32"],
+        note="after a short training",
+    )
     for kind in settings.formats:
         apart = abs(errors[kind] - errors["float32"])
         yield check(settings.section, f"digits {kind} test error", apart, ERROR_LIMIT,
@@ -298,7 +367,9 @@ def digits_error(settings: Settings, kind: str) -> float:
 
 
 def attempt(flat: dict[str, Any], folder: Path, number: int) -> tuple[int, dict[str, Any]]:
-    """Train the cell from its newest checkpoint in `folder`; the step that it began from, and its state at the end."""
+    """Train the cell from its newest checkpoint in `folder`; the step that it began from, and its
+    state at the end.
+    """
     from trainers import config
     from trainers.checkpoint import Checkpoints
     from trainers.part import Part
@@ -330,7 +401,9 @@ def start_attempt(flat: dict[str, Any], folder: Path, number: int) -> subprocess
     """The attempt in a process of its own."""
     folder.mkdir(exist_ok=True)
     order = json.dumps({"flat": flat, "folder": str(folder), "number": number})
-    return subprocess.Popen([sys.executable, __file__, "--attempt", order], env=os.environ | {"PYTHONPATH": str(ROOT)})
+    return subprocess.Popen(
+        [sys.executable, __file__, "--attempt", order], env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
 
 
 def rows(folder: Path, number: int) -> list[dict[str, Any]]:
@@ -338,11 +411,15 @@ def rows(folder: Path, number: int) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     table = pq.ParquetFile(folder / "curves" / f"w{number}.parquet").read()
-    return [{key: value for key, value in row.items() if key not in TIMES} for row in table.to_pylist()]
+    return [
+        {key: value for key, value in row.items() if key not in TIMES} for row in table.to_pylist()
+    ]
 
 
 def resumable_cells(settings: Settings) -> dict[str, dict[str, Any]]:
-    """A vision cell with augmentation, and a transformer with dropout, both deterministic and with many checkpoints."""
+    """A vision cell with augmentation, and a transformer with dropout, both deterministic and with
+    many checkpoints.
+    """
     from launch.sweep import compose
 
     quick = settings.quick
@@ -351,7 +428,11 @@ def resumable_cells(settings: Settings) -> dict[str, dict[str, Any]]:
         f"model.width={4 if quick else 8}", "data.augment=true", "trainer.deterministic=true",
         f"trainer.epochs={20 if quick else 12}", "run.checkpoint_seconds=0",
     )  # fmt: skip
-    size = ["data.modulus=23", "model.width=32", "trainer.steps=250"] if quick else ["trainer.steps=2000"]
+    size = (
+        ["data.modulus=23", "model.width=32", "trainer.steps=250"]
+        if quick
+        else ["trainer.steps=2000"]
+    )
     table = compose.request("grok_fig1", [
         "hydra/launcher=local", "seeds=[0]", "preset=power2022_adam_dropout", "trainer.deterministic=true",
         f"run.device={settings.device}", "run.compile=false", "run.checkpoint_seconds=0.5",
@@ -365,38 +446,55 @@ def resume(settings: Settings) -> Iterator[Row]:
     cells = resumable_cells(settings)
     folder = Path(settings.folder)
     calm = {name: start_attempt(flat, folder / f"{name} calm", 1) for name, flat in cells.items()}
-    killed = {name: start_attempt(flat, folder / f"{name} killed", 1) for name, flat in cells.items()}
-    with ThreadPoolExecutor() as pool:  # each is watched from its start: none ends while another is waited for
+    killed = {
+        name: start_attempt(flat, folder / f"{name} killed", 1) for name, flat in cells.items()
+    }
+    with (
+        ThreadPoolExecutor() as pool
+    ):  # each is watched from its start: none ends while another is waited for
         kills = [
             pool.submit(kill_after_checkpoint, process, folder / f"{name} killed" / "checkpoints")
             for name, process in killed.items()
         ]
     for kill in kills:
         kill.result()
-    resumed = {name: start_attempt(flat, folder / f"{name} killed", 2) for name, flat in cells.items()}
+    resumed = {
+        name: start_attempt(flat, folder / f"{name} killed", 2) for name, flat in cells.items()
+    }
     for name in cells:
         statuses = calm[name].wait(), resumed[name].wait()
         if any(statuses):
-            raise RuntimeError(f"{name}: the undisturbed and the resumed run ended with status {statuses}, expected 0")
-        yield from compare_runs(settings.section, name, folder / f"{name} calm", folder / f"{name} killed")
+            raise RuntimeError(
+                f"{name}: the undisturbed and the resumed run ended with status {statuses}, "
+                "expected 0"
+            )
+        yield from compare_runs(
+            settings.section, name, folder / f"{name} calm", folder / f"{name} killed"
+        )
 
 
 def kill_after_checkpoint(process: subprocess.Popen[bytes], checkpoints: Path) -> None:
     """SIGKILL once a checkpoint is there. Raises RuntimeError where the process ends before."""
     while not list(checkpoints.glob("c.*.pt")):
         if process.poll() is not None:
-            raise RuntimeError(f"the run ended with status {process.returncode} before its first checkpoint")
+            raise RuntimeError(
+                f"the run ended with status {process.returncode} before its first checkpoint"
+            )
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     if process.wait() != -signal.SIGKILL:
-        raise RuntimeError(f"the run ended with status {process.returncode} before it was killed; make it longer")
+        raise RuntimeError(
+            f"the run ended with status {process.returncode} before it was killed; make it longer"
+        )
 
 
 def compare_runs(section: str, name: str, calm: Path, killed: Path) -> Iterator[Row]:
     """Rows and final state of an undisturbed run against those of attempt 2 of a killed one."""
     import torch
 
-    expected, found = (torch.load(folder / "state.pt", map_location="cpu") for folder in (calm, killed))
+    expected, found = (
+        torch.load(folder / "state.pt", map_location="cpu") for folder in (calm, killed)
+    )
     from_step = found["began"]
     yield Row(section, f"{name} resumed from", from_step, "step", status="passed" if from_step else "failed",
               note="after SIGKILL")  # fmt: skip
@@ -404,7 +502,13 @@ def compare_runs(section: str, name: str, calm: Path, killed: Path) -> Iterator[
     yield check(section, f"{name} rows that differ", sum(apart), 0, note=f"of {len(apart)}")
     pairs = list(zip(tensors(expected["state"]), tensors(found["state"]), strict=True))
     differing = sum(bits(a) != bits(b) for a, b in pairs)
-    yield check(section, f"{name} tensors that differ", differing, 0, note=f"of {len(pairs)}: weights and optimiser")
+    yield check(
+        section,
+        f"{name} tensors that differ",
+        differing,
+        0,
+        note=f"of {len(pairs)}: weights and optimiser",
+    )
 
 
 def tensors(state: Any) -> list[Any]:
@@ -413,7 +517,9 @@ def tensors(state: Any) -> list[Any]:
 
     if isinstance(state, torch.Tensor):
         return [state]
-    children = state.values() if isinstance(state, dict) else state if isinstance(state, list) else ()
+    children = (
+        state.values() if isinstance(state, dict) else state if isinstance(state, list) else ()
+    )
     return [tensor for child in children for tensor in tensors(child)]
 
 
@@ -426,7 +532,9 @@ def bits(tensor: Any) -> bytes:
 
 
 def take_turns(ways: dict[str, Series], settings: Settings, share: float) -> None:
-    """Rounds of one turn each way, at least one, at most what is asked for or fits a share of the section's time."""
+    """Rounds of one turn each way, at least one, at most what is asked for or fits a share of the
+    section's time.
+    """
     longest, until = 0.0, time.time() + share * (settings.deadline - time.time())
     for number in range(settings.rounds):
         if number and time.time() + 1.5 * longest > until:
@@ -437,22 +545,47 @@ def take_turns(ways: dict[str, Series], settings: Settings, share: float) -> Non
         longest = max(longest, time.time() - began)
 
 
-def rates(section: str, ways: dict[str, Series], work: int, unit: str, note: Callable[[Series], str]) -> Iterator[Row]:
-    """Speed and peak memory of every way, `work` units a turn of one cell, and its ratio to the way "plain"."""
-    speeds = {name: [len(way.children) * work / seconds for seconds in way.wall] for name, way in ways.items()}
+def rates(
+    section: str, ways: dict[str, Series], work: int, unit: str, note: Callable[[Series], str]
+) -> Iterator[Row]:
+    """Speed and peak memory of every way, `work` units a turn of one cell, and its ratio to the way
+    "plain".
+    """
+    speeds = {
+        name: [len(way.children) * work / seconds for seconds in way.wall]
+        for name, way in ways.items()
+    }
     middle = {name: statistics.median(values) for name, values in speeds.items()}
     for name, series in ways.items():
-        yield Row(section, name, middle[name], unit, min(speeds[name]), max(speeds[name]), note=note(series))
+        yield Row(
+            section,
+            name,
+            middle[name],
+            unit,
+            min(speeds[name]),
+            max(speeds[name]),
+            note=note(series),
+        )
         peaks = [fact["peak"] / 2**20 for fact in series.facts]
-        reserved = [fact["reserved"] / 2**20 for fact in series.facts if fact["reserved"] is not None]
-        kept = f"{sum(reserved):,.0f} MiB with the allocator's reserve" if reserved else "resident in RAM"
-        yield Row(section, f"{name} peak memory", sum(peaks), "MiB", note=f"{kept}; all cells together")
+        reserved = [
+            fact["reserved"] / 2**20 for fact in series.facts if fact["reserved"] is not None
+        ]
+        kept = (
+            f"{sum(reserved):,.0f} MiB with the allocator's reserve"
+            if reserved
+            else "resident in RAM"
+        )
+        yield Row(
+            section, f"{name} peak memory", sum(peaks), "MiB", note=f"{kept}; all cells together"
+        )
         if name != "plain":
             yield Row(section, f"{name} over plain", middle[name] / middle["plain"], "ratio")
 
 
 def start_cells(kind: str, settings: dict[str, Any], count: int) -> tuple[list[Child], float]:
-    """Warm children, and the seconds that the first took to its first turn's end; the others find what it compiled."""
+    """Warm children, and the seconds that the first took to its first turn's end; the others find
+    what it compiled.
+    """
     children = [Child(kind, settings)]
     seconds = float(children[0].answer()["wall"])
     children += [Child(kind, settings) for _ in range(count - 1)]
@@ -493,7 +626,13 @@ def speed(settings: Settings) -> Iterator[Row]:
     def note(series: Series) -> str:
         if "precision" not in series.facts[0]:
             return "float32"
-        share = len(series.children) * settings.images / statistics.median(series.wall) * flops / products
+        share = (
+            len(series.children)
+            * settings.images
+            / statistics.median(series.wall)
+            * flops
+            / products
+        )
         return f"{series.facts[0]['precision']}, {100 * share:.0f} % of the rate of matrix products"
 
     plain, _ = start_cells("plain", flat | {"threads": 0}, 1)
@@ -503,7 +642,9 @@ def speed(settings: Settings) -> Iterator[Row]:
     yield from rates(section, ways, settings.images, "images/s", note)
     close(eager)
     compiled, seconds = start_cells("ours", flat | {"run.compile": True}, max(settings.cells))
-    yield Row(section, "compilation", max(seconds - eager_seconds, 0.0), "s", note="not in the rates")
+    yield Row(
+        section, "compilation", max(seconds - eager_seconds, 0.0), "s", note="not in the rates"
+    )
     ways = {"plain": Series(plain)} | side_by_side("compiled", compiled, settings)
     take_turns(ways, settings, 0.9)
     yield from list(rates(section, ways, settings.images, "images/s", note))[2:]
@@ -519,7 +660,9 @@ def transformer(settings: Settings) -> Iterator[Row]:
     ways = {"plain": Series(plain)} | side_by_side("ours", eager, settings)
     half: list[Child] = []
     if "bfloat16" in settings.formats and not settings.quick:
-        half, _ = start_cells("transformer", base | {"overrides": ["trainer.precision=bfloat16"]}, 1)
+        half, _ = start_cells(
+            "transformer", base | {"overrides": ["trainer.precision=bfloat16"]}, 1
+        )
         ways["ours bfloat16"] = Series(half)
     take_turns(ways, settings, 0.4)
     yield from rates(settings.section, ways, steps, "steps/s", lambda series: "")
@@ -527,8 +670,16 @@ def transformer(settings: Settings) -> Iterator[Row]:
     if settings.quick:
         close(plain)
         return
-    compiled, seconds = start_cells("transformer", base | {"overrides": ["run.compile=true"]}, max(settings.cells))
-    yield Row(settings.section, "compilation", max(seconds - eager_seconds, 0.0), "s", note="not in the rates")
+    compiled, seconds = start_cells(
+        "transformer", base | {"overrides": ["run.compile=true"]}, max(settings.cells)
+    )
+    yield Row(
+        settings.section,
+        "compilation",
+        max(seconds - eager_seconds, 0.0),
+        "s",
+        note="not in the rates",
+    )
     ways = {"plain": Series(plain)} | side_by_side("compiled", compiled, settings)
     take_turns(ways, settings, 0.9)
     yield from list(rates(settings.section, ways, steps, "steps/s", lambda series: ""))[2:]
@@ -564,7 +715,14 @@ SECTIONS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "machine": machine, "models": models, "formats": formats, "resume": resume, "speed": speed,
     "transformer": transformer,
 }  # fmt: skip
-SHARES = {"machine": 0.05, "models": 0.08, "formats": 0.12, "resume": 0.13, "speed": 0.5, "transformer": 0.12}
+SHARES = {
+    "machine": 0.05,
+    "models": 0.08,
+    "formats": 0.12,
+    "resume": 0.13,
+    "speed": 0.5,
+    "transformer": 0.12,
+}
 
 
 def deadlines(widths: tuple[int, ...], seconds: float) -> dict[str, float]:
@@ -584,7 +742,9 @@ def run_section(settings: Settings) -> Iterator[Row]:
     Its process group is killed in the end, whatever it started.
     """
     command = [sys.executable, __file__, "--section", json.dumps(dataclasses.asdict(settings))]
-    cache = {"TORCHINDUCTOR_CACHE_DIR": str(Path(settings.folder) / "inductor")}  # compiled anew in every run
+    cache = {
+        "TORCHINDUCTOR_CACHE_DIR": str(Path(settings.folder) / "inductor")
+    }  # compiled anew in every run
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, start_new_session=True,
         env=os.environ | cache | {"PYTHONPATH": str(ROOT)},
@@ -628,7 +788,9 @@ def section_in_child(settings: Settings) -> None:
             answers.write(json.dumps(dataclasses.asdict(row)) + "\n")
     except Exception as error:
         traceback.print_exc()
-        failed = Row(settings.section, "section", status="failed", note=f"{type(error).__name__}: {error}")
+        failed = Row(
+            settings.section, "section", status="failed", note=f"{type(error).__name__}: {error}"
+        )
         answers.write(json.dumps(dataclasses.asdict(failed)) + "\n")
 
 
@@ -636,7 +798,9 @@ def write_table(table: list[Row], path: Path) -> None:
     """The rows as CSV; an empty field is one that a row does not have."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(Row)], lineterminator="\n")
+        writer = csv.DictWriter(
+            file, [field.name for field in dataclasses.fields(Row)], lineterminator="\n"
+        )
         writer.writeheader()
         writer.writerows(dataclasses.asdict(row) for row in table)
 
@@ -646,7 +810,9 @@ def ratio_lines(table: list[Row]) -> list[str]:
     lines = []
     for row in table:
         if row.unit == "ratio":
-            name = f"{row.section} {row.name}".replace("speed ", "").replace("=", "").replace(" ", "_")
+            name = (
+                f"{row.section} {row.name}".replace("speed ", "").replace("=", "").replace(" ", "_")
+            )
             lines.append(f"ratio gpu_{name} {row.value:.2f}")
     return lines
 
@@ -654,7 +820,9 @@ def ratio_lines(table: list[Row]) -> list[str]:
 def main() -> int:
     """Runs the sections, prints and writes the table, prints the ratios; 1 where a check failed."""
     options = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # through run_section, which ends its processes
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit("terminated")
+    )  # through run_section, which ends its processes
     table: list[Row] = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         settings = Settings("", options.device, options.quick, folder, 0.0)
@@ -662,10 +830,20 @@ def main() -> int:
         start = time.time()
         for section, end in deadlines(settings.widths, options.minutes * 60).items():
             began = time.time()
-            for row in run_section(dataclasses.replace(settings, section=section, deadline=start + end)):
+            for row in run_section(
+                dataclasses.replace(settings, section=section, deadline=start + end)
+            ):
                 table.append(row)
                 print(row.text(), flush=True)
-            table.append(Row(section, "section's time", time.time() - began, "s", note="start of processes included"))
+            table.append(
+                Row(
+                    section,
+                    "section's time",
+                    time.time() - began,
+                    "s",
+                    note="start of processes included",
+                )
+            )
             print(table[-1].text(), flush=True)
     for row in published_hours(table):
         table.append(row)
@@ -681,17 +859,31 @@ def main() -> int:
 
 def arguments() -> argparse.Namespace:
     """The options; ends the process where the device is not there."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="the first GPU (default), or the CPU")
-    parser.add_argument("--quick", action="store_true", help="a small network, few images: tries the script out")
-    parser.add_argument("--minutes", type=float, default=8.0, help="time of all sections together (default: 8)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--device",
+        choices=("cuda", "cpu"),
+        default="cuda",
+        help="the first GPU (default), or the CPU",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a small network, few images: tries the script out"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=8.0, help="time of all sections together (default: 8)"
+    )
     parser.add_argument("--out", default="figures", help="folder for gpu.csv (default: figures)")
     options = parser.parse_args()
     if options.device == "cuda":
         import torch
 
         if not torch.cuda.is_available():
-            parser.error(f"torch {torch.__version__} sees no GPU here; --device cpu --quick tries the script out")
+            parser.error(
+                f"torch {torch.__version__} sees no GPU here; --device cpu --quick tries the "
+                "script out"
+            )
     return options
 
 

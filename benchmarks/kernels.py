@@ -1,14 +1,18 @@
-"""Search our models' layers for shapes at which torch's kernels crash, hang or compute wrong numbers on this CPU.
+"""Search our models' layers for shapes at which torch's kernels crash, hang or compute wrong
+numbers on this CPU.
 
     python benchmarks/kernels.py [--quick | --sample N] [--seed 0] [--isa AVX2 ...] [--strided] [--group 400]
 
-Each case of trainers/kernels.py (layer, width 1 to 16 and 64, image, batch, memory format, number format) runs forward
-and backward beside float64 on contiguous tensors, under each ONEDNN_MAX_CPU_ISA that the processor has. Groups of cases
-run in processes of their own, with glibc's checks of the heap where it has them. When a process dies or hangs, the
-group is halved until the case that does it alone is found. `--strided` searches the strided 1x1 convolutions that our
-models avoid; on x86-64 with AVX2 and without AVX-512 it finds oneDNN's fault. `--quick` draws a sample.
+Each case of trainers/kernels.py (layer, width 1 to 16 and 64, image, batch, memory format, number
+format) runs forward and backward beside float64 on contiguous tensors, under each
+ONEDNN_MAX_CPU_ISA that the processor has. Groups of cases run in processes of their own, with
+glibc's checks of the heap where it has them. When a process dies or hangs, the group is halved
+until the case that does it alone is found. `--strided` searches the strided 1x1 convolutions that
+our models avoid; on x86-64 with AVX2 and without AVX-512 it finds oneDNN's fault. `--quick` draws a
+sample.
 
-Prints for each instruction set the faults and the largest error of each operation. Exits with 1 if there is a fault.
+Prints for each instruction set the faults and the largest error of each operation. Exits with 1 if
+there is a fault.
 """
 
 from __future__ import annotations
@@ -48,7 +52,9 @@ ISAS = {
     "AVX512_CORE_FP16": {"avx512_fp16"},
     "AVX512_CORE_AMX": {"amx_tile"},
 }
-"""Values of ONEDNN_MAX_CPU_ISA and the processor flags that each needs; each needs those above too."""
+"""Values of ONEDNN_MAX_CPU_ISA and the processor flags that each needs; each needs those above
+too.
+"""
 CHILD = (sys.executable, "-m", "trainers.kernels", "--given")
 
 
@@ -67,7 +73,9 @@ class Fault:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a process made of its cases: the errors of those it finished, and how it died, if it did."""
+    """What a process made of its cases: the errors of those it finished, and how it died, if it
+    did.
+    """
 
     results: tuple[dict[str, Any], ...]
     death: str | None
@@ -83,7 +91,11 @@ def isas(flags: set[str]) -> list[str]:
 
 
 def search(
-    cases: Sequence[Case], isa: str | None, group: int = 400, child: Sequence[str] = CHILD, limit: float | None = None
+    cases: Sequence[Case],
+    isa: str | None,
+    group: int = 400,
+    child: Sequence[str] = CHILD,
+    limit: float | None = None,
 ) -> tuple[list[Fault], dict[str, float]]:
     """Faults among the cases, and the largest error of each operation and number format."""
     faults: list[Fault] = []
@@ -102,14 +114,19 @@ def search(
             began = some[: done + 1]
             blamed = _blamed(began, isa, child, limit)
             faults.append(Fault(outcome.death, tuple(case.name for case in blamed)))
-            # a case before the one that died may have done the damage: those after it are still to be tried
+            # a case before the one that died may have done the damage: those after it are still to
+            # be tried
             done = began.index(blamed[0]) + 1 if len(blamed) == 1 else len(began)
         left = left[done:]
     return list(dict.fromkeys(faults)), worst
 
 
-def run(cases: Sequence[Case], isa: str | None, child: Sequence[str] = CHILD, limit: float | None = None) -> Outcome:
-    """Check cases in one process. A hang ends at the limit: two minutes and two seconds a case by default."""
+def run(
+    cases: Sequence[Case], isa: str | None, child: Sequence[str] = CHILD, limit: float | None = None
+) -> Outcome:
+    """Check cases in one process. A hang ends at the limit: two minutes and two seconds a case by
+    default.
+    """
     seconds = limit or 120 + 2 * len(cases)
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = subprocess.Popen(
@@ -132,7 +149,9 @@ def run(cases: Sequence[Case], isa: str | None, child: Sequence[str] = CHILD, li
     return Outcome(tuple(answer for answer in map(json.loads, lines) if "name" in answer), death)
 
 
-def _blamed(cases: Sequence[Case], isa: str | None, child: Sequence[str], limit: float | None) -> Sequence[Case]:
+def _blamed(
+    cases: Sequence[Case], isa: str | None, child: Sequence[str], limit: float | None
+) -> Sequence[Case]:
     """The one case that kills its process, or the fewest cases found that do so together."""
 
     def kills(some: Sequence[Case]) -> bool:
@@ -156,7 +175,9 @@ def _death(code: int) -> str | None:
 
 
 def _environment(isa: str | None) -> dict[str, str]:
-    """The instruction set, one thread, and glibc's checks of the heap: of bytes beside a block, and of freed ones."""
+    """The instruction set, one thread, and glibc's checks of the heap: of bytes beside a block, and
+    of freed ones.
+    """
     chosen = {"ONEDNN_MAX_CPU_ISA": isa} if isa else {}
     checks = {"MALLOC_CHECK_": "3", "MALLOC_PERTURB_": "165"}
     try:
@@ -178,19 +199,33 @@ def _processor() -> tuple[str, set[str]]:
 
 def main() -> int:
     """Search, and print what was found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK} cases for each instruction set")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help=f"{QUICK} cases for each instruction set"
+    )
     parser.add_argument("--sample", type=int, help="draw this many cases for each instruction set")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--isa", nargs="+", help="values of ONEDNN_MAX_CPU_ISA (default: all that the processor has)")
-    parser.add_argument("--strided", action="store_true", help="only strided 1x1 convolutions, which our models avoid")
+    parser.add_argument(
+        "--isa",
+        nargs="+",
+        help="values of ONEDNN_MAX_CPU_ISA (default: all that the processor has)",
+    )
+    parser.add_argument(
+        "--strided",
+        action="store_true",
+        help="only strided 1x1 convolutions, which our models avoid",
+    )
     parser.add_argument("--group", type=int, default=400, help="cases of a process (default: 400)")
     options = parser.parse_args()
 
     model, flags = _processor()
     every = kernels.strided() if options.strided else kernels.cases()
     wanted = options.sample or (QUICK if options.quick else None)
-    print(f"{model}, torch {torch.__version__}, {platform.system()}; {len(every)} cases", flush=True)
+    print(
+        f"{model}, torch {torch.__version__}, {platform.system()}; {len(every)} cases", flush=True
+    )
     found = 0
     for isa in options.isa or isas(flags):
         chosen = every

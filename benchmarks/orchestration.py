@@ -1,12 +1,14 @@
-"""The way through SLURM: ours beside hydra-submitit-launcher and plain submitit, with cells that compute nothing.
+"""The way through SLURM: ours beside hydra-submitit-launcher and plain submitit, with cells that
+compute nothing.
 
     python benchmarks/orchestration.py [--quick] [--rounds 3] [--cells 10000] [--planned 100000]
 
-Starts a real SLURM of four nodes on this machine (tests/slurm/up.sh) and ends it. The ways take turns. A way begins
-with its command and ends when its last job has left the queue; `submit` ends with its last sbatch. The others get fewer
-cells, since they need seconds for each; ours is measured with as few as well. Calls are those of SLURM's programs, by
-the submitting command and inside jobs. After that a larger sweep is planned and its parts are generated and folded,
-without SLURM. The last lines are `ratio NAME VALUE`: plain over ours, each for one cell; memory whole.
+Starts a real SLURM of four nodes on this machine (tests/slurm/up.sh) and ends it. The ways take
+turns. A way begins with its command and ends when its last job has left the queue; `submit` ends
+with its last sbatch. The others get fewer cells, since they need seconds for each; ours is measured
+with as few as well. Calls are those of SLURM's programs, by the submitting command and inside jobs.
+After that a larger sweep is planned and its parts are generated and folded, without SLURM. The last
+lines are `ratio NAME VALUE`: plain over ours, each for one cell; memory whole.
 """
 
 from __future__ import annotations
@@ -53,8 +55,8 @@ CALL = '#!/bin/bash\n{real} "$@"\nstatus=$?\necho "$EPOCHREALTIME {name}" >> {lo
 
 @dataclass(frozen=True)
 class Measured:
-    """One way through SLURM: seconds to the last sbatch and to an empty queue, what stands on the disk after it, peak
-    memory of the submitting process, and calls of SLURM's programs."""
+    """One way through SLURM: seconds to the last sbatch and to an empty queue, what stands on the
+    disk after it, peak memory of the submitting process, and calls of SLURM's programs."""
 
     way: str
     cells: int
@@ -77,8 +79,16 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self.folder, self.log = folder, folder / "calls"
         self.environment = os.environ | {"SLURM_DEV_DIR": str(folder / "slurm")}
-        subprocess.run([ROOT / "tests/slurm/up.sh"], env=self.environment, check=True, stdout=subprocess.DEVNULL)
-        self.environment |= {"SLURM_CONF": str(folder / "slurm/etc/slurm.conf"), "PYTHONPATH": str(ROOT)}
+        subprocess.run(
+            [ROOT / "tests/slurm/up.sh"],
+            env=self.environment,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        self.environment |= {
+            "SLURM_CONF": str(folder / "slurm/etc/slurm.conf"),
+            "PYTHONPATH": str(ROOT),
+        }
         (folder / "bin").mkdir()
         for name in ("sbatch", "squeue", "sacct", "scontrol", "scancel", "srun", "sinfo"):
             script = folder / "bin" / name
@@ -89,14 +99,19 @@ class Cluster:
         subprocess.run([ROOT / "tests/slurm/down.sh", "--purge"], env=self.environment, check=False)
 
     def idle(self) -> bool:
-        done = subprocess.run(["squeue", "-h", "-o", "%i"], env=self.environment, capture_output=True, check=True)
+        done = subprocess.run(
+            ["squeue", "-h", "-o", "%i"], env=self.environment, capture_output=True, check=True
+        )
         return not done.stdout
 
     def measure(self, way: str, cells: int, command: Sequence[str]) -> Measured:
         """Run a command in an empty folder, and wait until all of its jobs are over."""
         here = Path(tempfile.mkdtemp(dir=self.folder))
         self.log.write_text("")
-        counted = {"PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}", "REDESCENT_LOGS": str(here / "logs")}
+        counted = {
+            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
+            "REDESCENT_LOGS": str(here / "logs"),
+        }
         began = time.time()
         with open(here.with_suffix(".out"), "wb") as out:
             process = Process(command, here, self.environment | counted, out)
@@ -109,19 +124,30 @@ class Cluster:
         calls = [line.split() for line in self.log.read_text().splitlines()]
         sent = [float(when) for when, name in calls if name == "sbatch"]
         if process.status or not sent:
-            raise SystemExit(f"{way}: status {process.status}\n{here.with_suffix('.out').read_text()[-2000:]}")
+            raise SystemExit(
+                f"{way}: status {process.status}\n{here.with_suffix('.out').read_text()[-2000:]}"
+            )
         found = [path for path in here.rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in found)
-        return Measured(way, cells, sent[-1] - began, done, len(found), size, process.memory, len(calls), here)
+        return Measured(
+            way, cells, sent[-1] - began, done, len(found), size, process.memory, len(calls), here
+        )
 
     def status(self, folder: Path) -> float:
         """Seconds that `redescent status` takes. Ends this program if a cell is not done."""
         began = time.time()
         environment = self.environment | {"REDESCENT_LOGS": str(folder / "logs")}
         done = subprocess.run(
-            [*REDESCENT, "status", "noop"], env=environment, capture_output=True, text=True, check=True
+            [*REDESCENT, "status", "noop"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
         )
-        if any(word in done.stdout for word in ("running", "waiting", "failed", "interrupted", "missing")):
+        if any(
+            word in done.stdout
+            for word in ("running", "waiting", "failed", "interrupted", "missing")
+        ):
             raise SystemExit(f"not all cells are done:\n{done.stdout}")
         return time.time() - began
 
@@ -129,8 +155,12 @@ class Cluster:
 class Process:
     """A command with its peak memory."""
 
-    def __init__(self, command: Sequence[str], folder: Path, environment: Mapping[str, str], out: IO[bytes]) -> None:
-        self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=out)
+    def __init__(
+        self, command: Sequence[str], folder: Path, environment: Mapping[str, str], out: IO[bytes]
+    ) -> None:
+        self.process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=out, stderr=out
+        )
         self.status: int | None = None
         self.memory = 0
 
@@ -152,7 +182,14 @@ class Process:
 def ours(cells: int) -> list[str]:
     """The command for a sweep of no-op cells."""
     seeds = f"seeds={{range:[0,{cells},1]}}"
-    return [*REDESCENT, "submit", "noop", "hydra/launcher=slurm", seeds, f"task.cells={CELLS_OF_A_TASK}"]
+    return [
+        *REDESCENT,
+        "submit",
+        "noop",
+        "hydra/launcher=slurm",
+        seeds,
+        f"task.cells={CELLS_OF_A_TASK}",
+    ]
 
 
 def hydra(folder: Path, cells: int) -> list[str]:
@@ -193,7 +230,9 @@ def planning(folder: Path, cells: int) -> None:
     from launch.sweep import compose
 
     seeds = f"seeds={{range:[0,{cells},1]}}"
-    request = compose.request("noop", ["hydra/launcher=slurm", f"logs={folder}", seeds, "task.most=400"])
+    request = compose.request(
+        "noop", ["hydra/launcher=slurm", f"logs={folder}", seeds, "task.most=400"]
+    )
     made = draft(request)
     submission.freeze(request, "local", made.todo, made.tasks).write(request.folder)
 
@@ -254,11 +293,21 @@ def larger(cells: int) -> None:
 
 def main() -> None:
     """Run the rounds, print the table and the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="about a minute on two cores: one round of fewer cells")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of every way (default: 3; quick: 1)")
-    parser.add_argument("--cells", type=int, default=10_000, help="cells of ours (default: 10000; quick: 2000)")
-    parser.add_argument("--planned", type=int, default=100_000, help="cells without SLURM (100000; quick: 10000)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="about a minute on two cores: one round of fewer cells"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="runs of every way (default: 3; quick: 1)"
+    )
+    parser.add_argument(
+        "--cells", type=int, default=10_000, help="cells of ours (default: 10000; quick: 2000)"
+    )
+    parser.add_argument(
+        "--planned", type=int, default=100_000, help="cells without SLURM (100000; quick: 10000)"
+    )
     given = parser.parse_args()
     rounds, cells, few, planned = (
         (1, 2000, 20, 10_000) if given.quick else (given.rounds, given.cells, 60, given.planned)
@@ -272,19 +321,34 @@ def main() -> None:
                 runs.append(cluster.measure("ours", cells, ours(cells)))
                 status.append(cluster.status(runs[-1].folder))
                 runs.append(cluster.measure("ours, few cells", few, ours(few)))
-                runs.append(cluster.measure("hydra-submitit-launcher", few, hydra(cluster.folder, few)))
-                runs.append(cluster.measure("submitit map_array", 2 * few, submitit(cluster.folder, 2 * few)))
+                runs.append(
+                    cluster.measure("hydra-submitit-launcher", few, hydra(cluster.folder, few))
+                )
+                runs.append(
+                    cluster.measure(
+                        "submitit map_array", 2 * few, submitit(cluster.folder, 2 * few)
+                    )
+                )
         finally:
             cluster.stop()
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
-          f"Python {platform.python_version()}, SLURM with 4 nodes of 4 CPUs on it, {rounds} rounds")  # fmt: skip
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load "
+          f"{os.getloadavg()[0]:.1f}, "
+          f"Python {platform.python_version()}, SLURM with 4 nodes of 4 CPUs on it, {rounds} "
+          "rounds")  # fmt: skip
     print(
-        "way                      cells submit s      range   done s         range cells/s  files      MB peak MB calls"
+        "way                      cells submit s      range   done s         range cells/s  files  "
+        "    MB peak MB calls"
     )
-    ways = {way: [run for run in runs if run.way == way] for way in dict.fromkeys(run.way for run in runs)}
+    ways = {
+        way: [run for run in runs if run.way == way]
+        for way in dict.fromkeys(run.way for run in runs)
+    }
     for way, measured in ways.items():
         print(_row(way, measured))
-    print(f"\nstatus of {cells} cells: {statistics.median(status):.2f} s ({min(status):.2f}-{max(status):.2f})")
+    print(
+        f"\nstatus of {cells} cells: {statistics.median(status):.2f} s "
+        f"({min(status):.2f}-{max(status):.2f})"
+    )
     larger(planned)
     print()
     for way in ("hydra-submitit-launcher", "submitit map_array"):
@@ -294,7 +358,9 @@ def main() -> None:
             ("files", "files"),
             ("bytes", "bytes"),
         ):
-            plain, own = (statistics.median(run.each(quantity) for run in ways[w]) for w in (way, "ours"))
+            plain, own = (
+                statistics.median(run.each(quantity) for run in ways[w]) for w in (way, "ours")
+            )
             print(f"ratio {name}_{way.split()[0].replace('-', '_')} {plain / own:.1f}")
         plain, own = (statistics.median(run.memory for run in ways[w]) for w in (way, "ours"))
         print(f"ratio memory_{way.split()[0].replace('-', '_')} {plain / own:.2f}")
@@ -309,7 +375,8 @@ def _row(way: str, runs: Sequence[Measured]) -> str:
         return f"{min(values):.2f}-{max(values):.2f}"
 
     return (
-        f"{way:24s} {runs[0].cells:5d} {middle('submit'):8.2f} {spread('submit'):>11s} {middle('done'):8.2f} "
+        f"{way:24s} {runs[0].cells:5d} {middle('submit'):8.2f} {spread('submit'):>11s} "
+        f"{middle('done'):8.2f} "
         f"{spread('done'):>13s} {runs[0].cells / middle('done'):7.1f} {middle('files'):6.0f} "
         f"{middle('bytes') / 1e6:7.2f} {middle('memory') / 1e6:7.0f} {middle('calls'):5.0f}"
     )

@@ -1,6 +1,8 @@
-"""A training loop in the style of the published study, to hold trainers.vision against at equal settings.
+"""A training loop in the style of the published study, to hold trainers.vision against at equal
+settings.
 
-PIL transforms one image at a time in the training process, float32, eager, a loss read back at every step.
+PIL transforms one image at a time in the training process, float32, eager, a loss read back at
+every step.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ EVAL_BATCH = 256
 
 
 class Samples(Dataset[tuple[torch.Tensor, int]]):
-    """Images of a set as PIL sees them, cropped and flipped at random where `augment`, scaled to 0..1."""
+    """Images of a set as PIL sees them, cropped and flipped at random where `augment`, scaled to
+    0..1.
+    """
 
     def __init__(self, images_nchw: torch.Tensor, labels: torch.Tensor, augment: bool) -> None:
         self.images_nhwc = images_nchw.permute(0, 2, 3, 1).contiguous().numpy()
@@ -45,14 +49,21 @@ class Samples(Dataset[tuple[torch.Tensor, int]]):
 def epochs(
     cell: VisionCell, train: Samples, test: Samples, classes: int, device: torch.device
 ) -> Iterator[tuple[float, float]]:
-    """Train for ever with Adam at a constant rate; after each epoch, the training error as seen and the test error.
+    """Train for ever with Adam at a constant rate; after each epoch, the training error as seen and
+    the test error.
 
-    Initialisation, order and augmentation come from torch's global generator, which the caller seeds.
+    Initialisation, order and augmentation come from torch's global generator, which the caller
+    seeds.
     """
     size = train.images_nhwc.shape[1]
     model = models.build(cell.model, 3, size, classes).to(device)
-    optimiser = torch.optim.Adam(model.parameters(), lr=cell.optim.lr, weight_decay=cell.optim.weight_decay)
-    batches, test_batches = DataLoader(train, cell.trainer.batch_size, shuffle=True), DataLoader(test, EVAL_BATCH)
+    optimiser = torch.optim.Adam(
+        model.parameters(), lr=cell.optim.lr, weight_decay=cell.optim.weight_decay
+    )
+    batches, test_batches = (
+        DataLoader(train, cell.trainer.batch_size, shuffle=True),
+        DataLoader(test, EVAL_BATCH),
+    )
     while True:
         model.train()
         wrong = 0

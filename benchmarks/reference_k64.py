@@ -2,10 +2,11 @@
 
     python benchmarks/reference_k64.py logs/reference_k64
 
-ResNet-18 of width 64, CIFAR-10, 20 % incorrect labels, Adam at 1e-4, no weight decay. The ranges hold the single runs
-of Nakkiran et al. (2019) and of a later repetition, and leave room for seeds; whether the test error ends below its
-first minimum differs between those two and is not asked. Training error is as seen in training, augmented and with the
-noisy labels. Prints a line for each number and seed; exit status 1 if one is out of its range, 2 if one is missing.
+ResNet-18 of width 64, CIFAR-10, 20 % incorrect labels, Adam at 1e-4, no weight decay. The ranges
+hold the single runs of Nakkiran et al. (2019) and of a later repetition, and leave room for seeds;
+whether the test error ends below its first minimum differs between those two and is not asked.
+Training error is as seen in training, augmented and with the noisy labels. Prints a line for each
+number and seed; exit status 1 if one is out of its range, 2 if one is missing.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ TEST = {
 def numbers(rows: pd.DataFrame) -> dict[str, tuple[float, tuple[float, float]]]:
     """What was found in the rows of one cell (from epoch 1 on), and the range expected of it."""
     training = rows.set_index("epoch")["train_error"]
-    found = {f"training error @{epoch}": (float(training.get(epoch, np.nan)), TRAINING[epoch]) for epoch in TRAINING}
+    found = {
+        f"training error @{epoch}": (float(training.get(epoch, np.nan)), TRAINING[epoch])
+        for epoch in TRAINING
+    }
     tested = rows[rows["test_error"].notna()]
     features = stats.features(tested["test_error"].to_numpy(), WINDOW, tested["epoch"].to_numpy())
     return found | {f"test {name}": (float(getattr(features, name)), TEST[name]) for name in TEST}
@@ -46,7 +50,13 @@ def main() -> int:
         last = int(rows["epoch"].max()) if len(rows) else 0
         print(f"seed {run['seed']}: {last} of {run['trainer.epochs']} epochs")
         for name, (value, (low, high)) in (numbers(rows) if last else {}).items():
-            verdict = "missing" if np.isnan(value) else "as expected" if low <= value <= high else "OUTSIDE"
+            verdict = (
+                "missing"
+                if np.isnan(value)
+                else "as expected"
+                if low <= value <= high
+                else "OUTSIDE"
+            )
             outside, unknown = outside + (verdict == "OUTSIDE"), unknown + (verdict == "missing")
             print(f"  {name:24s} {value:8.4g}   {low:g} to {high:g}   {verdict}")
         unknown += last < run["trainer.epochs"]

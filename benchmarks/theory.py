@@ -1,12 +1,14 @@
-"""CPU time and memory of the theory's figures and simulation beside a plain re-implementation of the same loops.
+"""CPU time and memory of the theory's figures and simulation beside a plain re-implementation of
+the same loops.
 
     python benchmarks/theory.py [--quick] [--rounds 5]
 
-Ours and the plain way take turns, every run in a process of its own. "Plain" is the looped way: pyplot, one call of the
-formula for each weight decay, a polygon for each cell of a map, and in the simulation dense matrix products for each
-time, κ and seed. "plain+torch" also imports torch, as the published scripts do for every figure; it is timed for one of
-them. Each line of the table: medians over rounds and the range. Other work on the same cores raises CPU seconds too, so
-the head names the load beside the processor. The last lines are `ratio NAME VALUE`, plain over ours.
+Ours and the plain way take turns, every run in a process of its own. "Plain" is the looped way:
+pyplot, one call of the formula for each weight decay, a polygon for each cell of a map, and in the
+simulation dense matrix products for each time, κ and seed. "plain+torch" also imports torch, as the
+published scripts do for every figure; it is timed for one of them. Each line of the table: medians
+over rounds and the range. Other work on the same cores raises CPU seconds too, so the head names
+the load beside the processor. The last lines are `ratio NAME VALUE`, plain over ours.
 """
 
 from __future__ import annotations
@@ -119,8 +121,8 @@ print(time.process_time() - begin)
 
 @dataclass
 class Series:
-    """CPU seconds, wall seconds and peak megabytes of the runs of one command; `work` is the CPU time that it prints
-    itself, without that of starting and importing."""
+    """CPU seconds, wall seconds and peak megabytes of the runs of one command; `work` is the CPU
+    time that it prints itself, without that of starting and importing."""
 
     command: list[str]
     threads: str = "default"
@@ -135,7 +137,9 @@ class Series:
         if self.threads != "default":
             environment |= {"OPENBLAS_NUM_THREADS": self.threads, "OMP_NUM_THREADS": self.threads}
         begin = time.perf_counter()
-        process = subprocess.Popen(self.command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            self.command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        )
         printed = process.stdout.read().split() if process.stdout else []
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -151,8 +155,10 @@ class Series:
         """One line of the table."""
         spread = f"{min(self.cpu):.2f}-{max(self.cpu):.2f}"
         return (
-            f"{name:19s} {way:12s} {self.threads:8s} {len(self.cpu):4d} {statistics.median(self.cpu):8.2f} "
-            f"{spread:>13s} {statistics.median(self.wall):8.2f} {statistics.median(self.memory):8.0f}"
+            f"{name:19s} {way:12s} {self.threads:8s} {len(self.cpu):4d} "
+            f"{statistics.median(self.cpu):8.2f} "
+            f"{spread:>13s} {statistics.median(self.wall):8.2f} "
+            f"{statistics.median(self.memory):8.0f}"
         )
 
 
@@ -162,7 +168,9 @@ def python(code: str) -> list[str]:
 
 
 def figures(out: str) -> dict[str, dict[str, Series]]:
-    """Ours and the plain way for every closed-form figure that both draw; the variants ours alone."""
+    """Ours and the plain way for every closed-form figure that both draw; the variants ours
+    alone.
+    """
     found = {}
     for name in ("fig1", "fig2_cd", "fig3", "fig1_variants", "fig3_variants"):
         found[name] = {"ours": Series([sys.executable, f"analysis/{name}.py", "--out", out])}
@@ -185,10 +193,18 @@ def simulations(seeds: int) -> dict[str, dict[str, Series]]:
 
 def main() -> None:
     """Runs the rounds, prints the table and the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="about a minute on two cores: fewer rounds and seeds")
-    parser.add_argument("--rounds", type=int, default=5, help="runs of every command (default: 5; quick: 2)")
-    parser.add_argument("--seeds", type=int, default=20, help="seeds of the simulation (default: 20; quick: 3)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="about a minute on two cores: fewer rounds and seeds"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="runs of every command (default: 5; quick: 2)"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=20, help="seeds of the simulation (default: 20; quick: 3)"
+    )
     options = parser.parse_args()
     rounds, seeds = (2, 3) if options.quick else (options.rounds, options.seeds)
     with tempfile.TemporaryDirectory() as out:
@@ -215,21 +231,33 @@ def processor() -> str:
     lines = path.read_text().splitlines() if path.exists() else []
     said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     flags = said.get("flags", "").split()
-    widest = [name for flag, name in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags][:1]
+    widest = [name for flag, name in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags][
+        :1
+    ]
     return ", ".join([said.get("model name", platform.machine()), *widest])
 
 
 def print_ratios(tasks: dict[str, dict[str, Series]], seeds: int) -> None:
-    """The headline figures, plain over ours; the simulation by its CPU seconds for each seed, without the imports."""
+    """The headline figures, plain over ours; the simulation by its CPU seconds for each seed,
+    without the imports.
+    """
     for name in sorted(PLAIN.keys() & tasks.keys()):
         for way in sorted(tasks[name].keys() - {"ours"}):
             for quantity in ("cpu", "memory"):
-                ours, plain = (statistics.median(getattr(tasks[name][w], quantity)) for w in ("ours", way))
-                print(f"ratio {name}_{quantity}{way.removeprefix('plain').replace('+', '_')} {plain / ours:.2f}")
+                ours, plain = (
+                    statistics.median(getattr(tasks[name][w], quantity)) for w in ("ours", way)
+                )
+                print(
+                    f"ratio {name}_{quantity}{way.removeprefix('plain').replace('+', '_')} "
+                    f"{plain / ours:.2f}"
+                )
     ways = tasks[f"simulate {seeds} seeds"]
     each = tasks["simulate 1000 seeds"]["ours"].work[0] / 1000
     for way, label in (("plain", "default_threads"), ("plain-1", "one_thread")):
-        print(f"ratio simulation_cpu_per_seed_{label} {statistics.median(ways[way].work) / seeds / each:.1f}")
+        print(
+            f"ratio simulation_cpu_per_seed_{label} "
+            f"{statistics.median(ways[way].work) / seeds / each:.1f}"
+        )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python benchmarks/turns.py KIND SETTINGS    (a child; Child starts it)
 
-vision.py times them on a CPU and gpu.py on a GPU. Images are random uint8 of CIFAR-10's shape: no step's time depends
-on what they show.
+vision.py times them on a CPU and gpu.py on a GPU. Images are random uint8 of CIFAR-10's shape: no
+step's time depends on what they show.
 """
 
 from __future__ import annotations
@@ -22,14 +22,19 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN, TEST = 50_000, 10_000  # images of CIFAR-10
-MATRIX = {"cpu": 1024, "cuda": 8192}  # rows of the square matrices that the device's rate is measured with
+MATRIX = {
+    "cpu": 1024,
+    "cuda": 8192,
+}  # rows of the square matrices that the device's rate is measured with
 
 
 # In the children: what is measured.
 
 
 class Turns:
-    """A child's side of the measurement: it waits for a line, does one piece, and answers with what that took."""
+    """A child's side of the measurement: it waits for a line, does one piece, and answers with what
+    that took.
+    """
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -38,7 +43,8 @@ class Turns:
         self.began = (time.perf_counter(), time.process_time())
 
     def next(self, **facts: Any) -> None:
-        """Answer for the work since the last turn, and wait for the next; ends the process at the end of its input.
+        """Answer for the work since the last turn, and wait for the next; ends the process at the
+        end of its input.
 
         A GPU works behind the program's back, so the clock is read once it has finished.
         """
@@ -55,7 +61,9 @@ class Turns:
 
 
 def peak_memory(device: str) -> dict[str, int | None]:
-    """Most bytes that this process held so far: in tensors and in torch's pool on a GPU, resident on a CPU."""
+    """Most bytes that this process held so far: in tensors and in torch's pool on a GPU, resident
+    on a CPU.
+    """
     if device == "cpu":
         return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "reserved": None}
     import torch
@@ -64,7 +72,9 @@ def peak_memory(device: str) -> dict[str, int | None]:
 
 
 def ours(flat: dict[str, Any]) -> None:
-    """A cell through the trainer, which asks after every epoch whether a checkpoint is due: that is where turns end."""
+    """A cell through the trainer, which asks after every epoch whether a checkpoint is due: that is
+    where turns end.
+    """
     import trainers
     from trainers import config, vision
     from trainers.checkpoint import Checkpoints
@@ -80,12 +90,16 @@ def ours(flat: dict[str, Any]) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         part = Part(Path(folder), "w", vision.METRICS)
-        run = Measured("c", flat, 1, part, Checkpoints(Path(folder), "c", 1, "w"), lambda: False, 1e9)
+        run = Measured(
+            "c", flat, 1, part, Checkpoints(Path(folder), "c", 1, "w"), lambda: False, 1e9
+        )
         trainers.train(config.parse(flat), run)
 
 
 def plain(flat: dict[str, Any]) -> None:
-    """The loop of benchmarks/plain.py on the same model, with `threads` threads or, at 0, torch's default."""
+    """The loop of benchmarks/plain.py on the same model, with `threads` threads or, at 0, torch's
+    default.
+    """
     import torch
     from plain import Samples, epochs
 
@@ -105,7 +119,9 @@ def plain(flat: dict[str, Any]) -> None:
 
 
 def transformer(settings: dict[str, Any]) -> None:
-    """Steps of benchmarks/algorithmic.py, `steps` a turn: the plain loop for a `way` of "plain", else the trainer."""
+    """Steps of benchmarks/algorithmic.py, `steps` a turn: the plain loop for a `way` of "plain",
+    else the trainer.
+    """
     import algorithmic
     import torch
 
@@ -123,10 +139,11 @@ def transformer(settings: dict[str, Any]) -> None:
 
 
 def matmul(flat: dict[str, Any]) -> None:
-    """Products of square matrices in the format that the trainer would use, with the `flops` of one turn.
+    """Products of square matrices in the format that the trainer would use, with the `flops` of one
+    turn.
 
-    On a CPU through the library that computes the convolutions, which on some processors is twice as fast as the one
-    behind torch's own products.
+    On a CPU through the library that computes the convolutions, which on some processors is twice
+    as fast as the one behind torch's own products.
     """
     import torch
 
@@ -136,7 +153,12 @@ def matmul(flat: dict[str, Any]) -> None:
     where = precision.device(flat["run.device"])
     precision.set_numerics(False, 1)
     n, repeats = MATRIX[where.type], 4 if where.type == "cpu" else 100
-    a = torch.randn(n, n, device=where, dtype=getattr(torch, precision.resolve(flat["trainer.precision"], where)))
+    a = torch.randn(
+        n,
+        n,
+        device=where,
+        dtype=getattr(torch, precision.resolve(flat["trainer.precision"], where)),
+    )
     turns = Turns(flat["run.device"])
     while True:
         for _ in range(repeats):
@@ -186,7 +208,9 @@ class Child:
 
 @dataclass
 class Series:
-    """Turns of some children side by side: seconds of the slowest on the wall clock, CPU seconds of all together."""
+    """Turns of some children side by side: seconds of the slowest on the wall clock, CPU seconds of
+    all together.
+    """
 
     children: list[Child]
     wall: list[float] = field(default_factory=list)
@@ -209,17 +233,24 @@ def write_images(folder: Path, train: int, test: int) -> None:
     import numpy as np
 
     rng = np.random.default_rng(0)
-    for name, rows in [*((f"data_batch_{i}", train // 5) for i in range(1, 6)), ("test_batch", test)]:
+    for name, rows in [
+        *((f"data_batch_{i}", train // 5) for i in range(1, 6)),
+        ("test_batch", test),
+    ]:
         pixels = rng.integers(0, 256, (rows, 3072), dtype=np.uint8)
         content = {b"data": pixels, b"labels": rng.integers(0, 10, rows).tolist()}
         (folder / name).write_bytes(pickle.dumps(content, 2))
 
 
 def flat_cell(folder: Path, images: int, device: str, *overrides: str) -> dict[str, Any]:
-    """The cell of the published sweep on the random images, an epoch of `images` and a fifth as many to test on."""
+    """The cell of the published sweep on the random images, an epoch of `images` and a fifth as
+    many to test on.
+    """
     from launch.sweep import compose
 
-    evaluated = 1280 if device == "cuda" else 250  # a multiple or a part of all test sets: graphs of one shape
+    evaluated = (
+        1280 if device == "cuda" else 250
+    )  # a multiple or a part of all test sets: graphs of one shape
     request = compose.request("fig2_ab", [
         "hydra/launcher=local", "~axes", "+axes={optim.weight_decay:[0.0]}", "seeds=[0]",
         f"data.root={folder}", f"data.cache={folder}", f"data.source_rows=[{images},{images // 5}]",
@@ -230,8 +261,8 @@ def flat_cell(folder: Path, images: int, device: str, *overrides: str) -> dict[s
 
 
 def flops_per_image(flat: dict[str, Any]) -> float:
-    """FLOPs of an epoch for each training image, counted from the model: forward and backward, and a fifth of an
-    evaluation's forward."""
+    """FLOPs of an epoch for each training image, counted from the model: forward and backward, and
+    a fifth of an evaluation's forward."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 

@@ -1,19 +1,23 @@
-"""Training speed of ResNet-18 of width k beside a plain loop in the style of the published study, on this CPU.
+"""Training speed of ResNet-18 of width k beside a plain loop in the style of the published study,
+on this CPU.
 
     python benchmarks/vision.py [--quick] [--widths 4 16] [--cells 1 2] [--rounds 3] [--compile]
 
-"plain" is that style: PIL transforms one image at a time in the training process, float32, eager, a loss read back at
-every step, the test set evaluated after every epoch in batches of 256. "ours" is trainers.vision as a job runs it, one
-cell at a time and several side by side. Both train the same model and batch size with Adam, evaluate after every epoch,
-and take turns within each round, every one in a process of its own that is warm. Images are random: no step's time
-depends on what they show. An epoch here is shortened to --images, with a fifth as many to test on, as in CIFAR-10.
+"plain" is that style: PIL transforms one image at a time in the training process, float32, eager, a
+loss read back at every step, the test set evaluated after every epoch in batches of 256. "ours" is
+trainers.vision as a job runs it, one cell at a time and several side by side. Both train the same
+model and batch size with Adam, evaluate after every epoch, and take turns within each round, every
+one in a process of its own that is warm. Images are random: no step's time depends on what they
+show. An epoch here is shortened to --images, with a fifth as many to test on, as in CIFAR-10.
 
-Each line of the table: training images of the epoch over its time, evaluation included: for a second of the wall clock
-and for a second of one core; medians and range over rounds; and the share of the measured rate of matrix products (one
-thread; in the format that ours trains in) that the counted FLOPs make up. Ours has one thread for each cell, and plain
-is timed with torch's default, all cores, and with one; where the processor multiplies bfloat16, ours is timed under
-trainer.precision=bfloat16 too, which is not the default there. The last lines are `ratio NAME VALUE`, ours over plain:
-by the wall clock, and as cpu_one_thread by CPU seconds, one thread each. benchmarks/gpu.py measures a GPU.
+Each line of the table: training images of the epoch over its time, evaluation included: for a
+second of the wall clock and for a second of one core; medians and range over rounds; and the share
+of the measured rate of matrix products (one thread; in the format that ours trains in) that the
+counted FLOPs make up. Ours has one thread for each cell, and plain is timed with torch's default,
+all cores, and with one; where the processor multiplies bfloat16, ours is timed under
+trainer.precision=bfloat16 too, which is not the default there. The last lines are `ratio NAME
+VALUE`, ours over plain: by the wall clock, and as cpu_one_thread by CPU seconds, one thread each.
+benchmarks/gpu.py measures a GPU.
 """
 
 from __future__ import annotations
@@ -57,7 +61,9 @@ def measure(options: argparse.Namespace, width: int, folder: Path) -> dict[str, 
     return ways
 
 
-def report(options: argparse.Namespace, width: int, ways: dict[str, Series], flops: float) -> list[str]:
+def report(
+    options: argparse.Namespace, width: int, ways: dict[str, Series], flops: float
+) -> list[str]:
     """Print the lines of one width; returns its ratios."""
     rates = {
         series.facts[0]["precision"]: series.facts[0]["flops"] / statistics.median(series.cpu)
@@ -68,21 +74,32 @@ def report(options: argparse.Namespace, width: int, ways: dict[str, Series], flo
     speed = {}
     for name, series in trained.items():
         images = options.images * len(series.children)
-        wall, core = ([images / seconds for seconds in values] for values in (series.wall, series.cpu))
+        wall, core = (
+            [images / seconds for seconds in values] for values in (series.wall, series.cpu)
+        )
         speed[name] = statistics.median(wall), statistics.median(core)
         kind = series.facts[0].get("precision", "float32")
-        share = images / statistics.median(series.cpu) * flops / rates.get(kind, next(iter(rates.values())))
+        share = (
+            images
+            / statistics.median(series.cpu)
+            * flops
+            / rates.get(kind, next(iter(rates.values())))
+        )
         print(
             f"{width:5d}  {name:14s} {kind:9s} {speed[name][0]:9.0f} "
             f"{min(wall):8.0f} - {max(wall):<8.0f} {speed[name][1]:9.0f} {100 * share:7.1f}"
         )
     for kind, rate in rates.items():
-        print(f"{width:5d}  {'matmul':14s} {kind:9s} {rate / 1e9:9.0f} GFLOP/s; {flops / 1e9:.3f} GFLOP an image")
+        print(
+            f"{width:5d}  {'matmul':14s} {kind:9s} {rate / 1e9:9.0f} GFLOP/s; {flops / 1e9:.3f} "
+            "GFLOP an image"
+        )
     cores = os.cpu_count() or 1
     for name in ("plain 1 thread", "ours x 1"):
         hours = RUNS * EPOCHS * TRAIN / (speed[name][1] * cores) / 3600
         print(
-            f"       the {RUNS} runs of {EPOCHS} epochs at this width on {cores} such cores, {name}: {hours:,.0f} hours"
+            f"       the {RUNS} runs of {EPOCHS} epochs at this width on {cores} such cores, "
+            f"{name}: {hours:,.0f} hours"
         )
     lines = []
     mine = [name for name in speed if name.startswith("ours")]
@@ -90,7 +107,10 @@ def report(options: argparse.Namespace, width: int, ways: dict[str, Series], flo
         one = speed[name][1] / speed["plain 1 thread"][1]
         lines.append(f"ratio vision_k{width}_{name.replace(' ', '_')}_cpu_one_thread {one:.2f}")
     for name in mine:
-        lines.append(f"ratio vision_k{width}_{name.replace(' ', '_')} {speed[name][0] / speed['plain'][0]:.2f}")
+        lines.append(
+            f"ratio vision_k{width}_{name.replace(' ', '_')} "
+            f"{speed[name][0] / speed['plain'][0]:.2f}"
+        )
     return lines
 
 
@@ -99,23 +119,37 @@ def main() -> None:
     options = arguments()
     processor = cpu("model name") or platform.machine()
     print(f"{processor}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python "
-          f"{platform.python_version()}, {options.rounds} rounds, epochs of {options.images} images")  # fmt: skip
-    print("width  way            format    img/s wall      range           img/core s  % of matmul rate")
+          f"{platform.python_version()}, {options.rounds} rounds, epochs of {options.images} "
+          "images")  # fmt: skip
+    print(
+        "width  way            format    img/s wall      range           img/core s  % of matmul "
+        "rate"
+    )
     ratios = []
     with tempfile.TemporaryDirectory() as name:
         write_images(Path(name), options.images, options.images // 5)
         for width in options.widths:
-            flops = flops_per_image(flat_cell(Path(name), options.images, "cpu", f"model.width={width}"))
+            flops = flops_per_image(
+                flat_cell(Path(name), options.images, "cpu", f"model.width={width}")
+            )
             ratios += report(options, width, measure(options, width, Path(name)), flops)
     print("\n".join(ratios))
 
 
 def arguments() -> argparse.Namespace:
     """Options, with the defaults filled in."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="about a minute on two cores: fewer widths and images")
-    parser.add_argument("--widths", type=int, nargs="+", help="widths k (default: 4 8 16 64; quick: 4 16)")
-    parser.add_argument("--cells", type=int, nargs="+", help="cells side by side (default: 1 and all cores)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="about a minute on two cores: fewer widths and images"
+    )
+    parser.add_argument(
+        "--widths", type=int, nargs="+", help="widths k (default: 4 8 16 64; quick: 4 16)"
+    )
+    parser.add_argument(
+        "--cells", type=int, nargs="+", help="cells side by side (default: 1 and all cores)"
+    )
     parser.add_argument("--rounds", type=int, help="turns of every way (default: 3; quick: 2)")
     parser.add_argument("--images", type=int, help="images of an epoch (default: 1280; quick: 384)")
     parser.add_argument("--compile", action="store_true", help="also ours with run.compile=true")

@@ -1,16 +1,19 @@
-"""Does the speed change the training? Curves of trainers.vision and of a plain loop at equal settings, several seeds.
+"""Does the speed change the training? Curves of trainers.vision and of a plain loop at equal
+settings, several seeds.
 
     python benchmarks/vision_agreement.py [--quick | --gpu] [--data DIR] [--seeds 5] [--out figures]
 
-The plain loop is that of benchmarks/plain.py; it has the same images, labels and noise, and draws initial weights,
-order and crops of its own, so that two curves of one seed differ as those of two seeds do. Ours is trained in every
-number format that the device has. On a CPU: a five-layer CNN on 2,000 images of four classes of CIFAR-10 averaged down
-to 16x16, augmented; with --gpu: ResNet-18 on the whole set.
+The plain loop is that of benchmarks/plain.py; it has the same images, labels and noise, and draws
+initial weights, order and crops of its own, so that two curves of one seed differ as those of two
+seeds do. Ours is trained in every number format that the device has. On a CPU: a five-layer CNN on
+2,000 images of four classes of CIFAR-10 averaged down to 16x16, augmented; with --gpu: ResNet-18 on
+the whole set.
 
-Writes vision_agreement.png, .pdf and .csv, and prints for each format how far apart the means over seeds are, against
-the spread over seeds: the root mean square over epochs of their difference in its standard errors (about 1 for equal
-trainings, whatever the number of seeds), and the largest. The last lines are `ratio NAME VALUE`, that mean square root.
-Exit status 1 if one is above 3, or if the means over seeds and epochs differ by over 0.05.
+Writes vision_agreement.png, .pdf and .csv, and prints for each format how far apart the means over
+seeds are, against the spread over seeds: the root mean square over epochs of their difference in
+its standard errors (about 1 for equal trainings, whatever the number of seeds), and the largest.
+The last lines are `ratio NAME VALUE`, that mean square root. Exit status 1 if one is above 3, or if
+the means over seeds and epochs differ by over 0.05.
 """
 
 from __future__ import annotations
@@ -41,7 +44,10 @@ from trainers.part import Part
 from trainers.run import Run
 
 METRICS = ("test_error", "train_error")
-LIMIT, LARGEST = 3.0, 0.05  # standard errors, root mean square over epochs; error rate, of the means over the epochs
+LIMIT, LARGEST = (
+    3.0,
+    0.05,
+)  # standard errors, root mean square over epochs; error rate, of the means over the epochs
 SMALL = ["model=cnn", "model.width=8", "data.classes=4", "data.train_samples=2000", "data.test_samples=1000",
          "data.downscale=2", "optim.lr=1e-3", "trainer.eval_batch_size=250"]  # fmt: skip
 WHOLE = ["model=resnet18_pre", "model.width=16", "optim.lr=3e-4"]
@@ -71,7 +77,10 @@ def plain(flat: dict[str, Any]) -> list[dict[str, float]]:
     test = Samples(data.test_images, data.test_labels, augment=False)
     loop = epochs(cell, train, test, data.classes, precision.device(cell.run.device))
     errors = itertools.islice(loop, cell.trainer.epochs)
-    return [{"epoch": i, "train_error": seen, "test_error": tested} for i, (seen, tested) in enumerate(errors, start=1)]
+    return [
+        {"epoch": i, "train_error": seen, "test_error": tested}
+        for i, (seen, tested) in enumerate(errors, start=1)
+    ]
 
 
 def collect(options: argparse.Namespace) -> pd.DataFrame:
@@ -87,15 +96,18 @@ def collect(options: argparse.Namespace) -> pd.DataFrame:
         flat = dict(cell.flat)
         ways = {"plain": plain(flat)}
         ways |= {f"ours {name}": ours(flat | {"trainer.precision": name}) for name in formats}
-        frames += [pd.DataFrame(rows).assign(way=way, seed=flat["seed"]) for way, rows in ways.items()]
+        frames += [
+            pd.DataFrame(rows).assign(way=way, seed=flat["seed"]) for way, rows in ways.items()
+        ]
         print(f"seed {flat['seed']} is done", file=sys.stderr)
     return pd.concat(frames, ignore_index=True)
 
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """Distance of two sets of curves: root mean square and largest over epochs of the difference of their means, in
-    standard errors of that difference; and the difference of the means over seeds and epochs, an error rate."""
+    """Distance of two sets of curves: root mean square and largest over epochs of the difference of
+    their means, in standard errors of that difference; and the difference of the means over seeds
+    and epochs, an error rate."""
 
     rms: float
     largest: float
@@ -103,12 +115,18 @@ class Agreement:
 
 
 def agreement(first: np.ndarray, second: np.ndarray) -> Agreement:
-    """Of curves (seeds, epochs). The standard error is pooled over 5 epochs: with few seeds, one's own is too rough."""
+    """Of curves (seeds, epochs). The standard error is pooled over 5 epochs: with few seeds, one's
+    own is too rough.
+    """
     variance = first.var(axis=0, ddof=1) / len(first) + second.var(axis=0, ddof=1) / len(second)
     error = np.sqrt(features.smooth(variance, window=5))
     difference = first.mean(axis=0) - second.mean(axis=0)
     distance = difference / error
-    return Agreement(float(np.sqrt((distance**2).mean())), float(np.abs(distance).max()), float(difference.mean()))
+    return Agreement(
+        float(np.sqrt((distance**2).mean())),
+        float(np.abs(distance).max()),
+        float(difference.mean()),
+    )
 
 
 def curves(frame: pd.DataFrame, way: str, metric: str) -> np.ndarray:
@@ -124,9 +142,15 @@ def draw(frame: pd.DataFrame) -> Figure:
         for axes, metric in zip(figure.subplots(1, 2), METRICS, strict=True):
             for way in frame["way"].unique():
                 values = curves(frame, way, metric)
-                x, mean, spread = np.arange(1, values.shape[1] + 1), values.mean(axis=0), values.std(axis=0, ddof=1)
+                x, mean, spread = (
+                    np.arange(1, values.shape[1] + 1),
+                    values.mean(axis=0),
+                    values.std(axis=0, ddof=1),
+                )
                 (line,) = axes.plot(x, mean, lw=1.6, label=f"{way} (n = {len(values)})")
-                axes.fill_between(x, mean - spread, mean + spread, color=line.get_color(), alpha=0.15, lw=0)
+                axes.fill_between(
+                    x, mean - spread, mean + spread, color=line.get_color(), alpha=0.15, lw=0
+                )
             axes.set_xlabel("epoch")
             axes.set_ylabel(metric.replace("_", " "))
         axes.legend()
@@ -135,18 +159,29 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 def main() -> int:
     """Trains, prints the table and the ratios, draws; 1 where something does not agree."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="about a minute on two cores: fewer seeds and epochs")
-    parser.add_argument("--gpu", action="store_true", help="ResNet-18 on the whole of CIFAR-10, on the first GPU")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="about a minute on two cores: fewer seeds and epochs"
+    )
+    parser.add_argument(
+        "--gpu", action="store_true", help="ResNet-18 on the whole of CIFAR-10, on the first GPU"
+    )
     parser.add_argument("--data", help="data.root: where CIFAR-10 is (default: REDESCENT_CIFAR10)")
     parser.add_argument("--seeds", type=int, help="seeds of every way (default: 5; quick: 3)")
     parser.add_argument("--epochs", type=int, help="epochs (default: 15; quick: 6)")
-    parser.add_argument("--out", default="figures", help="folder for the files written (default: figures)")
+    parser.add_argument(
+        "--out", default="figures", help="folder for the files written (default: figures)"
+    )
     options = parser.parse_args()
     options.seeds = options.seeds or (3 if options.quick else 5)
     options.epochs = options.epochs or (6 if options.quick else 15)
     frame = collect(options)
-    files = [*style.save(draw(frame), options.out, "vision_agreement"), Path(options.out) / "vision_agreement.csv"]
+    files = [
+        *style.save(draw(frame), options.out, "vision_agreement"),
+        Path(options.out) / "vision_agreement.csv",
+    ]
     frame[["way", "seed", "epoch", *METRICS]].to_csv(files[-1], index=False)
     print("plain against    metric       rms, se  largest, se  difference of means")
     ratios, apart = [], False
@@ -154,7 +189,9 @@ def main() -> int:
         for metric in METRICS:
             found = agreement(curves(frame, way, metric), curves(frame, "plain", metric))
             apart |= found.rms > LIMIT or abs(found.shift) > LARGEST
-            print(f"{way:16s} {metric:11s} {found.rms:8.2f} {found.largest:12.2f} {found.shift:20.4f}")
+            print(
+                f"{way:16s} {metric:11s} {found.rms:8.2f} {found.largest:12.2f} {found.shift:20.4f}"
+            )
             ratios.append(f"ratio agreement_{way.replace(' ', '_')}_{metric} {found.rms:.2f}")
     print("they do NOT agree within their spread" if apart else "they agree within their spread")
     print("wrote " + ", ".join(str(file) for file in files))

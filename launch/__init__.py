@@ -1,1 +1,3 @@
-"""From a sweep file to running jobs: expansion, plans, SLURM, state, the worker inside a job; never imports torch."""
+"""From a sweep file to running jobs: expansion, plans, SLURM, state, the worker inside a job; never
+imports torch.
+"""

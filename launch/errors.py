@@ -2,4 +2,6 @@
 
 
 class UserError(Exception):
-    """Something that the user can mend; the message says what was found, what was expected and what to do."""
+    """Something that the user can mend; the message says what was found, what was expected and what
+    to do.
+    """

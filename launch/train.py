@@ -1,8 +1,9 @@
 """One cell through plain Hydra: `python -m launch.train model.width=16 data=cifar10 data.root=DIR`.
 
-With `-m` it is an ordinary Hydra multirun, also through hydra-submitit-launcher (`hydra/launcher=v100`). Cells have the
-same ids and write to the same store as with `redescent submit`: `name=fig2_ab` joins that sweep. A cell that is done is
-not run again; one that was interrupted goes on from its checkpoint.
+With `-m` it is an ordinary Hydra multirun, also through hydra-submitit-launcher
+(`hydra/launcher=v100`). Cells have the same ids and write to the same store as with `redescent
+submit`: `name=fig2_ab` joins that sweep. A cell that is done is not run again; one that was
+interrupted goes on from its checkpoint.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from launch.worker import pool
 def run(config: DictConfig) -> None:
     """Train the cell of a composed configuration in a child of this process.
 
-    Ends the process with one message for a bad configuration, and for a cell that failed or was stopped; in a multirun
-    the latter is a RuntimeError, as Hydra's launchers expect it.
+    Ends the process with one message for a bad configuration, and for a cell that failed or was
+    stopped; in a multirun the latter is a RuntimeError, as Hydra's launchers expect it.
     """
     try:
         made, sweep, done = _planned(config)
@@ -46,9 +47,13 @@ def run(config: DictConfig) -> None:
     if reason is None and not task.results["failed"]:
         pool.say(f"cell {cell.id}: rows are in {sweep}")
         return
-    message = f"cell {cell.id} did not finish ({reason or 'it failed'}); see `redescent why {cell.id}`"
+    message = (
+        f"cell {cell.id} did not finish ({reason or 'it failed'}); see `redescent why {cell.id}`"
+    )
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise RuntimeError(message)  # the other cells of the multirun go on, and the launcher names this one
+        raise RuntimeError(
+            message
+        )  # the other cells of the multirun go on, and the launcher names this one
     sys.exit(f"error: {message}")
 
 
@@ -57,10 +62,13 @@ def _planned(config: DictConfig) -> tuple[plan.Plan, Path, bool]:
     compose.check_name(config.name)
     if config.get("axes"):
         raise UserError(
-            "the sweep has axes, and this trains one cell: use `redescent submit`, or remove them ('~axes')"
+            "the sweep has axes, and this trains one cell: use `redescent submit`, or remove them "
+            "('~axes')"
         )
     if any(text.lstrip("+").startswith("seeds=") for text in HydraConfig.get().overrides.task):
-        raise UserError("seeds: this trains one cell; use seed=N, or `redescent submit` for several")
+        raise UserError(
+            "seeds: this trains one cell; use seed=N, or `redescent submit` for several"
+        )
     cell = compose.single(config)
     submission.check_data([cell])
     sweep = Path(hydra.utils.to_absolute_path(config.logs)) / config.name

@@ -35,7 +35,9 @@ SMALL = {
     "run.compile": False,  # building takes minutes; benchmarks/algorithmic.py --compile goes through it
 }
 TABLES = "demo_grokking"
-"""A sweep of the trainer on operation tables; the files that only make sense there are tried on it."""
+"""A sweep of the trainer on operation tables; the files that only make sense there are tried on
+it.
+"""
 
 
 def options(group: str) -> list[str]:
@@ -54,7 +56,9 @@ def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(buffer, "PNG")
             images.append({"bytes": buffer.getvalue(), "path": None})
         labels = [i % 10 for i in range(count)]
-        pq.write_table(pa.table({"img": images, "label": labels}), folder / f"{name}-00000-of-00001.parquet")
+        pq.write_table(
+            pa.table({"img": images, "label": labels}), folder / f"{name}-00000-of-00001.parquet"
+        )
     return folder
 
 
@@ -66,7 +70,9 @@ def train_two_steps(flat: dict[str, object], tmp_path: Path, cifar: Path) -> Run
     for folder in ("curves", "runs", "checkpoints"):
         (tmp_path / folder).mkdir()
     part = Part(tmp_path, "w", importlib.import_module(f"trainers.{flat['trainer.name']}").METRICS)
-    run = Run("c", small, 1, part, Checkpoints(tmp_path / "checkpoints", "c", 1, "w"), lambda: False, 60.0)
+    run = Run(
+        "c", small, 1, part, Checkpoints(tmp_path / "checkpoints", "c", 1, "w"), lambda: False, 60.0
+    )
     assert trainers.train(config.parse(small), run) == "done"
     run.close("done")
     rows = pq.read_table(tmp_path / "curves" / "w.parquet").to_pylist()
@@ -77,7 +83,9 @@ def train_two_steps(flat: dict[str, object], tmp_path: Path, cifar: Path) -> Run
 
 
 @pytest.mark.parametrize("sweep", options("sweep"))
-def test_every_sweep_expands_and_its_first_cell_trains_two_steps(sweep: str, tmp_path: Path, cifar: Path) -> None:
+def test_every_sweep_expands_and_its_first_cell_trains_two_steps(
+    sweep: str, tmp_path: Path, cifar: Path
+) -> None:
     request = compose.request(sweep, ["hydra/launcher=local"])
     assert request.name == sweep
     assert len({cell.id for cell in request.cells}) == len(request.cells) > 1
@@ -85,12 +93,20 @@ def test_every_sweep_expands_and_its_first_cell_trains_two_steps(sweep: str, tmp
 
 
 @pytest.mark.parametrize(
-    "choice", [(g, o) for g in ("model", "data", "optim", "trainer", "preset") for o in options(g)], ids="=".join
+    "choice",
+    [(g, o) for g in ("model", "data", "optim", "trainer", "preset") for o in options(g)],
+    ids="=".join,
 )
-def test_every_option_of_every_group_trains_two_steps(choice: tuple[str, str], tmp_path: Path, cifar: Path) -> None:
+def test_every_option_of_every_group_trains_two_steps(
+    choice: tuple[str, str], tmp_path: Path, cifar: Path
+) -> None:
     file = (CONFIGS / choice[0] / f"{choice[1]}.yaml").read_text()
-    tables = choice[0] == "preset" or any(f"name: {n}\n" in file for n in ("transformer", "arithmetic", "algorithmic"))
-    sweep, *overrides = [TABLES] if tables else ["noop" if choice[1] in ("none", "noop") else "smoke", "~axes"]
+    tables = choice[0] == "preset" or any(
+        f"name: {n}\n" in file for n in ("transformer", "arithmetic", "algorithmic")
+    )
+    sweep, *overrides = (
+        [TABLES] if tables else ["noop" if choice[1] in ("none", "noop") else "smoke", "~axes"]
+    )
     request = compose.request(sweep, ["hydra/launcher=local", *overrides, "=".join(choice)])
     train_two_steps(dict(request.cells[0].flat), tmp_path, cifar)
 
@@ -113,8 +129,21 @@ def test_the_published_sweep_has_the_published_grid() -> None:
 
 def test_no_key_of_a_cell_is_without_a_comment_in_the_files() -> None:
     bare = []
-    for group in ("model", "data", "optim", "trainer"):  # presets only choose among what is explained there
+    for group in (
+        "model",
+        "data",
+        "optim",
+        "trainer",
+    ):  # presets only choose among what is explained there
         for path in (CONFIGS / group).glob("*.yaml"):
-            lines = [line for line in path.read_text().splitlines() if ":" in line and line.strip()[0] not in "#-"]
-            bare += [f"{path.name}: {line}" for line in lines if "#" not in line and not line.endswith(":")]
+            lines = [
+                line
+                for line in path.read_text().splitlines()
+                if ":" in line and line.strip()[0] not in "#-"
+            ]
+            bare += [
+                f"{path.name}: {line}"
+                for line in lines
+                if "#" not in line and not line.endswith(":")
+            ]
     assert not [line for line in bare if " name: " not in line and "variant" not in line]

@@ -1,4 +1,6 @@
-"""Tests that end their process fail by name, every other test runs, and the tests on SLURM stay in one process."""
+"""Tests that end their process fail by name, every other test runs, and the tests on SLURM stay in
+one process.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +34,26 @@ def test_tests_that_crash_fail_alone(tmp_path: Path) -> None:
         (folder / f"test_{room}.py").write_text(text)
     shutil.copy(Path(__file__).with_name("conftest.py"), tmp_path / "tests")
     (tmp_path / "pytest.ini").touch()
-    command = [sys.executable, "-m", "pytest", "-p", "xdist", "-p", "no:faulthandler", "-n", "2", "-rfp", "tests"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "xdist",
+        "-p",
+        "no:faulthandler",
+        "-n",
+        "2",
+        "-rfp",
+        "tests",
+    ]
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")
+    }
     environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "COLUMNS": "200"}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=250)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=250
+    )
 
     assert done.returncode == 1, done.stdout + done.stderr
     for room, crashing in rooms.items():

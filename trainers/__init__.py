@@ -1,6 +1,7 @@
 """Trainings of one cell each: data, models, optimisation, checkpoints and the rows that they log.
 
-Importing this package imports neither torch nor hydra; `train` imports the trainer that the cell names.
+Importing this package imports neither torch nor hydra; `train` imports the trainer that the cell
+names.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ if TYPE_CHECKING:
 
 
 def train(cell: Cell, run: Run) -> Outcome:
-    """Train `cell` to its end, or until `run.should_stop()`; rows, checkpoints and facts go through `run`.
+    """Train `cell` to its end, or until `run.should_stop()`; rows, checkpoints and facts go through
+    `run`.
 
-    Returns "done", "stopped", or "nonfinite": a loss that is not finite is not an error but a result. Raises whatever
-    the trainer raises.
+    Returns "done", "stopped", or "nonfinite": a loss that is not finite is not an error but a
+    result. Raises whatever the trainer raises.
     """
     outcome: Outcome = importlib.import_module(f"trainers.{cell.trainer.name}").train(cell, run)
     return outcome

@@ -2,9 +2,10 @@
 
     python -m launch.train trainer=algorithmic data.operation=x-y data.modulus=97 data.train_fraction=0.4
 
-The whole table is a few tensors on the training device; a batch is an index into them. All randomness is a function of
-(seed, purpose, epoch), apart from dropout and noise on weights and updates, whose generator is in the checkpoint. Rows
-are logged at log-spaced steps. Shape suffixes: b rows of a batch, n rows of a split.
+The whole table is a few tensors on the training device; a batch is an index into them. All
+randomness is a function of (seed, purpose, epoch), apart from dropout and noise on weights and
+updates, whose generator is in the checkpoint. Rows are logged at log-spaced steps. Shape suffixes:
+b rows of a batch, n rows of a split.
 """
 
 from __future__ import annotations
@@ -45,19 +46,29 @@ METRICS = (
     Metric("outlier_examples", "int32", "rows", "outliers among the training rows"),
     *thresholds.METRICS,
     Metric("weight_norm", "float32", "1", "L2 norm of all parameters"),
-    *(Metric(f"norm_{part}", "float32", "1", f"L2 norm of {what}") for part, what in norms.PARTS.items()),
-    Metric("sharpness", "float32", "1", "of the training loss (Keskar et al. 2017), in the last row"),
+    *(
+        Metric(f"norm_{part}", "float32", "1", f"L2 norm of {what}")
+        for part, what in norms.PARTS.items()
+    ),
+    Metric(
+        "sharpness", "float32", "1", "of the training loss (Keskar et al. 2017), in the last row"
+    ),
     Metric("lr", "float32", "1", "learning rate of the last step"),
-    Metric("steps_per_second", "float32", "1/s", "training speed since the last row, evaluation left out"),
+    Metric(
+        "steps_per_second",
+        "float32",
+        "1/s",
+        "training speed since the last row, evaluation left out",
+    ),
 )
 
 
 def train(cell: AlgorithmicCell, run: Run) -> Outcome:
     """Train `cell` from its newest checkpoint or from the start.
 
-    Returns "done" (all steps, or the accuracy of `trainer.stop_at`, are reached), "stopped" (a checkpoint was written
-    at a step boundary because `run.should_stop()`), or "nonfinite" (the training loss of a row is NaN or infinite; the
-    rows so far stay as the result).
+    Returns "done" (all steps, or the accuracy of `trainer.stop_at`, are reached), "stopped" (a
+    checkpoint was written at a step boundary because `run.should_stop()`), or "nonfinite" (the
+    training loss of a row is NaN or infinite; the rows so far stay as the result).
     """
     training = Training(cell, run)
     training.restore()
@@ -75,8 +86,9 @@ class Training:
         self._load_data()
         self._build_model()
         self.log_steps = log_spaced(self.settings.steps, self.settings.evals_per_decade)
-        # position: steps done, the last one whose accuracies were compared with the thresholds, the one up to which all
-        # are, the state at the last one compared, thresholds reached, and the time trained since the last row
+        # position: steps done, the last one whose accuracies were compared with the thresholds, the
+        # one up to which all are, the state at the last one compared, thresholds reached, and the
+        # time trained since the last row
         self.step, self.compared, self.watched_until = 0, 0, 0
         self.snapshot: dict[str, Any] | None = None
         self.reached: dict[str, int] = {}
@@ -85,7 +97,11 @@ class Training:
     def _load_data(self) -> None:
         config, settings = self.cell.data, self.settings
         data = arithmetic.split(config, self.cell.seed)
-        self.data_hash, self.elements, self.outliers = data.content_hash, data.elements, data.outliers
+        self.data_hash, self.elements, self.outliers = (
+            data.content_hash,
+            data.elements,
+            data.outliers,
+        )
         self.rows = {"train": data.train.to(self.device), "test": data.test.to(self.device)}
         self.all_answers_n = data.all_answers_n
         self.batch = min(settings.batch_size or len(data.train), len(data.train))
@@ -103,11 +119,17 @@ class Training:
         cell = self.cell
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(cell.seed, "init"))
-            model = Transformer(cell.model, cell.data.sequence.split(), self.elements, cell.data.vocabulary)
-        self.model = model.to(self.device, torch.float64 if self.settings.precision == "float64" else torch.float32)
+            model = Transformer(
+                cell.model, cell.data.sequence.split(), self.elements, cell.data.vocabulary
+            )
+        self.model = model.to(
+            self.device, torch.float64 if self.settings.precision == "float64" else torch.float32
+        )
         self._multiply_by(linear.fastest_here() if self.device.type == "cpu" else None)
         graphs = "reduce-overhead" if self.device.type == "cuda" else "default"
-        self.whole_batch = torch.compile(self.model, mode=graphs) if cell.run.compile else self.model
+        self.whole_batch = (
+            torch.compile(self.model, mode=graphs) if cell.run.compile else self.model
+        )
         self.parameters: list[torch.Tensor] = list(self.model.parameters())
         self.optimiser = optim.build(cell.optim, self.parameters)
         self.loss_type = getattr(torch, self.settings.loss_precision)
@@ -131,7 +153,8 @@ class Training:
             self._compare_and_log(logs=True)
         elif state["data_hash"] != self.data_hash:
             raise RuntimeError(
-                f"the checkpoint of cell {self.run.cell} was made with other data ({state['data_hash']}, now "
+                f"the checkpoint of cell {self.run.cell} was made with other data "
+                f"({state['data_hash']}, now "
                 f"{self.data_hash}): going on would mix two experiments. Remove "
                 f"{self.run.checkpoints.folder}/{self.run.cell}.* to start this cell again"
             )
@@ -141,14 +164,17 @@ class Training:
             self.snapshot = state["snapshot"]
 
     def _keep_library(self, began: linear.Library | None) -> None:
-        """Go on with the library that the checkpoint's attempt used, so that the bits stay its own."""
+        """Go on with the library that the checkpoint's attempt used, so that the bits stay its
+        own.
+        """
         if began == self.matrix_library or self.matrix_library is None:
             return
         if began is not None and linear.is_available(began):
             self._multiply_by(began)
             return
         log.warning(
-            "cell %s: the checkpoint's matrices were multiplied by %s, and here only %s can; the numbers from here on "
+            "cell %s: the checkpoint's matrices were multiplied by %s, and here only %s can; the "
+            "numbers from here on "
             "differ from those of an undisturbed run by rounding",
             self.run.cell, began or "a GPU", self.matrix_library,
         )  # fmt: skip
@@ -166,8 +192,16 @@ class Training:
     def _load(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.compared, self.watched_until = state["step"], state["compared"], state["watched_until"]
-        self.reached, self.seconds, self.logged = dict(state["reached"]), state["seconds"], state["logged"]
+        self.step, self.compared, self.watched_until = (
+            state["step"],
+            state["compared"],
+            state["watched_until"],
+        )
+        self.reached, self.seconds, self.logged = (
+            dict(state["reached"]),
+            state["seconds"],
+            state["logged"],
+        )
         torch.set_rng_state(state["torch_rng"])
         if state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
@@ -189,7 +223,9 @@ class Training:
             if self.run.checkpoint_due():
                 self._checkpoint()
         if self.settings.save_weights:
-            self.run.save_weights({name: value.cpu().numpy() for name, value in self.model.state_dict().items()})
+            self.run.save_weights(
+                {name: value.cpu().numpy() for name, value in self.model.state_dict().items()}
+            )
         return outcome or "done"
 
     def _checkpoint(self) -> None:
@@ -204,7 +240,9 @@ class Training:
         if noise:
             weights = [p.detach().clone() for p in self.parameters]
             with torch.no_grad():
-                torch._foreach_add_(self.parameters, [torch.randn_like(p) for p in self.parameters], alpha=noise)
+                torch._foreach_add_(
+                    self.parameters, [torch.randn_like(p) for p in self.parameters], alpha=noise
+                )
         forward = self.whole_batch if len(left_b) == self.batch else self.model
         with precision.autocast(self.settings.precision, self.device):
             logits = forward(left_b, right_b)
@@ -234,19 +272,29 @@ class Training:
         return self.shuffled.left_n[here], self.shuffled.right_n[here], self.shuffled.answer_n[here]
 
     def _lr(self, step: int) -> float:
-        return optim.learning_rate(self.cell.optim.lr, self.cell.optim.schedule, step, self.settings.steps)
+        return optim.learning_rate(
+            self.cell.optim.lr, self.cell.optim.schedule, step, self.settings.steps
+        )
 
     def _compare_and_log(self, logs: bool) -> Outcome | None:
-        """Evaluate after a step: note thresholds that it reached, log a row if `logs`; the outcome if it is the end.
+        """Evaluate after a step: note thresholds that it reached, log a row if `logs`; the outcome
+        if it is the end.
 
-        Where a threshold was passed somewhere since the last step compared, training goes back to that one and takes
-        the same steps again, comparing each: the step recorded is then the first of them that reached it, and the one
-        before it did not.
+        Where a threshold was passed somewhere since the last step compared, training goes back to
+        that one and takes the same steps again, comparing each: the step recorded is then the first
+        of them that reached it, and the one before it did not.
         """
-        wanted = [split for split in thresholds.SPLITS if logs or thresholds.is_open(split, self.reached)]
+        wanted = [
+            split for split in thresholds.SPLITS if logs or thresholds.is_open(split, self.reached)
+        ]
         row = {key: value for split in wanted for key, value in self._evaluate(split).items()}
         new = thresholds.passed(row, self.step, self.reached)
-        if new and self.settings.exact_steps == "crossed" and self.snapshot and self.step - self.compared > 1:
+        if (
+            new
+            and self.settings.exact_steps == "crossed"
+            and self.snapshot
+            and self.step - self.compared > 1
+        ):
             until = self.step
             self._load(copy.deepcopy(self.snapshot))
             self.watched_until = until
@@ -281,7 +329,11 @@ class Training:
             sums += torch.stack([loss.double(), right_b.sum().double(), outliers.double()])
         self.model.train()
         loss_sum, right, outlier_right = sums.tolist()
-        row = {f"{split}_loss": loss_sum / len(rows), f"{split}_right": int(right), f"{split}_examples": len(rows)}
+        row = {
+            f"{split}_loss": loss_sum / len(rows),
+            f"{split}_right": int(right),
+            f"{split}_examples": len(rows),
+        }
         row[f"{split}_accuracy"] = right / len(rows)
         if split == "train":
             row |= {"outlier_right": int(outlier_right), "outlier_examples": self.outliers}
@@ -293,7 +345,10 @@ class Training:
         end = enough or self.step == self.settings.steps
         row |= self.reached | thresholds.gaps(self.reached) | norms.norms(self.model)
         if self.step:
-            row |= {"lr": self._lr(self.step - 1), "steps_per_second": (self.step - self.logged) / self.seconds}
+            row |= {
+                "lr": self._lr(self.step - 1),
+                "steps_per_second": (self.step - self.logged) / self.seconds,
+            }
         if end and self.settings.sharpness:
             row["sharpness"] = norms.sharpness(self.parameters, self._training_loss, self.cell.seed)
         epoch, number = divmod(self.step, self.batches)

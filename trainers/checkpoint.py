@@ -1,4 +1,6 @@
-"""Checkpoints on disk: written whole or not at all, one file per cell and attempt, read without unpickling code."""
+"""Checkpoints on disk: written whole or not at all, one file per cell and attempt, read without
+unpickling code.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,11 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file beside `path`; on leaving, sync it and rename it to `path`, on an error remove it.
+    """Open a temporary file beside `path`; on leaving, sync it and rename it to `path`, on an error
+    remove it.
 
-    The temporary name starts with a dot, so that no reader takes it for a part or checkpoint, and names the
-    process: two attempts that are alive at once never share it.
+    The temporary name starts with a dot, so that no reader takes it for a part or checkpoint, and
+    names the process: two attempts that are alive at once never share it.
     """
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
@@ -38,7 +41,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 class Checkpoints:
     """The checkpoints of one cell, as one attempt of it sees them.
 
-    Every attempt writes a file of its own, named by cell, attempt and writer; a reader takes the newest that is whole.
+    Every attempt writes a file of its own, named by cell, attempt and writer; a reader takes the
+    newest that is whole.
     """
 
     folder: Path
@@ -49,14 +53,17 @@ class Checkpoints:
     """Whether this attempt found or wrote files of this cell, half-written ones included."""
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write `state` (tensors and plain values) as this attempt's checkpoint, then drop those of earlier attempts.
+        """Write `state` (tensors and plain values) as this attempt's checkpoint, then drop those of
+        earlier attempts.
 
         Raises OSError (disk full, say) with the checkpoint before still in place.
         """
         import torch  # not at the top: cells that save nothing start without it
 
         own = self.folder / f"{self.cell}.{self.attempt:05d}.{self.writer}.pt"
-        buffer = io.BytesIO()  # torch's own writer turns a full disk into an unreadable complaint of its archive
+        buffer = (
+            io.BytesIO()
+        )  # torch's own writer turns a full disk into an unreadable complaint of its archive
         torch.save(state, buffer)
         self.present = True
         with replacing(own) as file:
@@ -66,10 +73,14 @@ class Checkpoints:
                 path.unlink(missing_ok=True)
 
     def load(self) -> dict[str, Any] | None:
-        """The newest whole checkpoint on the CPU, or None. One that cannot be read is named in a warning and passed."""
+        """The newest whole checkpoint on the CPU, or None. One that cannot be read is named in a
+        warning and passed.
+        """
         found = self._found(half_written=True)
         self.present = bool(found)
-        for path in sorted((path for path in found if path.suffix == ".pt"), key=_age, reverse=True):
+        for path in sorted(
+            (path for path in found if path.suffix == ".pt"), key=_age, reverse=True
+        ):
             import torch
 
             try:
@@ -79,13 +90,16 @@ class Checkpoints:
                 continue
             except Exception as error:
                 log.warning(
-                    "checkpoint %s (%d bytes) cannot be read: %s; going on from the one before it, or from the start",
+                    "checkpoint %s (%d bytes) cannot be read: %s; going on from the one before it, "
+                    "or from the start",
                     path, path.stat().st_size if path.exists() else 0, type(error).__name__,
                 )  # fmt: skip
         return None
 
     def clear(self) -> None:
-        """Remove the checkpoints of a cell whose rows are complete, and what killed attempts left half written."""
+        """Remove the checkpoints of a cell whose rows are complete, and what killed attempts left
+        half written.
+        """
         for path in self._found(half_written=True):
             if path.suffix == ".pt" or _attempt(path) <= self.attempt:
                 path.unlink(missing_ok=True)
@@ -94,7 +108,9 @@ class Checkpoints:
         """Checkpoints of the cell, by one look into the folder that all cells share."""
         begins = (f"{self.cell}.", f".{self.cell}.") if half_written else (f"{self.cell}.",)
         return [
-            self.folder / n for n in os.listdir(self.folder) if n.startswith(begins) and n.endswith((".pt", ".tmp"))
+            self.folder / n
+            for n in os.listdir(self.folder)
+            if n.startswith(begins) and n.endswith((".pt", ".tmp"))
         ]
 
 
@@ -103,5 +119,7 @@ def _attempt(path: Path) -> int:
 
 
 def _age(path: Path) -> list[tuple[int, str]]:
-    """Sorts checkpoints by attempt, and those of one attempt by the number of the child that wrote them."""
+    """Sorts checkpoints by attempt, and those of one attempt by the number of the child that wrote
+    them.
+    """
     return [(int(word), "") if word.isdigit() else (0, word) for word in path.name.split(".")[1:]]

@@ -1,4 +1,6 @@
-"""What torch is and sees on this machine, as lines of text: `python -m trainers.hardware`, for `redescent doctor`."""
+"""What torch is and sees on this machine, as lines of text: `python -m trainers.hardware`, for
+`redescent doctor`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,9 @@ import torch
 
 
 def main() -> None:
-    """Print torch's version, the architectures that it has code for, and of every GPU its architecture and name."""
+    """Print torch's version, the architectures that it has code for, and of every GPU its
+    architecture and name.
+    """
     print(torch.__version__)
     print(" ".join(torch.cuda.get_arch_list()) or "none: a CPU build")
     for index in range(torch.cuda.device_count()):

@@ -2,10 +2,11 @@
 
     python -m trainers.kernels [--widths 3] [--sample 60] [--seed 0] [--repeats 2] [--given]
 
-A kernel can be wrong for one shape on one kind of processor, in its numbers or by writing outside its tensors. The
-shapes are those that the models themselves ask for: the models run once, and every call of a layer is recorded. Prints
-one JSON object a line: `{"begun": NAME}` before a case, so that a crash names its case, and `{"name": NAME, "error": E,
-"wrong": W}` after it. `--given` reads the cases from standard input, as benchmarks/kernels.py does to search all.
+A kernel can be wrong for one shape on one kind of processor, in its numbers or by writing outside
+its tensors. The shapes are those that the models themselves ask for: the models run once, and every
+call of a layer is recorded. Prints one JSON object a line: `{"begun": NAME}` before a case, so that
+a crash names its case, and `{"name": NAME, "error": E, "wrong": W}` after it. `--given` reads the
+cases from standard input, as benchmarks/kernels.py does to search all.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ SMALL = 0.1
 
 @dataclass(frozen=True)
 class Case:
-    """One call of a layer: the shapes of its input and weight, their strides in memory, and its settings."""
+    """One call of a layer: the shapes of its input and weight, their strides in memory, and its
+    settings.
+    """
 
     operation: Operation
     input: tuple[int, ...]
@@ -77,29 +80,44 @@ class Case:
 
     @property
     def limit(self) -> float:
-        """The largest error that rounding explains. A layer norm of one or two numbers divides by nearly nothing."""
+        """The largest error that rounding explains. A layer norm of one or two numbers divides by
+        nearly nothing.
+        """
         divides = self.operation == "layer_norm" and self.weight[0] < 3
         return LIMITS["bfloat16" if divides else self.format]
 
 
 def cases(widths: Sequence[int] = WIDTHS) -> list[Case]:
-    """Every call of a layer that our models of these widths make, in both memory formats and both number formats."""
+    """Every call of a layer that our models of these widths make, in both memory formats and both
+    number formats.
+    """
     calls = dict.fromkeys(itertools.chain.from_iterable(map(_calls, widths)))
     return [dataclasses.replace(call, format=kind) for call in calls for kind in FORMATS]
 
 
 def strided() -> list[Case]:
-    """Strided 1x1 convolutions, which our models avoid: on some processors oneDNN's backward pass corrupts memory."""
+    """Strided 1x1 convolutions, which our models avoid: on some processors oneDNN's backward pass
+    corrupts memory.
+    """
     found = []
     for width, (batch, _, size) in itertools.product(range(1, 10), IMAGES[1:3]):
-        x = torch.empty(batch, width, size, size, device="meta").to(memory_format=torch.channels_last)
-        weight = torch.empty(2 * width, width, 1, 1, device="meta").to(memory_format=torch.channels_last)
-        found.append(Case("conv2d", tuple(x.shape), x.stride(), tuple(weight.shape), weight.stride(), stride=2))
+        x = torch.empty(batch, width, size, size, device="meta").to(
+            memory_format=torch.channels_last
+        )
+        weight = torch.empty(2 * width, width, 1, 1, device="meta").to(
+            memory_format=torch.channels_last
+        )
+        found.append(
+            Case(
+                "conv2d", tuple(x.shape), x.stride(), tuple(weight.shape), weight.stride(), stride=2
+            )
+        )
     return found
 
 
 def check(case: Case, seed: int = 0, repeats: int = 1) -> float:
-    """The largest error of outputs and gradients, each as a share of the largest number of its float64 counterpart.
+    """The largest error of outputs and gradients, each as a share of the largest number of its
+    float64 counterpart.
 
     The least number to compare with is SMALL. Infinite if a number is not finite.
     """
@@ -120,7 +138,9 @@ def _values(case: Case, tensors: Sequence[Tensor], weights: Tensor) -> list[Tens
     """Output in evaluation and in training, and the gradients of the weighted sum of the latter."""
     placed = [_in_memory(tensors[0], case.input_strides).to(getattr(torch, case.format))]
     for parameter in tensors[1:]:
-        placed.append(_in_memory(parameter, case.weight_strides) if parameter.dim() > 1 else parameter.clone())
+        placed.append(
+            _in_memory(parameter, case.weight_strides) if parameter.dim() > 1 else parameter.clone()
+        )
     inputs = [t.requires_grad_() for t in placed]
     with precision.autocast(case.format, torch.device("cpu")):
         with torch.no_grad():
@@ -160,9 +180,13 @@ def _tensors(case: Case, generator: torch.Generator) -> Iterator[Tensor]:
 
 
 def _without_ties(case: Case, generator: torch.Generator) -> Tensor:
-    """Whole numbers, all different within a window: which of two equal ones gets the gradient is open."""
+    """Whole numbers, all different within a window: which of two equal ones gets the gradient is
+    open.
+    """
     *images, rows, columns = case.input
-    place = (torch.arange(rows) % case.window)[:, None] * case.window + torch.arange(columns) % case.window
+    place = (torch.arange(rows) % case.window)[:, None] * case.window + torch.arange(
+        columns
+    ) % case.window
     offset = torch.randint(case.window**2, (*images, 1, 1), generator=generator)
     return ((place + offset) % case.window**2).float()
 
@@ -177,7 +201,9 @@ def _in_memory(tensor: Tensor, strides: tuple[int, ...]) -> Tensor:
 
 
 def _error(found: Tensor, exact: Tensor) -> float:
-    """A gradient that cancels, as that of a layer norm over two numbers, is compared with SMALL instead."""
+    """A gradient that cancels, as that of a layer norm over two numbers, is compared with SMALL
+    instead.
+    """
     largest = exact.detach().abs().max().clamp_min(SMALL)
     error = float((found.detach().double() - exact.detach()).abs().max() / largest)
     return error if math.isfinite(error) else math.inf
@@ -196,7 +222,9 @@ class _Recorder(TorchFunctionMode):
         if call is not None:
             self.calls.append(call)
         if call is not None and call.operation == "batch_norm":
-            return torch.empty_like(args[0])  # on the meta device its shape takes longer than its numbers elsewhere
+            return torch.empty_like(
+                args[0]
+            )  # on the meta device its shape takes longer than its numbers elsewhere
         return func(*args, **kwargs)
 
 
@@ -209,7 +237,9 @@ def _call(function: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Case | 
         case "conv2d":
             _, weight, bias, stride, padding, *_ = args
             layout = tuple(weight.shape), weight.stride()
-            return Case("conv2d", *place, *layout, bias is not None, stride=stride[0], padding=padding[0])
+            return Case(
+                "conv2d", *place, *layout, bias is not None, stride=stride[0], padding=padding[0]
+            )
         case "linear":
             _, weight, bias = args
             return Case("linear", *place, tuple(weight.shape), weight.stride(), bias is not None)
@@ -223,7 +253,9 @@ def _call(function: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Case | 
 
 
 def _calls(width: int) -> Iterator[Case]:
-    """The calls of all models of a width. Images pass on the meta device, where nothing is computed."""
+    """The calls of all models of a width. Images pass on the meta device, where nothing is
+    computed.
+    """
     settings: tuple[Any, ...] = (
         config.ResNet18("resnet18", "preactivation", width),
         config.ResNet18("resnet18", "postactivation", width),
@@ -246,7 +278,9 @@ def _calls(width: int) -> Iterator[Case]:
 
 
 def _transformer_calls(width: int, biases: Literal["feedforward", "all"], rows: int) -> list[Case]:
-    """On the CPU, as the layout of a batch depends on its tokens; under autocast every product is a call of torch's."""
+    """On the CPU, as the layout of a batch depends on its tokens; under autocast every product is a
+    call of torch's.
+    """
     settings = config.Transformer(
         name="transformer", width=width, depth=3, heads=math.gcd(width, 4), feedforward=4, norm="pre",
         activation="relu", positions="learned", biases=biases, tied=False, init="torch",
@@ -272,11 +306,17 @@ def _placed(shape: tuple[int, ...], strides: tuple[int, ...]) -> str:
 
 def main() -> None:
     """Check the cases asked for, one after another."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS, help="of the models (default: 1 to 16, 64)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--widths", type=int, nargs="+", default=WIDTHS, help="of the models (default: 1 to 16, 64)"
+    )
     parser.add_argument("--sample", type=int, help="draw this many of the cases at random")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--repeats", type=int, default=2, help="times a case is computed (default: 2)")
+    parser.add_argument(
+        "--repeats", type=int, default=2, help="times a case is computed (default: 2)"
+    )
     parser.add_argument("--given", action="store_true", help="cases from standard input, as JSON")
     options = parser.parse_args()
     precision.set_numerics(False, 1)

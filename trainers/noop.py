@@ -1,4 +1,5 @@
-"""A cell that computes nothing: rows, checkpoints, stops and failures alone, to try out what surrounds them.
+"""A cell that computes nothing: rows, checkpoints, stops and failures alone, to try out what
+surrounds them.
 
     redescent submit noop hydra/launcher=slurm trainer.seconds=5
 
@@ -20,10 +21,11 @@ METRICS = (Metric("progress", "float32", "1", "share of the epochs that are over
 
 
 def train(cell: NoOpCell, run: Run) -> Outcome:
-    """Wait through the epochs that are left and log a row for each; fail in the last one as `trainer.fail` says.
+    """Wait through the epochs that are left and log a row for each; fail in the last one as
+    `trainer.fail` says.
 
-    Returns "done", "stopped" (an epoch that was cut short begins again), or "nonfinite". Raises RuntimeError or
-    MemoryError where the cell is to fail so.
+    Returns "done", "stopped" (an epoch that was cut short begins again), or "nonfinite". Raises
+    RuntimeError or MemoryError where the cell is to fail so.
     """
     epochs = cell.trainer.epochs
     state = run.restore()
@@ -38,7 +40,12 @@ def train(cell: NoOpCell, run: Run) -> Outcome:
         if epoch == epochs:
             _fail(cell.trainer.fail, run)
         nonfinite = epoch == epochs and cell.trainer.fail == "nonfinite"
-        run.log(epoch=epoch, step=epoch, examples=0, progress=float("nan") if nonfinite else epoch / epochs)
+        run.log(
+            epoch=epoch,
+            step=epoch,
+            examples=0,
+            progress=float("nan") if nonfinite else epoch / epochs,
+        )
         if nonfinite:
             return "nonfinite"
         if run.checkpoint_due():

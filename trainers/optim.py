@@ -1,4 +1,6 @@
-"""Optimisers and learning-rate schedules; a schedule is a pure function of the step, so it has no state to save."""
+"""Optimisers and learning-rate schedules; a schedule is a pure function of the step, so it has no
+state to save.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +13,26 @@ from trainers.config import SGD, Adam, Schedule
 
 
 def build(config: SGD | Adam, parameters: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
-    """The optimiser of `config` over all parameters, biases and norms included (as the published runs).
+    """The optimiser of `config` over all parameters, biases and norms included (as the published
+    runs).
 
     Decay towards the initial weights takes the parameters' values at this call for them.
     """
     if isinstance(config, SGD):
         return torch.optim.SGD(
-            parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
+            parameters,
+            lr=config.lr,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            fused=True,
         )
     kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
     betas, to_zero = (config.beta1, config.beta2), config.decay_towards == "zero"
     weights = list(parameters)
     decay = config.weight_decay if to_zero else 0.0
-    optimiser = kind(weights, lr=config.lr, betas=betas, eps=config.eps, weight_decay=decay, fused=True)
+    optimiser = kind(
+        weights, lr=config.lr, betas=betas, eps=config.eps, weight_decay=decay, fused=True
+    )
     if not to_zero:
         _decay_to_init(optimiser, weights, config.weight_decay)
     if config.update_noise:
@@ -31,8 +40,12 @@ def build(config: SGD | Adam, parameters: Iterable[torch.Tensor]) -> torch.optim
     return optimiser
 
 
-def _decay_to_init(optimiser: torch.optim.Optimizer, parameters: list[torch.Tensor], decay: float) -> None:
-    """Before every step move the parameters by lr * decay of the way to where they are now (Power et al. 2022)."""
+def _decay_to_init(
+    optimiser: torch.optim.Optimizer, parameters: list[torch.Tensor], decay: float
+) -> None:
+    """Before every step move the parameters by lr * decay of the way to where they are now (Power
+    et al. 2022).
+    """
     start = [p.detach().clone() for p in parameters]
 
     @torch.no_grad()
@@ -42,13 +55,19 @@ def _decay_to_init(optimiser: torch.optim.Optimizer, parameters: list[torch.Tens
     optimiser.register_step_pre_hook(move)
 
 
-def _noise_updates(optimiser: torch.optim.Optimizer, parameters: list[torch.Tensor], size: float) -> None:
-    """Add normal noise of standard deviation `size` to the direction of every update (Power et al. 2022)."""
+def _noise_updates(
+    optimiser: torch.optim.Optimizer, parameters: list[torch.Tensor], size: float
+) -> None:
+    """Add normal noise of standard deviation `size` to the direction of every update (Power et al.
+    2022).
+    """
 
     @torch.no_grad()
     def add(optimiser: torch.optim.Optimizer, *_: object) -> None:
         for parameter in parameters:
-            parameter.add_(torch.randn_like(parameter), alpha=optimiser.param_groups[0]["lr"] * size)
+            parameter.add_(
+                torch.randn_like(parameter), alpha=optimiser.param_groups[0]["lr"] * size
+            )
 
     optimiser.register_step_post_hook(add)
 
@@ -56,9 +75,9 @@ def _noise_updates(optimiser: torch.optim.Optimizer, parameters: list[torch.Tens
 def learning_rate(base: float, schedule: Schedule, step: int, total_steps: int) -> float:
     """Learning rate of 0-based step `step` out of `total_steps`.
 
-    constant: base. cosine: base (1 + cos(pi step / total_steps)) / 2. step: base factor^floor(step / period).
-    inverse_sqrt: base / sqrt(1 + floor(step / period)) (Nakkiran et al. 2019, with period 512). In the first `warmup`
-    steps the rate grows linearly: step 0 takes 1 / warmup of it.
+    constant: base. cosine: base (1 + cos(pi step / total_steps)) / 2. step: base factor^floor(step
+    / period). inverse_sqrt: base / sqrt(1 + floor(step / period)) (Nakkiran et al. 2019, with
+    period 512). In the first `warmup` steps the rate grows linearly: step 0 takes 1 / warmup of it.
     """
     if step < schedule.warmup:
         base *= (step + 1) / schedule.warmup

@@ -25,12 +25,16 @@ def device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if seen else "cpu")
     if name.startswith("cuda") and not seen:
-        raise RuntimeError(f"run.device={name}: torch {torch.__version__} sees no GPU here; use run.device=auto or cpu")
+        raise RuntimeError(
+            f"run.device={name}: torch {torch.__version__} sees no GPU here; use run.device=auto "
+            "or cpu"
+        )
     return torch.device(name)
 
 
 def resolve(precision: str, where: torch.device) -> Precision:
-    """What `trainer.precision` means on a device: `auto` is bfloat16, float16 (V100 and older) or, on a CPU, float32.
+    """What `trainer.precision` means on a device: `auto` is bfloat16, float16 (V100 and older) or,
+    on a CPU, float32.
 
     Raises RuntimeError for float16 on a CPU, which has no loss scaling here.
     """
@@ -39,21 +43,26 @@ def resolve(precision: str, where: torch.device) -> Precision:
             return "float32"
         return "bfloat16" if torch.cuda.get_device_capability(where)[0] >= 8 else "float16"
     if precision == "float16" and where.type == "cpu":
-        raise RuntimeError("trainer.precision=float16 needs a GPU; use auto, float32 or bfloat16 on a CPU")
+        raise RuntimeError(
+            "trainer.precision=float16 needs a GPU; use auto, float32 or bfloat16 on a CPU"
+        )
     if precision == "float32":
         return "float32"
     return "bfloat16" if precision == "bfloat16" else "float16"
 
 
 def warn_if_slow(precision: str, where: torch.device) -> None:
-    """Warn of bfloat16 on a CPU that does not multiply it: each step then takes longer than in float32.
+    """Warn of bfloat16 on a CPU that does not multiply it: each step then takes longer than in
+    float32.
 
     It is not refused: a run that began elsewhere can go on here, and its results are valid.
     """
     if precision == "bfloat16" and where.type == "cpu" and not multiplies_bfloat16():
         log.warning(
-            "trainer.precision=bfloat16: this processor has no bfloat16 instructions (AVX512_BF16 or AMX) and trains "
-            "slower than in float32; benchmarks/algorithmic.py and benchmarks/vision.py --bfloat16 measure how much. "
+            "trainer.precision=bfloat16: this processor has no bfloat16 instructions (AVX512_BF16 "
+            "or AMX) and trains "
+            "slower than in float32; benchmarks/algorithmic.py and benchmarks/vision.py --bfloat16 "
+            "measure how much. "
             "Expected: a processor that has them, a GPU, or trainer.precision=float32"
         )
 
@@ -65,11 +74,14 @@ def multiplies_bfloat16() -> bool:
 
 def autocast(precision: str, where: torch.device) -> torch.autocast:
     """The autocast context of the forward pass; disabled for float32."""
-    return torch.autocast(where.type, getattr(torch, precision), enabled=precision in ("bfloat16", "float16"))
+    return torch.autocast(
+        where.type, getattr(torch, precision), enabled=precision in ("bfloat16", "float16")
+    )
 
 
 def set_numerics(deterministic: bool, threads: int) -> None:
-    """Process-wide settings: CPU threads, true float32 (no TF32) and, if asked, deterministic kernels.
+    """Process-wide settings: CPU threads, true float32 (no TF32) and, if asked, deterministic
+    kernels.
 
     Denormals are kept: flushing them would change results with the processor.
     """
@@ -86,8 +98,9 @@ def set_numerics(deterministic: bool, threads: int) -> None:
 def _keep_freed_memory() -> None:
     """Let glibc's allocator keep what is freed, in place of giving it back to the kernel.
 
-    Activations of some megabytes are otherwise mapped, zeroed page by page, and unmapped again in every step: a tenth
-    to a third of a training step on a CPU (benchmarks/vision.py measures it). No number changes.
+    Activations of some megabytes are otherwise mapped, zeroed page by page, and unmapped again in
+    every step: a tenth to a third of a training step on a CPU (benchmarks/vision.py measures it).
+    No number changes.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc alone has it
     if mallopt is not None:

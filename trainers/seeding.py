@@ -1,7 +1,9 @@
-"""Random streams: every use of randomness has its own, a pure function of (cell seed, purpose, index).
+"""Random streams: every use of randomness has its own, a pure function of (cell seed, purpose,
+index).
 
-Streams are made on the CPU and carry no state between epochs, so that they are the same on every device and a resumed
-run needs only its epoch and step to go on with the very numbers that it would have drawn.
+Streams are made on the CPU and carry no state between epochs, so that they are the same on every
+device and a resumed run needs only its epoch and step to go on with the very numbers that it would
+have drawn.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ Purpose = Literal[
 
 
 def stream_seed(seed: int, purpose: Purpose, index: int = 0) -> int:
-    """A 63-bit seed for the stream `purpose` of cell seed `seed`; `index` is the epoch where a stream has one."""
+    """A 63-bit seed for the stream `purpose` of cell seed `seed`; `index` is the epoch where a
+    stream has one.
+    """
     digest = hashlib.sha256(f"{seed}/{purpose}/{index}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 

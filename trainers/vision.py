@@ -1,10 +1,12 @@
-"""Image classification: one cell's training of a network on CIFAR-10 or digits, with label noise, epoch by epoch.
+"""Image classification: one cell's training of a network on CIFAR-10 or digits, with label noise,
+epoch by epoch.
 
     python -m launch.train model=cnn model.width=16 data=digits trainer.epochs=50
 
-The data set is one uint8 tensor on the training device; batches are drawn by index, augmented and scaled there. All
-randomness is a function of (seed, purpose, epoch), so that the state to save is the weights, the optimiser's moments,
-and the position. Shape suffixes: n samples of the set, b of a batch, c channels, h and w pixels.
+The data set is one uint8 tensor on the training device; batches are drawn by index, augmented and
+scaled there. All randomness is a function of (seed, purpose, epoch), so that the state to save is
+the weights, the optimiser's moments, and the position. Shape suffixes: n samples of the set, b of a
+batch, c channels, h and w pixels.
 """
 
 from __future__ import annotations
@@ -25,34 +27,70 @@ from trainers.run import Outcome, Run, log_spaced
 from trainers.seeding import stream_seed, torch_stream
 
 METRICS = (
-    Metric("train_loss", "float32", "nats", "cross-entropy as seen in training: train mode, augmented, noisy labels"),
+    Metric(
+        "train_loss",
+        "float32",
+        "nats",
+        "cross-entropy as seen in training: train mode, augmented, noisy labels",
+    ),
     Metric("train_wrong", "int32", "samples", "wrong answers as seen in training"),
     Metric("train_examples", "int32", "samples", "samples behind train_wrong"),
     Metric("train_error", "float32", "1", "train_wrong / train_examples"),
-    Metric("train_eval_loss", "float32", "nats", "cross-entropy on the training set in evaluation mode, noisy labels"),
-    Metric("train_eval_wrong", "int32", "samples", "wrong answers on the training set in evaluation mode"),
+    Metric(
+        "train_eval_loss",
+        "float32",
+        "nats",
+        "cross-entropy on the training set in evaluation mode, noisy labels",
+    ),
+    Metric(
+        "train_eval_wrong",
+        "int32",
+        "samples",
+        "wrong answers on the training set in evaluation mode",
+    ),
     Metric("train_eval_examples", "int32", "samples", "samples behind train_eval_wrong"),
     Metric("train_eval_error", "float32", "1", "train_eval_wrong / train_eval_examples", "min"),
-    Metric("clean_wrong", "int32", "samples", "the part of train_eval_wrong on samples that kept their label"),
+    Metric(
+        "clean_wrong",
+        "int32",
+        "samples",
+        "the part of train_eval_wrong on samples that kept their label",
+    ),
     Metric("clean_examples", "int32", "samples", "samples that kept their label"),
     Metric("clean_error", "float32", "1", "clean_wrong / clean_examples"),
-    Metric("noisy_wrong", "int32", "samples", "the part of train_eval_wrong on samples whose label was changed"),
+    Metric(
+        "noisy_wrong",
+        "int32",
+        "samples",
+        "the part of train_eval_wrong on samples whose label was changed",
+    ),
     Metric("noisy_examples", "int32", "samples", "samples whose label was changed"),
-    Metric("noisy_error", "float32", "1", "noisy_wrong / noisy_examples, against the changed label"),
+    Metric(
+        "noisy_error", "float32", "1", "noisy_wrong / noisy_examples, against the changed label"
+    ),
     Metric("test_loss", "float32", "nats", "cross-entropy on the clean test set", "min"),
     Metric("test_wrong", "int32", "samples", "wrong answers on the clean test set"),
     Metric("test_examples", "int32", "samples", "samples behind test_wrong"),
     Metric("test_error", "float32", "1", "test_wrong / test_examples", "min"),
     Metric("lr", "float32", "1", "learning rate of the epoch's last step"),
-    Metric("grad_norm", "float32", "1", "L2 norm of the loss gradient, mean over the epoch's steps"),
+    Metric(
+        "grad_norm", "float32", "1", "L2 norm of the loss gradient, mean over the epoch's steps"
+    ),
     Metric("weight_norm", "float32", "1", "L2 norm of all parameters at the epoch's end"),
-    Metric("examples_per_second", "float32", "samples/s", "training speed of the epoch, evaluation left out"),
+    Metric(
+        "examples_per_second",
+        "float32",
+        "samples/s",
+        "training speed of the epoch, evaluation left out",
+    ),
 )
 
 
 @dataclass(frozen=True)
 class Split:
-    """One set of samples on the device: images_nchw uint8, labels_n int64, changed_n bool (label noise)."""
+    """One set of samples on the device: images_nchw uint8, labels_n int64, changed_n bool (label
+    noise).
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -62,8 +100,9 @@ class Split:
 def train(cell: VisionCell, run: Run) -> Outcome:
     """Train `cell` from its newest checkpoint or from the start.
 
-    Returns "done", "stopped" (a checkpoint was written at a step boundary because `run.should_stop()`), or
-    "nonfinite" (the training loss of an epoch is NaN or infinite; the rows so far stay as the result).
+    Returns "done", "stopped" (a checkpoint was written at a step boundary because
+    `run.should_stop()`), or "nonfinite" (the training loss of an epoch is NaN or infinite; the rows
+    so far stay as the result).
     """
     training = Training(cell, run)
     training.restore()
@@ -82,14 +121,19 @@ class Training:
         self._load_data()
         self._build_model()
         self.log_epochs = log_spaced(cell.trainer.epochs, cell.trainer.evals_per_decade)
-        # position: epochs finished, batches done in the one under way, and what that one has summed up so far
+        # position: epochs finished, batches done in the one under way, and what that one has summed
+        # up so far
         self.epoch, self.batch, self.step = 0, 0, 0
-        self.sums = torch.zeros(3, dtype=torch.float64, device=self.device)  # loss, wrong answers, gradient norm
+        self.sums = torch.zeros(
+            3, dtype=torch.float64, device=self.device
+        )  # loss, wrong answers, gradient norm
         self.epoch_seconds = 0.0
 
     def _load_data(self) -> None:
         data = images.select(images.load(self.cell.data), self.cell.data, self.cell.seed)
-        noisy = label_noise.apply(data.train_labels, self.cell.data.label_noise, data.classes, self.cell.seed)
+        noisy = label_noise.apply(
+            data.train_labels, self.cell.data.label_noise, data.classes, self.cell.seed
+        )
         to = self.device
         self.train_set = Split(data.train_images.to(to), noisy.labels.to(to), noisy.changed.to(to))
         none_changed = torch.zeros(len(data.test_labels), dtype=torch.bool)
@@ -129,7 +173,8 @@ class Training:
     def restore(self) -> None:
         """Take up the newest checkpoint; without one, log epoch 0.
 
-        Raises RuntimeError where the checkpoint was made from other data or in another number format.
+        Raises RuntimeError where the checkpoint was made from other data or in another number
+        format.
         """
         state = self.run.restore()
         if state is None:
@@ -138,9 +183,12 @@ class Training:
         for key in ("data_hash", "precision"):
             if state[key] != getattr(self, key):
                 raise RuntimeError(
-                    f"the checkpoint of cell {self.run.cell} was made with {key} {state[key]}, and this attempt has "
-                    f"{getattr(self, key)}: going on would mix two experiments. Give it back what it began with, or "
-                    f"remove {self.run.checkpoints.folder}/{self.run.cell}.* to start this cell again"
+                    f"the checkpoint of cell {self.run.cell} was made with {key} {state[key]}, and "
+                    "this attempt has "
+                    f"{getattr(self, key)}: going on would mix two experiments. Give it back what "
+                    "it began with, or "
+                    f"remove {self.run.checkpoints.folder}/{self.run.cell}.* to start this cell "
+                    "again"
                 )
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -177,7 +225,9 @@ class Training:
         """Train the batches of the epoch that are left; False if told to stop before its end."""
         began = time.monotonic()
         size = self.cell.trainer.batch_size
-        order_n = torch.randperm(self.samples, generator=torch_stream(self.cell.seed, "order", self.epoch + 1))
+        order_n = torch.randperm(
+            self.samples, generator=torch_stream(self.cell.seed, "order", self.epoch + 1)
+        )
         order_n = order_n.to(self.device)
         if self.cell.data.augment:
             offsets_n2, flips_n = augment.draw(self.samples, self.cell.seed, self.epoch + 1)
@@ -197,9 +247,14 @@ class Training:
         return True
 
     def _train_step(self, x_bchw: torch.Tensor, y_b: torch.Tensor) -> None:
-        """One optimiser step; loss, wrong answers and gradient norm are summed on the device, without a sync."""
+        """One optimiser step; loss, wrong answers and gradient norm are summed on the device,
+        without a sync.
+        """
         lr = optim.learning_rate(
-            self.cell.optim.lr, self.cell.optim.schedule, self.step, self.batches * self.cell.trainer.epochs
+            self.cell.optim.lr,
+            self.cell.optim.schedule,
+            self.step,
+            self.batches * self.cell.trainer.epochs,
         )
         for group in self.optimiser.param_groups:
             group["lr"] = lr
@@ -246,7 +301,9 @@ class Training:
 
     @torch.inference_mode()
     def _evaluate(self, split: Split) -> tuple[float, int, int]:
-        """Mean loss in nats, wrong answers, and those among the changed labels, in evaluation mode."""
+        """Mean loss in nats, wrong answers, and those among the changed labels, in evaluation
+        mode.
+        """
         self.model.eval()
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         for start in range(0, len(split.labels), self.cell.trainer.eval_batch_size):
@@ -256,7 +313,13 @@ class Training:
                 logits = self.forward(self._scaled(split.images[here]))
                 loss = functional.cross_entropy(logits, y_b, reduction="sum")
             wrong_b = logits.argmax(1) != y_b
-            sums += torch.stack([loss.double(), wrong_b.sum().double(), (wrong_b & split.changed[here]).sum().double()])
+            sums += torch.stack(
+                [
+                    loss.double(),
+                    wrong_b.sum().double(),
+                    (wrong_b & split.changed[here]).sum().double(),
+                ]
+            )
         loss_sum, wrong, noisy_wrong = sums.tolist()
         return loss_sum / len(split.labels), int(wrong), int(noisy_wrong)
 

@@ -1,12 +1,14 @@
-"""The published ResNet-18 arrays (92 weight decays, 1001 epochs, five seeds) as frames of a sweep's layout.
+"""The published ResNet-18 arrays (92 weight decays, 1001 epochs, five seeds) as frames of a sweep's
+layout.
 
-The four files are aggregates: a mean and a population standard deviation over five seeds, so each "run" read from them
-stands for five trainings. **The published mean of the test error is not such a mean.** Five error
-counts on 10,000 images can only average to a multiple of 1/50,000, and fewer than one value in a hundred is one; they
-carry an undocumented additive offset, the sum of a piecewise-linear function of the epoch and one of the weight decay.
-The means of the training error and both standard deviations pass the same kind of test. The test means therefore serve
-to redraw the published figure and for nothing else: with the offset the second descent ends below the first minimum,
-without it, it does not.
+The four files are aggregates: a mean and a population standard deviation over five seeds, so each
+"run" read from them stands for five trainings. **The published mean of the test error is not such a
+mean.** Five error counts on 10,000 images can only average to a multiple of 1/50,000, and fewer
+than one value in a hundred is one; they carry an undocumented additive offset, the sum of a
+piecewise-linear function of the epoch and one of the weight decay. The means of the training error
+and both standard deviations pass the same kind of test. The test means therefore serve to redraw
+the published figure and for nothing else: with the offset the second descent ends below the first
+minimum, without it, it does not.
 """
 
 from __future__ import annotations
@@ -24,13 +26,17 @@ from analysis.store.merge import newest_curves, newest_runs
 from analysis.store.parts import CELL_TYPE, SCHEMA_KEY, SCHEMA_VERSION, StoreError, read_manifest
 
 EPOCHS, COLUMNS, SEEDS = 1001, 92, 5
-LAMBDAS: NDArray[np.float64] = 10.0 ** -np.linspace(0.1, 8.0, 100)[8:]  # the eight largest were never published
+LAMBDAS: NDArray[np.float64] = (
+    10.0 ** -np.linspace(0.1, 8.0, 100)[8:]
+)  # the eight largest were never published
 FILES = {f"{part}_error{suffix}": f"resnet-{part}-errors_{stat}.npy"
          for part in ("train", "test") for suffix, stat in (("", "mean"), ("_std", "std"))}  # fmt: skip
 PREFIX = "published-"
 NOTE = (
-    "published aggregate of five seeds: the means of the test error carry an undocumented additive offset in epoch and "
-    "weight decay (means of five error counts are multiples of 1/50000, these are not); for redrawing only"
+    "published aggregate of five seeds: the means of the test error carry an undocumented additive "
+    "offset in epoch and "
+    "weight decay (means of five error counts are multiples of 1/50000, these are not); for "
+    "redrawing only"
 )
 CONFIG: dict[str, Any] = {
     "model.name": "resnet18",
@@ -46,8 +52,10 @@ CONFIG: dict[str, Any] = {
     "trainer.batch_size": 128,
 }
 MEANINGS = {
-    "train_error": "mean over five seeds of the running error in training, augmented images and noisy labels",
-    "test_error": "published mean over five seeds of the clean test error; carries an offset, see the runs' note",
+    "train_error": "mean over five seeds of the running error in training, augmented images and "
+    "noisy labels",
+    "test_error": "published mean over five seeds of the clean test error; carries an offset, see "
+    "the runs' note",
     "train_error_std": "population standard deviation of train_error over five seeds",
     "test_error_std": "population standard deviation of the test error over five seeds",
 }
@@ -56,19 +64,26 @@ MEANINGS = {
 def read(folder: str | os.PathLike[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Runs (92 rows) and curves (92,092 rows) from the four `resnet-*.npy` in `folder`.
 
-    Runs: cell ("published-000" ... in the order of falling weight decay), status, the known configuration, `seeds` = 5
-    (how many trainings a row stands for) and `note`. Curves: cell, attempt, epoch (1..1001) and the columns of
-    MEANINGS in float64, so that tests for exact counts remain possible.
-    Raises StoreError naming every file that is missing or has another shape than (1001, 92).
+    Runs: cell ("published-000" ... in the order of falling weight decay), status, the known
+    configuration, `seeds` = 5 (how many trainings a row stands for) and `note`. Curves: cell,
+    attempt, epoch (1..1001) and the columns of MEANINGS in float64, so that tests for exact counts
+    remain possible. Raises StoreError naming every file that is missing or has another shape than
+    (1001, 92).
     """
     arrays = _load(Path(folder))
     cells = [f"{PREFIX}{i:03d}" for i in range(COLUMNS)]
-    runs = pd.DataFrame({"cell": cells, "status": "done", "attempt": np.int16(1), "updated": 0.0, **CONFIG})
+    runs = pd.DataFrame(
+        {"cell": cells, "status": "done", "attempt": np.int16(1), "updated": 0.0, **CONFIG}
+    )
     runs["optim.weight_decay"] = LAMBDAS
-    runs = runs.assign(epochs=np.int32(EPOCHS), seeds=np.int16(SEEDS), note=NOTE, attempts=np.int32(1))
+    runs = runs.assign(
+        epochs=np.int32(EPOCHS), seeds=np.int16(SEEDS), note=NOTE, attempts=np.int32(1)
+    )
     curves = pd.DataFrame(
         {
-            "cell": pd.Categorical.from_codes(np.repeat(np.arange(COLUMNS), EPOCHS), pd.Index(cells)),
+            "cell": pd.Categorical.from_codes(
+                np.repeat(np.arange(COLUMNS), EPOCHS), pd.Index(cells)
+            ),
             "attempt": np.ones(COLUMNS * EPOCHS, np.int16),
             "epoch": np.tile(np.arange(1, EPOCHS + 1, dtype=np.int32), COLUMNS),
             **{name: array.T.ravel() for name, array in arrays.items()},
@@ -87,7 +102,11 @@ def import_published(source: str | os.PathLike[str], target: str | os.PathLike[s
 
     Raises StoreError if the arrays are not as expected, or if `target` already has a store.
     """
-    from analysis.store.compact import switch, write_curves, write_runs  # drawing from the arrays needs none of it
+    from analysis.store.compact import (
+        switch,
+        write_curves,
+        write_runs,
+    )  # drawing from the arrays needs none of it
 
     root = Path(target)
     if read_manifest(root):
@@ -134,7 +153,8 @@ def _load(folder: Path) -> dict[str, NDArray[np.float64]]:
                 problems.append(f"{file} has shape {arrays[name].shape}")
     if problems:
         raise StoreError(
-            f"{folder}: {'; '.join(problems)}; expected {', '.join(FILES.values())}, each ({EPOCHS}, {COLUMNS}): "
+            f"{folder}: {'; '.join(problems)}; expected {', '.join(FILES.values())}, each "
+            f"({EPOCHS}, {COLUMNS}): "
             "copy all four from the repository NNdoubledescent/doubledescent into one folder"
         )
     return arrays

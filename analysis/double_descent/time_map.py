@@ -1,4 +1,6 @@
-"""Drawing of figure 2 (a, b): takes reduced columns and features, returns the Figure. Reads and writes nothing."""
+"""Drawing of figure 2 (a, b): takes reduced columns and features, returns the Figure. Reads and
+writes nothing.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,19 @@ from analysis.stats.seed_curves import Column, slices, tidy
 
 SIZE, RATIOS = (13.3, 4.0), (3.0, 1.3)  # inches; widths of the panels
 PUBLISHED_LIMITS, PUBLISHED_LAST = (0.18, 0.50), 1000  # error rate; last epoch on the axes
-PUBLISHED_SLICES = {"Large λ": 10, "Intermediate λ": 17, "Small λ": 91}  # columns in the order of falling λ
+PUBLISHED_SLICES = {
+    "Large λ": 10,
+    "Intermediate λ": 17,
+    "Small λ": 91,
+}  # columns in the order of falling λ
 PUBLISHED_TICKS = {float(k): style.power_label(-k) for k in range(1, 8)} | {8.0: "≈0.0"}
 
 
 @dataclass(frozen=True)
 class Look:
-    """What differs between the published figure and one's own sweep: colour limits, ticks of the x axis (position to
-    label), curves to show (label to index into the columns), limits of the error axis at the right, and the last epoch
-    and the label of both axes of time."""
+    """What differs between the published figure and one's own sweep: colour limits, ticks of the x
+    axis (position to label), curves to show (label to index into the columns), limits of the error
+    axis at the right, and the last epoch and the label of both axes of time."""
 
     limits: tuple[float, float]
     ticks: dict[float, str]
@@ -34,8 +40,12 @@ class Look:
     time: str
 
 
-def draw(data: Sequence[Column], features: pd.DataFrame, axis: str, planned: int, published: bool) -> Figure:
-    """The figure: heat map at the left, three curves at the right. `data` and `features` in increasing order of λ."""
+def draw(
+    data: Sequence[Column], features: pd.DataFrame, axis: str, planned: int, published: bool
+) -> Figure:
+    """The figure: heat map at the left, three curves at the right. `data` and `features` in
+    increasing order of λ.
+    """
     x = positions(np.array([c.value for c in data]))
     symbol = "λ" if axis == "optim.weight_decay" else axis
     look = published_look(data) if published else own_look(data, features, x, symbol, planned)
@@ -52,7 +62,9 @@ def draw(data: Sequence[Column], features: pd.DataFrame, axis: str, planned: int
 
 
 def positions(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Place of each value: -log10(value), so that large ones are at the left; 0 is a column apart at the right."""
+    """Place of each value: -log10(value), so that large ones are at the left; 0 is a column apart
+    at the right.
+    """
     with np.errstate(divide="ignore"):
         x = -np.log10(values)
     finite = np.sort(x[np.isfinite(x)])
@@ -67,14 +79,32 @@ def column_width(x: NDArray[np.float64]) -> float:
 
 def published_look(data: Sequence[Column]) -> Look:
     """Colours, ticks and curves of the published figure."""
-    chosen = {f"{name} (n = {_seeds(data[-1 - i])})": len(data) - 1 - i for name, i in PUBLISHED_SLICES.items()}
-    return Look(PUBLISHED_LIMITS, PUBLISHED_TICKS, chosen, PUBLISHED_LIMITS, PUBLISHED_LAST, "Training time t")
+    chosen = {
+        f"{name} (n = {_seeds(data[-1 - i])})": len(data) - 1 - i
+        for name, i in PUBLISHED_SLICES.items()
+    }
+    return Look(
+        PUBLISHED_LIMITS,
+        PUBLISHED_TICKS,
+        chosen,
+        PUBLISHED_LIMITS,
+        PUBLISHED_LAST,
+        "Training time t",
+    )
 
 
-def own_look(data: Sequence[Column], features: pd.DataFrame, x: NDArray[np.float64], symbol: str, planned: int) -> Look:
+def own_look(
+    data: Sequence[Column],
+    features: pd.DataFrame,
+    x: NDArray[np.float64],
+    symbol: str,
+    planned: int,
+) -> Look:
     """Colours, ticks and curves that follow from the data."""
     chosen = slices(features)
-    labels = {f"{symbol} = {style.value_label(data[i].value)} (n = {_seeds(data[i])})": i for i in chosen}
+    labels = {
+        f"{symbol} = {style.value_label(data[i].value)} (n = {_seeds(data[i])})": i for i in chosen
+    }
     shown = np.concatenate([data[i].mean for i in chosen])
     return Look(
         heatmap.limits(np.concatenate([c.mean for c in data])),
@@ -87,15 +117,22 @@ def own_look(data: Sequence[Column], features: pd.DataFrame, x: NDArray[np.float
 
 
 def ticks(values: NDArray[np.float64], x: NDArray[np.float64]) -> dict[float, str]:
-    """Labels at the decades that the columns cover, or at every column if that is fewer than two; 0 is labelled 0."""
+    """Labels at the decades that the columns cover, or at every column if that is fewer than two; 0
+    is labelled 0.
+    """
     positive = x[values > 0]
     found: dict[float, str] = {}
     if len(positive):
         half = column_width(positive) / 2
-        decades = range(int(np.ceil(positive.min() - half)), int(np.floor(positive.max() + half)) + 1)
+        decades = range(
+            int(np.ceil(positive.min() - half)), int(np.floor(positive.max() + half)) + 1
+        )
         found = {float(k): style.power_label(-k) for k in decades}
     if len(found) < 2:
-        found = {float(p): style.value_label(v) for p, v in zip(positive, values[values > 0], strict=True)}
+        found = {
+            float(p): style.value_label(v)
+            for p, v in zip(positive, values[values > 0], strict=True)
+        }
     return found | {float(p): "0" for p in x[values == 0]}
 
 
@@ -105,7 +142,9 @@ def _seeds(column: Column) -> str:
     return str(high) if low == high else f"{low}–{high}"
 
 
-def draw_map(axes: Axes, data: Sequence[Column], x: NDArray[np.float64], look: Look, planned: int) -> None:
+def draw_map(
+    axes: Axes, data: Sequence[Column], x: NDArray[np.float64], look: Look, planned: int
+) -> None:
     """Heat map of the mean error; the column of λ = 0, if there is one, stands apart."""
     place = dict(zip([c.value for c in data], x, strict=True))
     frame = tidy(data)
@@ -132,7 +171,12 @@ def draw_slices(axes: Axes, data: Sequence[Column], look: Look) -> None:
         band = column.error
         if np.isfinite(band).any():
             axes.fill_between(
-                column.epochs, column.mean - band, column.mean + band, color=line.get_color(), alpha=0.25, lw=0
+                column.epochs,
+                column.mean - band,
+                column.mean + band,
+                color=line.get_color(),
+                alpha=0.25,
+                lw=0,
             )
     style.log_epochs(axes, look.last, "x")
     axes.set_ylim(*look.error_limits)

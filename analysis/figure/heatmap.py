@@ -1,7 +1,7 @@
 """A heat map over (axis value, epoch) from a tidy frame, with what is not in the logs hatched.
 
-Shared by all figures with time on the vertical axis. Draws on the Axes that it is given; reads and computes nothing
-but the geometry of the cells.
+Shared by all figures with time on the vertical axis. Draws on the Axes that it is given; reads and
+computes nothing but the geometry of the cells.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ Array = NDArray[np.float64]
 class Grid:
     """Values on a grid, ready to draw.
 
-    x: (columns,) increasing positions; epochs: (rows,) increasing; values: (rows, columns), NaN where nothing is
-    logged; planned: last planned epoch, where hatching ends.
+    x: (columns,) increasing positions; epochs: (rows,) increasing; values: (rows, columns), NaN
+    where nothing is logged; planned: last planned epoch, where hatching ends.
     """
 
     x: Array
@@ -43,7 +43,8 @@ class Grid:
 
 
 def grid(frame: pd.DataFrame, x: Sequence[float], planned: int, value: str = "mean") -> Grid:
-    """Grid from a tidy frame with columns x, epoch and `value`; `x` lists all columns, also those without any row.
+    """Grid from a tidy frame with columns x, epoch and `value`; `x` lists all columns, also those
+    without any row.
 
     Epochs before 1 are left out, the axis being logarithmic.
     """
@@ -54,7 +55,9 @@ def grid(frame: pd.DataFrame, x: Sequence[float], planned: int, value: str = "me
 
 
 def edges(centres: ArrayLike, single: float = 1.0) -> Array:
-    """Borders halfway between increasing centres, the outer cells symmetric; `single` is the width of a lone cell."""
+    """Borders halfway between increasing centres, the outer cells symmetric; `single` is the width
+    of a lone cell.
+    """
     points = np.asarray(centres, np.float64)
     half = np.diff(points) / 2
     if len(points) < 2:
@@ -63,7 +66,9 @@ def edges(centres: ArrayLike, single: float = 1.0) -> Array:
 
 
 def limits(values: ArrayLike, step: float = 0.01) -> tuple[float, float]:
-    """Colour limits from data: the 1st and 98th percentile of the finite values, rounded outward to `step`."""
+    """Colour limits from data: the 1st and 98th percentile of the finite values, rounded outward to
+    `step`.
+    """
     low, high = np.percentile(np.asarray(values)[np.isfinite(values)], [1, 98])
     return rounded(float(low), float(high), step)
 
@@ -75,7 +80,8 @@ def rounded(low: float, high: float, step: float) -> tuple[float, float]:
 
 
 def draw(axes: Axes, data: Grid, vmin: float, vmax: float, width: float = 1.0) -> QuadMesh | None:
-    """Draws the grid as one mesh (a bitmap in a PDF) and hatches its gaps; returns the mesh, None if there are no rows.
+    """Draws the grid as one mesh (a bitmap in a PDF) and hatches its gaps; returns the mesh, None
+    if there are no rows.
 
     `width` is the width of the column if there is only one.
     """
@@ -84,15 +90,33 @@ def draw(axes: Axes, data: Grid, vmin: float, vmax: float, width: float = 1.0) -
     if len(data.epochs):
         borders = _epoch_edges(data)
         mesh = axes.pcolormesh(
-            x, borders, np.ma.masked_invalid(data.values), cmap=colour_map(), vmin=vmin, vmax=vmax, rasterized=True
+            x,
+            borders,
+            np.ma.masked_invalid(data.values),
+            cmap=colour_map(),
+            vmin=vmin,
+            vmax=vmax,
+            rasterized=True,
         )
     for left, right, bottom, top in gaps(data, x):
-        axes.add_patch(Rectangle((left, bottom), right - left, top - bottom, fill=False, hatch=HATCH, lw=0, zorder=0.5))
+        axes.add_patch(
+            Rectangle(
+                (left, bottom),
+                right - left,
+                top - bottom,
+                fill=False,
+                hatch=HATCH,
+                lw=0,
+                zorder=0.5,
+            )
+        )
     return mesh
 
 
 def _epoch_edges(data: Grid) -> Array:
-    """Borders of the epochs; the first cell begins at 1/2 at the earliest, a logarithmic axis having no zero."""
+    """Borders of the epochs; the first cell begins at 1/2 at the earliest, a logarithmic axis
+    having no zero.
+    """
     borders = edges(data.epochs)
     borders[0] = max(borders[0], 0.5)
     return borders
@@ -109,7 +133,9 @@ def gaps(data: Grid, x: Array) -> list[tuple[float, float, float, float]]:
         borders, empty = np.append(borders, end), np.vstack([empty, np.ones(len(data.x), bool)])
     found: list[tuple[float, float, float, float]] = []
     for column in range(len(data.x)):
-        changes: Any = np.flatnonzero(np.diff(np.concatenate([[0], empty[:, column].astype(int), [0]])))
+        changes: Any = np.flatnonzero(
+            np.diff(np.concatenate([[0], empty[:, column].astype(int), [0]]))
+        )
         sides = float(x[column]), float(x[column + 1])
         found += [(*sides, float(borders[a]), float(borders[b])) for a, b in changes.reshape(-1, 2)]
     return found

@@ -1,4 +1,6 @@
-"""What stands behind a figure: the record written beside it, what is missing, and the verdict in one line."""
+"""What stands behind a figure: the record written beside it, what is missing, and the verdict in
+one line.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,17 @@ from analysis.stats import features as stats
 from analysis.stats.seed_curves import Column
 
 INTERVAL = (
-    "95 % bootstrap percentile interval over seeds of the feature of the mean curve, 1000 resamples, seed 0; "
+    "95 % bootstrap percentile interval over seeds of the feature of the mean curve, 1000 "
+    "resamples, seed 0; "
     "none for one seed or for rows that are aggregates already"
 )
 BAND = "one standard error of the mean, population std / sqrt(n - 1)"
 EPOCHS = "1-based everywhere: epoch 1 is the first, in the heat map and in the curves alike"
 CRITERION = (
-    f"rise and second descent both above max({stats.FLOOR}, {stats.FACTOR:g} standard errors over seeds), each seed "
-    "measured at the epochs that the others choose; one seed or an aggregate at its own, which flatters it"
+    f"rise and second descent both above max({stats.FLOOR}, {stats.FACTOR:g} standard errors over "
+    "seeds), each seed "
+    "measured at the epochs that the others choose; one seed or an aggregate at its own, which "
+    "flatters it"
 )
 
 
@@ -33,8 +38,8 @@ CRITERION = (
 class Progress:
     """How much of what was planned is in the logs.
 
-    planned: last planned epoch. missing: cells without rows. unfinished: cells with rows that have not reached their
-    planned epochs. uneven: columns with fewer seeds than the others have.
+    planned: last planned epoch. missing: cells without rows. unfinished: cells with rows that have
+    not reached their planned epochs. uneven: columns with fewer seeds than the others have.
     """
 
     planned: int
@@ -43,16 +48,24 @@ class Progress:
     uneven: int
 
     def messages(self, folder: str | None) -> list[str]:
-        """Lines for the terminal; the last one is the command that completes the sweep, if anything is to be done."""
+        """Lines for the terminal; the last one is the command that completes the sweep, if anything
+        is to be done.
+        """
         lines = []
         if self.missing:
-            lines.append(f"{len(self.missing)} planned cells have no rows (hatched where a column has none at all)")
+            lines.append(
+                f"{len(self.missing)} planned cells have no rows (hatched where a column has none "
+                "at all)"
+            )
         if self.unfinished:
             lines.append(
-                f"{len(self.unfinished)} cells have not reached their last epoch (hatched up to {self.planned})"
+                f"{len(self.unfinished)} cells have not reached their last epoch (hatched up to "
+                f"{self.planned})"
             )
         if self.uneven:
-            lines.append(f"{self.uneven} columns are drawn with the seeds there are, fewer than planned")
+            lines.append(
+                f"{self.uneven} columns are drawn with the seeds there are, fewer than planned"
+            )
         if lines and folder:
             lines.append(fill(folder))
         return lines
@@ -64,7 +77,9 @@ def fill(folder: str | os.PathLike[str]) -> str:
 
 
 def progress(runs: pd.DataFrame, data: Sequence[Column]) -> Progress:
-    """Compares the logs with the configured `trainer.epochs` (without that column, with the last logged epoch)."""
+    """Compares the logs with the configured `trainer.epochs` (without that column, with the last
+    logged epoch).
+    """
     reached = {
         cell: int(c.epochs[np.isfinite(c.values[i])].max()) for c in data for i, cell in enumerate(c.cells)
     }  # fmt: skip
@@ -76,7 +91,12 @@ def progress(runs: pd.DataFrame, data: Sequence[Column]) -> Progress:
     goals = dict(zip(runs["cell"].astype(str), wanted, strict=True))
     missing = tuple(cell for c in data for cell in c.missing)
     unfinished = tuple(sorted(cell for cell, epoch in reached.items() if epoch < goals[cell]))
-    return Progress(max([last, *goals.values()]), missing, unfinished, sum(bool(c.cells and c.missing) for c in data))
+    return Progress(
+        max([last, *goals.values()]),
+        missing,
+        unfinished,
+        sum(bool(c.cells and c.missing) for c in data),
+    )
 
 
 def record(
@@ -88,11 +108,16 @@ def record(
     source: str | os.PathLike[str],
     metric: str,
 ) -> dict[str, Any]:
-    """What every figure records, as plain JSON values; `columns` says which cells stand behind each of its columns.
+    """What every figure records, as plain JSON values; `columns` says which cells stand behind each
+    of its columns.
 
     `options` has name, column and where.
     """
-    attempts = dict(zip(runs["cell"].astype(str), runs["attempts"], strict=True)) if "attempts" in runs.columns else {}
+    attempts = (
+        dict(zip(runs["cell"].astype(str), runs["attempts"], strict=True))
+        if "attempts" in runs.columns
+        else {}
+    )
     return {
         **origin(runs, notes, options, source),
         "metric": metric,
@@ -107,9 +132,14 @@ def record(
 
 
 def origin(
-    runs: pd.DataFrame, notes: Sequence[str], options: argparse.Namespace, source: str | os.PathLike[str]
+    runs: pd.DataFrame,
+    notes: Sequence[str],
+    options: argparse.Namespace,
+    source: str | os.PathLike[str],
 ) -> dict[str, Any]:
-    """What every record begins with: the figure, where its runs come from, how they were chosen, their code."""
+    """What every record begins with: the figure, where its runs come from, how they were chosen,
+    their code.
+    """
     return {
         "figure": options.name,
         "source": str(source),
@@ -140,7 +170,9 @@ def _column(column: Column, attempts: dict[str, Any]) -> dict[str, Any]:
     return {
         "value": column.value,
         "cells": list(column.cells),
-        "seeds": list(column.seeds) if column.each == 1 else f"{column.each} (aggregated at the source)",
+        "seeds": list(column.seeds)
+        if column.each == 1
+        else f"{column.each} (aggregated at the source)",
         "attempts": int(sum(int(attempts.get(cell, 1)) for cell in column.cells)),
         "missing": list(column.missing),
     }
@@ -153,7 +185,9 @@ def write_json(path: Path, record: dict[str, Any]) -> Path:
 
 
 def summary(features: pd.DataFrame, name: str = "lambda") -> str:
-    """One sentence: in how many columns, and where, double descent can be seen, or that it cannot."""
+    """One sentence: in how many columns, and where, double descent can be seen, or that it
+    cannot.
+    """
     there = features[features["n_seeds"] > 0].reset_index(drop=True)
     found = there["double_descent"].astype(bool).to_numpy()
     if found.any():
@@ -161,7 +195,8 @@ def summary(features: pd.DataFrame, name: str = "lambda") -> str:
         return f"double descent can be seen in {found.sum()} of {len(there)} columns ({name} {spans}): {CRITERION}"
     closest = there.iloc[int(there[["rise", "second_descent"]].min(axis=1).to_numpy().argmax())]
     return (
-        f"double descent can NOT be seen in any of {len(there)} columns; closest at {name} {closest[name]:.3g}: "
+        f"double descent can NOT be seen in any of {len(there)} columns; closest at {name} "
+        f"{closest[name]:.3g}: "
         f"{closest['reason']}"
     )
 
@@ -169,4 +204,7 @@ def summary(features: pd.DataFrame, name: str = "lambda") -> str:
 def _spans(values: NDArray[Any], found: NDArray[Any]) -> list[str]:
     """The stretches of neighbouring columns where `found`, as "low to high" or a single value."""
     borders = np.flatnonzero(np.diff(np.concatenate([[0], found.astype(int), [0]]))).reshape(-1, 2)
-    return [f"{values[a]:.3g}" if b - a == 1 else f"{values[a]:.3g} to {values[b - 1]:.3g}" for a, b in borders]
+    return [
+        f"{values[a]:.3g}" if b - a == 1 else f"{values[a]:.3g} to {values[b - 1]:.3g}"
+        for a, b in borders
+    ]

@@ -38,16 +38,20 @@ RC: dict[Any, Any] = {
 
 
 def colour_map() -> ListedColormap:
-    """The 256-entry map from dark blue over violet and orange to yellow, linear between five anchors."""
+    """The 256-entry map from dark blue over violet and orange to yellow, linear between five
+    anchors.
+    """
     index = np.arange(256)
     anchors = np.asarray(ANCHOR_RGB, float) / 255
-    table = np.stack([np.interp(index, ANCHOR_INDEX, anchors[:, channel]) for channel in range(3)], axis=1)
+    table = np.stack(
+        [np.interp(index, ANCHOR_INDEX, anchors[:, channel]) for channel in range(3)], axis=1
+    )
     return ListedColormap(table, name="redescent")
 
 
 class SeenDecades(LogLocator):
-    """Ticks of a logarithmic axis without those beyond its ends. Matplotlib makes three more decades of them and draws
-    none, but each takes the time of one that it draws."""
+    """Ticks of a logarithmic axis without those beyond its ends. Matplotlib makes three more
+    decades of them and draws none, but each takes the time of one that it draws."""
 
     def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
         """The ticks from `vmin` to `vmax`, both included."""
@@ -68,16 +72,22 @@ def power_label(exponent: float) -> str:
 
 
 def value_label(value: float) -> str:
-    """A number as a short power of ten, such as 3.2 x 10^-4, in mathtext; 0 and numbers near one as they are."""
+    """A number as a short power of ten, such as 3.2 x 10^-4, in mathtext; 0 and numbers near one as
+    they are.
+    """
     if value == 0 or 0.01 <= abs(value) < 1000:
         return f"{value:.3g}"
     factor, exponent = f"{value:.1e}".split("e")
     short = factor.removesuffix(".0")
-    return power_label(int(exponent)) if short == "1" else rf"${short}\times 10^{{{int(exponent)}}}$"
+    return (
+        power_label(int(exponent)) if short == "1" else rf"${short}\times 10^{{{int(exponent)}}}$"
+    )
 
 
 def log_epochs(axes: Axes, last: float, which: str) -> None:
-    """Makes the "x" or "y" axis a logarithmic axis of epochs from 1 to `last`, with a label at every decade."""
+    """Makes the "x" or "y" axis a logarithmic axis of epochs from 1 to `last`, with a label at
+    every decade.
+    """
     axis = axes.xaxis if which == "x" else axes.yaxis
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     (axes.set_xlim if which == "x" else axes.set_ylim)(1, max(last, 2))
@@ -88,7 +98,9 @@ def log_epochs(axes: Axes, last: float, which: str) -> None:
 
 
 def place_empty_labels(figure: Figure) -> None:
-    """Gives every label without text a fixed place; to look for a free one takes two more passes over the ticks."""
+    """Gives every label without text a fixed place; to look for a free one takes two more passes
+    over the ticks.
+    """
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             if not axis.get_label_text():
@@ -96,8 +108,8 @@ def place_empty_labels(figure: Figure) -> None:
 
 
 def save(figure: Figure, out_dir: str | os.PathLike[str], stem: str) -> tuple[Path, Path]:
-    """Writes `out_dir/stem.png` at 200 dpi and `stem.pdf`; returns both paths. The PDF carries no date: equal
-    figures are equal files."""
+    """Writes `out_dir/stem.png` at 200 dpi and `stem.pdf`; returns both paths. The PDF carries no
+    date: equal figures are equal files."""
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     if not isinstance(figure.canvas, FigureCanvasAgg):

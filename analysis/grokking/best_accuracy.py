@@ -1,4 +1,6 @@
-"""Best test accuracy over the train fraction, a curve for each group of runs: what three figures of grokking share."""
+"""Best test accuracy over the train fraction, a curve for each group of runs: what three figures of
+grokking share.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +21,26 @@ BEST = "the highest of the logged test accuracies of a run, which flatters it by
 
 
 def table(chosen: grok.Chosen, labels: pd.Series, values: pd.Series) -> pd.DataFrame:
-    """Columns label, train_percent and those of `grok.over_seeds`; one row for each label and train fraction."""
-    runs = chosen.runs.assign(**{"label": labels, PERCENT: (100 * chosen.runs[grok.FRACTION]).round(6)})
+    """Columns label, train_percent and those of `grok.over_seeds`; one row for each label and train
+    fraction.
+    """
+    runs = chosen.runs.assign(
+        **{"label": labels, PERCENT: (100 * chosen.runs[grok.FRACTION]).round(6)}
+    )
     return grok.over_seeds(runs, values, ["label", PERCENT])
 
 
 def ranked(found: pd.DataFrame) -> list[str]:
     """The labels, the highest mean over the fractions first; those without values last."""
-    return [str(label) for label in found.groupby("label")["mean"].mean().sort_values(ascending=False).index]
+    return [
+        str(label)
+        for label in found.groupby("label")["mean"].mean().sort_values(ascending=False).index
+    ]
 
 
-def panel(axes: Axes, found: pd.DataFrame, labels: Sequence[str], palette: Sequence[str], title: str) -> None:
+def panel(
+    axes: Axes, found: pd.DataFrame, labels: Sequence[str], palette: Sequence[str], title: str
+) -> None:
     """The curves in %, of 0 to 100."""
     plot.curves(axes, found, PERCENT, labels, palette, 100)
     plot.fraction_axis(axes, found, PERCENT)
@@ -42,8 +53,20 @@ def figure(found: pd.DataFrame, labels: Sequence[str], title: str, budget: str) 
     with style.styled():
         drawn = Figure(figsize=(9.4, 4.4), layout="constrained")
         axes = drawn.subplots()
-        panel(axes, found, labels, plot.colours(len(labels)), f"Best test accuracy within\n{budget} (%)")
-        axes.legend(title=title, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, alignment="left")
+        panel(
+            axes,
+            found,
+            labels,
+            plot.colours(len(labels)),
+            f"Best test accuracy within\n{budget} (%)",
+        )
+        axes.legend(
+            title=title,
+            loc="center left",
+            bbox_to_anchor=(1.01, 0.5),
+            frameon=False,
+            alignment="left",
+        )
     return drawn
 
 
@@ -64,4 +87,11 @@ def make(options: argparse.Namespace, chosen: grok.Chosen, labels: pd.Series, ti
     found = table(chosen, labels, grok.number(runs, "best_test_accuracy"))
     order = ranked(found)
     drawn = figure(found, order, title, grok.budget(runs))
-    grok.write(options, drawn, {"": found}, chosen, facts(metric="best_test_accuracy"), report(found, order))
+    grok.write(
+        options,
+        drawn,
+        {"": found},
+        chosen,
+        facts(metric="best_test_accuracy"),
+        report(found, order),
+    )

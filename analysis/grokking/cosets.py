@@ -1,7 +1,8 @@
-"""Permutations as tuples of images, the subgroups that some generate, their cosets, and how well cosets cluster.
+"""Permutations as tuples of images, the subgroups that some generate, their cosets, and how well
+cosets cluster.
 
-Elements of S_n are numbered in lexicographic order, as in the operation tables: 0 is the identity. Products apply the
-right factor first: (x . y)[i] = x[y[i]].
+Elements of S_n are numbered in lexicographic order, as in the operation tables: 0 is the identity.
+Products apply the right factor first: (x . y)[i] = x[y[i]].
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 
 Permutation = tuple[int, ...]
 Side = Literal["left", "right"]
-PUBLISHED = "(0,3)(1,4) (1,2)(3,4)"  # generators of the subgroup whose cosets Power et al. (2022) see in S5
+PUBLISHED = (
+    "(0,3)(1,4) (1,2)(3,4)"  # generators of the subgroup whose cosets Power et al. (2022) see in S5
+)
 
 
 def elements(degree: int) -> list[Permutation]:
@@ -36,16 +39,23 @@ def inverse(x: Permutation) -> Permutation:
 
 
 def read(text: str, degree: int) -> list[Permutation]:
-    """Permutations from products of cycles, one a word: "(0,3)(1,4) (1,2)(3,4)". ValueError if they are none of S_n."""
+    """Permutations from products of cycles, one a word: "(0,3)(1,4) (1,2)(3,4)". ValueError if they
+    are none of S_n.
+    """
     found = []
     for word in text.split():
         permutation = tuple(range(degree))
         if not re.fullmatch(r"(\(\d+(,\d+)*\))+", word):
-            raise ValueError(f"generator {word!r}: expected cycles such as (0,3)(1,4), without spaces")
+            raise ValueError(
+                f"generator {word!r}: expected cycles such as (0,3)(1,4), without spaces"
+            )
         for cycle in re.findall(r"\(([\d,]+)\)", word):
             things = [int(thing) for thing in cycle.split(",")]
             if max(things) >= degree or len(set(things)) < len(things):
-                raise ValueError(f"generator {word!r}: expected different things out of 0 to {degree - 1} in a cycle")
+                raise ValueError(
+                    f"generator {word!r}: expected different things out of 0 to {degree - 1} in a "
+                    "cycle"
+                )
             moved = dict(zip(things, things[1:] + things[:1], strict=True))
             permutation = product(permutation, tuple(moved.get(i, i) for i in range(degree)))
         found.append(permutation)
@@ -93,7 +103,9 @@ def written(permutation: Permutation) -> str:
 
 @dataclass(frozen=True)
 class Partition:
-    """Cosets of one conjugate on one side: the generators, the label of each element, and their silhouette score."""
+    """Cosets of one conjugate on one side: the generators, the label of each element, and their
+    silhouette score.
+    """
 
     generators: str
     side: Side
@@ -105,8 +117,9 @@ class Partition:
 class Separation:
     """All partitions in cosets, the one that separates best first, and what chance does as well.
 
-    random: the best silhouette of as many random partitions with the same sizes, drawn anew so many times, (draws,).
-    p: share of draws that are as good as the best, the observed one counted among them.
+    random: the best silhouette of as many random partitions with the same sizes, drawn anew so many
+    times, (draws,). p: share of draws that are as good as the best, the observed one counted among
+    them.
     """
 
     partitions: tuple[Partition, ...]
@@ -115,20 +128,28 @@ class Separation:
     @property
     def p(self) -> float:
         """(1 + draws as good) / (1 + draws)."""
-        return float((1 + (self.random >= self.partitions[0].silhouette).sum()) / (1 + len(self.random)))
+        return float(
+            (1 + (self.random >= self.partitions[0].silhouette).sum()) / (1 + len(self.random))
+        )
 
 
-def separation(rows: NDArray[np.float64], generators: Sequence[Permutation], draws: int = 200) -> Separation:
-    """How well rows (n!, width) cluster by the cosets of the generated subgroup or a conjugate, on either side.
+def separation(
+    rows: NDArray[np.float64], generators: Sequence[Permutation], draws: int = 200
+) -> Separation:
+    """How well rows (n!, width) cluster by the cosets of the generated subgroup or a conjugate, on
+    either side.
 
-    Silhouettes are of Euclidean distances in the full width: 1 for tight clusters far apart, 0 or less for none.
-    The best of several partitions is compared with the best of as many random ones. ValueError unless the subgroup is
-    neither trivial nor everything.
+    Silhouettes are of Euclidean distances in the full width: 1 for tight clusters far apart, 0 or
+    less for none. The best of several partitions is compared with the best of as many random ones.
+    ValueError unless the subgroup is neither trivial nor everything.
     """
     degree = len(generators[0])
     subgroup = generate(generators, degree)
     if not 1 < len(subgroup) < len(rows):
-        raise ValueError(f"the generators make a subgroup of {len(subgroup)} of {len(rows)} elements: no clusters")
+        raise ValueError(
+            f"the generators make a subgroup of {len(subgroup)} of {len(rows)} elements: no "
+            "clusters"
+        )
     distances = np.linalg.norm(rows[:, None] - rows[None], axis=2)
     tried: dict[bytes, Partition] = {}
     sides: tuple[Side, Side] = ("left", "right")
@@ -136,17 +157,23 @@ def separation(rows: NDArray[np.float64], generators: Sequence[Permutation], dra
         names = _generators(subgroup, conjugate, generators, degree)
         for side in sides:
             labels = cosets(conjugate, degree, side)
-            tried.setdefault(labels.tobytes(), Partition(names, side, labels, silhouette(distances, labels)))
+            tried.setdefault(
+                labels.tobytes(), Partition(names, side, labels, silhouette(distances, labels))
+            )
     ranked = sorted(tried.values(), key=lambda partition: -partition.silhouette)
     random, labels = np.random.default_rng(0), ranked[0].labels
-    best = [max(silhouette(distances, random.permutation(labels)) for _ in ranked) for _ in range(draws)]
+    best = [
+        max(silhouette(distances, random.permutation(labels)) for _ in ranked) for _ in range(draws)
+    ]
     return Separation(tuple(ranked), np.array(best))
 
 
 def silhouette(distances: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Mean silhouette (Rousseeuw 1987) of clusters of two or more, from all distances (n, n) and labels (n,).
+    """Mean silhouette (Rousseeuw 1987) of clusters of two or more, from all distances (n, n) and
+    labels (n,).
 
-    (b - a) / max(a, b) of each point: a, its mean distance to the rest of its cluster; b, to the nearest other cluster.
+    (b - a) / max(a, b) of each point: a, its mean distance to the rest of its cluster; b, to the
+    nearest other cluster.
     """
     points = np.arange(len(labels))
     member = np.eye(labels.max() + 1)[labels]
@@ -165,5 +192,9 @@ def _generators(
     degree: int,
 ) -> str:
     """Generators of a conjugate, conjugated like the subgroup itself."""
-    g = next(g for g in elements(degree) if {product(product(g, h), inverse(g)) for h in subgroup} == conjugate)
+    g = next(
+        g
+        for g in elements(degree)
+        if {product(product(g, h), inverse(g)) for h in subgroup} == conjugate
+    )
     return " ".join(written(product(product(g, h), inverse(g))) for h in generators)

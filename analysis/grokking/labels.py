@@ -1,4 +1,5 @@
-"""Readable names of what differs between the curves of a figure of grokking: optimiser settings, operations, noise.
+"""Readable names of what differs between the curves of a figure of grokking: optimiser settings,
+operations, noise.
 
 Pure functions of the runs table.
 """
@@ -18,7 +19,11 @@ _TRAINER = (
     "trainer.batch_size", "trainer.at_most_half", "trainer.replacement", "trainer.weight_noise", "trainer.precision",
     "trainer.loss_precision",
 )  # fmt: skip
-_WRITTEN = {"x/y_if_y_odd_else_x-y": "x/y if y odd, else x−y", "x/y_or_0": "x/y, 0 if y = 0", "x*y": "x·y"}
+_WRITTEN = {
+    "x/y_if_y_odd_else_x-y": "x/y if y odd, else x−y",
+    "x/y_or_0": "x/y, 0 if y = 0",
+    "x*y": "x·y",
+}
 _NAMED: dict[str, Callable[[float], str]] = {
     "optim.lr": lambda v: f"lr {short(v)}",
     "trainer.batch_size": lambda v: "full batch" if pd.isna(v) else f"batch {short(v)}",
@@ -40,21 +45,32 @@ def short(value: float) -> str:
 
 def setting_columns(runs: pd.DataFrame) -> list[str]:
     """The columns of an optimiser's setting that vary among the runs."""
-    return [name for name in query.axes(runs) if name.startswith(("optim.", "model.dropout_")) or name in _TRAINER]
+    return [
+        name
+        for name in query.axes(runs)
+        if name.startswith(("optim.", "model.dropout_")) or name in _TRAINER
+    ]
 
 
 def settings(runs: pd.DataFrame) -> pd.Series:
     """The name of each run's optimiser setting, such as "Adam, full batch, update noise 1".
 
-    Adam or AdamW comes first, with the decay (weight decay 0 makes AdamW Adam). Of the columns that vary, a value is
-    named where it is not that of most settings; noise and dropout of 0 never are.
+    Adam or AdamW comes first, with the decay (weight decay 0 makes AdamW Adam). Of the columns that
+    vary, a value is named where it is not that of most settings; noise and dropout of 0 never are.
     """
     columns = setting_columns(runs)
     key = query.points(runs, columns)
     different = runs.assign(key=key).drop_duplicates("key").set_index("key")
-    usual = {c: counts.index[0] for c in columns if _majority(counts := query.as_text(different[c]).value_counts())}
+    usual = {
+        c: counts.index[0]
+        for c in columns
+        if _majority(counts := query.as_text(different[c]).value_counts())
+    }
     names = {
-        str(k): _setting(row, {c: row[c] for c in columns if query.as_text(pd.Series([row[c]]))[0] != usual.get(c)})
+        str(k): _setting(
+            row,
+            {c: row[c] for c in columns if query.as_text(pd.Series([row[c]]))[0] != usual.get(c)},
+        )
         for k, row in different.to_dict("index").items()
     }
     twice = pd.Series(names).duplicated(keep=False)
@@ -69,8 +85,13 @@ def _majority(counts: pd.Series) -> bool:
 
 
 def _setting(row: Row, unusual: Row) -> str:
-    """The name of one setting. `unusual`: columns that vary and have another value than most settings."""
-    words = [_algorithm(row), *(name(unusual[column]) for column, name in _NAMED.items() if column in unusual)]
+    """The name of one setting. `unusual`: columns that vary and have another value than most
+    settings.
+    """
+    words = [
+        _algorithm(row),
+        *(name(unusual[column]) for column, name in _NAMED.items() if column in unusual),
+    ]
     for column in [c for c in unusual if c not in (*_NAMED, *_ALONE)]:
         value = unusual[column]
         text = short(value) if isinstance(value, float) else str(value)
@@ -81,7 +102,9 @@ def _setting(row: Row, unusual: Row) -> str:
 def _algorithm(row: Row) -> str:
     """The optimiser and its decay."""
     decay = row.get("optim.weight_decay") or 0.0
-    name = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW" if decay else "Adam"}[row.get("optim.name", "adamw")]
+    name = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW" if decay else "Adam"}[
+        row.get("optim.name", "adamw")
+    ]
     if not decay:
         return name
     towards = " towards init" if row.get("optim.decay_towards") == "init" else ""

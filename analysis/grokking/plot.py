@@ -1,4 +1,6 @@
-"""Curves over the train fraction with their spread over seeds. Draws on the Axes that it is given."""
+"""Curves over the train fraction with their spread over seeds. Draws on the Axes that it is
+given.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +15,41 @@ from matplotlib.colors import to_hex
 from analysis.figure import heatmap
 from analysis.figure.style import HATCH
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#555555", "#8C6D31")
+COLOURS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#7F3C8D",
+    "#555555",
+    "#8C6D31",
+)
 MARKERS = "osD^vP*Xphd<>"
 SPREAD = "minimum to maximum over seeds around their mean; hollow: with fewer seeds than planned"
 
 
 def colours(number: int, ordered: bool = False) -> list[str]:
-    """As many colours: distinct ones, which begin again after nine, or those of a map for `ordered` values."""
+    """As many colours: distinct ones, which begin again after nine, or those of a map for `ordered`
+    values.
+    """
     if ordered:
         return [to_hex(colormaps["viridis"](x)) for x in np.linspace(0, 0.88, number)]
     return [COLOURS[i % len(COLOURS)] for i in range(number)]
 
 
 def curves(
-    axes: Axes, table: pd.DataFrame, x: str, labels: Sequence[str], palette: Sequence[str], scale: float = 1.0
+    axes: Axes,
+    table: pd.DataFrame,
+    x: str,
+    labels: Sequence[str],
+    palette: Sequence[str],
+    scale: float = 1.0,
 ) -> None:
-    """One curve for each of `labels` in the column "label" of a table of `grok.over_seeds`; a gap where nothing is."""
+    """One curve for each of `labels` in the column "label" of a table of `grok.over_seeds`; a gap
+    where nothing is.
+    """
     for i, (label, colour) in enumerate(zip(labels, palette, strict=True)):
         rows = table[table["label"] == label].sort_values(x)
         label += "" if rows["n"].sum() else ": no finished run"
@@ -37,7 +58,14 @@ def curves(
 
 
 def line(
-    axes: Axes, rows: pd.DataFrame, x: str, label: str, colour: str, marker: str, style: str = "-", scale: float = 1.0
+    axes: Axes,
+    rows: pd.DataFrame,
+    x: str,
+    label: str,
+    colour: str,
+    marker: str,
+    style: str = "-",
+    scale: float = 1.0,
 ) -> None:
     """Mean and spread of the rows, in the order of x."""
     place, mean = rows[x].to_numpy(np.float64), scale * rows["mean"].to_numpy(np.float64)

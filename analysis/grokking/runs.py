@@ -1,7 +1,9 @@
-"""What the figures of grokking share: options, the choice of runs, tables over seeds, and the files written.
+"""What the figures of grokking share: options, the choice of runs, tables over seeds, and the files
+written.
 
-Steps and accuracies come from the runs table (`final_test_steps_99`, `best_test_accuracy`, ...). A run is finished when
-its status says so: it may have ended before `trainer.steps` because of `trainer.stop_at`.
+Steps and accuracies come from the runs table (`final_test_steps_99`, `best_test_accuracy`, ...). A
+run is finished when its status says so: it may have ended before `trainer.steps` because of
+`trainer.stop_at`.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ THRESHOLDS = (50, 90, 95, 99)  # %, accuracies whose first step the logs hold
 
 @dataclass(frozen=True)
 class Chosen:
-    """The runs of a figure, planned ones included, the columns that tell its points apart, and notes on the choice."""
+    """The runs of a figure, planned ones included, the columns that tell its points apart, and
+    notes on the choice.
+    """
 
     runs: pd.DataFrame
     columns: tuple[str, ...]
@@ -43,7 +47,10 @@ class Chosen:
     def messages(self, folder: str) -> list[str]:
         """What is missing, and the command that fills it."""
         begun = number(self.runs, "steps").notna()
-        missing, unfinished = int((~begun).sum()), int((begun & ~self.runs["status"].isin(FINAL)).sum())
+        missing, unfinished = (
+            int((~begun).sum()),
+            int((begun & ~self.runs["status"].isin(FINAL)).sum()),
+        )
         lines = [f"{missing} of {len(self.runs)} planned cells have no rows"] if missing else []
         lines += [f"{unfinished} cells are not finished"] if unfinished else []
         return [*lines, fill(folder)] if lines else []
@@ -51,7 +58,9 @@ class Chosen:
 
 def parser(doc: str | None, name: str) -> argparse.ArgumentParser:
     """The options that every figure has: folder, --where, --out, --name."""
-    found = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = found.add_argument
     add("folder", help="log folder of a sweep, logs/NAME")
     add("--where", action="append", default=[], metavar="COLUMN=VALUE", help="take only these runs")
@@ -63,13 +72,18 @@ def parser(doc: str | None, name: str) -> argparse.ArgumentParser:
 def choose(options: argparse.Namespace, *columns: str) -> Chosen:
     """The runs that the options choose, which may differ in `columns` and seed.
 
-    Raises StoreError without logs, FigureError where the runs are no transformers on operation tables or differ in
-    something else.
+    Raises StoreError without logs, FigureError where the runs are no transformers on operation
+    tables or differ in something else.
     """
     runs = store.runs(options.folder)
     if FRACTION not in runs.columns or runs[FRACTION].isna().all():
-        found = ", ".join(sorted(set(runs.get("trainer.name", pd.Series(dtype=str)).dropna()))) or "none"
-        raise query.FigureError(f"{options.folder}: trainer.name is {found}, expected runs of trainer=algorithmic")
+        found = (
+            ", ".join(sorted(set(runs.get("trainer.name", pd.Series(dtype=str)).dropna())))
+            or "none"
+        )
+        raise query.FigureError(
+            f"{options.folder}: trainer.name is {found}, expected runs of trainer=algorithmic"
+        )
     runs = query.where(runs, options.where).reset_index(drop=True)
     return Chosen(runs, columns, tuple(query.check_axes(runs, *columns)))
 
@@ -88,14 +102,16 @@ def budget(runs: pd.DataFrame) -> str:
 
 
 def over_seeds(runs: pd.DataFrame, values: pd.Series, by: Sequence[str]) -> pd.DataFrame:
-    """One row for each point of `by`: mean, std (population), min and max over its finished runs, `n` of these and
-    how many were planned. NaN where none has a value. `values` has the index of the runs; NaN and infinities are left
-    out.
+    """One row for each point of `by`: mean, std (population), min and max over its finished runs,
+    `n` of these and how many were planned. NaN where none has a value. `values` has the index of
+    the runs; NaN and infinities are left out.
     """
     frame = runs[list(by)].assign(value=values.where(np.isfinite(values)))
     frame.loc[~runs["status"].isin(FINAL), "value"] = np.nan
     grouped = frame.groupby(list(by), dropna=False, sort=True)["value"]
-    table = grouped.agg(mean="mean", std=lambda v: v.std(ddof=0), min="min", max="max", n="count", planned="size")
+    table = grouped.agg(
+        mean="mean", std=lambda v: v.std(ddof=0), min="min", max="max", n="count", planned="size"
+    )
     return table.reset_index()
 
 
@@ -109,14 +125,19 @@ def steps_to(runs: pd.DataFrame, split: str, percent: int) -> pd.Series:
 
 
 def reached_by(steps: ArrayLike, share: float = 0.5) -> float:
-    """The first step by which at least `share` of the runs had got there; inf if so many never did, NaN without runs.
+    """The first step by which at least `share` of the runs had got there; inf if so many never did,
+    NaN without runs.
 
-    steps: one of each run, inf for never, NaN is left out. With share 1/2 it is the median of times some of which are
-    censored (the lower one of two middle values).
+    steps: one of each run, inf for never, NaN is left out. With share 1/2 it is the median of times
+    some of which are censored (the lower one of two middle values).
     """
     known = np.sort(np.asarray(steps, np.float64))
     known = known[~np.isnan(known)]
-    return float(known[max(int(np.ceil(share * len(known) - 1e-9)), 1) - 1]) if len(known) else float("nan")
+    return (
+        float(known[max(int(np.ceil(share * len(known) - 1e-9)), 1) - 1])
+        if len(known)
+        else float("nan")
+    )
 
 
 def complete(chosen: Chosen) -> Chosen:
@@ -130,7 +151,9 @@ def complete(chosen: Chosen) -> Chosen:
 
 
 def groups(chosen: Chosen) -> list[dict[str, Any]]:
-    """The cells behind each point of the figure: values of its columns, cells, seeds, attempts, what is missing."""
+    """The cells behind each point of the figure: values of its columns, cells, seeds, attempts,
+    what is missing.
+    """
     runs = chosen.runs
     begun, final = number(runs, "steps").notna(), runs["status"].isin(FINAL)
     found = []
@@ -159,17 +182,27 @@ def write(
     facts: Mapping[str, Any],
     lines: Sequence[str],
 ) -> None:
-    """Writes STEM.png, STEM.pdf, STEM<ending>.csv of each table, and STEM.json; prints `lines`, notes, what is missing.
+    """Writes STEM.png, STEM.pdf, STEM<ending>.csv of each table, and STEM.json; prints `lines`,
+    notes, what is missing.
 
-    facts: what the record says beside the cells: the meaning of bands, medians, fits and their results.
+    facts: what the record says beside the cells: the meaning of bands, medians, fits and their
+    results.
     """
     files = [*save(figure, options.out, options.name)]
     out = Path(options.out)
     for ending, table in tables.items():
         files.append(out / f"{options.name}{ending}.csv")
         table.to_csv(files[-1], index=False)
-    record = {**origin(chosen.runs, chosen.notes, options, options.folder), **facts, "groups": groups(chosen)}
+    record = {
+        **origin(chosen.runs, chosen.notes, options, options.folder),
+        **facts,
+        "groups": groups(chosen),
+    }
     files.append(write_json(out / f"{options.name}.json", record))
-    for line in [*lines, *(f"note: {note}" for note in chosen.notes), *chosen.messages(options.folder)]:
+    for line in [
+        *lines,
+        *(f"note: {note}" for note in chosen.notes),
+        *chosen.messages(options.folder),
+    ]:
         print(line)
     print("wrote " + ", ".join(str(file) for file in files))

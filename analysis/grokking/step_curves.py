@@ -1,4 +1,6 @@
-"""Accuracy, loss and weight norm over optimiser steps, with a band over seeds: what two figures of grokking share."""
+"""Accuracy, loss and weight norm over optimiser steps, with a band over seeds: what two figures of
+grokking share.
+"""
 
 from __future__ import annotations
 
@@ -15,33 +17,47 @@ from analysis.grokking import runs as grok
 from analysis.stats import features, seed_curves
 from analysis.stats.seed_curves import Column
 
-COLOURS = {"train": "#D55E00", "test": "#009E73", "weight": "#5B4A9E"}  # told apart by colour-blind readers too
+COLOURS = {
+    "train": "#D55E00",
+    "test": "#009E73",
+    "weight": "#5B4A9E",
+}  # told apart by colour-blind readers too
 METRICS = ("train_accuracy", "test_accuracy", "train_loss", "test_loss", "weight_norm")
 BAND = (
-    "minimum to maximum over seeds, the line is their median; of the seeds and steps of the largest block without "
+    "minimum to maximum over seeds, the line is their median; of the seeds and steps of the "
+    "largest block without "
     "gaps, since runs may end at different steps; thin lines are seeds"
 )
 
 
 def load(options: argparse.Namespace) -> tuple[grok.Chosen, dict[str, Column]]:
-    """The runs that the options choose, which differ in seed alone, and one Column of steps for each metric.
+    """The runs that the options choose, which differ in seed alone, and one Column of steps for
+    each metric.
 
     Raises FigureError if nothing is logged yet, beside what `grok.choose` raises.
     """
     chosen = grok.choose(options)
     curves = store.curves(options.folder, ["step", *METRICS], chosen.runs["cell"].tolist())
-    found = {m: seed_curves.columns(chosen.runs, curves, grok.FRACTION, m, "step")[0] for m in METRICS}
+    found = {
+        m: seed_curves.columns(chosen.runs, curves, grok.FRACTION, m, "step")[0] for m in METRICS
+    }
     if not found["test_accuracy"].cells:
-        raise query.FigureError(f"none of the {len(chosen.runs)} chosen runs has logged a step yet; wait for the first")
+        raise query.FigureError(
+            f"none of the {len(chosen.runs)} chosen runs has logged a step yet; wait for the first"
+        )
     return chosen, found
 
 
 def band(column: Column) -> pd.DataFrame:
-    """Columns step, median, min, max, n of the seeds and steps that `reduce.complete_block` chooses."""
+    """Columns step, median, min, max, n of the seeds and steps that `reduce.complete_block`
+    chooses.
+    """
     seeds, mask = seed_curves.complete_block(column.values)
     values = column.values[seeds][:, mask]
     low, middle, high = np.quantile(values, [0, 0.5, 1], axis=0)
-    return pd.DataFrame({"step": column.epochs[mask], "median": middle, "min": low, "max": high, "n": len(seeds)})
+    return pd.DataFrame(
+        {"step": column.epochs[mask], "median": middle, "min": low, "max": high, "n": len(seeds)}
+    )
 
 
 def tidy(data: Mapping[str, Column]) -> pd.DataFrame:
@@ -51,9 +67,11 @@ def tidy(data: Mapping[str, Column]) -> pd.DataFrame:
 
 
 def by_seed(chosen: grok.Chosen, loss: Column) -> pd.DataFrame:
-    """One row a seed: status, last step, steps to 99 % and their gap, and the hump of the test loss `loss`.
+    """One row a seed: status, last step, steps to 99 % and their gap, and the hump of the test loss
+    `loss`.
 
-    lowest_loss is the lowest value before the peak; where the loss never rises both are its minimum.
+    lowest_loss is the lowest value before the peak; where the loss never rises both are its
+    minimum.
     """
     rows = []
     runs = chosen.runs.assign(id=chosen.runs["cell"].astype(str)).set_index("id")
@@ -72,10 +90,18 @@ def by_seed(chosen: grok.Chosen, loss: Column) -> pd.DataFrame:
 
 
 def hump(loss: Column) -> str:
-    """One sentence: whether the test loss falls, rises and falls again, by `stats.has_double_descent`."""
+    """One sentence: whether the test loss falls, rises and falls again, by
+    `stats.has_double_descent`.
+    """
     seeds, mask = seed_curves.complete_block(loss.values)
-    verdict = features.has_double_descent(loss.values[seeds][:, mask], 1, loss.epochs[mask], last=1, floor=FLOOR)
-    found = "has a second descent" if verdict.found else "has NO second descent that can be told from noise"
+    verdict = features.has_double_descent(
+        loss.values[seeds][:, mask], 1, loss.epochs[mask], last=1, floor=FLOOR
+    )
+    found = (
+        "has a second descent"
+        if verdict.found
+        else "has NO second descent that can be told from noise"
+    )
     return f"the test loss {found}: {verdict.reason}"
 
 
@@ -83,7 +109,9 @@ FLOOR = 0.1  # nats; a rise or descent below it counts as none
 
 
 def draw(axes: Axes, column: Column, split: str, label: str, scale: float = 1.0) -> None:
-    """A line for every seed, and median and band where there are several. `scale` multiplies the values."""
+    """A line for every seed, and median and band where there are several. `scale` multiplies the
+    values.
+    """
     colour, many = COLOURS[split], len(column.cells) > 1
     for values in column.values:
         finite = np.isfinite(values)
@@ -93,7 +121,9 @@ def draw(axes: Axes, column: Column, split: str, label: str, scale: float = 1.0)
         )  # fmt: skip
     if many:
         table = band(column)
-        axes.fill_between(table["step"], scale * table["min"], scale * table["max"], color=colour, alpha=0.2, lw=0)
+        axes.fill_between(
+            table["step"], scale * table["min"], scale * table["max"], color=colour, alpha=0.2, lw=0
+        )
         axes.plot(table["step"], scale * table["median"], color=colour, lw=1.8, label=label)
 
 

@@ -1,4 +1,5 @@
-"""From runs and curves to what a figure draws: one Column per axis value, tidy tables, and the features of each.
+"""From runs and curves to what a figure draws: one Column per axis value, tidy tables, and the
+features of each.
 
 Pure functions. No drawing, no files.
 """
@@ -22,10 +23,10 @@ Array = NDArray[np.float64]
 class Column:
     """All that the logs hold at one value of the axis.
 
-    value: of the axis. cells, seeds: those with rows, in the order of `values`. missing: planned cells without rows.
-    epochs: (E,) logged by any of them, >= 1. values: (cells, E), NaN where a cell did not log. std: (E,) population
-    standard deviation that an aggregate came with, else None; `each`: how many seeds one row stands for, 1 if it is
-    a run of its own.
+    value: of the axis. cells, seeds: those with rows, in the order of `values`. missing: planned
+    cells without rows. epochs: (E,) logged by any of them, >= 1. values: (cells, E), NaN where a
+    cell did not log. std: (E,) population standard deviation that an aggregate came with, else
+    None; `each`: how many seeds one row stands for, 1 if it is a run of its own.
     """
 
     value: float
@@ -65,47 +66,70 @@ class Column:
         return self.spread / np.sqrt(np.where(self.count > 1, self.count - 1, np.nan))
 
 
-def columns(runs: pd.DataFrame, curves: pd.DataFrame, axis: str, metric: str, time: str = "epoch") -> list[Column]:
+def columns(
+    runs: pd.DataFrame, curves: pd.DataFrame, axis: str, metric: str, time: str = "epoch"
+) -> list[Column]:
     """One Column per value of `axis`, in increasing order, from chosen runs and their curves.
 
-    `time` is the curves' column to take for epochs: "step" where steps are the time of a figure. Rows without the
-    metric, and those before training, are left out. A column `<metric>_std` in the curves, with `seeds` in the runs,
-    marks rows that are aggregates already.
+    `time` is the curves' column to take for epochs: "step" where steps are the time of a figure.
+    Rows without the metric, and those before training, are left out. A column `<metric>_std` in the
+    curves, with `seeds` in the runs, marks rows that are aggregates already.
     """
     std = f"{metric}_std" if f"{metric}_std" in curves.columns else None
-    logged = curves[(curves[time] >= 1) & curves[metric].notna()].assign(epoch=lambda rows: rows[time])
+    logged = curves[(curves[time] >= 1) & curves[metric].notna()].assign(
+        epoch=lambda rows: rows[time]
+    )
     rows = {str(cell): group for cell, group in logged.groupby("cell", observed=True)}
-    return [_column(float(str(value)), group, rows, metric, std) for value, group in runs.groupby(axis)]
+    return [
+        _column(float(str(value)), group, rows, metric, std) for value, group in runs.groupby(axis)
+    ]
 
 
-def _column(value: float, runs: pd.DataFrame, rows: dict[str, pd.DataFrame], metric: str, std: str | None) -> Column:
+def _column(
+    value: float, runs: pd.DataFrame, rows: dict[str, pd.DataFrame], metric: str, std: str | None
+) -> Column:
     """The Column of the runs at one value."""
     ids = runs["cell"].astype(str).tolist()
-    seeds = dict(zip(ids, (runs["seed"] if "seed" in runs.columns else runs["cell"]).map(str), strict=True))
+    seeds = dict(
+        zip(ids, (runs["seed"] if "seed" in runs.columns else runs["cell"]).map(str), strict=True)
+    )
     cells = tuple(sorted((c for c in ids if c in rows), key=lambda c: (seeds[c], c)))
-    epochs = np.unique(np.concatenate([rows[c]["epoch"].to_numpy(np.int64) for c in cells] or [np.zeros(0, np.int64)]))
+    epochs = np.unique(
+        np.concatenate(
+            [rows[c]["epoch"].to_numpy(np.int64) for c in cells] or [np.zeros(0, np.int64)]
+        )
+    )
     values = np.full((len(cells), len(epochs)), np.nan)
     for i, cell in enumerate(cells):
-        values[i, np.searchsorted(epochs, rows[cell]["epoch"].to_numpy())] = rows[cell][metric].to_numpy(np.float64)
+        values[i, np.searchsorted(epochs, rows[cell]["epoch"].to_numpy())] = rows[cell][
+            metric
+        ].to_numpy(np.float64)
     spread = rows[cells[0]][std].to_numpy(np.float64) if std and len(cells) == 1 else None
     each = int(runs["seeds"].iloc[0]) if spread is not None and "seeds" in runs.columns else 1
     names = tuple(seeds[c] for c in cells)
-    return Column(value, cells, names, tuple(sorted(set(ids) - set(cells))), epochs, values, spread, each)
+    return Column(
+        value, cells, names, tuple(sorted(set(ids) - set(cells))), epochs, values, spread, each
+    )
 
 
 def tidy(data: Sequence[Column], name: str = "lambda") -> pd.DataFrame:
     """Columns `name`, epoch, mean, std (population), n; one row per value and logged epoch."""
     frames = [
-        pd.DataFrame({name: c.value, "epoch": c.epochs, "mean": c.mean, "std": c.spread, "n": c.count}) for c in data
+        pd.DataFrame(
+            {name: c.value, "epoch": c.epochs, "mean": c.mean, "std": c.spread, "n": c.count}
+        )
+        for c in data
     ]
     return pd.concat(frames, ignore_index=True)
 
 
 def complete_block(values: Array) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Seeds (indices) and epochs (mask) of the block without gaps that holds the most values of (seeds, epochs).
+    """Seeds (indices) and epochs (mask) of the block without gaps that holds the most values of
+    (seeds, epochs).
 
-    Features of a mean over changing seeds would take the change for a rise; so seeds that stopped early are left out
-    where they would cost more epochs than they add. Seeds are tried in the order of how many epochs they have.
+    Features of a mean over changing seeds would take the change for a rise; so seeds that stopped
+    early are left out where they would cost more epochs than they add. Seeds are tried in the order
+    of how many epochs they have.
     """
     finite = np.isfinite(values)
     order = np.argsort(-finite.sum(axis=1), kind="stable")
@@ -114,18 +138,24 @@ def complete_block(values: Array) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     return np.sort(order[: best + 1]), common[best]
 
 
-def feature_table(data: Sequence[Column], window: int, name: str = "lambda", last: int = stats.LAST) -> pd.DataFrame:
-    """One row per Column: every feature, its bootstrap bounds (`_low`, `_high`), n_seeds, epochs used, verdict, reason.
+def feature_table(
+    data: Sequence[Column], window: int, name: str = "lambda", last: int = stats.LAST
+) -> pd.DataFrame:
+    """One row per Column: every feature, its bootstrap bounds (`_low`, `_high`), n_seeds, epochs
+    used, verdict, reason.
 
-    Columns without rows have NaN features and no verdict. Aggregates have no interval: their seeds are not known.
+    Columns without rows have NaN features and no verdict. Aggregates have no interval: their seeds
+    are not known.
     """
     return pd.DataFrame([{name: c.value, **_feature_row(c, window, last)} for c in data])
 
 
 def threshold_table(data: Sequence[Column], below: float, name: str = "lambda") -> pd.DataFrame:
-    """One row per Column: first epoch at which the mean falls below `below` (`threshold_epoch`), with its interval.
+    """One row per Column: first epoch at which the mean falls below `below` (`threshold_epoch`),
+    with its interval.
 
-    For columns of training error it is the time of interpolation. NaN if never, or if nothing is logged.
+    For columns of training error it is the time of interpolation. NaN if never, or if nothing is
+    logged.
     """
     return pd.DataFrame([{name: c.value, **_threshold_row(c, below)} for c in data])
 
@@ -161,28 +191,42 @@ def _feature_row(column: Column, window: int, last: int) -> dict[str, Any]:
     for field in stats.FIELDS:
         number = float(getattr(found, field))
         row[field] = int(number) if field.endswith("epoch") else number
-        row[f"{field}_low"], row[f"{field}_high"] = (float(getattr(b, field)) for b in (interval.low, interval.high))
+        row[f"{field}_low"], row[f"{field}_high"] = (
+            float(getattr(b, field)) for b in (interval.low, interval.high)
+        )
     return row | {"double_descent": verdict.found, "reason": verdict.reason}
 
 
 def _aggregate_errors(column: Column, found: stats.Features, window: int) -> tuple[float, float]:
     """Standard errors of rise and second descent where only the spread at each epoch is known.
 
-    The two ends of each difference are taken as independent, and the spread is not reduced by smoothing: both err on
-    the side of a larger error.
+    The two ends of each difference are taken as independent, and the spread is not reduced by
+    smoothing: both err on the side of a larger error.
     """
     errors = stats.smooth(column.error, window)
-    peak, low = (errors[np.searchsorted(column.epochs, e)] for e in (found.peak_epoch, found.first_minimum_epoch))
-    return float(np.hypot(peak, low)), float(np.hypot(peak, stats.final(column.error, column.epochs)))
+    peak, low = (
+        errors[np.searchsorted(column.epochs, e)]
+        for e in (found.peak_epoch, found.first_minimum_epoch)
+    )
+    return float(np.hypot(peak, low)), float(
+        np.hypot(peak, stats.final(column.error, column.epochs))
+    )
 
 
 def slices(features: pd.DataFrame) -> list[int]:
-    """Rows of `feature_table` (in increasing order of the axis) to show as curves: the largest value, the most U-shaped
-    one between the ends (of those without double descent, the one that rises most; else the middle), the smallest."""
+    """Rows of `feature_table` (in increasing order of the axis) to show as curves: the largest
+    value, the most U-shaped one between the ends (of those without double descent, the one that
+    rises most; else the middle), the smallest."""
     there = [int(i) for i in np.flatnonzero(features["n_seeds"].to_numpy() > 0)]
     if len(there) < 3:
         return there[::-1]
     inner = there[1:-1]
-    single = [i for i in inner if not features["double_descent"].iloc[i] and features["rise"].iloc[i] > stats.FLOOR]
-    middle = max(single, key=lambda i: float(features["rise"].iloc[i]), default=inner[len(inner) // 2])
+    single = [
+        i
+        for i in inner
+        if not features["double_descent"].iloc[i] and features["rise"].iloc[i] > stats.FLOOR
+    ]
+    middle = max(
+        single, key=lambda i: float(features["rise"].iloc[i]), default=inner[len(inner) // 2]
+    )
     return [there[-1], middle, there[0]]

@@ -1,8 +1,8 @@
 """Who may delete a part: one compaction at a time, and only the very file that it read.
 
-A live writer may replace its part at any moment. To delete a part, it is first renamed to a hidden name, then compared
-with what was read; a file that turned out to be newer gets its name back. Renaming and comparing in this order leaves
-no moment at which a newer file could be deleted.
+A live writer may replace its part at any moment. To delete a part, it is first renamed to a hidden
+name, then compared with what was read; a file that turned out to be newer gets its name back.
+Renaming and comparing in this order leaves no moment at which a newer file could be deleted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ class CompactionRunning(RuntimeError):
 
 @dataclass(frozen=True)
 class Part:
-    """A part file as it was listed: path, and identity (inode, bytes, ns of last change), which tells a replacement."""
+    """A part file as it was listed: path, and identity (inode, bytes, ns of last change), which
+    tells a replacement.
+    """
 
     path: Path
     identity: tuple[int, int, int]
@@ -51,7 +53,8 @@ def exclusive(folder: Path) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "an unnamed process"
             raise CompactionRunning(
-                f"{folder}: a compaction is under way ({holder}); wait until it ends. Nothing was changed"
+                f"{folder}: a compaction is under way ({holder}); wait until it ends. Nothing was "
+                "changed"
             ) from error
         file.truncate(0)
         file.write(f"{socket.gethostname()} process {os.getpid()}\n")
@@ -60,7 +63,9 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 def delete_consumed(parts: Sequence[Part]) -> None:
-    """Deletes the parts that are still the files that were read; newer ones stay under their name."""
+    """Deletes the parts that are still the files that were read; newer ones stay under their
+    name.
+    """
     for part in parts:
         claimed = part.path.with_name(f".{part.path.name}{CLAIMED}")
         with contextlib.suppress(FileNotFoundError):  # its writer may have taken it away
@@ -81,7 +86,9 @@ def restore_claimed(folder: Path) -> None:
 
 
 def _give_back(claimed: Path, path: Path) -> None:
-    """Renames `claimed` to `path` unless that exists: then it is a newer version, with all the rows."""
+    """Renames `claimed` to `path` unless that exists: then it is a newer version, with all the
+    rows.
+    """
     with contextlib.suppress(FileExistsError):
         os.link(claimed, path)
     os.unlink(claimed)

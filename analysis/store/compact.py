@@ -1,9 +1,10 @@
 """Compaction: folds the parts of a sweep and its old store into a new store of few files.
 
-The only module of the analysis that writes under logs/. The new generation is written beside the old one and becomes
-the store by one atomic replacement of manifest.json; only then are the consumed parts and the old generation deleted.
-A crash at any point leaves every row readable: before the switch nothing was removed, after it rows are at most there
-twice, and readers fold. The next compaction clears what a crash left behind.
+The only module of the analysis that writes under logs/. The new generation is written beside the
+old one and becomes the store by one atomic replacement of manifest.json; only then are the consumed
+parts and the old generation deleted. A crash at any point leaves every row readable: before the
+switch nothing was removed, after it rows are at most there twice, and readers fold. The next
+compaction clears what a crash left behind.
 """
 
 from __future__ import annotations
@@ -26,7 +27,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from analysis.store.claim import CompactionRunning, Part, delete_consumed, exclusive, restore_claimed
+from analysis.store.claim import (
+    CompactionRunning,
+    Part,
+    delete_consumed,
+    exclusive,
+    restore_claimed,
+)
 from analysis.store.merge import fold_curves, join, newest_runs
 from analysis.store.mismatch import COLUMNS, mismatches
 from analysis.store.parts import (
@@ -43,7 +50,9 @@ from analysis.store.parts import (
 )
 from analysis.store.reader import existing
 
-ROWS_IN_MEMORY = 5_000_000  # about 0.7 GB at thirty narrow columns, twice that while a bucket is sorted
+ROWS_IN_MEMORY = (
+    5_000_000  # about 0.7 GB at thirty narrow columns, twice that while a bucket is sorted
+)
 HALF_WRITTEN_SECONDS = 3600.0  # age at which a temporary file belongs to nobody
 ROW_GROUP = 131_072  # rows; readers of a few cells skip the others group by group
 
@@ -54,9 +63,9 @@ log = logging.getLogger(__name__)
 class Compaction:
     """What a compaction did.
 
-    cells and rows: in the store now; shards: curve files in it; files_before, files_after: files under curves/, runs/
-    and store/. mismatches: rows that were computed twice and differ, columns cell, epoch, column, attempts, values
-    (the last two are tuples, oldest attempt first).
+    cells and rows: in the store now; shards: curve files in it; files_before, files_after: files
+    under curves/, runs/ and store/. mismatches: rows that were computed twice and differ, columns
+    cell, epoch, column, attempts, values (the last two are tuples, oldest attempt first).
     """
 
     cells: int
@@ -69,20 +78,24 @@ class Compaction:
 
 @dataclass(frozen=True)
 class Source:
-    """A file that goes into the compaction, and how many rows it has of each cell (empty for run records)."""
+    """A file that goes into the compaction, and how many rows it has of each cell (empty for run
+    records).
+    """
 
     path: Path
     rows: dict[str, int]
 
 
 def compact(folder: str | os.PathLike[str], rows_in_memory: int = ROWS_IN_MEMORY) -> Compaction:
-    """Folds parts and old store of `folder` into a new generation of the store; safe while jobs write.
+    """Folds parts and old store of `folder` into a new generation of the store; safe while jobs
+    write.
 
-    Only parts listed at the start are consumed, and one that its writer replaced meanwhile is kept. At most about
-    `rows_in_memory` curve rows are in memory at a time (more if one cell alone has more). With no part to consume a
-    whole store is left as it is; one that lost a file or its manifest is written again from what is there. Raises
-    CompactionRunning if another compaction holds the folder, StoreError if there is nothing to compact or a file is
-    damaged (then nothing is changed).
+    Only parts listed at the start are consumed, and one that its writer replaced meanwhile is kept.
+    At most about `rows_in_memory` curve rows are in memory at a time (more if one cell alone has
+    more). With no part to consume a whole store is left as it is; one that lost a file or its
+    manifest is written again from what is there. Raises CompactionRunning if another compaction
+    holds the folder, StoreError if there is nothing to compact or a file is damaged (then nothing
+    is changed).
     """
     root = existing(folder)
     with exclusive(root):
@@ -91,16 +104,23 @@ def compact(folder: str | os.PathLike[str], rows_in_memory: int = ROWS_IN_MEMORY
 
 
 def _compact(root: Path, rows_in_memory: int) -> Compaction:
-    """The compaction proper, under the lock. May raise Moved before the switch; nothing is changed then."""
+    """The compaction proper, under the lock. May raise Moved before the switch; nothing is changed
+    then.
+    """
     _drop_unlisted(root)
     before = _count_files(root)
     parts = _listed(root)
     manifest = read_manifest(root)
     if not parts and not manifest:
-        raise StoreError(f"{root}: nothing to compact; found no file in curves/, runs/ or store/, expected *.parquet")
+        raise StoreError(
+            f"{root}: nothing to compact; found no file in curves/, runs/ or store/, expected "
+            "*.parquet"
+        )
     if not parts and store_is_whole(root):
         old_runs = stored(root, "runs")
-        for path in _outlived(root, join(read_file(path) for path in old_runs) if old_runs else None):
+        for path in _outlived(
+            root, join(read_file(path) for path in old_runs) if old_runs else None
+        ):
             path.unlink(missing_ok=True)
         return _report(manifest, before, before, [])
     generation = _next_generation(root)
@@ -109,7 +129,8 @@ def _compact(root: Path, rows_in_memory: int) -> Compaction:
     runs = [*stored(root, "runs"), *(p.path for p in parts if p.path.parent.name == "runs")]
     found: list[pd.DataFrame] = []
     records = [
-        write_curves(root, generation, i, t) for i, t in enumerate(_folded(curves, rows_in_memory, found.append))
+        write_curves(root, generation, i, t)
+        for i, t in enumerate(_folded(curves, rows_in_memory, found.append))
     ]
     newest = newest_runs(join(read_file(path) for path in runs)) if runs else None
     if newest is not None:
@@ -120,22 +141,38 @@ def _compact(root: Path, rows_in_memory: int) -> Compaction:
         path.unlink(missing_ok=True)
     report = _report(records, before, _count_files(root), found)
     if len(report.mismatches):
-        log.warning("%s: %d values differ between attempts that computed the same epoch", root, len(report.mismatches))
+        log.warning(
+            "%s: %d values differ between attempts that computed the same epoch",
+            root,
+            len(report.mismatches),
+        )
     return report
 
 
 def _half_written(root: Path) -> list[Path]:
-    """Temporary files of writers that were killed in the middle of one; a live one is renamed within seconds."""
-    found = [path for folder in ("curves", "runs", "checkpoints") for path in (root / folder).glob(".*.tmp")]
+    """Temporary files of writers that were killed in the middle of one; a live one is renamed
+    within seconds.
+    """
+    found = [
+        path
+        for folder in ("curves", "runs", "checkpoints")
+        for path in (root / folder).glob(".*.tmp")
+    ]
     return [path for path in found if time.time() - path.stat().st_mtime > HALF_WRITTEN_SECONDS]
 
 
 def _outlived(root: Path, runs: pa.Table | None) -> list[Path]:
-    """Checkpoints of cells with a final result: a second execution saved them after the first had cleared its own."""
+    """Checkpoints of cells with a final result: a second execution saved them after the first had
+    cleared its own.
+    """
     if runs is None or "status" not in runs.schema.names:
         return []
-    final = set(runs.filter(pc.is_in(runs["status"], pa.array(FINAL, pa.string())))["cell"].to_pylist())
-    return [path for path in (root / "checkpoints").glob("*.pt") if path.name.split(".")[0] in final]
+    final = set(
+        runs.filter(pc.is_in(runs["status"], pa.array(FINAL, pa.string())))["cell"].to_pylist()
+    )
+    return [
+        path for path in (root / "checkpoints").glob("*.pt") if path.name.split(".")[0] in final
+    ]
 
 
 def _listed(root: Path) -> list[Part]:
@@ -146,22 +183,34 @@ def _listed(root: Path) -> list[Part]:
         raise Moved(str(error.filename)) from error
 
 
-def _report(records: Sequence[dict[str, Any]], before: int, after: int, found: Sequence[pd.DataFrame]) -> Compaction:
+def _report(
+    records: Sequence[dict[str, Any]], before: int, after: int, found: Sequence[pd.DataFrame]
+) -> Compaction:
     """Summary from the manifest's records."""
     curves = [r for r in records if r["kind"] == "curves"]
-    cells = {kind: sum(r["cells"] for r in records if r["kind"] == kind) for kind in ("curves", "runs")}
+    cells = {
+        kind: sum(r["cells"] for r in records if r["kind"] == kind) for kind in ("curves", "runs")
+    }
     frame = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(COLUMNS))
     rows = sum(r["rows"] for r in curves)
     return Compaction(max(cells.values()), rows, len(curves), before, after, frame)
 
 
 def _count_files(root: Path) -> int:
-    """Files in the three folders of logs, hidden ones too: it is inodes that a shared disk runs out of."""
-    return sum(1 for sub in ("curves", "runs", "store") for p in (root / sub).glob("*") if p.is_file())
+    """Files in the three folders of logs, hidden ones too: it is inodes that a shared disk runs out
+    of.
+    """
+    return sum(
+        1 for sub in ("curves", "runs", "store") for p in (root / sub).glob("*") if p.is_file()
+    )
 
 
-def _folded(paths: Sequence[Path], limit: int, report: Callable[[pd.DataFrame], None]) -> Iterator[pa.Table]:
-    """Tables of kept rows, each for a range of cell ids and of at most about `limit` rows before the fold."""
+def _folded(
+    paths: Sequence[Path], limit: int, report: Callable[[pd.DataFrame], None]
+) -> Iterator[pa.Table]:
+    """Tables of kept rows, each for a range of cell ids and of at most about `limit` rows before
+    the fold.
+    """
     sources = [_source(path) for path in paths]
     for cells in buckets(sources, limit):
         wanted = set(cells)
@@ -182,7 +231,9 @@ def _source(path: Path) -> Source:
 
 
 def buckets(sources: Sequence[Source], limit: int) -> list[list[str]]:
-    """Cell ids in order, cut into consecutive groups of at most `limit` rows; a larger cell is a group of its own."""
+    """Cell ids in order, cut into consecutive groups of at most `limit` rows; a larger cell is a
+    group of its own.
+    """
     totals: dict[str, int] = {}
     for source in sources:
         for cell, rows in source.rows.items():
@@ -204,14 +255,20 @@ def write_curves(root: Path, generation: int, number: int, table: pa.Table) -> d
     column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
     used, codes = np.unique(column.indices.to_numpy(), return_inverse=True)
     # the joined dictionary names the cells of other shards too
-    own = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), column.dictionary.take(pa.array(used)))
+    own = pa.DictionaryArray.from_arrays(
+        pa.array(codes, pa.int32()), column.dictionary.take(pa.array(used))
+    )
     at = table.schema.get_field_index("cell")
     trimmed = table.set_column(at, table.schema.field(at), own)
-    return _write(root, f"curves-{generation:06d}-{number:04d}.parquet", "curves", trimmed, len(used))
+    return _write(
+        root, f"curves-{generation:06d}-{number:04d}.parquet", "curves", trimmed, len(used)
+    )
 
 
 def write_runs(root: Path, generation: int, table: pa.Table) -> dict[str, Any]:
-    """Writes the runs table, one row per cell, `cell` as plain string; returns its manifest record."""
+    """Writes the runs table, one row per cell, `cell` as plain string; returns its manifest
+    record.
+    """
     at = table.schema.get_field_index("cell")
     plain = table.set_column(at, pa.field("cell", pa.string()), table["cell"].cast(pa.string()))
     return _write(root, f"runs-{generation:06d}.parquet", "runs", plain, plain.num_rows)
@@ -244,7 +301,9 @@ def _publish(part: Path, path: Path) -> str:
 
 
 def switch(root: Path, records: Sequence[dict[str, Any]]) -> None:
-    """Makes `records` the manifest in one atomic step, after the files that it names are on the disk."""
+    """Makes `records` the manifest in one atomic step, after the files that it names are on the
+    disk.
+    """
     store = root / "store"
     store.mkdir(exist_ok=True)
     _sync_folder(store)
@@ -255,7 +314,9 @@ def switch(root: Path, records: Sequence[dict[str, Any]]) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes renames in `folder` survive a power cut, before anything that they replace is deleted."""
+    """Makes renames in `folder` survive a power cut, before anything that they replace is
+    deleted.
+    """
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -266,27 +327,37 @@ def _sync_folder(folder: Path) -> None:
 def _next_generation(root: Path) -> int:
     """One more than the greatest generation number on the disk."""
     names = (p.name for p in (root / "store").glob("*.parquet"))
-    taken = [int(m.group(1)) for m in (re.match(r"(?:runs|curves)-(\d+)", name) for name in names) if m]
+    taken = [
+        int(m.group(1)) for m in (re.match(r"(?:runs|curves)-(\d+)", name) for name in names) if m
+    ]
     return max(taken, default=0) + 1
 
 
 def _drop_unlisted(root: Path) -> None:
-    """Deletes files in store/ that no manifest names: what an interrupted compaction wrote or had yet to delete.
+    """Deletes files in store/ that no manifest names: what an interrupted compaction wrote or had
+    yet to delete.
 
     Only names of this module's own making; their rows are in the parts or in the listed generation.
     """
     listed = {r["file"] for r in read_manifest(root)}
     for path in (root / "store").glob("*"):
-        ours = re.fullmatch(r"\.?(runs-\d+|curves-\d+-\d+|manifest)\.(parquet|json)(\.writing)?", path.name)
+        ours = re.fullmatch(
+            r"\.?(runs-\d+|curves-\d+-\d+|manifest)\.(parquet|json)(\.writing)?", path.name
+        )
         if ours and path.name not in listed and path.name != "manifest.json":
             os.unlink(path)
 
 
 def main(folder: str) -> None:
-    """Compacts at the end of jobs, where there may be nothing to compact and somebody else may be at it."""
+    """Compacts at the end of jobs, where there may be nothing to compact and somebody else may be
+    at it.
+    """
     try:
         done = compact(folder)
-        print(f"{folder}: {done.cells} cells, {done.rows} rows; {done.files_before} files became {done.files_after}")
+        print(
+            f"{folder}: {done.cells} cells, {done.rows} rows; {done.files_before} files became "
+            f"{done.files_after}"
+        )
     except (CompactionRunning, StoreError) as error:
         print(f"not compacted: {error}")
 

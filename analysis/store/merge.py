@@ -1,9 +1,10 @@
-"""The fold: one table from many files, and of every row of a cell, and of every cell's record, the newest.
+"""The fold: one table from many files, and of every row of a cell, and of every cell's record, the
+newest.
 
 A row is known by its cell, epoch and step: a trainer may log several steps of an epoch.
 
-`store` and `compact` share it, so that "newest attempt" means one thing. Pure functions of pyarrow tables whose `cell`
-column is dictionary-encoded.
+`store` and `compact` share it, so that "newest attempt" means one thing. Pure functions of pyarrow
+tables whose `cell` column is dictionary-encoded.
 """
 
 from __future__ import annotations
@@ -20,15 +21,18 @@ from numpy.typing import NDArray
 
 from analysis.store.parts import CELL_TYPE, FINAL, SCHEMA_KEY, SCHEMA_VERSION
 
-# list<int16> in a store's runs table: which attempts `attempts` counts, so that a part read twice is not counted twice
+# list<int16> in a store's runs table: which attempts `attempts` counts, so that a part read twice
+# is not counted twice
 SEEN = "attempts_seen"
 
 
 def join(tables: Iterable[pa.Table]) -> pa.Table:
-    """One table from many with other columns or types: absent columns become null, integers widen to floats.
+    """One table from many with other columns or types: absent columns become null, integers widen
+    to floats.
 
-    A column whose types have no common type (an axis over numbers and words) becomes text. Field metadata (unit,
-    meaning) is that of the first table that has some. At least one table is required.
+    A column whose types have no common type (an axis over numbers and words) becomes text. Field
+    metadata (unit, meaning) is that of the first table that has some. At least one table is
+    required.
     """
     parts = list(tables)
     schema = _common_schema([t.schema for t in parts])
@@ -63,7 +67,8 @@ def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
         return table.replace_schema_metadata(schema.metadata)
     present = set(table.schema.names)
     columns = [
-        _as_type(table[f.name], f.type) if f.name in present else pa.nulls(table.num_rows, f.type) for f in schema
+        _as_type(table[f.name], f.type) if f.name in present else pa.nulls(table.num_rows, f.type)
+        for f in schema
     ]
     return pa.table(columns, schema=schema)
 
@@ -73,12 +78,16 @@ def _as_type(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     if column.type == kind:
         return column
     if kind == pa.string() and not pa.types.is_dictionary(column.type):
-        return pa.chunked_array([pa.array([None if v is None else json.dumps(v) for v in column.to_pylist()], kind)])
+        return pa.chunked_array(
+            [pa.array([None if v is None else json.dumps(v) for v in column.to_pylist()], kind)]
+        )
     return column.cast(kind)
 
 
 def cell_ranks(table: pa.Table) -> NDArray[np.int64]:
-    """For every row the rank of its cell id in string order, shape (rows,): sorts and groups without the strings."""
+    """For every row the rank of its cell id in string order, shape (rows,): sorts and groups
+    without the strings.
+    """
     column = table["cell"].combine_chunks()
     if isinstance(column, pa.ChunkedArray):
         column = column.chunk(0) if column.num_chunks else pa.array([], CELL_TYPE)
@@ -98,7 +107,8 @@ def numbers(table: pa.Table, name: str, missing: float = 0) -> NDArray[Any]:
 class Fold:
     """Rows of a table in the order (cell, epoch, step, attempt), grouped by (cell, epoch, step).
 
-    order: (rows,) row numbers in that order; last: (rows,) whether the row is the newest of its group, i.e. kept.
+    order: (rows,) row numbers in that order; last: (rows,) whether the row is the newest of its
+    group, i.e. kept.
     """
 
     order: NDArray[np.intp]
@@ -117,19 +127,28 @@ class Fold:
 
 
 def fold_curves(table: pa.Table) -> Fold:
-    """Sorts and groups curve rows: the newest attempt of each row is kept; of one attempt twice, any one."""
+    """Sorts and groups curve rows: the newest attempt of each row is kept; of one attempt twice,
+    any one.
+    """
     keys = row_keys(table)
     order = np.lexsort((numbers(table, "attempt"), *keys[::-1]))
     return Fold(order, group_ends([key[order] for key in keys]))
 
 
 def row_keys(table: pa.Table) -> list[NDArray[Any]]:
-    """What tells rows apart, most significant first: rank of the cell, epoch, and step where the table has it."""
-    return [cell_ranks(table), *(numbers(table, name) for name in ("epoch", "step") if name in table.schema.names)]
+    """What tells rows apart, most significant first: rank of the cell, epoch, and step where the
+    table has it.
+    """
+    return [
+        cell_ranks(table),
+        *(numbers(table, name) for name in ("epoch", "step") if name in table.schema.names),
+    ]
 
 
 def group_ends(keys: Sequence[NDArray[Any]]) -> NDArray[np.bool_]:
-    """For rows sorted by `keys`, (rows,) each, whether a row is the last of those that share them all."""
+    """For rows sorted by `keys`, (rows,) each, whether a row is the last of those that share them
+    all.
+    """
     differs = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
     return np.append(differs, True)[: len(keys[0])]
 
@@ -142,15 +161,19 @@ def newest_curves(table: pa.Table) -> pa.Table:
 def newest_runs(table: pa.Table) -> pa.Table:
     """One record per cell, sorted by cell: the one with the greatest (final, attempt, updated).
 
-    A final result beats a later word: after a controller's crash two executions of one attempt can be alive, and the
-    slower one goes on to write "running" or is killed when the other has finished all rows.
-    Adds `attempts` (int32, how many different attempts have a record) and SEEN (which ones). A record that comes from a
-    store brings the attempts that were folded into it.
+    A final result beats a later word: after a controller's crash two executions of one attempt can
+    be alive, and the slower one goes on to write "running" or is killed when the other has finished
+    all rows. Adds `attempts` (int32, how many different attempts have a record) and SEEN (which
+    ones). A record that comes from a store brings the attempts that were folded into it.
     """
     if table.num_rows == 0:
         return table
     ranks, attempts = cell_ranks(table), numbers(table, "attempt")
-    updated = numbers(table, "updated", -np.inf) if "updated" in table.schema.names else np.zeros(len(ranks))
+    updated = (
+        numbers(table, "updated", -np.inf)
+        if "updated" in table.schema.names
+        else np.zeros(len(ranks))
+    )
     final = (
         pc.is_in(table["status"], pa.array(FINAL, pa.string())).to_numpy()
         if "status" in table.schema.names
@@ -159,12 +182,20 @@ def newest_runs(table: pa.Table) -> pa.Table:
     order = np.lexsort((updated, attempts, final, ranks))
     last = np.append(ranks[order][1:] != ranks[order][:-1], True)
     seen = _attempts_seen(table, ranks, attempts)
-    kept = table.drop_columns([c for c in (SEEN, "attempts") if c in table.schema.names]).take(pa.array(order[last]))
-    kept = kept.append_column(pa.field("attempts", pa.int32()), pa.array([len(s) for s in seen], pa.int32()))
-    return kept.append_column(pa.field(SEEN, pa.list_(pa.int16())), pa.array(seen, pa.list_(pa.int16())))
+    kept = table.drop_columns([c for c in (SEEN, "attempts") if c in table.schema.names]).take(
+        pa.array(order[last])
+    )
+    kept = kept.append_column(
+        pa.field("attempts", pa.int32()), pa.array([len(s) for s in seen], pa.int32())
+    )
+    return kept.append_column(
+        pa.field(SEEN, pa.list_(pa.int16())), pa.array(seen, pa.list_(pa.int16()))
+    )
 
 
-def _attempts_seen(table: pa.Table, ranks: NDArray[np.int64], attempts: NDArray[Any]) -> list[list[int]]:
+def _attempts_seen(
+    table: pa.Table, ranks: NDArray[np.int64], attempts: NDArray[Any]
+) -> list[list[int]]:
     """For each cell, in the order of its rank, the sorted attempts that any record tells of."""
     pairs = [np.stack([ranks, attempts.astype(np.int64)])]
     if SEEN in table.schema.names:

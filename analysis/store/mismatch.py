@@ -1,6 +1,8 @@
-"""Rows that two attempts computed for the same epoch and step of the same cell, compared bit for bit.
+"""Rows that two attempts computed for the same epoch and step of the same cell, compared bit for
+bit.
 
-An exact resume makes them equal; a difference means that something random or numerical escaped the checkpoint.
+An exact resume makes them equal; a difference means that something random or numerical escaped the
+checkpoint.
 """
 
 from __future__ import annotations
@@ -16,19 +18,33 @@ from analysis.store.merge import group_ends, numbers, row_keys
 
 COLUMNS = ("cell", "epoch", "column", "attempts", "values")
 # keys, and times that never agree
-UNCOMPARED = ("cell", "attempt", "epoch", "step", "seconds", "examples_per_second", "steps_per_second")
+UNCOMPARED = (
+    "cell",
+    "attempt",
+    "epoch",
+    "step",
+    "seconds",
+    "examples_per_second",
+    "steps_per_second",
+)
 
 
 def mismatches(repeated: pa.Table) -> pd.DataFrame:
-    """Differences among rows that share (cell, epoch, step), adjacent ones; one row per cell, epoch, step and column.
+    """Differences among rows that share (cell, epoch, step), adjacent ones; one row per cell,
+    epoch, step and column.
 
-    Columns: cell, epoch, column, attempts (tuple, in the order of the rows), values (tuple). Compared bitwise, so NaN
-    equals the same NaN and 0.0 differs from -0.0; a null, i.e. a metric that an attempt did not log, is no difference.
+    Columns: cell, epoch, column, attempts (tuple, in the order of the rows), values (tuple).
+    Compared bitwise, so NaN equals the same NaN and 0.0 differs from -0.0; a null, i.e. a metric
+    that an attempt did not log, is no difference.
     """
     if repeated.num_rows == 0:
         return pd.DataFrame(columns=list(COLUMNS))
     starts = _group_starts(repeated)
-    names = [n for n in repeated.schema.names if n not in UNCOMPARED and _is_number(repeated.schema.field(n).type)]
+    names = [
+        n
+        for n in repeated.schema.names
+        if n not in UNCOMPARED and _is_number(repeated.schema.field(n).type)
+    ]
     rows = [row for name in names for row in _differing(repeated, name, starts)]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     return frame.sort_values(["cell", "epoch", "column"], ignore_index=True)
@@ -46,7 +62,9 @@ def _group_starts(table: pa.Table) -> NDArray[np.intp]:
 
 
 def _differing(table: pa.Table, name: str, starts: NDArray[np.intp]) -> list[tuple[Any, ...]]:
-    """The groups whose valid values of one column have more than one bit pattern, as rows of COLUMNS."""
+    """The groups whose valid values of one column have more than one bit pattern, as rows of
+    COLUMNS.
+    """
     values = numbers(table, name)
     bits = values.view(f"u{values.dtype.itemsize}").astype(np.uint64)
     valid = table[name].is_valid().to_numpy()

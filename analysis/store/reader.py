@@ -1,7 +1,7 @@
 """The logs of a sweep as DataFrames: `runs(folder)` and `curves(folder)`.
 
-Reads parts, the compacted store and the plans, in whatever state the sweep is, also while jobs write and a compaction
-runs. Never writes. How rows are chosen is in `analysis.fold`.
+Reads parts, the compacted store and the plans, in whatever state the sweep is, also while jobs
+write and a compaction runs. Never writes. How rows are chosen is in `analysis.fold`.
 """
 
 from __future__ import annotations
@@ -26,15 +26,20 @@ Folder = str | os.PathLike[str]
 def runs(folder: Folder) -> pd.DataFrame:
     """One row per cell of the sweep, sorted by cell, with a default index.
 
-    Columns are those of the run records (newest record of each cell) plus `attempts`. Cells that were planned but have
-    no record yet come from the plans: their configuration, status "missing", attempts 0, all else empty.
-    Raises StoreError if the folder is absent or holds neither records nor plans, or if a file is damaged.
+    Columns are those of the run records (newest record of each cell) plus `attempts`. Cells that
+    were planned but have no record yet come from the plans: their configuration, status "missing",
+    attempts 0, all else empty. Raises StoreError if the folder is absent or holds neither records
+    nor plans, or if a file is damaged.
     """
     root = existing(folder)
     recorded = retrying(lambda: read_runs(root))
     planned = _planned(root)
     if recorded is None and planned.empty:
-        raise _empty(root, "run records or plans", "runs/*.parquet, store/manifest.json or submissions/*/plan.json")
+        raise _empty(
+            root,
+            "run records or plans",
+            "runs/*.parquet, store/manifest.json or submissions/*/plan.json",
+        )
     if recorded is None:
         return planned.sort_values("cell", ignore_index=True)
     frame: pd.DataFrame = recorded.drop_columns([SEEN]).to_pandas()
@@ -47,12 +52,16 @@ def runs(folder: Folder) -> pd.DataFrame:
     return both.sort_values("cell", ignore_index=True)
 
 
-def curves(folder: Folder, columns: Sequence[str] | None = None, cells: Sequence[str] | None = None) -> pd.DataFrame:
-    """One row per cell and logged epoch and step, newest attempt, in that order, with a default index.
+def curves(
+    folder: Folder, columns: Sequence[str] | None = None, cells: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """One row per cell and logged epoch and step, newest attempt, in that order, with a default
+    index.
 
-    Always has `cell` (categorical, categories sorted), `attempt` and `epoch`; `columns` names what else to read
-    (default: everything) and `cells` limits the rows. An integer metric that some rows lack becomes float64 with NaN.
-    Raises StoreError if nothing is logged yet or a file is damaged, ValueError if no file has one of `columns`.
+    Always has `cell` (categorical, categories sorted), `attempt` and `epoch`; `columns` names what
+    else to read (default: everything) and `cells` limits the rows. An integer metric that some rows
+    lack becomes float64 with NaN. Raises StoreError if nothing is logged yet or a file is damaged,
+    ValueError if no file has one of `columns`.
     """
     root = existing(folder)
     table = retrying(lambda: read_curves(root, columns, cells))
@@ -67,13 +76,19 @@ def curves(folder: Folder, columns: Sequence[str] | None = None, cells: Sequence
 
 
 def read_runs(folder: Path) -> pa.Table | None:
-    """Newest run record of every cell as an Arrow table with `attempts`; None without any record. May raise Moved."""
+    """Newest run record of every cell as an Arrow table with `attempts`; None without any record.
+    May raise Moved.
+    """
     tables = read_all(folder, "runs")
     return newest_runs(join(tables)) if tables else None
 
 
-def read_curves(folder: Path, columns: Sequence[str] | None, cells: Sequence[str] | None) -> pa.Table | None:
-    """Newest curve rows as an Arrow table; None where the sweep has no curve file. May raise Moved."""
+def read_curves(
+    folder: Path, columns: Sequence[str] | None, cells: Sequence[str] | None
+) -> pa.Table | None:
+    """Newest curve rows as an Arrow table; None where the sweep has no curve file. May raise
+    Moved.
+    """
     wanted = None if columns is None else [*KEYS, *(c for c in columns if c not in KEYS)]
     tables = read_all(folder, "curves", None if wanted is None else [*wanted, "step"], cells)
     if not tables:
@@ -81,8 +96,12 @@ def read_curves(folder: Path, columns: Sequence[str] | None, cells: Sequence[str
     table = newest_curves(join(tables))
     absent = sorted(set(wanted or ()) - set(table.schema.names))
     if absent:
-        known = sorted({name for part in read_all(folder, "curves", cells=[]) for name in part.schema.names})
-        raise ValueError(f"{folder}: no curve column {', '.join(absent)}; there are {', '.join(known)}")
+        known = sorted(
+            {name for part in read_all(folder, "curves", cells=[]) for name in part.schema.names}
+        )
+        raise ValueError(
+            f"{folder}: no curve column {', '.join(absent)}; there are {', '.join(known)}"
+        )
     return table if wanted is None else table.select(wanted)
 
 
@@ -92,7 +111,9 @@ def existing(folder: Folder) -> Path:
     if root.is_dir():
         return root
     found = "a file" if root.exists() else "nothing"
-    siblings = sorted(p.name for p in root.parent.iterdir() if p.is_dir()) if root.parent.is_dir() else []
+    siblings = (
+        sorted(p.name for p in root.parent.iterdir() if p.is_dir()) if root.parent.is_dir() else []
+    )
     there = f"; in {root.parent} there are: {', '.join(siblings[:20])}" if siblings else ""
     raise StoreError(f"{root}: found {found}, expected the log folder of a sweep, logs/NAME{there}")
 
@@ -101,13 +122,16 @@ def _empty(root: Path, what: str, expected: str) -> StoreError:
     """The error for a folder without the wanted files."""
     found = ", ".join(sorted(p.name for p in root.iterdir())[:12]) or "an empty folder"
     return StoreError(
-        f"{root}: no {what}; found {found}; expected {expected}. Run `redescent submit {root.name}`, or wait for the "
+        f"{root}: no {what}; found {found}; expected {expected}. Run `redescent submit "
+        f"{root.name}`, or wait for the "
         "first epochs if jobs are queued (`redescent status`)"
     )
 
 
 def _planned(folder: Path) -> pd.DataFrame:
-    """Cells of all plans, one row each, as missing runs: cell, status, attempts and their configuration."""
+    """Cells of all plans, one row each, as missing runs: cell, status, attempts and their
+    configuration.
+    """
     rows: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("submissions/*/plan.json")):
         if not path.parent.name.startswith((".", "tmp")):
@@ -124,6 +148,7 @@ def _plan_rows(path: Path) -> Iterator[dict[str, Any]]:
             yield {"cell": cell["id"], "status": "missing", "attempts": 0, **config}
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise StoreError(
-            f"{path}: not a plan ({type(error).__name__}: {error}); expected JSON with 'bases' and 'cells'. "
+            f"{path}: not a plan ({type(error).__name__}: {error}); expected JSON with 'bases' and "
+            "'cells'. "
             "Remove the submission's folder if it was interrupted, and submit again"
         ) from error

@@ -1,9 +1,11 @@
-"""How far the approximations of the figures are from what is exact, and what they say of the curves, as tables.
+"""How far the approximations of the figures are from what is exact, and what they say of the
+curves, as tables.
 
     python -m analysis.theory.accuracy [--seeds 100]
 
-Prints three tables: the fast-slow formula against the exact asymptotics of the same ridge problem; both, and stopping
-early itself, against the trace formula of gradient flow; the trace formula against students on test inputs.
+Prints three tables: the fast-slow formula against the exact asymptotics of the same ridge problem;
+both, and stopping early itself, against the trace formula of gradient flow; the trace formula
+against students on test inputs.
 """
 
 from __future__ import annotations
@@ -35,15 +37,21 @@ SETTINGS = {
 
 
 def asymptotic_rows(settings: dict[str, Setting]) -> list[str]:
-    """Fast-slow against ridge asymptotics: greatest difference, where, and the first maximum of both."""
-    lines = ["figure                   max |Δerror|   at t + 1   maximum fast-slow    maximum asymptotics"]
+    """Fast-slow against ridge asymptotics: greatest difference, where, and the first maximum of
+    both.
+    """
+    lines = [
+        "figure                   max |Δerror|   at t + 1   maximum fast-slow    maximum "
+        "asymptotics"
+    ]
     for name, setting in settings.items():
         formula = closed_form("", setting, TIMES)
         exact = closed_form("", setting, TIMES, source="ridge_asymptotics")
         gap = distance([formula])
         tops = [_maximum(curve.abscissa, curve.order.error) for curve in (formula, exact)]
         lines.append(
-            f"{name:24s} {gap['max_abs_difference']:12.4f} {gap['t_plus_1']:10.3g}   {tops[0]:18s}   {tops[1]}"
+            f"{name:24s} {gap['max_abs_difference']:12.4f} {gap['t_plus_1']:10.3g}   {tops[0]:18s} "
+            f"  {tops[1]}"
         )
     return lines
 
@@ -55,28 +63,40 @@ def _maximum(abscissa: Array, error: Array) -> str:
 
 
 def descent_rows(setting: Setting, seeds: Sequence[int], grid: Iterable[float]) -> list[str]:
-    """Errors over time of gradient descent and flow, of ridge at λ + Λ_max/t, of its asymptotics and of fast-slow.
+    """Errors over time of gradient descent and flow, of ridge at λ + Λ_max/t, of its asymptotics
+    and of fast-slow.
 
-    The step size is 1/Λ_max of each draw. Averages over teachers in closed form, over the same draws of X and F.
+    The step size is 1/Λ_max of each draw. Averages over teachers in closed form, over the same
+    draws of X and F.
     """
     s, times = setting, np.array(list(grid))
     sizes = (s.n, s.d, s.p)
-    flow = _average(trace_over_draws(times, *sizes, [s.kappa], seeds, s.sigma, s.weight_decay, "flow"))
-    descent = _average(trace_over_draws(times, *sizes, [s.kappa], seeds, s.sigma, s.weight_decay, "descent"))
+    flow = _average(
+        trace_over_draws(times, *sizes, [s.kappa], seeds, s.sigma, s.weight_decay, "flow")
+    )
+    descent = _average(
+        trace_over_draws(times, *sizes, [s.kappa], seeds, s.sigma, s.weight_decay, "descent")
+    )
     top = (np.sqrt(s.n / s.d) + np.sqrt(_fast_share(s))) ** 2
-    ridge = _average(trace_over_draws(times / top, *sizes, [s.kappa], seeds, s.sigma, s.weight_decay, "ridge"))
+    ridge = _average(
+        trace_over_draws(times / top, *sizes, [s.kappa], seeds, s.sigma, s.weight_decay, "ridge")
+    )
     arguments = (times, *sizes, s.kappa, s.sigma, s.weight_decay)
     table = (descent, flow, ridge, ridge_asymptotics(*arguments).error, fast_slow(*arguments).error)
     lines = [f"κ = {s.kappa:g}, {s.title}; Λ_max near {top:.2f}, for which the formulas take 4",
-             "     t + 1   descent flow    ridge at λ + Λ_max/t   asymptotics at λ + 4/t   fast-slow"]  # fmt: skip
+             "     t + 1   descent flow    ridge at λ + Λ_max/t   asymptotics at λ + 4/t   "
+             "fast-slow"]  # fmt: skip
     for t, *values in zip(times, *table, strict=True):
-        lines.append(f"{t + 1:10.4g}   {values[0]:.4f}  {values[1]:.4f}  {values[2]:.4f}                 "
+        lines.append(f"{t + 1:10.4g}   {values[0]:.4f}  {values[1]:.4f}  {values[2]:.4f}           "
+                     "      "
                      f"{values[3]:.4f}                   {values[4]:.4f}")  # fmt: skip
     return lines
 
 
 def _fast_share(setting: Setting) -> float:
-    """Share of the features that decide the largest eigenvalue: all of them at κ = 1, the fast ones otherwise."""
+    """Share of the features that decide the largest eigenvalue: all of them at κ = 1, the fast ones
+    otherwise.
+    """
     return 1.0 if setting.kappa == 1 else setting.p / setting.d
 
 
@@ -85,8 +105,12 @@ def _average(order: Order) -> Array:
     return np.asarray(order.error[:, 0].mean(axis=0))
 
 
-def sampling_rows(setting: Setting, seeds: Sequence[int], kappas: Sequence[float], grid: Iterable[float]) -> list[str]:
-    """Students on test inputs against the trace formula for the same draws, in standard errors of their difference."""
+def sampling_rows(
+    setting: Setting, seeds: Sequence[int], kappas: Sequence[float], grid: Iterable[float]
+) -> list[str]:
+    """Students on test inputs against the trace formula for the same draws, in standard errors of
+    their difference.
+    """
     s, times = setting, np.array(list(grid))
     sizes = (s.n, s.d, s.p)
     students = simulate(times, *sizes, kappas, seeds, s.sigma, s.weight_decay, "flow")
@@ -103,13 +127,22 @@ def sampling_rows(setting: Setting, seeds: Sequence[int], kappas: Sequence[float
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; prints the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=100, help="draws of X and F, from seed 0 (default: 100)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=100, help="draws of X and F, from seed 0 (default: 100)"
+    )
     seeds = range(parser.parse_args(argv).seeds)
     grid = 10.0 ** np.arange(0, 5.5, 0.5)
-    print("1. Fast-slow formula against the exact asymptotics of ridge regression with penalty λ + 1/t")
+    print(
+        "1. Fast-slow formula against the exact asymptotics of ridge regression with penalty λ + "
+        "1/t"
+    )
     print("\n".join(asymptotic_rows(SETTINGS)))
-    print(f"\n2. Descent against its stand-ins, {len(seeds)} draws of X and F, averaged over teachers")
+    print(
+        f"\n2. Descent against its stand-ins, {len(seeds)} draws of X and F, averaged over teachers"
+    )
     print("\n".join(descent_rows(SETTINGS["fig1"], seeds, grid)))
     print(f"\n3. Students on 1000 test inputs against the trace formula, {len(seeds)} seeds")
     print("\n".join(sampling_rows(SETTINGS["fig1"], seeds, (1, 100, 10000), grid)))

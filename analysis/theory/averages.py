@@ -1,4 +1,6 @@
-"""Means over seeds of simulated or averaged errors: reduction, table, and drawing with error bars or a band."""
+"""Means over seeds of simulated or averaged errors: reduction, table, and drawing with error bars
+or a band.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ HALF = 0.5  # bars and bands reach half a population std over seeds to each side
 
 @dataclass(frozen=True)
 class Average:
-    """Mean and population std over `seeds` seeds at `times` (T,); a std of nan where there are no seeds (a formula)."""
+    """Mean and population std over `seeds` seeds at `times` (T,); a std of nan where there are no
+    seeds (a formula).
+    """
 
     series: str
     kappa: float
@@ -38,7 +42,9 @@ class Average:
 def over_seeds(series: str, kappas: Sequence[float], times: Array, values: Array) -> list[Average]:
     """One Average for each κ. values: (seeds, kappas, T)."""
     return [
-        Average(series, kappa, times, values[:, i].mean(axis=0), values[:, i].std(axis=0), len(values))
+        Average(
+            series, kappa, times, values[:, i].mean(axis=0), values[:, i].std(axis=0), len(values)
+        )
         for i, kappa in enumerate(kappas)
     ]
 
@@ -61,14 +67,18 @@ def table(averages: Iterable[Average]) -> dict[str, Any]:
 
 
 def greatest_gap(found: Average, expected: Average) -> dict[str, float]:
-    """Where two averages over the same times differ most, in error and in standard errors of the first there."""
+    """Where two averages over the same times differ most, in error and in standard errors of the
+    first there.
+    """
     gap = np.abs(found.mean - expected.mean)
     at = int(gap.argmax())
     return {
         "kappa": found.kappa,
         "t_plus_1": float(found.times[at] + 1),
         "abs_difference": float(gap[at]),
-        "standard_errors": float(gap[at] / max(found.standard_error[at], np.finfo(np.float64).tiny)),
+        "standard_errors": float(
+            gap[at] / max(found.standard_error[at], np.finfo(np.float64).tiny)
+        ),
     }
 
 
@@ -87,17 +97,30 @@ def draw_bands(axes: Axes, averages: Iterable[Average]) -> None:
     for average, colour in zip(averages, COLOURS, strict=False):
         half = HALF * average.std
         axes.plot(average.times + 1, average.mean, "--", color=colour, lw=2.2, alpha=0.8)
-        axes.fill_between(average.times + 1, average.mean - half, average.mean + half, color=colour, alpha=0.2, lw=0)
+        axes.fill_between(
+            average.times + 1,
+            average.mean - half,
+            average.mean + half,
+            color=colour,
+            alpha=0.2,
+            lw=0,
+        )
 
 
-def draw_lines(axes: Axes, averages: Iterable[Average], line: str = "-", width: float = 2.2) -> None:
+def draw_lines(
+    axes: Axes, averages: Iterable[Average], line: str = "-", width: float = 2.2
+) -> None:
     """Means as plain lines."""
     for average, colour in zip(averages, COLOURS, strict=False):
         axes.plot(average.times + 1, average.mean, line, color=colour, lw=width, alpha=0.8)
 
 
 def legend(axes: Axes, kappas: Sequence[str], lines: dict[str, str]) -> None:
-    """Legend of the colours (one for each κ) and of the line styles (label to matplotlib's style)."""
-    handles = [Line2D([], [], color=c, lw=2.2, label=k) for k, c in zip(kappas, COLOURS, strict=False)]
+    """Legend of the colours (one for each κ) and of the line styles (label to matplotlib's
+    style).
+    """
+    handles = [
+        Line2D([], [], color=c, lw=2.2, label=k) for k, c in zip(kappas, COLOURS, strict=False)
+    ]
     handles += [Line2D([], [], color="k", ls=style, label=label) for label, style in lines.items()]
     axes.legend(handles=handles, loc="upper right", ncols=2, fontsize=9)

@@ -1,7 +1,9 @@
-"""Generalization error over time in closed form: the fast-slow formula and the asymptotics of ridge regression.
+"""Generalization error over time in closed form: the fast-slow formula and the asymptotics of ridge
+regression.
 
-Both put early stopping down as a ridge penalty λ̃(t) = λ + 1/t and differ in one thing only: which fraction of each
-block is left unlearned. From those fractions on, they share `_order`. Pure functions; broadcast as numpy does.
+Both put early stopping down as a ridge penalty λ̃(t) = λ + 1/t and differ in one thing only: which
+fraction of each block is left unlearned. From those fractions on, they share `_order`. Pure
+functions; broadcast as numpy does.
 """
 
 from __future__ import annotations
@@ -13,13 +15,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
-SCALES = (0.5, 0.5)  # stands in for the step size: its inverse, the largest eigenvalue of XᵀX, is near 4
+SCALES = (
+    0.5,
+    0.5,
+)  # stands in for the step size: its inverse, the largest eigenvalue of XᵀX, is near 4
 FROZEN_AT = (1e-3, 1e8)  # ends of the published time grid, where a frozen block stands
 NEWTON_STEPS = 200  # at most; below 20 unless n = d
 
 
 class Order(NamedTuple):
-    """Alignment R, modulated norm Q and generalization error ½(1 + σ² - 2R + Q), arrays of one shape."""
+    """Alignment R, modulated norm Q and generalization error ½(1 + σ² - 2R + Q), arrays of one
+    shape.
+    """
 
     R: Array
     Q: Array
@@ -27,7 +34,9 @@ class Order(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """One block of features: how many, and the fractions of it that are learned and unlearned (they sum to 1)."""
+    """One block of features: how many, and the fractions of it that are learned and unlearned (they
+    sum to 1).
+    """
 
     size: int
     learned: Array
@@ -47,19 +56,23 @@ def fast_slow(
     scales: Sequence[float] = SCALES,
     frozen_at: tuple[float, float] = FROZEN_AT,
 ) -> Order:
-    """The paper's fast-slow formula, Eqs. 12 and 14 into Eq. 6; `times`, `kappa`, `weight_decay` broadcast.
+    """The paper's fast-slow formula, Eqs. 12 and 14 into Eq. 6; `times`, `kappa`, `weight_decay`
+    broadcast.
 
-    times: training times t >= 0 in steps (t = inf allowed). n: samples. d: features, of which p are fast. kappa:
-    condition number >= 1 (inf: slow features never learned). noise: σ. weight_decay: λ >= 0.
-    scales: singular values s₁ and κs₂ of the blocks; the paper takes ½ and ½ for what is 1 and 1 in the simulation.
+    times: training times t >= 0 in steps (t = inf allowed). n: samples. d: features, of which p are
+    fast. kappa: condition number >= 1 (inf: slow features never learned). noise: σ. weight_decay: λ
+    >= 0. scales: singular values s₁ and κs₂ of the blocks; the paper takes ½ and ½ for what is 1
+    and 1 in the simulation.
 
-    With block sizes p₁ = p, p₂ = d - p, gains g_i = s_i²/d and λ̃ = λ + 1/t, block i stands as if alone with n samples:
-    its unlearned fraction u solves n = p_i(1 - u) + λ̃(1 - u)/(g_i u). In the paper's letters 1 - u_i = α_i/a_i. Then
-    error = ½(σ² + Σ(p_i/d)u_i²) / (1 - Σ p_i(1 - u_i)²/n), the same as the paper's ½(1 + σ² - 2R + Q) with no terms
-    that cancel. NaN where that denominator is not positive, which only n <= d can bring about.
+    With block sizes p₁ = p, p₂ = d - p, gains g_i = s_i²/d and λ̃ = λ + 1/t, block i stands as if
+    alone with n samples: its unlearned fraction u solves n = p_i(1 - u) + λ̃(1 - u)/(g_i u). In the
+    paper's letters 1 - u_i = α_i/a_i. Then error = ½(σ² + Σ(p_i/d)u_i²) / (1 - Σ p_i(1 - u_i)²/n),
+    the same as the paper's ½(1 + σ² - 2R + Q) with no terms that cancel. NaN where that denominator
+    is not positive, which only n <= d can bring about.
 
-    freeze names the block that does not move: "slow" holds it at t = frozen_at[0], which leaves the curve of the fast
-    feature alone; "fast" holds it at t = frozen_at[1], which leaves that of the slow one.
+    freeze names the block that does not move: "slow" holds it at t = frozen_at[0], which leaves the
+    curve of the fast feature alone; "fast" holds it at t = frozen_at[1], which leaves that of the
+    slow one.
     """
     _check(n, d, p)
     if freeze not in (None, "fast", "slow"):
@@ -84,12 +97,14 @@ def ridge_asymptotics(
     *,
     scales: Sequence[float] = SCALES,
 ) -> Order:
-    """Deterministic equivalent of ridge regression with penalty λ̃ = λ + 1/t and the two-block covariance.
+    """Deterministic equivalent of ridge regression with penalty λ̃ = λ + 1/t and the two-block
+    covariance.
 
-    Arguments and broadcasting as in `fast_slow`. Both blocks share one μ, the root of
-    n = Σ p_i g_i/(g_i + μ) + λ̃/μ with g_i = s_i²/d; the unlearned fractions are u_i = μ/(g_i + μ), and
-    error = ½(σ² + Σ(p_i/d)u_i²) / (1 - Σ p_i(1 - u_i)²/n). Exact as n and d grow in proportion. `times` = inf and
-    `scales` = (1, 1) give plain ridge regression with penalty `weight_decay` on ½|y - Xŵ|² + ½λ|ŵ|².
+    Arguments and broadcasting as in `fast_slow`. Both blocks share one μ, the root of n = Σ p_i
+    g_i/(g_i + μ) + λ̃/μ with g_i = s_i²/d; the unlearned fractions are u_i = μ/(g_i + μ), and error
+    = ½(σ² + Σ(p_i/d)u_i²) / (1 - Σ p_i(1 - u_i)²/n). Exact as n and d grow in proportion. `times` =
+    inf and `scales` = (1, 1) give plain ridge regression with penalty `weight_decay` on ½|y - Xŵ|²
+    + ½λ|ŵ|².
     """
     _check(n, d, p)
     shape = np.broadcast_shapes(np.shape(times), np.shape(kappa), np.shape(weight_decay))
@@ -101,7 +116,9 @@ def ridge_asymptotics(
 
 def _check(n: int, d: int, p: int) -> None:
     if n < 1 or d < 1 or not 0 <= p <= d:
-        raise ValueError(f"n = {n}, d = {d}, p = {p}; expected n >= 1 samples and 0 <= p <= d features")
+        raise ValueError(
+            f"n = {n}, d = {d}, p = {p}; expected n >= 1 samples and 0 <= p <= d features"
+        )
 
 
 def _penalty(times: ArrayLike, weight_decay: ArrayLike) -> Array:
@@ -115,15 +132,18 @@ def _penalty(times: ArrayLike, weight_decay: ArrayLike) -> Array:
 
 def _gains(d: int, kappa: ArrayLike, scales: Sequence[float]) -> tuple[Array, Array]:
     """Variances s₁²/d and s₂²/d of what the student sees of a fast and of a slow feature."""
-    return np.asarray(scales[0] ** 2 / d), np.asarray((scales[1] / np.asarray(kappa, np.float64)) ** 2 / d)
+    return np.asarray(scales[0] ** 2 / d), np.asarray(
+        (scales[1] / np.asarray(kappa, np.float64)) ** 2 / d
+    )
 
 
 def _alone(penalty: Array, n: int, size: int, gain: Array) -> _Block:
     """Learned and unlearned fraction of a block as if it were alone with n samples.
 
-    With α = n/size and λ_i = penalty/(size·gain), x is the positive root of x² + (1 - α - λ_i)x - λ_i = 0 (the paper's
-    a_i - 1), the unlearned fraction is u = λ_i/x and the learned one α/(1 + x). x and -u are the two roots: the larger
-    in size comes from the sum that does not cancel, the other from their product.
+    With α = n/size and λ_i = penalty/(size·gain), x is the positive root of x² + (1 - α - λ_i)x -
+    λ_i = 0 (the paper's a_i - 1), the unlearned fraction is u = λ_i/x and the learned one α/(1 +
+    x). x and -u are the two roots: the larger in size comes from the sum that does not cancel, the
+    other from their product.
     """
     if size == 0:
         return _Block(0, np.zeros(()), np.ones(()))
@@ -145,11 +165,13 @@ def _shared(mu: Array, size: int, gain: Array) -> _Block:
     return _Block(size, np.where(gain == 0, 0.0, gain / (gain + mu)), unlearned)
 
 
-def _shared_root(penalty: Array, n: int, sizes: tuple[int, int], gains: tuple[Array, Array]) -> Array:
+def _shared_root(
+    penalty: Array, n: int, sizes: tuple[int, int], gains: tuple[Array, Array]
+) -> Array:
     """The root μ >= 0 of μ = penalty/n + Σ (p_i/n) g_i μ/(g_i + μ).
 
-    The right side is concave in μ, so Newton's method from above (where its sum is at its bound Σ p_i g_i/n) comes down
-    to the root without overshooting.
+    The right side is concave in μ, so Newton's method from above (where its sum is at its bound Σ
+    p_i g_i/n) comes down to the root without overshooting.
     """
     weights = [size / n * gain for size, gain in zip(sizes, gains, strict=True)]
     mu = np.asarray(penalty / n + weights[0] + weights[1])

@@ -1,4 +1,6 @@
-"""A curve of the theory with its parameters: its turning points, its table, and the record of how it was computed."""
+"""A curve of the theory with its parameters: its turning points, its table, and the record of how
+it was computed.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +16,26 @@ from analysis.theory.closed_form import Order, fast_slow, ridge_asymptotics
 Array = NDArray[np.float64]
 FLAT = 1e-9  # rises and falls smaller than this are rounding
 APPROXIMATIONS = {
-    "fast_slow": "fast-slow formula (Eqs. 12 and 14 into Eq. 6): stopping at t as a ridge penalty λ + 1/t, the step "
-    "size as singular values ½ and 1/(2κ), each block of features as if alone with all n samples; n, d → ∞",
-    "ridge_asymptotics": "deterministic equivalent of ridge regression with penalty λ + 1/t: exact for ridge as "
+    "fast_slow": "fast-slow formula (Eqs. 12 and 14 into Eq. 6): stopping at t as a ridge penalty "
+    "λ + 1/t, the step "
+    "size as singular values ½ and 1/(2κ), each block of features as if alone with all n samples; "
     "n, d → ∞",
-    "exact_trace": "average over teachers and label noise in closed form (Eq. 9 into Eq. 6) for every drawn X and F, "
+    "ridge_asymptotics": "deterministic equivalent of ridge regression with penalty λ + 1/t: exact "
+    "for ridge as "
+    "n, d → ∞",
+    "exact_trace": "average over teachers and label noise in closed form (Eq. 9 into Eq. 6) for "
+    "every drawn X and F, "
     "then the mean over the draws: no approximation",
-    "simulation": "students trained on drawn data; the mean over seeds has the sampling error that its std tells",
+    "simulation": "students trained on drawn data; the mean over seeds has the sampling error that "
+    "its std tells",
 }
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Parameters of a curve: n samples, d features of which p are fast, condition number κ, noise σ, weight decay λ."""
+    """Parameters of a curve: n samples, d features of which p are fast, condition number κ, noise
+    σ, weight decay λ.
+    """
 
     n: int
     d: int
@@ -43,8 +52,8 @@ class Setting:
 
 @dataclass(frozen=True)
 class Curve:
-    """Values over `times` (T,) for one setting. `source`: key of APPROXIMATIONS. frozen: the block that does not
-    move."""
+    """Values over `times` (T,) for one setting. `source`: key of APPROXIMATIONS. frozen: the block
+    that does not move."""
 
     label: str
     setting: Setting
@@ -78,14 +87,19 @@ def closed_form(
 def turning_points(abscissa: Array, values: Array) -> list[tuple[str, float, float]]:
     """Inner minima and maxima as ("minimum" or "maximum", abscissa, value), in order of time.
 
-    For curves without noise: changes below FLAT count as none, and a flat stretch turns at its beginning.
+    For curves without noise: changes below FLAT count as none, and a flat stretch turns at its
+    beginning.
     """
     steps = np.diff(values)
     moving = np.flatnonzero(np.abs(steps) > FLAT)
     signs = np.sign(steps[moving])
     turns = np.flatnonzero(signs[1:] != signs[:-1])
     return [
-        ("minimum" if signs[i] < 0 else "maximum", float(abscissa[moving[i] + 1]), float(values[moving[i] + 1]))
+        (
+            "minimum" if signs[i] < 0 else "maximum",
+            float(abscissa[moving[i] + 1]),
+            float(values[moving[i] + 1]),
+        )
         for i in turns
     ]
 
@@ -95,7 +109,9 @@ def table(curves: Iterable[Curve]) -> dict[str, Any]:
     chosen = list(curves)
     each = [len(curve.times) for curve in chosen]
     columns: dict[str, Any] = {
-        "curve": [curve.label for curve, size in zip(chosen, each, strict=True) for _ in range(size)]
+        "curve": [
+            curve.label for curve, size in zip(chosen, each, strict=True) for _ in range(size)
+        ]
     }
     for name in vars(chosen[0].setting):
         columns[name] = np.repeat([getattr(curve.setting, name) for curve in chosen], each)
@@ -107,7 +123,9 @@ def table(curves: Iterable[Curve]) -> dict[str, Any]:
 
 
 def record(curve: Curve) -> dict[str, Any]:
-    """What the caption says of a curve: how it was computed, its turning points, and its distance from exact ridge."""
+    """What the caption says of a curve: how it was computed, its turning points, and its distance
+    from exact ridge.
+    """
     entry: dict[str, Any] = {
         "label": curve.label,
         "parameters": vars(curve.setting),
@@ -116,7 +134,10 @@ def record(curve: Curve) -> dict[str, Any]:
             {"kind": kind, "t_plus_1": round(at, 4), "error": round(value, 6)}
             for kind, at, value in turning_points(curve.abscissa, curve.order.error)
         ],
-        "last": {"t_plus_1": float(curve.abscissa[-1]), "error": round(float(curve.order.error[-1]), 6)},
+        "last": {
+            "t_plus_1": float(curve.abscissa[-1]),
+            "error": round(float(curve.order.error[-1]), 6),
+        },
     }
     if curve.frozen:
         entry["frozen"] = f"the {curve.frozen} block does not move"
@@ -126,11 +147,16 @@ def record(curve: Curve) -> dict[str, Any]:
 
 
 def distance(curves: Sequence[Curve]) -> dict[str, float]:
-    """Greatest absolute difference in error between the curves and the asymptotics of ridge regression, and where."""
+    """Greatest absolute difference in error between the curves and the asymptotics of ridge
+    regression, and where.
+    """
     best = {"max_abs_difference": 0.0, "t_plus_1": float("nan")}
     for curve in curves:
         exact = closed_form("", curve.setting, curve.times, source="ridge_asymptotics")
         gap = np.abs(curve.order.error - exact.order.error)
         if gap.max() >= best["max_abs_difference"]:
-            best = {"max_abs_difference": float(gap.max()), "t_plus_1": float(curve.abscissa[gap.argmax()])}
+            best = {
+                "max_abs_difference": float(gap.max()),
+                "t_plus_1": float(curve.abscissa[gap.argmax()]),
+            }
     return best

@@ -1,4 +1,6 @@
-"""Options and files that the scripts of the theory's figures share. The only module of the theory that writes files."""
+"""Options and files that the scripts of the theory's figures share. The only module of the theory
+that writes files.
+"""
 
 from __future__ import annotations
 
@@ -34,20 +36,30 @@ def parser(
 ) -> argparse.ArgumentParser:
     """The options of a figure with the published values as defaults.
 
-    sizes: (n, d, p), None where the script takes several. kappa: a sequence where the figure draws several.
-    weight_decay: None where it is an axis of the figure.
+    sizes: (n, d, p), None where the script takes several. kappa: a sequence where the figure draws
+    several. weight_decay: None where it is an axis of the figure.
     """
-    found = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = found.add_argument
-    for letter, meaning, value in zip("ndp", ("samples", "features", "fast features"), sizes or (), strict=False):
+    for letter, meaning, value in zip(
+        "ndp", ("samples", "features", "fast features"), sizes or (), strict=False
+    ):
         add(f"--{letter}", type=int, default=value, help=f"{meaning} (published: {value})")
     many: dict[str, Any] = {"nargs": "+"} if isinstance(kappa, Sequence) else {}
     add("--kappa", type=float, default=kappa, help=f"condition number (published: {kappa})", **many)
     add("--sigma", type=float, default=sigma, help=f"std of the label noise (published: {sigma})")
     if weight_decay is not None:
-        add("--weight-decay", type=float, default=weight_decay, help=f"λ (published: {weight_decay})")
+        add(
+            "--weight-decay",
+            type=float,
+            default=weight_decay,
+            help=f"λ (published: {weight_decay})",
+        )
     add("--times", type=float, nargs=3, default=times, metavar=("FIRST", "LAST", "NUMBER"),
-        help=f"times as powers of ten: log10 of the first and last, and how many (published: {times})")  # fmt: skip
+        help="times as powers of ten: log10 of the first and last, and how many (published: "
+             f"{times})")  # fmt: skip
     add("--out", default="figures", help="folder for the files written (default: figures)")
     add("--name", default=name, metavar="STEM", help=f"name of the files written (default: {name})")
     return found
@@ -56,7 +68,10 @@ def parser(
 def logarithmic(grid: Sequence[float]) -> Array:
     """10 to the power of `linspace(*grid)`; grid: first and last exponent, number of points."""
     if len(grid) != 3 or grid[2] < 1 or grid[2] != int(grid[2]):
-        raise ValueError(f"a grid of powers is {tuple(grid)}; expected the first and last exponent and a whole number")
+        raise ValueError(
+            f"a grid of powers is {tuple(grid)}; expected the first and last exponent and a whole "
+            "number"
+        )
     return np.asarray(10.0 ** np.linspace(grid[0], grid[1], int(grid[2])))
 
 
@@ -75,9 +90,14 @@ def sizes(text: str) -> tuple[int, int, int]:
 
 
 def write(
-    figure: Figure, options: argparse.Namespace, table: Mapping[str, Any], caption: Mapping[str, Any]
+    figure: Figure,
+    options: argparse.Namespace,
+    table: Mapping[str, Any],
+    caption: Mapping[str, Any],
 ) -> list[Path]:
-    """Writes STEM.png, STEM.pdf, STEM.csv (what is drawn) and STEM.json (what it is); prints and returns the paths."""
+    """Writes STEM.png, STEM.pdf, STEM.csv (what is drawn) and STEM.json (what it is); prints and
+    returns the paths.
+    """
     files = [*save(figure, options.out, options.name)]
     stem = Path(options.out) / options.name
     files += [stem.with_name(f"{stem.name}{ending}") for ending in (".csv", ".json")]

@@ -1,7 +1,8 @@
 """Simulation of the teacher-student model: many seeds, condition numbers and times at once.
 
-The only module of the theory that draws random numbers, each draw from its seed alone. BLAS is held to one thread: the
-matrices are small, and idle threads spin (about 4 times the CPU time with two of them).
+The only module of the theory that draws random numbers, each draw from its seed alone. BLAS is held
+to one thread: the matrices are small, and idle threads spin (about 4 times the CPU time with two of
+them).
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ CHUNK_BYTES = 2**22  # of the largest array held for the seeds of a chunk
 class Draw(NamedTuple):
     """The random numbers of one seed.
 
-    z: (n, d) and z_test: (m, d), standard normal over sqrt(d); teacher: (d,), standard normal; label_noise: (n,),
-    standard normal, to be scaled by σ; u: (d, d), Haar orthogonal. The right factor V of F is left out: it rotates ŵ
-    and cancels from every quantity.
+    z: (n, d) and z_test: (m, d), standard normal over sqrt(d); teacher: (d,), standard normal;
+    label_noise: (n,), standard normal, to be scaled by σ; u: (d, d), Haar orthogonal. The right
+    factor V of F is left out: it rotates ŵ and cancels from every quantity.
     """
 
     z: Array
@@ -35,10 +36,12 @@ class Draw(NamedTuple):
 
 
 class Simulation(NamedTuple):
-    """One entry for every seed, κ and time: R, Q, error, test_error of shape (seeds, kappas, *times); norm: (seeds,).
+    """One entry for every seed, κ and time: R, Q, error, test_error of shape (seeds, kappas,
+    *times); norm: (seeds,).
 
-    error: ½(|w|²/d + σ² - 2R + Q), the exact error of that student on new inputs; its mean over teachers is that of
-    ½(1 + σ² - 2R + Q). test_error: half the mean squared error on z_test, plus σ²/2. norm: |w|²/d.
+    error: ½(|w|²/d + σ² - 2R + Q), the exact error of that student on new inputs; its mean over
+    teachers is that of ½(1 + σ² - 2R + Q). test_error: half the mean squared error on z_test, plus
+    σ²/2. norm: |w|²/d.
     """
 
     R: Array
@@ -52,10 +55,12 @@ Stream = Callable[[int, int, int, int], Draw]  # (seed, n, d, test size)
 
 
 def published_draw(seed: int, n: int, d: int, test_size: int) -> Draw:
-    """The published scripts' random stream: numpy's legacy generator (Mersenne Twister, polar method) with `seed`.
+    """The published scripts' random stream: numpy's legacy generator (Mersenne Twister, polar
+    method) with `seed`.
 
-    Order: Z (n×d), Z_test (test_size×d), w (d), label noise (n, also where σ = 0), then the d×d normals of U, which is
-    the Q of their QR decomposition with the signs of R's diagonal. V would come last and is not drawn.
+    Order: Z (n×d), Z_test (test_size×d), w (d), label noise (n, also where σ = 0), then the d×d
+    normals of U, which is the Q of their QR decomposition with the signs of R's diagonal. V would
+    come last and is not drawn.
     """
     stream = np.random.RandomState(seed)
     z, z_test = (stream.standard_normal((rows, d)) / np.sqrt(d) for rows in (n, test_size))
@@ -64,11 +69,12 @@ def published_draw(seed: int, n: int, d: int, test_size: int) -> Draw:
 
 
 def independent_draw(seed: int, n: int, d: int, test_size: int) -> Draw:
-    """The same quantities from five streams of their own (PCG64 of [seed, purpose], 0 = Z ... 4 = U), so that changing
-    n or the test size leaves the others as they are."""
+    """The same quantities from five streams of their own (PCG64 of [seed, purpose], 0 = Z ... 4 =
+    U), so that changing n or the test size leaves the others as they are."""
     shapes: tuple[tuple[int, ...], ...] = ((n, d), (test_size, d), (d,), (n,), (d, d))
     z, z_test, teacher, label_noise, u = (
-        np.random.default_rng([seed, purpose]).standard_normal(shape) for purpose, shape in enumerate(shapes)
+        np.random.default_rng([seed, purpose]).standard_normal(shape)
+        for purpose, shape in enumerate(shapes)
     )
     return Draw(z / np.sqrt(d), z_test / np.sqrt(d), teacher, label_noise, _haar(u))
 
@@ -108,15 +114,19 @@ def simulate(
 ) -> Simulation:
     """Students trained on draws of the model, Simulation of arrays (seeds, kappas, *S).
 
-    times, weight_decay: broadcast to S; t in steps. n: samples; d: features, of which p are fast. kappas: condition
-    numbers; all of them share the draw of a seed. noise: σ. method, step: see `shrinkage`; discrete gradient descent by
-    default, with η = 1/(Λ_max + λ). test_size: test inputs for each seed. stream: `published_draw` (default, as the
-    published scripts draw) or `independent_draw`, or a function of that signature.
+    times, weight_decay: broadcast to S; t in steps. n: samples; d: features, of which p are fast.
+    kappas: condition numbers; all of them share the draw of a seed. noise: σ. method, step: see
+    `shrinkage`; discrete gradient descent by default, with η = 1/(Λ_max + λ). test_size: test
+    inputs for each seed. stream: `published_draw` (default, as the published scripts draw) or
+    `independent_draw`, or a function of that signature.
 
-    For each draw and κ, one singular value decomposition gives the weights at all times, ŵ = V k Λ⁻¹ Vᵀ Xᵀ y; R, Q and
-    the test error are then linear and quadratic forms in k, with V left out by rotation.
+    For each draw and κ, one singular value decomposition gives the weights at all times, ŵ = V k
+    Λ⁻¹ Vᵀ Xᵀ y; R, Q and the test error are then linear and quadratic forms in k, with V left out
+    by rotation.
     """
-    t, decay = np.broadcast_arrays(np.asarray(times, np.float64), np.asarray(weight_decay, np.float64))
+    t, decay = np.broadcast_arrays(
+        np.asarray(times, np.float64), np.asarray(weight_decay, np.float64)
+    )
     scales = singular_values(d, p, kappas)
     if len(seeds) == 0:
         raise ValueError("no seeds; expected at least one")
@@ -125,7 +135,9 @@ def simulate(
         for chunk in _chunks(seeds, 8 * len(scales) * d * max(d, t.size)):
             draws = [stream(seed, n, d, test_size) for seed in chunk]
             modes = [_modes(draw, scales, noise) for draw in draws]
-            k = shrinkage(np.stack([m.values for m in modes]), t.ravel(), decay.ravel(), method, step)
+            k = shrinkage(
+                np.stack([m.values for m in modes]), t.ravel(), decay.ravel(), method, step
+            )
             results += [_measure(*each, noise) for each in zip(draws, modes, k, strict=True)]
     parts = [np.stack(part) for part in zip(*results, strict=True)]
     shape = (len(seeds), len(scales), *t.shape)
@@ -140,7 +152,9 @@ def _chunks(seeds: Sequence[int], size: int) -> Iterator[Sequence[int]]:
 
 
 class _Modes(NamedTuple):
-    """Eigenvalues of XᵀX, (kappas, m), and what every mode adds to Fŵ when fully learned, (kappas, d, m)."""
+    """Eigenvalues of XᵀX, (kappas, m), and what every mode adds to Fŵ when fully learned, (kappas,
+    d, m).
+    """
 
     values: Array
     columns: Array
@@ -174,10 +188,14 @@ def _measure(draw: Draw, modes: _Modes, k: Array, noise: float) -> tuple[Array, 
     return alignment, norm, error, test_error, np.asarray(size)
 
 
-def descend(x: Array, y: Array, steps: int, step: float | None = None, weight_decay: float = 0.0) -> Array:
-    """Explicit gradient descent ŵ ← ŵ - η(Xᵀ(Xŵ - y) + λŵ) from 0: the weights after 0, 1, ..., steps, (steps + 1, d).
+def descend(
+    x: Array, y: Array, steps: int, step: float | None = None, weight_decay: float = 0.0
+) -> Array:
+    """Explicit gradient descent ŵ ← ŵ - η(Xᵀ(Xŵ - y) + λŵ) from 0: the weights after 0, 1, ...,
+    steps, (steps + 1, d).
 
-    x: (n, d) inputs as the student sees them. y: (n,) labels. step: η, None is 1/(Λ_max + λ). For checks.
+    x: (n, d) inputs as the student sees them. y: (n,) labels. step: η, None is 1/(Λ_max + λ). For
+    checks.
     """
     eta = step if step is not None else 1 / (np.linalg.norm(x, 2) ** 2 + weight_decay)
     weights = np.zeros((steps + 1, x.shape[1]))

@@ -1,7 +1,8 @@
-"""What each eigendirection of the training inputs has learned after t steps: descent, flow, ridge, or a schedule.
+"""What each eigendirection of the training inputs has learned after t steps: descent, flow, ridge,
+or a schedule.
 
-With XᵀX = VΛVᵀ the student's weights are ŵ(t) = V k Λ⁻¹ Vᵀ Xᵀ y; this module gives the diagonal k, "shrinkage", 0 at
-the start and Λ/(Λ + λ) at the end. Pure functions.
+With XᵀX = VΛVᵀ the student's weights are ŵ(t) = V k Λ⁻¹ Vᵀ Xᵀ y; this module gives the diagonal k,
+"shrinkage", 0 at the start and Λ/(Λ + λ) at the end. Pure functions.
 """
 
 from __future__ import annotations
@@ -13,21 +14,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-Custom = Callable[[Array, Array, Array], Array]  # (eigenvalues (..., m), times (T,), weight_decay (T,)) -> (..., T, m)
+Custom = Callable[
+    [Array, Array, Array], Array
+]  # (eigenvalues (..., m), times (T,), weight_decay (T,)) -> (..., T, m)
 Method = Literal["descent", "flow", "ridge"] | Custom
 NEGLIGIBLE = 1e-17  # a penalty below this changes no double
 
 
 def shrinkage(
-    eigenvalues: Array, times: Array, weight_decay: Array, method: Method = "descent", step: float | None = None
+    eigenvalues: Array,
+    times: Array,
+    weight_decay: Array,
+    method: Method = "descent",
+    step: float | None = None,
 ) -> Array:
     """k(t) of every mode, shape (..., T, m).
 
     eigenvalues: Λ of XᵀX, (..., m). times: t in steps, (T,). weight_decay: λ at each of them, (T,).
     step: η; None is 1/(Λ_max + λ), as in the paper.
 
-    "descent"  k = (1 - (1 - ηλ - ηΛ)^t) Λ/(Λ + λ), Eq. 9 (D of the paper); a t that is no integer takes |1 - ηλ - ηΛ|^t
-    "flow"     k = (1 - exp(-η(Λ + λ)t)) Λ/(Λ + λ), its limit of small steps
+    "descent"  k = (1 - (1 - ηλ - ηΛ)^t) Λ/(Λ + λ), Eq. 9 (D of the paper); a t that is no integer
+    takes |1 - ηλ - ηΛ|^t "flow"     k = (1 - exp(-η(Λ + λ)t)) Λ/(Λ + λ), its limit of small steps
     "ridge"    k = Λ/(Λ + λ + 1/t), the penalty that stopping at t amounts to (η plays no part)
     """
     if callable(method):
@@ -49,16 +56,18 @@ def shrinkage(
 def scheduled(strength: Callable[[Array], Array], step: float | None = None) -> Custom:
     """Method of descent under a penalty on Q whose strength changes with time.
 
-    The loss is ½|y - Xŵ|² + ½α(i)|Xŵ|² + ½λ|ŵ|², |Xŵ|² being Q as the training sample shows it. The penalty shares
-    the eigenvectors of XᵀX, so every mode goes by its own k ← k - η((1 + α(i))Λk + λk - Λ). strength: α of steps 0, 1,
-    ... as an array. From where α has fallen below 1e-17 for good, the closed form continues. Times are whole steps;
-    λ is one number.
+    The loss is ½|y - Xŵ|² + ½α(i)|Xŵ|² + ½λ|ŵ|², |Xŵ|² being Q as the training sample shows it. The
+    penalty shares the eigenvectors of XᵀX, so every mode goes by its own k ← k - η((1 + α(i))Λk +
+    λk - Λ). strength: α of steps 0, 1, ... as an array. From where α has fallen below 1e-17 for
+    good, the closed form continues. Times are whole steps; λ is one number.
     """
 
     def method(eigenvalues: Array, times: Array, weight_decay: Array) -> Array:
         decay = float(weight_decay[0])
         if np.any(weight_decay != decay) or np.any(times != np.round(times)) or np.any(times < 0):
-            raise ValueError("a schedule needs whole times >= 0 and one weight decay for all of them")
+            raise ValueError(
+                "a schedule needs whole times >= 0 and one weight decay for all of them"
+            )
         eta = _step(eigenvalues, np.full((1, 1), decay), step)[..., 0, :]
         alpha = strength(np.arange(int(times.max(initial=0)), dtype=np.float64))
         return _run(eigenvalues, eta, decay, alpha, times.astype(int))
@@ -66,7 +75,9 @@ def scheduled(strength: Callable[[Array], Array], step: float | None = None) -> 
     return method
 
 
-def _run(eigenvalues: Array, eta: Array, decay: float, alpha: Array, times: NDArray[np.int_]) -> Array:
+def _run(
+    eigenvalues: Array, eta: Array, decay: float, alpha: Array, times: NDArray[np.int_]
+) -> Array:
     """The recursion of `scheduled`, recorded at `times`: (..., T, m)."""
     result = np.empty((*eigenvalues.shape[:-1], len(times), eigenvalues.shape[-1]))
     drive = eta * eigenvalues

@@ -1,20 +1,21 @@
 """The teacher-student model's public functions, in one place.
 
-Model. A latent input z ~ N(0, I_d / d) is seen by the student as x = Fᵀz, F = U S Vᵀ, with U and V orthogonal and S
-diagonal: `p` singular values 1 ("fast") and d - p of them 1/κ ("slow"). The teacher labels y = z·w + σε, with
-w ~ N(0, I_d) and ε ~ N(0, 1). The student's weights ŵ start at 0 and descend ½|y - Xŵ|² + ½λ|ŵ|² on n examples.
+Model. A latent input z ~ N(0, I_d / d) is seen by the student as x = Fᵀz, F = U S Vᵀ, with U and V
+orthogonal and S diagonal: `p` singular values 1 ("fast") and d - p of them 1/κ ("slow"). The
+teacher labels y = z·w + σε, with w ~ N(0, I_d) and ε ~ N(0, 1). The student's weights ŵ start at 0
+and descend ½|y - Xŵ|² + ½λ|ŵ|² on n examples.
 
-Order parameters: R = wᵀFŵ/d (alignment), Q = |Fŵ|²/d (modulated norm). Generalization error, paper Eq. 6:
-error = ½(1 + σ² - 2R + Q), half the mean squared error on labels with the same noise as the training labels. It is
-dimensionless (the teacher's signal has variance 1), and so are R and Q. Time is counted in steps of the step size.
+Order parameters: R = wᵀFŵ/d (alignment), Q = |Fŵ|²/d (modulated norm). Generalization error, paper
+Eq. 6: error = ½(1 + σ² - 2R + Q), half the mean squared error on labels with the same noise as the
+training labels. It is dimensionless (the teacher's signal has variance 1), and so are R and Q. Time
+is counted in steps of the step size.
 
-| function | what it is | limits |
-|---|---|---|
-| `fast_slow` | the paper's closed form (Eqs. 12 and 14): each block as if alone with n samples | approximate |
-| `ridge_asymptotics` | deterministic equivalent of the same ridge problem | exact as n, d → ∞, for ridge |
-| `exact_trace` | average over teachers and label noise for given Z and F (Eq. 9) | exact for that draw |
-| `simulate` | descent, flow or ridge on many seeds | exact for every draw, with sampling error |
-| `descend` | explicit steps, to check the others | slow |
+| function | what it is | limits | |---|---|---| | `fast_slow` | the paper's closed form (Eqs. 12
+and 14): each block as if alone with n samples | approximate | | `ridge_asymptotics` | deterministic
+equivalent of the same ridge problem | exact as n, d → ∞, for ridge | | `exact_trace` | average over
+teachers and label noise for given Z and F (Eq. 9) | exact for that draw | | `simulate` | descent,
+flow or ridge on many seeds | exact for every draw, with sampling error | | `descend` | explicit
+steps, to check the others | slow |
 """
 
 from __future__ import annotations

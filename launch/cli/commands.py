@@ -1,4 +1,6 @@
-"""The command line, one function a command: redescent plan, submit, status, why, logs, resume, cancel and so on."""
+"""The command line, one function a command: redescent plan, submit, status, why, logs, resume,
+cancel and so on.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,8 @@ def _errors(command: Callable[..., Any]) -> Callable[..., Any]:
             sys.exit(2)
         except OSError as error:
             tables.out.print(
-                f"[red]error:[/red] {escape(str(error))}. Nothing that was computed is lost; mend it and run this again"
+                f"[red]error:[/red] {escape(str(error))}. Nothing that was computed is lost; mend "
+                "it and run this again"
             )
             sys.exit(2)
 
@@ -51,17 +54,22 @@ def _errors(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="redescent")
 def main() -> None:
-    """Sweeps over width, training time, regularisation and label noise: send them, resume them, see how they stand.
+    """Sweeps over width, training time, regularisation and label noise: send them, resume them, see
+    how they stand.
 
-    NAME is a file in configs/sweep/ and a folder in logs/. OVERRIDES are in Hydra's grammar, as seeds=[0,1]
-    trainer.epochs=200 hydra/launcher=v100.
+    NAME is a file in configs/sweep/ and a folder in logs/. OVERRIDES are in Hydra's grammar, as
+    seeds=[0,1] trainer.epochs=200 hydra/launcher=v100.
     """
 
 
 _name = click.argument("name")
 _overrides = click.argument("overrides", nargs=-1)
-_retry = click.option("--retry-errors", is_flag=True, help="Send cells again whose shared error stopped the sweep.")
-_wait = click.option("--wait", is_flag=True, help="Stay and show progress; Ctrl-C leaves the jobs running.")
+_retry = click.option(
+    "--retry-errors", is_flag=True, help="Send cells again whose shared error stopped the sweep."
+)
+_wait = click.option(
+    "--wait", is_flag=True, help="Stay and show progress; Ctrl-C leaves the jobs running."
+)
 
 
 @main.command()
@@ -91,21 +99,34 @@ def submit_(name: str, overrides: Sequence[str], retry_errors: bool, wait: bool)
 @_name
 @_overrides
 @click.option(
-    "--epochs", type=click.IntRange(2), default=calibration.EPOCHS, show_default=True, help="Epochs to train."
+    "--epochs",
+    type=click.IntRange(2),
+    default=calibration.EPOCHS,
+    show_default=True,
+    help="Epochs to train.",
 )
 @click.option(
-    "--steps", type=click.IntRange(2), default=calibration.STEPS, show_default=True, help="Or steps, likewise."
+    "--steps",
+    type=click.IntRange(2),
+    default=calibration.STEPS,
+    show_default=True,
+    help="Or steps, likewise.",
 )
 @click.option(
     "--side-by-side", "counts", type=click.IntRange(1), multiple=True, metavar="N",
-    help="Copies of each that share a task; given several times, one number is measured after the other.",
+    help="Copies of each that share a task; given several times, one number is measured after the "
+         "other.",
 )  # fmt: skip
 @_errors
-def calibrate_(name: str, overrides: Sequence[str], epochs: int, steps: int, counts: Sequence[int]) -> None:
-    """Train the smallest and the largest cell for a moment, through the launcher, and tell what they take.
+def calibrate_(
+    name: str, overrides: Sequence[str], epochs: int, steps: int, counts: Sequence[int]
+) -> None:
+    """Train the smallest and the largest cell for a moment, through the launcher, and tell what
+    they take.
 
-    The results stay in logs/NAME/calibration, for `plan` and `status` to count with; they are none of the sweep's.
-    Of several numbers side by side, task.at_a_time=auto takes for each cell the one that wins.
+    The results stay in logs/NAME/calibration, for `plan` and `status` to count with; they are none
+    of the sweep's. Of several numbers side by side, task.at_a_time=auto takes for each cell the one
+    that wins.
     """
     asked = compose.request(name, overrides)
     each: Sequence[int | None] = sorted(set(counts)) or [None]
@@ -115,7 +136,9 @@ def calibrate_(name: str, overrides: Sequence[str], epochs: int, steps: int, cou
         status_.until_end(small.folder, frozen.sid if frozen else None)
     found = calibration.report(asked)
     tables.calibration(found)
-    if {cell.id for cell in calibration.extremes(asked.cells)} - {m.cell.id for m in found if not m.failure}:
+    if {cell.id for cell in calibration.extremes(asked.cells)} - {
+        m.cell.id for m in found if not m.failure
+    }:
         status_.once(asked.folder / CALIBRATION)
         sys.exit(1)
     tables.out.print(f"the sweep: {tables.hours(draft(asked))}")
@@ -130,8 +153,8 @@ def calibrate_(name: str, overrides: Sequence[str], epochs: int, steps: int, cou
 def resume(name: str, overrides: Sequence[str], retry_errors: bool, wait: bool) -> None:
     """Send what failed, was interrupted or is missing, from its checkpoints.
 
-    The cells are those of the earlier plans, not of the sweep file; OVERRIDES may change the launcher alone
-    (hydra/launcher=..., hydra.launcher.KEY=..., task.KEY=...).
+    The cells are those of the earlier plans, not of the sweep file; OVERRIDES may change the
+    launcher alone (hydra/launcher=..., hydra.launcher.KEY=..., task.KEY=...).
     """
     _send(submission.resumed(folder_of(name), overrides), retry_errors, wait)
 
@@ -139,26 +162,44 @@ def resume(name: str, overrides: Sequence[str], retry_errors: bool, wait: bool) 
 class _Seconds(click.ParamType[float]):
     name = "seconds"
 
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> float:
         try:
             seconds = float(value)
         except ValueError:
-            self.fail(f"found {value!r}, expected seconds; write NAME before --watch", param, context)
+            self.fail(
+                f"found {value!r}, expected seconds; write NAME before --watch", param, context
+            )
         if seconds < status_.LEAST_SECONDS:
-            self.fail(f"found {value} s, expected at least {status_.LEAST_SECONDS:.0f}", param, context)
+            self.fail(
+                f"found {value} s, expected at least {status_.LEAST_SECONDS:.0f}", param, context
+            )
         return seconds
 
 
 @main.command()
 @_name
-@click.option("--cells", is_flag=True, help="List every cell: id, state, how far it is, and what varies between them.")
-@click.option("--failed", is_flag=True, help="Group the failures by the last line of their traceback.")
 @click.option(
-    "--watch", is_flag=False, flag_value=30.0, type=_Seconds(), help="Refresh every SECONDS, 30 if none are given."
+    "--cells",
+    is_flag=True,
+    help="List every cell: id, state, how far it is, and what varies between them.",
+)
+@click.option(
+    "--failed", is_flag=True, help="Group the failures by the last line of their traceback."
+)
+@click.option(
+    "--watch",
+    is_flag=False,
+    flag_value=30.0,
+    type=_Seconds(),
+    help="Refresh every SECONDS, 30 if none are given.",
 )
 @_errors
 def status(name: str, cells: bool, failed: bool, watch: float | None) -> None:
-    """Show one table: how many cells are in which state, hours spent and left, expected end, failures."""
+    """Show one table: how many cells are in which state, hours spent and left, expected end,
+    failures.
+    """
     folder = folder_of(name)
     if cells:
         tables.cells(sweep_state.observe(folder))
@@ -175,24 +216,32 @@ def status(name: str, cells: bool, failed: bool, watch: float | None) -> None:
 @click.argument("where", nargs=-1)
 @_errors
 def cancel_(name: str, where: Sequence[str]) -> None:
-    """End the jobs of a sweep, or only the cells that meet every condition of WHERE, as model.width=64.
+    """End the jobs of a sweep, or only the cells that meet every condition of WHERE, as
+    model.width=64.
 
     What they computed stays; `resume` and `submit` bring them back.
     """
     done = cancel.cancel(folder_of(name), where)
     if not done.cells:
-        tables.out.print(f"{name}: nothing {'that meets this ' if where else ''}was running or waiting")
+        tables.out.print(
+            f"{name}: nothing {'that meets this ' if where else ''}was running or waiting"
+        )
     else:
-        tables.out.print(f"cancelled {done.cells} cells, {done.tasks} whole tasks; running cells save first")
+        tables.out.print(
+            f"cancelled {done.cells} cells, {done.tasks} whole tasks; running cells save first"
+        )
     for complaint in done.complaints:
         tables.out.print(
-            f"[yellow]not confirmed:[/yellow] {escape(complaint)}. The cells are marked: a task that runs or starts "
+            f"[yellow]not confirmed:[/yellow] {escape(complaint)}. The cells are marked: a task "
+            "that runs or starts "
             "leaves them out; to take waiting tasks out of the queue, run this again"
         )
 
 
 _cell = click.argument("cell")
-_sweep = click.option("--sweep", default="*", help="Name of the sweep, where several hold the cell.")
+_sweep = click.option(
+    "--sweep", default="*", help="Name of the sweep, where several hold the cell."
+)
 
 
 @main.command(name="why")
@@ -200,7 +249,9 @@ _sweep = click.option("--sweep", default="*", help="Name of the sweep, where sev
 @_sweep
 @_errors
 def why_(cell: str, sweep: str) -> None:
-    """Show why a cell stands as it does: state, attempts, last rows, traceback, what to do. CELL may be shortened."""
+    """Show why a cell stands as it does: state, attempts, last rows, traceback, what to do. CELL
+    may be shortened.
+    """
     why.why(*cell_of(cell, sweep))
 
 
@@ -208,10 +259,14 @@ def why_(cell: str, sweep: str) -> None:
 @_cell
 @_sweep
 @click.option("--lines", default=20, show_default=True, help="Lines of the job's output to show.")
-@click.option("--follow", is_flag=True, help="Go on showing what the job writes, until the cell is over.")
+@click.option(
+    "--follow", is_flag=True, help="Go on showing what the job writes, until the cell is over."
+)
 @_errors
 def logs(cell: str, sweep: str, lines: int, follow: bool) -> None:
-    """Show the end of the output of a cell's job; its state and traceback are in `why`. CELL may be shortened."""
+    """Show the end of the output of a cell's job; its state and traceback are in `why`. CELL may be
+    shortened.
+    """
     follow_.logs(*cell_of(cell, sweep), lines, follow)
 
 
@@ -229,7 +284,8 @@ def compact(name: str) -> None:
     )
     if len(done.mismatches):
         tables.out.print(
-            f"[yellow]{len(done.mismatches)} values were computed twice and differ[/yellow] (newest attempt kept):"
+            f"[yellow]{len(done.mismatches)} values were computed twice and differ[/yellow] "
+            "(newest attempt kept):"
         )
         tables.out.print(escape(done.mismatches.head(10).to_string()))
 
@@ -243,7 +299,11 @@ def doctor_(overrides: Sequence[str]) -> None:
     findings = doctor.examine(overrides)
     colours = {"ok": "green", "warning": "yellow", "problem": "red"}
     for finding in findings:
-        table.add_row(finding.check, f"[{colours[finding.verdict]}]{finding.verdict}[/]", escape(finding.found))
+        table.add_row(
+            finding.check,
+            f"[{colours[finding.verdict]}]{finding.verdict}[/]",
+            escape(finding.found),
+        )
     tables.out.print(table)
     sys.exit(1 if any(finding.verdict == "problem" for finding in findings) else 0)
 
@@ -253,11 +313,15 @@ def doctor_(overrides: Sequence[str]) -> None:
 @click.argument("target", type=click.Path(path_type=Path))
 @_errors
 def import_published(source: Path, target: Path) -> None:
-    """Turn the published arrays (four .npy files in SOURCE) into a store at TARGET, as logs/published."""
+    """Turn the published arrays (four .npy files in SOURCE) into a store at TARGET, as
+    logs/published.
+    """
     from analysis.double_descent.published import import_published as fold
 
     fold(source, target)
-    tables.out.print(f"{target}: a store like any other now; draw it with `python analysis/fig2_ab.py {target}`")
+    tables.out.print(
+        f"{target}: a store like any other now; draw it with `python analysis/fig2_ab.py {target}`"
+    )
 
 
 def _send(request: compose.Request, retry_errors: bool, wait: bool) -> None:
@@ -268,11 +332,13 @@ def _send(request: compose.Request, retry_errors: bool, wait: bool) -> None:
         tables.out.print("nothing to send")
     else:
         tables.out.print(
-            f"sent {len(made.todo)} cells as submission {frozen.sid}; `redescent status {name}` shows how they stand"
+            f"sent {len(made.todo)} cells as submission {frozen.sid}; `redescent status {name}` "
+            "shows how they stand"
         )
         if request.policy.canary:
             tables.out.print(
-                f"they start when the smallest and the largest cells have ended well in {name}/{CALIBRATION}; SLURM "
+                "they start when the smallest and the largest cells have ended well in "
+                f"{name}/{CALIBRATION}; SLURM "
                 "takes them out of the queue if one of those fails"
             )
     if wait:

@@ -1,4 +1,6 @@
-"""Examination of a machine before anything is sent: Python, torch, its kernels, the GPU, SLURM, launcher, the disk."""
+"""Examination of a machine before anything is sent: Python, torch, its kernels, the GPU, SLURM,
+launcher, the disk.
+"""
 
 from __future__ import annotations
 
@@ -43,22 +45,28 @@ def examine(overrides: Sequence[str]) -> list[Finding]:
         findings += _slurm()
         findings.append(_trial(dict(launcher)))
     elif slurm.present():
-        findings.append(Finding("SLURM", "warning", "is here, but the launcher chosen does not use it"))
+        findings.append(
+            Finding("SLURM", "warning", "is here, but the launcher chosen does not use it")
+        )
     else:
         findings.append(Finding("SLURM", "ok", "none here; cells run on this machine"))
     return findings
 
 
 def architectures(compiled: Sequence[str], device: str) -> bool:
-    """Whether a torch build with code for `compiled` (as sm_70, compute_90) runs on a GPU of architecture `device`.
+    """Whether a torch build with code for `compiled` (as sm_70, compute_90) runs on a GPU of
+    architecture `device`.
 
-    Machine code runs on its own major version and equal or newer minor ones; PTX (compute_XY) on anything newer.
+    Machine code runs on its own major version and equal or newer minor ones; PTX (compute_XY) on
+    anything newer.
     """
     want = int(device.removeprefix("sm_"))
     for arch in compiled:
         kind, _, number = arch.partition("_")
         have = int("".join(c for c in number if c.isdigit()) or 0)
-        if (kind == "compute" and have <= want) or (kind == "sm" and have // 10 == want // 10 and have <= want):
+        if (kind == "compute" and have <= want) or (
+            kind == "sm" and have // 10 == want // 10 and have <= want
+        ):
             return True
     return False
 
@@ -70,17 +78,28 @@ def _python() -> Finding:
 
 def _torch() -> list[Finding]:
     """Asked in another process: this one never imports torch."""
-    done = subprocess.run([sys.executable, "-m", "trainers.hardware"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "trainers.hardware"], capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         return [
-            Finding("torch", "problem", f"does not import: {done.stderr.strip().splitlines()[-1]}; run `make .venv`")
+            Finding(
+                "torch",
+                "problem",
+                f"does not import: {done.stderr.strip().splitlines()[-1]}; run `make .venv`",
+            )
         ]
     version, compiled, *devices = done.stdout.strip().splitlines()
     findings = [Finding("torch", "ok", f"{version}, compiled for {compiled}")]
     for device in devices:
         arch, _, name = device.partition(" ")
         fits = architectures(compiled.split(), arch)
-        advice = "" if fits else f": this torch has no code for {arch}; V100 (sm_70) needs torch 2.10 (environment.yml)"
+        advice = (
+            ""
+            if fits
+            else f": this torch has no code for {arch}; V100 (sm_70) needs torch 2.10 "
+            "(environment.yml)"
+        )
         findings.append(Finding("GPU", "ok" if fits else "problem", f"{name} ({arch}){advice}"))
     if not devices:
         findings.append(Finding("GPU", "ok", "none on this machine (a login node often has none)"))
@@ -88,7 +107,9 @@ def _torch() -> list[Finding]:
 
 
 def kernels(command: Sequence[str] = KERNELS, seconds: float = KERNEL_SECONDS) -> Finding:
-    """Do torch's CPU kernels compute some of our layers right? In a process of its own, since they may kill it."""
+    """Do torch's CPU kernels compute some of our layers right? In a process of its own, since they
+    may kill it.
+    """
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         process = subprocess.Popen(command, stdout=out, stderr=err)
         try:
@@ -104,23 +125,39 @@ def kernels(command: Sequence[str] = KERNELS, seconds: float = KERNEL_SECONDS) -
     return _judged(lines, code, said[-1] if said else "no message", seconds)
 
 
-def _judged(lines: Sequence[dict[str, Any]], code: int | None, said: str, seconds: float) -> Finding:
-    """What the kernels' process printed and how it ended: its exit status, or None if it took too long."""
+def _judged(
+    lines: Sequence[dict[str, Any]], code: int | None, said: str, seconds: float
+) -> Finding:
+    """What the kernels' process printed and how it ended: its exit status, or None if it took too
+    long.
+    """
     checked = [line for line in lines if "name" in line]
     last = next((line["begun"] for line in reversed(lines) if "begun" in line), "the first layer")
     wrong = [line for line in checked if line["wrong"]]
     if code is None and lines:
         return Finding("kernels", "problem", f"no end after {seconds:.0f} s, in {last}; {_REMEDY}")
     if code is None:
-        return Finding("kernels", "warning", f"not checked: torch took more than {seconds:.0f} s to start")
+        return Finding(
+            "kernels", "warning", f"not checked: torch took more than {seconds:.0f} s to start"
+        )
     if code < 0:
-        return Finding("kernels", "problem", f"crashed ({signal.Signals(-code).name}) in {last}; {_REMEDY}")
+        return Finding(
+            "kernels", "problem", f"crashed ({signal.Signals(-code).name}) in {last}; {_REMEDY}"
+        )
     if code > 0:
         return Finding("kernels", "problem", f"could not be checked: {said}")
     if wrong:
         found = f"{len(wrong)} of {len(checked)} layers are wrong, such as {wrong[0]['name']}"
-        return Finding("kernels", "problem", f"{found} by {wrong[0]['error']:.2g} of its largest number; {_REMEDY}")
-    return Finding("kernels", "ok", f"{len(checked)} layers on this CPU agree with float64, forward and backward")
+        return Finding(
+            "kernels",
+            "problem",
+            f"{found} by {wrong[0]['error']:.2g} of its largest number; {_REMEDY}",
+        )
+    return Finding(
+        "kernels",
+        "ok",
+        f"{len(checked)} layers on this CPU agree with float64, forward and backward",
+    )
 
 
 def _disk(logs: Path) -> Finding:
@@ -142,7 +179,11 @@ def _locks(logs: Path) -> Finding:
     except BlockingIOError:
         return Finding("file locks", "ok", f"work in {logs}")
     except OSError as error:
-        return Finding("file locks", "problem", f"{logs}: {error.strerror}; submissions need a folder with locks")
+        return Finding(
+            "file locks",
+            "problem",
+            f"{logs}: {error.strerror}; submissions need a folder with locks",
+        )
 
 
 def _slurm() -> list[Finding]:
@@ -151,7 +192,8 @@ def _slurm() -> list[Finding]:
             Finding(
                 "SLURM",
                 "problem",
-                "no sbatch here that knows of a cluster; submit from a login node, or use hydra/launcher=local",
+                "no sbatch here that knows of a cluster; submit from a login node, or use "
+                "hydra/launcher=local",
             )
         ]
     known = slurm.limits()
@@ -173,10 +215,17 @@ def _trial(launcher: dict[str, object]) -> Finding:
     except UserError as error:
         return Finding("launcher", "problem", str(error))
     if not slurm.present():
-        return Finding("launcher", "warning", "its settings are well-formed; SLURM could not be asked")
+        return Finding(
+            "launcher", "warning", "its settings are well-formed; SLURM could not be asked"
+        )
     environment = slurm.clean_environment()
     done = subprocess.run(
-        ["sbatch", "--test-only"], input=text, capture_output=True, text=True, env=environment, check=False
+        ["sbatch", "--test-only"],
+        input=text,
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
     )
     said = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else ""
     return Finding("launcher", "ok" if done.returncode == 0 else "problem", said)

@@ -1,4 +1,6 @@
-"""`redescent logs CELL`: the output of the job that a cell runs, or ran last, in; `--follow` shows it as it comes."""
+"""`redescent logs CELL`: the output of the job that a cell runs, or ran last, in; `--follow` shows
+it as it comes.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +23,16 @@ _BYTES_PER_LINE = 400
 
 
 def logs(folder: Path, cell: str, lines: int, follow: bool) -> None:
-    """Print the last lines of the output; with `follow` all that comes after, until the cell is over."""
+    """Print the last lines of the output; with `follow` all that comes after, until the cell is
+    over.
+    """
     seen = sweep_state.observe(folder)
     path = output(seen, cell)
     if path is None and (not follow or seen.cells[cell].state not in cell_state.LIVE):
-        raise UserError(f"{cell}: {seen.cells[cell].state}, and no job of it has written anything; {_hint(cell)}")
+        raise UserError(
+            f"{cell}: {seen.cells[cell].state}, and no job of it has written anything; "
+            f"{_hint(cell)}"
+        )
     position = 0
     if path is not None:
         text, position = _tail(path, lines)
@@ -46,7 +53,9 @@ def output(seen: Observation, cell: str) -> Path | None:
 
 
 def _follow(seen: Observation, cell: str, path: Path | None, position: int) -> Observation:
-    """Print what is added to the output, of the next job too, until the cell is neither running nor waiting."""
+    """Print what is added to the output, of the next job too, until the cell is neither running nor
+    waiting.
+    """
     asked = time.monotonic()
     while True:
         over = seen.cells[cell].state not in cell_state.LIVE

@@ -1,4 +1,6 @@
-"""What the words of a command line stand for: the folder of a sweep, and the cell of an id that may be shortened."""
+"""What the words of a command line stand for: the folder of a sweep, and the cell of an id that may
+be shortened.
+"""
 
 from __future__ import annotations
 
@@ -23,19 +25,22 @@ def folder_of(name: str) -> Path:
 
 
 def cell_of(cell: str, sweep: str) -> tuple[Path, str]:
-    """The sweep and whole id of the one cell whose id begins with `cell` (the scheme's prefix may be left out).
+    """The sweep and whole id of the one cell whose id begins with `cell` (the scheme's prefix may
+    be left out).
 
     Calibrations are looked at where no sweep has it: a cell can be in both.
     """
     found = _with_prefix(cell, sweep) or _with_prefix(cell, f"{sweep}/{CALIBRATION}")
     if not found:
         raise UserError(
-            f"{cell}: no cell in logs/{sweep} has an id that begins so; `redescent status NAME --cells` lists them"
+            f"{cell}: no cell in logs/{sweep} has an id that begins so; `redescent status NAME "
+            "--cells` lists them"
         )
     if len(found) > 1:
         some = ", ".join(f"{known} ({name_of(folder)})" for folder, known in sorted(found)[:3])
         raise UserError(
-            f"{cell}: {len(found)} cells have ids that begin so, as {some}; give more of it, or --sweep NAME"
+            f"{cell}: {len(found)} cells have ids that begin so, as {some}; give more of it, or "
+            "--sweep NAME"
         )
     return found.pop()
 

@@ -28,7 +28,9 @@ def draft(made: Draft) -> None:
     for name, count in sorted(made.states.items()):
         table.add_row(f"  {name}", str(count))
     table.add_row("to run", str(len(made.todo)))
-    table.add_row("tasks", _span("{} of {} cells each", len(made.tasks), [len(task) for task in made.tasks]))
+    table.add_row(
+        "tasks", _span("{} of {} cells each", len(made.tasks), [len(task) for task in made.tasks])
+    )
     sizes = [size for size in made.sizes if size]
     if made.request.packing.at_a_time == AUTO and sizes:
         table.add_row("side by side", _span("{1} at a time, as measured", 0, sizes))
@@ -38,30 +40,39 @@ def draft(made: Draft) -> None:
     if made.request.policy.gpu_hours is not None:
         beyond = beyond_limit(made)
         table.add_row(
-            "limit", escape(beyond) if beyond else f"within limits.gpu_hours={made.request.policy.gpu_hours:g}"
+            "limit",
+            escape(beyond)
+            if beyond
+            else f"within limits.gpu_hours={made.request.policy.gpu_hours:g}",
         )
     out.print(table)
     if made.held:
         more = f", and with them the {made.others} others" if made.others else ""
         out.print(
-            f"[yellow]{len(made.held)} failed cells are held back{more}[/yellow]: they share the error "
+            f"[yellow]{len(made.held)} failed cells are held back{more}[/yellow]: they share the "
+            "error "
             f"{escape(repr(made.error))} in this very code. Mend it, or "
             "send them with --retry-errors, as where a setting was wrong and is right now"
         )
     if made.starved:
         out.print(
-            f"[yellow]{len(made.starved)} cells ran out of memory alone[/yellow] and need more of it: give "
+            f"[yellow]{len(made.starved)} cells ran out of memory alone[/yellow] and need more of "
+            "it: give "
             "hydra.launcher.mem_gb=GB, or a larger GPU, or send them as before with --retry-errors"
         )
     if made.fewer:
         at_a_time = ", ".join(map(str, made.fewer))
-        out.print(f"cells that were short of memory run with fewer beside them: {at_a_time} at a time")
+        out.print(
+            f"cells that were short of memory run with fewer beside them: {at_a_time} at a time"
+        )
 
 
 def _span(text: str, count: int, sizes: Sequence[int]) -> str:
     if not sizes:
         return "0"
-    return text.format(count, f"{min(sizes)} to {max(sizes)}" if min(sizes) < max(sizes) else sizes[0])
+    return text.format(
+        count, f"{min(sizes)} to {max(sizes)}" if min(sizes) < max(sizes) else sizes[0]
+    )
 
 
 def hours(made: Draft) -> str:
@@ -80,14 +91,19 @@ def hours(made: Draft) -> str:
     if backend.kind(made.request.launcher) != "slurm" or not limit:
         return f"unknown: {lacking}. {hint}"
     cores = made.request.launcher.get("cpus_per_task") or 1
-    tasks = (rates.occupancy(made.request.launcher, size).amount * (size or cores) for size in made.sizes)
+    tasks = (
+        rates.occupancy(made.request.launcher, size).amount * (size or cores) for size in made.sizes
+    )
     most = float(limit) / 60 * sum(tasks)
     return f"unknown: {lacking}; at most {most:.0f} {made.unit} for each turn of the tasks. {hint}"
 
 
 def calibration(found: Sequence[Measurement]) -> None:
     """What a calibration measured, a line for each cell and count of copies side by side."""
-    keys = sorted({key for m in found for key in m.cell.flat if _differs(key, found)} | {"model.name", "model.width"})
+    keys = sorted(
+        {key for m in found for key in m.cell.flat if _differs(key, found)}
+        | {"model.name", "model.width"}
+    )
     table = Table(*keys, "side by side", "seconds", "whole run", "peak memory", "cells an hour", "")
     for m in found:
         values = [*(str(m.cell.flat.get(key, "")) for key in keys), str(m.count or "one a core")]
@@ -106,15 +122,21 @@ def _differs(key: str, found: Sequence[Measurement]) -> bool:
 
 
 def cells(seen: sweep_state.Observation) -> None:
-    """Every cell on a line: id, state, epochs or steps logged of those planned, and what varies between the cells."""
+    """Every cell on a line: id, state, epochs or steps logged of those planned, and what varies
+    between the cells.
+    """
     runs = seen.runs.set_index("cell").reindex(list(seen.cells))
-    keys = [key for key in runs.columns if ("." in key or key == "seed") and not key.startswith("run.")]
+    keys = [
+        key for key in runs.columns if ("." in key or key == "seed") and not key.startswith("run.")
+    ]
     varying = [key for key in keys if runs[key].astype(str).nunique() > 1]
     reached, planned = rates.logged(runs), rates.planned(runs)
     table = Table(Column("cell", min_width=35), "state", "epochs or steps", *varying)
     for cell_id, found in seen.cells.items():
         values = (str(runs.at[cell_id, key]) for key in varying)
-        table.add_row(cell_id, found.state, f"{reached[cell_id]:.0f}/{planned[cell_id]:.0f}", *values)
+        table.add_row(
+            cell_id, found.state, f"{reached[cell_id]:.0f}/{planned[cell_id]:.0f}", *values
+        )
     out.print(table)
 
 
@@ -124,5 +146,8 @@ def leaving(name: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        out.print(f"no longer watching; the jobs go on: `redescent status {name}`, `redescent cancel {name}`")
+        out.print(
+            f"no longer watching; the jobs go on: `redescent status {name}`, `redescent cancel "
+            f"{name}`"
+        )
         sys.exit(130)

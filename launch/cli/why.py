@@ -1,4 +1,6 @@
-"""`redescent why CELL`: the state of a cell and its reason, its attempts, last rows, traceback, and what to do next."""
+"""`redescent why CELL`: the state of a cell and its reason, its attempts, last rows, traceback, and
+what to do next.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ _POSITION = ("step", "seconds")
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt at a cell: where and when its task ran by SLURM's word, and what the cell's own record says of it."""
+    """One attempt at a cell: where and when its task ran by SLURM's word, and what the cell's own
+    record says of it.
+    """
 
     number: int
     sid: str
@@ -71,8 +75,12 @@ def advice(seen: Observation, cell: cell_state.CellState) -> str:
     if cell.state == "unknown":
         return "wait until the scheduler answers (`redescent doctor`)"
     if cell.state == "failed" and cell.record:
-        return _FAILED.get(cell.record.error_class or "error", _FAILED["error"]).format(name=name, short=short)
-    return f"`redescent resume {name}` sends it again; it goes on from its checkpoint where it has one"
+        return _FAILED.get(cell.record.error_class or "error", _FAILED["error"]).format(
+            name=name, short=short
+        )
+    return (
+        f"`redescent resume {name}` sends it again; it goes on from its checkpoint where it has one"
+    )
 
 
 def records(folder: Path, cell: str) -> Sequence[Mapping[str, Any]]:
@@ -81,15 +89,22 @@ def records(folder: Path, cell: str) -> Sequence[Mapping[str, Any]]:
     if not tables:
         return []
     rows = join(tables).to_pylist()
-    newest = {row["attempt"]: row for row in sorted(rows, key=lambda row: row.get("updated") or 0.0)}
+    newest = {
+        row["attempt"]: row for row in sorted(rows, key=lambda row: row.get("updated") or 0.0)
+    }
     return [newest[attempt] for attempt in sorted(newest)]
 
 
 def attempts(seen: Observation, cell: str, known: Sequence[Mapping[str, Any]]) -> list[Attempt]:
-    """The attempts at a cell, oldest first, from the scheduler's accounting (asked once) and the cell's records."""
+    """The attempts at a cell, oldest first, from the scheduler's accounting (asked once) and the
+    cell's records.
+    """
     by_number = {row["attempt"]: row for row in known}
     if known and known[-1]["status"] == "running" and seen.cells[cell].state != "running":
-        by_number[known[-1]["attempt"]] = {**known[-1], "status": "no last word: killed, or its node lost"}
+        by_number[known[-1]["attempt"]] = {
+            **known[-1],
+            "status": "no last word: killed, or its node lost",
+        }
     placed = [
         (made, number, planned.attempts + 1)
         for made in seen.plans
@@ -97,44 +112,75 @@ def attempts(seen: Observation, cell: str, known: Sequence[Mapping[str, Any]]) -
         for planned in (made.cells[index] for index in task)
         if planned.id == cell
     ]
-    jobs = {(made.sid, number): sweep_state.job_of(seen, made.sid, number) for made, number, _ in placed}
+    jobs = {
+        (made.sid, number): sweep_state.job_of(seen, made.sid, number) for made, number, _ in placed
+    }
     executions: dict[str, list[slurm.Execution]] = {}
     for execution in slurm.history([job for job in jobs.values() if job]) or []:
         executions.setdefault(execution.job, []).append(execution)
     found: dict[int, Attempt] = {}
     for made, number, first in placed:
         job = jobs[made.sid, number] or ""
-        for restart, execution in enumerate(executions.get(job) or [slurm.Execution(job, "", "", "", "", "")]):
+        for restart, execution in enumerate(
+            executions.get(job) or [slurm.Execution(job, "", "", "", "", "")]
+        ):
             if restart == 0 or execution.state:
-                attempt = _attempt(first + restart, made.sid, execution, by_number.pop(first + restart, None))
+                attempt = _attempt(
+                    first + restart, made.sid, execution, by_number.pop(first + restart, None)
+                )
                 found[attempt.number] = attempt
     sids = {made.sid: first for made, _, first in placed}
     for number, row in by_number.items():  # accounting is silent, or has forgotten them
-        sid = max((sid for sid, first in sids.items() if first <= number), default="", key=lambda sid: sids[sid])
+        sid = max(
+            (sid for sid, first in sids.items() if first <= number),
+            default="",
+            key=lambda sid: sids[sid],
+        )
         found[number] = _attempt(number, sid, slurm.Execution("", "", "", "", "", ""), row)
     return [found[number] for number in sorted(found)]
 
 
-def _attempt(number: int, sid: str, execution: slurm.Execution, row: Mapping[str, Any] | None) -> Attempt:
+def _attempt(
+    number: int, sid: str, execution: slurm.Execution, row: Mapping[str, Any] | None
+) -> Attempt:
     told = []
     if row:
         told.append(row["status"] + (f" ({row['error_class']})" if row.get("error_class") else ""))
     elif execution.state or not execution.job:
         told.append("no record: not begun, or folded away by a compaction")
     if execution.state:
-        told.append(f"SLURM: {execution.state}" + (f" {execution.exit}" if execution.exit != "0:0" else ""))
-    last = time.strftime("%FT%T", time.localtime(row["updated"])) if row and row.get("updated") else ""
+        told.append(
+            f"SLURM: {execution.state}" + (f" {execution.exit}" if execution.exit != "0:0" else "")
+        )
+    last = (
+        time.strftime("%FT%T", time.localtime(row["updated"])) if row and row.get("updated") else ""
+    )
     reached = ", ".join(
-        f"{key} {row[key + 's']}" for key in ("epoch", "step") if row and row.get(key + "s") is not None
+        f"{key} {row[key + 's']}"
+        for key in ("epoch", "step")
+        if row and row.get(key + "s") is not None
     )
     node = execution.node or (str(row.get("host") or "") if row else "")
-    return Attempt(number, sid, execution.job, node, execution.start, execution.end or last, "; ".join(told), reached)
+    return Attempt(
+        number,
+        sid,
+        execution.job,
+        node,
+        execution.start,
+        execution.end or last,
+        "; ".join(told),
+        reached,
+    )
 
 
 def _print_attempts(found: Sequence[Attempt]) -> None:
-    table = Table("attempt", "submission", "job", "node", "began", "ended, or last word", "how", "reached")
+    table = Table(
+        "attempt", "submission", "job", "node", "began", "ended, or last word", "how", "reached"
+    )
     for a in found:
-        table.add_row(str(a.number), a.sid, a.job, a.node, a.start, a.end, escape(a.ended), a.reached)
+        table.add_row(
+            str(a.number), a.sid, a.job, a.node, a.start, a.end, escape(a.ended), a.reached
+        )
     show.out.print(table)
 
 
@@ -168,19 +214,27 @@ _REASONS = {
     "": "wait: SLURM has not looked at it yet",
     "BeginTime": "wait: SLURM holds a requeued job back for a while",
     "JobArrayTaskLimit": "wait: hydra.launcher.array_parallelism tasks of its array run already",
-    "Dependency": "wait: it starts when the canary, the first run of the smallest and largest cells, has ended well",
+    "Dependency": "wait: it starts when the canary, the first run of the smallest and largest "
+    "cells, has ended well",
     "JobHeldUser": "it is held; `scontrol release JOB` lets it go",
-    "JobHeldAdmin": "SLURM holds it, as after repeated failures to start; ask your administrator, or cancel and resume",
-    "ReqNodeNotAvail, UnavailableNodes": "wait, or resume elsewhere: the nodes that it asks for are down",
+    "JobHeldAdmin": "SLURM holds it, as after repeated failures to start; ask your administrator, "
+    "or cancel and resume",
+    "ReqNodeNotAvail, UnavailableNodes": "wait, or resume elsewhere: the nodes that it asks for "
+    "are down",
 }
 _FAILED = {
-    "error": "mend what the traceback names, then `redescent resume {name}`; `redescent logs {short}` shows the job's "
+    "error": "mend what the traceback names, then `redescent resume {name}`; `redescent logs "
+    "{short}` shows the job's "
     "output",
-    "out of memory": "give it more memory, or fewer cells at a time: `redescent resume {name}` with "
+    "out of memory": "give it more memory, or fewer cells at a time: `redescent resume {name}` "
+    "with "
     "hydra.launcher.mem_gb=... or task.at_a_time=...",
-    "killed": "see the end of its job's output, `redescent logs {short}`: killed for memory, perhaps; then "
+    "killed": "see the end of its job's output, `redescent logs {short}`: killed for memory, "
+    "perhaps; then "
     "`redescent resume {name} hydra.launcher.mem_gb=...`",
-    "crashed": "`redescent doctor`, run on the node where it crashed, checks torch's kernels; `redescent logs {short}` "
+    "crashed": "`redescent doctor`, run on the node where it crashed, checks torch's kernels; "
+    "`redescent logs {short}` "
     "shows what the process printed last; then `redescent resume {name}`",
-    "disk": "make room on the disk of the logs, or raise your quota, then `redescent resume {name}`",
+    "disk": "make room on the disk of the logs, or raise your quota, then `redescent resume "
+    "{name}`",
 }

@@ -1,7 +1,8 @@
 """How many cells share a task, by what calibrations measured: `task.at_a_time=auto`. Pure.
 
-`tried` is everywhere the table of `calibrate.tried`: the calibrations' runs, with how many ran side by side
-(`at_a_time`, NaN for one a core), in which task (`place`), since when (`began`) and through which `resources`.
+`tried` is everywhere the table of `calibrate.tried`: the calibrations' runs, with how many ran side
+by side (`at_a_time`, NaN for one a core), in which task (`place`), since when (`began`) and through
+which `resources`.
 """
 
 from __future__ import annotations
@@ -20,20 +21,24 @@ from launch.status import cell_state
 from launch.sweep.compose import AUTO, Cell, Request
 
 NEAR_BEST = 0.9
-"""The smallest count with this share of the best throughput wins: fewer cells at a time end sooner, leave memory to
-spare, and lose less when their task is preempted; a difference of some percent is within what calibrations vary by."""
+"""The smallest count with this share of the best throughput wins: fewer cells at a time end sooner,
+leave memory to spare, and lose less when their task is preempted; a difference of some percent is
+within what calibrations vary by."""
 
 OVERLAP = 0.5
-"""The least share of the time that is measured in which all copies trained. Where cells train for no longer than the
-process of the next one takes to start, their seconds are not those of sharing."""
+"""The least share of the time that is measured in which all copies trained. Where cells train for
+no longer than the process of the next one takes to start, their seconds are not those of
+sharing."""
 
 _RESOURCES = ("partition", "constraint", "gres", "gpus_per_node", "gpus_per_task", "cpus_per_task")
 
 
 def resources(backend: str, launcher: Mapping[str, Any]) -> str:
-    """What of a launcher decides how many cells pay side by side, as text: equal for launchers that are alike.
+    """What of a launcher decides how many cells pay side by side, as text: equal for launchers that
+    are alike.
 
-    Memory is not among it: a count that finds too little of it is halved where it fails (`failures.rooms`).
+    Memory is not among it: a count that finds too little of it is halved where it fails
+    (`failures.rooms`).
     """
     return json.dumps([backend, *(launcher.get(key) for key in _RESOURCES)])
 
@@ -41,35 +46,47 @@ def resources(backend: str, launcher: Mapping[str, Any]) -> str:
 def throughputs(tried: pd.DataFrame) -> pd.Series[float]:
     """Epochs (or steps) a second of all copies together, by kind of cell (its number) and count.
 
-    Only for counts of which every copy ended well, by the median of those that trained at the same time.
+    Only for counts of which every copy ended well, by the median of those that trained at the same
+    time.
     """
     kind, count = pd.Series(_kinds(tried), tried.index, name="kind"), tried["at_a_time"]
     task = [kind, count, tried["place"]]
-    overlap = tried["updated"].groupby(task).transform("min") - tried["began"].groupby(task).transform("max")
+    overlap = tried["updated"].groupby(task).transform("min") - tried["began"].groupby(
+        task
+    ).transform("max")
     together = overlap >= OVERLAP * tried["seconds"].groupby(task).transform("max")
     enough = kind.groupby(task).transform("size") >= count
     ended = tried["status"].isin(cell_state.FINAL).groupby([kind, count]).transform("all").eq(True)
-    pace = rates.pace(tried).where(together & enough & ended).groupby([kind, count]).median().dropna()
+    pace = (
+        rates.pace(tried).where(together & enough & ended).groupby([kind, count]).median().dropna()
+    )
     return pace.index.get_level_values("at_a_time") / pace
 
 
 def winners(tried: pd.DataFrame) -> pd.Series[float]:
-    """For every row of `tried` the count that wins for cells of its kind; NaN where none was measured.
+    """For every row of `tried` the count that wins for cells of its kind; NaN where none was
+    measured.
 
     It is the smallest one whose throughput is within `NEAR_BEST` of the best.
     """
     found = throughputs(tried)
     near = found[found >= NEAR_BEST * found.groupby("kind").transform("max")].reset_index()
-    return pd.Series(_kinds(tried), tried.index).map(near.groupby("kind")["at_a_time"].min()).astype(float)
+    return (
+        pd.Series(_kinds(tried), tried.index)
+        .map(near.groupby("kind")["at_a_time"].min())
+        .astype(float)
+    )
 
 
 def counts(cells: pd.DataFrame, tried: pd.DataFrame, pooled: bool = False) -> pd.Series[float]:
-    """How many of each of `cells` (flat configurations) train side by side best; NaN where that was not measured.
+    """How many of each of `cells` (flat configurations) train side by side best; NaN where that was
+    not measured.
 
-    Between two measured widths of cells that are alike otherwise the count is interpolated, linearly in both
-    logarithms, and rounded down. The logarithm of a cell's memory is convex in that of its width, so that the memory
-    of all together stays below that at one of the two ends, which was measured to suffice. With `pooled`, a cell of
-    which nothing like it was measured takes the least count at its width among all others, interpolated likewise.
+    Between two measured widths of cells that are alike otherwise the count is interpolated,
+    linearly in both logarithms, and rounded down. The logarithm of a cell's memory is convex in
+    that of its width, so that the memory of all together stays below that at one of the two ends,
+    which was measured to suffice. With `pooled`, a cell of which nothing like it was measured takes
+    the least count at its width among all others, interpolated likewise.
     """
     found = pd.Series(np.nan, cells.index)
     if tried.empty or cells.empty:
@@ -84,12 +101,18 @@ def counts(cells: pd.DataFrame, tried: pd.DataFrame, pooled: bool = False) -> pd
 
 
 def choose(
-    request: Request, cells: Sequence[Cell], tried: pd.DataFrame, through: str, pooled: bool, one_task: bool
+    request: Request,
+    cells: Sequence[Cell],
+    tried: pd.DataFrame,
+    through: str,
+    pooled: bool,
+    one_task: bool,
 ) -> list[int | None]:
-    """How many cells run side by side where each of `cells` does, by `task.at_a_time`; None for one a core.
+    """How many cells run side by side where each of `cells` does, by `task.at_a_time`; None for one
+    a core.
 
-    For "auto" these are `counts` by calibrations `through` like resources; in one task the least of them. Raises
-    UserError where that of a cell is not known.
+    For "auto" these are `counts` by calibrations `through` like resources; in one task the least of
+    them. Raises UserError where that of a cell is not known.
     """
     if request.packing.at_a_time != AUTO:
         return [request.packing.at_a_time] * len(cells)
@@ -98,10 +121,14 @@ def choose(
     if found.isna().any():
         flat = cells[int(found.isna().to_numpy().argmax())].flat
         raise UserError(
-            f"task.at_a_time={AUTO}: how many cells pay side by side through this launcher was not measured for "
-            f"{int(found.isna().sum())} of {len(cells)} cells, as model.name={flat.get('model.name')} with "
-            f"model.width={flat.get('model.width')}, nor for widths around. Run `redescent calibrate {request.name} "
-            "--side-by-side 1 --side-by-side 2 --side-by-side 4` with the same overrides, or give task.at_a_time a "
+            f"task.at_a_time={AUTO}: how many cells pay side by side through this launcher was not "
+            "measured for "
+            f"{int(found.isna().sum())} of {len(cells)} cells, as "
+            f"model.name={flat.get('model.name')} with "
+            f"model.width={flat.get('model.width')}, nor for widths around. Run `redescent "
+            f"calibrate {request.name} "
+            "--side-by-side 1 --side-by-side 2 --side-by-side 4` with the same overrides, or give "
+            "task.at_a_time a "
             "number"
         )
     return [int(count) for count in (found.clip(upper=found.min()) if one_task else found)]
@@ -117,7 +144,8 @@ def with_calibrations(
 ) -> pd.DataFrame:
     """A sweep's runs table with those of its calibrations, to take times from.
 
-    Of every kind of cell those count that ran `at_a_time` side by side, or as many as win; where none did, all.
+    Of every kind of cell those count that ran `at_a_time` side by side, or as many as win; where
+    none did, all.
     """
     ended = tried[tried["status"].isin(cell_state.FINAL)] if len(tried) else tried
     if ended.empty:
@@ -141,10 +169,16 @@ def _log_width(cells: pd.DataFrame) -> pd.Series[float]:
     return pd.to_numeric(width).astype(float).fillna(1.0).map(math.log)
 
 
-def _between(width: pd.Series[float], measured: pd.Series[float], won: pd.Series[float]) -> pd.Series[float]:
-    """Counts at logarithms of widths, from the least that won at each measured one; NaN beyond these."""
+def _between(
+    width: pd.Series[float], measured: pd.Series[float], won: pd.Series[float]
+) -> pd.Series[float]:
+    """Counts at logarithms of widths, from the least that won at each measured one; NaN beyond
+    these.
+    """
     least = won.groupby(measured).min().dropna()
     if least.empty:
         return pd.Series(np.nan, width.index)
     logs = np.interp(width, least.index, np.log(least), left=np.nan, right=np.nan)
-    return pd.Series(np.floor(np.exp(logs) + 1e-9), width.index)  # the logarithm of 8 comes back as 7.999...
+    return pd.Series(
+        np.floor(np.exp(logs) + 1e-9), width.index
+    )  # the logarithm of 8 comes back as 7.999...

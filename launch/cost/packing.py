@@ -1,4 +1,6 @@
-"""Cells -> tasks: how many one after another in a SLURM task, so that a task is worth its start. Pure."""
+"""Cells -> tasks: how many one after another in a SLURM task, so that a task is worth its start.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +11,19 @@ from dataclasses import replace
 from launch.sweep.compose import AUTO, Packing
 
 
-def pack(seconds: Sequence[float | None], packing: Packing, one_task: bool = False) -> list[list[int]]:
+def pack(
+    seconds: Sequence[float | None], packing: Packing, one_task: bool = False
+) -> list[list[int]]:
     """Distribute cells over tasks.
 
-    `seconds[i]` is the expected time of cell i, or None if nothing like it was measured. Returns the cells' indices,
-    task by task, each cell once. `one_task` puts all into one: a machine without SLURM keeps its own queue.
+    `seconds[i]` is the expected time of cell i, or None if nothing like it was measured. Returns
+    the cells' indices, task by task, each cell once. `one_task` puts all into one: a machine
+    without SLURM keeps its own queue.
 
-    The longest cells go first, so that a task which turns out long starts early. A task takes `packing.cells` cells;
-    if that is None, as many as fill `packing.minutes`, but no more than leave a task for each of `packing.slots`, and
-    as many as run at a time if their time is not known. In any case enough to keep within `packing.most` tasks.
+    The longest cells go first, so that a task which turns out long starts early. A task takes
+    `packing.cells` cells; if that is None, as many as fill `packing.minutes`, but no more than
+    leave a task for each of `packing.slots`, and as many as run at a time if their time is not
+    known. In any case enough to keep within `packing.most` tasks.
     """
     count = len(seconds)
     order = sorted(range(count), key=lambda i: -(seconds[i] or 0.0))
@@ -36,7 +42,9 @@ def pack(seconds: Sequence[float | None], packing: Packing, one_task: bool = Fal
     used = math.inf
     for index in order:
         cost = seconds[index] or 0.0
-        if (used + cost > budget and (not tasks or len(tasks[-1]) >= least)) or len(tasks[-1]) >= cap:
+        if (used + cost > budget and (not tasks or len(tasks[-1]) >= least)) or len(
+            tasks[-1]
+        ) >= cap:
             tasks.append([])
             used = 0.0
         tasks[-1].append(index)
@@ -45,11 +53,16 @@ def pack(seconds: Sequence[float | None], packing: Packing, one_task: bool = Fal
 
 
 def pack_apart(
-    seconds: Sequence[float | None], rooms: Sequence[int | None], packing: Packing, one_task: bool = False
+    seconds: Sequence[float | None],
+    rooms: Sequence[int | None],
+    packing: Packing,
+    one_task: bool = False,
 ) -> tuple[list[list[int]], list[int | None]]:
-    """`pack`, where cell i runs among `rooms[i]` at a time, None for one a core: cells of equal rooms share tasks.
+    """`pack`, where cell i runs among `rooms[i]` at a time, None for one a core: cells of equal
+    rooms share tasks.
 
-    Returns the tasks, and for each of them how many cells it runs at a time; in one task it is the least of the rooms.
+    Returns the tasks, and for each of them how many cells it runs at a time; in one task it is the
+    least of the rooms.
     """
     if one_task:
         tasks = pack(seconds, packing, one_task)

@@ -1,4 +1,6 @@
-"""What cells will take, from the measured seconds per epoch (or step) of earlier runs of like cells. Pure."""
+"""What cells will take, from the measured seconds per epoch (or step) of earlier runs of like
+cells. Pure.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ _ALIKE = (
 WIDTH = "model.width"
 
 LEAST_SHARE = 0.01
-"""A run that logged less of its length tells nothing: its seconds are those of loading data and compiling yet."""
+"""A run that logged less of its length tells nothing: its seconds are those of loading data and
+compiling yet.
+"""
 
 
 @dataclass(frozen=True)
@@ -29,13 +33,19 @@ class Occupancy:
 
 
 def occupancy(launcher: Mapping[str, Any], at_a_time: int | None) -> Occupancy:
-    """GPUs of a cell where the launcher asks for any, else cores; a task's are shared by its cells at a time.
+    """GPUs of a cell where the launcher asks for any, else cores; a task's are shared by its cells
+    at a time.
 
-    `at_a_time` None means a cell for every core of the task. Where a launcher names no cores, a cell takes one.
+    `at_a_time` None means a cell for every core of the task. Where a launcher names no cores, a
+    cell takes one.
     """
     cores, gpus = launcher.get("cpus_per_task"), gpus_of(launcher)
     cells = at_a_time or cores or 1
-    return Occupancy("GPU-hours", gpus / cells) if gpus else Occupancy("core-hours", cores / cells if cores else 1.0)
+    return (
+        Occupancy("GPU-hours", gpus / cells)
+        if gpus
+        else Occupancy("core-hours", cores / cells if cores else 1.0)
+    )
 
 
 def gpus_of(launcher: Mapping[str, Any]) -> int:
@@ -47,18 +57,22 @@ def gpus_of(launcher: Mapping[str, Any]) -> int:
 
 
 def seconds(configurations: Sequence[Mapping[str, Any]], runs: pd.DataFrame) -> list[float | None]:
-    """Expected seconds of each flat configuration, all of it; None where nothing like it was measured."""
+    """Expected seconds of each flat configuration, all of it; None where nothing like it was
+    measured.
+    """
     times = expected(pd.DataFrame([dict(flat) for flat in configurations]), runs)
     return [None if np.isnan(time) else float(time) for time in times]
 
 
 def expected(cells: pd.DataFrame, runs: pd.DataFrame) -> pd.Series[float]:
-    """Expected seconds of every row of `cells`, all of it: planned epochs or steps times the median rate of like runs.
+    """Expected seconds of every row of `cells`, all of it: planned epochs or steps times the median
+    rate of like runs.
 
-    Both frames have the flat configuration as columns; `runs` is the runs table (one row a cell), with `seconds` and
-    `epochs` or `steps`. Runs are alike that share model, data set and its size, batch size, evaluation and precision;
-    seeds, noise and the optimiser's numbers do not matter. Between two measured widths of cells that are alike
-    otherwise the rate is interpolated, linearly in both logarithms. NaN elsewhere.
+    Both frames have the flat configuration as columns; `runs` is the runs table (one row a cell),
+    with `seconds` and `epochs` or `steps`. Runs are alike that share model, data set and its size,
+    batch size, evaluation and precision; seeds, noise and the optimiser's numbers do not matter.
+    Between two measured widths of cells that are alike otherwise the rate is interpolated, linearly
+    in both logarithms. NaN elsewhere.
     """
     if cells.empty:
         return pd.Series(dtype=float)
@@ -73,32 +87,49 @@ def expected(cells: pd.DataFrame, runs: pd.DataFrame) -> pd.Series[float]:
 
 
 def left(cells: pd.DataFrame, runs: pd.DataFrame, measured: pd.DataFrame) -> pd.Series[float]:
-    """Expected seconds of what the rows of `cells` (with a column `cell`) have still to do, NaN where not known.
+    """Expected seconds of what the rows of `cells` (with a column `cell`) have still to do, NaN
+    where not known.
 
     `runs` says how far they are, `measured` (a runs table too) how long like ones take.
     """
     if cells.empty:
         return pd.Series(dtype=float)
     share = (logged(runs) / planned(runs)).clip(0, 1).fillna(0.0)
-    done = cells["cell"].map(dict(zip(runs["cell"], share, strict=True))) if len(runs) else pd.Series(0.0, cells.index)
+    done = (
+        cells["cell"].map(dict(zip(runs["cell"], share, strict=True)))
+        if len(runs)
+        else pd.Series(0.0, cells.index)
+    )
     return expected(cells, measured) * (1 - done.fillna(0.0))
 
 
-def kinds(cells: pd.DataFrame, runs: pd.DataFrame, without: str = "") -> tuple[np.ndarray[Any, Any], ...]:
-    """A number for every row of both frames, the same where the settings that decide a rate are the same."""
-    columns = sorted({str(c) for f in (cells, runs) for c in f if str(c).startswith(_ALIKE) and c != without})
-    both = pd.concat([f.reindex(columns=columns).astype(object) for f in (cells, runs)], ignore_index=True)
+def kinds(
+    cells: pd.DataFrame, runs: pd.DataFrame, without: str = ""
+) -> tuple[np.ndarray[Any, Any], ...]:
+    """A number for every row of both frames, the same where the settings that decide a rate are the
+    same.
+    """
+    columns = sorted(
+        {str(c) for f in (cells, runs) for c in f if str(c).startswith(_ALIKE) and c != without}
+    )
+    both = pd.concat(
+        [f.reindex(columns=columns).astype(object) for f in (cells, runs)], ignore_index=True
+    )
     codes = both.groupby(columns, dropna=False, sort=False).ngroup().to_numpy()
     return codes[: len(cells)], codes[len(cells) :]
 
 
 def families(cells: pd.DataFrame) -> np.ndarray[Any, Any]:
-    """A number for every row, the same where cells differ in nothing but width that decides their time."""
+    """A number for every row, the same where cells differ in nothing but width that decides their
+    time.
+    """
     return kinds(cells, cells.iloc[:0], without=WIDTH)[0]
 
 
 def planned(cells: pd.DataFrame) -> pd.Series[float]:
-    """Length of every run in its own unit: optimiser steps where the trainer counts these, else epochs."""
+    """Length of every run in its own unit: optimiser steps where the trainer counts these, else
+    epochs.
+    """
     return _numbers(cells, "trainer.steps").fillna(_numbers(cells, "trainer.epochs"))
 
 
@@ -109,7 +140,9 @@ def logged(runs: pd.DataFrame) -> pd.Series[float]:
 
 
 def pace(runs: pd.DataFrame) -> pd.Series[float]:
-    """Seconds of an epoch (or step, by what each trainer counts) of every run; NaN where nothing was logged."""
+    """Seconds of an epoch (or step, by what each trainer counts) of every run; NaN where nothing
+    was logged.
+    """
     return _numbers(runs, "seconds") / logged(runs).where(lambda so_far: so_far > 0)
 
 
@@ -125,12 +158,17 @@ def _interpolated(
     if not rate.isna().any() or WIDTH not in cells or WIDTH not in measured:
         return rate
     families, known = kinds(cells, measured, without=WIDTH)
-    width, measured_width = np.log(_numbers(cells, WIDTH)), np.log(_numbers(measured, WIDTH).to_numpy())
+    width, measured_width = (
+        np.log(_numbers(cells, WIDTH)),
+        np.log(_numbers(measured, WIDTH).to_numpy()),
+    )
     filled = rate.copy()
     for family in np.unique(families[rate.isna().to_numpy()]):
         medians = rates[known == family].groupby(measured_width[known == family]).median()
         if len(medians) > 1:
             rows = (families == family) & rate.isna().to_numpy()
-            among = np.interp(width[rows], medians.index, np.log(medians), left=np.nan, right=np.nan)
+            among = np.interp(
+                width[rows], medians.index, np.log(medians), left=np.nan, right=np.nan
+            )
             filled[rows] = np.exp(among)
     return filled

@@ -1,4 +1,6 @@
-"""Whether a process of this machine is still the one that wrote its name down: pid and start time together."""
+"""Whether a process of this machine is still the one that wrote its name down: pid and start time
+together.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ def alive(name: Mapping[str, Any]) -> bool | None:
 
 
 def create(path: Path, text: str) -> bool:
-    """Make a file with all of its text at once; False where it is there already. Of several that try, one does.
+    """Make a file with all of its text at once; False where it is there already. Of several that
+    try, one does.
 
     By a link and not by O_EXCL, which old network file systems do not keep apart.
     """
@@ -39,7 +42,9 @@ def create(path: Path, text: str) -> bool:
 
 
 def _start(pid: int) -> str:
-    """Start time of a process in whatever form the system gives; empty if it is gone or a zombie."""
+    """Start time of a process in whatever form the system gives; empty if it is gone or a
+    zombie.
+    """
     try:
         with open(f"/proc/{pid}/stat") as file:
             fields = file.read().rpartition(")")[2].split()
@@ -47,5 +52,7 @@ def _start(pid: int) -> str:
     except FileNotFoundError:
         if os.path.exists("/proc/self/stat"):
             return ""
-        done = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+        )
         return done.stdout.strip()

@@ -16,19 +16,24 @@ RESULT_FREE = ("run.", "data.root", "data.download", "data.cache")
 
 
 def cell_id(flat: Mapping[str, Any]) -> str:
-    """`c1-` and the first 32 hex digits (128 bits) of SHA-256 over the canonical JSON of a flat configuration.
+    """`c1-` and the first 32 hex digits (128 bits) of SHA-256 over the canonical JSON of a flat
+    configuration.
 
-    Canonical: keys sorted, no spaces, floats in Python's shortest form that reads back the same, keys of `RESULT_FREE`
-    left out.
+    Canonical: keys sorted, no spaces, floats in Python's shortest form that reads back the same,
+    keys of `RESULT_FREE` left out.
 
-    Raises ValueError for a value that has no stable form: NaN, infinities, and anything but None, bool, int, float, str
-    and lists of these.
+    Raises ValueError for a value that has no stable form: NaN, infinities, and anything but None,
+    bool, int, float, str and lists of these.
     """
     kept = {key: value for key, value in flat.items() if not key.startswith(RESULT_FREE)}
     for key, value in kept.items():
         _check(key, value)
-    kept = {key: value + 0.0 if type(value) is float else value for key, value in kept.items()}  # -0.0 is 0.0
-    text = json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    kept = {
+        key: value + 0.0 if type(value) is float else value for key, value in kept.items()
+    }  # -0.0 is 0.0
+    text = json.dumps(
+        kept, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    )
     return f"{SCHEME}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 

@@ -1,11 +1,12 @@
-"""The word among the tasks of a submission that one error repeats itself: no further cell of it is to start.
+"""The word among the tasks of a submission that one error repeats itself: no further cell of it is
+to start.
 
     logs/NAME/submissions/SID/errors/KEY.1 ... KEY.3   the first cells that failed with an error, a file for each
     logs/NAME/submissions/SID/errors/stop              made with the third, and all that the other tasks look for
     logs/NAME/submissions/SID/bad_nodes/NODE           a node on which processes die whatever they are given
 
-A thousand tasks so make a handful of files, and each looks for one name a second at most. Read inside jobs: standard
-library alone.
+A thousand tasks so make a handful of files, and each looks for one name a second at most. Read
+inside jobs: standard library alone.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from pathlib import Path
 from launch.plan import files
 
 SAME_ERROR = 3
-"""So many cells that fail with the same last line are the fault of what they share: no more are started or sent."""
+"""So many cells that fail with the same last line are the fault of what they share: no more are
+started or sent.
+"""
 
 LOOK_SECONDS = 1.0
 BAD_NODE_SECONDS = 1800.0
@@ -35,7 +38,9 @@ class Halt:
         self._error: str | None = None
 
     def note(self, cell: str, error: str) -> None:
-        """Tell that a cell failed; the third cell with one error halts the submission. A full disk says nothing."""
+        """Tell that a cell failed; the third cell with one error halts the submission. A full disk
+        says nothing.
+        """
         with contextlib.suppress(OSError):
             self.folder.mkdir(exist_ok=True)
             for number in range(1, SAME_ERROR + 1):
@@ -67,7 +72,11 @@ def avoid(folder: Path, node: str) -> None:
 def avoided(folder: Path) -> set[str]:
     """Nodes that were marked within the last BAD_NODE_SECONDS."""
     with contextlib.suppress(FileNotFoundError):
-        return {p.name for p in (folder / "bad_nodes").iterdir() if time.time() - p.stat().st_mtime < BAD_NODE_SECONDS}
+        return {
+            p.name
+            for p in (folder / "bad_nodes").iterdir()
+            if time.time() - p.stat().st_mtime < BAD_NODE_SECONDS
+        }
     return set()
 
 

@@ -1,4 +1,5 @@
-"""The frozen plan of one submission: cells, tasks, and the code and environment that they run with. Write and load.
+"""The frozen plan of one submission: cells, tasks, and the code and environment that they run with.
+Write and load.
 
     logs/NAME/submissions/SID/plan.json    the plan; never changed once written
     logs/NAME/submissions/SID/jobs.json    what became of it: intent first, then job ids (launch/submit/submission.py)
@@ -31,7 +32,17 @@ SOURCE = Path(__file__).resolve().parents[2]
 CALIBRATION = "calibration"
 """The folder inside a sweep's that holds the sweep of its calibrations."""
 
-_PACKAGES = ("torch", "numpy", "pandas", "pyarrow", "scikit-learn", "pillow", "hydra-core", "omegaconf", "submitit")
+_PACKAGES = (
+    "torch",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "scikit-learn",
+    "pillow",
+    "hydra-core",
+    "omegaconf",
+    "submitit",
+)
 
 
 class PlanError(ValueError):
@@ -40,7 +51,9 @@ class PlanError(ValueError):
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell as planned: its configuration is `bases[base]` with `values` over it; `attempts` came before this plan."""
+    """A cell as planned: its configuration is `bases[base]` with `values` over it; `attempts` came
+    before this plan.
+    """
 
     id: str
     base: int
@@ -50,7 +63,9 @@ class PlannedCell:
 
 @dataclass(frozen=True)
 class Plan:
-    """One submission, whole: nothing outside it and its code archive decides what its jobs compute."""
+    """One submission, whole: nothing outside it and its code archive decides what its jobs
+    compute.
+    """
 
     sid: str
     name: str
@@ -72,9 +87,13 @@ class Plan:
     commit: str
     policy: Mapping[str, Any] = field(default_factory=dict)
     sizes: Sequence[int | None] = field(default_factory=list)
-    """How many cells each task runs at a time, None for one a core; as `packing` says where this is empty."""
+    """How many cells each task runs at a time, None for one a core; as `packing` says where this is
+    empty.
+    """
     excluded: Sequence[str] = field(default_factory=list)
-    """Nodes that the jobs are not to run on, since they lost tasks of this sweep a short while ago."""
+    """Nodes that the jobs are not to run on, since they lost tasks of this sweep a short while
+    ago.
+    """
     retry_errors: bool = False
     """Whether the tasks go on whatever errors repeat themselves."""
 
@@ -118,7 +137,8 @@ def load(path: Path) -> Plan:
         return Plan(**raw, cells=cells)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PlanError(
-            f"{path}: not a plan of this version ({error}); expected what `redescent submit` writes. Move its folder "
+            f"{path}: not a plan of this version ({error}); expected what `redescent submit` "
+            "writes. Move its folder "
             "out of submissions/ and submit the sweep again: cells that are done stay done"
         ) from None
 
@@ -130,7 +150,9 @@ def load_all(sweep: Path) -> list[Plan]:
 
 
 def ran_in(plans: Sequence[Plan], attempts: Mapping[str, float]) -> dict[str, tuple[Plan, int]]:
-    """Plan and task of an attempt of every cell: `attempts` says which, from 1 on; infinity means the newest."""
+    """Plan and task of an attempt of every cell: `attempts` says which, from 1 on; infinity means
+    the newest.
+    """
     return {
         made.cells[index].id: (made, number)
         for made in plans
@@ -143,9 +165,11 @@ def ran_in(plans: Sequence[Plan], attempts: Mapping[str, float]) -> dict[str, tu
 def factor(
     configurations: Sequence[Mapping[str, Any]],
 ) -> tuple[list[dict[str, Any]], list[tuple[int, dict[str, Any]]]]:
-    """Split flat configurations into few bases and small differences: 10,000 cells then take 2 MB and not 15.
+    """Split flat configurations into few bases and small differences: 10,000 cells then take 2 MB
+    and not 15.
 
-    Returns the bases, and for each configuration the index of its base and the values that differ from it.
+    Returns the bases, and for each configuration the index of its base and the values that differ
+    from it.
     """
     bases: list[dict[str, Any]] = []
     by_keys: dict[frozenset[str], int] = {}
@@ -173,9 +197,11 @@ def code_hash() -> str:
 
 
 def snapshot(sweep: Path) -> tuple[str, Path]:
-    """Archive the packages that jobs import; returns the hash of the sources and the archive's path.
+    """Archive the packages that jobs import; returns the hash of the sources and the archive's
+    path.
 
-    One zip file, which Python imports from as it is: one inode, written at once, and nobody edits it by accident.
+    One zip file, which Python imports from as it is: one inode, written at once, and nobody edits
+    it by accident.
     """
     code = code_hash()
     archive = sweep / "code" / f"{code}.zip"
@@ -183,7 +209,9 @@ def snapshot(sweep: Path) -> tuple[str, Path]:
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as file:
             for name, content in _sources().items():
-                file.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)  # a ZipInfo is stored, else
+                file.writestr(
+                    zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED
+                )  # a ZipInfo is stored, else
         archive.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(archive, buffer.getvalue())
     return code, archive
@@ -191,13 +219,22 @@ def snapshot(sweep: Path) -> tuple[str, Path]:
 
 def _sources() -> dict[str, bytes]:
     """The packages of the jobs, and the store, which `python -m analysis.store.compact` needs."""
-    paths = [path for package in ("launch", "trainers") for path in sorted((SOURCE / package).rglob("*.py"))]
-    paths += [SOURCE / "analysis" / "__init__.py", *sorted((SOURCE / "analysis" / "store").glob("*.py"))]
+    paths = [
+        path
+        for package in ("launch", "trainers")
+        for path in sorted((SOURCE / package).rglob("*.py"))
+    ]
+    paths += [
+        SOURCE / "analysis" / "__init__.py",
+        *sorted((SOURCE / "analysis" / "store").glob("*.py")),
+    ]
     return {str(path.relative_to(SOURCE)): path.read_bytes() for path in paths}
 
 
 def environment() -> tuple[str, dict[str, str]]:
-    """Versions of Python and of the packages that the numbers depend on, and a short hash of them."""
+    """Versions of Python and of the packages that the numbers depend on, and a short hash of
+    them.
+    """
     versions = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -211,19 +248,28 @@ def commit() -> str:
     """The git commit of the source tree, with "+changes" where it was edited; empty outside git."""
 
     def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(SOURCE), *words], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", "-C", str(SOURCE), *words], capture_output=True, text=True, check=False
+        )
         return done.stdout.strip() if done.returncode == 0 else ""
 
     try:
         head = git("rev-parse", "HEAD")
-        return head + ("+changes" if head and git("status", "--porcelain", "--", "launch", "trainers") else "")
+        return head + (
+            "+changes" if head and git("status", "--porcelain", "--", "launch", "trainers") else ""
+        )
     except OSError:
         return ""
 
 
 def origin() -> dict[str, Any]:
     """Who plans, where and when: the fields of a plan that are facts of this process."""
-    return {"created": time.time(), "user": getpass.getuser(), "host": socket.gethostname(), "python": sys.executable}
+    return {
+        "created": time.time(),
+        "user": getpass.getuser(),
+        "host": socket.gethostname(),
+        "python": sys.executable,
+    }
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -1,13 +1,16 @@
 """Where tasks run: SLURM, this machine in the background, or the process of the command itself.
 
-The three are twins: each sends a range of a plan's tasks off and says which of them may still run. Sending to SLURM
-goes through submitit's executor, which checks the parameters and writes the sbatch text. Two pieces of it are replaced:
+The three are twins: each sends a range of a plan's tasks off and says which of them may still run.
+Sending to SLURM goes through submitit's executor, which checks the parameters and writes the sbatch
+text. Two pieces of it are replaced:
 
-* its pickles and entry module, by one plan and `launch.job`: a pickle for every task means files by the thousand,
-  submitting dies at arrays over MaxArraySize, and a signal during its imports kills the job unsaved;
+* its pickles and entry module, by one plan and `launch.job`: a pickle for every task means files by
+  the thousand, submitting dies at arrays over MaxArraySize, and a signal during its imports kills
+  the job unsaved;
 * its call of sbatch, which hands a surrounding job's SLURM_* variables on to the new job.
 
-Its local executor is not used: it starts every task at once, while one worker with a queue keeps within the cores.
+Its local executor is not used: it starts every task at once, while one worker with a queue keeps
+within the cores.
 """
 
 from __future__ import annotations
@@ -36,8 +39,9 @@ from launch.scheduler import slurm, task
 class Array:
     """Tasks `first` ... `first + count - 1` of a plan, sent as one array.
 
-    `job` is None until the scheduler accepted it. `offset` is the array index of task `first`. `error` says why the
-    array will never run. It starts when the jobs `after` have ended well, and is taken away if one of them fails.
+    `job` is None until the scheduler accepted it. `offset` is the array index of task `first`.
+    `error` says why the array will never run. It starts when the jobs `after` have ended well, and
+    is taken away if one of them fails.
     """
 
     name: str
@@ -55,7 +59,9 @@ class Refused(Exception):
 
 
 class Unanswered(Exception):
-    """Whether the scheduler accepted an array is not known: its answer was lost. Its name tells, later."""
+    """Whether the scheduler accepted an array is not known: its answer was lost. Its name tells,
+    later.
+    """
 
 
 class Backend(Protocol):
@@ -73,7 +79,9 @@ class Backend(Protocol):
     def tasks(self, plan: Plan, sweep: Path, arrays: Sequence[Array]) -> list[slurm.Task] | None:
         """The tasks of these arrays that the scheduler knows, None if it gave no answer."""
 
-    def cancel(self, plan: Plan, sweep: Path, arrays: Sequence[Array], numbers: Collection[int]) -> str:
+    def cancel(
+        self, plan: Plan, sweep: Path, arrays: Sequence[Array], numbers: Collection[int]
+    ) -> str:
         """End the plan's tasks with these numbers; returns a complaint or nothing."""
 
 
@@ -93,8 +101,8 @@ class Slurm:
     def send(self, plan: Plan, sweep: Path, array: Array) -> Array:
         """Write the sbatch script beside the plan and submit it.
 
-        The folder for the jobs' output stands before sbatch: a task that starts where it is missing fails without a
-        word (exit 0:53).
+        The folder for the jobs' output stands before sbatch: a task that starts where it is missing
+        fails without a word (exit 0:53).
         """
         folder = plan.folder(sweep)
         output = (folder / "output").resolve()
@@ -112,7 +120,9 @@ class Slurm:
         """One squeue, by job name."""
         return slurm.queue(sorted({array.name for array in arrays}))
 
-    def cancel(self, plan: Plan, sweep: Path, arrays: Sequence[Array], numbers: Collection[int]) -> str:
+    def cancel(
+        self, plan: Plan, sweep: Path, arrays: Sequence[Array], numbers: Collection[int]
+    ) -> str:
         """One scancel."""
         jobs = []
         for array in (array for array in arrays if array.job):
@@ -162,14 +172,23 @@ class Local:
         alive = files.alive(json.loads(path.read_text()))
         if alive is None:
             return None
-        return [slurm.Task(a.job or "", a.offset, a.name, "RUNNING" if alive else "COMPLETED") for a in arrays]
+        return [
+            slurm.Task(a.job or "", a.offset, a.name, "RUNNING" if alive else "COMPLETED")
+            for a in arrays
+        ]
 
-    def cancel(self, plan: Plan, sweep: Path, arrays: Sequence[Array], numbers: Collection[int]) -> str:
+    def cancel(
+        self, plan: Plan, sweep: Path, arrays: Sequence[Array], numbers: Collection[int]
+    ) -> str:
         """SIGTERM to the worker, which saves and ends."""
         path = plan.folder(sweep) / "local.json"
         name = json.loads(path.read_text()) if path.exists() else None
         if name is None or not files.alive(name):
-            return "" if name is None or files.alive(name) is False else f"it runs on {name['host']}: cancel it there"
+            return (
+                ""
+                if name is None or files.alive(name) is False
+                else f"it runs on {name['host']}: cancel it there"
+            )
         os.kill(name["pid"], signal.SIGTERM)
         return ""
 
@@ -188,16 +207,27 @@ BACKENDS: Mapping[str, Backend] = {"slurm": Slurm(), "local": Local(), "debug": 
 
 
 def kind(launcher: Mapping[str, Any]) -> str:
-    """Which backend a launcher's settings ask for. Raises UserError for a launcher that is none of the known three."""
+    """Which backend a launcher's settings ask for. Raises UserError for a launcher that is none of
+    the known three.
+    """
     target = str(launcher.get("_target_", ""))
-    for ending, name in (("SlurmLauncher", "slurm"), ("LocalLauncher", "local"), ("BasicLauncher", "debug")):
+    for ending, name in (
+        ("SlurmLauncher", "slurm"),
+        ("LocalLauncher", "local"),
+        ("BasicLauncher", "debug"),
+    ):
         if target.endswith(ending):
             return name
-    raise UserError(f"launcher {target!r}: expected hydra/launcher=slurm, v100, local, debug or a file like these")
+    raise UserError(
+        f"launcher {target!r}: expected hydra/launcher=slurm, v100, local, debug or a file like "
+        "these"
+    )
 
 
 def check(plan_launcher: Mapping[str, Any]) -> None:
-    """Raises UserError for SLURM settings that submitit does not know, with the list of those it does."""
+    """Raises UserError for SLURM settings that submitit does not know, with the list of those it
+    does.
+    """
     if kind(plan_launcher) == "slurm":
         _parameters(plan_launcher)
 
@@ -205,12 +235,14 @@ def check(plan_launcher: Mapping[str, Any]) -> None:
 def sbatch_text(plan: Plan, plan_path: Path, output: Path, array: Array) -> str:
     """The sbatch script of an array, a pure function of its arguments.
 
-    The worker runs as a step, through srun, because `scancel --signal` reaches steps only; the shell around it ignores
-    the signals, which else would end it and the step with it.
+    The worker runs as a step, through srun, because `scancel --signal` reaches steps only; the
+    shell around it ignores the signals, which else would end it and the step with it.
     """
     parameters = _parameters(plan.launcher) | {"job_name": array.name, "map_count": array.count}
     if array.after:
-        parameters["additional_parameters"] = dependent(parameters, f"afterok:{':'.join(array.after)}")
+        parameters["additional_parameters"] = dependent(
+            parameters, f"afterok:{':'.join(array.after)}"
+        )
     if plan.excluded:
         parameters["exclude"] = ",".join(
             [*([parameters["exclude"]] if "exclude" in parameters else []), *plan.excluded]
@@ -218,28 +250,39 @@ def sbatch_text(plan: Plan, plan_path: Path, output: Path, array: Array) -> str:
     parameters["setup"] = [*(parameters.get("setup") or []), "trap : USR2 TERM"]
     parameters["setup"].append(f"export PYTHONPATH={shlex.quote(plan.code_archive)}")
     command = shlex.join([*_job_command(plan, plan_path), "--first", str(array.first)])
-    # ignored until Python has installed its handlers: a signal during its start-up is then lost, not deadly
+    # ignored until Python has installed its handlers: a signal during its start-up is then lost,
+    # not deadly
     command = "bash -c " + shlex.quote(f"trap '' USR2 TERM; exec {command}")
-    return str(_render(command=command, folder=output, srun_args=["--open-mode=append"], **parameters))
+    return str(
+        _render(command=command, folder=output, srun_args=["--open-mode=append"], **parameters)
+    )
 
 
 def dependent(settings: Mapping[str, Any], dependency: str) -> dict[str, Any]:
-    """The additional parameters with one more dependency; a job whose dependency cannot come true is taken away."""
+    """The additional parameters with one more dependency; a job whose dependency cannot come true
+    is taken away.
+    """
     extra = dict(settings.get("additional_parameters") or {})
     both = [str(extra["dependency"]), dependency] if extra.get("dependency") else [dependency]
     return extra | {"dependency": ",".join(both), "kill-on-invalid-dep": "yes"}
 
 
 def single_text(launcher: Mapping[str, Any], command: str, folder: Path, **others: Any) -> str:
-    """The sbatch script of a job that is no array and has no step; `others` are submitit's own keys."""
-    return str(_render(command=command, folder=folder, use_srun=False, **_parameters(launcher) | others))
+    """The sbatch script of a job that is no array and has no step; `others` are submitit's own
+    keys.
+    """
+    return str(
+        _render(command=command, folder=folder, use_srun=False, **_parameters(launcher) | others)
+    )
 
 
 def _parameters(launcher: Mapping[str, Any]) -> dict[str, Any]:
     """The launcher's settings under submitit's names for sbatch."""
     rename = {"timeout_min": "time", "tasks_per_node": "ntasks_per_node", "mem_gb": "mem"}
     skip = {"_target_", "max_num_timeout", "name", "submitit_folder"}
-    parameters = {rename.get(k, k): v for k, v in launcher.items() if k not in skip and v is not None}
+    parameters = {
+        rename.get(k, k): v for k, v in launcher.items() if k not in skip and v is not None
+    }
     if "mem" in parameters:
         parameters["mem"] = f"{round(1024 * parameters['mem'])}MB"
     known = SlurmExecutor._valid_parameters()
@@ -259,7 +302,9 @@ def _render(**parameters: Any) -> str:
 
 
 def _job_command(plan: Plan, plan_path: Path) -> list[str]:
-    """-P keeps the folder that the job stands in out of the import path: the plan's code is what runs."""
+    """-P keeps the folder that the job stands in out of the import path: the plan's code is what
+    runs.
+    """
     return [plan.python, "-P", "-u", "-m", "launch.job", str(plan_path.resolve())]
 
 
@@ -268,7 +313,9 @@ def _job_environment(plan: Plan) -> dict[str, str]:
 
 
 def job_name(plan: Plan, first: int) -> str:
-    """SLURM job name of an array: the sweep, the submission and the first task, unique over all of them."""
+    """SLURM job name of an array: the sweep, the submission and the first task, unique over all of
+    them.
+    """
     return f"{re.sub(r'[^A-Za-z0-9_.-]', '-', plan.name)}.{plan.sid}.{first}"
 
 

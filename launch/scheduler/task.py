@@ -1,4 +1,6 @@
-"""One task of a plan, from the command line of its job to its exit status: its cells, and the requeue of the rest."""
+"""One task of a plan, from the command line of its job to its exit status: its cells, and the
+requeue of the rest.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,20 @@ from launch.scheduler import slurm
 from launch.worker.pool import Assignment, ChildrenDie, Worker, environment, say
 
 FRUITLESS_TURNS = 3
-"""A task that got nowhere before its limit, after this many turns before, would only go round in a circle."""
+"""A task that got nowhere before its limit, after this many turns before, would only go round in a
+circle.
+"""
 
 
 def main(arguments: Sequence[str], received: Sequence[int]) -> int:
-    """Work on one task of a plan; returns the exit status: 0 unless a cell failed or is left undone."""
+    """Work on one task of a plan; returns the exit status: 0 unless a cell failed or is left
+    undone.
+    """
     parser = argparse.ArgumentParser(prog="python -m launch.job")
     parser.add_argument("plan", type=Path)
-    parser.add_argument("--task", type=int, help="number of the task; inside an array, --first and the index tell")
+    parser.add_argument(
+        "--task", type=int, help="number of the task; inside an array, --first and the index tell"
+    )
     parser.add_argument("--first", type=int, default=0)
     args = parser.parse_args(arguments)
     in_slurm = args.task is None
@@ -48,16 +56,25 @@ def work(assignment: Assignment, received: Sequence[int], in_slurm: bool) -> int
     worker = Worker(assignment, received, end - lead if end is not None else None)
     limit = f", until {time.strftime('%F %T', time.localtime(end))}" if end else ""
     say(
-        f"task {assignment.task} of {assignment.plan.sid}, start {assignment.restart + 1}: {len(worker.waiting)} cells "
+        f"task {assignment.task} of {assignment.plan.sid}, start {assignment.restart + 1}: "
+        f"{len(worker.waiting)} cells "
         f"on {socket.gethostname()}{limit}"
     )
     try:
         reason = worker.run()
     except ChildrenDie as error:
-        markers.avoid(assignment.plan.folder(assignment.sweep), os.environ.get("SLURMD_NODENAME", socket.gethostname()))
-        say(f"{error}: this task ends here; the reason stands above. `redescent resume` goes on once it is mended")
+        markers.avoid(
+            assignment.plan.folder(assignment.sweep),
+            os.environ.get("SLURMD_NODENAME", socket.gethostname()),
+        )
+        say(
+            f"{error}: this task ends here; the reason stands above. `redescent resume` goes on "
+            "once it is mended"
+        )
         return 1
-    say("results: " + (", ".join(f"{n} {status}" for status, n in worker.results.items()) or "none"))
+    say(
+        "results: " + (", ".join(f"{n} {status}" for status, n in worker.results.items()) or "none")
+    )
     if worker.halted and worker.waiting:
         say(f"{worker.halted}. {len(worker.waiting)} cells are left for `redescent resume`")
         return 1
@@ -66,7 +83,10 @@ def work(assignment: Assignment, received: Sequence[int], in_slurm: bool) -> int
     if not in_slurm or reason == "cancelled" or _ended_by_scheduler(received):
         return 0 if reason == "cancelled" else 1
     if reason == "timeout" and not worker.progress and assignment.restart >= FRUITLESS_TURNS:
-        say("no cell gets further within the time limit: not requeued. Give it more: hydra.launcher.timeout_min")
+        say(
+            "no cell gets further within the time limit: not requeued. Give it more: "
+            "hydra.launcher.timeout_min"
+        )
         return 1
     if slurm.requeue_self(until=end or time.time() + 60):
         say("requeued")
@@ -76,9 +96,11 @@ def work(assignment: Assignment, received: Sequence[int], in_slurm: bool) -> int
 
 
 def _ended_by_scheduler(received: Sequence[int]) -> bool:
-    """Whether SIGTERM came because SLURM itself ends the job (scancel, preemption with its own requeue).
+    """Whether SIGTERM came because SLURM itself ends the job (scancel, preemption with its own
+    requeue).
 
-    Requeueing then would bring a cancelled job back. In the grace time of a preemption the job still is RUNNING.
+    Requeueing then would bring a cancelled job back. In the grace time of a preemption the job
+    still is RUNNING.
     """
     if signal.SIGUSR2 in received or signal.SIGTERM not in received:
         return False

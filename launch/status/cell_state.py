@@ -1,4 +1,6 @@
-"""Plans, records and the scheduler's answer -> the state of every cell. Pure: no clock, no file, no process."""
+"""Plans, records and the scheduler's answer -> the state of every cell. Pure: no clock, no file, no
+process.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-State = Literal["done", "nonfinite", "running", "waiting", "failed", "interrupted", "missing", "unknown"]
+State = Literal[
+    "done", "nonfinite", "running", "waiting", "failed", "interrupted", "missing", "unknown"
+]
 STATES: Mapping[State, str] = {
     "done": "trained to its end",
     "nonfinite": "the loss became NaN or infinite; kept as a result",
@@ -33,10 +37,12 @@ class Record:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a plan put a cell: the submission, its task, the first attempt number there, and what the scheduler says.
+    """Where a plan put a cell: the submission, its task, the first attempt number there, and what
+    the scheduler says.
 
-    `live` is True while the task may still run, False when it is over, None if the scheduler gave no answer; `running`
-    tells a task that runs from one in the queue. `cancelled` is True for a cell that the user took out of the task.
+    `live` is True while the task may still run, False when it is over, None if the scheduler gave
+    no answer; `running` tells a task that runs from one in the queue. `cancelled` is True for a
+    cell that the user took out of the task.
     """
 
     sid: str
@@ -57,11 +63,14 @@ class CellState:
     placement: Placement
 
 
-def fold(placements: Mapping[str, Sequence[Placement]], records: Mapping[str, Record]) -> list[CellState]:
+def fold(
+    placements: Mapping[str, Sequence[Placement]], records: Mapping[str, Record]
+) -> list[CellState]:
     """The state of every placed cell.
 
-    "done" needs a record's word, "running" the scheduler's. A cell is live while any of its placements is: two may be,
-    after a node was lost. A silent scheduler makes a cell without a final record "unknown", never free to send again.
+    "done" needs a record's word, "running" the scheduler's. A cell is live while any of its
+    placements is: two may be, after a node was lost. A silent scheduler makes a cell without a
+    final record "unknown", never free to send again.
     """
     return [_cell(cell, places, records.get(cell)) for cell, places in placements.items()]
 
@@ -70,7 +79,11 @@ def _cell(cell: str, places: Sequence[Placement], record: Record | None) -> Cell
     newest = places[-1]
     if record is not None and record.status in FINAL:
         return CellState(cell, "done" if record.status == "done" else "nonfinite", record, newest)
-    under_way = [CellState(cell, _live(place, record), record, place) for place in reversed(places) if place.live]
+    under_way = [
+        CellState(cell, _live(place, record), record, place)
+        for place in reversed(places)
+        if place.live
+    ]
     for found in under_way:
         if found.state != "failed":
             return found

@@ -1,4 +1,6 @@
-"""What becomes of cells that failed, by the class of their failure: which wait, and which get more room. Pure."""
+"""What becomes of cells that failed, by the class of their failure: which wait, and which get more
+room. Pure.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,12 @@ MEMORY = ("out of memory", "killed")
 """Classes of failure that fewer cells side by side may cure."""
 
 
-def shared_error(todo: Collection[str], seen: Observation, code: str) -> tuple[set[str], str | None]:
-    """Failed cells that share the last line of their traceback with enough others, in this very code, and the line."""
+def shared_error(
+    todo: Collection[str], seen: Observation, code: str
+) -> tuple[set[str], str | None]:
+    """Failed cells that share the last line of their traceback with enough others, in this very
+    code, and the line.
+    """
     failed: dict[str, set[str]] = {}
     codes = {row["cell"]: row.get("code") for row in seen.runs.to_dict("records")}
     for cell in todo:
@@ -25,23 +31,37 @@ def shared_error(todo: Collection[str], seen: Observation, code: str) -> tuple[s
         if record and record.error_class == "error" and codes.get(cell) == code:
             failed.setdefault(last_line(record.error), set()).add(cell)
     shared = {line: cells for line, cells in failed.items() if len(cells) >= SAME_ERROR}
-    return set().union(*shared.values()), max(shared, key=lambda line: len(shared[line]), default=None)
+    return set().union(*shared.values()), max(
+        shared, key=lambda line: len(shared[line]), default=None
+    )
 
 
 def short_of_memory(todo: Collection[str], seen: Observation) -> dict[str, tuple[Plan, int]]:
-    """Cells whose last word is that memory ran out or that they were killed, with the plan and task they ran in."""
-    records = {cell: known.record for cell in todo if (known := seen.cells.get(cell)) and known.state == "failed"}
+    """Cells whose last word is that memory ran out or that they were killed, with the plan and task
+    they ran in.
+    """
+    records = {
+        cell: known.record
+        for cell in todo
+        if (known := seen.cells.get(cell)) and known.state == "failed"
+    }
     wanted = {cell: r.attempt for cell, r in records.items() if r and r.error_class in MEMORY}
     return ran_in(seen.plans, wanted) if wanted else {}
 
 
 def rooms(short: Mapping[str, tuple[Plan, int]]) -> dict[str, int]:
-    """How many cells may run side by side where a cell that was short of memory does: half as many as before."""
+    """How many cells may run side by side where a cell that was short of memory does: half as many
+    as before.
+    """
     return {cell: max(1, side_by_side(made, task) // 2) for cell, (made, task) in short.items()}
 
 
-def starved(short: Mapping[str, tuple[Plan, int]], seen: Observation, launcher: Mapping[str, Any]) -> list[str]:
-    """Cells that ran out of memory alone, and would get no more of it with these settings of the launcher."""
+def starved(
+    short: Mapping[str, tuple[Plan, int]], seen: Observation, launcher: Mapping[str, Any]
+) -> list[str]:
+    """Cells that ran out of memory alone, and would get no more of it with these settings of the
+    launcher.
+    """
 
     def raised(cell: str) -> bool:
         record = seen.cells[cell].record
@@ -56,5 +76,7 @@ def starved(short: Mapping[str, tuple[Plan, int]], seen: Observation, launcher: 
 
 def side_by_side(made: Plan, task: int) -> int:
     """How many cells a task runs at a time."""
-    cores = made.launcher.get("cpus_per_task") or 1 if made.backend == "slurm" else os.cpu_count() or 1
+    cores = (
+        made.launcher.get("cpus_per_task") or 1 if made.backend == "slurm" else os.cpu_count() or 1
+    )
     return made.at_a_time(task) or int(cores)

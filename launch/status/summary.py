@@ -1,4 +1,6 @@
-"""An observation of a sweep -> the numbers of its status: states, hours spent and left, expected end. Pure."""
+"""An observation of a sweep -> the numbers of its status: states, hours spent and left, expected
+end. Pure.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from launch.status.sweep_state import Observation, last_line
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the status table: a state, how many cells are in it, and what SLURM or the records add (`detail`)."""
+    """A line of the status table: a state, how many cells are in it, and what SLURM or the records
+    add (`detail`).
+    """
 
     state: str
     detail: str
@@ -46,14 +50,17 @@ class Summary:
     unmeasured: int
     """Cells still to be done whose time is not known, and which `left` does not count."""
     end: float | None
-    """Seconds until the tasks in the queue will be over, if as many go on running as do now; None where not known."""
+    """Seconds until the tasks in the queue will be over, if as many go on running as do now; None
+    where not known.
+    """
     unknown: str
     """Why `end` is None; empty where nothing is under way."""
 
 
 def summarise(seen: Observation, measured: pd.DataFrame, cores: int) -> Summary:
-    """The summary of an observation; `measured` is a runs table to take seconds per epoch from, and `cores` the number
-    of cells that a local worker trains side by side where its plan leaves that open."""
+    """The summary of an observation; `measured` is a runs table to take seconds per epoch from, and
+    `cores` the number of cells that a local worker trains side by side where its plan leaves that
+    open."""
     left = _left(seen, measured)
     plans = {made.sid: made for made in seen.plans}
     share = _shares(seen)
@@ -61,7 +68,11 @@ def summarise(seen: Observation, measured: pd.DataFrame, cores: int) -> Summary:
     recorded = "gpu_seconds" in seen.runs and bool((seen.runs["gpu_seconds"] > 0).any())
     unit = "GPU-hours" if recorded else units.most_common(1)[0][0]
     hours = {cell: share[found.id].amount / 3600 for cell, found in seen.cells.items()}
-    todo = {cell: left[cell] for cell, found in seen.cells.items() if found.state not in cell_state.FINAL}
+    todo = {
+        cell: left[cell]
+        for cell, found in seen.cells.items()
+        if found.state not in cell_state.FINAL
+    }
     known = {cell: seconds for cell, seconds in todo.items() if seconds == seconds}
     end, unknown = _end(seen, plans, left, cores)
     return Summary(
@@ -72,11 +83,15 @@ def summarise(seen: Observation, measured: pd.DataFrame, cores: int) -> Summary:
 
 
 def committed(seen: Observation, measured: pd.DataFrame) -> float | None:
-    """GPU-hours spent, and still to come from cells that are under way; None where the time of one is not known."""
+    """GPU-hours spent, and still to come from cells that are under way; None where the time of one
+    is not known.
+    """
     gpus = _shares(seen)
     left = _left(seen, measured)
     seconds = (
-        dict(zip(seen.runs["cell"], seen.runs["seconds"].fillna(0.0), strict=True)) if "seconds" in seen.runs else {}
+        dict(zip(seen.runs["cell"], seen.runs["seconds"].fillna(0.0), strict=True))
+        if "seconds" in seen.runs
+        else {}
     )
     total = 0.0
     for cell in seen.cells.values():
@@ -92,17 +107,23 @@ def failures(seen: Observation) -> list[Failure]:
     groups: dict[tuple[str, str], list[str]] = {}
     for cell in seen.cells.values():
         if cell.state == "failed" and cell.record:
-            groups.setdefault((cell.record.error_class or "error", last_line(cell.record.error)), []).append(cell.id)
+            groups.setdefault(
+                (cell.record.error_class or "error", last_line(cell.record.error)), []
+            ).append(cell.id)
     ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
     return [Failure(kind, error, cells) for (kind, error), cells in ordered]
 
 
 def _lines(seen: Observation) -> list[Line]:
-    """In the order of `state.STATES`, preempted cells after the waiting ones; within a state the most cells first."""
+    """In the order of `state.STATES`, preempted cells after the waiting ones; within a state the
+    most cells first.
+    """
     counts = Counter(_line(seen, cell) for cell in seen.cells.values())
     order: list[str] = [*cell_state.STATES]
     order.insert(order.index("waiting") + 1, "preempted")
-    ranked = sorted(counts.items(), key=lambda item: (order.index(item[0][0]), -item[1], item[0][1]))
+    ranked = sorted(
+        counts.items(), key=lambda item: (order.index(item[0][0]), -item[1], item[0][1])
+    )
     return [Line(name, detail, count) for (name, detail), count in ranked]
 
 
@@ -110,7 +131,10 @@ def _line(seen: Observation, cell: cell_state.CellState) -> tuple[str, str]:
     """The state under which a cell is counted, and its detail."""
     task = seen.tasks.get((cell.placement.sid, cell.placement.task))
     if cell.state == "waiting":
-        stopped = cell.record is not None and (cell.record.status, cell.record.error_class) == ("stopped", "preempted")
+        stopped = cell.record is not None and (cell.record.status, cell.record.error_class) == (
+            "stopped",
+            "preempted",
+        )
         name = "preempted" if stopped else "waiting"
         if task is None or task.state == "RUNNING":
             return name, "its task runs"
@@ -131,7 +155,10 @@ def _shares(seen: Observation) -> Mapping[str, rates.Occupancy]:
         return rates.occupancy(plans[sid].launcher, at_a_time)
 
     places = {cell: found.placement for cell, found in seen.cells.items()}
-    return {cell: of(place.sid, plans[place.sid].at_a_time(place.task)) for cell, place in places.items()}
+    return {
+        cell: of(place.sid, plans[place.sid].at_a_time(place.task))
+        for cell, place in places.items()
+    }
 
 
 def _left(seen: Observation, measured: pd.DataFrame) -> Mapping[str, float]:
@@ -140,10 +167,14 @@ def _left(seen: Observation, measured: pd.DataFrame) -> Mapping[str, float]:
     return dict(zip(seen.runs["cell"], times, strict=True))
 
 
-def _spent(runs: pd.DataFrame, hours: Mapping[str, float], unit: str, units: Mapping[str, int]) -> float:
+def _spent(
+    runs: pd.DataFrame, hours: Mapping[str, float], unit: str, units: Mapping[str, int]
+) -> float:
     if "seconds" not in runs:
         return 0.0
-    if unit == "GPU-hours" and unit not in units:  # a GPU of this machine, which no launcher asked for
+    if (
+        unit == "GPU-hours" and unit not in units
+    ):  # a GPU of this machine, which no launcher asked for
         return float(runs["gpu_seconds"].sum()) / 3600
     return float((runs["seconds"].fillna(0.0) * runs["cell"].map(hours).fillna(0.0)).sum())
 
@@ -151,7 +182,9 @@ def _spent(runs: pd.DataFrame, hours: Mapping[str, float], unit: str, units: Map
 def _end(
     seen: Observation, plans: Mapping[str, Plan], left: Mapping[str, float], cores: int
 ) -> tuple[float | None, str]:
-    """Each task's time is that of its cells over the cells at a time; the waiting ones follow on the running ones."""
+    """Each task's time is that of its cells over the cells at a time; the waiting ones follow on
+    the running ones.
+    """
     loads: dict[tuple[str, int], list[float]] = {}
     for cell in seen.cells.values():
         if cell.state in cell_state.LIVE:
@@ -164,7 +197,10 @@ def _end(
     unmeasured = sum(seconds != seconds for load in loads.values() for seconds in load)
     if unmeasured:
         return None, f"nothing like {unmeasured} of the cells was measured"
-    times = {key: max(*load, sum(load) / (plans[key[0]].at_a_time(key[1]) or cores)) for key, load in loads.items()}
+    times = {
+        key: max(*load, sum(load) / (plans[key[0]].at_a_time(key[1]) or cores))
+        for key, load in loads.items()
+    }
     busy = [times[key] for key in running]
     heapq.heapify(busy)
     for key in loads:

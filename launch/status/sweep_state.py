@@ -1,4 +1,6 @@
-"""A sweep as it stands: its plans and what was sent of them, its parts, and each scheduler's word, asked once."""
+"""A sweep as it stands: its plans and what was sent of them, its parts, and each scheduler's word,
+asked once.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,9 @@ from launch.status import cell_state
 from launch.worker import pool
 
 UNANSWERED_SECONDS = 120.0
-"""After this long without a trace in squeue and sacct, a submission whose answer was lost was never accepted: an sbatch
-that blocks on a slow controller gives up before, and accounting lags by seconds only. A time of sending that lies as
-far ahead is that of a clock which was set back since."""
+"""After this long without a trace in squeue and sacct, a submission whose answer was lost was never
+accepted: an sbatch that blocks on a slow controller gives up before, and accounting lags by seconds
+only. A time of sending that lies as far ahead is that of a clock which was set back since."""
 
 
 @dataclass(frozen=True)
@@ -37,24 +39,36 @@ class Observation:
     silent: Sequence[str]
     """Submissions whose scheduler gave no answer."""
     tasks: Mapping[tuple[str, int], slurm.Task]
-    """What the scheduler says of a task, by submission and number of the task; absent where it knows nothing."""
+    """What the scheduler says of a task, by submission and number of the task; absent where it
+    knows nothing.
+    """
     lost_nodes: frozenset[str] = frozenset()
-    """Nodes that lost a task or on which processes die whatever they are given, a short while ago."""
+    """Nodes that lost a task or on which processes die whatever they are given, a short while
+    ago.
+    """
 
 
 def observe(folder: Path) -> Observation:
-    """Read plans and parts, ask each scheduler once, and fold them. Raises UserError for a folder without a sweep."""
+    """Read plans and parts, ask each scheduler once, and fold them. Raises UserError for a folder
+    without a sweep.
+    """
     plans = plan.load_all(folder) if folder.is_dir() else []
     if not plans:
         raise UserError(f"{folder}: no submitted sweep there; `redescent submit NAME` makes one")
     arrays = {made.sid: _settled(made, folder) for made in plans}
     runs = store.runs(folder)
     records = records_of(runs)
-    open_plans = [p for p in plans if not all(_is_over(records.get(cell.id), cell) for cell in p.cells)]
+    open_plans = [
+        p for p in plans if not all(_is_over(records.get(cell.id), cell) for cell in p.cells)
+    ]
     known, silent = _ask(open_plans, folder, arrays)
     tasks = _located(plans, arrays, known)
     cells = cell_state.fold(_placements(folder, plans, arrays, tasks, silent, records), records)
-    lost = {task.node for task in known.values() if task.state in ("NODE_FAIL", "BOOT_FAIL") and task.node}
+    lost = {
+        task.node
+        for task in known.values()
+        if task.state in ("NODE_FAIL", "BOOT_FAIL") and task.node
+    }
     lost = lost.union(*(markers.avoided(p.folder(folder)) for p in open_plans))
     found = {cell.id: cell for cell in cells}
     return Observation(folder, plans, arrays, found, runs, silent, tasks, frozenset(lost))
@@ -63,20 +77,28 @@ def observe(folder: Path) -> Observation:
 def runs_of(folder: Path) -> pd.DataFrame:
     """The runs table, empty where nothing was planned or logged yet."""
     known = ("runs/*.parquet", "store/runs-*.parquet", "submissions/*/plan.json")
-    return store.runs(folder) if any(any(folder.glob(pattern)) for pattern in known) else pd.DataFrame()
+    return (
+        store.runs(folder)
+        if any(any(folder.glob(pattern)) for pattern in known)
+        else pd.DataFrame()
+    )
 
 
 def records_of(runs: pd.DataFrame) -> dict[str, cell_state.Record]:
     """The newest record of every cell in a runs table; none for a cell that never started."""
     if runs.empty:
         return {}
-    wanted = runs[runs["status"] != "missing"].reindex(columns=["cell", "status", "attempt", "error_class", "error"])
+    wanted = runs[runs["status"] != "missing"].reindex(
+        columns=["cell", "status", "attempt", "error_class", "error"]
+    )
     rows = wanted.astype(object).where(wanted.notna(), None)
     return {cell: cell_state.Record(*rest) for cell, *rest in rows.itertuples(index=False)}
 
 
 def job_of(seen: Observation, sid: str, number: int) -> str | None:
-    """The SLURM id ("5_3") of a task of a submission; None outside SLURM, and where it was never accepted."""
+    """The SLURM id ("5_3") of a task of a submission; None outside SLURM, and where it was never
+    accepted.
+    """
     for array in seen.arrays[sid]:
         if array.job and array.job.isdigit() and array.first <= number < array.first + array.count:
             return f"{array.job}_{number - array.first + array.offset}"
@@ -89,27 +111,40 @@ def is_final(record: cell_state.Record | None) -> bool:
 
 
 def _is_over(record: cell_state.Record | None, cell: plan.PlannedCell) -> bool:
-    """Whether a cell has its result from this plan or a later one; a calibration is repeated though it is done."""
+    """Whether a cell has its result from this plan or a later one; a calibration is repeated though
+    it is done.
+    """
     return record is not None and is_final(record) and record.attempt > cell.attempts
 
 
 def last_line(error: str | None) -> str:
     """The line of a traceback that names the error; its message may go on below."""
     lines = (error or "").strip().splitlines() or [""]
-    return next((line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception|Interrupt): ", line)), lines[-1])
+    return next(
+        (
+            line
+            for line in reversed(lines)
+            if re.match(r"[\w.]+(Error|Exception|Interrupt): ", line)
+        ),
+        lines[-1],
+    )
 
 
 def _settled(made: Plan, folder: Path) -> list[Array]:
     """The arrays of a plan; one whose answer was lost is looked up by its job name."""
     path = made.folder(folder) / "jobs.json"
-    if not path.exists():  # the submission died before it had written its intent, so nothing was sent
+    if (
+        not path.exists()
+    ):  # the submission died before it had written its intent, so nothing was sent
         return [Array("", 0, len(made.tasks), made.created, error="never sent")]
     try:
         arrays = [Array(**raw) for raw in json.loads(path.read_text())]
     except (ValueError, TypeError) as error:
         raise UserError(
-            f"{path}: damaged ({error}); expected the jobs of this submission. If none of them runs any more (squeue), "
-            f"move {path.parent} out of submissions/ and submit the sweep again: cells that are done stay done"
+            f"{path}: damaged ({error}); expected the jobs of this submission. If none of them "
+            "runs any more (squeue), "
+            f"move {path.parent} out of submissions/ and submit the sweep again: cells that are "
+            "done stay done"
         ) from None
     if all(a.job or a.error for a in arrays):
         return arrays
@@ -118,26 +153,38 @@ def _settled(made: Plan, folder: Path) -> list[Array]:
     names = [a.name for a in arrays if not a.job and not a.error]
     found = slurm.queue(names), slurm.accounting(names)
     jobs = {task.name: task.job for answer in found for task in answer or []}
-    sure = found[0] is not None and abs(time.time() - min(a.sent for a in arrays)) > UNANSWERED_SECONDS
+    sure = (
+        found[0] is not None and abs(time.time() - min(a.sent for a in arrays)) > UNANSWERED_SECONDS
+    )
     return [
         a
         if a.job or a.error
-        else replace(a, job=jobs.get(a.name), error=None if a.name in jobs or not sure else "never sent")
+        else replace(
+            a, job=jobs.get(a.name), error=None if a.name in jobs or not sure else "never sent"
+        )
         for a in arrays
     ]
 
 
 def _settled_here(made: Plan, folder: Path, array: Array) -> Array:
-    """A worker of this machine names itself when it starts; one that has not done so by now never will."""
+    """A worker of this machine names itself when it starts; one that has not done so by now never
+    will.
+    """
     if (made.folder(folder) / "local.json").exists():
         return replace(array, job="local")
-    return replace(array, error="never started") if abs(time.time() - array.sent) > UNANSWERED_SECONDS else array
+    return (
+        replace(array, error="never started")
+        if abs(time.time() - array.sent) > UNANSWERED_SECONDS
+        else array
+    )
 
 
 def _ask(
     plans: Sequence[Plan], folder: Path, arrays: Mapping[str, Sequence[Array]]
 ) -> tuple[dict[tuple[str, int], slurm.Task], list[str]]:
-    """Tasks by (job, index) that some scheduler knows, and the submissions of which none would speak."""
+    """Tasks by (job, index) that some scheduler knows, and the submissions of which none would
+    speak.
+    """
     known: dict[tuple[str, int], slurm.Task] = {}
     silent: list[str] = []
     batch = [p for p in plans if p.backend == "slurm"]
@@ -155,18 +202,23 @@ def _ask(
 
 
 def _doubted(names: Sequence[str], answer: Sequence[slurm.Task] | None) -> list[slurm.Task]:
-    """Tasks of arrays that the queue does not list at all, if accounting says that they may still run.
+    """Tasks of arrays that the queue does not list at all, if accounting says that they may still
+    run.
 
-    The queue forgets ended jobs after minutes, and a controller that was restored from an old state forgets others.
-    Accounting lags and can be absent: no answer of it changes nothing.
+    The queue forgets ended jobs after minutes, and a controller that was restored from an old state
+    forgets others. Accounting lags and can be absent: no answer of it changes nothing.
     """
     listed = {task.name for task in answer or []}
     gone = [name for name in names if name not in listed]
-    return [task for task in slurm.accounting(gone) or [] if task.live] if answer is not None else []
+    return (
+        [task for task in slurm.accounting(gone) or [] if task.live] if answer is not None else []
+    )
 
 
 def _located(
-    plans: Sequence[Plan], arrays: Mapping[str, Sequence[Array]], known: Mapping[tuple[str, int], slurm.Task]
+    plans: Sequence[Plan],
+    arrays: Mapping[str, Sequence[Array]],
+    known: Mapping[tuple[str, int], slurm.Task],
 ) -> dict[tuple[str, int], slurm.Task]:
     """The tasks that the scheduler knows, by submission and number of the task in its plan."""
     located = {}
@@ -191,10 +243,15 @@ def _placements(
         for array in arrays[made.sid]:
             for number in range(array.first, array.first + array.count):
                 task = tasks.get((made.sid, number))
-                live, runs = may_run(array, task, made.sid in quiet), task is not None and task.state == "RUNNING"
+                live, runs = (
+                    may_run(array, task, made.sid in quiet),
+                    task is not None and task.state == "RUNNING",
+                )
                 for index in made.tasks[number]:
                     cell = made.cells[index]
-                    place = cell_state.Placement(made.sid, number, cell.attempts + 1, live, runs, cell.id in gone)
+                    place = cell_state.Placement(
+                        made.sid, number, cell.attempts + 1, live, runs, cell.id in gone
+                    )
                     if place.cancelled and not (runs and _training(records.get(cell.id), place)):
                         place = replace(place, live=False)
                     placements.setdefault(cell.id, []).append(place)
@@ -207,7 +264,9 @@ def _training(record: cell_state.Record | None, place: cell_state.Placement) -> 
 
 
 def may_run(array: Array, task: slurm.Task | None, silent: bool) -> bool | None:
-    """Whether a task of an array may still run, by the scheduler's word of it; None where there was no answer."""
+    """Whether a task of an array may still run, by the scheduler's word of it; None where there was
+    no answer.
+    """
     if array.error:
         return False
     if array.job is None or silent:

@@ -1,7 +1,8 @@
-"""A few epochs of the smallest and the largest cell, to know what a sweep will cost and whether it starts well.
+"""A few epochs of the smallest and the largest cell, to know what a sweep will cost and whether it
+starts well.
 
-They run through the sweep's own launcher, as a sweep of their own in `logs/NAME/calibration`: they are never a result
-of the sweep, and `cost` reads what was measured there.
+They run through the sweep's own launcher, as a sweep of their own in `logs/NAME/calibration`: they
+are never a result of the sweep, and `cost` reads what was measured there.
 """
 
 from __future__ import annotations
@@ -22,26 +23,44 @@ from launch.status import cell_state, sweep_state
 from launch.sweep.compose import AUTO, Cell, Policy, Request
 
 EPOCHS, STEPS = 5, 1000
-"""Length of a calibration, by what its trainer counts. Its second half is what counts: it begins with loading and
-compiling, and with evaluations that grow rare only later."""
+"""Length of a calibration, by what its trainer counts. Its second half is what counts: it begins
+with loading and compiling, and with evaluations that grow rare only later."""
 
 MOST = 16
-"""Kinds of cells that are tried out: both ends of the widths, for every kind that is the same but for its width."""
+"""Kinds of cells that are tried out: both ends of the widths, for every kind that is the same but
+for its width.
+"""
 
 
-def request(asked: Request, epochs: int = EPOCHS, steps: int = STEPS, count: int | None = None) -> Request:
-    """The calibration of a sweep: of each of its extremes `count` copies, in one task that trains them side by side.
+def request(
+    asked: Request, epochs: int = EPOCHS, steps: int = STEPS, count: int | None = None
+) -> Request:
+    """The calibration of a sweep: of each of its extremes `count` copies, in one task that trains
+    them side by side.
 
     Without a count as many as the packing says, and one where it leaves that open.
     """
     at_a_time = count or _counted(asked.packing.at_a_time)
-    cells = [copy for cell in extremes(asked.cells) for copy in _copies(cell, epochs, steps, at_a_time or 1)]
+    cells = [
+        copy
+        for cell in extremes(asked.cells)
+        for copy in _copies(cell, epochs, steps, at_a_time or 1)
+    ]
     packing = replace(asked.packing, cells=at_a_time or 1, at_a_time=at_a_time)
-    return replace(asked, name=plan.CALIBRATION, logs=asked.folder, cells=cells, packing=packing, policy=Policy())
+    return replace(
+        asked,
+        name=plan.CALIBRATION,
+        logs=asked.folder,
+        cells=cells,
+        packing=packing,
+        policy=Policy(),
+    )
 
 
 def extremes(cells: Sequence[Cell]) -> list[Cell]:
-    """The smallest and the largest cell by `model.width`, of every kind that is the same but for it; at most MOST."""
+    """The smallest and the largest cell by `model.width`, of every kind that is the same but for
+    it; at most MOST.
+    """
     found = _ends(cells)
     kept = np.unique(np.linspace(0, len(found) - 1, min(MOST, len(found))).round().astype(int))
     return [found[i] for i in kept]
@@ -58,7 +77,9 @@ def _ends(cells: Sequence[Cell]) -> list[Cell]:
         return []
     flats = pd.DataFrame([dict(cell.flat) for cell in cells])
     families = rates.families(flats)
-    widths = pd.to_numeric(flats["model.width"]) if "model.width" in flats else pd.Series(0, flats.index)
+    widths = (
+        pd.to_numeric(flats["model.width"]) if "model.width" in flats else pd.Series(0, flats.index)
+    )
     groups = [widths[families == family] for family in np.unique(families)]
     found = list(dict.fromkeys(row for group in groups for row in (group.idxmin(), group.idxmax())))
     found.sort(key=lambda row: (widths[row], row))
@@ -68,27 +89,33 @@ def _ends(cells: Sequence[Cell]) -> list[Cell]:
 def tried(sweep: Path) -> pd.DataFrame:
     """The calibrations of a sweep as a runs table, with how they ran; empty where there are none.
 
-    `seconds`, `epochs` and `steps` of those that ended well are of their second half. `at_a_time` is how many cells
-    their task ran side by side (NaN: one a core), `place` names this task and `resources` are those of its launcher;
-    `began` is the Unix time at which they began to train.
+    `seconds`, `epochs` and `steps` of those that ended well are of their second half. `at_a_time`
+    is how many cells their task ran side by side (NaN: one a core), `place` names this task and
+    `resources` are those of its launcher; `began` is the Unix time at which they began to train.
     """
     folder = sweep / plan.CALIBRATION
     plans = plan.load_all(folder)
     if not plans:
         return pd.DataFrame()
     runs = store.runs(folder).set_index("cell")
-    attempts = {cell: record.attempt for cell, record in sweep_state.records_of(runs.reset_index()).items()}
+    attempts = {
+        cell: record.attempt for cell, record in sweep_state.records_of(runs.reset_index()).items()
+    }
     ran = plan.ran_in(plans, dict.fromkeys(runs.index, np.inf) | attempts)
     if "updated" not in runs:  # nothing has begun
         return pd.DataFrame()
     runs = runs[runs.index.isin(list(ran))].copy()
     places = [ran[cell] for cell in runs.index]
-    runs["at_a_time"] = pd.Series([made.at_a_time(task) for made, task in places], runs.index, dtype=float)
+    runs["at_a_time"] = pd.Series(
+        [made.at_a_time(task) for made, task in places], runs.index, dtype=float
+    )
     runs["place"] = [f"{made.sid}.{task}" for made, task in places]
     runs["began"] = runs["updated"] - runs["seconds"]
     runs["resources"] = [concurrency.resources(made.backend, made.launcher) for made, _ in places]
     ended = list(runs.index[runs["status"].isin(cell_state.FINAL)])
-    rows = store.curves(folder, columns=["step", "seconds"], cells=ended) if ended else pd.DataFrame()
+    rows = (
+        store.curves(folder, columns=["step", "seconds"], cells=ended) if ended else pd.DataFrame()
+    )
     for cell, group in rows[rows["step"] > 0].groupby("cell", observed=True) if ended else ():
         first, last = group[group["step"] >= group["step"].iloc[-1] / 2].iloc[0], group.iloc[-1]
         if first["step"] < last["step"]:
@@ -102,9 +129,10 @@ def tried(sweep: Path) -> pd.DataFrame:
 class Measurement:
     """What a calibration found for one cell: medians over the copies that trained side by side.
 
-    Seconds of an epoch (or step) and of the whole run, bytes of the largest process. NaN and 0 where a copy did not end
-    well; `failure` then says how. `count` is None for one a core. Where `compared` is False the copies hardly trained
-    at the same time, so that nothing follows for the count.
+    Seconds of an epoch (or step) and of the whole run, bytes of the largest process. NaN and 0
+    where a copy did not end well; `failure` then says how. `count` is None for one a core. Where
+    `compared` is False the copies hardly trained at the same time, so that nothing follows for the
+    count.
     """
 
     cell: Cell
@@ -119,8 +147,13 @@ class Measurement:
 
 
 def report(asked: Request) -> list[Measurement]:
-    """What was measured of a sweep's smallest and largest cells through this launcher, for every count of copies."""
-    found, through = tried(asked.folder), concurrency.resources(backend.kind(asked.launcher), asked.launcher)
+    """What was measured of a sweep's smallest and largest cells through this launcher, for every
+    count of copies.
+    """
+    found, through = (
+        tried(asked.folder),
+        concurrency.resources(backend.kind(asked.launcher), asked.launcher),
+    )
     found = found[found["resources"] == through] if len(found) else found
     if found.empty:
         return []
@@ -129,7 +162,12 @@ def report(asked: Request) -> list[Measurement]:
     tried_counts = pd.Series(found["at_a_time"]).groupby(known).transform("nunique")
     won = concurrency.winners(found).where(tried_counts > 1)  # over nothing, none wins
     return [
-        _measurement(cell, None if count != count else int(count), runs, bool((won[runs.index] == count).all()))
+        _measurement(
+            cell,
+            None if count != count else int(count),
+            runs,
+            bool((won[runs.index] == count).all()),
+        )
         for cell, kind in zip(ends, kinds, strict=True)
         for count, runs in found[known == kind].groupby("at_a_time", dropna=False)
     ]
@@ -141,7 +179,15 @@ def _measurement(cell: Cell, count: int | None, runs: pd.DataFrame, wins: bool) 
     if len(others):
         how = others.get("error_class", pd.Series(dtype=str)).dropna()
         return Measurement(
-            cell, unit, count, np.nan, np.nan, 0, False, False, how.iloc[0] if len(how) else "did not end"
+            cell,
+            unit,
+            count,
+            np.nan,
+            np.nan,
+            0,
+            False,
+            False,
+            how.iloc[0] if len(how) else "did not end",
         )
     seconds = float(rates.pace(runs).median())
     length = float(rates.planned(pd.DataFrame([dict(cell.flat)])).iloc[0])
@@ -150,8 +196,8 @@ def _measurement(cell: Cell, count: int | None, runs: pd.DataFrame, wins: bool) 
 
 
 def outdated(asked: Request, code: str) -> Request:
-    """Of a calibration's request the cells to run: all copies of those of which not all ended well, side by side, in
-    this code and through a like launcher."""
+    """Of a calibration's request the cells to run: all copies of those of which not all ended well,
+    side by side, in this code and through a like launcher."""
     found, copies = tried(asked.logs), asked.packing.cells or 1
     found = found[found["status"].isin(cell_state.FINAL)] if len(found) else found
     if found.empty:
@@ -160,17 +206,26 @@ def outdated(asked: Request, code: str) -> Request:
     like = found["resources"] == concurrency.resources(backend.kind(asked.launcher), asked.launcher)
     good = set(found["cell"][(found["code"] == code) & count & like])
     groups = [asked.cells[start : start + copies] for start in range(0, len(asked.cells), copies)]
-    return replace(asked, cells=[c for group in groups for c in group if not all(copy.id in good for copy in group)])
+    return replace(
+        asked,
+        cells=[c for group in groups for c in group if not all(copy.id in good for copy in group)],
+    )
 
 
 def failed(sweep: Path, at_a_time: int | Literal["auto"] | None) -> list[tuple[str, str]]:
-    """Id and traceback of the cells that failed in a sweep's newest calibration for this `task.at_a_time`."""
+    """Id and traceback of the cells that failed in a sweep's newest calibration for this
+    `task.at_a_time`.
+    """
     folder = sweep / plan.CALIBRATION
-    plans = [made for made in plan.load_all(folder) if made.packing["at_a_time"] == _counted(at_a_time)]
+    plans = [
+        made for made in plan.load_all(folder) if made.packing["at_a_time"] == _counted(at_a_time)
+    ]
     if not plans:
         return []
     runs = store.runs(folder)
-    runs = runs[runs["cell"].isin([cell.id for cell in plans[-1].cells]) & (runs["status"] == "failed")]
+    runs = runs[
+        runs["cell"].isin([cell.id for cell in plans[-1].cells]) & (runs["status"] == "failed")
+    ]
     return [(row["cell"], row["error"] or "") for row in runs.to_dict("records")]
 
 
@@ -178,18 +233,26 @@ def jobs(asked: Request) -> list[str]:
     """SLURM jobs of a calibration that are still to end."""
     seen = sweep_state.observe(asked.folder)
     wanted = {cell.id for cell in asked.cells}
-    live = [cell.placement for cell in seen.cells.values() if cell.id in wanted and cell.state in cell_state.LIVE]
+    live = [
+        cell.placement
+        for cell in seen.cells.values()
+        if cell.id in wanted and cell.state in cell_state.LIVE
+    ]
     ids = (sweep_state.job_of(seen, place.sid, place.task) for place in live)
     return sorted({job.partition("_")[0] for job in ids if job})
 
 
 def _counted(at_a_time: int | Literal["auto"] | None) -> int | None:
-    """How many copies a calibration without a count trains side by side; None leaves it to the cores."""
+    """How many copies a calibration without a count trains side by side; None leaves it to the
+    cores.
+    """
     return 1 if at_a_time == AUTO else at_a_time
 
 
 def _copies(cell: Cell, epochs: int, steps: int, count: int) -> list[Cell]:
-    """The short runs of a cell that train side by side. Their seeds are those of no other count: 0; 1, 2; 3, 4, 5."""
+    """The short runs of a cell that train side by side. Their seeds are those of no other count: 0;
+    1, 2; 3, 4, 5.
+    """
     short = {**cell.flat, **_short(cell, epochs, steps)}
     first = count * (count - 1) // 2
     flats = [{**short, "seed": seed} for seed in range(first, first + count)]

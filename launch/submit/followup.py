@@ -1,7 +1,8 @@
-"""The job that folds the parts of a sweep into its store when the last task of a submission has ended.
+"""The job that folds the parts of a sweep into its store when the last task of a submission has
+ended.
 
-It is safe at any time, also while somebody resumes the sweep (analysis/store/claim.py). A worker without SLURM does the same
-at its own end.
+It is safe at any time, also while somebody resumes the sweep (analysis/store/claim.py). A worker
+without SLURM does the same at its own end.
 """
 
 from __future__ import annotations
@@ -16,19 +17,35 @@ from launch.scheduler import backend, slurm
 MINUTES = 60
 """Time limit of the job."""
 
-_KEPT = ("partition", "account", "qos", "comment", "setup", "mem_gb", "additional_parameters", "stderr_to_stdout")
+_KEPT = (
+    "partition",
+    "account",
+    "qos",
+    "comment",
+    "setup",
+    "mem_gb",
+    "additional_parameters",
+    "stderr_to_stdout",
+)
 
 
 def send(plan: Plan, sweep: Path, jobs: Sequence[str]) -> None:
     """Have SLURM compact the sweep after `jobs`, whatever becomes of them.
 
-    Where the job is refused on a core alone, as in partitions that want a GPU, it is sent with the settings of the
-    tasks. A second refusal is no error: `redescent compact` does the same.
+    Where the job is refused on a core alone, as in partitions that want a GPU, it is sent with the
+    settings of the tasks. A second refusal is no error: `redescent compact` does the same.
     """
     folder = plan.folder(sweep)
     for modest in (True, False):
-        (folder / "compact.sbatch").write_text(text(plan, sweep.resolve(), (folder / "output").resolve(), jobs, modest))
-        if slurm.call("sbatch", "--parsable", str(folder / "compact.sbatch"), timeout=120).returncode == 0:
+        (folder / "compact.sbatch").write_text(
+            text(plan, sweep.resolve(), (folder / "output").resolve(), jobs, modest)
+        )
+        if (
+            slurm.call(
+                "sbatch", "--parsable", str(folder / "compact.sbatch"), timeout=120
+            ).returncode
+            == 0
+        ):
             return
 
 
@@ -38,7 +55,10 @@ def text(plan: Plan, sweep: Path, output: Path, jobs: Sequence[str], modest: boo
     launcher |= {"cpus_per_task": 1} if modest else {"array_parallelism": None}
     launcher["timeout_min"] = min(MINUTES, plan.launcher.get("timeout_min") or MINUTES)
     launcher["additional_parameters"] = backend.dependent(launcher, f"afterany:{':'.join(jobs)}")
-    launcher["setup"] = [*(launcher.get("setup") or []), f"export PYTHONPATH={shlex.quote(plan.code_archive)}"]
+    launcher["setup"] = [
+        *(launcher.get("setup") or []),
+        f"export PYTHONPATH={shlex.quote(plan.code_archive)}",
+    ]
     command = shlex.join([plan.python, "-P", "-m", "analysis.store.compact", str(sweep)])
     name = backend.job_name(plan, 0).rpartition(".")[0] + ".compact"
     return backend.single_text(launcher, command, output, job_name=name)

@@ -1,4 +1,6 @@
-"""The lock on a sweep's folder: flock, or, where the file system has none, a file that its holder keeps fresh."""
+"""The lock on a sweep's folder: flock, or, where the file system has none, a file that its holder
+keeps fresh.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,16 @@ FRESH_SECONDS = 10.0
 """How often the holder of a lock file says that it lives."""
 
 STALE_SECONDS = 90.0
-"""After so long without a word of its holder, by the clock of the file system, a lock file is taken away."""
+"""After so long without a word of its holder, by the clock of the file system, a lock file is taken
+away.
+"""
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the sweep's lock; it falls with the process that holds it. Waits for another submission to end."""
+    """Hold the sweep's lock; it falls with the process that holds it. Waits for another submission
+    to end.
+    """
     with open(folder / ".lock", "w") as file, contextlib.ExitStack() as held:
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -70,7 +76,9 @@ def _stale(path: Path) -> bool:
 
 
 def _take_away(path: Path) -> None:
-    """Remove a stale lock, one process at a time: another could take away the lock that the first then makes."""
+    """Remove a stale lock, one process at a time: another could take away the lock that the first
+    then makes.
+    """
     breaking = path.with_name(f"{path.name}.breaking")
     if files.create(breaking, json.dumps(files.own())):
         try:

@@ -1,4 +1,6 @@
-"""What a submission would send now: which cells, in which tasks, how many at a time, and what they will take."""
+"""What a submission would send now: which cells, in which tasks, how many at a time, and what they
+will take.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from launch.worker import pool
 
 @dataclass(frozen=True)
 class Draft:
-    """What a submission would send: cells, how they pack into tasks and arrays, and the time that they may take."""
+    """What a submission would send: cells, how they pack into tasks and arrays, and the time that
+    they may take.
+    """
 
     request: Request
     todo: Sequence[Cell]
@@ -31,7 +35,9 @@ class Draft:
     arrays: int
     states: Counter[str]
     committed: float | None
-    """GPU-hours that the sweep took so far, and will take for what is under way; None where not known."""
+    """GPU-hours that the sweep took so far, and will take for what is under way; None where not
+    known.
+    """
     sizes: Sequence[int | None]
     """How many cells each task runs at a time; None for one a core."""
     fewer: Sequence[int]
@@ -55,18 +61,30 @@ class Draft:
     def hours(self) -> float:
         """What the cells of known time will occupy: each its share of its task."""
         shares = [rates.occupancy(self.request.launcher, size).amount for size in self.sizes]
-        known = ((share, self.seconds[i]) for share, task in zip(shares, self.tasks, strict=True) for i in task)
+        known = (
+            (share, self.seconds[i])
+            for share, task in zip(shares, self.tasks, strict=True)
+            for i in task
+        )
         return sum(share * seconds / 3600 for share, seconds in known if seconds is not None)
 
 
 def draft(request: Request, retry_errors: bool = False, again: bool = False) -> Draft:
-    """What submitting `request` now would send, with `again` also what is done, all as if it had never run.
+    """What submitting `request` now would send, with `again` also what is done, all as if it had
+    never run.
 
-    Changes nothing. Raises UserError where the measurements that `task.at_a_time=auto` needs are lacking.
+    Changes nothing. Raises UserError where the measurements that `task.at_a_time=auto` needs are
+    lacking.
     """
-    seen = observe(request.folder) if any((request.folder / "submissions").glob("*/plan.json")) else None
+    seen = (
+        observe(request.folder)
+        if any((request.folder / "submissions").glob("*/plan.json"))
+        else None
+    )
     runs = seen.runs if seen else runs_of(request.folder)
-    done = {cell for cell, record in records_of(runs).items() if is_final(record)}  # whatever became of their plans
+    done = {
+        cell for cell, record in records_of(runs).items() if is_final(record)
+    }  # whatever became of their plans
     known: dict[str, str] = dict.fromkeys(done, "done")
     known |= {cell: found.state for cell, found in seen.cells.items()} if seen else {}
     states: Counter[str] = Counter(known.get(cell.id, "new") for cell in request.cells)
@@ -83,13 +101,23 @@ def draft(request: Request, retry_errors: bool = False, again: bool = False) -> 
     todo = [] if held else [cell for cell in todo if cell.id not in starved]
     kind = backend.kind(request.launcher)
     where = backend.BACKENDS[kind]
-    tried, through = calibration.tried(request.folder), concurrency.resources(kind, request.launcher)
+    tried, through = (
+        calibration.tried(request.folder),
+        concurrency.resources(kind, request.launcher),
+    )
     pooled = request.packing.at_a_time == AUTO and not calibration.are_all(request.cells)
     counts = concurrency.choose(request, todo, tried, through, pooled, where.one_task)
     at_a_time = counts[0] if len(set(counts)) == 1 else request.packing.at_a_time
     rooms = {} if again else failures.rooms(short)
-    beside = [concurrency.fewest(rooms.get(cell.id), count) for cell, count in zip(todo, counts, strict=True)]
-    fewer = {room for room, count in zip(beside, counts, strict=True) if room and room < (count or pool.cores())}
+    beside = [
+        concurrency.fewest(rooms.get(cell.id), count)
+        for cell, count in zip(todo, counts, strict=True)
+    ]
+    fewer = {
+        room
+        for room, count in zip(beside, counts, strict=True)
+        if room and room < (count or pool.cores())
+    }
     measured = concurrency.with_calibrations(runs, tried, at_a_time, through)
     table = pd.DataFrame([{"cell": cell.id, **cell.flat} for cell in todo])
     left = rates.expected(table, measured) if again else rates.left(table, runs, measured)
@@ -104,20 +132,26 @@ def draft(request: Request, retry_errors: bool = False, again: bool = False) -> 
 
 
 def beyond_limit(made: Draft) -> str | None:
-    """Why a draft is beyond `limits.gpu_hours`; None where it is within, or there is none, or it asks for no GPU."""
+    """Why a draft is beyond `limits.gpu_hours`; None where it is within, or there is none, or it
+    asks for no GPU.
+    """
     limit = made.request.policy.gpu_hours
     if limit is None or made.unit != "GPU-hours" or not made.todo:
         return None
     unmeasured = sum(s is None for s in made.seconds)
     if unmeasured or made.committed is None:
         return (
-            f"limits.gpu_hours: {limit:g}, but what the sweep takes is not known: nothing like {unmeasured or 'some'} "
-            f"of the cells was measured. Run `redescent calibrate {made.request.name}` with the same overrides, or set "
+            f"limits.gpu_hours: {limit:g}, but what the sweep takes is not known: nothing like "
+            f"{unmeasured or 'some'} "
+            f"of the cells was measured. Run `redescent calibrate {made.request.name}` with the "
+            "same overrides, or set "
             "limits.gpu_hours=null"
         )
     if made.committed + made.hours <= limit:
         return None
     return (
-        f"limits.gpu_hours: {limit:g}, but with this the sweep comes to {made.committed + made.hours:.2f} GPU-hours: "
-        f"{made.committed:.2f} spent or under way, {made.hours:.2f} to be sent. Send less, or raise the limit"
+        f"limits.gpu_hours: {limit:g}, but with this the sweep comes to "
+        f"{made.committed + made.hours:.2f} GPU-hours: "
+        f"{made.committed:.2f} spent or under way, {made.hours:.2f} to be sent. Send less, or "
+        "raise the limit"
     )

@@ -1,8 +1,9 @@
 """Submitting: draft what the sweep needs, freeze it as a plan, send it, and record what was sent.
 
-All under an exclusive lock on the sweep's folder, so that two people who submit the same sweep at the same moment send
-every cell once. `jobs.json` says before sbatch what is about to be sent and after it what SLURM answered; a submission
-that died in between is found by its job name before anything is sent again.
+All under an exclusive lock on the sweep's folder, so that two people who submit the same sweep at
+the same moment send every cell once. `jobs.json` says before sbatch what is about to be sent and
+after it what SLURM answered; a submission that died in between is found by its job name before
+anything is sent again.
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ from launch.sweep.compose import LAUNCH_KEYS, Cell, Packing, Policy, Request
 from launch.sweep.compose import launcher as launcher_request
 
 
-def submit(request: Request, retry_errors: bool = False, again: bool = False) -> tuple[Draft, Plan | None]:
-    """Send every cell of `request` that is neither done nor under way; returns what was sent, None if nothing was.
+def submit(
+    request: Request, retry_errors: bool = False, again: bool = False
+) -> tuple[Draft, Plan | None]:
+    """Send every cell of `request` that is neither done nor under way; returns what was sent, None
+    if nothing was.
 
-    Raises UserError where the hours are beyond the limit, and where the scheduler refuses or does not answer; what it
-    had accepted before stays recorded.
+    Raises UserError where the hours are beyond the limit, and where the scheduler refuses or does
+    not answer; what it had accepted before stays recorded.
     """
     backend.check(request.launcher)
     check_data(request.cells)
@@ -39,18 +43,27 @@ def submit(request: Request, retry_errors: bool = False, again: bool = False) ->
         made = draft(request, retry_errors, again)
         if made.states["unknown"]:
             raise UserError(
-                f"{made.states['unknown']} cells of {request.name} belong to jobs whose scheduler gives no answer now; "
-                "nothing was sent, since they may be running. Try again when it answers (`redescent doctor`)"
+                f"{made.states['unknown']} cells of {request.name} belong to jobs whose scheduler "
+                "gives no answer now; "
+                "nothing was sent, since they may be running. Try again when it answers "
+                "(`redescent doctor`)"
             )
         if not made.todo:
             return made, None
         refusal = beyond_limit(made)
         if refusal:
             raise UserError(refusal)
-        after = _canary(replace(request, cells=made.todo), retry_errors) if request.policy.canary else ()
+        after = (
+            _canary(replace(request, cells=made.todo), retry_errors)
+            if request.policy.canary
+            else ()
+        )
         frozen = freeze(request, backend.kind(request.launcher), made.todo, made.tasks)
         frozen = replace(
-            frozen, sizes=made.sizes, retry_errors=retry_errors, excluded=_excluded(request, made.lost_nodes)
+            frozen,
+            sizes=made.sizes,
+            retry_errors=retry_errors,
+            excluded=_excluded(request, made.lost_nodes),
         )
         frozen.write(request.folder)
         arrays = _intent(frozen, request.folder, after)
@@ -61,9 +74,13 @@ def submit(request: Request, retry_errors: bool = False, again: bool = False) ->
 
 
 def _canary(request: Request, retry_errors: bool) -> Sequence[str]:
-    """Send the calibration of a request; returns the jobs that must end well before the rest may start."""
+    """Send the calibration of a request; returns the jobs that must end well before the rest may
+    start.
+    """
     if backend.kind(request.launcher) != "slurm":
-        raise UserError("canary: found true, but only SLURM can hold jobs back; leave it out with canary=false")
+        raise UserError(
+            "canary: found true, but only SLURM can hold jobs back; leave it out with canary=false"
+        )
     small = calibration.request(request)
     made, _ = submit(calibration.outdated(small, plan.code_hash()), retry_errors, again=True)
     jobs = calibration.jobs(small)
@@ -71,23 +88,27 @@ def _canary(request: Request, retry_errors: bool) -> Sequence[str]:
     if made.held or failed:
         error = made.error if made.held else last_line(failed[0][1])
         raise UserError(
-            f"canary: its cells failed with {error!r} in this very code, so nothing else was sent. Mend it, or insist "
+            f"canary: its cells failed with {error!r} in this very code, so nothing else was sent. "
+            "Mend it, or insist "
             "with --retry-errors"
         )
     return jobs
 
 
 def resumed(folder: Path, overrides: Sequence[str]) -> Request:
-    """The request that brings a sweep to completion: all cells of its plans, sent as the newest one was.
+    """The request that brings a sweep to completion: all cells of its plans, sent as the newest one
+    was.
 
-    `overrides` may change launcher and packing: they come on top of those of the newest plan, or begin anew where they
-    choose another launcher. Raises UserError for any other override, and where nothing was submitted yet.
+    `overrides` may change launcher and packing: they come on top of those of the newest plan, or
+    begin anew where they choose another launcher. Raises UserError for any other override, and
+    where nothing was submitted yet.
     """
     for text in overrides:
         if not text.lstrip("+").startswith(LAUNCH_KEYS):
             takes = ", ".join(f"{key}..." for key in LAUNCH_KEYS)
             raise UserError(
-                f"{text}: resume runs the cells as planned and takes only {takes}; use submit for new cells"
+                f"{text}: resume runs the cells as planned and takes only {takes}; use submit for "
+                "new cells"
             )
     plans = plan.load_all(folder) if folder.is_dir() else []
     if not plans:
@@ -97,14 +118,25 @@ def resumed(folder: Path, overrides: Sequence[str]) -> Request:
     packing, launcher, chosen = Packing(**newest.packing), newest.launcher, newest.chosen
     policy = Policy(**newest.policy)
     if overrides:
-        before = [] if any(text.startswith("hydra/launcher=") for text in overrides) else newest.chosen
+        before = (
+            [] if any(text.startswith("hydra/launcher=") for text in overrides) else newest.chosen
+        )
         other = launcher_request([*before, *overrides])
-        packing, launcher, chosen, policy = other.packing, other.launcher, other.chosen, other.policy
-    return Request(folder.name, folder.parent, list(cells.values()), packing, launcher, chosen, policy)
+        packing, launcher, chosen, policy = (
+            other.packing,
+            other.launcher,
+            other.chosen,
+            other.policy,
+        )
+    return Request(
+        folder.name, folder.parent, list(cells.values()), packing, launcher, chosen, policy
+    )
 
 
 def direct(sweep: Path, name: str, cell: Cell, launcher: Mapping[str, Any]) -> tuple[Plan, bool]:
-    """Plan a single cell that this very process will run; returns the plan and whether the cell is done already."""
+    """Plan a single cell that this very process will run; returns the plan and whether the cell is
+    done already.
+    """
     sweep.mkdir(parents=True, exist_ok=True)
     with locked(sweep):
         record = records_of(runs_of(sweep)).get(cell.id)
@@ -123,19 +155,30 @@ def direct(sweep: Path, name: str, cell: Cell, launcher: Mapping[str, Any]) -> t
 
 def check_data(cells: Sequence[Cell]) -> None:
     """Refuse what every job would only find out after its wait in the queue. Raises UserError."""
-    for root, download in {(c.flat["data.root"], c.flat["data.download"]) for c in cells if "data.root" in c.flat}:
+    for root, download in {
+        (c.flat["data.root"], c.flat["data.download"]) for c in cells if "data.root" in c.flat
+    }:
         if root is None and not download:
-            raise UserError("data.root: not set; give the folder with data.root=DIR, or data.download=true to fetch it")
+            raise UserError(
+                "data.root: not set; give the folder with data.root=DIR, or data.download=true to "
+                "fetch it"
+            )
         if root is not None and not Path(root).exists():
-            raise UserError(f"data.root: {root} does not exist; expected the folder or archive with the data set")
+            raise UserError(
+                f"data.root: {root} does not exist; expected the folder or archive with the data "
+                "set"
+            )
 
 
-def freeze(request: Request, where: str, cells: Sequence[Cell], tasks: Sequence[Sequence[int]]) -> Plan:
+def freeze(
+    request: Request, where: str, cells: Sequence[Cell], tasks: Sequence[Sequence[int]]
+) -> Plan:
     """Freeze cells and tasks, with the code and environment of now."""
     attempts = _attempts(request.folder, {cell.id for cell in cells})
     bases, split = plan.factor([cell.flat for cell in cells])
     planned = [
-        PlannedCell(cell.id, base, values, attempts[cell.id]) for cell, (base, values) in zip(cells, split, strict=True)
+        PlannedCell(cell.id, base, values, attempts[cell.id])
+        for cell, (base, values) in zip(cells, split, strict=True)
     ]
     code, archive = plan.snapshot(request.folder)
     digest, packages = plan.environment()
@@ -156,16 +199,28 @@ def _excluded(request: Request, lost: Collection[str]) -> list[str]:
 
 
 def _attempts(folder: Path, cells: set[str]) -> dict[str, int]:
-    """Attempts before a new plan: what the records say, and at least one for every plan that held the cell."""
-    planned: Counter[str] = Counter(c.id for made in plan.load_all(folder) for c in made.cells if c.id in cells)
+    """Attempts before a new plan: what the records say, and at least one for every plan that held
+    the cell.
+    """
+    planned: Counter[str] = Counter(
+        c.id for made in plan.load_all(folder) for c in made.cells if c.id in cells
+    )
     records = records_of(runs_of(folder))
-    return {cell: max(planned[cell], records[cell].attempt if cell in records else 0) for cell in cells}
+    return {
+        cell: max(planned[cell], records[cell].attempt if cell in records else 0) for cell in cells
+    }
 
 
 def _intent(frozen: Plan, folder: Path, after: Sequence[str] = ()) -> list[Array]:
     size = backend.BACKENDS[frozen.backend].array_size()
     arrays = [
-        Array(backend.job_name(frozen, first), first, min(size, len(frozen.tasks) - first), time.time(), after=[*after])
+        Array(
+            backend.job_name(frozen, first),
+            first,
+            min(size, len(frozen.tasks) - first),
+            time.time(),
+            after=[*after],
+        )
         for first in range(0, len(frozen.tasks), size)
     ]
     _write_jobs(frozen, folder, arrays)
@@ -173,7 +228,9 @@ def _intent(frozen: Plan, folder: Path, after: Sequence[str] = ()) -> list[Array
 
 
 def _send(frozen: Plan, folder: Path, arrays: list[Array]) -> None:
-    """Send the arrays one by one, recording each answer. At a refusal the rest is marked as never sent."""
+    """Send the arrays one by one, recording each answer. At a refusal the rest is marked as never
+    sent.
+    """
     where = backend.BACKENDS[frozen.backend]
     for i, array in enumerate(arrays):
         try:
@@ -182,16 +239,20 @@ def _send(frozen: Plan, folder: Path, arrays: list[Array]) -> None:
             arrays[i + 1 :] = [replace(rest, error="never sent") for rest in arrays[i + 1 :]]
             _write_jobs(frozen, folder, arrays)
             raise UserError(
-                f"the scheduler's answer was lost ({silence}), so {arrays[i].count} tasks may or may not be in its "
-                f"queue; submit again in two minutes: what was accepted is found by its name, the rest is sent"
+                f"the scheduler's answer was lost ({silence}), so {arrays[i].count} tasks may or "
+                "may not be in its "
+                "queue; submit again in two minutes: what was accepted is found by its name, the "
+                "rest is sent"
             ) from None
         except backend.Refused as refusal:
             arrays[i:] = [replace(rest, error=str(refusal)) for rest in arrays[i:]]
             _write_jobs(frozen, folder, arrays)
             sent = sum(a.count for a in arrays[:i])
             raise UserError(
-                f"the jobs were refused: {refusal}. {sent} of {len(frozen.tasks)} tasks were sent and stay; change "
-                f"what it names (hydra.launcher.KEY=VALUE) and submit again: only what was not sent will go"
+                f"the jobs were refused: {refusal}. {sent} of {len(frozen.tasks)} tasks were sent "
+                "and stay; change "
+                "what it names (hydra.launcher.KEY=VALUE) and submit again: only what was not "
+                "sent will go"
             ) from None
         _write_jobs(frozen, folder, arrays)
 

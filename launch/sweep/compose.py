@@ -1,4 +1,6 @@
-"""A sweep's name and overrides -> its cells, through Hydra once per choice of config groups and not once per cell."""
+"""A sweep's name and overrides -> its cells, through Hydra once per choice of config groups and not
+once per cell.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,18 @@ from trainers import config as schema
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 _CELL_KEYS = ("seed", "model", "data", "optim", "trainer", "run")
-_TOP_KEYS = (*_CELL_KEYS, "name", "logs", *sweep_keys.KEYS, "task", "limits", "canary", "compact", "sweep", "hydra")
+_TOP_KEYS = (
+    *_CELL_KEYS,
+    "name",
+    "logs",
+    *sweep_keys.KEYS,
+    "task",
+    "limits",
+    "canary",
+    "compact",
+    "sweep",
+    "hydra",
+)
 _GROUPS = ("model", "data", "optim", "trainer", "preset")
 LAUNCH_KEYS = ("hydra/launcher=", "hydra.launcher.", "task.", "limits.", "canary=", "compact=")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -41,14 +54,18 @@ class Cell:
 
 
 AUTO: Literal["auto"] = "auto"
-"""As `task.at_a_time`: as many cells side by side as a calibration found to be best (launch/cost/concurrency.py)."""
+"""As `task.at_a_time`: as many cells side by side as a calibration found to be best
+(launch/cost/concurrency.py).
+"""
 
 _EXPECTED = {(int,): "an integer", (int, float): "a number"}
 
 
 @dataclass(frozen=True)
 class Packing:
-    """How cells become tasks; the keys of `task` in configs/hydra/launcher/slurm.yaml, which gives their units."""
+    """How cells become tasks; the keys of `task` in configs/hydra/launcher/slurm.yaml, which gives
+    their units.
+    """
 
     cells: int | None = None
     at_a_time: int | Literal["auto"] | None = 1
@@ -64,20 +81,29 @@ class Packing:
             kinds = (int, float) if field.name == "minutes" else (int,)
             if type(value) not in kinds or value < 1:
                 more = ", auto or null" if field.name == "at_a_time" else ""
-                raise UserError(f"task.{field.name}: found {value!r}, expected {_EXPECTED[kinds]} of at least 1{more}")
+                raise UserError(
+                    f"task.{field.name}: found {value!r}, expected {_EXPECTED[kinds]} of at least "
+                    f"1{more}"
+                )
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What a submission does beside sending cells; `limits`, `canary` and `compact` of configs/config.yaml."""
+    """What a submission does beside sending cells; `limits`, `canary` and `compact` of
+    configs/config.yaml.
+    """
 
     gpu_hours: float | None = None
     canary: bool = False
     compact: bool = False
 
     def __post_init__(self) -> None:
-        if self.gpu_hours is not None and (type(self.gpu_hours) not in (int, float) or self.gpu_hours < 0):
-            raise UserError(f"limits.gpu_hours: found {self.gpu_hours!r}, expected a number of hours, or null")
+        if self.gpu_hours is not None and (
+            type(self.gpu_hours) not in (int, float) or self.gpu_hours < 0
+        ):
+            raise UserError(
+                f"limits.gpu_hours: found {self.gpu_hours!r}, expected a number of hours, or null"
+            )
         for key in ("canary", "compact"):
             if type(getattr(self, key)) is not bool:
                 raise UserError(f"{key}: found {getattr(self, key)!r}, expected true or false")
@@ -93,7 +119,9 @@ class Request:
     packing: Packing
     launcher: Mapping[str, Any]
     chosen: Sequence[str]
-    """The overrides that chose packing, launcher and policy; a resume with others builds on them."""
+    """The overrides that chose packing, launcher and policy; a resume with others builds on
+    them.
+    """
     policy: Policy = Policy()
 
     @property
@@ -105,8 +133,8 @@ class Request:
 def request(sweep: str, overrides: Sequence[str]) -> Request:
     """Expand the sweep `configs/sweep/SWEEP.yaml` with Hydra overrides.
 
-    Raises UserError for a sweep or key that is unknown, a value of the wrong type, a bad axis or condition, or a grid
-    that is empty.
+    Raises UserError for a sweep or key that is unknown, a value of the wrong type, a bad axis or
+    condition, or a grid that is empty.
     """
     check_name(sweep)
     known = sorted(path.stem for path in (CONFIGS / "sweep").glob("*.yaml"))
@@ -125,14 +153,20 @@ def _check_file(path: Path) -> None:
     first, *_ = path.read_text().splitlines() or [""]
     if first.replace(" ", "") != "#@package_global_":
         raise UserError(
-            f"{path}: its first line is {first!r}, expected '# @package _global_': without it nothing is used"
+            f"{path}: its first line is {first!r}, expected '# @package _global_': without it "
+            "nothing is used"
         )
     if "name" not in OmegaConf.load(path):
-        raise UserError(f"{path}: no `name`; expected the name of the folder in logs/ that its runs are written to")
+        raise UserError(
+            f"{path}: no `name`; expected the name of the folder in logs/ that its runs are "
+            "written to"
+        )
 
 
 def launcher(overrides: Sequence[str]) -> Request:
-    """A request without cells, for what `overrides` say of packing, launcher and the logs folder."""
+    """A request without cells, for what `overrides` say of packing, launcher and the logs
+    folder.
+    """
     with _hydra():
         overrides = _with_launcher(overrides)
         return _request(_compose(overrides), [], overrides)
@@ -147,11 +181,13 @@ def check_name(name: Any) -> None:
     """Raises UserError for a name that cannot be a folder and part of a SLURM job name."""
     if not isinstance(name, str):
         raise UserError(
-            f"name: found {name!r} ({type(name).__name__}), sweep name expected: letters, digits, '_', '-', '.'"
+            f"name: found {name!r} ({type(name).__name__}), sweep name expected: letters, digits, "
+            "'_', '-', '.'"
         )
     if not _NAME.fullmatch(name):
         raise UserError(
-            f"sweep name {name!r}: expected letters, digits, '_', '-' and '.', beginning with a letter or digit "
+            f"sweep name {name!r}: expected letters, digits, '_', '-' and '.', beginning with a "
+            "letter or digit "
             "(it becomes a folder under logs/ and part of a SLURM job name)"
         )
 
@@ -161,10 +197,20 @@ def _request(config: DictConfig, cells: Sequence[Cell], overrides: Sequence[str]
     if not isinstance(config.logs, str):
         raise UserError(f"logs: found {config.logs!r}, expected the path of a folder")
     chosen = config.hydra.launcher
-    settings = {str(key): _plain(chosen[key]) for key in chosen if key not in ("submitit_folder", "name")}
+    settings = {
+        str(key): _plain(chosen[key]) for key in chosen if key not in ("submitit_folder", "name")
+    }
     chosen = [text for text in overrides if text.lstrip("+").startswith(LAUNCH_KEYS)]
     logs = Path(config.logs).absolute()
-    return Request(config.name, logs, cells, _packing(config.get("task", {})), settings, chosen, _policy(config))
+    return Request(
+        config.name,
+        logs,
+        cells,
+        _packing(config.get("task", {})),
+        settings,
+        chosen,
+        _policy(config),
+    )
 
 
 def _plain(node: Any) -> Any:
@@ -186,7 +232,9 @@ def _packing(task: Mapping[str, Any]) -> Packing:
     return Packing(**task)
 
 
-def _expand(config: DictConfig, overrides: Sequence[str], recompose: Callable[[list[str]], DictConfig]) -> list[Cell]:
+def _expand(
+    config: DictConfig, overrides: Sequence[str], recompose: Callable[[list[str]], DictConfig]
+) -> list[Cell]:
     described = {key: _plain(config.get(key)) for key in sweep_keys.KEYS}
     sweep = sweep_keys.read(described, config.seed, overrides)
     bases: dict[tuple[str, ...], dict[str, Any]] = {}
@@ -208,7 +256,9 @@ def _cell(
 ) -> Cell | None:
     unknown = [key for key in values if key not in base]
     if unknown:
-        raise UserError(f"axes.{unknown[0]}: no such configuration key; known: {', '.join(sorted(base))}")
+        raise UserError(
+            f"axes.{unknown[0]}: no such configuration key; known: {', '.join(sorted(base))}"
+        )
     try:
         flat = schema.flatten(schema.parse({**base, **values}))
         return Cell(cell_id(flat), flat) if wanted(flat) else None
@@ -217,7 +267,9 @@ def _cell(
 
 
 def _flat(config: DictConfig) -> dict[str, Any]:
-    plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(config, list(_CELL_KEYS)), resolve=True)
+    plain: Any = OmegaConf.to_container(
+        OmegaConf.masked_copy(config, list(_CELL_KEYS)), resolve=True
+    )
     flat: dict[str, Any] = {}
 
     def walk(node: Mapping[str, Any], path: str) -> None:
@@ -255,19 +307,33 @@ def _compose(overrides: list[str]) -> DictConfig:
     config = compose("config", overrides=overrides, return_hydra_config=True)
     unknown = [str(key) for key in config if key not in _TOP_KEYS]
     if unknown:
-        raise UserError(f"{unknown[0]}: unknown key; known at the top level: {', '.join(_TOP_KEYS)}")
+        raise UserError(
+            f"{unknown[0]}: unknown key; known at the top level: {', '.join(_TOP_KEYS)}"
+        )
     return config
 
 
 def _reason(error: Exception) -> str:
-    """Hydra's message in one line; for an unknown key the nearest known one, not Hydra's advice to append it."""
+    """Hydra's message in one line; for an unknown key the nearest known one, not Hydra's advice to
+    append it.
+    """
     text = "\n".join(str(e) for e in (error, error.__cause__) if e is not None)
     if "not in struct" in text or re.search(r"Key '.*' not in '", text):
-        found = re.search(r"full_key: (\S+)", text) or re.search(r"Could not override '([^']+)'", text)
+        found = re.search(r"full_key: (\S+)", text) or re.search(
+            r"Could not override '([^']+)'", text
+        )
         key = found.group(1) if found else text
-        near = [k for k in difflib.get_close_matches(key, [*schema.columns(), *_TOP_KEYS], n=1) if k != key]
+        near = [
+            k
+            for k in difflib.get_close_matches(key, [*schema.columns(), *_TOP_KEYS], n=1)
+            if k != key
+        ]
         hint = f"; did you mean {near[0]}?" if near else ""
         free = key.startswith(("axes", "hydra."))
-        return f"{key}: unknown key{hint}" + ("; +KEY=VALUE adds one, ~KEY removes one" if free else "")
-    lines = [line.strip() for line in text.split("Config search path")[0].splitlines() if line.strip()]
+        return f"{key}: unknown key{hint}" + (
+            "; +KEY=VALUE adds one, ~KEY removes one" if free else ""
+        )
+    lines = [
+        line.strip() for line in text.split("Config search path")[0].splitlines() if line.strip()
+    ]
     return "; ".join(lines[:12])

@@ -1,4 +1,6 @@
-"""Axes of a sweep -> points of its grid: products, zipped axes, value ranges and conditions. Pure."""
+"""Axes of a sweep -> points of its grid: products, zipped axes, value ranges and conditions.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +17,19 @@ from launch.errors import UserError
 
 @dataclass(frozen=True)
 class Grid:
-    """Axes in the order of the sweep file (config path -> values), and the groups of them that advance together."""
+    """Axes in the order of the sweep file (config path -> values), and the groups of them that
+    advance together.
+    """
 
     axes: Mapping[str, Sequence[Any]]
     zipped: Sequence[Sequence[str]] = ()
 
     def points(self) -> Iterator[dict[str, Any]]:
-        """Every point as {config path: value}; the last axis varies fastest, a zipped group counts as one axis.
+        """Every point as {config path: value}; the last axis varies fastest, a zipped group counts
+        as one axis.
 
-        Raises UserError where a zipped axis is unknown, named twice, or of another length than its group.
+        Raises UserError where a zipped axis is unknown, named twice, or of another length than its
+        group.
         """
         factors = self._factors()
         for combination in itertools.product(*factors):
@@ -34,9 +40,13 @@ class Grid:
         named = [axis for group in groups for axis in group]
         for axis in named:
             if axis not in self.axes:
-                raise UserError(f"zip: {axis!r} is not an axis; the axes are {', '.join(self.axes)}")
+                raise UserError(
+                    f"zip: {axis!r} is not an axis; the axes are {', '.join(self.axes)}"
+                )
             if named.count(axis) > 1:
-                raise UserError(f"zip: {axis!r} stands there twice; an axis can advance with one group only")
+                raise UserError(
+                    f"zip: {axis!r} stands there twice; an axis can advance with one group only"
+                )
         factors = []
         for axis in self.axes:
             group = next((g for g in groups if axis in g), [axis])
@@ -47,7 +57,9 @@ class Grid:
     def _together(self, group: Sequence[str]) -> list[dict[str, Any]]:
         lengths = {axis: len(self.axes[axis]) for axis in group}
         if len(set(lengths.values())) > 1:
-            raise UserError(f"zip: axes that advance together need equally many values, found {lengths}")
+            raise UserError(
+                f"zip: axes that advance together need equally many values, found {lengths}"
+            )
         rows = zip(*(self.axes[axis] for axis in group), strict=True)
         return [dict(zip(group, row, strict=True)) for row in rows]
 
@@ -56,15 +68,20 @@ def axis_values(axis: str, spec: Any) -> list[Any]:
     """The values of one axis.
 
     `spec` is a list, or `{log: [start, stop, num]}` (evenly spaced logarithms, both ends included),
-    `{linear: [start, stop, num]}`, or `{range: [start, stop, step]}` (integers, stop left out as in Python). Computed
-    values are rounded to 12 significant digits: they then do not depend on the machine's math library, and
-    `{log: [0.1, 0.001, 3]}` holds the very 0.01 that a user types.
+    `{linear: [start, stop, num]}`, or `{range: [start, stop, step]}` (integers, stop left out as in
+    Python). Computed values are rounded to 12 significant digits: they then do not depend on the
+    machine's math library, and `{log: [0.1, 0.001, 3]}` holds the very 0.01 that a user types.
 
     Raises UserError for anything else, with what was found.
     """
     if isinstance(spec, Mapping) and len(spec) == 1:
         kind, numbers = next(iter(spec.items()))
-        if kind in _RANGES and isinstance(numbers, Sequence) and len(numbers) == 3 and all(map(_is_number, numbers)):
+        if (
+            kind in _RANGES
+            and isinstance(numbers, Sequence)
+            and len(numbers) == 3
+            and all(map(_is_number, numbers))
+        ):
             return _distinct(axis, _RANGES[kind](axis, *numbers))
     elif isinstance(spec, Sequence) and not isinstance(spec, str) and len(spec) > 0:
         return _distinct(axis, list(spec))
@@ -86,7 +103,9 @@ def _is_number(value: Any) -> bool:
 
 def _log(axis: str, start: float, stop: float, num: int) -> list[float]:
     if start <= 0 or stop <= 0:
-        raise UserError(f"axes.{axis}: log needs positive ends, found {start} and {stop}; list a 0 by itself")
+        raise UserError(
+            f"axes.{axis}: log needs positive ends, found {start} and {stop}; list a 0 by itself"
+        )
     return [_round(10**x) for x in _spaced(axis, math.log10(start), math.log10(stop), num)]
 
 
@@ -95,9 +114,14 @@ def _linear(axis: str, start: float, stop: float, num: int) -> list[float]:
 
 
 def _range(axis: str, start: int, stop: int, step: int) -> list[int]:
-    if not all(isinstance(x, int) for x in (start, stop, step)) or not range(start, stop, step or 1) or not step:
+    if (
+        not all(isinstance(x, int) for x in (start, stop, step))
+        or not range(start, stop, step or 1)
+        or not step
+    ):
         raise UserError(
-            f"axes.{axis}: range needs three integers that give at least one value, found {[start, stop, step]}"
+            f"axes.{axis}: range needs three integers that give at least one value, found "
+            f"{[start, stop, step]}"
         )
     return list(range(start, stop, step))
 
@@ -125,10 +149,12 @@ _ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
 
 
 def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
-    """A condition over configuration paths, such as "model.width <= 16 or optim.weight_decay in [0.1, 0.01]".
+    """A condition over configuration paths, such as "model.width <= 16 or optim.weight_decay in
+    [0.1, 0.01]".
 
-    Comparisons, `and`, `or`, `not`, arithmetic, numbers, texts and lists; nothing is executed as Python. Also taken is
-    Hydra's way of writing an equality, `model.width=64`. Returns a function of a flat configuration.
+    Comparisons, `and`, `or`, `not`, arithmetic, numbers, texts and lists; nothing is executed as
+    Python. Also taken is Hydra's way of writing an equality, `model.width=64`. Returns a function
+    of a flat configuration.
 
     Raises UserError for any other syntax, and when called for a path that the configuration lacks.
     """
@@ -138,13 +164,17 @@ def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
-        raise UserError(f"condition {text!r}: {error.msg}; expected for example 'model.width <= 16'") from None
+        raise UserError(
+            f"condition {text!r}: {error.msg}; expected for example 'model.width <= 16'"
+        ) from None
 
     def meets(flat: Mapping[str, Any]) -> bool:
         try:
             return bool(_evaluate(tree, flat, text))
         except (TypeError, ArithmeticError) as error:
-            raise UserError(f"condition {text!r}: cannot be computed for a cell of this sweep: {error}") from None
+            raise UserError(
+                f"condition {text!r}: cannot be computed for a cell of this sweep: {error}"
+            ) from None
 
     return meets
 
@@ -172,9 +202,13 @@ def _evaluate(node: ast.expr, flat: Mapping[str, Any], text: str) -> Any:
             return _ARITHMETIC[type(node.op)](value(node.left), value(node.right))
         case ast.Compare() if all(type(op) in _COMPARE for op in node.ops):
             sides = [value(side) for side in (node.left, *node.comparators)]
-            return all(_COMPARE[type(op)](a, b) for op, a, b in zip(node.ops, sides, sides[1:], strict=False))
+            return all(
+                _COMPARE[type(op)](a, b)
+                for op, a, b in zip(node.ops, sides, sides[1:], strict=False)
+            )
     raise UserError(
-        f"condition {text!r}: {ast.unparse(node)!r} is not understood; expected for example 'model.width <= 16'"
+        f"condition {text!r}: {ast.unparse(node)!r} is not understood; expected for example "
+        "'model.width <= 16'"
     )
 
 
@@ -182,6 +216,8 @@ def _lookup(path: str, flat: Mapping[str, Any], text: str) -> Any:
     if path in ("true", "false", "null"):
         return {"true": True, "false": False, "null": None}[path]
     if path not in flat:
-        known = ", ".join(k for k in flat if k.partition(".")[0] == path.partition(".")[0]) or ", ".join(flat)
+        known = ", ".join(
+            k for k in flat if k.partition(".")[0] == path.partition(".")[0]
+        ) or ", ".join(flat)
         raise UserError(f"condition {text!r}: no configuration key {path!r}; known: {known}")
     return flat[path]

@@ -1,4 +1,6 @@
-"""The part of a configuration that describes a sweep: axes, zip, where and seeds, checked and ready to expand. Pure."""
+"""The part of a configuration that describes a sweep: axes, zip, where and seeds, checked and ready
+to expand. Pure.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ class Sweep:
 def read(described: Mapping[str, Any], seed: Any, overrides: Sequence[str]) -> Sweep:
     """The sweep that the keys of `KEYS` describe; `seed` stands where no seeds are given.
 
-    Raises UserError for a key of the wrong shape, an axis that cannot be one, and an override that an axis would undo.
+    Raises UserError for a key of the wrong shape, an axis that cannot be one, and an override that
+    an axis would undo.
     """
     axes = _shaped(described, "axes", dict, "a mapping of configuration keys to values")
     texts = _shaped(described, "where", list, "a list of conditions")
@@ -37,15 +40,21 @@ def read(described: Mapping[str, Any], seed: Any, overrides: Sequence[str]) -> S
     seeds = described.get("seeds")
     for text in texts:
         if not isinstance(text, str):
-            raise UserError(f"where: found {text!r}, expected a condition in quotes, as 'model.width <= 16'")
+            raise UserError(
+                f"where: found {text!r}, expected a condition in quotes, as 'model.width <= 16'"
+            )
     for group in zipped:
         if not isinstance(group, list):
             raise UserError(f"zip: found {group!r}, expected a list of axes that advance together")
     for axis in axes:
         if axis == "seed":
-            raise UserError("axes.seed: seeds are an axis of their own; write them as `seeds: [0, 1, 2]`")
+            raise UserError(
+                "axes.seed: seeds are an axis of their own; write them as `seeds: [0, 1, 2]`"
+            )
         if axis.startswith(RESULT_FREE):
-            raise UserError(f"axes.{axis}: it does not change a cell's result, so it cannot tell cells apart")
+            raise UserError(
+                f"axes.{axis}: it does not change a cell's result, so it cannot tell cells apart"
+            )
     _refuse_undone(overrides, axes, seeds)
     values = {axis: axis_values(axis, spec) for axis, spec in axes.items()}
     try:
@@ -68,6 +77,10 @@ def _refuse_undone(overrides: Sequence[str], axes: Mapping[str, Any], seeds: Any
         key, sign, _ = text.lstrip("+").partition("=")
         if sign and key in axes:
             advice = "replace the axes as a whole with '~axes' '+axes={...}'"
-            raise UserError(f"{key}: the sweep has an axis of that name, which would undo {text}; {advice}")
+            raise UserError(
+                f"{key}: the sweep has an axis of that name, which would undo {text}; {advice}"
+            )
         if sign and key == "seed" and seeds is not None:
-            raise UserError(f"seed: the sweep has seeds {seeds}, which would undo {text}; set seeds=[...]")
+            raise UserError(
+                f"seed: the sweep has seeds {seeds}, which would undo {text}; set seeds=[...]"
+            )

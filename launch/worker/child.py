@@ -1,10 +1,11 @@
-"""A child of the worker: trains the cells that it is told to, one after another, and answers with their results.
+"""A child of the worker: trains the cells that it is told to, one after another, and answers with
+their results.
 
     python -m launch.worker.child SWEEP_FOLDER WRITER TASK_PREFIX GPU_SHARE
 
-Messages come on standard input and answers go to standard output, one JSON object a line. `{"stop": reason}`, or the
-end of input (the parent died), asks for a checkpoint at the next step boundary. The only place of launch/ from which
-torch is reached, through `trainers`.
+Messages come on standard input and answers go to standard output, one JSON object a line. `{"stop":
+reason}`, or the end of input (the parent died), asks for a checkpoint at the next step boundary.
+The only place of launch/ from which torch is reached, through `trainers`.
 """
 
 import signal
@@ -48,12 +49,16 @@ def main(sweep: Path, writer: str, prefix: str, gpu_share: float) -> None:
     """Train cells until the end of the messages."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a library prints belongs to the log, not among the answers
-    logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s", datefmt="%F %T", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.INFO, format="[%(asctime)s] %(message)s", datefmt="%F %T", stream=sys.stderr
+    )
     threading.Thread(target=_listen, daemon=True).start()
     trainer = _Trainer(sweep, writer, prefix, gpu_share)
     while (message := _cells.get()) is not None:
         answer = {"cell": message["cell"], **trainer.train(message), "saved": trainer.saved}
-        with contextlib.suppress(BrokenPipeError):  # the parent is gone, and what it would have read is on disk
+        with contextlib.suppress(
+            BrokenPipeError
+        ):  # the parent is gone, and what it would have read is on disk
             answers.write(json.dumps(answer) + "\n")
     trainer.save()
     with contextlib.suppress(BrokenPipeError):
@@ -84,7 +89,9 @@ class _Trainer:
                 part.flush()
 
     def train(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Train one cell; whatever it raises becomes its record and answer, and never ends the child."""
+        """Train one cell; whatever it raises becomes its record and answer, and never ends the
+        child.
+        """
         if message["cell"] in self.finished:
             return _answer(*self.finished[message["cell"]])
         run = None
@@ -108,7 +115,9 @@ class _Trainer:
 
         kind = message["flat"]["trainer.name"]
         if kind not in self.parts:
-            self.parts[kind] = Part(self.sweep, f"{self.writer}.{kind}", _metrics(kind), gather=True)
+            self.parts[kind] = Part(
+                self.sweep, f"{self.writer}.{kind}", _metrics(kind), gather=True
+            )
         run = Run(
             cell=message["cell"], flat=message["flat"], attempt=message["attempt"], part=self.parts[kind],
             checkpoints=Checkpoints(self.sweep / "checkpoints", message["cell"], message["attempt"], self.writer),
@@ -134,7 +143,11 @@ class _Trainer:
 
 
 def _answer(
-    status: str, epochs: int, error: str | None = None, progress: bool = True, kind: str | None = None
+    status: str,
+    epochs: int,
+    error: str | None = None,
+    progress: bool = True,
+    kind: str | None = None,
 ) -> dict[str, Any]:
     return {"status": status, "epochs": epochs, "error": error, "progress": progress, "class": kind}
 
@@ -146,7 +159,9 @@ def _metrics(kind: str) -> Any:
 
 
 def _class_of(error: Exception) -> str:
-    """Class of a failure, each with a policy of its own: out of memory, disk full, or an error of the user's code."""
+    """Class of a failure, each with a policy of its own: out of memory, disk full, or an error of
+    the user's code.
+    """
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         return "out of memory"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):

@@ -1,7 +1,8 @@
 """What runs inside a job: a light parent that gives cells to its children, and knows when to stop.
 
-The parent imports the standard library alone. A child imports torch once, takes cell after cell, and is the only
-writer of its part; when one dies, the parent starts another, and the cell goes on from its checkpoint.
+The parent imports the standard library alone. A child imports torch once, takes cell after cell,
+and is the only writer of its part; when one dies, the parent starts another, and the cell goes on
+from its checkpoint.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ DEATHS_PER_CELL = 2
 """A cell whose child died this often in one attempt is given up: something kills it each time."""
 
 GRACE_SECONDS = 600.0
-"""How long a child may take to save after it was told to stop. The scheduler's own limit is usually shorter."""
+"""How long a child may take to save after it was told to stop. The scheduler's own limit is usually
+shorter.
+"""
 
 LOOK_SECONDS = 5.0
 """Between two looks at whether the user cancelled cells of this task."""
@@ -58,11 +61,16 @@ class Child:
     def __init__(self, assignment: Assignment, number: int, writer: str, at_a_time: int) -> None:
         command = [sys.executable, "-P", "-m", "launch.worker.child", str(assignment.sweep), f"{writer}.{number}",
                    assignment.prefix, str(1.0 / at_a_time)]  # fmt: skip
-        # Blocked signals stay blocked over exec: a signal to the whole job cannot kill a child that still imports.
+        # Blocked signals stay blocked over exec: a signal to the whole job cannot kill a child that
+        # still imports.
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
         try:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(assignment.plan), text=True
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment(assignment.plan),
+                text=True,
             )
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
@@ -92,13 +100,17 @@ class Child:
 
 
 class ChildrenDie(RuntimeError):
-    """Processes die whatever they are given: the fault lies with the node, the disk or the installation."""
+    """Processes die whatever they are given: the fault lies with the node, the disk or the
+    installation.
+    """
 
 
 class Worker:
     """The loop over the cells of one task."""
 
-    def __init__(self, assignment: Assignment, received: Sequence[int], deadline: float | None) -> None:
+    def __init__(
+        self, assignment: Assignment, received: Sequence[int], deadline: float | None
+    ) -> None:
         self.assignment, self.received, self.deadline = assignment, received, deadline
         self.plan = assignment.plan
         self.waiting = deque(self.plan.tasks[assignment.task])
@@ -120,7 +132,9 @@ class Worker:
         self.selector = selectors.DefaultSelector()
 
     def run(self) -> Reason | None:
-        """Train all cells, or stop early; returns why it stopped, None if every cell has its result."""
+        """Train all cells, or stop early; returns why it stopped, None if every cell has its
+        result.
+        """
         try:
             while self.children or (self.waiting and self._goes_on()):
                 self._drop_cancelled()
@@ -191,7 +205,9 @@ class Worker:
             self.halted = f"the disk of the logs takes nothing more: {answer['error']}"
 
     def _bury(self, child: Child) -> None:
-        """A child's answers ended: it was let go, or it died. What it had not finished and saved goes first again."""
+        """A child's answers ended: it was let go, or it died. What it had not finished and saved
+        goes first again.
+        """
         self.selector.unregister(child.out)
         code = child.process.wait()
         child.close()
@@ -202,10 +218,17 @@ class Worker:
             return
         self.deaths.update(lost)
         self.exits.update(dict.fromkeys(lost, code))
-        self.waiting.extendleft(reversed([*lost, *(child.unsaved if child.cell is not None else [])]))
-        say(f"cell {self.plan.cells[lost[0]].id}: its process died ({_death(code)}); going on from its checkpoint")
+        self.waiting.extendleft(
+            reversed([*lost, *(child.unsaved if child.cell is not None else [])])
+        )
+        say(
+            f"cell {self.plan.cells[lost[0]].id}: its process died ({_death(code)}); going on from "
+            "its checkpoint"
+        )
         if self.deaths[lost[0]] > DEATHS_PER_CELL:
-            raise ChildrenDie(f"a process that only had to record the end of a cell died too ({_death(code)})")
+            raise ChildrenDie(
+                f"a process that only had to record the end of a cell died too ({_death(code)})"
+            )
 
     def _check_stop(self) -> None:
         if self.reason is not None:
@@ -217,10 +240,14 @@ class Worker:
                 child.send({"stop": self.reason})
 
     def _drop_cancelled(self, look: bool = False) -> None:
-        """Leave out the cells that the user cancelled; one that trains saves, and its process makes way for another."""
+        """Leave out the cells that the user cancelled; one that trains saves, and its process makes
+        way for another.
+        """
         if look or time.monotonic() - self.looked > LOOK_SECONDS:
             gone, self.looked = cancelled(self.plan.folder(self.assignment.sweep)), time.monotonic()
-            self.cancelled = {i for i in self.plan.tasks[self.assignment.task] if self.plan.cells[i].id in gone}
+            self.cancelled = {
+                i for i in self.plan.tasks[self.assignment.task] if self.plan.cells[i].id in gone
+            }
         self.waiting = deque(cell for cell in self.waiting if cell not in self.cancelled)
         for child in self.children:
             if child.cell in self.cancelled and not child.told:
@@ -228,9 +255,15 @@ class Worker:
                 child.send({"stop": "cancelled"})
 
     def _why(self) -> Reason:
-        """Preemption is told from a time limit by the job's end, and both from a cancellation by the user's mark."""
+        """Preemption is told from a time limit by the job's end, and both from a cancellation by
+        the user's mark.
+        """
         self._drop_cancelled(look=True)
-        if self.cancelled and not self.waiting and all(child.told for child in self.children if child.cell is not None):
+        if (
+            self.cancelled
+            and not self.waiting
+            and all(child.told for child in self.children if child.cell is not None)
+        ):
             return "cancelled"
         if self.deadline is not None and time.time() > self.deadline - 60:
             return "timeout"
@@ -248,7 +281,9 @@ class Worker:
 
 
 def cancelled(submission: Path) -> set[str]:
-    """Ids of the cells of a submission that the user cancelled: a signal to a task of these alone means its end."""
+    """Ids of the cells of a submission that the user cancelled: a signal to a task of these alone
+    means its end.
+    """
     try:
         return set(json.loads((submission / "cancelled.json").read_text()))
     except FileNotFoundError:
@@ -259,7 +294,10 @@ def given_up(code: int, attempt: int) -> dict[str, str]:
     """Class and error of a cell whose process keeps dying, from the last one's exit status."""
     fault = _FAULTS.get(-code)
     if fault:
-        return {"class": "crashed", "error": f"crashed: {fault} in the training process; run `redescent doctor`"}
+        return {
+            "class": "crashed",
+            "error": f"crashed: {fault} in the training process; run `redescent doctor`",
+        }
     return {"class": "killed", "error": _KILLED.format(attempt)}
 
 
@@ -281,7 +319,9 @@ _STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 
 
 def environment(plan: plans.Plan) -> dict[str, str]:
-    """The child imports the plan's code and nothing of the folder that the job happens to stand in."""
+    """The child imports the plan's code and nothing of the folder that the job happens to stand
+    in.
+    """
     threads = str(plan.bases[0].get("run.threads", 1))
     few = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     return os.environ | few | {"PYTHONPATH": plan.code_archive, "PYTHONUNBUFFERED": "1"}

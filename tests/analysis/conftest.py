@@ -17,7 +17,12 @@ from matplotlib.figure import Figure
 from analysis.grokking import runs as grok
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
-INTEGERS = {"attempt": pa.int16(), "epoch": pa.int32(), "test_wrong": pa.int32(), "step": pa.int64()}
+INTEGERS = {
+    "attempt": pa.int16(),
+    "epoch": pa.int32(),
+    "test_wrong": pa.int32(),
+    "step": pa.int64(),
+}
 
 
 @dataclass
@@ -38,7 +43,9 @@ class Sweep:
                 kind = INTEGERS.get(column, pa.float64() if column == "seconds" else pa.float32())
                 array = pa.array(values, kind)
             arrays.append(array)
-            fields.append(pa.field(column, array.type, metadata={"unit": "1", "meaning": f"the {column}"}))
+            fields.append(
+                pa.field(column, array.type, metadata={"unit": "1", "meaning": f"the {column}"})
+            )
         table = pa.table(arrays, schema=pa.schema(fields, metadata={"redescent.schema": version}))
         return self._write("curves", name, table)
 
@@ -46,9 +53,13 @@ class Sweep:
         """Writes a part of run records."""
         columns = list(dict.fromkeys(key for row in rows for key in row))
         arrays = {c: pa.array([r.get(c) for r in rows], INTEGERS.get(c)) for c in columns}
-        return self._write("runs", name, pa.table(arrays).replace_schema_metadata({"redescent.schema": "1"}))
+        return self._write(
+            "runs", name, pa.table(arrays).replace_schema_metadata({"redescent.schema": "1"})
+        )
 
-    def plan(self, base: Mapping[str, Any], cells: Mapping[str, Mapping[str, Any]], name: str = "S1") -> Path:
+    def plan(
+        self, base: Mapping[str, Any], cells: Mapping[str, Mapping[str, Any]], name: str = "S1"
+    ) -> Path:
         """Writes a submission's plan: cell id to the values that differ from `base`."""
         path = self.folder / "submissions" / name / "plan.json"
         path.parent.mkdir(parents=True)
@@ -65,9 +76,16 @@ class Sweep:
         return path
 
     def grid(
-        self, lambdas: Sequence[float], seeds: Sequence[int], epochs: int = 200, skip: Sequence[str] = (), **config: Any
+        self,
+        lambdas: Sequence[float],
+        seeds: Sequence[int],
+        epochs: int = 200,
+        skip: Sequence[str] = (),
+        **config: Any,
     ) -> None:
-        """A planned sweep over weight decay and seed with one part per cell; cells in `skip` are left without logs."""
+        """A planned sweep over weight decay and seed with one part per cell; cells in `skip` are
+        left without logs.
+        """
         base = {"trainer.epochs": epochs, "model.width": 64, **config}
         cells = {
             f"l{i}s{seed}w{base['model.width']}": {"optim.weight_decay": value, "seed": seed}
@@ -95,15 +113,34 @@ class Sweep:
         ]
         self.curves(
             cell,
-            [{"cell": cell, "attempt": 1, "epoch": 0, "seconds": 0.0, "test_error": 0.9, "train_error": 0.9}, *rows],
+            [
+                {
+                    "cell": cell,
+                    "attempt": 1,
+                    "epoch": 0,
+                    "seconds": 0.0,
+                    "test_error": 0.9,
+                    "train_error": 0.9,
+                },
+                *rows,
+            ],
         )
         status = "done" if last == config["trainer.epochs"] else "running"
-        record = {"cell": cell, "status": status, "attempt": 1, "updated": 1.0, "epochs": last, "code": "c0de"}
+        record = {
+            "cell": cell,
+            "status": status,
+            "attempt": 1,
+            "updated": 1.0,
+            "epochs": last,
+            "code": "c0de",
+        }
         self.runs(cell, [{**record, "environment": "e0", **config}])
 
 
 def model_curve(weight_decay: float, seed: int, epochs: int) -> np.ndarray:
-    """A test error with a bump at epoch 60 that falls with the weight decay, and seed noise of 0.002."""
+    """A test error with a bump at epoch 60 that falls with the weight decay, and seed noise of
+    0.002.
+    """
     t = np.arange(1, epochs + 1)
     bump = 0.12 * np.exp(-((np.log(t / 60) / 0.4) ** 2)) * (weight_decay < 1e-3)
     noise = np.random.default_rng([seed, int(weight_decay * 1e9)]).normal(0, 0.002, epochs)

@@ -25,8 +25,17 @@ def add(
     curve: Mapping[str, tuple[float, ...]] = CURVE,
     **record: Any,
 ) -> None:
-    """One run: its record with `final_...` and `best_...` metrics, and its curve over STEPS up to `steps`."""
-    facts = {"cell": cell, "status": status, "attempt": 1, "updated": 1.0, "epochs": 0, "steps": steps}
+    """One run: its record with `final_...` and `best_...` metrics, and its curve over STEPS up to
+    `steps`.
+    """
+    facts = {
+        "cell": cell,
+        "status": status,
+        "attempt": 1,
+        "updated": 1.0,
+        "epochs": 0,
+        "steps": steps,
+    }
     sweep.runs(cell, [{**BASE, **config, **facts, "code": "c0de", "environment": "e0", **record}])
     rows = [
         {"cell": cell, "attempt": 1, "epoch": epoch, "step": step, "seconds": float(step)}

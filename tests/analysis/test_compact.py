@@ -20,11 +20,21 @@ from analysis.store.compact import Source, buckets
 def fill(sweep, cells: str = "abcd", epochs: int = 5, name: str = "p") -> None:
     for cell in cells:
         rows = [
-            {"cell": cell, "attempt": 1, "epoch": e, "seconds": 1.0 * e, "test_error": 1 / (1 + e), "test_wrong": e}
+            {
+                "cell": cell,
+                "attempt": 1,
+                "epoch": e,
+                "seconds": 1.0 * e,
+                "test_error": 1 / (1 + e),
+                "test_wrong": e,
+            }
             for e in range(1, epochs + 1)
         ]
         sweep.curves(f"{name}{cell}", rows)
-        sweep.runs(f"{name}{cell}", [{"cell": cell, "status": "done", "attempt": 1, "updated": 1.0, "seed": 0}])
+        sweep.runs(
+            f"{name}{cell}",
+            [{"cell": cell, "status": "done", "attempt": 1, "updated": 1.0, "seed": 0}],
+        )
 
 
 def both(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -32,7 +42,9 @@ def both(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return store.runs(folder), curves.assign(cell=curves["cell"].astype(str))
 
 
-def same(found: tuple[pd.DataFrame, pd.DataFrame], expected: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+def same(
+    found: tuple[pd.DataFrame, pd.DataFrame], expected: tuple[pd.DataFrame, pd.DataFrame]
+) -> None:
     for a, b in zip(found, expected, strict=True):
         pd.testing.assert_frame_equal(a, b)
 
@@ -91,7 +103,9 @@ def test_the_manifest_describes_every_file_and_is_a_table(sweep):
     for entry in table.itertuples():
         assert (sweep.folder / "store" / entry.file).stat().st_size == entry.bytes
     assert duckdb.sql(f"select sum(rows) from '{path}' where kind = 'curves'").fetchall() == [(20,)]
-    runs = duckdb.sql(f"select cell, attempts from '{sweep.folder}/store/runs-*.parquet' order by 1").fetchall()
+    runs = duckdb.sql(
+        f"select cell, attempts from '{sweep.folder}/store/runs-*.parquet' order by 1"
+    ).fetchall()
     assert runs == [(cell, 1) for cell in "abcd"]
 
 
@@ -107,7 +121,19 @@ def test_store_and_new_parts_are_read_together_and_folded_again(sweep):
     fill(sweep, "ab")
     compact.compact(sweep.folder)
     fill(sweep, "cd")
-    sweep.curves("late", [{"cell": "a", "attempt": 2, "epoch": 6, "seconds": 1.0, "test_error": 0.5, "test_wrong": 1}])
+    sweep.curves(
+        "late",
+        [
+            {
+                "cell": "a",
+                "attempt": 2,
+                "epoch": 6,
+                "seconds": 1.0,
+                "test_error": 0.5,
+                "test_wrong": 1,
+            }
+        ],
+    )
     sweep.runs("late", [{"cell": "a", "status": "done", "attempt": 2, "updated": 2.0, "seed": 0}])
     before = both(sweep.folder)
     assert before[0]["attempts"].tolist() == [2, 1, 1, 1]
@@ -150,13 +176,27 @@ def test_a_damaged_part_stops_the_compaction_before_it_changes_anything(sweep):
 
 
 def test_rows_computed_twice_are_compared_bit_for_bit(sweep):
-    first = {"cell": "a", "attempt": 1, "epoch": 1, "seconds": 1.0, "test_error": 0.5, "test_wrong": 5, "lr": 0.1}
+    first = {
+        "cell": "a",
+        "attempt": 1,
+        "epoch": 1,
+        "seconds": 1.0,
+        "test_error": 0.5,
+        "test_wrong": 5,
+        "lr": 0.1,
+    }
     sweep.curves("p", [first, {**first, "epoch": 2}])
     second = {**first, "attempt": 2, "seconds": 9.0, "test_error": 0.25, "lr": None}
     sweep.curves("q", [second, {**first, "epoch": 2, "attempt": 2, "test_wrong": 6}])
     found = compact.compact(sweep.folder).mismatches
     assert found.to_dict("records") == [
-        {"cell": "a", "epoch": 1, "column": "test_error", "attempts": (1, 2), "values": (0.5, 0.25)},
+        {
+            "cell": "a",
+            "epoch": 1,
+            "column": "test_error",
+            "attempts": (1, 2),
+            "values": (0.5, 0.25),
+        },
         {"cell": "a", "epoch": 2, "column": "test_wrong", "attempts": (1, 2), "values": (5, 6)},
     ]
 
@@ -179,7 +219,9 @@ def test_a_crash_at_any_step_loses_nothing(sweep, monkeypatch, name: str, when: 
     for step in range(100):
         calls = []
 
-        def crash(*args: object, step: int = step, calls: list[object] = calls, **kwargs: object) -> None:
+        def crash(
+            *args: object, step: int = step, calls: list[object] = calls, **kwargs: object
+        ) -> None:
             calls.append(args)
             if len(calls) > step and when == "before":
                 raise KeyboardInterrupt
@@ -210,7 +252,9 @@ def test_a_crash_at_any_step_loses_nothing(sweep, monkeypatch, name: str, when: 
 def test_a_crash_while_a_part_is_claimed_is_mended_by_the_next_compaction(sweep, monkeypatch):
     fill(sweep)
     expected = both(sweep.folder)
-    monkeypatch.setattr(compact, "switch", lambda *_: None)  # worst case: consumed parts without a new store
+    monkeypatch.setattr(
+        compact, "switch", lambda *_: None
+    )  # worst case: consumed parts without a new store
 
     def die(*_: object) -> None:
         raise KeyboardInterrupt
@@ -252,7 +296,10 @@ def test_a_part_that_comes_back_while_it_is_claimed_wins(tmp_path):
 
 def test_two_compactions_at_once_are_refused(sweep):
     fill(sweep)
-    with claim.exclusive(sweep.folder), pytest.raises(claim.CompactionRunning, match=f"process {os.getpid()}"):
+    with (
+        claim.exclusive(sweep.folder),
+        pytest.raises(claim.CompactionRunning, match=f"process {os.getpid()}"),
+    ):
         compact.compact(sweep.folder)
     compact.compact(sweep.folder)
 
@@ -271,13 +318,20 @@ def test_files_of_other_origin_in_the_store_are_left_alone(sweep):
 
 
 @settings(max_examples=50)
-@given(st.lists(st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 9)), max_size=5), st.integers(1, 30))
-def test_buckets_hold_every_cell_once_in_order_and_within_the_limit(counts: list[dict[str, int]], limit: int):
+@given(
+    st.lists(st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 9)), max_size=5),
+    st.integers(1, 30),
+)
+def test_buckets_hold_every_cell_once_in_order_and_within_the_limit(
+    counts: list[dict[str, int]], limit: int
+):
     groups = buckets([Source(Path(str(i)), c) for i, c in enumerate(counts)], limit)
     cells = [cell for group in groups for cell in group]
     assert cells == sorted({cell for c in counts for cell in c})
     totals = [sum(c.get(cell, 0) for c in counts for cell in group) for group in groups]
-    assert all(total <= limit or len(group) == 1 for total, group in zip(totals, groups, strict=True))
+    assert all(
+        total <= limit or len(group) == 1 for total, group in zip(totals, groups, strict=True)
+    )
 
 
 def test_temporary_files_of_killed_writers_go_and_those_of_live_ones_stay(sweep) -> None:

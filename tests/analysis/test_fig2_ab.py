@@ -74,19 +74,32 @@ def test_means_and_spread_are_those_of_the_logs(sweep, drawn, tmp_path):
     run(sweep.folder, "--out", tmp_path)
     from analysis import store
 
-    wide = store.curves(sweep.folder).query("epoch > 0").pivot(index="epoch", columns="cell", values="test_error")
+    wide = (
+        store.curves(sweep.folder)
+        .query("epoch > 0")
+        .pivot(index="epoch", columns="cell", values="test_error")
+    )
     table = pd.read_csv(tmp_path / "fig2_ab.csv")
     np.testing.assert_allclose(table["mean"], wide.to_numpy(np.float64).mean(axis=1))
     np.testing.assert_allclose(table["std"], wide.to_numpy(np.float64).std(axis=1))
 
 
-def test_missing_cells_and_epochs_are_hatched_and_the_command_is_printed(sweep, drawn, tmp_path, capsys):
+def test_missing_cells_and_epochs_are_hatched_and_the_command_is_printed(
+    sweep, drawn, tmp_path, capsys
+):
     sweep.grid(LAMBDAS, seeds=(0, 1), skip=("l2s0w64", "l2s1w64", "l1s1w64", "l3s0w64", "l3s1w64"))
     for seed in (0, 1):
-        config = {"trainer.epochs": 200, "model.width": 64, "optim.weight_decay": 1e-2, "seed": seed}
+        config = {
+            "trainer.epochs": 200,
+            "model.width": 64,
+            "optim.weight_decay": 1e-2,
+            "seed": seed,
+        }
         sweep.train(f"l3s{seed}w64", config, 50)
     assert run(sweep.folder, "--out", tmp_path) == 0
-    bottoms = sorted((round(p.get_x(), 2), p.get_y(), p.get_y() + p.get_height()) for p in hatched(drawn[0]))
+    bottoms = sorted(
+        (round(p.get_x(), 2), p.get_y(), p.get_y() + p.get_height()) for p in hatched(drawn[0])
+    )
     assert bottoms == [(1.5, 50.5, 200.5), (2.5, 0.5, 200.5)]
     out = capsys.readouterr().out
     assert "3 planned cells have no rows" in out
@@ -132,7 +145,13 @@ def test_a_sweep_without_a_bump_says_so_plainly(sweep, drawn, tmp_path, capsys):
 def test_metrics_logged_at_some_epochs_only_are_drawn_at_those(sweep, drawn, tmp_path):
     epochs = [1, 2, 4, 8, 16]
     rows = [
-        {"cell": "a", "attempt": 1, "epoch": e, "train_error": 0.05, "test_error": 0.5 if e in epochs else None}
+        {
+            "cell": "a",
+            "attempt": 1,
+            "epoch": e,
+            "train_error": 0.05,
+            "test_error": 0.5 if e in epochs else None,
+        }
         for e in range(17)
     ]
     sweep.curves("a", rows)
@@ -161,8 +180,12 @@ def test_the_published_figure_is_drawn_as_described(reference, drawn, tmp_path, 
     assert mesh.get_clim() == (0.18, 0.5)
     np.testing.assert_allclose(mesh.get_coordinates()[:-1, 0, 1], np.arange(1, 1002) - 0.5)
     step = 7.9 / 99
-    np.testing.assert_allclose(mesh.get_coordinates()[0, :, 0], 0.1 + step * (np.arange(8, 101) - 0.5))
-    assert [t.get_text() for t in left.get_xticklabels()] == [f"$10^{{-{k}}}$" for k in range(1, 8)] + ["≈0.0"]
+    np.testing.assert_allclose(
+        mesh.get_coordinates()[0, :, 0], 0.1 + step * (np.arange(8, 101) - 0.5)
+    )
+    assert [t.get_text() for t in left.get_xticklabels()] == [
+        f"$10^{{-{k}}}$" for k in range(1, 8)
+    ] + ["≈0.0"]
     assert left.get_ylim() == right.get_xlim() == (1, 1000)
     assert right.get_ylim() == (0.18, 0.5)
     for line, column in zip(right.lines, (10, 17, 91), strict=True):
@@ -206,17 +229,29 @@ def test_the_script_writes_all_its_files_without_a_display(sweep, tmp_path):
         "--name",
         "x",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": str(root)})
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": str(root)}
+    )
     assert done.returncode == 0, done.stderr
-    assert {p.name for p in out.iterdir()} == {"x.png", "x.pdf", "x.csv", "x_features.csv", "x.json"}
+    assert {p.name for p in out.iterdir()} == {
+        "x.png",
+        "x.pdf",
+        "x.csv",
+        "x_features.csv",
+        "x.json",
+    }
     assert (out / "x.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_analysis_imports_neither_torch_nor_hydra():
     heavy = "{'torch', 'hydra', 'launch', 'trainers'}"
-    code = f"import sys, analysis.fig2_ab, analysis.store.compact; print({heavy} & set(sys.modules))"
+    code = (
+        f"import sys, analysis.fig2_ab, analysis.store.compact; print({heavy} & set(sys.modules))"
+    )
     root = Path(fig2_ab.__file__).resolve().parents[1]
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True
+    )
     assert done.stdout.strip() == "set()"
 
 
@@ -241,16 +276,32 @@ def test_features_use_the_block_of_seeds_that_holds_most():
 
 
 def test_axes_that_change_with_the_column_are_noted_not_refused():
-    runs = pd.DataFrame({"cell": ["a", "b"], "optim.weight_decay": [0.1, 0.2], "optim.lr": [1.0, 2.0], "seed": [0, 0]})
-    assert query.check_axes(runs, "optim.weight_decay") == ["optim.lr changes together with optim.weight_decay: 1, 2"]
+    runs = pd.DataFrame(
+        {
+            "cell": ["a", "b"],
+            "optim.weight_decay": [0.1, 0.2],
+            "optim.lr": [1.0, 2.0],
+            "seed": [0, 0],
+        }
+    )
+    assert query.check_axes(runs, "optim.weight_decay") == [
+        "optim.lr changes together with optim.weight_decay: 1, 2"
+    ]
     with pytest.raises(query.FigureError, match="2 cells share"):
-        query.check_axes(runs.assign(**{"optim.weight_decay": 0.1, "optim.lr": 1.0}), "optim.weight_decay")
+        query.check_axes(
+            runs.assign(**{"optim.weight_decay": 0.1, "optim.lr": 1.0}), "optim.weight_decay"
+        )
 
 
 def test_a_list_of_a_record_and_that_of_a_plan_are_one_value():
     rows = [np.array([50, 10]), [50, 10]]
     runs = pd.DataFrame(
-        {"cell": ["a", "b"], "optim.weight_decay": [0.1, 0.1], "seed": [0, 1], "data.source_rows": rows}
+        {
+            "cell": ["a", "b"],
+            "optim.weight_decay": [0.1, 0.1],
+            "seed": [0, 1],
+            "data.source_rows": rows,
+        }
     )
     assert query.axes(runs) == {"seed": ["0", "1"]}
     assert query.check_axes(runs, "optim.weight_decay") == []
@@ -265,7 +316,13 @@ def test_gaps_are_rectangles_around_empty_cells():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0"), (0.25, "0.25"), (1e-4, "$10^{-4}$"), (3.2e-5, r"$3.2\times 10^{-5}$"), (9.99e-5, "$10^{-4}$")],
+    [
+        (0.0, "0"),
+        (0.25, "0.25"),
+        (1e-4, "$10^{-4}$"),
+        (3.2e-5, r"$3.2\times 10^{-5}$"),
+        (9.99e-5, "$10^{-4}$"),
+    ],
 )
 def test_values_are_labelled_briefly(value: float, text: str):
     assert style.value_label(value) == text

@@ -1,4 +1,6 @@
-"""Curves over train fraction and width: names of settings and operations, means over seeds, verdicts, correlation."""
+"""Curves over train fraction and width: names of settings and operations, means over seeds,
+verdicts, correlation.
+"""
 
 from __future__ import annotations
 
@@ -36,14 +38,22 @@ def test_the_nine_presets_are_named_after_what_they_change():
     shipped = (compose.CONFIGS / "preset").glob("power2022_*.yaml")
     assert {path.stem for path in shipped} == {f"power2022_{name}" for name in PRESETS}
     with hydra.initialize_config_dir(str(compose.CONFIGS), version_base="1.3"):
-        composed = [hydra.compose("config", ["trainer=algorithmic", f"preset=power2022_{name}"]) for name in PRESETS]
+        composed = [
+            hydra.compose("config", ["trainer=algorithmic", f"preset=power2022_{name}"])
+            for name in PRESETS
+        ]
     runs = pd.DataFrame([dict(compose.single(config).flat) for config in composed])
     assert grok_names.settings(runs).tolist() == list(PRESETS.values())
 
 
 def test_settings_whose_names_agree_are_told_apart_by_their_columns():
-    runs = pd.DataFrame([{**BASE, "optim.name": n, "optim.weight_decay": 0.0} for n in ("adam", "adamw")])
-    assert grok_names.settings(runs).tolist() == ["Adam (optim.name=adam)", "Adam (optim.name=adamw)"]
+    runs = pd.DataFrame(
+        [{**BASE, "optim.name": n, "optim.weight_decay": 0.0} for n in ("adam", "adamw")]
+    )
+    assert grok_names.settings(runs).tolist() == [
+        "Adam (optim.name=adam)",
+        "Adam (optim.name=adamw)",
+    ]
     assert set(grok_names.settings(runs.iloc[:1])) == {"Adam"}
 
 
@@ -55,16 +65,25 @@ def test_settings_whose_names_agree_are_told_apart_by_their_columns():
     ],
 )  # fmt: skip
 def test_operations_are_written_as_in_print(operation, text):
-    assert grok_names.operation({"data.operation": operation, "data.modulus": 97, "data.degree": 5}) == text
+    assert (
+        grok_names.operation({"data.operation": operation, "data.modulus": 97, "data.degree": 5})
+        == text
+    )
 
 
 def grid(sweep, **axes):
-    """Two seeds at two fractions for each value of one axis; best accuracy is a plain function of all three."""
+    """Two seeds at two fractions for each value of one axis; best accuracy is a plain function of
+    all three.
+    """
     ((axis, values),) = axes.items()
     for i, value in enumerate(values):
         for fraction in (0.3, 0.5):
             for seed in (0, 1):
-                config = {axis.replace("__", "."): value, "data.train_fraction": fraction, "seed": seed}
+                config = {
+                    axis.replace("__", "."): value,
+                    "data.train_fraction": fraction,
+                    "seed": seed,
+                }
                 best = fraction + 0.1 * i + 0.02 * seed
                 add(sweep, f"{i}f{fraction:g}s{seed}", config, best_test_accuracy=best)
 
@@ -87,13 +106,19 @@ def test_means_and_ranges_over_seeds(script, axes, labels, sweep, tmp_path, draw
         found = found[found["metric"] == "best_test_accuracy"]
     by_label = found.set_index(["train_percent", "label"])
     better = labels[-1] if script is grok_outliers else labels[0]
-    np.testing.assert_allclose(by_label.loc[(30, better), ["mean", "std", "min", "max"]], [0.41, 0.01, 0.4, 0.42])
+    np.testing.assert_allclose(
+        by_label.loc[(30, better), ["mean", "std", "min", "max"]], [0.41, 0.01, 0.4, 0.42]
+    )
     assert set(found["n"]) == {2}  # the run under way is in no mean
     assert found["planned"].sum() == 9
     (legend,) = filter(None, (axes.get_legend() for axes in drawn_by_grok[0].axes))
-    assert [text.get_text() for text in legend.get_texts()] == labels  # the best first; outliers by number
+    assert [
+        text.get_text() for text in legend.get_texts()
+    ] == labels  # the best first; outliers by number
     drawn = {
-        line.get_label(): line.get_ydata() for line in drawn_by_grok[0].axes[0].lines if line.get_label() in labels
+        line.get_label(): line.get_ydata()
+        for line in drawn_by_grok[0].axes[0].lines
+        if line.get_label() in labels
     }
     np.testing.assert_allclose(drawn[better], [41, 61])
     assert json.loads((tmp_path / f"{name}.json").read_text())["unfinished"] == "left out"
@@ -110,11 +135,17 @@ def test_a_fraction_without_a_finished_run_is_hatched(sweep, tmp_path, drawn_by_
 def test_memorised_outliers_are_a_share_of_the_outliers(sweep, tmp_path, drawn_by_grok):
     for seed, right in enumerate((10, 20)):
         counts = {"final_outlier_right": right, "final_outlier_examples": 40}
-        add(sweep, f"a{seed}", {"data.outliers": 40, "seed": seed}, best_test_accuracy=0.5, **counts)
+        add(
+            sweep, f"a{seed}", {"data.outliers": 40, "seed": seed}, best_test_accuracy=0.5, **counts
+        )
         none = {"final_outlier_right": 0, "final_outlier_examples": 0}
         add(sweep, f"b{seed}", {"seed": seed}, best_test_accuracy=0.5, **none)
     assert run(grok_outliers, sweep.folder, "--out", tmp_path) == 0
-    found = pd.read_csv(tmp_path / "grok_outliers.csv").query("metric == 'final_outlier_accuracy'").set_index("label")
+    found = (
+        pd.read_csv(tmp_path / "grok_outliers.csv")
+        .query("metric == 'final_outlier_accuracy'")
+        .set_index("label")
+    )
     assert found.loc[40, "mean"] == pytest.approx(0.375)
     assert found.loc[0, "n"] == 0
 
@@ -135,9 +166,15 @@ def test_double_descent_over_width_is_told_from_none(sweep, tmp_path, drawn_by_g
     assert run(grok_width, sweep.folder, "--out", tmp_path) == 0
     verdicts = json.loads((tmp_path / "grok_width.json").read_text())["verdicts"]
     assert list(verdicts) == ["no label noise", "100 outliers"]
-    assert verdicts["100 outliers"]["final_test_accuracy"].startswith("rises and falls again over width, peak at 16:")
-    assert verdicts["100 outliers"]["final_test_loss"].startswith("rises and falls again over width, peak at 16:")
-    assert verdicts["no label noise"]["final_test_accuracy"].startswith("does not rise and fall again")
+    assert verdicts["100 outliers"]["final_test_accuracy"].startswith(
+        "rises and falls again over width, peak at 16:"
+    )
+    assert verdicts["100 outliers"]["final_test_loss"].startswith(
+        "rises and falls again over width, peak at 16:"
+    )
+    assert verdicts["no label noise"]["final_test_accuracy"].startswith(
+        "does not rise and fall again"
+    )
     table = pd.read_csv(tmp_path / "grok_width.csv").set_index(["noise", "model.width", "quantity"])
     row = table.loc[("100 outliers", 16, "final_test_accuracy")]
     np.testing.assert_allclose(row[["mean", "min", "max"]].astype(float), [81, 80, 82])
@@ -167,9 +204,13 @@ def test_runs_without_sharpness_say_how_to_get_it(sweep, capsys):
 
 
 def test_points_of_several_columns_are_checked_together():
-    runs = pd.DataFrame({"cell": ["a", "b", "c"], "data.x": [1, 1, 2], "data.y": [1, 2, 1], "seed": [0, 0, 0]})
+    runs = pd.DataFrame(
+        {"cell": ["a", "b", "c"], "data.x": [1, 1, 2], "data.y": [1, 2, 1], "seed": [0, 0, 0]}
+    )
     assert query.check_axes(runs, "data.x", "data.y") == []
-    with pytest.raises(query.FigureError, match=r"vary in more than data\.x and seed:\n  data\.y: 1, 2"):
+    with pytest.raises(
+        query.FigureError, match=r"vary in more than data\.x and seed:\n  data\.y: 1, 2"
+    ):
         query.check_axes(runs, "data.x")
     with pytest.raises(query.FigureError, match="vary in more than seed"):
         query.check_axes(runs)

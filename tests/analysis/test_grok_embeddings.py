@@ -49,15 +49,23 @@ def test_elements_share_a_coset_if_their_quotient_is_in_the_subgroup(side):
     every, subgroup = cosets.elements(4), cosets.generate(cosets.read("(0,1,2,3)", 4), 4)
     labels = cosets.cosets(subgroup, 4, side)
     for (a, x), (b, y) in itertools.product(enumerate(every), repeat=2):
-        quotient = cosets.product(cosets.inverse(x), y) if side == "left" else cosets.product(y, cosets.inverse(x))
+        quotient = (
+            cosets.product(cosets.inverse(x), y)
+            if side == "left"
+            else cosets.product(y, cosets.inverse(x))
+        )
         assert (labels[a] == labels[b]) == (quotient in subgroup)
 
 
 def clustered(side: str, conjugate: int) -> np.ndarray:
-    """Rows (120, 16) around 12 centres, one for each coset of a conjugate of the published subgroup."""
+    """Rows (120, 16) around 12 centres, one for each coset of a conjugate of the published
+    subgroup.
+    """
     random = np.random.default_rng(0)
     group = cosets.conjugates(cosets.generate(PUBLISHED, 5), 5)[conjugate]
-    return random.normal(size=(12, 16))[cosets.cosets(group, 5, side)] + 0.2 * random.normal(size=(120, 16))
+    return random.normal(size=(12, 16))[cosets.cosets(group, 5, side)] + 0.2 * random.normal(
+        size=(120, 16)
+    )
 
 
 def test_the_partition_that_made_the_clusters_is_found():
@@ -84,8 +92,12 @@ def test_rows_without_clusters_are_no_better_than_chance():
 
 
 def test_the_shortest_stride_of_a_circle_is_that_of_its_winding():
-    angle = 2 * np.pi * np.arange(31) * 4 / 31  # 8 * 4 = 32 = 1 mod 31: neighbours on the circle are 8 apart
-    stride, ratios = grok_embeddings.shortest_stride(np.stack([np.cos(angle), np.sin(angle)], axis=1))
+    angle = (
+        2 * np.pi * np.arange(31) * 4 / 31
+    )  # 8 * 4 = 32 = 1 mod 31: neighbours on the circle are 8 apart
+    stride, ratios = grok_embeddings.shortest_stride(
+        np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    )
     assert stride == 8
     assert len(ratios) == 15
     chords = 2 * np.sin(np.pi * np.arange(1, 31) / 31)
@@ -95,12 +107,17 @@ def test_the_shortest_stride_of_a_circle_is_that_of_its_winding():
 def weights(sweep, cell, rows):
     folder = sweep.folder / "weights"
     folder.mkdir(exist_ok=True)
-    np.savez(folder / f"{cell}.npz", **{"output.weight": np.concatenate([rows, np.zeros((3, rows.shape[1]))])})
+    np.savez(
+        folder / f"{cell}.npz",
+        **{"output.weight": np.concatenate([rows, np.zeros((3, rows.shape[1]))])},
+    )
 
 
 def test_the_best_run_of_each_operation_is_drawn(sweep, tmp_path, capsys, drawn_by_grok):
     for seed, accuracy in enumerate((0.2, 1.0)):
-        add(sweep, f"s{seed}", {"data.operation": "x.y", "seed": seed}, final_test_accuracy=accuracy)
+        add(
+            sweep, f"s{seed}", {"data.operation": "x.y", "seed": seed}, final_test_accuracy=accuracy
+        )
         add(sweep, f"m{seed}", {"data.modulus": 31, "seed": seed}, final_test_accuracy=accuracy)
     weights(sweep, "s1", clustered("left", 0))
     angle = 2 * np.pi * np.arange(31) * 4 / 31

@@ -1,4 +1,6 @@
-"""Steps to an accuracy with censored runs, what a percent of data costs, and the curves over steps."""
+"""Steps to an accuracy with censored runs, what a percent of data costs, and the curves over
+steps.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,10 @@ def test_a_median_counts_runs_that_never_got_there_as_late(steps, share, expecte
 
 
 def test_a_log_linear_law_gives_its_factor():
-    law = {p: {str(seed): (1 + 0.1 * seed) * 1000 * 1.45 ** (30 - p) for seed in range(5)} for p in (26.0, 28.0, 30.0)}
+    law = {
+        p: {str(seed): (1 + 0.1 * seed) * 1000 * 1.45 ** (30 - p) for seed in range(5)}
+        for p in (26.0, 28.0, 30.0)
+    }
     found = data_cost.fit(law)
     assert found.factor == pytest.approx(1.45)
     assert found.low == pytest.approx(1.45)  # seeds are drawn with all of their fractions
@@ -43,7 +48,10 @@ def test_a_log_linear_law_gives_its_factor():
 
 
 def test_the_fit_takes_fractions_that_half_of_the_seeds_reached():
-    law = {p: {str(seed): 1000 * 1.2 ** (40 - p) for seed in range(4)} for p in (20.0, 30.0, 35.0, 40.0)}
+    law = {
+        p: {str(seed): 1000 * 1.2 ** (40 - p) for seed in range(4)}
+        for p in (20.0, 30.0, 35.0, 40.0)
+    }
     law[20.0] = dict.fromkeys(law[20.0], INF) | {"0": 1.0}
     law[30.0] |= {"0": INF, "1": INF}
     found = data_cost.fit(law)
@@ -65,7 +73,9 @@ def test_the_interval_holds_the_factor_and_has_the_width_of_the_noise():
 
 
 def fractions(sweep):
-    """Three seeds at three fractions: all there, two of three there, none; one seed unfinished, one only planned."""
+    """Three seeds at three fractions: all there, two of three there, none; one seed unfinished, one
+    only planned.
+    """
     plan = {}
     for fraction in (0.2, 0.3, 0.4, 0.5):
         for seed in range(3):
@@ -74,14 +84,23 @@ def fractions(sweep):
             plan[cell] = config
             reached = {"final_train_steps_99": 50 + seed}
             if fraction == 0.4 or (fraction == 0.3 and seed < 2):
-                reached["final_test_steps_99"] = int(1000 * (0.5 if fraction == 0.4 else 0.8) + seed)
+                reached["final_test_steps_99"] = int(
+                    1000 * (0.5 if fraction == 0.4 else 0.8) + seed
+                )
             if fraction == 0.5 and seed == 2:
                 continue
             status = "running" if fraction == 0.5 and seed == 1 else "done"
             if fraction == 0.5 and seed == 0:
                 reached["final_test_steps_99"] = 40
             # a run may end before trainer.steps and be complete
-            add(sweep, cell, config, status=status, steps=600 if fraction == 0.4 else 1000, **reached)
+            add(
+                sweep,
+                cell,
+                config,
+                status=status,
+                steps=600 if fraction == 0.4 else 1000,
+                **reached,
+            )
     sweep.plan(BASE, plan)
 
 
@@ -106,7 +125,11 @@ def test_medians_over_seeds_and_runs_that_never_got_there(sweep, tmp_path, capsy
     assert "1 cells are not finished" in out
     assert "redescent resume demo" in out
     last = record["groups"][-1]
-    assert (last["cells"], last["unfinished"], last["missing"]) == (["f0.5s0"], ["f0.5s1"], ["f0.5s2"])
+    assert (last["cells"], last["unfinished"], last["missing"]) == (
+        ["f0.5s0"],
+        ["f0.5s1"],
+        ["f0.5s2"],
+    )
     assert {p.suffix for p in tmp_path.iterdir()} >= {".png", ".pdf", ".csv", ".json"}
 
 
@@ -127,7 +150,13 @@ def curve(scale=1.0):
 def grokking(sweep, seeds=3, **config):
     for seed in range(seeds):
         reached = {"final_train_steps_99": 80 + seed, "final_test_steps_99": 700 + 100 * seed}
-        add(sweep, f"s{seed}{len(config)}", {"seed": seed, **config}, curve=curve(1 + 0.1 * seed), **reached)
+        add(
+            sweep,
+            f"s{seed}{len(config)}",
+            {"seed": seed, **config},
+            curve=curve(1 + 0.1 * seed),
+            **reached,
+        )
 
 
 def test_bands_are_those_of_the_seeds_and_the_hump_is_found(sweep, tmp_path, capsys, drawn_by_grok):
@@ -149,7 +178,9 @@ def test_bands_are_those_of_the_seeds_and_the_hump_is_found(sweep, tmp_path, cap
     assert "the test loss has a second descent" in out
 
 
-def test_a_seed_that_ended_early_shortens_the_band_or_leaves_it(sweep, tmp_path, capsys, drawn_by_grok):
+def test_a_seed_that_ended_early_shortens_the_band_or_leaves_it(
+    sweep, tmp_path, capsys, drawn_by_grok
+):
     grokking(sweep, seeds=2)
     add(sweep, "early", {"seed": 2}, status="running", steps=1, curve=curve())
     assert run(grok_fig1, sweep.folder, "--out", tmp_path) == 0
@@ -164,9 +195,14 @@ def test_an_axis_beside_the_seed_must_be_chosen(script, sweep, tmp_path, capsys,
     grokking(sweep)
     grokking(sweep, **{"data.train_fraction": 0.3})
     assert run(script, sweep.folder, "--out", tmp_path) == 2
-    assert "the runs vary in more than seed:\n  data.train_fraction: 0.3, 0.5" in capsys.readouterr().err
+    assert (
+        "the runs vary in more than seed:\n  data.train_fraction: 0.3, 0.5"
+        in capsys.readouterr().err
+    )
     assert run(script, sweep.folder, "--out", tmp_path, "--where", "data.train_fraction=0.3") == 0
-    cells = json.loads((tmp_path / f"{script.__name__.rpartition('.')[2]}.json").read_text())["groups"][0]["cells"]
+    cells = json.loads((tmp_path / f"{script.__name__.rpartition('.')[2]}.json").read_text())[
+        "groups"
+    ][0]["cells"]
     assert cells == ["s01", "s11", "s21"]
 
 

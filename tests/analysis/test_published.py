@@ -27,7 +27,9 @@ def test_row_and_column_become_epoch_and_weight_decay(arrays):
     runs, curves = published.read(arrays)
     assert len(runs) == 92
     assert len(curves) == 92 * 1001
-    assert runs["optim.weight_decay"].iloc[[0, 91]].to_numpy() == pytest.approx([10**-0.7383838, 1e-8])
+    assert runs["optim.weight_decay"].iloc[[0, 91]].to_numpy() == pytest.approx(
+        [10**-0.7383838, 1e-8]
+    )
     one = curves[(curves["cell"] == "published-017") & (curves["epoch"] == 5)].iloc[0]
     names = list(published.FILES)
     assert [one[n] for n in names] == [4 + 0.17 + 10_000 * i for i in range(4)]
@@ -52,7 +54,10 @@ def test_import_writes_a_store_that_reads_the_same(arrays, tmp_path):
 def test_one_error_names_all_that_is_wrong(arrays):
     (arrays / "resnet-train-errors_std.npy").unlink()
     np.save(arrays / "resnet-test-errors_mean.npy", np.zeros((92, 1001)))
-    with pytest.raises(store.StoreError, match=r"(?s)train-errors_std.npy is missing.*test-errors_mean.npy has shape"):
+    with pytest.raises(
+        store.StoreError,
+        match=r"(?s)train-errors_std.npy is missing.*test-errors_mean.npy has shape",
+    ):
         published.read(arrays)
 
 

@@ -66,7 +66,10 @@ def test_many_curves_at_once_equal_one_at_a_time():
     together = features.features(curves)
     for i, curve in enumerate(curves):
         alone = features.features(curve)
-        assert all(getattr(together, f)[i] == pytest.approx(getattr(alone, f), abs=1e-12) for f in features.FIELDS)
+        assert all(
+            getattr(together, f)[i] == pytest.approx(getattr(alone, f), abs=1e-12)
+            for f in features.FIELDS
+        )
 
 
 def test_epochs_with_gaps_are_reported_as_they_were_logged():
@@ -90,7 +93,9 @@ def test_epochs_must_match_and_increase():
 
 def test_threshold_epoch_is_the_first_below_or_nan():
     curves = np.array([[0.5, 0.2, 0.01, 0.3], [0.5, 0.4, 0.3, 0.2]])
-    np.testing.assert_array_equal(features.threshold_epoch(curves, 0.05, [1, 10, 20, 30]), [20, np.nan])
+    np.testing.assert_array_equal(
+        features.threshold_epoch(curves, 0.05, [1, 10, 20, 30]), [20, np.nan]
+    )
 
 
 def test_the_published_table_is_reproduced(reference):
@@ -100,7 +105,10 @@ def test_the_published_table_is_reproduced(reference):
         assert found.first_minimum[column] == pytest.approx(low, abs=1e-4)
         assert found.peak[column] == pytest.approx(peak, abs=1e-4)
         assert found.final[column] == pytest.approx(final, abs=1e-4)
-        assert (found.first_minimum_epoch[column], found.peak_epoch[column]) == (low_epoch, peak_epoch)
+        assert (found.first_minimum_epoch[column], found.peak_epoch[column]) == (
+            low_epoch,
+            peak_epoch,
+        )
 
 
 def test_the_features_of_every_published_column_are_reproduced(reference):
@@ -109,7 +117,11 @@ def test_the_features_of_every_published_column_are_reproduced(reference):
     found = features.features(curves["test_error"].to_numpy().reshape(92, 1001))
     np.testing.assert_array_equal(found.first_minimum_epoch, table["saved_first_min_epoch"])
     np.testing.assert_array_equal(found.peak_epoch, table["saved_peak_epoch"])
-    for field, column in (("first_minimum", "first_min_err"), ("peak", "peak_err"), ("final", "last20_err")):
+    for field, column in (
+        ("first_minimum", "first_min_err"),
+        ("peak", "peak_err"),
+        ("final", "last20_err"),
+    ):
         np.testing.assert_allclose(getattr(found, field), table[f"saved_{column}"], atol=1e-5)
     np.testing.assert_allclose(found.rise, table["saved_rise"], atol=2e-5)
     np.testing.assert_allclose(found.second_descent, table["saved_second_descent"], atol=2e-5)
@@ -163,7 +175,9 @@ def test_a_rise_without_a_descent_is_not_double_descent():
 def test_a_bump_within_the_spread_of_seeds_is_not_found():
     curves = bump(3, noise=0)
     curves[0] += 3 * (curves[0] - curves[0].min())
-    assert not features.has_double_descent(curves - 0.09 * (curves - curves.min()), factor=6.0).found
+    assert not features.has_double_descent(
+        curves - 0.09 * (curves - curves.min()), factor=6.0
+    ).found
 
 
 def test_judging_uses_the_larger_of_floor_and_errors():
@@ -180,7 +194,9 @@ def test_the_standard_error_is_that_of_the_mean(n: int):
     assert features.standard_error(values) == pytest.approx(values.std(ddof=1) / np.sqrt(n))
 
 
-def test_the_interval_of_a_threshold_holds_its_epoch_and_is_open_where_seeds_never_reach_it() -> None:
+def test_the_interval_of_a_threshold_holds_its_epoch_and_is_open_where_seeds_never_reach_it() -> (
+    None
+):
     epochs = np.arange(1, 101)
     seeds = np.stack([np.clip(1 - epochs / n, 0, 1) for n in (40, 50, 60, 70)])
     low, high = features.threshold_interval(seeds, 0.1, epochs)

@@ -22,7 +22,9 @@ def row(cell: str, attempt: int, epoch: int, error: float, **more: float) -> dic
     return {"cell": cell, "attempt": attempt, "epoch": epoch, "test_error": error, **more}
 
 
-def record(cell: str, attempt: int, updated: float, status: str, **more: object) -> dict[str, object]:
+def record(
+    cell: str, attempt: int, updated: float, status: str, **more: object
+) -> dict[str, object]:
     return {"cell": cell, "status": status, "attempt": attempt, "updated": updated, **more}
 
 
@@ -35,7 +37,11 @@ def test_curves_keep_the_newest_attempt_of_each_epoch_in_order(sweep):
     assert frame["attempt"].tolist() == [1, 1, 1, 2, 2]
     assert frame["test_error"].tolist() == [0.25, 0.5, 0.5, 0.125, 0.125]
     assert list(frame.index) == list(range(5))
-    assert (frame["attempt"].dtype, frame["epoch"].dtype, frame["test_error"].dtype) == ("int16", "int32", "float32")
+    assert (frame["attempt"].dtype, frame["epoch"].dtype, frame["test_error"].dtype) == (
+        "int16",
+        "int32",
+        "float32",
+    )
 
 
 def test_curves_drop_one_of_two_equal_rows(sweep):
@@ -45,7 +51,13 @@ def test_curves_drop_one_of_two_equal_rows(sweep):
 
 
 def test_curves_limit_columns_and_cells(sweep):
-    sweep.curves("p", [row("a", 1, 1, 0.5, train_error=0.4, lr=0.1), row("b", 1, 1, 0.25, train_error=0.3, lr=0.1)])
+    sweep.curves(
+        "p",
+        [
+            row("a", 1, 1, 0.5, train_error=0.4, lr=0.1),
+            row("b", 1, 1, 0.25, train_error=0.3, lr=0.1),
+        ],
+    )
     frame = store.curves(sweep.folder, columns=["train_error"], cells=["b"])
     assert list(frame.columns) == ["cell", "attempt", "epoch", "train_error"]
     assert frame["train_error"].tolist() == [np.float32(0.3)]
@@ -62,7 +74,9 @@ def test_a_metric_that_only_some_parts_have_is_missing_elsewhere(sweep):
 
 def test_an_unknown_metric_is_an_error_that_lists_the_known_ones(sweep):
     sweep.curves("p", [row("a", 1, 1, 0.5)])
-    with pytest.raises(ValueError, match="no curve column tst_error; there are attempt, cell, epoch, test_error"):
+    with pytest.raises(
+        ValueError, match="no curve column tst_error; there are attempt, cell, epoch, test_error"
+    ):
         store.curves(sweep.folder, columns=["tst_error"])
 
 
@@ -71,7 +85,10 @@ def test_runs_take_the_record_with_the_newest_attempt_then_the_newest_time(sweep
     sweep.runs("q", [record("a", 2, 9.0, "running"), record("b", 1, 2.0, "done")])
     sweep.runs("r", [record("a", 2, 10.0, "done")])
     frame = store.runs(sweep.folder)
-    assert frame[["cell", "status", "attempts"]].values.tolist() == [["a", "done", 2], ["b", "done", 1]]
+    assert frame[["cell", "status", "attempts"]].values.tolist() == [
+        ["a", "done", 2],
+        ["b", "done", 1],
+    ]
 
 
 def test_runs_include_planned_cells_without_records(sweep):
@@ -93,8 +110,12 @@ def test_runs_of_a_sweep_that_is_only_planned_are_all_missing(sweep):
 
 
 def test_a_configuration_column_of_mixed_types_is_read(sweep):
-    sweep.runs("p", [record("a", 1, 1.0, "done", **{"optim.weight_decay": 0, "model.norm": "batch"})])
-    sweep.runs("q", [record("b", 1, 1.0, "done", **{"optim.weight_decay": 1e-4, "model.norm": False})])
+    sweep.runs(
+        "p", [record("a", 1, 1.0, "done", **{"optim.weight_decay": 0, "model.norm": "batch"})]
+    )
+    sweep.runs(
+        "q", [record("b", 1, 1.0, "done", **{"optim.weight_decay": 1e-4, "model.norm": False})]
+    )
     frame = store.runs(sweep.folder)
     assert frame["optim.weight_decay"].tolist() == [0.0, 1e-4]
     assert frame["model.norm"].tolist() == ["batch", "false"]
@@ -114,21 +135,29 @@ def test_records_of_before_a_fact_was_recorded_are_read_beside_later_ones(sweep,
 
 
 def test_an_absent_folder_is_named_with_its_neighbours(sweep):
-    with pytest.raises(store.StoreError, match=r"(?s)dmeo: found nothing, expected the log folder.*there are: demo"):
+    with pytest.raises(
+        store.StoreError, match=r"(?s)dmeo: found nothing, expected the log folder.*there are: demo"
+    ):
         store.runs(sweep.folder.with_name("dmeo"))
     assert issubclass(store.StoreError, FileNotFoundError)
 
 
 @pytest.mark.parametrize("read", [store.runs, store.curves])
-def test_an_empty_folder_says_what_was_expected_and_what_to_do(sweep, read: Callable[[Path], pd.DataFrame]):
-    with pytest.raises(store.StoreError, match=r"an empty folder; expected .*Run `redescent submit demo`"):
+def test_an_empty_folder_says_what_was_expected_and_what_to_do(
+    sweep, read: Callable[[Path], pd.DataFrame]
+):
+    with pytest.raises(
+        store.StoreError, match=r"an empty folder; expected .*Run `redescent submit demo`"
+    ):
         read(sweep.folder)
 
 
 def test_a_truncated_part_is_named_with_a_remedy(sweep):
     path = sweep.curves("p", [row("a", 1, 1, 0.5)])
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(store.StoreError, match=r"p\.parquet: not a complete Parquet file.*redescent resume"):
+    with pytest.raises(
+        store.StoreError, match=r"p\.parquet: not a complete Parquet file.*redescent resume"
+    ):
         store.curves(sweep.folder)
 
 
@@ -219,19 +248,24 @@ def test_pandas_and_duckdb_read_the_parts_as_they_are(sweep):
     sweep.runs("p", [record("a", 1, 1.0, "done"), record("b", 1, 1.0, "done")])
     assert len(pd.read_parquet(sweep.folder / "curves")) == 3
     query = (
-        f"select r.cell, count(*) from '{sweep.folder}/curves/*.parquet' c join '{sweep.folder}/runs/*.parquet' r "
+        f"select r.cell, count(*) from '{sweep.folder}/curves/*.parquet' c join "
+        f"'{sweep.folder}/runs/*.parquet' r "
         "on c.cell = r.cell group by 1 order by 1"
     )
     assert duckdb.sql(query).fetchall() == [("a", 2), ("b", 1)]
 
 
 ROWS = st.lists(
-    st.tuples(st.sampled_from("abcd"), st.integers(1, 3), st.integers(0, 4), st.integers(0, 9)), min_size=1, max_size=40
+    st.tuples(st.sampled_from("abcd"), st.integers(1, 3), st.integers(0, 4), st.integers(0, 9)),
+    min_size=1,
+    max_size=40,
 )
 
 
 @given(ROWS, st.integers(1, 4))
-def test_the_fold_equals_a_dictionary_of_newest_rows(rows: list[tuple[str, int, int, int]], files: int):
+def test_the_fold_equals_a_dictionary_of_newest_rows(
+    rows: list[tuple[str, int, int, int]], files: int
+):
     unique = {(c, a, e): v for c, a, e, v in rows}
     listed = [(*key, value) for key, value in unique.items()]
     tables = []
@@ -270,7 +304,8 @@ def test_the_fold_of_runs_does_not_depend_on_order_or_on_folding_twice(rows, ran
     first = [merge.newest_runs(table(shuffled[:half]))] if half else []
     assert merge.newest_runs(merge.join([*first, table(shuffled[half:])])).to_pylist() == whole
     assert [r["attempts"] for r in whole] == [
-        len({r["attempt"] for r in records if r["cell"] == cell}) for cell in sorted({r["cell"] for r in records})
+        len({r["attempt"] for r in records if r["cell"] == cell})
+        for cell in sorted({r["cell"] for r in records})
     ]
 
 
@@ -289,7 +324,9 @@ def test_equal_rows_are_equal_frames_whatever_files_they_came_from(tmp_path: Pat
         folder = tmp_path / sweep / "curves"
         folder.mkdir(parents=True)
         for name, cell in zip(names, ("a", "b"), strict=True):
-            table = pa.table({"cell": pa.array([cell]).dictionary_encode(), "attempt": [1], "epoch": [1]})
+            table = pa.table(
+                {"cell": pa.array([cell]).dictionary_encode(), "attempt": [1], "epoch": [1]}
+            )
             pq.write_table(table, folder / f"{name}.parquet")
         frames.append(store.curves(tmp_path / sweep))
     pd.testing.assert_frame_equal(*frames, check_exact=True)

@@ -20,7 +20,10 @@ from analysis import model_wise, width_noise
 from analysis.double_descent import axis_sweep
 
 WIDTHS, RATES, EPOCHS = (1, 2, 4, 8), (0.0, 0.2), 30
-END = {0.0: (0.50, 0.40, 0.30, 0.25), 0.2: (0.45, 0.40, 0.50, 0.35)}  # test error at the end; 0.2 peaks at width 4
+END = {
+    0.0: (0.50, 0.40, 0.30, 0.25),
+    0.2: (0.45, 0.40, 0.50, 0.35),
+}  # test error at the end; 0.2 peaks at width 4
 FITS = {0.0: 4, 0.2: 8}  # the first width with training error 0
 
 
@@ -41,10 +44,11 @@ def drawn(monkeypatch) -> list[Figure]:
 
 @pytest.fixture
 def grid(sweep) -> Callable[..., Path]:
-    """Writes a planned sweep over width, rate and three seeds; `stop` maps a cell to its last logged epoch (0: none).
+    """Writes a planned sweep over width, rate and three seeds; `stop` maps a cell to its last
+    logged epoch (0: none).
 
-    The test error falls by 0.01 an epoch to 0.1 below its end at epoch 5, and stays at the end from epoch 6 on; a seed
-    adds 0.01 (seed - 1).
+    The test error falls by 0.01 an epoch to 0.1 below its end at epoch 5, and stays at the end from
+    epoch 6 on; a seed adds 0.01 (seed - 1).
     """
 
     def write(stop: dict[str, int] | None = None, **config: object) -> Path:
@@ -66,7 +70,9 @@ def grid(sweep) -> Callable[..., Path]:
 
 
 def train(sweep, cell: str, config: dict, last: int) -> None:
-    end = END[config["data.label_noise.rate"]][WIDTHS.index(config["model.width"])] + 0.01 * (config["seed"] - 1)
+    end = END[config["data.label_noise.rate"]][WIDTHS.index(config["model.width"])] + 0.01 * (
+        config["seed"] - 1
+    )
     fitted = config["model.width"] >= FITS[config["data.label_noise.rate"]]
     rows = [
         {
@@ -96,7 +102,9 @@ def test_the_table_holds_the_ends_and_the_best_epochs_of_every_seed(grid, drawn,
     peaks = pd.read_csv(tmp_path / "model_wise_features.csv")
     assert peaks["double_descent"].tolist() == [False, True]
     assert peaks.loc[1, ["first_minimum_width", "peak_width"]].tolist() == [2, 4]
-    np.testing.assert_allclose(peaks.loc[1, ["first_minimum", "peak", "final"]].astype(float), [0.4, 0.5, 0.35])
+    np.testing.assert_allclose(
+        peaks.loc[1, ["first_minimum", "peak", "final"]].astype(float), [0.4, 0.5, 0.35]
+    )
     out = capsys.readouterr().out
     assert "double descent can be seen in 1 of 2 columns (data.label_noise.rate 0.2)" in out
     assert "redescent resume" not in out
@@ -106,7 +114,9 @@ def test_curves_are_drawn_through_the_table(grid, drawn, tmp_path):
     run(model_wise, grid(), "--out", tmp_path)
     top, bottom = drawn[0].axes
     assert [len(axes.lines) for axes in (top, bottom)] == [4, 2]
-    for line, expected in zip(top.lines, (END[0.0], np.array(END[0.0]) - 0.1, END[0.2]), strict=False):
+    for line, expected in zip(
+        top.lines, (END[0.0], np.array(END[0.0]) - 0.1, END[0.2]), strict=False
+    ):
         np.testing.assert_array_equal(line.get_xdata(), WIDTHS)
         np.testing.assert_allclose(line.get_ydata(), expected, atol=1e-6)
     np.testing.assert_allclose(bottom.lines[1].get_ydata(), [0.3, 0.3, 0.3, 0.0], atol=1e-6)
@@ -128,7 +138,10 @@ def test_unfinished_and_missing_runs_do_not_count_and_are_hatched(grid, drawn, t
     np.testing.assert_allclose(table["test_end"][6], 0.505, atol=1e-6)
     assert [len(hatched(axes)) for axes in drawn[0].axes] == [1, 1]
     left, right = (
-        hatched(drawn[0].axes[0])[0].get_extents().transformed(drawn[0].axes[0].transData.inverted()).intervalx
+        hatched(drawn[0].axes[0])[0]
+        .get_extents()
+        .transformed(drawn[0].axes[0].transData.inverted())
+        .intervalx
     )
     assert left < 8 < right
     assert left > 4
@@ -138,7 +151,9 @@ def test_unfinished_and_missing_runs_do_not_count_and_are_hatched(grid, drawn, t
     assert "to fill them: redescent resume demo" in out
     record = json.loads((tmp_path / "model_wise.json").read_text())
     assert record["unfinished"] == ["k4r0.2s0"]
-    behind = {(entry["data.label_noise.rate"], entry["value"]): entry for entry in record["columns"]}
+    behind = {
+        (entry["data.label_noise.rate"], entry["value"]): entry for entry in record["columns"]
+    }
     assert behind[0.2, 8]["missing"] == [f"k8r0.2s{seed}" for seed in (0, 1, 2)]
     assert behind[0.0, 2]["cells"] == [f"k2r0.0s{seed}" for seed in (0, 1, 2)]
 
@@ -164,14 +179,21 @@ def test_the_maps_hold_the_means_over_width_and_time_and_over_width_and_rate(gri
 
 
 def test_gaps_of_both_maps_are_hatched(grid, drawn, tmp_path):
-    gone = {f"k8r0.0s{seed}": 0 for seed in (0, 1, 2)} | {f"k4r0.2s{seed}": 10 for seed in (0, 1, 2)}
+    gone = {f"k8r0.0s{seed}": 0 for seed in (0, 1, 2)} | {
+        f"k4r0.2s{seed}": 10 for seed in (0, 1, 2)
+    }
     run(width_noise, grid(gone), "--out", tmp_path)
-    left, right = ([(p.get_x(), p.get_y(), p.get_height()) for p in hatched(axes)] for axes in drawn[0].axes[:2])
+    left, right = (
+        [(p.get_x(), p.get_y(), p.get_height()) for p in hatched(axes)]
+        for axes in drawn[0].axes[:2]
+    )
     assert left == [(1.5, 10.5, 20.0)]
     assert sorted(right) == [(1.5, 1.5, 1.0), (2.5, 0.5, 1.0)]
 
 
-def test_a_rate_that_is_not_there_and_a_hidden_axis_are_refused(grid, sweep, drawn, tmp_path, capsys):
+def test_a_rate_that_is_not_there_and_a_hidden_axis_are_refused(
+    grid, sweep, drawn, tmp_path, capsys
+):
     folder = grid()
     assert run(width_noise, folder, "--at", "0.3") == 2
     assert "--at 0.3: found data.label_noise.rate 0, 0.2" in capsys.readouterr().err
@@ -185,7 +207,19 @@ def test_a_rate_that_is_not_there_and_a_hidden_axis_are_refused(grid, sweep, dra
 
 
 def test_a_sweep_of_another_second_axis_is_drawn_too(grid, drawn, tmp_path):
-    assert run(model_wise, grid(), "--out", tmp_path, "--by", "seed", "--where", "data.label_noise.rate=0.2") == 0
+    assert (
+        run(
+            model_wise,
+            grid(),
+            "--out",
+            tmp_path,
+            "--by",
+            "seed",
+            "--where",
+            "data.label_noise.rate=0.2",
+        )
+        == 0
+    )
     assert pd.read_csv(tmp_path / "model_wise.csv")["n_seeds"].tolist() == [1] * 12
 
 
@@ -200,9 +234,26 @@ def test_an_end_is_the_mean_of_the_last_epochs_that_the_cell_logged(grid):
 def test_the_scripts_write_all_their_files_without_a_display(script: str, grid, tmp_path):
     folder = grid({"k8r0.0s0": 0, "k8r0.0s1": 0, "k8r0.0s2": 0})
     root = Path(axis_sweep.__file__).resolve().parents[2]
-    command = [sys.executable, "-W", "error", root / "analysis" / f"{script}.py", folder, "--out", "out", "--name", "x"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": str(root)})
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        root / "analysis" / f"{script}.py",
+        folder,
+        "--out",
+        "out",
+        "--name",
+        "x",
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": str(root)}
+    )
     assert done.returncode == 0, done.stderr
-    tables = {"model_wise": {"x.csv", "x_features.csv"}, "width_noise": {"x_time.csv", "x_noise.csv"}}
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"x.png", "x.pdf", "x.json"} | tables[script]
+    tables = {
+        "model_wise": {"x.csv", "x_features.csv"},
+        "width_noise": {"x_time.csv", "x_noise.csv"},
+    }
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"x.png", "x.pdf", "x.json"} | tables[
+        script
+    ]
     assert (tmp_path / "out" / "x.png").read_bytes()[:4] == b"\x89PNG"

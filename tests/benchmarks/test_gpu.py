@@ -34,7 +34,17 @@ def read(path: Path) -> list[dict[str, str]]:
 
 @pytest.mark.timeout(1800)
 def test_on_a_cpu_every_section_and_check_passes(tmp_path: Path, gpu: ModuleType) -> None:
-    command = [sys.executable, SCRIPT, "--device", "cpu", "--quick", "--minutes", "29", "--out", tmp_path]
+    command = [
+        sys.executable,
+        SCRIPT,
+        "--device",
+        "cpu",
+        "--quick",
+        "--minutes",
+        "29",
+        "--out",
+        tmp_path,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     table = read(tmp_path / "gpu.csv")
@@ -50,14 +60,18 @@ def test_on_a_cpu_every_section_and_check_passes(tmp_path: Path, gpu: ModuleType
     for way in ("plain", "ours x 1", "ours x 2", "compiled x 1", "compiled x 2"):
         assert {("speed k=4", way), ("speed k=4", f"{way} peak memory"), ("hours", way)} <= names
     lines = [line for line in done.stdout.splitlines() if line.startswith("ratio ")]
-    ratios = {m[1]: float(m[2]) for line in lines if (m := re.fullmatch(r"ratio (\w+) (\d+\.\d\d)", line))}
+    ratios = {
+        m[1]: float(m[2]) for line in lines if (m := re.fullmatch(r"ratio (\w+) (\d+\.\d\d)", line))
+    }
     assert len(ratios) == len(lines) == sum(row["unit"] == "ratio" for row in table)
     assert {"gpu_k4_ours_x_2_over_plain", "gpu_transformer_ours_x_1_over_plain"} <= set(ratios)
 
 
 def test_without_a_gpu_it_says_how_to_try_it_out(tmp_path: Path) -> None:
     hidden = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run([sys.executable, SCRIPT, "--out", tmp_path], capture_output=True, text=True, env=hidden)
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "--out", tmp_path], capture_output=True, text=True, env=hidden
+    )
     assert done.returncode == 2
     assert "sees no GPU here; --device cpu --quick tries the script out" in done.stderr
 
@@ -85,7 +99,9 @@ def test_an_estimate_without_a_rate_fails(gpu: ModuleType) -> None:
     assert row.status == "failed"
 
 
-@pytest.mark.parametrize(("value", "status"), [(0.5, "passed"), (1.0, "passed"), (1.1, "failed"), (math.nan, "failed")])
+@pytest.mark.parametrize(
+    ("value", "status"), [(0.5, "passed"), (1.0, "passed"), (1.1, "failed"), (math.nan, "failed")]
+)
 def test_a_check_passes_up_to_its_limit(gpu: ModuleType, value: float, status: str) -> None:
     assert gpu.check("s", "n", value, 1.0).status == status
 
@@ -101,7 +117,15 @@ def test_the_table_keeps_all_fields_of_a_row(gpu: ModuleType, tmp_path: Path) ->
 
 def test_the_sections_share_the_time_in_their_order(gpu: ModuleType) -> None:
     ends = gpu.deadlines((8, 16), 480.0)
-    assert list(ends) == ["machine", "models", "formats", "resume", "speed k=8", "speed k=16", "transformer"]
+    assert list(ends) == [
+        "machine",
+        "models",
+        "formats",
+        "resume",
+        "speed k=8",
+        "speed k=16",
+        "transformer",
+    ]
     assert list(ends.values()) == sorted(ends.values())
     assert ends["transformer"] == pytest.approx(480.0)
 

@@ -71,7 +71,9 @@ def write_sweep(configs: Path) -> Callable[[str, str], None]:
     """Writes a sweep file into the copied configs: its name and the text after the package line."""
 
     def write(name: str, text: str) -> None:
-        (configs / "sweep" / f"{name}.yaml").write_text(f"# @package _global_\nname: {name}\n{text}")
+        (configs / "sweep" / f"{name}.yaml").write_text(
+            f"# @package _global_\nname: {name}\n{text}"
+        )
 
     return write
 
@@ -97,14 +99,20 @@ def plan_of() -> Callable[..., Plan]:
 
 @pytest.fixture
 def redescent() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the command line as a process of its own, with another configs/ if asked; fails with it if `check`."""
+    """Runs the command line as a process of its own, with another configs/ if asked; fails with it
+    if `check`.
+    """
 
-    def run(*words: str, configs: Path | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(
+        *words: str, configs: Path | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
         there = f"pathlib.Path({str(configs or compose.CONFIGS)!r})"
         program = f"import pathlib; from launch import cli, compose; compose.CONFIGS = {there}; cli.main()"
         command = [sys.executable, "-c", program, *words]
         environment = os.environ | {"COLUMNS": "200"}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+        )
         assert done.returncode == 0 or not check, done.stdout + done.stderr
         return done
 

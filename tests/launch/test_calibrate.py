@@ -1,4 +1,6 @@
-"""Calibration: the ends of every kind of cell, measured apart from the sweep's results, and what follows from it."""
+"""Calibration: the ends of every kind of cell, measured apart from the sweep's results, and what
+follows from it.
+"""
 
 from __future__ import annotations
 
@@ -46,16 +48,32 @@ def test_a_calibration_is_a_short_sweep_beside_the_sweep_with_as_many_copies_as_
 ) -> None:
     steps = {**flat, "trainer.epochs": None, "trainer.steps": 5000}
     made = [*cells(flat, {"trainer.epochs": 400}), Cell("s", {**steps, "model.depth": 9})]
-    asked = Request("demo", tmp_path, made, Packing(at_a_time=3, cells=20), {}, [], Policy(9.0, True, True))
+    asked = Request(
+        "demo", tmp_path, made, Packing(at_a_time=3, cells=20), {}, [], Policy(9.0, True, True)
+    )
     small = calibration.request(asked)
     assert small.folder == tmp_path / "demo" / "calibration"
     assert small.packing.cells == 3
     assert small.policy == Policy()
-    lengths = [(cell.flat["trainer.epochs"], cell.flat.get("trainer.steps"), cell.flat["seed"]) for cell in small.cells]
-    assert lengths == [(5, None, 3), (5, None, 4), (5, None, 5), (None, 1000, 3), (None, 1000, 4), (None, 1000, 5)]
+    lengths = [
+        (cell.flat["trainer.epochs"], cell.flat.get("trainer.steps"), cell.flat["seed"])
+        for cell in small.cells
+    ]
+    assert lengths == [
+        (5, None, 3),
+        (5, None, 4),
+        (5, None, 5),
+        (None, 1000, 3),
+        (None, 1000, 4),
+        (None, 1000, 5),
+    ]
     others = [calibration.request(asked, count=count) for count in (1, 2, 4, 5)]
-    assert [(other.packing.cells, other.packing.at_a_time) for other in others] == [(n, n) for n in (1, 2, 4, 5)]
-    assert len({cell.id for made in (small, *others) for cell in made.cells}) == 2 * (1 + 2 + 3 + 4 + 5)
+    assert [(other.packing.cells, other.packing.at_a_time) for other in others] == [
+        (n, n) for n in (1, 2, 4, 5)
+    ]
+    assert len({cell.id for made in (small, *others) for cell in made.cells}) == 2 * (
+        1 + 2 + 3 + 4 + 5
+    )
     auto = calibration.request(replace(asked, packing=Packing(at_a_time="auto")))
     assert (auto.packing.at_a_time, [cell.flat["seed"] for cell in auto.cells]) == (1, [0, 0])
 
@@ -73,10 +91,16 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "hydra/launcher=local",
     ]
     environment = os.environ | {"REDESCENT_LOGS": str(logs), "COLUMNS": "200"}
-    done = subprocess.run([*command, *WIDTHS], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, *WIDTHS], env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(re.findall(r"mlp +│ (?:4|64) +│ one a core +│ \S+ an epoch", done.stdout)) == 2, done.stdout
-    assert re.search(r"the sweep: \S+ core-hours, from the measured seconds", done.stdout), done.stdout
+    assert len(re.findall(r"mlp +│ (?:4|64) +│ one a core +│ \S+ an epoch", done.stdout)) == 2, (
+        done.stdout
+    )
+    assert re.search(r"the sweep: \S+ core-hours, from the measured seconds", done.stdout), (
+        done.stdout
+    )
     return logs
 
 
@@ -104,9 +128,14 @@ def test_hours_beyond_the_limit_or_unknown_ones_are_refused_before_anything_is_w
     monkeypatch.setenv("REDESCENT_LOGS", str(measured))
     gpu = ["hydra/launcher=v100", *WIDTHS]
     before = sorted(path for path in measured.rglob("*") if path.name != ".lock")
-    with pytest.raises(UserError, match=r"limits.gpu_hours: 0, but with this the sweep comes to 0.0\d GPU-hours"):
+    with pytest.raises(
+        UserError, match=r"limits.gpu_hours: 0, but with this the sweep comes to 0.0\d GPU-hours"
+    ):
         submission.submit(request("smoke", [*gpu, "limits.gpu_hours=0"]))
-    with pytest.raises(UserError, match=r"nothing like 4 of the cells was measured. Run `redescent calibrate smoke`"):
+    with pytest.raises(
+        UserError,
+        match=r"nothing like 4 of the cells was measured. Run `redescent calibrate smoke`",
+    ):
         submission.submit(request("smoke", [*gpu, "limits.gpu_hours=9", "trainer.batch_size=4"]))
     assert sorted(path for path in measured.rglob("*") if path.name != ".lock") == before
     assert beyond_limit(draft(request("smoke", [*gpu, "limits.gpu_hours=9"]))) is None
@@ -117,7 +146,10 @@ def test_hours_beyond_the_limit_or_unknown_ones_are_refused_before_anything_is_w
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("limits.gpu_hours=many", "limits.gpu_hours: found 'many', expected a number of hours, or null"),
+        (
+            "limits.gpu_hours=many",
+            "limits.gpu_hours: found 'many', expected a number of hours, or null",
+        ),
         ("+limits.cpu_hours=3", "limits.cpu_hours: unknown key; known: gpu_hours"),
         ("canary=3", "canary: found 3, expected true or false"),
     ],
@@ -133,7 +165,9 @@ def test_a_canary_needs_slurm(logs: Path) -> None:
     assert not (logs / "smoke" / "submissions").exists()
 
 
-def test_a_local_sweep_is_compacted_at_its_end_unless_told_otherwise(redescent: Any, logs: Path) -> None:
+def test_a_local_sweep_is_compacted_at_its_end_unless_told_otherwise(
+    redescent: Any, logs: Path
+) -> None:
     one = ("hydra/launcher=debug", "~axes", "model=mlp", "model.width=4")
     redescent("submit", "smoke", *one, "compact=false", "seeds=[0]")
     assert not (logs / "smoke" / "store").exists()

@@ -1,4 +1,6 @@
-"""Cells cancelled by condition: saved and left out by their worker, shown as interrupted, brought back on demand."""
+"""Cells cancelled by condition: saved and left out by their worker, shown as interrupted, brought
+back on demand.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,10 @@ LONG_AND_SHORT = (
 def states(folder: Path) -> dict[int, str]:
     """State of the cell of every width."""
     seen = sweep_state.observe(folder)
-    return {width: seen.cells[cell].state for cell, width in seen.runs[["cell", "model.width"]].to_numpy()}
+    return {
+        width: seen.cells[cell].state
+        for cell, width in seen.runs[["cell", "model.width"]].to_numpy()
+    }
 
 
 def wait_for(found: Callable[[], bool], what: str) -> None:
@@ -34,18 +39,26 @@ def wait_for(found: Callable[[], bool], what: str) -> None:
         time.sleep(0.2)
 
 
-def test_cells_that_meet_a_condition_are_left_out_while_their_task_goes_on(redescent: Any, logs: Path) -> None:
+def test_cells_that_meet_a_condition_are_left_out_while_their_task_goes_on(
+    redescent: Any, logs: Path
+) -> None:
     folder = logs / "smoke"
     redescent("submit", "smoke", *LONG_AND_SHORT)
     wait_for(lambda: states(folder)[4] == "running", "the first cell")
     said = redescent("cancel", "smoke", "trainer.epochs>5", "model.width in [4, 8]").stdout
     assert "cancelled 2 cells, 0 whole tasks" in said
     assert states(folder)[8] == "interrupted", "a cell that has not begun"
-    wait_for(lambda: states(folder) == {4: "interrupted", 8: "interrupted", 16: "done"}, "the cell that is left")
+    wait_for(
+        lambda: states(folder) == {4: "interrupted", 8: "interrupted", 16: "done"},
+        "the cell that is left",
+    )
     records = store.runs(folder).set_index("model.width")
     assert (records.at[4, "status"], records.at[4, "error_class"]) == ("stopped", "cancelled")
     assert records.at[8, "status"] == "missing"
-    assert "nothing that meets this was running" in redescent("cancel", "smoke", "model.width=16").stdout
+    assert (
+        "nothing that meets this was running"
+        in redescent("cancel", "smoke", "model.width=16").stdout
+    )
     with pytest.raises(UserError, match=r"model\.widht"):  # though nothing is left to cancel
         cancel(folder, ["model.widht=16"])
 
@@ -66,7 +79,8 @@ def test_a_bad_condition_cancels_nothing(tmp_path: Path, plan_of: Callable[..., 
 
 
 @pytest.mark.parametrize(
-    ("indices", "text"), [([], ""), ([3], "3"), ([0, 1, 2, 5], "0-2,5"), ([0, 2, 4], "0,2,4"), ([7, 8], "7-8")]
+    ("indices", "text"),
+    [([], ""), ([3], "3"), ([0, 1, 2, 5], "0-2,5"), ([0, 2, 4], "0,2,4"), ([7, 8], "7-8")],
 )
 def test_indices_are_written_in_the_short_form_of_slurm(indices: list[int], text: str) -> None:
     assert ranges(indices) == text

@@ -1,4 +1,6 @@
-"""A clock that was set back: whatever was written before lies in the future, and nothing is lost, repeated or stuck."""
+"""A clock that was set back: whatever was written before lies in the future, and nothing is lost,
+repeated or stuck.
+"""
 
 from __future__ import annotations
 
@@ -32,26 +34,45 @@ def wait(folder: Path) -> None:
 def into_the_future(folder: Path) -> None:
     """Everything that the sweep says of its times, a day later."""
     for path in folder.rglob("plan.json"):
-        path.write_text(json.dumps((plan := json.loads(path.read_text())) | {"created": plan["created"] + DAY}))
+        path.write_text(
+            json.dumps((plan := json.loads(path.read_text())) | {"created": plan["created"] + DAY})
+        )
     for path in folder.rglob("jobs.json"):
-        path.write_text(json.dumps([array | {"sent": array["sent"] + DAY} for array in json.loads(path.read_text())]))
+        path.write_text(
+            json.dumps(
+                [array | {"sent": array["sent"] + DAY} for array in json.loads(path.read_text())]
+            )
+        )
     for path in (folder / "runs").glob("*.parquet"):
         table = pq.read_table(path)
         later = pa.array([when + DAY for when in table["updated"].to_pylist()], pa.float64())
-        pq.write_table(table.set_column(table.schema.get_field_index("updated"), "updated", later), path)
+        pq.write_table(
+            table.set_column(table.schema.get_field_index("updated"), "updated", later), path
+        )
     for path in [*folder.rglob("*"), folder]:
         os.utime(path, (time.time() + DAY, time.time() + DAY))
 
 
 def test_a_sweep_goes_on_after_the_clock_was_set_back(logs: Path) -> None:
     folder = logs / "noop"
-    overrides = ["hydra/launcher=local", "seeds={range:[0,6,1]}", "trainer.epochs=4", "trainer.seconds=0.3"]
-    submission.submit(compose.request("noop", [*overrides, "task.at_a_time=2", "run.checkpoint_seconds=0"]))
-    while not any(cell.state in cell_state.FINAL for cell in sweep_state.observe(folder).cells.values()):
+    overrides = [
+        "hydra/launcher=local",
+        "seeds={range:[0,6,1]}",
+        "trainer.epochs=4",
+        "trainer.seconds=0.3",
+    ]
+    submission.submit(
+        compose.request("noop", [*overrides, "task.at_a_time=2", "run.checkpoint_seconds=0"])
+    )
+    while not any(
+        cell.state in cell_state.FINAL for cell in sweep_state.observe(folder).cells.values()
+    ):
         time.sleep(0.2)
     cancel.cancel(folder)
     wait(folder)
-    left = sum(cell.state not in cell_state.FINAL for cell in sweep_state.observe(folder).cells.values())
+    left = sum(
+        cell.state not in cell_state.FINAL for cell in sweep_state.observe(folder).cells.values()
+    )
     assert 0 < left < 6
     into_the_future(folder)
     made, _ = submission.submit(submission.resumed(folder, []))
@@ -59,10 +80,15 @@ def test_a_sweep_goes_on_after_the_clock_was_set_back(logs: Path) -> None:
     wait(folder)
     assert {cell.state for cell in sweep_state.observe(folder).cells.values()} == {"done"}
     assert compact.compact(folder).mismatches.empty
-    assert store.curves(folder).groupby("cell", observed=True)["epoch"].apply(list).tolist() == [[0, 1, 2, 3, 4]] * 6
+    assert (
+        store.curves(folder).groupby("cell", observed=True)["epoch"].apply(list).tolist()
+        == [[0, 1, 2, 3, 4]] * 6
+    )
 
 
-def test_a_submission_whose_answer_was_lost_before_the_clock_was_set_back_is_not_waited_for(logs: Path) -> None:
+def test_a_submission_whose_answer_was_lost_before_the_clock_was_set_back_is_not_waited_for(
+    logs: Path,
+) -> None:
     folder = logs / "noop"
     made = draft(compose.request("noop", ["hydra/launcher=local", "seeds={range:[0,2,1]}"]))
     folder.mkdir(parents=True)

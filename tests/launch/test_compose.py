@@ -1,4 +1,6 @@
-"""Sweeps: every one in configs/ expands, mistakes are named, and a cell is the same whichever way it is reached."""
+"""Sweeps: every one in configs/ expands, mistakes are named, and a cell is the same whichever way
+it is reached.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def refused(sweep: str, *overrides: str) -> str:
 @pytest.fixture
 def tiny(write_sweep: WriteSweep) -> str:
     """A sweep of two cells."""
-    write_sweep("tiny", "defaults: [{override /data: digits}]\naxes: {model.width: [1, 2]}\nseeds: [0]\n")
+    write_sweep(
+        "tiny", "defaults: [{override /data: digits}]\naxes: {model.width: [1, 2]}\nseeds: [0]\n"
+    )
     return "tiny"
 
 
@@ -71,12 +75,17 @@ def test_every_launcher_is_accepted_by_its_backend(tiny: str, launcher: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("group", "name"), [(p.parent.name, p.stem) for p in sorted(compose.CONFIGS.glob("[mdo]*/*.yaml"))]
+    ("group", "name"),
+    [(p.parent.name, p.stem) for p in sorted(compose.CONFIGS.glob("[mdo]*/*.yaml"))],
 )
-def test_every_key_of_every_group_file_is_a_key_of_the_cell(plain: Callable[..., Cell], group: str, name: str) -> None:
+def test_every_key_of_every_group_file_is_a_key_of_the_cell(
+    plain: Callable[..., Cell], group: str, name: str
+) -> None:
     def leaves(node: dict[str, Any], path: str) -> Iterator[str]:
         for key, value in node.items():
-            yield from leaves(value, f"{path}.{key}") if isinstance(value, dict) else [f"{path}.{key}"]
+            yield from (
+                leaves(value, f"{path}.{key}") if isinstance(value, dict) else [f"{path}.{key}"]
+            )
 
     text = yaml.safe_load((compose.CONFIGS / group / f"{name}.yaml").read_text())
     if name == "none":
@@ -89,15 +98,21 @@ def test_every_key_of_every_group_file_is_a_key_of_the_cell(plain: Callable[...,
     assert {key for key in found if key.startswith(f"{group}.")} == set(leaves(text, group))
 
 
-def test_figure_2_is_a_hundred_decays_from_10_to_the_minus_tenth_to_the_minus_eight_with_five_seeds() -> None:
+def test_figure_2_is_a_hundred_decays_from_10_to_the_minus_tenth_to_the_minus_eight_with_five_seeds() -> (
+    None
+):
     found = cells("fig2_ab")
     decays = sorted({cell.flat["optim.weight_decay"] for cell in found})
     assert len(found) == 500
     assert len(decays) == 100
-    assert [math.log10(value) for value in decays] == pytest.approx([-8 + 7.9 * i / 99 for i in range(100)])
+    assert [math.log10(value) for value in decays] == pytest.approx(
+        [-8 + 7.9 * i / 99 for i in range(100)]
+    )
 
 
-def test_a_cell_has_one_id_whether_it_comes_from_a_sweep_or_from_plain_hydra(plain: Callable[..., Cell]) -> None:
+def test_a_cell_has_one_id_whether_it_comes_from_a_sweep_or_from_plain_hydra(
+    plain: Callable[..., Cell],
+) -> None:
     shared = ["data=digits", "model.width=4", "data.train_samples=32", "data.test_samples=20", "trainer.epochs=1",
               "trainer.batch_size=16"]  # fmt: skip
     single = {
@@ -109,10 +124,21 @@ def test_a_cell_has_one_id_whether_it_comes_from_a_sweep_or_from_plain_hydra(pla
     assert single == {cell.id for cell in cells("smoke")}
 
 
-def test_a_point_of_a_sweep_can_be_run_alone_by_naming_its_values(plain: Callable[..., Cell]) -> None:
-    alone = plain("sweep=width_noise", "model.width=8", "data.label_noise.rate=0.1", "optim.weight_decay=0", "seed=2")
+def test_a_point_of_a_sweep_can_be_run_alone_by_naming_its_values(
+    plain: Callable[..., Cell],
+) -> None:
+    alone = plain(
+        "sweep=width_noise",
+        "model.width=8",
+        "data.label_noise.rate=0.1",
+        "optim.weight_decay=0",
+        "seed=2",
+    )
     GlobalHydra.instance().clear()
-    found = cells("width_noise", "where=['model.width=8','data.label_noise.rate=0.1','optim.weight_decay=0','seed=2']")
+    found = cells(
+        "width_noise",
+        "where=['model.width=8','data.label_noise.rate=0.1','optim.weight_decay=0','seed=2']",
+    )
     assert [cell.id for cell in found] == [alone.id]
 
 
@@ -126,20 +152,32 @@ def test_every_other_override_changes_every_id(tiny: str) -> None:
 
 
 def test_group_axes_choose_whole_files(write_sweep: WriteSweep) -> None:
-    write_sweep("groups", "axes: {model: [mlp, cnn], optim: [sgd, adam], optim.lr: [0.5, 0.25]}\nmodel: {width: 3}\n")
+    write_sweep(
+        "groups",
+        "axes: {model: [mlp, cnn], optim: [sgd, adam], optim.lr: [0.5, 0.25]}\nmodel: {width: 3}\n",
+    )
     found = [cell.flat for cell in cells("groups", "data=digits")]
     chosen = [(flat["model.name"], flat["optim.name"], flat["optim.lr"]) for flat in found]
-    assert chosen == [(m, o, lr) for m in ("mlp", "cnn5") for o in ("sgd", "adam") for lr in (0.5, 0.25)]
+    assert chosen == [
+        (m, o, lr) for m in ("mlp", "cnn5") for o in ("sgd", "adam") for lr in (0.5, 0.25)
+    ]
     assert {flat["model.width"] for flat in found} == {3}
     assert [("model.depth" in flat, "optim.momentum" in flat) for flat in found[::2]] == [
         (True, True), (True, False), (False, True), (False, False)
     ]  # fmt: skip
 
 
-def test_seeds_multiply_the_points_and_a_single_seed_stands_without_them(write_sweep: WriteSweep) -> None:
+def test_seeds_multiply_the_points_and_a_single_seed_stands_without_them(
+    write_sweep: WriteSweep,
+) -> None:
     write_sweep("seeded", "axes: {model.width: [1, 2]}\nseeds: [5, 3]\n")
     write_sweep("unseeded", "axes: {model.width: [1, 2]}\nseed: 7\n")
-    assert [(c.flat["model.width"], c.flat["seed"]) for c in cells("seeded")] == [(1, 5), (1, 3), (2, 5), (2, 3)]
+    assert [(c.flat["model.width"], c.flat["seed"]) for c in cells("seeded")] == [
+        (1, 5),
+        (1, 3),
+        (2, 5),
+        (2, 3),
+    ]
     assert [(c.flat["model.width"], c.flat["seed"]) for c in cells("unseeded")] == [(1, 7), (2, 7)]
 
 
@@ -150,7 +188,10 @@ def test_zip_and_where_thin_the_grid(write_sweep: WriteSweep) -> None:
         "zip: [[model.width, optim.lr]]\n"
         "where: ['model.width < 3', 'optim.weight_decay > 0 or model.width == 1']\n",
     )
-    found = [(c.flat["model.width"], c.flat["optim.lr"], c.flat["optim.weight_decay"]) for c in cells("thin")]
+    found = [
+        (c.flat["model.width"], c.flat["optim.lr"], c.flat["optim.weight_decay"])
+        for c in cells("thin")
+    ]
     assert found == [(1, 0.1, 0.0), (1, 0.1, 1e-3), (2, 0.2, 1e-3)]
 
 
@@ -165,12 +206,15 @@ def test_ten_thousand_cells_take_a_handful_of_compositions(
     write_sweep(
         "large",
         "defaults: [{override /data: digits}]\n"
-        "axes: {model: [mlp, cnn], optim.weight_decay: {log: [1, 1e-8, 100]}, model.width: {range: [1, 11, 1]}}\n"
+        "axes: {model: [mlp, cnn], optim.weight_decay: {log: [1, 1e-8, 100]}, model.width: {range: "
+        "[1, 11, 1]}}\n"
         "seeds: [0, 1, 2, 3, 4]\n",
     )
     calls = []
     real = compose.compose
-    monkeypatch.setattr(compose, "compose", lambda *args, **keys: calls.append(args) or real(*args, **keys))
+    monkeypatch.setattr(
+        compose, "compose", lambda *args, **keys: calls.append(args) or real(*args, **keys)
+    )
     found = cells("large")
     assert len({cell.id for cell in found}) == 10_000
     assert len(calls) <= 3
@@ -215,7 +259,10 @@ def test_an_unknown_sweep_lists_those_there_are() -> None:
         ("seeds=[0,0]", "a value twice"),
         ("seeds=3", "found 3, expected a non-empty list"),
         ("seeds=[a]", "seed: found 'a'"),
-        ("where=['model.width > 1000']", "the grid is empty: no point meets ['model.width > 1000']"),
+        (
+            "where=['model.width > 1000']",
+            "the grid is empty: no point meets ['model.width > 1000']",
+        ),
         ("where=['model.widht > 1']", "no configuration key 'model.widht'"),
         ("where=['model.width >']", "condition 'model.width >'"),
         ("zip=[[model.width,seed]]", "equally many values"),
@@ -240,7 +287,9 @@ def test_a_value_of_the_wrong_shape_is_named_by_its_key(tiny: str, override: str
 
 
 @pytest.mark.parametrize("override", ["model=cnn", "seed=3", "optim.weight_decay=0.5"])
-def test_an_override_that_an_axis_would_undo_is_refused(write_sweep: WriteSweep, override: str) -> None:
+def test_an_override_that_an_axis_would_undo_is_refused(
+    write_sweep: WriteSweep, override: str
+) -> None:
     write_sweep("axed", "axes: {model: [mlp, cnn], optim.weight_decay: [0, 0.1]}\nseeds: [0, 1]\n")
     assert override.partition("=")[0] in refused("axed", override)
 

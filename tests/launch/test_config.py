@@ -1,4 +1,6 @@
-"""The strict reading of configurations: what is refused and how, and that nothing changes on the way through."""
+"""The strict reading of configurations: what is refused and how, and that nothing changes on the
+way through.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +34,16 @@ OWN = {key for options in UNIONS.values() for option in options for key in optio
 
 
 def every_kind(flat: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """`flat` with every kind of model, data and optimiser in turn, a cell of the trainer on operation tables, and one
-    that computes nothing."""
+    """`flat` with every kind of model, data and optimiser in turn, a cell of the trainer on
+    operation tables, and one that computes nothing."""
     shared = {key: value for key, value in flat.items() if key not in OWN}
     where = {key: value for key, value in flat.items() if key == "seed" or key.startswith("run.")}
     tables = dict(compose.request("demo_grokking", ["hydra/launcher=local"]).cells[0].flat)
-    return [*({**shared, **a, **b, **c} for a, b, c in itertools.product(*UNIONS.values())), tables, where | NOOP]
+    return [
+        *({**shared, **a, **b, **c} for a, b, c in itertools.product(*UNIONS.values())),
+        tables,
+        where | NOOP,
+    ]
 
 
 def refused(flat: Mapping[str, Any]) -> str:
@@ -54,7 +60,9 @@ def test_every_kind_of_cell_is_read_and_written_back_unchanged(flat: Mapping[str
         }
 
 
-def test_columns_are_exactly_the_keys_of_all_kinds_with_their_types(flat: Mapping[str, Any]) -> None:
+def test_columns_are_exactly_the_keys_of_all_kinds_with_their_types(
+    flat: Mapping[str, Any],
+) -> None:
     cells = every_kind(flat)
     assert set(columns()) == {key for cell in cells for key in cell}
     for cell in cells:
@@ -75,7 +83,9 @@ def test_columns_are_exactly_the_keys_of_all_kinds_with_their_types(flat: Mappin
         }
     )
 )
-def test_flatten_gives_back_every_value_in_its_declared_type(flat: Mapping[str, Any], changes: dict[str, Any]) -> None:
+def test_flatten_gives_back_every_value_in_its_declared_type(
+    flat: Mapping[str, Any], changes: dict[str, Any]
+) -> None:
     cell = parse({**flat, **changes})
     again = flatten(cell)
     assert again == {**flat, **changes}
@@ -100,7 +110,9 @@ def test_order_of_the_keys_does_not_matter(flat: Mapping[str, Any]) -> None:
         ("modle.width", "modle"),
     ],
 )
-def test_unknown_key_is_named_with_the_nearest_known_one(flat: Mapping[str, Any], key: str, near: str) -> None:
+def test_unknown_key_is_named_with_the_nearest_known_one(
+    flat: Mapping[str, Any], key: str, near: str
+) -> None:
     said = refused({**flat, key: 1})
     assert f"{key.rpartition('.')[0]}" in said
     assert "unknown key" in said
@@ -109,7 +121,9 @@ def test_unknown_key_is_named_with_the_nearest_known_one(flat: Mapping[str, Any]
 
 def test_unknown_key_without_a_neighbour_lists_the_known_ones(flat: Mapping[str, Any]) -> None:
     said = refused({**flat, "model.qqqqqq": 1})
-    assert said.startswith("model.qqqqqq: unknown key; known here: model.name, model.width, model.depth")
+    assert said.startswith(
+        "model.qqqqqq: unknown key; known here: model.name, model.width, model.depth"
+    )
 
 
 def test_a_key_of_another_kind_is_unknown_here(flat: Mapping[str, Any]) -> None:
@@ -117,14 +131,20 @@ def test_a_key_of_another_kind_is_unknown_here(flat: Mapping[str, Any]) -> None:
     assert "optim.beta1: unknown key" in refused({**flat, "optim.beta1": 0.9})
 
 
-@pytest.mark.parametrize("key", ["seed", "model.width", "data.label_noise.rate", "optim.schedule.name", "run.threads"])
+@pytest.mark.parametrize(
+    "key", ["seed", "model.width", "data.label_noise.rate", "optim.schedule.name", "run.threads"]
+)
 def test_missing_key_is_named(flat: Mapping[str, Any], key: str) -> None:
     assert refused({k: v for k, v in flat.items() if k != key}).startswith(f"{key}: ")
 
 
 def test_missing_section_is_named(flat: Mapping[str, Any]) -> None:
-    assert refused({k: v for k, v in flat.items() if not k.startswith("trainer.")}).startswith("trainer: missing")
-    assert refused({k: v for k, v in flat.items() if "label_noise" not in k}).startswith("data.label_noise: missing")
+    assert refused({k: v for k, v in flat.items() if not k.startswith("trainer.")}).startswith(
+        "trainer: missing"
+    )
+    assert refused({k: v for k, v in flat.items() if "label_noise" not in k}).startswith(
+        "data.label_noise: missing"
+    )
 
 
 @pytest.mark.parametrize(
@@ -157,7 +177,9 @@ def test_wrong_type_says_what_was_found_and_expected(
 
 
 def test_an_unknown_device_is_refused(flat: Mapping[str, Any]) -> None:
-    assert refused({**flat, "run.device": "cudda"}).startswith("run.device: found 'cudda', expected auto, cpu, cuda")
+    assert refused({**flat, "run.device": "cudda"}).startswith(
+        "run.device: found 'cudda', expected auto, cpu, cuda"
+    )
     assert parse({**flat, "run.device": "cuda:1"}).run.device == "cuda:1"
 
 
@@ -169,8 +191,13 @@ def test_a_list_of_wrong_length_or_content_is_refused(flat: Mapping[str, Any], v
 
 @pytest.mark.parametrize(("section", "known"), [("model", "resnet18, cnn5, mlp"), ("data", "cifar10, digits"),
                                                 ("optim", "sgd, adam, adamw")])  # fmt: skip
-def test_bad_name_of_a_kind_lists_the_kinds(flat: Mapping[str, Any], section: str, known: str) -> None:
-    assert refused({**flat, f"{section}.name": "vgg"}) == f"{section}.name: found 'vgg', expected one of {known}"
+def test_bad_name_of_a_kind_lists_the_kinds(
+    flat: Mapping[str, Any], section: str, known: str
+) -> None:
+    assert (
+        refused({**flat, f"{section}.name": "vgg"})
+        == f"{section}.name: found 'vgg', expected one of {known}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -180,11 +207,15 @@ def test_bad_name_of_a_kind_lists_the_kinds(flat: Mapping[str, Any], section: st
      ("data.label_noise.rate", float("nan")), ("data.train_samples", 0), ("data.test_samples", -1),
      ("trainer.epochs", 0), ("trainer.batch_size", 0), ("optim.schedule.period", 0), ("run.threads", 0)],
 )  # fmt: skip
-def test_out_of_range_is_refused_with_the_bound(flat: Mapping[str, Any], key: str, value: Any) -> None:
+def test_out_of_range_is_refused_with_the_bound(
+    flat: Mapping[str, Any], key: str, value: Any
+) -> None:
     assert refused({**flat, key: value}).startswith(f"{key}: found {value!r}, expected ")
 
 
-def test_a_value_in_place_of_a_section_and_a_section_in_place_of_a_value_are_refused(flat: Mapping[str, Any]) -> None:
+def test_a_value_in_place_of_a_section_and_a_section_in_place_of_a_value_are_refused(
+    flat: Mapping[str, Any],
+) -> None:
     without = {k: v for k, v in flat.items() if not k.startswith("model.")}
     assert refused({**without, "model": 3}).startswith("model: found 3, expected a section")
     assert "seed.x" in refused({k: v for k, v in flat.items() if k != "seed"} | {"seed.x": 3})
@@ -202,7 +233,9 @@ ACCEPTED: dict[str, Callable[[Any], bool]] = {
 
 @pytest.mark.parametrize("key", ACCEPTED)
 @pytest.mark.parametrize("order", [*itertools.permutations([1, 1.0, True])], ids=str)
-def test_equal_values_of_different_type_are_never_confused(flat: Mapping[str, Any], key: str, order: Any) -> None:
+def test_equal_values_of_different_type_are_never_confused(
+    flat: Mapping[str, Any], key: str, order: Any
+) -> None:
     cell = {**flat, "trainer.eval_batch_size": next(NEW), "run.threads": next(NEW)}
     for value in order * 2:
         if ACCEPTED[key](value):
@@ -214,7 +247,9 @@ def test_equal_values_of_different_type_are_never_confused(flat: Mapping[str, An
 
 
 @pytest.mark.parametrize("order", [*itertools.permutations([[2, 1], [2, 1.0], [2, True]])], ids=str)
-def test_equal_lists_of_different_types_are_never_confused(flat: Mapping[str, Any], order: Any) -> None:
+def test_equal_lists_of_different_types_are_never_confused(
+    flat: Mapping[str, Any], order: Any
+) -> None:
     cell = every_kind(flat)[0] | {"data.train_samples": next(NEW)}
     for value in order * 2:
         if all(type(item) is int for item in value):

@@ -1,4 +1,6 @@
-"""Expected times: the median seconds per epoch of like runs, and nothing where there is no like run."""
+"""Expected times: the median seconds per epoch of like runs, and nothing where there is no like
+run.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def test_a_table_with_columns_and_gaps_of_other_cells_still_matches(flat: Flat) 
     assert seconds([flat], runs) == [30.0]
 
 
-@pytest.mark.parametrize("run", [{"epochs": 0}, {"seconds": 0.0}, {"epochs": None}, {"seconds": float("nan")}], ids=str)
+@pytest.mark.parametrize(
+    "run", [{"epochs": 0}, {"seconds": 0.0}, {"epochs": None}, {"seconds": float("nan")}], ids=str
+)
 def test_runs_without_a_measured_epoch_do_not_count(flat: Flat, run: dict[str, Any]) -> None:
     assert seconds([flat], table(flat, run)) == [None]
     assert seconds([flat], table(flat, run, {})) == [30.0]
@@ -61,7 +65,12 @@ def test_an_empty_table_tells_nothing(flat: Flat) -> None:
     assert seconds([], table(flat, {})) == []
 
 
-STEPS = {"trainer.name": "algorithmic", "trainer.epochs": None, "trainer.steps": 1000, "data.operation": "add"}
+STEPS = {
+    "trainer.name": "algorithmic",
+    "trainer.epochs": None,
+    "trainer.steps": 1000,
+    "data.operation": "add",
+}
 
 
 def test_a_trainer_that_counts_steps_is_measured_by_the_step(flat: Flat) -> None:
@@ -70,7 +79,9 @@ def test_a_trainer_that_counts_steps_is_measured_by_the_step(flat: Flat) -> None
     assert seconds([long, flat, {**long, "data.operation": "divide"}], runs) == [1000.0, 30.0, None]
 
 
-def test_a_width_between_two_measured_ones_is_interpolated_and_one_beyond_is_not(flat: Flat) -> None:
+def test_a_width_between_two_measured_ones_is_interpolated_and_one_beyond_is_not(
+    flat: Flat,
+) -> None:
     runs = table(flat, {"model.width": 8, "seconds": 30.0}, {"model.width": 32, "seconds": 480.0})
     asked = [{**flat, "model.width": width} for width in (4, 8, 16, 32, 64)]
     assert seconds(asked, runs) == [None, 30.0, pytest.approx(120.0), 480.0, None]
@@ -78,7 +89,12 @@ def test_a_width_between_two_measured_ones_is_interpolated_and_one_beyond_is_not
 
 
 def test_what_is_left_is_what_was_not_logged_yet(flat: Flat) -> None:
-    runs = table(flat, {"cell": "a"}, {"cell": "b", "epochs": 1, "seconds": 10.0}, {"cell": "c", "epochs": None})
+    runs = table(
+        flat,
+        {"cell": "a"},
+        {"cell": "b", "epochs": 1, "seconds": 10.0},
+        {"cell": "c", "epochs": None},
+    )
     cells = pd.DataFrame([{**flat, "cell": cell} for cell in "abcd"])
     assert left(cells, runs, runs).tolist() == pytest.approx([0.0, 20.0, 30.0, 30.0])
 

@@ -1,4 +1,6 @@
-"""Crashes: real processes are killed at random moments, and the sweep ends as if nothing had happened."""
+"""Crashes: real processes are killed at random moments, and the sweep ends as if nothing had
+happened.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from analysis import store
 from launch.plan import files
 
 pytestmark = [
-    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes through /proc"),
+    pytest.mark.skipif(
+        not Path("/proc/self/stat").exists(), reason="finds processes through /proc"
+    ),
     pytest.mark.timeout(900),
 ]
 
@@ -59,7 +63,11 @@ def parent(pid: int) -> int | None:
 
 def children(pid: int) -> list[int]:
     """Processes whose parent is `pid`."""
-    return [found for found in map(int, filter(str.isdigit, os.listdir("/proc"))) if parent(found) == pid]
+    return [
+        found
+        for found in map(int, filter(str.isdigit, os.listdir("/proc")))
+        if parent(found) == pid
+    ]
 
 
 def gone(pids: Sequence[int]) -> bool:
@@ -104,7 +112,9 @@ def test_killed_children_and_a_killed_worker_change_no_row_of_the_sweep(
 
     def reach(share: float) -> None:
         """Waits for some moment after this share of all epochs is logged."""
-        wait_for(lambda: epochs_logged(folder) >= share * CELLS * EPOCHS, f"{share:.0%} of the epochs")
+        wait_for(
+            lambda: epochs_logged(folder) >= share * CELLS * EPOCHS, f"{share:.0%} of the epochs"
+        )
         time.sleep(moments.uniform(0, 0.1))
 
     def kill_child(worker: int) -> None:
@@ -121,7 +131,9 @@ def test_killed_children_and_a_killed_worker_change_no_row_of_the_sweep(
     kill(worker)
     wait_for(lambda: gone([worker, *orphans]), "the end of the children that lost their parent")
     # "running" is the word of a child that was killed, where the next had not yet taken its cell up
-    assert "stopped" in set(store.runs(folder)["status"]) <= {"stopped", "done", "missing", "running"}
+    assert (
+        "stopped" in set(store.runs(folder)["status"]) <= {"stopped", "done", "missing", "running"}
+    )
 
     redescent("resume", "crash")
     reach(0.7)
@@ -130,7 +142,12 @@ def test_killed_children_and_a_killed_worker_change_no_row_of_the_sweep(
     redescent("submit", "crash", *LOCAL, "name=calm", "--wait", configs=configs)
 
     broken, calm = store.curves(folder), store.curves(logs / "calm")
-    assert broken.groupby("cell", observed=True)["epoch"].apply(list).tolist() == [list(range(EPOCHS + 1))] * CELLS
-    pd.testing.assert_frame_equal(broken.drop(columns=CLOCK), calm.drop(columns=CLOCK), check_exact=True)
+    assert (
+        broken.groupby("cell", observed=True)["epoch"].apply(list).tolist()
+        == [list(range(EPOCHS + 1))] * CELLS
+    )
+    pd.testing.assert_frame_equal(
+        broken.drop(columns=CLOCK), calm.drop(columns=CLOCK), check_exact=True
+    )
     assert store.runs(folder)["attempts"].max() > 1
     assert [path.name for path in (folder / "checkpoints").iterdir() if path.suffix == ".pt"] == []

@@ -36,7 +36,15 @@ def test_a_machine_without_a_gpu_or_slurm_is_fit_for_local_sweeps(
 ) -> None:
     monkeypatch.setenv("REDESCENT_LOGS", str(tmp_path / "logs"))
     findings = doctor.examine(["hydra/launcher=local"])
-    assert {f.check for f in findings} >= {"Python", "torch", "GPU", "kernels", "logs folder", "file locks", "SLURM"}
+    assert {f.check for f in findings} >= {
+        "Python",
+        "torch",
+        "GPU",
+        "kernels",
+        "logs folder",
+        "file locks",
+        "SLURM",
+    }
     assert all(finding.verdict != "problem" for finding in findings), findings
 
 
@@ -49,17 +57,33 @@ RIGHT = json.dumps({"name": "conv2d 3x3", "error": 1e-7, "wrong": False})
     ("program", "verdict", "found"),
     [
         (f"print({BEGUN!r}); print({RIGHT!r})", "ok", "1 layers on this CPU agree with float64"),
-        (f"print({BEGUN!r}); print({WRONG!r})", "problem", "1 of 1 layers are wrong, such as conv2d 3x3 by 0.5"),
-        (f"print({BEGUN!r}, flush=True); import os; os.abort()", "problem", "crashed (SIGABRT) in conv2d 3x3"),
+        (
+            f"print({BEGUN!r}); print({WRONG!r})",
+            "problem",
+            "1 of 1 layers are wrong, such as conv2d 3x3 by 0.5",
+        ),
+        (
+            f"print({BEGUN!r}, flush=True); import os; os.abort()",
+            "problem",
+            "crashed (SIGABRT) in conv2d 3x3",
+        ),
         (
             f"print({RIGHT!r}); print({BEGUN!r}, flush=True); import time; time.sleep(60)",
             "problem",
             "no end after 5 s, in conv2d 3x3",
         ),
-        ("raise OSError('libgomp is missing')", "problem", "could not be checked: OSError: libgomp is missing"),
+        (
+            "raise OSError('libgomp is missing')",
+            "problem",
+            "could not be checked: OSError: libgomp is missing",
+        ),
     ],
 )
-def test_the_doctor_names_the_kernel_that_crashes_hangs_or_is_wrong(program: str, verdict: str, found: str) -> None:
-    finding = doctor.kernels([sys.executable, "-c", program], seconds=5 if "sleep" in program else 60)
+def test_the_doctor_names_the_kernel_that_crashes_hangs_or_is_wrong(
+    program: str, verdict: str, found: str
+) -> None:
+    finding = doctor.kernels(
+        [sys.executable, "-c", program], seconds=5 if "sleep" in program else 60
+    )
     assert (finding.check, finding.verdict) == ("kernels", verdict)
     assert found in finding.found

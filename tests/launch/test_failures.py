@@ -1,4 +1,6 @@
-"""Each class of failure has its own policy: real workers of this machine run cells that fail as they are told."""
+"""Each class of failure has its own policy: real workers of this machine run cells that fail as
+they are told.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 def send(cells: int, at_a_time: int, *more: str) -> Draft:
     seeds = f"seeds={{range:[0,{cells},1]}}"
     made, _ = submission.submit(
-        compose.request("noop", ["hydra/launcher=local", seeds, f"task.at_a_time={at_a_time}", *more])
+        compose.request(
+            "noop", ["hydra/launcher=local", seeds, f"task.at_a_time={at_a_time}", *more]
+        )
     )
     wait(made.request.folder)
     return made
@@ -77,7 +81,9 @@ def test_a_cell_that_finds_no_memory_alone_is_sent_again_only_with_more_of_it(lo
     held = resume(logs / "noop")
     assert (len(held.starved), held.todo) == (2, [])
     assert len(resume(logs / "noop", retry_errors=True).todo) == 2
-    with_more = draft(submission.resumed(logs / "noop", ["hydra/launcher=slurm", "hydra.launcher.mem_gb=64"]))
+    with_more = draft(
+        submission.resumed(logs / "noop", ["hydra/launcher=slurm", "hydra.launcher.mem_gb=64"])
+    )
     assert len(with_more.todo) == 2
 
 
@@ -90,10 +96,18 @@ def test_a_process_that_is_killed_leaves_the_cells_beside_it_alone(logs: Path) -
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes through /proc")
 def test_a_cell_whose_process_crashes_is_not_taken_for_short_of_memory(logs: Path) -> None:
-    """The first death is a kill and the second a segmentation fault: the last one names the failure."""
+    """The first death is a kill and the second a segmentation fault: the last one names the
+    failure.
+    """
     made, _ = submission.submit(
         compose.request(
-            "noop", ["hydra/launcher=local", "seeds={range:[0,1,1]}", "task.at_a_time=2", "trainer.seconds=60"]
+            "noop",
+            [
+                "hydra/launcher=local",
+                "seeds={range:[0,1,1]}",
+                "task.at_a_time=2",
+                "trainer.seconds=60",
+            ],
         )
     )
     folder = made.request.folder
@@ -108,7 +122,10 @@ def test_a_cell_whose_process_crashes_is_not_taken_for_short_of_memory(logs: Pat
     record = cell.record
     assert record is not None
     assert record.error_class == "crashed"
-    assert record.error == "crashed: segmentation fault in the training process; run `redescent doctor`"
+    assert (
+        record.error
+        == "crashed: segmentation fault in the training process; run `redescent doctor`"
+    )
     assert failures.short_of_memory([cell.id], seen) == {}
     assert "redescent doctor" in why.advice(seen, cell)
 

@@ -1,4 +1,6 @@
-"""A disk that fills while a sweep runs: one clear message, nothing lost, and a resume to the table of a calm run."""
+"""A disk that fills while a sweep runs: one clear message, nothing lost, and a resume to the table
+of a calm run.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def redescent(logs: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from launch.cli import main; main()", *words]
     environment = os.environ | {"REDESCENT_LOGS": str(logs)}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=REPOSITORY, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=REPOSITORY, check=False
+    )
 
 
 def submit(logs: Path) -> subprocess.CompletedProcess[str]:
@@ -46,13 +50,17 @@ def table(logs: Path) -> pd.DataFrame:
     return store.curves(logs / "smoke").drop(columns=WHEN).astype({"cell": str})
 
 
-def test_a_full_disk_fails_cells_with_its_name_and_a_resume_completes_them(small_disk: Path, tmp_path: Path) -> None:
+def test_a_full_disk_fails_cells_with_its_name_and_a_resume_completes_them(
+    small_disk: Path, tmp_path: Path
+) -> None:
     stuffing = small_disk / "stuffing"
     stuffing.write_bytes(b"x" * 300_000)
     first = submit(small_disk)
     assert first.returncode == 1, first.stdout
     assert "No space left on device" in first.stdout
-    assert not any(cell.state == "done" for cell in sweep_state.observe(small_disk / "smoke").cells.values())
+    assert not any(
+        cell.state == "done" for cell in sweep_state.observe(small_disk / "smoke").cells.values()
+    )
     stuffing.unlink()
     subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
     again = redescent(small_disk, "resume", "smoke", "--wait")

@@ -1,4 +1,6 @@
-"""Grids: the values of an axis, the points of several, and the conditions that a point must meet."""
+"""Grids: the values of an axis, the points of several, and the conditions that a point must
+meet.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,13 @@ from hypothesis import strategies as st
 from launch.errors import UserError
 from launch.sweep.grid import Grid, axis_values, condition
 
-FLAT = {"model.width": 4, "model.name": "mlp", "optim.lr": 0.1, "data.train_samples": None, "data.augment": True}
+FLAT = {
+    "model.width": 4,
+    "model.name": "mlp",
+    "optim.lr": 0.1,
+    "data.train_samples": None,
+    "data.augment": True,
+}
 
 
 @st.composite
@@ -23,7 +31,10 @@ def grids(draw: st.DrawFn) -> Grid:
     names = draw(st.permutations("abcd"))[: draw(st.integers(0, 4))]
     lengths = {name: draw(st.integers(1, 4)) for name in names}
     values = st.integers(-99, 99) | st.text("xyz", max_size=3)
-    axes = {n: draw(st.lists(values, min_size=k, max_size=k, unique_by=repr)) for n, k in lengths.items()}
+    axes = {
+        n: draw(st.lists(values, min_size=k, max_size=k, unique_by=repr))
+        for n, k in lengths.items()
+    }
     groups = {k: [n for n in names if lengths[n] == k] for k in set(lengths.values())}
     return Grid(axes, [group for group in groups.values() if draw(st.booleans())])
 
@@ -60,17 +71,27 @@ def test_points_do_not_depend_on_the_order_of_the_axes(grid: Grid, random: Any) 
 def test_zipped_axes_advance_together(grid: Grid) -> None:
     for group in grid.zipped:
         together = {tuple(repr(point[name]) for name in group) for point in grid.points()}
-        assert together == set(zip(*([repr(v) for v in grid.axes[name]] for name in group), strict=True))
+        assert together == set(
+            zip(*([repr(v) for v in grid.axes[name]] for name in group), strict=True)
+        )
 
 
 def test_the_last_axis_varies_fastest() -> None:
-    points = [tuple(point.values()) for point in Grid({"a": [1, 2], "b": "xy", "c": [True, False]}).points()]
+    points = [
+        tuple(point.values())
+        for point in Grid({"a": [1, 2], "b": "xy", "c": [True, False]}).points()
+    ]
     assert points == list(itertools.product([1, 2], "xy", [True, False]))
 
 
 def test_a_zipped_group_counts_as_one_axis_where_its_first_stands() -> None:
     grid = Grid({"a": [1, 2], "b": [3, 4], "c": [5, 6]}, [["c", "a"]])
-    assert [(p["a"], p["b"], p["c"]) for p in grid.points()] == [(1, 3, 5), (1, 4, 5), (2, 3, 6), (2, 4, 6)]
+    assert [(p["a"], p["b"], p["c"]) for p in grid.points()] == [
+        (1, 3, 5),
+        (1, 4, 5),
+        (2, 3, 6),
+        (2, 4, 6),
+    ]
 
 
 def test_no_axes_make_one_point() -> None:
@@ -114,11 +135,15 @@ def test_axis_values_are_exactly_what_a_user_would_type(spec: Any, values: list[
 
 
 @given(st.floats(1e-9, 1e9), st.floats(1.1, 1e6), st.integers(2, 200))
-def test_logarithmic_values_have_12_digits_both_ends_and_one_ratio(low: float, ratio: float, num: int) -> None:
+def test_logarithmic_values_have_12_digits_both_ends_and_one_ratio(
+    low: float, ratio: float, num: int
+) -> None:
     values = axis_values("x", {"log": [low, low * ratio, num]})
     assert values == [float(f"{value:.12g}") for value in values]
     assert values == pytest.approx([low * ratio ** (i / (num - 1)) for i in range(num)], rel=1e-11)
-    assert axis_values("x", {"log": [low * ratio, low, num]}) == pytest.approx(values[::-1], rel=1e-11)
+    assert axis_values("x", {"log": [low * ratio, low, num]}) == pytest.approx(
+        values[::-1], rel=1e-11
+    )
 
 
 @pytest.mark.parametrize(
@@ -191,7 +216,9 @@ OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operat
 
 @given(st.sampled_from(sorted(OPERATORS)), st.floats(-1e6, 1e6), st.floats(-1e6, 1e6))
 def test_comparisons_agree_with_python(sign: str, left: float, right: float) -> None:
-    assert condition(f"optim.lr {sign} {right!r}")({"optim.lr": left}) == OPERATORS[sign](left, right)
+    assert condition(f"optim.lr {sign} {right!r}")({"optim.lr": left}) == OPERATORS[sign](
+        left, right
+    )
 
 
 @pytest.mark.parametrize(
@@ -225,12 +252,16 @@ def test_other_syntax_is_refused_and_never_run(text: str) -> None:
         condition(text)(FLAT)
 
 
-@pytest.mark.parametrize("text", ["model.name > 3", "1 / (model.width - 4) < 2", "model.width in 4", "-model.name < 2"])
+@pytest.mark.parametrize(
+    "text", ["model.name > 3", "1 / (model.width - 4) < 2", "model.width in 4", "-model.name < 2"]
+)
 def test_a_condition_that_cannot_be_computed_is_an_error_of_the_user(text: str) -> None:
     with pytest.raises(UserError, match="condition"):
         condition(text)(FLAT)
 
 
 def test_unknown_key_lists_its_neighbours() -> None:
-    with pytest.raises(UserError, match=r"no configuration key 'model\.widht'; known: model\.width, model\.name$"):
+    with pytest.raises(
+        UserError, match=r"no configuration key 'model\.widht'; known: model\.width, model\.name$"
+    ):
         condition("model.widht > 1")(FLAT)

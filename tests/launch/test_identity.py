@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from launch.plan.identity import RESULT_FREE, cell_id
 from trainers import config
 
-numbers = st.floats(allow_nan=False, allow_infinity=False).map(lambda x: x + 0.0)  # -0.0 and 0.0 are one value
+numbers = st.floats(allow_nan=False, allow_infinity=False).map(
+    lambda x: x + 0.0
+)  # -0.0 and 0.0 are one value
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | numbers | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3),
@@ -47,24 +49,37 @@ def test_id_does_not_depend_on_the_order_of_keys(flat: dict[str, Any], random: A
 
 @given(flats, st.sampled_from(RESULT_FREE), values)
 def test_where_a_cell_runs_does_not_enter(flat: dict[str, Any], prefix: str, value: Any) -> None:
-    assert cell_id({**flat, f"{prefix}x" if prefix.endswith(".") else prefix: value}) == cell_id(flat)
+    assert cell_id({**flat, f"{prefix}x" if prefix.endswith(".") else prefix: value}) == cell_id(
+        flat
+    )
 
 
 @given(flats, keys, values, values)
-def test_every_other_key_and_value_enters(flat: dict[str, Any], key: str, one: Any, other: Any) -> None:
+def test_every_other_key_and_value_enters(
+    flat: dict[str, Any], key: str, one: Any, other: Any
+) -> None:
     assume(repr(one) != repr(other))
     without = {k: v for k, v in flat.items() if k != key}
-    assert len({cell_id(without), cell_id({**without, key: one}), cell_id({**without, key: other})}) == 3
+    assert (
+        len({cell_id(without), cell_id({**without, key: one}), cell_id({**without, key: other})})
+        == 3
+    )
 
 
 def test_every_key_of_a_configuration_but_the_named_ones_enters(flat: Mapping[str, Any]) -> None:
-    entering = {key for key, value in flat.items() if cell_id({**flat, key: "another"}) != cell_id(flat)}
+    entering = {
+        key for key, value in flat.items() if cell_id({**flat, key: "another"}) != cell_id(flat)
+    }
     assert set(flat) - entering == {"data.cache", *(key for key in flat if key.startswith("run."))}
     assert "data.root" in config.columns()  # of CIFAR-10; left out by name above
 
 
-@pytest.mark.parametrize("key", ["optim.lr", "optim.weight_decay", "data.label_noise.rate", "optim.momentum"])
-def test_an_integer_in_a_number_field_gives_the_id_of_the_number(flat: Mapping[str, Any], key: str) -> None:
+@pytest.mark.parametrize(
+    "key", ["optim.lr", "optim.weight_decay", "data.label_noise.rate", "optim.momentum"]
+)
+def test_an_integer_in_a_number_field_gives_the_id_of_the_number(
+    flat: Mapping[str, Any], key: str
+) -> None:
     one, other = (config.flatten(config.parse({**flat, key: value})) for value in (1, 1.0))
     assert cell_id(one) == cell_id(other)
 
@@ -75,7 +90,18 @@ def test_zero_has_one_id_whatever_its_sign() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [float("nan"), float("inf"), -float("inf"), [1.0, float("nan")], object(), (1, 2), {"a": 1}, {1}, b"x", 1j],
+    [
+        float("nan"),
+        float("inf"),
+        -float("inf"),
+        [1.0, float("nan")],
+        object(),
+        (1, 2),
+        {"a": 1},
+        {1},
+        b"x",
+        1j,
+    ],
     ids=lambda value: "object()" if type(value) is object else repr(value),
 )
 def test_values_without_a_stable_form_are_refused_by_name(value: Any) -> None:

@@ -1,4 +1,6 @@
-"""What each room may import: login nodes never load torch, workers never hydra, figures neither launch nor trainers."""
+"""What each room may import: login nodes never load torch, workers never hydra, figures neither
+launch nor trainers.
+"""
 
 from __future__ import annotations
 
@@ -50,12 +52,18 @@ def imported(room: str) -> Iterator[tuple[Path, ast.stmt, str]]:
 def test_no_file_of_a_room_imports_what_is_not_its_business(room: str, forbidden: set[str]) -> None:
     found = list(imported(room))
     assert found
-    assert [f"{path}: {module}" for path, _, module in found if module.split(".")[0] in forbidden] == []
+    assert [
+        f"{path}: {module}" for path, _, module in found if module.split(".")[0] in forbidden
+    ] == []
 
 
 def test_launch_knows_of_the_trainers_only_their_configuration_outside_a_child() -> None:
     child = ROOT / "launch" / "worker" / "child.py"
-    found = {module for path, _, module in imported("launch") if path != child and module.startswith("trainers")}
+    found = {
+        module
+        for path, _, module in imported("launch")
+        if path != child and module.startswith("trainers")
+    }
     assert found <= {"trainers", "trainers.config"}
     names = [
         name.name
@@ -67,7 +75,10 @@ def test_launch_knows_of_the_trainers_only_their_configuration_outside_a_child()
 
 
 def test_planning_any_sweep_never_loads_torch() -> None:
-    calls = [f"cli.main(['plan', {name!r}, 'hydra/launcher=local'], standalone_mode=False)" for name in SWEEPS]
+    calls = [
+        f"cli.main(['plan', {name!r}, 'hydra/launcher=local'], standalone_mode=False)"
+        for name in SWEEPS
+    ]
     modules = loaded("\n".join(["from launch import cli", *calls]))
     assert "hydra" in modules
     assert "torch" not in modules
@@ -75,7 +86,8 @@ def test_planning_any_sweep_never_loads_torch() -> None:
 
 def test_the_commands_load_neither_torch_nor_a_trainer_with_it() -> None:
     assert "torch" not in loaded(
-        "import launch.cli, launch.submit.submission, launch.train, launch.cli.doctor, analysis.store.compact"
+        "import launch.cli, launch.submit.submission, launch.train, launch.cli.doctor, "
+        "analysis.store.compact"
     )
 
 

@@ -1,4 +1,6 @@
-"""The lock of a sweep: one holder at a time, with flock and without, and none that a dead process keeps."""
+"""The lock of a sweep: one holder at a time, with flock and without, and none that a dead process
+keeps.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def count(folder: Path, times: int) -> None:
             (folder / "number").write_text(str(number + 1))
 
 
-def test_what_several_processes_do_under_it_is_done_one_after_another(locks: str, tmp_path: Path) -> None:
+def test_what_several_processes_do_under_it_is_done_one_after_another(
+    locks: str, tmp_path: Path
+) -> None:
     (tmp_path / "number").write_text("0")
     context = multiprocessing.get_context("fork")
     counting = [context.Process(target=count, args=(tmp_path, 10)) for _ in range(4)]

@@ -1,4 +1,6 @@
-"""Files of a sweep that are lost or damaged: nothing counts as done without its rows, and each says what to do."""
+"""Files of a sweep that are lost or damaged: nothing counts as done without its rows, and each says
+what to do.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ SMALL = (
 def redescent(logs: Path, *words: str) -> str:
     command = [sys.executable, "-c", "from launch.cli import main; main()", *words]
     environment = os.environ | {"REDESCENT_LOGS": str(logs)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False
+    )
     assert "Traceback" not in done.stdout + done.stderr
     return done.stdout
 
@@ -49,7 +53,9 @@ def logs(trained: Path, tmp_path: Path) -> Path:
 def test_a_cell_whose_rows_are_lost_is_trained_again(logs: Path) -> None:
     whole = store.curves(logs / "smoke").drop(columns=["attempt", "seconds", "examples_per_second"])
     shutil.rmtree(logs / "smoke" / "curves")
-    assert {cell.state for cell in sweep_state.observe(logs / "smoke").cells.values()} == {"interrupted"}
+    assert {cell.state for cell in sweep_state.observe(logs / "smoke").cells.values()} == {
+        "interrupted"
+    }
     redescent(logs, "resume", "smoke")
     again = store.curves(logs / "smoke").drop(columns=["attempt", "seconds", "examples_per_second"])
     assert whole.equals(again)
@@ -97,4 +103,6 @@ def test_what_a_lost_shard_of_the_store_held_is_trained_again(logs: Path, kind: 
     shard.unlink()
     redescent(logs, "resume", "smoke")
     assert {cell.state for cell in sweep_state.observe(folder).cells.values()} == {"done"}
-    assert whole.equals(store.curves(folder).drop(columns=["attempt", "seconds", "examples_per_second"]))
+    assert whole.equals(
+        store.curves(folder).drop(columns=["attempt", "seconds", "examples_per_second"])
+    )

@@ -36,7 +36,9 @@ def test_every_cell_is_in_exactly_one_task_and_no_task_is_empty(
 
 
 @given(partly, packings)
-def test_there_are_never_more_tasks_than_allowed(seconds: list[float | None], packing: Packing) -> None:
+def test_there_are_never_more_tasks_than_allowed(
+    seconds: list[float | None], packing: Packing
+) -> None:
     assert len(pack(seconds, packing)) <= packing.most
 
 
@@ -66,12 +68,16 @@ def test_with_an_unknown_time_a_task_takes_as_many_as_run_side_by_side(
 
 
 @given(known, packings.filter(lambda p: p.cells is None))
-def test_tasks_keep_within_their_minutes_and_leave_work_for_every_slot(seconds: list[float], packing: Packing) -> None:
+def test_tasks_keep_within_their_minutes_and_leave_work_for_every_slot(
+    seconds: list[float], packing: Packing
+) -> None:
     tasks = pack(seconds, packing)
     least = math.ceil(len(seconds) / packing.most)
     together = packing.at_a_time or 1
     for task in tasks:
-        within = sum(seconds[index] for index in task) <= packing.minutes * 60 * together * (1 + 1e-9)
+        within = sum(seconds[index] for index in task) <= packing.minutes * 60 * together * (
+            1 + 1e-9
+        )
         assert within or len(task) <= max(1, least)
         assert len(task) <= max(least, together, len(seconds) // packing.slots)
 
@@ -93,7 +99,12 @@ def test_hours_of_equal_cells_fill_tasks_of_the_asked_length() -> None:
 
 def test_one_task_takes_all_and_no_cells_make_no_task() -> None:
     assert pack([1.0, 3.0, None], Packing(), one_task=True) == [[1, 0, 2]]
-    assert pack([], Packing(), one_task=True) == pack([], Packing()) == pack([], Packing(cells=3)) == []
+    assert (
+        pack([], Packing(), one_task=True)
+        == pack([], Packing())
+        == pack([], Packing(cells=3))
+        == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -110,7 +121,10 @@ def test_one_task_takes_all_and_no_cells_make_no_task() -> None:
     ],
 )
 def test_a_packing_out_of_range_is_refused(key: str, value: Any) -> None:
-    with pytest.raises(UserError, match=rf"task\.{key}: found {value!r}, expected (an integer|a number) of at least 1"):
+    with pytest.raises(
+        UserError,
+        match=rf"task\.{key}: found {value!r}, expected (an integer|a number) of at least 1",
+    ):
         Packing(**{key: value})
 
 

@@ -38,7 +38,9 @@ def exact(flat: Any) -> str:
 
 
 def test_a_plan_comes_back_as_it_was_written(plan_of: PlanOf, tmp_path: Path) -> None:
-    plan = plan_of(cells=[PlannedCell("c1-0", 0, {"a": None, "b": True, "c": 1.0, "d": [1, 2], "e": "é"}, 3)])
+    plan = plan_of(
+        cells=[PlannedCell("c1-0", 0, {"a": None, "b": True, "c": 1.0, "d": [1, 2], "e": "é"}, 3)]
+    )
     path = plan.write(tmp_path)
     assert path == tmp_path / "submissions" / plan.sid / "plan.json"
     assert plans.load(path) == plan
@@ -70,8 +72,12 @@ def test_a_file_that_is_no_plan_is_named(tmp_path: Path, content: bytes) -> None
         plans.load(path)
 
 
-@pytest.mark.parametrize("change", [{"colour": "red"}, {"sid": ...}], ids=["a key too many", "a key too few"])
-def test_a_plan_of_another_version_is_named(plan_of: PlanOf, tmp_path: Path, change: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "change", [{"colour": "red"}, {"sid": ...}], ids=["a key too many", "a key too few"]
+)
+def test_a_plan_of_another_version_is_named(
+    plan_of: PlanOf, tmp_path: Path, change: dict[str, Any]
+) -> None:
     path = plan_of().write(tmp_path)
     raw = {**json.loads(path.read_text()), **change}
     path.write_text(json.dumps({key: value for key, value in raw.items() if value is not ...}))
@@ -108,7 +114,9 @@ def test_configurations_with_equal_keys_share_a_base(configurations: list[dict[s
 
 
 def test_a_plan_gives_the_configuration_of_its_cells(plan_of: PlanOf) -> None:
-    plan = plan_of(bases=[{"seed": 0, "a": 1}, {"seed": 0}], cells=[PlannedCell("c", 1, {"seed": 5})])
+    plan = plan_of(
+        bases=[{"seed": 0, "a": 1}, {"seed": 0}], cells=[PlannedCell("c", 1, {"seed": 5})]
+    )
     assert plan.flat(plan.cells[0]) == {"seed": 5}
 
 
@@ -117,7 +125,9 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the source tree, taken for the one to archive."""
     copy = tmp_path / "source"
     for package in ("launch", "trainers", "analysis"):
-        shutil.copytree(plans.SOURCE / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            plans.SOURCE / package, copy / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
     monkeypatch.setattr(plans, "SOURCE", copy)
     return copy
 
@@ -136,7 +146,9 @@ def test_a_snapshot_is_the_same_for_the_same_sources(
 
 
 @pytest.mark.parametrize("change", ["edit", "add", "rename"])
-def test_a_snapshot_of_other_sources_has_another_name(source: Path, tmp_path: Path, change: str) -> None:
+def test_a_snapshot_of_other_sources_has_another_name(
+    source: Path, tmp_path: Path, change: str
+) -> None:
     code, archive = plans.snapshot(tmp_path / "sweep")
     before = archive.read_bytes()
     if change == "edit":
@@ -159,7 +171,11 @@ def test_a_snapshot_holds_the_sources_and_nothing_else(source: Path, tmp_path: P
         (source / name).parent.mkdir(exist_ok=True)
         (source / name).write_text("x")
     _, archive = plans.snapshot(tmp_path)
-    expected = {str(p.relative_to(source)) for d in ("launch", "trainers") for p in (source / d).rglob("*.py")}
+    expected = {
+        str(p.relative_to(source))
+        for d in ("launch", "trainers")
+        for p in (source / d).rglob("*.py")
+    }
     expected |= {"analysis/__init__.py"}
     expected |= {str(p.relative_to(source)) for p in (source / "analysis" / "store").glob("*.py")}
     with zipfile.ZipFile(archive) as file:
@@ -168,22 +184,30 @@ def test_a_snapshot_holds_the_sources_and_nothing_else(source: Path, tmp_path: P
 
 
 def test_jobs_import_the_archived_code_and_not_the_tree(source: Path, tmp_path: Path) -> None:
-    (source / "launch" / "job.py").write_text("from launch.worker import pool; print(pool.__file__, flush=True)")
+    (source / "launch" / "job.py").write_text(
+        "from launch.worker import pool; print(pool.__file__, flush=True)"
+    )
     _, archive = plans.snapshot(tmp_path)
     command = [sys.executable, "-P", "-m", "launch.job"]
-    done = subprocess.run(command, env={"PYTHONPATH": str(archive)}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, env={"PYTHONPATH": str(archive)}, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == f"{archive}/launch/worker/pool.py"
 
 
 def test_a_job_can_compact_with_the_archived_code_alone(source: Path, tmp_path: Path) -> None:
     _, archive = plans.snapshot(tmp_path)
     command = [sys.executable, "-P", "-m", "analysis.store.compact", str(tmp_path)]
-    done = subprocess.run(command, env={"PYTHONPATH": str(archive)}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, env={"PYTHONPATH": str(archive)}, capture_output=True, text=True, check=True
+    )
     assert "not compacted: " in done.stdout
     assert "nothing to compact" in done.stdout
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "jobs.json"
     plans.write_json(path, {"a": 1})
 

@@ -1,4 +1,6 @@
-"""What a resume sends: the cells as planned, as the newest plan sent them, or with another launcher where asked."""
+"""What a resume sends: the cells as planned, as the newest plan sent them, or with another launcher
+where asked.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""How many cells share a task, by measurement: the count that wins, between measured widths, and for real."""
+"""How many cells share a task, by measurement: the count that wins, between measured widths, and
+for real.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +44,12 @@ def table(*groups: list[dict[str, Any]]) -> pd.DataFrame:
     return rows.astype({"at_a_time": float})
 
 
-def counts(flat: Flat, tried: pd.DataFrame, *changes: dict[str, Any], pooled: bool = False) -> list[float | None]:
-    found = concurrency.counts(pd.DataFrame([{**flat, **change} for change in changes]), tried, pooled)
+def counts(
+    flat: Flat, tried: pd.DataFrame, *changes: dict[str, Any], pooled: bool = False
+) -> list[float | None]:
+    found = concurrency.counts(
+        pd.DataFrame([{**flat, **change} for change in changes]), tried, pooled
+    )
     return [None if count != count else count for count in found]
 
 
@@ -62,35 +68,49 @@ def width(flat: Flat, size: int) -> dict[str, Any]:
         ({2: 5.0}, 2),
     ],
 )
-def test_the_smallest_count_near_the_best_throughput_wins(flat: Flat, seconds: dict[int, float], wins: int) -> None:
+def test_the_smallest_count_near_the_best_throughput_wins(
+    flat: Flat, seconds: dict[int, float], wins: int
+) -> None:
     tried = table(*(copies(flat, count, each) for count, each in seconds.items()))
     assert counts(flat, tried, {}) == [wins]
     assert set(concurrency.winners(tried)) == {wins}
 
 
-@pytest.mark.parametrize("spoilt", ["failed", "missing", "running", "a copy too few", "one after another"])
-def test_a_count_whose_copies_did_not_all_train_together_to_the_end_never_wins(flat: Flat, spoilt: str) -> None:
+@pytest.mark.parametrize(
+    "spoilt", ["failed", "missing", "running", "a copy too few", "one after another"]
+)
+def test_a_count_whose_copies_did_not_all_train_together_to_the_end_never_wins(
+    flat: Flat, spoilt: str
+) -> None:
     four = copies(flat, 4, 1.0)
     assert counts(flat, table(copies(flat, 1, 1.0), four), {}) == [4]
     if spoilt == "a copy too few":
         four.pop()
     elif spoilt == "one after another":
-        four[3] |= {"began": 103.5, "updated": 107.5}  # of the 2 s that count the others train for half a second
+        four[3] |= {
+            "began": 103.5,
+            "updated": 107.5,
+        }  # of the 2 s that count the others train for half a second
     else:
         four[3] |= {"status": spoilt}
     assert counts(flat, table(copies(flat, 1, 1.0), four), {}) == [1]
     assert counts(flat, table(four), {}) == [None]
 
 
-def test_a_copy_that_ran_out_of_memory_in_another_calibration_of_that_count_spoils_it(flat: Flat) -> None:
+def test_a_copy_that_ran_out_of_memory_in_another_calibration_of_that_count_spoils_it(
+    flat: Flat,
+) -> None:
     longer = copies(flat, 4, 1.0, place="q", **{"trainer.epochs": 9})
     longer[0]["status"] = "failed"
     assert counts(flat, table(copies(flat, 1, 1.0), copies(flat, 4, 1.0), longer), {}) == [1]
 
 
-def test_between_two_widths_the_count_is_interpolated_and_rounded_down_and_beyond_unknown(flat: Flat) -> None:
+def test_between_two_widths_the_count_is_interpolated_and_rounded_down_and_beyond_unknown(
+    flat: Flat,
+) -> None:
     ends = table(
-        *(copies(width(flat, 4), n, 1.0) for n in (1, 8)), *(copies(width(flat, 64), n, float(n)) for n in (1, 2))
+        *(copies(width(flat, 4), n, 1.0) for n in (1, 8)),
+        *(copies(width(flat, 64), n, float(n)) for n in (1, 2)),
     )
     asked = [{"model.width": size} for size in (2, 4, 6, 16, 17, 64, 128)]
     # 8 (w / 4)^-0.75 for w from 4 to 64: 5.9 at 6, 2.83 at 16
@@ -108,14 +128,21 @@ def test_a_family_beyond_the_calibration_takes_the_least_count_of_the_others(fla
 
 
 def choose(
-    flat: Flat, tried: pd.DataFrame, at_a_time: Any, *sizes: int, through: str = HERE, one_task: bool = False
+    flat: Flat,
+    tried: pd.DataFrame,
+    at_a_time: Any,
+    *sizes: int,
+    through: str = HERE,
+    one_task: bool = False,
 ) -> list[int | None]:
     made = [Cell(str(size), width(flat, size)) for size in sizes]
     asked = Request("mine", Path("logs"), made, Packing(at_a_time=at_a_time), {}, [])
     return concurrency.choose(asked, made, tried, through, False, one_task)
 
 
-def test_what_is_not_measured_through_a_like_launcher_is_an_error_that_says_what_to_run(flat: Flat) -> None:
+def test_what_is_not_measured_through_a_like_launcher_is_an_error_that_says_what_to_run(
+    flat: Flat,
+) -> None:
     tried = table(copies(width(flat, 4), 4, 1.0), copies(width(flat, 8), 2, 1.0))
     assert choose(flat, tried, "auto", 4, 8) == [4, 2]
     assert choose(flat, tried, "auto", 4, 8, one_task=True) == [2, 2]
@@ -125,7 +152,11 @@ def test_what_is_not_measured_through_a_like_launcher_is_an_error_that_says_what
         choose(flat, tried, "auto", 4, 16)
     with pytest.raises(UserError, match="for 2 of 2 cells"):
         choose(flat, pd.DataFrame(), "auto", 4, 8)
-    for launcher in ({"gres": "gpu:2"}, {"gres": "gpu:1", "cpus_per_task": 8}, {"gres": "gpu:1", "partition": "a100"}):
+    for launcher in (
+        {"gres": "gpu:2"},
+        {"gres": "gpu:1", "cpus_per_task": 8},
+        {"gres": "gpu:1", "partition": "a100"},
+    ):
         with pytest.raises(UserError, match="for 2 of 2 cells"):
             choose(flat, tried, "auto", 4, 8, through=concurrency.resources("slurm", launcher))
     assert choose(flat, tried, 3, 4, 99) == [3, 3]
@@ -134,16 +165,26 @@ def test_what_is_not_measured_through_a_like_launcher_is_an_error_that_says_what
 
 def test_a_cell_that_was_short_of_memory_has_no_more_beside_it_than_the_others() -> None:
     rooms, usual = (None, None, 2, 2, 2), (None, 4, None, 4, 1)
-    assert [concurrency.fewest(*both) for both in zip(rooms, usual, strict=True)] == [None, 4, 2, 2, 1]
+    assert [concurrency.fewest(*both) for both in zip(rooms, usual, strict=True)] == [
+        None,
+        4,
+        2,
+        2,
+        1,
+    ]
 
 
 def test_times_are_those_of_as_many_side_by_side_where_these_were_measured(flat: Flat) -> None:
     wide = width(flat, 64)
-    tried = table(copies(flat, None, 9.0), copies(flat, 1, 1.0), copies(flat, 2, 1.5), copies(wide, 1, 7.0))
+    tried = table(
+        copies(flat, None, 9.0), copies(flat, 1, 1.0), copies(flat, 2, 1.5), copies(wide, 1, 7.0)
+    )
 
     def taken(at_a_time: Any) -> list[tuple[int, float]]:
         found = concurrency.with_calibrations(pd.DataFrame(), tried, at_a_time, HERE)
-        return sorted({(row["model.width"], row["seconds"] / 2) for row in found.to_dict("records")})
+        return sorted(
+            {(row["model.width"], row["seconds"] / 2) for row in found.to_dict("records")}
+        )
 
     assert taken(1) == [(8, 1.0), (64, 7.0)]
     assert taken(2) == taken("auto") == [(8, 1.5), (64, 7.0)]
@@ -151,9 +192,13 @@ def test_times_are_those_of_as_many_side_by_side_where_these_were_measured(flat:
     assert taken(4) == [(8, 1.0), (8, 1.5), (8, 9.0), (64, 7.0)]
 
 
-def test_hours_are_summed_by_the_share_that_each_cell_has_of_its_task(flat: Flat, tmp_path: Path) -> None:
+def test_hours_are_summed_by_the_share_that_each_cell_has_of_its_task(
+    flat: Flat, tmp_path: Path
+) -> None:
     gpu = {"_target_": "x.SlurmLauncher", "gres": "gpu:1"}
-    asked = Request("mine", tmp_path, [Cell(str(n), width(flat, n)) for n in (4, 8, 16)], Packing(), gpu, [])
+    asked = Request(
+        "mine", tmp_path, [Cell(str(n), width(flat, n)) for n in (4, 8, 16)], Packing(), gpu, []
+    )
     made = replace(draft(asked), seconds=[3600.0, 7200.0, None], tasks=[[0, 2], [1]], sizes=[4, 1])
     assert (made.unit, made.hours) == ("GPU-hours", 0.25 + 2.0)
 
@@ -161,21 +206,31 @@ def test_hours_are_summed_by_the_share_that_each_cell_has_of_its_task(flat: Flat
 NOOP = ("seeds={range:[0,2,1]}", "trainer.epochs=5")
 
 
-def test_what_a_calibration_found_best_is_what_the_next_submission_runs(redescent: Any, logs: Path) -> None:
+def test_what_a_calibration_found_best_is_what_the_next_submission_runs(
+    redescent: Any, logs: Path
+) -> None:
     auto = ("hydra/launcher=local", *NOOP, "trainer.seconds=0.2", "task.at_a_time=auto")
     with pytest.raises(UserError, match="Run `redescent calibrate noop --side-by-side 1"):
         submission.submit(compose.request("noop", auto))
     assert not (logs / "noop" / "submissions").exists()
 
-    told = redescent("calibrate", "noop", *auto, "--side-by-side", "2", "--side-by-side", "1").stdout
-    lines = [[word.strip() for word in line.split("│")] for line in told.splitlines() if "an epoch" in line]
+    told = redescent(
+        "calibrate", "noop", *auto, "--side-by-side", "2", "--side-by-side", "1"
+    ).stdout
+    lines = [
+        [word.strip() for word in line.split("│")]
+        for line in told.splitlines()
+        if "an epoch" in line
+    ]
     assert [line[-7] for line in lines] == ["1", "2"]
     (wins,) = (int(line[-7]) for line in lines if line[-2] == "wins")
     one, two = plan.load_all(logs / "noop" / "calibration")
     assert (one.sizes, [len(task) for task in one.tasks]) == ([1], [1])
     assert (two.sizes, [len(task) for task in two.tasks]) == ([2], [2])
     tried = calibration.tried(logs / "noop")
-    assert tried["updated"][tried["at_a_time"] == 1].max() <= two.created, "they disturbed each other"
+    assert tried["updated"][tried["at_a_time"] == 1].max() <= two.created, (
+        "they disturbed each other"
+    )
 
     made, frozen = submission.submit(compose.request("noop", auto))
     assert frozen is not None
@@ -193,13 +248,19 @@ def test_what_a_calibration_found_best_is_what_the_next_submission_runs(redescen
 
 def test_a_count_that_fails_is_told_repeated_and_not_chosen(redescent: Any, logs: Path) -> None:
     overrides = ["hydra/launcher=debug", *NOOP, "trainer.fail=crowded", "task.at_a_time=auto"]
-    told = redescent("calibrate", "noop", *overrides, "--side-by-side", "1", "--side-by-side", "3").stdout
+    told = redescent(
+        "calibrate", "noop", *overrides, "--side-by-side", "1", "--side-by-side", "3"
+    ).stdout
     assert "failed: out of memory" in told
     asked = compose.request("noop", overrides)
     assert draft(asked).sizes == [1]
-    one, three = (calibration.outdated(calibration.request(asked, count=n), plan.code_hash()) for n in (1, 3))
+    one, three = (
+        calibration.outdated(calibration.request(asked, count=n), plan.code_hash()) for n in (1, 3)
+    )
     assert (len(one.cells), len(three.cells)) == (0, 3)
-    assert draft(three, retry_errors=True, again=True).sizes == [3], "a repetition with fewer is of another count"
+    assert draft(three, retry_errors=True, again=True).sizes == [3], (
+        "a repetition with fewer is of another count"
+    )
 
 
 def test_a_calibration_is_repeated_in_other_code_and_through_another_launcher(logs: Path) -> None:
@@ -207,7 +268,9 @@ def test_a_calibration_is_repeated_in_other_code_and_through_another_launcher(lo
     submission.submit(asked)
     code = plan.code_hash()
     assert calibration.outdated(asked, code).cells == []
-    elsewhere = calibration.request(compose.request("noop", ["hydra/launcher=local", *NOOP]), count=2)
+    elsewhere = calibration.request(
+        compose.request("noop", ["hydra/launcher=local", *NOOP]), count=2
+    )
     assert {cell.id for cell in elsewhere.cells} == {cell.id for cell in asked.cells}
     for again in (calibration.outdated(asked, "c0de"), calibration.outdated(elsewhere, code)):
         assert len(again.cells) == 2
@@ -215,7 +278,9 @@ def test_a_calibration_is_repeated_in_other_code_and_through_another_launcher(lo
     assert calibration.tried(logs / "noop")["attempt"].tolist() == [2, 2]
 
 
-def test_waiting_for_a_calibration_that_is_repeated_outlasts_its_earlier_results(logs: Path) -> None:
+def test_waiting_for_a_calibration_that_is_repeated_outlasts_its_earlier_results(
+    logs: Path,
+) -> None:
     overrides = ["hydra/launcher=local", *NOOP, "trainer.seconds=0.1"]
     asked = calibration.request(compose.request("noop", overrides), count=1)
     for attempts in (1, 2):

@@ -1,4 +1,6 @@
-"""What is written for SLURM and read from it, without a SLURM: scripts, environments, and the text of its answers."""
+"""What is written for SLURM and read from it, without a SLURM: scripts, environments, and the text
+of its answers.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,13 @@ def text_of(plan: Plan, array: Array = ARRAY) -> str:
 
 def flags(text: str) -> dict[str, str]:
     """The #SBATCH lines as {name: value}."""
-    lines = [line.removeprefix("#SBATCH --") for line in text.splitlines() if line.startswith("#SBATCH")]
-    return {name: "".join(shlex.split(value)) for name, _, value in (line.partition("=") for line in lines)}
+    lines = [
+        line.removeprefix("#SBATCH --") for line in text.splitlines() if line.startswith("#SBATCH")
+    ]
+    return {
+        name: "".join(shlex.split(value))
+        for name, _, value in (line.partition("=") for line in lines)
+    }
 
 
 def test_an_array_that_waits_for_a_canary_leaves_the_queue_when_that_fails(plan_of: PlanOf) -> None:
@@ -40,22 +47,33 @@ def test_an_array_that_waits_for_a_canary_leaves_the_queue_when_that_fails(plan_
     assert (found["dependency"], found["kill-on-invalid-dep"]) == ("afterok:7:9", "yes")
     assert "dependency" not in flags(text_of(plan_of()))
     own = dataclasses.replace(
-        plan_of(), launcher={**plan_of().launcher, "additional_parameters": {"dependency": "after:1"}}
+        plan_of(),
+        launcher={**plan_of().launcher, "additional_parameters": {"dependency": "after:1"}},
     )
     assert flags(text_of(own, held))["dependency"] == "after:1,afterok:7:9"
 
 
-def test_the_compaction_is_a_small_job_after_all_arrays_whatever_became_of_them(plan_of: PlanOf) -> None:
+def test_the_compaction_is_a_small_job_after_all_arrays_whatever_became_of_them(
+    plan_of: PlanOf,
+) -> None:
     launcher = {**plan_of().launcher, "gres": "gpu:v100:1", "partition": "long", "array_parallelism": 9,
                 "timeout_min": 1380}  # fmt: skip
     plan = dataclasses.replace(plan_of(), launcher=launcher)
-    text = followup.text(plan, Path("/logs/demo"), Path("/logs/demo/output"), ["7", "9"], modest=True)
+    text = followup.text(
+        plan, Path("/logs/demo"), Path("/logs/demo/output"), ["7", "9"], modest=True
+    )
     found = flags(text)
-    assert (found["dependency"], found["partition"], found["time"]) == ("afterany:7:9", "long", "60")
+    assert (found["dependency"], found["partition"], found["time"]) == (
+        "afterany:7:9",
+        "long",
+        "60",
+    )
     assert not {"gres", "array"} & set(found)
     assert "export PYTHONPATH=/logs/demo/code/c0de.zip" in text
     assert text.rstrip().endswith("/opt/py/bin/python -P -m analysis.store.compact /logs/demo")
-    insisting = followup.text(plan, Path("/logs/demo"), Path("/logs/demo/output"), ["7"], modest=False)
+    insisting = followup.text(
+        plan, Path("/logs/demo"), Path("/logs/demo/output"), ["7"], modest=False
+    )
     assert flags(insisting)["gres"] == "gpu:v100:1"
 
 
@@ -124,7 +142,9 @@ def test_settings_that_are_null_or_not_for_sbatch_leave_no_trace(plan_of: PlanOf
 
 
 def test_an_unknown_launcher_setting_lists_the_legal_ones(plan_of: PlanOf) -> None:
-    with pytest.raises(UserError, match=r"unknown timeot_min; submitit \S+ knows .*\bpartition\b.*\btime\b"):
+    with pytest.raises(
+        UserError, match=r"unknown timeot_min; submitit \S+ knows .*\bpartition\b.*\btime\b"
+    ):
         check({**plan_of().launcher, "timeot_min": 3})
 
 
@@ -139,13 +159,17 @@ def test_job_names_carry_sweep_submission_and_first_task(plan_of: PlanOf) -> Non
     assert job_name(plan_of(name="a,b c"), 0).startswith("a-b-c.")
 
 
-def test_sbatch_forgets_the_surrounding_job_but_not_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sbatch_forgets_the_surrounding_job_but_not_the_cluster(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for name in ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_MEM_PER_NODE", "SBATCH_PARTITION", "SRUN_CPUS_PER_TASK",
                  "SALLOC_ACCOUNT", "SLURM_CONF", "SLURMTMP", "HOME"):  # fmt: skip
         monkeypatch.setenv(name, "x")
     kept = slurm.clean_environment()
     assert {"SLURM_CONF", "SLURMTMP", "HOME"} <= set(kept)
-    assert [name for name in kept if name.startswith(("SLURM_", "SBATCH_", "SRUN_", "SALLOC_"))] == ["SLURM_CONF"]
+    assert [
+        name for name in kept if name.startswith(("SLURM_", "SBATCH_", "SRUN_", "SALLOC_"))
+    ] == ["SLURM_CONF"]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +177,8 @@ def test_sbatch_forgets_the_surrounding_job_but_not_the_cluster(monkeypatch: pyt
     [
         ("5|3|demo.S1.0|RUNNING|n7|None", Task("5", 3, "demo.S1.0", "RUNNING", "None", "n7")),
         ("5|0|demo.S1.0|PENDING||Nodes required for job are DOWN, DRAINED or reserved",
-         Task("5", 0, "demo.S1.0", "PENDING", "Nodes required for job are DOWN, DRAINED or reserved")),
+         Task("5", 0, "demo.S1.0", "PENDING", "Nodes required for job are DOWN, DRAINED or "
+                                              "reserved")),
         ("  5|12|n|COMPLETING|n7|a|b  ", Task("5", 12, "n", "COMPLETING", "a|b", "n7")),
         ("5|N/A|n|RUNNING||None", Task("5", 0, "n", "RUNNING", "None")),  # not an array
         ("5|3|n|RUNNING", Task("5", 3, "n", "RUNNING")),
@@ -182,7 +207,9 @@ def test_a_line_of_sacct_is_one_task_or_several(line: str, indices: list[int], s
     assert {(task.job, task.name, task.state) for task in found} == {("5", "n", state)}
 
 
-@pytest.mark.parametrize("text", ["", "\n\n", "5_3.batch|n|COMPLETED|", "5_3.0|bash|FAILED|", "slurm: something else"])
+@pytest.mark.parametrize(
+    "text", ["", "\n\n", "5_3.batch|n|COMPLETED|", "5_3.0|bash|FAILED|", "slurm: something else"]
+)
 def test_what_is_no_task_in_sacct_is_passed_over(text: str) -> None:
     assert parse_accounting(text) == []
 
@@ -192,7 +219,9 @@ def test_what_is_no_task_in_sacct_is_passed_over(text: str) -> None:
     [("[0-6:2%4]", [0, 2, 4, 6]), ("[0,2-3,...]", [0, 2, 3]), ("[...]", [0])],
 )
 def test_a_line_of_sacct_always_tells_its_job(indices: str, expected: list[int]) -> None:
-    assert [(t.job, t.index) for t in parse_accounting(f"5_{indices}|n|PENDING|x")] == [("5", i) for i in expected]
+    assert [(t.job, t.index) for t in parse_accounting(f"5_{indices}|n|PENDING|x")] == [
+        ("5", i) for i in expected
+    ]
 
 
 def test_an_empty_queue_has_no_tasks() -> None:
@@ -201,26 +230,53 @@ def test_an_empty_queue_has_no_tasks() -> None:
 
 names = st.text("abc.-_", min_size=1, max_size=8)
 tasks = st.builds(
-    Task, st.integers(1, 10**7).map(str), st.integers(0, 10**6), names, st.sampled_from(["RUNNING", "COMPLETED"]), names
+    Task,
+    st.integers(1, 10**7).map(str),
+    st.integers(0, 10**6),
+    names,
+    st.sampled_from(["RUNNING", "COMPLETED"]),
+    names,
 )
 
 
 @given(st.lists(tasks, max_size=5))
 def test_tasks_come_back_from_the_text_of_both_commands(given_tasks: list[Task]) -> None:
-    queue = "\n".join(f"{t.job}|{t.index}|{t.name}|{t.state}|{t.node}|{t.reason}" for t in given_tasks)
+    queue = "\n".join(
+        f"{t.job}|{t.index}|{t.name}|{t.state}|{t.node}|{t.reason}" for t in given_tasks
+    )
     accounting = "\n".join(f"{t.job}_{t.index}|{t.name}|{t.state}|{t.reason}" for t in given_tasks)
     assert parse_queue(queue) == parse_accounting(accounting) == given_tasks
 
 
 @pytest.mark.parametrize(
-    "state", ["PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED", "PREEMPTED", "SUSPENDED", "A_NEW_WORD"]
+    "state",
+    [
+        "PENDING",
+        "RUNNING",
+        "COMPLETING",
+        "CONFIGURING",
+        "REQUEUED",
+        "PREEMPTED",
+        "SUSPENDED",
+        "A_NEW_WORD",
+    ],
 )
 def test_a_task_that_may_run_again_is_live(state: str) -> None:
     assert Task("5", 0, "n", state).live
 
 
 @pytest.mark.parametrize(
-    "state", ["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"]
+    "state",
+    [
+        "COMPLETED",
+        "FAILED",
+        "CANCELLED",
+        "TIMEOUT",
+        "NODE_FAIL",
+        "OUT_OF_MEMORY",
+        "BOOT_FAIL",
+        "DEADLINE",
+    ],
 )
 def test_a_task_that_ended_is_not_live(state: str) -> None:
     assert not Task("5", 0, "n", state).live
@@ -253,7 +309,9 @@ def test_a_command_that_hangs_is_no_answer(fake: Callable[[str, str], None]) -> 
     assert slurm.call("squeue", timeout=0.2).returncode == 124
 
 
-def test_a_sweep_is_asked_for_with_one_call(fake: Callable[[str, str], None], tmp_path: Path) -> None:
+def test_a_sweep_is_asked_for_with_one_call(
+    fake: Callable[[str, str], None], tmp_path: Path
+) -> None:
     fake("squeue", f"echo \"$@\" >> {tmp_path}/calls; echo '7|1|b|RUNNING||None'")
     assert slurm.queue(["a", "b"]) == [Task("7", 1, "b", "RUNNING", "None")]
     assert slurm.queue([]) == []
@@ -270,6 +328,8 @@ def test_a_sweep_is_asked_for_with_one_call(fake: Callable[[str, str], None], tm
         ("MaxArraySize = 0", 1),
     ],
 )
-def test_arrays_keep_within_the_limits_of_the_cluster(fake: Callable[[str, str], None], config: str, size: int) -> None:
+def test_arrays_keep_within_the_limits_of_the_cluster(
+    fake: Callable[[str, str], None], config: str, size: int
+) -> None:
     fake("scontrol", f"printf '{config}\\n'")
     assert slurm.array_size() == size

@@ -1,4 +1,6 @@
-"""The state of a cell: "done" needs a record's word, "running" the scheduler's, and silence frees nothing."""
+"""The state of a cell: "done" needs a record's word, "running" the scheduler's, and silence frees
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,22 @@ from hypothesis import strategies as st
 from launch.status.cell_state import FINAL, LIVE, STATES, CellState, Placement, Record, fold
 
 CALLS = [(True, True), (True, False), (False, False), (None, False)]  # live, running
-RECORDS = [None, *(Record(s, a) for s in ("running", "done", "stopped", "nonfinite", "failed") for a in (1, 2, 3))]
+RECORDS = [
+    None,
+    *(
+        Record(s, a)
+        for s in ("running", "done", "stopped", "nonfinite", "failed")
+        for a in (1, 2, 3)
+    ),
+]
 HISTORIES = [
     [Placement(f"s{i}", i, i + 1, *call) for i, call in enumerate(placed)]
     for count in (1, 2, 3)
     for placed in itertools.product(CALLS, repeat=count)
 ]
-"""All cells that were placed up to three times, oldest first, each with one more attempt before it than the last."""
+"""All cells that were placed up to three times, oldest first, each with one more attempt before it
+than the last.
+"""
 
 CASES = list(itertools.product(HISTORIES, RECORDS))
 
@@ -61,7 +72,9 @@ RUNS, QUEUED, OVER, SILENT = place(True, True), place(True), place(False), place
         (SILENT, "nonfinite", "nonfinite"),
     ],
 )
-def test_state_of_a_cell_that_was_placed_once(placement: Placement, status: str | None, expected: str) -> None:
+def test_state_of_a_cell_that_was_placed_once(
+    placement: Placement, status: str | None, expected: str
+) -> None:
     record = Record(status, 1) if status else None
     assert state([placement], record) == CellState("c", expected, record, placement)
 
@@ -69,16 +82,31 @@ def test_state_of_a_cell_that_was_placed_once(placement: Placement, status: str 
 @pytest.mark.parametrize(
     ("older", "newer", "record", "expected"),
     [
-        (OVER, place(True, True, 2), Record("failed", 1), "waiting"),  # the new attempt has not begun the cell
+        (
+            OVER,
+            place(True, True, 2),
+            Record("failed", 1),
+            "waiting",
+        ),  # the new attempt has not begun the cell
         (OVER, place(True, True, 2), Record("running", 1), "waiting"),
         (OVER, place(True, True, 2), Record("running", 2), "running"),
         (OVER, place(True, True, 2), Record("failed", 2), "failed"),
         (OVER, place(False, False, 2), Record("failed", 1), "failed"),
         (OVER, place(None, False, 2), Record("failed", 1), "unknown"),
-        (RUNS, place(False, False, 2), Record("running", 1), "running"),  # a lost node whose steps go on
+        (
+            RUNS,
+            place(False, False, 2),
+            Record("running", 1),
+            "running",
+        ),  # a lost node whose steps go on
         (RUNS, place(True, False, 2), Record("running", 1), "waiting"),
         (RUNS, place(None, False, 2), Record("running", 1), "running"),
-        (RUNS, place(None, False, 2), Record("failed", 1), "unknown"),  # the newer attempt may be running
+        (
+            RUNS,
+            place(None, False, 2),
+            Record("failed", 1),
+            "unknown",
+        ),  # the newer attempt may be running
         (SILENT, place(False, False, 2), Record("running", 2), "unknown"),
         (SILENT, place(False, False, 2), None, "unknown"),
         (RUNS, place(True, True, 2), Record("done", 1), "done"),
@@ -133,7 +161,9 @@ def test_every_state_is_explained_and_points_at_one_of_the_placements() -> None:
 def test_cells_are_folded_independently_and_in_order(
     cells: dict[str, tuple[list[Placement], Record | None]],
 ) -> None:
-    found = fold({c: places for c, (places, _) in cells.items()}, {c: r for c, (_, r) in cells.items() if r})
+    found = fold(
+        {c: places for c, (places, _) in cells.items()}, {c: r for c, (_, r) in cells.items() if r}
+    )
     assert [cell.id for cell in found] == list(cells)
     for cell in found:
         assert cell.state == state(*cells[cell.id]).state

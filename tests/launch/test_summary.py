@@ -1,4 +1,6 @@
-"""The numbers of a status: states with the scheduler's reasons, hours spent and left, the expected end."""
+"""The numbers of a status: states with the scheduler's reasons, hours spent and left, the expected
+end.
+"""
 
 from __future__ import annotations
 
@@ -23,18 +25,26 @@ GPU = {"_target_": "x.SlurmLauncher", "gres": "gpu:v100:1", "cpus_per_task": 4}
 
 @pytest.fixture
 def observation(plan_of: Callable[..., Plan], flat: Flat) -> Callable[..., Observation]:
-    """Cells, one a task, from (state, record or None, word of the scheduler or None, facts of the run)."""
+    """Cells, one a task, from (state, record or None, word of the scheduler or None, facts of the
+    run).
+    """
 
     def build(
         *found: tuple[cell_state.State, Record | None, Task | None, dict[str, Any]], **changes: Any
     ) -> Observation:
         ids = [f"c1-{i}" for i in range(len(found))]
-        plan = plan_of(cells=[PlannedCell(i, 0, {}, 0) for i in ids], tasks=[[i] for i in range(len(ids))], **changes)
+        plan = plan_of(
+            cells=[PlannedCell(i, 0, {}, 0) for i in ids],
+            tasks=[[i] for i in range(len(ids))],
+            **changes,
+        )
         cells = {
             i: CellState(i, name, record, Placement(SID, number, 1, None))
             for number, (i, (name, record, _, _)) in enumerate(zip(ids, found, strict=True))
         }
-        runs = pd.DataFrame([{**flat, "cell": i, **facts} for i, (*_, facts) in zip(ids, found, strict=True)])
+        runs = pd.DataFrame(
+            [{**flat, "cell": i, **facts} for i, (*_, facts) in zip(ids, found, strict=True)]
+        )
         tasks = {(SID, number): task for number, (_, _, task, _) in enumerate(found) if task}
         return Observation(Path("logs/demo"), [plan], {}, cells, runs, [], tasks)
 
@@ -76,14 +86,18 @@ def test_failures_are_grouped_by_class_and_last_line_the_largest_first(
     def failed(error: str, kind: str = "error") -> tuple[Any, ...]:
         return "failed", Record("failed", 1, kind, f"Traceback\n  somewhere\n{error}"), None, {}
 
-    seen = observation(failed("ValueError: a"), failed("KeyError: b"), failed("KeyError: b"), failed("x", "killed"))
+    seen = observation(
+        failed("ValueError: a"), failed("KeyError: b"), failed("KeyError: b"), failed("x", "killed")
+    )
     assert summary.failures(seen) == [
         Failure("error", "KeyError: b", ["c1-1", "c1-2"]), Failure("error", "ValueError: a", ["c1-0"]),
         Failure("killed", "x", ["c1-3"]),
     ]  # fmt: skip
 
 
-def test_hours_are_those_of_the_share_of_a_gpu_that_each_cell_has(observation: Callable[..., Observation]) -> None:
+def test_hours_are_those_of_the_share_of_a_gpu_that_each_cell_has(
+    observation: Callable[..., Observation],
+) -> None:
     done, half = {"epochs": 3, "seconds": 3600.0}, {"epochs": 1, "seconds": 1200.0}
     packing = {"cells": 5, "at_a_time": 2, "minutes": 60, "most": 1000, "slots": 100}
     seen = observation(
@@ -98,13 +112,16 @@ def test_hours_are_those_of_the_share_of_a_gpu_that_each_cell_has(observation: C
 
 def test_a_cell_on_a_cpu_counts_its_cores(observation: Callable[..., Observation]) -> None:
     seen = observation(
-        ("done", Record("done", 1), None, {"epochs": 3, "seconds": 3600.0}), launcher={"cpus_per_task": 4}
+        ("done", Record("done", 1), None, {"epochs": 3, "seconds": 3600.0}),
+        launcher={"cpus_per_task": 4},
     )
     found = summarise(seen)
     assert (found.unit, found.spent, found.left) == ("core-hours", pytest.approx(4.0), 0)
 
 
-def test_cells_like_none_that_was_measured_are_counted_apart(observation: Callable[..., Observation]) -> None:
+def test_cells_like_none_that_was_measured_are_counted_apart(
+    observation: Callable[..., Observation],
+) -> None:
     seen = observation(
         ("done", Record("done", 1), None, {"epochs": 3, "seconds": 30.0}),
         ("missing", None, None, {"model.name": "cnn5"}), ("missing", None, None, {}),
@@ -116,15 +133,24 @@ def test_cells_like_none_that_was_measured_are_counted_apart(observation: Callab
 
 def test_waiting_tasks_follow_on_those_that_run(observation: Callable[..., Observation]) -> None:
     measured = ("done", Record("done", 1), None, {"epochs": 3, "seconds": 30.0})
-    running = ("running", Record("running", 1), RUNNING, {"epochs": 1, "seconds": 10.0})  # 20 s left
+    running = (
+        "running",
+        Record("running", 1),
+        RUNNING,
+        {"epochs": 1, "seconds": 10.0},
+    )  # 20 s left
     fresh = ("running", None, RUNNING, {})  # 30 s left
     waiting = ("waiting", None, pending("Priority"), {})
     assert summarise(observation(measured, running, fresh)).end == pytest.approx(30)
     assert summarise(observation(measured, running, fresh, waiting)).end == pytest.approx(50)
-    assert summarise(observation(measured, running, fresh, waiting, waiting)).end == pytest.approx(60)
+    assert summarise(observation(measured, running, fresh, waiting, waiting)).end == pytest.approx(
+        60
+    )
 
 
-def test_an_end_that_cannot_be_known_is_said_to_be_unknown(observation: Callable[..., Observation]) -> None:
+def test_an_end_that_cannot_be_known_is_said_to_be_unknown(
+    observation: Callable[..., Observation],
+) -> None:
     measured = ("done", Record("done", 1), None, {"epochs": 3, "seconds": 30.0})
     queued = summarise(observation(measured, ("waiting", None, pending("Priority"), {})))
     assert (queued.end, queued.unknown) == (None, "no task runs now")

@@ -1,4 +1,6 @@
-"""`why` tells the state of a cell and its reason, `logs` what its job wrote; each names the other."""
+"""`why` tells the state of a cell and its reason, `logs` what its job wrote; each names the
+other.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def cells(logs: Path) -> pd.Series:
     return store.runs(logs / "smoke").set_index("status")["cell"]
 
 
-def test_why_tells_state_attempts_rows_and_traceback_and_logs_the_output(redescent: Any, logs: Path) -> None:
+def test_why_tells_state_attempts_rows_and_traceback_and_logs_the_output(
+    redescent: Any, logs: Path
+) -> None:
     redescent("submit", "smoke", "hydra/launcher=local", *MIXED, "--wait", check=False)
     done, failed = cells(logs)["done"], cells(logs)["failed"]
     told = redescent("why", done[:12]).stdout
@@ -45,7 +49,13 @@ def test_why_tells_state_attempts_rows_and_traceback_and_logs_the_output(redesce
 def test_following_ends_when_the_cell_is_over_and_why_tells_of_the_attempt_that_was_killed(
     redescent: Any, logs: Path
 ) -> None:
-    long = ("~axes", "model=mlp", "model.width=4", "trainer.epochs=100000", "run.checkpoint_seconds=0.1")
+    long = (
+        "~axes",
+        "model=mlp",
+        "model.width=4",
+        "trainer.epochs=100000",
+        "run.checkpoint_seconds=0.1",
+    )
     redescent("submit", "smoke", "hydra/launcher=local", *long)
     (process,) = (json.loads(path.read_text())["pid"] for path in logs.rglob("local.json"))
     deadline = time.monotonic() + 60
@@ -66,7 +76,10 @@ def test_a_cell_without_output_is_told_so(
 ) -> None:
     plan_of().write(logs / "demo")
     said = redescent("logs", "c1-0", check=False).stdout
-    assert "error: c1-0: missing, and no job of it has written anything; `redescent why c1-0` says more" in said
+    assert (
+        "error: c1-0: missing, and no job of it has written anything; `redescent why c1-0` says "
+        "more" in said
+    )
     assert "no record: not begun" in redescent("why", "c1-0").stdout
 
 
@@ -82,5 +95,7 @@ def test_a_cell_without_output_is_told_so(
          [Execution("5_1", "CANCELLED", "", "2026-01-02T03:04:06", "", "0:0")]),
     ],
 )  # fmt: skip
-def test_the_executions_of_a_task_are_read_from_accounting_oldest_first(text: str, expected: list[Execution]) -> None:
+def test_the_executions_of_a_task_are_read_from_accounting_oldest_first(
+    text: str, expected: list[Execution]
+) -> None:
     assert parse_history(text) == expected

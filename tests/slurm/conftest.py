@@ -1,4 +1,6 @@
-"""A real SLURM for the tests: four nodes on this machine, arrays of at most five tasks, all waits short."""
+"""A real SLURM for the tests: four nodes on this machine, arrays of at most five tasks, all waits
+short.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ PACKAGES = ("munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd", "sbatch")
 
 PREEMPTABLE = "PartitionName={} Nodes=ALL MaxTime=24:00:00 PriorityTier=1 PreemptMode=REQUEUE GraceTime={} State=UP\n"
 PARTITIONS = PREEMPTABLE.format("harsh", 0) + PREEMPTABLE.format("gentle", 60)
-"""Partitions whose jobs are preempted without a moment of grace, and with time to save on a busy machine."""
+"""Partitions whose jobs are preempted without a moment of grace, and with time to save on a busy
+machine.
+"""
 
 
 def why_not() -> str | None:
@@ -36,7 +40,11 @@ def why_not() -> str | None:
         shutil.which("sudo")
         and subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode == 0
     )
-    return None if sudo else "SLURM is not installed, and installing it needs root or sudo without a password"
+    return (
+        None
+        if sudo
+        else "SLURM is not installed, and installing it needs root or sudo without a password"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -68,10 +76,16 @@ def sweep(cluster: Cluster, tmp_path: Path) -> Sweep:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def limited(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Sweep | None:
-    """A sweep whose tasks are longer than their time limit, sent first: SLURM's shortest limit is a minute."""
+def limited(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Sweep | None:
+    """A sweep whose tasks are longer than their time limit, sent first: SLURM's shortest limit is a
+    minute.
+    """
     functions = [getattr(item, "function", None) for item in request.session.items]
-    if not any(function and "limited" in inspect.signature(function).parameters for function in functions):
+    if not any(
+        function and "limited" in inspect.signature(function).parameters for function in functions
+    ):
         return None
     started = Sweep(request.getfixturevalue("cluster"), tmp_path_factory.mktemp("limited"), "noop")
     started.submit(
@@ -89,7 +103,9 @@ def _no_surrounding_job(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _queue_emptied(request: pytest.FixtureRequest, limited: Sweep | None) -> Iterator[None]:
-    """Take out of the queue what a test left there, also when it failed: the next one needs the nodes."""
+    """Take out of the queue what a test left there, also when it failed: the next one needs the
+    nodes.
+    """
     failed = request.session.testsfailed
     yield
     if "cluster" not in request.fixturenames:
@@ -99,7 +115,11 @@ def _queue_emptied(request: pytest.FixtureRequest, limited: Sweep | None) -> Ite
         assert heal(cluster), "the cluster of a test that failed did not come back"
     spared = {array["name"] for array in limited.arrays()} if limited else set()
     end = time.monotonic() + 60
-    while left := {task.partition("_")[0] for name, task, *_ in cluster.tasks(ACTIVE) if name not in spared}:
-        assert time.monotonic() < end, f"jobs {sorted(left)} are still in the queue 60 s after scancel"
+    while left := {
+        task.partition("_")[0] for name, task, *_ in cluster.tasks(ACTIVE) if name not in spared
+    }:
+        assert time.monotonic() < end, (
+            f"jobs {sorted(left)} are still in the queue 60 s after scancel"
+        )
         subprocess.run(["scancel", "--quiet", *left], env=cluster.environment(), check=False)
         time.sleep(0.2)

@@ -1,4 +1,6 @@
-"""What the tests against SLURM share: a cluster to ask, and a small sweep on it that is driven by the command line."""
+"""What the tests against SLURM share: a cluster to ask, and a small sweep on it that is driven by
+the command line.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ import pandas as pd
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOT_COMPUTED = ["attempt", "seconds", "examples_per_second"]
-"""Columns of a row that tell when and by whom it was computed, and may differ between equal trainings."""
+"""Columns of a row that tell when and by whom it was computed, and may differ between equal
+trainings.
+"""
 
 ACTIVE = "PENDING,RUNNING,COMPLETING,SUSPENDED,CONFIGURING"
 """States of a job that has not ended; squeue shows ended ones too for a while."""
@@ -28,17 +32,26 @@ class Cluster:
     """Settings of up.sh that it was started with."""
 
     def run(self, *command: str) -> str:
-        done = subprocess.run(command, capture_output=True, text=True, env=self.environment(), check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=self.environment(), check=False
+        )
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout
 
     def resumed(self, node: str) -> bool:
-        """Bring a node that was set down back; SLURM refuses while it clears the node's jobs away, and does it itself
-        where the node's daemon reports again."""
+        """Bring a node that was set down back; SLURM refuses while it clears the node's jobs away,
+        and does it itself where the node's daemon reports again."""
         command = ["scontrol", "update", f"nodename={node}", "state=resume"]
-        if subprocess.run(command, capture_output=True, env=self.environment(), check=False).returncode == 0:
+        if (
+            subprocess.run(
+                command, capture_output=True, env=self.environment(), check=False
+            ).returncode
+            == 0
+        ):
             return True
-        return self.run("sinfo", "-h", "-n", node, "-p", "main", "-o", "%T").startswith(("idle", "mixed", "alloc"))
+        return self.run("sinfo", "-h", "-n", node, "-p", "main", "-o", "%T").startswith(
+            ("idle", "mixed", "alloc")
+        )
 
     def environment(self) -> dict[str, str]:
         return os.environ | {"SLURM_CONF": str(self.conf)}
@@ -62,23 +75,36 @@ class Sweep:
         return self.logs / self.name
 
     def redescent(self, *words: str, check: bool = True, code: Path = REPOSITORY) -> str:
-        environment = self.cluster.environment() | {"REDESCENT_LOGS": str(self.logs), "PYTHONPATH": str(code)}
+        environment = self.cluster.environment() | {
+            "REDESCENT_LOGS": str(self.logs),
+            "PYTHONPATH": str(code),
+        }
         environment |= {"COLUMNS": "200"}
         command = [sys.executable, "-P", "-c", "from launch.cli import main; main()", *words]
         done = subprocess.run(
-            command, capture_output=True, text=True, env=environment, cwd=self.logs.parent, check=False
+            command,
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=self.logs.parent,
+            check=False,
         )
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    def submit(self, *overrides: str, check: bool = True, launcher: str = "slurm", code: Path = REPOSITORY) -> str:
-        return self.redescent("submit", self.name, f"hydra/launcher={launcher}", *overrides, check=check, code=code)
+    def submit(
+        self, *overrides: str, check: bool = True, launcher: str = "slurm", code: Path = REPOSITORY
+    ) -> str:
+        return self.redescent(
+            "submit", self.name, f"hydra/launcher={launcher}", *overrides, check=check, code=code
+        )
 
     def wait(self, until: Callable[[], bool], seconds: float = 240) -> None:
         end = time.monotonic() + seconds
         while not until():
             assert time.monotonic() < end, (
-                f"waited {seconds} s in vain\n{self.redescent('status', self.name)}\n{self.output()}"
+                f"waited {seconds} s in "
+                f"vain\n{self.redescent('status', self.name)}\n{self.output()}"
             )
             time.sleep(0.3)
 
@@ -88,7 +114,9 @@ class Sweep:
         return not any(name in names for name, *_ in self.cluster.tasks(ACTIVE))
 
     def compact(self) -> str:
-        """Compact by hand, after the job that does so by itself where it is at it; what the command said."""
+        """Compact by hand, after the job that does so by itself where it is at it; what the command
+        said.
+        """
         said = [""]
 
         def done() -> bool:
@@ -107,13 +135,19 @@ class Sweep:
         return [task for name, task, *_ in self.cluster.tasks(state) if name in names]
 
     def output(self) -> str:
-        return "\n".join(f"== {p.name}\n{p.read_text()}" for p in sorted(self.folder.glob("submissions/*/output/*")))
+        return "\n".join(
+            f"== {p.name}\n{p.read_text()}"
+            for p in sorted(self.folder.glob("submissions/*/output/*"))
+        )
 
     def records(self) -> pd.DataFrame:
         """The runs table, without cells that have no record yet."""
         from analysis import store
 
-        if not any((self.folder / "runs").glob("*.parquet")) and not (self.folder / "store" / "manifest.json").exists():
+        if (
+            not any((self.folder / "runs").glob("*.parquet"))
+            and not (self.folder / "store" / "manifest.json").exists()
+        ):
             return pd.DataFrame()
         runs = store.runs(self.folder)
         return runs[runs["status"] != "missing"]
@@ -124,7 +158,9 @@ class Sweep:
         return 0 if records.empty else int(records["epochs"].sum())
 
     def table(self) -> pd.DataFrame:
-        """All that was computed: a row for every cell and epoch, without the columns that tell when."""
+        """All that was computed: a row for every cell and epoch, without the columns that tell
+        when.
+        """
         from analysis import store
 
         rows = store.curves(self.folder).drop(columns=NOT_COMPUTED)

@@ -1,12 +1,14 @@
-"""A storm over a sweep: real trainings on a real SLURM, while workers, steps, daemons and nodes are killed at random.
+"""A storm over a sweep: real trainings on a real SLURM, while workers, steps, daemons and nodes are
+killed at random.
 
     python tests/slurm/storm.py --cells 300 --minutes 4 [--seed 0] [--keep FOLDER]
 
-Starts a SLURM of four nodes on this machine and sends small networks on digits to its preemptible partition, with a
-time limit of two minutes. For as long as asked, every few seconds something is killed, preempted, requeued, cancelled
-or taken away, whatever the seed chooses; two shells resubmit all the while, and daemons are brought back after a
-moment. Then the queue runs empty, and one `resume` follows. It must find every cell done, every row once, and the table
-of a calm run of the same sweep bit for bit. Ends with status 0 only then. Finds processes through /proc.
+Starts a SLURM of four nodes on this machine and sends small networks on digits to its preemptible
+partition, with a time limit of two minutes. For as long as asked, every few seconds something is
+killed, preempted, requeued, cancelled or taken away, whatever the seed chooses; two shells resubmit
+all the while, and daemons are brought back after a moment. Then the queue runs empty, and one
+`resume` follows. It must find every cell done, every row once, and the table of a calm run of the
+same sweep bit for bit. Ends with status 0 only then. Finds processes through /proc.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ PREEMPTABLE = (
 
 
 def overrides(cells: int, epochs: int) -> tuple[str, ...]:
-    """The sweep `smoke` as `cells` trainings (a multiple of six) of `epochs` epochs, augmented and with label noise."""
+    """The sweep `smoke` as `cells` trainings (a multiple of six) of `epochs` epochs, augmented and
+    with label noise.
+    """
     return (
         "~axes", "+axes={model.width:[4,8],optim.weight_decay:[0.0,1e-3,1e-2]}", "model=mlp",
         f"seeds={list(range(cells // 6))}".replace(" ", ""), "data.train_samples=100", "data.label_noise.rate=0.2",
@@ -78,7 +82,9 @@ def node_of(pid: int) -> str:
 
 
 class Storm:
-    """What can happen to a sweep. Every method does one thing and says what, or None where there was nothing to hit."""
+    """What can happen to a sweep. Every method does one thing and says what, or None where there
+    was nothing to hit.
+    """
 
     def __init__(self, sweep: Sweep, seed: int) -> None:
         self.sweep, self.chance = sweep, random.Random(seed)
@@ -87,7 +93,13 @@ class Storm:
     def _slurm(self, *command: str) -> None:
         """A scheduler that is away just now takes no command."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            subprocess.run(command, env=self.sweep.cluster.environment(), capture_output=True, timeout=10, check=False)
+            subprocess.run(
+                command,
+                env=self.sweep.cluster.environment(),
+                capture_output=True,
+                timeout=10,
+                check=False,
+            )
 
     def _kill(self, pids: list[int], what: str, how: signal.Signals = signal.SIGKILL) -> str | None:
         for pid in pids:
@@ -131,7 +143,9 @@ class Storm:
     def node(self) -> str | None:
         """A node without warning: its daemon and all that runs there."""
         name = f"n{self.chance.randint(1, 4)}"
-        workers = processes("launch.job", self.sweep.folder) + processes("launch.worker.child", self.sweep.folder)
+        workers = processes("launch.job", self.sweep.folder) + processes(
+            "launch.worker.child", self.sweep.folder
+        )
         there = [pid for pid in workers if node_of(pid) == name]
         steps = {parent(pid) for pid in there} - {0, 1}
         return self._kill([*self._daemon(f"slurmd-{name}"), *steps, *there], f"all of node {name}:")
@@ -154,7 +168,18 @@ class Storm:
     def preemption(self) -> str:
         nodes = self.chance.choice(["1", "2", "4"])
         self._slurm(
-            "sbatch", "-p", "prio", "-N", nodes, "--exclusive", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 2"
+            "sbatch",
+            "-p",
+            "prio",
+            "-N",
+            nodes,
+            "--exclusive",
+            "-t",
+            "1",
+            "-o",
+            "/dev/null",
+            "--wrap",
+            "sleep 2",
         )
         return f"{nodes} nodes preempted"
 
@@ -212,7 +237,14 @@ def meanwhile(*actions: Callable[[], object]) -> Iterator[None]:
             thread.join()
 
 
-def run(sweep: Sweep, cells: int, seconds: float, seed: int, epochs: int, say: Callable[[str], object] = print) -> None:
+def run(
+    sweep: Sweep,
+    cells: int,
+    seconds: float,
+    seed: int,
+    epochs: int,
+    say: Callable[[str], object] = print,
+) -> None:
     """Send the sweep, let the storm go over it, resume it once, and hold it against a calm run."""
     chosen = overrides(cells, epochs)
     answers: list[str] = []
@@ -226,7 +258,11 @@ def run(sweep: Sweep, cells: int, seconds: float, seed: int, epochs: int, say: C
 
         def resubmit() -> None:
             time.sleep(chance.uniform(2, 8))
-            command = ("resume", "smoke") if chance.random() < 0.5 else ("submit", "smoke", "hydra/launcher=slurm")
+            command = (
+                ("resume", "smoke")
+                if chance.random() < 0.5
+                else ("submit", "smoke", "hydra/launcher=slurm")
+            )
             extra = (*chosen, *PREEMPTABLE) if command[0] == "submit" else ()
             answers.append(sweep.redescent(*command, *extra, check=False))
             told(f"shell {number}: {command[0]}: {answers[-1].strip().splitlines()[-1][:150]}")
@@ -261,10 +297,18 @@ def run(sweep: Sweep, cells: int, seconds: float, seed: int, epochs: int, say: C
     verify(sweep, cells, answers, chosen, told)
 
 
-def verify(sweep: Sweep, cells: int, answers: list[str], chosen: tuple[str, ...], told: Callable[[str], None]) -> None:
+def verify(
+    sweep: Sweep,
+    cells: int,
+    answers: list[str],
+    chosen: tuple[str, ...],
+    told: Callable[[str], None],
+) -> None:
     """Hold the sweep against a calm run of it; AssertionError where they differ."""
     assert sweep.states() == {"done": cells}, answers[-1]
-    assert not [answer for answer in answers if "Traceback" in answer], "a command ended with a traceback"
+    assert not [answer for answer in answers if "Traceback" in answer], (
+        "a command ended with a traceback"
+    )
     told(f"attempts of a cell: at most {sweep.records()['attempts'].max()}")
     calm = Sweep(sweep.cluster, sweep.logs.parent / "calm")
     calm.submit(*chosen, "--wait", launcher="local")
@@ -273,17 +317,29 @@ def verify(sweep: Sweep, cells: int, answers: list[str], chosen: tuple[str, ...]
     pd.testing.assert_frame_equal(table, expected, check_exact=True)
     said = sweep.compact()
     assert "files became" in said, said
-    assert "differ" not in said + sweep.output(), "a row was computed twice, and not to the same numbers"
+    assert "differ" not in said + sweep.output(), (
+        "a row was computed twice, and not to the same numbers"
+    )
     pd.testing.assert_frame_equal(sweep.table(), expected, check_exact=True)
-    assert not list((sweep.folder / "checkpoints").glob("*.pt")), "checkpoints of finished cells are left"
+    assert not list((sweep.folder / "checkpoints").glob("*.pt")), (
+        "checkpoints of finished cells are left"
+    )
     told("every cell is done, every row there once, and the tables are equal bit for bit")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cells", type=int, default=300, help="trainings, a multiple of six (default: 300)")
-    parser.add_argument("--minutes", type=float, default=4, help="how long things are killed (default: 4)")
-    parser.add_argument("--epochs", type=int, default=150, help="epochs of a training (default: 150)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--cells", type=int, default=300, help="trainings, a multiple of six (default: 300)"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=4, help="how long things are killed (default: 4)"
+    )
+    parser.add_argument(
+        "--epochs", type=int, default=150, help="epochs of a training (default: 150)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of what happens when (default: 0)")
     parser.add_argument("--keep", type=Path, help="an empty folder for the logs, kept afterwards")
     given = parser.parse_args()
@@ -294,7 +350,9 @@ def main() -> None:
             "SLURM_DEV_NODE_TIMEOUT": "6",
             "SLURM_DEV_OWNER": str(os.getpid()),
         }
-        subprocess.run([HERE / "up.sh"], env=os.environ | settings, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [HERE / "up.sh"], env=os.environ | settings, check=True, stdout=subprocess.DEVNULL
+        )
         try:
             logs = (given.keep or Path(there)).absolute() / "logs"
             logs.mkdir(parents=True)

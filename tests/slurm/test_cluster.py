@@ -52,9 +52,20 @@ def wait(until: Callable[[], bool], seconds: float, what: Callable[[], object]) 
 def test_a_cluster_and_its_jobs_end_with_a_killed_owner(cluster: Cluster, tmp_path: Path) -> None:
     folder = tmp_path / "slurm"
     started = tmp_path / "started"
-    environment = os.environ | {"SLURM_DEV_DIR": str(folder), "SLURM_DEV_NODES": "1", "SLURM_DEV_INSTALL": "0"}
+    environment = os.environ | {
+        "SLURM_DEV_DIR": str(folder),
+        "SLURM_DEV_NODES": "1",
+        "SLURM_DEV_INSTALL": "0",
+    }
     conf = folder / "etc" / "slurm.conf"
-    command = [sys.executable, "-c", OWNER, str(HERE / "up.sh"), str(conf), JOB.format(started=started)]
+    command = [
+        sys.executable,
+        "-c",
+        OWNER,
+        str(HERE / "up.sh"),
+        str(conf),
+        JOB.format(started=started),
+    ]
     owner = subprocess.Popen(command, env=environment)
     try:
         wait(started.exists, 120, lambda: processes_of(folder))
@@ -62,7 +73,11 @@ def test_a_cluster_and_its_jobs_end_with_a_killed_owner(cluster: Cluster, tmp_pa
         assert names >= DAEMONS | {"slurmstepd", "sleep"}
         owner.send_signal(signal.SIGKILL)
         owner.wait()
-        wait(lambda: not folder.exists() and not processes_of(folder), 120, lambda: processes_of(folder))
+        wait(
+            lambda: not folder.exists() and not processes_of(folder),
+            120,
+            lambda: processes_of(folder),
+        )
     finally:
         owner.kill()
         owner.wait()

@@ -1,4 +1,6 @@
-"""What can fail around a sweep on a real SLURM, one way after another: daemons, disks, commands that die half way."""
+"""What can fail around a sweep on a real SLURM, one way after another: daemons, disks, commands
+that die half way.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,13 @@ def noop(cluster: Cluster, tmp_path: Path) -> Sweep:
 
 def cells(count: int, *more: str) -> tuple[str, ...]:
     """Overrides that make `noop` so many cells, a task each."""
-    return (f"seeds={{range:[0,{count},1]}}", "task.cells=1", "run.checkpoint_seconds=0", "compact=false", *more)
+    return (
+        f"seeds={{range:[0,{count},1]}}",
+        "task.cells=1",
+        "run.checkpoint_seconds=0",
+        "compact=false",
+        *more,
+    )
 
 
 def every_epoch_once(sweep: Sweep, count: int, epochs: int) -> None:
@@ -46,7 +54,9 @@ def finish(sweep: Sweep) -> None:
 
 
 def test_a_killed_step_a_killed_daemon_and_a_requeue_lose_nothing(noop: Sweep) -> None:
-    noop.submit(*cells(5, "trainer.epochs=12", "trainer.seconds=0.5", "hydra.launcher.cpus_per_task=3"))
+    noop.submit(
+        *cells(5, "trainer.epochs=12", "trainer.seconds=0.5", "hydra.launcher.cpus_per_task=3")
+    )
     noop.wait(lambda: noop.epochs() > 4)
     storm = Storm(noop, 0)
     assert storm.step()
@@ -64,7 +74,9 @@ def test_a_controller_that_restarts_while_jobs_run_and_while_one_submits(noop: S
     assert storm.controller()
     answers: list[str] = []
     submitting = threading.Thread(
-        target=lambda: answers.append(noop.submit(*cells(9, "trainer.epochs=6", "trainer.seconds=0.5"), check=False))
+        target=lambda: answers.append(
+            noop.submit(*cells(9, "trainer.epochs=6", "trainer.seconds=0.5"), check=False)
+        )
     )
     submitting.start()
     noop.wait(lambda: storm.gone("slurmctld"))
@@ -96,7 +108,10 @@ def test_without_accounting_all_goes_on_and_two_who_resume_send_once(
             os.kill(worker, signal.SIGKILL)
         noop.wait(noop.ended)
         answers: list[str] = []
-        both = [threading.Thread(target=lambda: answers.append(noop.redescent("resume", "noop"))) for _ in range(2)]
+        both = [
+            threading.Thread(target=lambda: answers.append(noop.redescent("resume", "noop")))
+            for _ in range(2)
+        ]
         for thread in both:
             thread.start()
         for thread in both:
@@ -109,9 +124,23 @@ def test_without_accounting_all_goes_on_and_two_who_resume_send_once(
 
 
 def test_preemption_without_grace_goes_on_from_the_checkpoint(noop: Sweep) -> None:
-    noop.submit(*cells(4, "trainer.epochs=1000", "trainer.seconds=0.5", "hydra.launcher.partition=harsh"))
+    noop.submit(
+        *cells(4, "trainer.epochs=1000", "trainer.seconds=0.5", "hydra.launcher.partition=harsh")
+    )
     noop.wait(lambda: noop.epochs() > 4)
-    noop.cluster.run("sbatch", "-p", "prio", "-N4", "--exclusive", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 1")
+    noop.cluster.run(
+        "sbatch",
+        "-p",
+        "prio",
+        "-N4",
+        "--exclusive",
+        "-t",
+        "1",
+        "-o",
+        "/dev/null",
+        "--wrap",
+        "sleep 1",
+    )
     noop.wait(lambda: "going on from step" in noop.output())
     assert "start 2" in noop.output()
     noop.redescent("cancel", "noop")
@@ -155,22 +184,38 @@ def test_a_full_disk_and_a_read_only_one_stop_the_tasks_and_a_resume_completes_t
 
 
 @pytest.mark.parametrize(
-    "step", ["plan.snapshot", "plan.Plan.write", "submit._intent", "backend.Slurm.send", "submit._write_jobs"]
+    "step",
+    [
+        "plan.snapshot",
+        "plan.Plan.write",
+        "submit._intent",
+        "backend.Slurm.send",
+        "submit._write_jobs",
+    ],
 )
 def test_a_submission_killed_at_any_step_is_made_good_by_the_next(noop: Sweep, step: str) -> None:
     dying = (
         f"import os, signal\nfrom launch import backend, cli, plan, submit\nreal = {step}\n"
-        f"def die(*a, **k):\n    real(*a, **k)\n    os.kill(os.getpid(), signal.SIGKILL)\n{step} = die\n"
+        f"def die(*a, **k):\n    real(*a, **k)\n    os.kill(os.getpid(), signal.SIGKILL)\n{step} = "
+        "die\n"
         f"cli.main(['submit', 'noop', 'hydra/launcher=slurm', *{cells(3)!r}])"
     )
     environment = noop.cluster.environment() | {"REDESCENT_LOGS": str(noop.logs)}
-    assert subprocess.run([sys.executable, "-c", dying], env=environment, check=False).returncode == -signal.SIGKILL
+    assert (
+        subprocess.run([sys.executable, "-c", dying], env=environment, check=False).returncode
+        == -signal.SIGKILL
+    )
     again = (
         "from launch import cli, observe\nobserve.UNANSWERED_SECONDS = 0.5\n"
         f"cli.main(['submit', 'noop', 'hydra/launcher=slurm', *{cells(3)!r}])"
     )
     noop.wait(
-        lambda: subprocess.run([sys.executable, "-c", again], env=environment, check=False, stdout=-3).returncode == 0
+        lambda: (
+            subprocess.run(
+                [sys.executable, "-c", again], env=environment, check=False, stdout=-3
+            ).returncode
+            == 0
+        )
     )
     noop.wait(noop.ended)
     every_epoch_once(noop, 3, 1)
@@ -190,7 +235,8 @@ def test_an_error_that_repeats_itself_stops_the_tasks_that_have_yet_to_start(noo
 
 def test_a_node_that_lost_a_task_is_left_out_of_the_next_submission(noop: Sweep) -> None:
     noop.submit(
-        *cells(2, "trainer.epochs=40", "trainer.seconds=0.5"), "+hydra.launcher.additional_parameters={no-requeue:true}"
+        *cells(2, "trainer.epochs=40", "trainer.seconds=0.5"),
+        "+hydra.launcher.additional_parameters={no-requeue:true}",
     )
     noop.wait(lambda: noop.epochs() > 4)
     (node,) = {node for name, *_, node in noop.cluster.tasks("RUNNING") if name.startswith("noop")}
@@ -199,6 +245,8 @@ def test_a_node_that_lost_a_task_is_left_out_of_the_next_submission(noop: Sweep)
     noop.wait(lambda: noop.cluster.resumed(node))
     assert "sent 2 cells" in noop.redescent("resume", "noop")
     noop.wait(lambda: noop.live() != [])
-    assert node not in {node for name, *_, node in noop.cluster.tasks("RUNNING") if name.startswith("noop")}
+    assert node not in {
+        node for name, *_, node in noop.cluster.tasks("RUNNING") if name.startswith("noop")
+    }
     noop.redescent("cancel", "noop")
     noop.wait(noop.ended)

@@ -1,4 +1,6 @@
-"""What a user does with a sweep on a real SLURM: tries it out, asks why, follows its output, cancels a part of it."""
+"""What a user does with a sweep on a real SLURM: tries it out, asks why, follows its output,
+cancels a part of it.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,16 @@ ENDLESS = ("trainer.epochs=1000000", "trainer.eval_test=log", "run.checkpoint_se
 
 def running(sweep: Sweep) -> list[str]:
     records = sweep.records()
-    return [] if records.empty else records.query("status == 'running' and epochs > 0")["cell"].tolist()
+    return (
+        []
+        if records.empty
+        else records.query("status == 'running' and epochs > 0")["cell"].tolist()
+    )
 
 
-def test_cancelling_by_condition_ends_whole_tasks_and_spares_the_other_cells_of_mixed_ones(sweep: Sweep) -> None:
+def test_cancelling_by_condition_ends_whole_tasks_and_spares_the_other_cells_of_mixed_ones(
+    sweep: Sweep,
+) -> None:
     sweep.submit(*TINY, *ENDLESS, "task.cells=2", "hydra.launcher.array_parallelism=1")
     sweep.wait(lambda: len(running(sweep)) == 1)
     said = sweep.redescent("cancel", "smoke", "optim.weight_decay != 1e-4")
@@ -42,7 +50,13 @@ def test_why_tells_every_attempt_and_following_a_cell_ends_when_it_is_over(sweep
     followed = sweep.redescent("logs", cell, "--follow")
     assert "told to stop (cancelled)" in followed
     assert "is interrupted" in followed
-    sweep.wait(lambda: "stopped (cancelled); SLURM: CANCELLED" in " ".join(sweep.redescent("why", cell).split()), 20)
+    sweep.wait(
+        lambda: (
+            "stopped (cancelled); SLURM: CANCELLED"
+            in " ".join(sweep.redescent("why", cell).split())
+        ),
+        20,
+    )
 
 
 def test_the_rest_waits_for_the_canary_and_what_ended_is_compacted_by_a_job(sweep: Sweep) -> None:

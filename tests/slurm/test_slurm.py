@@ -1,4 +1,6 @@
-"""Sweeps on a real SLURM: sent, watched, killed in every way, resumed; the table equals a calm run's bit for bit."""
+"""Sweeps on a real SLURM: sent, watched, killed in every way, resumed; the table equals a calm
+run's bit for bit.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,13 @@ from slurm_sweep import REPOSITORY, Cluster, Sweep
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
-TINY = ("model=mlp", "~axes", "+axes={optim.weight_decay:[0.0,1e-4,1e-3,1e-2]}", "model.width=8", "task.cells=2")
+TINY = (
+    "model=mlp",
+    "~axes",
+    "+axes={optim.weight_decay:[0.0,1e-4,1e-3,1e-2]}",
+    "model.width=8",
+    "task.cells=2",
+)
 """Overrides that make `smoke` four cells of one model in two tasks."""
 
 
@@ -42,7 +50,9 @@ def calm(sweep: Sweep, tmp_path: Path, *overrides: str) -> pd.DataFrame:
     return other.table()
 
 
-def test_a_sweep_killed_in_every_way_ends_with_the_table_of_a_calm_run(sweep: Sweep, tmp_path: Path) -> None:
+def test_a_sweep_killed_in_every_way_ends_with_the_table_of_a_calm_run(
+    sweep: Sweep, tmp_path: Path
+) -> None:
     overrides = (
         "~axes", "+axes={model.width:[2,3],optim.weight_decay:[0.0,1e-3]}", "model=resnet18_post", "seeds=[0,1]",
         "data.train_samples=100", "data.augment=true", "trainer.epochs=30", "run.checkpoint_seconds=0.2",
@@ -69,7 +79,9 @@ def test_a_sweep_killed_in_every_way_ends_with_the_table_of_a_calm_run(sweep: Sw
         sweep.wait(sweep.ended)
     assert sweep.states() == {"done": 8}, sweep.output()
     assert sweep.records()["attempt"].max() > 1
-    pd.testing.assert_frame_equal(sweep.table(), calm(sweep, tmp_path, *overrides), check_exact=True)
+    pd.testing.assert_frame_equal(
+        sweep.table(), calm(sweep, tmp_path, *overrides), check_exact=True
+    )
     assert not list((sweep.folder / "checkpoints").glob("*.pt"))
 
 
@@ -87,13 +99,19 @@ def test_arrays_are_split_at_the_clusters_limit_and_status_counts_every_cell(swe
     assert "nothing to send" in sweep.submit("seeds=[0]")
 
 
-def test_queued_jobs_keep_the_configuration_and_code_that_were_submitted(sweep: Sweep, tmp_path: Path) -> None:
+def test_queued_jobs_keep_the_configuration_and_code_that_were_submitted(
+    sweep: Sweep, tmp_path: Path
+) -> None:
     checkout = tmp_path / "checkout"
     for room in ("launch", "trainers", "analysis", "configs"):
-        shutil.copytree(REPOSITORY / room, checkout / room, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            REPOSITORY / room, checkout / room, ignore=shutil.ignore_patterns("__pycache__")
+        )
     later = "+hydra.launcher.additional_parameters.begin='now+4'"
     sweep.submit(*TINY, later, code=checkout)
-    (checkout / "trainers" / "vision.py").write_text("raise RuntimeError('edited after submitting')\n")
+    (checkout / "trainers" / "vision.py").write_text(
+        "raise RuntimeError('edited after submitting')\n"
+    )
     yaml = checkout / "configs" / "sweep" / "smoke.yaml"
     yaml.write_text(yaml.read_text().replace("epochs: 1", "epochs: 7"))
     shutil.rmtree(checkout / "launch")
@@ -102,10 +120,15 @@ def test_queued_jobs_keep_the_configuration_and_code_that_were_submitted(sweep: 
     assert set(sweep.records()["trainer.epochs"]) == {1}
 
 
-def test_two_people_who_submit_at_the_same_moment_send_every_cell_once(cluster: Cluster, tmp_path: Path) -> None:
+def test_two_people_who_submit_at_the_same_moment_send_every_cell_once(
+    cluster: Cluster, tmp_path: Path
+) -> None:
     noop = Sweep(cluster, tmp_path / "logs", "noop")
     answers: list[str] = []
-    both = [threading.Thread(target=lambda: answers.append(noop.submit("seeds={range:[0,4,1]}"))) for _ in range(2)]
+    both = [
+        threading.Thread(target=lambda: answers.append(noop.submit("seeds={range:[0,4,1]}")))
+        for _ in range(2)
+    ]
     for thread in both:
         thread.start()
     for thread in both:
@@ -132,7 +155,10 @@ def test_a_cell_that_raises_fails_its_job_and_spares_the_others(sweep: Sweep) ->
     failed = sweep.records().query("status == 'failed'")["cell"].iloc[0]
     assert "Traceback" in sweep.redescent("why", failed[:12])
     job = str(sweep.arrays()[0]["job"])
-    sweep.wait(lambda: "FAILED" in sweep.cluster.run("sacct", "-X", "-n", "-P", "-j", job, "-o", "State"), 30)
+    sweep.wait(
+        lambda: "FAILED" in sweep.cluster.run("sacct", "-X", "-n", "-P", "-j", job, "-o", "State"),
+        30,
+    )
 
 
 def test_what_slurm_refuses_is_told_and_can_be_sent_again(cluster: Cluster, tmp_path: Path) -> None:
@@ -145,7 +171,9 @@ def test_what_slurm_refuses_is_told_and_can_be_sent_again(cluster: Cluster, tmp_
     assert noop.states() == {"done": 2}
 
 
-def test_cancelled_jobs_save_and_do_not_come_back_until_resumed(sweep: Sweep, tmp_path: Path) -> None:
+def test_cancelled_jobs_save_and_do_not_come_back_until_resumed(
+    sweep: Sweep, tmp_path: Path
+) -> None:
     long = (*TINY, "trainer.epochs=2000", "run.checkpoint_seconds=0.5")
     sweep.submit(*long)
     sweep.wait(lambda: sweep.epochs() > 100)
@@ -169,14 +197,28 @@ def test_a_preempted_task_saves_and_goes_on_where_it_was(sweep: Sweep) -> None:
     sweep.wait(lambda: len(trained := sweep.records()) == 2 and trained["epochs"].min() > 0)
     before = sweep.records().iloc[0]
     batches = before["steps"] // before["epochs"]
-    sweep.cluster.run("sbatch", "-p", "prio", "-N4", "--exclusive", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 1")
+    sweep.cluster.run(
+        "sbatch",
+        "-p",
+        "prio",
+        "-N4",
+        "--exclusive",
+        "-t",
+        "1",
+        "-o",
+        "/dev/null",
+        "--wrap",
+        "sleep 1",
+    )
     sweep.wait(lambda: sweep.output().count("going on from step") == 2, 240)
     said = sweep.output()
     assert said.count("told to stop (preempted)") == 2
     assert said.count("requeued") == 2
     stopped = dict(re.findall(r"cell (\S+): stopped after (\d+) epochs", said))
     resumed = dict(re.findall(r"cell (\S+): going on from step (\d+) of attempt 1", said))
-    assert {cell: int(step) // batches for cell, step in resumed.items()} == {c: int(e) for c, e in stopped.items()}
+    assert {cell: int(step) // batches for cell, step in resumed.items()} == {
+        c: int(e) for c, e in stopped.items()
+    }
 
 
 def test_a_hydra_multirun_through_the_submitit_launcher_joins_the_same_sweep(sweep: Sweep) -> None:
@@ -187,9 +229,13 @@ def test_a_hydra_multirun_through_the_submitit_launcher_joins_the_same_sweep(swe
         "model.width=8", "optim.weight_decay=1e-4,1e-3", "hydra.launcher.timeout_min=5",
     ]  # fmt: skip
     environment = sweep.cluster.environment() | {"REDESCENT_LOGS": str(sweep.logs)}
-    subprocess.run(command, env=environment, check=True, cwd=REPOSITORY, capture_output=True, timeout=120)
+    subprocess.run(
+        command, env=environment, check=True, cwd=REPOSITORY, capture_output=True, timeout=120
+    )
     records = sweep.records()
-    assert sorted(records["optim.weight_decay"]) == [0.0, 1e-4, 1e-3], "the cell that was done ran again"
+    assert sorted(records["optim.weight_decay"]) == [0.0, 1e-4, 1e-3], (
+        "the cell that was done ran again"
+    )
     assert sweep.states() == {"done": 3}
 
 
@@ -210,7 +256,9 @@ def test_doctor_asks_slurm_whether_it_would_take_the_jobs(sweep: Sweep) -> None:
     )
 
 
-def test_a_time_limit_turns_into_a_checkpoint_and_another_turn(limited: Sweep, cluster: Cluster) -> None:
+def test_a_time_limit_turns_into_a_checkpoint_and_another_turn(
+    limited: Sweep, cluster: Cluster
+) -> None:
     limited.wait(lambda: "start 2" in limited.output(), 150)
     assert "told to stop (timeout)" in limited.output()
     limited.wait(lambda: "going on from step" in limited.output(), 30)

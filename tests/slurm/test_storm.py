@@ -1,4 +1,6 @@
-"""A short storm (storm.py): twenty seconds of random kills, then one resume to the table of a calm run."""
+"""A short storm (storm.py): twenty seconds of random kills, then one resume to the table of a calm
+run.
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,9 @@ CELL = "c1-" + "0123456789abcdef" * 2
 
 @pytest.fixture(scope="session")
 def flat(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
-    """A cell of 9 steps on the CPU: 40 digits in batches of 16, 16 and 8, three epochs, a quarter of labels noisy."""
+    """A cell of 9 steps on the CPU: 40 digits in batches of 16, 16 and 8, three epochs, a quarter
+    of labels noisy.
+    """
     return MappingProxyType({
         "seed": 0,
         "model.name": "mlp", "model.width": 4, "model.depth": 1,
@@ -54,7 +56,13 @@ def begin(sweep: Path, flat: Mapping[str, Any]) -> Callable[..., Run]:
         writer = f"S1.00000.r{attempt}.abcdef01.0.vision"
         checkpoints = Checkpoints(folder / "checkpoints", cell, attempt, writer)
         return Run(
-            cell, flat, attempt, Part(folder, writer, metrics), checkpoints, stop, flat["run.checkpoint_seconds"]
+            cell,
+            flat,
+            attempt,
+            Part(folder, writer, metrics),
+            checkpoints,
+            stop,
+            flat["run.checkpoint_seconds"],
         )
 
     return run

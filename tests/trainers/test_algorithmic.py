@@ -1,4 +1,6 @@
-"""The trainer on operation tables: exact resume, exact steps to each accuracy, noise, and where runs end."""
+"""The trainer on operation tables: exact resume, exact steps to each accuracy, noise, and where
+runs end.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,11 @@ KINDS = {
     "minibatches": {},
     "full batch, float64": {"trainer.batch_size": None, "trainer.precision": "float64"},
     "bfloat16": {"trainer.precision": "bfloat16", "trainer.loss_precision": "float64"},
-    "dropout": {"model.dropout_attention": 0.2, "model.dropout_residual": 0.1, "model.dropout_hidden": 0.1},
+    "dropout": {
+        "model.dropout_attention": 0.2,
+        "model.dropout_residual": 0.1,
+        "model.dropout_hidden": 0.1,
+    },
     "noise on weights and updates": {"trainer.weight_noise": 0.01, "optim.update_noise": 0.1},
     "decay to the initial weights": {"optim.decay_towards": "init"},
     "redrawn labels, with replacement": {"data.outlier_size": 0.3, "trainer.replacement": True},
@@ -53,18 +59,28 @@ KINDS = {
 
 
 @pytest.fixture
-def trained(begin: Callable[..., Run], tmp_path: Path) -> Callable[..., tuple[Outcome, list[dict[str, Any]]]]:
-    """Trains a cell in a folder of its own, stopped and resumed at the given steps; outcome and rows."""
+def trained(
+    begin: Callable[..., Run], tmp_path: Path
+) -> Callable[..., tuple[Outcome, list[dict[str, Any]]]]:
+    """Trains a cell in a folder of its own, stopped and resumed at the given steps; outcome and
+    rows.
+    """
     numbers = itertools.count()
 
-    def run(changes: Mapping[str, Any], stops: tuple[int, ...] = ()) -> tuple[Outcome, list[dict[str, Any]]]:
+    def run(
+        changes: Mapping[str, Any], stops: tuple[int, ...] = ()
+    ) -> tuple[Outcome, list[dict[str, Any]]]:
         flat = {**FLAT, **changes}
         folder = tmp_path / str(next(numbers))
         for name in ("curves", "runs", "checkpoints"):
             (folder / name).mkdir(parents=True)
         for attempt, last in enumerate((*stops, None), 1):
             asked = itertools.count()
-            stop = (lambda last=last, asked=asked: next(asked) >= last) if last is not None else (lambda: False)
+            stop = (
+                (lambda last=last, asked=asked: next(asked) >= last)
+                if last is not None
+                else (lambda: False)
+            )
             torch.manual_seed(attempt)  # whatever was drawn before must not matter
             began = begin(algorithmic.METRICS, attempt, flat, folder=folder, stop=stop)
             outcome = algorithmic.train(config.parse(flat), began)
@@ -89,12 +105,22 @@ def test_a_run_stopped_anywhere_and_resumed_logs_the_very_rows_of_an_undisturbed
 
 
 def first_reached(rows: list[dict[str, Any]], split: str, percent: int) -> int:
-    return next(r["step"] for r in rows if r[f"{split}_right"] * 100 >= percent * r[f"{split}_examples"])
+    return next(
+        r["step"] for r in rows if r[f"{split}_right"] * 100 >= percent * r[f"{split}_examples"]
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_steps_to_an_accuracy_are_the_first_that_reached_it(seed: int, trained: Trained) -> None:
-    change = {"seed": seed, "data.outliers": 0, "optim.lr": 0.003, "trainer.steps": 150, "optim.weight_decay": 0.0}
+def test_the_steps_to_an_accuracy_are_the_first_that_reached_it(
+    seed: int, trained: Trained
+) -> None:
+    change = {
+        "seed": seed,
+        "data.outliers": 0,
+        "optim.lr": 0.003,
+        "trainer.steps": 150,
+        "optim.weight_decay": 0.0,
+    }
     change |= {"model.width": 32}
     _, dense = trained(change | {"trainer.evals_per_decade": 10_000, "trainer.exact_steps": "rows"})
     _, every = trained(change | {"trainer.exact_steps": "every"})
@@ -118,7 +144,9 @@ def test_the_steps_to_an_accuracy_are_the_first_that_reached_it(seed: int, train
 
 
 def test_gaps_are_between_the_splits_and_rows_count_what_they_say(trained: Trained) -> None:
-    _, rows = trained({"trainer.steps": 500, "data.outliers": 0, "data.train_fraction": 0.8, "model.depth": 1})
+    _, rows = trained(
+        {"trainer.steps": 500, "data.outliers": 0, "data.train_fraction": 0.8, "model.depth": 1}
+    )
     last = rows[-1]
     assert (last["train_examples"], last["test_examples"]) == (39, 10)
     assert last["gap_50"] == last["test_steps_50"] - last["train_steps_50"]
@@ -139,13 +167,20 @@ def test_outliers_are_learnt_as_the_answers_they_were_given(trained: Trained) ->
 def test_batches_are_at_most_half_of_the_training_rows_where_asked(trained: Trained) -> None:
     epochs = {}
     for half in (True, False):
-        _, rows = trained({"trainer.batch_size": 512, "trainer.at_most_half": half, "trainer.steps": 4})
+        _, rows = trained(
+            {"trainer.batch_size": 512, "trainer.at_most_half": half, "trainer.steps": 4}
+        )
         epochs[half] = rows[-1]["epoch"]
     assert epochs == {True: 2, False: 4}
 
 
 def test_training_ends_at_the_accuracy_asked_for(trained: Trained) -> None:
-    change = {"trainer.steps": 2000, "data.outliers": 0, "data.train_fraction": 0.8, "trainer.stop_at": 0.5}
+    change = {
+        "trainer.steps": 2000,
+        "data.outliers": 0,
+        "data.train_fraction": 0.8,
+        "trainer.stop_at": 0.5,
+    }
     outcome, rows = trained(change)
     assert outcome == "done"
     assert rows[-1]["step"] < 2000
@@ -184,14 +219,19 @@ def test_norms_of_the_parts_make_up_the_whole(trained: Trained) -> None:
 
 
 def test_sharpness_is_that_of_a_bowl_worked_out_by_hand() -> None:
-    # at the bottom of f = c |x|^2 / 2 the highest point of the box is a corner: |A z|^2 with |z_i| = 1e-3
+    # at the bottom of f = c |x|^2 / 2 the highest point of the box is a corner: |A z|^2 with |z_i|
+    # = 1e-3
     curvature = 1e6
     x = torch.zeros(4000, requires_grad=True)
     found = measures.sharpness([x], lambda: curvature * x.double().square().sum() / 2, seed=0)
-    expected = curvature * 4000 * 10 * 1e-6 / 2 * 100  # the columns of A are nearly orthogonal, of length sqrt(4000)
+    expected = (
+        curvature * 4000 * 10 * 1e-6 / 2 * 100
+    )  # the columns of A are nearly orthogonal, of length sqrt(4000)
     assert found == pytest.approx(expected, rel=0.3) or found == pytest.approx(0.0, abs=1e-9)
     start = torch.full((4000,), 0.01, requires_grad=True)
-    sloped = measures.sharpness([start], lambda: curvature * start.double().square().sum() / 2, seed=0)
+    sloped = measures.sharpness(
+        [start], lambda: curvature * start.double().square().sum() / 2, seed=0
+    )
     assert sloped > 0
     assert torch.equal(start, torch.full((4000,), 0.01))
 
@@ -215,7 +255,9 @@ def on(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 @pytest.mark.parametrize("library", ["onednn", "mkl"])
-def test_the_library_is_a_fact_of_the_run(library: str, on: Callable[[str], None], begin: Callable[..., Run]) -> None:
+def test_the_library_is_a_fact_of_the_run(
+    library: str, on: Callable[[str], None], begin: Callable[..., Run]
+) -> None:
     on(library)
     run = begin(algorithmic.METRICS, flat=FLAT)
     algorithmic.train(config.parse(FLAT), run)
@@ -227,7 +269,11 @@ def test_the_library_is_a_fact_of_the_run(library: str, on: Callable[[str], None
 @pytest.mark.skipif(not linear.is_available("onednn"), reason="this build of torch has no oneDNN")
 @pytest.mark.parametrize(("began", "elsewhere"), [("onednn", "mkl"), ("mkl", "onednn")])
 def test_a_resumed_run_keeps_the_library_of_its_checkpoint(
-    began: str, elsewhere: str, on: Callable[[str], None], trained: Trained, begin: Callable[..., Run]
+    began: str,
+    elsewhere: str,
+    on: Callable[[str], None],
+    trained: Trained,
+    begin: Callable[..., Run],
 ) -> None:
     on(began)
     _, rows = trained(WIDE)
@@ -244,7 +290,11 @@ def test_a_resumed_run_keeps_the_library_of_its_checkpoint(
 
 @pytest.mark.parametrize(
     ("named", "kept", "warned"),
-    [({}, linear.BEFORE, False), ({"matrix_library": "blis"}, "mkl", True), ({"matrix_library": None}, "mkl", True)],
+    [
+        ({}, linear.BEFORE, False),
+        ({"matrix_library": "blis"}, "mkl", True),
+        ({"matrix_library": None}, "mkl", True),
+    ],
     ids=["a checkpoint of before", "a library that is not here", "a GPU"],
 )
 def test_a_checkpoint_without_a_library_of_here(

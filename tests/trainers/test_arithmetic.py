@@ -1,4 +1,6 @@
-"""Operation tables against a second, slow and obvious computation; splits, outliers and redrawn noise."""
+"""Operation tables against a second, slow and obvious computation; splits, outliers and redrawn
+noise.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ PERMUTING: dict[str, Any] = {
 
 
 def listed(rows: arithmetic.Rows) -> list[tuple[int, int, int]]:
-    return list(zip(rows.left_n.tolist(), rows.right_n.tolist(), rows.answer_n.tolist(), strict=True))
+    return list(
+        zip(rows.left_n.tolist(), rows.right_n.tolist(), rows.answer_n.tolist(), strict=True)
+    )
 
 
 def test_every_operation_is_recomputed_here() -> None:
@@ -73,19 +77,27 @@ def test_modular_tables_hold_every_row_of_their_domain_once(operation: str, p: i
 def test_tables_of_permutations_hold_every_row_once(operation: str, degree: int) -> None:
     group = list(itertools.permutations(range(degree)))
     number = {permutation: i for i, permutation in enumerate(group)}
-    slow = [(number[x], number[y], number[PERMUTING[operation](x, y)]) for x, y in itertools.product(group, group)]
+    slow = [
+        (number[x], number[y], number[PERMUTING[operation](x, y)])
+        for x, y in itertools.product(group, group)
+    ]
     assert listed(arithmetic.table(replace(DATA, operation=operation, degree=degree))) == slow
 
 
 @pytest.mark.parametrize(
-    ("operation", "rows"), [("x+y", 9409), ("x/y", 9312), ("x/y_if_y_odd_else_x-y", 9409), ("x.y.x**-1", 14400)]
+    ("operation", "rows"),
+    [("x+y", 9409), ("x/y", 9312), ("x/y_if_y_odd_else_x-y", 9409), ("x.y.x**-1", 14400)],
 )
 def test_the_published_domains_have_their_published_sizes(operation: str, rows: int) -> None:
     assert len(arithmetic.table(replace(DATA, operation=operation, modulus=97, degree=5))) == rows
 
 
-@pytest.mark.parametrize("change", [{}, {"operation": "x/y"}, {"operation": "x.y"}, {"outliers": 5}])
-def test_a_split_parts_the_table_and_larger_fractions_hold_smaller_ones(change: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "change", [{}, {"operation": "x/y"}, {"operation": "x.y"}, {"outliers": 5}]
+)
+def test_a_split_parts_the_table_and_larger_fractions_hold_smaller_ones(
+    change: dict[str, Any],
+) -> None:
     data = replace(DATA, **change)
     whole = listed(arithmetic.table(data))
     before: list[tuple[int, int, int]] = []
@@ -118,14 +130,19 @@ def test_outliers_are_training_rows_with_the_answer_of_another_row() -> None:
     few = arithmetic.split(replace(data, outliers=20), 0)
     assert listed(few.train)[:20] == listed(noisy.train)[:20]
     assert few.outlier_hash != noisy.outlier_hash
-    assert few.outlier_hash == arithmetic.split(replace(data, outliers=20, train_fraction=0.9), 5).outlier_hash
+    assert (
+        few.outlier_hash
+        == arithmetic.split(replace(data, outliers=20, train_fraction=0.9), 5).outlier_hash
+    )
 
 
 def test_redrawn_noise_has_its_rate_and_is_new_at_every_epoch() -> None:
     answers = torch.arange(100) % 7
     chosen, drawn = arithmetic.redrawn(20_000, 0.3, answers, seed=0, epoch=1)
     assert chosen.double().mean().item() == pytest.approx(0.3, abs=0.02)
-    assert torch.bincount(drawn, minlength=7).double().div(20_000).tolist() == pytest.approx([1 / 7] * 7, abs=0.02)
+    assert torch.bincount(drawn, minlength=7).double().div(20_000).tolist() == pytest.approx(
+        [1 / 7] * 7, abs=0.02
+    )
     again, other = (arithmetic.redrawn(20_000, 0.3, answers, 0, epoch)[0] for epoch in (1, 2))
     assert torch.equal(chosen, again)
     assert not torch.equal(chosen, other)
@@ -156,7 +173,11 @@ def test_a_table_that_cannot_be_is_refused(change: dict[str, Any], words: list[s
     assert all(word in str(caught.value) for word in words)
 
 
-@pytest.mark.parametrize("change", [{"train_fraction": 0.0}, {"train_fraction": 1.0}, {"outliers": 25}])
+@pytest.mark.parametrize(
+    "change", [{"train_fraction": 0.0}, {"train_fraction": 1.0}, {"outliers": 25}]
+)
 def test_a_split_that_cannot_be_is_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=f"data.{next(iter(change))}: found {next(iter(change.values()))}"):
+    with pytest.raises(
+        ConfigError, match=f"data.{next(iter(change))}: found {next(iter(change.values()))}"
+    ):
         arithmetic.split(replace(DATA, **change), 0)

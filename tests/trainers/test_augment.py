@@ -1,4 +1,6 @@
-"""Augmentation against a slow loop that pads, slices and mirrors one image at a time; scaling and its statistics."""
+"""Augmentation against a slow loop that pads, slices and mirrors one image at a time; scaling and
+its statistics.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +19,22 @@ def batch(n: int, channels: int = 3, size: int = 32) -> Tensor:
 
 def one_by_one(images: Tensor, offsets: Tensor, flips: Tensor, padding: int) -> Tensor:
     results = []
-    for image, (row, column), flip in zip(images.numpy(), offsets.tolist(), flips.tolist(), strict=True):
+    for image, (row, column), flip in zip(
+        images.numpy(), offsets.tolist(), flips.tolist(), strict=True
+    ):
         padded = np.pad(image, ((0, 0), (padding, padding), (padding, padding)))
         cut = padded[:, row : row + image.shape[1], column : column + image.shape[2]]
         results.append(cut[:, :, ::-1].copy() if flip else cut)
     return torch.from_numpy(np.stack(results))
 
 
-@pytest.mark.parametrize(("channels", "size", "padding"), [(3, 32, 4), (1, 8, 4), (3, 32, 0), (2, 5, 1)])
+@pytest.mark.parametrize(
+    ("channels", "size", "padding"), [(3, 32, 4), (1, 8, 4), (3, 32, 0), (2, 5, 1)]
+)
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float16])
-def test_crop_and_flip_equals_the_obvious_loop(channels: int, size: int, padding: int, dtype: torch.dtype) -> None:
+def test_crop_and_flip_equals_the_obvious_loop(
+    channels: int, size: int, padding: int, dtype: torch.dtype
+) -> None:
     images = batch(100, channels, size).to(dtype)
     offsets, flips = draw(100, 0, 1, padding)
     result = crop_and_flip(images, offsets, flips, padding)
@@ -92,7 +100,9 @@ def test_statistics_are_those_of_the_pixels_and_standardise_the_images() -> None
     np.testing.assert_allclose(deviation, pixels.std((0, 2, 3)), rtol=1e-6)
     scaled = scale(images, "standardised", mean, deviation)
     torch.testing.assert_close(scaled.mean((0, 2, 3)), torch.zeros(3), rtol=0, atol=1e-4)
-    torch.testing.assert_close(scaled.std((0, 2, 3), correction=0), torch.ones(3), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        scaled.std((0, 2, 3), correction=0), torch.ones(3), rtol=0, atol=1e-4
+    )
 
 
 def test_a_constant_channel_stays_finite() -> None:

@@ -21,7 +21,9 @@ CELL = "c1-0123"
 KILLS = 40
 
 
-def of(folder: Path, attempt: int = 1, writer: str = "S1.00000.r0.abcdef01.0", cell: str = CELL) -> Checkpoints:
+def of(
+    folder: Path, attempt: int = 1, writer: str = "S1.00000.r0.abcdef01.0", cell: str = CELL
+) -> Checkpoints:
     return Checkpoints(folder, cell, attempt, writer)
 
 
@@ -92,7 +94,9 @@ def test_a_damaged_checkpoint_is_named_once_and_the_older_one_taken(
     new.save(big(2.0))
     (name,) = files(tmp_path)
     content = (tmp_path / name).read_bytes()
-    (tmp_path / name).write_bytes({"truncated": content[:-100], "empty": b"", "noise": b"\x80" * 1000}[damage])
+    (tmp_path / name).write_bytes(
+        {"truncated": content[:-100], "empty": b"", "noise": b"\x80" * 1000}[damage]
+    )
     old.save(big(1.0))
     with caplog.at_level(logging.WARNING):
         loaded = of(tmp_path, 3).load()
@@ -101,7 +105,9 @@ def test_a_damaged_checkpoint_is_named_once_and_the_older_one_taken(
     assert [name in record.getMessage() for record in caplog.records] == [True]
 
 
-def test_damage_alone_means_from_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damage_alone_means_from_the_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     of(tmp_path).save({"a": 1})
     path = tmp_path / files(tmp_path)[0]
     path.write_bytes(path.read_bytes()[:50])
@@ -120,9 +126,13 @@ class Code:
 
 
 @pytest.mark.parametrize(
-    "writer", [torch.save, lambda obj, path: path.write_bytes(pickle.dumps(obj))], ids=["zip", "bare"]
+    "writer",
+    [torch.save, lambda obj, path: path.write_bytes(pickle.dumps(obj))],
+    ids=["zip", "bare"],
 )
-def test_code_in_a_checkpoint_is_never_run(tmp_path: Path, writer: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_code_in_a_checkpoint_is_never_run(
+    tmp_path: Path, writer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     of(folder, 1).save({"value": "honest"})
@@ -169,14 +179,20 @@ for attempt in range(1, kills + 1):
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A folder where 40 attempts were killed while they saved 2 MB over and over, half of them in mid-file."""
+def killed(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A folder where 40 attempts were killed while they saved 2 MB over and over, half of them in
+    mid-file.
+    """
     folder = tmp_path_factory.mktemp("killed")
     command = [sys.executable, "-c", SAVE_UNTIL_KILLED, str(folder), str(KILLS)]
     return folder, subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_a_process_killed_while_it_saves_always_leaves_its_last_checkpoint_whole(killed: Any) -> None:
+def test_a_process_killed_while_it_saves_always_leaves_its_last_checkpoint_whole(
+    killed: Any,
+) -> None:
     folder, done = killed
     assert done.returncode == 0, done.stderr
     assert "cannot be read" not in done.stderr

@@ -1,4 +1,6 @@
-"""Image sets: every source gives the same arrays, damage is named, the cache is shared, subsets are balanced."""
+"""Image sets: every source gives the same arrays, damage is named, the cache is shared, subsets are
+balanced.
+"""
 
 from __future__ import annotations
 
@@ -48,12 +50,16 @@ Arrays = tuple[np.ndarray, np.ndarray]
 
 def cifar(root: Path | str | None, cache: Path, **changes: Any) -> CIFAR10:
     where = str(root) if root else None
-    plain = CIFAR10("cifar10", where, False, str(cache), (TRAIN, TEST), None, None, None, 1, True, "unit", NOISE)
+    plain = CIFAR10(
+        "cifar10", where, False, str(cache), (TRAIN, TEST), None, None, None, 1, True, "unit", NOISE
+    )
     return dataclasses.replace(plain, **changes)
 
 
 def digits_config(cache: Path, **changes: Any) -> Digits:
-    return dataclasses.replace(Digits("digits", str(cache), None, None, False, "unit", NOISE), **changes)
+    return dataclasses.replace(
+        Digits("digits", str(cache), None, None, False, "unit", NOISE), **changes
+    )
 
 
 def made(n: int, seed: int) -> Arrays:
@@ -79,8 +85,12 @@ def parquet(folder: Path, column: str = "img") -> Path:
     half = TRAIN // 2
     for shard, part in enumerate((slice(0, half), slice(half, TRAIN))):
         name = f"train-0000{shard}-of-00002.parquet"
-        write_parquet(folder / name, [png(image) for image in train[part]], train_labels[part], column)
-    write_parquet(folder / "test-00000-of-00001.parquet", [png(image) for image in test], test_labels, column)
+        write_parquet(
+            folder / name, [png(image) for image in train[part]], train_labels[part], column
+        )
+    write_parquet(
+        folder / "test-00000-of-00001.parquet", [png(image) for image in test], test_labels, column
+    )
     return folder
 
 
@@ -88,11 +98,19 @@ def batch_files(protocol: int = 2) -> dict[str, bytes]:
     (train, train_labels), (test, test_labels) = made(TRAIN, 0), made(TEST, 1)
     parts = dict(zip(cifar10.TRAIN_BATCHES, np.split(np.arange(TRAIN), 5), strict=True))
     files = {name: batch(train[part], train_labels[part], protocol) for name, part in parts.items()}
-    return files | {"test_batch": batch(test, test_labels, protocol), "batches.meta": b"", "readme.html": b""}
+    return files | {
+        "test_batch": batch(test, test_labels, protocol),
+        "batches.meta": b"",
+        "readme.html": b"",
+    }
 
 
 def batch(images: np.ndarray, labels: np.ndarray, protocol: int = 2) -> bytes:
-    content = {b"data": images.reshape(len(images), -1), b"labels": labels.tolist(), b"batch_label": b"one"}
+    content = {
+        b"data": images.reshape(len(images), -1),
+        b"labels": labels.tolist(),
+        b"batch_label": b"one",
+    }
     return pickle.dumps(content, protocol)
 
 
@@ -134,16 +152,26 @@ def test_every_source_gives_the_same_set(tmp_path: Path) -> None:
         archive(tmp_path / "archive"),
         archive(tmp_path / "file") / cifar10.ARCHIVE,
     ]
-    sets = [load(cifar(root, tmp_path / "cache" / str(number))) for number, root in enumerate(roots)]
+    sets = [
+        load(cifar(root, tmp_path / "cache" / str(number))) for number, root in enumerate(roots)
+    ]
     for images in sets:
         assert_is_made_set(images)
     assert len({images.content_hash for images in sets}) == 1
-    assert [len(list((tmp_path / "cache" / str(number)).glob("*.pt"))) for number in range(len(roots))] == [1] * 7
+    assert [
+        len(list((tmp_path / "cache" / str(number)).glob("*.pt"))) for number in range(len(roots))
+    ] == [1] * 7
 
 
 def test_a_batch_written_by_python_2_is_read(tmp_path: Path) -> None:
-    """The official files name numpy.core and hold Python 2 texts, which newer writers no longer produce."""
-    dtype = b"cnumpy\ndtype\n(U\x02u1K\x00K\x01tR(K\x03U\x01|NNN" + 2 * b"J\xff\xff\xff\xff" + b"K\x00tb"
+    """The official files name numpy.core and hold Python 2 texts, which newer writers no longer
+    produce.
+    """
+    dtype = (
+        b"cnumpy\ndtype\n(U\x02u1K\x00K\x01tR(K\x03U\x01|NNN"
+        + 2 * b"J\xff\xff\xff\xff"
+        + b"K\x00tb"
+    )
     state = b"(K\x01K\x01M\x00\x0c\x86" + dtype + b"\x89T"
     pixels = (np.arange(3072) % 256).astype(np.uint8).tobytes()
     array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR" + state
@@ -157,7 +185,9 @@ def test_a_batch_written_by_python_2_is_read(tmp_path: Path) -> None:
     assert images.test_labels.tolist() == [3]
 
 
-def test_home_is_expanded_in_root_and_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_is_expanded_in_root_and_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     parquet(tmp_path / "data")
     assert_is_made_set(load(cifar("~/data", Path("~/cache"))))
@@ -179,7 +209,18 @@ def test_digits_are_split_by_position_in_their_class(tmp_path: Path) -> None:
     images = load(digits_config(tmp_path))
     assert images.train_images.shape == (999, 1, 8, 8)
     assert images.test_images.shape == (798, 1, 8, 8)
-    assert torch.bincount(images.train_labels).tolist() == [99, 101, 98, 102, 101, 101, 101, 99, 97, 100]
+    assert torch.bincount(images.train_labels).tolist() == [
+        99,
+        101,
+        98,
+        102,
+        101,
+        101,
+        101,
+        99,
+        97,
+        100,
+    ]
     assert torch.bincount(images.test_labels).tolist() == [79, 81, 79, 81, 80, 81, 80, 80, 77, 80]
     values = np.unique(torch.cat([images.train_images, images.test_images])).tolist()
     assert values == [v * 255 // 16 for v in range(17)]
@@ -208,7 +249,13 @@ def test_missing_and_unknown_folders_are_named(tmp_path: Path) -> None:
         folder.mkdir()
     (unknown / "ci-train-5000.parquet").touch()
     refuse(cifar(missing, tmp_path), str(missing), "no such folder", "data.root=DIR")
-    refuse(cifar(unknown, tmp_path), str(unknown), "ci-train-5000.parquet", "train-*.parquet", "data.root=DIR")
+    refuse(
+        cifar(unknown, tmp_path),
+        str(unknown),
+        "ci-train-5000.parquet",
+        "train-*.parquet",
+        "data.root=DIR",
+    )
     refuse(cifar(empty, tmp_path), str(empty), "an empty folder", "data.root=DIR")
 
 
@@ -217,7 +264,8 @@ def test_another_number_of_rows_is_refused_also_from_the_cache(tmp_path: Path) -
     config = cifar(root, tmp_path / "cache", source_rows=(50_000, 10_000))
     for _ in range(2):
         with pytest.raises(
-            DataError, match=r"found 50 training and 20 test images, expected 50000 and 10000.*source_rows"
+            DataError,
+            match=r"found 50 training and 20 test images, expected 50000 and 10000.*source_rows",
         ):
             load(config)
     assert_is_made_set(load(cifar(root, tmp_path / "cache")))
@@ -230,7 +278,9 @@ def truncate(path: Path) -> None:
 def test_a_truncated_parquet_file_is_named(tmp_path: Path) -> None:
     path = parquet(tmp_path / "data") / "train-00001-of-00002.parquet"
     truncate(path)
-    refuse(cifar(path.parent, tmp_path), str(path), "expected a complete Parquet file", "data.root=DIR")
+    refuse(
+        cifar(path.parent, tmp_path), str(path), "expected a complete Parquet file", "data.root=DIR"
+    )
 
 
 def test_a_truncated_or_foreign_archive_is_named(tmp_path: Path) -> None:
@@ -263,25 +313,43 @@ BAD_CELLS: list[tuple[bytes | None, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("data", "message"), BAD_CELLS, ids=["text", "truncated", "damaged", "size", "null"])
-def test_a_bad_image_is_named_with_its_row(tmp_path: Path, data: bytes | None, message: str) -> None:
+@pytest.mark.parametrize(
+    ("data", "message"), BAD_CELLS, ids=["text", "truncated", "damaged", "size", "null"]
+)
+def test_a_bad_image_is_named_with_its_row(
+    tmp_path: Path, data: bytes | None, message: str
+) -> None:
     path = parquet(tmp_path / "data") / "test-00000-of-00001.parquet"
     write_parquet(path, [GOOD, data], [0, 1])
     refuse(cifar(path.parent, tmp_path), str(path), "row 1", message, "data.root=DIR")
 
 
 @pytest.mark.parametrize(
-    ("labels", "found"), [([0, 10], "10"), ([0, -1], "-1"), ([0, None], "None"), (["a", "b"], "'a'")]
+    ("labels", "found"),
+    [([0, 10], "10"), ([0, -1], "-1"), ([0, None], "None"), (["a", "b"], "'a'")],
 )
-def test_a_bad_label_in_parquet_is_named_with_its_row(tmp_path: Path, labels: list[Any], found: str) -> None:
+def test_a_bad_label_in_parquet_is_named_with_its_row(
+    tmp_path: Path, labels: list[Any], found: str
+) -> None:
     path = parquet(tmp_path / "data") / "test-00000-of-00001.parquet"
     write_parquet(path, [GOOD, GOOD], labels)
-    refuse(cifar(path.parent, tmp_path), str(path), f"found label {found} in row", "0 to 9", "data.root=DIR")
+    refuse(
+        cifar(path.parent, tmp_path),
+        str(path),
+        f"found label {found} in row",
+        "0 to 9",
+        "data.root=DIR",
+    )
 
 
 def test_other_columns_in_parquet_are_named(tmp_path: Path) -> None:
     path = parquet(tmp_path / "data", "picture") / "train-00000-of-00002.parquet"
-    refuse(cifar(path.parent, tmp_path), str(path), "found columns picture, label", "expected img and label")
+    refuse(
+        cifar(path.parent, tmp_path),
+        str(path),
+        "found columns picture, label",
+        "expected img and label",
+    )
 
 
 IMAGES, NUMBERS = made(10, 0)
@@ -298,7 +366,9 @@ BAD_BATCHES: list[tuple[bytes, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("data", "message"), BAD_BATCHES, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("data", "message"), BAD_BATCHES, ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_a_bad_batch_is_named(tmp_path: Path, data: bytes, message: str) -> None:
     path = batches(tmp_path / "data") / cifar10.FOLDER / "data_batch_3"
     path.write_bytes(data)
@@ -316,13 +386,17 @@ class Hostile:
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])
-@pytest.mark.parametrize("call", [os.system, eval, getattr, functools.partial, np.load], ids=lambda call: call.__name__)
+@pytest.mark.parametrize(
+    "call", [os.system, eval, getattr, functools.partial, np.load], ids=lambda call: call.__name__
+)
 def test_a_pickle_that_asks_for_code_is_refused_and_not_run(
     tmp_path: Path, call: Callable[..., Any], protocol: int
 ) -> None:
     witness = tmp_path / "witness"
     path = batches(tmp_path / "data") / cifar10.FOLDER / "test_batch"
-    path.write_bytes(pickle.dumps({b"data": Hostile(call, f"touch {witness}"), b"labels": []}, protocol))
+    path.write_bytes(
+        pickle.dumps({b"data": Hostile(call, f"touch {witness}"), b"labels": []}, protocol)
+    )
     refuse(cifar(path.parent, tmp_path), str(path), "a request for", call.__name__)
     assert not witness.exists()
 
@@ -375,7 +449,8 @@ def flip_a_pixel(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda data: b"", lambda data: b"junk", lambda data: data[: len(data) // 2], flip_a_pixel]
+    "damage",
+    [lambda data: b"", lambda data: b"junk", lambda data: data[: len(data) // 2], flip_a_pixel],
 )
 def test_a_damaged_cache_file_is_decoded_again(
     tmp_path: Path, damage: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
@@ -400,7 +475,9 @@ def test_a_cache_file_that_asks_for_code_is_not_run(tmp_path: Path) -> None:
     assert not witness.exists()
 
 
-def test_a_cache_that_cannot_be_written_costs_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_cache_that_cannot_be_written_costs_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     blocker = tmp_path / "file"
     blocker.touch()
     assert_is_made_set(load(cifar(parquet(tmp_path / "data"), blocker / "cache")))
@@ -420,7 +497,9 @@ def test_a_failed_write_leaves_nothing_behind(
     assert "No space left" in caplog.text
 
 
-def test_without_locks_the_data_is_decoded_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_locks_the_data_is_decoded_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refused(*_: Any) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -468,7 +547,9 @@ def test_of_many_processes_at_once_one_decodes_and_all_agree(tmp_path: Path) -> 
     root, cache, notes = parquet(tmp_path / "data"), tmp_path / "cache", tmp_path / "notes"
     notes.mkdir()
     command = [sys.executable, "-c", CHILD, str(root), str(cache), str(notes)]
-    children = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    children = [
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(4)
+    ]
     try:
         deadline = time.monotonic() + 60
         while len(list(notes.glob("ready-*"))) < 4 and time.monotonic() < deadline:
@@ -496,14 +577,20 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An archive that a server on this machine offers under the official address, with its checksum."""
+    """An archive that a server on this machine offers under the official address, with its
+    checksum.
+    """
     folder = archive(tmp_path / "served")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))
+    )
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(cifar10, "URL", f"http://127.0.0.1:{server.server_port}/{cifar10.ARCHIVE}")
-    monkeypatch.setattr(cifar10, "MD5", hashlib.md5((folder / cifar10.ARCHIVE).read_bytes()).hexdigest())
+    monkeypatch.setattr(
+        cifar10, "MD5", hashlib.md5((folder / cifar10.ARCHIVE).read_bytes()).hexdigest()
+    )
     yield folder / cifar10.ARCHIVE
     server.shutdown()
     thread.join()
@@ -526,7 +613,12 @@ def test_a_download_with_another_checksum_is_refused(
 ) -> None:
     monkeypatch.setattr(cifar10, "MD5", "0" * 32)
     cache = tmp_path / "cache"
-    refuse(cifar(None, cache, download=True), cifar10.URL, "expected a file of MD5 000", "data.root=DIR")
+    refuse(
+        cifar(None, cache, download=True),
+        cifar10.URL,
+        "expected a file of MD5 000",
+        "data.root=DIR",
+    )
     assert not (cache / cifar10.ARCHIVE).exists()
 
 
@@ -537,7 +629,9 @@ def test_a_download_that_fails_names_the_address(tmp_path: Path, served: Path) -
         gc.collect()  # pooch leaves the socket of a refused request to the garbage collector
 
 
-def test_a_root_is_used_in_place_of_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_root_is_used_in_place_of_a_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cifar10, "download", lambda cache: pytest.fail("downloaded"))
     assert_is_made_set(load(cifar(parquet(tmp_path / "data"), tmp_path / "cache", download=True)))
 
@@ -577,7 +671,9 @@ def test_subsets_are_balanced_and_keep_the_order(whole: ImageSet, n: int) -> Non
 
 
 def test_the_training_subset_follows_the_seed_and_the_test_subset_does_not(whole: ImageSet) -> None:
-    first, again, other = (chosen(whole, seed, train_samples=200, test_samples=100) for seed in (1, 1, 2))
+    first, again, other = (
+        chosen(whole, seed, train_samples=200, test_samples=100) for seed in (1, 1, 2)
+    )
     assert first.content_hash == again.content_hash != other.content_hash
     assert not torch.equal(first.train_images, other.train_images)
     assert torch.equal(first.test_images, other.test_images)
@@ -597,13 +693,20 @@ def test_images_keep_their_labels(whole: ImageSet) -> None:
 
 
 def test_more_than_a_class_holds_is_refused(whole: ImageSet) -> None:
-    with pytest.raises(ConfigError, match=r"data.train_samples: found 990, that is 99 of class 2, expected at most 98"):
+    with pytest.raises(
+        ConfigError,
+        match=r"data.train_samples: found 990, that is 99 of class 2, expected at most 98",
+    ):
         chosen(whole, train_samples=990)
-    with pytest.raises(ConfigError, match=r"data.test_samples: found 5000.*null, which takes all 798"):
+    with pytest.raises(
+        ConfigError, match=r"data.test_samples: found 5000.*null, which takes all 798"
+    ):
         chosen(whole, test_samples=5000)
 
 
-def test_logging_stays_silent_when_all_is_well(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_logging_stays_silent_when_all_is_well(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO, logger="trainers"):
         load(digits_config(tmp_path))
     assert not caplog.records
@@ -627,14 +730,18 @@ def test_classes_takes_the_first_so_many(pictures: tuple[ImageSet, CIFAR10]) -> 
     assert part.content_hash != images.content_hash
     for name in ("train", "test"):
         labels = getattr(images, f"{name}_labels")
-        assert torch.equal(getattr(part, f"{name}_images"), getattr(images, f"{name}_images")[labels < 4])
+        assert torch.equal(
+            getattr(part, f"{name}_images"), getattr(images, f"{name}_images")[labels < 4]
+        )
         assert torch.equal(getattr(part, f"{name}_labels"), labels[labels < 4])
     assert select(images, dataclasses.replace(config, classes=10), 0) is images
 
 
 def test_a_subset_of_few_classes_is_balanced_over_those(pictures: tuple[ImageSet, CIFAR10]) -> None:
     images, config = pictures
-    part = select(images, dataclasses.replace(config, classes=4, train_samples=12, test_samples=8), 1)
+    part = select(
+        images, dataclasses.replace(config, classes=4, train_samples=12, test_samples=8), 1
+    )
     assert torch.bincount(part.train_labels).tolist() == [3] * 4
     assert torch.bincount(part.test_labels).tolist() == [2] * 4
     with pytest.raises(ConfigError, match=r"found 24.*at most 5 of that class.*takes all 20"):
@@ -653,7 +760,9 @@ def test_downscaled_pixels_are_the_rounded_means_of_their_blocks(
     for name in ("train_images", "test_images"):
         whole = getattr(images, name).numpy().astype(float)
         for row, column in itertools.product((0, 1, side - 1), repeat=2):
-            block = whole[:, :, row * factor : (row + 1) * factor, column * factor : (column + 1) * factor]
+            block = whole[
+                :, :, row * factor : (row + 1) * factor, column * factor : (column + 1) * factor
+            ]
             expected = np.floor(block.mean((2, 3)) + 0.5)
             np.testing.assert_array_equal(getattr(small, name)[:, :, row, column].numpy(), expected)
     assert torch.equal(small.train_labels, images.train_labels)
@@ -669,7 +778,9 @@ def test_downscaling_keeps_the_choice_of_samples(pictures: tuple[ImageSet, CIFAR
     torch.testing.assert_close(*means, atol=0.5, rtol=0)
 
 
-@pytest.mark.parametrize(("key", "value"), [("downscale", 3), ("downscale", 0), ("classes", 1), ("classes", 11)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("downscale", 3), ("downscale", 0), ("classes", 1), ("classes", 11)]
+)
 def test_impossible_classes_and_factors_are_refused(tmp_path: Path, key: str, value: int) -> None:
     with pytest.raises(ConfigError, match=rf"data.{key}: found {value}, expected"):
         cifar(None, tmp_path, **{key: value})

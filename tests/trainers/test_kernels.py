@@ -1,4 +1,6 @@
-"""Torch's kernels compute our layers right on this machine, and the search finds one that does not."""
+"""Torch's kernels compute our layers right on this machine, and the search finds one that does
+not.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ SAMPLE = 60
 @pytest.fixture(scope="module")
 def search() -> ModuleType:
     """benchmarks/kernels.py, which is no package."""
-    spec = importlib.util.spec_from_file_location("kernel_search", ROOT / "benchmarks" / "kernels.py")
+    spec = importlib.util.spec_from_file_location(
+        "kernel_search", ROOT / "benchmarks" / "kernels.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -39,7 +43,9 @@ def cases() -> list[kernels.Case]:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("isa", [None, "AVX2", "SSE41"])
-def test_layers_agree_with_float64(search: ModuleType, cases: list[kernels.Case], isa: str | None) -> None:
+def test_layers_agree_with_float64(
+    search: ModuleType, cases: list[kernels.Case], isa: str | None
+) -> None:
     faults, worst = search.search(random.Random(str(isa)).sample(cases, SAMPLE), isa)
     assert faults == []
     assert {"conv2d float32", "linear float32"} <= set(worst)
@@ -50,7 +56,9 @@ def test_every_kind_of_layer_is_among_the_cases(cases: list[kernels.Case]) -> No
     assert seen == {"conv2d", "linear", "batch_norm", "layer_norm", "max_pool2d", "mean"}
     shortcuts = [case for case in cases if case.weight[2:] == (1, 1)]
     assert shortcuts
-    assert all(case.stride == 1 for case in shortcuts)  # the models select rows before the convolution
+    assert all(
+        case.stride == 1 for case in shortcuts
+    )  # the models select rows before the convolution
     assert len({case.name for case in cases}) == len(cases)
 
 
@@ -59,7 +67,9 @@ def test_cases_pass_between_processes_unchanged(cases: list[kernels.Case]) -> No
 
 
 @pytest.mark.parametrize("wrong", ["output", "gradient"])
-def test_a_wrong_number_is_found(wrong: str, cases: list[kernels.Case], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_number_is_found(
+    wrong: str, cases: list[kernels.Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
     case = next(case for case in cases if case.operation == "conv2d" and case.format == "float32")
     assert kernels.check(case) < 1e-5
     right = functional.conv2d
@@ -95,7 +105,9 @@ for case in json.load(sys.stdin):
         ("if bad: error = 0.5", "wrong by 0.5"),
     ],
 )
-def test_the_case_that_does_harm_is_named(search: ModuleType, cases: list[kernels.Case], harm: str, how: str) -> None:
+def test_the_case_that_does_harm_is_named(
+    search: ModuleType, cases: list[kernels.Case], harm: str, how: str
+) -> None:
     bad = next(case for case in cases if case.window)
     good = [case for case in cases if not case.window][:6]
     child = [sys.executable, "-c", PLANTED.format(harm=harm)]
@@ -103,7 +115,9 @@ def test_the_case_that_does_harm_is_named(search: ModuleType, cases: list[kernel
     assert faults == [search.Fault(how, (bad.name,))]
 
 
-def test_damage_that_shows_in_the_next_case_is_no_lonely_fault(search: ModuleType, cases: list[kernels.Case]) -> None:
+def test_damage_that_shows_in_the_next_case_is_no_lonely_fault(
+    search: ModuleType, cases: list[kernels.Case]
+) -> None:
     bad = next(case for case in cases if case.window)
     good = [case for case in cases if not case.window][:6]
     child = [sys.executable, "-c", PLANTED.format(harm="if harmed: os.abort()")]
@@ -140,8 +154,12 @@ for width in range(1, 9):
 
 @pytest.mark.timeout(900)
 def test_narrow_resnets_train_as_in_float64() -> None:
-    """The first loss differs by rounding alone; later ones also by activations near zero that change their sign."""
-    done = subprocess.run([sys.executable, "-c", TRAINING], cwd=ROOT, capture_output=True, text=True, timeout=850)
+    """The first loss differs by rounding alone; later ones also by activations near zero that
+    change their sign.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", TRAINING], cwd=ROOT, capture_output=True, text=True, timeout=850
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     trained = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(trained) == 16

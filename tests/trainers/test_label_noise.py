@@ -36,7 +36,11 @@ def test_types_and_input_are_kept() -> None:
     labels = LABELS.clone()
     result = noisy("incorrect", 0.5, labels=labels)
     assert torch.equal(labels, LABELS)
-    assert (result.labels.dtype, result.chosen.dtype, result.changed.dtype) == (torch.int64, torch.bool, torch.bool)
+    assert (result.labels.dtype, result.chosen.dtype, result.changed.dtype) == (
+        torch.int64,
+        torch.bool,
+        torch.bool,
+    )
 
 
 def test_incorrect_never_keeps_a_label_and_spreads_over_the_other_nine() -> None:
@@ -80,10 +84,15 @@ def test_the_stream_is_the_same_in_every_release() -> None:
 
 
 @given(seed=st.integers(0, 1000), low=st.floats(0, 1), high=st.floats(0, 1))
-def test_choice_is_nested_in_the_rate_and_the_same_for_every_kind(seed: int, low: float, high: float) -> None:
+def test_choice_is_nested_in_the_rate_and_the_same_for_every_kind(
+    seed: int, low: float, high: float
+) -> None:
     low, high = sorted((low, high))
     labels = LABELS[:200]
-    masks = {kind: (noisy(kind, low, seed, labels).chosen, noisy(kind, high, seed, labels).chosen) for kind in KINDS}
+    masks = {
+        kind: (noisy(kind, low, seed, labels).chosen, noisy(kind, high, seed, labels).chosen)
+        for kind in KINDS
+    }
     for smaller, larger in masks.values():
         assert not (smaller & ~larger).any()
         assert torch.equal(smaller, masks["incorrect"][0])
@@ -97,7 +106,9 @@ def test_new_labels_stay_when_the_rate_grows(kind: Kind) -> None:
 
 
 def test_choice_does_not_depend_on_the_labels() -> None:
-    assert torch.equal(noisy("incorrect", 0.2).chosen, noisy("incorrect", 0.2, labels=LABELS.flip(0)).chosen)
+    assert torch.equal(
+        noisy("incorrect", 0.2).chosen, noisy("incorrect", 0.2, labels=LABELS.flip(0)).chosen
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,4 +1,6 @@
-"""The linear layer gives the values and gradients of torch's, whatever the memory layout of what comes in."""
+"""The linear layer gives the values and gradients of torch's, whatever the memory layout of what
+comes in.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from trainers.models import linear as module
 from trainers.models.linear import Library, Linear, fastest, linear
 
 pytestmark = pytest.mark.usefixtures("any_size")
-needs_onednn = pytest.mark.skipif(not module._HAS_ONEDNN, reason="this build of torch has no oneDNN")
+needs_onednn = pytest.mark.skipif(
+    not module._HAS_ONEDNN, reason="this build of torch has no oneDNN"
+)
 
 
 @pytest.fixture
@@ -27,7 +31,10 @@ def library(request: pytest.FixtureRequest) -> Library:
 
 
 def values(
-    layer: Callable[..., torch.Tensor], x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+    layer: Callable[..., torch.Tensor],
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
 ) -> list[torch.Tensor]:
     """Output and gradients of a loss that weighs every output by another number."""
     inputs = [x, weight] if bias is None else [x, weight, bias]
@@ -40,7 +47,9 @@ def values(
 
 @pytest.mark.parametrize("biased", [True, False])
 @pytest.mark.parametrize("layout", ["rows", "columns", "gaps", "part of the weight", "one row"])
-def test_values_and_gradients_are_those_of_float64(library: Library, layout: str, biased: bool) -> None:
+def test_values_and_gradients_are_those_of_float64(
+    library: Library, layout: str, biased: bool
+) -> None:
     torch.manual_seed(0)
     x, weight, bias = torch.randn(70, 24), torch.randn(36, 24), torch.randn(36) if biased else None
     match layout:
@@ -52,7 +61,9 @@ def test_values_and_gradients_are_those_of_float64(library: Library, layout: str
             weight = torch.randn(50, 30)[7:43, 3:27]
         case "one row":
             x = torch.randn(1, 24)
-    exact = values(functional.linear, x.double(), weight.double(), None if bias is None else bias.double())
+    exact = values(
+        functional.linear, x.double(), weight.double(), None if bias is None else bias.double()
+    )
     ours = values(lambda *inputs: linear(*inputs, library), x, weight, bias)
     for found, right in zip(ours, exact, strict=True):
         torch.testing.assert_close(found.double(), right, rtol=1e-4, atol=1e-4)
@@ -66,7 +77,9 @@ def test_a_compiled_layer_has_the_values_of_the_eager_one() -> None:
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")  # needs no C++ compiler
     torch.testing.assert_close(compiled(x), layer(x))
     expected = torch.autograd.grad(layer(x).square().sum(), list(layer.parameters()))
-    torch.testing.assert_close(torch.autograd.grad(compiled(x).square().sum(), list(layer.parameters())), expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(compiled(x).square().sum(), list(layer.parameters())), expected
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])

@@ -85,29 +85,39 @@ def test_parameters_follow_from_the_global_seed(config: Config) -> None:
 
 
 @pytest.mark.parametrize("variant", ["preactivation", "postactivation"])
-def test_stages_halve_the_map_three_times(variant: Literal["preactivation", "postactivation"]) -> None:
+def test_stages_halve_the_map_three_times(
+    variant: Literal["preactivation", "postactivation"],
+) -> None:
     model = build(resnet(variant, 2), 3, 32, 10)
     shapes: list[torch.Size] = []
     for block in model.get_submodule("blocks").children():
-        block.register_forward_hook(lambda _module, _inputs, output: shapes.append(output.shape[1:]))
+        block.register_forward_hook(
+            lambda _module, _inputs, output: shapes.append(output.shape[1:])
+        )
     model(torch.rand(1, 3, 32, 32))
     expected = [(2, 32, 32), (4, 16, 16), (8, 8, 8), (16, 4, 4)]
     assert [tuple(shape) for shape in shapes] == [shape for shape in expected for _ in range(2)]
 
 
 def test_preactivation_shortcut_passes_unchanged_input_and_projects_activated_input() -> None:
-    first, second = list(build(resnet("preactivation", 2), 3, 32, 10).get_submodule("blocks").children())[1:3]
+    first, second = list(
+        build(resnet("preactivation", 2), 3, 32, 10).get_submodule("blocks").children()
+    )[1:3]
     for block in (first, second):
         nn.init.zeros_(block.get_parameter("conv2.weight"))
         block.eval()
     x = torch.randn(2, 2, 8, 8)
     assert torch.equal(first(x), x)
-    projected = nn.functional.conv2d(x.relu() / (1 + 1e-5) ** 0.5, second.get_parameter("shortcut.weight"), stride=2)
+    projected = nn.functional.conv2d(
+        x.relu() / (1 + 1e-5) ** 0.5, second.get_parameter("shortcut.weight"), stride=2
+    )
     torch.testing.assert_close(second(x), projected)
 
 
 def test_postactivation_output_is_never_negative_and_equals_input_without_residual() -> None:
-    block = list(build(resnet("postactivation", 2), 3, 32, 10).get_submodule("blocks").children())[1].eval()
+    block = list(build(resnet("postactivation", 2), 3, 32, 10).get_submodule("blocks").children())[
+        1
+    ].eval()
     nn.init.zeros_(block.get_parameter("conv2.weight"))
     x = torch.randn(2, 2, 8, 8)
     assert torch.equal(block(x), x.relu())
@@ -122,7 +132,9 @@ def test_cnn5_refuses_images_that_it_cannot_pool() -> None:
 def test_overwritten_activations_leave_the_gradients_of_the_plain_form(
     variant: Literal["preactivation", "postactivation"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same network with a copy wherever something is overwritten has the same logits and gradients, bit for bit."""
+    """The same network with a copy wherever something is overwritten has the same logits and
+    gradients, bit for bit.
+    """
     x_nchw = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
     def gradients() -> list[torch.Tensor]:

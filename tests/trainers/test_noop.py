@@ -1,4 +1,6 @@
-"""The trainer that computes nothing: it logs, stops, goes on and fails as it is told, and starts without torch."""
+"""The trainer that computes nothing: it logs, stops, goes on and fails as it is told, and starts
+without torch.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,12 @@ FLAT = {
 }  # fmt: skip
 
 
-def go(begin: Callable[..., Run], attempt: int = 1, stop: Callable[[], bool] = lambda: False, **changes: Any) -> Any:
+def go(
+    begin: Callable[..., Run],
+    attempt: int = 1,
+    stop: Callable[[], bool] = lambda: False,
+    **changes: Any,
+) -> Any:
     flat = FLAT | {f"trainer.{key}": value for key, value in changes.items()}
     run = begin(noop.METRICS, attempt, flat=flat, stop=stop)
     outcome = noop.train(config.parse(flat), run)

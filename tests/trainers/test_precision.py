@@ -26,12 +26,18 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's allocator has the option")
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="only glibc's allocator has the option"
+)
 def test_freed_memory_is_used_again_without_faulting_its_pages_in() -> None:
-    """Ten tensors of 64 MiB, one after another: where each is mapped anew, all of its pages are, huge or not."""
+    """Ten tensors of 64 MiB, one after another: where each is mapped anew, all of its pages are,
+    huge or not.
+    """
 
     def faults(way: str) -> int:
-        done = subprocess.run([sys.executable, "-c", CODE, way], capture_output=True, text=True, cwd=ROOT, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", CODE, way], capture_output=True, text=True, cwd=ROOT, check=True
+        )
         return int(done.stdout)
 
     assert faults("kept") < faults("plain") / 2

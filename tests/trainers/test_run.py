@@ -89,7 +89,9 @@ def test_files_name_their_schema_version_and_are_zstd(begin: Begin, sweep: Path,
     run.flush("running")
     file = pq.ParquetFile(only(sweep / kind))
     assert file.schema_arrow.metadata[b"redescent.schema"] == parts.SCHEMA_VERSION.encode() == b"1"
-    assert {file.metadata.row_group(0).column(i).compression for i in range(file.metadata.num_columns)} == {"ZSTD"}
+    assert {
+        file.metadata.row_group(0).column(i).compression for i in range(file.metadata.num_columns)
+    } == {"ZSTD"}
 
 
 def test_plain_pandas_reads_the_folder_of_parts(begin: Begin, sweep: Path) -> None:
@@ -129,7 +131,9 @@ def test_a_record_is_the_configuration_the_facts_and_the_summary(
 
 def test_the_best_value_is_the_first_of_equals_and_never_nan(begin: Begin, sweep: Path) -> None:
     run = begin(METRICS)
-    for epoch, (loss, accuracy) in enumerate([(5.0, 0.1), (2.0, 0.9), (2.0, 0.9), (math.nan, math.nan), (9.0, 0.0)]):
+    for epoch, (loss, accuracy) in enumerate(
+        [(5.0, 0.1), (2.0, 0.9), (2.0, 0.9), (math.nan, math.nan), (9.0, 0.0)]
+    ):
         run.log(epoch=epoch, step=epoch, examples=epoch, loss=loss, accuracy=accuracy)
     run.flush("running")
     (record,) = pq.read_table(only(sweep / "runs")).to_pylist()
@@ -183,7 +187,9 @@ def test_a_long_part_is_continued_in_another_file_with_every_row_once(
         run.close("done")
     assert len(list((sweep / "curves").iterdir())) == len(list((sweep / "runs").iterdir())) == 3
     curves = pd.read_parquet(sweep / "curves")
-    assert sorted(zip(curves["cell"], curves["epoch"], strict=True)) == [(c, e) for c in "abcde" for e in range(3)]
+    assert sorted(zip(curves["cell"], curves["epoch"], strict=True)) == [
+        (c, e) for c in "abcde" for e in range(3)
+    ]
     assert sorted(pd.read_parquet(sweep / "runs")["cell"]) == list("abcde")
 
 
@@ -208,13 +214,17 @@ def test_quick_cells_are_gathered_and_a_longer_one_is_written_at_once(
     assert cell("b", 1) == ["a"]
     assert cell("c", 11) == ["a", "b", "c"]
     assert part.saved
-    assert cell("d", 1) == ["a", "b", "c", "d"], "it is said that a cell runs after one that took long"
+    assert cell("d", 1) == ["a", "b", "c", "d"], (
+        "it is said that a cell runs after one that took long"
+    )
     part.flush()
     assert set(pd.read_parquet(sweep / "runs")["status"]) == {"done"}
     assert len(pd.read_parquet(sweep / "curves")) == 4
 
 
-def test_a_record_is_never_ahead_of_its_rows(begin: Begin, sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_is_never_ahead_of_its_rows(
+    begin: Begin, sweep: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = begin(METRICS)
     log(run, 3.0)
     run.flush("running")
@@ -233,7 +243,9 @@ def test_a_record_is_never_ahead_of_its_rows(begin: Begin, sweep: Path, monkeypa
     assert pd.read_parquet(only(sweep / "runs"))["status"].tolist() == ["running"]
 
 
-def test_rows_and_training_time_come_back_with_the_checkpoint(begin: Begin, sweep: Path, wait: Wait) -> None:
+def test_rows_and_training_time_come_back_with_the_checkpoint(
+    begin: Begin, sweep: Path, wait: Wait
+) -> None:
     run = begin(METRICS)
     log(run, 3.0, 2.0)
     wait(1000)
@@ -247,7 +259,11 @@ def test_rows_and_training_time_come_back_with_the_checkpoint(begin: Begin, swee
     again.log(epoch=2, step=6, examples=80, loss=0.5)
     again.flush("running")
     rows = pd.read_parquet(sweep / "curves" / f"{again.part.writer}.parquet")
-    assert rows[["attempt", "epoch", "loss"]].to_numpy().tolist() == [[1, 0, 3.0], [1, 1, 2.0], [2, 2, 0.5]]
+    assert rows[["attempt", "epoch", "loss"]].to_numpy().tolist() == [
+        [1, 0, 3.0],
+        [1, 1, 2.0],
+        [2, 2, 0.5],
+    ]
     assert rows["seconds"].is_monotonic_increasing
 
 
@@ -279,8 +295,12 @@ def test_checkpoints_are_due_by_time(begin: Begin, flat: Mapping[str, Any], wait
     assert not run.checkpoint_due()
 
 
-@pytest.mark.parametrize(("status", "left"), [("done", 0), ("nonfinite", 0), ("stopped", 1), ("failed", 1)])
-def test_checkpoints_go_when_the_result_is_final(begin: Begin, sweep: Path, status: Any, left: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "left"), [("done", 0), ("nonfinite", 0), ("stopped", 1), ("failed", 1)]
+)
+def test_checkpoints_go_when_the_result_is_final(
+    begin: Begin, sweep: Path, status: Any, left: int
+) -> None:
     run = begin(METRICS)
     run.checkpoint({}, step=1)
     run.close(status)
@@ -297,7 +317,9 @@ def test_gpu_time_is_shared_by_the_cells_of_a_gpu(begin: Begin, sweep: Path, wai
     assert record["gpu_seconds"] == pytest.approx(record["seconds"] / 4, rel=1e-3)
 
 
-def test_finished_cells_are_those_with_a_last_word_in_parts_of_the_same_task(begin: Begin, sweep: Path) -> None:
+def test_finished_cells_are_those_with_a_last_word_in_parts_of_the_same_task(
+    begin: Begin, sweep: Path
+) -> None:
     last_words = {"c1-a": "done", "c1-b": "failed", "c1-c": "nonfinite", "c1-d": "stopped"}
     for attempt, (cell, status) in enumerate(last_words.items(), start=1):
         run = begin(METRICS, attempt, cell=cell)
@@ -308,5 +330,9 @@ def test_finished_cells_are_those_with_a_last_word_in_parts_of_the_same_task(beg
     run = begin(METRICS, cell="c1-f")
     run.part = other
     run.close("done")
-    assert finished(sweep, "S1.00000.") == {"c1-a": ("done", 1), "c1-b": ("failed", 1), "c1-c": ("nonfinite", 1)}
+    assert finished(sweep, "S1.00000.") == {
+        "c1-a": ("done", 1),
+        "c1-b": ("failed", 1),
+        "c1-c": ("nonfinite", 1),
+    }
     assert finished(sweep, "S2.") == {}

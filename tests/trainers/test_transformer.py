@@ -1,4 +1,6 @@
-"""The transformer against a plain one with the same parameters, which computes every position of every row."""
+"""The transformer against a plain one with the same parameters, which computes every position of
+every row.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,17 @@ from trainers.config import ConfigError
 from trainers.config import Transformer as Config
 from trainers.models.transformer import Transformer
 
-CONFIG = Config("transformer", 16, 2, 4, 2, "post", "relu", "sinusoidal", "none", False, "torch", 0.0, 0.0, 0.0)
-PUBLISHED = Config("transformer", 128, 2, 4, 4, "post", "relu", "sinusoidal", "none", False, "torch", 0.0, 0.0, 0.0)
+CONFIG = Config(
+    "transformer", 16, 2, 4, 2, "post", "relu", "sinusoidal", "none", False, "torch", 0.0, 0.0, 0.0
+)
+PUBLISHED = Config(
+    "transformer", 128, 2, 4, 4, "post", "relu", "sinusoidal", "none", False, "torch", 0.0, 0.0, 0.0
+)
 
 
-def build(config: Config, sequence: str = "a o b =", elements: int = 11, vocabulary: int | None = None) -> Transformer:
+def build(
+    config: Config, sequence: str = "a o b =", elements: int = 11, vocabulary: int | None = None
+) -> Transformer:
     torch.manual_seed(0)
     model = Transformer(config, sequence.split(), elements, vocabulary).double()
     with torch.no_grad():  # norms and biases that are not 1 and 0, so that forgetting one shows
@@ -32,7 +40,11 @@ def plain(model: Transformer, left: torch.Tensor, right: torch.Tensor) -> torch.
     config, (pre, post) = model.config, (model.config.norm == name for name in ("pre", "post"))
     operands = {"a": left, "b": right}
     tokens = torch.stack(
-        [operands[name] if name in operands else torch.full_like(left, model.token[name]) for name in model.sequence], 1
+        [
+            operands[name] if name in operands else torch.full_like(left, model.token[name])
+            for name in model.sequence
+        ],
+        1,
     )
     x = model.embedding(tokens)
     if model.positions is not None:
@@ -41,12 +53,21 @@ def plain(model: Transformer, left: torch.Tensor, right: torch.Tensor) -> torch.
     later = torch.ones(length, length, dtype=torch.bool).triu(1)
     for block in model.blocks:
         h = block.attention_norm(x) if pre else x
-        q, k, v = (t.view(batch, length, config.heads, -1).transpose(1, 2) for t in block.qkv(h).chunk(3, dim=-1))
-        scores = (q @ k.transpose(-1, -2) / (width // config.heads) ** 0.5).masked_fill(later, -torch.inf)
-        x = x + block.attention_out((scores.softmax(-1) @ v).transpose(1, 2).reshape(batch, length, width))
+        q, k, v = (
+            t.view(batch, length, config.heads, -1).transpose(1, 2)
+            for t in block.qkv(h).chunk(3, dim=-1)
+        )
+        scores = (q @ k.transpose(-1, -2) / (width // config.heads) ** 0.5).masked_fill(
+            later, -torch.inf
+        )
+        x = x + block.attention_out(
+            (scores.softmax(-1) @ v).transpose(1, 2).reshape(batch, length, width)
+        )
         x = block.attention_norm(x) if post else x
         h = block.feedforward_in(block.feedforward_norm(x) if pre else x)
-        x = x + block.feedforward_out(h.relu() if config.activation == "relu" else functional.gelu(h))
+        x = x + block.feedforward_out(
+            h.relu() if config.activation == "relu" else functional.gelu(h)
+        )
         x = block.feedforward_norm(x) if post else x
     logits: torch.Tensor = model.output(model.norm(x))[:, -1]
     return logits
@@ -54,11 +75,20 @@ def plain(model: Transformer, left: torch.Tensor, right: torch.Tensor) -> torch.
 
 KINDS = [
     {"norm": norm, "positions": positions, "depth": depth}
-    for norm, positions, depth in itertools.product(("pre", "post", "none"), ("learned", "none"), (1, 2, 3))
-] + [{"activation": "gelu"}, {"biases": "all"}, {"biases": "feedforward", "init": "normal"}, {"tied": True}]
+    for norm, positions, depth in itertools.product(
+        ("pre", "post", "none"), ("learned", "none"), (1, 2, 3)
+    )
+] + [
+    {"activation": "gelu"},
+    {"biases": "all"},
+    {"biases": "feedforward", "init": "normal"},
+    {"tied": True},
+]
 
 
-@pytest.mark.parametrize("rows", [5, 40], ids=["fewer rows than elements", "more rows than elements"])
+@pytest.mark.parametrize(
+    "rows", [5, 40], ids=["fewer rows than elements", "more rows than elements"]
+)
 @pytest.mark.parametrize("sequence", ["a b =", "a o b =", "eos a o b ="])
 @pytest.mark.parametrize("change", KINDS, ids=lambda change: " ".join(map(str, change.values())))
 def test_answers_and_gradients_equal_those_of_a_plain_transformer(
@@ -97,15 +127,23 @@ def test_a_tied_output_is_the_embedding_and_a_vocabulary_has_room_for_the_tokens
     model = build(replace(CONFIG, tied=True), vocabulary=20)
     assert model.output.weight is model.embedding.weight
     assert model(torch.tensor([1]), torch.tensor([2])).shape == (1, 20)
-    with pytest.raises(ConfigError, match=r"data.vocabulary: found 12, expected null or at least 13"):
+    with pytest.raises(
+        ConfigError, match=r"data.vocabulary: found 12, expected null or at least 13"
+    ):
         build(CONFIG, vocabulary=12)
 
 
 def test_normal_init_has_the_published_scales() -> None:
     torch.manual_seed(0)
-    config = replace(PUBLISHED, init="normal", biases="feedforward", positions="learned", norm="none")
+    config = replace(
+        PUBLISHED, init="normal", biases="feedforward", positions="learned", norm="none"
+    )
     model = Transformer(config, ["a", "b", "="], 113, None)
     assert model.output.weight.std().item() == pytest.approx(114**-0.5, rel=0.05)
-    for matrix in (model.embedding.weight, model.blocks[0].qkv.weight, model.blocks[0].feedforward_out.weight):
+    for matrix in (
+        model.embedding.weight,
+        model.blocks[0].qkv.weight,
+        model.blocks[0].feedforward_out.weight,
+    ):
         assert matrix.std().item() == pytest.approx(128**-0.5, rel=0.05)
     assert model.blocks[0].feedforward_in.bias.abs().max().item() == 0

@@ -1,4 +1,6 @@
-"""The image trainer: exact resume from every step, what its rows count, and what decides its numbers."""
+"""The image trainer: exact resume from every step, what its rows count, and what decides its
+numbers.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ ADAM = {"optim.name": "adam", "optim.lr": 0.01, "optim.momentum": ..., "optim.be
         "optim.update_noise": 0.0}  # fmt: skip
 ADAMW = ADAM | {"optim.name": "adamw", "optim.weight_decay": 0.1}
 AUGMENT = {"data.augment": True, "data.scaling": "standardised"}
-SCHEDULES = {name: {"optim.schedule.name": name} for name in ("constant", "cosine", "step", "inverse_sqrt")}
+SCHEDULES = {
+    name: {"optim.schedule.name": name} for name in ("constant", "cosine", "step", "inverse_sqrt")
+}
 
 KINDS = {
     "resnet18_pre sgd cosine augmented": PRE | MOMENTUM | SCHEDULES["cosine"] | AUGMENT,
@@ -63,7 +67,9 @@ def after(steps: int) -> Callable[[], bool]:
 
 
 def train(run: Run) -> tuple[str, dict[str, Any]]:
-    """One attempt as a child makes it; returns the outcome and all that the next step would depend on."""
+    """One attempt as a child makes it; returns the outcome and all that the next step would depend
+    on.
+    """
     run.flush("running")
     training = Training(config.parse(run.flat), run)
     training.restore()
@@ -101,11 +107,15 @@ def assert_same_bits(found: Any, expected: Any, path: str = "state") -> None:
 
 
 def assert_same_rows(found: pd.DataFrame, expected: pd.DataFrame) -> None:
-    pd.testing.assert_frame_equal(found.drop(columns=CLOCK), expected.drop(columns=CLOCK), check_exact=True)
+    pd.testing.assert_frame_equal(
+        found.drop(columns=CLOCK), expected.drop(columns=CLOCK), check_exact=True
+    )
 
 
 @pytest.fixture
-def undisturbed(begin: Begin, flat: Flat, tmp_path: Path) -> Callable[..., tuple[dict[str, Any], pd.DataFrame]]:
+def undisturbed(
+    begin: Begin, flat: Flat, tmp_path: Path
+) -> Callable[..., tuple[dict[str, Any], pd.DataFrame]]:
     """The end state and rows of a run that never stops."""
 
     def run(changes: Mapping[str, Any]) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -150,7 +160,12 @@ def test_a_run_stopped_after_every_single_step_ends_with_the_same_bits(
         assert run.progressed
     assert_same_bits(end, state)
     assert_same_rows(rows(run), curve)
-    assert rows(run)["attempt"].tolist() == [1, 3, 6, 9]  # each row keeps the attempt that computed it
+    assert rows(run)["attempt"].tolist() == [
+        1,
+        3,
+        6,
+        9,
+    ]  # each row keeps the attempt that computed it
 
 
 def test_a_run_that_is_lost_goes_on_from_the_checkpoint_of_an_epochs_end(
@@ -175,7 +190,9 @@ def test_a_run_that_is_lost_goes_on_from_the_checkpoint_of_an_epochs_end(
     assert rows(resumed)["attempt"].tolist() == [1, 1, 1, 2]
 
 
-def test_checkpoints_along_the_way_change_nothing(begin: Begin, flat: Flat, undisturbed: Any) -> None:
+def test_checkpoints_along_the_way_change_nothing(
+    begin: Begin, flat: Flat, undisturbed: Any
+) -> None:
     state, curve = undisturbed(PRE | MOMENTUM)
     often = begin(METRICS, flat=changed(flat, PRE | MOMENTUM | {"run.checkpoint_seconds": 0.0}))
     _, end = train(often)
@@ -187,7 +204,9 @@ def test_a_model_that_draws_random_numbers_resumes_exactly_too(
     begin: Begin, flat: Flat, undisturbed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = trainers.vision.models.build
-    monkeypatch.setattr(trainers.vision.models, "build", lambda *args: nn.Sequential(nn.Dropout(0.5), real(*args)))
+    monkeypatch.setattr(
+        trainers.vision.models, "build", lambda *args: nn.Sequential(nn.Dropout(0.5), real(*args))
+    )
     state, curve = undisturbed({})
     train(begin(METRICS, 1, stop=after(4)))
     torch.rand(100)  # of another cell of the same child
@@ -197,7 +216,9 @@ def test_a_model_that_draws_random_numbers_resumes_exactly_too(
     assert_same_rows(rows(resumed), curve)
 
 
-def test_two_runs_of_a_cell_are_the_same_whatever_ran_before(begin: Begin, flat: Flat, undisturbed: Any) -> None:
+def test_two_runs_of_a_cell_are_the_same_whatever_ran_before(
+    begin: Begin, flat: Flat, undisturbed: Any
+) -> None:
     state, curve = undisturbed(POST | ADAM | AUGMENT)
     torch.manual_seed(99)
     again = begin(METRICS, flat=changed(flat, POST | ADAM | AUGMENT))
@@ -207,18 +228,22 @@ def test_two_runs_of_a_cell_are_the_same_whatever_ran_before(begin: Begin, flat:
 
 
 @pytest.mark.parametrize(
-    ("changes", "named"), [({"data.train_samples": 30}, "data_hash"), ({"trainer.precision": "bfloat16"}, "precision")]
+    ("changes", "named"),
+    [({"data.train_samples": 30}, "data_hash"), ({"trainer.precision": "bfloat16"}, "precision")],
 )
 def test_a_checkpoint_of_another_experiment_is_refused(
     begin: Begin, flat: Flat, changes: dict[str, Any], named: str
 ) -> None:
     train(begin(METRICS, 1, stop=after(2)))
-    with pytest.raises(RuntimeError, match=rf"made with {named} .*would mix two experiments.*remove .*checkpoints"):
+    with pytest.raises(
+        RuntimeError, match=rf"made with {named} .*would mix two experiments.*remove .*checkpoints"
+    ):
         train(begin(METRICS, 2, flat={**flat, **changes}))
 
 
 @pytest.mark.parametrize(
-    ("lr", "changes"), [(1e30, {}), (1e38, ADAM), (1e30, {"trainer.eval_test": "log", "trainer.eval_train": "never"})]
+    ("lr", "changes"),
+    [(1e30, {}), (1e38, ADAM), (1e30, {"trainer.eval_test": "log", "trainer.eval_train": "never"})],
 )
 def test_a_loss_that_is_not_finite_is_a_result_and_keeps_its_rows(
     begin: Begin, flat: Flat, lr: float, changes: dict[str, Any]
@@ -250,7 +275,13 @@ def test_counts_add_up_and_are_what_the_rates_say(begin: Begin, flat: Flat) -> N
     run = begin(METRICS, flat=changed(flat, CNN | ADAM))
     train(run)
     found = rows(run)
-    for name, examples in (("train", 40), ("train_eval", 40), ("clean", 30), ("noisy", 10), ("test", 20)):
+    for name, examples in (
+        ("train", 40),
+        ("train_eval", 40),
+        ("clean", 30),
+        ("noisy", 10),
+        ("test", 20),
+    ):
         counted = found[found[f"{name}_wrong"].notna()]
         assert (counted[f"{name}_examples"] == examples).all()
         assert counted[f"{name}_wrong"].between(0, examples).all()
@@ -259,11 +290,15 @@ def test_counts_add_up_and_are_what_the_rates_say(begin: Begin, flat: Flat) -> N
     assert (found["clean_wrong"] + found["noisy_wrong"] == found["train_eval_wrong"]).all()
     facts = record(run)
     assert (facts["noise_rate"], facts["noise_chosen"]) == (0.25, 10)
-    assert facts["parameters"] == 378 * 9 + 152 * 3 + 10 - 2 * 9 * 3  # two channels fewer than CIFAR-10
+    assert (
+        facts["parameters"] == 378 * 9 + 152 * 3 + 10 - 2 * 9 * 3
+    )  # two channels fewer than CIFAR-10
 
 
 @pytest.mark.parametrize("changes", [MLP, CNN, POST], ids=["mlp", "cnn5", "resnet18"])
-def test_evaluation_agrees_with_the_model_in_evaluation_mode(begin: Begin, flat: Flat, changes: dict[str, Any]) -> None:
+def test_evaluation_agrees_with_the_model_in_evaluation_mode(
+    begin: Begin, flat: Flat, changes: dict[str, Any]
+) -> None:
     run = begin(METRICS, flat=changed(flat, changes))
     training = Training(config.parse(run.flat), run)
     training.restore()
@@ -275,21 +310,36 @@ def test_evaluation_agrees_with_the_model_in_evaluation_mode(begin: Begin, flat:
         with torch.no_grad():
             logits = training.model(split.images.float() / 255)
         assert last[f"{name}_wrong"] == int((logits.argmax(1) != split.labels).sum())
-        assert last[f"{name}_loss"] == pytest.approx(float(nn.functional.cross_entropy(logits, split.labels)), rel=1e-4)
-    norm = math.sqrt(sum(float(p.detach().double().square().sum()) for p in training.model.parameters()))
+        assert last[f"{name}_loss"] == pytest.approx(
+            float(nn.functional.cross_entropy(logits, split.labels)), rel=1e-4
+        )
+    norm = math.sqrt(
+        sum(float(p.detach().double().square().sum()) for p in training.model.parameters())
+    )
     assert last["weight_norm"] == pytest.approx(norm, rel=1e-5)
 
 
-def test_training_figures_are_means_over_samples_and_not_over_batches(begin: Begin, flat: Flat) -> None:
+def test_training_figures_are_means_over_samples_and_not_over_batches(
+    begin: Begin, flat: Flat
+) -> None:
     run = begin(METRICS, flat={**flat, "optim.lr": 0.0})
     train(run)
     found = rows(run).iloc[1:]
-    assert found["train_loss"].tolist() == pytest.approx(found["train_eval_loss"].tolist(), rel=1e-6)
+    assert found["train_loss"].tolist() == pytest.approx(
+        found["train_eval_loss"].tolist(), rel=1e-6
+    )
     assert found["train_wrong"].tolist() == found["train_eval_wrong"].tolist()
 
 
-def test_the_gradient_norm_is_that_of_the_loss_without_weight_decay(begin: Begin, flat: Flat) -> None:
-    one_step = {"optim.lr": 0.0, "optim.weight_decay": 0.5, "trainer.batch_size": 40, "trainer.epochs": 1}
+def test_the_gradient_norm_is_that_of_the_loss_without_weight_decay(
+    begin: Begin, flat: Flat
+) -> None:
+    one_step = {
+        "optim.lr": 0.0,
+        "optim.weight_decay": 0.5,
+        "trainer.batch_size": 40,
+        "trainer.epochs": 1,
+    }
     run = begin(METRICS, flat={**flat, **one_step})
     training = Training(config.parse(run.flat), run)
     training.restore()
@@ -302,7 +352,9 @@ def test_the_gradient_norm_is_that_of_the_loss_without_weight_decay(begin: Begin
     assert rows(run)["grad_norm"].iloc[-1] == pytest.approx(norm, rel=1e-5)
 
 
-def test_the_size_of_evaluation_batches_does_not_change_the_counts(begin: Begin, flat: Flat) -> None:
+def test_the_size_of_evaluation_batches_does_not_change_the_counts(
+    begin: Begin, flat: Flat
+) -> None:
     found = []
     for attempt, size in enumerate((1, 7, 1000), start=1):
         run = begin(METRICS, attempt, flat={**flat, "trainer.eval_batch_size": size})
@@ -311,7 +363,9 @@ def test_the_size_of_evaluation_batches_does_not_change_the_counts(begin: Begin,
     assert repr(found[0]) == repr(found[1]) == repr(found[2])
 
 
-def test_without_noise_the_noisy_error_is_absent_and_not_a_number_made_up(begin: Begin, flat: Flat) -> None:
+def test_without_noise_the_noisy_error_is_absent_and_not_a_number_made_up(
+    begin: Begin, flat: Flat
+) -> None:
     run = begin(METRICS, flat={**flat, "data.label_noise.rate": 0.0})
     train(run)
     assert rows(run)["noisy_error"].isna().all()
@@ -327,8 +381,14 @@ def test_without_noise_the_noisy_error_is_absent_and_not_a_number_made_up(begin:
 def test_evaluations_are_log_spaced_and_hold_the_first_and_last_epoch(
     begin: Begin, flat: Flat, epochs: int, per_decade: int, expected: list[int]
 ) -> None:
-    changes = {"trainer.epochs": epochs, "trainer.evals_per_decade": per_decade, "trainer.batch_size": 40}
-    run = begin(METRICS, flat={**flat, **changes, "trainer.eval_test": "log", "trainer.eval_train": "log"})
+    changes = {
+        "trainer.epochs": epochs,
+        "trainer.evals_per_decade": per_decade,
+        "trainer.batch_size": 40,
+    }
+    run = begin(
+        METRICS, flat={**flat, **changes, "trainer.eval_test": "log", "trainer.eval_train": "log"}
+    )
     train(run)
     found = rows(run)
     assert found["epoch"].tolist() == list(range(epochs + 1))
@@ -352,7 +412,9 @@ def made(begin: Begin, flat: Flat, **keys: Any) -> Training:
     return Training(config.parse(cell), begin(METRICS, flat=cell))
 
 
-def test_the_noise_mask_is_the_same_across_models_widths_and_decays(begin: Begin, flat: Flat) -> None:
+def test_the_noise_mask_is_the_same_across_models_widths_and_decays(
+    begin: Begin, flat: Flat
+) -> None:
     same = [
         made(begin, flat),
         made(begin, flat, model__width=9),
@@ -361,20 +423,27 @@ def test_the_noise_mask_is_the_same_across_models_widths_and_decays(begin: Begin
         made(begin, flat, trainer__epochs=9, trainer__batch_size=7),
     ]
     assert len({training.run.facts["noise_mask_hash"] for training in same}) == 1
-    assert all(torch.equal(same[0].train_set.labels, training.train_set.labels) for training in same)
+    assert all(
+        torch.equal(same[0].train_set.labels, training.train_set.labels) for training in same
+    )
     other = [made(begin, flat, seed=1), made(begin, flat, data__label_noise__rate=0.5)]
     assert len({training.run.facts["noise_mask_hash"] for training in [*other, same[0]]}) == 3
 
 
 def test_the_test_set_is_clean_and_the_same_for_every_seed(begin: Begin, flat: Flat) -> None:
-    first, second = made(begin, flat, seed=1), made(begin, flat, seed=2, data__label_noise__rate=0.0)
+    first, second = (
+        made(begin, flat, seed=1),
+        made(begin, flat, seed=2, data__label_noise__rate=0.0),
+    )
     assert torch.equal(first.test_set.images, second.test_set.images)
     assert torch.equal(first.test_set.labels, second.test_set.labels)
     assert not first.test_set.changed.any()
     assert not torch.equal(first.train_set.images, second.train_set.images)
 
 
-def test_seeds_differ_in_their_first_weights_and_equal_ones_do_not(begin: Begin, flat: Flat) -> None:
+def test_seeds_differ_in_their_first_weights_and_equal_ones_do_not(
+    begin: Begin, flat: Flat
+) -> None:
     def weights(**keys: Any) -> Tensor:
         return nn.utils.parameters_to_vector(made(begin, flat, **keys).model.parameters())
 
@@ -425,7 +494,9 @@ def test_half_precision_on_a_cpu_is_refused(begin: Begin, flat: Flat) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there_is_named(begin: Begin, flat: Flat) -> None:
-    with pytest.raises(RuntimeError, match=r"run\.device=cuda: .* sees no GPU here; use run\.device=auto or cpu"):
+    with pytest.raises(
+        RuntimeError, match=r"run\.device=cuda: .* sees no GPU here; use run\.device=auto or cpu"
+    ):
         made(begin, flat, run__device="cuda")
 
 
@@ -439,12 +510,16 @@ def test_a_gpu_that_is_not_there_is_named(begin: Begin, flat: Flat) -> None:
     ],
 )  # fmt: skip
 def test_schedules_follow_their_formulas(name: Any, step: int, expected: float) -> None:
-    found = optim.learning_rate(0.8, Schedule(name, period=4, factor=0.5, warmup=0), step, total_steps=100)
+    found = optim.learning_rate(
+        0.8, Schedule(name, period=4, factor=0.5, warmup=0), step, total_steps=100
+    )
     assert found == pytest.approx(expected, abs=1e-15)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_the_logged_learning_rate_is_that_of_the_last_step_of_the_epoch(begin: Begin, flat: Flat, name: Any) -> None:
+def test_the_logged_learning_rate_is_that_of_the_last_step_of_the_epoch(
+    begin: Begin, flat: Flat, name: Any
+) -> None:
     run = begin(METRICS, flat={**flat, **SCHEDULES[name]})
     train(run)
     schedule = config.parse(run.flat).optim.schedule

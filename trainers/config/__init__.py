@@ -1,4 +1,6 @@
-"""The typed configuration of a cell. Imports neither torch nor hydra: login nodes read configurations too."""
+"""The typed configuration of a cell. Imports neither torch nor hydra: login nodes read
+configurations too.
+"""
 
 from trainers.config.cell import (
     CIFAR10,

@@ -1,8 +1,9 @@
-"""The configuration of a cell as typed, frozen dataclasses: one for each kind of model, data, optimiser and trainer.
+"""The configuration of a cell as typed, frozen dataclasses: one for each kind of model, data,
+optimiser and trainer.
 
-The YAML files in configs/ hold every default; nothing here has one, so that a key which is missing, unknown or of the
-wrong type is an error before anything is submitted. Imports neither torch nor hydra: login nodes read configurations
-too.
+The YAML files in configs/ hold every default; nothing here has one, so that a key which is missing,
+unknown or of the wrong type is an error before anything is submitted. Imports neither torch nor
+hydra: login nodes read configurations too.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ class ResNet18:
 
 @dataclass(frozen=True)
 class CNN5:
-    """Five-layer CNN of width k: convolutions of k, 2k, 4k, 8k channels and a linear head (Nakkiran et al. 2019)."""
+    """Five-layer CNN of width k: convolutions of k, 2k, 4k, 8k channels and a linear head (Nakkiran
+    et al. 2019).
+    """
 
     name: Literal["cnn5"]
     width: int
@@ -58,7 +61,9 @@ class MLP:
 
 @dataclass(frozen=True)
 class Transformer:
-    """Decoder-only transformer of `depth` blocks; configs/model/transformer.yaml says what each key means."""
+    """Decoder-only transformer of `depth` blocks; configs/model/transformer.yaml says what each key
+    means.
+    """
 
     name: Literal["transformer"]
     width: int
@@ -79,7 +84,9 @@ class Transformer:
         for key in ("width", "depth", "heads", "feedforward"):
             _at_least(f"model.{key}", getattr(self, key), 1)
         if self.width % self.heads:
-            raise ConfigError(f"model.width: found {self.width}, expected a multiple of model.heads, {self.heads}")
+            raise ConfigError(
+                f"model.width: found {self.width}, expected a multiple of model.heads, {self.heads}"
+            )
         for key in ("dropout_attention", "dropout_residual", "dropout_hidden"):
             _between(f"model.{key}", getattr(self, key), 0.0, 1.0)
 
@@ -91,7 +98,9 @@ class Transformer:
 
 @dataclass(frozen=True)
 class LabelNoise:
-    """Noise on the training labels; `rate` is the share of training samples chosen for it, 0 to 1."""
+    """Noise on the training labels; `rate` is the share of training samples chosen for it, 0 to
+    1.
+    """
 
     kind: Literal["incorrect", "uniform", "permute"]
     rate: float
@@ -168,10 +177,16 @@ class Arithmetic:
 
     def __post_init__(self) -> None:
         if self.operation not in OPERATIONS:
-            raise ConfigError(f"data.operation: found {self.operation!r}, expected one of {', '.join(OPERATIONS)}")
+            raise ConfigError(
+                f"data.operation: found {self.operation!r}, expected one of {', '.join(OPERATIONS)}"
+            )
         _at_least("data.modulus", self.modulus, 2)
-        if "/" in self.operation and any(self.modulus % d == 0 for d in range(2, math.isqrt(self.modulus) + 1)):
-            raise ConfigError(f"data.modulus: found {self.modulus}, expected a prime: {self.operation} divides")
+        if "/" in self.operation and any(
+            self.modulus % d == 0 for d in range(2, math.isqrt(self.modulus) + 1)
+        ):
+            raise ConfigError(
+                f"data.modulus: found {self.modulus}, expected a prime: {self.operation} divides"
+            )
         _between("data.degree", self.degree, 2, 5)
         _between("data.train_fraction", self.train_fraction, 0.0, 1.0)
         _at_least("data.outliers", self.outliers, 0)
@@ -180,7 +195,9 @@ class Arithmetic:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Learning-rate schedule; `learning_rate` in trainers/optim.py says what each does with its numbers."""
+    """Learning-rate schedule; `learning_rate` in trainers/optim.py says what each does with its
+    numbers.
+    """
 
     name: Literal["constant", "cosine", "step", "inverse_sqrt"]
     period: int
@@ -209,8 +226,8 @@ class SGD:
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam with coupled L2 (`weight_decay` times the weights is added to the gradient, as the published runs did), or
-    AdamW with decoupled weight decay (Loshchilov & Hutter 2019)."""
+    """Adam with coupled L2 (`weight_decay` times the weights is added to the gradient, as the
+    published runs did), or AdamW with decoupled weight decay (Loshchilov & Hutter 2019)."""
 
     name: Literal["adam", "adamw"]
     lr: float
@@ -226,7 +243,8 @@ class Adam:
         _check_rates(self.lr, self.weight_decay)
         if self.decay_towards == "init" and self.name == "adam":
             raise ConfigError(
-                "optim.decay_towards: found 'init' with adam, expected adamw, whose decay is its own step"
+                "optim.decay_towards: found 'init' with adam, expected adamw, whose decay is its "
+                "own step"
             )
         _at_least("optim.update_noise", self.update_noise, 0)
         _between("optim.beta1", self.beta1, 0.0, 1.0)
@@ -254,7 +272,9 @@ class Vision:
 
 @dataclass(frozen=True)
 class Algorithmic:
-    """Settings of the trainer on operation tables; see configs/trainer/algorithmic.yaml for units."""
+    """Settings of the trainer on operation tables; see configs/trainer/algorithmic.yaml for
+    units.
+    """
 
     name: Literal["algorithmic"]
     steps: int
@@ -314,7 +334,9 @@ class Where:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
-            raise ConfigError(f"run.device: found {self.device!r}, expected auto, cpu, cuda or cuda:N")
+            raise ConfigError(
+                f"run.device: found {self.device!r}, expected auto, cpu, cuda or cuda:N"
+            )
         _at_least("run.threads", self.threads, 1)
         _at_least("run.checkpoint_seconds", self.checkpoint_seconds, 0)
 
@@ -356,11 +378,17 @@ class NoOpCell:
 
 
 Cell = VisionCell | AlgorithmicCell | NoOpCell
-_CELLS: Mapping[str, type[Cell]] = {"vision": VisionCell, "algorithmic": AlgorithmicCell, "noop": NoOpCell}
+_CELLS: Mapping[str, type[Cell]] = {
+    "vision": VisionCell,
+    "algorithmic": AlgorithmicCell,
+    "noop": NoOpCell,
+}
 
 
 def parse(flat: Mapping[str, Any]) -> Cell:
-    """The typed form of a flat configuration. Raises `ConfigError` with key, value and what was expected."""
+    """The typed form of a flat configuration. Raises `ConfigError` with key, value and what was
+    expected.
+    """
     name = str(flat.get("trainer.name", "vision"))
     if name not in _CELLS:
         raise ConfigError(f"trainer.name: found {name!r}, expected one of {', '.join(_CELLS)}")
@@ -369,16 +397,19 @@ def parse(flat: Mapping[str, Any]) -> Cell:
 
 
 def flatten(cell: Cell) -> dict[str, Any]:
-    """The flat configuration of `cell`, with every value in its declared type (`0` becomes `0.0` in a float field)."""
+    """The flat configuration of `cell`, with every value in its declared type (`0` becomes `0.0` in
+    a float field).
+    """
     return reader.flatten(cell)
 
 
 @functools.cache
 def columns() -> dict[str, type]:
-    """Every key that a flat configuration may hold, with its plain type (int, float, bool, str, or list).
+    """Every key that a flat configuration may hold, with its plain type (int, float, bool, str, or
+    list).
 
-    It is the union over all kinds of model, data, optimiser and trainer, so that tables of different cells have the
-    same columns.
+    It is the union over all kinds of model, data, optimiser and trainer, so that tables of
+    different cells have the same columns.
     """
     return dict(column for kind in _CELLS.values() for column in reader.columns(kind))
 

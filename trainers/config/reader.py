@@ -1,7 +1,9 @@
-"""Strict reading of a flat mapping into nested, frozen dataclasses, and back; says what was found and expected.
+"""Strict reading of a flat mapping into nested, frozen dataclasses, and back; says what was found
+and expected.
 
-A flat configuration maps dotted paths to plain values (`{"model.width": 16, ...}`). A field of several dataclasses
-takes the one whose `name` literal matches. Knows nothing of what the dataclasses mean, and imports no torch.
+A flat configuration maps dotted paths to plain values (`{"model.width": 16, ...}`). A field of
+several dataclasses takes the one whose `name` literal matches. Knows nothing of what the
+dataclasses mean, and imports no torch.
 """
 
 from __future__ import annotations
@@ -16,16 +18,21 @@ from typing import Any, Literal
 
 
 class ConfigError(ValueError):
-    """A configuration that no trainer accepts; the message names the key, what was found and what was expected."""
+    """A configuration that no trainer accepts; the message names the key, what was found and what
+    was expected.
+    """
 
 
 def read(kind: Any, flat: Mapping[str, Any]) -> Any:
     """An instance of the dataclass `kind` from a flat configuration.
 
-    Raises `ConfigError` for a key that is unknown, missing, of the wrong type or out of range; the message gives the
-    key, the value found and what was expected.
+    Raises `ConfigError` for a key that is unknown, missing, of the wrong type or out of range; the
+    message gives the key, the value found and what was expected.
     """
-    items = ((key, tuple(value) if isinstance(value, list) else value) for key, value in sorted(flat.items()))
+    items = (
+        (key, tuple(value) if isinstance(value, list) else value)
+        for key, value in sorted(flat.items())
+    )
     return _section(kind, "", tuple((key, value, _kinds(value)) for key, value in items))
 
 
@@ -42,7 +49,8 @@ def flatten(node: Any, path: str = "") -> dict[str, Any]:
 
 
 def columns(kind: Any, path: str = "") -> Iterator[tuple[str, type]]:
-    """Every key of `kind` with its plain type (int, float, bool, str, or list), over all dataclasses that fit a field.
+    """Every key of `kind` with its plain type (int, float, bool, str, or list), over all
+    dataclasses that fit a field.
 
     A key that several of them have comes several times.
     """
@@ -76,16 +84,19 @@ _Item = tuple[str, Any, Any]
 
 
 def _kinds(value: Any) -> Any:
-    """The type of a value, and of what a list holds: without it the cache below would take 1, 1.0 and True for one."""
+    """The type of a value, and of what a list holds: without it the cache below would take 1, 1.0
+    and True for one.
+    """
     return (tuple, *map(type, value)) if isinstance(value, tuple) else type(value)
 
 
 @functools.lru_cache(maxsize=65536)
 def _section(kind: Any, path: str, items: tuple[_Item, ...]) -> Any:
-    """Build the dataclass `kind` from sorted (path below this section, value, type of value) triples.
+    """Build the dataclass `kind` from sorted (path below this section, value, type of value)
+    triples.
 
-    Cached, because the cells of a grid share almost all of their sections: it is what lets 10,000 cells be checked in
-    about a second.
+    Cached, because the cells of a grid share almost all of their sections: it is what lets 10,000
+    cells be checked in about a second.
     """
     fields = _fields(kind)
     groups: dict[str, list[_Item]] = {}
@@ -96,8 +107,12 @@ def _section(kind: Any, path: str, items: tuple[_Item, ...]) -> Any:
         groups.setdefault(head, []).append((rest, value, value_kind))
     missing = [f for f in fields if f not in groups]
     if missing:
-        raise ConfigError(f"{path}{missing[0]}: missing; a {kind.__name__} needs {', '.join(fields)}")
-    return kind(**{head: _value(fields[head], path + head, group) for head, group in groups.items()})
+        raise ConfigError(
+            f"{path}{missing[0]}: missing; a {kind.__name__} needs {', '.join(fields)}"
+        )
+    return kind(
+        **{head: _value(fields[head], path + head, group) for head, group in groups.items()}
+    )
 
 
 def _value(hint: Any, path: str, group: list[_Item]) -> Any:
@@ -105,7 +120,9 @@ def _value(hint: Any, path: str, group: list[_Item]) -> Any:
     if dataclasses.is_dataclass(options[0]):
         inner = {key: value for key, value, _ in group}
         if list(inner) == [""]:
-            raise ConfigError(f"{path}: found {inner['']!r}, expected a section with keys of its own")
+            raise ConfigError(
+                f"{path}: found {inner['']!r}, expected a section with keys of its own"
+            )
         return _section(_choose(options, path, inner.get("name")), path + ".", tuple(group))
     if group[0][0]:
         raise ConfigError(_unknown(f"{path}.{group[0][0]}", [path]))
@@ -115,14 +132,17 @@ def _value(hint: Any, path: str, group: list[_Item]) -> Any:
         if fits:
             return converted
     raise ConfigError(
-        f"{path}: found {value!r} ({type(value).__name__}), expected {' or '.join(map(_describe, options))}"
+        f"{path}: found {value!r} ({type(value).__name__}), expected "
+        f"{' or '.join(map(_describe, options))}"
     )
 
 
 def _choose(options: tuple[Any, ...], path: str, name: Any) -> Any:
     if "name" not in _fields(options[0]):
         return options[0]
-    by_name = {known: option for option in options for known in typing.get_args(_fields(option)["name"])}
+    by_name = {
+        known: option for option in options for known in typing.get_args(_fields(option)["name"])
+    }
     if name not in by_name:
         raise ConfigError(f"{path}.name: found {name!r}, expected one of {', '.join(by_name)}")
     return by_name[name]

@@ -1,1 +1,3 @@
-"""Image sets, noise on their labels, and augmentation; importing this package itself imports nothing heavy."""
+"""Image sets, noise on their labels, and augmentation; importing this package itself imports
+nothing heavy.
+"""

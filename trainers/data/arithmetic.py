@@ -1,7 +1,9 @@
-"""Tables of binary operations, split into training and test rows: the data of grokking (Power et al. 2022).
+"""Tables of binary operations, split into training and test rows: the data of grokking (Power et
+al. 2022).
 
-Elements are 0 to p - 1 for arithmetic mod p, and the permutations of n things in lexicographic order for S_n. The whole
-table is a few tensors; a row is (left operand, right operand, answer). Shape suffix: n rows.
+Elements are 0 to p - 1 for arithmetic mod p, and the permutations of n things in lexicographic
+order for S_n. The whole table is a few tensors; a row is (left operand, right operand, answer).
+Shape suffix: n rows.
 """
 
 from __future__ import annotations
@@ -42,8 +44,9 @@ class Rows:
 class Split:
     """A table split in two: `train` may hold outliers, `test` never does.
 
-    The first `outliers` training rows were given the answer of another row. true_answer_n: what the training rows'
-    answers would be without. all_answers_n: the answers of the whole table, which redrawn noise draws from.
+    The first `outliers` training rows were given the answer of another row. true_answer_n: what the
+    training rows' answers would be without. all_answers_n: the answers of the whole table, which
+    redrawn noise draws from.
     """
 
     train: Rows
@@ -71,52 +74,76 @@ class Split:
 
 def elements(config: Arithmetic) -> int:
     """Number of elements that the operation is defined on: p, or n! for permutations."""
-    return math.factorial(config.degree) if OPERATIONS[config.operation] == "permutations" else config.modulus
+    return (
+        math.factorial(config.degree)
+        if OPERATIONS[config.operation] == "permutations"
+        else config.modulus
+    )
 
 
 def table(config: Arithmetic) -> Rows:
-    """All rows of an operation, ordered by left and then right operand; division by zero is left out.
+    """All rows of an operation, ordered by left and then right operand; division by zero is left
+    out.
 
-    Operations and their names: configs/data/arithmetic.yaml. The nine of arithmetic mod p and three on S_n are those of
-    Power et al. (2022), appendix A.1.1.
+    Operations and their names: configs/data/arithmetic.yaml. The nine of arithmetic mod p and three
+    on S_n are those of Power et al. (2022), appendix A.1.1.
     """
     n = elements(config)
     left_n, right_n = torch.cartesian_prod(torch.arange(n), torch.arange(n)).unbind(1)
     if OPERATIONS[config.operation] == "permutations":
-        return Rows(left_n, right_n, _PERMUTING[config.operation](_Permutations(config.degree), left_n, right_n))
+        return Rows(
+            left_n,
+            right_n,
+            _PERMUTING[config.operation](_Permutations(config.degree), left_n, right_n),
+        )
     if config.operation == "x/y":
         left_n, right_n = left_n[right_n != 0], right_n[right_n != 0]
-    return Rows(left_n, right_n, _MODULAR[config.operation](left_n, right_n, config.modulus) % config.modulus)
+    return Rows(
+        left_n,
+        right_n,
+        _MODULAR[config.operation](left_n, right_n, config.modulus) % config.modulus,
+    )
 
 
 def split(config: Arithmetic, seed: int) -> Split:
-    """The table in training and test rows, shuffled by `data.split_seed`, or by the cell's `seed` where that is null.
+    """The table in training and test rows, shuffled by `data.split_seed`, or by the cell's `seed`
+    where that is null.
 
-    floor(train_fraction * rows) rows are for training. Splits of one split seed are nested: those of 40 % hold those of
-    30 %, and their outliers likewise. Raises ConfigError where either part would be empty, or where there would be more
-    outliers than training rows.
+    floor(train_fraction * rows) rows are for training. Splits of one split seed are nested: those
+    of 40 % hold those of 30 %, and their outliers likewise. Raises ConfigError where either part
+    would be empty, or where there would be more outliers than training rows.
     """
     whole = table(config)
-    count = math.floor(config.train_fraction * len(whole) + 1e-9)  # 0.29 * 100 is 28.999999999999996
+    count = math.floor(
+        config.train_fraction * len(whole) + 1e-9
+    )  # 0.29 * 100 is 28.999999999999996
     if not 0 < count < len(whole):
         raise ConfigError(
-            f"data.train_fraction: found {config.train_fraction}, which is {count} of {len(whole)} rows; expected at "
+            f"data.train_fraction: found {config.train_fraction}, which is {count} of {len(whole)} "
+            "rows; expected at "
             "least one row to train on and one to test"
         )
     if config.outliers > count:
-        raise ConfigError(f"data.outliers: found {config.outliers}, expected at most the {count} training rows")
+        raise ConfigError(
+            f"data.outliers: found {config.outliers}, expected at most the {count} training rows"
+        )
     shuffling = config.split_seed if config.split_seed is not None else seed
     order_n = torch.randperm(len(whole), generator=torch_stream(shuffling, "split"))
     train, test = whole.take(order_n[:count]), whole.take(order_n[count:])
-    drawn_n = torch.randint(len(whole), (len(whole),), generator=torch_stream(shuffling, "outliers"))
-    answer_n = torch.cat([whole.answer_n[drawn_n[: config.outliers]], train.answer_n[config.outliers :]])
+    drawn_n = torch.randint(
+        len(whole), (len(whole),), generator=torch_stream(shuffling, "outliers")
+    )
+    answer_n = torch.cat(
+        [whole.answer_n[drawn_n[: config.outliers]], train.answer_n[config.outliers :]]
+    )
     noisy = Rows(train.left_n, train.right_n, answer_n)
     return Split(noisy, test, config.outliers, train.answer_n, whole.answer_n, elements(config))
 
 
 def order(rows: int, batch: int, replacement: bool, seed: int, epoch: int) -> torch.Tensor:
-    """Numbers of the training rows in the order of an epoch's batches: a permutation (rows,), or draws with replacement
-    that fill as many whole batches. A full batch keeps the rows as they are."""
+    """Numbers of the training rows in the order of an epoch's batches: a permutation (rows,), or
+    draws with replacement that fill as many whole batches. A full batch keeps the rows as they
+    are."""
     if replacement:
         size = (math.ceil(rows / batch) * batch,)
         return torch.randint(rows, size, generator=torch_stream(seed, "order", epoch))
@@ -125,11 +152,15 @@ def order(rows: int, batch: int, replacement: bool, seed: int, epoch: int) -> to
     return torch.randperm(rows, generator=torch_stream(seed, "order", epoch))
 
 
-def redrawn(count: int, rate: float, all_answers_n: torch.Tensor, seed: int, epoch: int) -> tuple[torch.Tensor, ...]:
-    """Noise of one epoch's `count` draws: a mask (count,) of those with a random answer, and those answers (count,).
+def redrawn(
+    count: int, rate: float, all_answers_n: torch.Tensor, seed: int, epoch: int
+) -> tuple[torch.Tensor, ...]:
+    """Noise of one epoch's `count` draws: a mask (count,) of those with a random answer, and those
+    answers (count,).
 
-    Each draw is chosen with probability `rate`, anew at every visit; its answer is that of a row of the whole table,
-    so that it follows the distribution of answers and can be the right one (rvbansal/small_nn_generalization).
+    Each draw is chosen with probability `rate`, anew at every visit; its answer is that of a row of
+    the whole table, so that it follows the distribution of answers and can be the right one
+    (rvbansal/small_nn_generalization).
     """
     generator = torch_stream(seed, "label noise", epoch)
     chosen_n = torch.rand(count, generator=generator) < rate

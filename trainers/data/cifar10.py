@@ -1,7 +1,8 @@
-"""CIFAR-10 as arrays, from Parquet files with PNG images, from the official python batches, or from their tar.gz.
+"""CIFAR-10 as arrays, from Parquet files with PNG images, from the official python batches, or from
+their tar.gz.
 
-Finds the source that the configuration names, says what identifies its state, and decodes it. Batches are pickles;
-they are read without running anything that a pickle may ask for.
+Finds the source that the configuration names, says what identifies its state, and decodes it.
+Batches are pickles; they are read without running anything that a pickle may ask for.
 """
 
 from __future__ import annotations
@@ -37,26 +38,33 @@ Split = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class Source:
-    """Where the images come from; `files` is empty for a download that may still have to be made."""
+    """Where the images come from; `files` is empty for a download that may still have to be
+    made.
+    """
 
     kind: Literal["parquet", "batches", "archive", "download"]
     files: tuple[Path, ...]
 
 
 def locate(config: CIFAR10) -> Source:
-    """The source at `config.root`, or the download. Raises `DataError` where there is nothing to read."""
+    """The source at `config.root`, or the download. Raises `DataError` where there is nothing to
+    read.
+    """
     if config.root is None:
         if config.download:
             return Source("download", ())
         raise DataError(
-            "CIFAR-10: found data.root=null and data.download=false, expected a place to read from; give the folder "
+            "CIFAR-10: found data.root=null and data.download=false, expected a place to read "
+            "from; give the folder "
             f"with data.root=DIR (it holds {KNOWN}), or fetch {URL} with data.download=true"
         )
     root = Path(config.root).expanduser()
     if root.is_file():
         return Source("archive", (root,))
     if not root.is_dir():
-        raise DataError(f"{root}: found no such folder or file, expected {KNOWN}; correct data.root=DIR")
+        raise DataError(
+            f"{root}: found no such folder or file, expected {KNOWN}; correct data.root=DIR"
+        )
     return _in_folder(root)
 
 
@@ -70,24 +78,33 @@ def _in_folder(root: Path) -> Source:
     if (root / ARCHIVE).is_file():
         return Source("archive", (root / ARCHIVE,))
     names = sorted(entry.name for entry in root.iterdir())
-    found = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") or "an empty folder"
+    found = (
+        ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        or "an empty folder"
+    )
     raise DataError(f"{root}: found {found}, expected {KNOWN}; correct data.root=DIR")
 
 
 def fingerprint(source: Source) -> str:
-    """Kind, names, sizes and times of the source files; for a download its checksum, with or without the file."""
+    """Kind, names, sizes and times of the source files; for a download its checksum, with or
+    without the file.
+    """
     if source.kind == "download":
         return f"download {MD5}"
     try:
         stats = [(path.name, path.stat()) for path in source.files]
     except FileNotFoundError as error:
         expected = ", ".join(path.name for path in source.files)
-        raise DataError(f"{error.filename}: found no such file, expected all of {expected}; {REMEDY}") from error
+        raise DataError(
+            f"{error.filename}: found no such file, expected all of {expected}; {REMEDY}"
+        ) from error
     return f"{source.kind} {[(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]}"
 
 
 def decode(source: Source, cache: Path) -> tuple[Split, Split]:
-    """Training and test images, uint8 (n, 3, 32, 32), with labels; a download is kept in `cache`."""
+    """Training and test images, uint8 (n, 3, 32, 32), with labels; a download is kept in
+    `cache`.
+    """
     if source.kind == "parquet":
         train = [_read_parquet(path) for path in source.files if path.name.startswith("train-")]
         test = [_read_parquet(path) for path in source.files if path.name.startswith("test-")]
@@ -100,37 +117,49 @@ def decode(source: Source, cache: Path) -> tuple[Split, Split]:
 
 
 def check_rows(config: CIFAR10, train: int, test: int) -> None:
-    """Refuse a set of another size than `config.source_rows`: an extract would pass for the whole set unseen."""
+    """Refuse a set of another size than `config.source_rows`: an extract would pass for the whole
+    set unseen.
+    """
     if (train, test) != config.source_rows:
         expected = " and ".join(map(str, config.source_rows))
         raise DataError(
-            f"{config.root or URL}: found {train} training and {test} test images, expected {expected}; correct "
+            f"{config.root or URL}: found {train} training and {test} test images, expected "
+            f"{expected}; correct "
             f"data.root=DIR, or accept the set with data.source_rows=[{train},{test}]"
         )
 
 
 def download(cache: Path) -> Path:
-    """The official archive in `cache`, fetched where it is not there yet, and its checksum verified."""
+    """The official archive in `cache`, fetched where it is not there yet, and its checksum
+    verified.
+    """
     import pooch  # only a download needs it
 
     try:
         return Path(pooch.retrieve(URL, known_hash=f"md5:{MD5}", fname=ARCHIVE, path=cache))
     except (OSError, ValueError) as error:  # what requests and pooch raise derives from these
         raise DataError(
-            f"{URL}: found {error}, expected a file of MD5 {MD5} to be kept in {cache}; try again, or fetch it on a "
+            f"{URL}: found {error}, expected a file of MD5 {MD5} to be kept in {cache}; try again, "
+            "or fetch it on a "
             "machine with access and name it with data.root=DIR"
         ) from error
 
 
 def _join(splits: list[Split]) -> Split:
-    """One split in memory of its own: an unpickled array may be read-only, which torch does not take."""
-    return np.concatenate([images for images, _ in splits]), np.concatenate([labels for _, labels in splits])
+    """One split in memory of its own: an unpickled array may be read-only, which torch does not
+    take.
+    """
+    return np.concatenate([images for images, _ in splits]), np.concatenate(
+        [labels for _, labels in splits]
+    )
 
 
 def _checked(images: NDArray[Any], labels: NDArray[Any], name: str) -> Split:
     wrong = np.flatnonzero((labels < 0) | (labels >= CLASSES))
     if len(wrong):
-        raise DataError(f"{name}: found label {labels[wrong[0]]} in row {wrong[0]}, expected 0 to 9; {REMEDY}")
+        raise DataError(
+            f"{name}: found label {labels[wrong[0]]} in row {wrong[0]}, expected 0 to 9; {REMEDY}"
+        )
     return np.ascontiguousarray(images, dtype=np.uint8), labels.astype(np.int64)
 
 
@@ -143,18 +172,26 @@ def _read_parquet(path: Path) -> Split:
             names = file.schema_arrow.names
             image = next((name for name in ("img", "image") if name in names), None)
             if image is None or "label" not in names:
-                raise DataError(f"{path}: found columns {', '.join(names)}, expected img and label; {REMEDY}")
+                raise DataError(
+                    f"{path}: found columns {', '.join(names)}, expected img and label; {REMEDY}"
+                )
             images = np.empty((file.metadata.num_rows, *SHAPE), dtype=np.uint8)
             labels: list[Any] = []
-            for batch in file.iter_batches(1000, columns=[image, "label"]):  # bounds memory: one group can hold all
+            for batch in file.iter_batches(
+                1000, columns=[image, "label"]
+            ):  # bounds memory: one group can hold all
                 for row, cell in enumerate(batch.column(image).to_pylist(), start=len(labels)):
                     images[row] = _decode_png(cell, path, row)
                 labels += batch.column("label").to_pylist()
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: found {error}, expected a complete Parquet file; {REMEDY}") from error
+        raise DataError(
+            f"{path}: found {error}, expected a complete Parquet file; {REMEDY}"
+        ) from error
     for row, label in enumerate(labels):
         if type(label) is not int:
-            raise DataError(f"{path}: found label {label!r} in row {row}, expected an integer 0 to 9; {REMEDY}")
+            raise DataError(
+                f"{path}: found label {label!r} in row {row}, expected an integer 0 to 9; {REMEDY}"
+            )
     return _checked(images, np.array(labels, dtype=np.int64), str(path))
 
 
@@ -163,15 +200,21 @@ def _decode_png(cell: Any, path: Path, row: int) -> NDArray[np.uint8]:
 
     data = cell.get("bytes") if isinstance(cell, dict) else cell
     if not isinstance(data, bytes):
-        raise DataError(f"{path}: found no image bytes in row {row}, expected a PNG in img.bytes; {REMEDY}")
+        raise DataError(
+            f"{path}: found no image bytes in row {row}, expected a PNG in img.bytes; {REMEDY}"
+        )
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             size = image.size
             pixels = np.asarray(image.convert("RGB")) if size == (32, 32) else None
     except (OSError, SyntaxError, ValueError, zlib.error, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: found {error} in row {row}, expected a PNG image; {REMEDY}") from error
+        raise DataError(
+            f"{path}: found {error} in row {row}, expected a PNG image; {REMEDY}"
+        ) from error
     if pixels is None:
-        raise DataError(f"{path}: found an image of {size[0]}x{size[1]} in row {row}, expected 32x32; {REMEDY}")
+        raise DataError(
+            f"{path}: found an image of {size[0]}x{size[1]} in row {row}, expected 32x32; {REMEDY}"
+        )
     return pixels.transpose(2, 0, 1)
 
 
@@ -181,10 +224,14 @@ def _read_archive(path: Path) -> dict[str, Split]:
         with tarfile.open(path) as archive:
             found = dict(_members(archive))
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise DataError(f"{path}: found {error}, expected the complete {ARCHIVE}; {REMEDY}") from error
+        raise DataError(
+            f"{path}: found {error}, expected the complete {ARCHIVE}; {REMEDY}"
+        ) from error
     missing = [name for name in BATCHES if name not in found]
     if missing:
-        raise DataError(f"{path}: found no {', '.join(missing)}, expected them in {FOLDER}/; {REMEDY}")
+        raise DataError(
+            f"{path}: found no {', '.join(missing)}, expected them in {FOLDER}/; {REMEDY}"
+        )
     return {name: _read_batch(found[name], f"{path}:{FOLDER}/{name}") for name in BATCHES}
 
 
@@ -197,32 +244,45 @@ def _members(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
 
 
 def _read_batch(data: bytes, name: str) -> Split:
-    """One batch: a dictionary with `data`, uint8 (n, 3072) in channel, row, column order, and `labels`, n integers."""
+    """One batch: a dictionary with `data`, uint8 (n, 3072) in channel, row, column order, and
+    `labels`, n integers.
+    """
     try:
         batch = _ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()
         pixels, labels = np.asarray(batch[b"data"]), np.asarray(batch[b"labels"])
     except KeyError as error:
-        raise DataError(f"{name}: found no {error.args[0]!r}, expected data and labels; {REMEDY}") from error
+        raise DataError(
+            f"{name}: found no {error.args[0]!r}, expected data and labels; {REMEDY}"
+        ) from error
     except Exception as error:  # a damaged pickle raises nearly anything
-        raise DataError(f"{name}: found {error}, expected a CIFAR-10 python batch; {REMEDY}") from error
+        raise DataError(
+            f"{name}: found {error}, expected a CIFAR-10 python batch; {REMEDY}"
+        ) from error
     rows = np.size(labels)
     integers = labels.shape == (rows,) and labels.dtype.kind in "iu"
     if pixels.dtype != np.uint8 or pixels.shape != (rows, 3072) or not integers:
         raise DataError(
-            f"{name}: found data {pixels.dtype} {pixels.shape} and labels {labels.dtype} {labels.shape}, "
+            f"{name}: found data {pixels.dtype} {pixels.shape} and labels {labels.dtype} "
+            f"{labels.shape}, "
             f"expected uint8 (n, 3072) and n integers; {REMEDY}"
         )
     return _checked(pixels.reshape(-1, *SHAPE), labels, name)
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickles containers, numbers, texts and numpy arrays, and refuses every other name that a pickle asks for."""
+    """Unpickles containers, numbers, texts and numpy arrays, and refuses every other name that a
+    pickle asks for.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
-        place = module.replace("numpy._core", "numpy.core")  # the new name and the old one of the same functions
+        place = module.replace(
+            "numpy._core", "numpy.core"
+        )  # the new name and the old one of the same functions
         if (place, name) in _SAFE:
             return _SAFE[place, name]
-        raise pickle.UnpicklingError(f"a request for {module}.{name}, which no array of images needs")
+        raise pickle.UnpicklingError(
+            f"a request for {module}.{name}, which no array of images needs"
+        )
 
 
 def _latin1(text: str, _encoding: str = "latin1") -> bytes:
@@ -230,7 +290,8 @@ def _latin1(text: str, _encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
-# The functions are those that numpy itself names when it pickles: their place differs between its releases.
+# The functions are those that numpy itself names when it pickles: their place differs between its
+# releases.
 _SAFE: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,

@@ -21,10 +21,13 @@ def fingerprint() -> str:
 def decode() -> tuple[Split, Split]:
     """Training and test images, uint8 (n, 1, 8, 8), with their labels.
 
-    Values 0..16 become 0..255. Of every 9 images of a class, in the order of the file, those at positions 1, 3, 5 and 7
-    are for testing: 798 in all, 77 to 81 of each class. The other 999 are for training, 97 to 102 of each class.
+    Values 0..16 become 0..255. Of every 9 images of a class, in the order of the file, those at
+    positions 1, 3, 5 and 7 are for testing: 798 in all, 77 to 81 of each class. The other 999 are
+    for training, 97 to 102 of each class.
     """
-    from sklearn.datasets import load_digits  # a second of import, needed only when the cache is empty
+    from sklearn.datasets import (
+        load_digits,
+    )  # a second of import, needed only when the cache is empty
 
     data = load_digits()
     images = (data.images.astype(np.int64) * 255 // 16).astype(np.uint8)[:, None]

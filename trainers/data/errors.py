@@ -4,4 +4,6 @@ from __future__ import annotations
 
 
 class DataError(RuntimeError):
-    """Data that cannot be used; the message names the file, what was found, what was expected and what to do."""
+    """Data that cannot be used; the message names the file, what was found, what was expected and
+    what to do.
+    """

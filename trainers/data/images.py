@@ -1,8 +1,10 @@
-"""Image sets in memory: the whole set through a cache of decoded files, and class-balanced subsets of it.
+"""Image sets in memory: the whole set through a cache of decoded files, and class-balanced subsets
+of it.
 
-The cache holds one file per source and version of it. Jobs of a sweep start by the hundred, so a lock lets one of them
-decode while the others wait; where a file system has no locks, or the folder cannot be written, each decodes for
-itself. A cached set is checked against its hash whenever it is read.
+The cache holds one file per source and version of it. Jobs of a sweep start by the hundred, so a
+lock lets one of them decode while the others wait; where a file system has no locks, or the folder
+cannot be written, each decodes for itself. A cached set is checked against its hash whenever it is
+read.
 """
 
 from __future__ import annotations
@@ -33,14 +35,18 @@ from trainers.seeding import numpy_stream
 __all__ = ["DataError", "ImageSet", "load", "select"]
 
 FORMAT = 1  # of the cache files; a change here makes every older file be ignored
-LOCK_SECONDS = 600.0  # longer than any decoding or download should take; then go on without the lock
+LOCK_SECONDS = (
+    600.0  # longer than any decoding or download should take; then go on without the lock
+)
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Training and test images, uint8 (n, c, h, w), with labels, int64 (n,) in 0..classes-1, all on the CPU."""
+    """Training and test images, uint8 (n, c, h, w), with labels, int64 (n,) in 0..classes-1, all on
+    the CPU.
+    """
 
     train_images: Tensor
     train_labels: Tensor
@@ -53,7 +59,8 @@ class ImageSet:
 def load(config: CIFAR10 | Digits) -> ImageSet:
     """The whole set that `config` names, in the order of its source.
 
-    Raises `DataError` where the source is missing, damaged or of another size than the configuration says.
+    Raises `DataError` where the source is missing, damaged or of another size than the
+    configuration says.
     """
     cache = Path(config.cache).expanduser()
     if isinstance(config, Digits):
@@ -66,15 +73,22 @@ def load(config: CIFAR10 | Digits) -> ImageSet:
 
 
 def select(images: ImageSet, config: CIFAR10 | Digits, seed: int) -> ImageSet:
-    """The part that `config` asks for, in the order of the source; `images` itself if that is all of it.
+    """The part that `config` asks for, in the order of the source; `images` itself if that is all
+    of it.
 
-    Every class has n // classes samples, and the remainder goes to as many different classes. The training subset
-    follows from `seed`, and a smaller one is within a larger one; the test subset is the same for every seed.
+    Every class has n // classes samples, and the remainder goes to as many different classes. The
+    training subset follows from `seed`, and a smaller one is within a larger one; the test subset
+    is the same for every seed.
     """
     classes, downscale = images.classes, 1
     if isinstance(config, CIFAR10):
         classes, downscale = config.classes or classes, config.downscale
-    if classes == images.classes and downscale == 1 and config.train_samples is None and config.test_samples is None:
+    if (
+        classes == images.classes
+        and downscale == 1
+        and config.train_samples is None
+        and config.test_samples is None
+    ):
         return images
     train = _subset("train", images.train_labels, config.train_samples, classes, seed)
     test = _subset("test", images.test_labels, config.test_samples, classes, 0)
@@ -91,27 +105,37 @@ def select(images: ImageSet, config: CIFAR10 | Digits, seed: int) -> ImageSet:
 
 
 def _averaged(images_nchw: Tensor, factor: int) -> Tensor:
-    """Means over blocks of `factor` x `factor` pixels, rounded half up to uint8: (n, c, h, w) -> (n, c, h/f, w/f)."""
+    """Means over blocks of `factor` x `factor` pixels, rounded half up to uint8: (n, c, h, w) ->
+    (n, c, h/f, w/f).
+    """
     n, c, h, w = images_nchw.shape
     blocks = images_nchw.view(n, c, h // factor, factor, w // factor, factor)
     return ((blocks.sum((3, 5)) + factor**2 // 2) // factor**2).to(torch.uint8)
 
 
 def _subset(part: str, labels: Tensor, n: int | None, classes: int, seed: int) -> Tensor:
-    """Sorted indices of the samples to keep; the draws do not depend on `n`, which makes the subsets nested."""
+    """Sorted indices of the samples to keep; the draws do not depend on `n`, which makes the
+    subsets nested.
+    """
     if n is None:
         return torch.nonzero(labels < classes).flatten()
     generator = numpy_stream(seed, "train subset" if part == "train" else "test subset")
     wanted = np.full(classes, n // classes)
     wanted[generator.permutation(classes)[: n % classes]] += 1
-    members = [generator.permutation(np.flatnonzero(labels.numpy() == label)) for label in range(classes)]
+    members = [
+        generator.permutation(np.flatnonzero(labels.numpy() == label)) for label in range(classes)
+    ]
     for label, found in enumerate(members):
         if wanted[label] > len(found):
             raise ConfigError(
-                f"data.{part}_samples: found {n}, that is {wanted[label]} of class {label}, expected at most "
-                f"{len(found)} of that class; ask for fewer, or for null, which takes all {sum(map(len, members))}"
+                f"data.{part}_samples: found {n}, that is {wanted[label]} of class {label}, "
+                "expected at most "
+                f"{len(found)} of that class; ask for fewer, or for null, which takes all "
+                f"{sum(map(len, members))}"
             )
-    return torch.from_numpy(np.sort(np.concatenate([found[:k] for found, k in zip(members, wanted, strict=True)])))
+    return torch.from_numpy(
+        np.sort(np.concatenate([found[:k] for found, k in zip(members, wanted, strict=True)]))
+    )
 
 
 _Split = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -133,7 +157,12 @@ def _with_hash(images: ImageSet) -> ImageSet:
 
 def _content_hash(images: ImageSet) -> str:
     digest = hashlib.sha256(str(images.classes).encode())
-    for tensor in (images.train_images, images.train_labels, images.test_images, images.test_labels):
+    for tensor in (
+        images.train_images,
+        images.train_labels,
+        images.test_images,
+        images.test_labels,
+    ):
         array = tensor.numpy()
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
@@ -141,7 +170,9 @@ def _content_hash(images: ImageSet) -> str:
 
 
 def _cache_path(folder: Path, name: str, fingerprint: str) -> Path:
-    return folder / f"{name}-{hashlib.sha256(f'{FORMAT} {fingerprint}'.encode()).hexdigest()[:16]}.pt"
+    return (
+        folder / f"{name}-{hashlib.sha256(f'{FORMAT} {fingerprint}'.encode()).hexdigest()[:16]}.pt"
+    )
 
 
 def _cached(path: Path, decode: Callable[[], ImageSet]) -> ImageSet:
@@ -152,7 +183,11 @@ def _cached(path: Path, decode: Callable[[], ImageSet]) -> ImageSet:
         images = _read(path)
         if images is None:
             if os.path.exists(path):
-                logger.warning("%s: found a file that is damaged or of another format; decoding the data again", path)
+                logger.warning(
+                    "%s: found a file that is damaged or of another format; decoding the data "
+                    "again",
+                    path,
+                )
             images = decode()
             _write(path, images)
     return images
@@ -161,12 +196,15 @@ def _cached(path: Path, decode: Callable[[], ImageSet]) -> ImageSet:
 def _read(path: Path) -> ImageSet | None:
     """The cached set, or None where there is none that can be used.
 
-    Read into memory, not mapped: a mapped file that another machine removes from a shared disk kills its readers.
+    Read into memory, not mapped: a mapped file that another machine removes from a shared disk
+    kills its readers.
     """
     try:
         images = ImageSet(**torch.load(path, weights_only=True))
         return images if _content_hash(images) == images.content_hash else None
-    except Exception:  # damage shows as anything from a KeyError to a RuntimeError of the zip reader
+    except (
+        Exception
+    ):  # damage shows as anything from a KeyError to a RuntimeError of the zip reader
         return None
 
 
@@ -184,7 +222,8 @@ def _write(path: Path, images: ImageSet) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         logger.warning(
-            "%s: cannot be written (%s), so every run decodes the data anew; set data.cache to a folder that can",
+            "%s: cannot be written (%s), so every run decodes the data anew; set data.cache to a "
+            "folder that can",
             path, error,
         )  # fmt: skip
 
@@ -200,7 +239,9 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _acquire(path: Path) -> int | None:
-    """A descriptor that holds the lock, or None where locks do not work; polls, so that signals are still served."""
+    """A descriptor that holds the lock, or None where locks do not work; polls, so that signals are
+    still served.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -217,6 +258,10 @@ def _acquire(path: Path) -> int | None:
             logger.info("%s: the file system refuses locks (%s); going on without", path, error)
             break
     else:
-        logger.warning("%s: held by another process for over %.0f s; going on without the lock", path, LOCK_SECONDS)
+        logger.warning(
+            "%s: held by another process for over %.0f s; going on without the lock",
+            path,
+            LOCK_SECONDS,
+        )
     os.close(handle)
     return None

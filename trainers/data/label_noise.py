@@ -1,7 +1,8 @@
 """Noise on training labels, a pure function of the labels, the noise settings and the cell seed.
 
-Everything is drawn for all samples in one random order and then cut at the rate, so that for one seed the chosen
-samples do not depend on the kind, and those of a lower rate are among those of a higher one.
+Everything is drawn for all samples in one random order and then cut at the rate, so that for one
+seed the chosen samples do not depend on the kind, and those of a lower rate are among those of a
+higher one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from trainers.seeding import numpy_stream
 
 @dataclass(frozen=True)
 class NoisyLabels:
-    """Labels to train on (int64) and, of the same length, which samples were chosen and which labels differ (bool)."""
+    """Labels to train on (int64) and, of the same length, which samples were chosen and which
+    labels differ (bool).
+    """
 
     labels: Tensor
     chosen: Tensor
@@ -28,7 +31,9 @@ class NoisyLabels:
 
     @property
     def rate(self) -> float:
-        """The realised rate: the share of labels that differ from the clean ones, 0 for an empty set."""
+        """The realised rate: the share of labels that differ from the clean ones, 0 for an empty
+        set.
+        """
         return int(self.changed.sum()) / max(len(self.changed), 1)
 
     @property
@@ -42,8 +47,9 @@ class NoisyLabels:
 def apply(labels: Tensor, noise: LabelNoise, classes: int, seed: int) -> NoisyLabels:
     """`labels` (n,) with int(n * rate) distinct samples given noise; the input is left as it is.
 
-    incorrect: one of the other classes, uniformly. uniform: any class, uniformly, so about 1 / classes stay as they
-    were. permute: the chosen labels are shuffled among the chosen, which keeps the number of samples of every class.
+    incorrect: one of the other classes, uniformly. uniform: any class, uniformly, so about 1 /
+    classes stay as they were. permute: the chosen labels are shuffled among the chosen, which keeps
+    the number of samples of every class.
     """
     clean = labels.cpu().numpy().astype(np.int64)
     generator = numpy_stream(seed, "label noise")
@@ -52,13 +58,17 @@ def apply(labels: Tensor, noise: LabelNoise, classes: int, seed: int) -> NoisyLa
     noisy[chosen] = _noisy(clean[chosen], len(clean), noise.kind, classes, generator)
     mask = np.zeros(len(clean), dtype=bool)
     mask[chosen] = True
-    return NoisyLabels(torch.from_numpy(noisy), torch.from_numpy(mask), torch.from_numpy(noisy != clean))
+    return NoisyLabels(
+        torch.from_numpy(noisy), torch.from_numpy(mask), torch.from_numpy(noisy != clean)
+    )
 
 
 def _noisy(
     clean: NDArray[np.int64], total: int, kind: str, classes: int, generator: np.random.Generator
 ) -> NDArray[np.int64]:
-    """New labels for the chosen samples, whose clean ones are given in the order in which they were chosen."""
+    """New labels for the chosen samples, whose clean ones are given in the order in which they were
+    chosen.
+    """
     if kind == "permute":
         return clean[generator.permutation(len(clean))]
     if kind == "uniform":

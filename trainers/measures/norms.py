@@ -1,4 +1,6 @@
-"""What is measured of a transformer beside its answers: the norms of its parts, and the sharpness of its minimum."""
+"""What is measured of a transformer beside its answers: the norms of its parts, and the sharpness
+of its minimum.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +24,31 @@ PARTS = {
 
 
 def norms(model: nn.Module) -> dict[str, float]:
-    """L2 norm of all parameters, `weight_norm`, and of each part of PARTS that the model has, `norm_PART`."""
+    """L2 norm of all parameters, `weight_norm`, and of each part of PARTS that the model has,
+    `norm_PART`.
+    """
     named = [(_part(name), parameter.detach()) for name, parameter in model.named_parameters()]
-    each = torch.stack(torch._foreach_norm([parameter for _, parameter in named])).double().square().tolist()
+    each = (
+        torch.stack(torch._foreach_norm([parameter for _, parameter in named]))
+        .double()
+        .square()
+        .tolist()
+    )
     squares: dict[str, float] = {}
     for (part, _), square in zip(named, each, strict=True):
         squares[part] = squares.get(part, 0.0) + square
-    return {"weight_norm": sum(each) ** 0.5} | {f"norm_{part}": square**0.5 for part, square in squares.items()}
+    return {"weight_norm": sum(each) ** 0.5} | {
+        f"norm_{part}": square**0.5 for part, square in squares.items()
+    }
 
 
 def _part(name: str) -> str:
-    words = {"norm": "layernorm", "attention": "attention", "qkv": "attention", "feedforward": "feedforward"}
+    words = {
+        "norm": "layernorm",
+        "attention": "attention",
+        "qkv": "attention",
+        "feedforward": "feedforward",
+    }
     found = next((part for word, part in words.items() if word in name), None)
     return found or ("output" if name.startswith("output") else "embedding")
 
@@ -47,13 +63,15 @@ def sharpness(
 ) -> float:
     """Sharpness phi of the minimum that `parameters` are in (Keskar et al. 2017, metric 2.1), in %.
 
-    phi = (max f - f) / (1 + f) * 100, where f is `loss()` and the maximum is over x + A z, with `directions` random
-    columns in A and |z_i| <= size * (|(A^+ x)_i| + 1); found by L-BFGS-B in so many iterations. The parameters are as
-    they were afterwards.
+    phi = (max f - f) / (1 + f) * 100, where f is `loss()` and the maximum is over x + A z, with
+    `directions` random columns in A and |z_i| <= size * (|(A^+ x)_i| + 1); found by L-BFGS-B in so
+    many iterations. The parameters are as they were afterwards.
     """
     start = [p.detach().clone() for p in parameters]
     x = torch.cat([p.flatten() for p in start]).double().cpu()
-    a = torch.randn(len(x), directions, dtype=torch.float64, generator=torch_stream(seed, "sharpness"))
+    a = torch.randn(
+        len(x), directions, dtype=torch.float64, generator=torch_stream(seed, "sharpness")
+    )
     inside = torch.linalg.lstsq(a, x[:, None]).solution[:, 0]
     bound = (size * (inside.abs() + 1)).numpy()
 

@@ -1,4 +1,6 @@
-"""The first steps at which a training has given so many right answers; pure functions of rows and of what is known."""
+"""The first steps at which a training has given so many right answers; pure functions of rows and
+of what is known.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,12 @@ PERCENTS = (50, 90, 95, 99)
 SPLITS = {"train": "training rows, outliers with the answers given to them", "test": "test rows"}
 METRICS = (
     *(
-        Metric(f"{split}_steps_{percent}", "int32", "steps", f"first step with {percent} % right of the {rows}")
+        Metric(
+            f"{split}_steps_{percent}",
+            "int32",
+            "steps",
+            f"first step with {percent} % right of the {rows}",
+        )
         for split, rows in SPLITS.items()
         for percent in PERCENTS
     ),
@@ -30,7 +37,8 @@ def is_open(split: str, reached: Mapping[str, int]) -> bool:
 def passed(row: Mapping[str, Any], step: int, reached: Mapping[str, int]) -> dict[str, int]:
     """Thresholds that `row`, the counts of `step`, reaches for the first time, as {metric: step}.
 
-    A split that the row has no counts of is passed over. Counts are compared as integers: 99 % is 99 of 100.
+    A split that the row has no counts of is passed over. Counts are compared as integers: 99 % is
+    99 of 100.
     """
     return {
         name: step

@@ -1,7 +1,8 @@
-"""Image classifiers whose width is the model-wise axis of double descent, built from their typed settings.
+"""Image classifiers whose width is the model-wise axis of double descent, built from their typed
+settings.
 
-Nothing here seeds: parameters are drawn with PyTorch's default initialisation from the global generator, which the
-caller seeds from the cell's "init" stream.
+Nothing here seeds: parameters are drawn with PyTorch's default initialisation from the global
+generator, which the caller seeds from the cell's "init" stream.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from trainers.models import cnn, mlp, resnet
 
 
 def build(config: ResNet18 | CNN5 | MLP, channels: int, size: int, classes: int) -> nn.Module:
-    """The model that `config` describes; it maps float images (n, channels, size, size) to logits (n, classes)."""
+    """The model that `config` describes; it maps float images (n, channels, size, size) to logits
+    (n, classes).
+    """
     if isinstance(config, CNN5):
         return cnn.build(config.width, channels, size, classes)
     if isinstance(config, MLP):

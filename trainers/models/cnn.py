@@ -8,17 +8,24 @@ from torch import nn
 
 
 def build(width: int, channels: int, size: int, classes: int) -> nn.Module:
-    """Convolutions of k, 2k, 4k, 8k channels, pooled by 1, 2, 2 and size // 4, so that the last map is 1x1.
+    """Convolutions of k, 2k, 4k, 8k channels, pooled by 1, 2, 2 and size // 4, so that the last map
+    is 1x1.
 
     At 3 channels and 10 classes it has 378 k^2 + 152 k + 10 parameters. `size` is at least 4.
     """
     if size < 4:
-        raise ValueError(f"image size: found {size}, expected at least 4, which cnn5 pools down to 1")
+        raise ValueError(
+            f"image size: found {size}, expected at least 4, which cnn5 pools down to 1"
+        )
     layers: list[nn.Module] = []
     inputs = channels
     for stage, pool in enumerate((1, 2, 2, size // 4)):
         outputs = width * 2**stage
-        layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+        layers += [
+            nn.Conv2d(inputs, outputs, 3, padding=1),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+        ]
         layers += [nn.MaxPool2d(pool)] if pool > 1 else []
         inputs = outputs
     body = nn.Sequential(*layers, nn.Flatten())

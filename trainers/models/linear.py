@@ -1,8 +1,10 @@
-"""The linear layer, and which library multiplies its float32 matrices on a CPU: oneDNN, or MKL behind torch's own.
+"""The linear layer, and which library multiplies its float32 matrices on a CPU: oneDNN, or MKL
+behind torch's own.
 
-On an AMD processor with AVX-512 MKL reaches half of oneDNN's rate; with AVX2 alone MKL is the faster one, above all in
-the gradient of the weights, where oneDNN first copies a transposed matrix (algorithmic_speed_avx2.txt in docs/results).
-Their products are equal but for the rounding of sums in another order.
+On an AMD processor with AVX-512 MKL reaches half of oneDNN's rate; with AVX2 alone MKL is the
+faster one, above all in the gradient of the weights, where oneDNN first copies a transposed matrix
+(algorithmic_speed_avx2.txt in docs/results). Their products are equal but for the rounding of sums
+in another order.
 """
 
 from __future__ import annotations
@@ -18,17 +20,23 @@ Library = Literal["onednn", "mkl"]
 
 _HAS_ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise")
 BEFORE: Library = "onednn" if _HAS_ONEDNN else "mkl"
-"""The library of a checkpoint that names none: on a CPU such runs took oneDNN on every processor."""
+"""The library of a checkpoint that names none: on a CPU such runs took oneDNN on every
+processor.
+"""
 
 _PAYS = 2**22
-"""Multiplications of a product from which on it saves more than calling an operator written in Python costs."""
+"""Multiplications of a product from which on it saves more than calling an operator written in
+Python costs.
+"""
 
 
 def fastest(capability: str, onednn_limit: str, has_onednn: bool, has_mkl: bool) -> Library:
-    """The library for a processor: the same processor and variables always give the same one, whatever else it does.
+    """The library for a processor: the same processor and variables always give the same one,
+    whatever else it does.
 
-    capability: that of torch.backends.cpu, which heeds ATEN_CPU_CAPABILITY. onednn_limit: ONEDNN_MAX_CPU_ISA or "".
-    Where torch has no MKL, as on ARM, "mkl" stands for whatever is behind its own product.
+    capability: that of torch.backends.cpu, which heeds ATEN_CPU_CAPABILITY. onednn_limit:
+    ONEDNN_MAX_CPU_ISA or "". Where torch has no MKL, as on ARM, "mkl" stands for whatever is behind
+    its own product.
     """
     if not has_onednn:
         return "mkl"
@@ -68,9 +76,14 @@ class Linear(nn.Linear):
 
 
 def linear(
-    x_rd: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, library: Library = "mkl"
+    x_rd: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    library: Library = "mkl",
 ) -> torch.Tensor:
-    """`functional.linear` for rows (r, in) and a weight (out, in); `library` multiplies large ones in float32."""
+    """`functional.linear` for rows (r, in) and a weight (out, in); `library` multiplies large ones
+    in float32.
+    """
     float32 = x_rd.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     large = len(x_rd) * weight.numel() >= _PAYS
     if library == "onednn" and large and float32 and x_rd.device.type == "cpu":
@@ -84,7 +97,8 @@ def linear(
 def _product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """x (m, k) times the transpose of weight (n, k), plus bias (n,).
 
-    An operator of our own, which a compiled graph calls as it is: of oneDNN's it expects that the weight never changes.
+    An operator of our own, which a compiled graph calls as it is: of oneDNN's it expects that the
+    weight never changes.
     """
     product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return product

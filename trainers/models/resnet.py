@@ -1,9 +1,11 @@
-"""ResNet-18 of width k for small images, in the two forms whose double-descent curves were published.
+"""ResNet-18 of width k for small images, in the two forms whose double-descent curves were
+published.
 
-Both have a 3x3 stem without max pooling, four stages of two blocks with k, 2k, 4k, 8k channels and strides 1, 2, 2, 2,
-and a linear head on the mean over the last map. They differ in the order inside a block, in the stem and in the
-shortcuts, hence in the parameter count. Activations and sums overwrite their input where no gradient needs it: the same
-numbers with less memory to write. Shapes: n images, c channels, h rows, w columns.
+Both have a 3x3 stem without max pooling, four stages of two blocks with k, 2k, 4k, 8k channels and
+strides 1, 2, 2, 2, and a linear head on the mean over the last map. They differ in the order inside
+a block, in the stem and in the shortcuts, hence in the parameter count. Activations and sums
+overwrite their input where no gradient needs it: the same numbers with less memory to write.
+Shapes: n images, c channels, h rows, w columns.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ STRIDES = (1, 2, 2, 2)
 
 
 def preactivation(width: int, channels: int, classes: int) -> nn.Module:
-    """ResNet18k of Nakkiran et al. (2019): the stem has k channels, and no normalisation follows the last block.
+    """ResNet18k of Nakkiran et al. (2019): the stem has k channels, and no normalisation follows
+    the last block.
 
-    At 3 channels and 10 classes it has 2724 k^2 + 213 k + 10 parameters; a final batch normalisation would add 16 k.
+    At 3 channels and 10 classes it has 2724 k^2 + 213 k + 10 parameters; a final batch
+    normalisation would add 16 k.
     """
     return _network(_conv3x3(channels, width), _PreActivation, width, width, classes)
 
@@ -28,15 +32,19 @@ def preactivation(width: int, channels: int, classes: int) -> nn.Module:
 def postactivation(width: int, channels: int, classes: int) -> nn.Module:
     """ResNet-18 of Pezeshki et al. (2022): the stem keeps 64 channels whatever the width.
 
-    At 3 channels and 10 classes it has 2715 k^2 + 870 k + 1866 parameters, 4224 fewer at k = 64, where the first block
-    needs no projection.
+    At 3 channels and 10 classes it has 2715 k^2 + 870 k + 1866 parameters, 4224 fewer at k = 64,
+    where the first block needs no projection.
     """
     stem = nn.Sequential(_conv3x3(channels, 64), nn.BatchNorm2d(64), nn.ReLU(inplace=True))
     return _network(stem, _PostActivation, 64, width, classes)
 
 
 def _network(
-    stem: nn.Module, block: Callable[[int, int, int], nn.Module], inputs: int, width: int, classes: int
+    stem: nn.Module,
+    block: Callable[[int, int, int], nn.Module],
+    inputs: int,
+    width: int,
+    classes: int,
 ) -> nn.Module:
     return nn.Sequential(
         OrderedDict(
@@ -48,7 +56,9 @@ def _network(
     )
 
 
-def _blocks(block: Callable[[int, int, int], nn.Module], inputs: int, width: int) -> Iterator[nn.Module]:
+def _blocks(
+    block: Callable[[int, int, int], nn.Module], inputs: int, width: int
+) -> Iterator[nn.Module]:
     for stage, stride in enumerate(STRIDES):
         outputs = width * 2**stage
         yield block(inputs, outputs, stride)
@@ -61,10 +71,12 @@ def _conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
 
 
 class _Conv1x1(nn.Conv2d):
-    """A 1x1 convolution without bias. A stride selects rows and columns first: the same products and sums.
+    """A 1x1 convolution without bias. A stride selects rows and columns first: the same products
+    and sums.
 
-    oneDNN's backward pass of a strided one corrupts memory on processors with AVX2 and no AVX-512, when the tensor is
-    channels-last and has 2 to 7 channels (torch 2.10 and 2.13). benchmarks/kernels.py searches for such cases.
+    oneDNN's backward pass of a strided one corrupts memory on processors with AVX2 and no AVX-512,
+    when the tensor is channels-last and has 2 to 7 channels (torch 2.10 and 2.13).
+    benchmarks/kernels.py searches for such cases.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -74,20 +86,25 @@ class _Conv1x1(nn.Conv2d):
     def forward(self, x_nchw: Tensor) -> Tensor:
         if self.step == 1:
             return super().forward(x_nchw)
-        # selected with the channels last, so that the gradient has them last too and the layers before need no copy
+        # selected with the channels last, so that the gradient has them last too and the layers
+        # before need no copy
         x_nhwc = x_nchw.permute(0, 2, 3, 1)[:, :: self.step, :: self.step]
         return super().forward(x_nhwc.permute(0, 3, 1, 2))
 
 
 class _SpatialMean(nn.Module):
-    """(n, c, h, w) -> (n, c). A plain mean: the adaptive pooling kernels have no deterministic gradient on a GPU."""
+    """(n, c, h, w) -> (n, c). A plain mean: the adaptive pooling kernels have no deterministic
+    gradient on a GPU.
+    """
 
     def forward(self, x_nchw: Tensor) -> Tensor:
         return x_nchw.mean((2, 3))
 
 
 class _PreActivation(nn.Module):
-    """Normalise, activate, convolve, twice. A shortcut that changes shape starts after the first activation."""
+    """Normalise, activate, convolve, twice. A shortcut that changes shape starts after the first
+    activation.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -106,7 +123,9 @@ class _PreActivation(nn.Module):
 
 
 class _PostActivation(nn.Module):
-    """Convolve, normalise, activate, twice; the second activation follows the sum with the shortcut."""
+    """Convolve, normalise, activate, twice; the second activation follows the sum with the
+    shortcut.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -114,10 +133,16 @@ class _PostActivation(nn.Module):
         self.norm1 = nn.BatchNorm2d(outputs)
         self.conv2 = _conv3x3(outputs, outputs)
         self.norm2 = nn.BatchNorm2d(outputs)
-        self.shortcut = _projection(inputs, outputs, stride) if stride != 1 or inputs != outputs else nn.Identity()
+        self.shortcut = (
+            _projection(inputs, outputs, stride)
+            if stride != 1 or inputs != outputs
+            else nn.Identity()
+        )
 
     def forward(self, x_nchw: Tensor) -> Tensor:
-        residual: Tensor = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x_nchw)), inplace=True)))
+        residual: Tensor = self.norm2(
+            self.conv2(F.relu(self.norm1(self.conv1(x_nchw)), inplace=True))
+        )
         return residual.add_(self.shortcut(x_nchw)).relu_()
 
 

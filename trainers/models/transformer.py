@@ -1,12 +1,15 @@
-"""Decoder-only transformer for tables of a binary operation: it reads "a o b =" and answers at the last position.
+"""Decoder-only transformer for tables of a binary operation: it reads "a o b =" and answers at the
+last position.
 
-A causal model of such sequences repeats itself: what stands before `a` is the same in all rows of a batch, and what
-stands before `b` depends on `a` alone. Those positions are computed once for all and once for every element; the first
-layer's queries, keys and values once for every token and position; and after the last attention the answer's position
-alone. Dropout draws a mask for every row, so with it only the last two hold.
+A causal model of such sequences repeats itself: what stands before `a` is the same in all rows of a
+batch, and what stands before `b` depends on `a` alone. Those positions are computed once for all
+and once for every element; the first layer's queries, keys and values once for every token and
+position; and after the last attention the answer's position alone. Dropout draws a mask for every
+row, so with it only the last two hold.
 
-Shape suffixes: b rows of the batch, e elements of the operation, d width, h heads, c channels of a head, r rows of the
-residual stream, t rows of the token table, g rows of one group, q positions of queries, k positions of keys.
+Shape suffixes: b rows of the batch, e elements of the operation, d width, h heads, c channels of a
+head, r rows of the residual stream, t rows of the token table, g rows of one group, q positions of
+queries, k positions of keys.
 """
 
 from __future__ import annotations
@@ -29,11 +32,13 @@ OPERANDS = ("a", "b")
 
 @dataclass(frozen=True)
 class Layout:
-    """How the residual stream (r, d) holds the positions of a batch, in three groups one after another.
+    """How the residual stream (r, d) holds the positions of a batch, in three groups one after
+    another.
 
-    rows, positions: of the group before `a`, that from `a` to before `b`, and that from `b` to the end; a group with
-    fewer rows than the batch stands for several of them. tokens_r: the row of the token table that each row of the
-    stream begins with. keys: for each row of a group the rows of the stream (g, k) that its last position attends to.
+    rows, positions: of the group before `a`, that from `a` to before `b`, and that from `b` to the
+    end; a group with fewer rows than the batch stands for several of them. tokens_r: the row of the
+    token table that each row of the stream begins with. keys: for each row of a group the rows of
+    the stream (g, k) that its last position attends to.
     """
 
     rows: tuple[int, int, int]
@@ -59,7 +64,9 @@ class Layout:
 
 
 class Block(nn.Module):
-    """Attention and feed-forward network with residual connections; normalised before, after, or not at all."""
+    """Attention and feed-forward network with residual connections; normalised before, after, or
+    not at all.
+    """
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -73,13 +80,18 @@ class Block(nn.Module):
         self.feedforward_out = Linear(hidden, width, bias=config.biases != "none")
 
     def forward(self, x_rd: torch.Tensor, layout: Layout, first: bool, last: bool) -> torch.Tensor:
-        """The stream after this block. The first takes the token table (t, d); the last gives the answer's (b, d)."""
+        """The stream after this block. The first takes the token table (t, d); the last gives the
+        answer's (b, d).
+        """
         normed_rd = self.attention_norm(x_rd) if self.config.norm == "pre" else x_rd
         rows = layout.answers if last else slice(None)
         if first:
             tokens_r = layout.tokens_r[rows]
             query_td, keys_rd = torch.split(self.qkv(normed_rd), self.parts, dim=1)
-            query_rd, x_rd = functional.embedding(tokens_r, query_td), functional.embedding(tokens_r, x_rd)
+            query_rd, x_rd = (
+                functional.embedding(tokens_r, query_td),
+                functional.embedding(tokens_r, x_rd),
+            )
         elif last:
             query_rd, keys_rd = self._project(normed_rd[rows], 0), self._project(normed_rd, 1)
             x_rd = x_rd[rows]
@@ -105,10 +117,11 @@ class Block(nn.Module):
         return linear(x_rd, weight, bias, self.qkv.library)
 
     def _attend(self, query_gqd: torch.Tensor, key_gkd: torch.Tensor) -> torch.Tensor:
-        """What the positions of one group hear from those up to their own, as rows of a stream (g * q, d).
+        """What the positions of one group hear from those up to their own, as rows of a stream (g *
+        q, d).
 
-        `key_gkd` holds keys and values (g, k, 2 d). Written out, since kernels for attention are slow on a handful of
-        positions.
+        `key_gkd` holds keys and values (g, k, 2 d). Written out, since kernels for attention are
+        slow on a handful of positions.
         """
         rows, queries, width = query_gqd.shape
         heads = (self.config.heads, width // self.config.heads)
@@ -118,15 +131,25 @@ class Block(nn.Module):
         scores_gqkh = (query_gqhc[:, :, None] * key_gkhc[:, None]).sum(-1) * heads[1] ** -0.5
         if queries > 1:
             length = key_gkd.shape[1]
-            later_qk = torch.ones(queries, length, dtype=torch.bool, device=query_gqd.device).triu(length - queries + 1)
+            later_qk = torch.ones(queries, length, dtype=torch.bool, device=query_gqd.device).triu(
+                length - queries + 1
+            )
             scores_gqkh = scores_gqkh.masked_fill(later_qk[..., None], -math.inf)
-        weights_gqkh = functional.dropout(scores_gqkh.softmax(2), self.config.dropout_attention, self.training)
+        weights_gqkh = functional.dropout(
+            scores_gqkh.softmax(2), self.config.dropout_attention, self.training
+        )
         heard: torch.Tensor = (weights_gqkh[..., None] * value_gkhc[:, None]).sum(2)
         return heard.reshape(rows * queries, width)
 
     def _feedforward(self, x_rd: torch.Tensor) -> torch.Tensor:
-        hidden = self.feedforward_in(self.feedforward_norm(x_rd) if self.config.norm == "pre" else x_rd)
-        active = functional.relu(hidden, inplace=True) if self.config.activation == "relu" else functional.gelu(hidden)
+        hidden = self.feedforward_in(
+            self.feedforward_norm(x_rd) if self.config.norm == "pre" else x_rd
+        )
+        active = (
+            functional.relu(hidden, inplace=True)
+            if self.config.activation == "relu"
+            else functional.gelu(hidden)
+        )
         kept = functional.dropout(active, self.config.dropout_hidden, self.training)
         out: torch.Tensor = self.feedforward_out(kept)
         return out
@@ -140,18 +163,22 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """Decoder-only transformer (Power et al. 2022, Nanda et al. 2023 and others, by its settings).
 
-    `sequence` names the tokens of a row: "a" and "b" are the operands, other names symbols of their own. Elements are
-    tokens 0 to `elements` - 1; then come the symbols in the order of their appearance, then tokens that no row has, up
-    to `vocabulary` (None: there are none). Raises ConfigError where the vocabulary is too small.
+    `sequence` names the tokens of a row: "a" and "b" are the operands, other names symbols of their
+    own. Elements are tokens 0 to `elements` - 1; then come the symbols in the order of their
+    appearance, then tokens that no row has, up to `vocabulary` (None: there are none). Raises
+    ConfigError where the vocabulary is too small.
     """
 
-    def __init__(self, config: Config, sequence: Sequence[str], elements: int, vocabulary: int | None) -> None:
+    def __init__(
+        self, config: Config, sequence: Sequence[str], elements: int, vocabulary: int | None
+    ) -> None:
         super().__init__()
         symbols = [name for name in dict.fromkeys(sequence) if name not in OPERANDS]
         used = elements + len(symbols)
         if vocabulary is not None and vocabulary < used:
             raise ConfigError(
-                f"data.vocabulary: found {vocabulary}, expected null or at least {used}, which are in use"
+                f"data.vocabulary: found {vocabulary}, expected null or at least {used}, which are "
+                "in use"
             )
         self.config, self.elements, self.sequence = config, elements, tuple(sequence)
         self.token = {name: elements + number for number, name in enumerate(symbols)}
@@ -160,7 +187,11 @@ class Transformer(nn.Module):
         if config.positions == "learned":
             self.positions = nn.Parameter(torch.randn(len(sequence), config.width))
         else:
-            sinusoidal = _sinusoidal(len(sequence), config.width) if config.positions == "sinusoidal" else None
+            sinusoidal = (
+                _sinusoidal(len(sequence), config.width)
+                if config.positions == "sinusoidal"
+                else None
+            )
             self.register_buffer("positions", sinusoidal, persistent=False)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width) if config.norm == "pre" else nn.Identity()
@@ -171,7 +202,9 @@ class Transformer(nn.Module):
             self.output.weight = self.embedding.weight
 
     def _init_normal(self) -> None:
-        """Matrices from N(0, 1 / width), that of the output from N(0, 1 / vocabulary), biases 0 (Nanda et al. 2023)."""
+        """Matrices from N(0, 1 / width), that of the output from N(0, 1 / vocabulary), biases 0
+        (Nanda et al. 2023).
+        """
         for parameter in self.parameters():
             if parameter.dim() == 2:
                 rows = len(parameter) if parameter is self.output.weight else self.config.width
@@ -181,7 +214,9 @@ class Transformer(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, left_b: torch.Tensor, right_b: torch.Tensor) -> torch.Tensor:
-        """Logits (b, vocabulary) of the answers to rows with the operands `left_b` and `right_b`, int64 (b,) both."""
+        """Logits (b, vocabulary) of the answers to rows with the operands `left_b` and `right_b`,
+        int64 (b,) both.
+        """
         layout = self._layout(left_b, right_b)
         x_rd = self._token_table()
         for number, block in enumerate(self.blocks):
@@ -193,9 +228,15 @@ class Transformer(nn.Module):
         """Embeddings (t, d) of all that can stand at each position, one position after another."""
         table = []
         for position, name in enumerate(self.sequence):
-            tokens = slice(0, self.elements) if name in OPERANDS else slice(self.token[name], self.token[name] + 1)
+            tokens = (
+                slice(0, self.elements)
+                if name in OPERANDS
+                else slice(self.token[name], self.token[name] + 1)
+            )
             embedded = self.embedding.weight[tokens]
-            table.append(embedded if self.positions is None else embedded + self.positions[position])
+            table.append(
+                embedded if self.positions is None else embedded + self.positions[position]
+            )
         return torch.cat(table)
 
     def _layout(self, left_b: torch.Tensor, right_b: torch.Tensor) -> Layout:
@@ -206,18 +247,26 @@ class Transformer(nn.Module):
         a, b = self.sequence.index("a"), self.sequence.index("b")
         rows = (batch if each else 1, len(left_of_rows), batch)
         positions = (a, b - a, len(self.sequence) - b)
-        starts = list(itertools.accumulate((elements if n in OPERANDS else 1 for n in self.sequence), initial=0))
+        starts = list(
+            itertools.accumulate(
+                (elements if n in OPERANDS else 1 for n in self.sequence), initial=0
+            )
+        )
         tokens: list[torch.Tensor] = []
         own: list[torch.Tensor] = []
         for group, first in enumerate((0, a, b)):
-            columns = torch.tensor(starts[first : first + positions[group]], dtype=torch.int64, device=to)
+            columns = torch.tensor(
+                starts[first : first + positions[group]], dtype=torch.int64, device=to
+            )
             columns = columns.expand(rows[group], -1)
             if group:
                 operand = left_of_rows if group == 1 else right_b
                 columns = torch.cat([columns[:, :1] + operand[:, None], columns[:, 1:]], dim=1)
             before = sum(len(rows_r) for rows_r in tokens)
             tokens.append(columns.flatten())
-            own.append(torch.arange(before, before + len(tokens[-1]), device=to).view(columns.shape))
+            own.append(
+                torch.arange(before, before + len(tokens[-1]), device=to).view(columns.shape)
+            )
         keys = [own[0], torch.cat([own[0].expand(rows[1], -1), own[1]], dim=1)]
         if shared:
             keys.append(torch.cat([keys[1][left_b], own[2]], dim=1))
@@ -227,7 +276,9 @@ class Transformer(nn.Module):
 
 
 def _sinusoidal(length: int, width: int) -> torch.Tensor:
-    """Fixed positions (length, width): sines and cosines of falling frequency by turns (Vaswani et al. 2017)."""
+    """Fixed positions (length, width): sines and cosines of falling frequency by turns (Vaswani et
+    al. 2017).
+    """
     rate_k = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))
     angle_nk = torch.arange(length)[:, None] * rate_k
     return torch.stack([angle_nk.sin(), angle_nk.cos()], dim=2).flatten(1)[:, :width]

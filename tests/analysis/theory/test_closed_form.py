@@ -1,4 +1,6 @@
-"""The closed forms against published numbers, against the paper's formula in 60 digits, and in their limits."""
+"""The closed forms against published numbers, against the paper's formula in 60 digits, and in
+their limits.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ FREEZE = {"both": None, "fast": "slow", "slow": "fast"}
 
 
 def paper(t, n, d, p, kappa, noise=0.0, weight_decay=0.0, digits=60):
-    """R, Q and error by the formula as the paper writes it, in `digits` digits, so that cancellation does not show."""
+    """R, Q and error by the formula as the paper writes it, in `digits` digits, so that
+    cancellation does not show.
+    """
     with mpmath.workdps(digits):
         f = mpmath.mpf
         ridge = f(weight_decay) + 1 / f(t)
@@ -42,7 +46,9 @@ def test_every_published_curve_is_reproduced(theory_reference):
     worst = 0.0
     for r in rows:
         sizes = (int(r["n"]), int(r["d"]), int(r["p"]), float(r["kappa"]))
-        found = fast_slow(float(r["t"]), *sizes, float(r["noise"]), float(r["lambda"]), FREEZE[r["mode"]])
+        found = fast_slow(
+            float(r["t"]), *sizes, float(r["noise"]), float(r["lambda"]), FREEZE[r["mode"]]
+        )
         expected = [float(r[name]) for name in ("R", "Q", "EG")]
         worst = max(worst, *(abs(a - b) for a, b in zip(found, expected, strict=True)))
     assert worst < 1e-6
@@ -76,12 +82,18 @@ def test_late_errors_keep_their_digits_where_the_difference_of_order_parameters_
 
 
 def test_times_decays_and_kappas_broadcast():
-    times, decays, kappas = TIMES[:, None, None], np.array([0, 1e-3, 0.1])[:, None], np.array([1, 30])
+    times, decays, kappas = (
+        TIMES[:, None, None],
+        np.array([0, 1e-3, 0.1])[:, None],
+        np.array([1, 30]),
+    )
     for function in (fast_slow, ridge_asymptotics):
         whole = function(times, 120, 100, 80, kappas, 0.2, decays)
         assert [part.shape for part in whole] == [(300, 3, 2)] * 3
         one = function(TIMES[7], 120, 100, 80, 30, 0.2, 1e-3)
-        assert [float(part[7, 1, 1]) for part in whole] == pytest.approx([float(part) for part in one], rel=1e-14)
+        assert [float(part[7, 1, 1]) for part in whole] == pytest.approx(
+            [float(part) for part in one], rel=1e-14
+        )
 
 
 @pytest.mark.parametrize("function", [fast_slow, ridge_asymptotics])
@@ -145,7 +157,9 @@ def test_distance_of_the_closed_forms_is_the_known_one():
         ((110, 100, 70, 100, 0, 0), 0.114),
         ((120, 100, 80, 40, 0.2, 1e-8), 0.084),
     ):
-        pair = [f(TIMES, n, d, p, kappa, noise, decay).error for f in (fast_slow, ridge_asymptotics)]
+        pair = [
+            f(TIMES, n, d, p, kappa, noise, decay).error for f in (fast_slow, ridge_asymptotics)
+        ]
         assert np.abs(pair[0] - pair[1]).max() == pytest.approx(gap, abs=5e-4)
 
 
@@ -204,7 +218,9 @@ FEATURES = [
 
 
 @pytest.mark.parametrize(("sizes", "kappa", "noise", "decay", "freeze", "expected"), FEATURES)
-def test_minima_and_peaks_stand_where_the_published_curves_have_them(sizes, kappa, noise, decay, freeze, expected):
+def test_minima_and_peaks_stand_where_the_published_curves_have_them(
+    sizes, kappa, noise, decay, freeze, expected
+):
     error = fast_slow(TIMES, *sizes, kappa, noise, decay, freeze).error
     found = turning_points(TIMES + 1, error)
     assert [kind for kind, _, _ in found] == [kind for kind, _, _ in expected]
@@ -238,5 +254,8 @@ def test_trajectories_turn_and_end_where_they_should():
 def test_turning_points_of_flat_and_wavy_lines():
     x = np.arange(7.0)
     assert turning_points(x, np.ones(7)) == []
-    assert turning_points(x, np.array([3, 2, 2, 2, 3, 4, 1.0])) == [("minimum", 1, 2), ("maximum", 5, 4)]
+    assert turning_points(x, np.array([3, 2, 2, 2, 3, 4, 1.0])) == [
+        ("minimum", 1, 2),
+        ("maximum", 5, 4),
+    ]
     assert turning_points(x, np.array([3, 2, 1, 1 - 1e-12, 1, 1 - 1e-12, 1])) == []

@@ -1,4 +1,6 @@
-"""The figure scripts of the theory: what is drawn, written, said, refused, and the memory it takes."""
+"""The figure scripts of the theory: what is drawn, written, said, refused, and the memory it
+takes.
+"""
 
 from __future__ import annotations
 
@@ -57,8 +59,8 @@ def test_every_script_writes_picture_table_and_caption(name, tmp_path, capsys):
 
 @pytest.mark.parametrize("name", CLOSED)
 def test_closed_form_figures_stay_within_their_budget(name, tmp_path):
-    """150 MB each, in a process of their own, without a display or the heavy packages; `benchmarks/theory.py` times
-    them."""
+    """150 MB each, in a process of their own, without a display or the heavy packages;
+    `benchmarks/theory.py` times them."""
     code = f"""
 import sys
 from analysis import {name}
@@ -66,7 +68,9 @@ from analysis import {name}
 print([m for m in ("pandas", "torch", "hydra", "scipy", "matplotlib.pyplot") if m in sys.modules])
 print([line for line in open("/proc/self/status") if line.startswith("VmHWM")][0].split()[1])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PATH": ""})
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PATH": ""}
+    )
     heavy, kilobytes = done.stdout.splitlines()[-2:]
     assert heavy == "[]"
     assert float(kilobytes) * 1024 < 150e6
@@ -78,18 +82,22 @@ def test_figure_1_draws_the_three_curves(drawn, tmp_path):
     assert [line.get_color() for line in lines] == ["#0076BA", "#FF9300", "#353535"]
     for line, freeze in zip(lines, ("slow", "fast", None), strict=True):
         np.testing.assert_array_equal(line.get_xdata(), TIMES + 1)
-        np.testing.assert_array_equal(line.get_ydata(), fast_slow(TIMES, 150, 100, 70, 100, freeze=freeze).error)
+        np.testing.assert_array_equal(
+            line.get_ydata(), fast_slow(TIMES, 150, 100, 70, 100, freeze=freeze).error
+        )
     assert drawn[0].axes[0].get_xlim() == (1, 1e5)
     assert drawn[0].axes[1].get_ylim() == (0, 0.5)
     caption = json.loads((tmp_path / "fig1.json").read_text())
     assert caption["curves"][2]["turning_points"][1]["t_plus_1"] == pytest.approx(331, rel=0.05)
-    assert caption["curves"][2]["distance_from_ridge_asymptotics"]["max_abs_difference"] == pytest.approx(
-        0.051, abs=1e-3
-    )
+    assert caption["curves"][2]["distance_from_ridge_asymptotics"][
+        "max_abs_difference"
+    ] == pytest.approx(0.051, abs=1e-3)
 
 
 def test_options_change_what_is_drawn(drawn, tmp_path):
-    arguments = "--n 130 --p 60 --kappa 50 --sigma 0.1 --weight-decay 0.001 --times -1 5 40 --name camera"
+    arguments = (
+        "--n 130 --p 60 --kappa 50 --sigma 0.1 --weight-decay 0.001 --times -1 5 40 --name camera"
+    )
     fig1.main([*arguments.split(), "--out", str(tmp_path)])
     times = 10 ** np.linspace(-1, 5, 40)
     expected = fast_slow(times, 130, 100, 60, 50, 0.1, 0.001).error
@@ -100,12 +108,17 @@ def test_options_change_what_is_drawn(drawn, tmp_path):
 def test_figure_1_variants_name_the_sizes_that_they_draw(drawn, tmp_path):
     importlib.import_module("analysis.fig1_variants").main(["--out", str(tmp_path)])
     top, bottom = drawn[0].axes[:5], drawn[0].axes[5:]
-    assert [axes.get_title() for axes in top][3:] == ["(n, d, p) = (300, 280, 50)", "(n, d, p) = (300, 280, 70)"]
+    assert [axes.get_title() for axes in top][3:] == [
+        "(n, d, p) = (300, 280, 50)",
+        "(n, d, p) = (300, 280, 70)",
+    ]
     for axes, p, peak in zip(bottom[3:], (50, 70), (0.4836, 0.4773), strict=True):
         error = axes.get_lines()[0].get_ydata()
         np.testing.assert_array_equal(error, fast_slow(TIMES, 300, 280, p, 100).error)
         assert error[TIMES > 10].max() == pytest.approx(peak, abs=1e-4)
-    assert "p = 70" in json.dumps(json.loads((tmp_path / "fig1_variants.json").read_text())["notes"])
+    assert "p = 70" in json.dumps(
+        json.loads((tmp_path / "fig1_variants.json").read_text())["notes"]
+    )
 
 
 def test_figure_2_draws_one_mesh_with_ticks_at_their_powers(drawn, tmp_path):
@@ -115,14 +128,18 @@ def test_figure_2_draws_one_mesh_with_ticks_at_their_powers(drawn, tmp_path):
     assert mesh.get_clim() == (0.2, 0.45)
     values = mesh.get_array()
     decays = 10 ** -np.linspace(0.1, 8, 100)
-    np.testing.assert_allclose(values, fast_slow(TIMES[: len(values), None], 120, 100, 80, 40, 0.2, decays).error)
+    np.testing.assert_allclose(
+        values, fast_slow(TIMES[: len(values), None], 120, 100, 80, 40, 0.2, decays).error
+    )
     assert TIMES[len(values) - 1] + 1 > 1e4
     assert left.get_xticks().tolist() == list(range(1, 9))
     assert [t.get_text() for t in left.get_xticklabels()][-1] == "$10^{-8}$"
     assert left.get_xlim()[0] < 0.1
     assert len(rows(tmp_path / "fig2_cd.csv")) == 30_000
     for line, index in zip(right.get_lines(), (10, 30, 99), strict=True):
-        np.testing.assert_allclose(line.get_ydata(), fast_slow(TIMES, 120, 100, 80, 40, 0.2, decays[index]).error)
+        np.testing.assert_allclose(
+            line.get_ydata(), fast_slow(TIMES, 120, 100, 80, 40, 0.2, decays[index]).error
+        )
 
 
 def test_figure_3_background_is_the_error_of_the_right_panel(drawn, tmp_path):
@@ -137,16 +154,26 @@ def test_figure_3_background_is_the_error_of_the_right_panel(drawn, tmp_path):
     trajectories = [line for line in left.get_lines() if line.get_linestyle() == "-"]
     assert [line.get_color() for line in trajectories] == list(fig3.COLOURS)
     for line, error in zip(trajectories, right.get_lines(), strict=True):
-        np.testing.assert_allclose(0.5 * (1 - 2 * line.get_xdata() + line.get_ydata()), error.get_ydata(), atol=1e-12)
-    assert "twice the error" in json.dumps(json.loads((tmp_path / "fig3.json").read_text())["notes"])
+        np.testing.assert_allclose(
+            0.5 * (1 - 2 * line.get_xdata() + line.get_ydata()), error.get_ydata(), atol=1e-12
+        )
+    assert "twice the error" in json.dumps(
+        json.loads((tmp_path / "fig3.json").read_text())["notes"]
+    )
 
 
 def test_simulated_figure_draws_the_true_trace_formula(drawn, tmp_path):
     script = importlib.import_module("analysis.emp_vs_analytic")
     script.main([*SMALL, "--kappa", "1", "30", "--out", str(tmp_path)])
-    solid = [line for line in drawn[0].axes[0].get_lines() if line.get_linestyle() == "-" and line.get_lw() == 2.2]
+    solid = [
+        line
+        for line in drawn[0].axes[0].get_lines()
+        if line.get_linestyle() == "-" and line.get_lw() == 2.2
+    ]
     times = TIMES[TIMES <= 1e5]
-    trace = trace_over_draws(times, 30, 20, 10, [1, 30], range(3), method="flow", test_size=10).error.mean(axis=0)
+    trace = trace_over_draws(
+        times, 30, 20, 10, [1, 30], range(3), method="flow", test_size=10
+    ).error.mean(axis=0)
     for line, expected in zip(solid, trace, strict=True):
         np.testing.assert_allclose(line.get_ydata(), expected, rtol=1e-9, atol=1e-12)
     series = {row["series"] for row in rows(tmp_path / "emp_vs_analytic.csv")}
@@ -159,20 +186,38 @@ def test_ridge_panel_has_the_penalty_of_the_simulation_in_both_blocks(drawn, tmp
     fig_trace_vs_ridge.main([*SMALL, "--out", str(tmp_path)])
     table = rows(tmp_path / "fig_trace_vs_ridge.csv")
     same, published = (
-        np.array([float(r["error_mean"]) for r in table if r["series"] == name and float(r["kappa"]) == 50])
+        np.array(
+            [
+                float(r["error_mean"])
+                for r in table
+                if r["series"] == name and float(r["kappa"]) == 50
+            ]
+        )
         for name in ("fast_slow_same_penalty", "fast_slow_as_published")
     )
     times = 10 ** np.linspace(-3, 6, 100)
-    np.testing.assert_allclose(same, fast_slow(times, 30, 20, 10, 50, scales=(0.5**0.5, 0.5**0.5)).error, rtol=1e-12)
-    np.testing.assert_allclose(published, fast_slow(times, 30, 20, 10, 50, scales=(0.5**0.5, 0.5)).error, rtol=1e-12)
+    np.testing.assert_allclose(
+        same, fast_slow(times, 30, 20, 10, 50, scales=(0.5**0.5, 0.5**0.5)).error, rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        published, fast_slow(times, 30, 20, 10, 50, scales=(0.5**0.5, 0.5)).error, rtol=1e-12
+    )
 
 
-def test_published_curves_stand_beside_the_regulariser_where_they_are_given(drawn, tmp_path, capsys):
+def test_published_curves_stand_beside_the_regulariser_where_they_are_given(
+    drawn, tmp_path, capsys
+):
     for name, value in (("w_reg.npy", 0.2), ("icml_fig6_wo_reg.npy", 0.3)):
         np.save(tmp_path / name, np.full(50, value))
-    assert fig_q_regulariser.main([*SMALL, "--published", str(tmp_path), "--out", str(tmp_path)]) == 0
+    assert (
+        fig_q_regulariser.main([*SMALL, "--published", str(tmp_path), "--out", str(tmp_path)]) == 0
+    )
     without, with_penalty = drawn[0].axes[1].get_lines()
-    assert (without.get_ydata()[0], with_penalty.get_ydata()[0], without.get_xdata()[0]) == (0.3, 0.2, 1)
+    assert (without.get_ydata()[0], with_penalty.get_ydata()[0], without.get_xdata()[0]) == (
+        0.3,
+        0.2,
+        1,
+    )
     assert fig_q_regulariser.main([*SMALL, "--published", str(tmp_path / "absent")]) == 2
     assert "holds neither wo_reg.npy" in capsys.readouterr().err
 

@@ -1,4 +1,6 @@
-"""Simulated students: the random stream, explicit descent, the trace formula, and the published means."""
+"""Simulated students: the random stream, explicit descent, the trace formula, and the published
+means.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,14 @@ STEPS = np.array([0, 1, 2, 3, 10, 57, 200])
 
 
 def explicit(seed, n, d, p, kappa, noise, decay, step=None, stream=published_draw):
-    """R, Q, population and test error after STEPS of explicit descent, with F = U S V for a V of its own."""
+    """R, Q, population and test error after STEPS of explicit descent, with F = U S V for a V of
+    its own.
+    """
     draw = stream(seed, n, d, 30)
-    f = modulation(draw.u, p, [kappa])[0] @ np.linalg.qr(np.random.default_rng(seed).standard_normal((d, d)))[0]
+    f = (
+        modulation(draw.u, p, [kappa])[0]
+        @ np.linalg.qr(np.random.default_rng(seed).standard_normal((d, d)))[0]
+    )
     y = draw.z @ draw.teacher + noise * draw.label_noise
     seen = descend(draw.z @ f, y, int(STEPS[-1]), step, decay)[STEPS] @ f.T
     r, q = seen @ draw.teacher / d, np.sum(seen**2, axis=1) / d
@@ -56,10 +63,23 @@ def test_independent_streams_do_not_move_each_other():
 
 
 @pytest.mark.parametrize("stream", [published_draw, independent_draw])
-@pytest.mark.parametrize(("n", "decay", "step"), [(40, 0.0, None), (40, 0.03, None), (20, 0.01, None), (40, 0.0, 0.3)])
+@pytest.mark.parametrize(
+    ("n", "decay", "step"), [(40, 0.0, None), (40, 0.03, None), (20, 0.01, None), (40, 0.0, 0.3)]
+)
 def test_closed_form_is_explicit_descent(stream, n, decay, step):
     found = simulate(
-        STEPS, n, 30, 20, [5.0, 50.0], [0, 1], 0.2, decay, "descent", step=step, test_size=30, stream=stream
+        STEPS,
+        n,
+        30,
+        20,
+        [5.0, 50.0],
+        [0, 1],
+        0.2,
+        decay,
+        "descent",
+        step=step,
+        test_size=30,
+        stream=stream,
     )
     for i, seed in enumerate((0, 1)):
         for j, kappa in enumerate((5.0, 50.0)):
@@ -146,7 +166,10 @@ def test_trace_formula_is_the_average_over_teachers_and_label_noise():
 def test_students_agree_with_the_trace_formula_within_their_standard_error(method):
     times, seeds = 10.0 ** np.arange(0, 6), range(80)
     arguments = (150, 100, 70, [1.0, 100.0, 1e4], seeds, 0.2, 0.0, method)
-    students, trace = simulate(times, *arguments, test_size=200), trace_over_draws(times, *arguments, test_size=200)
+    students, trace = (
+        simulate(times, *arguments, test_size=200),
+        trace_over_draws(times, *arguments, test_size=200),
+    )
     for found, expected in (
         (students.test_error, trace.error), (students.error, trace.error), (students.R, trace.R), (students.Q, trace.Q),
     ):  # fmt: skip
@@ -159,7 +182,9 @@ def test_a_thousand_published_seeds_have_the_published_means(theory_reference):
     with (theory_reference / "emp_vs_analytic_reference_1000seeds.csv").open() as stream:
         rows = [row for row in csv.DictReader(stream) if row["series"] == "empirical_testset"]
     kappas = (1.0, 100.0, 10000.0)
-    found = simulate(10 ** np.linspace(-3, 5, 50), 150, 100, 70, kappas, range(1000), method="flow").test_error
+    found = simulate(
+        10 ** np.linspace(-3, 5, 50), 150, 100, 70, kappas, range(1000), method="flow"
+    ).test_error
     for j, kappa in enumerate(kappas):
         mean, std = (
             np.array([float(row[name]) for row in rows if float(row["kappa"]) == kappa])
@@ -190,7 +215,9 @@ def test_no_penalty_is_plain_descent_also_for_times_in_disorder():
     values = np.array([[4.0, 1.0, 1e-8], [2.0, 0.5, 0.0]])
     for decay in (0.0, 0.1):
         decays = np.full(3, decay)
-        np.testing.assert_allclose(method(values, times, decays), shrinkage(values, times, decays), atol=1e-13)
+        np.testing.assert_allclose(
+            method(values, times, decays), shrinkage(values, times, decays), atol=1e-13
+        )
     with pytest.raises(ValueError, match="whole times"):
         method(values, times + 0.5, np.zeros(3))
 
