@@ -166,7 +166,7 @@ def plain_encoder(device: torch.device) -> Callable[[int], None]:
 
 def ours(device: str, *overrides: str) -> Callable[[int], None]:
     """The trainer's own step, with the configuration of grok_fig1 and AdamW."""
-    cell = compose.request("grok_fig1", ["hydra/launcher=local", "preset=power2022_adamw", f"run.device={device}",
+    cell = compose.expand_sweep("grok_fig1", ["hydra/launcher=local", "preset=power2022_adamw", f"run.device={device}",
                                          "run.compile=false", *overrides]).cells[0]  # fmt: skip
     folder = Path(tempfile.mkdtemp())
     part, checkpoints = Part(folder, "w", algorithmic.METRICS), Checkpoints(folder, cell.id, 1, "w")

@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_intermixed_args()
     seeds = f"seeds=[{','.join(map(str, range(options.seeds)))}]"
-    cells = compose.request(
+    cells = compose.expand_sweep(
         options.sweep,
         ["hydra/launcher=local", "~axes", seeds, *options.overrides, "run.device=cpu"],
     )

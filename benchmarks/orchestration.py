@@ -230,7 +230,7 @@ def planning(folder: Path, cells: int) -> None:
     from launch.sweep import compose
 
     seeds = f"seeds={{range:[0,{cells},1]}}"
-    request = compose.request(
+    request = compose.expand_sweep(
         "noop", ["hydra/launcher=slurm", f"logs={folder}", seeds, "task.most=400"]
     )
     made = draft(request)

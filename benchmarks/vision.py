@@ -32,6 +32,217 @@ from pathlib import Path
 from turns import TRAIN, Child, Series, flat_cell, flops_per_image, write_images
 
 RUNS, EPOCHS = 500, 1001  # of the published heat map
+MATRIX = {
+    "cpu": 1024,
+    "cuda": 8192,
+}  # rows of the square matrices that the device's rate is measured with
+
+
+# In the children: what is measured.
+
+
+class Turns:
+    """A child's side of the measurement: it waits for a line, does one epoch, and answers with what
+    that took.
+    """
+
+    def __init__(self) -> None:
+        self.answers = os.fdopen(os.dup(1), "w", buffering=1)
+        os.dup2(2, 1)  # what a library prints is no answer
+        self.began = (time.perf_counter(), time.process_time())
+
+    def next(self, **facts: Any) -> None:
+        """Answer for the work since the last turn, and wait for the next; ends the process when
+        told nothing more.
+        """
+        took = time.perf_counter() - self.began[0], time.process_time() - self.began[1]
+        self.answers.write(json.dumps({"wall": took[0], "cpu": took[1], **facts}) + "\n")
+        if not sys.stdin.readline():
+            raise SystemExit
+        self.began = (time.perf_counter(), time.process_time())
+
+
+def ours(flat: dict[str, Any]) -> None:
+    """A cell through the trainer, which asks after every epoch whether a checkpoint is due: that is
+    where turns end.
+    """
+    import trainers
+    from trainers import config, vision
+    from trainers.checkpoint import Checkpoints
+    from trainers.part import Part
+    from trainers.run import Run
+
+    turns = Turns()
+
+    class Measured(Run):
+        def checkpoint_due(self) -> bool:
+            turns.next(precision=self.facts["precision"])
+            return False
+
+    with tempfile.TemporaryDirectory() as folder:
+        part = Part(Path(folder), "w", vision.METRICS)
+        run = Measured(
+            "c", flat, 1, part, Checkpoints(Path(folder), "c", 1, "w"), lambda: False, 1e9
+        )
+        trainers.train(config.parse(flat), run)
+
+
+def plain(flat: dict[str, Any]) -> None:
+    """The loop of benchmarks/plain.py on the same model, with `threads` threads or, at 0, torch's
+    default.
+    """
+    import torch
+    from plain import Samples, epochs
+
+    from trainers import config
+    from trainers.data import images
+
+    threads = flat.pop("threads")
+    if threads:
+        torch.set_num_threads(threads)
+    cell = config.parse(flat)
+    whole = images.load(cell.data)
+    train = Samples(whole.train_images, whole.train_labels, augment=True)
+    test = Samples(whole.test_images, whole.test_labels, augment=False)
+    turns = Turns()
+    for _ in epochs(cell, train, test, 10, torch.device(cell.run.device)):
+        turns.next()
+
+
+def matmul(flat: dict[str, Any]) -> None:
+    """Products of square matrices in the format that the trainer would use, with the `flops` of one
+    turn.
+
+    On a CPU through the library that computes the convolutions, which on some processors is twice
+    as fast as the one behind torch's own products.
+    """
+    import torch
+
+    from trainers import precision
+    from trainers.models.linear import linear
+
+    where = precision.device(flat["run.device"])
+    precision.set_numerics(False, 1)
+    n, repeats = MATRIX[where.type], 4 if where.type == "cpu" else 100
+    a = torch.randn(
+        n,
+        n,
+        device=where,
+        dtype=getattr(torch, precision.resolve(flat["trainer.precision"], where)),
+    )
+    turns = Turns()
+    while True:
+        for _ in range(repeats):
+            product = linear(a, a)
+        float(product.sum())  # waits for a GPU
+        turns.next(flops=2 * n**3 * repeats, precision=str(a.dtype).removeprefix("torch."))
+
+
+# In the parent: children, rounds, tables.
+
+
+@dataclass
+class Child:
+    """A process that does one epoch whenever it is told to."""
+
+    kind: str
+    flat: dict[str, Any]
+    process: subprocess.Popen[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        command = [sys.executable, __file__, "--child", self.kind, json.dumps(self.flat)]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+
+    def answer(self) -> dict[str, Any]:
+        """What the turn under way took."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"a process of {self.kind} ended with status {self.process.wait()}")
+        return dict(json.loads(line))
+
+    def go(self) -> None:
+        """Begin a turn."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+
+    def close(self) -> None:
+        """End the process."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+@dataclass
+class Series:
+    """Turns of some children side by side: seconds of the slowest on the wall clock, CPU seconds of
+    all together.
+    """
+
+    children: list[Child]
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def turn(self) -> None:
+        """One turn of every child."""
+        for child in self.children:
+            child.go()
+        answers = [child.answer() for child in self.children]
+        self.wall.append(max(answer["wall"] for answer in answers))
+        self.cpu.append(sum(answer["cpu"] for answer in answers))
+        self.facts = answers[0]
+
+
+def write_images(folder: Path, train: int, test: int) -> None:
+    """Random images in the layout of the official python batches."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    for name, rows in [
+        *((f"data_batch_{i}", train // 5) for i in range(1, 6)),
+        ("test_batch", test),
+    ]:
+        pixels = rng.integers(0, 256, (rows, 3072), dtype=np.uint8)
+        content = {b"data": pixels, b"labels": rng.integers(0, 10, rows).tolist()}
+        (folder / name).write_bytes(pickle.dumps(content, 2))
+
+
+def flat_cell(folder: Path, width: int, images: int, device: str, compiled: bool) -> dict[str, Any]:
+    """The published sweep's cell at another width, on the random images."""
+    from launch.sweep import compose
+
+    evaluated = 1000 if device == "cuda" else 250
+    request = compose.expand_sweep("fig2_ab", [
+        "hydra/launcher=local", "~axes", "+axes={optim.weight_decay:[0.0]}", "seeds=[0]", f"model.width={width}",
+        f"data.root={folder}", f"data.cache={folder}", f"data.source_rows=[{images},{images // 5}]",
+        "trainer.epochs=100000", "trainer.eval_train=never", f"trainer.eval_batch_size={evaluated}",
+        f"run.device={device}", f"run.compile={str(compiled).lower()}",
+    ])  # fmt: skip
+    return dict(request.cells[0].flat)
+
+
+def flops_per_image(flat: dict[str, Any]) -> float:
+    """FLOPs of an epoch for each training image, counted from the model: forward and backward, and
+    a fifth of an evaluation's forward."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from trainers import config, models
+
+    model = models.build(config.parse(flat).model, 3, 32, 10)
+    counted = []
+    for backward in (True, False):
+        with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(backward):
+            logits = model(torch.zeros(2, 3, 32, 32))
+            if backward:
+                logits.sum().backward()
+        counted.append(counter.get_total_flops() / 2)
+    return float(counted[0] + counted[1] * TEST / TRAIN)
 
 
 def measure(options: argparse.Namespace, width: int, folder: Path) -> dict[str, Series]:

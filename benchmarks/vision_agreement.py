@@ -92,7 +92,7 @@ def collect(options: argparse.Namespace) -> pd.DataFrame:
     overrides += [f"data.root={options.data}"] if options.data else []
     formats = ("float32", "bfloat16", "float16") if options.gpu else ("float32", "bfloat16")
     frames = []
-    for cell in compose.request("reference_k64", overrides).cells:
+    for cell in compose.expand_sweep("reference_k64", overrides).cells:
         flat = dict(cell.flat)
         ways = {"plain": plain(flat)}
         ways |= {f"ours {name}": ours(flat | {"trainer.precision": name}) for name in formats}

@@ -20,6 +20,7 @@ from launch.errors import UserError
 from launch.plan import files, plan
 from launch.submit import submission
 from launch.sweep import compose
+from launch.sweep.request import check_name
 from launch.worker import pool
 
 
@@ -59,7 +60,7 @@ def run(config: DictConfig) -> None:
 
 def _planned(config: DictConfig) -> tuple[plan.Plan, Path, bool]:
     """The plan of the one cell, the sweep's folder, and whether the cell is done already."""
-    compose.check_name(config.name)
+    check_name(config.name)
     if config.get("axes"):
         raise UserError(
             "the sweep has axes, and this trains one cell: use `redescent submit`, or remove them "
@@ -69,7 +70,7 @@ def _planned(config: DictConfig) -> tuple[plan.Plan, Path, bool]:
         raise UserError(
             "seeds: this trains one cell; use seed=N, or `redescent submit` for several"
         )
-    cell = compose.single(config)
+    cell = compose.single_cell(config)
     submission.check_data([cell])
     sweep = Path(hydra.utils.to_absolute_path(config.logs)) / config.name
     launcher = OmegaConf.to_container(HydraConfig.get().launcher, resolve=False)

@@ -86,7 +86,7 @@ def train_two_steps(flat: dict[str, object], tmp_path: Path, cifar: Path) -> Run
 def test_every_sweep_expands_and_its_first_cell_trains_two_steps(
     sweep: str, tmp_path: Path, cifar: Path
 ) -> None:
-    request = compose.request(sweep, ["hydra/launcher=local"])
+    request = compose.expand_sweep(sweep, ["hydra/launcher=local"])
     assert request.name == sweep
     assert len({cell.id for cell in request.cells}) == len(request.cells) > 1
     train_two_steps(dict(request.cells[0].flat), tmp_path, cifar)
@@ -107,7 +107,7 @@ def test_every_option_of_every_group_trains_two_steps(
     sweep, *overrides = (
         [TABLES] if tables else ["noop" if choice[1] in ("none", "noop") else "smoke", "~axes"]
     )
-    request = compose.request(sweep, ["hydra/launcher=local", *overrides, "=".join(choice)])
+    request = compose.expand_sweep(sweep, ["hydra/launcher=local", *overrides, "=".join(choice)])
     train_two_steps(dict(request.cells[0].flat), tmp_path, cifar)
 
 
@@ -115,13 +115,13 @@ def test_every_option_of_every_group_trains_two_steps(
 def test_every_launcher_composes_and_is_known(launcher: str) -> None:
     from launch.scheduler import backend
 
-    asked = compose.launcher([f"hydra/launcher={launcher}"])
+    asked = compose.launcher_settings([f"hydra/launcher={launcher}"])
     backend.check(asked.launcher)
     assert asked.packing.minutes > 0
 
 
 def test_the_published_sweep_has_the_published_grid() -> None:
-    cells = compose.request("fig2_ab", ["hydra/launcher=local"]).cells
+    cells = compose.expand_sweep("fig2_ab", ["hydra/launcher=local"]).cells
     decays = np.unique([cell.flat["optim.weight_decay"] for cell in cells])[::-1]
     assert len(cells) == 500
     np.testing.assert_allclose(decays, 10 ** -np.linspace(0.1, 8, 100), rtol=1e-11)

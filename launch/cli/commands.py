@@ -26,6 +26,7 @@ from launch.status import sweep_state
 from launch.submit import calibration, cancel, submission
 from launch.submit.preview import draft
 from launch.sweep import compose
+from launch.sweep.request import Request
 
 
 def _errors(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,7 +80,7 @@ _wait = click.option(
 @_errors
 def plan(name: str, overrides: Sequence[str], retry_errors: bool) -> None:
     """Show what `submit` would send: cells, tasks, arrays, hours. Changes nothing."""
-    request = compose.request(name, overrides)
+    request = _expand(name, overrides)
     backend.check(request.launcher)
     tables.draft(draft(request, retry_errors))
 
@@ -92,7 +93,7 @@ def plan(name: str, overrides: Sequence[str], retry_errors: bool) -> None:
 @_errors
 def submit_(name: str, overrides: Sequence[str], retry_errors: bool, wait: bool) -> None:
     """Send every cell that is neither done nor under way, and return."""
-    _send(compose.request(name, overrides), retry_errors, wait)
+    _send(_expand(name, overrides), retry_errors, wait)
 
 
 @main.command(name="calibrate")
@@ -128,7 +129,7 @@ def calibrate_(
     of the sweep's. Of several numbers side by side, task.at_a_time=auto takes for each cell the one
     that wins.
     """
-    asked = compose.request(name, overrides)
+    asked = _expand(name, overrides)
     each: Sequence[int | None] = sorted(set(counts)) or [None]
     for count in each:
         small = calibration.outdated(calibration.request(asked, epochs, steps, count), code_hash())
@@ -324,7 +325,11 @@ def import_published(source: Path, target: Path) -> None:
     )
 
 
-def _send(request: compose.Request, retry_errors: bool, wait: bool) -> None:
+def _expand(name: str, overrides: Sequence[str]) -> Request:
+    return compose.expand_sweep(name, backend.with_launcher(overrides))
+
+
+def _send(request: Request, retry_errors: bool, wait: bool) -> None:
     made, frozen = submission.submit(request, retry_errors)
     tables.draft(made)
     name = request.name

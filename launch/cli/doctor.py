@@ -38,7 +38,7 @@ class Finding:
 
 def examine(overrides: Sequence[str]) -> list[Finding]:
     """All findings for this machine and the launcher that `overrides` choose."""
-    asked = compose.launcher(overrides)
+    asked = compose.launcher_settings(backend.with_launcher(overrides))
     launcher, logs = asked.launcher, asked.logs
     findings = [_python(), *_torch(), _disk(logs), _locks(logs)]
     if backend.kind(launcher) == "slurm":

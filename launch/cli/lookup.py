@@ -10,7 +10,7 @@ from pathlib import Path
 from launch.errors import UserError
 from launch.plan import load_all
 from launch.plan.plan import CALIBRATION, name_of
-from launch.sweep import compose
+from launch.sweep.request import check_name
 
 
 def folder_of(name: str) -> Path:
@@ -20,7 +20,7 @@ def folder_of(name: str) -> Path:
     if given.parent == logs:
         name = given.name
     sweep, _, inner = name.rstrip("/").partition("/")
-    compose.check_name(sweep if inner in ("", CALIBRATION) else name)
+    check_name(sweep if inner in ("", CALIBRATION) else name)
     return logs / sweep / inner
 
 

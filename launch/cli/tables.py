@@ -15,7 +15,7 @@ from launch.scheduler import backend
 from launch.status import sweep_state
 from launch.submit.calibration import Measurement
 from launch.submit.preview import Draft, beyond_limit
-from launch.sweep.compose import AUTO
+from launch.sweep.request import AUTO
 
 out = Console(highlight=False, soft_wrap=True)
 

@@ -18,7 +18,7 @@ import pandas as pd
 from launch.cost import rates
 from launch.errors import UserError
 from launch.status import cell_state
-from launch.sweep.compose import AUTO, Cell, Request
+from launch.sweep.request import AUTO, Cell, Request
 
 NEAR_BEST = 0.9
 """The smallest count with this share of the best throughput wins: fewer cells at a time end sooner,

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from launch.sweep.compose import AUTO, Packing
+from launch.sweep.request import AUTO, Packing
 
 
 def pack(

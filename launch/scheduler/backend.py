@@ -224,6 +224,14 @@ def kind(launcher: Mapping[str, Any]) -> str:
     )
 
 
+def with_launcher(overrides: Sequence[str]) -> list[str]:
+    """The overrides, with SLURM or this machine as launcher where they choose none."""
+    if any(text.startswith("hydra/launcher=") for text in overrides):
+        return list(overrides)
+    default = "slurm" if slurm.present() else "local"
+    return [f"hydra/launcher={default}", *overrides]
+
+
 def check(plan_launcher: Mapping[str, Any]) -> None:
     """Raises UserError for SLURM settings that submitit does not know, with the list of those it
     does.

@@ -20,7 +20,7 @@ from launch.cost import concurrency, rates
 from launch.plan import identity, plan
 from launch.scheduler import backend
 from launch.status import cell_state, sweep_state
-from launch.sweep.compose import AUTO, Cell, Policy, Request
+from launch.sweep.request import AUTO, Cell, Policy, Request
 
 EPOCHS, STEPS = 5, 1000
 """Length of a calibration, by what its trainer counts. Its second half is what counts: it begins

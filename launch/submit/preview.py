@@ -17,7 +17,7 @@ from launch.scheduler import backend
 from launch.status import cell_state, failures, summary
 from launch.status.sweep_state import is_final, observe, records_of, runs_of
 from launch.submit import calibration
-from launch.sweep.compose import AUTO, Cell, Request
+from launch.sweep.request import AUTO, Cell, Request
 from launch.worker import pool
 
 

@@ -23,8 +23,8 @@ from launch.status.sweep_state import is_final, last_line, records_of, runs_of
 from launch.submit import calibration, followup
 from launch.submit.lock import locked
 from launch.submit.preview import Draft, beyond_limit, draft
-from launch.sweep.compose import LAUNCH_KEYS, Cell, Packing, Policy, Request
-from launch.sweep.compose import launcher as launcher_request
+from launch.sweep import compose
+from launch.sweep.request import LAUNCH_KEYS, Cell, Packing, Policy, Request
 
 
 def submit(
@@ -121,7 +121,7 @@ def resumed(folder: Path, overrides: Sequence[str]) -> Request:
         before = (
             [] if any(text.startswith("hydra/launcher=") for text in overrides) else newest.chosen
         )
-        other = launcher_request([*before, *overrides])
+        other = compose.launcher_settings(backend.with_launcher([*before, *overrides]))
         packing, launcher, chosen, policy = (
             other.packing,
             other.launcher,

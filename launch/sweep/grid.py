@@ -171,7 +171,7 @@ def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
     def meets(flat: Mapping[str, Any]) -> bool:
         try:
             return bool(_evaluate(tree, flat, text))
-        except (TypeError, ArithmeticError) as error:
+        except (TypeError, ValueError, ArithmeticError) as error:
             raise UserError(
                 f"condition {text!r}: cannot be computed for a cell of this sweep: {error}"
             ) from None

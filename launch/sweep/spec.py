@@ -23,7 +23,7 @@ class Sweep:
     conditions: Sequence[Callable[[Mapping[str, Any]], bool]]
     texts: Sequence[str]
 
-    def wants(self, flat: Mapping[str, Any]) -> bool:
+    def accepts(self, flat: Mapping[str, Any]) -> bool:
         """Whether a flat configuration meets every condition."""
         return all(meets(flat) for meets in self.conditions)
 

@@ -42,7 +42,7 @@ def test_the_nine_presets_are_named_after_what_they_change():
             hydra.compose("config", ["trainer=algorithmic", f"preset=power2022_{name}"])
             for name in PRESETS
         ]
-    runs = pd.DataFrame([dict(compose.single(config).flat) for config in composed])
+    runs = pd.DataFrame([dict(compose.single_cell(config).flat) for config in composed])
     assert grok_names.settings(runs).tolist() == list(PRESETS.values())
 
 

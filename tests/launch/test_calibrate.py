@@ -19,7 +19,8 @@ from analysis import store
 from launch.errors import UserError
 from launch.submit import calibration, submission
 from launch.submit.preview import beyond_limit, draft
-from launch.sweep.compose import Cell, Packing, Policy, Request, request
+from launch.sweep.compose import expand_sweep
+from launch.sweep.request import Cell, Packing, Policy, Request
 
 Flat = Mapping[str, Any]
 WIDTHS = ("~axes", "model=mlp", "+axes={model.width:[4,8,16,64]}", "trainer.epochs=40")
@@ -108,7 +109,7 @@ def test_what_was_measured_counts_for_the_cost_and_not_as_a_result(
     measured: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REDESCENT_LOGS", str(measured))
-    made = draft(request("smoke", ["hydra/launcher=local", *WIDTHS]))
+    made = draft(expand_sweep("smoke", ["hydra/launcher=local", *WIDTHS]))
     assert made.states == {"new": 4}
     assert all(seconds is not None and 0 < seconds < 600 for seconds in made.seconds)
     with pytest.raises(store.StoreError):
@@ -131,15 +132,17 @@ def test_hours_beyond_the_limit_or_unknown_ones_are_refused_before_anything_is_w
     with pytest.raises(
         UserError, match=r"limits.gpu_hours: 0, but with this the sweep comes to 0.0\d GPU-hours"
     ):
-        submission.submit(request("smoke", [*gpu, "limits.gpu_hours=0"]))
+        submission.submit(expand_sweep("smoke", [*gpu, "limits.gpu_hours=0"]))
     with pytest.raises(
         UserError,
         match=r"nothing like 4 of the cells was measured. Run `redescent calibrate smoke`",
     ):
-        submission.submit(request("smoke", [*gpu, "limits.gpu_hours=9", "trainer.batch_size=4"]))
+        submission.submit(
+            expand_sweep("smoke", [*gpu, "limits.gpu_hours=9", "trainer.batch_size=4"])
+        )
     assert sorted(path for path in measured.rglob("*") if path.name != ".lock") == before
-    assert beyond_limit(draft(request("smoke", [*gpu, "limits.gpu_hours=9"]))) is None
-    cpu = request("smoke", ["hydra/launcher=local", *WIDTHS, "limits.gpu_hours=0"])
+    assert beyond_limit(draft(expand_sweep("smoke", [*gpu, "limits.gpu_hours=9"]))) is None
+    cpu = expand_sweep("smoke", ["hydra/launcher=local", *WIDTHS, "limits.gpu_hours=0"])
     assert beyond_limit(draft(cpu)) is None
 
 
@@ -156,12 +159,12 @@ def test_hours_beyond_the_limit_or_unknown_ones_are_refused_before_anything_is_w
 )
 def test_a_policy_of_the_wrong_form_is_refused(override: str, message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
-        request("smoke", ["hydra/launcher=local", override])
+        expand_sweep("smoke", ["hydra/launcher=local", override])
 
 
 def test_a_canary_needs_slurm(logs: Path) -> None:
     with pytest.raises(UserError, match="canary: found true, but only SLURM can hold jobs back"):
-        submission.submit(request("smoke", ["hydra/launcher=local", "canary=true"]))
+        submission.submit(expand_sweep("smoke", ["hydra/launcher=local", "canary=true"]))
     assert not (logs / "smoke" / "submissions").exists()
 
 

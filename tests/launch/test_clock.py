@@ -62,7 +62,7 @@ def test_a_sweep_goes_on_after_the_clock_was_set_back(logs: Path) -> None:
         "trainer.seconds=0.3",
     ]
     submission.submit(
-        compose.request("noop", [*overrides, "task.at_a_time=2", "run.checkpoint_seconds=0"])
+        compose.expand_sweep("noop", [*overrides, "task.at_a_time=2", "run.checkpoint_seconds=0"])
     )
     while not any(
         cell.state in cell_state.FINAL for cell in sweep_state.observe(folder).cells.values()
@@ -90,7 +90,7 @@ def test_a_submission_whose_answer_was_lost_before_the_clock_was_set_back_is_not
     logs: Path,
 ) -> None:
     folder = logs / "noop"
-    made = draft(compose.request("noop", ["hydra/launcher=local", "seeds={range:[0,2,1]}"]))
+    made = draft(compose.expand_sweep("noop", ["hydra/launcher=local", "seeds={range:[0,2,1]}"]))
     folder.mkdir(parents=True)
     frozen = submission.freeze(made.request, "local", made.todo, made.tasks)
     frozen.write(folder)

@@ -18,8 +18,9 @@ from hydra.core.global_hydra import GlobalHydra
 from launch.errors import UserError
 from launch.scheduler import backend
 from launch.sweep import compose
-from launch.sweep.compose import Cell, request
+from launch.sweep.compose import expand_sweep
 from launch.sweep.grid import axis_values
+from launch.sweep.request import Cell
 from trainers import config as schema
 
 LOCAL = "hydra/launcher=local"
@@ -28,13 +29,13 @@ WriteSweep = Callable[[str, str], None]
 
 
 def cells(sweep: str, *overrides: str) -> Sequence[Cell]:
-    return request(sweep, [LOCAL, *overrides]).cells
+    return expand_sweep(sweep, [LOCAL, *overrides]).cells
 
 
 def refused(sweep: str, *overrides: str) -> str:
     """The message of the one UserError; a single paragraph that a terminal can show."""
     with pytest.raises(UserError) as caught:
-        request(sweep, [LOCAL, *overrides])
+        expand_sweep(sweep, [LOCAL, *overrides])
     assert "Traceback" not in str(caught.value)
     return str(caught.value)
 
@@ -53,12 +54,14 @@ def plain() -> Iterator[Callable[..., Cell]]:
     """Composes one cell the way that the plain Hydra command line does."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(compose.CONFIGS), version_base="1.3"):
-        yield lambda *overrides: compose.single(hydra.compose("config", overrides=list(overrides)))
+        yield lambda *overrides: compose.single_cell(
+            hydra.compose("config", overrides=list(overrides))
+        )
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)
 def test_every_sweep_expands_to_cells_that_a_trainer_accepts(sweep: str) -> None:
-    made = request(sweep, [LOCAL])
+    made = expand_sweep(sweep, [LOCAL])
     text = yaml.safe_load((compose.CONFIGS / "sweep" / f"{sweep}.yaml").read_text())
     assert made.name == sweep == text["name"]
     assert len({cell.id for cell in made.cells}) == len(made.cells) > 1
@@ -69,7 +72,7 @@ def test_every_sweep_expands_to_cells_that_a_trainer_accepts(sweep: str) -> None
 
 @pytest.mark.parametrize("launcher", ["local", "debug", "slurm", "v100"])
 def test_every_launcher_is_accepted_by_its_backend(tiny: str, launcher: str) -> None:
-    made = request(tiny, [f"hydra/launcher={launcher}"])
+    made = expand_sweep(tiny, [f"hydra/launcher={launcher}"])
     assert backend.kind(made.launcher) == ("slurm" if launcher == "v100" else launcher)
     backend.check(made.launcher)
 
@@ -300,5 +303,5 @@ def test_an_axis_over_what_does_not_change_the_result_is_refused(write_sweep: Wr
 
 
 def test_logs_and_name_say_where_the_runs_go(tiny: str, logs: Path) -> None:
-    assert request(tiny, [LOCAL]).folder == logs / tiny
-    assert request(tiny, [LOCAL, "name=mine"]).folder == logs / "mine"
+    assert expand_sweep(tiny, [LOCAL]).folder == logs / tiny
+    assert expand_sweep(tiny, [LOCAL, "name=mine"]).folder == logs / "mine"

@@ -38,7 +38,7 @@ def every_kind(flat: Mapping[str, Any]) -> list[dict[str, Any]]:
     operation tables, and one that computes nothing."""
     shared = {key: value for key, value in flat.items() if key not in OWN}
     where = {key: value for key, value in flat.items() if key == "seed" or key.startswith("run.")}
-    tables = dict(compose.request("demo_grokking", ["hydra/launcher=local"]).cells[0].flat)
+    tables = dict(compose.expand_sweep("demo_grokking", ["hydra/launcher=local"]).cells[0].flat)
     return [
         *({**shared, **a, **b, **c} for a, b, c in itertools.product(*UNIONS.values())),
         tables,

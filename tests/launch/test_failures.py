@@ -14,14 +14,13 @@ from pathlib import Path
 import pytest
 
 from analysis import store
-from launch.cli import why
-from launch.cost.packing import Packing, pack_apart
+from launch.cost.packing import pack_apart
 from launch.plan import markers, plan
 from launch.status import cell_state, failures, sweep_state
 from launch.submit import submission
 from launch.submit.preview import Draft, draft
 from launch.sweep import compose
-from launch.worker import pool
+from launch.sweep.request import Packing
 
 # the workers outlive the command that started them, and nobody waits for them
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -30,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 def send(cells: int, at_a_time: int, *more: str) -> Draft:
     seeds = f"seeds={{range:[0,{cells},1]}}"
     made, _ = submission.submit(
-        compose.request(
+        compose.expand_sweep(
             "noop", ["hydra/launcher=local", seeds, f"task.at_a_time={at_a_time}", *more]
         )
     )

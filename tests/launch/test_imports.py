@@ -103,3 +103,10 @@ def test_the_parent_inside_a_job_loads_the_standard_library_alone() -> None:
     modules = loaded("import launch.job, launch.scheduler.task, launch.worker.pool, launch.plan")
     known = sys.stdlib_module_names | {"launch", "__main__", "sitecustomize", "usercustomize"}
     assert not {name for name in modules if name not in known and not name.startswith("_")}
+
+
+@pytest.mark.parametrize(
+    "module", ["launch.cost.packing", "launch.sweep.request", "launch.sweep.grid"]
+)
+def test_packing_and_requests_load_no_library(module: str) -> None:
+    assert not {"hydra", "omegaconf", "pandas", "numpy", "submitit"} & loaded(f"import {module}")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from launch.cost.packing import pack
 from launch.errors import UserError
-from launch.sweep.compose import Packing
+from launch.sweep.request import Packing
 
 packings = st.builds(
     Packing,

@@ -12,12 +12,14 @@ import pytest
 from launch.errors import UserError
 from launch.plan import Plan
 from launch.submit import submission
-from launch.sweep.compose import launcher
+from launch.sweep.compose import launcher_settings
 
 
 @pytest.fixture
 def sweep(tmp_path: Path, plan_of: Callable[..., Plan]) -> Path:
-    asked = launcher(["hydra/launcher=v100", "hydra.launcher.partition=spot", "task.cells=5"])
+    asked = launcher_settings(
+        ["hydra/launcher=v100", "hydra.launcher.partition=spot", "task.cells=5"]
+    )
     plan_of(launcher=asked.launcher, chosen=asked.chosen).write(tmp_path / "demo")
     return tmp_path / "demo"
 

@@ -23,7 +23,7 @@ from launch.status.sweep_state import observe
 from launch.submit import calibration, submission
 from launch.submit.preview import draft
 from launch.sweep import compose
-from launch.sweep.compose import Cell, Packing, Request
+from launch.sweep.request import Cell, Packing, Request
 
 # the workers outlive the command that started them, and nobody waits for them
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -211,7 +211,7 @@ def test_what_a_calibration_found_best_is_what_the_next_submission_runs(
 ) -> None:
     auto = ("hydra/launcher=local", *NOOP, "trainer.seconds=0.2", "task.at_a_time=auto")
     with pytest.raises(UserError, match="Run `redescent calibrate noop --side-by-side 1"):
-        submission.submit(compose.request("noop", auto))
+        submission.submit(compose.expand_sweep("noop", auto))
     assert not (logs / "noop" / "submissions").exists()
 
     told = redescent(
@@ -232,7 +232,7 @@ def test_what_a_calibration_found_best_is_what_the_next_submission_runs(
         "they disturbed each other"
     )
 
-    made, frozen = submission.submit(compose.request("noop", auto))
+    made, frozen = submission.submit(compose.expand_sweep("noop", auto))
     assert frozen is not None
     assert (frozen.sizes, frozen.packing["at_a_time"]) == ([wins], "auto")
     an_epoch = tried["seconds"][tried["at_a_time"] == wins].median() / 2
@@ -252,7 +252,7 @@ def test_a_count_that_fails_is_told_repeated_and_not_chosen(redescent: Any, logs
         "calibrate", "noop", *overrides, "--side-by-side", "1", "--side-by-side", "3"
     ).stdout
     assert "failed: out of memory" in told
-    asked = compose.request("noop", overrides)
+    asked = compose.expand_sweep("noop", overrides)
     assert draft(asked).sizes == [1]
     one, three = (
         calibration.outdated(calibration.request(asked, count=n), plan.code_hash()) for n in (1, 3)
@@ -264,12 +264,14 @@ def test_a_count_that_fails_is_told_repeated_and_not_chosen(redescent: Any, logs
 
 
 def test_a_calibration_is_repeated_in_other_code_and_through_another_launcher(logs: Path) -> None:
-    asked = calibration.request(compose.request("noop", ["hydra/launcher=debug", *NOOP]), count=2)
+    asked = calibration.request(
+        compose.expand_sweep("noop", ["hydra/launcher=debug", *NOOP]), count=2
+    )
     submission.submit(asked)
     code = plan.code_hash()
     assert calibration.outdated(asked, code).cells == []
     elsewhere = calibration.request(
-        compose.request("noop", ["hydra/launcher=local", *NOOP]), count=2
+        compose.expand_sweep("noop", ["hydra/launcher=local", *NOOP]), count=2
     )
     assert {cell.id for cell in elsewhere.cells} == {cell.id for cell in asked.cells}
     for again in (calibration.outdated(asked, "c0de"), calibration.outdated(elsewhere, code)):
@@ -282,7 +284,7 @@ def test_waiting_for_a_calibration_that_is_repeated_outlasts_its_earlier_results
     logs: Path,
 ) -> None:
     overrides = ["hydra/launcher=local", *NOOP, "trainer.seconds=0.1"]
-    asked = calibration.request(compose.request("noop", overrides), count=1)
+    asked = calibration.request(compose.expand_sweep("noop", overrides), count=1)
     for attempts in (1, 2):
         _, frozen = submission.submit(asked, again=True)
         assert frozen is not None

@@ -1,0 +1,118 @@
+"""What a user asks for: the cells of a sweep, how they are packed, and where they run.
+
+Standard library alone, so that packing and cost load neither Hydra nor pandas.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from launch.errors import UserError
+
+LAUNCH_KEYS = ("hydra/launcher=", "hydra.launcher.", "task.", "limits.", "canary=", "compact=")
+"""Overrides that change how cells are sent, and not which."""
+
+AUTO: Literal["auto"] = "auto"
+"""`task.at_a_time=auto`: as many cells share a task as a calibration found best."""
+
+Concurrency = int | None
+"""How many cells a task trains at a time; None is one for every core."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of the grid: its id and its flat configuration."""
+
+    id: str
+    flat: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How cells become tasks: the keys of `task`, with the units of hydra/launcher/slurm.yaml."""
+
+    cells: int | None = None
+    at_a_time: int | Literal["auto"] | None = 1
+    minutes: float = 60
+    most: int = 1000
+    slots: int = 100
+
+    def __post_init__(self) -> None:
+        if self.cells is not None:
+            _check_at_least_one("cells", self.cells)
+        if self.at_a_time not in (None, AUTO):
+            _check_at_least_one("at_a_time", self.at_a_time, also=", auto or null")
+        _check_at_least_one("minutes", self.minutes, types=(int, float))
+        _check_at_least_one("most", self.most)
+        _check_at_least_one("slots", self.slots)
+
+
+def _check_at_least_one(
+    key: str, value: Any, types: tuple[type, ...] = (int,), also: str = ""
+) -> None:
+    if type(value) in types and value >= 1:
+        return
+    expected = "an integer" if types == (int,) else "a number"
+    raise UserError(f"task.{key}: found {value!r}, expected {expected} of at least 1{also}")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a submission does beside sending cells: `limits`, `canary` and `compact`."""
+
+    gpu_hours: float | None = None
+    canary: bool = False
+    compact: bool = False
+
+    def __post_init__(self) -> None:
+        hours = self.gpu_hours
+        if hours is not None and (type(hours) not in (int, float) or hours < 0):
+            raise UserError(
+                f"limits.gpu_hours: found {hours!r}, expected a number of hours, or null"
+            )
+        _check_boolean("canary", self.canary)
+        _check_boolean("compact", self.compact)
+
+
+def _check_boolean(key: str, value: Any) -> None:
+    if type(value) is not bool:
+        raise UserError(f"{key}: found {value!r}, expected true or false")
+
+
+@dataclass(frozen=True)
+class Request:
+    """Cells, the folder to keep them in, and the launcher to send them through."""
+
+    name: str
+    logs: Path
+    cells: Sequence[Cell]
+    packing: Packing
+    launcher: Mapping[str, Any]
+    chosen: Sequence[str]
+    """The overrides that set packing, launcher and policy; a resume with others adds to them."""
+    policy: Policy = Policy()
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the sweep."""
+        return self.logs / self.name
+
+
+def check_name(name: Any) -> None:
+    """Raises UserError for a name that cannot be a folder and part of a SLURM job name."""
+    allowed = "letters, digits, '_', '-' and '.'"
+    if not isinstance(name, str):
+        raise UserError(
+            f"name: found {name!r} ({type(name).__name__}), expected a sweep name of {allowed}"
+        )
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"sweep name {name!r}: expected {allowed}, beginning with a letter or digit "
+            "(it becomes a folder under logs/ and part of a SLURM job name)"
+        )
