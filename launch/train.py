@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -17,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from launch.errors import UserError
-from launch.plan import files, plan
+from launch.plan import Launcher, files, plan
 from launch.submit import submission
 from launch.sweep import compose
 from launch.sweep.request import check_name
@@ -73,8 +74,8 @@ def _planned(config: DictConfig) -> tuple[plan.Plan, Path, bool]:
     cell = compose.single_cell(config)
     submission.check_data([cell])
     sweep = Path(hydra.utils.to_absolute_path(config.logs)) / config.name
-    launcher = OmegaConf.to_container(HydraConfig.get().launcher, resolve=False)
-    made, done = submission.direct(sweep, config.name, cell, launcher)  # type: ignore[arg-type]
+    settings: Any = OmegaConf.to_container(HydraConfig.get().launcher, resolve=False)
+    made, done = submission.direct(sweep, config.name, cell, Launcher(settings))
     return made, sweep, done
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from launch.errors import UserError
+from launch.plan import Launcher
 from launch.scheduler import backend, slurm
 from launch.sweep import compose
 
@@ -41,9 +42,9 @@ def examine(overrides: Sequence[str]) -> list[Finding]:
     asked = compose.launcher_settings(backend.with_launcher(overrides))
     launcher, logs = asked.launcher, asked.logs
     findings = [_python(), *_torch(), _disk(logs), _locks(logs)]
-    if backend.kind(launcher) == "slurm":
+    if launcher.kind == "slurm":
         findings += _slurm()
-        findings.append(_trial(dict(launcher)))
+        findings.append(_trial(launcher))
     elif slurm.present():
         findings.append(
             Finding("SLURM", "warning", "is here, but the launcher chosen does not use it")
@@ -208,10 +209,10 @@ def _slurm() -> list[Finding]:
     return [*findings, Finding("accounting", *verdict)]
 
 
-def _trial(launcher: dict[str, object]) -> Finding:
+def _trial(launcher: Launcher) -> Finding:
     """sbatch --test-only: would SLURM take a job with the launcher's settings?"""
     try:
-        text = backend.single_text(launcher, "true", Path("/tmp"))
+        text = backend.single_text(launcher.settings, "true", Path("/tmp"))
     except UserError as error:
         return Finding("launcher", "problem", str(error))
     if not slurm.present():

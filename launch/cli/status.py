@@ -26,11 +26,11 @@ from rich.text import Text
 
 from launch.cli import tables
 from launch.cost import concurrency, rates
+from launch.plan.launcher import cores
 from launch.plan.plan import CALIBRATION, code_hash, name_of
 from launch.status import cell_state, failures, summary, sweep_state
 from launch.status.summary import Summary
 from launch.submit import calibration
-from launch.worker import pool
 
 LEAST_SECONDS = 5.0
 """A refresh asks the scheduler, which answers other users too."""
@@ -115,12 +115,12 @@ def failed(folder: Path) -> None:
 def view(seen: sweep_state.Observation) -> RenderableType:
     """The whole status as one renderable."""
     newest = seen.plans[-1]
-    through = concurrency.resources(newest.backend, newest.launcher)
+    through = newest.launcher.resources
     at_a_time = newest.sizes[0] if len(set(newest.sizes)) == 1 else newest.packing["at_a_time"]
     measured = concurrency.with_calibrations(
         seen.runs, calibration.tried(seen.folder), at_a_time, through
     )
-    found = summary.summarise(seen, measured, pool.cores())
+    found = summary.summarise(seen, measured, cores())
     return Group(
         _table(seen, found),
         *map(Text.from_markup, [*_hours(name_of(seen.folder), found), *_notes(seen, found)]),

@@ -11,7 +11,6 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from launch.cost import rates
-from launch.scheduler import backend
 from launch.status import sweep_state
 from launch.submit.calibration import Measurement
 from launch.submit.preview import Draft, beyond_limit
@@ -34,7 +33,7 @@ def draft(made: Draft) -> None:
     sizes = [size for size in made.sizes if size]
     if made.request.packing.at_a_time == AUTO and sizes:
         table.add_row("side by side", _span("{1} at a time, as measured", 0, sizes))
-    if backend.kind(made.request.launcher) == "slurm":
+    if made.request.launcher.kind == "slurm":
         table.add_row("arrays", str(made.arrays))
     table.add_row("hours", hours(made))
     if made.request.policy.gpu_hours is not None:
@@ -87,13 +86,11 @@ def hours(made: Draft) -> str:
     hint = f"`redescent calibrate {made.request.name}` measures the smallest and the largest"
     if known:
         return f"unknown: {lacking}; the others take {measured}. {hint}"
-    limit = made.request.launcher.get("timeout_min")
-    if backend.kind(made.request.launcher) != "slurm" or not limit:
+    limit = made.request.launcher.limit_minutes
+    if made.request.launcher.kind != "slurm" or not limit:
         return f"unknown: {lacking}. {hint}"
-    cores = made.request.launcher.get("cpus_per_task") or 1
-    tasks = (
-        rates.occupancy(made.request.launcher, size).amount * (size or cores) for size in made.sizes
-    )
+    cores = made.request.launcher.cores or 1
+    tasks = (made.request.launcher.occupancy(size).amount * (size or cores) for size in made.sizes)
     most = float(limit) / 60 * sum(tasks)
     return f"unknown: {lacking}; at most {most:.0f} {made.unit} for each turn of the tasks. {hint}"
 

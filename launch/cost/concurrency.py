@@ -7,9 +7,8 @@ which `resources`.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -29,18 +28,6 @@ OVERLAP = 0.5
 """The least share of the time that is measured in which all copies trained. Where cells train for
 no longer than the process of the next one takes to start, their seconds are not those of
 sharing."""
-
-_RESOURCES = ("partition", "constraint", "gres", "gpus_per_node", "gpus_per_task", "cpus_per_task")
-
-
-def resources(backend: str, launcher: Mapping[str, Any]) -> str:
-    """What of a launcher decides how many cells pay side by side, as text: equal for launchers that
-    are alike.
-
-    Memory is not among it: a count that finds too little of it is halved where it fails
-    (`failures.rooms`).
-    """
-    return json.dumps([backend, *(launcher.get(key) for key in _RESOURCES)])
 
 
 def throughputs(tried: pd.DataFrame) -> pd.Series[float]:

@@ -5,7 +5,6 @@ cells. Pure.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,38 +21,6 @@ LEAST_SHARE = 0.01
 """A run that logged less of its length tells nothing: its seconds are those of loading data and
 compiling yet.
 """
-
-
-@dataclass(frozen=True)
-class Occupancy:
-    """What a cell occupies while it trains, and the unit that its hours are counted in."""
-
-    unit: str
-    amount: float
-
-
-def occupancy(launcher: Mapping[str, Any], at_a_time: int | None) -> Occupancy:
-    """GPUs of a cell where the launcher asks for any, else cores; a task's are shared by its cells
-    at a time.
-
-    `at_a_time` None means a cell for every core of the task. Where a launcher names no cores, a
-    cell takes one.
-    """
-    cores, gpus = launcher.get("cpus_per_task"), gpus_of(launcher)
-    cells = at_a_time or cores or 1
-    return (
-        Occupancy("GPU-hours", gpus / cells)
-        if gpus
-        else Occupancy("core-hours", cores / cells if cores else 1.0)
-    )
-
-
-def gpus_of(launcher: Mapping[str, Any]) -> int:
-    """GPUs of one task, as the launcher's settings ask for them."""
-    gres = str(launcher.get("gres") or "")
-    told = launcher.get("gpus_per_node") or (gres if gres.startswith("gpu") else "gpu:0")
-    count = str(told).rpartition(":")[2]
-    return int(count) if count.isdigit() else 1
 
 
 def seconds(configurations: Sequence[Mapping[str, Any]], runs: pd.DataFrame) -> list[float | None]:

@@ -28,6 +28,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from launch.plan.launcher import Launcher, cores
+
 SOURCE = Path(__file__).resolve().parents[2]
 CALIBRATION = "calibration"
 """The folder inside a sweep's that holds the sweep of its calibrations."""
@@ -77,7 +79,7 @@ class Plan:
     cells: Sequence[PlannedCell]
     tasks: Sequence[Sequence[int]]
     packing: Mapping[str, Any]
-    launcher: Mapping[str, Any]
+    launcher: Launcher
     chosen: Sequence[str]
     python: str
     code: str
@@ -102,10 +104,12 @@ class Plan:
         count: int | None = self.sizes[task] if self.sizes else self.packing["at_a_time"]
         return count
 
-    @property
-    def lead_seconds(self) -> float:
-        """How long before its time limit a task is to save, in seconds."""
-        return float(self.launcher.get("signal_delay_s") or 0)
+    def cells_at_once(self, task: int) -> int:
+        """Cells that a task trains at a time, with one for every core counted out."""
+        concurrency = self.at_a_time(task)
+        if concurrency:
+            return concurrency
+        return (self.launcher.cores or 1) if self.backend == "slurm" else cores()
 
     def flat(self, cell: PlannedCell) -> dict[str, Any]:
         """The flat configuration of a cell of this plan."""
@@ -120,7 +124,7 @@ class Plan:
         folder = self.folder(sweep)
         folder.mkdir(parents=True)
         path = folder / "plan.json"
-        write_json(path, asdict(self))
+        write_json(path, asdict(self) | {"launcher": dict(self.launcher.settings)})
         return path
 
 
@@ -134,7 +138,8 @@ def load(path: Path) -> Plan:
     try:
         raw = json.loads(path.read_text())
         cells = [PlannedCell(**cell) for cell in raw.pop("cells")]
-        return Plan(**raw, cells=cells)
+        launcher = Launcher(raw.pop("launcher"))
+        return Plan(**raw, cells=cells, launcher=launcher)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PlanError(
             f"{path}: not a plan of this version ({error}); expected what `redescent submit` "

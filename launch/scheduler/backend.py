@@ -31,7 +31,7 @@ import submitit
 from submitit.slurm.slurm import SlurmExecutor
 
 from launch.errors import UserError
-from launch.plan import Plan, files
+from launch.plan import Launcher, Plan, files
 from launch.scheduler import slurm, task
 
 
@@ -206,24 +206,6 @@ class Debug(Local):
 BACKENDS: Mapping[str, Backend] = {"slurm": Slurm(), "local": Local(), "debug": Debug()}
 
 
-def kind(launcher: Mapping[str, Any]) -> str:
-    """Which backend a launcher's settings ask for. Raises UserError for a launcher that is none of
-    the known three.
-    """
-    target = str(launcher.get("_target_", ""))
-    for ending, name in (
-        ("SlurmLauncher", "slurm"),
-        ("LocalLauncher", "local"),
-        ("BasicLauncher", "debug"),
-    ):
-        if target.endswith(ending):
-            return name
-    raise UserError(
-        f"launcher {target!r}: expected hydra/launcher=slurm, v100, local, debug or a file like "
-        "these"
-    )
-
-
 def with_launcher(overrides: Sequence[str]) -> list[str]:
     """The overrides, with SLURM or this machine as launcher where they choose none."""
     if any(text.startswith("hydra/launcher=") for text in overrides):
@@ -232,12 +214,12 @@ def with_launcher(overrides: Sequence[str]) -> list[str]:
     return [f"hydra/launcher={default}", *overrides]
 
 
-def check(plan_launcher: Mapping[str, Any]) -> None:
+def check(launcher: Launcher) -> None:
     """Raises UserError for SLURM settings that submitit does not know, with the list of those it
     does.
     """
-    if kind(plan_launcher) == "slurm":
-        _parameters(plan_launcher)
+    if launcher.kind == "slurm":
+        _parameters(launcher.settings)
 
 
 def sbatch_text(plan: Plan, plan_path: Path, output: Path, array: Array) -> str:
@@ -246,7 +228,10 @@ def sbatch_text(plan: Plan, plan_path: Path, output: Path, array: Array) -> str:
     The worker runs as a step, through srun, because `scancel --signal` reaches steps only; the
     shell around it ignores the signals, which else would end it and the step with it.
     """
-    parameters = _parameters(plan.launcher) | {"job_name": array.name, "map_count": array.count}
+    parameters = _parameters(plan.launcher.settings) | {
+        "job_name": array.name,
+        "map_count": array.count,
+    }
     if array.after:
         parameters["additional_parameters"] = dependent(
             parameters, f"afterok:{':'.join(array.after)}"
@@ -275,21 +260,21 @@ def dependent(settings: Mapping[str, Any], dependency: str) -> dict[str, Any]:
     return extra | {"dependency": ",".join(both), "kill-on-invalid-dep": "yes"}
 
 
-def single_text(launcher: Mapping[str, Any], command: str, folder: Path, **others: Any) -> str:
+def single_text(settings: Mapping[str, Any], command: str, folder: Path, **others: Any) -> str:
     """The sbatch script of a job that is no array and has no step; `others` are submitit's own
     keys.
     """
     return str(
-        _render(command=command, folder=folder, use_srun=False, **_parameters(launcher) | others)
+        _render(command=command, folder=folder, use_srun=False, **_parameters(settings) | others)
     )
 
 
-def _parameters(launcher: Mapping[str, Any]) -> dict[str, Any]:
+def _parameters(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The launcher's settings under submitit's names for sbatch."""
     rename = {"timeout_min": "time", "tasks_per_node": "ntasks_per_node", "mem_gb": "mem"}
     skip = {"_target_", "max_num_timeout", "name", "submitit_folder"}
     parameters = {
-        rename.get(k, k): v for k, v in launcher.items() if k not in skip and v is not None
+        rename.get(k, k): v for k, v in settings.items() if k not in skip and v is not None
     }
     if "mem" in parameters:
         parameters["mem"] = f"{round(1024 * parameters['mem'])}MB"

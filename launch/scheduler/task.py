@@ -52,7 +52,7 @@ def main(arguments: Sequence[str], received: Sequence[int]) -> int:
 def work(assignment: Assignment, received: Sequence[int], in_slurm: bool) -> int:
     """Run the task and, where SLURM stops it with cells left, put it back into the queue."""
     end = slurm.own_end() if in_slurm else None
-    lead = assignment.plan.lead_seconds
+    lead = assignment.plan.launcher.lead_seconds
     worker = Worker(assignment, received, end - lead if end is not None else None)
     limit = f", until {time.strftime('%F %T', time.localtime(end))}" if end else ""
     say(

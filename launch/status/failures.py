@@ -4,11 +4,9 @@ room. Pure.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping
-from typing import Any
 
-from launch.plan import Plan
+from launch.plan import Launcher, Plan
 from launch.plan.markers import SAME_ERROR
 from launch.plan.plan import ran_in
 from launch.status.sweep_state import Observation, last_line
@@ -53,11 +51,11 @@ def rooms(short: Mapping[str, tuple[Plan, int]]) -> dict[str, int]:
     """How many cells may run side by side where a cell that was short of memory does: half as many
     as before.
     """
-    return {cell: max(1, side_by_side(made, task) // 2) for cell, (made, task) in short.items()}
+    return {cell: max(1, made.cells_at_once(task) // 2) for cell, (made, task) in short.items()}
 
 
 def starved(
-    short: Mapping[str, tuple[Plan, int]], seen: Observation, launcher: Mapping[str, Any]
+    short: Mapping[str, tuple[Plan, int]], seen: Observation, launcher: Launcher
 ) -> list[str]:
     """Cells that ran out of memory alone, and would get no more of it with these settings of the
     launcher.
@@ -70,13 +68,5 @@ def starved(
     return sorted(
         cell
         for cell, (made, task) in short.items()
-        if raised(cell) and side_by_side(made, task) == 1 and dict(made.launcher) == dict(launcher)
+        if raised(cell) and made.cells_at_once(task) == 1 and made.launcher == launcher
     )
-
-
-def side_by_side(made: Plan, task: int) -> int:
-    """How many cells a task runs at a time."""
-    cores = (
-        made.launcher.get("cpus_per_task") or 1 if made.backend == "slurm" else os.cpu_count() or 1
-    )
-    return made.at_a_time(task) or int(cores)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from launch.cost import rates
 from launch.plan import Plan
+from launch.plan.launcher import Occupancy
 from launch.status import cell_state
 from launch.status.sweep_state import Observation, last_line
 
@@ -146,13 +147,13 @@ def _line(seen: Observation, cell: cell_state.CellState) -> tuple[str, str]:
     return cell.state, ""
 
 
-def _shares(seen: Observation) -> Mapping[str, rates.Occupancy]:
+def _shares(seen: Observation) -> Mapping[str, Occupancy]:
     """What every cell occupies in the task that it was last given to."""
     plans = {made.sid: made for made in seen.plans}
 
     @functools.cache
-    def of(sid: str, at_a_time: int | None) -> rates.Occupancy:
-        return rates.occupancy(plans[sid].launcher, at_a_time)
+    def of(sid: str, at_a_time: int | None) -> Occupancy:
+        return plans[sid].launcher.occupancy(at_a_time)
 
     places = {cell: found.placement for cell, found in seen.cells.items()}
     return {

@@ -18,7 +18,6 @@ import pandas as pd
 from analysis import store
 from launch.cost import concurrency, rates
 from launch.plan import identity, plan
-from launch.scheduler import backend
 from launch.status import cell_state, sweep_state
 from launch.sweep.request import AUTO, Cell, Policy, Request
 
@@ -111,7 +110,7 @@ def tried(sweep: Path) -> pd.DataFrame:
     )
     runs["place"] = [f"{made.sid}.{task}" for made, task in places]
     runs["began"] = runs["updated"] - runs["seconds"]
-    runs["resources"] = [concurrency.resources(made.backend, made.launcher) for made, _ in places]
+    runs["resources"] = [made.launcher.resources for made, _ in places]
     ended = list(runs.index[runs["status"].isin(cell_state.FINAL)])
     rows = (
         store.curves(folder, columns=["step", "seconds"], cells=ended) if ended else pd.DataFrame()
@@ -152,7 +151,7 @@ def report(asked: Request) -> list[Measurement]:
     """
     found, through = (
         tried(asked.folder),
-        concurrency.resources(backend.kind(asked.launcher), asked.launcher),
+        asked.launcher.resources,
     )
     found = found[found["resources"] == through] if len(found) else found
     if found.empty:
@@ -203,7 +202,7 @@ def outdated(asked: Request, code: str) -> Request:
     if found.empty:
         return asked
     count = found["at_a_time"].fillna(0) == (asked.packing.at_a_time or 0)
-    like = found["resources"] == concurrency.resources(backend.kind(asked.launcher), asked.launcher)
+    like = found["resources"] == asked.launcher.resources
     good = set(found["cell"][(found["code"] == code) & count & like])
     groups = [asked.cells[start : start + copies] for start in range(0, len(asked.cells), copies)]
     return replace(

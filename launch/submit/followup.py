@@ -10,6 +10,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from launch.plan import Plan
 from launch.scheduler import backend, slurm
@@ -51,14 +52,16 @@ def send(plan: Plan, sweep: Path, jobs: Sequence[str]) -> None:
 
 def text(plan: Plan, sweep: Path, output: Path, jobs: Sequence[str], modest: bool) -> str:
     """The sbatch script; a `modest` one asks for a core and no GPU."""
-    launcher = {key: value for key, value in plan.launcher.items() if key in _KEPT or not modest}
-    launcher |= {"cpus_per_task": 1} if modest else {"array_parallelism": None}
-    launcher["timeout_min"] = min(MINUTES, plan.launcher.get("timeout_min") or MINUTES)
-    launcher["additional_parameters"] = backend.dependent(launcher, f"afterany:{':'.join(jobs)}")
-    launcher["setup"] = [
-        *(launcher.get("setup") or []),
+    settings: dict[str, Any] = {
+        key: value for key, value in plan.launcher.settings.items() if key in _KEPT or not modest
+    }
+    settings |= {"cpus_per_task": 1} if modest else {"array_parallelism": None}
+    settings["timeout_min"] = min(MINUTES, plan.launcher.limit_minutes or MINUTES)
+    settings["additional_parameters"] = backend.dependent(settings, f"afterany:{':'.join(jobs)}")
+    settings["setup"] = [
+        *(settings.get("setup") or []),
         f"export PYTHONPATH={shlex.quote(plan.code_archive)}",
     ]
     command = shlex.join([plan.python, "-P", "-m", "analysis.store.compact", str(sweep)])
     name = backend.job_name(plan, 0).rpartition(".")[0] + ".compact"
-    return backend.single_text(launcher, command, output, job_name=name)
+    return backend.single_text(settings, command, output, job_name=name)

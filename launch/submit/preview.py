@@ -13,12 +13,12 @@ import pandas as pd
 from launch.cost import concurrency, rates
 from launch.cost.packing import pack_apart
 from launch.plan import plan
+from launch.plan.launcher import cores
 from launch.scheduler import backend
 from launch.status import cell_state, failures, summary
 from launch.status.sweep_state import is_final, observe, records_of, runs_of
 from launch.submit import calibration
 from launch.sweep.request import AUTO, Cell, Request
-from launch.worker import pool
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ class Draft:
     @property
     def unit(self) -> str:
         """What `hours` counts: GPU-hours, or core-hours where the launcher asks for no GPU."""
-        return rates.occupancy(self.request.launcher, 1).unit
+        return self.request.launcher.occupancy(1).unit
 
     @property
     def hours(self) -> float:
         """What the cells of known time will occupy: each its share of its task."""
-        shares = [rates.occupancy(self.request.launcher, size).amount for size in self.sizes]
+        shares = [self.request.launcher.occupancy(size).amount for size in self.sizes]
         known = (
             (share, self.seconds[i])
             for share, task in zip(shares, self.tasks, strict=True)
@@ -99,11 +99,11 @@ def draft(request: Request, retry_errors: bool = False, again: bool = False) -> 
         starved = failures.starved(short, seen, request.launcher)
     others = len(todo) - len(held) if held else 0
     todo = [] if held else [cell for cell in todo if cell.id not in starved]
-    kind = backend.kind(request.launcher)
+    kind = request.launcher.kind
     where = backend.BACKENDS[kind]
     tried, through = (
         calibration.tried(request.folder),
-        concurrency.resources(kind, request.launcher),
+        request.launcher.resources,
     )
     pooled = request.packing.at_a_time == AUTO and not calibration.are_all(request.cells)
     counts = concurrency.choose(request, todo, tried, through, pooled, where.one_task)
@@ -116,7 +116,7 @@ def draft(request: Request, retry_errors: bool = False, again: bool = False) -> 
     fewer = {
         room
         for room, count in zip(beside, counts, strict=True)
-        if room and room < (count or pool.cores())
+        if room and room < (count or cores())
     }
     measured = concurrency.with_calibrations(runs, tried, at_a_time, through)
     table = pd.DataFrame([{"cell": cell.id, **cell.flat} for cell in todo])

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from launch.errors import UserError
-from launch.plan import Plan, PlannedCell, plan
+from launch.plan import Launcher, Plan, PlannedCell, plan
 from launch.scheduler import backend, slurm
 from launch.scheduler.backend import Array
 from launch.status.sweep_state import is_final, last_line, records_of, runs_of
@@ -58,7 +57,7 @@ def submit(
             if request.policy.canary
             else ()
         )
-        frozen = freeze(request, backend.kind(request.launcher), made.todo, made.tasks)
+        frozen = freeze(request, request.launcher.kind, made.todo, made.tasks)
         frozen = replace(
             frozen,
             sizes=made.sizes,
@@ -77,7 +76,7 @@ def _canary(request: Request, retry_errors: bool) -> Sequence[str]:
     """Send the calibration of a request; returns the jobs that must end well before the rest may
     start.
     """
-    if backend.kind(request.launcher) != "slurm":
+    if request.launcher.kind != "slurm":
         raise UserError(
             "canary: found true, but only SLURM can hold jobs back; leave it out with canary=false"
         )
@@ -133,7 +132,7 @@ def resumed(folder: Path, overrides: Sequence[str]) -> Request:
     )
 
 
-def direct(sweep: Path, name: str, cell: Cell, launcher: Mapping[str, Any]) -> tuple[Plan, bool]:
+def direct(sweep: Path, name: str, cell: Cell, launcher: Launcher) -> tuple[Plan, bool]:
     """Plan a single cell that this very process will run; returns the plan and whether the cell is
     done already.
     """
@@ -184,7 +183,7 @@ def freeze(
     digest, packages = plan.environment()
     return Plan(
         sid=plan.new_sid(), name=request.name, backend=where, bases=bases, cells=planned, tasks=tasks,
-        packing=asdict(request.packing), launcher=dict(request.launcher), chosen=request.chosen, code=code,
+        packing=asdict(request.packing), launcher=request.launcher, chosen=request.chosen, code=code,
         code_archive=str(archive.resolve()), environment=digest, packages=packages, commit=plan.commit(),
         policy=asdict(request.policy), **plan.origin(),
     )  # fmt: skip
@@ -192,9 +191,9 @@ def freeze(
 
 def _excluded(request: Request, lost: Collection[str]) -> list[str]:
     """The nodes that lost tasks, to be left out for now, unless no other is in service."""
-    if not lost or backend.kind(request.launcher) != "slurm":
+    if not lost or request.launcher.kind != "slurm":
         return []
-    others = (slurm.nodes_in_service(request.launcher.get("partition")) or set()) - set(lost)
+    others = (slurm.nodes_in_service(request.launcher.partition) or set()) - set(lost)
     return sorted(lost) if others else []
 
 

@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from launch.errors import UserError
 from launch.plan.identity import cell_id
+from launch.plan.launcher import Launcher
 from launch.sweep import spec
 from launch.sweep.request import LAUNCH_KEYS, Cell, Packing, Policy, Request, check_name
 from trainers import config as schema
@@ -100,8 +101,8 @@ def _request(config: DictConfig, cells: Sequence[Cell], overrides: Sequence[str]
     )
 
 
-def _launcher(node: DictConfig) -> dict[str, Any]:
-    return {str(key): _plain(node[key]) for key in node if key not in _NOT_SETTINGS}
+def _launcher(node: DictConfig) -> Launcher:
+    return Launcher({str(key): _plain(node[key]) for key in node if key not in _NOT_SETTINGS})
 
 
 def _plain(node: Any) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from launch.errors import UserError
+from launch.plan.launcher import Launcher
 
 LAUNCH_KEYS = ("hydra/launcher=", "hydra.launcher.", "task.", "limits.", "canary=", "compact=")
 """Overrides that change how cells are sent, and not which."""
@@ -93,7 +94,7 @@ class Request:
     logs: Path
     cells: Sequence[Cell]
     packing: Packing
-    launcher: Mapping[str, Any]
+    launcher: Launcher
     chosen: Sequence[str]
     """The overrides that set packing, launcher and policy; a resume with others adds to them."""
     policy: Policy = Policy()

@@ -25,6 +25,7 @@ from typing import IO, Any, Literal
 
 from launch.plan import markers
 from launch.plan import plan as plans
+from launch.plan.launcher import cores
 
 DEATHS_PER_CELL = 2
 """A cell whose child died this often in one attempt is given up: something kills it each time."""
@@ -325,12 +326,6 @@ def environment(plan: plans.Plan) -> dict[str, str]:
     threads = str(plan.bases[0].get("run.threads", 1))
     few = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     return os.environ | few | {"PYTHONPATH": plan.code_archive, "PYTHONUNBUFFERED": "1"}
-
-
-def cores() -> int:
-    """Cores that this process may use: those of its SLURM task, or of the machine."""
-    given = os.environ.get("SLURM_CPUS_PER_TASK")
-    return int(given) if given else len(os.sched_getaffinity(0))
 
 
 def _death(code: int) -> str:

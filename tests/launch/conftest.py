@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from launch.plan import Plan, PlannedCell
+from launch.plan import Launcher, Plan, PlannedCell
 from launch.sweep import compose
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,7 +92,8 @@ def plan_of() -> Callable[..., Plan]:
             "python": "/opt/py/bin/python", "code": "c0de", "code_archive": "/logs/demo/code/c0de.zip",
             "environment": "e0", "packages": {"torch": "2.0"}, "commit": "",
         }  # fmt: skip
-        return Plan(**fields | changes)
+        fields |= changes
+        return Plan(**fields | {"launcher": Launcher(fields["launcher"])})
 
     return build
 

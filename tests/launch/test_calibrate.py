@@ -17,6 +17,7 @@ import pytest
 
 from analysis import store
 from launch.errors import UserError
+from launch.plan import Launcher
 from launch.submit import calibration, submission
 from launch.submit.preview import beyond_limit, draft
 from launch.sweep.compose import expand_sweep
@@ -50,7 +51,13 @@ def test_a_calibration_is_a_short_sweep_beside_the_sweep_with_as_many_copies_as_
     steps = {**flat, "trainer.epochs": None, "trainer.steps": 5000}
     made = [*cells(flat, {"trainer.epochs": 400}), Cell("s", {**steps, "model.depth": 9})]
     asked = Request(
-        "demo", tmp_path, made, Packing(at_a_time=3, cells=20), {}, [], Policy(9.0, True, True)
+        "demo",
+        tmp_path,
+        made,
+        Packing(at_a_time=3, cells=20),
+        Launcher({}),
+        [],
+        Policy(9.0, True, True),
     )
     small = calibration.request(asked)
     assert small.folder == tmp_path / "demo" / "calibration"

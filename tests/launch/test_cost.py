@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from launch.cost.rates import left, occupancy, seconds
+from launch.cost.rates import left, seconds
+from launch.plan import Launcher
 
 Flat = Mapping[str, Any]
 
@@ -113,5 +114,5 @@ def test_what_is_left_is_what_was_not_logged_yet(flat: Flat) -> None:
 def test_a_cell_occupies_its_share_of_its_task(
     launcher: dict[str, Any], at_a_time: int | None, unit: str, amount: float
 ) -> None:
-    found = occupancy(launcher, at_a_time)
+    found = Launcher(launcher).occupancy(at_a_time)
     assert (found.unit, found.amount) == (unit, amount)

@@ -16,7 +16,7 @@ import pytest
 from analysis import store
 from launch.cost.packing import pack_apart
 from launch.plan import markers, plan
-from launch.status import cell_state, failures, sweep_state
+from launch.status import cell_state, sweep_state
 from launch.submit import submission
 from launch.submit.preview import Draft, draft
 from launch.sweep import compose
@@ -195,4 +195,4 @@ def test_cells_with_less_room_get_tasks_of_their_own(one_task: bool) -> None:
 
 def test_a_plan_says_how_many_cells_each_task_runs_side_by_side(plan_of: object) -> None:
     made: plan.Plan = plan_of(sizes=[3, None], launcher={"cpus_per_task": 8})  # type: ignore[operator]
-    assert [failures.side_by_side(made, task) for task in (0, 1)] == [3, 8]
+    assert [made.cells_at_once(task) for task in (0, 1)] == [3, 8]

@@ -20,7 +20,7 @@ def sweep(tmp_path: Path, plan_of: Callable[..., Plan]) -> Path:
     asked = launcher_settings(
         ["hydra/launcher=v100", "hydra.launcher.partition=spot", "task.cells=5"]
     )
-    plan_of(launcher=asked.launcher, chosen=asked.chosen).write(tmp_path / "demo")
+    plan_of(launcher=asked.launcher.settings, chosen=asked.chosen).write(tmp_path / "demo")
     return tmp_path / "demo"
 
 
@@ -28,22 +28,22 @@ def test_a_resume_sends_all_planned_cells_as_the_newest_plan_was_sent(sweep: Pat
     request = submission.resumed(sweep, [])
     assert [cell.id for cell in request.cells] == ["c1-0", "c1-1", "c1-2"]
     assert [cell.flat["seed"] for cell in request.cells] == [0, 1, 2]
-    assert request.launcher["partition"] == "spot"
+    assert request.launcher.settings["partition"] == "spot"
     assert request.packing.cells == 5
 
 
 def test_overrides_of_a_resume_come_on_top_of_those_of_the_newest_plan(sweep: Path) -> None:
     request = submission.resumed(sweep, ["hydra.launcher.timeout_min=7", "task.cells=2"])
-    assert request.launcher["timeout_min"] == 7
-    assert request.launcher["partition"] == "spot"
-    assert request.launcher["gres"] == "gpu:v100:1"
+    assert request.launcher.settings["timeout_min"] == 7
+    assert request.launcher.settings["partition"] == "spot"
+    assert request.launcher.settings["gres"] == "gpu:v100:1"
     assert request.packing.cells == 2
 
 
 def test_another_launcher_begins_anew(sweep: Path) -> None:
     request = submission.resumed(sweep, ["hydra/launcher=slurm"])
-    assert request.launcher["partition"] is None
-    assert request.launcher["gres"] is None
+    assert request.launcher.settings["partition"] is None
+    assert request.launcher.settings["gres"] is None
 
 
 def test_a_resume_takes_no_other_override(sweep: Path) -> None:

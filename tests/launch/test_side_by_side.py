@@ -17,7 +17,7 @@ from analysis import store
 from launch.cli import status, tables
 from launch.cost import concurrency
 from launch.errors import UserError
-from launch.plan import plan
+from launch.plan import Launcher, plan
 from launch.status import cell_state
 from launch.status.sweep_state import observe
 from launch.submit import calibration, submission
@@ -29,7 +29,8 @@ from launch.sweep.request import Cell, Packing, Request
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 Flat = Mapping[str, Any]
-HERE = concurrency.resources("slurm", {"gres": "gpu:1", "mem_gb": 9})
+SLURM = {"_target_": "x.SlurmLauncher"}
+HERE = Launcher({**SLURM, "gres": "gpu:1", "mem_gb": 9}).resources
 
 
 def copies(flat: Flat, count: int | None, seconds: float, **changes: Any) -> list[dict[str, Any]]:
@@ -136,7 +137,7 @@ def choose(
     one_task: bool = False,
 ) -> list[int | None]:
     made = [Cell(str(size), width(flat, size)) for size in sizes]
-    asked = Request("mine", Path("logs"), made, Packing(at_a_time=at_a_time), {}, [])
+    asked = Request("mine", Path("logs"), made, Packing(at_a_time=at_a_time), Launcher({}), [])
     return concurrency.choose(asked, made, tried, through, False, one_task)
 
 
@@ -158,7 +159,7 @@ def test_what_is_not_measured_through_a_like_launcher_is_an_error_that_says_what
         {"gres": "gpu:1", "partition": "a100"},
     ):
         with pytest.raises(UserError, match="for 2 of 2 cells"):
-            choose(flat, tried, "auto", 4, 8, through=concurrency.resources("slurm", launcher))
+            choose(flat, tried, "auto", 4, 8, through=Launcher(SLURM | launcher).resources)
     assert choose(flat, tried, 3, 4, 99) == [3, 3]
     assert choose(flat, tried, None, 4) == [None]
 
@@ -195,7 +196,7 @@ def test_times_are_those_of_as_many_side_by_side_where_these_were_measured(flat:
 def test_hours_are_summed_by_the_share_that_each_cell_has_of_its_task(
     flat: Flat, tmp_path: Path
 ) -> None:
-    gpu = {"_target_": "x.SlurmLauncher", "gres": "gpu:1"}
+    gpu = Launcher({**SLURM, "gres": "gpu:1"})
     asked = Request(
         "mine", tmp_path, [Cell(str(n), width(flat, n)) for n in (4, 8, 16)], Packing(), gpu, []
     )

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.errors import UserError
-from launch.plan import Plan
+from launch.plan import Launcher, Plan
 from launch.scheduler import slurm
-from launch.scheduler.backend import Array, check, job_name, kind, sbatch_text
+from launch.scheduler.backend import Array, check, job_name, sbatch_text
 from launch.scheduler.slurm import Task, parse_accounting, parse_queue
 from launch.submit import followup
 
@@ -48,7 +48,12 @@ def test_an_array_that_waits_for_a_canary_leaves_the_queue_when_that_fails(plan_
     assert "dependency" not in flags(text_of(plan_of()))
     own = dataclasses.replace(
         plan_of(),
-        launcher={**plan_of().launcher, "additional_parameters": {"dependency": "after:1"}},
+        launcher=Launcher(
+            {
+                **plan_of().launcher.settings,
+                "additional_parameters": {"dependency": "after:1"},
+            }
+        ),
     )
     assert flags(text_of(own, held))["dependency"] == "after:1,afterok:7:9"
 
@@ -56,9 +61,9 @@ def test_an_array_that_waits_for_a_canary_leaves_the_queue_when_that_fails(plan_
 def test_the_compaction_is_a_small_job_after_all_arrays_whatever_became_of_them(
     plan_of: PlanOf,
 ) -> None:
-    launcher = {**plan_of().launcher, "gres": "gpu:v100:1", "partition": "long", "array_parallelism": 9,
+    launcher = {**plan_of().launcher.settings, "gres": "gpu:v100:1", "partition": "long", "array_parallelism": 9,
                 "timeout_min": 1380}  # fmt: skip
-    plan = dataclasses.replace(plan_of(), launcher=launcher)
+    plan = plan_of(launcher=launcher)
     text = followup.text(
         plan, Path("/logs/demo"), Path("/logs/demo/output"), ["7", "9"], modest=True
     )
@@ -131,27 +136,31 @@ def test_a_launcher_setting_becomes_its_sbatch_flag(
     plan_of: PlanOf, setting: str, value: Any, flag: str, expected: str
 ) -> None:
     plan = plan_of()
-    changed = dataclasses.replace(plan, launcher={**plan.launcher, setting: value})
+    changed = dataclasses.replace(
+        plan, launcher=Launcher({**plan.launcher.settings, setting: value})
+    )
     assert flags(text_of(changed))[flag] == expected
 
 
 def test_settings_that_are_null_or_not_for_sbatch_leave_no_trace(plan_of: PlanOf) -> None:
     plan = plan_of()
     extra = {"partition": None, "max_num_timeout": 3, "submitit_folder": "x", "name": "y"}
-    assert text_of(dataclasses.replace(plan, launcher={**plan.launcher, **extra})) == text_of(plan)
+    assert text_of(
+        dataclasses.replace(plan, launcher=Launcher({**plan.launcher.settings, **extra}))
+    ) == text_of(plan)
 
 
 def test_an_unknown_launcher_setting_lists_the_legal_ones(plan_of: PlanOf) -> None:
     with pytest.raises(
         UserError, match=r"unknown timeot_min; submitit \S+ knows .*\bpartition\b.*\btime\b"
     ):
-        check({**plan_of().launcher, "timeot_min": 3})
+        check(Launcher({**plan_of().launcher.settings, "timeot_min": 3}))
 
 
 @pytest.mark.parametrize("launcher", [{}, {"_target_": "x.JoblibLauncher"}], ids=str)
 def test_a_launcher_of_another_kind_is_refused(launcher: dict[str, str]) -> None:
     with pytest.raises(UserError, match="expected hydra/launcher=slurm, v100, local, debug"):
-        kind(launcher)
+        _ = Launcher(launcher).kind
 
 
 def test_job_names_carry_sweep_submission_and_first_task(plan_of: PlanOf) -> None:

@@ -1,0 +1,107 @@
+"""The launcher of a sweep: where its tasks run and what each of them is given."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from launch.errors import UserError
+
+_KINDS = {"SlurmLauncher": "slurm", "LocalLauncher": "local", "BasicLauncher": "debug"}
+_RESOURCES = ("partition", "constraint", "gres", "gpus_per_node", "gpus_per_task", "cpus_per_task")
+
+
+@dataclass(frozen=True)
+class Occupancy:
+    """What a cell occupies while it trains, and the unit that its hours are counted in."""
+
+    unit: str
+    amount: float
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """A Hydra launcher's settings, and the facts that are read from them."""
+
+    settings: Mapping[str, Any]
+    """As Hydra composed them; what goes to sbatch is rendered from these."""
+
+    @property
+    def kind(self) -> str:
+        """The backend that the settings ask for: slurm, local or debug. Raises UserError."""
+        target = str(self.settings.get("_target_", ""))
+        for ending, kind in _KINDS.items():
+            if target.endswith(ending):
+                return kind
+        raise UserError(
+            f"launcher {target!r}: expected hydra/launcher=slurm, v100, local, debug or a file "
+            "like these"
+        )
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one task."""
+        gres = str(self.settings.get("gres") or "")
+        from_gres = gres if gres.startswith("gpu") else "gpu:0"
+        text = str(self.settings.get("gpus_per_node") or from_gres)
+        count = text.rpartition(":")[2]
+        return int(count) if count.isdigit() else 1
+
+    @property
+    def cores(self) -> int | None:
+        """Cores of one task; None where the settings name none."""
+        return self.settings.get("cpus_per_task")
+
+    @property
+    def memory_gb(self) -> float | None:
+        """Memory of one task in GB; None where the settings name none."""
+        return self.settings.get("mem_gb")
+
+    @property
+    def limit_minutes(self) -> float | None:
+        """Time limit of one task in minutes; None where the settings name none."""
+        return self.settings.get("timeout_min")
+
+    @property
+    def lead_seconds(self) -> float:
+        """How long before its time limit a task must begin to save."""
+        return float(self.settings.get("signal_delay_s") or 0)
+
+    @property
+    def partition(self) -> str | None:
+        """The partition that tasks are sent to; None is the cluster's default."""
+        return self.settings.get("partition")
+
+    @property
+    def resources(self) -> str:
+        """What decides the best number of cells in a task, as text that can be compared.
+
+        Memory is left out: a number of cells that proves too large for it is halved when it fails.
+        """
+        return json.dumps([self.kind, *(self.settings.get(key) for key in _RESOURCES)])
+
+    def occupancy(self, concurrency: int | None) -> Occupancy:
+        """What each of `concurrency` cells occupies: GPUs if the launcher asks for any, else cores.
+
+        None means a cell for every core of the task. A launcher that names no cores gives each cell
+        one.
+        """
+        cells = concurrency or self.cores or 1
+        if self.gpus:
+            return Occupancy("GPU-hours", self.gpus / cells)
+        return Occupancy("core-hours", self.cores / cells if self.cores else 1.0)
+
+    def cells_of(self, concurrency: int | None) -> int:
+        """How many cells a task trains at a time; None means one for every core."""
+        if concurrency:
+            return concurrency
+        return (self.cores or 1) if self.kind == "slurm" else cores()
+
+
+def cores() -> int:
+    """Cores that this process may use: those of its SLURM task, or of its CPU affinity."""
+    allocated = os.environ.get("SLURM_CPUS_PER_TASK")
+    return int(allocated) if allocated else len(os.sched_getaffinity(0))
