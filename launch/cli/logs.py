@@ -12,8 +12,9 @@ from rich.markup import escape
 
 from launch.cli import tables
 from launch.errors import UserError
+from launch.plan.outcome import LIVE
 from launch.plan.plan import name_of
-from launch.status import cell_state, sweep_state
+from launch.status import sweep_state
 from launch.status.sweep_state import Observation
 
 ASK_SECONDS = 10.0
@@ -28,7 +29,7 @@ def logs(folder: Path, cell: str, lines: int, follow: bool) -> None:
     """
     seen = sweep_state.observe(folder)
     path = output(seen, cell)
-    if path is None and (not follow or seen.cells[cell].state not in cell_state.LIVE):
+    if path is None and (not follow or seen.cells[cell].state not in LIVE):
         raise UserError(
             f"{cell}: {seen.cells[cell].state}, and no job of it has written anything; "
             f"{_hint(cell)}"
@@ -58,7 +59,7 @@ def _follow(seen: Observation, cell: str, path: Path | None, position: int) -> O
     """
     asked = time.monotonic()
     while True:
-        over = seen.cells[cell].state not in cell_state.LIVE
+        over = seen.cells[cell].state not in LIVE
         if path is not None:
             position = _print_from(path, position)
         if over:

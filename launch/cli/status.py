@@ -27,8 +27,9 @@ from rich.text import Text
 from launch.cli import tables
 from launch.cost import concurrency, rates
 from launch.plan.launcher import cores
+from launch.plan.outcome import LIVE, STATES, last_line
 from launch.plan.plan import CALIBRATION, code_hash, name_of
-from launch.status import cell_state, failures, summary, sweep_state
+from launch.status import failures, summary, sweep_state
 from launch.status.summary import Summary
 from launch.submit import calibration
 
@@ -57,7 +58,7 @@ def watch(folder: Path, seconds: float) -> None:
                 "dim",
             )
             live.update(Group(view(seen), told), refresh=True)
-            if not any(cell.state in cell_state.LIVE for cell in seen.cells.values()):
+            if not any(cell.state in LIVE for cell in seen.cells.values()):
                 return
             time.sleep(seconds)
 
@@ -89,7 +90,7 @@ def until_end(folder: Path, sid: str | None = None) -> bool:
             again = any(
                 task.live for (submission, _), task in seen.tasks.items() if submission == sid
             )
-            if not again and not any(states[name] for name in cell_state.LIVE):
+            if not again and not any(states[name] for name in LIVE):
                 break
             time.sleep(1.0)
     return not states["failed"] + states["interrupted"] + states["missing"]
@@ -137,9 +138,7 @@ def _table(seen: sweep_state.Observation, found: Summary) -> Table:
     )
     for name, group in itertools.groupby(found.lines, key=lambda line: line.state):
         lines = list(group)
-        table.add_row(
-            name, str(sum(line.cells for line in lines)), cell_state.STATES.get(name, _PREEMPTED)
-        )
+        table.add_row(name, str(sum(line.cells for line in lines)), STATES.get(name, _PREEMPTED))
         for line in lines:
             if line.detail:
                 table.add_row("", f"[dim]{line.cells}[/dim]", f"[dim]{escape(line.detail)}[/dim]")
@@ -181,7 +180,7 @@ def _notes(seen: sweep_state.Observation, found: Summary) -> Sequence[str]:
         )
     states = {line.state for line in found.lines}
     if states & {"failed", "interrupted", "missing"} and not states & {
-        *cell_state.LIVE,
+        *LIVE,
         "preempted",
     }:
         held, _ = failures.shared_error(
@@ -207,7 +206,7 @@ def _canary(seen: sweep_state.Observation) -> Sequence[str]:
         return []
     first = calibration.failed(seen.folder, seen.plans[-1].packing["at_a_time"])
     return [
-        f"[red]the canary failed[/red]: {escape(sweep_state.last_line(error))}; SLURM then takes "
+        f"[red]the canary failed[/red]: {escape(last_line(error))}; SLURM then takes "
         "what waited for it out of "
         f"the queue; see `redescent why {cell[:11]} --sweep {name_of(seen.folder)}/{CALIBRATION}`"
         for cell, error in first[:1]

@@ -18,6 +18,7 @@ from analysis import store
 from analysis.store import parts
 from analysis.store.merge import join
 from launch.cli import tables as show
+from launch.plan.outcome import FINAL, STATES, failure_class
 from launch.plan.plan import name_of
 from launch.scheduler import slurm
 from launch.status import cell_state, sweep_state
@@ -49,7 +50,7 @@ def why(folder: Path, cell: str) -> None:
     found = seen.cells[cell]
     table = Table(show_header=False)
     table.add_row("cell", f"{cell} of {name_of(folder)}")
-    table.add_row("state", f"[bold]{found.state}[/bold]: {cell_state.STATES[found.state]}")
+    table.add_row("state", f"[bold]{found.state}[/bold]: {STATES[found.state]}")
     table.add_row("what next", escape(advice(seen, found)))
     show.out.print(table)
     _print_attempts(attempts(seen, cell, records(folder, cell)))
@@ -62,7 +63,7 @@ def why(folder: Path, cell: str) -> None:
 def advice(seen: Observation, cell: cell_state.CellState) -> str:
     """What the user can do about a cell in this state."""
     name, short = name_of(seen.folder), cell.id[:11]
-    if cell.state in cell_state.FINAL:
+    if cell.state in FINAL:
         return "nothing: its rows are in the store"
     if cell.state == "running":
         return f"`redescent logs {short} --follow` shows its job's output as it comes"
@@ -75,9 +76,7 @@ def advice(seen: Observation, cell: cell_state.CellState) -> str:
     if cell.state == "unknown":
         return "wait until the scheduler answers (`redescent doctor`)"
     if cell.state == "failed" and cell.record:
-        return _FAILED.get(cell.record.error_class or "error", _FAILED["error"]).format(
-            name=name, short=short
-        )
+        return failure_class(cell.record.error_class).advice.format(name=name, short=short)
     return (
         f"`redescent resume {name}` sends it again; it goes on from its checkpoint where it has one"
     )
@@ -221,20 +220,4 @@ _REASONS = {
     "or cancel and resume",
     "ReqNodeNotAvail, UnavailableNodes": "wait, or resume elsewhere: the nodes that it asks for "
     "are down",
-}
-_FAILED = {
-    "error": "mend what the traceback names, then `redescent resume {name}`; `redescent logs "
-    "{short}` shows the job's "
-    "output",
-    "out of memory": "give it more memory, or fewer cells at a time: `redescent resume {name}` "
-    "with "
-    "hydra.launcher.mem_gb=... or task.at_a_time=...",
-    "killed": "see the end of its job's output, `redescent logs {short}`: killed for memory, "
-    "perhaps; then "
-    "`redescent resume {name} hydra.launcher.mem_gb=...`",
-    "crashed": "`redescent doctor`, run on the node where it crashed, checks torch's kernels; "
-    "`redescent logs {short}` "
-    "shows what the process printed last; then `redescent resume {name}`",
-    "disk": "make room on the disk of the logs, or raise your quota, then `redescent resume "
-    "{name}`",
 }

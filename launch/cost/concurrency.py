@@ -16,7 +16,7 @@ import pandas as pd
 
 from launch.cost import rates
 from launch.errors import UserError
-from launch.status import cell_state
+from launch.plan.outcome import FINAL
 from launch.sweep.request import AUTO, Cell, Request
 
 NEAR_BEST = 0.9
@@ -43,7 +43,7 @@ def throughputs(tried: pd.DataFrame) -> pd.Series[float]:
     ).transform("max")
     together = overlap >= OVERLAP * tried["seconds"].groupby(task).transform("max")
     enough = kind.groupby(task).transform("size") >= count
-    ended = tried["status"].isin(cell_state.FINAL).groupby([kind, count]).transform("all").eq(True)
+    ended = tried["status"].isin(FINAL).groupby([kind, count]).transform("all").eq(True)
     pace = (
         rates.pace(tried).where(together & enough & ended).groupby([kind, count]).median().dropna()
     )
@@ -134,7 +134,7 @@ def with_calibrations(
     Of every kind of cell those count that ran `at_a_time` side by side, or as many as win; where
     none did, all.
     """
-    ended = tried[tried["status"].isin(cell_state.FINAL)] if len(tried) else tried
+    ended = tried[tried["status"].isin(FINAL)] if len(tried) else tried
     if ended.empty:
         return runs
     if at_a_time == AUTO:

@@ -6,23 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-State = Literal[
-    "done", "nonfinite", "running", "waiting", "failed", "interrupted", "missing", "unknown"
-]
-STATES: Mapping[State, str] = {
-    "done": "trained to its end",
-    "nonfinite": "the loss became NaN or infinite; kept as a result",
-    "running": "training now",
-    "waiting": "in the queue, or its task has not come to it",
-    "failed": "raised an error, or was given up",
-    "interrupted": "stopped or lost; goes on from its checkpoint with `redescent resume`",
-    "missing": "planned, never started, and in no queue",
-    "unknown": "its job's scheduler gave no answer",
-}
-FINAL: tuple[State, ...] = ("done", "nonfinite")
-LIVE: tuple[State, ...] = ("running", "waiting", "unknown")
+from launch.plan.outcome import FINAL, State
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,9 @@ from collections.abc import Collection, Mapping
 
 from launch.plan import Launcher, Plan
 from launch.plan.markers import SAME_ERROR
+from launch.plan.outcome import OUT_OF_MEMORY, failure_class, last_line
 from launch.plan.plan import ran_in
-from launch.status.sweep_state import Observation, last_line
-
-MEMORY = ("out of memory", "killed")
-"""Classes of failure that fewer cells side by side may cure."""
+from launch.status.sweep_state import Observation
 
 
 def shared_error(
@@ -26,7 +24,9 @@ def shared_error(
     for cell in todo:
         known = seen.cells.get(cell)
         record = known.record if known and known.state == "failed" else None
-        if record and record.error_class == "error" and codes.get(cell) == code:
+        if not record or codes.get(cell) != code:
+            continue
+        if failure_class(record.error_class).repeats_stop_sweep:
             failed.setdefault(last_line(record.error), set()).add(cell)
     shared = {line: cells for line, cells in failed.items() if len(cells) >= SAME_ERROR}
     return set().union(*shared.values()), max(
@@ -43,7 +43,11 @@ def short_of_memory(todo: Collection[str], seen: Observation) -> dict[str, tuple
         for cell in todo
         if (known := seen.cells.get(cell)) and known.state == "failed"
     }
-    wanted = {cell: r.attempt for cell, r in records.items() if r and r.error_class in MEMORY}
+    wanted = {
+        cell: r.attempt
+        for cell, r in records.items()
+        if r and failure_class(r.error_class).fewer_at_a_time
+    }
     return ran_in(seen.plans, wanted) if wanted else {}
 
 
@@ -63,7 +67,7 @@ def starved(
 
     def raised(cell: str) -> bool:
         record = seen.cells[cell].record
-        return record is not None and record.error_class == "out of memory"
+        return record is not None and record.error_class == OUT_OF_MEMORY.name
 
     return sorted(
         cell

@@ -15,8 +15,9 @@ import pandas as pd
 from launch.cost import rates
 from launch.plan import Plan
 from launch.plan.launcher import Occupancy
+from launch.plan.outcome import FINAL, LIVE, STATES, last_line
 from launch.status import cell_state
-from launch.status.sweep_state import Observation, last_line
+from launch.status.sweep_state import Observation
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,7 @@ def summarise(seen: Observation, measured: pd.DataFrame, cores: int) -> Summary:
     recorded = "gpu_seconds" in seen.runs and bool((seen.runs["gpu_seconds"] > 0).any())
     unit = "GPU-hours" if recorded else units.most_common(1)[0][0]
     hours = {cell: share[found.id].amount / 3600 for cell, found in seen.cells.items()}
-    todo = {
-        cell: left[cell]
-        for cell, found in seen.cells.items()
-        if found.state not in cell_state.FINAL
-    }
+    todo = {cell: left[cell] for cell, found in seen.cells.items() if found.state not in FINAL}
     known = {cell: seconds for cell, seconds in todo.items() if seconds == seconds}
     end, unknown = _end(seen, plans, left, cores)
     return Summary(
@@ -98,7 +95,7 @@ def committed(seen: Observation, measured: pd.DataFrame) -> float | None:
     for cell in seen.cells.values():
         takes = gpus[cell.id]
         if takes.unit == "GPU-hours":
-            coming = left[cell.id] if cell.state in cell_state.LIVE else 0.0
+            coming = left[cell.id] if cell.state in LIVE else 0.0
             total += (seconds.get(cell.id, 0.0) + coming) * takes.amount / 3600
     return total if total == total else None
 
@@ -120,7 +117,7 @@ def _lines(seen: Observation) -> list[Line]:
     most cells first.
     """
     counts = Counter(_line(seen, cell) for cell in seen.cells.values())
-    order: list[str] = [*cell_state.STATES]
+    order: list[str] = [*STATES]
     order.insert(order.index("waiting") + 1, "preempted")
     ranked = sorted(
         counts.items(), key=lambda item: (order.index(item[0][0]), -item[1], item[0][1])
@@ -188,7 +185,7 @@ def _end(
     """
     loads: dict[tuple[str, int], list[float]] = {}
     for cell in seen.cells.values():
-        if cell.state in cell_state.LIVE:
+        if cell.state in LIVE:
             loads.setdefault((cell.placement.sid, cell.placement.task), []).append(left[cell.id])
     if not loads:
         return None, ""

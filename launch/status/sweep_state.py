@@ -5,7 +5,6 @@ asked once.
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ import pandas as pd
 from analysis import store
 from launch.errors import UserError
 from launch.plan import Plan, markers, plan
+from launch.plan.outcome import FINAL
 from launch.scheduler import backend, slurm
 from launch.scheduler.backend import Array
 from launch.status import cell_state
@@ -107,7 +107,7 @@ def job_of(seen: Observation, sid: str, number: int) -> str | None:
 
 def is_final(record: cell_state.Record | None) -> bool:
     """Whether a cell with this record needs no further run."""
-    return record is not None and record.status in cell_state.FINAL
+    return record is not None and record.status in FINAL
 
 
 def _is_over(record: cell_state.Record | None, cell: plan.PlannedCell) -> bool:
@@ -115,19 +115,6 @@ def _is_over(record: cell_state.Record | None, cell: plan.PlannedCell) -> bool:
     it is done.
     """
     return record is not None and is_final(record) and record.attempt > cell.attempts
-
-
-def last_line(error: str | None) -> str:
-    """The line of a traceback that names the error; its message may go on below."""
-    lines = (error or "").strip().splitlines() or [""]
-    return next(
-        (
-            line
-            for line in reversed(lines)
-            if re.match(r"[\w.]+(Error|Exception|Interrupt): ", line)
-        ),
-        lines[-1],
-    )
 
 
 def _settled(made: Plan, folder: Path) -> list[Array]:

@@ -18,7 +18,8 @@ import pandas as pd
 from analysis import store
 from launch.cost import concurrency, rates
 from launch.plan import identity, plan
-from launch.status import cell_state, sweep_state
+from launch.plan.outcome import FINAL, LIVE
+from launch.status import sweep_state
 from launch.sweep.request import AUTO, Cell, Policy, Request
 
 EPOCHS, STEPS = 5, 1000
@@ -111,7 +112,7 @@ def tried(sweep: Path) -> pd.DataFrame:
     runs["place"] = [f"{made.sid}.{task}" for made, task in places]
     runs["began"] = runs["updated"] - runs["seconds"]
     runs["resources"] = [made.launcher.resources for made, _ in places]
-    ended = list(runs.index[runs["status"].isin(cell_state.FINAL)])
+    ended = list(runs.index[runs["status"].isin(FINAL)])
     rows = (
         store.curves(folder, columns=["step", "seconds"], cells=ended) if ended else pd.DataFrame()
     )
@@ -174,7 +175,7 @@ def report(asked: Request) -> list[Measurement]:
 
 def _measurement(cell: Cell, count: int | None, runs: pd.DataFrame, wins: bool) -> Measurement:
     unit = "epoch" if cell.flat.get("trainer.steps") is None else "step"
-    others = runs[~runs["status"].isin(cell_state.FINAL)]
+    others = runs[~runs["status"].isin(FINAL)]
     if len(others):
         how = others.get("error_class", pd.Series(dtype=str)).dropna()
         return Measurement(
@@ -198,7 +199,7 @@ def outdated(asked: Request, code: str) -> Request:
     """Of a calibration's request the cells to run: all copies of those of which not all ended well,
     side by side, in this code and through a like launcher."""
     found, copies = tried(asked.logs), asked.packing.cells or 1
-    found = found[found["status"].isin(cell_state.FINAL)] if len(found) else found
+    found = found[found["status"].isin(FINAL)] if len(found) else found
     if found.empty:
         return asked
     count = found["at_a_time"].fillna(0) == (asked.packing.at_a_time or 0)
@@ -233,9 +234,7 @@ def jobs(asked: Request) -> list[str]:
     seen = sweep_state.observe(asked.folder)
     wanted = {cell.id for cell in asked.cells}
     live = [
-        cell.placement
-        for cell in seen.cells.values()
-        if cell.id in wanted and cell.state in cell_state.LIVE
+        cell.placement for cell in seen.cells.values() if cell.id in wanted and cell.state in LIVE
     ]
     ids = (sweep_state.job_of(seen, place.sid, place.task) for place in live)
     return sorted({job.partition("_")[0] for job in ids if job})

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launch.plan import Plan, plan
+from launch.plan.outcome import LIVE
 from launch.scheduler import backend
-from launch.status import cell_state
 from launch.status.sweep_state import Observation, may_run, observe
 from launch.sweep import grid
 from launch.worker import pool
@@ -37,7 +37,7 @@ def cancel(folder: Path, where: Sequence[str] = ()) -> Cancelled:
     """
     seen = observe(folder)
     conditions = [grid.condition(text) for text in where]
-    live = {cell.id for cell in seen.cells.values() if cell.state in cell_state.LIVE}
+    live = {cell.id for cell in seen.cells.values() if cell.state in LIVE}
     flats = {cell.id: made.flat(cell) for made in seen.plans for cell in made.cells}
     chosen = live & {
         cell for cell, flat in flats.items() if all(meets(flat) for meets in conditions)

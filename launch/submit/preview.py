@@ -14,8 +14,9 @@ from launch.cost import concurrency, rates
 from launch.cost.packing import pack_apart
 from launch.plan import plan
 from launch.plan.launcher import cores
+from launch.plan.outcome import FINAL, LIVE
 from launch.scheduler import backend
-from launch.status import cell_state, failures, summary
+from launch.status import failures, summary
 from launch.status.sweep_state import is_final, observe, records_of, runs_of
 from launch.submit import calibration
 from launch.sweep.request import AUTO, Cell, Request
@@ -88,7 +89,7 @@ def draft(request: Request, retry_errors: bool = False, again: bool = False) -> 
     known: dict[str, str] = dict.fromkeys(done, "done")
     known |= {cell: found.state for cell, found in seen.cells.items()} if seen else {}
     states: Counter[str] = Counter(known.get(cell.id, "new") for cell in request.cells)
-    spared = cell_state.LIVE if again else (*cell_state.FINAL, *cell_state.LIVE)
+    spared = LIVE if again else (*FINAL, *LIVE)
     todo = [cell for cell in request.cells if known.get(cell.id) not in spared]
     ids = [cell.id for cell in todo]
     short = failures.short_of_memory(ids, seen) if seen else {}

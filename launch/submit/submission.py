@@ -16,9 +16,10 @@ from pathlib import Path
 
 from launch.errors import UserError
 from launch.plan import Launcher, Plan, PlannedCell, plan
+from launch.plan.outcome import last_line
 from launch.scheduler import backend, slurm
 from launch.scheduler.backend import Array
-from launch.status.sweep_state import is_final, last_line, records_of, runs_of
+from launch.status.sweep_state import is_final, records_of, runs_of
 from launch.submit import calibration, followup
 from launch.submit.lock import locked
 from launch.submit.preview import Draft, beyond_limit, draft

@@ -15,7 +15,6 @@ for _number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
 signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT))
 
 import contextlib  # noqa: E402
-import errno  # noqa: E402
 import json  # noqa: E402
 import logging  # noqa: E402
 import os  # noqa: E402
@@ -25,6 +24,8 @@ import threading  # noqa: E402
 import traceback  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
+
+from launch.plan.outcome import KILLED, class_of  # noqa: E402
 
 _stop = threading.Event()
 _reason = "parent died"
@@ -103,10 +104,10 @@ class _Trainer:
             last = traceback.format_exception_only(error)[-1].strip()
             if run is not None:
                 try:
-                    run.close("failed", _class_of(error), traceback.format_exc())
+                    run.close("failed", class_of(error).name, traceback.format_exc())
                 except OSError as second:
                     last += f" (and its record could not be written: {second})"
-            return _answer("failed", 0, error=last, progress=False, kind=_class_of(error))
+            return _answer("failed", 0, error=last, progress=False, kind=class_of(error).name)
 
     def _run(self, message: dict[str, Any]) -> Any:
         from trainers.checkpoint import Checkpoints
@@ -133,9 +134,8 @@ class _Trainer:
 
         if message["given_up"]:
             run.restore()
-            given_up = message["given_up"]
-            run.close("failed", given_up["class"], given_up["error"])
-            return _answer("failed", run.epochs, error=given_up["error"])
+            run.close("failed", KILLED.name, message["given_up"])
+            return _answer("failed", run.epochs, error=message["given_up"])
         run.begin()
         outcome = trainers.train(config.parse(message["flat"]), run)
         run.close(outcome, _reason if outcome == "stopped" else None)
@@ -156,17 +156,6 @@ def _metrics(kind: str) -> Any:
     import importlib
 
     return importlib.import_module(f"trainers.{kind}").METRICS
-
-
-def _class_of(error: Exception) -> str:
-    """Class of a failure, each with a policy of its own: out of memory, disk full, or an error of
-    the user's code.
-    """
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
-        return "out of memory"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-        return "disk"
-    return "error"
 
 
 if __name__ == "__main__":

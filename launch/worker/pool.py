@@ -21,11 +21,12 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 from launch.plan import markers
 from launch.plan import plan as plans
 from launch.plan.launcher import cores
+from launch.plan.outcome import StopReason, failure_class
 
 DEATHS_PER_CELL = 2
 """A cell whose child died this often in one attempt is given up: something kills it each time."""
@@ -37,8 +38,6 @@ shorter.
 
 LOOK_SECONDS = 5.0
 """Between two looks at whether the user cancelled cells of this task."""
-
-Reason = Literal["preempted", "timeout", "cancelled"]
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ class Worker:
         """Exit status of the process that last died over a cell; a signal's number is negative."""
         self.results: Counter[str] = Counter()
         self.progress = False
-        self.reason: Reason | None = None
+        self.reason: StopReason | None = None
         self.cancelled: set[int] = set()
         self.looked = -math.inf
         self.halt = markers.Halt(self.plan.folder(assignment.sweep))
@@ -132,7 +131,7 @@ class Worker:
         """Why no further cell is started, though nobody told this task to stop."""
         self.selector = selectors.DefaultSelector()
 
-    def run(self) -> Reason | None:
+    def run(self) -> StopReason | None:
         """Train all cells, or stop early; returns why it stopped, None if every cell has its
         result.
         """
@@ -200,9 +199,12 @@ class Worker:
         child.cell = None
         say(f"cell {answer['cell']}: {answer['status']} after {answer['epochs']} epochs"
             + (f": {answer['error']}" if answer["error"] else ""))  # fmt: skip
-        if answer["class"] == "error" and not self.plan.retry_errors:
+        if answer["class"] is None:
+            return
+        failure = failure_class(answer["class"])
+        if failure.repeats_stop_sweep and not self.plan.retry_errors:
             self.halt.note(answer["cell"], answer["error"])
-        elif answer["class"] == "disk":
+        if failure.stops_task:
             self.halted = f"the disk of the logs takes nothing more: {answer['error']}"
 
     def _bury(self, child: Child) -> None:
@@ -255,7 +257,7 @@ class Worker:
                 child.told = True
                 child.send({"stop": "cancelled"})
 
-    def _why(self) -> Reason:
+    def _why(self) -> StopReason:
         """Preemption is told from a time limit by the job's end, and both from a cancellation by
         the user's mark.
         """

@@ -15,7 +15,8 @@ import pytest
 
 from analysis import store
 from analysis.store import compact
-from launch.status import cell_state, sweep_state
+from launch.plan.outcome import FINAL, LIVE
+from launch.status import sweep_state
 from launch.submit import cancel, submission
 from launch.submit.preview import draft
 from launch.sweep import compose
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 def wait(folder: Path) -> None:
     end = time.monotonic() + 120
-    while any(cell.state in cell_state.LIVE for cell in sweep_state.observe(folder).cells.values()):
+    while any(cell.state in LIVE for cell in sweep_state.observe(folder).cells.values()):
         assert time.monotonic() < end
         time.sleep(0.2)
 
@@ -64,15 +65,11 @@ def test_a_sweep_goes_on_after_the_clock_was_set_back(logs: Path) -> None:
     submission.submit(
         compose.expand_sweep("noop", [*overrides, "task.at_a_time=2", "run.checkpoint_seconds=0"])
     )
-    while not any(
-        cell.state in cell_state.FINAL for cell in sweep_state.observe(folder).cells.values()
-    ):
+    while not any(cell.state in FINAL for cell in sweep_state.observe(folder).cells.values()):
         time.sleep(0.2)
     cancel.cancel(folder)
     wait(folder)
-    left = sum(
-        cell.state not in cell_state.FINAL for cell in sweep_state.observe(folder).cells.values()
-    )
+    left = sum(cell.state not in FINAL for cell in sweep_state.observe(folder).cells.values())
     assert 0 < left < 6
     into_the_future(folder)
     made, _ = submission.submit(submission.resumed(folder, []))

@@ -16,7 +16,8 @@ import pytest
 from analysis import store
 from launch.cost.packing import pack_apart
 from launch.plan import markers, plan
-from launch.status import cell_state, sweep_state
+from launch.plan.outcome import LIVE
+from launch.status import sweep_state
 from launch.submit import submission
 from launch.submit.preview import Draft, draft
 from launch.sweep import compose
@@ -45,7 +46,7 @@ def resume(folder: Path, *more: str, retry_errors: bool = False) -> Draft:
 
 def wait(folder: Path) -> None:
     end = time.monotonic() + 120
-    while set(cell_state.LIVE) & set(states(folder)):
+    while set(LIVE) & set(states(folder)):
         assert time.monotonic() < end
         time.sleep(0.2)
 

@@ -18,7 +18,7 @@ from launch.cli import status, tables
 from launch.cost import concurrency
 from launch.errors import UserError
 from launch.plan import Launcher, plan
-from launch.status import cell_state
+from launch.plan.outcome import LIVE
 from launch.status.sweep_state import observe
 from launch.submit import calibration, submission
 from launch.submit.preview import draft
@@ -242,7 +242,7 @@ def test_what_a_calibration_found_best_is_what_the_next_submission_runs(
         tables.draft(made)
     assert f"{wins} at a time, as measured" in said.get()
     assert submission.resumed(logs / "noop", []).packing.at_a_time == "auto"
-    while any(cell.state in cell_state.LIVE for cell in observe(logs / "noop").cells.values()):
+    while any(cell.state in LIVE for cell in observe(logs / "noop").cells.values()):
         time.sleep(0.1)
     assert store.runs(logs / "noop")["status"].tolist() == ["done"] * 2
 

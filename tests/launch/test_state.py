@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch.status.cell_state import FINAL, LIVE, STATES, CellState, Placement, Record, fold
+from launch.plan.outcome import FINAL, LIVE, STATES
+from launch.status.cell_state import CellState, Placement, Record, fold
 
 CALLS = [(True, True), (True, False), (False, False), (None, False)]  # live, running
 RECORDS = [

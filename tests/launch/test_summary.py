@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 
 from launch.plan import Plan, PlannedCell
+from launch.plan.outcome import State
 from launch.scheduler.slurm import Task
-from launch.status import cell_state, summary
+from launch.status import summary
 from launch.status.cell_state import CellState, Placement, Record
 from launch.status.summary import Failure, Line
 from launch.status.sweep_state import Observation
@@ -30,7 +31,7 @@ def observation(plan_of: Callable[..., Plan], flat: Flat) -> Callable[..., Obser
     """
 
     def build(
-        *found: tuple[cell_state.State, Record | None, Task | None, dict[str, Any]], **changes: Any
+        *found: tuple[State, Record | None, Task | None, dict[str, Any]], **changes: Any
     ) -> Observation:
         ids = [f"c1-{i}" for i in range(len(found))]
         plan = plan_of(

@@ -37,7 +37,7 @@ def test_why_tells_state_attempts_rows_and_traceback_and_logs_the_output(
     assert "test_error" in told
     assert "trainer.precision=float32" in told
     told = redescent("why", failed[3:12]).stdout
-    assert "what next │ mend what the traceback names" in told
+    assert "what next │ fix what the traceback names" in told
     assert "Traceback" in told
     assert "RuntimeError: trainer.precision=float16 needs a GPU" in told
     assert "failed (error)" in told

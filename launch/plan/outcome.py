@@ -1,0 +1,119 @@
+"""The states of a cell, and the classes of failure with what follows from each.
+
+Read inside jobs: standard library alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+State = Literal[
+    "done", "nonfinite", "running", "waiting", "failed", "interrupted", "missing", "unknown"
+]
+STATES: Mapping[State, str] = {
+    "done": "trained to its end",
+    "nonfinite": "the loss became NaN or infinite; kept as a result",
+    "running": "training now",
+    "waiting": "in the queue, or its task has not reached it",
+    "failed": "raised an error, or was given up",
+    "interrupted": "stopped or lost; goes on from its checkpoint with `redescent resume`",
+    "missing": "planned, never started, and in no queue",
+    "unknown": "the scheduler of its job gave no answer",
+}
+FINAL: tuple[State, ...] = ("done", "nonfinite")
+"""States, and statuses of a record, after which a cell needs no further run."""
+
+LIVE: tuple[State, ...] = ("running", "waiting", "unknown")
+"""States of a cell that may still be trained by what was sent."""
+
+StopReason = Literal["preempted", "timeout", "cancelled"]
+"""Why a task was asked to stop."""
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_ERROR_LINE = re.compile(r"[\w.]+(Error|Exception|Interrupt): ")
+
+
+@dataclass(frozen=True)
+class FailureClass:
+    """Why an attempt ended without a result, and what follows from it.
+
+    `advice` is a template of the sweep's `name` and the cell's `short` id.
+    """
+
+    name: str
+    advice: str
+    fewer_at_a_time: bool = False
+    """Fewer cells at a time may cure it: the next submission halves the number."""
+    stops_task: bool = False
+    """No further cell of the task can succeed."""
+    repeats_stop_sweep: bool = False
+    """Several cells with the same error stop the submission."""
+
+
+_GOES_ON = "`redescent resume {name}` sends it again; it goes on from its checkpoint if it has one"
+
+ERROR = FailureClass(
+    "error",
+    "fix what the traceback names, then `redescent resume {name}`; `redescent logs {short}` shows "
+    "the job's output",
+    repeats_stop_sweep=True,
+)
+OUT_OF_MEMORY = FailureClass(
+    "out of memory",
+    "request more memory or train fewer cells at a time: `redescent resume {name}` with "
+    "hydra.launcher.mem_gb=... or task.at_a_time=...",
+    fewer_at_a_time=True,
+)
+KILLED = FailureClass(
+    "killed",
+    "read the end of its job's output with `redescent logs {short}`; if memory ran out, "
+    "`redescent resume {name} hydra.launcher.mem_gb=...`",
+    fewer_at_a_time=True,
+)
+CRASHED = FailureClass(
+    "crashed",
+    "the training process crashed in compiled code, not in Python: run `redescent doctor` on that "
+    "machine, read `redescent logs {short}`, then `redescent resume {name}`",
+)
+DISK = FailureClass(
+    "disk",
+    "free space on the disk of the logs or raise your quota, then `redescent resume {name}`",
+    stops_task=True,
+)
+PREEMPTED = FailureClass("preempted", _GOES_ON)
+TIMEOUT = FailureClass("timeout", _GOES_ON)
+CANCELLED = FailureClass("cancelled", _GOES_ON)
+
+FAILURES: Mapping[str, FailureClass] = {
+    failure.name: failure
+    for failure in (
+        ERROR, OUT_OF_MEMORY, KILLED, CRASHED, DISK, PREEMPTED, TIMEOUT, CANCELLED,
+    )
+}  # fmt: skip
+
+
+def failure_class(name: str | None) -> FailureClass:
+    """The class with this name; a failure without a class, or with an unknown one, is an error."""
+    return FAILURES.get(name or "", ERROR)
+
+
+def class_of(error: Exception) -> FailureClass:
+    """The class of a failure that Python raised as an exception."""
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return OUT_OF_MEMORY
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        return DISK
+    return ERROR
+
+
+def last_line(error: str | None) -> str:
+    """The line of a traceback that names the error; its message may continue below it."""
+    lines = (error or "").strip().splitlines() or [""]
+    for line in reversed(lines):
+        if _ERROR_LINE.match(line):
+            return line
+    return lines[-1]
