@@ -40,7 +40,7 @@ def run(config: DictConfig) -> None:
         pool.say(f"cell {cell.id}: done before; its rows are in {sweep}")
         return
     if made.backend == "local":
-        plan.write_json(made.folder(sweep) / "local.json", files.own())
+        files.write_json(made.folder(sweep) / "local.json", files.own())
     task = pool.Worker(pool.Assignment(made, sweep, 0, 0), received=[], deadline=None)
     try:
         reason = task.run()

@@ -1,9 +1,11 @@
-"""Whether a process of this machine is still the one that wrote its name down: pid and start time
-together.
+"""Write files whole or not at all, and identify the process that wrote one.
+
+A process is identified by host, pid and start time. Standard library alone.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -13,38 +15,54 @@ from typing import Any
 
 
 def own() -> dict[str, Any]:
-    """The name of this process: host, pid and start time."""
+    """The identity of this process: host, pid and start time."""
     return {"host": socket.gethostname(), "pid": os.getpid(), "start": _start(os.getpid())}
 
 
 def alive(name: Mapping[str, Any]) -> bool | None:
-    """Whether the process with this name lives; None where another host would have to tell."""
+    """Whether the process with this identity is alive; None if it belongs to another host."""
     if name["host"] != socket.gethostname():
         return None
     return bool(_start(name["pid"]) == name["start"])
 
 
 def create(path: Path, text: str) -> bool:
-    """Make a file with all of its text at once; False where it is there already. Of several that
-    try, one does.
+    """Create a file with all of its text at once; False if it exists. Of several writers one wins.
 
-    By a link and not by O_EXCL, which old network file systems do not keep apart.
+    By a link and not by O_EXCL, which old network file systems do not honour.
     """
-    draft = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
-    draft.write_text(text)
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+    temporary.write_text(text)
     try:
-        os.link(draft, path)
+        os.link(temporary, path)
     except FileExistsError:
         return False
     finally:
-        draft.unlink()
+        temporary.unlink()
     return True
 
 
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never a part."""
+    write_bytes(path, json.dumps(content, separators=(",", ":")).encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write through a temporary file of this process, synced and renamed."""
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
 def _start(pid: int) -> str:
-    """Start time of a process in whatever form the system gives; empty if it is gone or a
-    zombie.
-    """
+    """Start time of a process as the system gives it; empty if it is gone or a zombie."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             fields = file.read().rpartition(")")[2].split()

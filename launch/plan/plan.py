@@ -15,7 +15,6 @@ import hashlib
 import importlib.metadata
 import io
 import json
-import os
 import platform
 import socket
 import subprocess
@@ -28,6 +27,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from launch.plan.files import write_bytes, write_json
 from launch.plan.launcher import Launcher, cores
 
 SOURCE = Path(__file__).resolve().parents[2]
@@ -275,22 +275,3 @@ def origin() -> dict[str, Any]:
         "host": socket.gethostname(),
         "python": sys.executable,
     }
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never a part."""
-    write_bytes(path, json.dumps(content, separators=(",", ":")).encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write through a temporary file of this process, synced and renamed."""
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

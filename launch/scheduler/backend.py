@@ -23,7 +23,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,26 +32,8 @@ from submitit.slurm.slurm import SlurmExecutor
 
 from launch.errors import UserError
 from launch.plan import Launcher, Plan, files
+from launch.plan.jobs import Array
 from launch.scheduler import slurm, task
-
-
-@dataclass(frozen=True)
-class Array:
-    """Tasks `first` ... `first + count - 1` of a plan, sent as one array.
-
-    `job` is None until the scheduler accepted it. `offset` is the array index of task `first`.
-    `error` says why the array will never run. It starts when the jobs `after` have ended well, and
-    is taken away if one of them fails.
-    """
-
-    name: str
-    first: int
-    count: int
-    sent: float
-    job: str | None = None
-    offset: int = 0
-    error: str | None = None
-    after: Sequence[str] = ()
 
 
 class Refused(Exception):
@@ -126,11 +108,10 @@ class Slurm:
         """One scancel."""
         jobs = []
         for array in (array for array in arrays if array.job):
-            asked = [n for n in range(array.first, array.first + array.count) if n in numbers]
-            indices = [n - array.first + array.offset for n in asked]
-            if len(asked) == array.count:
+            indices = array.indices(numbers)
+            if len(indices) == array.count:
                 jobs.append(str(array.job))
-            elif asked:
+            elif indices:
                 jobs.append(f"{array.job}_[{slurm.ranges(indices)}]")
         return slurm.cancel(jobs)
 
@@ -303,15 +284,3 @@ def _job_command(plan: Plan, plan_path: Path) -> list[str]:
 
 def _job_environment(plan: Plan) -> dict[str, str]:
     return slurm.clean_environment() | {"PYTHONPATH": plan.code_archive}
-
-
-def job_name(plan: Plan, first: int) -> str:
-    """SLURM job name of an array: the sweep, the submission and the first task, unique over all of
-    them.
-    """
-    return f"{re.sub(r'[^A-Za-z0-9_.-]', '-', plan.name)}.{plan.sid}.{first}"
-
-
-def to_json(arrays: Sequence[Array]) -> list[dict[str, Any]]:
-    """For jobs.json."""
-    return [asdict(array) for array in arrays]

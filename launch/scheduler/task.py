@@ -41,7 +41,7 @@ def main(arguments: Sequence[str], received: Sequence[int]) -> int:
     restart = int(os.environ.get("SLURM_RESTART_COUNT", "0")) if in_slurm else 0
     assignment = Assignment(plans.load(args.plan), args.plan.resolve().parents[2], task, restart)
     if not in_slurm:
-        plans.write_json(args.plan.parent / "local.json", files.own())
+        files.write_json(args.plan.parent / "local.json", files.own())
     status = work(assignment, received, in_slurm)
     if assignment.plan.policy.get("compact") and not in_slurm and not received:
         compact = [sys.executable, "-P", "-m", "analysis.store.compact", str(assignment.sweep)]

@@ -4,7 +4,6 @@ asked once.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,10 +13,10 @@ import pandas as pd
 
 from analysis import store
 from launch.errors import UserError
-from launch.plan import Plan, markers, plan
+from launch.plan import Plan, jobs, markers, plan
+from launch.plan.jobs import Array
 from launch.plan.outcome import FINAL
 from launch.scheduler import backend, slurm
-from launch.scheduler.backend import Array
 from launch.status import cell_state
 from launch.worker import pool
 
@@ -100,8 +99,8 @@ def job_of(seen: Observation, sid: str, number: int) -> str | None:
     accepted.
     """
     for array in seen.arrays[sid]:
-        if array.job and array.job.isdigit() and array.first <= number < array.first + array.count:
-            return f"{array.job}_{number - array.first + array.offset}"
+        if number in array.numbers:
+            return array.job_id(number)
     return None
 
 
@@ -119,35 +118,24 @@ def _is_over(record: cell_state.Record | None, cell: plan.PlannedCell) -> bool:
 
 def _settled(made: Plan, folder: Path) -> list[Array]:
     """The arrays of a plan; one whose answer was lost is looked up by its job name."""
-    path = made.folder(folder) / "jobs.json"
-    if (
-        not path.exists()
-    ):  # the submission died before it had written its intent, so nothing was sent
-        return [Array("", 0, len(made.tasks), made.created, error="never sent")]
-    try:
-        arrays = [Array(**raw) for raw in json.loads(path.read_text())]
-    except (ValueError, TypeError) as error:
-        raise UserError(
-            f"{path}: damaged ({error}); expected the jobs of this submission. If none of them "
-            "runs any more (squeue), "
-            f"move {path.parent} out of submissions/ and submit the sweep again: cells that are "
-            "done stay done"
-        ) from None
-    if all(a.job or a.error for a in arrays):
+    arrays = jobs.read(made, folder)
+    if all(array.delivery != "pending" for array in arrays):
         return arrays
     if made.backend != "slurm":
         return [_settled_here(made, folder, array) for array in arrays]
-    names = [a.name for a in arrays if not a.job and not a.error]
+    names = [a.name for a in arrays if a.delivery == "pending"]
     found = slurm.queue(names), slurm.accounting(names)
-    jobs = {task.name: task.job for answer in found for task in answer or []}
+    by_name = {task.name: task.job for answer in found for task in answer or []}
     sure = (
         found[0] is not None and abs(time.time() - min(a.sent for a in arrays)) > UNANSWERED_SECONDS
     )
     return [
         a
-        if a.job or a.error
+        if a.delivery != "pending"
         else replace(
-            a, job=jobs.get(a.name), error=None if a.name in jobs or not sure else "never sent"
+            a,
+            job=by_name.get(a.name),
+            error=None if a.name in by_name or not sure else jobs.NEVER_SENT,
         )
         for a in arrays
     ]
@@ -160,7 +148,7 @@ def _settled_here(made: Plan, folder: Path, array: Array) -> Array:
     if (made.folder(folder) / "local.json").exists():
         return replace(array, job="local")
     return (
-        replace(array, error="never started")
+        replace(array, error=jobs.NEVER_STARTED)
         if abs(time.time() - array.sent) > UNANSWERED_SECONDS
         else array
     )
@@ -212,8 +200,8 @@ def _located(
     for made in plans:
         for array in arrays[made.sid]:
             job = array.job if made.backend == "slurm" else made.sid
-            for number in range(array.first, array.first + array.count):
-                task = known.get((job or "", number - array.first + array.offset))
+            for number in array.numbers:
+                task = known.get((job or "", array.index(number)))
                 if task is not None:
                     located[made.sid, number] = task
     return located
@@ -228,7 +216,7 @@ def _placements(
     for made in plans:
         gone = pool.cancelled(made.folder(folder))
         for array in arrays[made.sid]:
-            for number in range(array.first, array.first + array.count):
+            for number in array.numbers:
                 task = tasks.get((made.sid, number))
                 live, runs = (
                     may_run(array, task, made.sid in quiet),
@@ -254,8 +242,8 @@ def may_run(array: Array, task: slurm.Task | None, silent: bool) -> bool | None:
     """Whether a task of an array may still run, by the scheduler's word of it; None where there was
     no answer.
     """
-    if array.error:
+    if array.delivery == "refused":
         return False
-    if array.job is None or silent:
+    if array.delivery == "pending" or silent:
         return None
     return task is not None and task.live

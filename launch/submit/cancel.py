@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.plan import Plan, plan
+from launch.plan import Plan, files
 from launch.plan.outcome import LIVE
 from launch.scheduler import backend
 from launch.status.sweep_state import Observation, may_run, observe
@@ -61,7 +61,7 @@ def _cancel(made: Plan, seen: Observation, chosen: set[str], live: set[str]) -> 
         return 0, ""
     submission = made.folder(seen.folder)
     held = {cell.id for cell in made.cells} & chosen
-    plan.write_json(submission / "cancelled.json", sorted(pool.cancelled(submission) | held))
+    files.write_json(submission / "cancelled.json", sorted(pool.cancelled(submission) | held))
     unfinished = {
         number: {made.cells[index].id for index in made.tasks[number]} & live
         for number in open_tasks
@@ -79,6 +79,6 @@ def _open(made: Plan, seen: Observation) -> list[int]:
     return [
         number
         for array in seen.arrays[made.sid]
-        for number in range(array.first, array.first + array.count)
+        for number in array.numbers
         if may_run(array, seen.tasks.get((made.sid, number)), made.sid in seen.silent) is not False
     ]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.plan import Plan
+from launch.plan.jobs import job_name
 from launch.scheduler import backend, slurm
 
 MINUTES = 60
@@ -63,5 +64,5 @@ def text(plan: Plan, sweep: Path, output: Path, jobs: Sequence[str], modest: boo
         f"export PYTHONPATH={shlex.quote(plan.code_archive)}",
     ]
     command = shlex.join([plan.python, "-P", "-m", "analysis.store.compact", str(sweep)])
-    name = backend.job_name(plan, 0).rpartition(".")[0] + ".compact"
+    name = job_name(plan, 0).rpartition(".")[0] + ".compact"
     return backend.single_text(settings, command, output, job_name=name)

@@ -15,10 +15,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from launch.errors import UserError
-from launch.plan import Launcher, Plan, PlannedCell, plan
+from launch.plan import Launcher, Plan, PlannedCell, jobs, plan
+from launch.plan.jobs import Array
 from launch.plan.outcome import last_line
 from launch.scheduler import backend, slurm
-from launch.scheduler.backend import Array
 from launch.status.sweep_state import is_final, records_of, runs_of
 from launch.submit import calibration, followup
 from launch.submit.lock import locked
@@ -66,7 +66,9 @@ def submit(
             excluded=_excluded(request, made.lost_nodes),
         )
         frozen.write(request.folder)
-        arrays = _intent(frozen, request.folder, after)
+        size = backend.BACKENDS[frozen.backend].array_size()
+        arrays = jobs.intended_arrays(frozen, size, after)
+        jobs.write(frozen, request.folder, arrays)
         _send(frozen, request.folder, arrays)
         if request.policy.compact and frozen.backend == "slurm":
             followup.send(frozen, request.folder, [str(array.job) for array in arrays])
@@ -83,8 +85,8 @@ def _canary(request: Request, retry_errors: bool) -> Sequence[str]:
         )
     small = calibration.request(request)
     made, _ = submit(calibration.outdated(small, plan.code_hash()), retry_errors, again=True)
-    jobs = calibration.jobs(small)
-    failed = [] if jobs else calibration.failed(request.folder, request.packing.at_a_time)
+    before = calibration.jobs(small)
+    failed = [] if before else calibration.failed(request.folder, request.packing.at_a_time)
     if made.held or failed:
         error = made.error if made.held else last_line(failed[0][1])
         raise UserError(
@@ -92,7 +94,7 @@ def _canary(request: Request, retry_errors: bool) -> Sequence[str]:
             "Mend it, or insist "
             "with --retry-errors"
         )
-    return jobs
+    return before
 
 
 def resumed(folder: Path, overrides: Sequence[str]) -> Request:
@@ -146,10 +148,10 @@ def direct(sweep: Path, name: str, cell: Cell, launcher: Launcher) -> tuple[Plan
         if is_final(record):
             return made, True
         made.write(sweep)
-        array = Array(backend.job_name(made, 0), 0, 1, time.time(), "local")
+        array = Array(jobs.job_name(made, 0), 0, 1, time.time(), "local")
         if task:
             array = Array(task.name, 0, 1, time.time(), task.job, task.index)
-        _write_jobs(made, sweep, [array])
+        jobs.write(made, sweep, [array])
         return made, False
 
 
@@ -211,22 +213,6 @@ def _attempts(folder: Path, cells: set[str]) -> dict[str, int]:
     }
 
 
-def _intent(frozen: Plan, folder: Path, after: Sequence[str] = ()) -> list[Array]:
-    size = backend.BACKENDS[frozen.backend].array_size()
-    arrays = [
-        Array(
-            backend.job_name(frozen, first),
-            first,
-            min(size, len(frozen.tasks) - first),
-            time.time(),
-            after=[*after],
-        )
-        for first in range(0, len(frozen.tasks), size)
-    ]
-    _write_jobs(frozen, folder, arrays)
-    return arrays
-
-
 def _send(frozen: Plan, folder: Path, arrays: list[Array]) -> None:
     """Send the arrays one by one, recording each answer. At a refusal the rest is marked as never
     sent.
@@ -236,8 +222,8 @@ def _send(frozen: Plan, folder: Path, arrays: list[Array]) -> None:
         try:
             arrays[i] = where.send(frozen, folder, array)
         except backend.Unanswered as silence:
-            arrays[i + 1 :] = [replace(rest, error="never sent") for rest in arrays[i + 1 :]]
-            _write_jobs(frozen, folder, arrays)
+            arrays[i + 1 :] = [replace(rest, error=jobs.NEVER_SENT) for rest in arrays[i + 1 :]]
+            jobs.write(frozen, folder, arrays)
             raise UserError(
                 f"the scheduler's answer was lost ({silence}), so {arrays[i].count} tasks may or "
                 "may not be in its "
@@ -246,7 +232,7 @@ def _send(frozen: Plan, folder: Path, arrays: list[Array]) -> None:
             ) from None
         except backend.Refused as refusal:
             arrays[i:] = [replace(rest, error=str(refusal)) for rest in arrays[i:]]
-            _write_jobs(frozen, folder, arrays)
+            jobs.write(frozen, folder, arrays)
             sent = sum(a.count for a in arrays[:i])
             raise UserError(
                 f"the jobs were refused: {refusal}. {sent} of {len(frozen.tasks)} tasks were sent "
@@ -254,8 +240,4 @@ def _send(frozen: Plan, folder: Path, arrays: list[Array]) -> None:
                 "what it names (hydra.launcher.KEY=VALUE) and submit again: only what was not "
                 "sent will go"
             ) from None
-        _write_jobs(frozen, folder, arrays)
-
-
-def _write_jobs(frozen: Plan, folder: Path, arrays: Sequence[Array]) -> None:
-    plan.write_json(frozen.folder(folder) / "jobs.json", backend.to_json(arrays))
+        jobs.write(frozen, folder, arrays)

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from launch.errors import UserError
 from launch.plan import Launcher, Plan
+from launch.plan.jobs import Array, job_name
 from launch.scheduler import slurm
-from launch.scheduler.backend import Array, check, job_name, sbatch_text
+from launch.scheduler.backend import check, sbatch_text
 from launch.scheduler.slurm import Task, parse_accounting, parse_queue
 from launch.submit import followup
 

@@ -1,0 +1,112 @@
+"""What was sent of a plan, and what became of it: jobs.json, and task number <-> job id.
+
+Read inside jobs: standard library alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from launch.errors import UserError
+from launch.plan.files import write_json
+from launch.plan.plan import Plan
+
+Delivery = Literal["sent", "pending", "refused"]
+"""Accepted by the scheduler; not known to be; or never to run."""
+
+NEVER_SENT = "never sent"
+NEVER_STARTED = "never started"
+
+
+@dataclass(frozen=True)
+class Array:
+    """Tasks `first` ... `first + count - 1` of a plan, sent as one array.
+
+    `job` is None until the scheduler accepted it. `offset` is the array index of task `first`.
+    `error` says why the array will never run. It starts when the jobs `after` have succeeded, and
+    is removed from the queue if one of them fails.
+    """
+
+    name: str
+    first: int
+    count: int
+    sent: float
+    job: str | None = None
+    offset: int = 0
+    error: str | None = None
+    after: Sequence[str] = ()
+
+    @property
+    def delivery(self) -> Delivery:
+        """Whether the scheduler took the array."""
+        if self.error:
+            return "refused"
+        return "sent" if self.job else "pending"
+
+    @property
+    def numbers(self) -> range:
+        """Numbers of its tasks in the plan."""
+        return range(self.first, self.first + self.count)
+
+    def index(self, number: int) -> int:
+        """Array index of a task of the plan."""
+        return number - self.first + self.offset
+
+    def job_id(self, number: int) -> str | None:
+        """The SLURM id ("5_3") of a task; None outside SLURM, and where it was never accepted."""
+        if not self.job or not self.job.isdigit() or number not in self.numbers:
+            return None
+        return f"{self.job}_{self.index(number)}"
+
+    def indices(self, numbers: Collection[int]) -> list[int]:
+        """Array indices of those of its tasks that are among `numbers`, in order."""
+        return [self.index(number) for number in self.numbers if number in numbers]
+
+
+def job_name(plan: Plan, first: int) -> str:
+    """SLURM job name of an array: sweep, submission and first task, so no two are equal."""
+    sweep = re.sub(r"[^A-Za-z0-9_.-]", "-", plan.name)
+    return f"{sweep}.{plan.sid}.{first}"
+
+
+def intended_arrays(plan: Plan, size: int, after: Sequence[str] = ()) -> list[Array]:
+    """The arrays of at most `size` tasks that a plan is about to be sent as."""
+    arrays = []
+    for first in range(0, len(plan.tasks), size):
+        count = min(size, len(plan.tasks) - first)
+        arrays.append(Array(job_name(plan, first), first, count, time.time(), after=[*after]))
+    return arrays
+
+
+def write(plan: Plan, sweep: Path, arrays: Sequence[Array]) -> None:
+    """Record the arrays of a plan in its jobs.json."""
+    write_json(_path(plan, sweep), [asdict(array) for array in arrays])
+
+
+def read(plan: Plan, sweep: Path) -> list[Array]:
+    """The arrays of a plan. Raises UserError for a damaged file.
+
+    Without the file the submission died before it recorded its intent, so nothing was sent.
+    """
+    path = _path(plan, sweep)
+    if not path.exists():
+        return [Array("", 0, len(plan.tasks), plan.created, error=NEVER_SENT)]
+    try:
+        entries: list[dict[str, Any]] = json.loads(path.read_text())
+        return [Array(**entry) for entry in entries]
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{path}: damaged ({error}); expected the jobs of this submission. If none of them "
+            f"runs any more (squeue), move {path.parent} out of submissions/ and submit the sweep "
+            "again: cells that are done stay done"
+        ) from None
+
+
+def _path(plan: Plan, sweep: Path) -> Path:
+    return plan.folder(sweep) / "jobs.json"
