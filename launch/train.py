@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from launch.errors import UserError
-from launch.plan import Launcher, files, plan
+from launch.plan import Launcher, markers, plan
 from launch.submit import submission
 from launch.sweep import compose
 from launch.sweep.request import check_name
@@ -40,7 +40,7 @@ def run(config: DictConfig) -> None:
         pool.say(f"cell {cell.id}: done before; its rows are in {sweep}")
         return
     if made.backend == "local":
-        files.write_json(made.folder(sweep) / "local.json", files.own())
+        markers.mark_local_worker(made.folder(sweep))
     task = pool.Worker(pool.Assignment(made, sweep, 0, 0), received=[], deadline=None)
     try:
         reason = task.run()

@@ -20,7 +20,8 @@ from launch.cli import status as status_
 from launch.cli.lookup import cell_of, folder_of
 from launch.errors import UserError
 from launch.plan import PlanError
-from launch.plan.plan import CALIBRATION, code_hash
+from launch.plan.plan import CALIBRATION
+from launch.plan.snapshot import code_hash
 from launch.scheduler import backend
 from launch.status import sweep_state
 from launch.submit import calibration, cancel, submission

@@ -28,7 +28,8 @@ from launch.cli import tables
 from launch.cost import concurrency, rates
 from launch.plan.launcher import cores
 from launch.plan.outcome import LIVE, STATES, last_line
-from launch.plan.plan import CALIBRATION, code_hash, name_of
+from launch.plan.plan import CALIBRATION, name_of
+from launch.plan.snapshot import code_hash
 from launch.status import failures, summary, sweep_state
 from launch.status.summary import Summary
 from launch.submit import calibration

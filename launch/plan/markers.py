@@ -1,85 +1,121 @@
-"""The word among the tasks of a submission that one error repeats itself: no further cell of it is
-to start.
+"""Marker files by which the tasks of a submission and the commands inform each other.
 
-    logs/NAME/submissions/SID/errors/KEY.1 ... KEY.3   the first cells that failed with an error, a file for each
-    logs/NAME/submissions/SID/errors/stop              made with the third, and all that the other tasks look for
-    logs/NAME/submissions/SID/bad_nodes/NODE           a node on which processes die whatever they are given
+    logs/NAME/submissions/SID/errors/KEY.1 ... KEY.3   the first cells that failed with one error
+    logs/NAME/submissions/SID/errors/stop              written with the third: no further cell starts
+    logs/NAME/submissions/SID/bad_nodes/NODE           a node on which every process dies
+    logs/NAME/submissions/SID/cancelled.json           ids of the cells that the user cancelled
+    logs/NAME/submissions/SID/local.json               the process that works on it outside SLURM
 
-A thousand tasks so make a handful of files, and each looks for one name a second at most. Read
-inside jobs: standard library alone.
-"""
+A thousand tasks write a handful of files, and each task looks for one name at most once a second.
+Read inside jobs: standard library alone. `submission` is the folder of a submission.
+"""  # noqa: E501  a path and its meaning on one line
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import re
 import time
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from launch.plan import files
 
 SAME_ERROR = 3
-"""So many cells that fail with the same last line are the fault of what they share: no more are
-started or sent.
-"""
+"""This many cells that fail with the same last line stop the submission: they share the cause."""
 
 LOOK_SECONDS = 1.0
 BAD_NODE_SECONDS = 1800.0
-"""How long a node is avoided on which processes died."""
+"""How long new submissions avoid a node on which processes died."""
 
 
-class Halt:
-    """What the task of a submission says and hears about errors; `folder` is the submission's."""
+class RepeatedErrors:
+    """The errors of a submission's cells; three cells with the same error stop it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "errors"
-        self._looked = -LOOK_SECONDS
+    def __init__(self, submission: Path) -> None:
+        self.folder = submission / "errors"
+        self._last_look = -LOOK_SECONDS
         self._error: str | None = None
 
-    def note(self, cell: str, error: str) -> None:
-        """Tell that a cell failed; the third cell with one error halts the submission. A full disk
-        says nothing.
+    def add(self, cell: str, error: str) -> None:
+        """Record that a cell failed; the third with one error stops the submission.
+
+        On a full disk nothing is recorded.
         """
         with contextlib.suppress(OSError):
             self.folder.mkdir(exist_ok=True)
-            for number in range(1, SAME_ERROR + 1):
-                path = self.folder / f"{_key(error)}.{number}"
-                if files.create(path, cell):
-                    if number == SAME_ERROR:
-                        files.create(self.folder / "stop", error)
-                        self._looked = -LOOK_SECONDS
-                    return
-                if path.read_text() == cell:
-                    return
+            if self._rank(cell, error) == SAME_ERROR:
+                files.create(self.folder / "stop", error)
+                self._last_look = -LOOK_SECONDS
 
-    def error(self) -> str | None:
-        """The error that halted the submission, or None."""
-        if self._error is None and time.monotonic() - self._looked >= LOOK_SECONDS:
-            self._looked = time.monotonic()
+    def _rank(self, cell: str, error: str) -> int | None:
+        """Which of the first cells with this error is recorded now; None if it is none of them."""
+        for number in range(1, SAME_ERROR + 1):
+            path = self.folder / f"{_key(error)}.{number}"
+            if files.create(path, cell):
+                return number
+            if path.read_text() == cell:
+                return None
+        return None
+
+    def stopped_by(self) -> str | None:
+        """The error that stopped the submission, or None."""
+        if self._error is None and time.monotonic() - self._last_look >= LOOK_SECONDS:
+            self._last_look = time.monotonic()
             with contextlib.suppress(OSError):
                 self._error = (self.folder / "stop").read_text() or "(an error)"
         return self._error
 
 
-def avoid(folder: Path, node: str) -> None:
+def mark_bad_node(submission: Path, node: str) -> None:
     """Mark a node as one on which processes die."""
     with contextlib.suppress(OSError):
-        (folder / "bad_nodes").mkdir(exist_ok=True)
-        (folder / "bad_nodes" / node).touch()
+        (submission / "bad_nodes").mkdir(exist_ok=True)
+        (submission / "bad_nodes" / node).touch()
 
 
-def avoided(folder: Path) -> set[str]:
+def bad_nodes(submission: Path) -> set[str]:
     """Nodes that were marked within the last BAD_NODE_SECONDS."""
+    nodes: set[str] = set()
     with contextlib.suppress(FileNotFoundError):
-        return {
-            p.name
-            for p in (folder / "bad_nodes").iterdir()
-            if time.time() - p.stat().st_mtime < BAD_NODE_SECONDS
-        }
-    return set()
+        for path in (submission / "bad_nodes").iterdir():
+            if time.time() - path.stat().st_mtime < BAD_NODE_SECONDS:
+                nodes.add(path.name)
+    return nodes
+
+
+def cancel_cells(submission: Path, cells: Collection[str]) -> None:
+    """Add cells to those that the tasks of a submission leave out."""
+    everything = cancelled_cells(submission) | set(cells)
+    files.write_json(submission / "cancelled.json", sorted(everything))
+
+
+def cancelled_cells(submission: Path) -> set[str]:
+    """Ids of the cells of a submission that the user cancelled."""
+    try:
+        return set(json.loads((submission / "cancelled.json").read_text()))
+    except FileNotFoundError:
+        return set()
+
+
+def mark_local_worker(submission: Path) -> None:
+    """Record this process as the one that works on the submission outside SLURM."""
+    files.write_json(submission / "local.json", files.own())
+
+
+def local_worker(submission: Path) -> dict[str, Any] | None:
+    """The process that works on the submission outside SLURM; None if none has started."""
+    path = submission / "local.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def remove_local_worker(submission: Path) -> None:
+    """Record that the process of the submission is no longer its worker."""
+    (submission / "local.json").unlink()
 
 
 def _key(error: str) -> str:
-    """One key for errors that differ in numbers and ids alone."""
+    """One key for errors that differ only in numbers and ids."""
     return hashlib.sha256(re.sub(r"\w*\d\w*", "#", error).encode()).hexdigest()[:16]

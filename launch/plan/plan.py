@@ -1,50 +1,27 @@
-"""The frozen plan of one submission: cells, tasks, and the code and environment that they run with.
-Write and load.
+"""The frozen plan of one submission: cells, tasks, and the code and environment they run with.
 
     logs/NAME/submissions/SID/plan.json    the plan; never changed once written
-    logs/NAME/submissions/SID/jobs.json    what became of it: intent first, then job ids (launch/submit/submission.py)
-    logs/NAME/code/HASH.zip                the source tree that its jobs import, shared by plans of the same code
+    logs/NAME/submissions/SID/jobs.json    what was sent of it: intent first, then job ids
+    logs/NAME/code/HASH.zip                the sources that its jobs import, shared by plans
 
-This module is read inside jobs before anything else, so it imports the standard library alone.
+Read inside jobs before anything else: standard library alone.
 """
 
 from __future__ import annotations
 
-import getpass
-import hashlib
-import importlib.metadata
-import io
 import json
-import platform
-import socket
-import subprocess
-import sys
 import time
 import uuid
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from launch.plan.files import write_bytes, write_json
+from launch.plan.files import write_json
 from launch.plan.launcher import Launcher, cores
 
-SOURCE = Path(__file__).resolve().parents[2]
 CALIBRATION = "calibration"
 """The folder inside a sweep's that holds the sweep of its calibrations."""
-
-_PACKAGES = (
-    "torch",
-    "numpy",
-    "pandas",
-    "pyarrow",
-    "scikit-learn",
-    "pillow",
-    "hydra-core",
-    "omegaconf",
-    "submitit",
-)
 
 
 class PlanError(ValueError):
@@ -191,87 +168,3 @@ def factor(
 def new_sid() -> str:
     """A new submission id: its time in UTC and 32 random bits, so that ids sort by age."""
     return time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + "-" + uuid.uuid4().hex[:8]
-
-
-def code_hash() -> str:
-    """Hash of the sources that jobs import, as they stand now; changes nothing."""
-    digest = hashlib.sha256()
-    for name, content in _sources().items():
-        digest.update(f"{name}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()[:16]
-
-
-def snapshot(sweep: Path) -> tuple[str, Path]:
-    """Archive the packages that jobs import; returns the hash of the sources and the archive's
-    path.
-
-    One zip file, which Python imports from as it is: one inode, written at once, and nobody edits
-    it by accident.
-    """
-    code = code_hash()
-    archive = sweep / "code" / f"{code}.zip"
-    if not archive.exists():
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w") as file:
-            for name, content in _sources().items():
-                file.writestr(
-                    zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED
-                )  # a ZipInfo is stored, else
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(archive, buffer.getvalue())
-    return code, archive
-
-
-def _sources() -> dict[str, bytes]:
-    """The packages of the jobs, and the store, which `python -m analysis.store.compact` needs."""
-    paths = [
-        path
-        for package in ("launch", "trainers")
-        for path in sorted((SOURCE / package).rglob("*.py"))
-    ]
-    paths += [
-        SOURCE / "analysis" / "__init__.py",
-        *sorted((SOURCE / "analysis" / "store").glob("*.py")),
-    ]
-    return {str(path.relative_to(SOURCE)): path.read_bytes() for path in paths}
-
-
-def environment() -> tuple[str, dict[str, str]]:
-    """Versions of Python and of the packages that the numbers depend on, and a short hash of
-    them.
-    """
-    versions = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "absent"
-    return hashlib.sha256(json.dumps(versions, sort_keys=True).encode()).hexdigest()[:12], versions
-
-
-def commit() -> str:
-    """The git commit of the source tree, with "+changes" where it was edited; empty outside git."""
-
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(SOURCE), *words], capture_output=True, text=True, check=False
-        )
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    try:
-        head = git("rev-parse", "HEAD")
-        return head + (
-            "+changes" if head and git("status", "--porcelain", "--", "launch", "trainers") else ""
-        )
-    except OSError:
-        return ""
-
-
-def origin() -> dict[str, Any]:
-    """Who plans, where and when: the fields of a plan that are facts of this process."""
-    return {
-        "created": time.time(),
-        "user": getpass.getuser(),
-        "host": socket.gethostname(),
-        "python": sys.executable,
-    }

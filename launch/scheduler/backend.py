@@ -15,7 +15,6 @@ within the cores.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -31,7 +30,7 @@ import submitit
 from submitit.slurm.slurm import SlurmExecutor
 
 from launch.errors import UserError
-from launch.plan import Launcher, Plan, files
+from launch.plan import Launcher, Plan, files, markers
 from launch.plan.jobs import Array
 from launch.scheduler import slurm, task
 
@@ -139,7 +138,7 @@ class Local:
                 start_new_session=True,
                 env=_job_environment(plan),
             )
-        while not (folder / "local.json").exists():
+        while markers.local_worker(folder) is None:
             if worker_process.poll() is not None:
                 raise Refused(f"the worker ended at once; see {log.name}")
             time.sleep(0.02)
@@ -147,10 +146,10 @@ class Local:
 
     def tasks(self, plan: Plan, sweep: Path, arrays: Sequence[Array]) -> list[slurm.Task] | None:
         """The worker's own word of who it is, held against the processes of this machine."""
-        path = plan.folder(sweep) / "local.json"
-        if not path.exists():
+        process = markers.local_worker(plan.folder(sweep))
+        if process is None:
             return []
-        alive = files.alive(json.loads(path.read_text()))
+        alive = files.alive(process)
         if alive is None:
             return None
         return [
@@ -162,8 +161,7 @@ class Local:
         self, plan: Plan, sweep: Path, arrays: Sequence[Array], numbers: Collection[int]
     ) -> str:
         """SIGTERM to the worker, which saves and ends."""
-        path = plan.folder(sweep) / "local.json"
-        name = json.loads(path.read_text()) if path.exists() else None
+        name = markers.local_worker(plan.folder(sweep))
         if name is None or not files.alive(name):
             return (
                 ""
@@ -180,7 +178,7 @@ class Debug(Local):
     def send(self, plan: Plan, sweep: Path, array: Array) -> Array:
         """Run the worker here."""
         task.main([str(plan.folder(sweep) / "plan.json"), "--task", str(array.first)], [])
-        (plan.folder(sweep) / "local.json").unlink()  # this process lives on, as no worker
+        markers.remove_local_worker(plan.folder(sweep))  # this process lives on, as no worker
         return replace(array, job="local")
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.plan import files, markers
+from launch.plan import markers
 from launch.plan import plan as plans
 from launch.scheduler import slurm
 from launch.worker.pool import Assignment, ChildrenDie, Worker, environment, say
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str], received: Sequence[int]) -> int:
     restart = int(os.environ.get("SLURM_RESTART_COUNT", "0")) if in_slurm else 0
     assignment = Assignment(plans.load(args.plan), args.plan.resolve().parents[2], task, restart)
     if not in_slurm:
-        files.write_json(args.plan.parent / "local.json", files.own())
+        markers.mark_local_worker(args.plan.parent)
     status = work(assignment, received, in_slurm)
     if assignment.plan.policy.get("compact") and not in_slurm and not received:
         compact = [sys.executable, "-P", "-m", "analysis.store.compact", str(assignment.sweep)]
@@ -63,7 +63,7 @@ def work(assignment: Assignment, received: Sequence[int], in_slurm: bool) -> int
     try:
         reason = worker.run()
     except ChildrenDie as error:
-        markers.avoid(
+        markers.mark_bad_node(
             assignment.plan.folder(assignment.sweep),
             os.environ.get("SLURMD_NODENAME", socket.gethostname()),
         )

@@ -18,7 +18,6 @@ from launch.plan.jobs import Array
 from launch.plan.outcome import FINAL
 from launch.scheduler import backend, slurm
 from launch.status import cell_state
-from launch.worker import pool
 
 UNANSWERED_SECONDS = 120.0
 """After this long without a trace in squeue and sacct, a submission whose answer was lost was never
@@ -68,7 +67,7 @@ def observe(folder: Path) -> Observation:
         for task in known.values()
         if task.state in ("NODE_FAIL", "BOOT_FAIL") and task.node
     }
-    lost = lost.union(*(markers.avoided(p.folder(folder)) for p in open_plans))
+    lost = lost.union(*(markers.bad_nodes(p.folder(folder)) for p in open_plans))
     found = {cell.id: cell for cell in cells}
     return Observation(folder, plans, arrays, found, runs, silent, tasks, frozenset(lost))
 
@@ -145,7 +144,7 @@ def _settled_here(made: Plan, folder: Path, array: Array) -> Array:
     """A worker of this machine names itself when it starts; one that has not done so by now never
     will.
     """
-    if (made.folder(folder) / "local.json").exists():
+    if markers.local_worker(made.folder(folder)) is not None:
         return replace(array, job="local")
     return (
         replace(array, error=jobs.NEVER_STARTED)
@@ -214,7 +213,7 @@ def _placements(
     placements: dict[str, list[cell_state.Placement]] = {}
     quiet = set(silent)
     for made in plans:
-        gone = pool.cancelled(made.folder(folder))
+        gone = markers.cancelled_cells(made.folder(folder))
         for array in arrays[made.sid]:
             for number in array.numbers:
                 task = tasks.get((made.sid, number))

@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.plan import Plan, files
+from launch.plan import Plan, markers
 from launch.plan.outcome import LIVE
 from launch.scheduler import backend
 from launch.status.sweep_state import Observation, may_run, observe
 from launch.sweep import grid
-from launch.worker import pool
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def _cancel(made: Plan, seen: Observation, chosen: set[str], live: set[str]) -> 
         return 0, ""
     submission = made.folder(seen.folder)
     held = {cell.id for cell in made.cells} & chosen
-    files.write_json(submission / "cancelled.json", sorted(pool.cancelled(submission) | held))
+    markers.cancel_cells(submission, held)
     unfinished = {
         number: {made.cells[index].id for index in made.tasks[number]} & live
         for number in open_tasks

@@ -12,7 +12,7 @@ import pandas as pd
 
 from launch.cost import concurrency, rates
 from launch.cost.packing import pack_apart
-from launch.plan import plan
+from launch.plan import snapshot
 from launch.plan.launcher import cores
 from launch.plan.outcome import FINAL, LIVE
 from launch.scheduler import backend
@@ -96,7 +96,7 @@ def draft(request: Request, retry_errors: bool = False, again: bool = False) -> 
     held: set[str] = set()
     error, starved = None, []
     if seen and not retry_errors:
-        held, error = failures.shared_error(ids, seen, plan.code_hash())
+        held, error = failures.shared_error(ids, seen, snapshot.code_hash())
         starved = failures.starved(short, seen, request.launcher)
     others = len(todo) - len(held) if held else 0
     todo = [] if held else [cell for cell in todo if cell.id not in starved]

@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from launch.errors import UserError
-from launch.plan import Launcher, Plan, PlannedCell, jobs, plan
+from launch.plan import Launcher, Plan, PlannedCell, jobs, plan, snapshot
 from launch.plan.jobs import Array
 from launch.plan.outcome import last_line
 from launch.scheduler import backend, slurm
@@ -84,7 +84,7 @@ def _canary(request: Request, retry_errors: bool) -> Sequence[str]:
             "canary: found true, but only SLURM can hold jobs back; leave it out with canary=false"
         )
     small = calibration.request(request)
-    made, _ = submit(calibration.outdated(small, plan.code_hash()), retry_errors, again=True)
+    made, _ = submit(calibration.outdated(small, snapshot.code_hash()), retry_errors, again=True)
     before = calibration.jobs(small)
     failed = [] if before else calibration.failed(request.folder, request.packing.at_a_time)
     if made.held or failed:
@@ -182,13 +182,13 @@ def freeze(
         PlannedCell(cell.id, base, values, attempts[cell.id])
         for cell, (base, values) in zip(cells, split, strict=True)
     ]
-    code, archive = plan.snapshot(request.folder)
-    digest, packages = plan.environment()
+    code, archive = snapshot.snapshot(request.folder)
+    digest, packages = snapshot.environment()
     return Plan(
         sid=plan.new_sid(), name=request.name, backend=where, bases=bases, cells=planned, tasks=tasks,
         packing=asdict(request.packing), launcher=request.launcher, chosen=request.chosen, code=code,
-        code_archive=str(archive.resolve()), environment=digest, packages=packages, commit=plan.commit(),
-        policy=asdict(request.policy), **plan.origin(),
+        code_archive=str(archive.resolve()), environment=digest, packages=packages, commit=snapshot.commit(),
+        policy=asdict(request.policy), **snapshot.origin(),
     )  # fmt: skip
 
 

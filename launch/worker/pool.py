@@ -126,7 +126,7 @@ class Worker:
         self.reason: StopReason | None = None
         self.cancelled: set[int] = set()
         self.looked = -math.inf
-        self.halt = markers.Halt(self.plan.folder(assignment.sweep))
+        self.repeated_errors = markers.RepeatedErrors(self.plan.folder(assignment.sweep))
         self.halted: str | None = None
         """Why no further cell is started, though nobody told this task to stop."""
         self.selector = selectors.DefaultSelector()
@@ -156,7 +156,7 @@ class Worker:
 
     def _goes_on(self) -> bool:
         """Whether another cell may start."""
-        error = None if self.plan.retry_errors or self.halted else self.halt.error()
+        error = None if self.plan.retry_errors or self.halted else self.repeated_errors.stopped_by()
         if error:
             self.halted = f"several cells of this submission failed with one error: {error}"
         return self.reason is None and self.halted is None
@@ -203,7 +203,7 @@ class Worker:
             return
         failure = failure_class(answer["class"])
         if failure.repeats_stop_sweep and not self.plan.retry_errors:
-            self.halt.note(answer["cell"], answer["error"])
+            self.repeated_errors.add(answer["cell"], answer["error"])
         if failure.stops_task:
             self.halted = f"the disk of the logs takes nothing more: {answer['error']}"
 
@@ -247,7 +247,8 @@ class Worker:
         way for another.
         """
         if look or time.monotonic() - self.looked > LOOK_SECONDS:
-            gone, self.looked = cancelled(self.plan.folder(self.assignment.sweep)), time.monotonic()
+            gone = markers.cancelled_cells(self.plan.folder(self.assignment.sweep))
+            self.looked = time.monotonic()
             self.cancelled = {
                 i for i in self.plan.tasks[self.assignment.task] if self.plan.cells[i].id in gone
             }
@@ -281,27 +282,6 @@ class Worker:
                 child.process.wait(GRACE_SECONDS)
             except subprocess.TimeoutExpired:
                 child.process.kill()
-
-
-def cancelled(submission: Path) -> set[str]:
-    """Ids of the cells of a submission that the user cancelled: a signal to a task of these alone
-    means its end.
-    """
-    try:
-        return set(json.loads((submission / "cancelled.json").read_text()))
-    except FileNotFoundError:
-        return set()
-
-
-def given_up(code: int, attempt: int) -> dict[str, str]:
-    """Class and error of a cell whose process keeps dying, from the last one's exit status."""
-    fault = _FAULTS.get(-code)
-    if fault:
-        return {
-            "class": "crashed",
-            "error": f"crashed: {fault} in the training process; run `redescent doctor`",
-        }
-    return {"class": "killed", "error": _KILLED.format(attempt)}
 
 
 def say(text: str) -> None:

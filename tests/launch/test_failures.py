@@ -94,94 +94,25 @@ def test_a_process_that_is_killed_leaves_the_cells_beside_it_alone(logs: Path) -
     assert runs.loc["killed", "error_class"].tolist() == ["killed", "killed"]
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes through /proc")
-def test_a_cell_whose_process_crashes_is_not_taken_for_short_of_memory(logs: Path) -> None:
-    """The first death is a kill and the second a segmentation fault: the last one names the
-    failure.
-    """
-    made, _ = submission.submit(
-        compose.request(
-            "noop",
-            [
-                "hydra/launcher=local",
-                "seeds={range:[0,1,1]}",
-                "task.at_a_time=2",
-                "trainer.seconds=60",
-            ],
-        )
-    )
-    folder = made.request.folder
-    parent = int(json.loads(next(folder.rglob("local.json")).read_text())["pid"])
-    first = child_of(parent)
-    os.kill(first, signal.SIGKILL)
-    os.kill(child_of(parent, other_than=first), signal.SIGSEGV)
-    wait(folder)
-
-    seen = sweep_state.observe(folder)
-    (cell,) = seen.cells.values()
-    record = cell.record
-    assert record is not None
-    assert record.error_class == "crashed"
-    assert (
-        record.error
-        == "crashed: segmentation fault in the training process; run `redescent doctor`"
-    )
-    assert failures.short_of_memory([cell.id], seen) == {}
-    assert "redescent doctor" in why.advice(seen, cell)
-
-
-def child_of(parent: int, other_than: int | None = None) -> int:
-    """A process that the worker `parent` started, as soon as there is one."""
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        listed = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        if found := [int(pid) for pid in listed if int(pid) != other_than]:
-            return found[0]
-        time.sleep(0.05)
-    raise AssertionError("waited 60 s for a process of the worker")
-
-
-@pytest.mark.parametrize(
-    ("number", "words"),
-    [
-        (signal.SIGSEGV, "segmentation fault"),
-        (signal.SIGBUS, "bus error"),
-        (signal.SIGABRT, "abort"),
-        (signal.SIGILL, "illegal instruction"),
-        (signal.SIGFPE, "floating point exception"),
-    ],
-)
-def test_a_signal_of_a_crash_is_named_in_words(number: signal.Signals, words: str) -> None:
-    given_up = pool.given_up(-number, attempt=1)
-    assert given_up["class"] == "crashed"
-    assert given_up["error"].startswith(f"crashed: {words} in the training process")
-
-
-@pytest.mark.parametrize("code", [-signal.SIGKILL, -signal.SIGTERM, 0, 1, signal.SIGSEGV])
-def test_other_deaths_are_no_crashes(code: int) -> None:
-    assert pool.given_up(code, attempt=3)["class"] == "killed"
-    assert "in attempt 3" in pool.given_up(code, attempt=3)["error"]
-
-
-def test_the_word_of_an_error_needs_three_cells_and_passes_between_tasks(tmp_path: Path) -> None:
-    here, there = markers.Halt(tmp_path), markers.Halt(tmp_path)
-    here.note("c1-a", "RuntimeError: shapes 3x4 and 5x6")
-    there.note("c1-a", "RuntimeError: shapes 3x4 and 5x6")
-    there.note("c1-b", "RuntimeError: shapes 7x8 and 9x9")
-    there.note("c1-c", "ValueError: shapes 7x8 and 9x9")
-    assert markers.Halt(tmp_path).error() is None
-    here.note("c1-d", "RuntimeError: shapes 1x1 and 2x2")
-    assert markers.Halt(tmp_path).error() == "RuntimeError: shapes 1x1 and 2x2"
+def test_three_cells_with_one_error_stop_all_tasks(tmp_path: Path) -> None:
+    here, there = markers.RepeatedErrors(tmp_path), markers.RepeatedErrors(tmp_path)
+    here.add("c1-a", "RuntimeError: shapes 3x4 and 5x6")
+    there.add("c1-a", "RuntimeError: shapes 3x4 and 5x6")
+    there.add("c1-b", "RuntimeError: shapes 7x8 and 9x9")
+    there.add("c1-c", "ValueError: shapes 7x8 and 9x9")
+    assert markers.RepeatedErrors(tmp_path).stopped_by() is None
+    here.add("c1-d", "RuntimeError: shapes 1x1 and 2x2")
+    assert markers.RepeatedErrors(tmp_path).stopped_by() == "RuntimeError: shapes 1x1 and 2x2"
     assert len(list((tmp_path / "errors").iterdir())) == 5
 
 
 def test_a_node_is_avoided_for_a_while(tmp_path: Path) -> None:
-    assert markers.avoided(tmp_path) == set()
+    assert markers.bad_nodes(tmp_path) == set()
     for node in ("n1", "n2"):
-        markers.avoid(tmp_path, node)
+        markers.mark_bad_node(tmp_path, node)
     old = (tmp_path / "bad_nodes" / "n2").stat().st_mtime - markers.BAD_NODE_SECONDS
     os.utime(tmp_path / "bad_nodes" / "n2", (old, old))
-    assert markers.avoided(tmp_path) == {"n1"}
+    assert markers.bad_nodes(tmp_path) == {"n1"}
 
 
 @pytest.mark.parametrize("one_task", [False, True])

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch.plan import Plan, PlannedCell, files
+from launch.plan import Plan, PlannedCell, files, snapshot
 from launch.plan import plan as plans
 from launch.plan.plan import factor
 
@@ -126,21 +126,21 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     copy = tmp_path / "source"
     for package in ("launch", "trainers", "analysis"):
         shutil.copytree(
-            plans.SOURCE / package, copy / package, ignore=shutil.ignore_patterns("__pycache__")
+            snapshot.SOURCE / package, copy / package, ignore=shutil.ignore_patterns("__pycache__")
         )
-    monkeypatch.setattr(plans, "SOURCE", copy)
+    monkeypatch.setattr(snapshot, "SOURCE", copy)
     return copy
 
 
 def test_a_snapshot_is_the_same_for_the_same_sources(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, archive = plans.snapshot(tmp_path / "one")
+    code, archive = snapshot.snapshot(tmp_path / "one")
     another_day = plans.time.localtime(1e9)
     monkeypatch.setattr(plans.time, "localtime", lambda *_: another_day)
     for path in source.rglob("*.py"):
         os.utime(path, (1e9, 1e9))
-    again, other = plans.snapshot(tmp_path / "two")
+    again, other = snapshot.snapshot(tmp_path / "two")
     assert (code, archive.name) == (again, other.name) == (code, f"{code}.zip")
     assert archive.read_bytes() == other.read_bytes()
 
@@ -149,7 +149,7 @@ def test_a_snapshot_is_the_same_for_the_same_sources(
 def test_a_snapshot_of_other_sources_has_another_name(
     source: Path, tmp_path: Path, change: str
 ) -> None:
-    code, archive = plans.snapshot(tmp_path / "sweep")
+    code, archive = snapshot.snapshot(tmp_path / "sweep")
     before = archive.read_bytes()
     if change == "edit":
         (source / "trainers" / "optim.py").write_text("lr = 1")
@@ -157,7 +157,7 @@ def test_a_snapshot_of_other_sources_has_another_name(
         (source / "trainers" / "models" / "new.py").touch()
     else:
         (source / "launch" / "train.py").rename(source / "launch" / "training.py")
-    assert plans.snapshot(tmp_path / "sweep")[0] != code
+    assert snapshot.snapshot(tmp_path / "sweep")[0] != code
     assert archive.read_bytes() == before
 
 
@@ -170,7 +170,7 @@ def test_a_snapshot_holds_the_sources_and_nothing_else(source: Path, tmp_path: P
     ):
         (source / name).parent.mkdir(exist_ok=True)
         (source / name).write_text("x")
-    _, archive = plans.snapshot(tmp_path)
+    _, archive = snapshot.snapshot(tmp_path)
     expected = {
         str(p.relative_to(source))
         for d in ("launch", "trainers")
@@ -187,7 +187,7 @@ def test_jobs_import_the_archived_code_and_not_the_tree(source: Path, tmp_path: 
     (source / "launch" / "job.py").write_text(
         "from launch.worker import pool; print(pool.__file__, flush=True)"
     )
-    _, archive = plans.snapshot(tmp_path)
+    _, archive = snapshot.snapshot(tmp_path)
     command = [sys.executable, "-P", "-m", "launch.job"]
     done = subprocess.run(
         command, env={"PYTHONPATH": str(archive)}, capture_output=True, text=True, check=True
@@ -196,7 +196,7 @@ def test_jobs_import_the_archived_code_and_not_the_tree(source: Path, tmp_path: 
 
 
 def test_a_job_can_compact_with_the_archived_code_alone(source: Path, tmp_path: Path) -> None:
-    _, archive = plans.snapshot(tmp_path)
+    _, archive = snapshot.snapshot(tmp_path)
     command = [sys.executable, "-P", "-m", "analysis.store.compact", str(tmp_path)]
     done = subprocess.run(
         command, env={"PYTHONPATH": str(archive)}, capture_output=True, text=True, check=True
@@ -232,8 +232,8 @@ def test_submission_ids_differ_and_sort_by_age(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_environment_is_named_by_the_versions_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    before, versions = plans.environment()
+    before, versions = snapshot.environment()
     assert {"python", "torch", "numpy"} <= set(versions)
-    assert plans.environment() == (before, versions)
+    assert snapshot.environment() == (before, versions)
     monkeypatch.setattr(plans.importlib.metadata, "version", lambda name: "0.0")
-    assert plans.environment()[0] != before
+    assert snapshot.environment()[0] != before

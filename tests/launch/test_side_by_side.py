@@ -17,7 +17,7 @@ from analysis import store
 from launch.cli import status, tables
 from launch.cost import concurrency
 from launch.errors import UserError
-from launch.plan import Launcher, plan
+from launch.plan import Launcher, plan, snapshot
 from launch.plan.outcome import LIVE
 from launch.status.sweep_state import observe
 from launch.submit import calibration, submission
@@ -256,7 +256,8 @@ def test_a_count_that_fails_is_told_repeated_and_not_chosen(redescent: Any, logs
     asked = compose.expand_sweep("noop", overrides)
     assert draft(asked).sizes == [1]
     one, three = (
-        calibration.outdated(calibration.request(asked, count=n), plan.code_hash()) for n in (1, 3)
+        calibration.outdated(calibration.request(asked, count=n), snapshot.code_hash())
+        for n in (1, 3)
     )
     assert (len(one.cells), len(three.cells)) == (0, 3)
     assert draft(three, retry_errors=True, again=True).sizes == [3], (
@@ -269,7 +270,7 @@ def test_a_calibration_is_repeated_in_other_code_and_through_another_launcher(lo
         compose.expand_sweep("noop", ["hydra/launcher=debug", *NOOP]), count=2
     )
     submission.submit(asked)
-    code = plan.code_hash()
+    code = snapshot.code_hash()
     assert calibration.outdated(asked, code).cells == []
     elsewhere = calibration.request(
         compose.expand_sweep("noop", ["hydra/launcher=local", *NOOP]), count=2

@@ -1,0 +1,114 @@
+"""The code and environment that jobs run with: an archive of the sources, hashes and versions.
+
+Read inside jobs: standard library alone.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import importlib.metadata
+import io
+import json
+import platform
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from launch.plan.files import write_bytes
+
+SOURCE = Path(__file__).resolve().parents[2]
+
+_PACKAGES = (
+    "torch",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "scikit-learn",
+    "pillow",
+    "hydra-core",
+    "omegaconf",
+    "submitit",
+)
+
+
+def code_hash() -> str:
+    """Hash of the sources that jobs would import now; changes nothing."""
+    digest = hashlib.sha256()
+    for name, content in _sources().items():
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+def snapshot(sweep: Path) -> tuple[str, Path]:
+    """Archive the packages that jobs import; returns the hash of the sources and the archive.
+
+    One zip file, which Python imports from directly: one inode, written at once, and nobody edits
+    it by accident.
+    """
+    code = code_hash()
+    archive = sweep / "code" / f"{code}.zip"
+    if not archive.exists():
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(archive, _zip(_sources()))
+    return code, archive
+
+
+def _zip(sources: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for name, content in sources.items():
+            file.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def _sources() -> dict[str, bytes]:
+    """The packages of the jobs, and the store, which `python -m analysis.store.compact` needs."""
+    paths: list[Path] = []
+    for package in ("launch", "trainers"):
+        paths += sorted((SOURCE / package).rglob("*.py"))
+    paths.append(SOURCE / "analysis" / "__init__.py")
+    paths += sorted((SOURCE / "analysis" / "store").glob("*.py"))
+    return {str(path.relative_to(SOURCE)): path.read_bytes() for path in paths}
+
+
+def environment() -> tuple[str, dict[str, str]]:
+    """A short hash of the versions of Python and of the packages that results depend on."""
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "absent"
+    text = json.dumps(versions, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12], versions
+
+
+def commit() -> str:
+    """The git commit of the sources, with "+changes" if they were edited; empty outside git."""
+    try:
+        head = _git("rev-parse", "HEAD")
+        edited = head and _git("status", "--porcelain", "--", "launch", "trainers")
+    except OSError:
+        return ""
+    return f"{head}+changes" if edited else head
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(SOURCE), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def origin() -> dict[str, Any]:
+    """Who plans, when, where and with which Python: fields of a plan."""
+    return {
+        "created": time.time(),
+        "user": getpass.getuser(),
+        "host": socket.gethostname(),
+        "python": sys.executable,
+    }
