@@ -16,7 +16,7 @@ from launch.plan import Plan, markers
 from launch.plan.outcome import LIVE
 from launch.scheduler import backend
 from launch.status.sweep_state import Observation, may_run, observe
-from launch.sweep import grid
+from launch.sweep.condition import condition
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def cancel(folder: Path, where: Sequence[str] = ()) -> Cancelled:
     condition.
     """
     seen = observe(folder)
-    conditions = [grid.condition(text) for text in where]
+    conditions = [condition(text) for text in where]
     live = {cell.id for cell in seen.cells.values() if cell.state in LIVE}
     flats = {cell.id: made.flat(cell) for made in seen.plans for cell in made.cells}
     chosen = live & {

@@ -1,13 +1,9 @@
-"""Axes of a sweep -> points of its grid: products, zipped axes, value ranges and conditions.
-Pure.
-"""
+"""Axes of a sweep -> points of its grid: products, zipped axes and value ranges. Pure."""
 
 from __future__ import annotations
 
-import ast
 import itertools
 import math
-import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -137,87 +133,3 @@ def _round(value: float) -> float:
 
 
 _RANGES: dict[str, Callable[..., list[Any]]] = {"log": _log, "linear": _linear, "range": _range}
-
-_COMPARE: dict[type, Callable[[Any, Any], Any]] = {
-    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge, ast.Eq: operator.eq,
-    ast.NotEq: operator.ne, ast.In: lambda a, b: a in b, ast.NotIn: lambda a, b: a not in b,
-}  # fmt: skip
-_ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-    ast.Mod: operator.mod, ast.Pow: operator.pow,
-}  # fmt: skip
-
-
-def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
-    """A condition over configuration paths, such as "model.width <= 16 or optim.weight_decay in
-    [0.1, 0.01]".
-
-    Comparisons, `and`, `or`, `not`, arithmetic, numbers, texts and lists; nothing is executed as
-    Python. Also taken is Hydra's way of writing an equality, `model.width=64`. Returns a function
-    of a flat configuration.
-
-    Raises UserError for any other syntax, and when called for a path that the configuration lacks.
-    """
-    key, sign, value = text.partition("=")
-    if sign and not any(mark in text for mark in ("==", "<", ">", "!")):
-        text = f"{key} == {value}"
-    try:
-        tree = ast.parse(text.strip(), mode="eval").body
-    except SyntaxError as error:
-        raise UserError(
-            f"condition {text!r}: {error.msg}; expected for example 'model.width <= 16'"
-        ) from None
-
-    def meets(flat: Mapping[str, Any]) -> bool:
-        try:
-            return bool(_evaluate(tree, flat, text))
-        except (TypeError, ValueError, ArithmeticError) as error:
-            raise UserError(
-                f"condition {text!r}: cannot be computed for a cell of this sweep: {error}"
-            ) from None
-
-    return meets
-
-
-def _evaluate(node: ast.expr, flat: Mapping[str, Any], text: str) -> Any:
-    def value(inner: ast.expr) -> Any:
-        return _evaluate(inner, flat, text)
-
-    match node:
-        case ast.Constant():
-            return node.value
-        case ast.List() | ast.Tuple():
-            return [value(item) for item in node.elts]
-        case ast.Name() | ast.Attribute():
-            return _lookup(ast.unparse(node), flat, text)
-        case ast.BoolOp(op=ast.And()):
-            return all(value(item) for item in node.values)
-        case ast.BoolOp():
-            return any(value(item) for item in node.values)
-        case ast.UnaryOp(op=ast.Not()):
-            return not value(node.operand)
-        case ast.UnaryOp(op=ast.USub()):
-            return -value(node.operand)
-        case ast.BinOp() if type(node.op) in _ARITHMETIC:
-            return _ARITHMETIC[type(node.op)](value(node.left), value(node.right))
-        case ast.Compare() if all(type(op) in _COMPARE for op in node.ops):
-            sides = [value(side) for side in (node.left, *node.comparators)]
-            return all(
-                _COMPARE[type(op)](a, b)
-                for op, a, b in zip(node.ops, sides, sides[1:], strict=False)
-            )
-    raise UserError(
-        f"condition {text!r}: {ast.unparse(node)!r} is not understood; expected for example "
-        "'model.width <= 16'"
-    )
-
-
-def _lookup(path: str, flat: Mapping[str, Any], text: str) -> Any:
-    if path in ("true", "false", "null"):
-        return {"true": True, "false": False, "null": None}[path]
-    if path not in flat:
-        known = ", ".join(
-            k for k in flat if k.partition(".")[0] == path.partition(".")[0]
-        ) or ", ".join(flat)
-        raise UserError(f"condition {text!r}: no configuration key {path!r}; known: {known}")
-    return flat[path]

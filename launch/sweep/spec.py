@@ -1,6 +1,4 @@
-"""The part of a configuration that describes a sweep: axes, zip, where and seeds, checked and ready
-to expand. Pure.
-"""
+"""The keys of a sweep, checked and ready to expand: axes, zip, where and seeds. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +8,8 @@ from typing import Any
 
 from launch.errors import UserError
 from launch.plan.identity import RESULT_FREE
-from launch.sweep.grid import Grid, axis_values, condition
+from launch.sweep.condition import condition
+from launch.sweep.grid import Grid, axis_values
 
 KEYS = ("seeds", "axes", "zip", "where")
 
@@ -29,7 +28,7 @@ class Sweep:
 
 
 def read(described: Mapping[str, Any], seed: Any, overrides: Sequence[str]) -> Sweep:
-    """The sweep that the keys of `KEYS` describe; `seed` stands where no seeds are given.
+    """The sweep that the keys of `KEYS` describe; `seed` is used where no seeds are given.
 
     Raises UserError for a key of the wrong shape, an axis that cannot be one, and an override that
     an axis would undo.
@@ -38,14 +37,36 @@ def read(described: Mapping[str, Any], seed: Any, overrides: Sequence[str]) -> S
     texts = _shaped(described, "where", list, "a list of conditions")
     zipped = _shaped(described, "zip", list, "a list of lists of axes")
     seeds = described.get("seeds")
+    check_where(texts)
+    check_zip(zipped)
+    check_axes(axes)
+    _refuse_undone(overrides, axes, seeds)
+    values = {axis: axis_values(axis, spec) for axis, spec in axes.items()}
+    try:
+        values["seed"] = axis_values("seed", [seed] if seeds is None else seeds)
+    except UserError as error:
+        raise UserError(str(error).replace("axes.seed", "seeds")) from None
+    return Sweep(Grid(values, zipped), [condition(text) for text in texts], texts)
+
+
+def check_where(texts: Sequence[Any]) -> None:
+    """Raises UserError for a condition that is not text."""
     for text in texts:
         if not isinstance(text, str):
             raise UserError(
                 f"where: found {text!r}, expected a condition in quotes, as 'model.width <= 16'"
             )
-    for group in zipped:
+
+
+def check_zip(groups: Sequence[Any]) -> None:
+    """Raises UserError for a group that is not a list."""
+    for group in groups:
         if not isinstance(group, list):
             raise UserError(f"zip: found {group!r}, expected a list of axes that advance together")
+
+
+def check_axes(axes: Mapping[str, Any]) -> None:
+    """Raises UserError for a key that cannot be an axis."""
     for axis in axes:
         if axis == "seed":
             raise UserError(
@@ -55,13 +76,6 @@ def read(described: Mapping[str, Any], seed: Any, overrides: Sequence[str]) -> S
             raise UserError(
                 f"axes.{axis}: it does not change a cell's result, so it cannot tell cells apart"
             )
-    _refuse_undone(overrides, axes, seeds)
-    values = {axis: axis_values(axis, spec) for axis, spec in axes.items()}
-    try:
-        values["seed"] = axis_values("seed", [seed] if seeds is None else seeds)
-    except UserError as error:
-        raise UserError(str(error).replace("axes.seed", "seeds")) from None
-    return Sweep(Grid(values, zipped), [condition(text) for text in texts], texts)
 
 
 def _shaped(described: Mapping[str, Any], key: str, kind: type, expected: str) -> Any:
@@ -72,7 +86,7 @@ def _shaped(described: Mapping[str, Any], key: str, kind: type, expected: str) -
 
 
 def _refuse_undone(overrides: Sequence[str], axes: Mapping[str, Any], seeds: Any) -> None:
-    """An override of what an axis sets would be lost without a word."""
+    """Refuse an override of what an axis sets: it would be lost silently."""
     for text in overrides:
         key, sign, _ = text.lstrip("+").partition("=")
         if sign and key in axes:

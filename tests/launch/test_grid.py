@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.errors import UserError
-from launch.sweep.grid import Grid, axis_values, condition
+from launch.sweep.condition import condition
+from launch.sweep.grid import Grid, axis_values
 
 FLAT = {
     "model.width": 4,

@@ -235,5 +235,5 @@ def test_the_environment_is_named_by_the_versions_in_it(monkeypatch: pytest.Monk
     before, versions = snapshot.environment()
     assert {"python", "torch", "numpy"} <= set(versions)
     assert snapshot.environment() == (before, versions)
-    monkeypatch.setattr(plans.importlib.metadata, "version", lambda name: "0.0")
+    monkeypatch.setattr(snapshot.importlib.metadata, "version", lambda name: "0.0")
     assert snapshot.environment()[0] != before

@@ -1,0 +1,104 @@
+"""The grammar of `where`: conditions over configuration paths, also used by cancel. Pure."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from launch.errors import UserError
+
+_COMPARE: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
+    ast.Eq: operator.eq, ast.NotEq: operator.ne,
+    ast.In: lambda a, b: a in b, ast.NotIn: lambda a, b: a not in b,
+}  # fmt: skip
+_ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+    ast.Mod: operator.mod, ast.Pow: operator.pow,
+}  # fmt: skip
+
+
+def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
+    """A condition over configuration paths, such as "model.width <= 16 or optim.weight_decay in
+    [0.1, 0.01]".
+
+    Comparisons, `and`, `or`, `not`, arithmetic, numbers, texts and lists; nothing is executed as
+    Python. Also taken is Hydra's way of writing an equality, `model.width=64`. Returns a function
+    of a flat configuration.
+
+    Raises UserError for any other syntax, and when called for a path that the configuration lacks.
+    """
+    key, sign, value = text.partition("=")
+    if sign and not any(mark in text for mark in ("==", "<", ">", "!")):
+        text = f"{key} == {value}"
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except SyntaxError as error:
+        raise UserError(
+            f"condition {text!r}: {error.msg}; expected for example 'model.width <= 16'"
+        ) from None
+
+    def meets(flat: Mapping[str, Any]) -> bool:
+        try:
+            return bool(_evaluate(tree, flat, text))
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise UserError(
+                f"condition {text!r}: cannot be computed for a cell of this sweep: {error}"
+            ) from None
+
+    return meets
+
+
+def _evaluate(node: ast.expr, flat: Mapping[str, Any], text: str) -> Any:
+    def value(inner: ast.expr) -> Any:
+        return _evaluate(inner, flat, text)
+
+    match node:
+        case ast.Constant():
+            return node.value
+        case ast.List() | ast.Tuple():
+            return [value(item) for item in node.elts]
+        case ast.Name() | ast.Attribute():
+            return _lookup(ast.unparse(node), flat, text)
+        case ast.UnaryOp(op=ast.Not()):
+            return not value(node.operand)
+        case ast.UnaryOp(op=ast.USub()):
+            return -value(node.operand)
+        case ast.BinOp() if type(node.op) in _ARITHMETIC:
+            return _ARITHMETIC[type(node.op)](value(node.left), value(node.right))
+        case ast.BoolOp():
+            combine = all if isinstance(node.op, ast.And) else any
+            return combine(map(value, node.values))
+        case ast.Compare():
+            return _compare(node, value, text)
+    raise _not_understood(node, text)
+
+
+def _compare(node: ast.Compare, value: Callable[[ast.expr], Any], text: str) -> bool:
+    if not all(type(operation) in _COMPARE for operation in node.ops):
+        raise _not_understood(node, text)
+    sides = [value(side) for side in (node.left, *node.comparators)]
+    for operation, left, right in zip(node.ops, sides, sides[1:], strict=False):
+        if not _COMPARE[type(operation)](left, right):
+            return False
+    return True
+
+
+def _not_understood(node: ast.expr, text: str) -> UserError:
+    return UserError(
+        f"condition {text!r}: {ast.unparse(node)!r} is not understood; expected for example "
+        "'model.width <= 16'"
+    )
+
+
+def _lookup(path: str, flat: Mapping[str, Any], text: str) -> Any:
+    if path in ("true", "false", "null"):
+        return {"true": True, "false": False, "null": None}[path]
+    if path not in flat:
+        section = path.partition(".")[0]
+        nearby = [key for key in flat if key.partition(".")[0] == section]
+        known = ", ".join(nearby or flat)
+        raise UserError(f"condition {text!r}: no configuration key {path!r}; known: {known}")
+    return flat[path]
