@@ -10,11 +10,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-_ALIKE = (
-    "model.", "data.name", "data.classes", "data.train_samples", "data.test_samples", "data.downscale", "data.augment",
-    "data.operation", "data.modulus", "data.degree", "data.sequence", "data.train_fraction", "trainer.name",
-    "trainer.batch_size", "trainer.eval_test", "trainer.eval_train", "trainer.precision", "trainer.seconds",
+_NO_EFFECT = (
+    "data.label_noise.", "data.root", "data.download", "data.cache", "data.split_seed",
+    "data.outliers", "data.outlier_size",
+    "optim.lr", "optim.weight_decay", "optim.schedule.", "optim.momentum", "optim.beta", "optim.eps",
+    "trainer.epochs", "trainer.steps", "trainer.stop_at", "trainer.fail",
+    "run.device", "run.checkpoint_seconds",
 )  # fmt: skip
+"""Keys that do not decide how fast a cell trains, nor does `seed`; every other key does.
+
+`run.device` is among them because `auto` is whatever device the launcher's machines have.
+"""
+
 WIDTH = "model.width"
 
 LEAST_SHARE = 0.01
@@ -76,14 +83,23 @@ def kinds(
     """A number for every row of both frames, the same where the settings that decide a rate are the
     same.
     """
-    columns = sorted(
-        {str(c) for f in (cells, runs) for c in f if str(c).startswith(_ALIKE) and c != without}
-    )
-    both = pd.concat(
-        [f.reindex(columns=columns).astype(object) for f in (cells, runs)], ignore_index=True
-    )
+    names = sorted({str(column) for frame in (cells, runs) for column in frame})
+    columns = [name for name in names if _decides_speed(name) and name != without]
+    frames = [frame.reindex(columns=columns).astype(object) for frame in (cells, runs)]
+    both = pd.concat(frames, ignore_index=True)
+    for column in columns:
+        both[column] = both[column].map(_hashable)
     codes = both.groupby(columns, dropna=False, sort=False).ngroup().to_numpy()
     return codes[: len(cells)], codes[len(cells) :]
+
+
+def _decides_speed(column: str) -> bool:
+    """Whether a column of a runs table is a configuration key that decides a cell's speed."""
+    return "." in column and not column.startswith(_NO_EFFECT)
+
+
+def _hashable(value: Any) -> Any:
+    return str(list(value)) if isinstance(value, list | tuple | np.ndarray) else value
 
 
 def families(cells: pd.DataFrame) -> np.ndarray[Any, Any]:

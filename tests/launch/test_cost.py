@@ -39,7 +39,9 @@ def test_what_does_not_decide_the_time_is_ignored(flat: Flat, key: str, value: A
     ("key", "value"),
     [("model.width", 16), ("model.depth", 2), ("model.name", "cnn5"), ("data.name", "cifar10"),
      ("data.train_samples", None), ("data.train_samples", 41), ("data.augment", True), ("trainer.batch_size", 32),
-     ("trainer.eval_test", "log"), ("trainer.eval_train", "every"), ("trainer.precision", "float32")],
+     ("trainer.eval_test", "log"), ("trainer.eval_train", "every"), ("trainer.precision", "float32"),
+     ("run.compile", True), ("run.threads", 4), ("optim.name", "adam"), ("trainer.exact_steps", "first"),
+     ("data.source_rows", [0, 30])],
 )  # fmt: skip
 def test_runs_of_another_kind_tell_nothing(flat: Flat, key: str, value: Any) -> None:
     assert seconds([{**flat, key: value}, flat], table(flat, {})) == [None, 30.0]
