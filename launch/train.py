@@ -37,17 +37,17 @@ def run(config: DictConfig) -> None:
         sys.exit(f"error: {error}")
     cell = made.cells[0]
     if done:
-        pool.say(f"cell {cell.id}: done before; its rows are in {sweep}")
+        pool.log(f"cell {cell.id}: done before; its rows are in {sweep}")
         return
     if made.backend == "local":
         markers.mark_local_worker(made.folder(sweep))
-    task = pool.Worker(pool.Assignment(made, sweep, 0, 0), received=[], deadline=None)
+    task = pool.Pool(pool.Assignment(made, sweep, 0, 0), received=[], deadline=None)
     try:
         reason = task.run()
     except KeyboardInterrupt:
         sys.exit(f"interrupted: cell {cell.id} is saved, and the same command goes on from there")
     if reason is None and not task.results["failed"]:
-        pool.say(f"cell {cell.id}: rows are in {sweep}")
+        pool.log(f"cell {cell.id}: rows are in {sweep}")
         return
     message = (
         f"cell {cell.id} did not finish ({reason or 'it failed'}); see `redescent why {cell.id}`"

@@ -22,7 +22,7 @@ from launch.errors import UserError
 from launch.plan import PlanError
 from launch.plan.plan import CALIBRATION
 from launch.plan.snapshot import code_hash
-from launch.scheduler import backend
+from launch.scheduler import backend, sbatch
 from launch.status import sweep_state
 from launch.submit import calibration, cancel, submission
 from launch.submit.preview import draft
@@ -82,7 +82,7 @@ _wait = click.option(
 def plan(name: str, overrides: Sequence[str], retry_errors: bool) -> None:
     """Show what `submit` would send: cells, tasks, arrays, hours. Changes nothing."""
     request = _expand(name, overrides)
-    backend.check(request.launcher)
+    sbatch.check(request.launcher)
     tables.draft(draft(request, retry_errors))
 
 

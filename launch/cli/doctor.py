@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from launch.errors import UserError
 from launch.plan import Launcher
-from launch.scheduler import backend, slurm
+from launch.scheduler import backend, sbatch, slurm
 from launch.sweep import compose
 
 KERNELS = (sys.executable, "-m", "trainers.kernels", "--widths", "3", "--sample", "60")
@@ -212,7 +212,7 @@ def _slurm() -> list[Finding]:
 def _trial(launcher: Launcher) -> Finding:
     """sbatch --test-only: would SLURM take a job with the launcher's settings?"""
     try:
-        text = backend.single_text(launcher.settings, "true", Path("/tmp"))
+        text = sbatch.single_script(launcher.settings, "true", Path("/tmp"))
     except UserError as error:
         return Finding("launcher", "problem", str(error))
     if not slurm.present():

@@ -8,7 +8,7 @@
 
 A thousand tasks write a handful of files, and each task looks for one name at most once a second.
 Read inside jobs: standard library alone. `submission` is the folder of a submission.
-"""  # noqa: E501  a path and its meaning on one line
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Every word with the scheduler: one squeue and at most one sacct for a whole sweep, scancel,
-requeue, limits.
+"""Calls of SLURM's programs, and the parsing of what they print.
 
-An error of SLURM is never taken for "no jobs": queries return None where no answer came.
+One squeue and at most one sacct serve a whole sweep. An error of SLURM never means "no jobs":
+queries return None without an answer.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 ENDED = {
-    "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "REVOKED",
+    "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL",
+    "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "REVOKED",
 }  # fmt: skip
-"""States after which a task never runs again. Any other word, known or not, is taken for a task
-that may still run.
-"""
+"""States after which a task never runs again. A task in any other state may still run."""
 
 
 @dataclass(frozen=True)
@@ -41,25 +40,28 @@ class Task:
 
 
 def present() -> bool:
-    """Whether this machine can submit to SLURM: the client programs are here and know of a cluster.
+    """Whether this machine can submit to SLURM: it has the client programs and a configuration.
 
-    Where they do not, even asking for the version fails; a controller that is merely down does not
-    matter here.
+    Without a configuration even --version fails. A controller that is down does not matter here.
     """
     return shutil.which("sbatch") is not None and call("scontrol", "--version").returncode == 0
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment for sbatch: without SLURM_* and SBATCH_* of a surrounding job, which would
-    become the new job's own settings, but with SLURM_CONF, without which no cluster is found."""
-    drop = ("SLURM_", "SBATCH_", "SRUN_", "SALLOC_")
-    return {k: v for k, v in os.environ.items() if not k.startswith(drop) or k == "SLURM_CONF"}
+    """The environment for sbatch, without the SLURM_* and SBATCH_* of a surrounding job.
+
+    Those would become settings of the new job. SLURM_CONF stays: it names the cluster.
+    """
+    prefixes = ("SLURM_", "SBATCH_", "SRUN_", "SALLOC_")
+    environment = {}
+    for name, value in os.environ.items():
+        if name == "SLURM_CONF" or not name.startswith(prefixes):
+            environment[name] = value
+    return environment
 
 
 def call(*command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-    """Run a SLURM command; a command that is missing or does not answer in time returns code 127 or
-    124.
-    """
+    """Run a SLURM program; returns code 127 if it is missing, 124 if it does not answer in time."""
     try:
         return subprocess.run(
             command,
@@ -80,26 +82,15 @@ def call(*command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]
 
 
 def queue(names: Sequence[str]) -> list[Task] | None:
-    """All tasks of the jobs with these names that slurmctld knows, ended ones included; None
-    without an answer.
+    """All tasks of the jobs with these names that slurmctld knows, also those that have ended.
+
+    None without an answer.
     """
     if not names:
         return []
-    done = call(
-        "squeue",
-        "-h",
-        "-r",
-        "-a",
-        "-t",
-        "all",
-        "--name",
-        ",".join(names),
-        "-o",
-        "%F|%K|%j|%T|%N|%r",
-    )
-    if done.returncode != 0:
-        return None
-    return parse_queue(done.stdout)
+    options = ["-h", "-r", "-a", "-t", "all", "-o", "%F|%K|%j|%T|%N|%r"]
+    done = call("squeue", *options, "--name", ",".join(names))
+    return parse_queue(done.stdout) if done.returncode == 0 else None
 
 
 def parse_queue(text: str) -> list[Task]:
@@ -113,31 +104,20 @@ def parse_queue(text: str) -> list[Task]:
 
 
 def accounting(names: Sequence[str]) -> list[Task] | None:
-    """The newest state of every task of these jobs by accounting, which lags by seconds; None
-    without an answer.
+    """The newest state of every task of these jobs in accounting, which lags by seconds.
+
+    None without an answer.
     """
     if not names:
         return []
-    done = call(
-        "sacct",
-        "-X",
-        "-n",
-        "-P",
-        "-S",
-        "now-90days",
-        "--name",
-        ",".join(names),
-        "-o",
-        "JobID,JobName,State,Reason",
-    )
+    options = ["-X", "-n", "-P", "-S", "now-90days", "-o", "JobID,JobName,State,Reason"]
+    done = call("sacct", *options, "--name", ",".join(names))
     return parse_accounting(done.stdout) if done.returncode == 0 else None
 
 
 @dataclass(frozen=True)
 class Execution:
-    """One execution of a task as accounting tells it; times are SLURM's texts, empty where it knows
-    none.
-    """
+    """One execution of a task in accounting; times are SLURM's texts, empty if it has none."""
 
     job: str
     state: str
@@ -148,8 +128,9 @@ class Execution:
 
 
 def history(jobs: Sequence[str]) -> list[Execution] | None:
-    """Every execution of these tasks (as "5_3"), requeued ones apart, oldest first; None without an
-    answer.
+    """Every execution of these tasks (as "5_3"), oldest first; None without an answer.
+
+    Each requeue of a task is an execution of its own.
     """
     if not jobs:
         return []
@@ -160,47 +141,46 @@ def history(jobs: Sequence[str]) -> list[Execution] | None:
 
 def parse_history(text: str) -> list[Execution]:
     """The executions in the output of sacct with the columns above."""
-    rows = [
-        [field.strip() for field in line.split("|")]
-        for line in text.splitlines()
-        if line.count("|") == 5
-    ]
-    known = [
-        ["" if field in ("Unknown", "None", "None assigned") else field for field in row]
-        for row in rows
-    ]
-    found = [Execution(job, state.split(" ")[0], *rest) for job, state, *rest in known]
-    return sorted(found, key=lambda execution: (execution.start or "~", execution.end or "~"))
+    executions = []
+    for line in text.splitlines():
+        if line.count("|") != 5:
+            continue
+        fields = [_known(field.strip()) for field in line.split("|")]
+        job, state, start, end, node, code = fields
+        executions.append(Execution(job, state.split(" ")[0], start, end, node, code))
+    return sorted(executions, key=lambda one: (one.start or "~", one.end or "~"))
+
+
+def _known(field: str) -> str:
+    """A field of sacct, empty if SLURM does not know it."""
+    return "" if field in ("Unknown", "None", "None assigned") else field
 
 
 def parse_accounting(text: str) -> list[Task]:
-    """The tasks in the output of `sacct -X -n -P -o JobID,JobName,State,Reason`; "5_[0-3]" stands
-    for four of them.
+    """The tasks in the output of `sacct -X -n -P -o JobID,JobName,State,Reason`.
 
-    A long list of indices is cut short by SLURM ("5_[0-3,...]"): what is left of it is returned,
-    the job in any case.
+    "5_[0-3]" stands for four tasks. SLURM shortens long lists ("5_[0-3,...]"): the indices that
+    remain are returned, and the job in any case.
     """
     tasks = []
     for line in text.splitlines():
         job_id, name, state, reason = (line.strip().split("|", 3) + [""] * 4)[:4]
         job, _, indices = job_id.partition("_")
-        if (
-            job.isdigit() and indices and not re.match(r"\d+\.", indices)
-        ):  # 5_3.0 and 5_3.batch are steps
-            tasks += [
-                Task(job, index, name, state.split(" ")[0], reason) for index in _indices(indices)
-            ]
+        is_step = re.match(r"\d+\.", indices)  # 5_3.0 and 5_3.batch
+        if not job.isdigit() or not indices or is_step:
+            continue
+        for index in _indices(indices):
+            tasks.append(Task(job, index, name, state.split(" ")[0], reason))
     return tasks
 
 
 def _indices(text: str) -> list[int]:
     """Indices in SLURM's short form, as `7`, `[0-3,9]`, `[0-10:5%2]`; [0] if none can be read."""
-    found: list[int] = []
-    for first, last, step in re.findall(
-        r"(\d+)(?:-(\d+)(?::(\d+))?)?", text.strip("[]").partition("%")[0]
-    ):
-        found += range(int(first), int(last or first) + 1, int(step or 1))
-    return found or [0]
+    indices: list[int] = []
+    spans = text.strip("[]").partition("%")[0]
+    for first, last, step in re.findall(r"(\d+)(?:-(\d+)(?::(\d+))?)?", spans):
+        indices += range(int(first), int(last or first) + 1, int(step or 1))
+    return indices or [0]
 
 
 def ranges(indices: Sequence[int]) -> str:
@@ -216,34 +196,32 @@ def ranges(indices: Sequence[int]) -> str:
 
 def nodes_in_service(partition: str | None) -> set[str] | None:
     """Nodes that could take a job of the partition (None: of any), or None without an answer."""
-    chosen = ["-p", partition] if partition else []
-    done = call("sinfo", "-h", "-N", "-t", "idle,mix,alloc,comp", *chosen, "-o", "%N")
+    options = ["-p", partition] if partition else []
+    done = call("sinfo", "-h", "-N", "-t", "idle,mix,alloc,comp", *options, "-o", "%N")
     return set(done.stdout.split()) if done.returncode == 0 else None
 
 
 def limits() -> Mapping[str, int]:
-    """`MaxArraySize` and the like from `scontrol show config`; empty where SLURM does not
-    answer.
-    """
+    """MaxArraySize and the like from `scontrol show config`; empty if SLURM does not answer."""
     text = call("scontrol", "show", "config").stdout
-    found = {
-        key: int(value)
-        for key, value in re.findall(r"^(MaxArraySize|MaxJobCount)\s*=\s*(\d+)", text, re.M)
-    }
-    tasks = re.search(r"max_array_tasks=(\d+)", text)
-    return found | ({"max_array_tasks": int(tasks.group(1))} if tasks else {})
+    values = {}
+    for key, value in re.findall(r"^(MaxArraySize|MaxJobCount)\s*=\s*(\d+)", text, re.M):
+        values[key] = int(value)
+    most_tasks = re.search(r"max_array_tasks=(\d+)", text)
+    if most_tasks:
+        values["max_array_tasks"] = int(most_tasks.group(1))
+    return values
 
 
 def array_size() -> int:
-    """Most tasks that one array may have: MaxArraySize bounds the index, which begins at 0 here.
-    1000 if unknown.
-    """
-    known = limits()
-    return max(1, min(known.get("MaxArraySize", 1001) - 1, known.get("max_array_tasks", 10**9)))
+    """Most tasks of one array, 1000 if unknown. MaxArraySize bounds the index, which starts at 0."""
+    values = limits()
+    by_index = values.get("MaxArraySize", 1001) - 1
+    return max(1, min(by_index, values.get("max_array_tasks", by_index)))
 
 
 def cancel(jobs: Sequence[str]) -> str:
-    """scancel jobs or tasks in one call; returns SLURM's complaint, empty if there was none."""
+    """Cancel jobs or tasks in one call; returns SLURM's complaint, empty if it has none."""
     done = call("scancel", "-Q", *jobs) if jobs else None
     return done.stderr.strip() if done and done.returncode != 0 else ""
 
@@ -264,7 +242,7 @@ def own_id() -> str:
 
 
 def own_state() -> str:
-    """State of the job that this process runs in; empty where SLURM does not answer."""
+    """State of the job that this process runs in; empty if SLURM does not answer."""
     done = call(
         "squeue", "-h", "-a", "-t", "all", "-j", os.environ["SLURM_JOB_ID"], "-o", "%T", timeout=20
     )
@@ -272,13 +250,11 @@ def own_state() -> str:
 
 
 def own_end() -> float | None:
-    """Unix time at which this job's limit strikes; None where neither the environment nor SLURM
-    tells.
-    """
-    told = os.environ.get("SLURM_JOB_END_TIME")
-    if told and told.isdigit():
-        return float(told)
-    for _ in range(3):  # just after its start a job's end can still read N/A
+    """Unix time of this job's limit; None if neither the environment nor SLURM has it."""
+    end = os.environ.get("SLURM_JOB_END_TIME", "")
+    if end.isdigit():
+        return float(end)
+    for _ in range(3):  # right after its start, the end of a job can read N/A
         done = call("squeue", "-h", "-j", os.environ["SLURM_JOB_ID"], "-o", "%e", timeout=20)
         with contextlib.suppress(ValueError):
             return time.mktime(time.strptime(done.stdout.strip(), "%Y-%m-%dT%H:%M:%S"))
@@ -287,9 +263,7 @@ def own_end() -> float | None:
 
 
 def requeue_self(until: float) -> bool:
-    """Put the own task back into the queue; tried again until the unix time `until` while slurmctld
-    is away.
-    """
+    """Requeue the own task; repeated until the unix time `until` while slurmctld is away."""
     while True:
         done = call("scontrol", "requeue", own_id(), timeout=30)
         if done.returncode == 0 or own_state() in ("PENDING", "REQUEUED"):

@@ -1,6 +1,4 @@
-"""One task of a plan, from the command line of its job to its exit status: its cells, and the
-requeue of the rest.
-"""
+"""One task of a job, from its command line to its exit status, with the requeue of what is left."""
 
 from __future__ import annotations
 
@@ -12,95 +10,150 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from launch.plan import markers
-from launch.plan import plan as plans
+from launch.plan import load, markers
+from launch.plan.outcome import StopReason
 from launch.scheduler import slurm
-from launch.worker.pool import Assignment, ChildrenDie, Worker, environment, say
+from launch.worker.pool import Assignment, Pool, RepeatedCrash, environment, log
 
-FRUITLESS_TURNS = 3
-"""A task that got nowhere before its limit, after this many turns before, would only go round in a
-circle.
-"""
+MAX_FRUITLESS_RESTARTS = 3
+"""A task that makes no progress within its time limit is not requeued after this many restarts."""
+
+
+@dataclass(frozen=True)
+class TaskState:
+    """A task whose pool has ended.
+
+    `failed` and `left` count cells, `blocked_by` is the error after which none started, and
+    `progress` says whether any cell got further.
+    """
+
+    reason: StopReason | None
+    failed: int
+    left: int
+    blocked_by: str | None
+    restart: int
+    progress: bool
+    in_slurm: bool
+    ended_by_scheduler: bool
+
+
+@dataclass(frozen=True)
+class End:
+    """How the job of a task ends."""
+
+    status: int
+    message: str = ""
+    requeue: bool = False
+
+
+def decide_end(task: TaskState) -> End:
+    """Exit status, message and requeue of a task: 0 unless a cell failed or is left undone."""
+    if task.blocked_by and task.left:
+        return End(1, f"{task.blocked_by}. {task.left} cells are left for `redescent resume`")
+    if task.reason is None or not task.left:
+        return End(1 if task.failed else 0)
+    if task.reason == "cancelled":
+        return End(0)
+    if not task.in_slurm or task.ended_by_scheduler:
+        return End(1)
+    if task.reason == "timeout" and not task.progress and task.restart >= MAX_FRUITLESS_RESTARTS:
+        return End(
+            1,
+            "no cell makes progress within the time limit, so the task is not requeued; set a "
+            "longer hydra.launcher.timeout_min",
+        )
+    return End(0, "requeued", requeue=True)
 
 
 def main(arguments: Sequence[str], received: Sequence[int]) -> int:
-    """Work on one task of a plan; returns the exit status: 0 unless a cell failed or is left
-    undone.
-    """
-    parser = argparse.ArgumentParser(prog="python -m launch.job")
-    parser.add_argument("plan", type=Path)
-    parser.add_argument(
-        "--task", type=int, help="number of the task; inside an array, --first and the index tell"
-    )
-    parser.add_argument("--first", type=int, default=0)
-    args = parser.parse_args(arguments)
+    """Work on one task of a plan; returns the exit status: 0 if no cell failed or is left."""
+    args = _parse(arguments)
     in_slurm = args.task is None
-    task = args.first + int(os.environ["SLURM_ARRAY_TASK_ID"]) if in_slurm else args.task
-    restart = int(os.environ.get("SLURM_RESTART_COUNT", "0")) if in_slurm else 0
-    assignment = Assignment(plans.load(args.plan), args.plan.resolve().parents[2], task, restart)
-    if not in_slurm:
-        markers.mark_local_worker(args.plan.parent)
+    task, restart = args.task, 0
+    if in_slurm:
+        task = args.first + int(os.environ["SLURM_ARRAY_TASK_ID"])
+        restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    assignment = Assignment(load(args.plan), args.plan.resolve().parents[2], task, restart)
+    if in_slurm:
+        return work(assignment, received, in_slurm)
+    markers.mark_local_worker(args.plan.parent)
     status = work(assignment, received, in_slurm)
-    if assignment.plan.policy.get("compact") and not in_slurm and not received:
-        compact = [sys.executable, "-P", "-m", "analysis.store.compact", str(assignment.sweep)]
-        subprocess.run(compact, env=environment(assignment.plan), check=False)
+    if assignment.plan.policy.get("compact") and not received:
+        _compact(assignment)
     return status
 
 
 def work(assignment: Assignment, received: Sequence[int], in_slurm: bool) -> int:
-    """Run the task and, where SLURM stops it with cells left, put it back into the queue."""
+    """Run the task, and requeue it if SLURM stops it with cells left."""
     end = slurm.own_end() if in_slurm else None
-    lead = assignment.plan.launcher.lead_seconds
-    worker = Worker(assignment, received, end - lead if end is not None else None)
-    limit = f", until {time.strftime('%F %T', time.localtime(end))}" if end else ""
-    say(
-        f"task {assignment.task} of {assignment.plan.sid}, start {assignment.restart + 1}: "
-        f"{len(worker.waiting)} cells "
-        f"on {socket.gethostname()}{limit}"
-    )
+    deadline = None if end is None else end - assignment.plan.launcher.lead_seconds
+    pool = Pool(assignment, received, deadline)
+    _log_start(assignment, len(pool.queue), end)
     try:
-        reason = worker.run()
-    except ChildrenDie as error:
-        markers.mark_bad_node(
-            assignment.plan.folder(assignment.sweep),
-            os.environ.get("SLURMD_NODENAME", socket.gethostname()),
-        )
-        say(
-            f"{error}: this task ends here; the reason stands above. `redescent resume` goes on "
-            "once it is mended"
-        )
+        reason = pool.run()
+    except RepeatedCrash as error:
+        node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
+        markers.mark_bad_node(assignment.submission, node)
+        log(f"{error}: the task ends here. Fix the cause named above, then `redescent resume`")
         return 1
-    say(
-        "results: " + (", ".join(f"{n} {status}" for status, n in worker.results.items()) or "none")
+    counts = [f"{count} {status}" for status, count in pool.results.items()]
+    log(f"results: {', '.join(counts) or 'none'}")
+    # SLURM is asked only where its answer decides
+    interrupted = in_slurm and reason is not None and bool(pool.queue)
+    state = TaskState(
+        reason=reason,
+        failed=pool.results["failed"],
+        left=len(pool.queue),
+        blocked_by=pool.blocked_by,
+        restart=assignment.restart,
+        progress=pool.progress,
+        in_slurm=in_slurm,
+        ended_by_scheduler=interrupted and _ended_by_scheduler(received),
     )
-    if worker.halted and worker.waiting:
-        say(f"{worker.halted}. {len(worker.waiting)} cells are left for `redescent resume`")
+    return _finish(decide_end(state), end)
+
+
+def _finish(end: End, job_end: float | None) -> int:
+    """Carry out the end of a task; returns the exit status."""
+    if end.requeue and not slurm.requeue_self(until=job_end or time.time() + 60):
+        log("SLURM accepted no requeue; `redescent resume` continues from the checkpoints")
         return 1
-    if reason is None or not worker.waiting:
-        return 1 if worker.results["failed"] else 0
-    if not in_slurm or reason == "cancelled" or _ended_by_scheduler(received):
-        return 0 if reason == "cancelled" else 1
-    if reason == "timeout" and not worker.progress and assignment.restart >= FRUITLESS_TURNS:
-        say(
-            "no cell gets further within the time limit: not requeued. Give it more: "
-            "hydra.launcher.timeout_min"
-        )
-        return 1
-    if slurm.requeue_self(until=end or time.time() + 60):
-        say("requeued")
-        return 0
-    say("SLURM took no requeue; `redescent resume` will go on from the checkpoints")
-    return 1
+    if end.message:
+        log(end.message)
+    return end.status
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m launch.job")
+    parser.add_argument("plan", type=Path)
+    parser.add_argument(
+        "--task", type=int, help="number of the task; in an array it is --first plus the index"
+    )
+    parser.add_argument("--first", type=int, default=0)
+    return parser.parse_args(arguments)
+
+
+def _log_start(assignment: Assignment, cells: int, end: float | None) -> None:
+    limit = f", until {time.strftime('%F %T', time.localtime(end))}" if end else ""
+    log(
+        f"task {assignment.task} of {assignment.plan.sid}, start {assignment.restart + 1}: "
+        f"{cells} cells on {socket.gethostname()}{limit}"
+    )
+
+
+def _compact(assignment: Assignment) -> None:
+    command = [sys.executable, "-P", "-m", "analysis.store.compact", str(assignment.sweep)]
+    subprocess.run(command, env=environment(assignment.plan), check=False)
 
 
 def _ended_by_scheduler(received: Sequence[int]) -> bool:
-    """Whether SIGTERM came because SLURM itself ends the job (scancel, preemption with its own
-    requeue).
+    """Whether SIGTERM came because SLURM ends the job (scancel, preemption with a requeue).
 
-    Requeueing then would bring a cancelled job back. In the grace time of a preemption the job
-    still is RUNNING.
+    A requeue would then bring a cancelled job back. In the grace time of a preemption the job is
+    still RUNNING.
     """
     if signal.SIGUSR2 in received or signal.SIGTERM not in received:
         return False

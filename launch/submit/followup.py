@@ -14,7 +14,7 @@ from typing import Any
 
 from launch.plan import Plan
 from launch.plan.jobs import job_name
-from launch.scheduler import backend, slurm
+from launch.scheduler import sbatch, slurm
 
 MINUTES = 60
 """Time limit of the job."""
@@ -58,11 +58,13 @@ def text(plan: Plan, sweep: Path, output: Path, jobs: Sequence[str], modest: boo
     }
     settings |= {"cpus_per_task": 1} if modest else {"array_parallelism": None}
     settings["timeout_min"] = min(MINUTES, plan.launcher.limit_minutes or MINUTES)
-    settings["additional_parameters"] = backend.dependent(settings, f"afterany:{':'.join(jobs)}")
+    settings["additional_parameters"] = sbatch.add_dependency(
+        settings, f"afterany:{':'.join(jobs)}"
+    )
     settings["setup"] = [
         *(settings.get("setup") or []),
         f"export PYTHONPATH={shlex.quote(plan.code_archive)}",
     ]
     command = shlex.join([plan.python, "-P", "-m", "analysis.store.compact", str(sweep)])
     name = job_name(plan, 0).rpartition(".")[0] + ".compact"
-    return backend.single_text(settings, command, output, job_name=name)
+    return sbatch.single_script(settings, command, output, job_name=name)

@@ -18,7 +18,7 @@ from launch.errors import UserError
 from launch.plan import Launcher, Plan, PlannedCell, jobs, plan, snapshot
 from launch.plan.jobs import Array
 from launch.plan.outcome import last_line
-from launch.scheduler import backend, slurm
+from launch.scheduler import backend, sbatch, slurm
 from launch.status.sweep_state import is_final, records_of, runs_of
 from launch.submit import calibration, followup
 from launch.submit.lock import locked
@@ -36,7 +36,7 @@ def submit(
     Raises UserError where the hours are beyond the limit, and where the scheduler refuses or does
     not answer; what it had accepted before stays recorded.
     """
-    backend.check(request.launcher)
+    sbatch.check(request.launcher)
     check_data(request.cells)
     request.folder.mkdir(parents=True, exist_ok=True)
     with locked(request.folder):

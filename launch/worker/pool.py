@@ -1,14 +1,13 @@
-"""What runs inside a job: a light parent that gives cells to its children, and knows when to stop.
+"""The parent inside a job: it hands cells to children and notices stops and crashes.
 
 The parent imports the standard library alone. A child imports torch once, takes cell after cell,
-and is the only writer of its part; when one dies, the parent starts another, and the cell goes on
+and is the only writer of its part. When one dies, the parent starts another, and the cell resumes
 from its checkpoint.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import selectors
@@ -21,30 +20,51 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from launch.plan import markers
-from launch.plan import plan as plans
+from launch.plan import Plan, markers
 from launch.plan.launcher import cores
-from launch.plan.outcome import StopReason, failure_class
+from launch.plan.outcome import CRASHED, KILLED, StopReason, failure_class
+from launch.worker.messages import (
+    CellJob,
+    CellResult,
+    Failure,
+    Message,
+    Saved,
+    StopRequest,
+    from_line,
+    to_line,
+)
 
 DEATHS_PER_CELL = 2
-"""A cell whose child died this often in one attempt is given up: something kills it each time."""
+"""After this many deaths of its process in one attempt, a cell is recorded as failed."""
 
 GRACE_SECONDS = 600.0
-"""How long a child may take to save after it was told to stop. The scheduler's own limit is usually
-shorter.
-"""
+"""Time for a child to save after a request to stop; the scheduler usually allows less."""
 
 LOOK_SECONDS = 5.0
-"""Between two looks at whether the user cancelled cells of this task."""
+"""Period of the checks whether the user cancelled cells of this task."""
+
+TIMEOUT_MARGIN_SECONDS = 60.0
+"""A signal within this time of the deadline comes from the time limit, not from a preemption."""
+
+FAULTS: dict[int, str] = {
+    signal.SIGSEGV: "segmentation fault",
+    signal.SIGBUS: "bus error",
+    signal.SIGABRT: "abort",
+    signal.SIGILL: "illegal instruction",
+    signal.SIGFPE: "floating point exception",
+}
+"""Signals that a process brings upon itself; running out of memory sends none of them."""
+
+_STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """The part of a plan that this process works on, and what names its files."""
+    """The task of a plan that this process works on, and what names its files."""
 
-    plan: plans.Plan
+    plan: Plan
     sweep: Path
     task: int
     restart: int
@@ -54,15 +74,24 @@ class Assignment:
         """Beginning of the names of all parts of this task, over all of its attempts."""
         return f"{self.plan.sid}.{self.task:05d}."
 
+    @property
+    def submission(self) -> Path:
+        """The folder of the plan."""
+        return self.plan.folder(self.sweep)
+
+
+class RepeatedCrash(RuntimeError):
+    """Processes die whatever they do: the node, the disk or the installation is at fault."""
+
 
 class Child:
     """A process that trains one cell after another, as its parent sees it."""
 
-    def __init__(self, assignment: Assignment, number: int, writer: str, at_a_time: int) -> None:
-        command = [sys.executable, "-P", "-m", "launch.worker.child", str(assignment.sweep), f"{writer}.{number}",
-                   assignment.prefix, str(1.0 / at_a_time)]  # fmt: skip
+    def __init__(self, assignment: Assignment, writer: str, concurrency: int) -> None:
+        command = [sys.executable, "-P", "-m", "launch.worker.child"]
+        command += [str(assignment.sweep), writer, assignment.prefix, str(1.0 / concurrency)]
         # Blocked signals stay blocked over exec: a signal to the whole job cannot kill a child that
-        # still imports.
+        # is still importing.
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
         try:
             self.process = subprocess.Popen(
@@ -75,206 +104,204 @@ class Child:
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
         self.cell: int | None = None
-        self.told = False
+        """The cell that it trains, by its number in the plan."""
+        self.stop_sent = False
         self.unsaved: list[int] = []
-        """Cells that ended, and whose results it has yet to write."""
+        """Cells that it has trained and whose results are not on disk yet."""
 
     @property
     def out(self) -> IO[str]:
-        """The child's answers, one JSON object a line."""
+        """The child's answers, one a line."""
         assert self.process.stdout is not None
         return self.process.stdout
 
-    def send(self, message: dict[str, Any]) -> None:
-        """Write a message; a child that is gone will show by the end of its answers."""
+    @property
+    def suspects(self) -> list[int]:
+        """The cells that may have killed it: the one it trained, else those it had yet to save."""
+        return self.unsaved if self.cell is None else [self.cell]
+
+    @property
+    def unfinished(self) -> list[int]:
+        """The cells whose results are lost if it dies now."""
+        return self.unsaved if self.cell is None else [self.cell, *self.unsaved]
+
+    def send(self, message: Message) -> None:
+        """Send a message; the death of a child shows at the end of its answers."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError, ValueError):
-            self.process.stdin.write(json.dumps(message) + "\n")
+            self.process.stdin.write(to_line(message))
             self.process.stdin.flush()
 
     def close(self) -> None:
-        """End of messages: the child finishes, or, in the middle of a cell, saves and ends."""
+        """End the messages: an idle child ends, a training one saves first."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError, ValueError):
             self.process.stdin.close()
 
 
-class ChildrenDie(RuntimeError):
-    """Processes die whatever they are given: the fault lies with the node, the disk or the
-    installation.
-    """
-
-
-class Worker:
-    """The loop over the cells of one task."""
+class Pool:
+    """The children of one task and the queue of its cells."""
 
     def __init__(
         self, assignment: Assignment, received: Sequence[int], deadline: float | None
     ) -> None:
         self.assignment, self.received, self.deadline = assignment, received, deadline
         self.plan = assignment.plan
-        self.waiting = deque(self.plan.tasks[assignment.task])
-        self.at_a_time = self.plan.at_a_time(assignment.task) or cores()
+        self.queue = deque(self.plan.tasks[assignment.task])
+        self.concurrency = self.plan.at_a_time(assignment.task) or cores()
         self.writer = f"{assignment.prefix}r{assignment.restart}.{uuid.uuid4().hex[:8]}"
         self.children: list[Child] = []
         self.started = 0
         self.deaths: Counter[int] = Counter()
-        self.exits: dict[int, int] = {}
-        """Exit status of the process that last died over a cell; a signal's number is negative."""
+        self.exit_codes: dict[int, int] = {}
+        """Of each cell, the exit status of the process that last died over it."""
         self.results: Counter[str] = Counter()
         self.progress = False
         self.reason: StopReason | None = None
+        """Why the task was asked to stop."""
+        self.blocked_by: str | None = None
+        """An error after which no further cell starts, without a request to stop."""
         self.cancelled: set[int] = set()
-        self.looked = -math.inf
-        self.repeated_errors = markers.RepeatedErrors(self.plan.folder(assignment.sweep))
-        self.halted: str | None = None
-        """Why no further cell is started, though nobody told this task to stop."""
+        self.last_look = -math.inf
+        self.repeated_errors = markers.RepeatedErrors(assignment.submission)
         self.selector = selectors.DefaultSelector()
 
     def run(self) -> StopReason | None:
-        """Train all cells, or stop early; returns why it stopped, None if every cell has its
-        result.
-        """
+        """Train all cells; returns why it stopped early, None if every cell has its result."""
         try:
-            while self.children or (self.waiting and self._goes_on()):
-                self._drop_cancelled()
+            while self.children or (self.queue and self._may_start()):
+                self._remove_cancelled()
                 self._start_children()
-                for key, _ in self.selector.select(timeout=0.25):
-                    self._read(key.data)
+                self._read_answers()
                 self._check_stop()
         finally:
             self._end_children()
         return self.reason
 
+    def _may_start(self) -> bool:
+        """Whether another cell may start."""
+        if self.blocked_by is None and not self.plan.retry_errors:
+            error = self.repeated_errors.stopped_by()
+            if error:
+                self.blocked_by = f"several cells of this submission failed with one error: {error}"
+        return self.reason is None and self.blocked_by is None
+
     def _start_children(self) -> None:
-        while self._goes_on() and self.waiting and len(self.children) < self.at_a_time:
-            child = Child(self.assignment, self.started, self.writer, self.at_a_time)
+        while self._may_start() and self.queue and len(self.children) < self.concurrency:
+            child = Child(self.assignment, f"{self.writer}.{self.started}", self.concurrency)
             self.started += 1
             self.children.append(child)
             self.selector.register(child.out, selectors.EVENT_READ, child)
             self._next_cell(child)
 
-    def _goes_on(self) -> bool:
-        """Whether another cell may start."""
-        error = None if self.plan.retry_errors or self.halted else self.repeated_errors.stopped_by()
-        if error:
-            self.halted = f"several cells of this submission failed with one error: {error}"
-        return self.reason is None and self.halted is None
-
     def _next_cell(self, child: Child) -> None:
-        if child.told or not self._goes_on() or not self.waiting:
+        if child.stop_sent or not self._may_start() or not self.queue:
             child.close()
             return
-        child.cell = self.waiting.popleft()
-        cell = self.plan.cells[child.cell]
-        attempt = cell.attempts + 1 + self.assignment.restart
-        died_too_often = self.deaths[child.cell] >= DEATHS_PER_CELL
-        child.send({
-            "cell": cell.id, "flat": self.plan.flat(cell), "attempt": attempt, "code": self.plan.code,
-            "environment": self.plan.environment,
-            "given_up": given_up(self.exits[child.cell], attempt) if died_too_often else None,
-        })  # fmt: skip
+        child.cell = self.queue.popleft()
+        child.send(self._job(child.cell))
 
-    def _read(self, child: Child) -> None:
+    def _job(self, number: int) -> CellJob:
+        cell = self.plan.cells[number]
+        attempt = cell.attempts + 1 + self.assignment.restart
+        failure = None
+        if self.deaths[number] >= DEATHS_PER_CELL:
+            failure = failure_of(self.exit_codes[number], attempt)
+        return CellJob(
+            cell.id, self.plan.flat(cell), attempt, self.plan.code, self.plan.environment, failure
+        )
+
+    def _read_answers(self) -> None:
+        for key, _ in self.selector.select(timeout=0.25):
+            self._on_line(key.data)
+
+    def _on_line(self, child: Child) -> None:
         line = child.out.readline()
         if not line:
-            self._bury(child)
+            self._on_exit(child)
             return
-        answer = json.loads(line)
-        if "cell" in answer:
-            self._take(child, answer)
-        if answer["saved"]:
+        answer = from_line(line)
+        if isinstance(answer, Saved):
             child.unsaved.clear()
-        if "cell" in answer:
+        elif isinstance(answer, CellResult):
+            self._on_result(child, answer)
             self._next_cell(child)
 
-    def _take(self, child: Child, answer: dict[str, Any]) -> None:
-        self.results[answer["status"]] += 1
-        self.progress = self.progress or answer["progress"]
+    def _on_result(self, child: Child, result: CellResult) -> None:
         assert child.cell is not None
-        if answer["status"] == "stopped":
-            self.waiting.append(child.cell)
+        self.results[result.status] += 1
+        self.progress = self.progress or result.progress
+        if result.status == "stopped":
+            self.queue.append(child.cell)
         else:
             child.unsaved.append(child.cell)
+        if result.saved:
+            child.unsaved.clear()
         child.cell = None
-        say(f"cell {answer['cell']}: {answer['status']} after {answer['epochs']} epochs"
-            + (f": {answer['error']}" if answer["error"] else ""))  # fmt: skip
-        if answer["class"] is None:
-            return
-        failure = failure_class(answer["class"])
-        if failure.repeats_stop_sweep and not self.plan.retry_errors:
-            self.repeated_errors.add(answer["cell"], answer["error"])
-        if failure.stops_task:
-            self.halted = f"the disk of the logs takes nothing more: {answer['error']}"
+        error = f": {result.error}" if result.error else ""
+        log(f"cell {result.cell}: {result.status} after {result.epochs} epochs{error}")
+        if result.failure is not None:
+            self._on_failure(result.cell, result.failure, result.error or "")
 
-    def _bury(self, child: Child) -> None:
-        """A child's answers ended: it was let go, or it died. What it had not finished and saved
-        goes first again.
-        """
+    def _on_failure(self, cell: str, name: str, error: str) -> None:
+        failure = failure_class(name)
+        if failure.repeats_stop_sweep and not self.plan.retry_errors:
+            self.repeated_errors.add(cell, error)
+        if failure.stops_task:
+            self.blocked_by = f"cannot write to the disk of the logs: {error}"
+
+    def _on_exit(self, child: Child) -> None:
+        """Requeue what a child leaves unfinished; a child that was let go leaves nothing."""
         self.selector.unregister(child.out)
         code = child.process.wait()
         child.close()
         child.out.close()
         self.children.remove(child)
-        lost = child.unsaved if child.cell is None else [child.cell]
-        if not lost:
+        if not child.unfinished:
             return
-        self.deaths.update(lost)
-        self.exits.update(dict.fromkeys(lost, code))
-        self.waiting.extendleft(
-            reversed([*lost, *(child.unsaved if child.cell is not None else [])])
-        )
-        say(
-            f"cell {self.plan.cells[lost[0]].id}: its process died ({_death(code)}); going on from "
-            "its checkpoint"
-        )
-        if self.deaths[lost[0]] > DEATHS_PER_CELL:
-            raise ChildrenDie(
-                f"a process that only had to record the end of a cell died too ({_death(code)})"
-            )
+        self.deaths.update(child.suspects)
+        self.exit_codes.update(dict.fromkeys(child.suspects, code))
+        self.queue.extendleft(reversed(child.unfinished))
+        first, death = child.suspects[0], _death(code)
+        cell = self.plan.cells[first].id
+        log(f"cell {cell}: its process died ({death}); it resumes from its checkpoint")
+        if self.deaths[first] > DEATHS_PER_CELL:
+            raise RepeatedCrash(f"the process that was to record the failure died too ({death})")
 
     def _check_stop(self) -> None:
-        if self.reason is not None:
+        """Ask all children to save when a signal or the deadline asks for it."""
+        expired = self.deadline is not None and time.time() > self.deadline
+        if self.reason is not None or not (self.received or expired):
             return
-        if self.received or (self.deadline is not None and time.time() > self.deadline):
-            self.reason = self._why()
-            say(f"told to stop ({self.reason}): saving {len(self.children)} cells")
-            for child in self.children:
-                child.send({"stop": self.reason})
-
-    def _drop_cancelled(self, look: bool = False) -> None:
-        """Leave out the cells that the user cancelled; one that trains saves, and its process makes
-        way for another.
-        """
-        if look or time.monotonic() - self.looked > LOOK_SECONDS:
-            gone = markers.cancelled_cells(self.plan.folder(self.assignment.sweep))
-            self.looked = time.monotonic()
-            self.cancelled = {
-                i for i in self.plan.tasks[self.assignment.task] if self.plan.cells[i].id in gone
-            }
-        self.waiting = deque(cell for cell in self.waiting if cell not in self.cancelled)
+        self._remove_cancelled(look=True)
+        self.reason = stop_reason(self.deadline, time.time(), self._only_cancelled_left())
+        log(f"stopping ({self.reason}): saving {len(self.children)} cells")
         for child in self.children:
-            if child.cell in self.cancelled and not child.told:
-                child.told = True
-                child.send({"stop": "cancelled"})
+            child.send(StopRequest(self.reason))
 
-    def _why(self) -> StopReason:
-        """Preemption is told from a time limit by the job's end, and both from a cancellation by
-        the user's mark.
-        """
-        self._drop_cancelled(look=True)
-        if (
-            self.cancelled
-            and not self.waiting
-            and all(child.told for child in self.children if child.cell is not None)
-        ):
-            return "cancelled"
-        if self.deadline is not None and time.time() > self.deadline - 60:
-            return "timeout"
-        return "preempted"
+    def _only_cancelled_left(self) -> bool:
+        training = [child for child in self.children if child.cell is not None]
+        stopping = all(child.stop_sent for child in training)
+        return bool(self.cancelled) and not self.queue and stopping
+
+    def _remove_cancelled(self, look: bool = False) -> None:
+        """Skip the cells that the user cancelled; one that trains saves and makes room."""
+        if look or time.monotonic() - self.last_look > LOOK_SECONDS:
+            self.last_look = time.monotonic()
+            self.cancelled = self._cancelled_numbers()
+        self.queue = deque(number for number in self.queue if number not in self.cancelled)
+        for child in self.children:
+            if child.cell in self.cancelled and not child.stop_sent:
+                child.stop_sent = True
+                child.send(StopRequest("cancelled"))
+
+    def _cancelled_numbers(self) -> set[int]:
+        ids = markers.cancelled_cells(self.assignment.submission)
+        numbers = self.plan.tasks[self.assignment.task]
+        return {number for number in numbers if self.plan.cells[number].id in ids}
 
     def _end_children(self) -> None:
-        """Let every child save and end, also when an exception or sys.exit passes through here."""
+        """Let every child save and end, also while an exception or sys.exit passes through."""
         for child in self.children:
             child.close()
         for child in self.children:
@@ -284,30 +311,41 @@ class Worker:
                 child.process.kill()
 
 
-def say(text: str) -> None:
-    """A line of the job's log, with the time."""
-    print(f"[{time.strftime('%F %T')}] {text}", file=sys.stderr, flush=True)
+def stop_reason(deadline: float | None, now: float, only_cancelled_left: bool) -> StopReason:
+    """Why a task that was asked to stop has to.
 
-
-_KILLED = f"its process died {DEATHS_PER_CELL} times in attempt {{}}; killed for memory, perhaps: see the job's log"
-_FAULTS: dict[int, str] = {
-    signal.SIGSEGV: "segmentation fault",
-    signal.SIGBUS: "bus error",
-    signal.SIGABRT: "abort",
-    signal.SIGILL: "illegal instruction",
-    signal.SIGFPE: "floating point exception",
-}
-"""Signals that a process brings on itself, and nobody sends for lack of memory."""
-_STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
-
-
-def environment(plan: plans.Plan) -> dict[str, str]:
-    """The child imports the plan's code and nothing of the folder that the job happens to stand
-    in.
+    The job's end tells a time limit from a preemption; the user's mark tells a cancellation.
     """
+    if only_cancelled_left:
+        return "cancelled"
+    if deadline is not None and now > deadline - TIMEOUT_MARGIN_SECONDS:
+        return "timeout"
+    return "preempted"
+
+
+def failure_of(code: int, attempt: int) -> Failure:
+    """The failure of a cell whose processes keep dying, from the exit status of the last one."""
+    fault = FAULTS.get(-code)
+    if fault:
+        error = f"crashed: {fault} in the training process; run `redescent doctor`"
+        return Failure(CRASHED.name, error)
+    return Failure(
+        KILLED.name,
+        f"its process died {DEATHS_PER_CELL} times in attempt {attempt}; killed for memory, "
+        "perhaps: see the job's log",
+    )
+
+
+def environment(plan: Plan) -> dict[str, str]:
+    """The environment of a child: it imports the plan's code, whatever folder the job is in."""
     threads = str(plan.bases[0].get("run.threads", 1))
-    few = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    return os.environ | few | {"PYTHONPATH": plan.code_archive, "PYTHONUNBUFFERED": "1"}
+    limits = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    return os.environ | limits | {"PYTHONPATH": plan.code_archive, "PYTHONUNBUFFERED": "1"}
+
+
+def log(text: str) -> None:
+    """Write a line to the job's log, with the time."""
+    print(f"[{time.strftime('%F %T')}] {text}", file=sys.stderr, flush=True)
 
 
 def _death(code: int) -> str:

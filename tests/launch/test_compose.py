@@ -16,7 +16,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from launch.errors import UserError
-from launch.scheduler import backend
+from launch.scheduler import sbatch
 from launch.sweep import compose
 from launch.sweep.compose import expand_sweep
 from launch.sweep.grid import axis_values
@@ -74,7 +74,7 @@ def test_every_sweep_expands_to_cells_that_a_trainer_accepts(sweep: str) -> None
 def test_every_launcher_is_accepted_by_its_backend(tiny: str, launcher: str) -> None:
     made = expand_sweep(tiny, [f"hydra/launcher={launcher}"])
     assert made.launcher.kind == ("slurm" if launcher == "v100" else launcher)
-    backend.check(made.launcher)
+    sbatch.check(made.launcher)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from launch.errors import UserError
 from launch.plan import Launcher, Plan
 from launch.plan.jobs import Array, job_name
 from launch.scheduler import slurm
-from launch.scheduler.backend import check, sbatch_text
+from launch.scheduler.sbatch import array_script, check
 from launch.scheduler.slurm import Task, parse_accounting, parse_queue
 from launch.submit import followup
 
@@ -28,7 +28,7 @@ PlanOf = Callable[..., Plan]
 
 
 def text_of(plan: Plan, array: Array = ARRAY) -> str:
-    return sbatch_text(plan, Path("/logs/demo/plan.json"), Path("/logs/demo/output"), array)
+    return array_script(plan, Path("/logs/demo/plan.json"), Path("/logs/demo/output"), array)
 
 
 def flags(text: str) -> dict[str, str]:

@@ -32,7 +32,7 @@ def test_cancelling_by_condition_ends_whole_tasks_and_spares_the_other_cells_of_
     sweep.wait(lambda: sweep.states() == {"interrupted": 3, "running": 1}, 30)
     assert len(sweep.live("RUNNING,PENDING")) == 1
     assert "3     │ cancelled" in sweep.redescent("status", "smoke")
-    assert "told to stop" not in sweep.output(), "the task itself was ended"
+    assert "stopping (" not in sweep.output(), "the task itself was ended"
     sweep.redescent("cancel", "smoke", "optim.weight_decay=1e-4")
     sweep.wait(sweep.ended, 30)
     assert sweep.states() == {"interrupted": 4}
@@ -48,7 +48,7 @@ def test_why_tells_every_attempt_and_following_a_cell_ends_when_it_is_over(sweep
     assert "stopped (preempted); SLURM: REQUEUED" in " ".join(told.split())
     sweep.redescent("cancel", "smoke")
     followed = sweep.redescent("logs", cell, "--follow")
-    assert "told to stop (cancelled)" in followed
+    assert "stopping (cancelled)" in followed
     assert "is interrupted" in followed
     sweep.wait(
         lambda: (

@@ -1,0 +1,94 @@
+"""The sbatch scripts, as pure functions; submitit renders the text and checks the parameters."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import submitit
+from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
+
+from launch.errors import UserError
+from launch.plan import Launcher, Plan
+from launch.plan.jobs import Array
+
+_SBATCH_NAMES = {"timeout_min": "time", "tasks_per_node": "ntasks_per_node", "mem_gb": "mem"}
+_NOT_FOR_SBATCH = {"_target_", "max_num_timeout", "name", "submitit_folder"}
+
+
+def check(launcher: Launcher) -> None:
+    """Raises UserError for SLURM settings that submitit does not know, with those it does."""
+    if launcher.kind == "slurm":
+        _parameters(launcher.settings)
+
+
+def array_script(plan: Plan, plan_path: Path, output: Path, array: Array) -> str:
+    """The sbatch script of an array.
+
+    The worker runs as a step, through srun, because `scancel --signal` reaches only steps. The
+    shell around it ignores the signals, which would otherwise end it and the step with it.
+    """
+    parameters = _parameters(plan.launcher.settings)
+    parameters |= {"job_name": array.name, "map_count": array.count}
+    if array.after:
+        after = f"afterok:{':'.join(array.after)}"
+        parameters["additional_parameters"] = add_dependency(parameters, after)
+    if plan.excluded:
+        nodes = [parameters["exclude"]] if "exclude" in parameters else []
+        parameters["exclude"] = ",".join([*nodes, *plan.excluded])
+    path = f"export PYTHONPATH={shlex.quote(plan.code_archive)}"
+    parameters["setup"] = [*(parameters.get("setup") or []), "trap : USR2 TERM", path]
+    command = shlex.join([*job_command(plan, plan_path), "--first", str(array.first)])
+    # Ignored until Python has installed its handlers: a signal while it starts is lost, not deadly.
+    command = "bash -c " + shlex.quote(f"trap '' USR2 TERM; exec {command}")
+    return _render(command=command, folder=output, srun_args=["--open-mode=append"], **parameters)
+
+
+def single_script(settings: Mapping[str, Any], command: str, folder: Path, **others: Any) -> str:
+    """The sbatch script of a job without an array or a step; `others` are submitit's own keys."""
+    parameters = _parameters(settings) | others
+    return _render(command=command, folder=folder, use_srun=False, **parameters)
+
+
+def add_dependency(settings: Mapping[str, Any], dependency: str) -> dict[str, Any]:
+    """The additional parameters with one more dependency.
+
+    SLURM removes a job whose dependency can no longer be met.
+    """
+    extra = dict(settings.get("additional_parameters") or {})
+    dependencies = [dependency]
+    if extra.get("dependency"):
+        dependencies.insert(0, str(extra["dependency"]))
+    return extra | {"dependency": ",".join(dependencies), "kill-on-invalid-dep": "yes"}
+
+
+def job_command(plan: Plan, plan_path: Path) -> list[str]:
+    """The command of a task's worker.
+
+    With -P, the folder that the job starts in is not on the import path: the plan's code runs.
+    """
+    return [plan.python, "-P", "-u", "-m", "launch.job", str(plan_path.resolve())]
+
+
+def _parameters(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The launcher's settings under submitit's names for sbatch."""
+    parameters = {}
+    for key, value in settings.items():
+        if key not in _NOT_FOR_SBATCH and value is not None:
+            parameters[_SBATCH_NAMES.get(key, key)] = value
+    if "mem" in parameters:
+        parameters["mem"] = f"{round(1024 * parameters['mem'])}MB"
+    valid = SlurmExecutor._valid_parameters()
+    unknown = sorted(set(parameters) - valid)
+    if unknown:
+        raise UserError(
+            f"hydra.launcher: unknown {', '.join(unknown)}; submitit {submitit.__version__} knows "
+            f"{', '.join(sorted(valid))}"
+        )
+    return parameters
+
+
+def _render(**parameters: Any) -> str:
+    return str(_make_sbatch_string(**parameters))

@@ -1,0 +1,191 @@
+"""The loop of a child: train the cells that the parent sends, one after another, and answer.
+
+Messages come on standard input and answers go to standard output. A `StopRequest`, or the end of
+the input (the parent died), asks for a checkpoint at the next step boundary. This is the only
+module of launch/ that reaches the trainers, and torch through them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import queue
+import sys
+import threading
+import traceback
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from launch.plan.outcome import class_of
+from launch.worker.messages import (
+    CellJob,
+    CellResult,
+    Message,
+    Saved,
+    StopRequest,
+    from_line,
+    to_line,
+)
+
+if TYPE_CHECKING:
+    from trainers.part import Part
+    from trainers.run import Run
+
+
+@dataclass(frozen=True)
+class Writer:
+    """The files of a child: the sweep's folder, its own name, and its task's prefix.
+
+    `gpu_share` is the part of the task's GPU that each of its cells uses.
+    """
+
+    sweep: Path
+    name: str
+    prefix: str
+    gpu_share: float
+
+
+class Inbox:
+    """The parent's messages: cells wait in a queue, a request to stop counts at once."""
+
+    def __init__(self, lines: TextIO) -> None:
+        self.reason = "parent died"
+        self._lines = lines
+        self._stop = threading.Event()
+        self._jobs: queue.Queue[CellJob | None] = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def next_job(self) -> CellJob | None:
+        """The next cell, None at the end of the messages."""
+        return self._jobs.get()
+
+    def stop_requested(self) -> bool:
+        """Whether the cell that trains now is to stop; `reason` says why."""
+        return self._stop.is_set()
+
+    def _listen(self) -> None:
+        for line in self._lines:
+            message = from_line(line)
+            if isinstance(message, StopRequest):
+                self.reason = message.reason
+                self._stop.set()
+            elif isinstance(message, CellJob):
+                self._jobs.put(message)
+        self._stop.set()
+        self._jobs.put(None)
+
+
+def main(writer: Writer) -> None:
+    """Train cells until the messages end."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what a library prints goes to the log instead of among the answers
+    logging.basicConfig(
+        level=logging.INFO, format="[%(asctime)s] %(message)s", datefmt="%F %T", stream=sys.stderr
+    )
+    inbox = Inbox(sys.stdin)
+    trainer = CellTrainer(writer, inbox)
+    while (job := inbox.next_job()) is not None:
+        result = trainer.train(job)
+        _send(answers, replace(result, saved=trainer.saved))
+    trainer.save()
+    _send(answers, Saved())
+
+
+def _send(answers: TextIO, message: Message) -> None:
+    # without a parent nobody reads the answer, and its content is on disk
+    with contextlib.suppress(BrokenPipeError):
+        answers.write(to_line(message))
+
+
+class CellTrainer:
+    """Trains cells into the parts of one writer, one part for each trainer."""
+
+    def __init__(self, writer: Writer, inbox: Inbox) -> None:
+        from trainers.part import finished
+
+        self.writer, self.inbox = writer, inbox
+        for folder in ("curves", "runs", "checkpoints"):
+            (writer.sweep / folder).mkdir(parents=True, exist_ok=True)
+        self.finished = finished(writer.sweep, writer.prefix)
+        self.parts: dict[str, Part] = {}
+
+    @property
+    def saved(self) -> bool:
+        """Whether the results of all cells are on disk."""
+        return all(part.saved for part in self.parts.values())
+
+    def save(self) -> None:
+        """Write the results that are not on disk yet. Raises OSError."""
+        for part in self.parts.values():
+            if not part.saved:
+                part.flush()
+
+    def train(self, job: CellJob) -> CellResult:
+        """Train one cell. Whatever it raises becomes its record and answer; the child goes on."""
+        if job.cell in self.finished:
+            status, epochs = self.finished[job.cell]
+            return CellResult(job.cell, status, epochs)
+        run: Run | None = None
+        try:
+            run = self._start_run(job)
+            if job.failure is not None:
+                run.restore()
+                run.close("failed", job.failure.name, job.failure.error)
+                return CellResult(job.cell, "failed", run.epochs, job.failure.error)
+            return self._train(run, job)
+        except Exception as error:
+            logging.exception("cell %s failed", job.cell)
+            return _record_failure(run, job, error)
+
+    def _train(self, run: Run, job: CellJob) -> CellResult:
+        import trainers
+        from trainers import config
+
+        run.begin()
+        outcome = trainers.train(config.parse(job.flat), run)
+        run.close(outcome, self.inbox.reason if outcome == "stopped" else None)
+        return CellResult(job.cell, outcome, run.epochs, progress=run.progressed)
+
+    def _start_run(self, job: CellJob) -> Run:
+        from trainers.checkpoint import Checkpoints
+        from trainers.run import Run
+
+        checkpoints = Checkpoints(
+            self.writer.sweep / "checkpoints", job.cell, job.attempt, self.writer.name
+        )
+        run = Run(
+            cell=job.cell,
+            flat=job.flat,
+            attempt=job.attempt,
+            part=self._part(job.flat["trainer.name"]),
+            checkpoints=checkpoints,
+            should_stop=self.inbox.stop_requested,
+            checkpoint_seconds=job.flat["run.checkpoint_seconds"],
+            gpu_share=self.writer.gpu_share,
+        )
+        run.note(code=job.code, environment=job.environment)
+        return run
+
+    def _part(self, trainer: str) -> Part:
+        from trainers.part import Part
+
+        if trainer not in self.parts:
+            metrics = importlib.import_module(f"trainers.{trainer}").METRICS
+            name = f"{self.writer.name}.{trainer}"
+            self.parts[trainer] = Part(self.writer.sweep, name, metrics, gather=True)
+        return self.parts[trainer]
+
+
+def _record_failure(run: Run | None, job: CellJob, error: Exception) -> CellResult:
+    """Record the traceback as the cell's; the answer says if even that failed."""
+    failure = class_of(error).name
+    text = traceback.format_exception_only(error)[-1].strip()
+    if run is not None:
+        try:
+            run.close("failed", failure, traceback.format_exc())
+        except OSError as second:
+            text += f" (and its record could not be written: {second})"
+    return CellResult(job.cell, "failed", 0, text, failure, progress=False)

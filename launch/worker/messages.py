@@ -1,0 +1,92 @@
+"""What the parent inside a job and its children say to each other: one JSON object a line.
+
+The parent sends `CellJob` and `StopRequest`; a child answers with `CellResult` and `Saved`.
+Standard library alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from launch.plan.outcome import StopReason
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The class of a failure and its error."""
+
+    name: str
+    error: str
+
+
+@dataclass(frozen=True)
+class CellJob:
+    """A cell to train: its id, flat configuration and attempt, and what its record names.
+
+    `failure` is set for a cell whose processes keep dying: it is recorded as failed, not trained.
+    """
+
+    cell: str
+    flat: Mapping[str, Any]
+    attempt: int
+    code: str
+    environment: str
+    failure: Failure | None = None
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> CellJob:
+        """The job that `asdict` turned into `fields`."""
+        failure = fields["failure"]
+        return cls(**{**fields, "failure": failure and Failure(**failure)})
+
+
+@dataclass(frozen=True)
+class StopRequest:
+    """Save the cell that trains now at its next step, and end it."""
+
+    reason: StopReason
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """How a cell ended, and whether all results of the child are on disk."""
+
+    cell: str
+    status: str
+    epochs: int
+    error: str | None = None
+    failure: str | None = None
+    """Name of the failure's class, for an error that the child caught."""
+    progress: bool = True
+    saved: bool = False
+
+
+@dataclass(frozen=True)
+class Saved:
+    """All results of the child are on disk."""
+
+
+Message = CellJob | StopRequest | CellResult | Saved
+
+
+def to_line(message: Message) -> str:
+    """A message as one line of text."""
+    return json.dumps({"message": type(message).__name__, "fields": asdict(message)}) + "\n"
+
+
+def from_line(line: str) -> Message:
+    """The message of a line."""
+    content = json.loads(line)
+    fields = content["fields"]
+    match content["message"]:
+        case "CellJob":
+            return CellJob.from_json(fields)
+        case "StopRequest":
+            return StopRequest(**fields)
+        case "CellResult":
+            return CellResult(**fields)
+        case _:
+            return Saved()
