@@ -2,6 +2,4 @@
 
 
 class UserError(Exception):
-    """Something that the user can mend; the message says what was found, what was expected and what
-    to do.
-    """
+    """A mistake that the user can fix: what was found, what was expected and what to do."""

@@ -25,18 +25,17 @@ leave memory to spare, and lose less when their task is preempted; a difference 
 within what calibrations vary by."""
 
 OVERLAP = 0.5
-"""The least share of the time that is measured in which all copies trained. Where cells train for
-no longer than the process of the next one takes to start, their seconds are not those of
-sharing."""
+"""All copies must have trained at once for at least this share of the measured time; otherwise the
+timing does not show what sharing costs."""
 
 
-def throughputs(tried: pd.DataFrame) -> pd.Series[float]:
+def throughput_by_group(tried: pd.DataFrame) -> pd.Series[float]:
     """Epochs (or steps) a second of all copies together, by kind of cell (its number) and count.
 
     Only for counts of which every copy ended well, by the median of those that trained at the same
     time.
     """
-    kind, count = pd.Series(_kinds(tried), tried.index, name="kind"), tried["at_a_time"]
+    kind, count = pd.Series(_groups(tried), tried.index, name="kind"), tried["at_a_time"]
     task = [kind, count, tried["place"]]
     overlap = tried["updated"].groupby(task).transform("min") - tried["began"].groupby(
         task
@@ -50,16 +49,16 @@ def throughputs(tried: pd.DataFrame) -> pd.Series[float]:
     return pace.index.get_level_values("at_a_time") / pace
 
 
-def winners(tried: pd.DataFrame) -> pd.Series[float]:
+def best_concurrency(tried: pd.DataFrame) -> pd.Series[float]:
     """For every row of `tried` the count that wins for cells of its kind; NaN where none was
     measured.
 
     It is the smallest one whose throughput is within `NEAR_BEST` of the best.
     """
-    found = throughputs(tried)
+    found = throughput_by_group(tried)
     near = found[found >= NEAR_BEST * found.groupby("kind").transform("max")].reset_index()
     return (
-        pd.Series(_kinds(tried), tried.index)
+        pd.Series(_groups(tried), tried.index)
         .map(near.groupby("kind")["at_a_time"].min())
         .astype(float)
     )
@@ -78,13 +77,17 @@ def counts(cells: pd.DataFrame, tried: pd.DataFrame, pooled: bool = False) -> pd
     found = pd.Series(np.nan, cells.index)
     if tried.empty or cells.empty:
         return found
-    won = winners(tried)
-    families, known = rates.kinds(cells, tried, without=rates.WIDTH)
+    won = best_concurrency(tried)
+    families, known = rates.speed_groups(cells, tried, without=rates.WIDTH)
     width, measured_width = _log_width(cells), _log_width(tried)
     for family in np.unique(families):
         rows, like = families == family, known == family
-        found[rows] = _between(width[rows], measured_width[like], won[like])
-    return found.where(found.notna(), _between(width, measured_width, won)) if pooled else found
+        found[rows] = interpolate_over_width(width[rows], measured_width[like], won[like])
+    return (
+        found.where(found.notna(), interpolate_over_width(width, measured_width, won))
+        if pooled
+        else found
+    )
 
 
 def choose(
@@ -139,16 +142,16 @@ def with_calibrations(
         return runs
     if at_a_time == AUTO:
         like = tried[tried["resources"] == through]
-        wanted = winners(like).reindex(ended.index)
+        wanted = best_concurrency(like).reindex(ended.index)
     else:
         wanted = pd.Series(np.nan if at_a_time is None else float(at_a_time), ended.index)
     fits = (ended["at_a_time"] == wanted) | (ended["at_a_time"].isna() & wanted.isna())
-    known = fits.groupby(_kinds(ended)).transform("any")
+    known = fits.groupby(_groups(ended)).transform("any")
     return pd.concat([runs, ended[fits | ~known]], ignore_index=True)
 
 
-def _kinds(tried: pd.DataFrame) -> np.ndarray[Any, Any]:
-    return rates.kinds(tried, tried.iloc[:0])[0]
+def _groups(tried: pd.DataFrame) -> np.ndarray[Any, Any]:
+    return rates.speed_groups(tried, tried.iloc[:0])[0]
 
 
 def _log_width(cells: pd.DataFrame) -> pd.Series[float]:
@@ -156,7 +159,7 @@ def _log_width(cells: pd.DataFrame) -> pd.Series[float]:
     return pd.to_numeric(width).astype(float).fillna(1.0).map(math.log)
 
 
-def _between(
+def interpolate_over_width(
     width: pd.Series[float], measured: pd.Series[float], won: pd.Series[float]
 ) -> pd.Series[float]:
     """Counts at logarithms of widths, from the least that won at each measured one; NaN beyond

@@ -55,7 +55,7 @@ def expected(cells: pd.DataFrame, runs: pd.DataFrame) -> pd.Series[float]:
     if measured.empty:
         return pd.Series(np.nan, cells.index)
     rates = pd.Series(pace(measured).to_numpy())
-    exact, known = kinds(cells, measured)
+    exact, known = speed_groups(cells, measured)
     rate = pd.Series(exact, cells.index).map(rates.groupby(known).median())
     return _interpolated(rate, cells, measured, rates) * planned(cells)
 
@@ -77,7 +77,7 @@ def left(cells: pd.DataFrame, runs: pd.DataFrame, measured: pd.DataFrame) -> pd.
     return expected(cells, measured) * (1 - done.fillna(0.0))
 
 
-def kinds(
+def speed_groups(
     cells: pd.DataFrame, runs: pd.DataFrame, without: str = ""
 ) -> tuple[np.ndarray[Any, Any], ...]:
     """A number for every row of both frames, the same where the settings that decide a rate are the
@@ -102,11 +102,11 @@ def _hashable(value: Any) -> Any:
     return str(list(value)) if isinstance(value, list | tuple | np.ndarray) else value
 
 
-def families(cells: pd.DataFrame) -> np.ndarray[Any, Any]:
+def width_families(cells: pd.DataFrame) -> np.ndarray[Any, Any]:
     """A number for every row, the same where cells differ in nothing but width that decides their
     time.
     """
-    return kinds(cells, cells.iloc[:0], without=WIDTH)[0]
+    return speed_groups(cells, cells.iloc[:0], without=WIDTH)[0]
 
 
 def planned(cells: pd.DataFrame) -> pd.Series[float]:
@@ -140,7 +140,7 @@ def _interpolated(
 ) -> pd.Series[float]:
     if not rate.isna().any() or WIDTH not in cells or WIDTH not in measured:
         return rate
-    families, known = kinds(cells, measured, without=WIDTH)
+    families, known = speed_groups(cells, measured, without=WIDTH)
     width, measured_width = (
         np.log(_numbers(cells, WIDTH)),
         np.log(_numbers(measured, WIDTH).to_numpy()),

@@ -76,7 +76,7 @@ def _ends(cells: Sequence[Cell]) -> list[Cell]:
     if not cells:
         return []
     flats = pd.DataFrame([dict(cell.flat) for cell in cells])
-    families = rates.families(flats)
+    families = rates.width_families(flats)
     widths = (
         pd.to_numeric(flats["model.width"]) if "model.width" in flats else pd.Series(0, flats.index)
     )
@@ -158,9 +158,9 @@ def report(asked: Request) -> list[Measurement]:
     if found.empty:
         return []
     ends = extremes(asked.cells)
-    kinds, known = rates.kinds(pd.DataFrame([dict(cell.flat) for cell in ends]), found)
+    kinds, known = rates.speed_groups(pd.DataFrame([dict(cell.flat) for cell in ends]), found)
     tried_counts = pd.Series(found["at_a_time"]).groupby(known).transform("nunique")
-    won = concurrency.winners(found).where(tried_counts > 1)  # over nothing, none wins
+    won = concurrency.best_concurrency(found).where(tried_counts > 1)  # over nothing, none wins
     return [
         _measurement(
             cell,
@@ -191,7 +191,10 @@ def _measurement(cell: Cell, count: int | None, runs: pd.DataFrame, wins: bool) 
         )
     seconds = float(rates.pace(runs).median())
     length = float(rates.planned(pd.DataFrame([dict(cell.flat)])).iloc[0])
-    memory, compared = int(runs["peak_memory_bytes"].max()), not concurrency.throughputs(runs).empty
+    memory, compared = (
+        int(runs["peak_memory_bytes"].max()),
+        not concurrency.throughput_by_group(runs).empty,
+    )
     return Measurement(cell, unit, count, seconds, seconds * length, memory, compared, wins, None)
 
 

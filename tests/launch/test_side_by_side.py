@@ -74,7 +74,7 @@ def test_the_smallest_count_near_the_best_throughput_wins(
 ) -> None:
     tried = table(*(copies(flat, count, each) for count, each in seconds.items()))
     assert counts(flat, tried, {}) == [wins]
-    assert set(concurrency.winners(tried)) == {wins}
+    assert set(concurrency.best_concurrency(tried)) == {wins}
 
 
 @pytest.mark.parametrize(
