@@ -13,7 +13,8 @@ import pandas as pd
 _NO_EFFECT = (
     "data.label_noise.", "data.root", "data.download", "data.cache", "data.split_seed",
     "data.outliers", "data.outlier_size",
-    "optim.lr", "optim.weight_decay", "optim.schedule.", "optim.momentum", "optim.beta", "optim.eps",
+    "optim.lr", "optim.weight_decay", "optim.schedule.", "optim.momentum", "optim.beta",
+    "optim.eps",
     "trainer.epochs", "trainer.steps", "trainer.stop_at", "trainer.fail",
     "run.device", "run.checkpoint_seconds",
 )  # fmt: skip
