@@ -214,7 +214,7 @@ def limits() -> Mapping[str, int]:
 
 
 def array_size() -> int:
-    """Most tasks of one array, 1000 if unknown. MaxArraySize bounds the index, which starts at 0."""
+    """Most tasks of an array, 1000 if unknown. MaxArraySize bounds the index, from 0 on."""
     values = limits()
     by_index = values.get("MaxArraySize", 1001) - 1
     return max(1, min(by_index, values.get("max_array_tasks", by_index)))
