@@ -92,7 +92,7 @@ def make(options: argparse.Namespace) -> None:
     the user.
     """
     runs, curves, notes = load(options)
-    data = seed_curves.columns(runs, curves, options.column, METRIC)
+    data = seed_curves.seed_curves(runs, curves, options.column, METRIC)
     if not any(column.cells for column in data):
         raise query.FigureError(
             f"none of the {len(runs)} chosen runs has logged {METRIC} yet; wait for its first "
@@ -100,7 +100,7 @@ def make(options: argparse.Namespace) -> None:
         )
     features = seed_curves.feature_table(data, options.window)
     times = seed_curves.threshold_table(
-        seed_curves.columns(runs, curves, options.column, TRAINING), options.interpolation
+        seed_curves.seed_curves(runs, curves, options.column, TRAINING), options.interpolation
     )
     times.columns = times.columns.str.replace("threshold", "interpolation")
     features = features.merge(times, on="lambda", validate="one_to_one")

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 
 from analysis.figure import output, style
 from analysis.grokking import runs, step_curves
-from analysis.stats.seed_curves import Column
+from analysis.stats.seed_curves import SeedCurves
 
 SIZE = (5.2, 7.4)  # inches
 LOSS_SHOWN = (
@@ -36,7 +36,7 @@ def medians(seeds: pd.DataFrame) -> dict[str, float]:
     return {split: runs.reached_by(seeds[f"{split}_steps_99"]) for split in ("train", "test")}
 
 
-def draw(data: Mapping[str, Column], steps: Mapping[str, float]) -> Figure:
+def draw(data: Mapping[str, SeedCurves], steps: Mapping[str, float]) -> Figure:
     """Three panels over one axis of steps."""
     with style.styled():
         figure = Figure(figsize=SIZE, layout="constrained")
@@ -45,7 +45,7 @@ def draw(data: Mapping[str, Column], steps: Mapping[str, float]) -> Figure:
             step_curves.draw(accuracy, data[f"{split}_accuracy"], split, split, 100)
             step_curves.draw(loss, data[f"{split}_loss"], split, split)
         step_curves.draw(norm, data["weight_norm"], "weight", "all parameters")
-        style.log_epochs(norm, float(data["test_accuracy"].epochs.max()), "x")
+        style.log_epochs(norm, float(data["test_accuracy"].x.max()), "x")
         accuracy.set_ylim(-2, 102)
         loss.set_yscale("log")
         values = data["test_loss"].values

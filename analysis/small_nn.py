@@ -20,18 +20,18 @@ from matplotlib.ticker import FuncFormatter
 
 from analysis.figure import output, style
 from analysis.grokking import runs, step_curves
-from analysis.stats.seed_curves import Column
+from analysis.stats.seed_curves import SeedCurves
 
 SIZE = (10.0, 4.0)  # inches
 RECORD = 10  # steps between two records of the published runs
 
 
-def draw(data: Mapping[str, Column]) -> Figure:
+def draw(data: Mapping[str, SeedCurves]) -> Figure:
     """Accuracy at the left, loss at the right."""
     with style.styled():
         figure = Figure(figsize=SIZE, layout="constrained")
         accuracy, loss = figure.subplots(1, 2)
-        last = float(data["test_accuracy"].epochs.max())
+        last = float(data["test_accuracy"].x.max())
         for axes, metric, label in (
             (accuracy, "accuracy", "Accuracy"),
             (loss, "loss", "Loss (nats)"),

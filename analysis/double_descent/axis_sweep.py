@@ -20,20 +20,20 @@ from analysis import store
 from analysis.figure import query
 from analysis.figure.provenance import Progress, progress, record
 from analysis.stats import features, seed_curves
-from analysis.stats.seed_curves import Array, Column
+from analysis.stats.seed_curves import Array, SeedCurves
 
 TEST, TRAINING = "test_error", "train_error"
 
 
 @dataclass(frozen=True)
 class Group:
-    """The runs at one value of the second axis: a Column of test and of training error for every
+    """The runs at one value of the second axis: a SeedCurves of test and of training error for every
     width, in order.
     """
 
     value: float
-    test: list[Column]
-    training: list[Column]
+    test: list[SeedCurves]
+    training: list[SeedCurves]
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ def load(folder: str | Path, column: str, by: str, conditions: Sequence[str]) ->
     groups = [
         Group(
             value,
-            seed_curves.columns(part, curves, column, TEST),
-            seed_curves.columns(part, curves, column, TRAINING),
+            seed_curves.seed_curves(part, curves, column, TEST),
+            seed_curves.seed_curves(part, curves, column, TRAINING),
         )
         for value, part in parts
     ]
@@ -112,8 +112,8 @@ def load(folder: str | Path, column: str, by: str, conditions: Sequence[str]) ->
     return Widths(runs, groups, state, notes)
 
 
-def ended(column: Column, unfinished: Sequence[str]) -> Column:
-    """The Column without the cells that have not reached their planned epoch; these count as
+def ended(column: SeedCurves, unfinished: Sequence[str]) -> SeedCurves:
+    """The SeedCurves without the cells that have not reached their planned epoch; these count as
     missing.
     """
     keep = [i for i, cell in enumerate(column.cells) if cell not in set(unfinished)]
@@ -122,11 +122,11 @@ def ended(column: Column, unfinished: Sequence[str]) -> Column:
     return replace(column, cells=cells, seeds=seeds, missing=left, values=column.values[keep])
 
 
-def ends(column: Column) -> Array:
+def ends(column: SeedCurves) -> Array:
     """(cells,) mean of each cell's error over the last epochs (`stats.final`, of those that it
     logged).
     """
-    return np.array([_final(row, column.epochs) for row in column.values])
+    return np.array([_final(row, column.x) for row in column.values])
 
 
 def _final(row: Array, epochs: Any) -> float:
@@ -157,7 +157,7 @@ def end_table(data: Widths, by: str, axis: str, below: float) -> pd.DataFrame:
                     name: _mean(values),
                     f"{name}_std": float(values.std()) if len(values) > 1 else np.nan,
                 }
-            when = [test.epochs[int(np.nanargmin(values))] for values in done.values]
+            when = [test.x[int(np.nanargmin(values))] for values in done.values]
             row["best_epoch"] = float(np.median(when)) if when else np.nan
             rows.append(row | {"interpolates": bool(row["train_end"] < below)})
     return pd.DataFrame(rows)
@@ -167,8 +167,8 @@ def _mean(values: Array) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
-def over_widths(data: Widths) -> list[Column]:
-    """One Column per group whose "epochs" are the widths and whose values are each seed's test
+def over_widths(data: Widths) -> list[SeedCurves]:
+    """One SeedCurves per group whose "epochs" are the widths and whose values are each seed's test
     error at the end.
 
     It gives `reduce.feature_table` the peak over widths in the place of that over time. Seeds
@@ -186,7 +186,7 @@ def over_widths(data: Widths) -> list[Column]:
         there = np.isfinite(values).any(axis=0)
         missing = tuple(cell for column in finished for cell in column.missing)
         found.append(
-            Column(
+            SeedCurves(
                 group.value, seeds, seeds, missing, widths[there].astype(np.int64), values[:, there]
             )
         )

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analysis.figure import heatmap, style
-from analysis.stats.seed_curves import Column, slices, tidy
+from analysis.stats.seed_curves import SeedCurves, slices, tidy
 
 SIZE, RATIOS = (13.3, 4.0), (3.0, 1.3)  # inches; widths of the panels
 PUBLISHED_LIMITS, PUBLISHED_LAST = (0.18, 0.50), 1000  # error rate; last epoch on the axes
@@ -41,7 +41,7 @@ class Look:
 
 
 def draw(
-    data: Sequence[Column], features: pd.DataFrame, axis: str, planned: int, published: bool
+    data: Sequence[SeedCurves], features: pd.DataFrame, axis: str, planned: int, published: bool
 ) -> Figure:
     """The figure: heat map at the left, three curves at the right. `data` and `features` in
     increasing order of λ.
@@ -77,7 +77,7 @@ def column_width(x: NDArray[np.float64]) -> float:
     return float(np.median(np.diff(np.sort(x)))) if len(x) > 1 else 1.0
 
 
-def published_look(data: Sequence[Column]) -> Look:
+def published_look(data: Sequence[SeedCurves]) -> Look:
     """Colours, ticks and curves of the published figure."""
     chosen = {
         f"{name} (n = {_seeds(data[-1 - i])})": len(data) - 1 - i
@@ -94,7 +94,7 @@ def published_look(data: Sequence[Column]) -> Look:
 
 
 def own_look(
-    data: Sequence[Column],
+    data: Sequence[SeedCurves],
     features: pd.DataFrame,
     x: NDArray[np.float64],
     symbol: str,
@@ -136,14 +136,14 @@ def ticks(values: NDArray[np.float64], x: NDArray[np.float64]) -> dict[float, st
     return found | {float(p): "0" for p in x[values == 0]}
 
 
-def _seeds(column: Column) -> str:
+def _seeds(column: SeedCurves) -> str:
     """Seeds behind a column, as "5" or "3-5" where it changes with the epoch."""
     low, high = int(column.count.min()), int(column.count.max())
     return str(high) if low == high else f"{low}–{high}"
 
 
 def draw_map(
-    axes: Axes, data: Sequence[Column], x: NDArray[np.float64], look: Look, planned: int
+    axes: Axes, data: Sequence[SeedCurves], x: NDArray[np.float64], look: Look, planned: int
 ) -> None:
     """Heat map of the mean error; the column of λ = 0, if there is one, stands apart."""
     place = dict(zip([c.value for c in data], x, strict=True))
@@ -163,15 +163,15 @@ def draw_map(
     axes.set_ylabel(look.time)
 
 
-def draw_slices(axes: Axes, data: Sequence[Column], look: Look) -> None:
+def draw_slices(axes: Axes, data: Sequence[SeedCurves], look: Look) -> None:
     """Mean curves with a band of one standard error over seeds where there is more than one."""
     for label, index in look.slices.items():
         column = data[index]
-        (line,) = axes.plot(column.epochs, column.mean, lw=2, label=label)
+        (line,) = axes.plot(column.x, column.mean, lw=2, label=label)
         band = column.error
         if np.isfinite(band).any():
             axes.fill_between(
-                column.epochs,
+                column.x,
                 column.mean - band,
                 column.mean + band,
                 color=line.get_color(),

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.stats import features as stats
-from analysis.stats.seed_curves import Column
+from analysis.stats.seed_curves import SeedCurves
 
 INTERVAL = (
     "95 % bootstrap percentile interval over seeds of the feature of the mean curve, 1000 "
@@ -76,12 +76,12 @@ def fill(folder: str | os.PathLike[str]) -> str:
     return f"to fill them: redescent resume {Path(folder).resolve().name}"
 
 
-def progress(runs: pd.DataFrame, data: Sequence[Column]) -> Progress:
+def progress(runs: pd.DataFrame, data: Sequence[SeedCurves]) -> Progress:
     """Compares the logs with the configured `trainer.epochs` (without that column, with the last
     logged epoch).
     """
     reached = {
-        cell: int(c.epochs[np.isfinite(c.values[i])].max()) for c in data for i, cell in enumerate(c.cells)
+        cell: int(c.x[np.isfinite(c.values[i])].max()) for c in data for i, cell in enumerate(c.cells)
     }  # fmt: skip
     last = max(reached.values(), default=1)
     if "trainer.epochs" in runs.columns:
@@ -101,7 +101,7 @@ def progress(runs: pd.DataFrame, data: Sequence[Column]) -> Progress:
 
 def record(
     runs: pd.DataFrame,
-    data: Sequence[Column],
+    data: Sequence[SeedCurves],
     state: Progress,
     notes: Sequence[str],
     options: argparse.Namespace,
@@ -165,14 +165,14 @@ def _different(runs: pd.DataFrame, column: str) -> list[str]:
     return sorted(set(runs[column].dropna().astype(str))) if column in runs.columns else []
 
 
-def _column(column: Column, attempts: dict[str, Any]) -> dict[str, Any]:
+def _column(column: SeedCurves, attempts: dict[str, Any]) -> dict[str, Any]:
     """Cells, seeds and attempts behind one column."""
     return {
         "value": column.value,
         "cells": list(column.cells),
         "seeds": list(column.seeds)
-        if column.each == 1
-        else f"{column.each} (aggregated at the source)",
+        if column.seeds_per_row == 1
+        else f"{column.seeds_per_row} (aggregated at the source)",
         "attempts": int(sum(int(attempts.get(cell, 1)) for cell in column.cells)),
         "missing": list(column.missing),
     }

@@ -15,7 +15,7 @@ from analysis import store
 from analysis.figure import query
 from analysis.grokking import runs as grok
 from analysis.stats import features, seed_curves
-from analysis.stats.seed_curves import Column
+from analysis.stats.seed_curves import SeedCurves
 
 COLOURS = {
     "train": "#D55E00",
@@ -30,8 +30,8 @@ BAND = (
 )
 
 
-def load(options: argparse.Namespace) -> tuple[grok.Chosen, dict[str, Column]]:
-    """The runs that the options choose, which differ in seed alone, and one Column of steps for
+def load(options: argparse.Namespace) -> tuple[grok.Chosen, dict[str, SeedCurves]]:
+    """The runs that the options choose, which differ in seed alone, and one SeedCurves of steps for
     each metric.
 
     Raises FigureError if nothing is logged yet, beside what `grok.choose` raises.
@@ -39,7 +39,8 @@ def load(options: argparse.Namespace) -> tuple[grok.Chosen, dict[str, Column]]:
     chosen = grok.choose(options)
     curves = store.curves(options.folder, ["step", *METRICS], chosen.runs["cell"].tolist())
     found = {
-        m: seed_curves.columns(chosen.runs, curves, grok.FRACTION, m, "step")[0] for m in METRICS
+        m: seed_curves.seed_curves(chosen.runs, curves, grok.FRACTION, m, "step")[0]
+        for m in METRICS
     }
     if not found["test_accuracy"].cells:
         raise query.FigureError(
@@ -48,7 +49,7 @@ def load(options: argparse.Namespace) -> tuple[grok.Chosen, dict[str, Column]]:
     return chosen, found
 
 
-def band(column: Column) -> pd.DataFrame:
+def band(column: SeedCurves) -> pd.DataFrame:
     """Columns step, median, min, max, n of the seeds and steps that `reduce.complete_block`
     chooses.
     """
@@ -56,17 +57,17 @@ def band(column: Column) -> pd.DataFrame:
     values = column.values[seeds][:, mask]
     low, middle, high = np.quantile(values, [0, 0.5, 1], axis=0)
     return pd.DataFrame(
-        {"step": column.epochs[mask], "median": middle, "min": low, "max": high, "n": len(seeds)}
+        {"step": column.x[mask], "median": middle, "min": low, "max": high, "n": len(seeds)}
     )
 
 
-def tidy(data: Mapping[str, Column]) -> pd.DataFrame:
+def tidy(data: Mapping[str, SeedCurves]) -> pd.DataFrame:
     """The bands of all metrics, one row for each metric and step."""
     frames = [band(column).assign(metric=name) for name, column in data.items()]
     return pd.concat(frames, ignore_index=True)[["metric", "step", "median", "min", "max", "n"]]
 
 
-def by_seed(chosen: grok.Chosen, loss: Column) -> pd.DataFrame:
+def by_seed(chosen: grok.Chosen, loss: SeedCurves) -> pd.DataFrame:
     """One row a seed: status, last step, steps to 99 % and their gap, and the hump of the test loss
     `loss`.
 
@@ -78,10 +79,10 @@ def by_seed(chosen: grok.Chosen, loss: Column) -> pd.DataFrame:
     steps = {split: grok.steps_to(runs, split, 99) for split in ("train", "test")}
     for cell, seed, values in zip(loss.cells, loss.seeds, loss.values, strict=True):
         finite = np.isfinite(values)
-        hump = features.features(values[finite], 1, loss.epochs[finite], last=1)
+        hump = features.features(values[finite], 1, loss.x[finite], last=1)
         train, test = (float(steps[split][cell]) for split in ("train", "test"))
         rows.append({
-            "seed": seed, "cell": cell, "status": runs.loc[cell, "status"], "last_step": int(loss.epochs[finite][-1]),
+            "seed": seed, "cell": cell, "status": runs.loc[cell, "status"], "last_step": int(loss.x[finite][-1]),
             "train_steps_99": train, "test_steps_99": test, "gap_99": test - train if np.isfinite(train) else np.nan,
             "lowest_loss": float(hump.first_minimum), "peak_loss": float(hump.peak),
             "peak_step": int(hump.peak_epoch), "final_loss": float(hump.final),
@@ -89,13 +90,13 @@ def by_seed(chosen: grok.Chosen, loss: Column) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def hump(loss: Column) -> str:
+def hump(loss: SeedCurves) -> str:
     """One sentence: whether the test loss falls, rises and falls again, by
     `stats.has_double_descent`.
     """
     seeds, mask = seed_curves.complete_block(loss.values)
     verdict = features.has_double_descent(
-        loss.values[seeds][:, mask], 1, loss.epochs[mask], last=1, floor=FLOOR
+        loss.values[seeds][:, mask], 1, loss.x[mask], last=1, floor=FLOOR
     )
     found = (
         "has a second descent"
@@ -108,7 +109,7 @@ def hump(loss: Column) -> str:
 FLOOR = 0.1  # nats; a rise or descent below it counts as none
 
 
-def draw(axes: Axes, column: Column, split: str, label: str, scale: float = 1.0) -> None:
+def draw(axes: Axes, column: SeedCurves, split: str, label: str, scale: float = 1.0) -> None:
     """A line for every seed, and median and band where there are several. `scale` multiplies the
     values.
     """
@@ -116,7 +117,7 @@ def draw(axes: Axes, column: Column, split: str, label: str, scale: float = 1.0)
     for values in column.values:
         finite = np.isfinite(values)
         axes.plot(
-            column.epochs[finite], scale * values[finite], color=colour, lw=0.7 if many else 1.8,
+            column.x[finite], scale * values[finite], color=colour, lw=0.7 if many else 1.8,
             alpha=0.45 if many else 1, label=None if many else label,
         )  # fmt: skip
     if many:
@@ -127,7 +128,7 @@ def draw(axes: Axes, column: Column, split: str, label: str, scale: float = 1.0)
         axes.plot(table["step"], scale * table["median"], color=colour, lw=1.8, label=label)
 
 
-def seeds_text(data: Mapping[str, Column]) -> str:
+def seeds_text(data: Mapping[str, SeedCurves]) -> str:
     """How many seeds are drawn, for a legend."""
     column = data["test_accuracy"]
     number, behind = len(column.cells), int(band(column)["n"].iloc[0])

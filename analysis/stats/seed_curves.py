@@ -1,4 +1,4 @@
-"""From runs and curves to what a figure draws: one Column per axis value, tidy tables, and the
+"""From runs and curves to what a figure draws: one SeedCurves per axis value, tidy tables, and the
 features of each.
 
 Pure functions. No drawing, no files.
@@ -20,28 +20,28 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Column:
+class SeedCurves:
     """All that the logs hold at one value of the axis.
 
     value: of the axis. cells, seeds: those with rows, in the order of `values`. missing: planned
     cells without rows. epochs: (E,) logged by any of them, >= 1. values: (cells, E), NaN where a
     cell did not log. std: (E,) population standard deviation that an aggregate came with, else
-    None; `each`: how many seeds one row stands for, 1 if it is a run of its own.
+    None; `seeds_per_row`: how many seeds one row stands for, 1 if it is a run of its own.
     """
 
     value: float
     cells: tuple[str, ...]
     seeds: tuple[str, ...]
     missing: tuple[str, ...]
-    epochs: NDArray[np.int64]
+    x: NDArray[np.int64]
     values: Array
     std: Array | None = None
-    each: int = 1
+    seeds_per_row: int = 1
 
     @property
     def count(self) -> NDArray[np.int64]:
         """(E,) seeds behind each epoch."""
-        seeds: NDArray[np.int64] = np.isfinite(self.values).sum(axis=0) * self.each
+        seeds: NDArray[np.int64] = np.isfinite(self.values).sum(axis=0) * self.seeds_per_row
         return seeds
 
     @property
@@ -66,10 +66,10 @@ class Column:
         return self.spread / np.sqrt(np.where(self.count > 1, self.count - 1, np.nan))
 
 
-def columns(
+def seed_curves(
     runs: pd.DataFrame, curves: pd.DataFrame, axis: str, metric: str, time: str = "epoch"
-) -> list[Column]:
-    """One Column per value of `axis`, in increasing order, from chosen runs and their curves.
+) -> list[SeedCurves]:
+    """One SeedCurves per value of `axis`, in increasing order, from chosen runs and their curves.
 
     `time` is the curves' column to take for epochs: "step" where steps are the time of a figure.
     Rows without the metric, and those before training, are left out. A column `<metric>_std` in the
@@ -87,8 +87,8 @@ def columns(
 
 def _column(
     value: float, runs: pd.DataFrame, rows: dict[str, pd.DataFrame], metric: str, std: str | None
-) -> Column:
-    """The Column of the runs at one value."""
+) -> SeedCurves:
+    """The SeedCurves of the runs at one value."""
     ids = runs["cell"].astype(str).tolist()
     seeds = dict(
         zip(ids, (runs["seed"] if "seed" in runs.columns else runs["cell"]).map(str), strict=True)
@@ -107,17 +107,15 @@ def _column(
     spread = rows[cells[0]][std].to_numpy(np.float64) if std and len(cells) == 1 else None
     each = int(runs["seeds"].iloc[0]) if spread is not None and "seeds" in runs.columns else 1
     names = tuple(seeds[c] for c in cells)
-    return Column(
+    return SeedCurves(
         value, cells, names, tuple(sorted(set(ids) - set(cells))), epochs, values, spread, each
     )
 
 
-def tidy(data: Sequence[Column], name: str = "lambda") -> pd.DataFrame:
+def tidy(data: Sequence[SeedCurves], name: str = "lambda") -> pd.DataFrame:
     """Columns `name`, epoch, mean, std (population), n; one row per value and logged epoch."""
     frames = [
-        pd.DataFrame(
-            {name: c.value, "epoch": c.epochs, "mean": c.mean, "std": c.spread, "n": c.count}
-        )
+        pd.DataFrame({name: c.value, "epoch": c.x, "mean": c.mean, "std": c.spread, "n": c.count})
         for c in data
     ]
     return pd.concat(frames, ignore_index=True)
@@ -139,9 +137,9 @@ def complete_block(values: Array) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
 
 
 def feature_table(
-    data: Sequence[Column], window: int, name: str = "lambda", last: int = stats.LAST
+    data: Sequence[SeedCurves], window: int, name: str = "lambda", last: int = stats.LAST
 ) -> pd.DataFrame:
-    """One row per Column: every feature, its bootstrap bounds (`_low`, `_high`), n_seeds, epochs
+    """One row per SeedCurves: every feature, its bootstrap bounds (`_low`, `_high`), n_seeds, epochs
     used, verdict, reason.
 
     Columns without rows have NaN features and no verdict. Aggregates have no interval: their seeds
@@ -150,8 +148,8 @@ def feature_table(
     return pd.DataFrame([{name: c.value, **_feature_row(c, window, last)} for c in data])
 
 
-def threshold_table(data: Sequence[Column], below: float, name: str = "lambda") -> pd.DataFrame:
-    """One row per Column: first epoch at which the mean falls below `below` (`threshold_epoch`),
+def threshold_table(data: Sequence[SeedCurves], below: float, name: str = "lambda") -> pd.DataFrame:
+    """One row per SeedCurves: first epoch at which the mean falls below `below` (`threshold_epoch`),
     with its interval.
 
     For columns of training error it is the time of interpolation. NaN if never, or if nothing is
@@ -160,22 +158,22 @@ def threshold_table(data: Sequence[Column], below: float, name: str = "lambda") 
     return pd.DataFrame([{name: c.value, **_threshold_row(c, below)} for c in data])
 
 
-def _threshold_row(column: Column, below: float) -> dict[str, float]:
+def _threshold_row(column: SeedCurves, below: float) -> dict[str, float]:
     reached = low = high = float("nan")
     if column.cells:
         seeds, mask = complete_block(column.values)
-        block, epochs = column.values[seeds][:, mask], column.epochs[mask]
+        block, epochs = column.values[seeds][:, mask], column.x[mask]
         reached = float(stats.threshold_epoch(block.mean(axis=0), below, epochs))
         low, high = stats.threshold_interval(block, below, epochs)
     return {"threshold_epoch": reached, "threshold_epoch_low": low, "threshold_epoch_high": high}
 
 
-def _feature_row(column: Column, window: int, last: int) -> dict[str, Any]:
-    """Features, bounds and verdict of one Column."""
+def _feature_row(column: SeedCurves, window: int, last: int) -> dict[str, Any]:
+    """Features, bounds and verdict of one SeedCurves."""
     if not column.cells:
         return {"n_seeds": 0, "epochs_used": 0, "double_descent": False, "reason": "nothing logged"}
     seeds, mask = complete_block(column.values)
-    block, epochs = column.values[seeds][:, mask], column.epochs[mask]
+    block, epochs = column.values[seeds][:, mask], column.x[mask]
     found = stats.features(block.mean(axis=0), window, epochs, last)
     interval = stats.bootstrap(block, window, epochs, last)
     if column.std is None:
@@ -184,7 +182,7 @@ def _feature_row(column: Column, window: int, last: int) -> dict[str, Any]:
         errors = _aggregate_errors(column, found, window)
         verdict = stats.judge(float(found.rise), float(found.second_descent), *errors)
     row: dict[str, Any] = {
-        "n_seeds": len(seeds) * column.each,
+        "n_seeds": len(seeds) * column.seeds_per_row,
         "epochs_used": len(epochs),
         "last_epoch": int(epochs[-1]),
     }
@@ -197,7 +195,9 @@ def _feature_row(column: Column, window: int, last: int) -> dict[str, Any]:
     return row | {"double_descent": verdict.found, "reason": verdict.reason}
 
 
-def _aggregate_errors(column: Column, found: stats.Features, window: int) -> tuple[float, float]:
+def _aggregate_errors(
+    column: SeedCurves, found: stats.Features, window: int
+) -> tuple[float, float]:
     """Standard errors of rise and second descent where only the spread at each epoch is known.
 
     The two ends of each difference are taken as independent, and the spread is not reduced by
@@ -205,12 +205,9 @@ def _aggregate_errors(column: Column, found: stats.Features, window: int) -> tup
     """
     errors = stats.smooth(column.error, window)
     peak, low = (
-        errors[np.searchsorted(column.epochs, e)]
-        for e in (found.peak_epoch, found.first_minimum_epoch)
+        errors[np.searchsorted(column.x, e)] for e in (found.peak_epoch, found.first_minimum_epoch)
     )
-    return float(np.hypot(peak, low)), float(
-        np.hypot(peak, stats.final(column.error, column.epochs))
-    )
+    return float(np.hypot(peak, low)), float(np.hypot(peak, stats.final(column.error, column.x)))
 
 
 def slices(features: pd.DataFrame) -> list[int]:
