@@ -26,6 +26,7 @@ from analysis.figure import output, style
 from analysis.grokking import labels, plot, step_curves
 from analysis.grokking import runs as grok
 from analysis.stats import features, seed_curves
+from analysis.stats.verdict import Criterion, has_double_descent
 
 WIDTH, NOISE = "model.width", ("data.outliers", "data.outlier_size")
 
@@ -84,7 +85,7 @@ def levels(runs: pd.DataFrame) -> list[str]:
 
 def verdict(runs: pd.DataFrame, quantity: Quantity) -> str:
     """Whether the quantity rises and falls again over width, of runs of one noise level, by
-    `stats.has_double_descent`.
+    `has_double_descent`.
 
     Seeds and widths are those of the largest block without gaps.
     """
@@ -95,10 +96,10 @@ def verdict(runs: pd.DataFrame, quantity: Quantity) -> str:
     seeds, mask = seed_curves.complete_block(wide.to_numpy(np.float64))
     block, widths = wide.to_numpy(np.float64)[seeds][:, mask], wide.columns.to_numpy()[mask]
     floor = FLOORS[quantity.panel]
-    found = features.has_double_descent(
-        block, 1, np.arange(1, len(widths) + 1), last=1, floor=floor
+    found = has_double_descent(
+        block, 1, np.arange(1, len(widths) + 1), last=1, criterion=Criterion(floor)
     )
-    if not found.found:
+    if not found.double_descent:
         return f"does not rise and fall again over width: {found.reason}"
     top = features.features(block.mean(axis=0), 1, last=1).peak_epoch
     return f"rises and falls again over width, peak at {widths[int(top) - 1]}: {found.reason}"

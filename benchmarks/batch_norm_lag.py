@@ -25,6 +25,7 @@ import torch
 
 import trainers
 from analysis.stats import features as stats
+from analysis.stats.verdict import has_double_descent
 from launch.sweep import compose
 from trainers import config, models, vision
 from trainers.checkpoint import Checkpoints
@@ -124,13 +125,13 @@ def main() -> None:
     for name, curve in zip(("running statistics", "taken anew"), found.swapaxes(0, 1), strict=True):
         features, verdict = (
             stats.features(curve.mean(axis=0), WINDOW),
-            stats.has_double_descent(curve, WINDOW),
+            has_double_descent(curve, WINDOW),
         )
         print(
             f"{name}: first minimum {features.first_minimum:.3f} at "
             f"{features.first_minimum_epoch}, peak "
             f"{features.peak:.3f} at {features.peak_epoch}, end {features.final:.3f}; "
-            f"{'double descent' if verdict.found else 'no double descent'} ({verdict.reason})"
+            f"{'double descent' if verdict.double_descent else 'no double descent'} ({verdict.reason})"
         )
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.stats import features as stats
+from analysis.stats import verdict
 from analysis.stats.seed_curves import SeedCurves
 
 INTERVAL = (
@@ -27,7 +28,7 @@ INTERVAL = (
 BAND = "one standard error of the mean, population std / sqrt(n - 1)"
 EPOCHS = "1-based everywhere: epoch 1 is the first, in the heat map and in the curves alike"
 CRITERION = (
-    f"rise and second descent both above max({stats.FLOOR}, {stats.FACTOR:g} standard errors over "
+    f"rise and second descent both above max({verdict.FLOOR}, {verdict.FACTOR:g} standard errors over "
     "seeds), each seed "
     "measured at the epochs that the others choose; one seed or an aggregate at its own, which "
     "flatters it"

@@ -16,6 +16,7 @@ from analysis.figure import query
 from analysis.grokking import runs as grok
 from analysis.stats import features, seed_curves
 from analysis.stats.seed_curves import SeedCurves
+from analysis.stats.verdict import Criterion, has_double_descent
 
 COLOURS = {
     "train": "#D55E00",
@@ -92,15 +93,15 @@ def by_seed(chosen: grok.Chosen, loss: SeedCurves) -> pd.DataFrame:
 
 def hump(loss: SeedCurves) -> str:
     """One sentence: whether the test loss falls, rises and falls again, by
-    `stats.has_double_descent`.
+    `has_double_descent`.
     """
     seeds, mask = seed_curves.complete_block(loss.values)
-    verdict = features.has_double_descent(
-        loss.values[seeds][:, mask], 1, loss.x[mask], last=1, floor=FLOOR
+    verdict = has_double_descent(
+        loss.values[seeds][:, mask], 1, loss.x[mask], last=1, criterion=Criterion(FLOOR)
     )
     found = (
         "has a second descent"
-        if verdict.found
+        if verdict.double_descent
         else "has NO second descent that can be told from noise"
     )
     return f"the test loss {found}: {verdict.reason}"

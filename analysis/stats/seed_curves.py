@@ -1,12 +1,11 @@
-"""From runs and curves to what a figure draws: one SeedCurves per axis value, tidy tables, and the
-features of each.
+"""From runs and curves to what a figure draws: SeedCurves per axis value, tidy tables, features.
 
 Pure functions. No drawing, no files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.stats import features as stats
+from analysis.stats.verdict import FLOOR, Verdict, has_double_descent, judge
 
 Array = NDArray[np.float64]
 
@@ -24,9 +24,10 @@ class SeedCurves:
     """All that the logs hold at one value of the axis.
 
     value: of the axis. cells, seeds: those with rows, in the order of `values`. missing: planned
-    cells without rows. epochs: (E,) logged by any of them, >= 1. values: (cells, E), NaN where a
-    cell did not log. std: (E,) population standard deviation that an aggregate came with, else
-    None; `seeds_per_row`: how many seeds one row stands for, 1 if it is a run of its own.
+    cells without rows. x: (X,) where along the curve, increasing: epochs or steps that any of the
+    cells logged (>= 1), or widths. values: (cells, X), NaN where a cell has none. std: (X,)
+    population standard deviation that an aggregate came with, else None. seeds_per_row: how many
+    seeds one row stands for, 1 if it is a run of its own. x_name: what `x` counts.
     """
 
     value: float
@@ -37,23 +38,24 @@ class SeedCurves:
     values: Array
     std: Array | None = None
     seeds_per_row: int = 1
+    x_name: str = "epoch"
 
     @property
     def count(self) -> NDArray[np.int64]:
-        """(E,) seeds behind each epoch."""
+        """(X,) seeds behind each x."""
         seeds: NDArray[np.int64] = np.isfinite(self.values).sum(axis=0) * self.seeds_per_row
         return seeds
 
     @property
     def mean(self) -> Array:
-        """(E,) mean over the seeds that have the epoch."""
+        """(X,) mean over the seeds that have the x."""
         finite = np.isfinite(self.values)
         total: Array = np.where(finite, self.values, 0).sum(axis=0) / finite.sum(axis=0)
         return total
 
     @property
     def spread(self) -> Array:
-        """(E,) population standard deviation (ddof 0) over seeds; NaN with one seed."""
+        """(X,) population standard deviation (ddof 0) over seeds; NaN with one seed."""
         if self.std is not None:
             return self.std
         deviation = np.where(np.isfinite(self.values), self.values - self.mean, 0)
@@ -62,68 +64,98 @@ class SeedCurves:
 
     @property
     def error(self) -> Array:
-        """(E,) standard error of the mean, spread / sqrt(n - 1); NaN with one seed."""
+        """(X,) standard error of the mean, spread / sqrt(n - 1); NaN with one seed."""
         return self.spread / np.sqrt(np.where(self.count > 1, self.count - 1, np.nan))
 
 
 def seed_curves(
     runs: pd.DataFrame, curves: pd.DataFrame, axis: str, metric: str, time: str = "epoch"
 ) -> list[SeedCurves]:
-    """One SeedCurves per value of `axis`, in increasing order, from chosen runs and their curves.
+    """SeedCurves of the given runs for each value of `axis`, in increasing order.
 
-    `time` is the curves' column to take for epochs: "step" where steps are the time of a figure.
-    Rows without the metric, and those before training, are left out. A column `<metric>_std` in the
+    `time` is the column of `curves` to take for x: "step" where a figure runs over steps. Rows
+    without the metric, and those before training, are left out. A column `<metric>_std` in the
     curves, with `seeds` in the runs, marks rows that are aggregates already.
     """
-    std = f"{metric}_std" if f"{metric}_std" in curves.columns else None
-    logged = curves[(curves[time] >= 1) & curves[metric].notna()].assign(
-        epoch=lambda rows: rows[time]
-    )
-    rows = {str(cell): group for cell, group in logged.groupby("cell", observed=True)}
-    return [
-        _column(float(str(value)), group, rows, metric, std) for value, group in runs.groupby(axis)
-    ]
+    names = {"cell": "cell", time: "x", metric: "value", f"{metric}_std": "std"}
+    present = [name for name in names if name in curves.columns]
+    logged = curves.loc[(curves[time] >= 1) & curves[metric].notna(), present]
+    by_cell = logged.rename(columns=names).groupby("cell", observed=True)
+    rows = {str(cell): group for cell, group in by_cell}
+    by_value = runs.groupby(axis)
+    return [_at_value(float(str(value)), group, rows, time) for value, group in by_value]
 
 
-def _column(
-    value: float, runs: pd.DataFrame, rows: dict[str, pd.DataFrame], metric: str, std: str | None
+def _at_value(
+    value: float, runs: pd.DataFrame, rows: Mapping[str, pd.DataFrame], x_name: str
 ) -> SeedCurves:
-    """The SeedCurves of the runs at one value."""
+    """The SeedCurves of the runs at one value; `rows` have x, value and perhaps std."""
     ids = runs["cell"].astype(str).tolist()
-    seeds = dict(
-        zip(ids, (runs["seed"] if "seed" in runs.columns else runs["cell"]).map(str), strict=True)
-    )
-    cells = tuple(sorted((c for c in ids if c in rows), key=lambda c: (seeds[c], c)))
-    epochs = np.unique(
-        np.concatenate(
-            [rows[c]["epoch"].to_numpy(np.int64) for c in cells] or [np.zeros(0, np.int64)]
-        )
-    )
-    values = np.full((len(cells), len(epochs)), np.nan)
-    for i, cell in enumerate(cells):
-        values[i, np.searchsorted(epochs, rows[cell]["epoch"].to_numpy())] = rows[cell][
-            metric
-        ].to_numpy(np.float64)
-    spread = rows[cells[0]][std].to_numpy(np.float64) if std and len(cells) == 1 else None
-    each = int(runs["seeds"].iloc[0]) if spread is not None and "seeds" in runs.columns else 1
-    names = tuple(seeds[c] for c in cells)
+    seed_column = "seed" if "seed" in runs.columns else "cell"
+    seeds = dict(zip(ids, runs[seed_column].map(str), strict=True))
+    logged = [cell for cell in ids if cell in rows]
+    cells = tuple(sorted(logged, key=lambda cell: (seeds[cell], cell)))
+    missing = tuple(sorted(set(ids) - set(cells)))
+    x = _logged_x(cells, rows)
+    std, seeds_per_row = _aggregate(runs, cells, rows)
     return SeedCurves(
-        value, cells, names, tuple(sorted(set(ids) - set(cells))), epochs, values, spread, each
+        value,
+        cells,
+        tuple(seeds[cell] for cell in cells),
+        missing,
+        x,
+        matrix(cells, rows, x),
+        std,
+        seeds_per_row,
+        x_name,
     )
+
+
+def _logged_x(cells: Sequence[str], rows: Mapping[str, pd.DataFrame]) -> NDArray[np.int64]:
+    """Every x that one of the cells logged, increasing."""
+    logged = [rows[cell]["x"].to_numpy(np.int64) for cell in cells]
+    return np.unique(np.concatenate([*logged, np.zeros(0, np.int64)]))
+
+
+def matrix(cells: Sequence[str], rows: Mapping[str, pd.DataFrame], x: NDArray[np.int64]) -> Array:
+    """(cells, x) of the values in `rows`, NaN where a cell did not log."""
+    values = np.full((len(cells), len(x)), np.nan)
+    for i, cell in enumerate(cells):
+        logged = np.searchsorted(x, rows[cell]["x"].to_numpy())
+        values[i, logged] = rows[cell]["value"].to_numpy(np.float64)
+    return values
+
+
+def _aggregate(
+    runs: pd.DataFrame, cells: Sequence[str], rows: Mapping[str, pd.DataFrame]
+) -> tuple[Array | None, int]:
+    """Standard deviation and number of seeds of a single row that is an aggregate, else None, 1."""
+    if len(cells) != 1 or "std" not in rows[cells[0]].columns:
+        return None, 1
+    seeds = int(runs["seeds"].iloc[0]) if "seeds" in runs.columns else 1
+    return rows[cells[0]]["std"].to_numpy(np.float64), seeds
 
 
 def tidy(data: Sequence[SeedCurves], name: str = "lambda") -> pd.DataFrame:
     """Columns `name`, epoch, mean, std (population), n; one row per value and logged epoch."""
-    frames = [
-        pd.DataFrame({name: c.value, "epoch": c.x, "mean": c.mean, "std": c.spread, "n": c.count})
-        for c in data
-    ]
-    return pd.concat(frames, ignore_index=True)
+    return pd.concat([_tidy(curves, name) for curves in data], ignore_index=True)
+
+
+def _tidy(curves: SeedCurves, name: str) -> pd.DataFrame:
+    """The rows of one value."""
+    return pd.DataFrame(
+        {
+            name: curves.value,
+            curves.x_name: curves.x,
+            "mean": curves.mean,
+            "std": curves.spread,
+            "n": curves.count,
+        }
+    )
 
 
 def complete_block(values: Array) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Seeds (indices) and epochs (mask) of the block without gaps that holds the most values of
-    (seeds, epochs).
+    """Seeds (indices) and epochs (mask) of the largest block without gaps; values: (seeds, epochs).
 
     Features of a mean over changing seeds would take the change for a rise; so seeds that stopped
     early are left out where they would cost more epochs than they add. Seeds are tried in the order
@@ -136,94 +168,114 @@ def complete_block(values: Array) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     return np.sort(order[: best + 1]), common[best]
 
 
+def _block(curves: SeedCurves) -> tuple[Array, NDArray[np.int64]]:
+    """The values of the complete block, (seeds, x), and its x."""
+    seeds, mask = complete_block(curves.values)
+    return curves.values[seeds][:, mask], curves.x[mask]
+
+
 def feature_table(
     data: Sequence[SeedCurves], window: int, name: str = "lambda", last: int = stats.LAST
 ) -> pd.DataFrame:
-    """One row per SeedCurves: every feature, its bootstrap bounds (`_low`, `_high`), n_seeds, epochs
-    used, verdict, reason.
+    """One row per value: every feature, its bootstrap bounds (`_low`, `_high`), n_seeds, verdict.
 
-    Columns without rows have NaN features and no verdict. Aggregates have no interval: their seeds
+    `reason` says why. Positions are named after what x counts: `peak_epoch`, `epochs_used`. Values
+    without rows have NaN features and no double descent. Aggregates have no interval: their seeds
     are not known.
     """
-    return pd.DataFrame([{name: c.value, **_feature_row(c, window, last)} for c in data])
+    return pd.DataFrame(
+        [{name: curves.value, **_feature_row(curves, window, last)} for curves in data]
+    )
 
 
-def threshold_table(data: Sequence[SeedCurves], below: float, name: str = "lambda") -> pd.DataFrame:
-    """One row per SeedCurves: first epoch at which the mean falls below `below` (`threshold_epoch`),
-    with its interval.
-
-    For columns of training error it is the time of interpolation. NaN if never, or if nothing is
-    logged.
-    """
-    return pd.DataFrame([{name: c.value, **_threshold_row(c, below)} for c in data])
-
-
-def _threshold_row(column: SeedCurves, below: float) -> dict[str, float]:
-    reached = low = high = float("nan")
-    if column.cells:
-        seeds, mask = complete_block(column.values)
-        block, epochs = column.values[seeds][:, mask], column.x[mask]
-        reached = float(stats.threshold_epoch(block.mean(axis=0), below, epochs))
-        low, high = stats.threshold_interval(block, below, epochs)
-    return {"threshold_epoch": reached, "threshold_epoch_low": low, "threshold_epoch_high": high}
-
-
-def _feature_row(column: SeedCurves, window: int, last: int) -> dict[str, Any]:
-    """Features, bounds and verdict of one SeedCurves."""
-    if not column.cells:
-        return {"n_seeds": 0, "epochs_used": 0, "double_descent": False, "reason": "nothing logged"}
-    seeds, mask = complete_block(column.values)
-    block, epochs = column.values[seeds][:, mask], column.x[mask]
-    found = stats.features(block.mean(axis=0), window, epochs, last)
-    interval = stats.bootstrap(block, window, epochs, last)
-    if column.std is None:
-        verdict = stats.has_double_descent(block, window, epochs, last)
-    else:
-        errors = _aggregate_errors(column, found, window)
-        verdict = stats.judge(float(found.rise), float(found.second_descent), *errors)
-    row: dict[str, Any] = {
-        "n_seeds": len(seeds) * column.seeds_per_row,
-        "epochs_used": len(epochs),
-        "last_epoch": int(epochs[-1]),
+def _feature_row(curves: SeedCurves, window: int, last: int) -> dict[str, Any]:
+    """Features, bounds and verdict at one value."""
+    x_name = curves.x_name
+    if not curves.cells:
+        absent = {"double_descent": False, "reason": "nothing logged"}
+        return {"n_seeds": 0, f"{x_name}s_used": 0, **absent}
+    block, x = _block(curves)
+    features = stats.features(block.mean(axis=0), window, x, last)
+    verdict = _verdict(curves, features, window, last)
+    return {
+        "n_seeds": len(block) * curves.seeds_per_row,
+        f"{x_name}s_used": len(x),
+        f"last_{x_name}": int(x[-1]),
+        **_bounded(features, stats.bootstrap(block, window, x, last), x_name),
+        "double_descent": verdict.double_descent,
+        "reason": verdict.reason,
     }
+
+
+def _bounded(
+    features: stats.Features, interval: stats.Interval, x_name: str
+) -> dict[str, float | int]:
+    """Every feature with its bounds; positions are whole numbers named after x."""
+    row: dict[str, float | int] = {}
     for field in stats.FIELDS:
-        number = float(getattr(found, field))
-        row[field] = int(number) if field.endswith("epoch") else number
-        row[f"{field}_low"], row[f"{field}_high"] = (
-            float(getattr(b, field)) for b in (interval.low, interval.high)
-        )
-    return row | {"double_descent": verdict.found, "reason": verdict.reason}
+        number = float(getattr(features, field))
+        is_position = field.endswith("_epoch")
+        name = f"{field.removesuffix('epoch')}{x_name}" if is_position else field
+        row[name] = int(number) if is_position else number
+        row[f"{name}_low"] = float(getattr(interval.low, field))
+        row[f"{name}_high"] = float(getattr(interval.high, field))
+    return row
+
+
+def _verdict(curves: SeedCurves, features: stats.Features, window: int, last: int) -> Verdict:
+    """Double descent of the block, or of an aggregate, whose seeds are not known."""
+    if curves.std is None:
+        block, x = _block(curves)
+        return has_double_descent(block, window, x, last)
+    errors = _aggregate_errors(curves, features, window)
+    return judge(float(features.rise), float(features.second_descent), errors)
 
 
 def _aggregate_errors(
-    column: SeedCurves, found: stats.Features, window: int
+    curves: SeedCurves, features: stats.Features, window: int
 ) -> tuple[float, float]:
     """Standard errors of rise and second descent where only the spread at each epoch is known.
 
     The two ends of each difference are taken as independent, and the spread is not reduced by
     smoothing: both err on the side of a larger error.
     """
-    errors = stats.smooth(column.error, window)
-    peak, low = (
-        errors[np.searchsorted(column.x, e)] for e in (found.peak_epoch, found.first_minimum_epoch)
-    )
-    return float(np.hypot(peak, low)), float(np.hypot(peak, stats.final(column.error, column.x)))
+    errors = stats.smooth(curves.error, window)
+    peak = errors[np.searchsorted(curves.x, features.peak_epoch)]
+    low = errors[np.searchsorted(curves.x, features.first_minimum_epoch)]
+    end = stats.final(curves.error, curves.x)
+    return float(np.hypot(peak, low)), float(np.hypot(peak, end))
+
+
+def threshold_table(data: Sequence[SeedCurves], below: float, name: str = "lambda") -> pd.DataFrame:
+    """One row per value: first epoch at which the mean is below `below`, with its interval.
+
+    For the training error it is the time of interpolation. NaN if never, or if nothing is logged.
+    """
+    return pd.DataFrame([{name: curves.value, **_threshold_row(curves, below)} for curves in data])
+
+
+def _threshold_row(curves: SeedCurves, below: float) -> dict[str, float]:
+    """`threshold_epoch` and its bounds at one value."""
+    reached = low = high = float("nan")
+    if curves.cells:
+        block, x = _block(curves)
+        reached = float(stats.threshold_epoch(block.mean(axis=0), below, x))
+        low, high = stats.threshold_interval(block, below, x)
+    return {"threshold_epoch": reached, "threshold_epoch_low": low, "threshold_epoch_high": high}
 
 
 def slices(features: pd.DataFrame) -> list[int]:
-    """Rows of `feature_table` (in increasing order of the axis) to show as curves: the largest
-    value, the most U-shaped one between the ends (of those without double descent, the one that
-    rises most; else the middle), the smallest."""
-    there = [int(i) for i in np.flatnonzero(features["n_seeds"].to_numpy() > 0)]
-    if len(there) < 3:
-        return there[::-1]
-    inner = there[1:-1]
-    single = [
-        i
-        for i in inner
-        if not features["double_descent"].iloc[i] and features["rise"].iloc[i] > stats.FLOOR
-    ]
-    middle = max(
-        single, key=lambda i: float(features["rise"].iloc[i]), default=inner[len(inner) // 2]
-    )
-    return [there[-1], middle, there[0]]
+    """Rows of `feature_table` to show as curves: the largest value, a U-shaped one, the smallest.
+
+    The table is in increasing order of the axis. The one between the ends is, of those without
+    double descent, the one that rises most; without such a one, the middle.
+    """
+    logged = np.flatnonzero(features["n_seeds"].to_numpy() > 0).tolist()
+    if len(logged) < 3:
+        return logged[::-1]
+    inner = logged[1:-1]
+    rise = features["rise"].to_numpy(np.float64)
+    double_descent = features["double_descent"].to_numpy(bool)
+    u_shaped = [i for i in inner if rise[i] > FLOOR and not double_descent[i]]
+    middle = max(u_shaped, key=lambda i: rise[i], default=inner[len(inner) // 2])
+    return [logged[-1], middle, logged[0]]
