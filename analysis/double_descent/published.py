@@ -22,13 +22,14 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from analysis.store.generation import switch, write_curves, write_runs
 from analysis.store.merge import newest_curves, newest_runs
 from analysis.store.parts import CELL_TYPE, SCHEMA_KEY, SCHEMA_VERSION, StoreError, read_manifest
 
 EPOCHS, COLUMNS, SEEDS = 1001, 92, 5
 LAMBDAS: NDArray[np.float64] = (
-    10.0 ** -np.linspace(0.1, 8.0, 100)[8:]
-)  # the eight largest were never published
+    10.0 ** -np.linspace(0.1, 8.0, 100)[8:]  # the eight largest were never published
+)
 FILES = {f"{part}_error{suffix}": f"resnet-{part}-errors_{stat}.npy"
          for part in ("train", "test") for suffix, stat in (("", "mean"), ("_std", "std"))}  # fmt: skip
 PREFIX = "published-"
@@ -102,12 +103,6 @@ def import_published(source: str | os.PathLike[str], target: str | os.PathLike[s
 
     Raises StoreError if the arrays are not as expected, or if `target` already has a store.
     """
-    from analysis.store.compact import (
-        switch,
-        write_curves,
-        write_runs,
-    )  # drawing from the arrays needs none of it
-
     root = Path(target)
     if read_manifest(root):
         raise StoreError(f"{root}: has a store already; expected a new folder, give another name")

@@ -26,8 +26,9 @@ class CompactionRunning(RuntimeError):
 
 @dataclass(frozen=True)
 class Part:
-    """A part file as it was listed: path, and identity (inode, bytes, ns of last change), which
-    tells a replacement.
+    """A part file as it was listed.
+
+    identity: inode, bytes and ns of last change, which differ once the file is replaced.
     """
 
     path: Path
@@ -36,8 +37,8 @@ class Part:
     @staticmethod
     def of(path: Path) -> Part:
         """The part as it is now; raises FileNotFoundError."""
-        found = path.stat()
-        return Part(path, (found.st_ino, found.st_size, found.st_mtime_ns))
+        status = path.stat()
+        return Part(path, (status.st_ino, status.st_size, status.st_mtime_ns))
 
 
 @contextlib.contextmanager
@@ -53,7 +54,7 @@ def exclusive(folder: Path) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "an unnamed process"
             raise CompactionRunning(
-                f"{folder}: a compaction is under way ({holder}); wait until it ends. Nothing was "
+                f"{folder}: a compaction is running ({holder}); wait until it ends. Nothing was "
                 "changed"
             ) from error
         file.truncate(0)
@@ -63,14 +64,13 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 def delete_consumed(parts: Sequence[Part]) -> None:
-    """Deletes the parts that are still the files that were read; newer ones stay under their
-    name.
-    """
+    """Deletes the parts that are still the files that were read; newer ones keep their name."""
     for part in parts:
         claimed = part.path.with_name(f".{part.path.name}{CLAIMED}")
-        with contextlib.suppress(FileNotFoundError):  # its writer may have taken it away
+        with contextlib.suppress(FileNotFoundError):  # its writer may have removed it
+            # the usual case of a live writer; claiming would hide its file for a moment
             if Part.of(part.path).identity != part.identity:
-                continue  # the usual case of a live writer; claiming it would hide it from readers for a moment
+                continue
             os.rename(part.path, claimed)
             if Part.of(claimed).identity == part.identity:
                 os.unlink(claimed)
@@ -80,15 +80,13 @@ def delete_consumed(parts: Sequence[Part]) -> None:
 
 def restore_claimed(folder: Path) -> None:
     """Gives parts that a crash left claimed their names back; to be called under the lock."""
-    for sub in ("curves", "runs"):
-        for claimed in (p for p in list_parts(folder / sub) if p.name.endswith(CLAIMED)):
-            _give_back(claimed, claimed.with_name(claimed.name[1:].removesuffix(CLAIMED)))
+    for part in [*list_parts(folder / "curves"), *list_parts(folder / "runs")]:
+        if part.name.endswith(CLAIMED):
+            _give_back(part, part.with_name(part.name[1:].removesuffix(CLAIMED)))
 
 
 def _give_back(claimed: Path, path: Path) -> None:
-    """Renames `claimed` to `path` unless that exists: then it is a newer version, with all the
-    rows.
-    """
+    """Renames `claimed` to `path` unless that exists: then it is newer and has all the rows."""
     with contextlib.suppress(FileExistsError):
         os.link(claimed, path)
     os.unlink(claimed)

@@ -1,10 +1,8 @@
-"""The fold: one table from many files, and of every row of a cell, and of every cell's record, the
-newest.
+"""Many tables become one, with the newest row of every epoch and the newest record of every cell.
 
-A row is known by its cell, epoch and step: a trainer may log several steps of an epoch.
-
-`store` and `compact` share it, so that "newest attempt" means one thing. Pure functions of pyarrow
-tables whose `cell` column is dictionary-encoded.
+A row is identified by its cell, epoch and step: a trainer may log several steps of an epoch.
+Reading and compaction share this module, so that "newest attempt" means one thing. Pure functions
+of pyarrow tables whose `cell` column is dictionary-encoded.
 """
 
 from __future__ import annotations
@@ -23,21 +21,20 @@ from analysis.store.parts import CELL_TYPE, FINAL, SCHEMA_KEY, SCHEMA_VERSION
 
 # list<int16> in a store's runs table: which attempts `attempts` counts, so that a part read twice
 # is not counted twice
-SEEN = "attempts_seen"
+ATTEMPTS_SEEN = "attempts_seen"
 
 
-def join(tables: Iterable[pa.Table]) -> pa.Table:
-    """One table from many with other columns or types: absent columns become null, integers widen
-    to floats.
+def concatenate(tables: Iterable[pa.Table]) -> pa.Table:
+    """One table from many, at least one, whose columns or types may differ.
 
-    A column whose types have no common type (an axis over numbers and words) becomes text. Field
-    metadata (unit, meaning) is that of the first table that has some. At least one table is
-    required.
+    Absent columns become null, integers widen to floats. A column whose types have no common type
+    (an axis over numbers and words) becomes text. Field metadata (unit, meaning) is that of the
+    first table that has some.
     """
     parts = list(tables)
-    schema = _common_schema([t.schema for t in parts])
-    joined = pa.concat_tables([_conform(t, schema) for t in parts])
-    return joined.unify_dictionaries().combine_chunks()
+    schema = _common_schema([part.schema for part in parts])
+    whole = pa.concat_tables([_conform(part, schema) for part in parts])
+    return whole.unify_dictionaries().combine_chunks()
 
 
 def _common_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
@@ -45,31 +42,34 @@ def _common_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
     fields: dict[str, pa.Field] = {}
     for schema in dict.fromkeys(schemas):
         for field in schema:
-            known = fields.get(field.name)
-            fields[field.name] = field if known is None else _common_field(known, field)
+            earlier = fields.get(field.name, field)
+            fields[field.name] = _common_field(earlier, field)
     return pa.schema(list(fields.values()), metadata={SCHEMA_KEY: str(SCHEMA_VERSION).encode()})
 
 
-def _common_field(known: pa.Field, other: pa.Field) -> pa.Field:
+def _common_field(first: pa.Field, second: pa.Field) -> pa.Field:
     """One field for two of the same name."""
-    metadata = known.metadata or other.metadata
+    if first is second:
+        return first
+    metadata = first.metadata or second.metadata
     try:
-        pair = [pa.schema([f.remove_metadata().with_nullable(True)]) for f in (known, other)]
-        merged = pa.unify_schemas(pair, promote_options="permissive").field(0)
+        pair = [pa.schema([f.remove_metadata().with_nullable(True)]) for f in (first, second)]
+        common = pa.unify_schemas(pair, promote_options="permissive").field(0)
     except (pa.ArrowTypeError, pa.ArrowInvalid):
-        merged = pa.field(known.name, pa.string())
-    return merged.with_metadata(metadata) if metadata else merged
+        common = pa.field(first.name, pa.string())
+    return common.with_metadata(metadata) if metadata else common
 
 
 def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """The table with exactly the columns and types of `schema`."""
     if table.schema.equals(schema):
         return table.replace_schema_metadata(schema.metadata)
-    present = set(table.schema.names)
-    columns = [
-        _as_type(table[f.name], f.type) if f.name in present else pa.nulls(table.num_rows, f.type)
-        for f in schema
-    ]
+    columns = []
+    for field in schema:
+        if field.name in table.schema.names:
+            columns.append(_as_type(table[field.name], field.type))
+        else:
+            columns.append(pa.nulls(table.num_rows, field.type))
     return pa.table(columns, schema=schema)
 
 
@@ -78,24 +78,27 @@ def _as_type(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     if column.type == kind:
         return column
     if kind == pa.string() and not pa.types.is_dictionary(column.type):
-        return pa.chunked_array(
-            [pa.array([None if v is None else json.dumps(v) for v in column.to_pylist()], kind)]
-        )
+        texts = [None if value is None else json.dumps(value) for value in column.to_pylist()]
+        return pa.chunked_array([pa.array(texts, kind)])
     return column.cast(kind)
 
 
 def cell_ranks(table: pa.Table) -> NDArray[np.int64]:
-    """For every row the rank of its cell id in string order, shape (rows,): sorts and groups
-    without the strings.
-    """
-    column = table["cell"].combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = column.chunk(0) if column.num_chunks else pa.array([], CELL_TYPE)
+    """(rows,) rank of each row's cell id in string order: sorts and groups without the strings."""
+    column = single_chunk(table["cell"], CELL_TYPE)
     names = np.asarray(column.dictionary.to_pylist(), dtype=object)
     if len(names) == 0:
         return np.zeros(table.num_rows, np.int64)
     _, ranks = np.unique(names, return_inverse=True)
     return np.asarray(ranks[column.indices.to_numpy(zero_copy_only=False)], np.int64)
+
+
+def single_chunk(column: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
+    """The column as one Array, empty of type `kind` where it has no chunk."""
+    whole = column.combine_chunks()
+    if not isinstance(whole, pa.ChunkedArray):
+        return whole
+    return whole.chunk(0) if whole.num_chunks else pa.array([], kind)
 
 
 def numbers(table: pa.Table, name: str, missing: float = 0) -> NDArray[Any]:
@@ -104,7 +107,7 @@ def numbers(table: pa.Table, name: str, missing: float = 0) -> NDArray[Any]:
 
 
 @dataclass(frozen=True)
-class Fold:
+class NewestRows:
     """Rows of a table in the order (cell, epoch, step, attempt), grouped by (cell, epoch, step).
 
     order: (rows,) row numbers in that order; last: (rows,) whether the row is the newest of its
@@ -126,83 +129,73 @@ class Fold:
         return self.order[~(first & self.last)]
 
 
-def fold_curves(table: pa.Table) -> Fold:
-    """Sorts and groups curve rows: the newest attempt of each row is kept; of one attempt twice,
-    any one.
-    """
+def newest_rows(table: pa.Table) -> NewestRows:
+    """Sorts and groups curve rows, newest attempt last; of one attempt twice, any one is last."""
     keys = row_keys(table)
     order = np.lexsort((numbers(table, "attempt"), *keys[::-1]))
-    return Fold(order, group_ends([key[order] for key in keys]))
+    return NewestRows(order, group_ends([key[order] for key in keys]))
 
 
 def row_keys(table: pa.Table) -> list[NDArray[Any]]:
-    """What tells rows apart, most significant first: rank of the cell, epoch, and step where the
-    table has it.
-    """
-    return [
-        cell_ranks(table),
-        *(numbers(table, name) for name in ("epoch", "step") if name in table.schema.names),
-    ]
+    """What identifies a row, most significant first: rank of the cell, epoch, and step if any."""
+    names = [name for name in ("epoch", "step") if name in table.schema.names]
+    return [cell_ranks(table), *(numbers(table, name) for name in names)]
 
 
 def group_ends(keys: Sequence[NDArray[Any]]) -> NDArray[np.bool_]:
-    """For rows sorted by `keys`, (rows,) each, whether a row is the last of those that share them
-    all.
-    """
+    """(rows,) whether a row is the last that has its `keys`, (rows,) each; rows are sorted."""
     differs = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
     return np.append(differs, True)[: len(keys[0])]
 
 
 def newest_curves(table: pa.Table) -> pa.Table:
-    """The kept rows of `fold_curves`, sorted by cell, epoch and step."""
-    return table.take(pa.array(fold_curves(table).kept))
+    """The kept rows of `newest_rows`, sorted by cell, epoch and step."""
+    return table.take(pa.array(newest_rows(table).kept))
 
 
 def newest_runs(table: pa.Table) -> pa.Table:
     """One record per cell, sorted by cell: the one with the greatest (final, attempt, updated).
 
-    A final result beats a later word: after a controller's crash two executions of one attempt can
-    be alive, and the slower one goes on to write "running" or is killed when the other has finished
-    all rows. Adds `attempts` (int32, how many different attempts have a record) and SEEN (which
-    ones). A record that comes from a store brings the attempts that were folded into it.
+    A final result beats a later record: after a controller's crash two executions of one attempt
+    can be alive, and the slower one goes on to write "running" or is killed when the other has
+    finished all rows. Adds `attempts` (int32, how many different attempts have a record) and
+    ATTEMPTS_SEEN (which ones). A record from a store brings the attempts that were merged into it.
     """
     if table.num_rows == 0:
         return table
     ranks, attempts = cell_ranks(table), numbers(table, "attempt")
-    updated = (
-        numbers(table, "updated", -np.inf)
-        if "updated" in table.schema.names
-        else np.zeros(len(ranks))
-    )
-    final = (
-        pc.is_in(table["status"], pa.array(FINAL, pa.string())).to_numpy()
-        if "status" in table.schema.names
-        else updated
-    )
-    order = np.lexsort((updated, attempts, final, ranks))
-    last = np.append(ranks[order][1:] != ranks[order][:-1], True)
-    seen = _attempts_seen(table, ranks, attempts)
-    kept = table.drop_columns([c for c in (SEEN, "attempts") if c in table.schema.names]).take(
-        pa.array(order[last])
-    )
-    kept = kept.append_column(
-        pa.field("attempts", pa.int32()), pa.array([len(s) for s in seen], pa.int32())
-    )
-    return kept.append_column(
-        pa.field(SEEN, pa.list_(pa.int16())), pa.array(seen, pa.list_(pa.int16()))
-    )
+    order = np.lexsort((_updated(table), attempts, _is_final(table), ranks))
+    last = group_ends([ranks[order]])
+    seen = pa.array(_attempts_seen(table, ranks, attempts), pa.list_(pa.int16()))
+    counted = [name for name in (ATTEMPTS_SEEN, "attempts") if name in table.schema.names]
+    newest = table.drop_columns(counted).take(pa.array(order[last]))
+    newest = newest.append_column("attempts", pc.list_value_length(seen))
+    return newest.append_column(ATTEMPTS_SEEN, seen)
+
+
+def _updated(table: pa.Table) -> NDArray[Any]:
+    """When each record was written; the earliest of all where that is not known."""
+    if "updated" not in table.schema.names:
+        return np.zeros(table.num_rows)
+    return numbers(table, "updated", -np.inf)
+
+
+def _is_final(table: pa.Table) -> NDArray[np.bool_]:
+    """Whether each record says that its cell needs no further run."""
+    if "status" not in table.schema.names:
+        return np.zeros(table.num_rows, bool)
+    return np.asarray(pc.is_in(table["status"], pa.array(FINAL, pa.string())).to_numpy())
 
 
 def _attempts_seen(
     table: pa.Table, ranks: NDArray[np.int64], attempts: NDArray[Any]
 ) -> list[list[int]]:
-    """For each cell, in the order of its rank, the sorted attempts that any record tells of."""
+    """For each cell, in the order of its rank, the sorted attempts that have a record."""
     pairs = [np.stack([ranks, attempts.astype(np.int64)])]
-    if SEEN in table.schema.names:
-        lists = table[SEEN].combine_chunks()
-        lists = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) else lists
+    if ATTEMPTS_SEEN in table.schema.names:
+        lists = single_chunk(table[ATTEMPTS_SEEN], pa.list_(pa.int16()))
         parents = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)
-        flat = pc.list_flatten(lists).to_numpy(zero_copy_only=False)
-        pairs.append(np.stack([ranks[parents], flat.astype(np.int64)]))
+        merged = pc.list_flatten(lists).to_numpy(zero_copy_only=False)
+        pairs.append(np.stack([ranks[parents], merged.astype(np.int64)]))
     cells, values = np.unique(np.concatenate(pairs, axis=1), axis=1)
     return [group.tolist() for group in np.split(values, np.flatnonzero(np.diff(cells)) + 1)]

@@ -1,5 +1,4 @@
-"""Rows that two attempts computed for the same epoch and step of the same cell, compared bit for
-bit.
+"""Rows that two attempts computed for the same epoch and step of a cell, compared bit for bit.
 
 An exact resume makes them equal; a difference means that something random or numerical escaped the
 checkpoint.
@@ -17,21 +16,12 @@ from numpy.typing import NDArray
 from analysis.store.merge import group_ends, numbers, row_keys
 
 COLUMNS = ("cell", "epoch", "column", "attempts", "values")
-# keys, and times that never agree
-UNCOMPARED = (
-    "cell",
-    "attempt",
-    "epoch",
-    "step",
-    "seconds",
-    "examples_per_second",
-    "steps_per_second",
-)
+IDENTITY = ("cell", "attempt", "epoch", "step")
+TIMES = ("seconds", "examples_per_second", "steps_per_second")  # never equal in two attempts
 
 
 def mismatches(repeated: pa.Table) -> pd.DataFrame:
-    """Differences among rows that share (cell, epoch, step), adjacent ones; one row per cell,
-    epoch, step and column.
+    """Differences among adjacent rows that share (cell, epoch, step), one row per metric.
 
     Columns: cell, epoch, column, attempts (tuple, in the order of the rows), values (tuple).
     Compared bitwise, so NaN equals the same NaN and 0.0 differs from -0.0; a null, i.e. a metric
@@ -40,19 +30,19 @@ def mismatches(repeated: pa.Table) -> pd.DataFrame:
     if repeated.num_rows == 0:
         return pd.DataFrame(columns=list(COLUMNS))
     starts = _group_starts(repeated)
-    names = [
-        n
-        for n in repeated.schema.names
-        if n not in UNCOMPARED and _is_number(repeated.schema.field(n).type)
-    ]
-    rows = [row for name in names for row in _differing(repeated, name, starts)]
+    rows = []
+    for name in _metrics(repeated.schema):
+        rows += _differing(repeated, name, starts)
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     return frame.sort_values(["cell", "epoch", "column"], ignore_index=True)
 
 
-def _is_number(kind: pa.DataType) -> bool:
-    """Whether values of this type are compared."""
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+def _metrics(schema: pa.Schema) -> list[str]:
+    """The columns that are compared: numbers that are neither identity nor time."""
+    numeric = [
+        f.name for f in schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)
+    ]
+    return [name for name in numeric if name not in IDENTITY + TIMES]
 
 
 def _group_starts(table: pa.Table) -> NDArray[np.intp]:
@@ -62,9 +52,7 @@ def _group_starts(table: pa.Table) -> NDArray[np.intp]:
 
 
 def _differing(table: pa.Table, name: str, starts: NDArray[np.intp]) -> list[tuple[Any, ...]]:
-    """The groups whose valid values of one column have more than one bit pattern, as rows of
-    COLUMNS.
-    """
+    """Rows of COLUMNS: the groups whose valid values of a column have several bit patterns."""
     values = numbers(table, name)
     bits = values.view(f"u{values.dtype.itemsize}").astype(np.uint64)
     valid = table[name].is_valid().to_numpy()

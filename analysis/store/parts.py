@@ -1,14 +1,15 @@
-"""Parquet files of a sweep: listing them, and reading one safely while others write.
+"""Parquet files of a sweep: listing them, and reading them safely while others write.
 
-`store` (reading) and `compact` (rewriting) both go through here. Nothing in this module writes.
-Tables are pyarrow tables; `cell` is always dictionary-encoded.
+Both reading and compaction go through here. Nothing in this module writes. Tables are pyarrow
+tables; `cell` is always dictionary-encoded.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,78 +31,93 @@ T = TypeVar("T")
 
 
 class StoreError(FileNotFoundError):
-    """Logs that are absent, empty or unreadable; the message says what was found, what was expected
-    and what to do.
-    """
+    """Logs that are absent, empty or unreadable; the message says what to do about it."""
 
 
-class Moved(Exception):
-    """A listed file is gone: a compaction consumed it or replaced the store. The listing must be
-    taken again.
-    """
+class FileVanished(Exception):
+    """A compaction consumed a listed file or replaced the store: the files must be listed again."""
 
 
 def list_parts(folder: Path) -> tuple[Path, ...]:
-    """Complete part files of one folder, sorted; names that start with "." or "tmp" are still being
-    written.
+    """Complete part files of one folder, sorted; names that start with "." or "tmp" are unfinished.
 
-    Files that a compaction has claimed and not deleted (it may have died there) are whole, and
+    A part that a compaction has claimed and not deleted (it may have died there) is complete, and
     listed too.
     """
     if not folder.is_dir():
         return ()
-    named = [p for p in folder.glob("*.parquet") if not p.name.startswith((".", "tmp"))]
-    return tuple(sorted([*named, *folder.glob(f".*{CLAIMED}")]))
+    complete = [p for p in folder.glob("*.parquet") if not p.name.startswith((".", "tmp"))]
+    return tuple(sorted([*complete, *folder.glob(f".*{CLAIMED}")]))
 
 
 def read_manifest(folder: Path) -> list[dict[str, Any]]:
     """Records of `folder/store/manifest.json`, or an empty list where nothing was compacted yet.
 
-    Where it is gone, or not yet written by a first compaction, a record with 'file' and 'kind' for
-    every whole file in the store: none is forgotten, and rows that are also in parts are folded.
-    Raises StoreError where the manifest is not the JSON list that `compact` writes.
+    Without a manifest (lost, or not yet written by a first compaction) there is a record with
+    'file' and 'kind' for every whole file in the store: none is forgotten, and rows that are also
+    in parts are merged. Raises StoreError where the manifest is not the JSON list that `compact`
+    writes.
     """
     path = folder / "store" / "manifest.json"
     try:
-        text = path.read_text()
-    except (FileNotFoundError, NotADirectoryError):
-        names = sorted(file.name for file in (folder / "store").glob("[!.]*.parquet"))
-        return [
-            {"file": name, "kind": kind}
-            for name in names
-            for kind in KINDS
-            if name.startswith(f"{kind}-")
-        ]
-    try:
-        records = json.loads(text)
+        records = json.loads(path.read_text())
         if isinstance(records, list) and all(r["kind"] in KINDS and r["file"] for r in records):
             return records
+    except (FileNotFoundError, NotADirectoryError):
+        return _records_by_name(path.parent)
     except (ValueError, TypeError, KeyError):
         pass
     raise StoreError(
         f"{path}: not a store manifest (expected a JSON list of records with 'file' and 'kind'); "
-        "restore it, or move "
-        "it away and run `redescent compact`, which writes it again from the files beside it"
+        "restore it, or move it away and run `redescent compact`, which writes it again from the "
+        "files beside it"
     )
 
 
-def stored(folder: Path, kind: str) -> list[Path]:
-    """The store's files of one kind. One that the manifest names and that is gone for good is left
-    out: what it alone held counts as not there. May raise Moved."""
-    paths = {folder / "store" / r["file"] for r in read_manifest(folder) if r["kind"] == kind}
-    gone = {path for path in paths if not path.exists()}
+def _records_by_name(store: Path) -> list[dict[str, Any]]:
+    """What a manifest would say at least of the files in the store, from their names."""
+    records = []
+    for name in sorted(file.name for file in store.glob("[!.]*.parquet")):
+        kind = name.partition("-")[0]
+        if kind in KINDS:
+            records.append({"file": name, "kind": kind})
+    return records
+
+
+def store_files(folder: Path, kind: str) -> list[Path]:
+    """The store's files of one kind, without those that the manifest names and that are lost.
+
+    What a lost file alone held counts as not logged. May raise FileVanished.
+    """
+    store = folder / "store"
+    paths = {store / r["file"] for r in read_manifest(folder) if r["kind"] == kind}
+    absent = {path for path in paths if not path.exists()}
     # a compaction deletes a file only after it has switched to a manifest without it
-    if gone and gone.isdisjoint(folder / "store" / r["file"] for r in read_manifest(folder)):
-        raise Moved(str(min(gone)))
-    return sorted(paths - gone)
+    if absent and absent.isdisjoint(store / r["file"] for r in read_manifest(folder)):
+        raise FileVanished(str(min(absent)))
+    return sorted(paths - absent)
 
 
 def store_is_whole(folder: Path) -> bool:
     """Whether there is a manifest and all files that it names."""
     store = folder / "store"
-    return (store / "manifest.json").exists() and all(
-        (store / r["file"]).exists() for r in read_manifest(folder)
-    )
+    if not (store / "manifest.json").exists():
+        return False
+    return all((store / r["file"]).exists() for r in read_manifest(folder))
+
+
+def retrying(action: Callable[[], T]) -> T:
+    """`action()`, again from the start when a file vanished; StoreError after RETRIES times."""
+    vanished = FileVanished()
+    for _ in range(RETRIES):
+        try:
+            return action()
+        except FileVanished as error:
+            vanished = error
+    raise StoreError(
+        f"{vanished}: listed, but gone when it was to be read, {RETRIES} times in a row; if no "
+        "compaction is running, the store's manifest names a file that somebody deleted"
+    ) from vanished
 
 
 def read_all(
@@ -110,72 +126,95 @@ def read_all(
     columns: Sequence[str] | None = None,
     cells: Sequence[str] | None = None,
 ) -> list[pa.Table]:
-    """Tables of every file of one kind, "curves" or "runs"; a row may be in several of them, none
-    is in no table.
+    """Tables of every file of one kind, "curves" or "runs"; a row may be in several of them.
 
-    A part that goes while this reads was consumed by a compaction, which switched the manifest
-    before it deleted; so parts are read first, those gone are passed over, and the manifest read
-    after them names a store that has their rows. May raise Moved, if a second compaction ends in
-    between.
+    A part that vanishes during the reading was consumed by a compaction, which switched the
+    manifest before it deleted the part. So parts are read first, those that vanished are passed
+    over, and the manifest read after them names a store that has their rows. May raise
+    FileVanished, if a second compaction ends in between.
     """
-    found = [_unless_gone(path, columns, cells) for path in list_parts(folder / kind)]
-    tables = [read_file(path, columns, cells) for path in stored(folder, kind)]
-    return tables + [table for table in found if table is not None]
+    read = read_records if kind == "runs" else read_file
+    tables = []
+    for path in list_parts(folder / kind):
+        with contextlib.suppress(FileVanished):
+            tables.append(read(path, columns, cells))
+    shards = [read(path, columns, cells) for path in store_files(folder, kind)]
+    return shards + tables
 
 
-def _unless_gone(
-    path: Path, columns: Sequence[str] | None, cells: Sequence[str] | None
-) -> pa.Table | None:
-    """The part as a table, None if it is gone."""
+def read_records(
+    path: Path, columns: Sequence[str] | None = None, cells: Sequence[str] | None = None
+) -> pa.Table:
+    """A file of run records; a cell whose rows were lost counts as stopped: it needs another run.
+
+    Rows are written before records, and compacted before they are deleted, so only a lost file
+    shows here.
+    """
+    table = read_file(path, columns, cells)
+    if not {"status", "epochs"} <= set(table.schema.names):
+        return table
+    if path.parent.name == "store" and store_is_whole(path.parent.parent):
+        return table
+    status = pc.if_else(_lost(path, table), "stopped", table["status"])
+    return table.set_column(table.schema.get_field_index("status"), "status", status)
+
+
+def _lost(path: Path, table: pa.Table) -> pa.ChunkedArray:
+    """Whether each record is final and says that epochs were logged, but its rows are lost."""
+    final = pc.is_in(table["status"], pa.array(FINAL, pa.string()))
+    logged = pc.and_(final, pc.greater(pc.fill_null(table["epochs"], 0), 0))
+    if path.parent.name == "runs":
+        return pc.and_(logged, not _has_rows(path))
+    with_rows = pa.array(_cells_with_rows(path.parent.parent), pa.string())
+    return pc.and_not(logged, pc.is_in(table["cell"].cast(pa.string()), with_rows))
+
+
+def _has_rows(path: Path) -> bool:
+    """Whether the part of rows that was written with this part of records still exists."""
+    name = path.name
+    if name.endswith(CLAIMED):
+        name = name[1 : -len(CLAIMED)]
+    curves = path.parent.parent / "curves"
+    return (curves / name).exists() or (curves / f".{name}{CLAIMED}").exists()
+
+
+def _cells_with_rows(folder: Path) -> list[str]:
+    """All cells that have rows, in parts or in the store."""
+    cells: set[str] = set()
+    for path in [*list_parts(folder / "curves"), *store_files(folder, "curves")]:
+        cells.update(read_file(path, ["cell"])["cell"].unique().to_pylist())
+    return sorted(cells)
+
+
+def read_file(
+    path: Path, columns: Sequence[str] | None = None, cells: Sequence[str] | None = None
+) -> pa.Table:
+    """One file as a table, limited to `columns` (those it has) and to the rows of `cells`.
+
+    None means all. Raises FileVanished when the file is gone, StoreError when it is damaged, has no
+    `cell`, or comes from newer code.
+    """
+    with _named_errors(path), pq.ParquetFile(path) as file:
+        check_schema(path, file.schema_arrow)
+        names = file.schema_arrow.names
+        if columns is not None:
+            names = [name for name in names if name in set(columns)]
+        table = _encoded(file.read_row_groups(_row_groups(file, cells), columns=names))
+        return filter_cells(table, cells)
+
+
+@contextlib.contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    """Turns the errors of pyarrow and of the file system into FileVanished or StoreError."""
     try:
-        return read_file(path, columns, cells)
-    except Moved:
-        return None
-
-
-def retrying(action: Callable[[], T]) -> T:
-    """`action()`, again from the start whenever a file moved under it; StoreError after RETRIES
-    times.
-    """
-    moved = Moved()
-    for _ in range(RETRIES):
-        try:
-            return action()
-        except Moved as error:
-            moved = error
-    raise StoreError(
-        f"{moved}: listed, but gone when it was to be read, {RETRIES} times in a row; if no "
-        "compaction is under way, "
-        "the store's manifest names a file that somebody deleted"
-    ) from moved
-
-
-def check_version(path: Path, metadata: dict[bytes, bytes] | None) -> None:
-    """StoreError if the file names a schema version that this code does not know. No version at all
-    is accepted.
-    """
-    version = (metadata or {}).get(SCHEMA_KEY, b"1")
-    if not version.isdigit() or int(version) > SCHEMA_VERSION:
-        raise StoreError(
-            f"{path}: schema version {version.decode(errors='replace')}, but this code reads up to "
-            f"{SCHEMA_VERSION}; "
-            "update the project that reads, or read the file with the version that wrote it"
-        )
-
-
-def _guarded(path: Path, action: Callable[[], T]) -> T:
-    """`action()` with the errors of pyarrow and of the file system turned into Moved or
-    StoreError.
-    """
-    try:
-        return action()
+        yield
     except StoreError:
         raise
     except pa.ArrowException as error:
         raise unreadable(path, error) from error
     except OSError as error:
         if isinstance(error, FileNotFoundError) or error.errno == errno.ESTALE:
-            raise Moved(str(path)) from error
+            raise FileVanished(str(path)) from error
         raise unreadable(path, error) from error
 
 
@@ -184,106 +223,58 @@ def unreadable(path: Path, error: Exception) -> StoreError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return StoreError(
         f"{path}: not a complete Parquet file ({reason}). Parts appear by rename and are whole, so "
-        "this one was "
-        "damaged later (full disk, interrupted copy): move it away and run `redescent resume`, "
-        "which trains again "
-        "what only this file held"
+        "this one was damaged later (full disk, interrupted copy): move it away and run "
+        "`redescent resume`, which trains again what only this file held"
     )
 
 
-def read_file(
-    path: Path, columns: Sequence[str] | None = None, cells: Sequence[str] | None = None
-) -> pa.Table:
-    """One file as a table, limited to `columns` (those it has) and to the rows of `cells`; None
-    means all.
+def check_schema(path: Path, schema: pa.Schema) -> None:
+    """StoreError for a schema version that this code does not know, or a file without `cell`.
 
-    Raises Moved when the file is gone, StoreError when it is damaged, has no `cell`, or comes from
-    newer code.
+    A file that names no version is accepted.
     """
-
-    def read() -> pa.Table:
-        with pq.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            check_version(path, schema.metadata)
-            if "cell" not in schema.names:
-                raise StoreError(
-                    f"{path}: no column 'cell' (found {', '.join(schema.names[:8])}); not a "
-                    "sweep's file"
-                )
-            wanted = (
-                schema.names if columns is None else [c for c in schema.names if c in set(columns)]
-            )
-            groups = list(range(file.num_row_groups)) if cells is None else _row_groups(file, cells)
-            return _only(_encoded(file.read_row_groups(groups, columns=wanted)), cells)
-
-    return _without_lost_rows(path, _guarded(path, read))
+    version = (schema.metadata or {}).get(SCHEMA_KEY, b"1")
+    if not version.isdigit() or int(version) > SCHEMA_VERSION:
+        raise StoreError(
+            f"{path}: schema version {version.decode(errors='replace')}, but this code reads up to "
+            f"{SCHEMA_VERSION}; update the project that reads, or read the file with the version "
+            "that wrote it"
+        )
+    if "cell" not in schema.names:
+        columns = ", ".join(schema.names[:8])
+        raise StoreError(f"{path}: no column 'cell' (found {columns}); not a sweep's file")
 
 
-def _without_lost_rows(path: Path, table: pa.Table) -> pa.Table:
-    """Run records with no final result for cells whose rows are gone: they need another run.
-
-    Rows are written before records, and compacted before they are deleted, so only a file that was
-    lost shows here.
-    """
-    if not {"status", "epochs"} <= set(table.schema.names):
-        return table
-    final = pc.is_in(table["status"], pa.array(FINAL, pa.string()))
-    lost = pc.and_(final, pc.greater(pc.fill_null(table["epochs"], 0), 0))
-    if path.parent.name == "runs" and not _has_rows(path):
-        status = pc.if_else(lost, "stopped", table["status"])
-    elif path.parent.name == "store" and not store_is_whole(path.parent.parent):
-        there = pa.array(_cells_with_rows(path.parent.parent), pa.string())
-        lost = pc.and_(lost, pc.invert(pc.is_in(table["cell"].cast(pa.string()), there)))
-        status = pc.if_else(lost, "stopped", table["status"])
-    else:
-        return table
-    return table.set_column(table.schema.get_field_index("status"), "status", status)
-
-
-def _has_rows(path: Path) -> bool:
-    """Whether the part of rows is there that was written with this part of records."""
-    name = path.name[1 : -len(CLAIMED)] if path.name.endswith(CLAIMED) else path.name
-    rows = path.parent.parent / "curves"
-    return (rows / name).exists() or (rows / f".{name}{CLAIMED}").exists()
-
-
-def _cells_with_rows(folder: Path) -> list[str]:
-    """All cells that have rows, wherever these are."""
-    paths = [*list_parts(folder / "curves"), *stored(folder, "curves")]
-    return sorted(
-        {cell for path in paths for cell in read_file(path, ["cell"])["cell"].unique().to_pylist()}
-    )
-
-
-def _row_groups(file: pq.ParquetFile, cells: Sequence[str]) -> list[int]:
+def _row_groups(file: pq.ParquetFile, cells: Sequence[str] | None) -> list[int]:
     """Row groups whose range of cell ids meets `cells`; all of those without statistics."""
+    groups = list(range(file.num_row_groups))
+    if cells is None:
+        return groups
     ids = np.sort(np.asarray(cells, dtype=str))
     column = file.schema_arrow.names.index("cell")
-    groups = []
-    for group in range(file.num_row_groups):
-        limits = file.metadata.row_group(group).column(column).statistics
-        known = limits is not None and limits.has_min_max
-        if not known or np.searchsorted(ids, limits.min, "left") < np.searchsorted(
-            ids, limits.max, "right"
-        ):
-            groups.append(group)
-    return groups
+    return [g for g in groups if _meets(file.metadata.row_group(g).column(column).statistics, ids)]
+
+
+def _meets(limits: pq.Statistics | None, ids: np.ndarray) -> bool:
+    """Whether one of the sorted ids lies in the range; True where the range is unknown."""
+    if limits is None or not limits.has_min_max:
+        return True
+    first = np.searchsorted(ids, limits.min, "left")
+    return bool(first < np.searchsorted(ids, limits.max, "right"))
 
 
 def _encoded(table: pa.Table) -> pa.Table:
-    """The table with `cell` as dictionary<int32, string>, whatever it was written as."""
-    at = table.schema.get_field_index("cell")
-    field = table.schema.field(at)
+    """The table with `cell` as dictionary<int32, string>, whatever type it was written as."""
+    index = table.schema.get_field_index("cell")
+    field = table.schema.field(index)
     if field.type == CELL_TYPE:
         return table
-    plain = table["cell"].cast(pa.string())
-    return table.set_column(
-        at, field.with_type(CELL_TYPE), plain.dictionary_encode().cast(CELL_TYPE)
-    )
+    cell = table["cell"].cast(pa.string()).dictionary_encode().cast(CELL_TYPE)
+    return table.set_column(index, field.with_type(CELL_TYPE), cell)
 
 
-def _only(table: pa.Table, cells: Sequence[str] | None) -> pa.Table:
-    """The rows of the given cells."""
+def filter_cells(table: pa.Table, cells: Sequence[str] | None) -> pa.Table:
+    """The rows of the given cells; all rows for None."""
     if cells is None:
         return table
     return table.filter(pc.is_in(table["cell"], value_set=pa.array(list(cells), pa.string())))

@@ -1,7 +1,7 @@
-"""The logs of a sweep as DataFrames: `runs(folder)` and `curves(folder)`.
+"""The logs of a sweep: `runs(folder)` and `curves(folder)` as DataFrames, `records` of one cell.
 
 Reads parts, the compacted store and the plans, in whatever state the sweep is, also while jobs
-write and a compaction runs. Never writes. How rows are chosen is in `analysis.fold`.
+write and a compaction runs. Never writes. Which rows are the newest is decided in `merge`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from analysis.store.merge import SEEN, join, newest_curves, newest_runs
+from analysis.store.merge import ATTEMPTS_SEEN, concatenate, newest_curves, newest_runs
 from analysis.store.parts import KEYS, StoreError, read_all, retrying
-
-__all__ = ["StoreError", "curves", "runs"]
 
 Folder = str | os.PathLike[str]
 
@@ -31,25 +29,45 @@ def runs(folder: Folder) -> pd.DataFrame:
     attempts 0, all else empty. Raises StoreError if the folder is absent or holds neither records
     nor plans, or if a file is damaged.
     """
-    root = existing(folder)
+    root = log_folder(folder)
     recorded = retrying(lambda: read_runs(root))
     planned = _planned(root)
     if recorded is None and planned.empty:
-        raise _empty(
-            root,
-            "run records or plans",
-            "runs/*.parquet, store/manifest.json or submissions/*/plan.json",
-        )
+        files = "runs/*.parquet, store/manifest.json or submissions/*/plan.json"
+        raise _empty(root, "run records or plans", files)
     if recorded is None:
         return planned.sort_values("cell", ignore_index=True)
-    frame: pd.DataFrame = recorded.drop_columns([SEEN]).to_pandas()
+    frame: pd.DataFrame = recorded.drop_columns([ATTEMPTS_SEEN]).to_pandas()
     frame["cell"] = frame["cell"].astype("str")
-    missing = planned[~planned["cell"].isin(frame["cell"])] if not planned.empty else planned
+    return _with_missing(frame, planned)
+
+
+def _with_missing(recorded: pd.DataFrame, planned: pd.DataFrame) -> pd.DataFrame:
+    """The runs table with a row for every planned cell without a record."""
+    if planned.empty:
+        return recorded
+    missing = planned[~planned["cell"].isin(recorded["cell"])]
     if missing.empty:
-        return frame
-    frame["attempt"] = frame["attempt"].astype("Int16")  # nullable, since a missing cell has none
-    both: pd.DataFrame = pd.concat([frame, missing], ignore_index=True)
+        return recorded
+    recorded["attempt"] = recorded["attempt"].astype("Int16")  # nullable: a missing cell has none
+    both: pd.DataFrame = pd.concat([recorded, missing], ignore_index=True)
     return both.sort_values("cell", ignore_index=True)
+
+
+def records(folder: Folder, cell: str) -> list[dict[str, Any]]:
+    """The newest record of each attempt at a cell, oldest attempt first; empty without any.
+
+    Keys are the columns of the run records. An attempt whose record a compaction has merged into a
+    newer one has none.
+    """
+    root = log_folder(folder)
+    tables = retrying(lambda: read_all(root, "runs", cells=[cell]))
+    if not tables:
+        return []
+    rows = concatenate(tables).to_pylist()
+    rows.sort(key=lambda row: row.get("updated") or 0.0)
+    newest = {row["attempt"]: row for row in rows}
+    return [newest[attempt] for attempt in sorted(newest)]
 
 
 def curves(
@@ -63,75 +81,87 @@ def curves(
     lack becomes float64 with NaN. Raises StoreError if nothing is logged yet or a file is damaged,
     ValueError if no file has one of `columns`.
     """
-    root = existing(folder)
+    root = log_folder(folder)
     table = retrying(lambda: read_curves(root, columns, cells))
     if table is None:
         raise _empty(root, "logged epochs", "curves/*.parquet or store/manifest.json")
     frame: pd.DataFrame = table.to_pandas()
     # sorted, so that equal rows are equal frames whatever files they came from
-    frame["cell"] = frame["cell"].cat.set_categories(
-        sorted(frame["cell"].cat.remove_unused_categories().cat.categories)
-    )
+    used = frame["cell"].cat.remove_unused_categories().cat.categories
+    frame["cell"] = frame["cell"].cat.set_categories(sorted(used))
     return frame
 
 
 def read_runs(folder: Path) -> pa.Table | None:
-    """Newest run record of every cell as an Arrow table with `attempts`; None without any record.
-    May raise Moved.
+    """Newest record of every cell as an Arrow table with `attempts`; None without any record.
+
+    May raise FileVanished.
     """
     tables = read_all(folder, "runs")
-    return newest_runs(join(tables)) if tables else None
+    return newest_runs(concatenate(tables)) if tables else None
 
 
 def read_curves(
     folder: Path, columns: Sequence[str] | None, cells: Sequence[str] | None
 ) -> pa.Table | None:
-    """Newest curve rows as an Arrow table; None where the sweep has no curve file. May raise
-    Moved.
+    """Newest curve rows as an Arrow table; None where the sweep has no curve file.
+
+    May raise FileVanished.
     """
-    wanted = None if columns is None else [*KEYS, *(c for c in columns if c not in KEYS)]
-    tables = read_all(folder, "curves", None if wanted is None else [*wanted, "step"], cells)
+    if columns is None:
+        tables = read_all(folder, "curves", None, cells)
+        return newest_curves(concatenate(tables)) if tables else None
+    names = list(dict.fromkeys([*KEYS, *columns]))
+    tables = read_all(folder, "curves", [*names, "step"], cells)
     if not tables:
         return None
-    table = newest_curves(join(tables))
-    absent = sorted(set(wanted or ()) - set(table.schema.names))
+    table = newest_curves(concatenate(tables))
+    absent = sorted(set(names) - set(table.schema.names))
     if absent:
-        known = sorted(
-            {name for part in read_all(folder, "curves", cells=[]) for name in part.schema.names}
-        )
-        raise ValueError(
-            f"{folder}: no curve column {', '.join(absent)}; there are {', '.join(known)}"
-        )
-    return table if wanted is None else table.select(wanted)
+        logged = ", ".join(_logged_columns(folder))
+        raise ValueError(f"{folder}: no curve column {', '.join(absent)}; there are {logged}")
+    return table.select(names)
 
 
-def existing(folder: Folder) -> Path:
-    """The folder as a Path; StoreError if it is not there."""
+def _logged_columns(folder: Path) -> list[str]:
+    """The columns of all curve files."""
+    names: set[str] = set()
+    for table in read_all(folder, "curves", cells=[]):
+        names.update(table.schema.names)
+    return sorted(names)
+
+
+def log_folder(folder: Folder) -> Path:
+    """The folder as a Path; StoreError if it does not exist."""
     root = Path(folder)
     if root.is_dir():
         return root
-    found = "a file" if root.exists() else "nothing"
-    siblings = (
-        sorted(p.name for p in root.parent.iterdir() if p.is_dir()) if root.parent.is_dir() else []
+    what = "a file" if root.exists() else "nothing"
+    raise StoreError(
+        f"{root}: found {what}, expected the log folder of a sweep, logs/NAME{_neighbours(root)}"
     )
-    there = f"; in {root.parent} there are: {', '.join(siblings[:20])}" if siblings else ""
-    raise StoreError(f"{root}: found {found}, expected the log folder of a sweep, logs/NAME{there}")
+
+
+def _neighbours(root: Path) -> str:
+    """The folders beside an absent one, for a message; empty without any."""
+    if not root.parent.is_dir():
+        return ""
+    names = sorted(path.name for path in root.parent.iterdir() if path.is_dir())
+    return f"; in {root.parent} there are: {', '.join(names[:20])}" if names else ""
 
 
 def _empty(root: Path, what: str, expected: str) -> StoreError:
-    """The error for a folder without the wanted files."""
-    found = ", ".join(sorted(p.name for p in root.iterdir())[:12]) or "an empty folder"
+    """The error for a folder without the files that are needed."""
+    names = ", ".join(sorted(path.name for path in root.iterdir())[:12])
     return StoreError(
-        f"{root}: no {what}; found {found}; expected {expected}. Run `redescent submit "
-        f"{root.name}`, or wait for the "
-        "first epochs if jobs are queued (`redescent status`)"
+        f"{root}: no {what}; found {names or 'an empty folder'}; expected {expected}. Run "
+        f"`redescent submit {root.name}`, or wait for the first epochs if jobs are queued "
+        "(`redescent status`)"
     )
 
 
 def _planned(folder: Path) -> pd.DataFrame:
-    """Cells of all plans, one row each, as missing runs: cell, status, attempts and their
-    configuration.
-    """
+    """Cells of all plans, one row each, as missing runs: cell, status, attempts, configuration."""
     rows: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("submissions/*/plan.json")):
         if not path.parent.name.startswith((".", "tmp")):
@@ -149,6 +179,5 @@ def _plan_rows(path: Path) -> Iterator[dict[str, Any]]:
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise StoreError(
             f"{path}: not a plan ({type(error).__name__}: {error}); expected JSON with 'bases' and "
-            "'cells'. "
-            "Remove the submission's folder if it was interrupted, and submit again"
+            "'cells'. Remove the submission's folder if it was interrupted, and submit again"
         ) from error

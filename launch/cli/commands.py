@@ -35,8 +35,7 @@ def _errors(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        from analysis.store import StoreError
-        from analysis.store.claim import CompactionRunning
+        from analysis.store import CompactionRunning, StoreError
 
         try:
             return command(*args, **kwargs)

@@ -15,8 +15,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from analysis import store
-from analysis.store import parts
-from analysis.store.merge import join
 from launch.cli import tables as show
 from launch.plan.outcome import FINAL, STATES, failure_class
 from launch.plan.plan import name_of
@@ -53,7 +51,7 @@ def why(folder: Path, cell: str) -> None:
     table.add_row("state", f"[bold]{found.state}[/bold]: {STATES[found.state]}")
     table.add_row("what next", escape(advice(seen, found)))
     show.out.print(table)
-    _print_attempts(attempts(seen, cell, records(folder, cell)))
+    _print_attempts(attempts(seen, cell, store.records(folder, cell)))
     _print_rows(folder, cell)
     show.out.print(escape("  ".join(f"{key}={value}" for key, value in _flat(seen, cell).items())))
     if found.record and found.record.error:
@@ -80,18 +78,6 @@ def advice(seen: Observation, cell: cell_state.CellState) -> str:
     return (
         f"`redescent resume {name}` sends it again; it goes on from its checkpoint where it has one"
     )
-
-
-def records(folder: Path, cell: str) -> Sequence[Mapping[str, Any]]:
-    """Every record of a cell that the parts and the store hold, the newest word of each attempt."""
-    tables = parts.retrying(lambda: parts.read_all(folder, "runs", cells=[cell]))
-    if not tables:
-        return []
-    rows = join(tables).to_pylist()
-    newest = {
-        row["attempt"]: row for row in sorted(rows, key=lambda row: row.get("updated") or 0.0)
-    }
-    return [newest[attempt] for attempt in sorted(newest)]
 
 
 def attempts(seen: Observation, cell: str, known: Sequence[Mapping[str, Any]]) -> list[Attempt]:

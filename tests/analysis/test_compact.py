@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -112,7 +113,7 @@ def test_the_manifest_describes_every_file_and_is_a_table(sweep):
 def test_units_and_schema_version_survive(sweep):
     fill(sweep)
     compact.compact(sweep.folder)
-    schema = compact.pq.read_schema(next((sweep.folder / "store").glob("curves-*")))
+    schema = pq.read_schema(next((sweep.folder / "store").glob("curves-*")))
     assert schema.field("test_error").metadata == {b"unit": b"1", b"meaning": b"the test_error"}
     assert schema.metadata[b"redescent.schema"] == b"1"
 

@@ -284,7 +284,7 @@ def test_the_fold_equals_a_dictionary_of_newest_rows(
     expected: dict[tuple[str, int], tuple[int, int]] = {}
     for cell, attempt, epoch, value in listed:
         expected[cell, epoch] = max(expected.get((cell, epoch), (0, 0)), (attempt, value))
-    found = merge.newest_curves(merge.join(tables)).to_pylist()
+    found = merge.newest_curves(merge.concatenate(tables)).to_pylist()
     assert [(r["cell"], r["epoch"]) for r in found] == sorted(expected)
     assert {(r["cell"], r["epoch"]): (r["attempt"], r["x"]) for r in found} == expected
 
@@ -302,7 +302,9 @@ def test_the_fold_of_runs_does_not_depend_on_order_or_on_folding_twice(rows, ran
     whole = merge.newest_runs(table(records)).to_pylist()
     half = len(shuffled) // 2
     first = [merge.newest_runs(table(shuffled[:half]))] if half else []
-    assert merge.newest_runs(merge.join([*first, table(shuffled[half:])])).to_pylist() == whole
+    assert (
+        merge.newest_runs(merge.concatenate([*first, table(shuffled[half:])])).to_pylist() == whole
+    )
     assert [r["attempts"] for r in whole] == [
         len({r["attempt"] for r in records if r["cell"] == cell})
         for cell in sorted({r["cell"] for r in records})
