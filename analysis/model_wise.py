@@ -1,5 +1,4 @@
-"""Model-wise double descent: test and training error over the width of the model, for each rate of
-label noise.
+"""Model-wise double descent: test and training error over width, for each rate of label noise.
 
     python analysis/model_wise.py logs/NAME [--out figures] [--where optim.weight_decay=0]
 
@@ -14,6 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +30,20 @@ SIZE = (6.6, 5.0)  # inches
 BEST = "each seed's lowest test error over its epochs, chosen on the test set, which flatters it"
 
 
+@dataclass(frozen=True)
+class Line:
+    """How a curve is drawn: its column of the table, label in the legend, colour and dashes."""
+
+    column: str
+    label: str
+    colour: tuple[float, ...]
+    dashes: str = "-"
+
+
 def draw(table: pd.DataFrame, by: str, axis: str) -> Figure:
-    """Test error (top) and training error (bottom) over width from `widths.end_table`; a colour for
-    each group.
+    """Test error (top) and training error (bottom) over width, a colour for each value of `by`.
+
+    table: from `axis_sweep.end_table`.
     """
     with style.styled():
         figure = Figure(figsize=SIZE, layout="constrained")
@@ -41,28 +52,27 @@ def draw(table: pd.DataFrame, by: str, axis: str) -> Figure:
         for index, (value, group) in enumerate(groups):
             colour = style.colour_map()(0.85 * index / max(len(groups) - 1, 1))
             label = f"{by.rpartition('.')[0].replace('data.label_noise', 'noise') or by} {value:g}"
-            draw_error(
-                top,
-                group,
-                axis,
-                "test_end",
-                f"{label}, at the end (n = {seeds(group)})",
-                colour,
-                "-",
-            )
-            draw_error(top, group, axis, "test_best", f"{label}, at the best epoch", colour, "--")
-            draw_error(bottom, group, axis, "train_end", label, colour, "-")
-        ticks = sorted(table[axis].unique())
+            end = f"{label}, at the end (n = {seeds(group)})"
+            best = f"{label}, at the best epoch"
+            draw_error(top, group, axis, Line("test_end", end, colour))
+            draw_error(top, group, axis, Line("test_best", best, colour, "--"))
+            draw_error(bottom, group, axis, Line("train_end", label, colour))
         for axes in (top, bottom):
-            axes.set_xscale("log")
-            axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-            axes.minorticks_off()
-            hatch(axes, table.groupby(axis)["n_seeds"].max())
+            width_axis(axes, table, axis)
         top.set_ylabel("test error")
         bottom.set_ylabel("training error")
         bottom.set_xlabel("width k" if axis == "model.width" else axis)
         top.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(groups), fontsize=7)
     return figure
+
+
+def width_axis(axes: Axes, table: pd.DataFrame, axis: str) -> None:
+    """A logarithmic axis with a tick at every width; widths without a finished run are hatched."""
+    ticks = sorted(table[axis].unique())
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    hatch(axes, table.groupby(axis)["n_seeds"].max())
 
 
 def seeds(group: pd.DataFrame) -> str:
@@ -71,20 +81,14 @@ def seeds(group: pd.DataFrame) -> str:
     return str(high) if low == high else f"{low}–{high}"
 
 
-def draw_error(
-    axes: Axes,
-    group: pd.DataFrame,
-    axis: str,
-    name: str,
-    label: str,
-    colour: tuple[float, ...],
-    dash: str,
-) -> None:
+def draw_error(axes: Axes, group: pd.DataFrame, axis: str, line: Line) -> None:
     """One curve with a band of one standard error over seeds where there is more than one."""
-    x, mean = group[axis].to_numpy(np.float64), group[name].to_numpy(np.float64)
-    band = group[f"{name}_std"].to_numpy(np.float64) / np.sqrt(np.maximum(group["n_seeds"] - 1, 1))
-    axes.plot(x, mean, dash, marker="o", ms=3.5, lw=1.8, color=colour, label=label)
-    axes.fill_between(x, mean - band, mean + band, color=colour, alpha=0.2, lw=0)
+    x = group[axis].to_numpy(np.float64)
+    mean = group[line.column].to_numpy(np.float64)
+    std = group[f"{line.column}_std"].to_numpy(np.float64)
+    band = std / np.sqrt(np.maximum(group["n_seeds"] - 1, 1))
+    axes.plot(x, mean, line.dashes, marker="o", ms=3.5, lw=1.8, color=line.colour, label=line.label)
+    axes.fill_between(x, mean - band, mean + band, color=line.colour, alpha=0.2, lw=0)
 
 
 def hatch(axes: Axes, counts: pd.Series) -> None:
@@ -96,9 +100,7 @@ def hatch(axes: Axes, counts: pd.Series) -> None:
 
 
 def make(options: argparse.Namespace) -> None:
-    """Query, reduce, draw, save; raises StoreError, FigureError or ValueError with a message for
-    the user.
-    """
+    """Query, reduce, draw, save; errors for the user are StoreError, FigureError, ValueError."""
     data = axis_sweep.load(options.folder, options.column, options.by, options.where)
     table = axis_sweep.end_table(data, options.by, options.column, options.interpolation)
     peaks = axis_sweep.peak_table(data, options.by)

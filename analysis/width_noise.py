@@ -1,7 +1,6 @@
-"""Test error over width and training time, and at the end over width and label noise, as two heat
-maps.
+"""Test error over width and training time, and over width and label noise at the end: heat maps.
 
-    python analysis/width_noise.py logs/NAME [--out figures] [--at 0.2] [--where optim.weight_decay=0]
+    python analysis/width_noise.py logs/NAME [--out figures] [--at 0.2] [--where COLUMN=VALUE]
 
 Writes STEM.png, STEM.pdf, STEM_time.csv and STEM_noise.csv (the two maps: mean, population std, n)
 and STEM.json (which runs stand behind every column). What is not in the logs is hatched: in the
@@ -21,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.double_descent import axis_sweep
-from analysis.double_descent.axis_sweep import Group, Widths
+from analysis.double_descent.axis_sweep import AxisSweep, SweepGroup
 from analysis.figure import heatmap, output, query, style
 from analysis.figure.provenance import write_json
 from analysis.figure.style import save
@@ -30,10 +29,8 @@ from analysis.stats import seed_curves
 SIZE, RATIOS = (13.3, 4.0), (1.5, 1.0)  # inches; widths of the panels
 
 
-def draw(data: Widths, group: Group, ends: pd.DataFrame, by: str, axis: str) -> Figure:
-    """The figure: at the left `group` over width and epoch, at the right `ends` over width and
-    `by`.
-    """
+def draw(data: AxisSweep, group: SweepGroup, ends: pd.DataFrame, by: str, axis: str) -> Figure:
+    """The figure: left `group` over width and epoch, right `ends` over width and `by`."""
     time = time_grid(data, group)
     noise, levels = noise_grid(ends, by, axis)
     vmin, vmax = heatmap.limits(np.concatenate([time.values.ravel(), noise.values.ravel()]))
@@ -56,7 +53,7 @@ def draw(data: Widths, group: Group, ends: pd.DataFrame, by: str, axis: str) -> 
     return figure
 
 
-def time_grid(data: Widths, group: Group) -> heatmap.Grid:
+def time_grid(data: AxisSweep, group: SweepGroup) -> heatmap.Grid:
     """Mean test error over width (log2) and epoch."""
     frame = seed_curves.tidy(group.test, "width")
     x = [float(np.log2(column.value)) for column in group.test]
@@ -64,15 +61,12 @@ def time_grid(data: Widths, group: Group) -> heatmap.Grid:
 
 
 def noise_grid(ends: pd.DataFrame, by: str, axis: str) -> tuple[heatmap.Grid, list[float]]:
-    """Mean test error at the end over width (log2) and rank of the value of `by`, 1 the lowest; and
-    those values.
-    """
+    """Mean test error at the end over width (log2) and rank of `by`; and the values of `by`."""
     wide = ends.pivot(index=by, columns=axis, values="test_end")
-    rows = np.arange(1, len(wide) + 1, dtype=np.float64)
+    ranks = np.arange(1, len(wide) + 1, dtype=np.float64)
     x = np.log2(wide.columns.to_numpy(np.float64))
-    return heatmap.Grid(x, rows, wide.to_numpy(np.float64), len(wide)), [
-        float(level) for level in wide.index
-    ]
+    grid = heatmap.Grid(x, ranks, wide.to_numpy(np.float64), len(wide))
+    return grid, [float(level) for level in wide.index]
 
 
 def label_widths(axes: Axes, values: Sequence[float], axis: str) -> None:
@@ -81,24 +75,19 @@ def label_widths(axes: Axes, values: Sequence[float], axis: str) -> None:
     axes.set_xlabel("width k" if axis == "model.width" else axis)
 
 
-def choose(groups: Sequence[Group], at: float | None, by: str) -> Group:
-    """The group at `at`, by default the one with the largest value; FigureError where there is
-    none.
-    """
+def choose(groups: Sequence[SweepGroup], at: float | None, by: str) -> SweepGroup:
+    """The group at `at`, by default the one with the largest value; FigureError without one."""
     if at is None:
         return groups[-1]
-    found = [group for group in groups if np.isclose(group.value, at)]
-    if not found:
-        raise query.FigureError(
-            f"--at {at:g}: found {by} {', '.join(f'{g.value:g}' for g in groups)}"
-        )
-    return found[0]
+    for group in groups:
+        if np.isclose(group.value, at):
+            return group
+    values = ", ".join(f"{group.value:g}" for group in groups)
+    raise query.FigureError(f"--at {at:g}: found {by} {values}")
 
 
 def make(options: argparse.Namespace) -> None:
-    """Query, reduce, draw, save; raises StoreError, FigureError or ValueError with a message for
-    the user.
-    """
+    """Query, reduce, draw, save; errors for the user are StoreError, FigureError, ValueError."""
     data = axis_sweep.load(options.folder, options.column, options.by, options.where)
     group = choose(data.groups, options.at, options.by)
     if not any(column.cells for column in group.test):

@@ -1,8 +1,7 @@
-"""Curves over the width of a model, for each value of a second axis: what model_wise.py and
-width_noise.py share.
+"""Curves over an axis of a sweep, such as the width of a model, for each value of a second axis.
 
-Reads the logs through analysis.store; the rest are pure functions. A cell counts at its width only
-once it has reached its planned epoch, the end of an unfinished training being no end.
+Reads the logs through analysis.store; the rest are pure functions. A cell counts only once it has
+reached its planned epoch: where an unfinished training stands says nothing about its end.
 """
 
 from __future__ import annotations
@@ -26,10 +25,8 @@ TEST, TRAINING = "test_error", "train_error"
 
 
 @dataclass(frozen=True)
-class Group:
-    """The runs at one value of the second axis: a SeedCurves of test and of training error for every
-    width, in order.
-    """
+class SweepGroup:
+    """The runs at one value of the second axis: curves at every value of the first, in order."""
 
     value: float
     test: list[SeedCurves]
@@ -37,25 +34,24 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Widths:
-    """What a figure over widths is drawn from: the chosen runs, their groups in order, progress and
-    notes.
-    """
+class AxisSweep:
+    """What a figure over an axis is drawn from: runs, their groups in order, progress and notes."""
 
     runs: pd.DataFrame
-    groups: list[Group]
+    groups: list[SweepGroup]
     state: Progress
     notes: list[str]
 
     def provenance(self, options: argparse.Namespace) -> dict[str, Any]:
-        """The record beside the figure; every entry of `columns` says which value of the second
-        axis it is of.
-        """
-        test = [column for group in self.groups for column in group.test]
-        behind = record(self.runs, test, self.state, self.notes, options, options.folder, TEST) | {
-            "by": options.by
-        }
-        values = [group.value for group in self.groups for _ in group.test]
+        """The record beside the figure; each of its `columns` has its value of the second axis."""
+        test: list[SeedCurves] = []
+        values: list[float] = []
+        for group in self.groups:
+            test += group.test
+            values += [group.value] * len(group.test)
+        source = options.folder
+        behind = record(self.runs, test, self.state, self.notes, options, source, TEST)
+        behind["by"] = options.by
         for entry, value in zip(behind["columns"], values, strict=True):
             entry[options.by] = value
         return behind
@@ -81,123 +77,124 @@ def arguments(parser: argparse.ArgumentParser, name: str) -> None:
     )
 
 
-def load(folder: str | Path, column: str, by: str, conditions: Sequence[str]) -> Widths:
+def load(folder: str | Path, column: str, by: str, conditions: Sequence[str]) -> AxisSweep:
     """Runs and curves of a sweep over `column` and `by`.
 
     Raises FigureError where a further axis varies, StoreError or ValueError where the logs do not
     hold what is needed.
     """
-    runs = query.numeric(query.numeric(query.where(store.runs(folder), conditions), column), by)
+    matching = query.where(store.runs(folder), conditions)
+    runs = query.numeric(query.numeric(matching, column), by)
     if (runs[column] <= 0).any():
         raise query.FigureError(
             f"{column}: found {runs[column].min():g}, expected numbers above 0 for a logarithmic "
             "axis"
         )
     notes = query.check_axes(runs, column, by)
-    parts = [(float(str(value)), part) for value, part in runs.groupby(by)]
     curves = store.curves(folder, [TEST, TRAINING], runs["cell"].tolist())
-    groups = [
-        Group(
-            value,
-            seed_curves.seed_curves(part, curves, column, TEST),
-            seed_curves.seed_curves(part, curves, column, TRAINING),
-        )
-        for value, part in parts
-    ]
-    state = progress(runs, [c for group in groups for c in group.test])
-    if not any(c.cells for group in groups for c in group.test):
+    groups = [_group(float(str(value)), part, curves, column) for value, part in runs.groupby(by)]
+    test = [seeds for group in groups for seeds in group.test]
+    if not any(seeds.cells for seeds in test):
         raise query.FigureError(
             f"none of the {len(runs)} chosen runs has logged {TEST} yet; wait for its first epochs"
         )
-    return Widths(runs, groups, state, notes)
+    return AxisSweep(runs, groups, progress(runs, test), notes)
 
 
-def ended(column: SeedCurves, unfinished: Sequence[str]) -> SeedCurves:
-    """The SeedCurves without the cells that have not reached their planned epoch; these count as
-    missing.
-    """
-    keep = [i for i, cell in enumerate(column.cells) if cell not in set(unfinished)]
-    cells, seeds = tuple(column.cells[i] for i in keep), tuple(column.seeds[i] for i in keep)
-    left = tuple(sorted({*column.missing, *column.cells} - set(cells)))
-    return replace(column, cells=cells, seeds=seeds, missing=left, values=column.values[keep])
+def _group(value: float, runs: pd.DataFrame, curves: pd.DataFrame, column: str) -> SweepGroup:
+    """The curves of the runs at one value of the second axis."""
+    return SweepGroup(
+        value,
+        seed_curves.seed_curves(runs, curves, column, TEST),
+        seed_curves.seed_curves(runs, curves, column, TRAINING),
+    )
 
 
-def ends(column: SeedCurves) -> Array:
-    """(cells,) mean of each cell's error over the last epochs (`stats.final`, of those that it
-    logged).
-    """
-    return np.array([_final(row, column.x) for row in column.values])
+def finished_only(curves: SeedCurves, unfinished: Sequence[str]) -> SeedCurves:
+    """The curves without unfinished cells, which then count as missing."""
+    kept = [i for i, cell in enumerate(curves.cells) if cell not in set(unfinished)]
+    cells = tuple(curves.cells[i] for i in kept)
+    seeds = tuple(curves.seeds[i] for i in kept)
+    missing = tuple(sorted({*curves.missing, *curves.cells} - set(cells)))
+    values = curves.values[kept]
+    return replace(curves, cells=cells, seeds=seeds, missing=missing, values=values)
 
 
-def _final(row: Array, epochs: Any) -> float:
-    there = np.isfinite(row)
-    return float(features.final(row[there], epochs[there]))
+def final_errors(curves: SeedCurves) -> Array:
+    """(cells,) mean of each cell's error over the last epochs that it logged (`features.final`)."""
+    errors = []
+    for values in curves.values:
+        logged = np.isfinite(values)
+        errors.append(float(features.final(values[logged], curves.x[logged])))
+    return np.array(errors)
 
 
-def end_table(data: Widths, by: str, axis: str, below: float) -> pd.DataFrame:
-    """One row per value of `by` and of `axis`: number of seeds, mean and population std over seeds
-    of the test error at the end and at each seed's best epoch, of the training error at the end,
-    and whether its mean is below `below`.
+def end_table(sweep: AxisSweep, by: str, axis: str, below: float) -> pd.DataFrame:
+    """One row per value of `by` and of `axis`, over the finished seeds.
+
+    Columns: n_seeds; mean and population std (`_std`) of test_end, test_best (at each seed's best
+    epoch) and train_end; best_epoch, the median; interpolates, whether train_end is below `below`.
     """
     rows = []
-    for group in data.groups:
+    for group in sweep.groups:
         for test, training in zip(group.test, group.training, strict=True):
-            done, trained = (
-                ended(test, data.state.unfinished),
-                ended(training, data.state.unfinished),
-            )
-            row: dict[str, Any] = {by: group.value, axis: test.value, "n_seeds": len(done.cells)}
-            best = np.array([np.nanmin(values) for values in done.values])
-            for name, values in (
-                ("test_end", ends(done)),
-                ("test_best", best),
-                ("train_end", ends(trained)),
-            ):
-                row |= {
-                    name: _mean(values),
-                    f"{name}_std": float(values.std()) if len(values) > 1 else np.nan,
-                }
-            when = [test.x[int(np.nanargmin(values))] for values in done.values]
-            row["best_epoch"] = float(np.median(when)) if when else np.nan
-            rows.append(row | {"interpolates": bool(row["train_end"] < below)})
+            finished = [
+                finished_only(curves, sweep.state.unfinished) for curves in (test, training)
+            ]
+            ends = _ends(*finished)
+            interpolates = bool(ends["train_end"] < below)
+            rows.append({by: group.value, axis: test.value, **ends, "interpolates": interpolates})
     return pd.DataFrame(rows)
 
 
-def _mean(values: Array) -> float:
-    return float(values.mean()) if len(values) else float("nan")
+def _ends(test: SeedCurves, training: SeedCurves) -> dict[str, float]:
+    """The numbers of one row of `end_table`, from finished cells."""
+    best = np.array([np.nanmin(values) for values in test.values])
+    best_epochs = np.array([test.x[np.nanargmin(values)] for values in test.values])
+    return {
+        "n_seeds": len(test.cells),
+        **_mean_and_std("test_end", final_errors(test)),
+        **_mean_and_std("test_best", best),
+        **_mean_and_std("train_end", final_errors(training)),
+        "best_epoch": float(np.median(best_epochs)) if len(best_epochs) else np.nan,
+    }
 
 
-def over_widths(data: Widths) -> list[SeedCurves]:
-    """One SeedCurves per group whose "epochs" are the widths and whose values are each seed's test
-    error at the end.
+def _mean_and_std(name: str, values: Array) -> dict[str, float]:
+    """Mean over seeds, NaN without any, and population std, NaN with fewer than two."""
+    mean = float(values.mean()) if len(values) else np.nan
+    std = float(values.std()) if len(values) > 1 else np.nan
+    return {name: mean, f"{name}_std": std}
 
-    It gives `reduce.feature_table` the peak over widths in the place of that over time. Seeds
-    without a finished cell at some width have NaN there.
+
+def as_seed_curves(sweep: AxisSweep) -> list[SeedCurves]:
+    """SeedCurves of each group over the axis: every seed's test error at the end of training.
+
+    `seed_curves.feature_table` then finds the peak over the axis instead of over time. Seeds
+    without a finished cell at some value have NaN there.
     """
-    found = []
-    for group in data.groups:
-        widths = np.array([c.value for c in group.test])
-        finished = [ended(column, data.state.unfinished) for column in group.test]
-        seeds = tuple(sorted({seed for column in finished for seed in column.seeds}))
-        values = np.full((len(seeds), len(widths)), np.nan)
-        for position, column in enumerate(finished):
-            for seed, end in zip(column.seeds, ends(column), strict=True):
-                values[seeds.index(seed), position] = end
-        there = np.isfinite(values).any(axis=0)
-        missing = tuple(cell for column in finished for cell in column.missing)
-        found.append(
-            SeedCurves(
-                group.value, seeds, seeds, missing, widths[there].astype(np.int64), values[:, there]
-            )
-        )
-    return found
+    return [_over_axis(group, sweep.state.unfinished) for group in sweep.groups]
 
 
-def peak_table(data: Widths, by: str) -> pd.DataFrame:
-    """One row per value of `by`: features of the test error at the end over width, and whether
-    double descent shows.
-    """
-    table = seed_curves.feature_table(over_widths(data), 1, by, last=1)
-    return table.rename(
-        columns=lambda name: name.replace("_epoch", "_width").replace("epochs_used", "widths_used")
-    )
+def _over_axis(group: SweepGroup, unfinished: Sequence[str]) -> SeedCurves:
+    """The final test errors of one group, (seeds, axis values); values without any are left out."""
+    finished = [finished_only(curves, unfinished) for curves in group.test]
+    names: set[str] = set()
+    missing: list[str] = []
+    for curves in finished:
+        names.update(curves.seeds)
+        missing += curves.missing
+    seeds = tuple(sorted(names))
+    errors = np.full((len(seeds), len(finished)), np.nan)
+    for position, curves in enumerate(finished):
+        rows = [seeds.index(seed) for seed in curves.seeds]
+        errors[rows, position] = final_errors(curves)
+    measured = np.isfinite(errors).any(axis=0)
+    x = np.array([curves.value for curves in finished])[measured].astype(np.int64)
+    values = errors[:, measured]
+    return SeedCurves(group.value, seeds, seeds, tuple(missing), x, values, x_name="width")
+
+
+def peak_table(sweep: AxisSweep, by: str) -> pd.DataFrame:
+    """One row per value of `by`: features of the final test error over the axis, and verdict."""
+    return seed_curves.feature_table(as_seed_curves(sweep), 1, by, last=1)

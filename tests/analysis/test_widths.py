@@ -226,8 +226,8 @@ def test_a_sweep_of_another_second_axis_is_drawn_too(grid, drawn, tmp_path):
 def test_an_end_is_the_mean_of_the_last_epochs_that_the_cell_logged(grid):
     data = axis_sweep.load(grid({"k4r0.2s0": 28}), "model.width", "data.label_noise.rate", [])
     column = data.groups[1].test[2]
-    np.testing.assert_allclose(axis_sweep.ends(column), [0.49, 0.5, 0.51], atol=1e-6)
-    assert axis_sweep.ended(column, data.state.unfinished).seeds == ("1", "2")
+    np.testing.assert_allclose(axis_sweep.final_errors(column), [0.49, 0.5, 0.51], atol=1e-6)
+    assert axis_sweep.finished_only(column, data.state.unfinished).seeds == ("1", "2")
 
 
 @pytest.mark.parametrize("script", ["model_wise", "width_noise"])
