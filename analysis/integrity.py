@@ -12,247 +12,28 @@ cannot tell why.
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Whole = NDArray[np.int64]
+from analysis.double_descent.error_counts import (
+    Array,
+    Check,
+    Stretch,
+    Whole,
+    agreement,
+    check_mean,
+    check_std,
+    offset,
+    slopes,
+    unit,
+)
+
 MOST_STRETCHES = 20  # more are no description
-ROUNDINGS = 64  # a stored number may be this many roundings away from the exact one
 
 
-@dataclass(frozen=True)
-class Check:
-    """How many of the cells hold a whole number. chance: the share that numbers at random would
-    have.
-
-    possible: mask of those cells, False also where a value is not finite. greatest: the greatest
-    distance from a whole number. tolerance: the distance that counts as none.
-    """
-
-    possible: NDArray[np.bool_]
-    greatest: float
-    tolerance: float
-
-    @property
-    def share(self) -> float:
-        """Share of cells that can be what they are said to be."""
-        return float(self.possible.mean())
-
-    @property
-    def chance(self) -> float:
-        """Share that would be by accident."""
-        return min(1.0, 2 * self.tolerance)
-
-
-@dataclass(frozen=True)
-class Offset:
-    """Fractional parts of the counts as a function of the row plus one of the column.
-
-    additive: share of cells where they are such a sum. rows, columns: stretches (first, last, step)
-    in which neighbours differ by the same step, in counts modulo 1.
-    """
-
-    additive: float
-    rows: list[tuple[int, int, float]]
-    columns: list[tuple[int, int, float]]
-
-
-@dataclass(frozen=True)
-class Slopes:
-    """Steps of the offset for each stretch, in counts modulo the number of seeds, that agree best
-    with the std.
-
-    share: of cells in which mean without offset and std agree. second: the best share of another
-    choice, at the stretch where the choice was closest.
-    """
-
-    rows: list[tuple[int, int, float]]
-    columns: list[tuple[int, int, float]]
-    share: float
-    second: float
-
-
-def unit(images: int, batch: int | None = None) -> int:
-    """The whole number N of which one run's error is a multiple of 1/N."""
-    if batch is None or images % batch == 0:
-        return images
-    return math.ceil(images / batch) * math.lcm(batch, images % batch)
-
-
-def whole(scaled: Array, eps: float = float(np.finfo(np.float64).eps)) -> Check:
-    """Checks numbers that should be whole; eps: relative precision of the numbers that they were
-    computed from.
-
-    Raises ValueError if that precision cannot tell whole numbers from others.
-    """
-    finite = np.isfinite(scaled)
-    tolerance = ROUNDINGS * eps * max(1.0, float(np.abs(scaled[finite]).max(initial=0)))
-    if tolerance > 0.05:
-        top = scaled[finite].max()
-        raise ValueError(
-            f"counts up to {top:.3g} at precision {eps:.1g}: too coarse to tell; expected float64 "
-            "arrays"
-        )
-    distance = np.abs(scaled - np.round(scaled))
-    return Check(
-        finite & (distance <= tolerance), float(distance[finite].max(initial=0)), tolerance
-    )
-
-
-def check_mean(mean: Array, images: int, seeds: int, batch: int | None = None) -> Check:
-    """Which cells can be a mean over seeds of error counts over images."""
-    return whole(
-        np.asarray(mean, np.float64) * unit(images, batch) * seeds, float(np.finfo(mean.dtype).eps)
-    )
-
-
-def check_std(std: Array, images: int, seeds: int, batch: int | None = None) -> Check:
-    """Which cells can be a population std over seeds: N²m² times the variance is whole."""
-    return whole(
-        (np.asarray(std, np.float64) * unit(images, batch) * seeds) ** 2,
-        float(np.finfo(std.dtype).eps),
-    )
-
-
-def agreement(total: Whole, variance: Whole, seeds: int) -> NDArray[np.bool_]:
-    """Where the sum of counts S and V = m²N²·variance can come from the same m counts: m divides V
-    + S².
-    """
-    return np.asarray((np.mod(total, seeds) ** 2 + variance) % seeds == 0)
-
-
-def offset(scaled: Array, tolerance: float) -> Offset:
-    """Describes the fractional parts of counts, (rows, columns), all finite."""
-    part = scaled % 1
-    rest = part - part[:, :1] - part[:1] + part[0, 0]
-    additive = float((np.abs(rest - np.round(rest)) <= 4 * tolerance).mean())
-    return Offset(
-        additive, *(_stretches(line % 1, 4 * tolerance) for line in (part[:, 0], part[0]))
-    )
-
-
-def _stretches(line: Array, tolerance: float) -> list[tuple[int, int, float]]:
-    """Stretches (first, last, step modulo 1) of equal steps in a line of numbers modulo 1."""
-    steps = np.diff(line) % 1
-    turn = np.diff(steps)
-    borders = np.flatnonzero(np.abs(turn - np.round(turn)) > tolerance) + 1
-    starts, ends = [0, *borders.tolist()], [*borders.tolist(), len(steps)]
-    return [
-        (a, b, _centred(float(steps[a]), tolerance))
-        for a, b in zip(starts, ends, strict=True)
-        if b > a
-    ]
-
-
-def _centred(step: float, tolerance: float) -> float:
-    """A number modulo 1 with 0.9999999 taken as 0."""
-    return 0.0 if min(step, 1 - step) <= tolerance else step
-
-
-@dataclass
-class _Search:
-    """A choice of whole steps under way. base: counts without the fractional offset, modulo that
-    choice.
-    """
-
-    base: Whole
-    variance: Whole
-    found: Offset
-    seeds: int
-    rows: list[int]
-    columns: list[int]
-    constant: int = 0
-    second: float = 0.0
-
-    def agrees(self, block: tuple[slice, slice] = (slice(None), slice(None))) -> float:
-        """Share of the block's cells in which mean and std agree under the present choice."""
-        drift = _drift(self.found.rows, self.rows, len(self.base))[block[0], None]
-        drift = drift + _drift(self.found.columns, self.columns, self.base.shape[1])[block[1]]
-        total = self.base[block] - drift - self.constant
-        return float(agreement(total, self.variance[block], self.seeds).mean())
-
-    def choose(
-        self, places: Sequence[tuple[list[int], int]], block: tuple[slice, slice], constants: bool
-    ) -> None:
-        """Sets the steps at `places`, and the constant if asked, to those that agree best in the
-        block.
-        """
-        scores = {}
-        for choice in product(range(self.seeds), repeat=len(places) + constants):
-            self._set(places, choice)
-            scores[choice] = self.agrees(block)
-        best, next_best = sorted(scores, key=lambda choice: -scores[choice])[:2]
-        self.second = max(self.second, scores[next_best])
-        self._set(places, best)
-
-    def _set(self, places: Sequence[tuple[list[int], int]], choice: Sequence[int]) -> None:
-        for (target, index), value in zip(places, choice, strict=False):
-            target[index] = value
-        if len(choice) > len(places):
-            self.constant = choice[-1]
-
-
-def slopes(scaled: Array, variance: Whole, found: Offset, seeds: int) -> Slopes:
-    """Whole parts of the steps, modulo the number of seeds (at least two), chosen for agreement
-    with the std.
-
-    Begins with the first stretch of rows and of columns (their two steps and a constant), then
-    takes one stretch at a time and judges its step by the cells in it.
-    """
-    fraction = (
-        _line(found.rows, len(scaled))[:, None]
-        + _line(found.columns, scaled.shape[1])
-        + scaled[0, 0] % 1
-    )
-    rows, columns = [0] * len(found.rows), [0] * len(found.columns)
-    search = _Search(
-        np.round(scaled - fraction).astype(np.int64), variance, found, seeds, rows, columns
-    )
-    first = slice(0, found.columns[0][1] + 1)
-    search.choose([(rows, 0), (columns, 0)], (slice(0, found.rows[0][1] + 1), first), True)
-    for index, (start, end, _) in enumerate(found.rows[1:], start=1):
-        search.choose([(rows, index)], (slice(start + 1, end + 1), first), False)
-    for index, (start, end, _) in enumerate(found.columns[1:], start=1):
-        search.choose([(columns, index)], (slice(None), slice(start + 1, end + 1)), False)
-    return Slopes(
-        _shifted(found.rows, rows), _shifted(found.columns, columns), search.agrees(), search.second
-    )
-
-
-def _line(stretches: Sequence[tuple[int, int, float]], length: int) -> Array:
-    """The sum of the fractional steps up to each place."""
-    steps = np.zeros(length)
-    for first, last, step in stretches:
-        steps[first + 1 : last + 1] = step
-    return np.cumsum(steps)
-
-
-def _drift(stretches: Sequence[tuple[int, int, float]], parts: Sequence[int], length: int) -> Whole:
-    """The sum of the whole steps up to each place."""
-    steps = np.zeros(max(length, stretches[-1][1] + 1), np.int64)
-    for (first, last, _), part in zip(stretches, parts, strict=True):
-        steps[first + 1 : last + 1] = part
-    return np.cumsum(steps)[:length]
-
-
-def _shifted(
-    stretches: Sequence[tuple[int, int, float]], parts: Sequence[int]
-) -> list[tuple[int, int, float]]:
-    """Stretches with the whole part of their steps."""
-    return [
-        (first, last, step + part)
-        for (first, last, step), part in zip(stretches, parts, strict=True)
-    ]
-
-
-def _describe(stretches: Sequence[tuple[int, int, float]], name: str, modulus: int) -> list[str]:
+def _describe(stretches: Sequence[Stretch], name: str, modulus: int) -> list[str]:
     return [
         f"    {name} {a} to {b}: {step:.5f} counts a {name[:-1]}, modulo {modulus}"
         for a, b, step in stretches

@@ -1,5 +1,4 @@
-"""The published ResNet-18 arrays (92 weight decays, 1001 epochs, five seeds) as frames of a sweep's
-layout.
+"""The published ResNet-18 arrays (92 weight decays, 1001 epochs, five seeds) as frames or a store.
 
 The four files are aggregates: a mean and a population standard deviation over five seeds, so each
 "run" read from them stands for five trainings. **The published mean of the test error is not such a
@@ -30,8 +29,12 @@ EPOCHS, COLUMNS, SEEDS = 1001, 92, 5
 LAMBDAS: NDArray[np.float64] = (
     10.0 ** -np.linspace(0.1, 8.0, 100)[8:]  # the eight largest were never published
 )
-FILES = {f"{part}_error{suffix}": f"resnet-{part}-errors_{stat}.npy"
-         for part in ("train", "test") for suffix, stat in (("", "mean"), ("_std", "std"))}  # fmt: skip
+FILES = {
+    "train_error": "resnet-train-errors_mean.npy",
+    "train_error_std": "resnet-train-errors_std.npy",
+    "test_error": "resnet-test-errors_mean.npy",
+    "test_error_std": "resnet-test-errors_std.npy",
+}
 PREFIX = "published-"
 NOTE = (
     "published aggregate of five seeds: the means of the test error carry an undocumented additive "
@@ -134,22 +137,22 @@ def _field(field: pa.Field) -> pa.Field:
 
 def _load(folder: Path) -> dict[str, NDArray[np.float64]]:
     """The four arrays by column name, each (1001, 92)."""
-    arrays: dict[str, NDArray[np.float64]] = {}
-    problems: list[str] = []
-    for name, file in FILES.items():
-        try:
-            arrays[name] = np.load(folder / file)
-        except FileNotFoundError:
-            problems.append(f"{file} is missing")
-        except (OSError, ValueError, EOFError) as error:
-            problems.append(f"{file} is no npy array ({error})")
-        else:
-            if arrays[name].shape != (EPOCHS, COLUMNS):
-                problems.append(f"{file} has shape {arrays[name].shape}")
-    if problems:
+    problems = {name: _problem(folder / file) for name, file in FILES.items()}
+    if any(problems.values()):
         raise StoreError(
-            f"{folder}: {'; '.join(problems)}; expected {', '.join(FILES.values())}, each "
-            f"({EPOCHS}, {COLUMNS}): "
-            "copy all four from the repository NNdoubledescent/doubledescent into one folder"
+            f"{folder}: {'; '.join(filter(None, problems.values()))}; expected "
+            f"{', '.join(FILES.values())}, each ({EPOCHS}, {COLUMNS}): copy all four from the "
+            "repository NNdoubledescent/doubledescent into one folder"
         )
-    return arrays
+    return {name: np.load(folder / file) for name, file in FILES.items()}
+
+
+def _problem(path: Path) -> str:
+    """What is wrong with one of the four files; empty if nothing is."""
+    try:
+        shape = np.load(path).shape
+    except FileNotFoundError:
+        return f"{path.name} is missing"
+    except (OSError, ValueError, EOFError) as error:
+        return f"{path.name} is no npy array ({error})"
+    return "" if shape == (EPOCHS, COLUMNS) else f"{path.name} has shape {shape}"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from analysis import integrity
+from analysis.double_descent import error_counts
 
 IMAGES, SEEDS = 1000, 5
 
@@ -27,8 +28,8 @@ def ramp(length, breaks, steps):
 
 def test_untouched_arrays_pass(counts):
     mean, std = mean_and_std(counts)
-    assert integrity.check_mean(mean, IMAGES, SEEDS).share == 1
-    assert integrity.check_std(std, IMAGES, SEEDS).share == 1
+    assert error_counts.check_mean(mean, IMAGES, SEEDS).share == 1
+    assert error_counts.check_std(std, IMAGES, SEEDS).share == 1
     lines = integrity.report(mean, std, IMAGES, SEEDS)
     assert "100.00% of cells can come from the same 5 counts" in lines[-1]
     assert not any("fractional" in line for line in lines)
@@ -38,7 +39,7 @@ def test_single_impossible_cells_are_named(counts, tmp_path, capsys):
     mean, _ = mean_and_std(counts)
     mean[3, 7] += 1e-5
     mean[5, 5] = np.nan
-    check = integrity.check_mean(mean, IMAGES, SEEDS)
+    check = error_counts.check_mean(mean, IMAGES, SEEDS)
     assert np.argwhere(~check.possible).tolist() == [[3, 7], [5, 5]]
     np.save(tmp_path / "mean.npy", mean)
     files = [str(tmp_path / "mean.npy"), "--cells", str(tmp_path / "cells.csv")]
@@ -50,7 +51,7 @@ def test_single_impossible_cells_are_named(counts, tmp_path, capsys):
 def test_a_mean_of_other_counts_disagrees_with_its_std(counts):
     mean, std = mean_and_std(counts)
     shifted = mean + 1 / (IMAGES * SEEDS)
-    assert integrity.check_mean(shifted, IMAGES, SEEDS).share == 1
+    assert error_counts.check_mean(shifted, IMAGES, SEEDS).share == 1
     line = integrity.report(shifted, std, IMAGES, SEEDS)[-1]
     assert line.startswith("mean and std")
     assert "100.00%" not in line
@@ -60,13 +61,13 @@ def test_an_additive_offset_is_described_and_its_slopes_found(counts):
     mean, std = mean_and_std(counts)
     rows, columns = ramp(60, [25], [2.25, 0.125]), ramp(40, [10], [1.4, 4.7])
     scaled = mean * IMAGES * SEEDS + rows[:, None] + columns + 0.3
-    check = integrity.whole(scaled)
-    found = integrity.offset(scaled, check.tolerance)
+    check = error_counts.whole(scaled)
+    found = error_counts.offset(scaled, check.tolerance)
     assert found.additive == 1
     assert [(a, b) for a, b, _ in found.rows] == [(0, 25), (25, 59)]
     assert [step for *_, step in found.columns] == pytest.approx([0.4, 0.7])
     variance = np.round((std * IMAGES * SEEDS) ** 2).astype(np.int64)
-    best = integrity.slopes(scaled, variance, found, SEEDS)
+    best = error_counts.slopes(scaled, variance, found, SEEDS)
     assert best.share == 1
     assert best.second < 0.6
     assert [step for *_, step in best.rows] == pytest.approx([2.25, 0.125])
@@ -85,10 +86,10 @@ def test_means_of_batch_errors_have_their_own_unit():
     generator = np.random.default_rng(2)
     sizes = np.array([128] * 3 + [80])
     errors = (generator.integers(0, 80, (SEEDS, 7, 4)) / sizes).mean(axis=2)
-    assert integrity.unit(sum(sizes), 128) == 4 * 640
-    assert integrity.unit(256, 128) == 256
-    assert integrity.check_mean(errors.mean(axis=0), int(sum(sizes)), SEEDS, 128).share == 1
-    assert integrity.check_mean(errors.mean(axis=0), int(sum(sizes)), SEEDS).share < 1
+    assert error_counts.unit(sum(sizes), 128) == 4 * 640
+    assert error_counts.unit(256, 128) == 256
+    assert error_counts.check_mean(errors.mean(axis=0), int(sum(sizes)), SEEDS, 128).share == 1
+    assert error_counts.check_mean(errors.mean(axis=0), int(sum(sizes)), SEEDS).share < 1
 
 
 def test_arrays_too_coarse_to_tell_are_refused(counts, tmp_path, capsys):
@@ -108,7 +109,7 @@ def test_other_shapes_are_refused(counts, tmp_path, capsys):
 
 def test_published_arrays_are_what_they_are_known_to_be(reference):
     mean, std = (np.load(reference / f"resnet-test-errors_{x}.npy") for x in ("mean", "std"))
-    check = integrity.check_mean(mean, 10_000, 5)
+    check = error_counts.check_mean(mean, 10_000, 5)
     assert check.share == pytest.approx(0.009, abs=1e-4)
     lines = "\n".join(integrity.report(mean, std, 10_000, 5))
     assert "std: 92092 of 92092 cells" in lines
@@ -119,8 +120,11 @@ def test_published_arrays_are_what_they_are_known_to_be(reference):
         assert stretch in lines
     assert "same 5 counts in 100.00% of cells (next-best choice of a step: 37.05%)" in lines
     trained = [np.load(reference / f"resnet-train-errors_{x}.npy") for x in ("mean", "std")]
-    assert integrity.check_mean(trained[0], 50_000, 5, 128).share == 1
-    assert integrity.check_std(trained[1], 50_000, 5, 128).share == 1
+    assert error_counts.check_mean(trained[0], 50_000, 5, 128).share == 1
+    assert error_counts.check_std(trained[1], 50_000, 5, 128).share == 1
     pair = [np.load(reference / f"icml_fig6_{name}_reg.npy") for name in ("w", "wo")]
-    assert [integrity.check_mean(curve, 10_000, 1).share > 0.5 for curve in pair] == [True, False]
+    assert [error_counts.check_mean(curve, 10_000, 1).share > 0.5 for curve in pair] == [
+        True,
+        False,
+    ]
     assert "rows 100 to 1000: 0.11111" in "\n".join(integrity.report(pair[1], None, 10_000, 50))
