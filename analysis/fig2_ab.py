@@ -1,7 +1,7 @@
-"""Figure 2 (a, b): test error over weight decay and training time, and three curves out of it.
+"""Figure 2 (a, b): test error over weight decay and training time, and three of its curves.
 
     python analysis/fig2_ab.py logs/NAME [--out figures] [--where model.width=64]
-    python analysis/fig2_ab.py --published DIR      # the folder with the four published resnet-*.npy
+    python analysis/fig2_ab.py --published DIR      # DIR has the four published resnet-*.npy
 
 Writes STEM.png, STEM.pdf, STEM.csv (mean, population std, n), STEM_features.csv and STEM.json
 (which runs stand behind every column), prints the features, and says whether double descent can be
@@ -35,16 +35,15 @@ SHOWN = (
 def load(options: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """Runs and curves that the options choose, and notes on the choice."""
     if options.published:
-        runs, curves = published.read(options.published)
+        planned, curves = published.read(options.published)
     else:
-        runs = store.runs(options.folder)
-    chosen = query.where(runs, options.where)
-    runs = query.numeric(chosen, options.column)
+        planned = store.runs(options.folder)
+    matching = query.where(planned, options.where)
+    runs = query.numeric(matching, options.column)
     notes = query.check_axes(runs, options.column)
-    if len(runs) < len(chosen):
-        notes.append(
-            f"{len(chosen) - len(runs)} runs without a number >= 0 in {options.column} are left out"
-        )
+    left_out = len(matching) - len(runs)
+    if left_out:
+        notes.append(f"{left_out} runs without a number >= 0 in {options.column} are left out")
     if not options.published:
         extra = [f"{METRIC}_std"] if published.is_published(runs) else []
         curves = store.curves(options.folder, [METRIC, TRAINING, *extra], runs["cell"].tolist())
@@ -88,9 +87,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def make(options: argparse.Namespace) -> None:
-    """Query, reduce, draw, save; raises StoreError, FigureError or ValueError with a message for
-    the user.
-    """
+    """Query, reduce, draw, save; errors for the user are StoreError, FigureError, ValueError."""
     runs, curves, notes = load(options)
     data = seed_curves.seed_curves(runs, curves, options.column, METRIC)
     if not any(column.cells for column in data):

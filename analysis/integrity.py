@@ -1,7 +1,7 @@
-"""Which cells of aggregated errors cannot be a mean of that many counts, and what the numbers have
-in common.
+"""Which cells of aggregated errors cannot be a mean of error counts, and what these have in common.
 
-    python analysis/integrity.py MEAN.npy --images 10000 --seeds 5 [--std STD.npy] [--batch 128] [--cells FILE.csv]
+    python analysis/integrity.py MEAN.npy --images 10000 --seeds 5 [--std STD.npy] [--batch 128]
+                                 [--cells FILE.csv]
 
 The error of one run on N images is a whole number over N, the mean over m seeds a whole number over
 mN, and m²N² times the population variance is whole. --batch B says that a run's error is the mean
@@ -76,18 +76,16 @@ def report(
 
 def _offset_lines(scaled: Array, variance: Whole | None, tolerance: float, seeds: int) -> list[str]:
     """What the fractional parts have in common, and which steps agree with the std."""
-    found = offset(scaled, tolerance)
-    lines = [
-        f"fractional parts: a function of the row plus one of the column in {found.additive:.2%} "
-        "of cells"
-    ]
-    if found.additive < 1 or len(found.rows) + len(found.columns) > MOST_STRETCHES:
-        return (
-            [*lines, "    with no few stretches of equal steps"] if found.additive == 1 else lines
-        )
-    lines += _describe(found.rows, "rows", 1) + _describe(found.columns, "columns", 1)
-    if variance is not None and found.rows and found.columns and seeds > 1:
-        best = slopes(scaled, variance, found, seeds)
+    fractions = offset(scaled, tolerance)
+    share = f"{fractions.additive:.2%}"
+    lines = [f"fractional parts: a function of the row plus one of the column in {share} of cells"]
+    if fractions.additive < 1:
+        return lines
+    if len(fractions.rows) + len(fractions.columns) > MOST_STRETCHES:
+        return [*lines, "    with no few stretches of equal steps"]
+    lines += _describe(fractions.rows, "rows", 1) + _describe(fractions.columns, "columns", 1)
+    if variance is not None and fractions.rows and fractions.columns and seeds > 1:
+        best = slopes(scaled, variance, fractions, seeds)
         lines.append(
             "without an offset of the following steps, mean and std can come from the same "
             f"{seeds} counts in "
@@ -98,9 +96,7 @@ def _offset_lines(scaled: Array, variance: Whole | None, tolerance: float, seeds
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns 0 if all cells of the mean are possible, 1 if not, 2 if that cannot be
-    told.
-    """
+    """Command line; returns 0 if all cells of the mean are possible, 1 if not, 2 if unknown."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -22,8 +22,7 @@ ROUNDINGS = 64  # a stored number may be this many roundings away from the exact
 
 @dataclass(frozen=True)
 class Check:
-    """How many of the cells hold a whole number. chance: the share that numbers at random would
-    have.
+    """Which cells hold a whole number.
 
     possible: mask of those cells, False also where a value is not finite. greatest: the greatest
     distance from a whole number. tolerance: the distance that counts as none.
@@ -59,11 +58,10 @@ class Offset:
 
 @dataclass(frozen=True)
 class Slopes:
-    """Steps of the offset for each stretch, in counts modulo the number of seeds, that agree best
-    with the std.
+    """Steps of the offset for each stretch, in counts modulo the number of seeds.
 
-    share: of cells in which mean without offset and std agree. second: the best share of another
-    choice, at the stretch where the choice was closest.
+    They are those that agree best with the std. share: of cells in which mean without offset and
+    std agree. second: the best share of another choice, at the stretch where it was closest.
     """
 
     rows: list[Stretch]
@@ -80,10 +78,10 @@ def unit(images: int, batch: int | None = None) -> int:
 
 
 def whole(scaled: Array, eps: float = float(np.finfo(np.float64).eps)) -> Check:
-    """Checks numbers that should be whole; eps: relative precision of the numbers that they were
-    computed from.
+    """Checks numbers that should be whole.
 
-    Raises ValueError if that precision cannot tell whole numbers from others.
+    eps: relative precision of the numbers that they were computed from. Raises ValueError if that
+    precision cannot tell whole numbers from others.
     """
     finite = np.isfinite(scaled)
     tolerance = ROUNDINGS * eps * max(1.0, float(np.abs(scaled[finite]).max(initial=0)))
@@ -115,9 +113,7 @@ def check_std(std: Array, images: int, seeds: int, batch: int | None = None) -> 
 
 
 def agreement(total: Whole, variance: Whole, seeds: int) -> NDArray[np.bool_]:
-    """Where the sum of counts S and V = m²N²·variance can come from the same m counts: m divides V
-    + S².
-    """
+    """Where the sum of counts S and V = m²N²·variance fit the same counts: m divides V + S²."""
     return np.asarray((np.mod(total, seeds) ** 2 + variance) % seeds == 0)
 
 
@@ -151,13 +147,11 @@ def _centred(step: float, tolerance: float) -> float:
 
 @dataclass
 class _Search:
-    """A choice of whole steps under way. base: counts without the fractional offset, modulo that
-    choice.
-    """
+    """A search for whole steps. base: counts without the fractional offset, modulo those steps."""
 
     base: Whole
     variance: Whole
-    found: Offset
+    offset: Offset
     seeds: int
     rows: list[int]
     columns: list[int]
@@ -166,17 +160,15 @@ class _Search:
 
     def agrees(self, block: tuple[slice, slice] = (slice(None), slice(None))) -> float:
         """Share of the block's cells in which mean and std agree under the present choice."""
-        drift = _drift(self.found.rows, self.rows, len(self.base))[block[0], None]
-        drift = drift + _drift(self.found.columns, self.columns, self.base.shape[1])[block[1]]
+        drift = _drift(self.offset.rows, self.rows, len(self.base))[block[0], None]
+        drift = drift + _drift(self.offset.columns, self.columns, self.base.shape[1])[block[1]]
         total = self.base[block] - drift - self.constant
         return float(agreement(total, self.variance[block], self.seeds).mean())
 
     def choose(
         self, places: Sequence[tuple[list[int], int]], block: tuple[slice, slice], constants: bool
     ) -> None:
-        """Sets the steps at `places`, and the constant if asked, to those that agree best in the
-        block.
-        """
+        """Sets the steps at `places`, and the constant if asked, to the best in the block."""
         scores = {}
         for choice in product(range(self.seeds), repeat=len(places) + constants):
             self._set(places, choice)
@@ -192,30 +184,32 @@ class _Search:
             self.constant = choice[-1]
 
 
-def slopes(scaled: Array, variance: Whole, found: Offset, seeds: int) -> Slopes:
-    """Whole parts of the steps, modulo the number of seeds (at least two), chosen for agreement
-    with the std.
+def slopes(scaled: Array, variance: Whole, offset: Offset, seeds: int) -> Slopes:
+    """Whole parts of the steps, modulo the number of seeds (at least two), that agree with the std.
 
     Begins with the first stretch of rows and of columns (their two steps and a constant), then
     takes one stretch at a time and judges its step by the cells in it.
     """
     fraction = (
-        _line(found.rows, len(scaled))[:, None]
-        + _line(found.columns, scaled.shape[1])
+        _line(offset.rows, len(scaled))[:, None]
+        + _line(offset.columns, scaled.shape[1])
         + scaled[0, 0] % 1
     )
-    rows, columns = [0] * len(found.rows), [0] * len(found.columns)
+    rows, columns = [0] * len(offset.rows), [0] * len(offset.columns)
     search = _Search(
-        np.round(scaled - fraction).astype(np.int64), variance, found, seeds, rows, columns
+        np.round(scaled - fraction).astype(np.int64), variance, offset, seeds, rows, columns
     )
-    first = slice(0, found.columns[0][1] + 1)
-    search.choose([(rows, 0), (columns, 0)], (slice(0, found.rows[0][1] + 1), first), True)
-    for index, (start, end, _) in enumerate(found.rows[1:], start=1):
+    first = slice(0, offset.columns[0][1] + 1)
+    search.choose([(rows, 0), (columns, 0)], (slice(0, offset.rows[0][1] + 1), first), True)
+    for index, (start, end, _) in enumerate(offset.rows[1:], start=1):
         search.choose([(rows, index)], (slice(start + 1, end + 1), first), False)
-    for index, (start, end, _) in enumerate(found.columns[1:], start=1):
+    for index, (start, end, _) in enumerate(offset.columns[1:], start=1):
         search.choose([(columns, index)], (slice(None), slice(start + 1, end + 1)), False)
     return Slopes(
-        _shifted(found.rows, rows), _shifted(found.columns, columns), search.agrees(), search.second
+        _shifted(offset.rows, rows),
+        _shifted(offset.columns, columns),
+        search.agrees(),
+        search.second,
     )
 
 

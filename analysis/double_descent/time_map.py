@@ -1,5 +1,6 @@
-"""Drawing of figure 2 (a, b): takes reduced columns and features, returns the Figure. Reads and
-writes nothing.
+"""Drawing figure 2 (a, b): an error over an axis and training time, and slices of it.
+
+Takes curves over seeds and their features, returns the Figure. Reads and writes nothing.
 """
 
 from __future__ import annotations
@@ -28,9 +29,12 @@ PUBLISHED_TICKS = {float(k): style.power_label(-k) for k in range(1, 8)} | {8.0:
 
 @dataclass(frozen=True)
 class Look:
-    """What differs between the published figure and one's own sweep: colour limits, ticks of the x
-    axis (position to label), curves to show (label to index into the columns), limits of the error
-    axis at the right, and the last epoch and the label of both axes of time."""
+    """What differs between the published figure and one's own sweep.
+
+    limits: of the colours. ticks: of the x axis, position to label. slices: curves to show, label
+    to index into the data. error_limits: of the error axis at the right. last, time: last epoch and
+    label of both axes of time.
+    """
 
     limits: tuple[float, float]
     ticks: dict[float, str]
@@ -43,9 +47,7 @@ class Look:
 def draw(
     data: Sequence[SeedCurves], features: pd.DataFrame, axis: str, planned: int, published: bool
 ) -> Figure:
-    """The figure: heat map at the left, three curves at the right. `data` and `features` in
-    increasing order of λ.
-    """
+    """The figure: heat map left, three curves right; `data`, `features` by increasing λ."""
     x = positions(np.array([c.value for c in data]))
     symbol = "λ" if axis == "optim.weight_decay" else axis
     look = published_look(data) if published else own_look(data, features, x, symbol, planned)
@@ -62,9 +64,7 @@ def draw(
 
 
 def positions(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Place of each value: -log10(value), so that large ones are at the left; 0 is a column apart
-    at the right.
-    """
+    """Place of each value: -log10(value), so that large ones are left; 0 is set apart, right."""
     with np.errstate(divide="ignore"):
         x = -np.log10(values)
     finite = np.sort(x[np.isfinite(x)])
@@ -79,14 +79,14 @@ def column_width(x: NDArray[np.float64]) -> float:
 
 def published_look(data: Sequence[SeedCurves]) -> Look:
     """Colours, ticks and curves of the published figure."""
-    chosen = {
+    labels = {
         f"{name} (n = {_seeds(data[-1 - i])})": len(data) - 1 - i
         for name, i in PUBLISHED_SLICES.items()
     }
     return Look(
         PUBLISHED_LIMITS,
         PUBLISHED_TICKS,
-        chosen,
+        labels,
         PUBLISHED_LIMITS,
         PUBLISHED_LAST,
         "Training time t",
@@ -101,11 +101,11 @@ def own_look(
     planned: int,
 ) -> Look:
     """Colours, ticks and curves that follow from the data."""
-    chosen = slices(features)
+    indices = slices(features)
     labels = {
-        f"{symbol} = {style.value_label(data[i].value)} (n = {_seeds(data[i])})": i for i in chosen
+        f"{symbol} = {style.value_label(data[i].value)} (n = {_seeds(data[i])})": i for i in indices
     }
-    shown = np.concatenate([data[i].mean for i in chosen])
+    shown = np.concatenate([data[i].mean for i in indices])
     return Look(
         heatmap.limits(np.concatenate([c.mean for c in data])),
         ticks(np.array([c.value for c in data]), x),
@@ -117,28 +117,30 @@ def own_look(
 
 
 def ticks(values: NDArray[np.float64], x: NDArray[np.float64]) -> dict[float, str]:
-    """Labels at the decades that the columns cover, or at every column if that is fewer than two; 0
-    is labelled 0.
+    """Labels at the decades that the columns cover, or at every column if those are fewer than two.
+
+    0 is labelled 0.
     """
     positive = x[values > 0]
-    found: dict[float, str] = {}
-    if len(positive):
-        half = column_width(positive) / 2
-        decades = range(
-            int(np.ceil(positive.min() - half)), int(np.floor(positive.max() + half)) + 1
-        )
-        found = {float(k): style.power_label(-k) for k in decades}
-    if len(found) < 2:
-        found = {
-            float(p): style.value_label(v)
-            for p, v in zip(positive, values[values > 0], strict=True)
-        }
-    return found | {float(p): "0" for p in x[values == 0]}
+    labels = _decades(positive)
+    if len(labels) < 2:
+        pairs = zip(positive, values[values > 0], strict=True)
+        labels = {float(position): style.value_label(value) for position, value in pairs}
+    return labels | {float(position): "0" for position in x[values == 0]}
 
 
-def _seeds(column: SeedCurves) -> str:
-    """Seeds behind a column, as "5" or "3-5" where it changes with the epoch."""
-    low, high = int(column.count.min()), int(column.count.max())
+def _decades(x: NDArray[np.float64]) -> dict[float, str]:
+    """Labels of the powers of ten within the columns at -log10 of their values."""
+    if not len(x):
+        return {}
+    half = column_width(x) / 2
+    first, last = np.ceil(x.min() - half), np.floor(x.max() + half)
+    return {float(k): style.power_label(-k) for k in range(int(first), int(last) + 1)}
+
+
+def _seeds(curves: SeedCurves) -> str:
+    """Number of seeds behind the curves, as "5", or "3-5" where it changes with the epoch."""
+    low, high = int(curves.count.min()), int(curves.count.max())
     return str(high) if low == high else f"{low}–{high}"
 
 
@@ -166,18 +168,13 @@ def draw_map(
 def draw_slices(axes: Axes, data: Sequence[SeedCurves], look: Look) -> None:
     """Mean curves with a band of one standard error over seeds where there is more than one."""
     for label, index in look.slices.items():
-        column = data[index]
-        (line,) = axes.plot(column.x, column.mean, lw=2, label=label)
-        band = column.error
+        curves = data[index]
+        (line,) = axes.plot(curves.x, curves.mean, lw=2, label=label)
+        band = curves.error
         if np.isfinite(band).any():
-            axes.fill_between(
-                column.x,
-                column.mean - band,
-                column.mean + band,
-                color=line.get_color(),
-                alpha=0.25,
-                lw=0,
-            )
+            low, high = curves.mean - band, curves.mean + band
+            colour = line.get_color()
+            axes.fill_between(curves.x, low, high, color=colour, alpha=0.25, lw=0)
     style.log_epochs(axes, look.last, "x")
     axes.set_ylim(*look.error_limits)
     axes.set_xlabel(look.time)

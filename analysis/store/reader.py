@@ -73,13 +73,12 @@ def records(folder: Folder, cell: str) -> list[dict[str, Any]]:
 def curves(
     folder: Folder, columns: Sequence[str] | None = None, cells: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """One row per cell and logged epoch and step, newest attempt, in that order, with a default
-    index.
+    """One row per cell, logged epoch and step, in that order, of the newest attempt.
 
-    Always has `cell` (categorical, categories sorted), `attempt` and `epoch`; `columns` names what
-    else to read (default: everything) and `cells` limits the rows. An integer metric that some rows
-    lack becomes float64 with NaN. Raises StoreError if nothing is logged yet or a file is damaged,
-    ValueError if no file has one of `columns`.
+    The index is the default one. Always has `cell` (categorical, categories sorted), `attempt` and
+    `epoch`; `columns` names what else to read (default: everything) and `cells` limits the rows. An
+    integer metric that some rows lack becomes float64 with NaN. Raises StoreError if nothing is
+    logged yet or a file is damaged, ValueError if no file has one of `columns`.
     """
     root = log_folder(folder)
     table = retrying(lambda: read_curves(root, columns, cells))

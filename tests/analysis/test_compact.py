@@ -118,7 +118,7 @@ def test_units_and_schema_version_survive(sweep):
     assert schema.metadata[b"redescent.schema"] == b"1"
 
 
-def test_store_and_new_parts_are_read_together_and_folded_again(sweep):
+def test_store_and_new_parts_are_read_and_merged_together(sweep):
     fill(sweep, "ab")
     compact.compact(sweep.folder)
     fill(sweep, "cd")
@@ -250,7 +250,7 @@ def test_a_crash_at_any_step_loses_nothing(sweep, monkeypatch, name: str, when: 
     assert len(list((sweep.folder / "store").iterdir())) <= 5
 
 
-def test_a_crash_while_a_part_is_claimed_is_mended_by_the_next_compaction(sweep, monkeypatch):
+def test_the_next_compaction_gives_claimed_parts_of_a_crash_back(sweep, monkeypatch):
     fill(sweep)
     expected = both(sweep.folder)
     monkeypatch.setattr(

@@ -263,7 +263,7 @@ ROWS = st.lists(
 
 
 @given(ROWS, st.integers(1, 4))
-def test_the_fold_equals_a_dictionary_of_newest_rows(
+def test_merging_equals_a_dictionary_of_newest_rows(
     rows: list[tuple[str, int, int, int]], files: int
 ):
     unique = {(c, a, e): v for c, a, e, v in rows}
@@ -290,7 +290,7 @@ def test_the_fold_equals_a_dictionary_of_newest_rows(
 
 
 @given(ROWS, st.randoms(use_true_random=False))
-def test_the_fold_of_runs_does_not_depend_on_order_or_on_folding_twice(rows, random):
+def test_merging_runs_depends_neither_on_order_nor_on_steps(rows, random):
     records = [{"cell": c, "attempt": a, "updated": float(u), "epochs": e} for c, a, e, u in rows]
     records = list({(r["cell"], r["attempt"], r["updated"]): r for r in records}.values())
     shuffled = random.sample(records, len(records))
@@ -311,7 +311,17 @@ def test_the_fold_of_runs_does_not_depend_on_order_or_on_folding_twice(rows, ran
     ]
 
 
-def test_a_final_record_beats_the_later_word_of_a_twin(tmp_path: Path) -> None:
+def test_records_are_the_newest_of_each_attempt_oldest_attempt_first(sweep):
+    sweep.runs("p", [record("a", 2, 30.0, "running"), record("b", 1, 5.0, "done")])
+    sweep.runs("q", [record("a", 2, 40.0, "failed", error_class="error")])
+    sweep.runs("r", [record("a", 1, 10.0, "preempted")])
+    records = store.records(sweep.folder, "a")
+    assert [(r["attempt"], r["status"]) for r in records] == [(1, "preempted"), (2, "failed")]
+    assert [r["error_class"] for r in records] == [None, "error"]
+    assert store.records(sweep.folder, "c") == []
+
+
+def test_a_final_record_beats_a_later_record_of_a_twin(tmp_path: Path) -> None:
     folder = tmp_path / "runs"
     folder.mkdir()
     for name, status, updated in (("fast", "done", 1.0), ("slow", "running", 2.0)):

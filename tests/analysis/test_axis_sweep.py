@@ -76,7 +76,8 @@ def train(sweep, cell: str, config: dict, last: int) -> None:
     fitted = config["model.width"] >= FITS[config["data.label_noise.rate"]]
     rows = [
         {
-            "cell": cell, "attempt": 1, "epoch": epoch, "train_error": 0.0 if fitted and epoch > 5 else 0.3,
+            "cell": cell, "attempt": 1, "epoch": epoch,
+            "train_error": 0.0 if fitted and epoch > 5 else 0.3,
             "test_error": end if epoch > 5 else end - 0.1 + 0.01 * (5 - epoch),
         }
         for epoch in range(last + 1)
@@ -162,7 +163,7 @@ def meshes(axes) -> list[np.ma.MaskedArray]:
     return [c.get_array() for c in axes.collections if isinstance(c, QuadMesh)]
 
 
-def test_the_maps_hold_the_means_over_width_and_time_and_over_width_and_rate(grid, drawn, tmp_path):
+def test_the_maps_hold_the_means_over_width_and_time_and_over_both_axes(grid, drawn, tmp_path):
     assert run(width_noise, grid({"k8r0.0s1": 0}), "--out", tmp_path, "--at", "0.2") == 0
     left, right = drawn[0].axes[:2]
     (time,), (noise,) = meshes(left), meshes(right)
