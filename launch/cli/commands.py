@@ -1,5 +1,6 @@
-"""The command line, one function a command: redescent plan, submit, status, why, logs, resume,
-cancel and so on.
+"""The command line: one function per command.
+
+Each function imports what it needs, so that `redescent --help` loads neither pandas nor Hydra.
 """
 
 from __future__ import annotations
@@ -8,30 +9,20 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.markup import escape
-from rich.table import Table
 
-from launch.cli import doctor, tables, why
-from launch.cli import logs as follow_
-from launch.cli import status as status_
-from launch.cli.lookup import cell_of, folder_of
 from launch.errors import UserError
 from launch.plan import PlanError
-from launch.plan.plan import CALIBRATION
-from launch.plan.snapshot import code_hash
-from launch.scheduler import backend, sbatch
-from launch.status import sweep_state
-from launch.submit import calibration, cancel, submission
-from launch.submit.preview import draft
-from launch.sweep import compose
-from launch.sweep.request import Request
+from launch.sweep.request import CALIBRATION_EPOCHS, CALIBRATION_STEPS
+
+if TYPE_CHECKING:
+    from launch.sweep.request import Request
 
 
 def _errors(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Show what the user can mend in one message, without a traceback."""
+    """Show an error that the user can fix as one message, without a traceback."""
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -40,25 +31,29 @@ def _errors(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return command(*args, **kwargs)
         except (UserError, PlanError, StoreError, CompactionRunning) as error:
-            tables.out.print(f"[red]error:[/red] {escape(str(error))}")
-            sys.exit(2)
+            _fail(str(error))
         except OSError as error:
-            tables.out.print(
-                f"[red]error:[/red] {escape(str(error))}. Nothing that was computed is lost; mend "
-                "it and run this again"
-            )
-            sys.exit(2)
+            _fail(f"{error}. Nothing that was computed is lost; fix it and run this again")
 
     return wrapped
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def _fail(message: str) -> None:
+    """Print an error and exit with status 2."""
+    from rich.markup import escape
+
+    from launch.cli.tables import console
+
+    console.print(f"[red]error:[/red] {escape(message)}")
+    sys.exit(2)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="redescent")
 def main() -> None:
-    """Sweeps over width, training time, regularisation and label noise: send them, resume them, see
-    how they stand.
+    """Run sweeps over width, training time, regularisation and label noise on SLURM.
 
-    NAME is a file in configs/sweep/ and a folder in logs/. OVERRIDES are in Hydra's grammar, as
+    NAME is a file in configs/sweep/ and a folder in logs/. OVERRIDES use Hydra's grammar, such as
     seeds=[0,1] trainer.epochs=200 hydra/launcher=v100.
     """
 
@@ -66,7 +61,7 @@ def main() -> None:
 _name = click.argument("name")
 _overrides = click.argument("overrides", nargs=-1)
 _retry = click.option(
-    "--retry-errors", is_flag=True, help="Send cells again whose shared error stopped the sweep."
+    "--retry-errors", is_flag=True, help="Also send cells whose shared error stopped the sweep."
 )
 _wait = click.option(
     "--wait", is_flag=True, help="Stay and show progress; Ctrl-C leaves the jobs running."
@@ -80,69 +75,81 @@ _wait = click.option(
 @_errors
 def plan(name: str, overrides: Sequence[str], retry_errors: bool) -> None:
     """Show what `submit` would send: cells, tasks, arrays, hours. Changes nothing."""
+    from launch.cli import tables
+    from launch.scheduler import sbatch
+    from launch.submit.preview import draft
+
     request = _expand(name, overrides)
     sbatch.check(request.launcher)
-    tables.draft(draft(request, retry_errors))
+    tables.print_preview(draft(request, retry_errors))
 
 
-@main.command(name="submit")
+@main.command()
 @_name
 @_overrides
 @_retry
 @_wait
 @_errors
-def submit_(name: str, overrides: Sequence[str], retry_errors: bool, wait: bool) -> None:
-    """Send every cell that is neither done nor under way, and return."""
+def submit(name: str, overrides: Sequence[str], retry_errors: bool, wait: bool) -> None:
+    """Send every cell that is not done, running or waiting, and return."""
     _send(_expand(name, overrides), retry_errors, wait)
 
 
-@main.command(name="calibrate")
+@main.command()
 @_name
 @_overrides
 @click.option(
     "--epochs",
     type=click.IntRange(2),
-    default=calibration.EPOCHS,
+    default=CALIBRATION_EPOCHS,
     show_default=True,
     help="Epochs to train.",
 )
 @click.option(
     "--steps",
     type=click.IntRange(2),
-    default=calibration.STEPS,
+    default=CALIBRATION_STEPS,
     show_default=True,
-    help="Or steps, likewise.",
+    help="Steps to train, for trainers that count steps.",
 )
 @click.option(
-    "--side-by-side", "counts", type=click.IntRange(1), multiple=True, metavar="N",
-    help="Copies of each that share a task; given several times, one number is measured after the "
-         "other.",
-)  # fmt: skip
+    "--side-by-side",
+    "counts",
+    type=click.IntRange(1),
+    multiple=True,
+    metavar="N",
+    help="Copies of each cell per task; repeat the option to measure several numbers.",
+)
 @_errors
-def calibrate_(
+def calibrate(
     name: str, overrides: Sequence[str], epochs: int, steps: int, counts: Sequence[int]
 ) -> None:
-    """Train the smallest and the largest cell for a moment, through the launcher, and tell what
-    they take.
+    """Train the smallest and largest cells briefly, through the launcher, and show their cost.
 
-    The results stay in logs/NAME/calibration, for `plan` and `status` to count with; they are none
-    of the sweep's. Of several numbers side by side, task.at_a_time=auto takes for each cell the one
-    that wins.
+    The results stay in logs/NAME/calibration. `plan` and `status` use them; they are no results of
+    the sweep. With several numbers side by side, task.at_a_time=auto uses the best for each cell.
     """
-    asked = _expand(name, overrides)
-    each: Sequence[int | None] = sorted(set(counts)) or [None]
-    for count in each:
-        small = calibration.outdated(calibration.request(asked, epochs, steps, count), code_hash())
-        _, frozen = submission.submit(small, retry_errors=True, again=True)
-        status_.until_end(small.folder, frozen.sid if frozen else None)
-    found = calibration.report(asked)
-    tables.calibration(found)
-    if {cell.id for cell in calibration.extremes(asked.cells)} - {
-        m.cell.id for m in found if not m.failure
-    }:
-        status_.once(asked.folder / CALIBRATION)
+    from launch.cli import status as views
+    from launch.cli import tables
+    from launch.plan.plan import CALIBRATION
+    from launch.plan.snapshot import code_hash
+    from launch.submit import calibration, submission
+    from launch.submit.preview import draft
+
+    request = _expand(name, overrides)
+    concurrencies: Sequence[int | None] = sorted(set(counts)) or [None]
+    for concurrency in concurrencies:
+        runs = calibration.request(request, epochs, steps, concurrency)
+        missing = calibration.outdated(runs, code_hash())
+        _, plan = submission.submit(missing, retry_errors=True, again=True)
+        views.wait_until_end(missing.folder, plan.sid if plan else None)
+    measurements = calibration.report(request)
+    tables.print_calibration(measurements)
+    succeeded = {measurement.cell.id for measurement in measurements if not measurement.failure}
+    if {cell.id for cell in calibration.extremes(request.cells)} - succeeded:
+        views.print_status(request.folder / CALIBRATION)
         sys.exit(1)
-    tables.out.print(f"the sweep: {tables.hours(draft(asked))}")
+    tables.console.print(f"the sweep: {tables.hours(draft(request))}")
 
 
 @main.command()
@@ -154,10 +161,13 @@ def calibrate_(
 def resume(name: str, overrides: Sequence[str], retry_errors: bool, wait: bool) -> None:
     """Send what failed, was interrupted or is missing, from its checkpoints.
 
-    The cells are those of the earlier plans, not of the sweep file; OVERRIDES may change the
-    launcher alone (hydra/launcher=..., hydra.launcher.KEY=..., task.KEY=...).
+    The cells come from the earlier plans, not from the sweep file. OVERRIDES may change the
+    launcher only (hydra/launcher=..., hydra.launcher.KEY=..., task.KEY=...).
     """
-    _send(submission.resumed(folder_of(name), overrides), retry_errors, wait)
+    from launch.cli.lookup import sweep_folder
+    from launch.submit import submission
+
+    _send(submission.resumed(sweep_folder(name), overrides), retry_errors, wait)
 
 
 class _Seconds(click.ParamType[float]):
@@ -166,16 +176,15 @@ class _Seconds(click.ParamType[float]):
     def convert(
         self, value: Any, param: click.Parameter | None, context: click.Context | None
     ) -> float:
+        from launch.cli.status import LEAST_SECONDS
+
         try:
             seconds = float(value)
         except ValueError:
-            self.fail(
-                f"found {value!r}, expected seconds; write NAME before --watch", param, context
-            )
-        if seconds < status_.LEAST_SECONDS:
-            self.fail(
-                f"found {value} s, expected at least {status_.LEAST_SECONDS:.0f}", param, context
-            )
+            hint = f"found {value!r}, expected seconds; write NAME before --watch"
+            self.fail(hint, param, context)
+        if seconds < LEAST_SECONDS:
+            self.fail(f"found {value} s, expected at least {LEAST_SECONDS:.0f}", param, context)
         return seconds
 
 
@@ -184,7 +193,7 @@ class _Seconds(click.ParamType[float]):
 @click.option(
     "--cells",
     is_flag=True,
-    help="List every cell: id, state, how far it is, and what varies between them.",
+    help="List every cell: id, state, progress, and the settings that vary.",
 )
 @click.option(
     "--failed", is_flag=True, help="Group the failures by the last line of their traceback."
@@ -194,118 +203,127 @@ class _Seconds(click.ParamType[float]):
     is_flag=False,
     flag_value=30.0,
     type=_Seconds(),
-    help="Refresh every SECONDS, 30 if none are given.",
+    help="Refresh every SECONDS (30 by default).",
 )
 @_errors
 def status(name: str, cells: bool, failed: bool, watch: float | None) -> None:
-    """Show one table: how many cells are in which state, hours spent and left, expected end,
-    failures.
-    """
-    folder = folder_of(name)
+    """Show the cells by state, hours spent and left, the expected end, and failures."""
+    from launch.cli import status as views
+    from launch.cli import tables
+    from launch.cli.lookup import sweep_folder
+    from launch.status import sweep_state
+
+    folder = sweep_folder(name)
     if cells:
-        tables.cells(sweep_state.observe(folder))
+        tables.print_cells(sweep_state.observe(folder))
     elif failed:
-        status_.failed(folder)
+        views.print_failures(folder)
     elif watch is not None:
-        status_.watch(folder, watch)
+        views.watch(folder, watch)
     else:
-        status_.once(folder)
+        views.print_status(folder)
 
 
-@main.command(name="cancel")
+@main.command()
 @_name
 @click.argument("where", nargs=-1)
 @_errors
-def cancel_(name: str, where: Sequence[str]) -> None:
-    """End the jobs of a sweep, or only the cells that meet every condition of WHERE, as
-    model.width=64.
+def cancel(name: str, where: Sequence[str]) -> None:
+    """End the jobs of a sweep, or only the cells that meet every condition of WHERE.
 
-    What they computed stays; `resume` and `submit` bring them back.
+    A condition is written as model.width=64. Computed rows stay; `resume` and `submit` send the
+    cells again.
     """
-    done = cancel.cancel(folder_of(name), where)
-    if not done.cells:
-        tables.out.print(
-            f"{name}: nothing {'that meets this ' if where else ''}was running or waiting"
+    from rich.markup import escape
+
+    from launch.cli.lookup import sweep_folder
+    from launch.cli.tables import console
+    from launch.submit import cancel as cancellation
+
+    result = cancellation.cancel(sweep_folder(name), where)
+    if result.cells:
+        console.print(
+            f"cancelled {result.cells} cells, {result.tasks} whole tasks; running cells save first"
         )
     else:
-        tables.out.print(
-            f"cancelled {done.cells} cells, {done.tasks} whole tasks; running cells save first"
-        )
-    for complaint in done.complaints:
-        tables.out.print(
-            f"[yellow]not confirmed:[/yellow] {escape(complaint)}. The cells are marked: a task "
-            "that runs or starts "
-            "leaves them out; to take waiting tasks out of the queue, run this again"
+        console.print(f"{name}: no running or waiting cell{' matches' if where else ''}")
+    for complaint in result.complaints:
+        console.print(
+            f"[yellow]not confirmed:[/yellow] {escape(complaint)}. The cells are marked, and tasks "
+            "skip them. To remove waiting tasks from the queue, run this again"
         )
 
 
 _cell = click.argument("cell")
-_sweep = click.option(
-    "--sweep", default="*", help="Name of the sweep, where several hold the cell."
-)
+_sweep = click.option("--sweep", default="*", help="Name of the sweep, if several hold the cell.")
 
 
-@main.command(name="why")
+@main.command()
 @_cell
 @_sweep
 @_errors
-def why_(cell: str, sweep: str) -> None:
-    """Show why a cell stands as it does: state, attempts, last rows, traceback, what to do. CELL
-    may be shortened.
+def why(cell: str, sweep: str) -> None:
+    """Explain the state of a cell: attempts, last rows, traceback, what to do.
+
+    CELL is an id or its beginning.
     """
-    why.why(*cell_of(cell, sweep))
+    from launch.cli import why as explanation
+    from launch.cli.lookup import find_cell
+
+    explanation.why(*find_cell(cell, sweep))
 
 
 @main.command()
 @_cell
 @_sweep
 @click.option("--lines", default=20, show_default=True, help="Lines of the job's output to show.")
-@click.option(
-    "--follow", is_flag=True, help="Go on showing what the job writes, until the cell is over."
-)
+@click.option("--follow", is_flag=True, help="Keep printing the output until the cell ends.")
 @_errors
 def logs(cell: str, sweep: str, lines: int, follow: bool) -> None:
-    """Show the end of the output of a cell's job; its state and traceback are in `why`. CELL may be
-    shortened.
+    """Show the end of the output of a cell's job; `why` shows its state and traceback.
+
+    CELL is an id or its beginning.
     """
-    follow_.logs(*cell_of(cell, sweep), lines, follow)
+    from launch.cli import logs as output
+    from launch.cli.lookup import find_cell
+
+    output.logs(*find_cell(cell, sweep), lines, follow)
 
 
 @main.command()
 @_name
 @_errors
 def compact(name: str) -> None:
-    """Fold the parts of a sweep into its store: few shards, a runs table, a manifest."""
-    from analysis.store.compact import compact as fold
+    """Merge the parts of a sweep into its store: a few shards, a runs table, a manifest."""
+    from rich.markup import escape
 
-    done = fold(folder_of(name))
-    tables.out.print(
-        f"{done.cells} cells, {done.rows} rows in {done.shards} shards; "
-        f"{done.files_before} files became {done.files_after}"
+    from analysis.store.compact import compact as merge_parts
+    from launch.cli.lookup import sweep_folder
+    from launch.cli.tables import console
+
+    result = merge_parts(sweep_folder(name))
+    console.print(
+        f"{result.cells} cells, {result.rows} rows in {result.shards} shards; "
+        f"{result.files_before} files became {result.files_after}"
     )
-    if len(done.mismatches):
-        tables.out.print(
-            f"[yellow]{len(done.mismatches)} values were computed twice and differ[/yellow] "
-            "(newest attempt kept):"
+    if len(result.mismatches):
+        console.print(
+            f"[yellow]{len(result.mismatches)} values were computed twice and differ[/yellow] "
+            "(the newest attempt is kept):"
         )
-        tables.out.print(escape(done.mismatches.head(10).to_string()))
+        console.print(escape(result.mismatches.head(10).to_string()))
 
 
-@main.command(name="doctor")
+@main.command()
 @click.argument("overrides", nargs=-1)
 @_errors
-def doctor_(overrides: Sequence[str]) -> None:
-    """Check this machine, its torch, SLURM, and the launcher's settings before anything is sent."""
-    table = Table("check", "", "found")
-    findings = doctor.examine(overrides)
-    colours = {"ok": "green", "warning": "yellow", "problem": "red"}
-    for finding in findings:
-        table.add_row(
-            finding.check,
-            f"[{colours[finding.verdict]}]{finding.verdict}[/]",
-            escape(finding.found),
-        )
-    tables.out.print(table)
+def doctor(overrides: Sequence[str]) -> None:
+    """Check this machine, its torch, SLURM and the launcher's settings before you send jobs."""
+    from launch.cli import doctor as checks
+    from launch.cli import tables
+
+    findings = checks.examine(overrides)
+    tables.print_findings(findings)
     sys.exit(1 if any(finding.verdict == "problem" for finding in findings) else 0)
 
 
@@ -314,39 +332,46 @@ def doctor_(overrides: Sequence[str]) -> None:
 @click.argument("target", type=click.Path(path_type=Path))
 @_errors
 def import_published(source: Path, target: Path) -> None:
-    """Turn the published arrays (four .npy files in SOURCE) into a store at TARGET, as
-    logs/published.
-    """
-    from analysis.double_descent.published import import_published as fold
+    """Write the published arrays (four .npy files in SOURCE) as a store at TARGET.
 
-    fold(source, target)
-    tables.out.print(
-        f"{target}: a store like any other now; draw it with `python analysis/fig2_ab.py {target}`"
-    )
+    TARGET is a folder such as logs/published.
+    """
+    from analysis.double_descent import published
+    from launch.cli.tables import console
+
+    published.import_published(source, target)
+    console.print(f"{target} is a store now; draw it with `python analysis/fig2_ab.py {target}`")
 
 
 def _expand(name: str, overrides: Sequence[str]) -> Request:
+    from launch.scheduler import backend
+    from launch.sweep import compose
+
     return compose.expand_sweep(name, backend.with_launcher(overrides))
 
 
 def _send(request: Request, retry_errors: bool, wait: bool) -> None:
-    made, frozen = submission.submit(request, retry_errors)
-    tables.draft(made)
+    from launch.cli import status as views
+    from launch.cli import tables
+    from launch.plan.plan import CALIBRATION
+    from launch.submit import submission
+
+    preview, plan = submission.submit(request, retry_errors)
+    tables.print_preview(preview)
     name = request.name
-    if frozen is None:
-        tables.out.print("nothing to send")
+    if plan is None:
+        tables.console.print("nothing to send")
     else:
-        tables.out.print(
-            f"sent {len(made.todo)} cells as submission {frozen.sid}; `redescent status {name}` "
-            "shows how they stand"
+        tables.console.print(
+            f"sent {len(preview.todo)} cells as submission {plan.sid}; "
+            f"`redescent status {name}` shows their state"
         )
         if request.policy.canary:
-            tables.out.print(
-                "they start when the smallest and the largest cells have ended well in "
-                f"{name}/{CALIBRATION}; SLURM "
-                "takes them out of the queue if one of those fails"
+            tables.console.print(
+                f"they start when the smallest and largest cells succeed in {name}/{CALIBRATION}; "
+                "if one of these fails, SLURM removes them from the queue"
             )
     if wait:
-        complete = status_.until_end(request.folder)
-        status_.once(request.folder)
+        complete = views.wait_until_end(request.folder)
+        views.print_status(request.folder)
         sys.exit(0 if complete else 1)

@@ -1,6 +1,4 @@
-"""`redescent logs CELL`: the output of the job that a cell runs, or ran last, in; `--follow` shows
-it as it comes.
-"""
+"""`redescent logs CELL`: the output of a cell's newest job; `--follow` keeps printing it."""
 
 from __future__ import annotations
 
@@ -10,67 +8,64 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from launch.cli import tables
+from launch.cli.status import LOOK_SECONDS, POLL_SECONDS
+from launch.cli.tables import console, leave_on_interrupt
 from launch.errors import UserError
 from launch.plan.outcome import LIVE
 from launch.plan.plan import name_of
 from launch.status import sweep_state
 from launch.status.sweep_state import Observation
 
-ASK_SECONDS = 10.0
-"""Between two questions whether the cell is over: each reads its records and asks the scheduler."""
-
 _BYTES_PER_LINE = 400
 
 
 def logs(folder: Path, cell: str, lines: int, follow: bool) -> None:
-    """Print the last lines of the output; with `follow` all that comes after, until the cell is
-    over.
-    """
-    seen = sweep_state.observe(folder)
-    path = output(seen, cell)
-    if path is None and (not follow or seen.cells[cell].state not in LIVE):
+    """Print the last lines of the output; with `follow`, all that comes until the cell ends."""
+    state = sweep_state.observe(folder)
+    path = output(state, cell)
+    hint = f"`redescent why {cell[:11]}` says more"
+    if path is None and not (follow and _is_live(state, cell)):
         raise UserError(
-            f"{cell}: {seen.cells[cell].state}, and no job of it has written anything; "
-            f"{_hint(cell)}"
+            f"{cell}: {state.cells[cell].state}, and none of its jobs has written output; {hint}"
         )
     position = 0
     if path is not None:
         text, position = _tail(path, lines)
-        tables.out.print(f"[bold]{path}[/bold]\n{escape(text)}", end="")
+        console.print(f"[bold]{path}[/bold]\n{escape(text)}", end="")
     if follow:
-        with tables.leaving(name_of(folder)):
-            seen = _follow(seen, cell, path, position)
-    tables.out.print(f"[bold]{cell[:11]} is {seen.cells[cell].state}[/bold]; {_hint(cell)}")
+        with leave_on_interrupt(name_of(folder)):
+            state = _follow(state, cell, path, position)
+    console.print(f"[bold]{cell[:11]} is {state.cells[cell].state}[/bold]; {hint}")
 
 
-def output(seen: Observation, cell: str) -> Path | None:
-    """The file with the output of the cell's newest job; None where it has not begun."""
-    place = seen.cells[cell].placement
-    made = next(p for p in seen.plans if p.sid == place.sid)
-    job = sweep_state.job_of(seen, place.sid, place.task)
-    found = (made.folder(seen.folder) / "output").glob(f"{job}_*" if job else "*")
-    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+def output(state: Observation, cell: str) -> Path | None:
+    """The file with the output of the cell's newest job; None if that has not started."""
+    place = state.cells[cell].placement
+    plan = next(plan for plan in state.plans if plan.sid == place.sid)
+    job = sweep_state.job_of(state, place.sid, place.task)
+    paths = (plan.folder(state.folder) / "output").glob(f"{job}_*" if job else "*")
+    return max(paths, key=lambda path: path.stat().st_mtime, default=None)
 
 
-def _follow(seen: Observation, cell: str, path: Path | None, position: int) -> Observation:
-    """Print what is added to the output, of the next job too, until the cell is neither running nor
-    waiting.
-    """
-    asked = time.monotonic()
+def _is_live(state: Observation, cell: str) -> bool:
+    return state.cells[cell].state in LIVE
+
+
+def _follow(state: Observation, cell: str, path: Path | None, position: int) -> Observation:
+    """Print new output, also of the cell's next job, until the cell neither runs nor waits."""
+    last_poll = time.monotonic()
     while True:
-        over = seen.cells[cell].state not in LIVE
         if path is not None:
             position = _print_from(path, position)
-        if over:
-            return seen
-        time.sleep(0.5)
-        if time.monotonic() - asked < ASK_SECONDS:
+        if not _is_live(state, cell):
+            return state
+        time.sleep(LOOK_SECONDS)
+        if time.monotonic() - last_poll < POLL_SECONDS:
             continue
-        seen, asked = sweep_state.observe(seen.folder), time.monotonic()
-        newest = output(seen, cell)
+        state, last_poll = sweep_state.observe(state.folder), time.monotonic()
+        newest = output(state, cell)
         if newest is not None and newest != path:
-            tables.out.print(f"[bold]{newest}[/bold]")
+            console.print(f"[bold]{newest}[/bold]")
             path, position = newest, 0
 
 
@@ -90,7 +85,3 @@ def _tail(path: Path, lines: int) -> tuple[str, int]:
         file.seek(max(0, size - lines * _BYTES_PER_LINE))
         text = file.read(size).decode(errors="replace")
     return "".join(text.splitlines(keepends=True)[-lines:]), size
-
-
-def _hint(cell: str) -> str:
-    return f"`redescent why {cell[:11]}` says more"

@@ -1,6 +1,4 @@
-"""What the words of a command line stand for: the folder of a sweep, and the cell of an id that may
-be shortened.
-"""
+"""The sweep folder and the cell that an argument of a command names."""
 
 from __future__ import annotations
 
@@ -13,43 +11,48 @@ from launch.plan.plan import CALIBRATION, name_of
 from launch.sweep.request import check_name
 
 
-def folder_of(name: str) -> Path:
+def sweep_folder(name: str) -> Path:
     """The folder of a sweep: its NAME, `logs/NAME` as a shell completes it, or NAME/calibration."""
-    logs = Path(os.environ.get("REDESCENT_LOGS", "logs")).absolute()
-    given = Path(name).absolute()
-    if given.parent == logs:
-        name = given.name
+    logs = _logs().absolute()
+    path = Path(name).absolute()
+    if path.parent == logs:
+        name = path.name
     sweep, _, inner = name.rstrip("/").partition("/")
     check_name(sweep if inner in ("", CALIBRATION) else name)
     return logs / sweep / inner
 
 
-def cell_of(cell: str, sweep: str) -> tuple[Path, str]:
-    """The sweep and whole id of the one cell whose id begins with `cell` (the scheme's prefix may
-    be left out).
+def find_cell(cell: str, sweep: str) -> tuple[Path, str]:
+    """The sweep folder and whole id of the one cell whose id begins with `cell`.
 
-    Calibrations are looked at where no sweep has it: a cell can be in both.
+    The scheme's prefix may be left out. Calibrations are searched if no sweep has the cell: a cell
+    can be in both. Raises UserError if no cell or several match.
     """
-    found = _with_prefix(cell, sweep) or _with_prefix(cell, f"{sweep}/{CALIBRATION}")
-    if not found:
+    matches = _with_prefix(cell, sweep) or _with_prefix(cell, f"{sweep}/{CALIBRATION}")
+    if not matches:
         raise UserError(
-            f"{cell}: no cell in logs/{sweep} has an id that begins so; `redescent status NAME "
-            "--cells` lists them"
+            f"{cell}: no cell in logs/{sweep} has an id with this beginning; "
+            "`redescent status NAME --cells` lists them"
         )
-    if len(found) > 1:
-        some = ", ".join(f"{known} ({name_of(folder)})" for folder, known in sorted(found)[:3])
+    if len(matches) > 1:
+        examples = [f"{id} ({name_of(folder)})" for folder, id in sorted(matches)[:3]]
         raise UserError(
-            f"{cell}: {len(found)} cells have ids that begin so, as {some}; give more of it, or "
-            "--sweep NAME"
+            f"{cell}: {len(matches)} cells have ids with this beginning, for example "
+            f"{', '.join(examples)}; give more of the id, or --sweep NAME"
         )
-    return found.pop()
+    return matches.pop()
 
 
-def _with_prefix(cell: str, pattern: str) -> set[tuple[Path, str]]:
-    return {
-        (folder, known.id)
-        for folder in sorted(Path(os.environ.get("REDESCENT_LOGS", "logs")).glob(pattern))
-        for made in load_all(folder)
-        for known in made.cells
-        if known.id.startswith(cell) or known.id.partition("-")[2].startswith(cell)
-    }
+def _with_prefix(prefix: str, pattern: str) -> set[tuple[Path, str]]:
+    matches = set()
+    for folder in sorted(_logs().glob(pattern)):
+        for plan in load_all(folder):
+            for cell in plan.cells:
+                without_scheme = cell.id.partition("-")[2]
+                if cell.id.startswith(prefix) or without_scheme.startswith(prefix):
+                    matches.add((folder, cell.id))
+    return matches
+
+
+def _logs() -> Path:
+    return Path(os.environ.get("REDESCENT_LOGS", "logs"))

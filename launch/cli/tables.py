@@ -1,10 +1,11 @@
-"""What the command line prints of a submission and of the cells of a sweep, and where it prints."""
+"""Previews, calibrations, cells and checks as tables, and the console of all commands."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,135 +17,191 @@ from launch.submit.calibration import Measurement
 from launch.submit.preview import Draft, beyond_limit
 from launch.sweep.request import AUTO
 
-out = Console(highlight=False, soft_wrap=True)
+if TYPE_CHECKING:
+    from launch.cli.doctor import Finding
+
+console = Console(highlight=False, soft_wrap=True)
+
+_COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
-def draft(made: Draft) -> None:
-    """What a submission sends, or would send."""
+def print_preview(preview: Draft) -> None:
+    """Show what a submission sends, or would send."""
     table = Table(show_header=False)
-    table.add_row("folder", str(made.request.folder))
-    table.add_row("cells", str(len(made.request.cells)))
-    for name, count in sorted(made.states.items()):
-        table.add_row(f"  {name}", str(count))
-    table.add_row("to run", str(len(made.todo)))
-    table.add_row(
-        "tasks", _span("{} of {} cells each", len(made.tasks), [len(task) for task in made.tasks])
-    )
-    sizes = [size for size in made.sizes if size]
-    if made.request.packing.at_a_time == AUTO and sizes:
-        table.add_row("side by side", _span("{1} at a time, as measured", 0, sizes))
-    if made.request.launcher.kind == "slurm":
-        table.add_row("arrays", str(made.arrays))
-    table.add_row("hours", hours(made))
-    if made.request.policy.gpu_hours is not None:
-        beyond = beyond_limit(made)
-        table.add_row(
-            "limit",
-            escape(beyond)
-            if beyond
-            else f"within limits.gpu_hours={made.request.policy.gpu_hours:g}",
-        )
-    out.print(table)
-    if made.held:
-        more = f", and with them the {made.others} others" if made.others else ""
-        out.print(
-            f"[yellow]{len(made.held)} failed cells are held back{more}[/yellow]: they share the "
-            "error "
-            f"{escape(repr(made.error))} in this very code. Mend it, or "
-            "send them with --retry-errors, as where a setting was wrong and is right now"
-        )
-    if made.starved:
-        out.print(
-            f"[yellow]{len(made.starved)} cells ran out of memory alone[/yellow] and need more of "
-            "it: give "
-            "hydra.launcher.mem_gb=GB, or a larger GPU, or send them as before with --retry-errors"
-        )
-    if made.fewer:
-        at_a_time = ", ".join(map(str, made.fewer))
-        out.print(
-            f"cells that were short of memory run with fewer beside them: {at_a_time} at a time"
-        )
+    for name, value in preview_rows(preview):
+        table.add_row(name, escape(value))
+    console.print(table)
+    for warning in preview_warnings(preview):
+        console.print(f"[yellow]{escape(warning)}[/yellow]")
 
 
-def _span(text: str, count: int, sizes: Sequence[int]) -> str:
-    if not sizes:
+def preview_rows(preview: Draft) -> list[tuple[str, str]]:
+    """The facts of a submission as (name, value)."""
+    request = preview.request
+    rows = [("folder", str(request.folder)), ("cells", str(len(request.cells)))]
+    rows += [(f"  {state}", str(count)) for state, count in sorted(preview.states.items())]
+    rows.append(("to run", str(len(preview.todo))))
+    rows.append(("tasks", _tasks(preview)))
+    concurrencies = [size for size in preview.sizes if size]
+    if request.packing.at_a_time == AUTO and concurrencies:
+        rows.append(("side by side", f"{_span(concurrencies)} at a time, as measured"))
+    if request.launcher.kind == "slurm":
+        rows.append(("arrays", str(preview.arrays)))
+    rows.append(("hours", hours(preview)))
+    if request.policy.gpu_hours is not None:
+        within = f"within limits.gpu_hours={request.policy.gpu_hours:g}"
+        rows.append(("limit", beyond_limit(preview) or within))
+    return rows
+
+
+def preview_warnings(preview: Draft) -> list[str]:
+    """What the user should know before sending, a sentence each."""
+    warnings = []
+    if preview.held:
+        rest = f", and the {preview.others} others with them" if preview.others else ""
+        warnings.append(
+            f"{len(preview.held)} failed cells are held back{rest}: they share the error "
+            f"{preview.error!r} and the code has not changed. Fix it, or pass --retry-errors if "
+            "the cause was outside the code"
+        )
+    if preview.starved:
+        warnings.append(
+            f"{len(preview.starved)} cells ran out of memory although each had its task to itself; "
+            "request more memory with hydra.launcher.mem_gb=GB or a larger GPU, or pass "
+            "--retry-errors"
+        )
+    if preview.fewer:
+        numbers = ", ".join(str(number) for number in preview.fewer)
+        warnings.append(
+            f"cells that ran out of memory will run with fewer cells per task: {numbers} at a time"
+        )
+    return warnings
+
+
+def hours(preview: Draft) -> str:
+    """Hours by measurement; without one, the most that the time limits allow."""
+    if not preview.todo:
         return "0"
-    return text.format(
-        count, f"{min(sizes)} to {max(sizes)}" if min(sizes) < max(sizes) else sizes[0]
-    )
+    unmeasured = sum(seconds is None for seconds in preview.seconds)
+    measured = f"{preview.hours:.2f} {preview.unit}"
+    if not unmeasured:
+        return f"{measured}, from the measured seconds per epoch or step of similar cells"
+    reason = f"unknown: no measured run resembles {unmeasured} of the cells"
+    hint = f"`redescent calibrate {preview.request.name}` measures the smallest and largest"
+    if unmeasured < len(preview.todo):
+        return f"{reason}; the others take {measured}. {hint}"
+    most = _most_hours(preview)
+    if most is None:
+        return f"{reason}. {hint}"
+    limit = f"at most {most:.0f} {preview.unit} until the tasks reach their time limit"
+    return f"{reason}; {limit}. {hint}"
 
 
-def hours(made: Draft) -> str:
-    """Hours by measurement; without one the most that the time limits allow."""
-    if not made.todo:
+def _most_hours(preview: Draft) -> float | None:
+    """Hours if every task runs until its time limit; None without a limit."""
+    launcher = preview.request.launcher
+    if launcher.kind != "slurm" or not launcher.limit_minutes:
+        return None
+    cores = launcher.cores or 1
+    occupied = 0.0
+    for concurrency in preview.sizes:
+        occupied += launcher.occupancy(concurrency).amount * (concurrency or cores)
+    return float(launcher.limit_minutes) / 60 * occupied
+
+
+def _tasks(preview: Draft) -> str:
+    if not preview.tasks:
         return "0"
-    known = [s for s in made.seconds if s is not None]
-    measured = f"{made.hours:.2f} {made.unit}"
-    if len(known) == len(made.todo):
-        return f"{measured}, from the measured seconds per epoch or step of cells like them"
-    lacking = f"{len(made.todo) - len(known)} cells are like none that was measured here"
-    hint = f"`redescent calibrate {made.request.name}` measures the smallest and the largest"
-    if known:
-        return f"unknown: {lacking}; the others take {measured}. {hint}"
-    limit = made.request.launcher.limit_minutes
-    if made.request.launcher.kind != "slurm" or not limit:
-        return f"unknown: {lacking}. {hint}"
-    cores = made.request.launcher.cores or 1
-    tasks = (made.request.launcher.occupancy(size).amount * (size or cores) for size in made.sizes)
-    most = float(limit) / 60 * sum(tasks)
-    return f"unknown: {lacking}; at most {most:.0f} {made.unit} for each turn of the tasks. {hint}"
+    return f"{len(preview.tasks)} of {_span([len(task) for task in preview.tasks])} cells each"
 
 
-def calibration(found: Sequence[Measurement]) -> None:
-    """What a calibration measured, a line for each cell and count of copies side by side."""
-    keys = sorted(
-        {key for m in found for key in m.cell.flat if _differs(key, found)}
-        | {"model.name", "model.width"}
-    )
-    table = Table(*keys, "side by side", "seconds", "whole run", "peak memory", "cells an hour", "")
-    for m in found:
-        values = [*(str(m.cell.flat.get(key, "")) for key in keys), str(m.count or "one a core")]
-        if m.failure:
-            table.add_row(*values, f"[red]failed:[/red] {escape(m.failure)}")
-            continue
-        throughput = f"{m.count * 3600 / m.whole:.4g}" if m.count and m.compared else ""
-        word = "wins" if m.wins else "" if m.compared or not m.count else "too short to tell"
-        table.add_row(*values, f"{m.seconds:.4g} an {m.unit}".replace("an step", "a step"), f"{m.whole:.0f} s",
-                      f"{m.memory / 1e9:.2f} GB", throughput, word)  # fmt: skip
-    out.print(table)
+def _span(numbers: Sequence[int]) -> str:
+    """One number, or the least and the most."""
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low} to {high}"
 
 
-def _differs(key: str, found: Sequence[Measurement]) -> bool:
-    return not key.startswith("run.") and len({repr(m.cell.flat.get(key)) for m in found}) > 1
+def print_calibration(measurements: Sequence[Measurement]) -> None:
+    """Show what a calibration measured, a line per cell and number of concurrent copies."""
+    keys = _varying_keys(measurements)
+    columns = ("side by side", "seconds", "whole run", "peak memory", "cells an hour", "")
+    table = Table(*keys, *columns)
+    for measurement in measurements:
+        flat = measurement.cell.flat
+        values = [str(flat.get(key, "")) for key in keys]
+        table.add_row(*values, str(measurement.count or "one a core"), *_measured(measurement))
+    console.print(table)
 
 
-def cells(seen: sweep_state.Observation) -> None:
-    """Every cell on a line: id, state, epochs or steps logged of those planned, and what varies
-    between the cells.
-    """
-    runs = seen.runs.set_index("cell").reindex(list(seen.cells))
-    keys = [
-        key for key in runs.columns if ("." in key or key == "seed") and not key.startswith("run.")
+def _measured(measurement: Measurement) -> list[str]:
+    """Seconds, whole run, peak memory, throughput and verdict; or the failure alone."""
+    if measurement.failure:
+        return [f"[red]failed:[/red] {escape(measurement.failure)}"]
+    article = "a" if measurement.unit == "step" else "an"
+    throughput = ""
+    if measurement.count and measurement.compared:
+        throughput = f"{measurement.count * 3600 / measurement.whole:.4g}"
+    return [
+        f"{measurement.seconds:.4g} {article} {measurement.unit}",
+        f"{measurement.whole:.0f} s",
+        f"{measurement.memory / 1e9:.2f} GB",
+        throughput,
+        _verdict(measurement),
     ]
-    varying = [key for key in keys if runs[key].astype(str).nunique() > 1]
-    reached, planned = rates.logged(runs), rates.planned(runs)
-    table = Table(Column("cell", min_width=35), "state", "epochs or steps", *varying)
-    for cell_id, found in seen.cells.items():
-        values = (str(runs.at[cell_id, key]) for key in varying)
-        table.add_row(
-            cell_id, found.state, f"{reached[cell_id]:.0f}/{planned[cell_id]:.0f}", *values
-        )
-    out.print(table)
+
+
+def _verdict(measurement: Measurement) -> str:
+    if measurement.wins:
+        return "wins"
+    if measurement.count and not measurement.compared:
+        return "too short to tell"
+    return ""
+
+
+def _varying_keys(measurements: Sequence[Measurement]) -> list[str]:
+    """The keys of the cells that vary, and always model and width."""
+    keys = {"model.name", "model.width"}
+    for measurement in measurements:
+        for key in measurement.cell.flat:
+            values = {repr(other.cell.flat.get(key)) for other in measurements}
+            if not key.startswith("run.") and len(values) > 1:
+                keys.add(key)
+    return sorted(keys)
+
+
+def print_cells(state: sweep_state.Observation) -> None:
+    """Show every cell on a line: id, state, progress, and the settings that vary."""
+    runs = state.runs.set_index("cell").reindex(list(state.cells))
+    keys = []
+    for key in runs.columns:
+        is_setting = "." in key or key == "seed"
+        if is_setting and not key.startswith("run.") and runs[key].astype(str).nunique() > 1:
+            keys.append(key)
+    logged, planned = rates.logged(runs), rates.planned(runs)
+    table = Table(Column("cell", min_width=35), "state", "epochs or steps", *keys)
+    for id, cell in state.cells.items():
+        progress = f"{logged[id]:.0f}/{planned[id]:.0f}"
+        table.add_row(id, cell.state, progress, *(str(runs.at[id, key]) for key in keys))
+    console.print(table)
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """Show the checks of `redescent doctor`."""
+    table = Table("check", "", "found")
+    for finding in findings:
+        colour = _COLOURS[finding.verdict]
+        table.add_row(finding.check, f"[{colour}]{finding.verdict}[/]", escape(finding.found))
+    console.print(table)
 
 
 @contextlib.contextmanager
-def leaving(name: str) -> Iterator[None]:
-    """Ctrl-C ends the watching, not the jobs."""
+def leave_on_interrupt(name: str) -> Iterator[None]:
+    """End the command on Ctrl-C, and leave the jobs running."""
     try:
         yield
     except KeyboardInterrupt:
-        out.print(
-            f"no longer watching; the jobs go on: `redescent status {name}`, `redescent cancel "
-            f"{name}`"
+        console.print(
+            f"stopped watching; the jobs continue: `redescent status {name}`, "
+            f"`redescent cancel {name}`"
         )
         sys.exit(130)

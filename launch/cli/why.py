@@ -1,12 +1,8 @@
-"""`redescent why CELL`: the state of a cell and its reason, its attempts, last rows, traceback, and
-what to do next.
-"""
+"""`redescent why CELL`: a cell's state and its reason, attempts, last rows, and what to do next."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,158 +11,77 @@ from rich.markup import escape
 from rich.table import Table
 
 from analysis import store
-from launch.cli import tables as show
+from launch.cli.tables import console
 from launch.plan.outcome import FINAL, STATES, failure_class
 from launch.plan.plan import name_of
-from launch.scheduler import slurm
-from launch.status import cell_state, sweep_state
+from launch.status import sweep_state
+from launch.status.attempts import Attempt, attempts
+from launch.status.cell_state import CellState
 from launch.status.sweep_state import Observation
 
 ROWS = 3
 _POSITION = ("step", "seconds")
+_NOT_METRICS = ("cell", "attempt", "epoch", "examples", *_POSITION)
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """One attempt at a cell: where and when its task ran by SLURM's word, and what the cell's own
-    record says of it.
-    """
-
-    number: int
-    sid: str
-    job: str
-    node: str
-    start: str
-    end: str
-    ended: str
-    reached: str
-
-
-def why(folder: Path, cell: str) -> None:
-    """Print all of it."""
-    seen = sweep_state.observe(folder)
-    found = seen.cells[cell]
+def why(folder: Path, cell_id: str) -> None:
+    """Show all of it."""
+    state = sweep_state.observe(folder)
+    cell = state.cells[cell_id]
     table = Table(show_header=False)
-    table.add_row("cell", f"{cell} of {name_of(folder)}")
-    table.add_row("state", f"[bold]{found.state}[/bold]: {STATES[found.state]}")
-    table.add_row("what next", escape(advice(seen, found)))
-    show.out.print(table)
-    _print_attempts(attempts(seen, cell, store.records(folder, cell)))
-    _print_rows(folder, cell)
-    show.out.print(escape("  ".join(f"{key}={value}" for key, value in _flat(seen, cell).items())))
-    if found.record and found.record.error:
-        show.out.print(f"\n{escape(found.record.error.rstrip())}")
+    table.add_row("cell", f"{cell_id} of {name_of(folder)}")
+    table.add_row("state", f"[bold]{cell.state}[/bold]: {STATES[cell.state]}")
+    table.add_row("what next", escape(advice(state, cell)))
+    console.print(table)
+    _print_attempts(attempts(state, cell_id))
+    _print_rows(folder, cell_id)
+    settings = [f"{key}={value}" for key, value in _flat(state, cell).items()]
+    console.print(escape("  ".join(settings)))
+    if cell.record and cell.record.error:
+        console.print(f"\n{escape(cell.record.error.rstrip())}")
 
 
-def advice(seen: Observation, cell: cell_state.CellState) -> str:
+def advice(state: Observation, cell: CellState) -> str:
     """What the user can do about a cell in this state."""
-    name, short = name_of(seen.folder), cell.id[:11]
+    name, short = name_of(state.folder), cell.id[:11]
     if cell.state in FINAL:
         return "nothing: its rows are in the store"
     if cell.state == "running":
-        return f"`redescent logs {short} --follow` shows its job's output as it comes"
+        return f"`redescent logs {short} --follow` prints its job's output"
     if cell.state == "waiting":
-        task = seen.tasks.get((cell.placement.sid, cell.placement.task))
-        reason = task.reason if task else ""
-        if task is not None and task.state == "RUNNING":
-            return "wait: its task runs, and comes to it"
-        return _REASONS.get(reason, f"wait: SLURM gives as reason {reason!r}")
+        return _waiting_advice(state, cell)
     if cell.state == "unknown":
         return "wait until the scheduler answers (`redescent doctor`)"
     if cell.state == "failed" and cell.record:
         return failure_class(cell.record.error_class).advice.format(name=name, short=short)
-    return (
-        f"`redescent resume {name}` sends it again; it goes on from its checkpoint where it has one"
-    )
+    return f"`redescent resume {name}` sends it again; it resumes from its checkpoint if it has one"
 
 
-def attempts(seen: Observation, cell: str, known: Sequence[Mapping[str, Any]]) -> list[Attempt]:
-    """The attempts at a cell, oldest first, from the scheduler's accounting (asked once) and the
-    cell's records.
-    """
-    by_number = {row["attempt"]: row for row in known}
-    if known and known[-1]["status"] == "running" and seen.cells[cell].state != "running":
-        by_number[known[-1]["attempt"]] = {
-            **known[-1],
-            "status": "no last word: killed, or its node lost",
-        }
-    placed = [
-        (made, number, planned.attempts + 1)
-        for made in seen.plans
-        for number, task in enumerate(made.tasks)
-        for planned in (made.cells[index] for index in task)
-        if planned.id == cell
-    ]
-    jobs = {
-        (made.sid, number): sweep_state.job_of(seen, made.sid, number) for made, number, _ in placed
-    }
-    executions: dict[str, list[slurm.Execution]] = {}
-    for execution in slurm.history([job for job in jobs.values() if job]) or []:
-        executions.setdefault(execution.job, []).append(execution)
-    found: dict[int, Attempt] = {}
-    for made, number, first in placed:
-        job = jobs[made.sid, number] or ""
-        for restart, execution in enumerate(
-            executions.get(job) or [slurm.Execution(job, "", "", "", "", "")]
-        ):
-            if restart == 0 or execution.state:
-                attempt = _attempt(
-                    first + restart, made.sid, execution, by_number.pop(first + restart, None)
-                )
-                found[attempt.number] = attempt
-    sids = {made.sid: first for made, _, first in placed}
-    for number, row in by_number.items():  # accounting is silent, or has forgotten them
-        sid = max(
-            (sid for sid, first in sids.items() if first <= number),
-            default="",
-            key=lambda sid: sids[sid],
-        )
-        found[number] = _attempt(number, sid, slurm.Execution("", "", "", "", "", ""), row)
-    return [found[number] for number in sorted(found)]
+def _waiting_advice(state: Observation, cell: CellState) -> str:
+    task = state.tasks.get((cell.placement.sid, cell.placement.task))
+    if task is not None and task.state == "RUNNING":
+        return "wait: its task runs and has not reached it"
+    reason = task.reason if task else ""
+    return _REASONS.get(reason, f"wait: SLURM gives the reason {reason!r}")
 
 
-def _attempt(
-    number: int, sid: str, execution: slurm.Execution, row: Mapping[str, Any] | None
-) -> Attempt:
-    told = []
-    if row:
-        told.append(row["status"] + (f" ({row['error_class']})" if row.get("error_class") else ""))
-    elif execution.state or not execution.job:
-        told.append("no record: not begun, or folded away by a compaction")
-    if execution.state:
-        told.append(
-            f"SLURM: {execution.state}" + (f" {execution.exit}" if execution.exit != "0:0" else "")
-        )
-    last = (
-        time.strftime("%FT%T", time.localtime(row["updated"])) if row and row.get("updated") else ""
-    )
-    reached = ", ".join(
-        f"{key} {row[key + 's']}"
-        for key in ("epoch", "step")
-        if row and row.get(key + "s") is not None
-    )
-    node = execution.node or (str(row.get("host") or "") if row else "")
-    return Attempt(
-        number,
-        sid,
-        execution.job,
-        node,
-        execution.start,
-        execution.end or last,
-        "; ".join(told),
-        reached,
-    )
-
-
-def _print_attempts(found: Sequence[Attempt]) -> None:
+def _print_attempts(attempts: Sequence[Attempt]) -> None:
     table = Table(
-        "attempt", "submission", "job", "node", "began", "ended, or last word", "how", "reached"
+        "attempt", "submission", "job", "node", "start", "end or last record", "how", "logged"
     )
-    for a in found:
+    for attempt in attempts:
+        execution = attempt.execution
         table.add_row(
-            str(a.number), a.sid, a.job, a.node, a.start, a.end, escape(a.ended), a.reached
+            str(attempt.number),
+            attempt.sid,
+            execution.job,
+            attempt.node,
+            execution.start,
+            attempt.end,
+            escape(attempt.ending),
+            attempt.progress,
         )
-    show.out.print(table)
+    console.print(table)
 
 
 def _print_rows(folder: Path, cell: str) -> None:
@@ -176,34 +91,39 @@ def _print_rows(folder: Path, cell: str) -> None:
         return
     if rows.empty:
         return
-    metrics = [
-        c
-        for c in rows.columns
-        if c not in (*_POSITION, "cell", "attempt", "epoch", "examples") and rows[c].notna().any()
-    ]
     table = Table("last rows", *(f"epoch {epoch}" for epoch in rows["epoch"]))
-    for name in (*_POSITION, *metrics):
-        table.add_row(name, *("" if pd.isna(value) else f"{value:.6g}" for value in rows[name]))
-    show.out.print(table)
+    for name in (*_POSITION, *_metrics(rows)):
+        table.add_row(name, *(_text(value) for value in rows[name]))
+    console.print(table)
 
 
-def _flat(seen: Observation, cell: str) -> dict[str, Any]:
-    made = next(p for p in seen.plans if p.sid == seen.cells[cell].placement.sid)
-    return made.flat(next(c for c in made.cells if c.id == cell))
+def _metrics(rows: pd.DataFrame) -> list[str]:
+    """The metrics that some of the rows have."""
+    names = [str(name) for name in rows if name not in _NOT_METRICS]
+    return [name for name in names if rows[name].notna().any()]
+
+
+def _text(value: Any) -> str:
+    return "" if pd.isna(value) else f"{value:.6g}"
+
+
+def _flat(state: Observation, cell: CellState) -> dict[str, Any]:
+    plan = next(plan for plan in state.plans if plan.sid == cell.placement.sid)
+    return plan.flat(next(planned for planned in plan.cells if planned.id == cell.id))
 
 
 _REASONS = {
-    "Priority": "wait: others in the queue go first",
-    "Resources": "wait: it is next, and nothing fitting is free",
-    "None": "wait: SLURM has not looked at it yet",
-    "": "wait: SLURM has not looked at it yet",
-    "BeginTime": "wait: SLURM holds a requeued job back for a while",
+    "Priority": "wait: others are ahead in the queue",
+    "Resources": "wait: it is next, and no suitable node is free",
+    "None": "wait: SLURM has not considered it yet",
+    "": "wait: SLURM has not considered it yet",
+    "BeginTime": "wait: SLURM delays a requeued job",
     "JobArrayTaskLimit": "wait: hydra.launcher.array_parallelism tasks of its array run already",
     "Dependency": "wait: it starts when the canary, the first run of the smallest and largest "
-    "cells, has ended well",
-    "JobHeldUser": "it is held; `scontrol release JOB` lets it go",
+    "cells, succeeds",
+    "JobHeldUser": "it is held; `scontrol release JOB` releases it",
     "JobHeldAdmin": "SLURM holds it, as after repeated failures to start; ask your administrator, "
     "or cancel and resume",
-    "ReqNodeNotAvail, UnavailableNodes": "wait, or resume elsewhere: the nodes that it asks for "
-    "are down",
+    "ReqNodeNotAvail, UnavailableNodes": "wait, or resume elsewhere: the nodes that it needs are "
+    "down",
 }

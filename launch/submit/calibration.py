@@ -20,9 +20,8 @@ from launch.cost import concurrency, rates
 from launch.plan import identity, plan
 from launch.plan.outcome import FINAL, LIVE
 from launch.status import sweep_state
-from launch.sweep.request import AUTO, Cell, Policy, Request
+from launch.sweep.request import AUTO, CALIBRATION_EPOCHS, CALIBRATION_STEPS, Cell, Policy, Request
 
-EPOCHS, STEPS = 5, 1000
 """Length of a calibration, by what its trainer counts. Its second half is what counts: it begins
 with loading and compiling, and with evaluations that grow rare only later."""
 
@@ -33,7 +32,10 @@ for its width.
 
 
 def request(
-    asked: Request, epochs: int = EPOCHS, steps: int = STEPS, count: int | None = None
+    asked: Request,
+    epochs: int = CALIBRATION_EPOCHS,
+    steps: int = CALIBRATION_STEPS,
+    count: int | None = None,
 ) -> Request:
     """The calibration of a sweep: of each of its extremes `count` copies, in one task that trains
     them side by side.

@@ -26,6 +26,10 @@ Concurrency = int | None
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
+CALIBRATION_EPOCHS, CALIBRATION_STEPS = 5, 1000
+"""Length of a calibration run, in epochs or in steps."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """One training of the grid: its id and its flat configuration."""

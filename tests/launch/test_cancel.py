@@ -56,7 +56,7 @@ def test_cells_that_meet_a_condition_are_left_out_while_their_task_goes_on(
     assert (records.at[4, "status"], records.at[4, "error_class"]) == ("stopped", "cancelled")
     assert records.at[8, "status"] == "missing"
     assert (
-        "nothing that meets this was running"
+        "no running or waiting cell matches"
         in redescent("cancel", "smoke", "model.width=16").stdout
     )
     with pytest.raises(UserError, match=r"model\.widht"):  # though nothing is left to cancel

@@ -40,7 +40,7 @@ def test_three_cells_with_one_error_are_held_back_until_asked_for(tmp_path: Path
         tmp_path, "status", "smoke"
     )
     assert (
-        "3 cells share an error; once it is mended, `redescent resume smoke --retry-errors` sends"
+        "3 cells share an error; after you fix it, `redescent resume smoke --retry-errors` sends"
         in redescent(tmp_path, "status", "smoke")
     )
     grouped = redescent(tmp_path, "status", "smoke", "--failed")
@@ -48,7 +48,7 @@ def test_three_cells_with_one_error_are_held_back_until_asked_for(tmp_path: Path
         r"3\W+error\W+RuntimeError: trainer.precision=float16 needs a GPU.*redescent why c1-",
         grouped,
     )
-    assert "again every 5 s" in redescent(
+    assert ", every 5 s" in redescent(
         tmp_path, "status", "smoke", "--watch", "5"
     )  # and ends: nothing is under way
     for archive in (tmp_path / "smoke" / "code").iterdir():

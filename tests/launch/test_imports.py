@@ -84,6 +84,13 @@ def test_planning_any_sweep_never_loads_torch() -> None:
     assert "torch" not in modules
 
 
+def test_help_loads_nothing_that_takes_long_to_import() -> None:
+    program = "from launch import cli\ntry:\n    cli.main(['--help'])\nexcept SystemExit:\n    pass"
+    modules = loaded(program)
+    assert "click" in modules
+    assert not {"pandas", "numpy", "pyarrow", "hydra", "omegaconf", "submitit", "torch"} & modules
+
+
 def test_the_commands_load_neither_torch_nor_a_trainer_with_it() -> None:
     assert "torch" not in loaded(
         "import launch.cli, launch.submit.submission, launch.train, launch.cli.doctor, "

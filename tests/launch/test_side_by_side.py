@@ -238,8 +238,8 @@ def test_what_a_calibration_found_best_is_what_the_next_submission_runs(
     assert (frozen.sizes, frozen.packing["at_a_time"]) == ([wins], "auto")
     an_epoch = tried["seconds"][tried["at_a_time"] == wins].median() / 2
     assert made.hours == pytest.approx(2 * 5 * an_epoch / 3600)
-    with tables.out.capture() as said:
-        tables.draft(made)
+    with tables.console.capture() as said:
+        tables.print_preview(made)
     assert f"{wins} at a time, as measured" in said.get()
     assert submission.resumed(logs / "noop", []).packing.at_a_time == "auto"
     while any(cell.state in LIVE for cell in observe(logs / "noop").cells.values()):
@@ -290,6 +290,6 @@ def test_waiting_for_a_calibration_that_is_repeated_outlasts_its_earlier_results
     for attempts in (1, 2):
         _, frozen = submission.submit(asked, again=True)
         assert frozen is not None
-        assert status.until_end(asked.folder, frozen.sid)
+        assert status.wait_until_end(asked.folder, frozen.sid)
         tried = calibration.tried(logs / "noop")
         assert tried[["status", "attempt"]].to_numpy().tolist() == [["done", attempts]]

@@ -63,7 +63,7 @@ def test_following_ends_when_the_cell_is_over_and_why_tells_of_the_attempt_that_
         assert time.monotonic() < deadline
         time.sleep(0.1)
     cell = cells(logs)["running"]
-    assert "--follow` shows its job's output" in redescent("why", cell).stdout
+    assert "--follow` prints its job's output" in redescent("why", cell).stdout
     os.kill(process, signal.SIGTERM)
     followed = redescent("logs", cell, "--follow").stdout  # its last 20 lines, and what comes after
     assert f"cell {cell}: stopped after" in followed
@@ -77,10 +77,10 @@ def test_a_cell_without_output_is_told_so(
     plan_of().write(logs / "demo")
     said = redescent("logs", "c1-0", check=False).stdout
     assert (
-        "error: c1-0: missing, and no job of it has written anything; `redescent why c1-0` says "
+        "error: c1-0: missing, and none of its jobs has written output; `redescent why c1-0` says "
         "more" in said
     )
-    assert "no record: not begun" in redescent("why", "c1-0").stdout
+    assert "no record: not started" in redescent("why", "c1-0").stdout
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,191 @@
+"""The attempts at one cell, from the plans, the scheduler's accounting and the cell's records."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis import store
+from launch.scheduler import slurm
+from launch.scheduler.slurm import Execution
+from launch.status import sweep_state
+from launch.status.sweep_state import Observation
+
+_NO_EXECUTION = Execution("", "", "", "", "", "")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What the newest record of an attempt says.
+
+    `epochs` and `steps` count what is logged, None if nothing is; `updated` is a Unix time.
+    `is_final` is False if the attempt ended without a last record: its process was killed or its
+    node was lost.
+    """
+
+    attempt: int
+    status: str
+    error_class: str | None
+    host: str
+    updated: float | None
+    epochs: int | None
+    steps: int | None
+    is_final: bool = True
+
+    @property
+    def ending(self) -> str:
+        """How the attempt ended, by its record."""
+        if not self.is_final:
+            return "no final record: killed, or its node was lost"
+        return f"{self.status} ({self.error_class})" if self.error_class else self.status
+
+    @property
+    def progress(self) -> str:
+        """The last logged epoch and step."""
+        counts = {"epoch": self.epochs, "step": self.steps}
+        return ", ".join(f"{name} {count}" for name, count in counts.items() if count is not None)
+
+
+@dataclass(frozen=True)
+class CellPlacement:
+    """The task of a submission that held a cell: the first attempt in it, and its SLURM id."""
+
+    sid: str
+    first_attempt: int
+    job: str
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at a cell: its task's execution in accounting, and the cell's record."""
+
+    number: int
+    sid: str
+    execution: Execution
+    record: RunRecord | None
+
+    @property
+    def node(self) -> str:
+        """The node that it ran on, empty if unknown."""
+        return self.execution.node or (self.record.host if self.record else "")
+
+    @property
+    def end(self) -> str:
+        """When it ended; without accounting, the time of its last record."""
+        if self.execution.end or self.record is None or not self.record.updated:
+            return self.execution.end
+        return time.strftime("%FT%T", time.localtime(self.record.updated))
+
+    @property
+    def ending(self) -> str:
+        """How it ended, by its record and by SLURM."""
+        parts = []
+        if self.record is not None:
+            parts.append(self.record.ending)
+        elif self.execution.state or not self.execution.job:
+            parts.append("no record: not started, or merged by a compaction")
+        if self.execution.state:
+            code = "" if self.execution.exit == "0:0" else f" {self.execution.exit}"
+            parts.append(f"SLURM: {self.execution.state}{code}")
+        return "; ".join(parts)
+
+    @property
+    def progress(self) -> str:
+        """The last epoch and step that it logged."""
+        return self.record.progress if self.record else ""
+
+
+def attempts(state: Observation, cell: str) -> list[Attempt]:
+    """The attempts at a cell, oldest first; accounting is asked once."""
+    placements = placements_of(state, cell)
+    executions = slurm.history([place.job for place in placements if place.job]) or []
+    records = load_records(state.folder, cell, is_running=state.cells[cell].state == "running")
+    return from_records(from_accounting(placements, executions), records, placements)
+
+
+def load_records(folder: Path, cell: str, is_running: bool) -> list[RunRecord]:
+    """The newest record of each attempt at a cell, oldest attempt first.
+
+    A last record that says "running" is no final one if the cell does not run.
+    """
+    rows = store.records(folder, cell)
+    records = []
+    for number, row in enumerate(rows, 1):
+        lost = number == len(rows) and row["status"] == "running" and not is_running
+        records.append(_record(row, is_final=not lost))
+    return records
+
+
+def _record(row: Mapping[str, Any], is_final: bool) -> RunRecord:
+    return RunRecord(
+        attempt=row["attempt"],
+        status=row["status"],
+        error_class=row.get("error_class"),
+        host=str(row.get("host") or ""),
+        updated=row.get("updated"),
+        epochs=row.get("epochs"),
+        steps=row.get("steps"),
+        is_final=is_final,
+    )
+
+
+def placements_of(state: Observation, cell: str) -> list[CellPlacement]:
+    """The tasks that held a cell, in the order of the submissions."""
+    placements = []
+    for plan in state.plans:
+        for number, task in enumerate(plan.tasks):
+            for index in task:
+                planned = plan.cells[index]
+                if planned.id == cell:
+                    job = sweep_state.job_of(state, plan.sid, number) or ""
+                    placements.append(CellPlacement(plan.sid, planned.attempts + 1, job))
+    return placements
+
+
+def from_accounting(
+    placements: Sequence[CellPlacement], executions: Sequence[Execution]
+) -> list[Attempt]:
+    """One attempt per execution of each task; a task without any counts as one attempt.
+
+    A requeue makes a new execution, and with it the next attempt.
+    """
+    attempts = {}
+    for place in placements:
+        of_task = [one for one in executions if one.job == place.job] or [_empty(place.job)]
+        for restart, execution in enumerate(of_task):
+            if restart == 0 or execution.state:
+                number = place.first_attempt + restart
+                attempts[number] = Attempt(number, place.sid, execution, None)
+    return [attempts[number] for number in sorted(attempts)]
+
+
+def _empty(job: str) -> Execution:
+    return Execution(job, "", "", "", "", "")
+
+
+def from_records(
+    attempts: Sequence[Attempt],
+    records: Sequence[RunRecord],
+    placements: Sequence[CellPlacement],
+) -> list[Attempt]:
+    """The attempts with their records, and those that only records know of.
+
+    Accounting may be silent or have forgotten an attempt: it then belongs to the newest submission
+    that could have started it.
+    """
+    by_number = {attempt.number: attempt for attempt in attempts}
+    for record in records:
+        attempt = by_number.get(record.attempt)
+        sid = attempt.sid if attempt else _submission_of(record.attempt, placements)
+        execution = attempt.execution if attempt else _NO_EXECUTION
+        by_number[record.attempt] = Attempt(record.attempt, sid, execution, record)
+    return [by_number[number] for number in sorted(by_number)]
+
+
+def _submission_of(attempt: int, placements: Sequence[CellPlacement]) -> str:
+    earlier = [place for place in placements if place.first_attempt <= attempt]
+    newest = max(earlier, key=lambda place: place.first_attempt, default=None)
+    return newest.sid if newest else ""
