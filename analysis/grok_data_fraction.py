@@ -39,7 +39,7 @@ def times(runs: pd.DataFrame, percent: int) -> pd.DataFrame:
     """
     columns = {
         "train_percent": (100 * runs[grok.FRACTION]).round(6), "seed": runs["seed"], "cell": runs["cell"].astype(str),
-        "status": runs["status"], "last_step": grok.number(runs, "steps"),
+        "status": runs["status"], "last_step": grok.numeric_column(runs, "steps"),
     }  # fmt: skip
     parts = [
         pd.DataFrame({**columns, "split": s, "steps": grok.steps_to(runs, s, percent)})
@@ -158,11 +158,11 @@ def draw_split(
 
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, save."""
-    chosen = grok.choose(options, grok.FRACTION)
+    chosen = grok.select_runs(options, grok.FRACTION)
     found = times(chosen.runs, options.percent)
     table = medians(found)
     if not table["n"].any():
-        grok.complete(chosen)
+        grok.require_finished(chosen)
     costs = fits(found, tuple(options.fit) if options.fit else None)
     low, high = data_cost.PUBLISHED
     published = f"published (Power et al. 2022, S5 products): times {low} to {high} for each point less in 25 to 30 %"
@@ -177,7 +177,7 @@ def make(options: argparse.Namespace) -> None:
     ]  # fmt: skip
     facts: dict[str, Any] = {
         "median": MEDIAN, "cost_method": data_cost.METHOD, "published": published,
-        "cost": {name: cost and {k: grok.plain(v) for k, v in vars(cost).items()} for name, cost in costs.items()},
+        "cost": {name: cost and {k: grok.to_json(v) for k, v in vars(cost).items()} for name, cost in costs.items()},
         "budget": grok.budget(chosen.runs),
     }  # fmt: skip
     drawn = next((cost for cost in costs.values() if cost is not None), None)

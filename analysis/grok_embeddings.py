@@ -40,12 +40,12 @@ GENERATORS = {
 COLUMNS = ["data.operation", "data.modulus", "data.degree"]
 
 
-def best_run(chosen: grok.Chosen, operation: str) -> pd.Series | None:
+def best_run(chosen: grok.SelectedRuns, operation: str) -> pd.Series | None:
     """The finished run of an operation with the highest final test accuracy, the first of equals;
     None without one.
     """
     runs = chosen.finished[chosen.finished["data.operation"] == operation]
-    accuracy = grok.number(runs, "final_test_accuracy")
+    accuracy = grok.numeric_column(runs, "final_test_accuracy")
     return None if accuracy.dropna().empty else runs.iloc[int(np.nanargmax(accuracy))]
 
 
@@ -148,7 +148,7 @@ def draw(
 
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, save."""
-    chosen = grok.complete(grok.choose(options, *COLUMNS))
+    chosen = grok.require_finished(grok.select_runs(options, *COLUMNS))
     runs = {operation: best_run(chosen, operation) for operation in (PRODUCT, SUM)}
     found = {o: rows(options.folder, run) for o, run in runs.items() if run is not None}
     if not found:

@@ -100,8 +100,8 @@ def report(steps: Mapping[str, float], seeds: pd.DataFrame) -> list[str]:
 
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, save."""
-    chosen, data = step_curves.load(options)
-    seeds = step_curves.by_seed(chosen, data["test_loss"])
+    selection, data = step_curves.load(options)
+    seeds = step_curves.by_seed(selection, data["test_loss"])
     steps = medians(seeds)
     hump = step_curves.hump(data["test_loss"])
     facts = {
@@ -113,7 +113,7 @@ def make(options: argparse.Namespace) -> None:
                                         "table goes on",
     }  # fmt: skip
     tables = {"": step_curves.tidy(data), "_seeds": seeds}
-    runs.write(options, draw(data, steps), tables, chosen, facts, [*report(steps, seeds), hump])
+    runs.write(options, draw(data, steps), tables, selection, facts, [*report(steps, seeds), hump])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

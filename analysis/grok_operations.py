@@ -23,10 +23,10 @@ COLUMNS = ("data.operation", "data.modulus", "data.degree")
 
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, save."""
-    chosen = runs.choose(options, runs.FRACTION, *COLUMNS)
-    rows = chosen.runs[list(COLUMNS)].to_dict("records")
+    selection = runs.select_runs(options, runs.FRACTION, *COLUMNS)
+    rows = selection.runs[list(COLUMNS)].to_dict("records")
     labels = pd.Series([grok_names.operation(row) for row in rows])
-    best_accuracy.make(options, chosen, labels, "Operation (best first)")
+    best_accuracy.make(options, selection, labels, "Operation (best first)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

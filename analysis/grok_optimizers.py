@@ -22,8 +22,10 @@ from analysis.grokking import runs as grok
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, save."""
     runs = query.where(store.runs(options.folder), options.where)
-    chosen = grok.choose(options, grok.FRACTION, *labels.setting_columns(runs))
-    best_accuracy.make(options, chosen, labels.settings(chosen.runs), "Optimiser (best first)")
+    selection = grok.select_runs(options, grok.FRACTION, *labels.setting_columns(runs))
+    best_accuracy.make(
+        options, selection, labels.settings(selection.runs), "Optimiser (best first)"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

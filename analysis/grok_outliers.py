@@ -28,8 +28,8 @@ METRICS = ("best_test_accuracy", "final_outlier_accuracy")
 def values(runs: pd.DataFrame, metric: str) -> pd.Series:
     """A metric of each run; the accuracy on outliers is NaN where there are none."""
     if metric == METRICS[0]:
-        return grok.number(runs, metric)
-    return grok.number(runs, "final_outlier_right") / grok.number(
+        return grok.numeric_column(runs, metric)
+    return grok.numeric_column(runs, "final_outlier_right") / grok.numeric_column(
         runs, "final_outlier_examples"
     ).replace(0, float("nan"))
 
@@ -55,10 +55,12 @@ def draw(found: pd.DataFrame, labels: Sequence[str], budget: str) -> Figure:
 
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, save."""
-    chosen = grok.complete(grok.choose(options, grok.FRACTION, OUTLIERS))
-    runs = chosen.runs
+    selection = grok.require_finished(grok.select_runs(options, grok.FRACTION, OUTLIERS))
+    runs = selection.runs
     labels = runs[OUTLIERS].map("{:,.0f}".format)
-    parts = [best_accuracy.table(chosen, labels, values(runs, m)).assign(metric=m) for m in METRICS]
+    parts = [
+        best_accuracy.table(selection, labels, values(runs, m)).assign(metric=m) for m in METRICS
+    ]
     found = pd.concat(parts, ignore_index=True)
     order = [f"{n:,.0f}" for n in sorted(set(runs[OUTLIERS]))]
     facts = best_accuracy.facts(
@@ -69,7 +71,7 @@ def make(options: argparse.Namespace) -> None:
         for m, part in zip(METRICS, parts, strict=True)
         for line in (m, *best_accuracy.report(part, order))
     ]
-    grok.write(options, draw(found, order, grok.budget(runs)), {"": found}, chosen, facts, lines)
+    grok.write(options, draw(found, order, grok.budget(runs)), {"": found}, selection, facts, lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -48,8 +48,8 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
     both.
     """
     columns = {
-        "seed": runs["seed"], "cell": runs["cell"].astype(str), "sharpness": grok.number(runs, "final_sharpness"),
-        "test_accuracy": grok.number(runs, "final_test_accuracy"),
+        "seed": runs["seed"], "cell": runs["cell"].astype(str), "sharpness": grok.numeric_column(runs, "final_sharpness"),
+        "test_accuracy": grok.numeric_column(runs, "final_test_accuracy"),
     }  # fmt: skip
     return (
         pd.DataFrame(columns)
@@ -91,20 +91,22 @@ def draw(found: pd.DataFrame, result: Correlation) -> Figure:
 
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, save."""
-    chosen = grok.complete(grok.choose(options))
-    found = table(chosen.finished)
+    selection = grok.require_finished(grok.select_runs(options))
+    found = table(selection.finished)
     if found.empty:
         raise query.FigureError(
-            f"none of the {len(chosen.finished)} finished runs has a sharpness; submit with "
+            f"none of the {len(selection.finished)} finished runs has a sharpness; submit with "
             "trainer.sharpness=true"
         )
     result = correlation(found)
     facts = {
-        "correlation": {name: grok.plain(value) for name, value in vars(result).items()}, "published": PUBLISHED,
+        "correlation": {name: grok.to_json(value) for name, value in vars(result).items()}, "published": PUBLISHED,
         "sharpness": "Keskar et al. (2017), metric 2.1: 10 random directions, size 1e-3, of the "
                      "training loss",
     }  # fmt: skip
-    grok.write(options, draw(found, result), {"": found}, chosen, facts, [str(result), PUBLISHED])
+    grok.write(
+        options, draw(found, result), {"": found}, selection, facts, [str(result), PUBLISHED]
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -44,7 +44,7 @@ class Quantity:
 
     def values(self, runs: pd.DataFrame) -> pd.Series:
         """Of each run: an error in % or a loss in nats."""
-        found = grok.number(runs, self.column)
+        found = grok.numeric_column(runs, self.column)
         return 100 * (1 - found) if self.panel == "error" else found
 
 
@@ -152,11 +152,11 @@ def width_axis(axes: Axes, widths: Sequence[int]) -> None:
 
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, save."""
-    chosen = grok.complete(grok.choose(options, WIDTH, *NOISE))
-    found, names = table(chosen.runs), levels(chosen.runs)
+    selection = grok.require_finished(grok.select_runs(options, WIDTH, *NOISE))
+    found, names = table(selection.runs), levels(selection.runs)
     tests = [q for q in QUANTITIES if "test" in q.column]
     verdicts = {
-        name: {q.column: verdict(chosen.runs[noise(chosen.runs) == name], q) for q in tests} for name in names
+        name: {q.column: verdict(selection.runs[noise(selection.runs) == name], q) for q in tests} for name in names
     }  # fmt: skip
     lines = [
         f"{name}: {quantity}: {text}"
@@ -168,7 +168,7 @@ def make(options: argparse.Namespace) -> None:
         "best": "lowest loss and highest accuracy of all logged steps, each at its own step",
         "train": "with the answers given to outliers; redrawn labels are not in it",
     }  # fmt: skip
-    grok.write(options, draw(found, names), {"": found}, chosen, facts, lines)
+    grok.write(options, draw(found, names), {"": found}, selection, facts, lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -58,8 +58,8 @@ def draw(data: Mapping[str, SeedCurves]) -> Figure:
 
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, save."""
-    chosen, data = step_curves.load(options)
-    seeds = step_curves.by_seed(chosen, data["test_loss"])
+    selection, data = step_curves.load(options)
+    seeds = step_curves.by_seed(selection, data["test_loss"])
     facts = {
         "band": step_curves.BAND,
         "unfinished": "drawn as far as they are",
@@ -67,7 +67,7 @@ def make(options: argparse.Namespace) -> None:
     }
     lines = [seeds.drop(columns="cell").to_string(index=False, float_format="{:.4g}".format)]
     runs.write(
-        options, draw(data), {"": step_curves.tidy(data), "_seeds": seeds}, chosen, facts, lines
+        options, draw(data), {"": step_curves.tidy(data), "_seeds": seeds}, selection, facts, lines
     )
 
 

@@ -20,12 +20,12 @@ PERCENT = "train_percent"
 BEST = "the highest of the logged test accuracies of a run, which flatters it by what it fluctuates"
 
 
-def table(chosen: grok.Chosen, labels: pd.Series, values: pd.Series) -> pd.DataFrame:
+def table(selection: grok.SelectedRuns, labels: pd.Series, values: pd.Series) -> pd.DataFrame:
     """Columns label, train_percent and those of `grok.over_seeds`; one row for each label and train
     fraction.
     """
-    runs = chosen.runs.assign(
-        **{"label": labels, PERCENT: (100 * chosen.runs[grok.FRACTION]).round(6)}
+    runs = selection.runs.assign(
+        **{"label": labels, PERCENT: (100 * selection.runs[grok.FRACTION]).round(6)}
     )
     return grok.over_seeds(runs, values, ["label", PERCENT])
 
@@ -81,17 +81,19 @@ def report(found: pd.DataFrame, labels: list[str]) -> list[str]:
     return [wide.to_string(float_format="{:.1f}".format, na_rep="-")]
 
 
-def make(options: argparse.Namespace, chosen: grok.Chosen, labels: pd.Series, title: str) -> None:
+def make(
+    options: argparse.Namespace, selection: grok.SelectedRuns, labels: pd.Series, title: str
+) -> None:
     """Reduce, draw and save the figure of one panel."""
-    runs = grok.complete(chosen).runs
-    found = table(chosen, labels, grok.number(runs, "best_test_accuracy"))
+    runs = grok.require_finished(selection).runs
+    found = table(selection, labels, grok.numeric_column(runs, "best_test_accuracy"))
     order = ranked(found)
     drawn = figure(found, order, title, grok.budget(runs))
     grok.write(
         options,
         drawn,
         {"": found},
-        chosen,
+        selection,
         facts(metric="best_test_accuracy"),
         report(found, order),
     )

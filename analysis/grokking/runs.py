@@ -30,7 +30,7 @@ THRESHOLDS = (50, 90, 95, 99)  # %, accuracies whose first step the logs hold
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SelectedRuns:
     """The runs of a figure, planned ones included, the columns that tell its points apart, and
     notes on the choice.
     """
@@ -46,7 +46,7 @@ class Chosen:
 
     def messages(self, folder: str) -> list[str]:
         """What is missing, and the command that fills it."""
-        begun = number(self.runs, "steps").notna()
+        begun = numeric_column(self.runs, "steps").notna()
         missing, unfinished = (
             int((~begun).sum()),
             int((begun & ~self.runs["status"].isin(FINAL)).sum()),
@@ -69,7 +69,7 @@ def parser(doc: str | None, name: str) -> argparse.ArgumentParser:
     return found
 
 
-def choose(options: argparse.Namespace, *columns: str) -> Chosen:
+def select_runs(options: argparse.Namespace, *columns: str) -> SelectedRuns:
     """The runs that the options choose, which may differ in `columns` and seed.
 
     Raises StoreError without logs, FigureError where the runs are no transformers on operation
@@ -85,10 +85,10 @@ def choose(options: argparse.Namespace, *columns: str) -> Chosen:
             f"{options.folder}: trainer.name is {found}, expected runs of trainer=algorithmic"
         )
     runs = query.where(runs, options.where).reset_index(drop=True)
-    return Chosen(runs, columns, tuple(query.check_axes(runs, *columns)))
+    return SelectedRuns(runs, columns, tuple(query.check_axes(runs, *columns)))
 
 
-def number(runs: pd.DataFrame, column: str) -> pd.Series:
+def numeric_column(runs: pd.DataFrame, column: str) -> pd.Series:
     """A column as float64; NaN throughout where no record has it yet."""
     if column not in runs.columns:
         return pd.Series(np.nan, index=runs.index)
@@ -97,7 +97,7 @@ def number(runs: pd.DataFrame, column: str) -> pd.Series:
 
 def budget(runs: pd.DataFrame) -> str:
     """The planned steps, in words."""
-    planned = sorted(set(number(runs, "trainer.steps").dropna()))
+    planned = sorted(set(numeric_column(runs, "trainer.steps").dropna()))
     return f"{planned[0]:,.0f} steps" if len(planned) == 1 else "the planned steps"
 
 
@@ -120,7 +120,7 @@ def steps_to(runs: pd.DataFrame, split: str, percent: int) -> pd.Series:
 
     inf for a finished run that never got there; NaN for one that has not yet.
     """
-    steps = number(runs, f"final_{split}_steps_{percent}")
+    steps = numeric_column(runs, f"final_{split}_steps_{percent}")
     return steps.mask(steps.isna() & runs["status"].isin(FINAL), np.inf)
 
 
@@ -140,35 +140,35 @@ def reached_by(steps: ArrayLike, share: float = 0.5) -> float:
     )
 
 
-def complete(chosen: Chosen) -> Chosen:
+def require_finished(selection: SelectedRuns) -> SelectedRuns:
     """The same choice; FigureError if no run is finished."""
-    if chosen.finished.empty:
+    if selection.finished.empty:
         raise query.FigureError(
-            f"none of the {len(chosen.runs)} chosen runs is finished yet (statuses: "
-            f"{', '.join(sorted(set(chosen.runs['status'])))}); wait, or `redescent resume`"
+            f"none of the {len(selection.runs)} chosen runs is finished yet (statuses: "
+            f"{', '.join(sorted(set(selection.runs['status'])))}); wait, or `redescent resume`"
         )
     return chosen
 
 
-def groups(chosen: Chosen) -> list[dict[str, Any]]:
+def cells_by_point(selection: SelectedRuns) -> list[dict[str, Any]]:
     """The cells behind each point of the figure: values of its columns, cells, seeds, attempts,
     what is missing.
     """
-    runs = chosen.runs
-    begun, final = number(runs, "steps").notna(), runs["status"].isin(FINAL)
+    runs = selection.runs
+    begun, final = numeric_column(runs, "steps").notna(), runs["status"].isin(FINAL)
     found = []
-    for _, rows in runs.groupby(query.points(runs, chosen.columns), sort=False):
+    for _, rows in runs.groupby(query.points(runs, selection.columns), sort=False):
         ids, done, had = rows["cell"].astype(str), final[rows.index], begun[rows.index]
-        values = {column: plain(rows[column].iloc[0]) for column in chosen.columns}
+        values = {column: to_json(rows[column].iloc[0]) for column in selection.columns}
         found.append({
-            **values, "cells": ids[done].tolist(), "seeds": [plain(seed) for seed in rows.loc[done, "seed"]],
-            "attempts": int(number(rows[done], "attempts").fillna(1).sum()),
+            **values, "cells": ids[done].tolist(), "seeds": [to_json(seed) for seed in rows.loc[done, "seed"]],
+            "attempts": int(numeric_column(rows[done], "attempts").fillna(1).sum()),
             "unfinished": ids[had & ~done].tolist(), "missing": ids[~had].tolist(),
         })  # fmt: skip
     return found
 
 
-def plain(value: Any) -> Any:
+def to_json(value: Any) -> Any:
     """A value of a table as JSON has it."""
     value = value.item() if isinstance(value, np.generic) else value
     return None if value is None or value is pd.NA or value != value else value
@@ -178,7 +178,7 @@ def write(
     options: argparse.Namespace,
     figure: Figure,
     tables: Mapping[str, pd.DataFrame],
-    chosen: Chosen,
+    selection: SelectedRuns,
     facts: Mapping[str, Any],
     lines: Sequence[str],
 ) -> None:
@@ -194,15 +194,15 @@ def write(
         files.append(out / f"{options.name}{ending}.csv")
         table.to_csv(files[-1], index=False)
     record = {
-        **origin(chosen.runs, chosen.notes, options, options.folder),
+        **origin(selection.runs, selection.notes, options, options.folder),
         **facts,
-        "groups": groups(chosen),
+        "groups": cells_by_point(selection),
     }
     files.append(write_json(out / f"{options.name}.json", record))
     for line in [
         *lines,
-        *(f"note: {note}" for note in chosen.notes),
-        *chosen.messages(options.folder),
+        *(f"note: {note}" for note in selection.notes),
+        *selection.messages(options.folder),
     ]:
         print(line)
     print("wrote " + ", ".join(str(file) for file in files))

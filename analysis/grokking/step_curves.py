@@ -31,23 +31,22 @@ BAND = (
 )
 
 
-def load(options: argparse.Namespace) -> tuple[grok.Chosen, dict[str, SeedCurves]]:
-    """The runs that the options choose, which differ in seed alone, and one SeedCurves of steps for
+def load(options: argparse.Namespace) -> tuple[grok.SelectedRuns, dict[str, Column]]:
+    """The runs that the options choose, which differ in seed alone, and one Column of steps for
     each metric.
 
-    Raises FigureError if nothing is logged yet, beside what `grok.choose` raises.
+    Raises FigureError if nothing is logged yet, beside what `grok.select_runs` raises.
     """
-    chosen = grok.choose(options)
-    curves = store.curves(options.folder, ["step", *METRICS], chosen.runs["cell"].tolist())
+    selection = grok.select_runs(options)
+    curves = store.curves(options.folder, ["step", *METRICS], selection.runs["cell"].tolist())
     found = {
-        m: seed_curves.seed_curves(chosen.runs, curves, grok.FRACTION, m, "step")[0]
-        for m in METRICS
+        m: seed_curves.columns(selection.runs, curves, grok.FRACTION, m, "step")[0] for m in METRICS
     }
     if not found["test_accuracy"].cells:
         raise query.FigureError(
-            f"none of the {len(chosen.runs)} chosen runs has logged a step yet; wait for the first"
+            f"none of the {len(selection.runs)} chosen runs has logged a step yet; wait for the first"
         )
-    return chosen, found
+    return selection, found
 
 
 def band(column: SeedCurves) -> pd.DataFrame:
@@ -68,7 +67,7 @@ def tidy(data: Mapping[str, SeedCurves]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)[["metric", "step", "median", "min", "max", "n"]]
 
 
-def by_seed(chosen: grok.Chosen, loss: SeedCurves) -> pd.DataFrame:
+def by_seed(selection: grok.SelectedRuns, loss: Column) -> pd.DataFrame:
     """One row a seed: status, last step, steps to 99 % and their gap, and the hump of the test loss
     `loss`.
 
@@ -76,7 +75,7 @@ def by_seed(chosen: grok.Chosen, loss: SeedCurves) -> pd.DataFrame:
     minimum.
     """
     rows = []
-    runs = chosen.runs.assign(id=chosen.runs["cell"].astype(str)).set_index("id")
+    runs = selection.runs.assign(id=selection.runs["cell"].astype(str)).set_index("id")
     steps = {split: grok.steps_to(runs, split, 99) for split in ("train", "test")}
     for cell, seed, values in zip(loss.cells, loss.seeds, loss.values, strict=True):
         finite = np.isfinite(values)
