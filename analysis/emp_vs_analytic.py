@@ -1,7 +1,6 @@
-"""Simulated students against theory: gradient flow beside the trace formula, and beside the
-fast-slow formula.
+"""Simulated students by gradient flow beside the trace formula, and beside the fast-slow formula.
 
-    python analysis/emp_vs_analytic.py [--seeds 1000] [--kappa 1 100 10000] [--method flow] [--out figures]
+    python analysis/emp_vs_analytic.py [--seeds 1000] [--kappa 1 100 10000] [--method flow]
 
 Seeds 0, 1, ... draw as the published script does. Writes STEM.png, STEM.pdf, STEM.csv (means,
 population std, seeds) and STEM.json (what is drawn, and how far the curves are apart). About 12 s
@@ -17,133 +16,128 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.figure import style
-from analysis.theory import averages, output, plot
-from analysis.theory.averages import Average
+from analysis.figure import output, style
+from analysis.theory import averages, command, plot
+from analysis.theory.averages import Array, Average
 from analysis.theory.curves import APPROXIMATIONS, closed_form
-from analysis.theory.simulation import independent_draw, published_draw, simulate
+from analysis.theory.simulation import Draws, independent_draw, published_draw, simulate
 from analysis.theory.trace import trace_over_draws
 
 LAST = 1e5
-KAPPAS = (1.0, 100.0, 10000.0)
+PUBLISHED = command.Published((150, 100, 70), (1.0, 100.0, 10000.0))
 STREAMS = {"published": published_draw, "independent": independent_draw}
-TEST, TRACE, POPULATION, FORMULA = (
-    "test_set",
-    "trace_formula",
-    "population_with_unit_teacher",
-    "fast_slow",
-)
+TEST, TRACE, POPULATION = "test_set", "trace_formula", "population_with_unit_teacher"
+TRACE_AT_TEST_TIMES, FORMULA = "trace_formula_at_test_times", "fast_slow"
 NAMES = {"flow": "Gradient flow", "descent": "Gradient descent"}
 NOTES = [
     "Times beyond the end of the axis are left out.",
     "Dashed: half the mean squared error on the test inputs of each seed; bars are ± half a "
-    "population std over seeds, "
-    "at every second time.",
+    "population std over seeds, at every second time.",
     "The published left panel calls its solid curve exact (Eq. 9), but draws the simulated "
-    "students once more, with "
-    "|w|²/d replaced by 1 in their population error, which leaves an offset of ½(1 - mean|w|²/d) "
-    "that never decays. "
-    "Here the solid curve is the trace formula, averaged over the same draws of X and F. The "
-    "published one is in the "
-    "CSV as " + POPULATION + ".",
-    "The published simulation is labelled gradient descent and computes gradient flow, (exp(-ηΛt), "
-    "η = 1/Λ_max); so "
-    "does this one by default, labelled as what it is. --method descent takes (1 - ηΛ)^t.",
+    "students once more, with |w|²/d replaced by 1 in their population error, which leaves an "
+    "offset of ½(1 - mean|w|²/d) that never decays. Here the solid curve is the trace formula, "
+    "averaged over the same draws of X and F. The published one is in the CSV as "
+    + POPULATION
+    + ".",
+    "The published simulation is labelled gradient descent and computes gradient flow, "
+    "(exp(-ηΛt), η = 1/Λ_max); so does this one by default, labelled as what it is. --method "
+    "descent takes (1 - ηΛ)^t.",
 ]
 
 
 def series(options: argparse.Namespace) -> dict[str, list[Average]]:
     """All averages by name, one for each κ."""
-    tested = output.logarithmic(options.test_times)
-    times = output.logarithmic(options.times)
+    test_times, times = command.logarithmic(options.test_times), command.logarithmic(options.times)
     times = times[times <= LAST]
-    split = len(tested)
-    sizes, kappas, seeds = (options.n, options.d, options.p), options.kappa, range(options.seeds)
-    rest = {"noise": options.sigma, "weight_decay": options.weight_decay, "method": options.method,
-            "test_size": options.test_size, "stream": STREAMS[options.stream]}  # fmt: skip
-    every = np.concatenate([tested, times])
-    students = simulate(every, *sizes, kappas, seeds, **rest)
-    trace = trace_over_draws(every, *sizes, kappas, seeds, **rest)
-    unit = 0.5 * (1 + options.sigma**2 - 2 * students.R + students.Q)
-    curves = [closed_form(plot.kappa_label(k), output.setting(options, k), times) for k in kappas]
-    return {
-        TEST: averages.over_seeds(TEST, kappas, tested, students.test_error[..., :split]),
-        TRACE: averages.over_seeds(TRACE, kappas, times, trace.error[..., split:]),
-        TRACE + "_at_test_times": averages.over_seeds(
-            TRACE, kappas, tested, trace.error[..., :split]
-        ),
-        POPULATION: averages.over_seeds(POPULATION, kappas, times, unit[..., split:]),
-        FORMULA: [averages.formula(FORMULA, curve) for curve in curves],
+    setting = command.setting(options, options.kappa)
+    draws = Draws(range(options.seeds), options.test_size, STREAMS[options.stream])
+    all_times, split = np.concatenate([test_times, times]), len(test_times)
+    students = simulate(setting, all_times, draws, options.method)
+    trace = trace_over_draws(setting, all_times, draws, options.method).error
+    unit_error = 0.5 * (1 + setting.sigma**2 - 2 * students.R + students.Q)
+    errors = {
+        TEST: (test_times, students.test_error[..., :split]),
+        TRACE: (times, trace[..., split:]),
+        TRACE_AT_TEST_TIMES: (test_times, trace[..., :split]),
+        POPULATION: (times, unit_error[..., split:]),
     }
+    curves = {
+        name: averages.over_seeds(name, setting.kappas, at, values)
+        for name, (at, values) in errors.items()
+    }
+    return {**curves, FORMULA: closed_forms(options, times)}
 
 
-def draw(found: dict[str, list[Average]], method: str) -> Figure:
-    """The figure: the same simulation in both panels, with the trace formula and with the fast-slow
-    formula.
-    """
+def closed_forms(options: argparse.Namespace, times: Array) -> list[Average]:
+    """The fast-slow formula for each κ."""
+    settings = [command.setting(options, kappa) for kappa in options.kappa]
+    curves = [closed_form(plot.kappa_label(s.kappa), s, times) for s in settings]
+    return [averages.formula(FORMULA, curve) for curve in curves]
+
+
+def draw(curves: dict[str, list[Average]], method: str) -> Figure:
+    """The same simulation in both panels, with the trace formula and with the fast-slow formula."""
     name = NAMES[method]
-    kappas = [plot.kappa_label(a.kappa) for a in found[TEST]]
+    kappas = [plot.kappa_label(average.kappa) for average in curves[TEST]]
     panels = {
         TRACE: (f"{name} vs exact average over teachers", "Trace formula (Eq. 9), same draws"),
         FORMULA: (f"{name} vs approximate analytical results", "Fast-slow formula (Eqs. 12, 14)"),
     }
+    place = {"left": 0.05, "right": 0.985, "bottom": 0.13, "top": 0.92, "wspace": 0.13}
     with style.styled():
         figure = Figure(figsize=(13.3, 4))
-        place = {"left": 0.05, "right": 0.985, "bottom": 0.13, "top": 0.92, "wspace": 0.13}
-        for axes, (key, (title, label)) in zip(
+        for axes, (series_name, (title, label)) in zip(
             figure.subplots(1, 2, gridspec_kw=place), panels.items(), strict=True
         ):
-            averages.draw_bars(axes, found[TEST])
-            averages.draw_lines(axes, found[key])
+            plot.draw_bars(axes, curves[TEST])
+            plot.draw_lines(axes, curves[series_name])
             plot.error_axes(axes, LAST)
             axes.set_title(title)
             axes.set_xlabel(plot.TIME)
             axes.set_ylabel(plot.MSE)
-            averages.legend(axes, kappas, {name: "--", label: "-"})
+            plot.legend(axes, kappas, {name: "--", label: "-"})
     return figure
 
 
 def make(options: argparse.Namespace) -> None:
-    """Simulates, draws and writes the figure."""
-    if not 1 <= len(options.kappa) <= len(averages.COLOURS):
-        raise ValueError(
-            f"{len(options.kappa)} condition numbers; expected 1 to {len(averages.COLOURS)}"
-        )
-    found = series(options)
-    pairs = zip(found[TEST], found.pop(TRACE + "_at_test_times"), strict=True)
-    caption = {
-        "curves": {TEST: APPROXIMATIONS["simulation"], TRACE: APPROXIMATIONS["exact_trace"],
-                   FORMULA: APPROXIMATIONS["fast_slow"]},
-        "random_stream": STREAMS[options.stream].__doc__,
-        "greatest_gap_test_set_to_trace_formula": [averages.greatest_gap(*pair) for pair in pairs],
-        "notes": NOTES,
-    }  # fmt: skip
-    figure = draw(found, options.method)
-    output.write(
-        figure, options, averages.table(a for part in found.values() for a in part), caption
+    """Simulate, draw and write the figure."""
+    plot.check_kappas(options.kappa)
+    curves = series(options)
+    pairs = zip(curves[TEST], curves.pop(TRACE_AT_TEST_TIMES), strict=True)
+    sources = {
+        TEST: APPROXIMATIONS["simulation"],
+        TRACE: APPROXIMATIONS["exact_trace"],
+        FORMULA: APPROXIMATIONS["fast_slow"],
+    }
+    facts = command.record(
+        options,
+        sources,
+        random_stream=STREAMS[options.stream].__doc__,
+        greatest_gap_test_set_to_trace_formula=[averages.greatest_gap(*pair) for pair in pairs],
+        notes=NOTES,
     )
+    tables = {"": averages.table(average for group in curves.values() for average in group)}
+    output.write(options, draw(curves, options.method), tables, facts)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = output.parser(__doc__, "emp_vs_analytic", sizes=(150, 100, 70), kappa=KAPPAS)
+    parser = command.parser(__doc__, "emp_vs_analytic", PUBLISHED)
     add = parser.add_argument
     add("--seeds", type=int, default=1000, help="number of seeds, from 0 (published: 1000)")
-    add("--test-times", type=float, nargs=3, default=(-3, 5, 50), metavar=("FIRST", "LAST", "NUMBER"),
-        help="times of the simulation, as --times (published: -3 5 50)")  # fmt: skip
+    add(
+        "--test-times",
+        type=float,
+        nargs=3,
+        default=(-3, 5, 50),
+        metavar=("FIRST", "LAST", "NUMBER"),
+        help="times of the simulation, as --times (published: -3 5 50)",
+    )
     add("--test-size", type=int, default=1000, help="test inputs for each seed (published: 1000)")
-    add(
-        "--method",
-        choices=tuple(NAMES),
-        default="flow",
-        help="published: flow, though labelled descent",
-    )
-    add(
-        "--stream",
-        choices=tuple(STREAMS),
-        default="published",
-        help="random stream (default: published)",
-    )
+    help_method = "published: flow, though labelled descent"
+    add("--method", choices=tuple(NAMES), default="flow", help=help_method)
+    help_stream = "random stream (default: published)"
+    add("--stream", choices=tuple(STREAMS), default="published", help=help_stream)
     return output.run(make, parser.parse_args(argv))
 
 

@@ -1,5 +1,4 @@
-"""Figure 1: generalization error of a fast and a slow feature, each learned alone, and of both
-together.
+"""Figure 1: generalization error of a fast and a slow feature, each alone, and of both together.
 
     python analysis/fig1.py [--n 150 --d 100 --p 70 --kappa 100] [--out figures]
 
@@ -16,17 +15,19 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figure import style
-from analysis.theory import output, plot
+from analysis.figure import output, style
+from analysis.theory import command, plot
 from analysis.theory.closed_form import Array
-from analysis.theory.curves import Curve, Setting, closed_form, record, table
+from analysis.theory.curves import Curve, closed_form, record, table
+from analysis.theory.setting import Setting
 
+PUBLISHED = command.Published(sizes=(150, 100, 70), kappa=100.0)
 LAST = 1e5  # end of the time axis
 COLOURS = ("#0076BA", "#FF9300", "#353535")
 NOTES = [
     "The curve of one feature is the formula with the other block frozen, not a model without it: "
-    "the fast curve holds "
-    "the slow block at t = 0.001, the slow curve holds the fast block at t = 1e8.",
+    "the fast curve holds the slow block at t = 0.001, the slow curve holds the fast block at t = "
+    "1e8.",
     "No randomness and no seeds stand behind this figure.",
 ]
 
@@ -63,16 +64,15 @@ def draw(drawn: Sequence[Curve]) -> Figure:
 
 
 def make(options: argparse.Namespace) -> None:
-    """Computes, draws and writes the figure."""
-    drawn = curves(output.setting(options, options.kappa), output.logarithmic(options.times))
-    output.write(
-        draw(drawn), options, table(drawn), {"curves": [record(c) for c in drawn], "notes": NOTES}
-    )
+    """Compute, draw and write the figure."""
+    drawn = curves(command.setting(options, options.kappa), command.logarithmic(options.times))
+    facts = command.record(options, [record(curve) for curve in drawn], notes=NOTES)
+    output.write(options, draw(drawn), {"": table(drawn)}, facts)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = output.parser(__doc__, "fig1", sizes=(150, 100, 70), kappa=100.0)
+    parser = command.parser(__doc__, "fig1", PUBLISHED)
     return output.run(make, parser.parse_args(argv))
 
 

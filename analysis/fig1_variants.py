@@ -1,6 +1,6 @@
 """Variants of Figure 1: other numbers of samples and of fast features, side by side.
 
-    python analysis/fig1_variants.py [--variants 150,100,70 120,100,70 ...] [--kappa 100] [--out figures]
+    python analysis/fig1_variants.py [--variants 150,100,70 120,100,70 ...] [--kappa 100]
 
 A variant is N,D,P: samples, features, fast features. Writes STEM.png, STEM.pdf, STEM.csv and
 STEM.json.
@@ -15,23 +15,23 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from analysis import fig1
-from analysis.figure import style
-from analysis.theory import output, plot
-from analysis.theory.curves import Curve, Setting, record, table
+from analysis.figure import output, style
+from analysis.theory import command, plot
+from analysis.theory.curves import Curve, record, table
 
-VARIANTS = [
+PUBLISHED = command.Published(sizes=None, kappa=100.0)
+VARIANTS = [  # n, d, p
     (150, 100, 70),
     (120, 100, 70),
     (150, 100, 80),
     (300, 280, 50),
     (300, 280, 70),
-]  # n, d, p
+]
 NOTES = [
     *fig1.NOTES,
     "The published picture has four variants and titles the fourth (300, 280, 50), but its curves "
-    "are those of p = 70 "
-    "(minimum 0.431, maximum 0.477; p = 50 has 0.451 and 0.484). Both are drawn here, each under "
-    "its own sizes.",
+    "are those of p = 70 (minimum 0.431, maximum 0.477; p = 50 has 0.451 and 0.484). Both are "
+    "drawn here, each under its own sizes.",
 ]
 
 
@@ -64,28 +64,26 @@ def draw(variants: Sequence[Sequence[Curve]]) -> Figure:
 
 
 def make(options: argparse.Namespace) -> None:
-    """Computes, draws and writes the figure."""
-    times = output.logarithmic(options.times)
-    settings = [
-        Setting(n, d, p, options.kappa, options.sigma, options.weight_decay)
-        for n, d, p in options.variants
-    ]
+    """Compute, draw and write the figure."""
+    times = command.logarithmic(options.times)
+    settings = command.settings(options, options.kappa)
     variants = [fig1.curves(setting, times) for setting in settings]
-    every = [curve for drawn in variants for curve in drawn]
-    output.write(
-        draw(variants),
-        options,
-        table(every),
-        {"curves": [record(c) for c in every], "notes": NOTES},
-    )
+    curves = [curve for drawn in variants for curve in drawn]
+    facts = command.record(options, [record(curve) for curve in curves], notes=NOTES)
+    output.write(options, draw(variants), {"": table(curves)}, facts)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = output.parser(__doc__, "fig1_variants", sizes=None, kappa=100.0)
-    parser.add_argument("--variants", type=output.sizes, nargs="+", default=VARIANTS, metavar="N,D,P",
-                        help="sizes to draw (default: the published four, and what the fourth "
-                             "shows)")  # fmt: skip
+    parser = command.parser(__doc__, "fig1_variants", PUBLISHED)
+    parser.add_argument(
+        "--variants",
+        type=command.sizes,
+        nargs="+",
+        default=VARIANTS,
+        metavar="N,D,P",
+        help="sizes to draw (default: the published four, and what the fourth shows)",
+    )
     return output.run(make, parser.parse_args(argv))
 
 

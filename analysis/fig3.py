@@ -1,7 +1,6 @@
-"""Figure 3: trajectories in the plane of alignment R and norm Q, and generalization error, for
-several κ.
+"""Figure 3: trajectories of alignment R and norm Q, and generalization error, for several κ.
 
-    python analysis/fig3.py [--n 110 --d 100 --p 70 --kappa 1 7 12 30 100 1000 100000] [--out figures]
+    python analysis/fig3.py [--n 110 --d 100 --p 70 --kappa 1 7 12 30 100 1000 100000]
 
 The camera-ready's Figure 4 is the same. Writes STEM.png, STEM.pdf, STEM.csv (the curves) and
 STEM.json (what they are).
@@ -12,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from matplotlib import colormaps
@@ -20,30 +20,30 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from analysis.figure import style
-from analysis.theory import output, plot
+from analysis.figure import output, style
+from analysis.theory import command, plot
 from analysis.theory.closed_form import Array
-from analysis.theory.curves import Curve, Setting, closed_form, record, table
+from analysis.theory.curves import Curve, closed_form, record, table
+from analysis.theory.setting import Setting
 
 KAPPAS = (1.0, 7.0, 12.0, 30.0, 100.0, 1000.0, 100000.0)
+PUBLISHED = command.Published((110, 100, 70), KAPPAS)
 COLOURS = ("#4337CD", "#4B62F4", "#4B8FE8", "#52B2CD", "#67C59A", "#A6C859", "#EDB832")
 LAST = 1e7  # end of the time axis
 PLANE = (0.0, 1.05, 0.0, 1.3)  # R and Q from, to
 CELLS, PLANE_MAX = 100, 1.25  # cells a side; end of the colours, error
 NOTES = [
     "No randomness and no seeds stand behind this figure.",
-    "The published background is 1 - 2R + Q, twice the error of Eq. 6, with colours from 0 to 2.5. "
-    "Here it is the "
-    "error itself, ½(1 + σ² - 2R + Q), with colours from 0 to 1.25: the same shades, numbers that "
-    "agree with the "
-    "right panel.",
+    "The published background is 1 - 2R + Q, twice the error of Eq. 6, with colours from 0 to "
+    "2.5. Here it is the error itself, ½(1 + σ² - 2R + Q), with colours from 0 to 1.25: the same "
+    "shades, numbers that agree with the right panel.",
 ]
 
 
 def curves(base: Setting, kappas: Sequence[float], times: Array) -> list[Curve]:
     """One curve for each κ."""
-    chosen = [Setting(**{**vars(base), "kappa": kappa}) for kappa in kappas]
-    return [closed_form(plot.kappa_label(s.kappa), s, times) for s in chosen]
+    settings = [replace(base, kappa=kappa) for kappa in kappas]
+    return [closed_form(plot.kappa_label(s.kappa), s, times) for s in settings]
 
 
 def colours(number: int) -> list[str]:
@@ -106,16 +106,16 @@ def draw(drawn: Sequence[Curve]) -> Figure:
 
 
 def make(options: argparse.Namespace) -> None:
-    """Computes, draws and writes the figure."""
-    drawn = curves(output.setting(options, 1.0), options.kappa, output.logarithmic(options.times))
-    output.write(
-        draw(drawn), options, table(drawn), {"curves": [record(c) for c in drawn], "notes": NOTES}
-    )
+    """Compute, draw and write the figure."""
+    times = command.logarithmic(options.times)
+    drawn = curves(command.setting(options, 1.0), options.kappa, times)
+    facts = command.record(options, [record(curve) for curve in drawn], notes=NOTES)
+    output.write(options, draw(drawn), {"": table(drawn)}, facts)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = output.parser(__doc__, "fig3", sizes=(110, 100, 70), kappa=KAPPAS)
+    parser = command.parser(__doc__, "fig3", PUBLISHED)
     return output.run(make, parser.parse_args(argv))
 
 

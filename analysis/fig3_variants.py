@@ -1,6 +1,6 @@
 """Variants of Figure 3: trajectories and errors for other numbers of samples and of fast features.
 
-    python analysis/fig3_variants.py [--variants 110,100,70 150,100,70 ...] [--kappa 1 7 12 ...] [--out figures]
+    python analysis/fig3_variants.py [--variants 110,100,70 150,100,70 ...] [--kappa 1 7 12 ...]
 
 A variant is N,D,P: samples, features, fast features. Writes STEM.png, STEM.pdf, STEM.csv and
 STEM.json.
@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from analysis import fig3
-from analysis.figure import style
-from analysis.theory import output
-from analysis.theory.curves import Curve, Setting, record, table
+from analysis.figure import output, style
+from analysis.theory import command
+from analysis.theory.curves import Curve, record, table
 
+PUBLISHED = command.Published(sizes=None, kappa=fig3.KAPPAS)
 VARIANTS = [(110, 100, 70), (150, 100, 70), (110, 100, 30), (120, 100, 90)]  # n, d, p
 
 
@@ -52,26 +53,26 @@ def draw(variants: Sequence[Sequence[Curve]]) -> Figure:
 
 
 def make(options: argparse.Namespace) -> None:
-    """Computes, draws and writes the figure."""
-    times = output.logarithmic(options.times)
-    settings = [
-        Setting(n, d, p, 1.0, options.sigma, options.weight_decay) for n, d, p in options.variants
-    ]
+    """Compute, draw and write the figure."""
+    times = command.logarithmic(options.times)
+    settings = command.settings(options, 1.0)
     variants = [fig3.curves(setting, options.kappa, times) for setting in settings]
-    every = [curve for drawn in variants for curve in drawn]
-    output.write(
-        draw(variants),
-        options,
-        table(every),
-        {"curves": [record(c) for c in every], "notes": fig3.NOTES},
-    )
+    curves = [curve for drawn in variants for curve in drawn]
+    facts = command.record(options, [record(curve) for curve in curves], notes=fig3.NOTES)
+    output.write(options, draw(variants), {"": table(curves)}, facts)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = output.parser(__doc__, "fig3_variants", sizes=None, kappa=fig3.KAPPAS)
-    parser.add_argument("--variants", type=output.sizes, nargs="+", default=VARIANTS, metavar="N,D,P",
-                        help="sizes to draw (default: the published four)")  # fmt: skip
+    parser = command.parser(__doc__, "fig3_variants", PUBLISHED)
+    parser.add_argument(
+        "--variants",
+        type=command.sizes,
+        nargs="+",
+        default=VARIANTS,
+        metavar="N,D,P",
+        help="sizes to draw (default: the published four)",
+    )
     return output.run(make, parser.parse_args(argv))
 
 

@@ -18,96 +18,75 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figure import style
-from analysis.theory import averages, output, plot
+from analysis.figure import output, style
+from analysis.theory import averages, command, plot
 from analysis.theory.averages import Average
 from analysis.theory.closed_form import Array
 from analysis.theory.curves import APPROXIMATIONS
-from analysis.theory.simulation import simulate
+from analysis.theory.simulation import Draws, simulate
 from analysis.theory.spectrum import Method, scheduled
 
+PUBLISHED = command.Published((120, 100, 70), 30.0, times=(0, 5, 200))
 LAST, RESNET_LAST = 1e5, 1e3
 WITHOUT, WITH = "without regularization", "with regularization"
 FILES = {f"resnet_{WITHOUT}": "wo_reg.npy", f"resnet_{WITH}": "w_reg.npy"}
 NOTES = [
     "The loss is ½|y - Xŵ|² + ½α(i)|Xŵ|², α(i) = α₀ log(1 + exp(-i·rate))/log 2 at step i: the "
-    "penalty is on Q as the "
-    "training sample shows it. Every eigenmode of XᵀX follows its own scalar recursion, which is "
-    "the descent itself.",
+    "penalty is on Q as the training sample shows it. Every eigenmode of XᵀX follows its own "
+    "scalar recursion, which is the descent itself.",
     "Means over seeds of half the mean squared test error; bands are ± half a population std over "
     "seeds.",
 ]
 RESNET_NOTES = [
     "ResNet-18 telling the CIFAR-10 classes 0 to 4 from 5 to 9, as published (how many runs stand "
-    "behind each curve is "
-    "not stated), against the epoch from 1 (the published picture begins at 0).",
+    "behind each curve is not stated), against the epoch from 1 (the published picture begins at "
+    "0).",
     "The published ResNet curve without regularization is not a test error on 10,000 images: most "
-    "of its values are "
-    "no multiple of 1/10000, while all with regularization are. Their comparison is therefore not "
-    "a fair one.",
+    "of its values are no multiple of 1/10000, while all with regularization are. Their "
+    "comparison is therefore not a fair one.",
 ]
 
 
 def series(options: argparse.Namespace) -> list[Average]:
     """The linear model without and with the penalty, at log-spaced whole steps."""
-    steps = np.unique(np.round(output.logarithmic(options.times)))
+    steps = np.unique(np.round(command.logarithmic(options.times)))
+    setting = command.setting(options, options.kappa)
+    draws = Draws(range(options.seeds), options.test_size)
     alpha, rate = options.alpha, options.alpha_rate
 
     def strength(i: Array) -> Array:
         return np.asarray(alpha * np.log1p(np.exp(-rate * i)) / np.log(2))
 
     methods: dict[str, Method] = {WITHOUT: "descent", WITH: scheduled(strength)}
-    found = []
+    curves = []
     for name, method in methods.items():
-        students = simulate(
-            steps, options.n, options.d, options.p, [options.kappa], range(options.seeds), options.sigma,
-            options.weight_decay, method, test_size=options.test_size,
-        )  # fmt: skip
-        found += averages.over_seeds(name, [options.kappa], steps, students.test_error)
-    return found
+        errors = simulate(setting, steps, draws, method).test_error
+        curves += averages.over_seeds(name, setting.kappas, steps, errors)
+    return curves
 
 
 def resnet(folder: str) -> list[Average]:
-    """The published ResNet curves over epochs 1, 2, ..., without spread and for an unknown number
-    of seeds (0).
-    """
-    found = []
+    """The published ResNet curves over epochs 1, 2, ..., of an unknown number of seeds."""
+    curves = []
     for name, file in FILES.items():
-        paths = [
-            path
-            for path in (Path(folder) / file, Path(folder) / f"icml_fig6_{file}")
-            if path.exists()
-        ]
-        if not paths:
+        paths = [Path(folder) / file, Path(folder) / f"icml_fig6_{file}"]
+        path = next((path for path in paths if path.exists()), None)
+        if path is None:
             raise ValueError(f"{folder}: holds neither {file} nor icml_fig6_{file}")
-        values = np.asarray(np.load(paths[0]), np.float64)
+        values = np.asarray(np.load(path), np.float64)
         epochs = np.arange(1.0, len(values) + 1)
-        found.append(Average(name, float("nan"), epochs, values, np.full_like(values, np.nan), 0))
-    return found
+        curves.append(averages.without_spread(name, float("nan"), epochs, values))
+    return curves
 
 
 def draw_panel(
-    axes: Axes, found: Sequence[Average], last: float, limits: tuple[float, float]
+    axes: Axes, curves: Sequence[Average], last: float, limits: tuple[float, float]
 ) -> None:
     """Two curves over steps or epochs, with a band where there is a spread."""
-    for average, colour in zip(found, averages.COLOURS, strict=False):
-        axes.plot(
-            average.times,
-            average.mean,
-            color=colour,
-            lw=2.2,
-            label=average.series.removeprefix("resnet_"),
-        )
-        half = averages.HALF * average.std
-        if np.isfinite(half).any():
-            axes.fill_between(
-                average.times,
-                average.mean - half,
-                average.mean + half,
-                color=colour,
-                alpha=0.2,
-                lw=0,
-            )
+    for average, colour in zip(curves, plot.COLOURS, strict=False):
+        label = average.series.removeprefix("resnet_")
+        axes.plot(average.times, average.mean, color=colour, lw=plot.LINE_WIDTH, label=label)
+        plot.draw_band(axes, average.times, average, colour)
     plot.error_axes(axes, last, limits)
     axes.legend(loc="upper right")
 
@@ -134,22 +113,19 @@ def draw(linear: Sequence[Average], published: Sequence[Average]) -> Figure:
 
 
 def make(options: argparse.Namespace) -> None:
-    """Simulates, draws and writes the figure."""
+    """Simulate, draw and write the figure."""
     published = resnet(options.published) if options.published else []
     linear = series(options)
     notes = NOTES + RESNET_NOTES if published else NOTES
-    caption = {
-        "curves": {WITHOUT: APPROXIMATIONS["simulation"], WITH: APPROXIMATIONS["simulation"]},
-        "notes": notes,
-    }
-    output.write(draw(linear, published), options, averages.table([*linear, *published]), caption)
+    curves = dict.fromkeys((WITHOUT, WITH), APPROXIMATIONS["simulation"])
+    tables = {"": averages.table([*linear, *published])}
+    facts = command.record(options, curves, notes=notes)
+    output.write(options, draw(linear, published), tables, facts)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = output.parser(
-        __doc__, "fig_q_regulariser", sizes=(120, 100, 70), kappa=30.0, times=(0, 5, 200)
-    )
+    parser = command.parser(__doc__, "fig_q_regulariser", PUBLISHED)
     add = parser.add_argument
     add(
         "--alpha",

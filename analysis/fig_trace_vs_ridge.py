@@ -1,5 +1,4 @@
-"""Camera-ready Figure 3: gradient descent against the trace formula, ridge regression against the
-fast-slow formula.
+"""Camera-ready Figure 3: descent against the trace formula, ridge against the fast-slow formula.
 
     python analysis/fig_trace_vs_ridge.py [--seeds 100] [--kappa 1 50 100000] [--out figures]
 
@@ -12,21 +11,20 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.figure import style
-from analysis.theory import averages, output, plot
+from analysis.figure import output, style
+from analysis.theory import averages, command, plot
 from analysis.theory.averages import Average
 from analysis.theory.closed_form import SCALES, fast_slow, ridge_asymptotics
 from analysis.theory.curves import APPROXIMATIONS
-from analysis.theory.simulation import simulate
+from analysis.theory.simulation import Draws, simulate
 from analysis.theory.trace import trace_over_draws
 
 LAST = 1e6
-KAPPAS = (1.0, 50.0, 100000.0)
+PUBLISHED_VALUES = command.Published((150, 100, 60), (1.0, 50.0, 100000.0), times=(-3, 6, 100))
 DESCENT, TRACE, RIDGE = "gradient_descent_test_set", "trace_formula", "ridge_test_set"
 FORMULA, PUBLISHED, EXACT = "fast_slow_same_penalty", "fast_slow_as_published", "ridge_asymptotics"
 NOTES = [
@@ -35,10 +33,9 @@ NOTES = [
     "The solid curves of the left panel are the trace formula averaged over the draws of the same "
     "seeds.",
     "The published right panel compares ridge regression at penalty 2(λ + 1/t) with a formula in "
-    "which λ₁ is halved "
-    "and λ₂ is not, so the fast block has that same penalty and the slow block twice as much. The "
-    "solid curves here "
-    "have the penalty of the simulation in both blocks; the published ones are dotted.",
+    "which λ₁ is halved and λ₂ is not, so the fast block has that same penalty and the slow block "
+    "twice as much. The solid curves here have the penalty of the simulation in both blocks; the "
+    "published ones are dotted.",
     "The published right axis is labelled inverse ridge coefficient 1/λ but runs over t + 1; its "
     "penalty is 2/t.",
 ]
@@ -46,58 +43,54 @@ NOTES = [
 
 def series(options: argparse.Namespace) -> dict[str, list[Average]]:
     """All averages by name, one for each κ."""
-    times, factor, decay = (
-        output.logarithmic(options.times),
-        options.penalty_factor,
-        options.weight_decay,
-    )
-    problem = (options.n, options.d, options.p, options.kappa, range(options.seeds), options.sigma)
-    descent = simulate(times, *problem, decay, "descent", test_size=options.test_size)
-    trace = trace_over_draws(times, *problem, decay, "descent", test_size=options.test_size)
-    ridge = simulate(times / factor, *problem, factor * decay, "ridge", test_size=options.test_size)
-    return {
-        DESCENT: averages.over_seeds(DESCENT, options.kappa, times, descent.test_error),
-        TRACE: averages.over_seeds(TRACE, options.kappa, times, trace.error),
-        RIDGE: averages.over_seeds(RIDGE, options.kappa, times, ridge.test_error),
-        **{name: closed_forms(name, options) for name in (FORMULA, PUBLISHED, EXACT)},
+    times, factor = command.logarithmic(options.times), options.penalty_factor
+    setting = command.setting(options, options.kappa)
+    penalised = replace(setting, weight_decay=factor * options.weight_decay)
+    draws = Draws(range(options.seeds), options.test_size)
+    errors = {
+        DESCENT: simulate(setting, times, draws).test_error,
+        TRACE: trace_over_draws(setting, times, draws).error,
+        RIDGE: simulate(penalised, times / factor, draws, "ridge").test_error,
     }
+    curves = {
+        name: averages.over_seeds(name, setting.kappas, times, values)
+        for name, values in errors.items()
+    }
+    for name in (FORMULA, PUBLISHED, EXACT):
+        curves[name] = closed_forms(name, options)
+    return curves
 
 
 def closed_forms(name: str, options: argparse.Namespace) -> list[Average]:
-    """One closed form for each κ. A ridge penalty of `factor` times λ + 1/t is a singular value of
-    factor^-½.
+    """One closed form for each κ.
+
+    A ridge penalty of `factor` times λ + 1/t amounts to singular values of factor^-½.
     """
-    times, scale = output.logarithmic(options.times), options.penalty_factor**-0.5
-    scales = {PUBLISHED: (SCALES[0] * 2**0.5, SCALES[1])}.get(name, (scale, scale))
-    function = ridge_asymptotics if name == EXACT else fast_slow
-    sizes = (options.n, options.d, options.p)
-    found = []
+    times, scale = command.logarithmic(options.times), options.penalty_factor**-0.5
+    scales = (SCALES[0] * 2**0.5, SCALES[1]) if name == PUBLISHED else (scale, scale)
+    formula = ridge_asymptotics if name == EXACT else fast_slow
+    curves = []
     for kappa in options.kappa:
-        error = function(
-            times, *sizes, kappa, options.sigma, options.weight_decay, scales=scales
-        ).error
-        found.append(Average(name, kappa, times, error, np.full_like(error, np.nan), 0))
-    return found
+        error = formula(command.setting(options, kappa), times, scales=scales).error
+        curves.append(averages.without_spread(name, kappa, times, error))
+    return curves
 
 
-def draw(found: dict[str, list[Average]], factor: float) -> Figure:
+def draw(curves: dict[str, list[Average]], factor: float) -> Figure:
     """The figure: descent and trace formula at the left, ridge and closed forms at the right."""
-    kappas = [plot.kappa_label(a.kappa) for a in found[DESCENT]]
+    kappas = [plot.kappa_label(average.kappa) for average in curves[DESCENT]]
+    place = {"left": 0.06, "right": 0.985, "bottom": 0.15, "top": 0.97, "wspace": 0.17}
     with style.styled():
         figure = Figure(figsize=(11.4, 3.4))
-        place = {"left": 0.06, "right": 0.985, "bottom": 0.15, "top": 0.97, "wspace": 0.17}
         left, right = figure.subplots(1, 2, gridspec_kw=place)
-        averages.draw_bands(left, found[DESCENT])
-        averages.draw_lines(left, found[TRACE])
-        averages.legend(left, kappas, {"Gradient descent": "--", "Trace formula": "-"})
-        averages.draw_bands(right, found[RIDGE])
-        averages.draw_lines(right, found[FORMULA])
-        averages.draw_lines(right, found[PUBLISHED], ":", 1.2)
-        averages.legend(
-            right,
-            kappas,
-            {"Ridge regression": "--", "Fast-slow formula": "-", "… as published": ":"},
-        )
+        plot.draw_bands(left, curves[DESCENT])
+        plot.draw_lines(left, curves[TRACE])
+        plot.legend(left, kappas, {"Gradient descent": "--", "Trace formula": "-"})
+        plot.draw_bands(right, curves[RIDGE])
+        plot.draw_lines(right, curves[FORMULA])
+        plot.draw_lines(right, curves[PUBLISHED], ":", 1.2)
+        lines = {"Ridge regression": "--", "Fast-slow formula": "-", "… as published": ":"}
+        plot.legend(right, kappas, lines)
         for axes in (left, right):
             plot.error_axes(axes, LAST)
             axes.set_ylabel(plot.MSE)
@@ -106,44 +99,38 @@ def draw(found: dict[str, list[Average]], factor: float) -> Figure:
     return figure
 
 
+def greatest_gaps(curves: dict[str, list[Average]]) -> dict[str, list[dict[str, float]]]:
+    """Where each simulation and a curve that is to describe it differ most, for each κ."""
+    gaps = {}
+    for a, b in ((DESCENT, TRACE), (RIDGE, FORMULA), (RIDGE, PUBLISHED), (RIDGE, EXACT)):
+        pairs = zip(curves[a], curves[b], strict=True)
+        gaps[f"{a} to {b}"] = [averages.greatest_gap(*pair) for pair in pairs]
+    return gaps
+
+
 def make(options: argparse.Namespace) -> None:
-    """Simulates, draws and writes the figure."""
-    if not 1 <= len(options.kappa) <= len(averages.COLOURS):
-        raise ValueError(
-            f"{len(options.kappa)} condition numbers; expected 1 to {len(averages.COLOURS)}"
-        )
-    found = series(options)
-    caption: dict[str, Any] = {
-        "curves": {DESCENT: APPROXIMATIONS["simulation"], TRACE: APPROXIMATIONS["exact_trace"],
-                   FORMULA: APPROXIMATIONS["fast_slow"], EXACT: APPROXIMATIONS["ridge_asymptotics"] + " (CSV only)"},
-        "greatest_gaps": {
-            f"{a} to {b}": [averages.greatest_gap(*pair) for pair in zip(found[a], found[b], strict=True)]
-            for a, b in ((DESCENT, TRACE), (RIDGE, FORMULA), (RIDGE, PUBLISHED), (RIDGE, EXACT))
-        },
-        "notes": NOTES,
-    }  # fmt: skip
-    output.write(
-        draw(found, options.penalty_factor),
-        options,
-        averages.table(a for f in found.values() for a in f),
-        caption,
-    )
+    """Simulate, draw and write the figure."""
+    plot.check_kappas(options.kappa)
+    curves = series(options)
+    sources = {
+        DESCENT: APPROXIMATIONS["simulation"],
+        TRACE: APPROXIMATIONS["exact_trace"],
+        FORMULA: APPROXIMATIONS["fast_slow"],
+        EXACT: APPROXIMATIONS["ridge_asymptotics"] + " (CSV only)",
+    }
+    facts = command.record(options, sources, greatest_gaps=greatest_gaps(curves), notes=NOTES)
+    tables = {"": averages.table(average for group in curves.values() for average in group)}
+    output.write(options, draw(curves, options.penalty_factor), tables, facts)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = output.parser(
-        __doc__, "fig_trace_vs_ridge", sizes=(150, 100, 60), kappa=KAPPAS, times=(-3, 6, 100)
-    )
+    parser = command.parser(__doc__, "fig_trace_vs_ridge", PUBLISHED_VALUES)
     add = parser.add_argument
     add("--seeds", type=int, default=100, help="number of seeds, from 0 (published: 100)")
     add("--test-size", type=int, default=1000, help="test inputs for each seed (published: 1000)")
-    add(
-        "--penalty-factor",
-        type=float,
-        default=2.0,
-        help="ridge penalty over λ + 1/t (published: 2)",
-    )
+    help_factor = "ridge penalty over λ + 1/t (published: 2)"
+    add("--penalty-factor", type=float, default=2.0, help=help_factor)
     return output.run(make, parser.parse_args(argv))
 
 

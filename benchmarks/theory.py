@@ -3,12 +3,12 @@ the same loops.
 
     python benchmarks/theory.py [--quick] [--rounds 5]
 
-Ours and the plain way take turns, every run in a process of its own. "Plain" is the looped way:
-pyplot, one call of the formula for each weight decay, a polygon for each cell of a map, and in the
-simulation dense matrix products for each time, κ and seed. "plain+torch" also imports torch, as the
-published scripts do for every figure; it is timed for one of them. Each line of the table: medians
-over rounds and the range. Other work on the same cores raises CPU seconds too, so the head names
-the load beside the processor. The last lines are `ratio NAME VALUE`, plain over ours.
+Our way and the plain one run alternately, each run in a process of its own. "Plain" is the looped
+way: pyplot, one call of the formula for each weight decay, a polygon for each cell of a map, and in
+the simulation dense matrix products for each time, κ and seed. "plain+torch" also imports torch, as
+the published scripts do for every figure; it is timed for one of them. Each line of the table gives
+medians over rounds and the range. Other work on the same cores raises CPU seconds too, so the head
+names the load beside the processor. The last lines are `ratio NAME VALUE`, plain over ours.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ grid = np.zeros((300, 100))
 for i, lam in enumerate(lams):
     grid[:, i] = fast_slow(120, 100, 80, 40, 0.2, lam)[2]
 figure, axes = plt.subplots(1, 2, figsize=(13.3, 4), gridspec_kw={"width_ratios": [3, 1.3]})
-plt.colorbar(axes[0].pcolor(-np.log10(lams), times + 1, grid, vmin=0.2, vmax=0.45, shading="auto"), ax=axes[0])
+mesh = axes[0].pcolor(-np.log10(lams), times + 1, grid, vmin=0.2, vmax=0.45, shading="auto")
+plt.colorbar(mesh, ax=axes[0])
 axes[0].set_yscale("log"); axes[0].set_ylim(1, 1e4)
 for i in (10, 30, 99):
     axes[1].semilogx(times + 1, grid[:, i], lw=2.2)
@@ -110,11 +111,11 @@ print(time.process_time() - begin)
 }
 OURS_SIMULATION = """
 import numpy as np
-from analysis.theory.teacher_student import simulate
+from analysis.theory.teacher_student import Draws, Setting, simulate
 times = np.concatenate([10 ** np.linspace(-3, 5, 50), 10 ** np.linspace(-3, 8, 300)])
 import time
 begin = time.process_time()
-simulate(times, 150, 100, 70, (1, 100, 10000), range(SEEDS), method="flow")
+simulate(Setting(150, 100, 70, (1, 100, 10000)), times, Draws(range(SEEDS)), "flow")
 print(time.process_time() - begin)
 """
 
@@ -184,11 +185,12 @@ def figures(out: str) -> dict[str, dict[str, Series]]:
 def simulations(seeds: int) -> dict[str, dict[str, Series]]:
     """The simulation of as many seeds, with default BLAS threads and with one."""
     ours, plain = (f"SEEDS = {seeds}\n" + code for code in (OURS_SIMULATION, PLAIN["simulation"]))
-    return {
-        f"simulate {seeds} seeds": {
-            "ours": Series(python(ours)), "plain": Series(python(plain)), "plain-1": Series(python(plain), "1")
-        }
-    }  # fmt: skip
+    ways = {
+        "ours": Series(python(ours)),
+        "plain": Series(python(plain)),
+        "plain-1": Series(python(plain), "1"),
+    }
+    return {f"simulate {seeds} seeds": ways}
 
 
 def main() -> None:

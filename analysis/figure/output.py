@@ -1,23 +1,70 @@
-"""The end of every figure script: what a figure cannot be drawn from becomes one message, not a
-traceback.
+"""The end of every figure script: the files that it writes, and its errors as one message.
+
+Imports no pandas, so that the theory's figures start quickly: a table may also be a mapping of
+columns.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from analysis.store import StoreError
+from matplotlib.figure import Figure
+
+from analysis.figure.style import save
+
+
+def write(
+    options: argparse.Namespace,
+    figure: Figure,
+    tables: Mapping[str, Any],
+    record: Mapping[str, Any],
+    lines: Sequence[str] = (),
+) -> None:
+    """Write the files of a figure; print `lines` and the paths.
+
+    options: out and name, the folder and the stem of the files. tables: by the ending of their
+    name, "" or for example "_seeds", a DataFrame or a mapping of columns. record: how the figure
+    came about, as JSON values. The files are STEM.png, STEM.pdf, STEM<ending>.csv for each table,
+    and STEM.json.
+    """
+    files = [*save(figure, options.out, options.name)]
+    folder = Path(options.out)
+    for ending, table in tables.items():
+        files.append(folder / f"{options.name}{ending}.csv")
+        write_table(files[-1], table)
+    files.append(folder / f"{options.name}.json")
+    files[-1].write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    for line in lines:
+        print(line)
+    print("wrote " + ", ".join(str(file) for file in files))
+
+
+def write_table(path: Path, table: Any) -> None:
+    """Write a DataFrame or a mapping of columns as CSV, with a header and without an index."""
+    if hasattr(table, "to_csv"):
+        table.to_csv(path, index=False)
+        return
+    with path.open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(table)
+        rows.writerows(zip(*table.values(), strict=True))
 
 
 def run(make: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
-    """Makes the figure; returns 0, or 2 with one message on standard error if it cannot be
-    drawn.
+    """Make the figure; return 0, or 2 with one message on standard error if it cannot be drawn.
+
+    Logs that are absent or damaged (StoreError) are an OSError, a choice without a figure
+    (FigureError) is a ValueError.
     """
     try:
         make(options)
-    except (StoreError, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

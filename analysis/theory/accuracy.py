@@ -1,5 +1,4 @@
-"""How far the approximations of the figures are from what is exact, and what they say of the
-curves, as tables.
+"""How far the approximations of the figures are from what is exact, as tables.
 
     python -m analysis.theory.accuracy [--seeds 100]
 
@@ -13,13 +12,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.theory.closed_form import Order, fast_slow, ridge_asymptotics
-from analysis.theory.curves import Setting, closed_form, distance, turning_points
-from analysis.theory.simulation import simulate
+from analysis.theory.curves import closed_form, distance, turning_points
+from analysis.theory.setting import Setting
+from analysis.theory.simulation import Draws, simulate
 from analysis.theory.trace import trace_over_draws
 
 Array = NDArray[np.float64]
@@ -40,19 +41,15 @@ def asymptotic_rows(settings: dict[str, Setting]) -> list[str]:
     """Fast-slow against ridge asymptotics: greatest difference, where, and the first maximum of
     both.
     """
-    lines = [
-        "figure                   max |Δerror|   at t + 1   maximum fast-slow    maximum "
-        "asymptotics"
-    ]
+    head = f"{'figure':24s} max |Δerror|   at t + 1   maximum fast-slow    maximum asymptotics"
+    lines = [head]
     for name, setting in settings.items():
         formula = closed_form("", setting, TIMES)
         exact = closed_form("", setting, TIMES, source="ridge_asymptotics")
         gap = distance([formula])
         tops = [_maximum(curve.abscissa, curve.order.error) for curve in (formula, exact)]
-        lines.append(
-            f"{name:24s} {gap['max_abs_difference']:12.4f} {gap['t_plus_1']:10.3g}   {tops[0]:18s} "
-            f"  {tops[1]}"
-        )
+        numbers = f"{gap['max_abs_difference']:12.4f} {gap['t_plus_1']:10.3g}"
+        lines.append(f"{name:24s} {numbers}   {tops[0]:18s}   {tops[1]}")
     return lines
 
 
@@ -63,34 +60,34 @@ def _maximum(abscissa: Array, error: Array) -> str:
 
 
 def descent_rows(setting: Setting, seeds: Sequence[int], grid: Iterable[float]) -> list[str]:
-    """Errors over time of gradient descent and flow, of ridge at λ + Λ_max/t, of its asymptotics
-    and of fast-slow.
+    """Errors over time of descent, flow, ridge at λ + Λ_max/t, its asymptotics, and fast-slow.
 
     The step size is 1/Λ_max of each draw. Averages over teachers in closed form, over the same
     draws of X and F.
     """
-    s, times = setting, np.array(list(grid))
-    sizes = (s.n, s.d, s.p)
-    flow = _average(
-        trace_over_draws(times, *sizes, [s.kappa], seeds, s.sigma, s.weight_decay, "flow")
+    times, draws = np.array(list(grid)), Draws(seeds)
+    top = (np.sqrt(setting.n / setting.d) + np.sqrt(_fast_share(setting))) ** 2
+    columns = (
+        _average(trace_over_draws(setting, times, draws, "descent")),
+        _average(trace_over_draws(setting, times, draws, "flow")),
+        _average(trace_over_draws(setting, times / top, draws, "ridge")),
+        ridge_asymptotics(setting, times).error,
+        fast_slow(setting, times).error,
     )
-    descent = _average(
-        trace_over_draws(times, *sizes, [s.kappa], seeds, s.sigma, s.weight_decay, "descent")
-    )
-    top = (np.sqrt(s.n / s.d) + np.sqrt(_fast_share(s))) ** 2
-    ridge = _average(
-        trace_over_draws(times / top, *sizes, [s.kappa], seeds, s.sigma, s.weight_decay, "ridge")
-    )
-    arguments = (times, *sizes, s.kappa, s.sigma, s.weight_decay)
-    table = (descent, flow, ridge, ridge_asymptotics(*arguments).error, fast_slow(*arguments).error)
-    lines = [f"κ = {s.kappa:g}, {s.title}; Λ_max near {top:.2f}, for which the formulas take 4",
-             "     t + 1   descent flow    ridge at λ + Λ_max/t   asymptotics at λ + 4/t   "
-             "fast-slow"]  # fmt: skip
-    for t, *values in zip(times, *table, strict=True):
-        lines.append(f"{t + 1:10.4g}   {values[0]:.4f}  {values[1]:.4f}  {values[2]:.4f}           "
-                     "      "
-                     f"{values[3]:.4f}                   {values[4]:.4f}")  # fmt: skip
+    head = f"κ = {setting.kappa:g}, {setting.title}; Λ_max near {top:.2f}"
+    lines = [
+        f"{head}, for which the formulas take 4",
+        "     t + 1   descent flow    ridge at λ + Λ_max/t   asymptotics at λ + 4/t   fast-slow",
+    ]
+    for t, *values in zip(times, *columns, strict=True):
+        lines.append(f"{t + 1:10.4g}   " + _descent_row(values))
     return lines
+
+
+def _descent_row(values: Sequence[float]) -> str:
+    """The errors of one time, below their headings."""
+    widths = (8, 8, 23, 25, 6)
+    return "".join(f"{value:<{width}.4f}" for value, width in zip(values, widths, strict=True))
 
 
 def _fast_share(setting: Setting) -> float:
@@ -105,20 +102,18 @@ def _average(order: Order) -> Array:
     return np.asarray(order.error[:, 0].mean(axis=0))
 
 
-def sampling_rows(
-    setting: Setting, seeds: Sequence[int], kappas: Sequence[float], grid: Iterable[float]
-) -> list[str]:
-    """Students on test inputs against the trace formula for the same draws, in standard errors of
-    their difference.
+def sampling_rows(setting: Setting, seeds: Sequence[int], grid: Iterable[float]) -> list[str]:
+    """Students on test inputs against the trace formula for the same draws.
+
+    The difference is also in standard errors of its mean.
     """
-    s, times = setting, np.array(list(grid))
-    sizes = (s.n, s.d, s.p)
-    students = simulate(times, *sizes, kappas, seeds, s.sigma, s.weight_decay, "flow")
-    trace = trace_over_draws(times, *sizes, kappas, seeds, s.sigma, s.weight_decay, "flow")
+    times, draws = np.array(list(grid)), Draws(seeds)
+    students = simulate(setting, times, draws, "flow")
+    trace = trace_over_draws(setting, times, draws, "flow")
     gap = students.test_error - trace.error
     errors = gap.std(axis=0, ddof=1) / np.sqrt(len(seeds))
     lines = ["       κ   max |mean difference|   in standard errors"]
-    for i, kappa in enumerate(kappas):
+    for i, kappa in enumerate(setting.kappas):
         at = int(np.abs(gap[:, i].mean(axis=0)).argmax())
         mean = abs(float(gap[:, i, at].mean()))
         lines.append(f"{kappa:8g}   {mean:21.4f}   {mean / errors[i, at]:18.2f}")
@@ -130,22 +125,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--seeds", type=int, default=100, help="draws of X and F, from seed 0 (default: 100)"
-    )
+    help_seeds = "draws of X and F, from seed 0 (default: 100)"
+    parser.add_argument("--seeds", type=int, default=100, help=help_seeds)
     seeds = range(parser.parse_args(argv).seeds)
-    grid = 10.0 ** np.arange(0, 5.5, 0.5)
-    print(
-        "1. Fast-slow formula against the exact asymptotics of ridge regression with penalty λ + "
-        "1/t"
-    )
+    grid, setting = 10.0 ** np.arange(0, 5.5, 0.5), SETTINGS["fig1"]
+    print("1. Fast-slow formula against the exact asymptotics of ridge regression at λ + 1/t")
     print("\n".join(asymptotic_rows(SETTINGS)))
-    print(
-        f"\n2. Descent against its stand-ins, {len(seeds)} draws of X and F, averaged over teachers"
-    )
-    print("\n".join(descent_rows(SETTINGS["fig1"], seeds, grid)))
+    print(f"\n2. Descent, flow and ridge, {len(seeds)} draws of X and F, averaged over teachers")
+    print("\n".join(descent_rows(setting, seeds, grid)))
     print(f"\n3. Students on 1000 test inputs against the trace formula, {len(seeds)} seeds")
-    print("\n".join(sampling_rows(SETTINGS["fig1"], seeds, (1, 100, 10000), grid)))
+    print("\n".join(sampling_rows(replace(setting, kappa=(1, 100, 10000)), seeds, grid)))
     return 0
 
 

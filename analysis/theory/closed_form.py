@@ -1,8 +1,8 @@
 """Generalization error over time in closed form: the fast-slow formula and the asymptotics of ridge
 regression.
 
-Both put early stopping down as a ridge penalty λ̃(t) = λ + 1/t and differ in one thing only: which
-fraction of each block is left unlearned. From those fractions on, they share `_order`. Pure
+Both treat early stopping as a ridge penalty λ̃(t) = λ + 1/t and differ only in which fraction of
+each block is left unlearned. `_order` turns those fractions into R, Q and the error. Pure
 functions; broadcast as numpy does.
 """
 
@@ -14,19 +14,18 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.theory.setting import Setting
+
 Array = NDArray[np.float64]
-SCALES = (
-    0.5,
-    0.5,
-)  # stands in for the step size: its inverse, the largest eigenvalue of XᵀX, is near 4
-FROZEN_AT = (1e-3, 1e8)  # ends of the published time grid, where a frozen block stands
+Block = Literal["fast", "slow"]
+# replaces the step size, whose inverse, the largest eigenvalue of XᵀX, is near 4
+SCALES = (0.5, 0.5)
+FROZEN_AT = (1e-3, 1e8)  # times at which a frozen block is held: ends of the published grid
 NEWTON_STEPS = 200  # at most; below 20 unless n = d
 
 
 class Order(NamedTuple):
-    """Alignment R, modulated norm Q and generalization error ½(1 + σ² - 2R + Q), arrays of one
-    shape.
-    """
+    """Alignment R, modulated norm Q, generalization error ½(1 + σ² - 2R + Q), all of one shape."""
 
     R: Array
     Q: Array
@@ -34,9 +33,7 @@ class Order(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """One block of features: how many, and the fractions of it that are learned and unlearned (they
-    sum to 1).
-    """
+    """The size of a block of features, and its learned and unlearned fractions, which sum to 1."""
 
     size: int
     learned: Array
@@ -44,81 +41,63 @@ class _Block(NamedTuple):
 
 
 def fast_slow(
+    setting: Setting,
     times: ArrayLike,
-    n: int,
-    d: int,
-    p: int,
-    kappa: ArrayLike,
-    noise: float = 0.0,
-    weight_decay: ArrayLike = 0.0,
-    freeze: Literal["fast", "slow"] | None = None,
+    frozen: Block | None = None,
     *,
     scales: Sequence[float] = SCALES,
     frozen_at: tuple[float, float] = FROZEN_AT,
 ) -> Order:
-    """The paper's fast-slow formula, Eqs. 12 and 14 into Eq. 6; `times`, `kappa`, `weight_decay`
-    broadcast.
+    """The paper's fast-slow formula, Eqs. 12 and 14 into Eq. 6.
 
-    times: training times t >= 0 in steps (t = inf allowed). n: samples. d: features, of which p are
-    fast. kappa: condition number >= 1 (inf: slow features never learned). noise: σ. weight_decay: λ
-    >= 0. scales: singular values s₁ and κs₂ of the blocks; the paper takes ½ and ½ for what is 1
-    and 1 in the simulation.
+    times: training times t >= 0 in steps (inf allowed); they broadcast with κ and λ. scales:
+    singular values s₁ and κs₂ of the blocks; the paper takes ½ and ½ for what is 1 and 1 in the
+    simulation.
 
-    With block sizes p₁ = p, p₂ = d - p, gains g_i = s_i²/d and λ̃ = λ + 1/t, block i stands as if
-    alone with n samples: its unlearned fraction u solves n = p_i(1 - u) + λ̃(1 - u)/(g_i u). In the
-    paper's letters 1 - u_i = α_i/a_i. Then error = ½(σ² + Σ(p_i/d)u_i²) / (1 - Σ p_i(1 - u_i)²/n),
-    the same as the paper's ½(1 + σ² - 2R + Q) with no terms that cancel. NaN where that denominator
-    is not positive, which only n <= d can bring about.
+    With block sizes p₁ = p, p₂ = d - p, gains g_i = s_i²/d and λ̃ = λ + 1/t, block i is treated as
+    if it were alone with n samples: its unlearned fraction u solves
+    n = p_i(1 - u) + λ̃(1 - u)/(g_i u). In the paper's letters 1 - u_i = α_i/a_i. Then
+    error = ½(σ² + Σ(p_i/d)u_i²) / (1 - Σ p_i(1 - u_i)²/n), the same as the paper's
+    ½(1 + σ² - 2R + Q) with no terms that cancel. NaN where that denominator is not positive, which
+    happens only for n <= d.
 
-    freeze names the block that does not move: "slow" holds it at t = frozen_at[0], which leaves the
+    frozen names the block that does not move: "slow" holds it at t = frozen_at[0], which leaves the
     curve of the fast feature alone; "fast" holds it at t = frozen_at[1], which leaves that of the
     slow one.
     """
-    _check(n, d, p)
-    if freeze not in (None, "fast", "slow"):
-        raise ValueError(f"freeze is {freeze!r}; expected None, 'fast' or 'slow'")
-    shape = np.broadcast_shapes(np.shape(times), np.shape(kappa), np.shape(weight_decay))
-    fast_time = frozen_at[1] if freeze == "fast" else times
-    slow_time = frozen_at[0] if freeze == "slow" else times
-    gains = _gains(d, kappa, scales)
-    fast = _alone(_penalty(fast_time, weight_decay), n, p, gains[0])
-    slow = _alone(_penalty(slow_time, weight_decay), n, d - p, gains[1])
-    return _order((fast, slow), n, d, noise, shape)
+    if frozen not in (None, "fast", "slow"):
+        raise ValueError(f"frozen is {frozen!r}; expected None, 'fast' or 'slow'")
+    fast_times = frozen_at[1] if frozen == "fast" else times
+    slow_times = frozen_at[0] if frozen == "slow" else times
+    decay, (fast_gain, slow_gain) = setting.weight_decay, _gains(setting, scales)
+    fast_size, slow_size = setting.blocks
+    fast = _alone(_penalty(fast_times, decay), setting.n, fast_size, fast_gain)
+    slow = _alone(_penalty(slow_times, decay), setting.n, slow_size, slow_gain)
+    return _order((fast, slow), setting, _shape(setting, times))
 
 
 def ridge_asymptotics(
-    times: ArrayLike,
-    n: int,
-    d: int,
-    p: int,
-    kappa: ArrayLike,
-    noise: float = 0.0,
-    weight_decay: ArrayLike = 0.0,
-    *,
-    scales: Sequence[float] = SCALES,
+    setting: Setting, times: ArrayLike, *, scales: Sequence[float] = SCALES
 ) -> Order:
-    """Deterministic equivalent of ridge regression with penalty λ̃ = λ + 1/t and the two-block
-    covariance.
+    """Deterministic equivalent of ridge regression with penalty λ̃ = λ + 1/t and two blocks.
 
-    Arguments and broadcasting as in `fast_slow`. Both blocks share one μ, the root of n = Σ p_i
-    g_i/(g_i + μ) + λ̃/μ with g_i = s_i²/d; the unlearned fractions are u_i = μ/(g_i + μ), and error
-    = ½(σ² + Σ(p_i/d)u_i²) / (1 - Σ p_i(1 - u_i)²/n). Exact as n and d grow in proportion. `times` =
-    inf and `scales` = (1, 1) give plain ridge regression with penalty `weight_decay` on ½|y - Xŵ|²
-    + ½λ|ŵ|².
+    Arguments and broadcasting as in `fast_slow`. Both blocks share one μ, the root of
+    n = Σ p_i g_i/(g_i + μ) + λ̃/μ with g_i = s_i²/d; the unlearned fractions are
+    u_i = μ/(g_i + μ), and error = ½(σ² + Σ(p_i/d)u_i²) / (1 - Σ p_i(1 - u_i)²/n). Exact as n and d
+    grow in proportion. `times` = inf and `scales` = (1, 1) give plain ridge regression with penalty
+    λ on ½|y - Xŵ|² + ½λ|ŵ|².
     """
-    _check(n, d, p)
-    shape = np.broadcast_shapes(np.shape(times), np.shape(kappa), np.shape(weight_decay))
-    penalty, gains, sizes = _penalty(times, weight_decay), _gains(d, kappa, scales), (p, d - p)
-    mu = _shared_root(penalty, n, sizes, gains)
-    blocks = [_shared(mu, size, gain) for size, gain in zip(sizes, gains, strict=True)]
-    return _order(blocks, n, d, noise, shape)
+    gains = _gains(setting, scales)
+    mu = _shared_root(_penalty(times, setting.weight_decay), setting.n, setting.blocks, gains)
+    blocks = [_shared(mu, size, gain) for size, gain in zip(setting.blocks, gains, strict=True)]
+    return _order(blocks, setting, _shape(setting, times))
 
 
-def _check(n: int, d: int, p: int) -> None:
-    if n < 1 or d < 1 or not 0 <= p <= d:
-        raise ValueError(
-            f"n = {n}, d = {d}, p = {p}; expected n >= 1 samples and 0 <= p <= d features"
-        )
+def _shape(setting: Setting, times: ArrayLike) -> tuple[int, ...]:
+    """The shape that times, κ and λ broadcast to."""
+    return np.broadcast_shapes(
+        np.shape(times), np.shape(setting.kappa), np.shape(setting.weight_decay)
+    )
 
 
 def _penalty(times: ArrayLike, weight_decay: ArrayLike) -> Array:
@@ -130,11 +109,10 @@ def _penalty(times: ArrayLike, weight_decay: ArrayLike) -> Array:
         return np.asarray(decay + 1 / t)
 
 
-def _gains(d: int, kappa: ArrayLike, scales: Sequence[float]) -> tuple[Array, Array]:
+def _gains(setting: Setting, scales: Sequence[float]) -> tuple[Array, Array]:
     """Variances s₁²/d and s₂²/d of what the student sees of a fast and of a slow feature."""
-    return np.asarray(scales[0] ** 2 / d), np.asarray(
-        (scales[1] / np.asarray(kappa, np.float64)) ** 2 / d
-    )
+    slow_scale = scales[1] / np.asarray(setting.kappa, np.float64)
+    return np.asarray(scales[0] ** 2 / setting.d), np.asarray(slow_scale**2 / setting.d)
 
 
 def _alone(penalty: Array, n: int, size: int, gain: Array) -> _Block:
@@ -189,15 +167,16 @@ def _shared_root(
     return np.where(finite, mu, np.inf)
 
 
-def _order(blocks: Sequence[_Block], n: int, d: int, noise: float, shape: tuple[int, ...]) -> Order:
+def _order(blocks: Sequence[_Block], setting: Setting, shape: tuple[int, ...]) -> Order:
     """R, Q and error from the unlearned fractions u_i, all sums of terms of one sign.
 
     With f = Σ p_i(1 - u_i)²/n: R = Σ(p_i/d)(1 - u_i), Q = f(n/d + 1 + σ² - 2R)/(1 - f),
     error = ½(σ² + Σ(p_i/d)u_i²)/(1 - f).
     """
+    n, d, variance = setting.n, setting.d, setting.sigma**2
     fit = np.asarray(sum(b.size * b.learned**2 for b in blocks) / n)
     left = np.where(fit < 1, 1 - fit, np.nan)
     alignment = np.asarray(sum(b.size / d * b.learned for b in blocks))
-    norm = fit * (n / d + 1 + noise**2 - 2 * alignment) / left
-    error = 0.5 * (noise**2 + sum(b.size / d * b.unlearned**2 for b in blocks)) / left
+    norm = fit * (n / d + 1 + variance - 2 * alignment) / left
+    error = 0.5 * (variance + sum(b.size / d * b.unlearned**2 for b in blocks)) / left
     return Order(*(np.broadcast_to(part, shape).copy() for part in (alignment, norm, error)))

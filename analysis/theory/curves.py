@@ -1,17 +1,16 @@
-"""A curve of the theory with its parameters: its turning points, its table, and the record of how
-it was computed.
-"""
+"""A curve of the theory: its parameters, turning points, table, and how it was computed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.theory.closed_form import Order, fast_slow, ridge_asymptotics
+from analysis.theory.closed_form import Block, Order, fast_slow, ridge_asymptotics
+from analysis.theory.setting import Setting
 
 Array = NDArray[np.float64]
 FLAT = 1e-9  # rises and falls smaller than this are rounding
@@ -32,35 +31,18 @@ APPROXIMATIONS = {
 
 
 @dataclass(frozen=True)
-class Setting:
-    """Parameters of a curve: n samples, d features of which p are fast, condition number κ, noise
-    σ, weight decay λ.
-    """
-
-    n: int
-    d: int
-    p: int
-    kappa: float
-    sigma: float = 0.0
-    weight_decay: float = 0.0
-
-    @property
-    def title(self) -> str:
-        """The three sizes as text for a title."""
-        return f"(n, d, p) = ({self.n}, {self.d}, {self.p})"
-
-
-@dataclass(frozen=True)
 class Curve:
-    """Values over `times` (T,) for one setting. `source`: key of APPROXIMATIONS. frozen: the block
-    that does not move."""
+    """Values over `times` (T,) for one setting.
+
+    source: key of APPROXIMATIONS. frozen: the block that does not move.
+    """
 
     label: str
     setting: Setting
     times: Array
     order: Order
     source: str = "fast_slow"
-    frozen: Literal["fast", "slow"] | None = None
+    frozen: Block | None = None
 
     @property
     def abscissa(self) -> Array:
@@ -72,15 +54,14 @@ def closed_form(
     label: str,
     setting: Setting,
     times: Array,
-    frozen: Literal["fast", "slow"] | None = None,
+    frozen: Block | None = None,
     source: str = "fast_slow",
 ) -> Curve:
     """The curve of `fast_slow` or `ridge_asymptotics` for a setting."""
-    s = setting
     if source == "fast_slow":
-        order = fast_slow(times, s.n, s.d, s.p, s.kappa, s.sigma, s.weight_decay, frozen)
+        order = fast_slow(setting, times, frozen)
     else:
-        order = ridge_asymptotics(times, s.n, s.d, s.p, s.kappa, s.sigma, s.weight_decay)
+        order = ridge_asymptotics(setting, times)
     return Curve(label, setting, times, order, source, frozen)
 
 
@@ -93,39 +74,32 @@ def turning_points(abscissa: Array, values: Array) -> list[tuple[str, float, flo
     steps = np.diff(values)
     moving = np.flatnonzero(np.abs(steps) > FLAT)
     signs = np.sign(steps[moving])
-    turns = np.flatnonzero(signs[1:] != signs[:-1])
-    return [
-        (
-            "minimum" if signs[i] < 0 else "maximum",
-            float(abscissa[moving[i] + 1]),
-            float(values[moving[i] + 1]),
-        )
-        for i in turns
-    ]
+    points = []
+    for i in np.flatnonzero(signs[1:] != signs[:-1]):
+        kind, at = "minimum" if signs[i] < 0 else "maximum", moving[i] + 1
+        points.append((kind, float(abscissa[at]), float(values[at])))
+    return points
 
 
 def table(curves: Iterable[Curve]) -> dict[str, Any]:
     """Columns of the CSV, one row for every curve and time."""
-    chosen = list(curves)
-    each = [len(curve.times) for curve in chosen]
-    columns: dict[str, Any] = {
-        "curve": [
-            curve.label for curve, size in zip(chosen, each, strict=True) for _ in range(size)
-        ]
-    }
-    for name in vars(chosen[0].setting):
-        columns[name] = np.repeat([getattr(curve.setting, name) for curve in chosen], each)
-    columns["t"] = np.concatenate([curve.times for curve in chosen])
+    drawn = list(curves)
+    sizes = [len(curve.times) for curve in drawn]
+    labels: list[str] = []
+    for curve, size in zip(drawn, sizes, strict=True):
+        labels += [curve.label] * size
+    columns: dict[str, Any] = {"curve": labels}
+    for name in vars(drawn[0].setting):
+        columns[name] = np.repeat([getattr(curve.setting, name) for curve in drawn], sizes)
+    columns["t"] = np.concatenate([curve.times for curve in drawn])
     columns["t_plus_1"] = columns["t"] + 1
     for name in Order._fields:
-        columns[name] = np.concatenate([getattr(curve.order, name) for curve in chosen])
+        columns[name] = np.concatenate([getattr(curve.order, name) for curve in drawn])
     return columns
 
 
 def record(curve: Curve) -> dict[str, Any]:
-    """What the caption says of a curve: how it was computed, its turning points, and its distance
-    from exact ridge.
-    """
+    """How a curve was computed, its turning points, and its distance from exact ridge."""
     entry: dict[str, Any] = {
         "label": curve.label,
         "parameters": vars(curve.setting),
@@ -147,9 +121,7 @@ def record(curve: Curve) -> dict[str, Any]:
 
 
 def distance(curves: Sequence[Curve]) -> dict[str, float]:
-    """Greatest absolute difference in error between the curves and the asymptotics of ridge
-    regression, and where.
-    """
+    """Greatest difference in error between the curves and the ridge asymptotics, and where."""
     best = {"max_abs_difference": 0.0, "t_plus_1": float("nan")}
     for curve in curves:
         exact = closed_form("", curve.setting, curve.times, source="ridge_asymptotics")

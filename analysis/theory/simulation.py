@@ -8,12 +8,14 @@ them).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from analysis.theory.setting import Setting
 from analysis.theory.spectrum import Method, shrinkage
 
 Array = NDArray[np.float64]
@@ -79,6 +81,28 @@ def independent_draw(seed: int, n: int, d: int, test_size: int) -> Draw:
     return Draw(z / np.sqrt(d), z_test / np.sqrt(d), teacher, label_noise, _haar(u))
 
 
+@dataclass(frozen=True)
+class Draws:
+    """Which random numbers a simulation takes: seeds, test inputs for each seed, random stream.
+
+    test_size counts also where no test input is used, because the published stream draws the test
+    inputs before U. stream: `published_draw`, `independent_draw` or a function like them.
+    """
+
+    seeds: Sequence[int]
+    test_size: int = 1000
+    stream: Stream = published_draw
+
+    def __post_init__(self) -> None:
+        if len(self.seeds) == 0:
+            raise ValueError("no seeds; expected at least one")
+
+    def of(self, setting: Setting) -> Iterator[Draw]:
+        """The draws for the sizes of a setting, one for each seed."""
+        for seed in self.seeds:
+            yield self.stream(seed, setting.n, setting.d, self.test_size)
+
+
 def _haar(normals: Array) -> Array:
     """A Haar orthogonal matrix from a square matrix of normals."""
     q, r = np.linalg.qr(normals)
@@ -98,57 +122,45 @@ def modulation(u: Array, p: int, kappas: ArrayLike) -> Array:
 
 
 def simulate(
+    setting: Setting,
     times: ArrayLike,
-    n: int,
-    d: int,
-    p: int,
-    kappas: Sequence[float],
-    seeds: Sequence[int],
-    noise: float = 0.0,
-    weight_decay: ArrayLike = 0.0,
+    draws: Draws,
     method: Method = "descent",
-    *,
     step: float | None = None,
-    test_size: int = 1000,
-    stream: Stream = published_draw,
 ) -> Simulation:
-    """Students trained on draws of the model, Simulation of arrays (seeds, kappas, *S).
+    """Students of all seeds and condition numbers at all times.
 
-    times, weight_decay: broadcast to S; t in steps. n: samples; d: features, of which p are fast.
-    kappas: condition numbers; all of them share the draw of a seed. noise: σ. method, step: see
-    `shrinkage`; discrete gradient descent by default, with η = 1/(Λ_max + λ). test_size: test
-    inputs for each seed. stream: `published_draw` (default, as the published scripts draw) or
-    `independent_draw`, or a function of that signature.
+    times: t >= 0 in steps, broadcast with λ. method, step: see `shrinkage`; discrete gradient
+    descent with η = 1/(Λ_max + λ) by default.
 
-    For each draw and κ, one singular value decomposition gives the weights at all times, ŵ = V k
-    Λ⁻¹ Vᵀ Xᵀ y; R, Q and the test error are then linear and quadratic forms in k, with V left out
-    by rotation.
+    For each draw and κ, one singular value decomposition gives the weights at all times,
+    ŵ = V k Λ⁻¹ Vᵀ Xᵀ y; R, Q and the test error are then linear and quadratic forms in k, with V
+    left out by rotation.
     """
     t, decay = np.broadcast_arrays(
-        np.asarray(times, np.float64), np.asarray(weight_decay, np.float64)
+        np.asarray(times, np.float64), np.asarray(setting.weight_decay, np.float64)
     )
-    scales = singular_values(d, p, kappas)
-    if len(seeds) == 0:
-        raise ValueError("no seeds; expected at least one")
+    scales = singular_values(setting.d, setting.p, setting.kappas)
     results = []
     with threadpool_limits(1):
-        for chunk in _chunks(seeds, 8 * len(scales) * d * max(d, t.size)):
-            draws = [stream(seed, n, d, test_size) for seed in chunk]
-            modes = [_modes(draw, scales, noise) for draw in draws]
-            k = shrinkage(
-                np.stack([m.values for m in modes]), t.ravel(), decay.ravel(), method, step
-            )
-            results += [_measure(*each, noise) for each in zip(draws, modes, k, strict=True)]
-    parts = [np.stack(part) for part in zip(*results, strict=True)]
-    shape = (len(seeds), len(scales), *t.shape)
-    alignment, modulated, error, test_error = (part.reshape(shape) for part in parts[:4])
-    return Simulation(alignment, modulated, error, test_error, parts[4])
+        for chunk in _chunks(draws, 8 * len(scales) * setting.d * max(setting.d, t.size)):
+            drawn = list(chunk.of(setting))
+            modes = [_modes(draw, scales, setting.sigma) for draw in drawn]
+            values = np.stack([mode.values for mode in modes])
+            k = shrinkage(values, t.ravel(), decay.ravel(), method, step)
+            for parts in zip(drawn, modes, k, strict=True):
+                results.append(_measure(*parts, setting.sigma))
+    measures = [np.stack(part) for part in zip(*results, strict=True)]
+    shape = (len(draws.seeds), len(scales), *t.shape)
+    alignment, modulated, error, test_error = (part.reshape(shape) for part in measures[:4])
+    return Simulation(alignment, modulated, error, test_error, measures[4])
 
 
-def _chunks(seeds: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    """The seeds in pieces whose arrays of `size` bytes for each seed stay within CHUNK_BYTES."""
+def _chunks(draws: Draws, size: int) -> Iterator[Draws]:
+    """The draws in pieces whose arrays of `size` bytes for each seed stay within CHUNK_BYTES."""
     length = max(1, CHUNK_BYTES // size)
-    return (seeds[i : i + length] for i in range(0, len(seeds), length))
+    for i in range(0, len(draws.seeds), length):
+        yield replace(draws, seeds=draws.seeds[i : i + length])
 
 
 class _Modes(NamedTuple):
@@ -160,13 +172,13 @@ class _Modes(NamedTuple):
     columns: Array
 
 
-def _modes(draw: Draw, scales: Array, noise: float) -> _Modes:
+def _modes(draw: Draw, scales: Array, sigma: float) -> _Modes:
     """Decomposition of one draw for every κ, in the basis in which F is the diagonal S.
 
     ZU = Q₀R₀ once for all κ; then R₀S = A s Bᵀ, so that XᵀX = B s² Bᵀ and Fŵ = S B (k/s) Aᵀ Q₀ᵀ y.
     """
     basis, triangle = np.linalg.qr(draw.z @ draw.u)
-    labels = basis.T @ (draw.z @ draw.teacher + noise * draw.label_noise)
+    labels = basis.T @ (draw.z @ draw.teacher + sigma * draw.label_noise)
     left, values, right = np.linalg.svd(triangle * scales[:, None, :], full_matrices=False)
     values = values * (values > values[:, :1] * np.finfo(np.float64).eps)
     inverse = np.divide(1, values, out=np.zeros_like(values), where=values > 0)
@@ -174,17 +186,17 @@ def _modes(draw: Draw, scales: Array, noise: float) -> _Modes:
     return _Modes(values**2, scales[:, :, None] * np.swapaxes(right, -1, -2) * weights[:, None, :])
 
 
-def _measure(draw: Draw, modes: _Modes, k: Array, noise: float) -> tuple[Array, ...]:
+def _measure(draw: Draw, modes: _Modes, k: Array, sigma: float) -> tuple[Array, ...]:
     """R, Q, error and test error of one draw, each (kappas, T), and |w|²/d. k: (kappas, T, m)."""
     d = len(draw.teacher)
     teacher = draw.u.T @ draw.teacher
     student = k @ np.swapaxes(modes.columns, -1, -2)
     alignment, norm = student @ teacher / d, np.einsum("ktd,ktd->kt", student, student) / d
     size = draw.teacher @ draw.teacher / d
-    error = 0.5 * (size + noise**2 - 2 * alignment + norm)
+    error = 0.5 * (size + sigma**2 - 2 * alignment + norm)
     wrong = student - teacher
     moments = draw.u.T @ (draw.z_test.T @ draw.z_test) @ draw.u / len(draw.z_test)
-    test_error = 0.5 * (np.einsum("ktd,ktd->kt", wrong @ moments, wrong) + noise**2)
+    test_error = 0.5 * (np.einsum("ktd,ktd->kt", wrong @ moments, wrong) + sigma**2)
     return alignment, norm, error, test_error, np.asarray(size)
 
 

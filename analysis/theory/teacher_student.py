@@ -10,19 +10,22 @@ Eq. 6: error = ½(1 + σ² - 2R + Q), half the mean squared error on labels with
 training labels. It is dimensionless (the teacher's signal has variance 1), and so are R and Q. Time
 is counted in steps of the step size.
 
-| function | what it is | limits | |---|---|---| | `fast_slow` | the paper's closed form (Eqs. 12
-and 14): each block as if alone with n samples | approximate | | `ridge_asymptotics` | deterministic
-equivalent of the same ridge problem | exact as n, d → ∞, for ridge | | `exact_trace` | average over
-teachers and label noise for given Z and F (Eq. 9) | exact for that draw | | `simulate` | descent,
-flow or ridge on many seeds | exact for every draw, with sampling error | | `descend` | explicit
-steps, to check the others | slow |
+| function            | what it is                                                  | limits       |
+|---------------------|-------------------------------------------------------------|--------------|
+| `fast_slow`         | the paper's closed form (Eqs. 12, 14): blocks as if alone   | approximate  |
+| `ridge_asymptotics` | deterministic equivalent of the same ridge problem          | n, d → ∞     |
+| `exact_trace`       | average over teachers and label noise for one draw (Eq. 9)  | one draw     |
+| `simulate`          | descent, flow or ridge on many seeds                        | finite seeds |
+| `descend`           | explicit steps, to check the others                         | slow         |
 """
 
 from __future__ import annotations
 
 from analysis.theory.closed_form import Order, fast_slow, ridge_asymptotics
+from analysis.theory.setting import Setting
 from analysis.theory.simulation import (
     Draw,
+    Draws,
     Simulation,
     descend,
     independent_draw,
@@ -35,8 +38,10 @@ from analysis.theory.trace import exact_trace, trace_over_draws
 
 __all__ = [
     "Draw",
+    "Draws",
     "Method",
     "Order",
+    "Setting",
     "Simulation",
     "descend",
     "exact_trace",

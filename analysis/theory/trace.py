@@ -1,49 +1,41 @@
-"""The exact average over teachers and label noise for a given draw of the inputs (paper Eq. 9 into
-Eq. 6).
-"""
+"""The exact average over teachers and label noise for given inputs (paper Eq. 9 into Eq. 6)."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from analysis.theory.closed_form import Order
-from analysis.theory.simulation import Stream, modulation, published_draw
+from analysis.theory.setting import Setting
+from analysis.theory.simulation import Draw, Draws, modulation
 from analysis.theory.spectrum import Method, shrinkage
 
 Array = NDArray[np.float64]
 
 
 def exact_trace(
+    setting: Setting,
     times: ArrayLike,
-    z: Array,
-    f: Array,
-    noise: float = 0.0,
-    weight_decay: ArrayLike = 0.0,
+    draw: Draw,
     method: Method = "descent",
-    *,
     step: float | None = None,
 ) -> Order:
-    """R, Q and error averaged over w ~ N(0, I_d) and the label noise, for given latent inputs and
-    modulation.
+    """R, Q and error averaged over w ~ N(0, I_d) and the label noise, for the inputs of a draw.
 
-    times, weight_decay: broadcast to a shape (S). z: latent inputs, (n, d), rows of variance 1/d.
-    f: modulation matrices, (..., d, d), such as one for each κ. method, step: see `shrinkage`;
-    discrete gradient descent by default, "flow" for gradient flow. Returns arrays of shape (...,
-    S).
+    The result has shape (kappas, *S), S being what times and λ broadcast to. Of the draw, only the
+    latent inputs Z and U count. method, step: see `shrinkage`; "flow" for gradient flow.
 
-    With X = ZF = U₁ s Vᵀ, Λ = s², F̃ = FV and K = diag(k), k the shrinkage: R = (1/d) Tr K and Q =
-    (1/d) Tr(AᵀA) + (σ²/d) Tr(BᵀB) with A = F̃KF̃⁻¹ and B = F̃KΛ^-½. F̃ is not inverted: H = s⁻¹U₁ᵀZ
-    is its inverse where n >= d, and also right where n < d. As K is diagonal, each time takes
-    O(d²): Q = (1/d) kᵀ[(F̃ᵀF̃) ∘ (HHᵀ)]k + (σ²/d) Σ k²/Λ (F̃ᵀF̃)_ii. Z enters through the triangle
-    R₀ of Z = Q₀R₀ alone.
+    With F = US, X = ZF = U₁ s Vᵀ, Λ = s², F̃ = FV and K = diag(k), k the shrinkage: R = (1/d) Tr K
+    and Q = (1/d) Tr(AᵀA) + (σ²/d) Tr(BᵀB) with A = F̃KF̃⁻¹ and B = F̃KΛ^-½. F̃ is not inverted:
+    H = s⁻¹U₁ᵀZ is its inverse where n >= d, and also right where n < d. As K is diagonal, each time
+    takes O(d²): Q = (1/d) kᵀ[(F̃ᵀF̃) ∘ (HHᵀ)]k + (σ²/d) Σ k²/Λ (F̃ᵀF̃)_ii. Z enters only through the
+    triangle R₀ of Z = Q₀R₀.
     """
     t, decay = np.broadcast_arrays(
-        np.asarray(times, np.float64), np.asarray(weight_decay, np.float64)
+        np.asarray(times, np.float64), np.asarray(setting.weight_decay, np.float64)
     )
+    z, f, variance = draw.z, modulation(draw.u, setting.p, setting.kappas), setting.sigma**2
     d = z.shape[1]
     triangle = np.linalg.qr(z, mode="r")
     left, values, right = np.linalg.svd(triangle @ f, full_matrices=False)
@@ -57,46 +49,21 @@ def exact_trace(
     label = np.einsum("...ii->...i", overlap) * inverse**2
     alignment = k.sum(axis=-1) / d
     norm = (
-        np.sum((k @ pairs) * k, axis=-1) + noise**2 * np.sum(k**2 * label[..., None, :], axis=-1)
+        np.sum((k @ pairs) * k, axis=-1) + variance * np.sum(k**2 * label[..., None, :], axis=-1)
     ) / d
     shape = (*f.shape[:-2], *t.shape)
-    error = 0.5 * (1 + noise**2 - 2 * alignment + norm)
+    error = 0.5 * (1 + variance - 2 * alignment + norm)
     return Order(alignment.reshape(shape), norm.reshape(shape), error.reshape(shape))
 
 
 def trace_over_draws(
+    setting: Setting,
     times: ArrayLike,
-    n: int,
-    d: int,
-    p: int,
-    kappas: Sequence[float],
-    seeds: Sequence[int],
-    noise: float = 0.0,
-    weight_decay: ArrayLike = 0.0,
+    draws: Draws,
     method: Method = "descent",
-    *,
     step: float | None = None,
-    test_size: int = 1000,
-    stream: Stream = published_draw,
 ) -> Order:
-    """`exact_trace` for the draws of `simulate` with the same arguments, arrays of shape (seeds,
-    kappas, *S).
-
-    `test_size` counts because the published stream draws the test inputs before U.
-    """
-    orders = []
+    """`exact_trace` for the draws of `simulate`, arrays of shape (seeds, kappas, *S)."""
     with threadpool_limits(1):
-        for seed in seeds:
-            draw = stream(seed, n, d, test_size)
-            orders.append(
-                exact_trace(
-                    times,
-                    draw.z,
-                    modulation(draw.u, p, kappas),
-                    noise,
-                    weight_decay,
-                    method,
-                    step=step,
-                )
-            )
+        orders = [exact_trace(setting, times, draw, method, step) for draw in draws.of(setting)]
     return Order(*(np.stack(part) for part in zip(*orders, strict=True)))

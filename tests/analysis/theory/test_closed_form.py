@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from analysis.theory.curves import turning_points
-from analysis.theory.teacher_student import fast_slow, ridge_asymptotics
+from analysis.theory.teacher_student import Setting, fast_slow, ridge_asymptotics
 
 TIMES = 10 ** np.linspace(-3, 8, 300)
-FREEZE = {"both": None, "fast": "slow", "slow": "fast"}
+PLAIN = Setting(150, 100, 70, 100.0)
+FROZEN = {"both": None, "fast": "slow", "slow": "fast"}
 
 
-def paper(t, n, d, p, kappa, noise=0.0, weight_decay=0.0, digits=60):
+def paper(t, n, d, p, kappa, sigma=0.0, weight_decay=0.0, digits=60):
     """R, Q and error by the formula as the paper writes it, in `digits` digits, so that
     cancellation does not show.
     """
@@ -32,11 +33,11 @@ def paper(t, n, d, p, kappa, noise=0.0, weight_decay=0.0, digits=60):
             aa.append(a)
             bb.append(alpha / (a**2 - alpha))
             rr.append(f(n) / d / a)
-        c = [1 + f(noise) ** 2 - 2 * rr[1 - i] - (2 - aa[i]) / aa[i] * f(n) / d for i in (0, 1)]
+        c = [1 + f(sigma) ** 2 - 2 * rr[1 - i] - (2 - aa[i]) / aa[i] * f(n) / d for i in (0, 1)]
         both = bb[0] * bb[1]
         q = ((both * c[1] + bb[0] * c[0]) + (both * c[0] + bb[1] * c[1])) / (1 - both)
         r = rr[0] + rr[1]
-        return float(r), float(q), float((1 + f(noise) ** 2 - 2 * r + q) / 2)
+        return float(r), float(q), float((1 + f(sigma) ** 2 - 2 * r + q) / 2)
 
 
 def test_every_published_curve_is_reproduced(theory_reference):
@@ -45,10 +46,9 @@ def test_every_published_curve_is_reproduced(theory_reference):
     assert len(rows) == 1464
     worst = 0.0
     for r in rows:
-        sizes = (int(r["n"]), int(r["d"]), int(r["p"]), float(r["kappa"]))
-        found = fast_slow(
-            float(r["t"]), *sizes, float(r["noise"]), float(r["lambda"]), FREEZE[r["mode"]]
-        )
+        sizes = int(r["n"]), int(r["d"]), int(r["p"])
+        setting = Setting(*sizes, float(r["kappa"]), float(r["noise"]), float(r["lambda"]))
+        found = fast_slow(setting, float(r["t"]), FROZEN[r["mode"]])
         expected = [float(r[name]) for name in ("R", "Q", "EG")]
         worst = max(worst, *(abs(a - b) for a, b in zip(found, expected, strict=True)))
     assert worst < 1e-6
@@ -67,7 +67,7 @@ def test_every_published_curve_is_reproduced(theory_reference):
 )
 def test_other_parameters_agree_with_the_formula_in_60_digits(n, d, p, kappa, noise, decay):
     times = 10.0 ** np.arange(-6, 10.5, 1.5)
-    found = fast_slow(times, n, d, p, kappa, noise, decay)
+    found = fast_slow(Setting(n, d, p, kappa, noise, decay), times)
     expected = np.array([paper(t, n, d, p, kappa, noise, decay) for t in times]).T
     valid = expected[2] > 0
     assert valid.sum() >= 4
@@ -75,8 +75,8 @@ def test_other_parameters_agree_with_the_formula_in_60_digits(n, d, p, kappa, no
         np.testing.assert_allclose(values[valid], reference[valid], rtol=1e-11, atol=0)
 
 
-def test_late_errors_keep_their_digits_where_the_difference_of_order_parameters_has_none():
-    found = fast_slow(1e12, 150, 100, 70, 100.0)
+def test_late_errors_keep_digits_that_the_order_parameters_lose():
+    found = fast_slow(PLAIN, 1e12)
     assert found.error == pytest.approx(paper(1e12, 150, 100, 70, 100.0)[2], rel=1e-12)
     assert found.error < 1e-14
 
@@ -88,9 +88,9 @@ def test_times_decays_and_kappas_broadcast():
         np.array([1, 30]),
     )
     for function in (fast_slow, ridge_asymptotics):
-        whole = function(times, 120, 100, 80, kappas, 0.2, decays)
+        whole = function(Setting(120, 100, 80, kappas, 0.2, decays), times)
         assert [part.shape for part in whole] == [(300, 3, 2)] * 3
-        one = function(TIMES[7], 120, 100, 80, 30, 0.2, 1e-3)
+        one = function(Setting(120, 100, 80, 30, 0.2, 1e-3), TIMES[7])
         assert [float(part[7, 1, 1]) for part in whole] == pytest.approx(
             [float(part) for part in one], rel=1e-14
         )
@@ -98,16 +98,16 @@ def test_times_decays_and_kappas_broadcast():
 
 @pytest.mark.parametrize("function", [fast_slow, ridge_asymptotics])
 def test_learned_to_the_end_the_student_is_the_teacher(function):
-    found = function(np.inf, 150, 100, 70, 100.0)
+    found = function(PLAIN, np.inf)
     assert [float(part) for part in found] == pytest.approx([1, 1, 0], abs=1e-12)
-    noisy = function(np.inf, 150, 100, 70, 100.0, 0.3)
+    noisy = function(Setting(150, 100, 70, 100.0, 0.3), np.inf)
     assert noisy.error == pytest.approx(0.5 * 0.09 / (1 - 100 / 150))
     assert float(noisy.R) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("function", [fast_slow, ridge_asymptotics])
 def test_untrained_the_student_knows_nothing(function):
-    found = function(0.0, 150, 100, 70, 100.0, 0.2)
+    found = function(Setting(150, 100, 70, 100.0, 0.2), 0.0)
     assert (found.R, found.Q) == (0, 0)
     assert found.error == pytest.approx(0.52)
 
@@ -120,20 +120,20 @@ def test_untrained_the_student_knows_nothing(function):
 def test_slow_features_never_learned_leave_a_plateau(function, n, d, p, plateau):
     expected = 0.5 * (1 - p / d) / (1 - p / n)
     assert expected == pytest.approx(plateau)
-    assert function(np.inf, n, d, p, np.inf).error == pytest.approx(expected, rel=1e-12)
-    assert function(1e8, n, d, p, 1e9).error == pytest.approx(expected, abs=1e-6)
+    assert function(Setting(n, d, p, np.inf), np.inf).error == pytest.approx(expected, rel=1e-12)
+    assert function(Setting(n, d, p, 1e9), 1e8).error == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("function", [fast_slow, ridge_asymptotics])
 def test_error_is_that_of_its_order_parameters(function):
-    found = function(TIMES, 120, 100, 80, 40.0, 0.2, 1e-5)
+    found = function(Setting(120, 100, 80, 40.0, 0.2, 1e-5), TIMES)
     np.testing.assert_allclose(found.error, 0.5 * (1.04 - 2 * found.R + found.Q), atol=1e-13)
 
 
 def test_with_one_block_both_closed_forms_are_one_formula():
     for p in (0, 100):
-        one = fast_slow(TIMES, 150, 100, p, 7.0, 0.1, 1e-3)
-        two = ridge_asymptotics(TIMES, 150, 100, p, 7.0, 0.1, 1e-3)
+        setting = Setting(150, 100, p, 7.0, 0.1, 1e-3)
+        one, two = fast_slow(setting, TIMES), ridge_asymptotics(setting, TIMES)
         np.testing.assert_allclose(one, two, rtol=1e-10)
 
 
@@ -147,46 +147,46 @@ def test_ridge_asymptotics_are_the_mean_of_large_ridge_problems():
         x, y = z * scales, z @ w + noise * generator.standard_normal(n)
         student = scales * np.linalg.solve(x.T @ x + penalty * np.eye(d), x.T @ y)
         errors.append(0.5 * (np.mean((student - w) ** 2) + noise**2))
-    exact = ridge_asymptotics(np.inf, n, d, p, kappa, noise, penalty, scales=(1, 1)).error
+    setting = Setting(n, d, p, kappa, noise, penalty)
+    exact = ridge_asymptotics(setting, np.inf, scales=(1, 1)).error
     assert np.mean(errors) == pytest.approx(float(exact), rel=0.03)
 
 
 def test_distance_of_the_closed_forms_is_the_known_one():
-    for (n, d, p, kappa, noise, decay), gap in (
-        ((150, 100, 70, 100, 0, 0), 0.051),
-        ((110, 100, 70, 100, 0, 0), 0.114),
-        ((120, 100, 80, 40, 0.2, 1e-8), 0.084),
+    for setting, gap in (
+        (PLAIN, 0.051),
+        (Setting(110, 100, 70, 100), 0.114),
+        (Setting(120, 100, 80, 40, 0.2, 1e-8), 0.084),
     ):
-        pair = [
-            f(TIMES, n, d, p, kappa, noise, decay).error for f in (fast_slow, ridge_asymptotics)
-        ]
+        pair = [function(setting, TIMES).error for function in (fast_slow, ridge_asymptotics)]
         assert np.abs(pair[0] - pair[1]).max() == pytest.approx(gap, abs=5e-4)
 
 
 def test_a_frozen_block_does_not_move():
-    fast = fast_slow(TIMES, 150, 100, 70, 100.0, freeze="slow")
-    slow = fast_slow(TIMES, 150, 100, 70, 100.0, freeze="fast")
+    fast = fast_slow(PLAIN, TIMES, frozen="slow")
+    slow = fast_slow(PLAIN, TIMES, frozen="fast")
     assert fast.R[-1] == pytest.approx(0.7, abs=1e-6)
     assert slow.R[0] == pytest.approx(0.7, abs=1e-6)
     assert slow.error[0] == pytest.approx(0.28125, abs=1e-5)
-    single = fast_slow(5.0, 150, 100, 70, 100.0, freeze="slow")
+    single = fast_slow(PLAIN, 5.0, frozen="slow")
     assert single.error == pytest.approx(float(np.interp(5, TIMES, fast.error)), abs=1e-4)
 
 
-def test_fewer_samples_than_features_give_nan_where_the_formula_breaks_down():
-    error = fast_slow(10.0 ** np.arange(-3, 9), 60, 100, 50, 10.0).error
+def test_fewer_samples_than_features_give_nan_out_of_range():
+    setting, times = Setting(60, 100, 50, 10.0), 10.0 ** np.arange(-3, 9)
+    error = fast_slow(setting, times).error
     assert np.isfinite(error[0])
     assert np.isnan(error[-1])
-    assert np.isfinite(ridge_asymptotics(10.0 ** np.arange(-3, 9), 60, 100, 50, 10.0).error).all()
+    assert np.isfinite(ridge_asymptotics(setting, times).error).all()
 
 
-def test_what_is_no_problem_is_refused():
+def test_impossible_settings_are_refused():
     with pytest.raises(ValueError, match="0 <= p <= d"):
-        fast_slow(1.0, 10, 10, 11, 2.0)
+        Setting(10, 10, 11, 2.0)
     with pytest.raises(ValueError, match="negative"):
-        ridge_asymptotics(-1.0, 10, 10, 5, 2.0)
+        ridge_asymptotics(Setting(10, 10, 5, 2.0), -1.0)
     with pytest.raises(ValueError, match="'fast' or 'slow'"):
-        fast_slow(1.0, 10, 10, 5, 2.0, freeze="both")
+        fast_slow(Setting(10, 10, 5, 2.0), 1.0, frozen="both")
 
 
 STEP = 10 ** (11 / 299) - 1  # relative distance of two times of the grid
@@ -217,11 +217,11 @@ FEATURES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("sizes", "kappa", "noise", "decay", "freeze", "expected"), FEATURES)
-def test_minima_and_peaks_stand_where_the_published_curves_have_them(
-    sizes, kappa, noise, decay, freeze, expected
+@pytest.mark.parametrize(("sizes", "kappa", "sigma", "decay", "frozen", "expected"), FEATURES)
+def test_minima_and_peaks_are_where_the_published_curves_have_them(
+    sizes, kappa, sigma, decay, frozen, expected
 ):
-    error = fast_slow(TIMES, *sizes, kappa, noise, decay, freeze).error
+    error = fast_slow(Setting(*sizes, kappa, sigma, decay), TIMES, frozen).error
     found = turning_points(TIMES + 1, error)
     assert [kind for kind, _, _ in found] == [kind for kind, _, _ in expected]
     for (_, at, value), (_, where, height) in zip(found, expected, strict=True):
@@ -237,16 +237,16 @@ def test_published_values_of_the_slices():
         (1e-8, (0.5198, 0.2394, 0.2730, 0.2675, 0.1261)),
     ):
         at = np.maximum(times, TIMES[0])
-        found = fast_slow(at, 120, 100, 80, 40, 0.2, decay).error
+        found = fast_slow(Setting(120, 100, 80, 40, 0.2, decay), at).error
         np.testing.assert_allclose(found, expected, atol=6e-5)
 
 
 def test_trajectories_turn_and_end_where_they_should():
-    ends = fast_slow(TIMES[:, None], 110, 100, 70, np.array([1, 30, 100, 1000, 1e5]))
+    ends = fast_slow(Setting(110, 100, 70, np.array([1, 30, 100, 1000, 1e5])), TIMES[:, None])
     np.testing.assert_allclose(ends.Q.max(axis=0)[1:4], (1.047, 1.161, 1.218), atol=1e-3)
     assert ends.R[-1, 0] == pytest.approx(1, abs=1e-6)
     assert (ends.R[-1, 4], ends.Q[-1, 4]) == pytest.approx((0.70, 1.22), abs=0.01)
-    assert fast_slow(1e7, 110, 100, 70, 1000).error == pytest.approx(0.0615, abs=1e-4)
+    assert fast_slow(Setting(110, 100, 70, 1000), 1e7).error == pytest.approx(0.0615, abs=1e-4)
     turn = ends.R[ends.Q.argmax(axis=0), range(5)][1:4]
     assert ((turn > 0.695) & (turn < 0.725)).all()
 

@@ -16,8 +16,9 @@ import pytest
 from matplotlib.collections import QuadMesh
 
 from analysis import fig1, fig2_cd, fig3, fig_q_regulariser, fig_trace_vs_ridge
-from analysis.theory import accuracy, output
-from analysis.theory.teacher_student import fast_slow, trace_over_draws
+from analysis.figure import output
+from analysis.theory import accuracy
+from analysis.theory.teacher_student import Draws, Setting, fast_slow, trace_over_draws
 
 CLOSED = ("fig1", "fig1_variants", "fig2_cd", "fig3", "fig3_variants")
 SIMULATED = ("emp_vs_analytic", "fig_trace_vs_ridge", "fig_q_regulariser")
@@ -65,7 +66,8 @@ def test_closed_form_figures_stay_within_their_budget(name, tmp_path):
 import sys
 from analysis import {name}
 {name}.main(["--out", {str(tmp_path)!r}])
-print([m for m in ("pandas", "torch", "hydra", "scipy", "matplotlib.pyplot") if m in sys.modules])
+heavy = ("pandas", "torch", "hydra", "scipy", "seaborn", "matplotlib.pyplot")
+print([module for module in heavy if module in sys.modules])
 print([line for line in open("/proc/self/status") if line.startswith("VmHWM")][0].split()[1])
 """
     done = subprocess.run(
@@ -80,10 +82,10 @@ def test_figure_1_draws_the_three_curves(drawn, tmp_path):
     fig1.main(["--out", str(tmp_path)])
     lines = [line for axes in drawn[0].axes for line in axes.get_lines()]
     assert [line.get_color() for line in lines] == ["#0076BA", "#FF9300", "#353535"]
-    for line, freeze in zip(lines, ("slow", "fast", None), strict=True):
+    for line, frozen in zip(lines, ("slow", "fast", None), strict=True):
         np.testing.assert_array_equal(line.get_xdata(), TIMES + 1)
         np.testing.assert_array_equal(
-            line.get_ydata(), fast_slow(TIMES, 150, 100, 70, 100, freeze=freeze).error
+            line.get_ydata(), fast_slow(Setting(150, 100, 70, 100), TIMES, frozen).error
         )
     assert drawn[0].axes[0].get_xlim() == (1, 1e5)
     assert drawn[0].axes[1].get_ylim() == (0, 0.5)
@@ -100,7 +102,7 @@ def test_options_change_what_is_drawn(drawn, tmp_path):
     )
     fig1.main([*arguments.split(), "--out", str(tmp_path)])
     times = 10 ** np.linspace(-1, 5, 40)
-    expected = fast_slow(times, 130, 100, 60, 50, 0.1, 0.001).error
+    expected = fast_slow(Setting(130, 100, 60, 50, 0.1, 0.001), times).error
     np.testing.assert_array_equal(drawn[0].axes[1].get_lines()[0].get_ydata(), expected)
     assert json.loads((tmp_path / "camera.json").read_text())["options"]["n"] == 130
 
@@ -114,7 +116,7 @@ def test_figure_1_variants_name_the_sizes_that_they_draw(drawn, tmp_path):
     ]
     for axes, p, peak in zip(bottom[3:], (50, 70), (0.4836, 0.4773), strict=True):
         error = axes.get_lines()[0].get_ydata()
-        np.testing.assert_array_equal(error, fast_slow(TIMES, 300, 280, p, 100).error)
+        np.testing.assert_array_equal(error, fast_slow(Setting(300, 280, p, 100), TIMES).error)
         assert error[TIMES > 10].max() == pytest.approx(peak, abs=1e-4)
     assert "p = 70" in json.dumps(
         json.loads((tmp_path / "fig1_variants.json").read_text())["notes"]
@@ -129,7 +131,7 @@ def test_figure_2_draws_one_mesh_with_ticks_at_their_powers(drawn, tmp_path):
     values = mesh.get_array()
     decays = 10 ** -np.linspace(0.1, 8, 100)
     np.testing.assert_allclose(
-        values, fast_slow(TIMES[: len(values), None], 120, 100, 80, 40, 0.2, decays).error
+        values, fast_slow(Setting(120, 100, 80, 40, 0.2, decays), TIMES[: len(values), None]).error
     )
     assert TIMES[len(values) - 1] + 1 > 1e4
     assert left.get_xticks().tolist() == list(range(1, 9))
@@ -138,7 +140,7 @@ def test_figure_2_draws_one_mesh_with_ticks_at_their_powers(drawn, tmp_path):
     assert len(rows(tmp_path / "fig2_cd.csv")) == 30_000
     for line, index in zip(right.get_lines(), (10, 30, 99), strict=True):
         np.testing.assert_allclose(
-            line.get_ydata(), fast_slow(TIMES, 120, 100, 80, 40, 0.2, decays[index]).error
+            line.get_ydata(), fast_slow(Setting(120, 100, 80, 40, 0.2, decays[index]), TIMES).error
         )
 
 
@@ -171,9 +173,8 @@ def test_simulated_figure_draws_the_true_trace_formula(drawn, tmp_path):
         if line.get_linestyle() == "-" and line.get_lw() == 2.2
     ]
     times = TIMES[TIMES <= 1e5]
-    trace = trace_over_draws(
-        times, 30, 20, 10, [1, 30], range(3), method="flow", test_size=10
-    ).error.mean(axis=0)
+    setting, draws = Setting(30, 20, 10, [1, 30]), Draws(range(3), 10)
+    trace = trace_over_draws(setting, times, draws, "flow").error.mean(axis=0)
     for line, expected in zip(solid, trace, strict=True):
         np.testing.assert_allclose(line.get_ydata(), expected, rtol=1e-9, atol=1e-12)
     series = {row["series"] for row in rows(tmp_path / "emp_vs_analytic.csv")}
@@ -196,17 +197,13 @@ def test_ridge_panel_has_the_penalty_of_the_simulation_in_both_blocks(drawn, tmp
         for name in ("fast_slow_same_penalty", "fast_slow_as_published")
     )
     times = 10 ** np.linspace(-3, 6, 100)
-    np.testing.assert_allclose(
-        same, fast_slow(times, 30, 20, 10, 50, scales=(0.5**0.5, 0.5**0.5)).error, rtol=1e-12
-    )
-    np.testing.assert_allclose(
-        published, fast_slow(times, 30, 20, 10, 50, scales=(0.5**0.5, 0.5)).error, rtol=1e-12
-    )
+    setting = Setting(30, 20, 10, 50)
+    for error, slow_scale in ((same, 0.5**0.5), (published, 0.5)):
+        expected = fast_slow(setting, times, scales=(0.5**0.5, slow_scale)).error
+        np.testing.assert_allclose(error, expected, rtol=1e-12)
 
 
-def test_published_curves_stand_beside_the_regulariser_where_they_are_given(
-    drawn, tmp_path, capsys
-):
+def test_published_curves_are_drawn_beside_the_regulariser(drawn, tmp_path, capsys):
     for name, value in (("w_reg.npy", 0.2), ("icml_fig6_wo_reg.npy", 0.3)):
         np.save(tmp_path / name, np.full(50, value))
     assert (
@@ -239,7 +236,9 @@ def test_regulariser_lowers_the_peak(tmp_path, drawn):
         ("emp_vs_analytic", "--seeds 0", "no seeds"),
     ],
 )
-def test_what_cannot_be_drawn_is_said_in_one_line(script, arguments, message, tmp_path, capsys):
+def test_a_figure_that_cannot_be_drawn_is_one_line_of_error(
+    script, arguments, message, tmp_path, capsys
+):
     chosen = importlib.import_module(f"analysis.{script}")
     assert chosen.main([*arguments.split(), "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err

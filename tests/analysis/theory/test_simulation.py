@@ -5,6 +5,7 @@ means.
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from scipy.stats import ortho_group
 
 from analysis.theory import simulation
 from analysis.theory.teacher_student import (
+    Draws,
+    Setting,
     descend,
     exact_trace,
     independent_draw,
@@ -26,21 +29,18 @@ from analysis.theory.teacher_student import (
 STEPS = np.array([0, 1, 2, 3, 10, 57, 200])
 
 
-def explicit(seed, n, d, p, kappa, noise, decay, step=None, stream=published_draw):
-    """R, Q, population and test error after STEPS of explicit descent, with F = U S V for a V of
-    its own.
-    """
-    draw = stream(seed, n, d, 30)
-    f = (
-        modulation(draw.u, p, [kappa])[0]
-        @ np.linalg.qr(np.random.default_rng(seed).standard_normal((d, d)))[0]
-    )
-    y = draw.z @ draw.teacher + noise * draw.label_noise
-    seen = descend(draw.z @ f, y, int(STEPS[-1]), step, decay)[STEPS] @ f.T
+def explicit(seed, setting, step=None, stream=published_draw):
+    """R, Q, population and test error after STEPS of explicit descent, for F = U S V."""
+    d, sigma = setting.d, setting.sigma
+    draw = stream(seed, setting.n, d, 30)
+    v = np.linalg.qr(np.random.default_rng(seed).standard_normal((d, d)))[0]
+    f = modulation(draw.u, setting.p, setting.kappas)[0] @ v
+    y = draw.z @ draw.teacher + sigma * draw.label_noise
+    seen = descend(draw.z @ f, y, int(STEPS[-1]), step, setting.weight_decay)[STEPS] @ f.T
     r, q = seen @ draw.teacher / d, np.sum(seen**2, axis=1) / d
-    error = 0.5 * (draw.teacher @ draw.teacher / d + noise**2 - 2 * r + q)
+    error = 0.5 * (draw.teacher @ draw.teacher / d + sigma**2 - 2 * r + q)
     wrong = (seen - draw.teacher) @ draw.z_test.T
-    return r, q, error, 0.5 * (np.mean(wrong**2, axis=1) + noise**2)
+    return r, q, error, 0.5 * (np.mean(wrong**2, axis=1) + sigma**2)
 
 
 def test_published_stream_draws_what_the_published_script_draws():
@@ -67,31 +67,19 @@ def test_independent_streams_do_not_move_each_other():
     ("n", "decay", "step"), [(40, 0.0, None), (40, 0.03, None), (20, 0.01, None), (40, 0.0, 0.3)]
 )
 def test_closed_form_is_explicit_descent(stream, n, decay, step):
-    found = simulate(
-        STEPS,
-        n,
-        30,
-        20,
-        [5.0, 50.0],
-        [0, 1],
-        0.2,
-        decay,
-        "descent",
-        step=step,
-        test_size=30,
-        stream=stream,
-    )
+    setting = Setting(n, 30, 20, [5.0, 50.0], 0.2, decay)
+    found = simulate(setting, STEPS, Draws([0, 1], 30, stream), "descent", step)
     for i, seed in enumerate((0, 1)):
         for j, kappa in enumerate((5.0, 50.0)):
-            expected = explicit(seed, n, 30, 20, kappa, 0.2, decay, step, stream)
+            expected = explicit(seed, replace(setting, kappa=kappa), step, stream)
             for values, reference in zip(found[:4], expected, strict=True):
                 np.testing.assert_allclose(values[i, j], reference, atol=1e-12)
 
 
 def test_flow_is_the_limit_of_small_steps():
-    arguments = (40, 30, 20, [5.0], [0], 0.1, 0.02)
-    small = simulate(STEPS * 1000, *arguments, "descent", step=1e-4, test_size=5)
-    flow = simulate(STEPS, *arguments, "flow", step=0.1, test_size=5)
+    setting, draws = Setting(40, 30, 20, 5.0, 0.1, 0.02), Draws([0], 5)
+    small = simulate(setting, STEPS * 1000, draws, "descent", 1e-4)
+    flow = simulate(setting, STEPS, draws, "flow", 0.1)
     np.testing.assert_allclose(small.error, flow.error, atol=1e-4)
 
 
@@ -101,7 +89,7 @@ def test_ridge_solves_the_normal_equations():
     y = draw.z @ draw.teacher + 0.1 * draw.label_noise
     weights = np.linalg.solve(x.T @ x + (0.02 + 1 / 7) * np.eye(30), x.T @ y)
     seen = modulation(draw.u, 20, [5.0])[0] @ weights
-    found = simulate(7.0, 40, 30, 20, [5.0], [0], 0.1, 0.02, "ridge", test_size=5)
+    found = simulate(Setting(40, 30, 20, 5.0, 0.1, 0.02), 7.0, Draws([0], 5), "ridge")
     assert found.Q.shape == (1, 1)
     assert found.Q[0, 0] == pytest.approx(seen @ seen / 30)
     assert found.R[0, 0] == pytest.approx(seen @ draw.teacher / 30)
@@ -109,13 +97,13 @@ def test_ridge_solves_the_normal_equations():
 
 def test_times_and_decays_broadcast_and_chunks_do_not_show(monkeypatch):
     times, decays = np.array([1.0, 30.0, 400.0])[:, None], np.array([0.0, 0.1])
-    arguments = (40, 30, 20, [5.0, 50.0], [3, 1, 2], 0.2, decays, "flow")
-    whole = simulate(times, *arguments, test_size=7)
+    setting, draws = Setting(40, 30, 20, [5.0, 50.0], 0.2, decays), Draws([3, 1, 2], 7)
+    whole = simulate(setting, times, draws, "flow")
     assert whole.error.shape == (3, 2, 3, 2)
     monkeypatch.setattr(simulation, "CHUNK_BYTES", 1)
-    for one, two in zip(whole, simulate(times, *arguments, test_size=7), strict=True):
+    for one, two in zip(whole, simulate(setting, times, draws, "flow"), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-13)
-    single = simulate(30.0, 40, 30, 20, [50.0], [1], 0.2, 0.1, "flow", test_size=7)
+    single = simulate(Setting(40, 30, 20, 50.0, 0.2, 0.1), 30.0, Draws([1], 7), "flow")
     assert whole.test_error[1, 1, 1, 1] == pytest.approx(single.test_error[0, 0], rel=1e-12)
 
 
@@ -135,8 +123,9 @@ def naive_trace(t, z, f, noise, decay, flow):
 @pytest.mark.parametrize("decay", [0.0, 0.05])
 def test_trace_formula_is_the_papers(flow, decay):
     draw = published_draw(1, 40, 30, 5)
-    f = modulation(draw.u, 20, [3.0, 40.0])
-    found = exact_trace(STEPS, draw.z, f, 0.3, decay, "flow" if flow else "descent")
+    setting = Setting(40, 30, 20, [3.0, 40.0], 0.3, decay)
+    f = modulation(draw.u, 20, setting.kappas)
+    found = exact_trace(setting, STEPS, draw, "flow" if flow else "descent")
     for j in (0, 1):
         for i, t in enumerate(STEPS):
             expected = naive_trace(t, draw.z, f[j], 0.3, decay, flow)
@@ -156,23 +145,24 @@ def test_trace_formula_is_the_average_over_teachers_and_label_noise():
         weights -= step * (weights @ x.T - labels) @ x
     seen = weights @ f.T
     wrong = 0.5 * (np.mean((seen - teachers) ** 2, axis=1) + noise**2)
-    found = exact_trace(25, draw.z, f, noise)
-    assert abs(wrong.mean() - found.error) < 4 * wrong.std() / np.sqrt(draws)
+    found = exact_trace(Setting(n, d, 15, 4.0, noise), 25, draw)
+    assert abs(wrong.mean() - found.error[0]) < 4 * wrong.std() / np.sqrt(draws)
     norms = np.mean(seen**2, axis=1)
-    assert abs(norms.mean() - found.Q) < 4 * norms.std() / np.sqrt(draws)
+    assert abs(norms.mean() - found.Q[0]) < 4 * norms.std() / np.sqrt(draws)
 
 
 @pytest.mark.parametrize("method", ["flow", "descent", "ridge"])
 def test_students_agree_with_the_trace_formula_within_their_standard_error(method):
     times, seeds = 10.0 ** np.arange(0, 6), range(80)
-    arguments = (150, 100, 70, [1.0, 100.0, 1e4], seeds, 0.2, 0.0, method)
-    students, trace = (
-        simulate(times, *arguments, test_size=200),
-        trace_over_draws(times, *arguments, test_size=200),
-    )
+    setting, draws = Setting(150, 100, 70, [1.0, 100.0, 1e4], 0.2), Draws(seeds, 200)
+    students = simulate(setting, times, draws, method)
+    trace = trace_over_draws(setting, times, draws, method)
     for found, expected in (
-        (students.test_error, trace.error), (students.error, trace.error), (students.R, trace.R), (students.Q, trace.Q),
-    ):  # fmt: skip
+        (students.test_error, trace.error),
+        (students.error, trace.error),
+        (students.R, trace.R),
+        (students.Q, trace.Q),
+    ):
         gap = found - expected
         error = gap.std(axis=0, ddof=1) / np.sqrt(len(seeds))
         assert (np.abs(gap.mean(axis=0)) < 3.5 * error + 1e-12).all()
@@ -182,9 +172,8 @@ def test_a_thousand_published_seeds_have_the_published_means(theory_reference):
     with (theory_reference / "emp_vs_analytic_reference_1000seeds.csv").open() as stream:
         rows = [row for row in csv.DictReader(stream) if row["series"] == "empirical_testset"]
     kappas = (1.0, 100.0, 10000.0)
-    found = simulate(
-        10 ** np.linspace(-3, 5, 50), 150, 100, 70, kappas, range(1000), method="flow"
-    ).test_error
+    setting, times = Setting(150, 100, 70, kappas), 10 ** np.linspace(-3, 5, 50)
+    found = simulate(setting, times, Draws(range(1000)), "flow").test_error
     for j, kappa in enumerate(kappas):
         mean, std = (
             np.array([float(row[name]) for row in rows if float(row["kappa"]) == kappa])
@@ -205,7 +194,7 @@ def test_a_scheduled_penalty_is_its_explicit_descent():
             seen.append(modulation(draw.u, 20, [5.0])[0] @ weights)
         weights = weights - eta * ((1 + strength[i]) * x.T @ x @ weights - x.T @ y)
     method = scheduled(lambda i: 0.6 * np.log1p(np.exp(-0.5 * i)) / np.log(2))
-    found = simulate(STEPS, 40, 30, 20, [5.0], [0], method=method, test_size=5)
+    found = simulate(Setting(40, 30, 20, 5.0), STEPS, Draws([0], 5), method)
     np.testing.assert_allclose(found.Q[0, 0], np.sum(np.array(seen) ** 2, axis=1) / 30, atol=1e-12)
 
 
@@ -238,4 +227,4 @@ def test_unknown_methods_and_no_seeds_are_refused():
     with pytest.raises(ValueError, match="expected 'descent'"):
         shrinkage(np.ones(2), np.ones(1), np.zeros(1), "newton")
     with pytest.raises(ValueError, match="no seeds"):
-        simulate(1.0, 10, 5, 2, [2.0], [])
+        Draws([])
