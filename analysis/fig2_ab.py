@@ -21,7 +21,7 @@ from analysis import store
 from analysis.double_descent import published
 from analysis.double_descent.time_map import draw
 from analysis.figure import output, query
-from analysis.figure.provenance import feature_record, progress, record, summary, write_json
+from analysis.figure.provenance import Source, feature_record, progress, record, summary, write_json
 from analysis.figure.style import save
 from analysis.stats import seed_curves
 
@@ -109,7 +109,7 @@ def make(options: argparse.Namespace) -> None:
         files.append(out / f"{options.name}{ending}")
         frame.to_csv(files[-1], index=False)
     source = options.published or options.folder
-    behind = record(runs, data, state, notes, options, source, METRIC) | feature_record(
+    behind = record(Source(runs, source, notes), data, state, options, METRIC) | feature_record(
         options.window
     )
     files.append(write_json(out / f"{options.name}.json", behind))

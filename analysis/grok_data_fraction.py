@@ -1,11 +1,10 @@
-"""Figure 1 (centre) of Power et al. (2022): steps to 99 % over the train fraction, and what a
-percent of data costs.
+"""Figure 1 (centre) of Power et al. (2022): steps to 99 % over the train fraction, and their fit.
 
     python analysis/grok_data_fraction.py logs/NAME [--out figures] [--fit 25 30] [--percent 99]
 
-Runs that ended without getting there are arrows at their last step, with their number. Writes
-STEM.png, STEM.pdf, STEM.csv (medians, quartiles, counts), STEM_runs.csv and STEM.json (with the
-fit).
+The fit says what a percent of data costs in steps. Runs that ended without getting there are arrows
+at their last step, with their number. Writes STEM.png, STEM.pdf, STEM.csv (medians, quartiles,
+counts), STEM_runs.csv and STEM.json (with the fit).
 """
 
 from __future__ import annotations
@@ -17,187 +16,218 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figure import output, style
 from analysis.grokking import data_cost, plot, step_curves
 from analysis.grokking import runs as grok
+from analysis.grokking.data_cost import Cost
 
 SIZE = (7.6, 4.8)  # inches
 SPLITS = ("test", "train")
 MEDIAN = (
     "the first step by which half of the finished runs had got there (runs that never did count as "
-    "later than all); "
-    "quartiles likewise; hollow: runs are under way or missing, so that it can still change"
+    "later than all); quartiles likewise; hollow: runs are under way or missing, so that it can "
+    "still change"
 )
+PUBLISHED = "published (Power et al. 2022, S5 products): times {} to {} for each point less"
+RANGES = {
+    "chosen": "the percents chosen",
+    "published_range": "25 to 30 %",
+    "all": "all fractions",
+}
 
 
 def times(runs: pd.DataFrame, percent: int) -> pd.DataFrame:
-    """One row for each run and split: train_percent, seed, cell, status, last_step, steps (inf
-    never, NaN not yet).
+    """One row for each run and split: train_percent, seed, cell, status, last_step, split, steps.
+
+    steps are inf for a run that never got there, NaN for one that has not yet.
     """
     columns = {
-        "train_percent": (100 * runs[grok.FRACTION]).round(6), "seed": runs["seed"], "cell": runs["cell"].astype(str),
-        "status": runs["status"], "last_step": grok.numeric_column(runs, "steps"),
-    }  # fmt: skip
-    parts = [
-        pd.DataFrame({**columns, "split": s, "steps": grok.steps_to(runs, s, percent)})
-        for s in SPLITS
-    ]
+        "train_percent": (100 * runs[grok.FRACTION]).round(6),
+        "seed": runs["seed"],
+        "cell": runs["cell"].astype(str),
+        "status": runs["status"],
+        "last_step": grok.numeric_column(runs, "steps"),
+    }
+    parts = []
+    for split in SPLITS:
+        steps = grok.steps_to(runs, split, percent)
+        parts.append(pd.DataFrame({**columns, "split": split, "steps": steps}))
     return pd.concat(parts, ignore_index=True)
 
 
-def medians(found: pd.DataFrame) -> pd.DataFrame:
-    """One row for each split and train_percent of `times`: quartiles and median, counts, and the
-    budget.
+def medians(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row for each split and train_percent of `times`: quartiles, median, counts and budget.
 
     n: runs that got there or are finished. reached, censored: of these. budget: median last step of
     the censored. open: runs that are planned and neither finished nor there. The medians are NaN
     where n is 0, inf where most never got there.
     """
     rows = []
-    for (split, percent), group in found.groupby(["split", "train_percent"]):
+    for (split, percent), group in runs.groupby(["split", "train_percent"]):
         steps = group["steps"]
         censored = np.isinf(steps)
-        low, middle, high = (grok.reached_by(steps, share) for share in (0.25, 0.5, 0.75))
-        rows.append({
-            "split": split, "train_percent": percent, "quartile_1": low, "median": middle, "quartile_3": high,
-            "n": int(steps.notna().sum()), "reached": int(np.isfinite(steps).sum()), "censored": int(censored.sum()),
-            "budget": group["last_step"][censored].median(), "open": int(steps.isna().sum()),
-        })  # fmt: skip
+        rows.append(
+            {
+                "split": split,
+                "train_percent": percent,
+                "quartile_1": grok.reached_by(steps, 0.25),
+                "median": grok.reached_by(steps),
+                "quartile_3": grok.reached_by(steps, 0.75),
+                "n": int(steps.notna().sum()),
+                "reached": int(np.isfinite(steps).sum()),
+                "censored": int(censored.sum()),
+                "budget": group["last_step"][censored].median(),
+                "open": int(steps.isna().sum()),
+            }
+        )
     return pd.DataFrame(rows)
 
 
-def fits(
-    found: pd.DataFrame, chosen: tuple[float, float] | None
-) -> dict[str, data_cost.Cost | None]:
-    """The cost on test rows within the percents "chosen", if any, those of the published number,
-    and all. The first that is there is drawn.
+def fits(runs: pd.DataFrame, limits: tuple[float, float] | None) -> dict[str, Cost | None]:
+    """The cost on test rows within `limits` ("chosen"), if any, within the published range, and
+    over all fractions. The first one that exists is drawn.
 
     A fraction with runs under way is left out: those that got there already are its fast ones.
     """
-    under_way = found["steps"].isna() & found["last_step"].notna()
-    left_out = set(found.loc[under_way & (found["split"] == "test"), "train_percent"])
-    rows = found[(found["split"] == "test") & ~found["train_percent"].isin(left_out)]
-    steps = {
-        float(str(p)): dict(zip(group["seed"].astype(str), group["steps"], strict=True))
-        for p, group in rows.groupby("train_percent")
-    }
-    ranges = {"chosen": chosen, "published_range": data_cost.PUBLISHED_RANGE, "all": (0.0, 100.0)}
-    return {name: data_cost.fit(steps, limits) for name, limits in ranges.items() if limits}
+    under_way = runs["steps"].isna() & runs["last_step"].notna()
+    left_out = set(runs.loc[under_way & (runs["split"] == "test"), "train_percent"])
+    rows = runs[(runs["split"] == "test") & ~runs["train_percent"].isin(left_out)]
+    steps: dict[float, dict[str, float]] = {}
+    for percent, group in rows.groupby("train_percent"):
+        seeds = group["seed"].astype(str)
+        steps[float(str(percent))] = dict(zip(seeds, group["steps"], strict=True))
+    ranges = {"chosen": limits, "published_range": data_cost.PUBLISHED_RANGE, "all": (0.0, 100.0)}
+    return {name: data_cost.fit(steps, within) for name, within in ranges.items() if within}
 
 
-def draw(
-    found: pd.DataFrame, table: pd.DataFrame, cost: data_cost.Cost | None, percent: int
-) -> Figure:
+def draw(runs: pd.DataFrame, table: pd.DataFrame, cost: Cost | None, percent: int) -> Figure:
     """Steps over the train fraction, both splits."""
-    with style.styled():
+    with style.themed():
         figure = Figure(figsize=SIZE, layout="constrained")
         axes = figure.subplots()
         axes.set_yscale("log")
+        draw_runs(axes, runs)
         for split in SPLITS:
-            draw_split(
-                axes, found[found["split"] == split], table[table["split"] == split], split, percent
-            )
+            draw_medians(axes, table[table["split"] == split], split)
+            draw_censored(axes, table[table["split"] == split], split)
         if cost is not None:
-            place = np.linspace(cost.percents[0], cost.percents[-1], 50)
-            label = f"fit: ×{cost.factor:.2f} for each point less of data"
-            axes.plot(place, cost.steps(place), color="0.25", lw=1.2, ls=(0, (5, 3)), label=label)
-        there = table[table["split"] == "test"].set_index("train_percent")["n"] > 0
-        plot.hatch_missing(axes, {float(str(p)): bool(value) for p, value in there.items()})
+            draw_fit(axes, cost)
+        counts = table[table["split"] == "test"].set_index("train_percent")["n"]
+        plot.hatch_missing(axes, {float(str(p)): bool(count) for p, count in counts.items()})
         axes.set_xlabel("Training data (% of the table)")
         axes.set_ylabel(f"Optimiser steps to {percent} %")
-        axes.grid(alpha=0.25, lw=0.5)
         axes.margins(y=0.12)
         axes.legend(loc="best", framealpha=0.9)
     return figure
 
 
-def draw_split(
-    axes: Axes, runs: pd.DataFrame, table: pd.DataFrame, split: str, percent: int
-) -> None:
-    """Dots for runs, line and bars for medians and quartiles, arrows for runs that never got
-    there.
-    """
-    colour = step_curves.COLOURS[split]
-    axes.plot(
-        runs["train_percent"],
-        runs["steps"].where(np.isfinite(runs["steps"])),
-        ".",
-        color=colour,
+def draw_runs(axes: Axes, runs: pd.DataFrame) -> None:
+    """A dot for each run that got there."""
+    sns.scatterplot(
+        runs[np.isfinite(runs["steps"])],
+        x="train_percent",
+        y="steps",
+        hue="split",
+        palette=step_curves.COLOURS,
+        s=16,
         alpha=0.45,
-        ms=5,
+        linewidth=0,
+        legend=False,
+        ax=axes,
     )
-    middle = table["median"].where(np.isfinite(table["median"])).to_numpy()
-    place, opened = table["train_percent"].to_numpy(), (table["open"] > 0).to_numpy()
-    axes.plot(
-        place, middle, "o-", color=colour, lw=1.6, ms=5, label=f"{split} rows: median, quartiles"
-    )
-    axes.plot(place[opened], middle[opened], "o", color=colour, mfc="white", ms=5)
-    top = np.where(np.isfinite(table["quartile_3"]), table["quartile_3"], table["budget"])
-    axes.vlines(
-        place,
-        table["quartile_1"].where(np.isfinite(table["quartile_1"])),
-        top,
-        color=colour,
-        lw=1.2,
-    )
-    never = table[table["censored"] > 0]
-    if len(never):
-        axes.plot(
-            never["train_percent"], never["budget"], "^", color=colour, mfc="white", ms=6, ls="",
-            label=f"{split} rows: ended without getting there (runs)",
-        )  # fmt: skip
-    for row in never.itertuples():
+
+
+def draw_medians(axes: Axes, table: pd.DataFrame, split: str) -> None:
+    """Line and bars for medians and quartiles of one split.
+
+    These are computed before: seaborn's intervals know no run that never got there.
+    """
+    finite = table.replace([np.inf, -np.inf], np.nan)
+    x, median = table["train_percent"].to_numpy(), finite["median"].to_numpy()
+    look: dict[str, Any] = {"color": step_curves.COLOURS[split], "ms": 5}
+    axes.plot(x, median, "o-", lw=1.6, label=f"{split} rows: median, quartiles", **look)
+    incomplete = (table["open"] > 0).to_numpy()
+    axes.plot(x[incomplete], median[incomplete], "o", mfc="white", **look)
+    top = finite["quartile_3"].fillna(table["budget"])
+    axes.vlines(x, finite["quartile_1"], top, color=look["color"], lw=1.2)
+
+
+def draw_censored(axes: Axes, table: pd.DataFrame, split: str) -> None:
+    """Arrows with numbers for the runs of one split that ended without getting there."""
+    censored, colour = table[table["censored"] > 0], step_curves.COLOURS[split]
+    if censored.empty:
+        return
+    label = f"{split} rows: ended without getting there (runs)"
+    x, y = censored["train_percent"], censored["budget"]
+    axes.plot(x, y, "^", color=colour, mfc="white", ms=6, ls="", label=label)
+    for row in censored.itertuples():
         axes.annotate(
-            f"{row.censored}/{row.n}", (row.train_percent, row.budget), (0, 6), textcoords="offset points",
-            ha="center", va="bottom", rotation=90, fontsize=7, color=colour,
-        )  # fmt: skip
+            f"{row.censored}/{row.n}",
+            (row.train_percent, row.budget),
+            (0, 6),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            rotation=90,
+            fontsize=7,
+            color=colour,
+        )
+
+
+def draw_fit(axes: Axes, cost: Cost) -> None:
+    """The fitted line over its fractions."""
+    percents = np.linspace(cost.percents[0], cost.percents[-1], 50)
+    label = f"fit: ×{cost.factor:.2f} for each point less of data"
+    axes.plot(percents, cost.steps(percents), color="0.25", lw=1.2, ls=(0, (5, 3)), label=label)
+
+
+def cost_record(cost: Cost | None) -> dict[str, Any] | None:
+    """A cost as JSON values."""
+    return cost and {name: grok.to_json(value) for name, value in vars(cost).items()}
 
 
 def make(options: argparse.Namespace) -> None:
-    """Query, reduce, draw, save."""
-    chosen = grok.select_runs(options, grok.FRACTION)
-    found = times(chosen.runs, options.percent)
-    table = medians(found)
+    """Query, reduce, draw, write."""
+    selection = grok.select_runs(options, grok.FRACTION)
+    runs = times(selection.runs, options.percent)
+    table = medians(runs)
     if not table["n"].any():
-        grok.require_finished(chosen)
-    costs = fits(found, tuple(options.fit) if options.fit else None)
-    low, high = data_cost.PUBLISHED
-    published = f"published (Power et al. 2022, S5 products): times {low} to {high} for each point less in 25 to 30 %"
-    names = {
-        "chosen": "the percents chosen",
-        "published_range": "25 to 30 %",
-        "all": "all fractions",
+        grok.require_finished(selection)
+    costs = fits(runs, tuple(options.fit) if options.fit else None)
+    published = PUBLISHED.format(*data_cost.PUBLISHED) + " in 25 to 30 %"
+    facts = {
+        "median": MEDIAN,
+        "cost_method": data_cost.METHOD,
+        "published": published,
+        "cost": {name: cost_record(cost) for name, cost in costs.items()},
+        "budget": grok.budget(selection.runs),
     }
-    lines = [
-        table.to_string(index=False, float_format="{:.0f}".format),
-        *(data_cost.text(cost, names[name]) for name, cost in costs.items()), published,
-    ]  # fmt: skip
-    facts: dict[str, Any] = {
-        "median": MEDIAN, "cost_method": data_cost.METHOD, "published": published,
-        "cost": {name: cost and {k: grok.to_json(v) for k, v in vars(cost).items()} for name, cost in costs.items()},
-        "budget": grok.budget(chosen.runs),
-    }  # fmt: skip
+    lines = [table.to_string(index=False, float_format="{:.0f}".format)]
+    lines += [data_cost.text(cost, RANGES[name]) for name, cost in costs.items()]
+    lines += [published, *selection.messages(options.folder)]
     drawn = next((cost for cost in costs.values() if cost is not None), None)
-    figure = draw(found, table, drawn, options.percent)
-    grok.write(options, figure, {"": table, "_runs": found}, chosen, facts, lines)
+    figure = draw(runs, table, drawn, options.percent)
+    tables, record = {"": table, "_runs": runs}, selection.record(options, facts)
+    output.write(options, figure, tables, record, lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = grok.parser(__doc__, "grok_data_fraction")
     add = parser.add_argument
+    help_percent = "accuracy to reach, in %% (default: 99)"
+    add("--percent", type=int, choices=grok.THRESHOLDS, default=99, help=help_percent)
     add(
-        "--percent",
-        type=int,
-        choices=grok.THRESHOLDS,
-        default=99,
-        help="accuracy to reach, in %% (default: 99)",
+        "--fit",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="train fractions of the fit drawn, in %% (default: 25 30 as published, else all)",
     )
-    add("--fit", type=float, nargs=2, metavar=("LOW", "HIGH"),
-        help="train fractions of the fit drawn, in %% (default: 25 30 as published, else all)")  # fmt: skip
     return output.run(make, parser.parse_args(argv))
 
 

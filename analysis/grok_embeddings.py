@@ -1,5 +1,4 @@
-"""Figure 3 of Power et al. (2022): t-SNE of the output matrix's rows, of products in S_n and of x+y
-mod p.
+"""Figure 3 of Power et al. (2022): t-SNE of the output matrix, products in S_n and sums mod p.
 
     python analysis/grok_embeddings.py logs/NAME [--out figures] [--where seed=0]
 
@@ -15,11 +14,13 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -32,31 +33,45 @@ from analysis.grokking import runs as grok
 
 Array = NDArray[np.float64]
 PRODUCT, SUM = "x.y", "x+y"
-GENERATORS = {
+GENERATORS = {  # by degree, where none are given
     5: cosets.PUBLISHED,
     4: "(0,1)(2,3) (0,2)(1,3)",
     3: "(0,1,2)",
-}  # by degree, where none are given
+}
 COLUMNS = ["data.operation", "data.modulus", "data.degree"]
+COLOURS = [f"C{i}" for i in range(10)]  # of groups of points, beginning again after ten
+MARKERS = ["o", "s", "D", "^"]
 
 
-def best_run(chosen: grok.SelectedRuns, operation: str) -> pd.Series | None:
-    """The finished run of an operation with the highest final test accuracy, the first of equals;
-    None without one.
+@dataclass(frozen=True)
+class Panel:
+    """The points of one operation.
+
+    points: columns operation, cell, element, x, y, group. table: what the groups were chosen from,
+    empty where nothing was. label: which run it is. title: what the groups are. text: how well they
+    separate.
     """
-    runs = chosen.finished[chosen.finished["data.operation"] == operation]
+
+    points: pd.DataFrame
+    table: pd.DataFrame
+    label: str
+    title: str
+    text: str
+
+
+def best_run(selection: grok.SelectedRuns, operation: str) -> pd.Series | None:
+    """The finished run of an operation with the highest final test accuracy, None without one."""
+    runs = selection.finished[selection.finished["data.operation"] == operation]
     accuracy = grok.numeric_column(runs, "final_test_accuracy")
     return None if accuracy.dropna().empty else runs.iloc[int(np.nanargmax(accuracy))]
 
 
-def rows(folder: str, run: pd.Series) -> Array:
-    """The output matrix's rows of the elements, (elements, width); FigureError where the weights
-    were not kept.
-    """
+def output_rows(folder: str, run: pd.Series) -> Array:
+    """The output matrix's rows of the elements, (elements, width); FigureError without weights."""
     path = Path(folder) / "weights" / f"{run['cell']}.npz"
     if not path.exists():
         raise query.FigureError(
-            f"{path} is not there: submit with trainer.save_weights=true, which makes other cells"
+            f"{path} does not exist: submit with trainer.save_weights=true, which makes other cells"
         )
     with np.load(path) as arrays:
         weights = np.asarray(arrays["output.weight"], np.float64)
@@ -65,176 +80,189 @@ def rows(folder: str, run: pd.Series) -> Array:
 
 def elements(run: pd.Series) -> int:
     """Number of elements of a run's operation."""
-    return (
-        math.factorial(int(run["data.degree"]))
-        if run["data.operation"] == PRODUCT
-        else int(run["data.modulus"])
-    )
+    if run["data.operation"] == PRODUCT:
+        return math.factorial(int(run["data.degree"]))
+    return int(run["data.modulus"])
 
 
-def project(values: Array, perplexity: float, state: int) -> Array:
-    """t-SNE to (elements, 2), from the first principal components; a perplexity too large for so
-    few is lowered.
+def project(rows: Array, options: argparse.Namespace) -> Array:
+    """t-SNE of (elements, width) to (elements, 2), from the first principal components.
+
+    The perplexity is at most a third of the elements.
     """
-    chosen = min(perplexity, (len(values) - 1) / 3)
+    perplexity = min(options.perplexity, (len(rows) - 1) / 3)
+    tsne = TSNE(perplexity=perplexity, init="pca", random_state=options.random_state)
     with threadpool_limits(1):  # threads cost more than they bring for so few points
-        found = TSNE(perplexity=chosen, init="pca", random_state=state).fit_transform(values)
-    return np.asarray(found, np.float64)
+        return np.asarray(tsne.fit_transform(rows), np.float64)
 
 
-def shortest_stride(values: Array) -> tuple[int, Array]:
-    """The stride s of 1 to p/2 with the least mean distance of rows k and k + s mod p, and all
-    ratios to the mean distance of any two rows, (p // 2,)."""
-    p = len(values)
-    means = np.array(
-        [
-            np.linalg.norm(values - np.roll(values, -s, axis=0), axis=1).mean()
-            for s in range(1, p // 2 + 1)
-        ]
+def product_panel(run: pd.Series, options: argparse.Namespace) -> Panel:
+    """Elements of S_n, grouped by the cosets that separate best."""
+    rows, degree = output_rows(options.folder, run), int(run["data.degree"])
+    generators = cosets.read(options.generators or GENERATORS.get(degree, ""), degree)
+    separation = cosets.separation(rows, generators)
+    best = separation.partitions[0]
+    names = ("generators", "side", "silhouette")
+    table = pd.DataFrame({n: [getattr(p, n) for p in separation.partitions] for n in names})
+    points = point_table(run, project(rows, options), best.labels)
+    title = f"{best.side.capitalize()} cosets of ⟨{best.generators.replace(' ', ', ')}⟩"
+    label = run_label(f"x·y in S{degree}", run)
+    return Panel(points, table, label, title, describe(separation))
+
+
+def sum_panel(run: pd.Series, options: argparse.Namespace) -> Panel:
+    """Residues, grouped by k mod stride."""
+    rows, stride = output_rows(options.folder, run), options.stride
+    shortest, ratios = shortest_stride(rows)
+    points = point_table(run, project(rows, options), np.arange(len(rows)) % stride)
+    text = (
+        f"mean distance of k and k + {stride}, over that of any two: {ratios[stride - 1]:.3f}; "
+        f"the shortest is of k and k + {shortest}: {ratios[shortest - 1]:.3f} "
+        f"(--stride {shortest})"
     )
-    any_two = np.linalg.norm(values[:, None] - values[None], axis=2).sum() / (p * (p - 1))
+    title = f"k joined to k + {stride}, coloured by k mod {stride}"
+    label = run_label(f"x+y mod {run['data.modulus']:.0f}", run)
+    return Panel(points, pd.DataFrame(), label, title, text)
+
+
+def point_table(run: pd.Series, points: Array, groups: NDArray[np.int64]) -> pd.DataFrame:
+    """The points of a panel as a table."""
+    columns = {"element": range(len(points)), "x": points[:, 0], "y": points[:, 1], "group": groups}
+    return pd.DataFrame({"operation": run["data.operation"], "cell": run["cell"], **columns})
+
+
+def run_label(operation: str, run: pd.Series) -> str:
+    """Which run a panel shows."""
+    accuracy = f"test accuracy {100 * run['final_test_accuracy']:.1f} %"
+    return f"{operation}, seed {run['seed']:.0f}, {accuracy}"
+
+
+def describe(separation: cosets.Separation) -> str:
+    """How well the best partition separates, beside chance."""
+    best, worst, random = separation.partitions[0], separation.partitions[-1], separation.random
+    return (
+        f"{best.side} cosets of <{best.generators}>: silhouette {best.silhouette:.3f}, the best of "
+        f"{len(separation.partitions)} partitions (conjugates, both sides; worst "
+        f"{worst.silhouette:.3f}); the best of as many random partitions: mean "
+        f"{random.mean():.3f}, highest {random.max():.3f} in {len(random)} draws, "
+        f"p {separation.p:.2g}"
+    )
+
+
+def shortest_stride(rows: Array) -> tuple[int, Array]:
+    """The stride s of 1 to p/2 with the least mean distance of rows k and k + s mod p, and ratios.
+
+    The ratios, (p // 2,), are of the mean distances of all strides to that of any two rows.
+    """
+    p = len(rows)
+    means = np.array([_mean_distance(rows, stride) for stride in range(1, p // 2 + 1)])
+    any_two = np.linalg.norm(rows[:, None] - rows[None], axis=2).sum() / (p * (p - 1))
     return int(means.argmin()) + 1, means / any_two
 
 
-def draw_products(axes: Axes, points: Array, partition: cosets.Partition) -> None:
-    """Elements of S_n, a colour and marker for each coset."""
-    for coset in range(partition.labels.max() + 1):
-        here = points[partition.labels == coset]
-        colour, marker = style_of(coset)
-        axes.plot(here[:, 0], here[:, 1], marker, color=colour, ms=6, mec="white", mew=0.4)
-    axes.set_title(
-        f"{partition.side.capitalize()} cosets of ⟨{partition.generators.replace(' ', ', ')}⟩"
+def _mean_distance(rows: Array, stride: int) -> float:
+    """Mean distance of rows k and k + stride mod p."""
+    return float(np.linalg.norm(rows - np.roll(rows, -stride, axis=0), axis=1).mean())
+
+
+def draw_points(axes: Axes, points: pd.DataFrame, size: float) -> None:
+    """The points, with a colour and marker for each group."""
+    groups = range(points["group"].max() + 1)
+    sns.scatterplot(
+        points,
+        x="x",
+        y="y",
+        hue="group",
+        style="group",
+        palette={group: COLOURS[group % len(COLOURS)] for group in groups},
+        markers={group: MARKERS[group // len(COLOURS) % len(MARKERS)] for group in groups},
+        s=size,
+        linewidth=0.4,
+        legend=False,
+        ax=axes,
     )
 
 
-def style_of(number: int) -> tuple[str, str]:
-    """Colour and marker, of 10 colours and 3 markers."""
-    return f"C{number % 10}", "osD^"[number // 10 % 4]
-
-
-def draw_sums(axes: Axes, points: Array, stride: int) -> None:
-    """Residues joined k to k + stride (below p), coloured by k mod stride, with their numbers."""
-    for residue in range(stride):
-        here = points[residue::stride]
-        colour, _ = style_of(residue)
-        axes.plot(here[:, 0], here[:, 1], "-o", color=colour, ms=9, lw=1, mec="white", mew=0.4)
-    for number, (x, y) in enumerate(points):
+def draw_sums(axes: Axes, points: pd.DataFrame) -> None:
+    """Residues joined k to k + stride (below p), with their numbers."""
+    for group, line in points.groupby("group"):
+        axes.plot(line["x"], line["y"], color=COLOURS[int(str(group)) % len(COLOURS)], lw=1)
+    draw_points(axes, points.assign(group=points["group"] % len(COLOURS)), 81)
+    for number, x, y in zip(points["element"], points["x"], points["y"], strict=True):
         axes.text(x, y, str(number), fontsize=5, ha="center", va="center", color="white")
-    axes.set_title(f"k joined to k + {stride}, coloured by k mod {stride}")
 
 
-def draw(
-    products: tuple[Array, cosets.Partition] | None,
-    sums: tuple[Array, int] | None,
-    labels: list[str],
-) -> Figure:
-    """Both panels; one without a run is hatched."""
-    with style.styled():
+def draw(panels: Mapping[str, Panel]) -> Figure:
+    """Products at the left, sums at the right; one without a run is hatched."""
+    with style.themed():
         figure = Figure(figsize=(11.0, 5.6), layout="constrained")
         left, right = figure.subplots(1, 2)
-        if products:
-            draw_products(left, *products)
-        if sums:
-            draw_sums(right, *sums)
-        for axes, there, label in ((left, products, labels[0]), (right, sums, labels[1])):
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.set_xlabel(label)
-            if there is None:
+        if PRODUCT in panels:
+            draw_points(left, panels[PRODUCT].points, 36)
+        if SUM in panels:
+            draw_sums(right, panels[SUM].points)
+        for axes, operation in ((left, PRODUCT), (right, SUM)):
+            axes.set(xticks=[], yticks=[], ylabel="")
+            axes.set_xlabel(label_of(panels, operation))
+            if operation in panels:
+                axes.set_title(panels[operation].title)
+            else:
                 axes.set_xlim(0, 1)
                 axes.axvspan(0, 1, fill=False, hatch=style.HATCH, lw=0)
     return figure
 
 
+def label_of(panels: Mapping[str, Panel], operation: str) -> str:
+    """Which run the panel of an operation shows."""
+    panel = panels.get(operation)
+    return panel.label if panel else f"no finished run of {operation}"
+
+
 def make(options: argparse.Namespace) -> None:
-    """Query, reduce, draw, save."""
-    chosen = grok.require_finished(grok.select_runs(options, *COLUMNS))
-    runs = {operation: best_run(chosen, operation) for operation in (PRODUCT, SUM)}
-    found = {o: rows(options.folder, run) for o, run in runs.items() if run is not None}
-    if not found:
+    """Query, reduce, draw, write."""
+    selection = grok.require_finished(grok.select_runs(options, *COLUMNS))
+    panels = {}
+    for operation, panel in ((PRODUCT, product_panel), (SUM, sum_panel)):
+        run = best_run(selection, operation)
+        if run is not None:
+            panels[operation] = panel(run, options)
+    if not panels:
         raise query.FigureError(
-            f"no finished run of {PRODUCT} or {SUM} among the {len(chosen.runs)} chosen runs"
+            f"no finished run of {PRODUCT} or {SUM} among the {len(selection.runs)} chosen runs"
         )
-    points = {
-        operation: project(values, options.perplexity, options.random_state)
-        for operation, values in found.items()
-    }
-    tables, lines, facts = {}, [], {"tsne": f"scikit-learn, perplexity {options.perplexity:g} (at "
-                                            "most a third of the "
-        f"elements), random_state {options.random_state}, from principal components"}  # fmt: skip
-    frames, products, sums = [], None, None
-    labels = [_label(runs[operation], operation) for operation in (PRODUCT, SUM)]
-    if (run := runs[PRODUCT]) is not None:
-        degree = int(run["data.degree"])
-        text = options.generators or GENERATORS.get(degree, "")
-        best = cosets.separation(found[PRODUCT], cosets.read(text, degree))
-        products = points[PRODUCT], best.partitions[0]
-        facts["cosets"] = describe(best)
-        lines.append(facts["cosets"])
-        tables["_cosets"] = pd.DataFrame(
-            [
-                {"generators": p.generators, "side": p.side, "silhouette": p.silhouette}
-                for p in best.partitions
-            ]
-        )
-        frames.append(_frame(points[PRODUCT], run, PRODUCT, best.partitions[0].labels))
-    if (run := runs[SUM]) is not None:
-        sums = points[SUM], options.stride
-        shortest, ratios = shortest_stride(found[SUM])
-        facts["strides"] = (
-            f"mean distance of k and k + {options.stride}, over that of any two: "
-            f"{ratios[options.stride - 1]:.3f}; "
-            f"the shortest is of k and k + {shortest}: {ratios[shortest - 1]:.3f} (--stride "
-            f"{shortest})"
-        )
-        lines.append(facts["strides"])
-        frames.append(_frame(points[SUM], run, SUM, np.arange(len(points[SUM])) % options.stride))
-    tables[""] = pd.concat(frames, ignore_index=True)
-    facts["drawn"] = "; ".join(labels)
-    grok.write(options, draw(products, sums, labels), tables, chosen, facts, [*labels, *lines])
+    labels = [label_of(panels, operation) for operation in (PRODUCT, SUM)]
+    lines = [*labels, *(panel.text for panel in panels.values())]
+    lines += selection.messages(options.folder)
+    record = selection.record(options, facts(panels, labels, options))
+    output.write(options, draw(panels), tables(panels), record, lines)
 
 
-def _frame(
-    points: Array, run: pd.Series, operation: str, groups: NDArray[np.int64]
-) -> pd.DataFrame:
-    """The points of a panel as a table."""
-    columns = {"element": range(len(points)), "x": points[:, 0], "y": points[:, 1], "group": groups}
-    return pd.DataFrame({"operation": operation, "cell": run["cell"], **columns})
+def tables(panels: Mapping[str, Panel]) -> dict[str, pd.DataFrame]:
+    """The points of all panels, and the cosets where products are drawn."""
+    points = pd.concat([panel.points for panel in panels.values()], ignore_index=True)
+    found = {"_cosets": panels[PRODUCT].table} if PRODUCT in panels else {}
+    return {**found, "": points}
 
 
-def _label(run: pd.Series | None, operation: str) -> str:
-    """Which run a panel shows."""
-    if run is None:
-        return f"no finished run of {operation}"
-    where = (
-        f"S{run['data.degree']:.0f}" if operation == PRODUCT else f"mod {run['data.modulus']:.0f}"
+def facts(
+    panels: Mapping[str, Panel], labels: Sequence[str], options: argparse.Namespace
+) -> dict[str, str]:
+    """What the record says of the projection and the panels."""
+    tsne = (
+        f"scikit-learn, perplexity {options.perplexity:g} (at most a third of the elements), "
+        f"random_state {options.random_state}, from principal components"
     )
-    symbol = "x·y in" if operation == PRODUCT else "x+y"
-    return f"{symbol} {where}, seed {run['seed']:.0f}, test accuracy {100 * run['final_test_accuracy']:.1f} %"
-
-
-def describe(found: cosets.Separation) -> str:
-    """How well the best partition separates, beside chance."""
-    best = found.partitions[0]
-    return (
-        f"{best.side} cosets of <{best.generators}>: silhouette {best.silhouette:.3f}, the best of "
-        f"{len(found.partitions)} partitions (conjugates, both sides; worst "
-        f"{found.partitions[-1].silhouette:.3f}); "
-        f"the best of as many random partitions: mean {found.random.mean():.3f}, highest "
-        f"{found.random.max():.3f} in "
-        f"{len(found.random)} draws, p {found.p:.2g}"
-    )
+    names = {PRODUCT: "cosets", SUM: "strides"}
+    texts = {names[operation]: panel.text for operation, panel in panels.items()}
+    return {"tsne": tsne, **texts, "drawn": "; ".join(labels)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = grok.parser(__doc__, "grok_embeddings")
     add = parser.add_argument
-    add(
-        "--generators",
-        metavar="CYCLES",
-        help=f"of the subgroup (default in S5, the published: {cosets.PUBLISHED!r})",
-    )
+    help_generators = f"of the subgroup (default in S5, the published: {cosets.PUBLISHED!r})"
+    add("--generators", metavar="CYCLES", help=help_generators)
     add("--stride", type=int, default=8, help="joins k and k + STRIDE (default: 8, the published)")
     add("--perplexity", type=float, default=30, help="of t-SNE (default: 30)")
     add("--random-state", type=int, default=0, help="of t-SNE (default: 0)")

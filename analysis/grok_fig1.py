@@ -1,5 +1,4 @@
-"""Figures 1 (left) and 4 of Power et al. (2022): accuracy, loss and weight norm over log-scaled
-optimiser steps.
+"""Figures 1 (left) and 4 of Power et al. (2022): accuracy, loss and weight norm over log steps.
 
     python analysis/grok_fig1.py logs/NAME [--out figures] [--where data.train_fraction=0.5]
 
@@ -26,9 +25,8 @@ from analysis.grokking import runs, step_curves
 from analysis.stats.seed_curves import SeedCurves
 
 SIZE = (5.2, 7.4)  # inches
-LOSS_SHOWN = (
-    1e-3  # of the highest test loss, where the axis ends: further down the hump would be a ripple
-)
+# of the highest test loss, where the axis ends: further down the hump would be a ripple
+LOSS_SHOWN = 1e-3
 
 
 def medians(seeds: pd.DataFrame) -> dict[str, float]:
@@ -38,7 +36,7 @@ def medians(seeds: pd.DataFrame) -> dict[str, float]:
 
 def draw(data: Mapping[str, SeedCurves], steps: Mapping[str, float]) -> Figure:
     """Three panels over one axis of steps."""
-    with style.styled():
+    with style.themed():
         figure = Figure(figsize=SIZE, layout="constrained")
         accuracy, loss, norm = figure.subplots(3, 1, sharex=True, height_ratios=(1.2, 1.1, 0.8))
         for split in ("train", "test"):
@@ -52,12 +50,7 @@ def draw(data: Mapping[str, SeedCurves], steps: Mapping[str, float]) -> Figure:
         highest = float(values[np.isfinite(values)].max())
         loss.set_ylim(max(loss.get_ylim()[0], LOSS_SHOWN * highest), 1.6 * highest)
         for axes in (accuracy, loss, norm):
-            axes.grid(alpha=0.25, lw=0.5)
-            for split, step in steps.items():
-                if math.isfinite(step):
-                    axes.axvline(
-                        step, color=step_curves.COLOURS[split], lw=1, ls=(0, (4, 3)), zorder=0.9
-                    )
+            mark_steps(axes, steps)
         draw_gap(accuracy, steps)
         accuracy.set_ylabel("Accuracy (%)")
         loss.set_ylabel("Loss (nats)")
@@ -65,6 +58,14 @@ def draw(data: Mapping[str, SeedCurves], steps: Mapping[str, float]) -> Figure:
         norm.set_xlabel("Optimiser steps")
         accuracy.legend(title=step_curves.seeds_text(data), loc="best", framealpha=0.9)
     return figure
+
+
+def mark_steps(axes: Axes, steps: Mapping[str, float]) -> None:
+    """A dashed line at the median steps to 99 % of each split."""
+    for split, step in steps.items():
+        if math.isfinite(step):
+            colour = step_curves.COLOURS[split]
+            axes.axvline(step, color=colour, lw=1, ls=(0, (4, 3)), zorder=0.9)
 
 
 def draw_gap(axes: Axes, steps: Mapping[str, float]) -> None:
@@ -87,33 +88,34 @@ def report(steps: Mapping[str, float], seeds: pd.DataFrame) -> list[str]:
     """The numbers behind the marks, as lines."""
     lines = [seeds.drop(columns="cell").to_string(index=False, float_format="{:.4g}".format)]
     for split, step in steps.items():
-        there = f"median {step:.0f}" if math.isfinite(step) else "not reached by half of the seeds"
+        median = f"median {step:.0f}" if math.isfinite(step) else "not reached by half of the seeds"
         reached = int((seeds[f"{split}_steps_99"] < math.inf).sum())
-        lines.append(
-            f"steps to 99 % of {split} rows: {there} ({reached} of {len(seeds)} seeds got there)"
-        )
+        count = f"{reached} of {len(seeds)} seeds got there"
+        lines.append(f"steps to 99 % of {split} rows: {median} ({count})")
     if all(map(math.isfinite, steps.values())):
-        lines.append(f"gap of the medians: {steps['test'] - steps['train']:.0f} steps, a factor of "
-                     f"{steps['test'] / steps['train']:.3g}")  # fmt: skip
+        gap, factor = steps["test"] - steps["train"], steps["test"] / steps["train"]
+        lines.append(f"gap of the medians: {gap:.0f} steps, a factor of {factor:.3g}")
     return lines
 
 
 def make(options: argparse.Namespace) -> None:
-    """Query, reduce, draw, save."""
+    """Query, reduce, draw, write."""
     selection, data = step_curves.load(options)
     seeds = step_curves.by_seed(selection, data["test_loss"])
     steps = medians(seeds)
     hump = step_curves.hump(data["test_loss"])
+    exactness = "as exact as trainer.exact_steps says"
     facts = {
-        "band": step_curves.BAND, "unfinished": "drawn as far as they are",
-        "marks": "first step by which half of the seeds had 99 % right, as exact as "
-                 "trainer.exact_steps says",
-        "steps_to_99": {split: step if math.isfinite(step) else None for split, step in steps.items()},
-        "test_loss": hump, "loss_axis": f"ends at {LOSS_SHOWN:g} of the highest test loss; the "
-                                        "table goes on",
-    }  # fmt: skip
+        "band": step_curves.BAND,
+        "unfinished": "drawn as far as they are",
+        "marks": f"first step by which half of the seeds had 99 % right, {exactness}",
+        "steps_to_99": {k: v if math.isfinite(v) else None for k, v in steps.items()},
+        "test_loss": hump,
+        "loss_axis": f"ends at {LOSS_SHOWN:g} of the highest test loss; the table goes on",
+    }
     tables = {"": step_curves.tidy(data), "_seeds": seeds}
-    runs.write(options, draw(data, steps), tables, selection, facts, [*report(steps, seeds), hump])
+    lines = [*report(steps, seeds), hump, *selection.messages(options.folder)]
+    output.write(options, draw(data, steps), tables, selection.record(options, facts), lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,5 +1,4 @@
-"""Figure 2 (right) of Power et al. (2022): best test accuracy over the train fraction for every
-operation.
+"""Figure 2 (right) of Power et al. (2022): best test accuracy for every operation.
 
     python analysis/grok_operations.py logs/NAME [--out figures] [--where data.modulus=97]
 
@@ -22,7 +21,7 @@ COLUMNS = ("data.operation", "data.modulus", "data.degree")
 
 
 def make(options: argparse.Namespace) -> None:
-    """Query, reduce, draw, save."""
+    """Query, reduce, draw, write."""
     selection = runs.select_runs(options, runs.FRACTION, *COLUMNS)
     rows = selection.runs[list(COLUMNS)].to_dict("records")
     labels = pd.Series([grok_names.operation(row) for row in rows])

@@ -1,5 +1,4 @@
-"""Figure 2 (left) of Power et al. (2022): best test accuracy over the train fraction for every
-optimiser setting.
+"""Figure 2 (left) of Power et al. (2022): best test accuracy for every optimiser setting.
 
     python analysis/grok_optimizers.py logs/NAME [--out figures] [--where data.operation=x.y]
 
@@ -20,7 +19,7 @@ from analysis.grokking import runs as grok
 
 
 def make(options: argparse.Namespace) -> None:
-    """Query, reduce, draw, save."""
+    """Query, reduce, draw, write."""
     runs = query.where(store.runs(options.folder), options.where)
     selection = grok.select_runs(options, grok.FRACTION, *labels.setting_columns(runs))
     best_accuracy.make(

@@ -1,5 +1,4 @@
-"""Figure 5 of Power et al. (2022): best test accuracy over the train fraction for numbers of
-outliers.
+"""Figure 5 of Power et al. (2022): best test accuracy for several numbers of outliers.
 
     python analysis/grok_outliers.py logs/NAME [--out figures] [--where data.operation=x.y]
 
@@ -12,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -22,6 +21,7 @@ from analysis.grokking import best_accuracy, plot
 from analysis.grokking import runs as grok
 
 OUTLIERS = "data.outliers"
+LABEL = "{:,.0f}".format  # of a number of outliers
 METRICS = ("best_test_accuracy", "final_outlier_accuracy")
 
 
@@ -29,49 +29,43 @@ def values(runs: pd.DataFrame, metric: str) -> pd.Series:
     """A metric of each run; the accuracy on outliers is NaN where there are none."""
     if metric == METRICS[0]:
         return grok.numeric_column(runs, metric)
-    return grok.numeric_column(runs, "final_outlier_right") / grok.numeric_column(
-        runs, "final_outlier_examples"
-    ).replace(0, float("nan"))
+    outliers = grok.numeric_column(runs, "final_outlier_examples").replace(0, float("nan"))
+    return grok.numeric_column(runs, "final_outlier_right") / outliers
 
 
-def draw(found: pd.DataFrame, labels: Sequence[str], budget: str) -> Figure:
-    """Test accuracy at the left, accuracy on outliers at the right; `labels` by the number of
-    outliers.
-    """
-    palette = plot.colours(len(labels), ordered=True)
+def draw(rows: Mapping[str, pd.DataFrame], labels: Sequence[str], budget: str) -> Figure:
+    """Test accuracy at the left, accuracy on outliers at the right; `labels` in order."""
+    looks = plot.looks(labels, ordered=True)
     titles = (
         f"Best test accuracy within\n{budget} (%)",
         "Outliers memorised\nat the last step (%)",
     )
-    with style.styled():
+    with style.themed():
         figure = Figure(figsize=(10.0, 4.2), layout="constrained")
-        for axes, metric, title in zip(figure.subplots(1, 2), METRICS, titles, strict=True):
-            best_accuracy.panel(axes, found[found["metric"] == metric], labels, palette, title)
-        figure.axes[1].legend(
-            *figure.axes[0].get_legend_handles_labels(), title="Outliers", loc="center"
-        )
+        left, right = figure.subplots(1, 2)
+        for axes, metric, title in zip((left, right), METRICS, titles, strict=True):
+            best_accuracy.panel(axes, rows[metric], looks, title)
+        left.get_legend().remove()
+        right.legend(*left.get_legend_handles_labels(), title="Outliers", loc="center")
     return figure
 
 
 def make(options: argparse.Namespace) -> None:
-    """Query, reduce, draw, save."""
+    """Query, reduce, draw, write."""
     selection = grok.require_finished(grok.select_runs(options, grok.FRACTION, OUTLIERS))
     runs = selection.runs
-    labels = runs[OUTLIERS].map("{:,.0f}".format)
-    parts = [
-        best_accuracy.table(selection, labels, values(runs, m)).assign(metric=m) for m in METRICS
-    ]
-    found = pd.concat(parts, ignore_index=True)
-    order = [f"{n:,.0f}" for n in sorted(set(runs[OUTLIERS]))]
-    facts = best_accuracy.facts(
-        outliers="right at the last step by the answer that they were given"
-    )
-    lines = [
-        line
-        for m, part in zip(METRICS, parts, strict=True)
-        for line in (m, *best_accuracy.report(part, order))
-    ]
-    grok.write(options, draw(found, order, grok.budget(runs)), {"": found}, selection, facts, lines)
+    labels, order = runs[OUTLIERS].map(LABEL), [LABEL(n) for n in sorted(set(runs[OUTLIERS]))]
+    rows = {m: best_accuracy.rows_by_run(runs, labels, values(runs, m)) for m in METRICS}
+    means = {metric: best_accuracy.table(part) for metric, part in rows.items()}
+    lines = []
+    for metric, part in means.items():
+        lines += [metric, best_accuracy.report(part, order)]
+    answers = "right at the last step by the answer that they were given"
+    record = selection.record(options, best_accuracy.facts(outliers=answers))
+    table = pd.concat([part.assign(metric=m) for m, part in means.items()], ignore_index=True)
+    figure = draw(rows, order, grok.budget(runs))
+    lines += selection.messages(options.folder)
+    output.write(options, figure, {"": table}, record, lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

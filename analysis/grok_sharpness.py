@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy import stats as scipy_stats
@@ -24,14 +25,15 @@ from analysis.grokking import plot
 from analysis.grokking import runs as grok
 
 PUBLISHED = "published (20 seeds, S5 products, 70 % of the data): rho -0.795, p 1.4e-5"
+SHARPNESS = (
+    "Keskar et al. (2017), metric 2.1: 10 random directions, size 1e-3, of the training loss"
+)
 LEAST = 3  # runs, for a correlation
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """Spearman's rho and its two-sided p of `n` runs; NaN where either value is the same in all of
-    them.
-    """
+    """Spearman's rho and its two-sided p of `n` runs; NaN if either value never changes."""
 
     rho: float
     p: float
@@ -44,69 +46,59 @@ class Correlation:
 
 
 def table(runs: pd.DataFrame) -> pd.DataFrame:
-    """seed, cell, sharpness (%) and test_accuracy at the last step of each finished run that has
-    both.
-    """
+    """seed, cell, sharpness (%) and final test_accuracy of each finished run that has both."""
     columns = {
-        "seed": runs["seed"], "cell": runs["cell"].astype(str), "sharpness": grok.numeric_column(runs, "final_sharpness"),
+        "seed": runs["seed"],
+        "cell": runs["cell"].astype(str),
+        "sharpness": grok.numeric_column(runs, "final_sharpness"),
         "test_accuracy": grok.numeric_column(runs, "final_test_accuracy"),
-    }  # fmt: skip
-    return (
-        pd.DataFrame(columns)
-        .replace([np.inf, -np.inf], np.nan)
-        .dropna()
-        .sort_values("seed", ignore_index=True)
-    )
+    }
+    finite = pd.DataFrame(columns).replace([np.inf, -np.inf], np.nan).dropna()
+    return finite.sort_values("seed", ignore_index=True)
 
 
-def correlation(found: pd.DataFrame) -> Correlation:
+def correlation(rows: pd.DataFrame) -> Correlation:
     """Spearman's correlation of sharpness and test accuracy."""
-    columns = found[["sharpness", "test_accuracy"]]
-    if len(found) < LEAST or (columns.nunique() < 2).any():
-        return Correlation(np.nan, np.nan, len(found))
+    columns = rows[["sharpness", "test_accuracy"]]
+    if len(rows) < LEAST or (columns.nunique() < 2).any():
+        return Correlation(np.nan, np.nan, len(rows))
     result = scipy_stats.spearmanr(columns["sharpness"], columns["test_accuracy"])
-    return Correlation(float(result.statistic), float(result.pvalue), len(found))
+    return Correlation(float(result.statistic), float(result.pvalue), len(rows))
 
 
-def draw(found: pd.DataFrame, result: Correlation) -> Figure:
+def draw(rows: pd.DataFrame, result: Correlation) -> Figure:
     """A point for each run."""
-    with style.styled():
+    percent = rows.assign(test_accuracy=100 * rows["test_accuracy"])
+    with style.themed():
         figure = Figure(figsize=(5.2, 4.2), layout="constrained")
         axes = figure.subplots()
-        axes.plot(
-            found["sharpness"],
-            100 * found["test_accuracy"],
-            "o",
-            color=plot.COLOURS[0],
-            ms=6,
-            alpha=0.8,
-        )
+        colour = plot.COLOURS[0]
+        sns.scatterplot(percent, x="sharpness", y="test_accuracy", color=colour, s=40, ax=axes)
         axes.set_xlabel("Sharpness φ (%)")
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set_ylabel("Test accuracy (%)")
         axes.set_title(str(result))
-        axes.grid(alpha=0.25, lw=0.5)
     return figure
 
 
 def make(options: argparse.Namespace) -> None:
-    """Query, reduce, draw, save."""
+    """Query, reduce, draw, write."""
     selection = grok.require_finished(grok.select_runs(options))
-    found = table(selection.finished)
-    if found.empty:
+    rows = table(selection.finished)
+    if rows.empty:
         raise query.FigureError(
-            f"none of the {len(selection.finished)} finished runs has a sharpness; submit with "
-            "trainer.sharpness=true"
+            f"none of the {len(selection.finished)} finished runs has a sharpness; "
+            "submit with trainer.sharpness=true"
         )
-    result = correlation(found)
+    result = correlation(rows)
     facts = {
-        "correlation": {name: grok.to_json(value) for name, value in vars(result).items()}, "published": PUBLISHED,
-        "sharpness": "Keskar et al. (2017), metric 2.1: 10 random directions, size 1e-3, of the "
-                     "training loss",
-    }  # fmt: skip
-    grok.write(
-        options, draw(found, result), {"": found}, selection, facts, [str(result), PUBLISHED]
-    )
+        "correlation": {name: grok.to_json(value) for name, value in vars(result).items()},
+        "published": PUBLISHED,
+        "sharpness": SHARPNESS,
+    }
+    lines = [str(result), PUBLISHED, *selection.messages(options.folder)]
+    record = selection.record(options, facts)
+    output.write(options, draw(rows, result), {"": rows}, record, lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,5 +1,4 @@
-"""Model-wise double descent of transformers on operation tables: error and loss over width, final
-and best.
+"""Model-wise double descent of transformers on operation tables: error and loss over width.
 
     python analysis/grok_width.py logs/NAME [--out figures] [--where data.train_fraction=0.5]
 
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
@@ -33,42 +33,50 @@ WIDTH, NOISE = "model.width", ("data.outliers", "data.outlier_size")
 
 @dataclass(frozen=True)
 class Quantity:
-    """A curve of the figure: the panel it is in, the runs table's column, and its look."""
+    """A curve of the figure: its panel, its column in the runs table, its label and look."""
 
     panel: str
     column: str
     label: str
-    colour: str
-    marker: str
-    style: str
+    look: plot.Look
 
     def values(self, runs: pd.DataFrame) -> pd.Series:
-        """Of each run: an error in % or a loss in nats."""
-        found = grok.numeric_column(runs, self.column)
-        return 100 * (1 - found) if self.panel == "error" else found
+        """Of each finished run: an error in % or a loss in nats."""
+        values = grok.finished_values(runs, grok.numeric_column(runs, self.column))
+        return 100 * (1 - values) if self.panel == "error" else values
 
 
 _TEST, _TRAIN = step_curves.COLOURS["test"], step_curves.COLOURS["train"]
+CURVES = {
+    "final_test": ("test, last step", plot.Look(_TEST, "o", "-")),
+    "best_test": ("test, best step", plot.Look(_TEST, "s", "--")),
+    "final_train": ("train, last step", plot.Look(_TRAIN, "^", ":")),
+}
 QUANTITIES = tuple(
-    Quantity(panel, column, label, colour, marker, line)
+    Quantity(panel, f"{name}_{metric}", label, look)
     for panel, metric in (("error", "accuracy"), ("loss", "loss"))
-    for column, label, colour, marker, line in (
-        (f"final_test_{metric}", "test, last step", _TEST, "o", "-"),
-        (f"best_test_{metric}", "test, best step", _TEST, "s", "--"),
-        (f"final_train_{metric}", "train, last step", _TRAIN, "^", ":"),
-    )
+    for name, (label, look) in CURVES.items()
 )
 LABELS = {"error": "Error (%)", "loss": "Loss (nats)"}
 FLOORS = {"error": 1.0, "loss": 0.05}  # % and nats; a rise or descent below it counts as none
 
 
-def table(runs: pd.DataFrame) -> pd.DataFrame:
-    """Columns noise, model.width, quantity, and those of `grok.over_seeds`."""
-    levels = runs.assign(noise=noise(runs))
-    parts = [
-        grok.over_seeds(levels, q.values(runs), ["noise", WIDTH]).assign(quantity=q.column)
-        for q in QUANTITIES
-    ]
+def rows_by_run(runs: pd.DataFrame) -> pd.DataFrame:
+    """Columns noise, model.width, quantity, panel, label and value of each run and quantity."""
+    levels = noise(runs)
+    parts = []
+    for q in QUANTITIES:
+        columns = {"noise": levels, WIDTH: runs[WIDTH], "value": q.values(runs)}
+        names = {"quantity": q.column, "panel": q.panel, "label": q.label}
+        parts.append(pd.DataFrame(columns).assign(**names))
+    return pd.concat(parts, ignore_index=True)
+
+
+def table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Columns noise, model.width, those of `grok.over_seeds`, and quantity."""
+    parts = []
+    for quantity, part in rows.groupby("quantity", sort=False):
+        parts.append(grok.over_seeds(part, ["noise", WIDTH]).assign(quantity=quantity))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -84,63 +92,57 @@ def levels(runs: pd.DataFrame) -> list[str]:
 
 
 def verdict(runs: pd.DataFrame, quantity: Quantity) -> str:
-    """Whether the quantity rises and falls again over width, of runs of one noise level, by
-    `has_double_descent`.
+    """Whether the quantity rises and falls again over width, of runs of one noise level.
 
     Seeds and widths are those of the largest block without gaps.
     """
-    values = quantity.values(runs).where(runs["status"].isin(grok.FINAL))
-    wide = runs.assign(value=values).pivot(index="seed", columns=WIDTH, values="value")
-    if not np.isfinite(wide.to_numpy(np.float64)).any():
+    rows = runs.assign(value=quantity.values(runs))
+    wide = rows.pivot(index="seed", columns=WIDTH, values="value")
+    values = wide.to_numpy(np.float64)
+    if not np.isfinite(values).any():
         return "nothing finished"
-    seeds, mask = seed_curves.complete_block(wide.to_numpy(np.float64))
-    block, widths = wide.to_numpy(np.float64)[seeds][:, mask], wide.columns.to_numpy()[mask]
-    floor = FLOORS[quantity.panel]
-    found = has_double_descent(
-        block, 1, np.arange(1, len(widths) + 1), last=1, criterion=Criterion(floor)
-    )
-    if not found.double_descent:
-        return f"does not rise and fall again over width: {found.reason}"
+    seeds, mask = seed_curves.complete_block(values)
+    block, widths = values[seeds][:, mask], wide.columns.to_numpy()[mask]
+    criterion, places = Criterion(FLOORS[quantity.panel]), np.arange(1, len(widths) + 1)
+    shape = has_double_descent(block, 1, places, last=1, criterion=criterion)
+    if not shape.double_descent:
+        return f"does not rise and fall again over width: {shape.reason}"
     top = features.features(block.mean(axis=0), 1, last=1).peak_epoch
-    return f"rises and falls again over width, peak at {widths[int(top) - 1]}: {found.reason}"
+    return f"rises and falls again over width, peak at {widths[int(top) - 1]}: {shape.reason}"
 
 
-def draw(found: pd.DataFrame, names: Sequence[str]) -> Figure:
+def draw(rows: pd.DataFrame, names: Sequence[str]) -> Figure:
     """Rows of panels for error and loss, columns for levels of noise."""
-    widths = sorted(set(found[WIDTH]))
-    with style.styled():
+    widths = sorted(set(rows[WIDTH]))
+    with style.themed():
         figure = Figure(figsize=(4.2 * len(names) + 1.0, 6.4), layout="constrained")
         grid = figure.subplots(2, len(names), sharex=True, sharey="row", squeeze=False)
-        for column, name in enumerate(names):
-            for row, panel in enumerate(LABELS):
-                draw_panel(grid[row, column], found[found["noise"] == name], panel)
-            grid[0, column].set_title(name[0].upper() + name[1:])
-            grid[1, column].set_xlabel("Width (d_model)")
-            width_axis(grid[1, column], widths)
-        for row, label in enumerate(LABELS.values()):
-            grid[row, 0].set_ylabel(label)
+        for name, (upper, lower) in zip(names, grid.T, strict=True):
+            level = rows[rows["noise"] == name]
+            draw_panel(upper, level, "error")
+            draw_panel(lower, level, "loss")
+            upper.set_title(name[0].upper() + name[1:])
+            lower.set_xlabel("Width (d_model)")
+            width_axis(lower, widths)
+        for axes in grid.flat[1:]:
+            axes.get_legend().remove()
         grid[0, 0].set_ylim(-2, 102)
         grid[1, 0].set_ylim(bottom=0)
-        grid[0, 0].legend(loc="best")
+        sns.move_legend(grid[0, 0], "best", title=None)
     return figure
 
 
-def draw_panel(axes: Axes, found: pd.DataFrame, panel: str) -> None:
+def draw_panel(axes: Axes, rows: pd.DataFrame, panel: str) -> None:
     """Final and best test values and final training values over width."""
-    for q in QUANTITIES:
-        if q.panel == panel:
-            rows = found[found["quantity"] == q.column].sort_values(WIDTH)
-            plot.line(axes, rows, WIDTH, q.label, q.colour, q.marker, q.style)
-    plot.hatch_missing(
-        axes, {float(str(w)): bool(rows["n"].sum()) for w, rows in found.groupby(WIDTH)}
-    )
-    axes.grid(alpha=0.25, lw=0.5)
+    shown = rows[rows["panel"] == panel]
+    looks = {q.label: q.look for q in QUANTITIES if q.panel == panel}
+    plot.curves(axes, shown, WIDTH, looks)
+    plot.hatch_without_value(axes, shown, WIDTH)
+    axes.set_ylabel(LABELS[panel])
 
 
 def width_axis(axes: Axes, widths: Sequence[int]) -> None:
-    """A logarithmic axis with a tick at every width, or at the powers of two where they are
-    many.
-    """
+    """A logarithmic axis with a tick at every width, or at the powers of two of many."""
     axes.set_xscale("log")
     axes.set_xlim(widths[0] / 1.2, widths[-1] * 1.2)
     powers = [w for w in widths if math.log2(w).is_integer()]
@@ -151,24 +153,28 @@ def width_axis(axes: Axes, widths: Sequence[int]) -> None:
 
 
 def make(options: argparse.Namespace) -> None:
-    """Query, reduce, draw, save."""
+    """Query, reduce, draw, write."""
     selection = grok.require_finished(grok.select_runs(options, WIDTH, *NOISE))
-    found, names = table(selection.runs), levels(selection.runs)
-    tests = [q for q in QUANTITIES if "test" in q.column]
-    verdicts = {
-        name: {q.column: verdict(selection.runs[noise(selection.runs) == name], q) for q in tests} for name in names
-    }  # fmt: skip
-    lines = [
-        f"{name}: {quantity}: {text}"
-        for name, each in verdicts.items()
-        for quantity, text in each.items()
-    ]
+    runs = selection.runs
+    rows, names = rows_by_run(runs), levels(runs)
+    verdicts: dict[str, dict[str, str]] = {}
+    for name in names:
+        level = runs[noise(runs) == name]
+        tests = [q for q in QUANTITIES if "test" in q.column]
+        verdicts[name] = {q.column: verdict(level, q) for q in tests}
+    lines = []
+    for name, sentences in verdicts.items():
+        lines += [f"{name}: {quantity}: {text}" for quantity, text in sentences.items()]
     facts = {
-        "spread": plot.SPREAD, "unfinished": "left out", "verdicts": verdicts,
+        "spread": plot.SPREAD,
+        "unfinished": "left out",
+        "verdicts": verdicts,
         "best": "lowest loss and highest accuracy of all logged steps, each at its own step",
         "train": "with the answers given to outliers; redrawn labels are not in it",
-    }  # fmt: skip
-    grok.write(options, draw(found, names), {"": found}, selection, facts, lines)
+    }
+    lines += selection.messages(options.folder)
+    record = selection.record(options, facts)
+    output.write(options, draw(rows, names), {"": table(rows)}, record, lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,5 +1,4 @@
-"""The two plots of rvbansal/small_nn_generalization: accuracy and loss over optimiser steps, on
-linear axes.
+"""The two plots of rvbansal/small_nn_generalization: accuracy and loss over linear steps.
 
     python analysis/small_nn.py logs/NAME [--out figures] [--where data.operation=x-y]
 
@@ -15,6 +14,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
@@ -28,36 +28,37 @@ RECORD = 10  # steps between two records of the published runs
 
 def draw(data: Mapping[str, SeedCurves]) -> Figure:
     """Accuracy at the left, loss at the right."""
-    with style.styled():
+    last = float(data["test_accuracy"].x.max())
+    with style.themed():
         figure = Figure(figsize=SIZE, layout="constrained")
         accuracy, loss = figure.subplots(1, 2)
-        last = float(data["test_accuracy"].x.max())
-        for axes, metric, label in (
-            (accuracy, "accuracy", "Accuracy"),
-            (loss, "loss", "Loss (nats)"),
-        ):
+        for axes, metric in ((accuracy, "accuracy"), (loss, "loss")):
             for split in ("train", "test"):
                 step_curves.draw(axes, data[f"{split}_{metric}"], split, split.capitalize())
-            axes.set_xlim(0, last)
-            axes.set_xlabel("Optimiser steps")
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
-            axes.set_ylabel(label)
-            axes.grid(alpha=0.25, lw=0.5)
-            above = axes.secondary_xaxis(
-                "top", functions=(lambda step: step / RECORD, lambda record: record * RECORD)
-            )
-            above.set_xlabel(
-                f"Records of {RECORD} steps (the published axis)", fontsize=style.LEGEND_SIZE
-            )
-            above.tick_params(labelsize=style.LEGEND_SIZE)
+            step_axes(axes, last)
+        accuracy.set_ylabel("Accuracy")
         accuracy.set_ylim(0, 1)
+        loss.set_ylabel("Loss (nats)")
         loss.set_ylim(bottom=0)
         accuracy.legend(title=step_curves.seeds_text(data), loc="center right", framealpha=0.9)
     return figure
 
 
+def step_axes(axes: Axes, last: float) -> None:
+    """Linear steps below, published records above."""
+    axes.set_xlim(0, last)
+    axes.set_xlabel("Optimiser steps")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+    above = axes.secondary_xaxis(
+        "top", functions=(lambda step: step / RECORD, lambda record: record * RECORD)
+    )
+    label = f"Records of {RECORD} steps (the published axis)"
+    above.set_xlabel(label, fontsize=style.LEGEND_SIZE)
+    above.tick_params(labelsize=style.LEGEND_SIZE)
+
+
 def make(options: argparse.Namespace) -> None:
-    """Query, reduce, draw, save."""
+    """Query, reduce, draw, write."""
     selection, data = step_curves.load(options)
     seeds = step_curves.by_seed(selection, data["test_loss"])
     facts = {
@@ -65,10 +66,10 @@ def make(options: argparse.Namespace) -> None:
         "unfinished": "drawn as far as they are",
         "steps_of_a_published_record": RECORD,
     }
-    lines = [seeds.drop(columns="cell").to_string(index=False, float_format="{:.4g}".format)]
-    runs.write(
-        options, draw(data), {"": step_curves.tidy(data), "_seeds": seeds}, selection, facts, lines
-    )
+    table = seeds.drop(columns="cell").to_string(index=False, float_format="{:.4g}".format)
+    tables = {"": step_curves.tidy(data), "_seeds": seeds}
+    lines = [table, *selection.messages(options.folder)]
+    output.write(options, draw(data), tables, selection.record(options, facts), lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

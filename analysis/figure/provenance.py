@@ -1,6 +1,4 @@
-"""What stands behind a figure: the record written beside it, what is missing, and the verdict in
-one line.
-"""
+"""The record beside a figure, what is missing from its logs, and the verdict in one line."""
 
 from __future__ import annotations
 
@@ -22,17 +20,24 @@ from analysis.stats.seed_curves import SeedCurves
 
 INTERVAL = (
     "95 % bootstrap percentile interval over seeds of the feature of the mean curve, 1000 "
-    "resamples, seed 0; "
-    "none for one seed or for rows that are aggregates already"
+    "resamples, seed 0; none for one seed or for rows that are aggregates already"
 )
 BAND = "one standard error of the mean, population std / sqrt(n - 1)"
 EPOCHS = "1-based everywhere: epoch 1 is the first, in the heat map and in the curves alike"
 CRITERION = (
-    f"rise and second descent both above max({verdict.FLOOR}, {verdict.FACTOR:g} standard errors over "
-    "seeds), each seed "
-    "measured at the epochs that the others choose; one seed or an aggregate at its own, which "
-    "flatters it"
+    f"rise and second descent both above max({verdict.FLOOR}, {verdict.FACTOR:g} standard errors "
+    "over seeds), each seed measured at the epochs that the others choose; one seed or an "
+    "aggregate at its own, which flatters it"
 )
+
+
+@dataclass(frozen=True)
+class Source:
+    """The runs of a figure, the folder that they were read from, and notes on their choice."""
+
+    runs: pd.DataFrame
+    folder: str | os.PathLike[str]
+    notes: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -49,24 +54,18 @@ class Progress:
     uneven: int
 
     def messages(self, folder: str | None) -> list[str]:
-        """Lines for the terminal; the last one is the command that completes the sweep, if anything
-        is to be done.
-        """
+        """Lines for the terminal; the last one is the command that completes the sweep, if any."""
         lines = []
         if self.missing:
-            lines.append(
-                f"{len(self.missing)} planned cells have no rows (hatched where a column has none "
-                "at all)"
-            )
+            where = "hatched where a column has none at all"
+            lines.append(f"{len(self.missing)} planned cells have no rows ({where})")
         if self.unfinished:
+            where = f"hatched up to {self.planned}"
             lines.append(
-                f"{len(self.unfinished)} cells have not reached their last epoch (hatched up to "
-                f"{self.planned})"
+                f"{len(self.unfinished)} cells have not reached their last epoch ({where})"
             )
         if self.uneven:
-            lines.append(
-                f"{self.uneven} columns are drawn with the seeds there are, fewer than planned"
-            )
+            lines.append(f"{self.uneven} columns are drawn with fewer seeds than planned")
         if lines and folder:
             lines.append(fill(folder))
         return lines
@@ -78,49 +77,46 @@ def fill(folder: str | os.PathLike[str]) -> str:
 
 
 def progress(runs: pd.DataFrame, data: Sequence[SeedCurves]) -> Progress:
-    """Compares the logs with the configured `trainer.epochs` (without that column, with the last
-    logged epoch).
-    """
-    reached = {
-        cell: int(c.x[np.isfinite(c.values[i])].max()) for c in data for i, cell in enumerate(c.cells)
-    }  # fmt: skip
+    """Compare the logs with the configured `trainer.epochs`, or with the last logged epoch."""
+    reached: dict[str, int] = {}
+    for curves in data:
+        for cell, values in zip(curves.cells, curves.values, strict=True):
+            reached[cell] = int(curves.x[np.isfinite(values)].max())
     last = max(reached.values(), default=1)
-    if "trainer.epochs" in runs.columns:
-        wanted = pd.to_numeric(runs["trainer.epochs"], errors="coerce").fillna(last).astype(int)
-    else:
-        wanted = pd.Series(last, index=runs.index)
-    goals = dict(zip(runs["cell"].astype(str), wanted, strict=True))
-    missing = tuple(cell for c in data for cell in c.missing)
-    unfinished = tuple(sorted(cell for cell, epoch in reached.items() if epoch < goals[cell]))
+    planned = planned_epochs(runs, last)
     return Progress(
-        max([last, *goals.values()]),
-        missing,
-        unfinished,
-        sum(bool(c.cells and c.missing) for c in data),
+        max([last, *planned.values()]),
+        tuple(cell for curves in data for cell in curves.missing),
+        tuple(sorted(cell for cell, epoch in reached.items() if epoch < planned[cell])),
+        sum(bool(curves.cells and curves.missing) for curves in data),
     )
+
+
+def planned_epochs(runs: pd.DataFrame, default: int) -> dict[str, int]:
+    """The configured epochs of each cell, `default` where none are configured."""
+    epochs = pd.Series(default, index=runs.index)
+    if "trainer.epochs" in runs.columns:
+        configured = pd.to_numeric(runs["trainer.epochs"], errors="coerce")
+        epochs = configured.fillna(default).astype(int)
+    return dict(zip(runs["cell"].astype(str), epochs, strict=True))
 
 
 def record(
-    runs: pd.DataFrame,
+    source: Source,
     data: Sequence[SeedCurves],
     state: Progress,
-    notes: Sequence[str],
     options: argparse.Namespace,
-    source: str | os.PathLike[str],
     metric: str,
 ) -> dict[str, Any]:
-    """What every figure records, as plain JSON values; `columns` says which cells stand behind each
-    of its columns.
+    """What every figure of curves records, as JSON; `columns` names the cells of each column.
 
     `options` has name, column and where.
     """
-    attempts = (
-        dict(zip(runs["cell"].astype(str), runs["attempts"], strict=True))
-        if "attempts" in runs.columns
-        else {}
-    )
+    runs, attempts = source.runs, dict[str, Any]()
+    if "attempts" in runs.columns:
+        attempts = dict(zip(runs["cell"].astype(str), runs["attempts"], strict=True))
     return {
-        **origin(runs, notes, options, source),
+        **origin(source, options),
         "metric": metric,
         "axis": options.column,
         "final_value": f"mean of the last {stats.LAST} epochs",
@@ -128,26 +124,19 @@ def record(
         "epochs": EPOCHS,
         "planned_epochs": state.planned,
         "unfinished": list(state.unfinished),
-        "columns": [_column(c, attempts) for c in data],
+        "columns": [_column(curves, attempts) for curves in data],
     }
 
 
-def origin(
-    runs: pd.DataFrame,
-    notes: Sequence[str],
-    options: argparse.Namespace,
-    source: str | os.PathLike[str],
-) -> dict[str, Any]:
-    """What every record begins with: the figure, where its runs come from, how they were chosen,
-    their code.
-    """
+def origin(source: Source, options: argparse.Namespace) -> dict[str, Any]:
+    """What every record begins with: the figure, its runs, how they were chosen, their code."""
     return {
         "figure": options.name,
-        "source": str(source),
+        "source": str(source.folder),
         "where": list(options.where),
-        "notes": list(notes),
-        "code": _different(runs, "code"),
-        "environment": _different(runs, "environment"),
+        "notes": list(source.notes),
+        "code": _distinct(source.runs, "code"),
+        "environment": _distinct(source.runs, "environment"),
     }
 
 
@@ -161,51 +150,49 @@ def feature_record(window: int) -> dict[str, Any]:
     }
 
 
-def _different(runs: pd.DataFrame, column: str) -> list[str]:
-    """The different values of a column of the records, sorted."""
+def _distinct(runs: pd.DataFrame, column: str) -> list[str]:
+    """The distinct values of a column of the records, sorted."""
     return sorted(set(runs[column].dropna().astype(str))) if column in runs.columns else []
 
 
-def _column(column: SeedCurves, attempts: dict[str, Any]) -> dict[str, Any]:
-    """Cells, seeds and attempts behind one column."""
+def _column(curves: SeedCurves, attempts: dict[str, Any]) -> dict[str, Any]:
+    """Cells, seeds and attempts of one column."""
+    aggregate = f"{curves.seeds_per_row} (aggregated at the source)"
     return {
-        "value": column.value,
-        "cells": list(column.cells),
-        "seeds": list(column.seeds)
-        if column.seeds_per_row == 1
-        else f"{column.seeds_per_row} (aggregated at the source)",
-        "attempts": int(sum(int(attempts.get(cell, 1)) for cell in column.cells)),
-        "missing": list(column.missing),
+        "value": curves.value,
+        "cells": list(curves.cells),
+        "seeds": list(curves.seeds) if curves.seeds_per_row == 1 else aggregate,
+        "attempts": sum(int(attempts.get(cell, 1)) for cell in curves.cells),
+        "missing": list(curves.missing),
     }
 
 
 def write_json(path: Path, record: dict[str, Any]) -> Path:
-    """Writes the record and returns the path."""
+    """Write the record and return the path."""
     path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     return path
 
 
 def summary(features: pd.DataFrame, name: str = "lambda") -> str:
-    """One sentence: in how many columns, and where, double descent can be seen, or that it
-    cannot.
-    """
-    there = features[features["n_seeds"] > 0].reset_index(drop=True)
-    found = there["double_descent"].astype(bool).to_numpy()
-    if found.any():
-        spans = ", ".join(_spans(there[name].to_numpy(), found))
-        return f"double descent can be seen in {found.sum()} of {len(there)} columns ({name} {spans}): {CRITERION}"
-    closest = there.iloc[int(there[["rise", "second_descent"]].min(axis=1).to_numpy().argmax())]
+    """One sentence: in which columns double descent can be seen, or that it cannot."""
+    rows = features[features["n_seeds"] > 0].reset_index(drop=True)
+    shows = rows["double_descent"].astype(bool).to_numpy()
+    if shows.any():
+        spans = ", ".join(_spans(rows[name].to_numpy(), shows))
+        count = f"{shows.sum()} of {len(rows)} columns ({name} {spans})"
+        return f"double descent can be seen in {count}: {CRITERION}"
+    closest = rows.iloc[int(rows[["rise", "second_descent"]].min(axis=1).to_numpy().argmax())]
     return (
-        f"double descent can NOT be seen in any of {len(there)} columns; closest at {name} "
-        f"{closest[name]:.3g}: "
-        f"{closest['reason']}"
+        f"double descent can NOT be seen in any of {len(rows)} columns; "
+        f"closest at {name} {closest[name]:.3g}: {closest['reason']}"
     )
 
 
-def _spans(values: NDArray[Any], found: NDArray[Any]) -> list[str]:
-    """The stretches of neighbouring columns where `found`, as "low to high" or a single value."""
-    borders = np.flatnonzero(np.diff(np.concatenate([[0], found.astype(int), [0]]))).reshape(-1, 2)
-    return [
-        f"{values[a]:.3g}" if b - a == 1 else f"{values[a]:.3g} to {values[b - 1]:.3g}"
-        for a, b in borders
-    ]
+def _spans(values: NDArray[Any], shows: NDArray[Any]) -> list[str]:
+    """The stretches of neighbouring columns that show it: "low to high", or a single value."""
+    changes = np.flatnonzero(np.diff(np.concatenate([[0], shows.astype(int), [0]])))
+    spans = []
+    for start, stop in changes.reshape(-1, 2):
+        low, high = f"{values[start]:.3g}", f"{values[stop - 1]:.3g}"
+        spans.append(low if stop - start == 1 else f"{low} to {high}")
+    return spans

@@ -1,6 +1,6 @@
-"""The look of the figures: colour map, logarithmic axes, and saving as PNG and PDF.
+"""The look of the figures: themes, colour map, logarithmic axes, and saving as PNG and PDF.
 
-Uses matplotlib's object interface: no pyplot, no display, no LaTeX. Computes nothing.
+Uses matplotlib's object interface: no display, no LaTeX. Computes nothing.
 """
 
 from __future__ import annotations
@@ -37,16 +37,21 @@ RC: dict[Any, Any] = {
 }
 
 
+THEME: dict[Any, Any] = {
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: equal figures on every machine
+    "axes.edgecolor": "0.3",
+    "axes.linewidth": 0.8,
+    "grid.color": "0.88",
+    "grid.linewidth": 0.6,
+}
+
+
 def colour_map() -> ListedColormap:
-    """The 256-entry map from dark blue over violet and orange to yellow, linear between five
-    anchors.
-    """
+    """256 colours from dark blue over violet and orange to yellow, linear between five anchors."""
     index = np.arange(256)
     anchors = np.asarray(ANCHOR_RGB, float) / 255
-    table = np.stack(
-        [np.interp(index, ANCHOR_INDEX, anchors[:, channel]) for channel in range(3)], axis=1
-    )
-    return ListedColormap(table, name="redescent")
+    channels = [np.interp(index, ANCHOR_INDEX, anchors[:, channel]) for channel in range(3)]
+    return ListedColormap(np.stack(channels, axis=1), name="redescent")
 
 
 class SeenDecades(LogLocator):
@@ -66,15 +71,27 @@ def styled() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def themed() -> Iterator[None]:
+    """Seaborn's theme with a light grid and our font sizes, for figures that read the store.
+
+    Imported inside, because seaborn loads pandas, scipy and pyplot: the theory's figures are drawn
+    without them.
+    """
+    import seaborn as sns
+
+    context = sns.plotting_context("notebook", font_scale=FONT_SIZE / 12)
+    with mpl.rc_context({**sns.axes_style("whitegrid"), **context, **RC, **THEME}):
+        yield
+
+
 def power_label(exponent: float) -> str:
     """10 to a power as text for an axis, in mathtext."""
     return rf"$10^{{{exponent:g}}}$"
 
 
 def value_label(value: float) -> str:
-    """A number as a short power of ten, such as 3.2 x 10^-4, in mathtext; 0 and numbers near one as
-    they are.
-    """
+    """A number as a short power of ten, such as 3.2 x 10^-4, in mathtext; as it is near one."""
     if value == 0 or 0.01 <= abs(value) < 1000:
         return f"{value:.3g}"
     factor, exponent = f"{value:.1e}".split("e")
@@ -85,9 +102,7 @@ def value_label(value: float) -> str:
 
 
 def log_epochs(axes: Axes, last: float, which: str) -> None:
-    """Makes the "x" or "y" axis a logarithmic axis of epochs from 1 to `last`, with a label at
-    every decade.
-    """
+    """Make the "x" or "y" axis logarithmic from 1 to `last` epochs, labelled at every decade."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     (axes.set_xlim if which == "x" else axes.set_ylim)(1, max(last, 2))
@@ -108,8 +123,10 @@ def place_empty_labels(figure: Figure) -> None:
 
 
 def save(figure: Figure, out_dir: str | os.PathLike[str], stem: str) -> tuple[Path, Path]:
-    """Writes `out_dir/stem.png` at 200 dpi and `stem.pdf`; returns both paths. The PDF carries no
-    date: equal figures are equal files."""
+    """Write `out_dir/stem.png` at 200 dpi and `stem.pdf`; return both paths.
+
+    The PDF carries no date: equal figures are equal files.
+    """
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     if not isinstance(figure.canvas, FigureCanvasAgg):

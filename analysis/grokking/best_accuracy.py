@@ -1,18 +1,17 @@
-"""Best test accuracy over the train fraction, a curve for each group of runs: what three figures of
-grokking share.
-"""
+"""Best test accuracy over the train fraction: what three figures of grokking share."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figure import style
+from analysis.figure import output, style
 from analysis.grokking import plot
 from analysis.grokking import runs as grok
 
@@ -20,53 +19,41 @@ PERCENT = "train_percent"
 BEST = "the highest of the logged test accuracies of a run, which flatters it by what it fluctuates"
 
 
-def table(selection: grok.SelectedRuns, labels: pd.Series, values: pd.Series) -> pd.DataFrame:
-    """Columns label, train_percent and those of `grok.over_seeds`; one row for each label and train
-    fraction.
-    """
-    runs = selection.runs.assign(
-        **{"label": labels, PERCENT: (100 * selection.runs[grok.FRACTION]).round(6)}
-    )
-    return grok.over_seeds(runs, values, ["label", PERCENT])
+def rows_by_run(runs: pd.DataFrame, labels: pd.Series, values: pd.Series) -> pd.DataFrame:
+    """Columns label, train_percent and value of each run, NaN for a run that is not finished."""
+    percents = (100 * runs[grok.FRACTION]).round(6)
+    finished = grok.finished_values(runs, values)
+    return pd.DataFrame({"label": labels, PERCENT: percents, "value": finished})
 
 
-def ranked(found: pd.DataFrame) -> list[str]:
+def table(rows: pd.DataFrame) -> pd.DataFrame:
+    """The columns of `grok.over_seeds` for each label and train fraction."""
+    return grok.over_seeds(rows, ["label", PERCENT])
+
+
+def ranked(means: pd.DataFrame) -> list[str]:
     """The labels, the highest mean over the fractions first; those without values last."""
-    return [
-        str(label)
-        for label in found.groupby("label")["mean"].mean().sort_values(ascending=False).index
-    ]
+    by_label = means.groupby("label")["mean"].mean().sort_values(ascending=False)
+    return [str(label) for label in by_label.index]
 
 
-def panel(
-    axes: Axes, found: pd.DataFrame, labels: Sequence[str], palette: Sequence[str], title: str
-) -> None:
-    """The curves in %, of 0 to 100."""
-    plot.curves(axes, found, PERCENT, labels, palette, 100)
-    plot.fraction_axis(axes, found, PERCENT)
+def panel(axes: Axes, rows: pd.DataFrame, looks: Mapping[str, plot.Look], title: str) -> None:
+    """The curves in %, from 0 to 100."""
+    plot.curves(axes, rows.assign(value=100 * rows["value"]), PERCENT, looks)
+    plot.hatch_without_value(axes, rows, PERCENT)
+    axes.set_xlabel("Training data (% of the table)")
     axes.set_ylim(-2, 102)
     axes.set_ylabel(title)
 
 
-def figure(found: pd.DataFrame, labels: Sequence[str], title: str, budget: str) -> Figure:
+def figure(rows: pd.DataFrame, labels: Sequence[str], title: str, budget: str) -> Figure:
     """One panel with the legend at its right."""
-    with style.styled():
+    with style.themed():
         drawn = Figure(figsize=(9.4, 4.4), layout="constrained")
         axes = drawn.subplots()
-        panel(
-            axes,
-            found,
-            labels,
-            plot.colours(len(labels)),
-            f"Best test accuracy within\n{budget} (%)",
-        )
-        axes.legend(
-            title=title,
-            loc="center left",
-            bbox_to_anchor=(1.01, 0.5),
-            frameon=False,
-            alignment="left",
-        )
+        panel(axes, rows, plot.looks(labels), f"Best test accuracy within\n{budget} (%)")
+        place = {"bbox_to_anchor": (1.01, 0.5), "frameon": False, "alignment": "left"}
+        sns.move_legend(axes, "center left", title=title, **place)
     return drawn
 
 
@@ -75,25 +62,20 @@ def facts(**more: Any) -> dict[str, Any]:
     return {"best": BEST, "spread": plot.SPREAD, "unfinished": "left out", **more}
 
 
-def report(found: pd.DataFrame, labels: list[str]) -> list[str]:
+def report(means: pd.DataFrame, labels: list[str]) -> str:
     """The means as a table, labels down and fractions across, in %."""
-    wide = (100 * found.pivot(index="label", columns=PERCENT, values="mean")).reindex(labels)
-    return [wide.to_string(float_format="{:.1f}".format, na_rep="-")]
+    wide = (100 * means.pivot(index="label", columns=PERCENT, values="mean")).reindex(labels)
+    return str(wide.to_string(float_format="{:.1f}".format, na_rep="-"))
 
 
 def make(
     options: argparse.Namespace, selection: grok.SelectedRuns, labels: pd.Series, title: str
 ) -> None:
-    """Reduce, draw and save the figure of one panel."""
+    """Reduce, draw and write the figure of one panel."""
     runs = grok.require_finished(selection).runs
-    found = table(selection, labels, grok.numeric_column(runs, "best_test_accuracy"))
-    order = ranked(found)
-    drawn = figure(found, order, title, grok.budget(runs))
-    grok.write(
-        options,
-        drawn,
-        {"": found},
-        selection,
-        facts(metric="best_test_accuracy"),
-        report(found, order),
-    )
+    rows = rows_by_run(runs, labels, grok.numeric_column(runs, "best_test_accuracy"))
+    means = table(rows)
+    order = ranked(means)
+    record = selection.record(options, facts(metric="best_test_accuracy"))
+    lines = [report(means, order), *selection.messages(options.folder)]
+    output.write(options, figure(rows, order, title, grok.budget(runs)), {"": means}, record, lines)

@@ -1,8 +1,6 @@
-"""What a percent of data costs in steps: medians of censored times over train fractions, and a
-log-linear fit of them.
+"""What a percent of data costs in steps: a log-linear fit of medians over train fractions.
 
-Pure functions. A time is inf for a run that never got there within its budget, NaN where nothing is
-known.
+Pure functions. A time is inf for a run that never got there within its budget, NaN if unknown.
 """
 
 from __future__ import annotations
@@ -16,16 +14,13 @@ from numpy.typing import NDArray
 from analysis.grokking.runs import reached_by
 
 Array = NDArray[np.float64]
-PUBLISHED, PUBLISHED_RANGE = (
-    (1.4, 1.5),
-    (25.0, 30.0),
-)  # factor for each point less of data (Power et al. 2022), in %
+PUBLISHED = (1.4, 1.5)  # factor for each point less of data (Power et al. 2022)
+PUBLISHED_RANGE = (25.0, 30.0)  # % of the data
 METHOD = (
     "least squares of log(median steps) over the train fraction in percentage points, at the "
-    "fractions where at least "
-    "half of the finished runs got there and none is under way; 95 % bootstrap percentile "
-    "interval, 1000 resamples of "
-    "seeds (each with its runs at all fractions), the whole procedure for each"
+    "fractions where at least half of the finished runs got there and none is under way; 95 % "
+    "bootstrap percentile interval, 1000 resamples of seeds (each with its runs at all fractions), "
+    "the whole procedure for each"
 )
 RESAMPLES, LEVEL = 1000, 0.95
 
@@ -54,44 +49,41 @@ class Cost:
 def fit(
     steps: Mapping[float, Mapping[str, float]], within: tuple[float, float] = (0, 100)
 ) -> Cost | None:
-    """The cost from steps[percent][seed], over the percents `within`; None with fewer than two
-    usable fractions.
-    """
+    """The cost from steps[percent][seed] over the percents `within`; None without two medians."""
     percents = np.array(sorted(p for p in steps if within[0] <= p <= within[1]))
     seeds = sorted({seed for p in percents for seed in steps[p]})
-    if len(percents) < 2:
+    table = np.full((len(seeds), len(percents)), np.nan)
+    for column, percent in enumerate(percents):
+        for row, seed in enumerate(seeds):
+            table[row, column] = steps[percent].get(seed, np.nan)
+    line = _line(percents, table)
+    if line is None:
         return None
-    table = np.array([[steps[p].get(seed, np.nan) for p in percents] for seed in seeds])
-    found = _line(percents, table)
-    if found is None:
-        return None
-    slope, intercept, used = found
-    random = np.random.default_rng(0)
-    draws = [
-        random.integers(len(seeds), size=len(seeds))
-        for _ in range(RESAMPLES if len(seeds) > 1 else 0)
-    ]
-    factors = [
-        np.exp(-again[0]) for draw in draws if (again := _line(percents, table[draw])) is not None
-    ]
-    enough = len(factors) * 2 > RESAMPLES
-    low, high = (
-        np.quantile(factors, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if enough else (np.nan, np.nan)
-    )
-    return Cost(
-        float(np.exp(-slope)),
-        float(low),
-        float(high),
-        intercept,
-        tuple(percents[used].tolist()),
-        len(factors),
-    )
+    slope, intercept, used = line
+    factors = bootstrap_factors(percents, table)
+    low = high = float("nan")
+    if len(factors) * 2 > RESAMPLES:
+        low, high = np.quantile(factors, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+    fitted = tuple(percents[used].tolist())
+    return Cost(float(np.exp(-slope)), low, high, intercept, fitted, len(factors))
+
+
+def bootstrap_factors(percents: Array, table: Array) -> list[float]:
+    """The factors of resampled seeds, rows of (seeds, percents), where they give a line.
+
+    Empty with one seed.
+    """
+    random, number = np.random.default_rng(0), len(table)
+    factors = []
+    for _ in range(RESAMPLES if number > 1 else 0):
+        line = _line(percents, table[random.integers(number, size=number)])
+        if line is not None:
+            factors.append(float(np.exp(-line[0])))
+    return factors
 
 
 def _line(percents: Array, table: Array) -> tuple[float, float, NDArray[np.bool_]] | None:
-    """Slope and intercept of log medians of the columns of (seeds, percents), and which columns
-    have one.
-    """
+    """Slope and intercept of log medians of (seeds, percents), and the columns with a median."""
     medians = np.array([reached_by(column) for column in table.T])
     used = np.isfinite(medians)
     if used.sum() < 2:
@@ -102,15 +94,15 @@ def _line(percents: Array, table: Array) -> tuple[float, float, NDArray[np.bool_
 
 def text(cost: Cost | None, where: str) -> str:
     """The result in one sentence."""
+    head = f"cost of a percent of data in {where}"
     if cost is None:
-        return f"cost of a percent of data in {where}: no fit, fewer than two fractions where half of the runs got there"
-    interval = (
-        f"95 % interval {cost.low:.2f} to {cost.high:.2f}"
-        if np.isfinite(cost.low)
-        else "no interval from these seeds"
-    )
+        return f"{head}: no fit, fewer than two fractions where half of the runs got there"
+    interval = "no interval from these seeds"
+    if np.isfinite(cost.low):
+        interval = f"95 % interval {cost.low:.2f} to {cost.high:.2f}"
+    first, last = cost.percents[0], cost.percents[-1]
+    fractions = f"{len(cost.percents)} fractions from {first:g} to {last:g} %"
     return (
-        f"cost of a percent of data in {where}: steps times {cost.factor:.2f} for each point less "
-        f"({interval}; "
-        f"{len(cost.percents)} fractions from {cost.percents[0]:g} to {cost.percents[-1]:g} %)"
+        f"{head}: steps times {cost.factor:.2f} for each point less of data "
+        f"({interval}; {fractions})"
     )

@@ -1,5 +1,4 @@
-"""Readable names of what differs between the curves of a figure of grokking: optimiser settings,
-operations, noise.
+"""Readable names of optimiser settings, operations and label noise, for legends.
 
 Pure functions of the runs table.
 """
@@ -15,10 +14,15 @@ from analysis.figure import query
 
 Row = Mapping[Any, Any]
 _ALONE = ("optim.name", "optim.weight_decay", "optim.decay_towards")  # the first words of a name
+_ALGORITHMS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
 _TRAINER = (
-    "trainer.batch_size", "trainer.at_most_half", "trainer.replacement", "trainer.weight_noise", "trainer.precision",
+    "trainer.batch_size",
+    "trainer.at_most_half",
+    "trainer.replacement",
+    "trainer.weight_noise",
+    "trainer.precision",
     "trainer.loss_precision",
-)  # fmt: skip
+)
 _WRITTEN = {
     "x/y_if_y_odd_else_x-y": "x/y if y odd, else x−y",
     "x/y_or_0": "x/y, 0 if y = 0",
@@ -61,37 +65,28 @@ def settings(runs: pd.DataFrame) -> pd.Series:
     columns = setting_columns(runs)
     key = query.points(runs, columns)
     different = runs.assign(key=key).drop_duplicates("key").set_index("key")
-    usual = {
-        c: counts.index[0]
-        for c in columns
-        if _majority(counts := query.as_text(different[c]).value_counts())
-    }
-    names = {
-        str(k): _setting(
-            row,
-            {c: row[c] for c in columns if query.as_text(pd.Series([row[c]]))[0] != usual.get(c)},
-        )
-        for k, row in different.to_dict("index").items()
-    }
+    texts = different[columns].apply(query.as_text)
+    usual = {column: _majority_value(texts[column]) for column in columns}
+    names: dict[Any, str] = {}
+    for k, row in different.to_dict("index").items():
+        unusual = {c: row[c] for c in columns if texts.loc[k, c] != usual[c]}
+        names[k] = _setting(row, unusual)
     twice = pd.Series(names).duplicated(keep=False)
     for k in twice[twice].index:  # settings that differ in what their names leave out
         names[k] += " (" + ", ".join(f"{c}={different.loc[k, c]}" for c in columns) + ")"
     return key.map(names)
 
 
-def _majority(counts: pd.Series) -> bool:
-    """Whether the first of the counts, in falling order, is more than half of all."""
-    return bool(counts.iloc[0] * 2 > counts.sum())
+def _majority_value(texts: pd.Series) -> str | None:
+    """The value that more than half have, None without one."""
+    counts = texts.value_counts()
+    return str(counts.index[0]) if counts.iloc[0] * 2 > counts.sum() else None
 
 
 def _setting(row: Row, unusual: Row) -> str:
-    """The name of one setting. `unusual`: columns that vary and have another value than most
-    settings.
-    """
-    words = [
-        _algorithm(row),
-        *(name(unusual[column]) for column, name in _NAMED.items() if column in unusual),
-    ]
+    """The name of one setting; `unusual`: the varying columns that are not as in most settings."""
+    words = [_algorithm(row)]
+    words += [name(unusual[column]) for column, name in _NAMED.items() if column in unusual]
     for column in [c for c in unusual if c not in (*_NAMED, *_ALONE)]:
         value = unusual[column]
         text = short(value) if isinstance(value, float) else str(value)
@@ -102,13 +97,12 @@ def _setting(row: Row, unusual: Row) -> str:
 def _algorithm(row: Row) -> str:
     """The optimiser and its decay."""
     decay = row.get("optim.weight_decay") or 0.0
-    name = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW" if decay else "Adam"}[
-        row.get("optim.name", "adamw")
-    ]
+    name = _ALGORITHMS[row.get("optim.name", "adamw")]
     if not decay:
-        return name
+        return name.removesuffix("W")
+    kind = "weight decay" if name == "AdamW" else "L2"
     towards = " towards init" if row.get("optim.decay_towards") == "init" else ""
-    return f"{name}, {'weight decay' if name == 'AdamW' else 'L2'} {short(decay)}{towards}"
+    return f"{name}, {kind} {short(decay)}{towards}"
 
 
 def operation(row: Row) -> str:

@@ -1,19 +1,19 @@
-"""Curves over the train fraction with their spread over seeds. Draws on the Axes that it is
-given.
-"""
+"""Means over seeds with their range, drawn by seaborn on the Axes that it is given."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 
 from analysis.figure import heatmap
 from analysis.figure.style import HATCH
+from analysis.grokking import runs as grok
 
 COLOURS = (
     "#0072B2",
@@ -28,56 +28,76 @@ COLOURS = (
 )
 MARKERS = "osD^vP*Xphd<>"
 SPREAD = "minimum to maximum over seeds around their mean; hollow: with fewer seeds than planned"
+RANGE = ("pi", 100)  # seaborn's name for an interval from minimum to maximum
 
 
-def colours(number: int, ordered: bool = False) -> list[str]:
-    """As many colours: distinct ones, which begin again after nine, or those of a map for `ordered`
-    values.
+@dataclass(frozen=True)
+class Look:
+    """Colour, marker and line style of a curve."""
+
+    colour: str
+    marker: str
+    line: str = "-"
+
+
+def looks(labels: Sequence[str], ordered: bool = False) -> dict[str, Look]:
+    """A look for each label; of a sequential map if the labels are `ordered`.
+
+    After nine labels the colours begin again with dashed lines.
     """
-    if ordered:
-        return [to_hex(colormaps["viridis"](x)) for x in np.linspace(0, 0.88, number)]
-    return [COLOURS[i % len(COLOURS)] for i in range(number)]
+    found = {}
+    for i, label in enumerate(labels):
+        colour = COLOURS[i % len(COLOURS)]
+        if ordered:
+            colour = to_hex(colormaps["viridis"](0.88 * i / max(len(labels) - 1, 1)))
+        line = "-" if i < len(COLOURS) else "--"
+        found[label] = Look(colour, MARKERS[i % len(MARKERS)], line)
+    return found
 
 
-def curves(
-    axes: Axes,
-    table: pd.DataFrame,
-    x: str,
-    labels: Sequence[str],
-    palette: Sequence[str],
-    scale: float = 1.0,
-) -> None:
-    """One curve for each of `labels` in the column "label" of a table of `grok.over_seeds`; a gap
-    where nothing is.
+def curves(axes: Axes, rows: pd.DataFrame, x: str, looks: Mapping[str, Look]) -> None:
+    """Mean over seeds and bars from minimum to maximum over x, a curve for each label.
+
+    rows: one a run, with x, "label" and "value" (NaN without one). Where a label has no value its
+    curve has a gap; where it has fewer than planned the marker is hollow. Seaborn writes the
+    legend.
     """
-    for i, (label, colour) in enumerate(zip(labels, palette, strict=True)):
-        rows = table[table["label"] == label].sort_values(x)
-        label += "" if rows["n"].sum() else ": no finished run"
-        style = "-" if i < len(COLOURS) else "--"
-        line(axes, rows, x, label, colour, MARKERS[i % len(MARKERS)], style, scale)
-
-
-def line(
-    axes: Axes,
-    rows: pd.DataFrame,
-    x: str,
-    label: str,
-    colour: str,
-    marker: str,
-    style: str = "-",
-    scale: float = 1.0,
-) -> None:
-    """Mean and spread of the rows, in the order of x."""
-    place, mean = rows[x].to_numpy(np.float64), scale * rows["mean"].to_numpy(np.float64)
-    low, high = (scale * rows[side].to_numpy(np.float64) for side in ("min", "max"))
-    axes.plot(place, mean, style, color=colour, lw=1.5, marker=marker, ms=4.5, label=label)
-    axes.vlines(place, low, high, color=colour, lw=1, alpha=0.6)
-    fewer = (rows["n"] < rows["planned"]).to_numpy()
-    axes.plot(place[fewer], mean[fewer], marker, color=colour, mfc="white", ms=4.5)
+    counts = rows.groupby("label")["value"].count()
+    names = {label: label if counts.get(label) else f"{label}: no finished run" for label in looks}
+    sns.pointplot(
+        rows.assign(label=rows["label"].map(names)),
+        x=x,
+        y="value",
+        hue="label",
+        hue_order=list(names.values()),
+        palette=[look.colour for look in looks.values()],
+        markers=[look.marker for look in looks.values()],
+        linestyles=[look.line for look in looks.values()],
+        estimator="mean",
+        errorbar=RANGE,
+        native_scale=True,
+        linewidth=1.5,
+        markersize=4.5,
+        markeredgewidth=1.0,
+        err_kws={"linewidth": 1, "alpha": 0.6},
+        ax=axes,
+    )
+    table = grok.over_seeds(rows, ["label", x])
+    for row in table[(table["n"] < table["planned"]) & (table["n"] > 0)].itertuples():
+        look = looks[row.label]
+        axes.plot(
+            getattr(row, x),
+            row.mean,
+            look.marker,
+            color=look.colour,
+            mfc="white",
+            ms=4.5,
+            zorder=3,
+        )
 
 
 def hatch_missing(axes: Axes, present: Mapping[float, bool]) -> None:
-    """Hatches the strip of each value of x at which nothing is finished yet."""
+    """Hatch the strip of each value of x at which nothing is finished yet."""
     places = sorted(present)
     borders = heatmap.edges(places, 0.05)
     for place, left, right in zip(places, borders[:-1], borders[1:], strict=True):
@@ -85,8 +105,7 @@ def hatch_missing(axes: Axes, present: Mapping[float, bool]) -> None:
             axes.axvspan(left, right, fill=False, hatch=HATCH, lw=0, zorder=0.5)
 
 
-def fraction_axis(axes: Axes, table: pd.DataFrame, x: str) -> None:
-    """The axis of train fractions in %, `table` having them times 100 in column x."""
-    hatch_missing(axes, {float(str(v)): bool(rows["n"].sum()) for v, rows in table.groupby(x)})
-    axes.set_xlabel("Training data (% of the table)")
-    axes.grid(alpha=0.25, lw=0.5)
+def hatch_without_value(axes: Axes, rows: pd.DataFrame, x: str) -> None:
+    """Hatch the strip of each value of x at which no row has a value."""
+    counts = rows.groupby(x)["value"].count()
+    hatch_missing(axes, {float(str(place)): bool(count) for place, count in counts.items()})

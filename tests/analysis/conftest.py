@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from matplotlib.figure import Figure
 
-from analysis.grokking import runs as grok
+from analysis.figure import output
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
 INTEGERS = {
@@ -165,7 +165,7 @@ def drawn_by_grok(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
         figures.append(figure)
         return []
 
-    monkeypatch.setattr(grok, "save", keep)
+    monkeypatch.setattr(output, "save", keep)
     return figures
 
 

@@ -6,11 +6,25 @@ from collections.abc import Mapping
 from typing import Any
 
 BASE: dict[str, Any] = {
-    "trainer.name": "algorithmic", "trainer.steps": 1000, "trainer.batch_size": 512.0, "trainer.weight_noise": 0.0,
-    "model.width": 128, "model.dropout_residual": 0.0, "data.operation": "x+y", "data.modulus": 97, "data.degree": 5,
-    "data.train_fraction": 0.5, "data.outliers": 0, "data.outlier_size": 0.0, "optim.name": "adamw", "optim.lr": 1e-3,
-    "optim.weight_decay": 1.0, "optim.decay_towards": "zero", "optim.update_noise": 0.0, "seed": 0,
-}  # fmt: skip
+    "trainer.name": "algorithmic",
+    "trainer.steps": 1000,
+    "trainer.batch_size": 512.0,
+    "trainer.weight_noise": 0.0,
+    "model.width": 128,
+    "model.dropout_residual": 0.0,
+    "data.operation": "x+y",
+    "data.modulus": 97,
+    "data.degree": 5,
+    "data.train_fraction": 0.5,
+    "data.outliers": 0,
+    "data.outlier_size": 0.0,
+    "optim.name": "adamw",
+    "optim.lr": 1e-3,
+    "optim.weight_decay": 1.0,
+    "optim.decay_towards": "zero",
+    "optim.update_noise": 0.0,
+    "seed": 0,
+}
 STEPS = (0, 1, 10, 100, 1000)
 CURVE = {"test_accuracy": (0.01, 0.01, 0.02, 0.1, 1.0)}
 

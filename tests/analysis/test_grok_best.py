@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from grok_sweep import BASE, add
+from matplotlib.colors import same_color
 
 from analysis import grok_operations, grok_optimizers, grok_outliers, grok_sharpness, grok_width
 from analysis.figure import query
 from analysis.grokking import labels as grok_names
+from analysis.grokking import plot
 from launch.sweep import compose
 
 PRESETS = {
@@ -115,12 +117,12 @@ def test_means_and_ranges_over_seeds(script, axes, labels, sweep, tmp_path, draw
     assert [
         text.get_text() for text in legend.get_texts()
     ] == labels  # the best first; outliers by number
-    drawn = {
-        line.get_label(): line.get_ydata()
-        for line in drawn_by_grok[0].axes[0].lines
-        if line.get_label() in labels
-    }
-    np.testing.assert_allclose(drawn[better], [41, 61])
+    colour = plot.looks(labels, ordered=script is grok_outliers)[better].colour
+    lines = [
+        line for line in drawn_by_grok[0].axes[0].lines if same_color(line.get_color(), colour)
+    ]
+    np.testing.assert_allclose(lines[0].get_ydata(), [41, 61])
+    np.testing.assert_allclose([bar.get_ydata() for bar in lines[1:3]], [[40, 42], [60, 62]])
     assert json.loads((tmp_path / f"{name}.json").read_text())["unfinished"] == "left out"
 
 

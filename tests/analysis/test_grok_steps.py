@@ -24,10 +24,16 @@ def run(script, *args):
 @pytest.mark.parametrize(
     ("steps", "share", "expected"),
     [
-        ([30, 10, 20], 0.5, 20), ([30, 10, INF], 0.5, 30), ([10, INF, INF], 0.5, INF), ([10, 20, INF, INF], 0.5, 20),
-        ([10, 20, 30, 40], 0.25, 10), ([10, 20, 30, 40], 0.75, 30), ([NAN, 7], 0.5, 7), ([NAN], 0.5, NAN),
+        ([30, 10, 20], 0.5, 20),
+        ([30, 10, INF], 0.5, 30),
+        ([10, INF, INF], 0.5, INF),
+        ([10, 20, INF, INF], 0.5, 20),
+        ([10, 20, 30, 40], 0.25, 10),
+        ([10, 20, 30, 40], 0.75, 30),
+        ([NAN, 7], 0.5, 7),
+        ([NAN], 0.5, NAN),
     ],
-)  # fmt: skip
+)
 def test_a_median_counts_runs_that_never_got_there_as_late(steps, share, expected):
     np.testing.assert_equal(runs.reached_by(steps, share), expected)
 
@@ -141,10 +147,12 @@ def test_runs_of_another_trainer_are_refused(sweep, capsys):
 
 def curve(scale=1.0):
     return {
-        "train_accuracy": (0.01, 0.1, 0.5, 1.0, 1.0), "test_accuracy": (0.01, 0.01, 0.02, 0.1 * scale, 1.0),
-        "train_loss": (4.6, 4.0, 1.0, 0.01, 0.001), "test_loss": (4.6, 4.5, 4.0, 9.0 * scale, 0.1),
+        "train_accuracy": (0.01, 0.1, 0.5, 1.0, 1.0),
+        "test_accuracy": (0.01, 0.01, 0.02, 0.1 * scale, 1.0),
+        "train_loss": (4.6, 4.0, 1.0, 0.01, 0.001),
+        "test_loss": (4.6, 4.5, 4.0, 9.0 * scale, 0.1),
         "weight_norm": (60.0, 60.0, 61.0, 50.0 + scale, 30.0),
-    }  # fmt: skip
+    }
 
 
 def grokking(sweep, seeds=3, **config):
