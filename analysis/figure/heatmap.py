@@ -1,14 +1,15 @@
 """A heat map over (axis value, epoch) from a tidy frame, with what is not in the logs hatched.
 
 Shared by all figures with time on the vertical axis. Draws on the Axes that it is given; reads and
-computes nothing but the geometry of the cells.
+computes nothing but the geometry of the cells. seaborn's heat map has cells of one size, so it
+cannot have an axis of logarithmic time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -43,8 +44,7 @@ class Grid:
 
 
 def grid(frame: pd.DataFrame, x: Sequence[float], planned: int, value: str = "mean") -> Grid:
-    """Grid from a tidy frame with columns x, epoch and `value`; `x` lists all columns, also those
-    without any row.
+    """Grid from a tidy frame with columns x, epoch and `value`; `x` lists columns without rows too.
 
     Epochs before 1 are left out, the axis being logarithmic.
     """
@@ -55,9 +55,7 @@ def grid(frame: pd.DataFrame, x: Sequence[float], planned: int, value: str = "me
 
 
 def edges(centres: ArrayLike, single: float = 1.0) -> Array:
-    """Borders halfway between increasing centres, the outer cells symmetric; `single` is the width
-    of a lone cell.
-    """
+    """Borders halfway between increasing centres; `single` is the width of a lone cell."""
     points = np.asarray(centres, np.float64)
     half = np.diff(points) / 2
     if len(points) < 2:
@@ -66,9 +64,7 @@ def edges(centres: ArrayLike, single: float = 1.0) -> Array:
 
 
 def limits(values: ArrayLike, step: float = 0.01) -> tuple[float, float]:
-    """Colour limits from data: the 1st and 98th percentile of the finite values, rounded outward to
-    `step`.
-    """
+    """Colour limits: 1st and 98th percentile of the finite values, rounded outward to `step`."""
     low, high = np.percentile(np.asarray(values)[np.isfinite(values)], [1, 98])
     return rounded(float(low), float(high), step)
 
@@ -80,8 +76,7 @@ def rounded(low: float, high: float, step: float) -> tuple[float, float]:
 
 
 def draw(axes: Axes, data: Grid, vmin: float, vmax: float, width: float = 1.0) -> QuadMesh | None:
-    """Draws the grid as one mesh (a bitmap in a PDF) and hatches its gaps; returns the mesh, None
-    if there are no rows.
+    """Draw the grid as one mesh (a bitmap in a PDF), hatch its gaps, return the mesh (or None).
 
     `width` is the width of the column if there is only one.
     """
@@ -99,24 +94,14 @@ def draw(axes: Axes, data: Grid, vmin: float, vmax: float, width: float = 1.0) -
             rasterized=True,
         )
     for left, right, bottom, top in gaps(data, x):
-        axes.add_patch(
-            Rectangle(
-                (left, bottom),
-                right - left,
-                top - bottom,
-                fill=False,
-                hatch=HATCH,
-                lw=0,
-                zorder=0.5,
-            )
-        )
+        corner, width, height = (left, bottom), right - left, top - bottom
+        gap = Rectangle(corner, width, height, fill=False, hatch=HATCH, lw=0, zorder=0.5)
+        axes.add_patch(gap)
     return mesh
 
 
 def _epoch_edges(data: Grid) -> Array:
-    """Borders of the epochs; the first cell begins at 1/2 at the earliest, a logarithmic axis
-    having no zero.
-    """
+    """Borders of the epochs; the first is at least 1/2, because a logarithmic axis has no zero."""
     borders = edges(data.epochs)
     borders[0] = max(borders[0], 0.5)
     return borders
@@ -131,11 +116,10 @@ def gaps(data: Grid, x: Array) -> list[tuple[float, float, float, float]]:
     empty = np.isnan(data.values)
     if end > borders[-1]:
         borders, empty = np.append(borders, end), np.vstack([empty, np.ones(len(data.x), bool)])
-    found: list[tuple[float, float, float, float]] = []
+    rectangles: list[tuple[float, float, float, float]] = []
     for column in range(len(data.x)):
-        changes: Any = np.flatnonzero(
-            np.diff(np.concatenate([[0], empty[:, column].astype(int), [0]]))
-        )
-        sides = float(x[column]), float(x[column + 1])
-        found += [(*sides, float(borders[a]), float(borders[b])) for a, b in changes.reshape(-1, 2)]
-    return found
+        padded = np.concatenate([[0], empty[:, column].astype(int), [0]])
+        left, right = float(x[column]), float(x[column + 1])
+        for start, stop in np.flatnonzero(np.diff(padded)).reshape(-1, 2):
+            rectangles.append((left, right, float(borders[start]), float(borders[stop])))
+    return rectangles

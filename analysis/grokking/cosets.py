@@ -1,5 +1,4 @@
-"""Permutations as tuples of images, the subgroups that some generate, their cosets, and how well
-cosets cluster.
+"""Permutations as tuples of images, generated subgroups, their cosets, and how well these cluster.
 
 Elements of S_n are numbered in lexicographic order, as in the operation tables: 0 is the identity.
 Products apply the right factor first: (x . y)[i] = x[y[i]].
@@ -18,9 +17,8 @@ from numpy.typing import NDArray
 
 Permutation = tuple[int, ...]
 Side = Literal["left", "right"]
-PUBLISHED = (
-    "(0,3)(1,4) (1,2)(3,4)"  # generators of the subgroup whose cosets Power et al. (2022) see in S5
-)
+# generators of the subgroup whose cosets Power et al. (2022) see in S5
+PUBLISHED = "(0,3)(1,4) (1,2)(3,4)"
 
 
 def elements(degree: int) -> list[Permutation]:
@@ -39,27 +37,24 @@ def inverse(x: Permutation) -> Permutation:
 
 
 def read(text: str, degree: int) -> list[Permutation]:
-    """Permutations from products of cycles, one a word: "(0,3)(1,4) (1,2)(3,4)". ValueError if they
-    are none of S_n.
-    """
-    found = []
-    for word in text.split():
-        permutation = tuple(range(degree))
-        if not re.fullmatch(r"(\(\d+(,\d+)*\))+", word):
+    """Permutations from products of cycles, such as the two of "(0,3)(1,4) (1,2)(3,4)"."""
+    return [_read_product(word, degree) for word in text.split()]
+
+
+def _read_product(word: str, degree: int) -> Permutation:
+    """One permutation of `degree` things from a product of cycles."""
+    if not re.fullmatch(r"(\(\d+(,\d+)*\))+", word):
+        raise ValueError(f"generator {word!r}: expected cycles such as (0,3)(1,4), without spaces")
+    permutation = tuple(range(degree))
+    for cycle in re.findall(r"\(([\d,]+)\)", word):
+        things = [int(thing) for thing in cycle.split(",")]
+        if max(things) >= degree or len(set(things)) < len(things):
             raise ValueError(
-                f"generator {word!r}: expected cycles such as (0,3)(1,4), without spaces"
+                f"generator {word!r}: expected distinct things out of 0 to {degree - 1} in a cycle"
             )
-        for cycle in re.findall(r"\(([\d,]+)\)", word):
-            things = [int(thing) for thing in cycle.split(",")]
-            if max(things) >= degree or len(set(things)) < len(things):
-                raise ValueError(
-                    f"generator {word!r}: expected different things out of 0 to {degree - 1} in a "
-                    "cycle"
-                )
-            moved = dict(zip(things, things[1:] + things[:1], strict=True))
-            permutation = product(permutation, tuple(moved.get(i, i) for i in range(degree)))
-        found.append(permutation)
-    return found
+        images = dict(zip(things, things[1:] + things[:1], strict=True))
+        permutation = product(permutation, tuple(images.get(i, i) for i in range(degree)))
+    return permutation
 
 
 def generate(generators: Iterable[Permutation], degree: int) -> frozenset[Permutation]:
@@ -74,9 +69,13 @@ def generate(generators: Iterable[Permutation], degree: int) -> frozenset[Permut
 
 def conjugates(subgroup: frozenset[Permutation], degree: int) -> list[frozenset[Permutation]]:
     """The different g H g^-1 of the subgroup H, itself first."""
-    every = elements(degree)
-    found = (frozenset(product(product(g, h), inverse(g)) for h in subgroup) for g in every)
-    return list(dict.fromkeys(found))
+    groups = [frozenset(conjugate(h, g) for h in subgroup) for g in elements(degree)]
+    return list(dict.fromkeys(groups))
+
+
+def conjugate(h: Permutation, g: Permutation) -> Permutation:
+    """g h g^-1."""
+    return product(product(g, h), inverse(g))
 
 
 def cosets(subgroup: frozenset[Permutation], degree: int, side: Side) -> NDArray[np.int64]:
@@ -103,9 +102,7 @@ def written(permutation: Permutation) -> str:
 
 @dataclass(frozen=True)
 class Partition:
-    """Cosets of one conjugate on one side: the generators, the label of each element, and their
-    silhouette score.
-    """
+    """Cosets of a conjugate on one side: its generators, each element's label, the silhouette."""
 
     generators: str
     side: Side
@@ -117,9 +114,8 @@ class Partition:
 class Separation:
     """All partitions in cosets, the one that separates best first, and what chance does as well.
 
-    random: the best silhouette of as many random partitions with the same sizes, drawn anew so many
-    times, (draws,). p: share of draws that are as good as the best, the observed one counted among
-    them.
+    random: (draws,), the best silhouette of as many random partitions with the same sizes. p: share
+    of draws that are as good as the best, the observed one counted among them.
     """
 
     partitions: tuple[Partition, ...]
@@ -136,36 +132,42 @@ class Separation:
 def separation(
     rows: NDArray[np.float64], generators: Sequence[Permutation], draws: int = 200
 ) -> Separation:
-    """How well rows (n!, width) cluster by the cosets of the generated subgroup or a conjugate, on
-    either side.
+    """How well rows (n!, width) cluster by the cosets of the generated subgroup or a conjugate.
 
     Silhouettes are of Euclidean distances in the full width: 1 for tight clusters far apart, 0 or
     less for none. The best of several partitions is compared with the best of as many random ones.
     ValueError unless the subgroup is neither trivial nor everything.
     """
-    degree = len(generators[0])
-    subgroup = generate(generators, degree)
-    if not 1 < len(subgroup) < len(rows):
+    order = len(generate(generators, len(generators[0])))
+    if not 1 < order < len(rows):
         raise ValueError(
-            f"the generators make a subgroup of {len(subgroup)} of {len(rows)} elements: no "
-            "clusters"
+            f"the generators make a subgroup of {order} of {len(rows)} elements: no clusters"
         )
     distances = np.linalg.norm(rows[:, None] - rows[None], axis=2)
-    tried: dict[bytes, Partition] = {}
-    sides: tuple[Side, Side] = ("left", "right")
-    for conjugate in conjugates(subgroup, degree):
-        names = _generators(subgroup, conjugate, generators, degree)
-        for side in sides:
-            labels = cosets(conjugate, degree, side)
-            tried.setdefault(
-                labels.tobytes(), Partition(names, side, labels, silhouette(distances, labels))
-            )
-    ranked = sorted(tried.values(), key=lambda partition: -partition.silhouette)
+    ranked = sorted(_partitions(distances, generators), key=lambda p: -p.silhouette)
     random, labels = np.random.default_rng(0), ranked[0].labels
-    best = [
-        max(silhouette(distances, random.permutation(labels)) for _ in ranked) for _ in range(draws)
-    ]
+    best = []
+    for _ in range(draws):
+        best.append(max(silhouette(distances, random.permutation(labels)) for _ in ranked))
     return Separation(tuple(ranked), np.array(best))
+
+
+def _partitions(
+    distances: NDArray[np.float64], generators: Sequence[Permutation]
+) -> list[Partition]:
+    """The different partitions in left or right cosets of the conjugates."""
+    degree = len(generators[0])
+    subgroup = generate(generators, degree)
+    partitions: dict[bytes, Partition] = {}
+    sides: tuple[Side, Side] = ("left", "right")
+    for group in conjugates(subgroup, degree):
+        names = _generators(subgroup, group, generators)
+        for side in sides:
+            labels = cosets(group, degree, side)
+            key = labels.tobytes()
+            if key not in partitions:
+                partitions[key] = Partition(names, side, labels, silhouette(distances, labels))
+    return list(partitions.values())
 
 
 def silhouette(distances: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
@@ -187,14 +189,11 @@ def silhouette(distances: NDArray[np.float64], labels: NDArray[np.int64]) -> flo
 
 def _generators(
     subgroup: frozenset[Permutation],
-    conjugate: frozenset[Permutation],
+    group: frozenset[Permutation],
     generators: Sequence[Permutation],
-    degree: int,
 ) -> str:
     """Generators of a conjugate, conjugated like the subgroup itself."""
-    g = next(
-        g
-        for g in elements(degree)
-        if {product(product(g, h), inverse(g)) for h in subgroup} == conjugate
-    )
-    return " ".join(written(product(product(g, h), inverse(g))) for h in generators)
+    for g in elements(len(generators[0])):
+        if {conjugate(h, g) for h in subgroup} == group:
+            return " ".join(written(conjugate(h, g)) for h in generators)
+    raise AssertionError("the group is no conjugate of the subgroup")
