@@ -187,7 +187,9 @@ def draw_fit(axes: Axes, cost: Cost) -> None:
 
 def cost_record(cost: Cost | None) -> dict[str, Any] | None:
     """A cost as JSON values."""
-    return cost and {name: grok.to_json(value) for name, value in vars(cost).items()}
+    if cost is None:
+        return None
+    return {name: grok.to_json(value) for name, value in vars(cost).items()}
 
 
 def make(options: argparse.Namespace) -> None:

@@ -240,8 +240,8 @@ def make(options: argparse.Namespace) -> None:
 def tables(panels: Mapping[str, Panel]) -> dict[str, pd.DataFrame]:
     """The points of all panels, and the cosets where products are drawn."""
     points = pd.concat([panel.points for panel in panels.values()], ignore_index=True)
-    found = {"_cosets": panels[PRODUCT].table} if PRODUCT in panels else {}
-    return {**found, "": points}
+    cosets_table = {"_cosets": panels[PRODUCT].table} if PRODUCT in panels else {}
+    return {**cosets_table, "": points}
 
 
 def facts(

@@ -76,7 +76,7 @@ def draw_gap(axes: Axes, steps: Mapping[str, float]) -> None:
             "",
             (test, 50),
             (train, 50),
-            arrowprops={"arrowstyle": "<->", "lw": 1, "shrinkA": 0, "shrinkB": 0},
+            arrowprops={"arrowstyle": "<->", "color": "black", "lw": 1, "shrinkA": 0, "shrinkB": 0},
         )
         axes.text(
             math.sqrt(train * test), 52, f"×{test / train:.3g}", ha="center", va="bottom",

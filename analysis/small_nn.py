@@ -14,9 +14,11 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+from numpy.typing import ArrayLike
 
 from analysis.figure import output, style
 from analysis.grokking import runs, step_curves
@@ -49,12 +51,20 @@ def step_axes(axes: Axes, last: float) -> None:
     axes.set_xlim(0, last)
     axes.set_xlabel("Optimiser steps")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
-    above = axes.secondary_xaxis(
-        "top", functions=(lambda step: step / RECORD, lambda record: record * RECORD)
-    )
+    above = axes.secondary_xaxis("top", functions=(to_records, to_steps))
     label = f"Records of {RECORD} steps (the published axis)"
     above.set_xlabel(label, fontsize=style.LEGEND_SIZE)
     above.tick_params(labelsize=style.LEGEND_SIZE)
+
+
+def to_records(steps: ArrayLike) -> ArrayLike:
+    """The published axis at given steps."""
+    return np.asarray(steps, np.float64) / RECORD
+
+
+def to_steps(records: ArrayLike) -> ArrayLike:
+    """The steps at given places of the published axis."""
+    return np.asarray(records, np.float64) * RECORD
 
 
 def make(options: argparse.Namespace) -> None:

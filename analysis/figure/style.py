@@ -43,6 +43,14 @@ THEME: dict[Any, Any] = {
     "axes.linewidth": 0.8,
     "grid.color": "0.88",
     "grid.linewidth": 0.6,
+    "xtick.bottom": True,  # logarithmic axes need their minor ticks
+    "ytick.left": True,
+    "xtick.major.size": 3.5,
+    "ytick.major.size": 3.5,
+    "xtick.minor.size": 2.0,
+    "ytick.minor.size": 2.0,
+    "xtick.major.width": 0.8,
+    "ytick.major.width": 0.8,
 }
 
 

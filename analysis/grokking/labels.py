@@ -67,10 +67,10 @@ def settings(runs: pd.DataFrame) -> pd.Series:
     different = runs.assign(key=key).drop_duplicates("key").set_index("key")
     texts = different[columns].apply(query.as_text)
     usual = {column: _majority_value(texts[column]) for column in columns}
-    names: dict[Any, str] = {}
+    names: dict[str, str] = {}
     for k, row in different.to_dict("index").items():
-        unusual = {c: row[c] for c in columns if texts.loc[k, c] != usual[c]}
-        names[k] = _setting(row, unusual)
+        unusual = {c: row[c] for c in columns if texts.loc[str(k), c] != usual[c]}
+        names[str(k)] = _setting(row, unusual)
     twice = pd.Series(names).duplicated(keep=False)
     for k in twice[twice].index:  # settings that differ in what their names leave out
         names[k] += " (" + ", ".join(f"{c}={different.loc[k, c]}" for c in columns) + ")"

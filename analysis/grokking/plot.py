@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import colormaps
@@ -45,14 +46,14 @@ def looks(labels: Sequence[str], ordered: bool = False) -> dict[str, Look]:
 
     After nine labels the colours begin again with dashed lines.
     """
-    found = {}
+    by_label = {}
     for i, label in enumerate(labels):
         colour = COLOURS[i % len(COLOURS)]
         if ordered:
             colour = to_hex(colormaps["viridis"](0.88 * i / max(len(labels) - 1, 1)))
         line = "-" if i < len(COLOURS) else "--"
-        found[label] = Look(colour, MARKERS[i % len(MARKERS)], line)
-    return found
+        by_label[label] = Look(colour, MARKERS[i % len(MARKERS)], line)
+    return by_label
 
 
 def curves(axes: Axes, rows: pd.DataFrame, x: str, looks: Mapping[str, Look]) -> None:
@@ -82,18 +83,16 @@ def curves(axes: Axes, rows: pd.DataFrame, x: str, looks: Mapping[str, Look]) ->
         err_kws={"linewidth": 1, "alpha": 0.6},
         ax=axes,
     )
+    draw_hollow(axes, rows, x, looks)
+
+
+def draw_hollow(axes: Axes, rows: pd.DataFrame, x: str, looks: Mapping[str, Look]) -> None:
+    """Hollow markers at the means of fewer seeds than planned."""
     table = grok.over_seeds(rows, ["label", x])
-    for row in table[(table["n"] < table["planned"]) & (table["n"] > 0)].itertuples():
-        look = looks[row.label]
-        axes.plot(
-            getattr(row, x),
-            row.mean,
-            look.marker,
-            color=look.colour,
-            mfc="white",
-            ms=4.5,
-            zorder=3,
-        )
+    for label, look in looks.items():
+        fewer = (table["label"] == label) & (table["n"] < table["planned"])
+        points = table.loc[fewer, [x, "mean"]].to_numpy(np.float64)
+        axes.plot(*points.T, look.marker, color=look.colour, mfc="white", ms=4.5, zorder=3)
 
 
 def hatch_missing(axes: Axes, present: Mapping[float, bool]) -> None:

@@ -114,20 +114,19 @@ def draw(axes: Axes, curves: SeedCurves, split: str, label: str, scale: float = 
     """A line for every seed, and median and band where there are several, times `scale`."""
     rows = rows_by_step(curves)
     rows["value"] *= scale
-    look: dict[str, Any] = {"x": "step", "y": "value", "color": COLOURS[split], "ax": axes}
+    look: dict[str, Any] = {
+        "x": "step",
+        "y": "value",
+        "color": COLOURS[split],
+        "legend": False,
+        "ax": axes,
+    }
     if len(curves.cells) == 1:
-        sns.lineplot(rows, estimator=None, label=label, linewidth=1.8, legend=False, **look)
+        sns.lineplot(rows, estimator=None, label=label, linewidth=1.8, **look)
         return
     sns.lineplot(rows, units="seed", estimator=None, linewidth=0.7, alpha=0.45, **look)
-    sns.lineplot(
-        rows[rows["in_block"]],
-        estimator="median",
-        errorbar=RANGE,
-        linewidth=1.8,
-        label=label,
-        legend=False,
-        **look,
-    )
+    block = rows[rows["in_block"]]
+    sns.lineplot(block, estimator="median", errorbar=RANGE, linewidth=1.8, label=label, **look)
 
 
 def rows_by_step(curves: SeedCurves) -> pd.DataFrame:
