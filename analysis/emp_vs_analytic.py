@@ -112,7 +112,7 @@ def make(options: argparse.Namespace) -> None:
     facts = command.record(
         options,
         sources,
-        random_stream=STREAMS[options.stream].__doc__,
+        random_stream=" ".join(str(STREAMS[options.stream].__doc__).split()),
         greatest_gap_test_set_to_trace_formula=[averages.greatest_gap(*pair) for pair in pairs],
         notes=NOTES,
     )
