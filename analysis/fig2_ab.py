@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
@@ -21,8 +20,7 @@ from analysis import store
 from analysis.double_descent import published
 from analysis.double_descent.time_map import draw
 from analysis.figure import output, query
-from analysis.figure.provenance import Source, feature_record, progress, record, summary, write_json
-from analysis.figure.style import save
+from analysis.figure.provenance import Source, feature_record, progress, record, summary
 from analysis.stats import seed_curves
 
 METRIC, TRAINING = "test_error", "train_error"
@@ -87,7 +85,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def make(options: argparse.Namespace) -> None:
-    """Query, reduce, draw, save; errors for the user are StoreError, FigureError, ValueError."""
+    """Query, reduce, draw, write."""
     runs, curves, notes = load(options)
     data = seed_curves.seed_curves(runs, curves, options.column, METRIC)
     if not any(column.cells for column in data):
@@ -103,24 +101,14 @@ def make(options: argparse.Namespace) -> None:
     features = features.merge(times, on="lambda", validate="one_to_one")
     state = progress(runs, data)
     figure = draw(data, features, options.column, state.planned, published.is_published(runs))
-    files = [*save(figure, options.out, options.name)]
-    out = Path(options.out)
-    for frame, ending in ((seed_curves.tidy(data), ".csv"), (features, "_features.csv")):
-        files.append(out / f"{options.name}{ending}")
-        frame.to_csv(files[-1], index=False)
-    source = options.published or options.folder
-    behind = record(Source(runs, source, notes), data, state, options, METRIC) | feature_record(
-        options.window
-    )
-    files.append(write_json(out / f"{options.name}.json", behind))
-    print(features[list(SHOWN)].iloc[::-1].to_string(index=False, float_format="{:.4g}".format))
-    for line in [
-        *(f"note: {n}" for n in notes),
-        *state.messages(options.folder),
-        summary(features),
-    ]:
-        print(line)
-    print("wrote " + ", ".join(str(f) for f in files))
+    source = Source(runs, options.published or options.folder, notes)
+    facts = record(source, data, state, options, METRIC) | feature_record(options.window)
+    shown = features[list(SHOWN)].iloc[::-1]
+    lines = [shown.to_string(index=False, float_format="{:.4g}".format)]
+    lines += [f"note: {note}" for note in notes]
+    lines += [*state.messages(options.folder), summary(features)]
+    tables = {"": seed_curves.tidy(data), "_features": features}
+    output.write(options, figure, tables, facts, lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,7 +14,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,8 +22,7 @@ from matplotlib.figure import Figure
 
 from analysis.double_descent import axis_sweep
 from analysis.figure import heatmap, output, style
-from analysis.figure.provenance import BAND, CRITERION, INTERVAL, summary, write_json
-from analysis.figure.style import save
+from analysis.figure.provenance import BAND, criterion_text, interval_text, summary
 
 SIZE = (6.6, 5.0)  # inches
 BEST = "each seed's lowest test error over its epochs, chosen on the test set, which flatters it"
@@ -100,28 +98,21 @@ def hatch(axes: Axes, counts: pd.Series) -> None:
 
 
 def make(options: argparse.Namespace) -> None:
-    """Query, reduce, draw, save; errors for the user are StoreError, FigureError, ValueError."""
+    """Query, reduce, draw, write."""
     data = axis_sweep.load(options.folder, options.column, options.by, options.where)
     table = axis_sweep.end_table(data, options.by, options.column, options.interpolation)
     peaks = axis_sweep.peak_table(data, options.by)
-    files = [*save(draw(table, options.by, options.column), options.out, options.name)]
-    out = Path(options.out)
-    for frame, ending in ((table, ".csv"), (peaks, "_features.csv")):
-        files.append(out / f"{options.name}{ending}")
-        frame.to_csv(files[-1], index=False)
-    behind = data.provenance(options) | {
-        "best": BEST, "interval": INTERVAL.replace("curve", "curve over widths"), "band": BAND,
-        "double_descent_criterion": CRITERION.replace("epochs", "widths"),
-    }  # fmt: skip
-    files.append(write_json(out / f"{options.name}.json", behind))
-    print(table.to_string(index=False, float_format="{:.4g}".format))
-    for line in [
-        *(f"note: {n}" for n in data.notes),
-        *data.state.messages(options.folder),
-        summary(peaks, options.by),
-    ]:
-        print(line)
-    print("wrote " + ", ".join(str(f) for f in files))
+    facts = data.provenance(options) | {
+        "best": BEST,
+        "interval": interval_text("curve over widths"),
+        "band": BAND,
+        "double_descent_criterion": criterion_text("widths"),
+    }
+    lines = [table.to_string(index=False, float_format="{:.4g}".format)]
+    lines += [f"note: {note}" for note in data.notes]
+    lines += [*data.state.messages(options.folder), summary(peaks, options.by, "widths")]
+    figure = draw(table, options.by, options.column)
+    output.write(options, figure, {"": table, "_features": peaks}, facts, lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

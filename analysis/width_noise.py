@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,8 +21,6 @@ from matplotlib.figure import Figure
 from analysis.double_descent import axis_sweep
 from analysis.double_descent.axis_sweep import AxisSweep, SweepGroup
 from analysis.figure import heatmap, output, query, style
-from analysis.figure.provenance import write_json
-from analysis.figure.style import save
 from analysis.stats import seed_curves
 
 SIZE, RATIOS = (13.3, 4.0), (1.5, 1.0)  # inches; widths of the panels
@@ -87,7 +84,7 @@ def choose(groups: Sequence[SweepGroup], at: float | None, by: str) -> SweepGrou
 
 
 def make(options: argparse.Namespace) -> None:
-    """Query, reduce, draw, save; errors for the user are StoreError, FigureError, ValueError."""
+    """Query, reduce, draw, write."""
     data = axis_sweep.load(options.folder, options.column, options.by, options.where)
     group = choose(data.groups, options.at, options.by)
     if not any(column.cells for column in group.test):
@@ -96,19 +93,12 @@ def make(options: argparse.Namespace) -> None:
         )
     table = axis_sweep.end_table(data, options.by, options.column, 0.0)
     ends = table[[options.by, options.column, "test_end", "test_end_std", "n_seeds"]]
-    files = [*save(draw(data, group, table, options.by, options.column), options.out, options.name)]
-    out = Path(options.out)
-    for frame, ending in (
-        (seed_curves.tidy(group.test, options.column), "_time.csv"),
-        (ends, "_noise.csv"),
-    ):
-        files.append(out / f"{options.name}{ending}")
-        frame.to_csv(files[-1], index=False)
-    behind = data.provenance(options) | {"left": {options.by: group.value}}
-    files.append(write_json(out / f"{options.name}.json", behind))
-    for line in [*(f"note: {n}" for n in data.notes), *data.state.messages(options.folder)]:
-        print(line)
-    print("wrote " + ", ".join(str(f) for f in files))
+    figure = draw(data, group, table, options.by, options.column)
+    tables = {"_time": seed_curves.tidy(group.test, options.column), "_noise": ends}
+    facts = data.provenance(options) | {"left": {options.by: group.value}}
+    lines = [f"note: {note}" for note in data.notes]
+    lines += data.state.messages(options.folder)
+    output.write(options, figure, tables, facts, lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

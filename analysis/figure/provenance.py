@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,17 +17,25 @@ from analysis.stats import features as stats
 from analysis.stats import verdict
 from analysis.stats.seed_curves import SeedCurves
 
-INTERVAL = (
-    "95 % bootstrap percentile interval over seeds of the feature of the mean curve, 1000 "
-    "resamples, seed 0; none for one seed or for rows that are aggregates already"
-)
 BAND = "one standard error of the mean, population std / sqrt(n - 1)"
 EPOCHS = "1-based everywhere: epoch 1 is the first, in the heat map and in the curves alike"
-CRITERION = (
-    f"rise and second descent both above max({verdict.FLOOR}, {verdict.FACTOR:g} standard errors "
-    "over seeds), each seed measured at the epochs that the others choose; one seed or an "
-    "aggregate at its own, which flatters it"
-)
+
+
+def interval_text(curve: str = "curve") -> str:
+    """What the intervals of features are; `curve` names what the features are of."""
+    return (
+        f"95 % bootstrap percentile interval over seeds of the feature of the mean {curve}, 1000 "
+        "resamples, seed 0; none for one seed or for rows that are aggregates already"
+    )
+
+
+def criterion_text(points: str = "epochs") -> str:
+    """When double descent can be seen; `points` names what the curves run over."""
+    return (
+        f"rise and second descent both above max({verdict.FLOOR}, {verdict.FACTOR:g} standard "
+        f"errors over seeds), each seed measured at the {points} that the others choose; one seed "
+        "or an aggregate at its own, which flatters it"
+    )
 
 
 @dataclass(frozen=True)
@@ -144,9 +151,9 @@ def feature_record(window: int) -> dict[str, Any]:
     """How the features of curves over time were taken; `window` in logged epochs."""
     return {
         "smoothing_window_logged_epochs": window,
-        "interval": INTERVAL,
+        "interval": interval_text(),
         "band": BAND,
-        "double_descent_criterion": CRITERION,
+        "double_descent_criterion": criterion_text(),
     }
 
 
@@ -167,20 +174,17 @@ def _column(curves: SeedCurves, attempts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def write_json(path: Path, record: dict[str, Any]) -> Path:
-    """Write the record and return the path."""
-    path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    return path
+def summary(features: pd.DataFrame, name: str = "lambda", points: str = "epochs") -> str:
+    """One sentence: in which columns double descent can be seen, or that it cannot.
 
-
-def summary(features: pd.DataFrame, name: str = "lambda") -> str:
-    """One sentence: in which columns double descent can be seen, or that it cannot."""
+    name: of the columns. points: what the curves run over.
+    """
     rows = features[features["n_seeds"] > 0].reset_index(drop=True)
     shows = rows["double_descent"].astype(bool).to_numpy()
     if shows.any():
         spans = ", ".join(_spans(rows[name].to_numpy(), shows))
         count = f"{shows.sum()} of {len(rows)} columns ({name} {spans})"
-        return f"double descent can be seen in {count}: {CRITERION}"
+        return f"double descent can be seen in {count}: {criterion_text(points)}"
     closest = rows.iloc[int(rows[["rise", "second_descent"]].min(axis=1).to_numpy().argmax())]
     return (
         f"double descent can NOT be seen in any of {len(rows)} columns; "

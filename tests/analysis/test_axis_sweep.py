@@ -18,6 +18,7 @@ from matplotlib.patches import Rectangle
 
 from analysis import model_wise, width_noise
 from analysis.double_descent import axis_sweep
+from analysis.figure import output
 
 WIDTHS, RATES, EPOCHS = (1, 2, 4, 8), (0.0, 0.2), 30
 END = {
@@ -37,8 +38,7 @@ def drawn(monkeypatch) -> list[Figure]:
         Path(out_dir).mkdir(parents=True, exist_ok=True)
         return Path(out_dir) / f"{stem}.png", Path(out_dir) / f"{stem}.pdf"
 
-    for script in (model_wise, width_noise):
-        monkeypatch.setattr(script, "save", keep)
+    monkeypatch.setattr(output, "save", keep)
     return figures
 
 

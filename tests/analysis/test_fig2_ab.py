@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from analysis import fig2_ab
-from analysis.figure import heatmap, query, style
+from analysis.figure import heatmap, output, query, style
 from analysis.stats import seed_curves
 from analysis.store import compact
 
@@ -32,7 +32,7 @@ def drawn(monkeypatch) -> list[Figure]:
         Path(out_dir).mkdir(parents=True, exist_ok=True)
         return Path(out_dir) / f"{stem}.png", Path(out_dir) / f"{stem}.pdf"
 
-    monkeypatch.setattr(fig2_ab, "save", keep)
+    monkeypatch.setattr(output, "save", keep)
     return figures
 
 
@@ -104,7 +104,7 @@ def test_missing_cells_and_epochs_are_hatched_and_the_command_is_printed(
     out = capsys.readouterr().out
     assert "3 planned cells have no rows" in out
     assert "2 cells have not reached their last epoch" in out
-    assert "1 columns are drawn with the seeds there are" in out
+    assert "1 columns are drawn with fewer seeds than planned" in out
     assert "to fill them: redescent resume demo" in out
     record = json.loads((tmp_path / "fig2_ab.json").read_text())
     assert [len(c["cells"]) for c in record["columns"]] == [2, 1, 0, 2]
