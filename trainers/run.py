@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainers.checkpoint import Checkpoints, replacing
+from trainers.config.later import fill_in
 from trainers.part import FACTS, FINAL, Part, Status
 
 log = logging.getLogger(__name__)
@@ -182,7 +183,7 @@ class Run:
     def _record(self, status: Status, error_class: str | None, error: str | None) -> dict[str, Any]:
         gpu_seconds = self.seconds() * self.gpu_share if self.facts.get("gpu") else 0.0
         return {
-            **self.flat, "cell": self.cell, "status": status, "attempt": self.attempt, "updated": time.time(),
+            **fill_in(self.flat), "cell": self.cell, "status": status, "attempt": self.attempt, "updated": time.time(),
             "host": socket.gethostname(), "peak_memory_bytes": _peak_memory(),
             "epochs": self.epochs, "steps": self.steps, "seconds": self.seconds(), "gpu_seconds": gpu_seconds,
             "error_class": error_class, "error": error, **self.facts, **self._summary(),

@@ -8,6 +8,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from trainers.config.later import LATER_KEYS, LaterKeys, leave_out
+
 SCHEME = "c1"
 """Version of the scheme; a change of the canonical form or of the keys left out needs a new one."""
 
@@ -15,24 +17,23 @@ RESULT_FREE = ("run.", "data.root", "data.download", "data.cache")
 """Keys that say where and how often, not what: they do not enter the id."""
 
 
-def cell_id(flat: Mapping[str, Any]) -> str:
+def cell_id(flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS) -> str:
     """`c1-` and the first 32 hex digits (128 bits) of SHA-256 over the canonical JSON of a flat
     configuration.
 
     Canonical: keys sorted, no spaces, floats in Python's shortest form that reads back the same,
-    keys of `RESULT_FREE` left out.
+    keys of `RESULT_FREE` left out, and `later_keys` left out while they mean "as before".
 
     Raises ValueError for a value that has no stable form: NaN, infinities, and anything but None,
     bool, int, float, str and lists of these.
     """
-    kept = {key: value for key, value in flat.items() if not key.startswith(RESULT_FREE)}
-    for key, value in kept.items():
-        _check(key, value)
-    kept = {
-        key: value + 0.0 if type(value) is float else value for key, value in kept.items()
-    }  # -0.0 is 0.0
+    hashed = {}
+    for key, value in leave_out(flat, later_keys).items():
+        if not key.startswith(RESULT_FREE):
+            _check(key, value)
+            hashed[key] = value + 0.0 if type(value) is float else value  # -0.0 is 0.0
     text = json.dumps(
-        kept, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+        hashed, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
     )
     return f"{SCHEME}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 

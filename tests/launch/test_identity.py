@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,12 @@ from hypothesis import strategies as st
 
 from launch.plan.identity import RESULT_FREE, cell_id
 from trainers import config
+
+GOLDEN = json.loads((Path(__file__).parent / "golden_ids.json").read_text())
+"""Configurations stored before any key was added to a kind, with the ids that they had then."""
+
+LATER = {("mlp", "activation"): "relu", ("vision", "weights_at"): None}
+"""Planted keys; a transformer has had a `model.activation` from the start."""
 
 numbers = st.floats(allow_nan=False, allow_infinity=False).map(
     lambda x: x + 0.0
@@ -29,7 +37,8 @@ flats = st.dictionaries(keys, values, max_size=6)
 def test_the_scheme_has_not_changed_by_accident() -> None:
     flat = {
         "seed": 3, "model.name": "resnet18", "model.width": 64, "optim.lr": 1e-4, "optim.weight_decay": 0.0,
-        "data.train_samples": None, "data.source_rows": [50000, 10000], "trainer.deterministic": False,
+        "data.train_samples": None, "data.source_rows": [50000, 10000],
+        "trainer.deterministic": False,
         "run.device": "cuda", "data.root": "/data", "data.cache": "~/.cache", "data.download": True,
     }  # fmt: skip
     assert cell_id(flat) == "c1-8da43a5972f89057ba699f3be4fb5310"
@@ -113,3 +122,47 @@ def test_numpy_numbers_are_refused_too() -> None:
     for value in (np.float64(0.1), np.int64(3), np.bool_(True)):
         with pytest.raises(ValueError, match="no stable form"):
             cell_id({"optim.lr": value})
+
+
+def golden(what: str) -> tuple[str, dict[str, Any]]:
+    """The stored id and configuration of that description."""
+    (entry,) = [entry for entry in GOLDEN if entry["what"] == what]
+    return entry["id"], entry["flat"]
+
+
+@pytest.mark.parametrize("entry", GOLDEN, ids=lambda entry: entry["what"])
+def test_ids_are_those_of_the_first_version(entry: Mapping[str, Any]) -> None:
+    assert cell_id(entry["flat"]) == entry["id"]
+    assert cell_id(entry["flat"], LATER) == entry["id"]
+
+
+@pytest.mark.parametrize("entry", GOLDEN, ids=lambda entry: entry["what"])
+def test_reading_a_stored_configuration_keeps_its_id(entry: Mapping[str, Any]) -> None:
+    assert cell_id(config.flatten(config.parse(entry["flat"]))) == entry["id"]
+
+
+def test_a_later_key_that_means_as_before_does_not_enter() -> None:
+    known, flat = golden("mlp on digits, adam")
+    before = {"model.activation": "relu", "trainer.weights_at": None}
+    assert cell_id({**flat, **before}, LATER) == known
+    assert cell_id({**flat, **before}) != known
+
+
+@pytest.mark.parametrize("change", [{"model.activation": "tanh"}, {"trainer.weights_at": "log"}])
+def test_a_later_key_with_another_value_enters(change: Mapping[str, Any]) -> None:
+    known, flat = golden("mlp on digits, adam")
+    assert cell_id({**flat, **change}, LATER) != known
+
+
+def test_a_later_key_is_that_of_its_kind_alone() -> None:
+    known, flat = golden("transformer with relu")
+    without = {key: value for key, value in flat.items() if key != "model.activation"}
+    assert cell_id(flat, LATER) == known
+    assert cell_id(without, LATER) != known
+
+
+def test_as_before_means_the_same_type_too() -> None:
+    flat = {"optim.name": "sgd", "optim.nesterov": False}
+    later = {("sgd", "nesterov"): False}
+    assert cell_id(flat, later) == cell_id({"optim.name": "sgd"})
+    assert cell_id({**flat, "optim.nesterov": 0}, later) != cell_id(flat, later)

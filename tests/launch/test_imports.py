@@ -64,7 +64,7 @@ def test_launch_knows_of_the_trainers_only_their_configuration_outside_a_child()
         for path, _, module in imported("launch")
         if path != child and module.startswith("trainers")
     }
-    assert found <= {"trainers", "trainers.config"}
+    assert found <= {"trainers", "trainers.config", "trainers.config.later"}
     names = [
         name.name
         for path, node, module in imported("launch")
@@ -100,6 +100,13 @@ def test_the_commands_load_neither_torch_nor_a_trainer_with_it() -> None:
 
 def test_reading_a_configuration_loads_neither_torch_nor_hydra() -> None:
     assert not {"torch", "hydra", "omegaconf", "numpy"} & loaded("import trainers.config")
+
+
+def test_the_id_of_a_cell_needs_the_standard_library_alone() -> None:
+    modules = loaded("import launch.plan.identity")
+    known = sys.stdlib_module_names | {"launch", "trainers", "__main__"}
+    known |= {"sitecustomize", "usercustomize"}
+    assert not {name for name in modules if name not in known and not name.startswith("_")}
 
 
 def test_a_trainer_loads_no_hydra() -> None:

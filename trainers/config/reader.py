@@ -16,6 +16,8 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+from trainers.config.later import LATER_KEYS, LaterKeys, fill_in
+
 
 class ConfigError(ValueError):
     """A configuration that no trainer accepts; the message names the key, what was found and what
@@ -23,15 +25,15 @@ class ConfigError(ValueError):
     """
 
 
-def read(kind: Any, flat: Mapping[str, Any]) -> Any:
-    """An instance of the dataclass `kind` from a flat configuration.
+def read(kind: Any, flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS) -> Any:
+    """An instance of the dataclass `kind` from a flat configuration, which may lack `later_keys`.
 
     Raises `ConfigError` for a key that is unknown, missing, of the wrong type or out of range; the
     message gives the key, the value found and what was expected.
     """
     items = (
         (key, tuple(value) if isinstance(value, list) else value)
-        for key, value in sorted(flat.items())
+        for key, value in sorted(fill_in(flat, later_keys).items())
     )
     return _section(kind, "", tuple((key, value, _kinds(value)) for key, value in items))
 
