@@ -3,32 +3,20 @@ configurations too.
 """
 
 from trainers.config.cell import (
-    CIFAR10,
-    CNN5,
-    MLP,
-    OPERATIONS,
-    SGD,
-    Adam,
-    Algorithmic,
+    Absent,
     AlgorithmicCell,
-    Arithmetic,
     Cell,
-    ConfigError,
-    Digits,
-    LabelNoise,
-    NoOp,
     NoOpCell,
-    Nothing,
-    ResNet18,
-    Schedule,
-    Transformer,
-    Vision,
     VisionCell,
-    Where,
     columns,
     flatten,
     parse,
 )
+from trainers.config.data import CIFAR10, OPERATIONS, Arithmetic, Digits, LabelNoise
+from trainers.config.model import CNN5, MLP, ResNet18, Transformer
+from trainers.config.optim import SGD, Adam, Schedule
+from trainers.config.reader import ConfigError
+from trainers.config.trainer import Algorithmic, NoOp, RunSettings, Vision
 
 __all__ = [
     "CIFAR10",
@@ -36,6 +24,7 @@ __all__ = [
     "MLP",
     "OPERATIONS",
     "SGD",
+    "Absent",
     "Adam",
     "Algorithmic",
     "AlgorithmicCell",
@@ -46,13 +35,12 @@ __all__ = [
     "LabelNoise",
     "NoOp",
     "NoOpCell",
-    "Nothing",
     "ResNet18",
+    "RunSettings",
     "Schedule",
     "Transformer",
     "Vision",
     "VisionCell",
-    "Where",
     "columns",
     "flatten",
     "parse",

@@ -65,6 +65,18 @@ def columns(kind: Any, path: str = "") -> Iterator[tuple[str, type]]:
             yield path + field, _plain(options)
 
 
+def at_least(key: str, value: float, bound: float) -> None:
+    """Raise `ConfigError` unless the value of `key` is `bound` or more."""
+    if value < bound:
+        raise ConfigError(f"{key}: found {value!r}, expected at least {bound}")
+
+
+def between(key: str, value: float, low: float, high: float) -> None:
+    """Raise `ConfigError` unless the value of `key` is in [low, high]."""
+    if not low <= value <= high:
+        raise ConfigError(f"{key}: found {value!r}, expected {low} to {high}")
+
+
 @functools.cache
 def _fields(kind: Any) -> dict[str, Any]:
     return typing.get_type_hints(kind)

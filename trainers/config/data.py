@@ -1,0 +1,113 @@
+"""The data sets that a cell can be trained on, and noise on their labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from trainers.config.reader import ConfigError, at_least, between
+
+
+@dataclass(frozen=True)
+class LabelNoise:
+    """Noise on the training labels; `rate` is the share of training samples chosen for it, 0 to
+    1.
+    """
+
+    kind: Literal["incorrect", "uniform", "permute"]
+    rate: float
+
+    def __post_init__(self) -> None:
+        between("data.label_noise.rate", self.rate, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class CIFAR10:
+    """CIFAR-10 from `root`: Parquet files, the python batches as a folder, or their tar.gz."""
+
+    name: Literal["cifar10"]
+    root: str | None
+    download: bool
+    cache: str
+    source_rows: tuple[int, int]
+    classes: int | None
+    train_samples: int | None
+    test_samples: int | None
+    downscale: int
+    augment: bool
+    scaling: Literal["unit", "symmetric", "standardised"]
+    label_noise: LabelNoise
+
+    def __post_init__(self) -> None:
+        if self.classes is not None:
+            between("data.classes", self.classes, 2, 10)
+        if self.downscale not in (1, 2, 4, 8):
+            raise ConfigError(f"data.downscale: found {self.downscale!r}, expected 1, 2, 4 or 8")
+        _check_samples(self.train_samples, self.test_samples)
+
+
+@dataclass(frozen=True)
+class Digits:
+    """The 8x8 handwritten digits that scikit-learn ships."""
+
+    name: Literal["digits"]
+    cache: str
+    train_samples: int | None
+    test_samples: int | None
+    augment: bool
+    scaling: Literal["unit", "symmetric", "standardised"]
+    label_noise: LabelNoise
+
+    def __post_init__(self) -> None:
+        _check_samples(self.train_samples, self.test_samples)
+
+
+OPERATIONS: Mapping[str, Literal["modular", "permutations"]] = {
+    **dict.fromkeys((
+        "x+y", "x-y", "x*y", "x/y", "x/y_if_y_odd_else_x-y", "x**2+y**2", "x**2+x*y+y**2",
+        "x**2+x*y+y**2+x", "x**3+x*y", "x**3+x*y**2+y", "x**3+y**3", "x/y_or_0",
+    ), "modular"),
+    **dict.fromkeys(("x.y", "x.y.x", "x.y.x**-1"), "permutations"),
+}  # fmt: skip
+"""Operations by name, and what their elements are; configs/data/arithmetic.yaml explains them."""
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """The table of one binary operation; configs/data/arithmetic.yaml says what each key means."""
+
+    name: Literal["arithmetic"]
+    operation: str
+    modulus: int
+    degree: int
+    train_fraction: float
+    split_seed: int | None
+    outliers: int
+    outlier_size: float
+    sequence: Literal["a b =", "a o b =", "eos a o b ="]
+    vocabulary: int | None
+
+    def __post_init__(self) -> None:
+        if self.operation not in OPERATIONS:
+            raise ConfigError(
+                f"data.operation: found {self.operation!r}, expected one of {', '.join(OPERATIONS)}"
+            )
+        at_least("data.modulus", self.modulus, 2)
+        if "/" in self.operation and any(
+            self.modulus % d == 0 for d in range(2, math.isqrt(self.modulus) + 1)
+        ):
+            raise ConfigError(
+                f"data.modulus: found {self.modulus}, expected a prime: {self.operation} divides"
+            )
+        between("data.degree", self.degree, 2, 5)
+        between("data.train_fraction", self.train_fraction, 0.0, 1.0)
+        at_least("data.outliers", self.outliers, 0)
+        between("data.outlier_size", self.outlier_size, 0.0, 1.0)
+
+
+def _check_samples(train: int | None, test: int | None) -> None:
+    for key, value in (("train_samples", train), ("test_samples", test)):
+        if value is not None:
+            at_least(f"data.{key}", value, 1)

@@ -1,0 +1,71 @@
+"""The optimisers of a cell and their learning-rate schedules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from trainers.config.reader import ConfigError, at_least, between
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning-rate schedule; `learning_rate` in trainers/optim.py says what each does with its
+    numbers.
+    """
+
+    name: Literal["constant", "cosine", "step", "inverse_sqrt"]
+    period: int
+    factor: float
+    warmup: int
+
+    def __post_init__(self) -> None:
+        at_least("optim.schedule.period", self.period, 1)
+        at_least("optim.schedule.warmup", self.warmup, 0)
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent; `weight_decay` is the coupled L2 coefficient."""
+
+    name: Literal["sgd"]
+    lr: float
+    momentum: float
+    weight_decay: float
+    schedule: Schedule
+
+    def __post_init__(self) -> None:
+        _check_rates(self.lr, self.weight_decay)
+        between("optim.momentum", self.momentum, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam with coupled L2 (`weight_decay` times the weights is added to the gradient, as the
+    published runs did), or AdamW with decoupled weight decay (Loshchilov & Hutter 2019)."""
+
+    name: Literal["adam", "adamw"]
+    lr: float
+    beta1: float
+    beta2: float
+    eps: float
+    weight_decay: float
+    decay_towards: Literal["zero", "init"]
+    update_noise: float
+    schedule: Schedule
+
+    def __post_init__(self) -> None:
+        _check_rates(self.lr, self.weight_decay)
+        if self.decay_towards == "init" and self.name == "adam":
+            raise ConfigError(
+                "optim.decay_towards: found 'init' with adam, expected adamw, whose decay is its "
+                "own step"
+            )
+        at_least("optim.update_noise", self.update_noise, 0)
+        between("optim.beta1", self.beta1, 0.0, 1.0)
+        between("optim.beta2", self.beta2, 0.0, 1.0)
+
+
+def _check_rates(lr: float, weight_decay: float) -> None:
+    at_least("optim.lr", lr, 0)
+    at_least("optim.weight_decay", weight_decay, 0)
