@@ -1,3 +1,7 @@
-"""Image sets, noise on their labels, and augmentation; importing this package itself imports
-nothing heavy.
-"""
+"""Image sets, label noise and augmentation. Importing this package loads nothing heavy."""
+
+from __future__ import annotations
+
+
+class DataError(RuntimeError):
+    """Data that cannot be used; the message says which file, what was found, and what to do."""

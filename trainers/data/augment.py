@@ -18,9 +18,7 @@ from trainers.seeding import torch_stream
 
 
 def draw(n: int, seed: int, epoch: int, padding: int = 4) -> tuple[Tensor, Tensor]:
-    """Crop offsets, int64 (n, 2) in 0..2*padding, and flips, bool (n,), for every training image in
-    one epoch.
-    """
+    """Crop offsets, int64 (n, 2) in 0..2*padding, and flips, bool (n,), of one epoch."""
     generator = torch_stream(seed, "augment", epoch)
     offsets = torch.randint(0, 2 * padding + 1, (n, 2), generator=generator)
     flips = torch.randint(0, 2, (n,), generator=generator).bool()

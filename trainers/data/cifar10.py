@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainers.config import CIFAR10
-from trainers.data.errors import DataError
+from trainers.data import DataError
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 MD5 = "c58f30108f718f92721af3b95e74349a"
@@ -38,18 +38,14 @@ Split = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class Source:
-    """Where the images come from; `files` is empty for a download that may still have to be
-    made.
-    """
+    """Where the images come from; `files` is empty for a download not made yet."""
 
     kind: Literal["parquet", "batches", "archive", "download"]
     files: tuple[Path, ...]
 
 
 def locate(config: CIFAR10) -> Source:
-    """The source at `config.root`, or the download. Raises `DataError` where there is nothing to
-    read.
-    """
+    """The source at `config.root`, or the download. Raises `DataError` for an empty place."""
     if config.root is None:
         if config.download:
             return Source("download", ())
@@ -86,9 +82,7 @@ def _in_folder(root: Path) -> Source:
 
 
 def fingerprint(source: Source) -> str:
-    """Kind, names, sizes and times of the source files; for a download its checksum, with or
-    without the file.
-    """
+    """Kind, names, sizes and times of the source files; for a download its checksum."""
     if source.kind == "download":
         return f"download {MD5}"
     try:
@@ -102,9 +96,7 @@ def fingerprint(source: Source) -> str:
 
 
 def decode(source: Source, cache: Path) -> tuple[Split, Split]:
-    """Training and test images, uint8 (n, 3, 32, 32), with labels; a download is kept in
-    `cache`.
-    """
+    """Training and test images, uint8 (n, 3, 32, 32), with labels; `cache` keeps a download."""
     if source.kind == "parquet":
         train = [_read_parquet(path) for path in source.files if path.name.startswith("train-")]
         test = [_read_parquet(path) for path in source.files if path.name.startswith("test-")]
@@ -117,9 +109,7 @@ def decode(source: Source, cache: Path) -> tuple[Split, Split]:
 
 
 def check_rows(config: CIFAR10, train: int, test: int) -> None:
-    """Refuse a set of another size than `config.source_rows`: an extract would pass for the whole
-    set unseen.
-    """
+    """Refuse a set whose size is not `config.source_rows`, as an extract of CIFAR-10."""
     if (train, test) != config.source_rows:
         expected = " and ".join(map(str, config.source_rows))
         raise DataError(
@@ -130,9 +120,7 @@ def check_rows(config: CIFAR10, train: int, test: int) -> None:
 
 
 def download(cache: Path) -> Path:
-    """The official archive in `cache`, fetched where it is not there yet, and its checksum
-    verified.
-    """
+    """The official archive in `cache`, fetched if missing, with its checksum verified."""
     import pooch  # only a download needs it
 
     try:
@@ -146,9 +134,7 @@ def download(cache: Path) -> Path:
 
 
 def _join(splits: list[Split]) -> Split:
-    """One split in memory of its own: an unpickled array may be read-only, which torch does not
-    take.
-    """
+    """One split, copied: an unpickled array may be read-only, which torch does not accept."""
     return np.concatenate([images for images, _ in splits]), np.concatenate(
         [labels for _, labels in splits]
     )
@@ -244,9 +230,7 @@ def _members(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
 
 
 def _read_batch(data: bytes, name: str) -> Split:
-    """One batch: a dictionary with `data`, uint8 (n, 3072) in channel, row, column order, and
-    `labels`, n integers.
-    """
+    """One batch: `data`, uint8 (n, 3072) by channel, row, column, and n integer `labels`."""
     try:
         batch = _ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()
         pixels, labels = np.asarray(batch[b"data"]), np.asarray(batch[b"labels"])
@@ -270,9 +254,7 @@ def _read_batch(data: bytes, name: str) -> Split:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickles containers, numbers, texts and numpy arrays, and refuses every other name that a
-    pickle asks for.
-    """
+    """Unpickles containers, numbers, texts and numpy arrays, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
         place = module.replace(

@@ -15,8 +15,6 @@ import fcntl
 import hashlib
 import logging
 import os
-import re
-import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,9 +25,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trainers.checkpoint import replacing
 from trainers.config import CIFAR10, ConfigError, Digits
-from trainers.data import cifar10, digits
-from trainers.data.errors import DataError
+from trainers.data import DataError, cifar10, digits
 from trainers.seeding import numpy_stream
 
 __all__ = ["DataError", "ImageSet", "load", "select"]
@@ -44,9 +42,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Training and test images, uint8 (n, c, h, w), with labels, int64 (n,) in 0..classes-1, all on
-    the CPU.
-    """
+    """Images, uint8 (n, c, h, w), and labels, int64 (n,) in 0..classes-1, all on the CPU."""
 
     train_images: Tensor
     train_labels: Tensor
@@ -105,18 +101,14 @@ def select(images: ImageSet, config: CIFAR10 | Digits, seed: int) -> ImageSet:
 
 
 def _averaged(images_nchw: Tensor, factor: int) -> Tensor:
-    """Means over blocks of `factor` x `factor` pixels, rounded half up to uint8: (n, c, h, w) ->
-    (n, c, h/f, w/f).
-    """
+    """Means over `factor` x `factor` pixel blocks as uint8: (n, c, h, w) -> (n, c, h/f, w/f)."""
     n, c, h, w = images_nchw.shape
     blocks = images_nchw.view(n, c, h // factor, factor, w // factor, factor)
     return ((blocks.sum((3, 5)) + factor**2 // 2) // factor**2).to(torch.uint8)
 
 
 def _subset(part: str, labels: Tensor, n: int | None, classes: int, seed: int) -> Tensor:
-    """Sorted indices of the samples to keep; the draws do not depend on `n`, which makes the
-    subsets nested.
-    """
+    """Sorted indices of the samples to keep; subsets of different `n` are nested."""
     if n is None:
         return torch.nonzero(labels < classes).flatten()
     generator = numpy_stream(seed, "train subset" if part == "train" else "test subset")
@@ -209,18 +201,11 @@ def _read(path: Path) -> ImageSet | None:
 
 
 def _write(path: Path, images: ImageSet) -> None:
-    host = re.sub(r"\W", "-", socket.gethostname())
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{host}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
+        with replacing(path) as file:
             torch.save(dataclasses.asdict(images), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         logger.warning(
             "%s: cannot be written (%s), so every run decodes the data anew; set data.cache to a "
             "folder that can",
@@ -239,9 +224,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _acquire(path: Path) -> int | None:
-    """A descriptor that holds the lock, or None where locks do not work; polls, so that signals are
-    still served.
-    """
+    """A descriptor that holds the lock, or None without locks; polls, so signals are served."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

@@ -21,9 +21,7 @@ from trainers.seeding import numpy_stream
 
 @dataclass(frozen=True)
 class NoisyLabels:
-    """Labels to train on (int64) and, of the same length, which samples were chosen and which
-    labels differ (bool).
-    """
+    """Labels to train on (int64), which samples were drawn, and which labels differ."""
 
     labels: Tensor
     chosen: Tensor
@@ -31,9 +29,7 @@ class NoisyLabels:
 
     @property
     def rate(self) -> float:
-        """The realised rate: the share of labels that differ from the clean ones, 0 for an empty
-        set.
-        """
+        """The share of labels that differ from the clean ones, 0 for an empty set."""
         return int(self.changed.sum()) / max(len(self.changed), 1)
 
     @property
@@ -66,9 +62,7 @@ def apply(labels: Tensor, noise: LabelNoise, classes: int, seed: int) -> NoisyLa
 def _noisy(
     clean: NDArray[np.int64], total: int, kind: str, classes: int, generator: np.random.Generator
 ) -> NDArray[np.int64]:
-    """New labels for the chosen samples, whose clean ones are given in the order in which they were
-    chosen.
-    """
+    """New labels for the samples that were drawn, given their clean ones in that order."""
     if kind == "permute":
         return clean[generator.permutation(len(clean))]
     if kind == "uniform":
