@@ -254,9 +254,9 @@ def training(folder: Path) -> None:
             flat = made.flat(cell)
             kept = Checkpoints(folder / "checkpoints", cell.id, 1, part.writer)
             run = Run(cell.id, flat, 1, part, kept, lambda: False, 60.0)
-            run.begin()
+            run.mark_running()
             run.close(noop.train(config.parse(flat), run))
-        part.flush()
+        part.write()
 
 
 def folding(folder: Path) -> None:

@@ -22,11 +22,10 @@ from torch.nn import functional
 from trainers import optim, precision
 from trainers.config import AlgorithmicCell
 from trainers.data import arithmetic
-from trainers.measures import norms, thresholds
-from trainers.models import linear
+from trainers.measures import norms, sharpness, thresholds
 from trainers.models.transformer import Transformer
-from trainers.part import Metric
 from trainers.run import Outcome, Run, log_spaced
+from trainers.schema import Metric
 from trainers.seeding import stream_seed
 
 log = logging.getLogger(__name__)
@@ -48,7 +47,7 @@ METRICS = (
     Metric("weight_norm", "float32", "1", "L2 norm of all parameters"),
     *(
         Metric(f"norm_{part}", "float32", "1", f"L2 norm of {what}")
-        for part, what in norms.PARTS.items()
+        for part, what in norms.PARAMETER_GROUPS.items()
     ),
     Metric(
         "sharpness", "float32", "1", "of the training loss (Keskar et al. 2017), in the last row"
@@ -109,7 +108,7 @@ class Training:
             self.batch = min(self.batch, math.ceil(len(data.train) / 2))
         self.batches = math.ceil(len(data.train) / self.batch)
         self.order_epoch = -1
-        self.run.note(
+        self.run.add_facts(
             noise_rate=data.changed / len(data.train), noise_chosen=data.outliers, noise_mask_hash=data.outlier_hash,
             data_hash=data.content_hash, precision=settings.precision,
             gpu=torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None,
@@ -134,7 +133,7 @@ class Training:
         self.optimiser = optim.build(cell.optim, self.parameters)
         self.loss_type = getattr(torch, self.settings.loss_precision)
         torch.manual_seed(stream_seed(cell.seed, "dropout"))
-        self.run.note(parameters=sum(p.numel() for p in self.parameters))
+        self.run.add_facts(parameters=sum(p.numel() for p in self.parameters))
 
     def _multiply_by(self, library: linear.Library | None) -> None:
         """Choose the library of the matrix products; a GPU has no choice."""
@@ -350,7 +349,9 @@ class Training:
                 "steps_per_second": (self.step - self.logged) / self.seconds,
             }
         if end and self.settings.sharpness:
-            row["sharpness"] = norms.sharpness(self.parameters, self._training_loss, self.cell.seed)
+            row["sharpness"] = sharpness.sharpness(
+                self.parameters, self._training_loss, self.cell.seed
+            )
         epoch, number = divmod(self.step, self.batches)
         each = self.batch * self.batches if self.settings.replacement else len(self.rows["train"])
         self.run.log(

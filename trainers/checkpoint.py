@@ -73,9 +73,7 @@ class Checkpoints:
                 path.unlink(missing_ok=True)
 
     def load(self) -> dict[str, Any] | None:
-        """The newest whole checkpoint on the CPU, or None. One that cannot be read is named in a
-        warning and passed.
-        """
+        """The newest whole checkpoint on the CPU, or None; warns of those that cannot be read."""
         found = self._found(half_written=True)
         self.present = bool(found)
         for path in sorted(
@@ -97,9 +95,7 @@ class Checkpoints:
         return None
 
     def clear(self) -> None:
-        """Remove the checkpoints of a cell whose rows are complete, and what killed attempts left
-        half written.
-        """
+        """Remove this cell's checkpoints and what killed attempts left half written."""
         for path in self._found(half_written=True):
             if path.suffix == ".pt" or _attempt(path) <= self.attempt:
                 path.unlink(missing_ok=True)
@@ -119,7 +115,5 @@ def _attempt(path: Path) -> int:
 
 
 def _age(path: Path) -> list[tuple[int, str]]:
-    """Sorts checkpoints by attempt, and those of one attempt by the number of the child that wrote
-    them.
-    """
+    """Sort key: attempt first, then the number of the child that wrote the checkpoint."""
     return [(int(word), "") if word.isdigit() else (0, word) for word in path.name.split(".")[1:]]

@@ -8,9 +8,7 @@ import torch
 
 
 def main() -> None:
-    """Print torch's version, the architectures that it has code for, and of every GPU its
-    architecture and name.
-    """
+    """Print torch's version, its compiled architectures, and each GPU's architecture and name."""
     print(torch.__version__)
     print(" ".join(torch.cuda.get_arch_list()) or "none: a CPU build")
     for index in range(torch.cuda.device_count()):

@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 
 from trainers.config import NoOpCell
-from trainers.part import Metric
 from trainers.run import Outcome, Run
+from trainers.schema import Metric
 
 METRICS = (Metric("progress", "float32", "1", "share of the epochs that are over", "max"),)
 

@@ -43,9 +43,7 @@ def build(config: SGD | Adam, parameters: Iterable[torch.Tensor]) -> torch.optim
 def _decay_to_init(
     optimiser: torch.optim.Optimizer, parameters: list[torch.Tensor], decay: float
 ) -> None:
-    """Before every step move the parameters by lr * decay of the way to where they are now (Power
-    et al. 2022).
-    """
+    """Before each step, move weights by lr * decay of the way to the start (Power et al. 2022)."""
     start = [p.detach().clone() for p in parameters]
 
     @torch.no_grad()
@@ -58,9 +56,7 @@ def _decay_to_init(
 def _noise_updates(
     optimiser: torch.optim.Optimizer, parameters: list[torch.Tensor], size: float
 ) -> None:
-    """Add normal noise of standard deviation `size` to the direction of every update (Power et al.
-    2022).
-    """
+    """Add normal noise of standard deviation `size` to each update (Power et al. 2022)."""
 
     @torch.no_grad()
     def add(optimiser: torch.optim.Optimizer, *_: object) -> None:

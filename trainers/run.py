@@ -1,10 +1,9 @@
-"""What a trainer is given: a place for its rows, its checkpoints and its facts, and the word when
-to stop.
+"""The interface between a trainer and its run: rows, checkpoints, facts, and the request to stop.
 
-Rows live in three places, in this order: in memory, in the checkpoint that they came with, and in
-the part, which is written after the checkpoint. A part can so be behind the checkpoint after a
-crash, and the next attempt's part then holds all rows again, but never can rows stand beside a
-checkpoint that did not produce them.
+Rows go to three places in this order: memory, the checkpoint that they belong to, and the part,
+which is written after the checkpoint. After a crash a part can therefore be behind the checkpoint,
+and the next attempt's part has all rows again; but no row exists without the checkpoint of the
+state that produced it.
 """
 
 from __future__ import annotations
@@ -23,7 +22,8 @@ from numpy.typing import NDArray
 
 from trainers.checkpoint import Checkpoints, replacing
 from trainers.config.later import fill_in
-from trainers.part import FACTS, FINAL, Part, Status
+from trainers.part import Part
+from trainers.schema import FACTS, FINAL, Status
 
 log = logging.getLogger(__name__)
 
@@ -31,17 +31,13 @@ Outcome = Literal["done", "stopped", "nonfinite"]
 
 
 def log_spaced(last: int, per_decade: int) -> set[int]:
-    """0, 1, ... `last` at `per_decade` points in every factor of ten, the last always among
-    them.
-    """
+    """0, 1, ... `last` at `per_decade` points per factor of ten, always with `last`."""
     points = math.ceil(math.log10(max(last, 1)) * per_decade) + 1
     return {0, last} | {min(round(10 ** (i / per_decade)), last) for i in range(points)}
 
 
 def _peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes; a child that trains several cells
-    keeps the largest.
-    """
+    """Largest resident memory of this process so far, in bytes, over all cells it trained."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -65,9 +61,7 @@ class Run:
     _last_checkpoint: float = field(default_factory=time.monotonic)
 
     def restore(self) -> dict[str, Any] | None:
-        """The trainer's state from the newest whole checkpoint, or None; its rows and training time
-        come back too.
-        """
+        """The trainer's state in the newest whole checkpoint, or None; restores rows and time."""
         saved = self.checkpoints.load()
         if saved is None:
             return None
@@ -82,10 +76,8 @@ class Run:
         )
         return dict(saved["state"])
 
-    def note(self, **facts: Any) -> None:
-        """Record facts of the run (realised noise rate, precision, ...); the names are columns of
-        the runs table.
-        """
+    def add_facts(self, **facts: Any) -> None:
+        """Record facts of the run (noise rate, ...) under the names of runs table columns."""
         unknown = set(facts) - set(FACTS)
         if unknown:
             raise KeyError(
@@ -93,15 +85,13 @@ class Run:
             )
         self.facts.update(facts)
 
-    def begin(self) -> None:
-        """Say that the cell is running; of a quick one among many nothing is said but its end."""
-        if not self.part.waits:
+    def mark_running(self) -> None:
+        """Record that the cell is running (skipped for cells that take less than two seconds)."""
+        if self.part.due:
             self.flush("running")
 
     def log(self, *, epoch: int, step: int, examples: int, **metrics: float | None) -> None:
-        """Add the row of an epoch. A metric that was not computed at this epoch is left out or
-        None.
-        """
+        """Add the row of an epoch; leave out metrics that were not computed, or pass None."""
         unknown = set(metrics) - {m.name for m in self.part.metrics}
         if unknown:
             raise KeyError(f"metrics that the trainer does not declare: {sorted(unknown)}")
@@ -113,7 +103,7 @@ class Run:
             "examples": examples,
         }
         self._rows.append({**position, "seconds": self.seconds(), **metrics})
-        if not self.part.saved and not self.part.waits:
+        if not self.part.saved and self.part.due:
             self.flush("running")
 
     @property
@@ -132,9 +122,7 @@ class Run:
         return max(self._saved_step, self.steps) > self._restored_step
 
     def seconds(self) -> float:
-        """Training time of this cell so far, over all attempts that its state went through, in
-        seconds.
-        """
+        """Training time of this cell over all attempts that led to its state, in seconds."""
         return time.monotonic() - self._start
 
     def checkpoint_due(self) -> bool:
@@ -166,44 +154,56 @@ class Run:
         self, status: Status, error_class: str | None = None, error: str | None = None
     ) -> None:
         """Write rows and record to the part."""
-        self.part.flush(self._rows, self._record(status, error_class, error))
+        self.part.write(self._rows, self._record(status, error_class, error))
 
     def close(
         self, status: Status, error_class: str | None = None, error: str | None = None
     ) -> None:
-        """Give the part the last word of this attempt; the checkpoints of a cell with a final
-        result go after that.
-        """
-        self.part.end(
+        """Write the attempt's last record, then remove the checkpoints of a finished cell."""
+        self.part.finish_cell(
             self._rows, self._record(status, error_class, error), self.checkpoints.present
         )
         if status in FINAL and self.checkpoints.present:
             self.checkpoints.clear()
 
     def _record(self, status: Status, error_class: str | None, error: str | None) -> dict[str, Any]:
-        gpu_seconds = self.seconds() * self.gpu_share if self.facts.get("gpu") else 0.0
+        seconds = self.seconds()
         return {
-            **fill_in(self.flat), "cell": self.cell, "status": status, "attempt": self.attempt, "updated": time.time(),
-            "host": socket.gethostname(), "peak_memory_bytes": _peak_memory(),
-            "epochs": self.epochs, "steps": self.steps, "seconds": self.seconds(), "gpu_seconds": gpu_seconds,
-            "error_class": error_class, "error": error, **self.facts, **self._summary(),
-        }  # fmt: skip
+            **fill_in(self.flat),
+            "cell": self.cell,
+            "status": status,
+            "attempt": self.attempt,
+            "updated": time.time(),
+            "host": socket.gethostname(),
+            "peak_memory_bytes": _peak_memory(),
+            "epochs": self.epochs,
+            "steps": self.steps,
+            "seconds": seconds,
+            "gpu_seconds": seconds * self.gpu_share if self.facts.get("gpu") else 0.0,
+            "error_class": error_class,
+            "error": error,
+            **self.facts,
+            **self._summary(),
+        }
 
     def _summary(self) -> dict[str, Any]:
-        """Final and best value of every metric over the logged rows; NaN never is the best."""
+        """Final and best value of every metric over the logged rows; NaN is never the best."""
         summary: dict[str, Any] = {}
         for metric in self.part.metrics:
-            seen = [
-                (r[metric.name], r["epoch"]) for r in self._rows if r.get(metric.name) is not None
-            ]
-            if seen:
-                summary[f"final_{metric.name}"] = seen[-1][0]
-            finite = [pair for pair in seen if math.isfinite(pair[0])]
+            logged = [row for row in self._rows if row.get(metric.name) is not None]
+            values = [(row[metric.name], row["epoch"]) for row in logged]
+            if values:
+                summary[f"final_{metric.name}"] = values[-1][0]
+            finite = [pair for pair in values if math.isfinite(pair[0])]
             if metric.best and finite:
-                best = (
-                    min(finite)
-                    if metric.best == "min"
-                    else max(finite, key=lambda pair: (pair[0], -pair[1]))
-                )
-                summary[f"best_{metric.name}"], summary[f"best_epoch_{metric.name}"] = best
+                value, epoch = _best(finite, metric.best)
+                summary[f"best_{metric.name}"] = value
+                summary[f"best_epoch_{metric.name}"] = epoch
         return summary
+
+
+def _best(values: list[tuple[float, int]], direction: Literal["min", "max"]) -> tuple[float, int]:
+    """The best value with the first epoch that has it."""
+    if direction == "min":
+        return min(values)
+    return max(values, key=lambda pair: (pair[0], -pair[1]))

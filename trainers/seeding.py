@@ -29,9 +29,7 @@ Purpose = Literal[
 
 
 def stream_seed(seed: int, purpose: Purpose, index: int = 0) -> int:
-    """A 63-bit seed for the stream `purpose` of cell seed `seed`; `index` is the epoch where a
-    stream has one.
-    """
+    """A 63-bit seed for the stream `purpose` of a cell; `index` is the epoch, if it has one."""
     digest = hashlib.sha256(f"{seed}/{purpose}/{index}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 

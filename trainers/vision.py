@@ -22,8 +22,8 @@ from torch.nn import functional
 from trainers import models, optim, precision
 from trainers.config import VisionCell
 from trainers.data import augment, images, label_noise
-from trainers.part import Metric
 from trainers.run import Outcome, Run, log_spaced
+from trainers.schema import Metric
 from trainers.seeding import stream_seed, torch_stream
 
 METRICS = (
@@ -142,7 +142,7 @@ class Training:
         self.mean, self.std = mean.to(to), std.to(to)
         self.classes = data.classes
         self.data_hash = data.content_hash
-        self.run.note(
+        self.run.add_facts(
             noise_rate=noisy.rate, noise_chosen=int(noisy.chosen.sum()), noise_mask_hash=noisy.mask_hash,
             data_hash=data.content_hash, precision=self.precision,
             gpu=torch.cuda.get_device_name(to) if to.type == "cuda" else None,
@@ -160,7 +160,7 @@ class Training:
         self.optimiser = optim.build(cell.optim, self.model.parameters())
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
         torch.manual_seed(stream_seed(cell.seed, "dropout"))
-        self.run.note(parameters=sum(p.numel() for p in self.model.parameters()))
+        self.run.add_facts(parameters=sum(p.numel() for p in self.model.parameters()))
 
     @property
     def samples(self) -> int:

@@ -17,25 +17,29 @@ import torch
 
 from trainers import algorithmic, config
 from trainers.measures import norms as measures
-from trainers.measures import thresholds
-from trainers.models import linear
+from trainers.measures import sharpness, thresholds
 from trainers.run import Outcome, Run
 
 CLOCK = ("seconds", "steps_per_second", "attempt")
 FLAT: Mapping[str, Any] = MappingProxyType({
     "seed": 0,
-    "model.name": "transformer", "model.width": 16, "model.depth": 2, "model.heads": 2, "model.feedforward": 2,
-    "model.norm": "post", "model.activation": "relu", "model.positions": "learned", "model.biases": "none",
-    "model.tied": False, "model.init": "torch", "model.dropout_attention": 0.0, "model.dropout_residual": 0.0,
+    "model.name": "transformer", "model.width": 16, "model.depth": 2, "model.heads": 2,
+    "model.feedforward": 2,
+    "model.norm": "post", "model.activation": "relu", "model.positions": "learned",
+    "model.biases": "none",
+    "model.tied": False, "model.init": "torch", "model.dropout_attention": 0.0,
+    "model.dropout_residual": 0.0,
     "model.dropout_hidden": 0.0,
     "data.name": "arithmetic", "data.operation": "x+y", "data.modulus": 7, "data.degree": 3,
     "data.train_fraction": 0.7, "data.split_seed": 0, "data.outliers": 3, "data.outlier_size": 0.0,
     "data.sequence": "a o b =", "data.vocabulary": None,
-    "optim.name": "adamw", "optim.lr": 0.01, "optim.beta1": 0.9, "optim.beta2": 0.98, "optim.eps": 1e-8,
+    "optim.name": "adamw", "optim.lr": 0.01, "optim.beta1": 0.9, "optim.beta2": 0.98,
+    "optim.eps": 1e-8,
     "optim.weight_decay": 1.0, "optim.decay_towards": "zero", "optim.update_noise": 0.0,
     "optim.schedule.name": "constant", "optim.schedule.period": 4, "optim.schedule.factor": 0.5,
     "optim.schedule.warmup": 5,
-    "trainer.name": "algorithmic", "trainer.steps": 40, "trainer.batch_size": 10, "trainer.at_most_half": True,
+    "trainer.name": "algorithmic", "trainer.steps": 40, "trainer.batch_size": 10,
+    "trainer.at_most_half": True,
     "trainer.replacement": False, "trainer.eval_batch_size": 20, "trainer.evals_per_decade": 6,
     "trainer.exact_steps": "crossed", "trainer.stop_at": None, "trainer.weight_noise": 0.0,
     "trainer.precision": "float32",
@@ -94,7 +98,7 @@ Trained = Callable[..., tuple[Outcome, list[dict[str, Any]]]]
 
 
 @pytest.mark.parametrize("change", KINDS.values(), ids=KINDS)
-def test_a_run_stopped_anywhere_and_resumed_logs_the_very_rows_of_an_undisturbed_one(
+def test_a_run_stopped_anywhere_and_resumed_logs_the_same_rows(
     change: dict[str, Any], trained: Trained
 ) -> None:
     outcome, rows = trained(change)
@@ -214,7 +218,7 @@ def test_weights_are_kept_where_asked(begin: Callable[..., Run], sweep: Path) ->
 def test_norms_of_the_parts_make_up_the_whole(trained: Trained) -> None:
     _, rows = trained({"trainer.steps": 2, "model.norm": "pre"})
     for row in rows:
-        parts = [row[f"norm_{part}"] for part in measures.PARTS]
+        parts = [row[f"norm_{part}"] for part in measures.PARAMETER_GROUPS]
         assert sum(part**2 for part in parts) ** 0.5 == pytest.approx(row["weight_norm"], rel=1e-6)
 
 
@@ -223,13 +227,13 @@ def test_sharpness_is_that_of_a_bowl_worked_out_by_hand() -> None:
     # = 1e-3
     curvature = 1e6
     x = torch.zeros(4000, requires_grad=True)
-    found = measures.sharpness([x], lambda: curvature * x.double().square().sum() / 2, seed=0)
+    found = sharpness.sharpness([x], lambda: curvature * x.double().square().sum() / 2, seed=0)
     expected = (
         curvature * 4000 * 10 * 1e-6 / 2 * 100
     )  # the columns of A are nearly orthogonal, of length sqrt(4000)
     assert found == pytest.approx(expected, rel=0.3) or found == pytest.approx(0.0, abs=1e-9)
     start = torch.full((4000,), 0.01, requires_grad=True)
-    sloped = measures.sharpness(
+    sloped = sharpness.sharpness(
         [start], lambda: curvature * start.double().square().sum() / 2, seed=0
     )
     assert sloped > 0

@@ -111,7 +111,7 @@ def test_a_split_parts_the_table_and_larger_fractions_hold_smaller_ones(
         before = listed(split.train)
 
 
-def test_a_split_depends_on_its_own_seed_and_on_the_cells_where_that_is_null() -> None:
+def test_a_split_depends_on_its_own_seed_or_else_on_the_cells() -> None:
     fixed, free = replace(DATA, split_seed=1), replace(DATA, split_seed=None)
     assert listed(arithmetic.split(fixed, 2).train) == listed(arithmetic.split(fixed, 3).train)
     assert listed(arithmetic.split(free, 2).train) != listed(arithmetic.split(free, 3).train)
@@ -148,7 +148,7 @@ def test_redrawn_noise_has_its_rate_and_is_new_at_every_epoch() -> None:
     assert not torch.equal(chosen, other)
 
 
-def test_the_order_of_an_epoch_holds_every_row_once_or_draws_with_replacement() -> None:
+def test_an_epoch_takes_every_row_once_or_draws_with_replacement() -> None:
     first, second = (arithmetic.order(50, 16, False, 0, epoch) for epoch in (1, 2))
     assert first.tolist() != second.tolist()
     assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(50))

@@ -190,7 +190,7 @@ def killed(
     return folder, subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_a_process_killed_while_it_saves_always_leaves_its_last_checkpoint_whole(
+def test_a_process_killed_while_saving_leaves_a_whole_checkpoint(
     killed: Any,
 ) -> None:
     folder, done = killed

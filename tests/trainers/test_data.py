@@ -538,7 +538,8 @@ cifar10.decode = noted
 while not (notes / "go").exists():
     time.sleep(0.01)
 noise = LabelNoise("incorrect", 0.0)
-config = CIFAR10("cifar10", str(root), False, str(cache), (50, 20), None, None, None, 1, True, "unit", noise)
+config = CIFAR10("cifar10", str(root), False, str(cache), (50, 20), None, None, None, 1, True,
+    "unit", noise)
 print(images.load(config).content_hash)
 """
 

@@ -99,7 +99,7 @@ def test_stages_halve_the_map_three_times(
     assert [tuple(shape) for shape in shapes] == [shape for shape in expected for _ in range(2)]
 
 
-def test_preactivation_shortcut_passes_unchanged_input_and_projects_activated_input() -> None:
+def test_a_preactivation_shortcut_projects_the_activated_input() -> None:
     first, second = list(
         build(resnet("preactivation", 2), 3, 32, 10).get_submodule("blocks").children()
     )[1:3]
@@ -114,7 +114,7 @@ def test_preactivation_shortcut_passes_unchanged_input_and_projects_activated_in
     torch.testing.assert_close(second(x), projected)
 
 
-def test_postactivation_output_is_never_negative_and_equals_input_without_residual() -> None:
+def test_a_postactivation_block_without_residual_passes_its_input() -> None:
     block = list(build(resnet("postactivation", 2), 3, 32, 10).get_submodule("blocks").children())[
         1
     ].eval()

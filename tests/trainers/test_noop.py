@@ -18,7 +18,8 @@ from trainers.run import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAT = {
-    "seed": 0, "model.name": "none", "data.name": "none", "optim.name": "none", "trainer.name": "noop",
+    "seed": 0, "model.name": "none", "data.name": "none", "optim.name": "none",
+    "trainer.name": "noop",
     "trainer.epochs": 3, "trainer.seconds": 0.0, "trainer.fail": "none",
     "run.device": "cpu", "run.threads": 1, "run.compile": False, "run.checkpoint_seconds": 1e9,
 }  # fmt: skip
@@ -55,5 +56,6 @@ def test_it_fails_as_it_is_told(begin: Callable[..., Run]) -> None:
 
 
 def test_a_cell_that_saves_nothing_never_loads_torch() -> None:
-    program = "import sys, trainers.noop, trainers.run, trainers.checkpoint; sys.exit('torch' in sys.modules)"
+    modules = "trainers.noop, trainers.run, trainers.checkpoint"
+    program = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0

@@ -16,8 +16,9 @@ import pytest
 
 from trainers import config, run
 from trainers import part as parts
-from trainers.part import Metric, Part, finished
+from trainers.part import Part, finished
 from trainers.run import Run
+from trainers.schema import Metric
 
 METRICS = (
     Metric("loss", "float32", "nats", "cross-entropy", "min"),
@@ -45,7 +46,7 @@ def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Quick cells are not gathered, unless a test wants it."""
-    monkeypatch.setattr(parts, "GATHER_SECONDS", 0.0)
+    monkeypatch.setattr(parts, "QUICK_SECONDS", 0.0)
 
 
 def log(run: Run, *losses: float | None, **metrics: Any) -> None:
@@ -65,7 +66,8 @@ def test_rows_have_the_columns_and_types_of_the_contract(begin: Begin, sweep: Pa
     run.flush("running")
     schema = pq.read_schema(only(sweep / "curves"))
     assert dict(zip(schema.names, schema.types, strict=True)) == {
-        "cell": pa.dictionary(pa.int32(), pa.string()), "attempt": pa.int16(), "epoch": pa.int32(), "step": pa.int64(),
+        "cell": pa.dictionary(pa.int32(), pa.string()), "attempt": pa.int16(), "epoch": pa.int32(),
+        "step": pa.int64(),
         "examples": pa.int64(), "seconds": pa.float64(), "loss": pa.float32(), "wrong": pa.int32(),
         "accuracy": pa.float32(),
     }  # fmt: skip
@@ -88,7 +90,7 @@ def test_files_name_their_schema_version_and_are_zstd(begin: Begin, sweep: Path,
     log(run, 2.0)
     run.flush("running")
     file = pq.ParquetFile(only(sweep / kind))
-    assert file.schema_arrow.metadata[b"redescent.schema"] == parts.SCHEMA_VERSION.encode() == b"1"
+    assert file.schema_arrow.metadata[b"redescent.schema"] == b"1"
     assert {
         file.metadata.row_group(0).column(i).compression for i in range(file.metadata.num_columns)
     } == {"ZSTD"}
@@ -112,14 +114,15 @@ def test_a_record_is_the_configuration_the_facts_and_the_summary(
     begin: Begin, sweep: Path, flat: Mapping[str, Any]
 ) -> None:
     run = begin(METRICS)
-    run.note(noise_rate=0.25, parameters=7, code="c0de")
+    run.add_facts(noise_rate=0.25, parameters=7, code="c0de")
     log(run, 3.0, 1.0, 2.0, wrong=4)
     run.close("failed", "error", "Traceback: boom")
     (record,) = pq.read_table(only(sweep / "runs")).to_pylist()
     assert set(config.columns()) <= set(record)
     assert {key: record[key] for key in flat} == dict(flat)
     assert all(record[key] is None for key in set(config.columns()) - set(flat))
-    facts = {"status": "failed", "attempt": 1, "epochs": 2, "noise_rate": 0.25, "parameters": 7, "code": "c0de",
+    facts = {"status": "failed", "attempt": 1, "epochs": 2, "noise_rate": 0.25, "parameters": 7,
+             "code": "c0de",
              "error_class": "error", "error": "Traceback: boom", "gpu_seconds": 0.0}  # fmt: skip
     assert {key: record[key] for key in facts} == facts
     assert (record["final_loss"], record["best_loss"], record["best_epoch_loss"]) == (2.0, 1.0, 1)
@@ -156,7 +159,7 @@ def test_a_name_that_is_not_declared_is_refused(begin: Begin) -> None:
     with pytest.raises(KeyError, match="lost"):
         run.log(epoch=0, step=0, examples=0, lost=1.0)
     with pytest.raises(KeyError, match=r"colour.*known: \['code'"):
-        run.note(colour="red")
+        run.add_facts(colour="red")
 
 
 def test_cells_of_one_writer_share_its_part(begin: Begin, sweep: Path) -> None:
@@ -196,14 +199,14 @@ def test_a_long_part_is_continued_in_another_file_with_every_row_once(
 def test_quick_cells_are_gathered_and_a_longer_one_is_written_at_once(
     begin: Begin, sweep: Path, monkeypatch: pytest.MonkeyPatch, wait: Wait
 ) -> None:
-    monkeypatch.setattr(parts, "GATHER_SECONDS", 10.0)
+    monkeypatch.setattr(parts, "QUICK_SECONDS", 10.0)
     part = begin(METRICS).part
-    part.gather = True
+    part.throttle.enabled = True
 
     def cell(name: str, seconds: float) -> list[str]:
         run = begin(METRICS, cell=name)
         run.part = part
-        run.begin()
+        run.mark_running()
         log(run, 3.0)
         wait(seconds)
         run.close("done")
@@ -217,7 +220,7 @@ def test_quick_cells_are_gathered_and_a_longer_one_is_written_at_once(
     assert cell("d", 1) == ["a", "b", "c", "d"], (
         "it is said that a cell runs after one that took long"
     )
-    part.flush()
+    part.write()
     assert set(pd.read_parquet(sweep / "runs")["status"]) == {"done"}
     assert len(pd.read_parquet(sweep / "curves")) == 4
 
@@ -271,7 +274,7 @@ def test_the_first_attempt_has_nothing_to_restore(begin: Begin) -> None:
     assert begin(METRICS).restore() is None
 
 
-def test_progress_is_getting_further_than_the_checkpoint_that_it_began_from(begin: Begin) -> None:
+def test_progress_means_getting_beyond_the_first_checkpoint(begin: Begin) -> None:
     first = begin(METRICS)
     assert not first.progressed
     log(first, 3.0, 2.0)
@@ -310,14 +313,14 @@ def test_checkpoints_go_when_the_result_is_final(
 def test_gpu_time_is_shared_by_the_cells_of_a_gpu(begin: Begin, sweep: Path, wait: Wait) -> None:
     run = begin(METRICS)
     run.gpu_share = 0.25
-    run.note(gpu="a GPU")
+    run.add_facts(gpu="a GPU")
     wait(100)
     run.flush("running")
     (record,) = pq.read_table(only(sweep / "runs")).to_pylist()
     assert record["gpu_seconds"] == pytest.approx(record["seconds"] / 4, rel=1e-3)
 
 
-def test_finished_cells_are_those_with_a_last_word_in_parts_of_the_same_task(
+def test_finished_cells_have_a_final_record_in_parts_of_the_same_task(
     begin: Begin, sweep: Path
 ) -> None:
     last_words = {"c1-a": "done", "c1-b": "failed", "c1-c": "nonfinite", "c1-d": "stopped"}

@@ -123,7 +123,7 @@ def test_dropout_draws_a_mask_for_every_row_and_none_in_evaluation(place: str) -
     torch.testing.assert_close(model(left, right), plain(model, left, right))
 
 
-def test_a_tied_output_is_the_embedding_and_a_vocabulary_has_room_for_the_tokens() -> None:
+def test_a_tied_output_is_the_embedding_and_spare_tokens_fit() -> None:
     model = build(replace(CONFIG, tied=True), vocabulary=20)
     assert model.output.weight is model.embedding.weight
     assert model(torch.tensor([1]), torch.tensor([2])).shape == (1, 20)

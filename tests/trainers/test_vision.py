@@ -31,7 +31,8 @@ PRE, POST = (RESNET | {"model.variant": variant} for variant in ("preactivation"
 CNN = {"model.name": "cnn5", "model.width": 3, "model.depth": ...}
 MLP: dict[str, Any] = {}
 MOMENTUM = {"optim.momentum": 0.9, "optim.weight_decay": 1e-3}
-ADAM = {"optim.name": "adam", "optim.lr": 0.01, "optim.momentum": ..., "optim.beta1": 0.9, "optim.beta2": 0.99,
+ADAM = {"optim.name": "adam", "optim.lr": 0.01, "optim.momentum": ..., "optim.beta1": 0.9,
+        "optim.beta2": 0.99,
         "optim.eps": 1e-8, "optim.weight_decay": 1e-3, "optim.decay_towards": "zero",
         "optim.update_noise": 0.0}  # fmt: skip
 ADAMW = ADAM | {"optim.name": "adamw", "optim.weight_decay": 0.1}
@@ -375,7 +376,8 @@ def test_without_noise_the_noisy_error_is_absent_and_not_a_number_made_up(
 
 @pytest.mark.parametrize(
     ("epochs", "per_decade", "expected"),
-    [(100, 2, [0, 1, 3, 10, 32, 100]), (20, 3, [0, 1, 2, 5, 10, 20]), (7, 1, [0, 1, 7]), (1, 10, [0, 1]),
+    [(100, 2, [0, 1, 3, 10, 32, 100]), (20, 3, [0, 1, 2, 5, 10, 20]), (7, 1, [0, 1, 7]),
+     (1, 10, [0, 1]),
      (5, 50, [0, 1, 2, 3, 4, 5])],
 )  # fmt: skip
 def test_evaluations_are_log_spaced_and_hold_the_first_and_last_epoch(
@@ -504,9 +506,11 @@ def test_a_gpu_that_is_not_there_is_named(begin: Begin, flat: Flat) -> None:
     ("name", "step", "expected"),
     [
         ("constant", 0, 0.8), ("constant", 99, 0.8),
-        ("cosine", 0, 0.8), ("cosine", 25, 0.4 * (1 + math.sqrt(0.5))), ("cosine", 50, 0.4), ("cosine", 100, 0.0),
+        ("cosine", 0, 0.8), ("cosine", 25, 0.4 * (1 + math.sqrt(0.5))), ("cosine", 50, 0.4),
+        ("cosine", 100, 0.0),
         ("step", 3, 0.8), ("step", 4, 0.4), ("step", 7, 0.4), ("step", 8, 0.2),
-        ("inverse_sqrt", 3, 0.8), ("inverse_sqrt", 4, 0.8 / math.sqrt(2)), ("inverse_sqrt", 12, 0.4),
+        ("inverse_sqrt", 3, 0.8), ("inverse_sqrt", 4, 0.8 / math.sqrt(2)),
+        ("inverse_sqrt", 12, 0.4),
     ],
 )  # fmt: skip
 def test_schedules_follow_their_formulas(name: Any, step: int, expected: float) -> None:
@@ -548,8 +552,10 @@ def test_the_optimiser_has_the_settings_of_the_cell_for_all_parameters(
 
 
 def test_training_a_cell_by_name_learns_the_digits(begin: Begin, flat: Flat) -> None:
-    learnable = {"data.train_samples": None, "data.test_samples": None, "data.label_noise.rate": 0.0,
-                 "model.width": 32, "trainer.epochs": 8, "trainer.eval_batch_size": 1000}  # fmt: skip
+    learnable = {"data.train_samples": None, "data.test_samples": None,
+                 "data.label_noise.rate": 0.0,
+                 "model.width": 32, "trainer.epochs": 8,
+                 "trainer.eval_batch_size": 1000}  # fmt: skip
     run = begin(METRICS, flat=changed(flat, ADAM | learnable))
     assert trainers.train(config.parse(run.flat), run) == "done"
     run.close("done")

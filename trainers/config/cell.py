@@ -73,9 +73,7 @@ _CELLS: Mapping[str, type[Cell]] = {
 
 
 def parse(flat: Mapping[str, Any]) -> Cell:
-    """The typed form of a flat configuration. Raises `ConfigError` with key, value and what was
-    expected.
-    """
+    """The typed form of a flat configuration. Raises `ConfigError` with key and value."""
     name = str(flat.get("trainer.name", "vision"))
     if name not in _CELLS:
         raise ConfigError(f"trainer.name: found {name!r}, expected one of {', '.join(_CELLS)}")
@@ -84,9 +82,7 @@ def parse(flat: Mapping[str, Any]) -> Cell:
 
 
 def flatten(cell: Cell) -> dict[str, Any]:
-    """The flat configuration of `cell`, with every value in its declared type (`0` becomes `0.0` in
-    a float field).
-    """
+    """The flat configuration of `cell`; every value has its declared type."""
     return reader.flatten(cell)
 
 

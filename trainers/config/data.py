@@ -12,9 +12,7 @@ from trainers.config.reader import ConfigError, at_least, between
 
 @dataclass(frozen=True)
 class LabelNoise:
-    """Noise on the training labels; `rate` is the share of training samples chosen for it, 0 to
-    1.
-    """
+    """Noise on the training labels; `rate` is the share of samples drawn for it, 0 to 1."""
 
     kind: Literal["incorrect", "uniform", "permute"]
     rate: float

@@ -22,9 +22,7 @@ class ResNet18:
 
 @dataclass(frozen=True)
 class CNN5:
-    """Five-layer CNN of width k: convolutions of k, 2k, 4k, 8k channels and a linear head (Nakkiran
-    et al. 2019).
-    """
+    """CNN of k, 2k, 4k, 8k channels in four convolutions, linear head (Nakkiran et al. 2019)."""
 
     name: Literal["cnn5"]
     width: int
@@ -48,9 +46,7 @@ class MLP:
 
 @dataclass(frozen=True)
 class Transformer:
-    """Decoder-only transformer of `depth` blocks; configs/model/transformer.yaml says what each key
-    means.
-    """
+    """Decoder-only transformer; configs/model/transformer.yaml explains each key."""
 
     name: Literal["transformer"]
     width: int

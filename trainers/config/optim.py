@@ -10,9 +10,7 @@ from trainers.config.reader import ConfigError, at_least, between
 
 @dataclass(frozen=True)
 class Schedule:
-    """Learning-rate schedule; `learning_rate` in trainers/optim.py says what each does with its
-    numbers.
-    """
+    """Learning-rate schedule; `learning_rate` in trainers/optim.py has the formulas."""
 
     name: Literal["constant", "cosine", "step", "inverse_sqrt"]
     period: int
@@ -41,8 +39,7 @@ class SGD:
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam with coupled L2 (`weight_decay` times the weights is added to the gradient, as the
-    published runs did), or AdamW with decoupled weight decay (Loshchilov & Hutter 2019)."""
+    """Adam with L2 in the gradient, or AdamW with decoupled decay (Loshchilov & Hutter 2019)."""
 
     name: Literal["adam", "adamw"]
     lr: float

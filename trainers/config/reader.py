@@ -20,9 +20,7 @@ from trainers.config.later import LATER_KEYS, LaterKeys, fill_in
 
 
 class ConfigError(ValueError):
-    """A configuration that no trainer accepts; the message names the key, what was found and what
-    was expected.
-    """
+    """A configuration that no trainer accepts; says which key, what was found and expected."""
 
 
 def read(kind: Any, flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS) -> Any:
@@ -98,9 +96,7 @@ _Item = tuple[str, Any, Any]
 
 
 def _kinds(value: Any) -> Any:
-    """The type of a value, and of what a list holds: without it the cache below would take 1, 1.0
-    and True for one.
-    """
+    """The type of a value and of list items: without it the cache would mix up 1, 1.0 and True."""
     return (tuple, *map(type, value)) if isinstance(value, tuple) else type(value)
 
 

@@ -30,9 +30,7 @@ class Vision:
 
 @dataclass(frozen=True)
 class Algorithmic:
-    """Settings of the trainer on operation tables; see configs/trainer/algorithmic.yaml for
-    units.
-    """
+    """Settings of the trainer on operation tables; see configs/trainer/algorithmic.yaml."""
 
     name: Literal["algorithmic"]
     steps: int

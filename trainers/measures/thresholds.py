@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trainers.part import Metric
+from trainers.schema import Metric
 
 PERCENTS = (50, 90, 95, 99)
 SPLITS = {"train": "training rows, outliers with the answers given to them", "test": "test rows"}

@@ -14,9 +14,7 @@ from trainers.models import cnn, mlp, resnet
 
 
 def build(config: ResNet18 | CNN5 | MLP, channels: int, size: int, classes: int) -> nn.Module:
-    """The model that `config` describes; it maps float images (n, channels, size, size) to logits
-    (n, classes).
-    """
+    """The model of `config`, from float images (n, c, size, size) to logits (n, classes)."""
     if isinstance(config, CNN5):
         return cnn.build(config.width, channels, size, classes)
     if isinstance(config, MLP):

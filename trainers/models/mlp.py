@@ -9,9 +9,7 @@ from torch import nn
 
 
 def build(width: int, depth: int, channels: int, size: int, classes: int) -> nn.Module:
-    """`depth` hidden layers of `width` units: pixels -> width -> ... -> width -> classes, all with
-    biases.
-    """
+    """`depth` hidden layers of `width` units, all with biases."""
     widths = [channels * size**2] + [width] * depth
     layers: list[nn.Module] = [nn.Flatten()]
     for inputs, outputs in itertools.pairwise(widths):

@@ -93,18 +93,14 @@ class _Conv1x1(nn.Conv2d):
 
 
 class _SpatialMean(nn.Module):
-    """(n, c, h, w) -> (n, c). A plain mean: the adaptive pooling kernels have no deterministic
-    gradient on a GPU.
-    """
+    """(n, c, h, w) -> (n, c). Adaptive pooling has no deterministic gradient on a GPU."""
 
     def forward(self, x_nchw: Tensor) -> Tensor:
         return x_nchw.mean((2, 3))
 
 
 class _PreActivation(nn.Module):
-    """Normalise, activate, convolve, twice. A shortcut that changes shape starts after the first
-    activation.
-    """
+    """Normalise, activate, convolve, twice; a projection starts after the activation."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -123,9 +119,7 @@ class _PreActivation(nn.Module):
 
 
 class _PostActivation(nn.Module):
-    """Convolve, normalise, activate, twice; the second activation follows the sum with the
-    shortcut.
-    """
+    """Convolve, normalise, activate, twice; the sum comes before the last activation."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
