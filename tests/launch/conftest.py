@@ -108,10 +108,7 @@ def redescent() -> Callable[..., subprocess.CompletedProcess[str]]:
         *words: str, configs: Path | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         there = f"pathlib.Path({str(configs or compose.CONFIGS)!r})"
-        program = (
-            "import pathlib; from launch import cli; from launch.sweep import compose; "
-            f"compose.CONFIGS = {there}; cli.main()"
-        )
+        program = f"import pathlib; from launch import cli; from launch.sweep import compose; compose.CONFIGS = {there}; cli.main()"
         command = [sys.executable, "-c", program, *words]
         environment = os.environ | {"COLUMNS": "200"}
         done = subprocess.run(

@@ -36,7 +36,8 @@ flats = st.dictionaries(keys, values, max_size=6)
 
 def test_the_scheme_has_not_changed_by_accident() -> None:
     flat = {
-        "seed": 3, "model.name": "resnet18", "model.width": 64, "optim.lr": 1e-4, "optim.weight_decay": 0.0,
+        "seed": 3, "model.name": "resnet18", "model.width": 64, "optim.lr": 1e-4,
+        "optim.weight_decay": 0.0,
         "data.train_samples": None, "data.source_rows": [50000, 10000],
         "trainer.deterministic": False,
         "run.device": "cuda", "data.root": "/data", "data.cache": "~/.cache", "data.download": True,
