@@ -263,7 +263,7 @@ def folding(folder: Path) -> None:
     """The state of every cell."""
     from launch.status import sweep_state
 
-    assert {cell.state for cell in sweep_state.observe(folder).cells.values()} == {"done"}
+    assert {cell.state for cell in sweep_state.load_sweep_state(folder).cells.values()} == {"done"}
 
 
 def compacting(folder: Path) -> None:

@@ -75,7 +75,7 @@ def _planned(config: DictConfig) -> tuple[plan.Plan, Path, bool]:
     submission.check_data([cell])
     sweep = Path(hydra.utils.to_absolute_path(config.logs)) / config.name
     settings: Any = OmegaConf.to_container(HydraConfig.get().launcher, resolve=False)
-    made, done = submission.direct(sweep, config.name, cell, Launcher(settings))
+    made, done = submission.plan_single_cell(sweep, config.name, cell, Launcher(settings))
     return made, sweep, done
 
 

@@ -129,25 +129,20 @@ def calibrate(
     The results stay in logs/NAME/calibration. `plan` and `status` use them; they are no results of
     the sweep. With several numbers side by side, task.at_a_time=auto uses the best for each cell.
     """
-    from launch.cli import status as views
-    from launch.cli import tables
-    from launch.plan.plan import CALIBRATION
-    from launch.plan.snapshot import code_hash
-    from launch.submit import calibration, submission
-    from launch.submit.preview import draft
-
-    request = _expand(name, overrides)
-    concurrencies: Sequence[int | None] = sorted(set(counts)) or [None]
-    for concurrency in concurrencies:
-        runs = calibration.request(request, epochs, steps, concurrency)
-        missing = calibration.outdated(runs, code_hash())
-        _, plan = submission.submit(missing, retry_errors=True, again=True)
-        views.wait_until_end(missing.folder, plan.sid if plan else None)
-    measurements = calibration.report(request)
-    tables.print_calibration(measurements)
-    succeeded = {measurement.cell.id for measurement in measurements if not measurement.failure}
-    if {cell.id for cell in calibration.extremes(request.cells)} - succeeded:
-        views.print_status(request.folder / CALIBRATION)
+    asked = _expand(name, overrides)
+    each: Sequence[int | None] = sorted(set(counts)) or [None]
+    for count in each:
+        small = calibration.still_to_measure(
+            calibration.calibration_request(asked, epochs, steps, count), code_hash()
+        )
+        _, frozen = submission.submit(small, retry_errors=True, again=True)
+        status_.until_end(small.folder, frozen.sid if frozen else None)
+    found = calibration.measurements(asked)
+    tables.calibration(found)
+    if {cell.id for cell in calibration.smallest_and_largest(asked.cells)} - {
+        m.cell.id for m in found if not m.failure
+    }:
+        status_.once(asked.folder / CALIBRATION)
         sys.exit(1)
     tables.console.print(f"the sweep: {tables.hours(draft(request))}")
 
@@ -164,10 +159,7 @@ def resume(name: str, overrides: Sequence[str], retry_errors: bool, wait: bool) 
     The cells come from the earlier plans, not from the sweep file. OVERRIDES may change the
     launcher only (hydra/launcher=..., hydra.launcher.KEY=..., task.KEY=...).
     """
-    from launch.cli.lookup import sweep_folder
-    from launch.submit import submission
-
-    _send(submission.resumed(sweep_folder(name), overrides), retry_errors, wait)
+    _send(submission.resume_request(folder_of(name), overrides), retry_errors, wait)
 
 
 class _Seconds(click.ParamType[float]):
@@ -215,7 +207,7 @@ def status(name: str, cells: bool, failed: bool, watch: float | None) -> None:
 
     folder = sweep_folder(name)
     if cells:
-        tables.print_cells(sweep_state.observe(folder))
+        tables.cells(sweep_state.load_sweep_state(folder))
     elif failed:
         views.print_failures(folder)
     elif watch is not None:

@@ -14,17 +14,18 @@ from launch.errors import UserError
 from launch.plan.outcome import LIVE
 from launch.plan.plan import name_of
 from launch.status import sweep_state
-from launch.status.sweep_state import Observation
+from launch.status.sweep_state import SweepState
 
 _BYTES_PER_LINE = 400
 
 
 def logs(folder: Path, cell: str, lines: int, follow: bool) -> None:
-    """Print the last lines of the output; with `follow`, all that comes until the cell ends."""
-    state = sweep_state.observe(folder)
-    path = output(state, cell)
-    hint = f"`redescent why {cell[:11]}` says more"
-    if path is None and not (follow and _is_live(state, cell)):
+    """Print the last lines of the output; with `follow` all that comes after, until the cell is
+    over.
+    """
+    seen = sweep_state.load_sweep_state(folder)
+    path = output(seen, cell)
+    if path is None and (not follow or seen.cells[cell].state not in LIVE):
         raise UserError(
             f"{cell}: {state.cells[cell].state}, and none of its jobs has written output; {hint}"
         )
@@ -38,22 +39,20 @@ def logs(folder: Path, cell: str, lines: int, follow: bool) -> None:
     console.print(f"[bold]{cell[:11]} is {state.cells[cell].state}[/bold]; {hint}")
 
 
-def output(state: Observation, cell: str) -> Path | None:
-    """The file with the output of the cell's newest job; None if that has not started."""
-    place = state.cells[cell].placement
-    plan = next(plan for plan in state.plans if plan.sid == place.sid)
-    job = sweep_state.job_of(state, place.sid, place.task)
-    paths = (plan.folder(state.folder) / "output").glob(f"{job}_*" if job else "*")
-    return max(paths, key=lambda path: path.stat().st_mtime, default=None)
+def output(seen: SweepState, cell: str) -> Path | None:
+    """The file with the output of the cell's newest job; None where it has not begun."""
+    place = seen.cells[cell].placement
+    made = next(p for p in seen.plans if p.sid == place.sid)
+    job = sweep_state.job_of(seen, place.sid, place.task)
+    found = (made.folder(seen.folder) / "output").glob(f"{job}_*" if job else "*")
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
-def _is_live(state: Observation, cell: str) -> bool:
-    return state.cells[cell].state in LIVE
-
-
-def _follow(state: Observation, cell: str, path: Path | None, position: int) -> Observation:
-    """Print new output, also of the cell's next job, until the cell neither runs nor waits."""
-    last_poll = time.monotonic()
+def _follow(seen: SweepState, cell: str, path: Path | None, position: int) -> SweepState:
+    """Print what is added to the output, of the next job too, until the cell is neither running nor
+    waiting.
+    """
+    asked = time.monotonic()
     while True:
         if path is not None:
             position = _print_from(path, position)
@@ -62,8 +61,8 @@ def _follow(state: Observation, cell: str, path: Path | None, position: int) -> 
         time.sleep(LOOK_SECONDS)
         if time.monotonic() - last_poll < POLL_SECONDS:
             continue
-        state, last_poll = sweep_state.observe(state.folder), time.monotonic()
-        newest = output(state, cell)
+        seen, asked = sweep_state.load_sweep_state(seen.folder), time.monotonic()
+        newest = output(seen, cell)
         if newest is not None and newest != path:
             console.print(f"[bold]{newest}[/bold]")
             path, position = newest, 0

@@ -55,61 +55,23 @@ SHOWN_FAILURES = 3
 _PREEMPTED = "stopped by a preemption, and queued again"
 
 
-@dataclass(frozen=True)
-class Report:
-    """What `redescent status` shows of a sweep.
-
-    `held_back` counts the failed cells that share an error; `canary` is the cell and the error of a
-    calibration that failed and holds the rest of the sweep.
-    """
-
-    state: Observation
-    summary: Summary
-    held_back: int
-    canary: tuple[str, str] | None
-
-    @property
-    def name(self) -> str:
-        """The name of the sweep."""
-        return name_of(self.state.folder)
-
-
-def load_report(state: Observation) -> Report:
-    """The report on a sweep in this state."""
-    plan = state.plans[-1]
-    same = len(set(plan.sizes)) == 1
-    at_a_time = plan.sizes[0] if same else plan.packing["at_a_time"]
-    calibrations = calibration.tried(state.folder)
-    measured = concurrency.with_calibrations(
-        state.runs, calibrations, at_a_time, plan.launcher.resources
-    )
-    failed_cells = [id for id, cell in state.cells.items() if cell.state == "failed"]
-    shared, _ = failures.shared_error(failed_cells, state, code_hash())
-    return Report(
-        state, summary.summarise(state, measured, cores()), len(shared), _canary_failure(state)
-    )
-
-
-def _canary_failure(state: Observation) -> tuple[str, str] | None:
-    plan = state.plans[-1]
-    if not plan.policy.get("canary"):
-        return None
-    return next(iter(calibration.failed(state.folder, plan.packing["at_a_time"])), None)
-
-
-def print_status(folder: Path) -> None:
-    """Show the status as it is now."""
-    console.print(view(load_report(sweep_state.observe(folder))))
+def once(folder: Path) -> None:
+    """The status as it is now."""
+    tables.out.print(view(sweep_state.load_sweep_state(folder)))
 
 
 def watch(folder: Path, seconds: float) -> None:
     """Show the status every `seconds` until no cell runs or waits, or until Ctrl-C."""
     with leave_on_interrupt(name_of(folder)), Live(console=console, auto_refresh=False) as live:
         while True:
-            state = sweep_state.observe(folder)
-            footer = f"{time.strftime('%T')}, every {seconds:.0f} s; Ctrl-C leaves the jobs running"
-            live.update(Group(view(load_report(state)), Text(footer, "dim")), refresh=True)
-            if not _is_live(state):
+            seen = sweep_state.load_sweep_state(folder)
+            told = Text(
+                f"{time.strftime('%T')}, again every {seconds:.0f} s; Ctrl-C leaves the jobs "
+                "running",
+                "dim",
+            )
+            live.update(Group(view(seen), told), refresh=True)
+            if not any(cell.state in LIVE for cell in seen.cells.values()):
                 return
             time.sleep(seconds)
 
@@ -139,63 +101,25 @@ def wait_until_end(folder: Path, sid: str | None = None) -> bool:
             progress.update(bar, completed=share, description=text)
 
         while True:
-            state = sweep_state.observe(folder)
-            show(state.runs)
-            if not _is_live(state, sid):
+            seen = sweep_state.load_sweep_state(folder)
+            states = Counter(cell.state for cell in seen.cells.values())
+            share = float((rates.logged(seen.runs) / rates.planned(seen.runs)).mean())
+            ended = states["done"] + states["nonfinite"] + states["failed"]
+            progress.update(bar, completed=share, description=f"{ended}/{len(seen.cells)} cells")
+            again = any(
+                task.live for (submission, _), task in seen.tasks.items() if submission == sid
+            )
+            if not again and not any(states[name] for name in LIVE):
                 break
             _follow_parts(state, show)
     return all(cell.state in FINAL for cell in state.cells.values())
 
 
-def _is_live(state: Observation, sid: str | None = None) -> bool:
-    """Whether a cell may still be trained, or a task of submission `sid` may still run."""
-    if any(cell.state in LIVE for cell in state.cells.values()):
-        return True
-    return any(task.live for (other, _), task in state.tasks.items() if other == sid)
-
-
-def _follow_parts(state: Observation, show: Callable[[pd.DataFrame], None]) -> None:
-    """Show progress from the parts alone until it is time to ask the scheduler again.
-
-    That is after POLL_SECONDS, or as soon as every cell has ended or a local worker has.
-    """
-    deadline = time.monotonic() + POLL_SECONDS
-    next_read = time.monotonic()
-    modified, workers = _modified(state.folder), _workers_alive(state)
-    while time.monotonic() < deadline:
-        time.sleep(LOOK_SECONDS)
-        if _workers_alive(state) != workers:
-            return
-        if _modified(state.folder) == modified or time.monotonic() < next_read:
-            continue
-        modified, start = _modified(state.folder), time.process_time()
-        runs = store.runs(state.folder)
-        show(runs)
-        if _count_ended(runs) == len(runs):
-            return
-        next_read = time.monotonic() + (time.process_time() - start) / READ_SHARE
-
-
-def _count_ended(runs: pd.DataFrame) -> int:
-    return int(runs["status"].isin([*FINAL, "failed"]).sum())
-
-
-def _modified(folder: Path) -> list[int]:
-    """When a file was last added to, or replaced in, the folders of parts and of the store."""
-    folders = [folder / name for name in ("curves", "runs", "store")]
-    return [path.stat().st_mtime_ns for path in folders if path.exists()]
-
-
-def _workers_alive(state: Observation) -> list[bool | None]:
-    workers = [markers.local_worker(plan.folder(state.folder)) for plan in state.plans]
-    return [files.alive(worker) for worker in workers if worker is not None]
-
-
-def print_failures(folder: Path) -> None:
-    """Show every kind of failure: how many cells, one of them, and the command that shows more."""
-    kinds = summary.failures(sweep_state.observe(folder))
-    if not kinds:
-        console.print(f"{name_of(folder)}: no cell failed")
+def failed(folder: Path) -> None:
+    """Every kind of failure: how many cells, one of them, and the command that shows more."""
+    found = summary.failures(sweep_state.load_sweep_state(folder))
+    if not found:
+        tables.out.print(f"{name_of(folder)}: no cell failed")
         return
     table = Table("cells", "class", "last line", "example", show_lines=True)
     for failure in kinds:
@@ -204,16 +128,30 @@ def print_failures(folder: Path) -> None:
     console.print(table)
 
 
-def view(report: Report) -> RenderableType:
-    """The whole status as one renderable; it computes nothing."""
-    lines = [*_hours(report), *_failures(report), *_next_steps(report)]
-    return Group(_table(report), *(Text.from_markup(line) for line in lines))
+def view(seen: sweep_state.SweepState) -> RenderableType:
+    """The whole status as one renderable."""
+    newest = seen.plans[-1]
+    through = newest.launcher.resources
+    at_a_time = newest.sizes[0] if len(set(newest.sizes)) == 1 else newest.packing["at_a_time"]
+    measured = concurrency.with_calibrations(
+        seen.runs, calibration.calibration_runs(seen.folder), at_a_time, through
+    )
+    found = summary.summarise(seen, measured, cores())
+    return Group(
+        _table(seen, found),
+        *map(Text.from_markup, [*_hours(name_of(seen.folder), found), *_notes(seen, found)]),
+    )
 
 
-def _table(report: Report) -> Table:
-    title = f"{report.name}: {len(report.state.cells)} cells"
-    table = Table("state", "cells", "", title=title, title_justify="left")
-    for state, group in itertools.groupby(report.summary.lines, key=lambda line: line.state):
+def _table(seen: sweep_state.SweepState, found: Summary) -> Table:
+    table = Table(
+        "state",
+        "cells",
+        "",
+        title=f"{name_of(seen.folder)}: {len(seen.cells)} cells",
+        title_justify="left",
+    )
+    for name, group in itertools.groupby(found.lines, key=lambda line: line.state):
         lines = list(group)
         table.add_row(state, str(sum(line.cells for line in lines)), _meaning(STATES, state))
         for line in lines:
@@ -290,3 +228,61 @@ def _resume_hint(report: Report) -> str:
         f"not complete: {report.held_back} cells share an error; after you fix it, "
         f"`{command} --retry-errors` sends the rest"
     )
+    if found.unmeasured:
+        measured += f" ({found.unmeasured} cells are like none that was measured"
+        measured += ")" if name.endswith(f"/{CALIBRATION}") else f": `redescent calibrate {name}`)"
+    lines.append(f"{found.spent:.2f} {found.unit} spent, {measured}")
+    if found.end is not None:
+        at = time.strftime("%F %H:%M", time.localtime(time.time() + found.end))
+        lines.append(
+            f"expected end of what is in the queue: {at}, if as many tasks go on running as now"
+        )
+    elif found.unknown:
+        lines.append(f"expected end: unknown, {found.unknown}")
+    return lines
+
+
+def _notes(seen: sweep_state.SweepState, found: Summary) -> Sequence[str]:
+    lines = [
+        f"[red]{len(f.cells)} failed[/red] ({f.kind}): {escape(f.error)}; see `redescent why "
+        f"{f.cells[0][:11]}`"
+        for f in found.failures[:FEW]
+    ]
+    if len(found.failures) > FEW:
+        lines.append(
+            f"and {len(found.failures) - FEW} other errors: `redescent status "
+            f"{name_of(seen.folder)} --failed`"
+        )
+    states = {line.state for line in found.lines}
+    if states & {"failed", "interrupted", "missing"} and not states & {
+        *LIVE,
+        "preempted",
+    }:
+        held, _ = failures.shared_error(
+            [id for id, c in seen.cells.items() if c.state == "failed"], seen, code_hash()
+        )
+        why = f": {len(held)} cells share an error; once it is mended," if held else ":"
+        retry = " --retry-errors" if held else ""
+        lines.append(
+            f"not complete{why} `redescent resume {name_of(seen.folder)}{retry}` sends the rest"
+        )
+    lines += _canary(seen)
+    if seen.silent:
+        lines.append(
+            f"[yellow]no answer from the scheduler of {len(seen.silent)} submissions[/yellow]; "
+            "their cells may run"
+        )
+    return lines
+
+
+def _canary(seen: sweep_state.SweepState) -> Sequence[str]:
+    """Why the rest was taken out of the queue, where the cells that went first failed."""
+    if not seen.plans[-1].policy.get("canary"):
+        return []
+    first = calibration.failed_cells(seen.folder, seen.plans[-1].packing["at_a_time"])
+    return [
+        f"[red]the canary failed[/red]: {escape(last_line(error))}; SLURM then takes "
+        "what waited for it out of "
+        f"the queue; see `redescent why {cell[:11]} --sweep {name_of(seen.folder)}/{CALIBRATION}`"
+        for cell, error in first[:1]
+    ]

@@ -133,20 +133,13 @@ def print_calibration(measurements: Sequence[Measurement]) -> None:
     console.print(table)
 
 
-def _measured(measurement: Measurement) -> list[str]:
-    """Seconds, whole run, peak memory, throughput and verdict; or the failure alone."""
-    if measurement.failure:
-        return [f"[red]failed:[/red] {escape(measurement.failure)}"]
-    article = "a" if measurement.unit == "step" else "an"
-    throughput = ""
-    if measurement.count and measurement.compared:
-        throughput = f"{measurement.count * 3600 / measurement.whole:.4g}"
-    return [
-        f"{measurement.seconds:.4g} {article} {measurement.unit}",
-        f"{measurement.whole:.0f} s",
-        f"{measurement.memory / 1e9:.2f} GB",
-        throughput,
-        _verdict(measurement),
+def cells(seen: sweep_state.SweepState) -> None:
+    """Every cell on a line: id, state, epochs or steps logged of those planned, and what varies
+    between the cells.
+    """
+    runs = seen.runs.set_index("cell").reindex(list(seen.cells))
+    keys = [
+        key for key in runs.columns if ("." in key or key == "seed") and not key.startswith("run.")
     ]
 
 

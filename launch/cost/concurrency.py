@@ -1,6 +1,6 @@
 """How many cells share a task, by what calibrations measured: `task.at_a_time=auto`. Pure.
 
-`tried` is everywhere the table of `calibrate.tried`: the calibrations' runs, with how many ran side
+`tried` is everywhere the table of `calibration_runs`: the calibrations' runs, with how many ran side
 by side (`at_a_time`, NaN for one a core), in which task (`place`), since when (`began`) and through
 which `resources`.
 """

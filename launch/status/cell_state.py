@@ -48,7 +48,7 @@ class CellState:
     placement: Placement
 
 
-def fold(
+def cell_states(
     placements: Mapping[str, Sequence[Placement]], records: Mapping[str, Record]
 ) -> list[CellState]:
     """The state of every placed cell.

@@ -10,12 +10,10 @@ from launch.plan import Launcher, Plan
 from launch.plan.markers import SAME_ERROR
 from launch.plan.outcome import OUT_OF_MEMORY, failure_class, last_line
 from launch.plan.plan import ran_in
-from launch.status.sweep_state import Observation
+from launch.status.sweep_state import SweepState
 
 
-def shared_error(
-    todo: Collection[str], seen: Observation, code: str
-) -> tuple[set[str], str | None]:
+def shared_error(todo: Collection[str], seen: SweepState, code: str) -> tuple[set[str], str | None]:
     """Failed cells that share the last line of their traceback with enough others, in this very
     code, and the line.
     """
@@ -34,7 +32,7 @@ def shared_error(
     )
 
 
-def short_of_memory(todo: Collection[str], seen: Observation) -> dict[str, tuple[Plan, int]]:
+def short_of_memory(todo: Collection[str], seen: SweepState) -> dict[str, tuple[Plan, int]]:
     """Cells whose last word is that memory ran out or that they were killed, with the plan and task
     they ran in.
     """
@@ -59,7 +57,7 @@ def rooms(short: Mapping[str, tuple[Plan, int]]) -> dict[str, int]:
 
 
 def starved(
-    short: Mapping[str, tuple[Plan, int]], seen: Observation, launcher: Launcher
+    short: Mapping[str, tuple[Plan, int]], seen: SweepState, launcher: Launcher
 ) -> list[str]:
     """Cells that ran out of memory alone, and would get no more of it with these settings of the
     launcher.

@@ -17,7 +17,7 @@ from launch.plan import Plan
 from launch.plan.launcher import Occupancy
 from launch.plan.outcome import FINAL, LIVE, STATES, last_line
 from launch.status import cell_state
-from launch.status.sweep_state import Observation
+from launch.status.sweep_state import SweepState
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Summary:
     """Why `end` is None; empty where nothing is under way."""
 
 
-def summarise(seen: Observation, measured: pd.DataFrame, cores: int) -> Summary:
+def summarise(seen: SweepState, measured: pd.DataFrame, cores: int) -> Summary:
     """The summary of an observation; `measured` is a runs table to take seconds per epoch from, and
     `cores` the number of cells that a local worker trains side by side where its plan leaves that
     open."""
@@ -80,7 +80,7 @@ def summarise(seen: Observation, measured: pd.DataFrame, cores: int) -> Summary:
     )  # fmt: skip
 
 
-def committed(seen: Observation, measured: pd.DataFrame) -> float | None:
+def hours_committed(seen: SweepState, measured: pd.DataFrame) -> float | None:
     """GPU-hours spent, and still to come from cells that are under way; None where the time of one
     is not known.
     """
@@ -100,7 +100,7 @@ def committed(seen: Observation, measured: pd.DataFrame) -> float | None:
     return total if total == total else None
 
 
-def failures(seen: Observation) -> list[Failure]:
+def failures(seen: SweepState) -> list[Failure]:
     """Failed cells by class and last line of their traceback, the largest group first."""
     groups: dict[tuple[str, str], list[str]] = {}
     for cell in seen.cells.values():
@@ -112,7 +112,7 @@ def failures(seen: Observation) -> list[Failure]:
     return [Failure(kind, error, cells) for (kind, error), cells in ordered]
 
 
-def _lines(seen: Observation) -> list[Line]:
+def _lines(seen: SweepState) -> list[Line]:
     """In the order of `state.STATES`, preempted cells after the waiting ones; within a state the
     most cells first.
     """
@@ -125,7 +125,7 @@ def _lines(seen: Observation) -> list[Line]:
     return [Line(name, detail, count) for (name, detail), count in ranked]
 
 
-def _line(seen: Observation, cell: cell_state.CellState) -> tuple[str, str]:
+def _line(seen: SweepState, cell: cell_state.CellState) -> tuple[str, str]:
     """The state under which a cell is counted, and its detail."""
     task = seen.tasks.get((cell.placement.sid, cell.placement.task))
     if cell.state == "waiting":
@@ -144,7 +144,7 @@ def _line(seen: Observation, cell: cell_state.CellState) -> tuple[str, str]:
     return cell.state, ""
 
 
-def _shares(seen: Observation) -> Mapping[str, Occupancy]:
+def _shares(seen: SweepState) -> Mapping[str, Occupancy]:
     """What every cell occupies in the task that it was last given to."""
     plans = {made.sid: made for made in seen.plans}
 
@@ -159,7 +159,7 @@ def _shares(seen: Observation) -> Mapping[str, Occupancy]:
     }
 
 
-def _left(seen: Observation, measured: pd.DataFrame) -> Mapping[str, float]:
+def _left(seen: SweepState, measured: pd.DataFrame) -> Mapping[str, float]:
     """Expected seconds that every cell has still to train, NaN where not known."""
     times = rates.left(seen.runs, seen.runs, measured)
     return dict(zip(seen.runs["cell"], times, strict=True))
@@ -178,7 +178,7 @@ def _spent(
 
 
 def _end(
-    seen: Observation, plans: Mapping[str, Plan], left: Mapping[str, float], cores: int
+    seen: SweepState, plans: Mapping[str, Plan], left: Mapping[str, float], cores: int
 ) -> tuple[float | None, str]:
     """Each task's time is that of its cells over the cells at a time; the waiting ones follow on
     the running ones.

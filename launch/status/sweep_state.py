@@ -26,7 +26,7 @@ only. A time of sending that lies as far ahead is that of a clock which was set 
 
 
 @dataclass(frozen=True)
-class Observation:
+class SweepState:
     """A sweep as it stands: its plans, what was sent of them, and the state of every cell."""
 
     folder: Path
@@ -46,7 +46,7 @@ class Observation:
     """
 
 
-def observe(folder: Path) -> Observation:
+def load_sweep_state(folder: Path) -> SweepState:
     """Read plans and parts, ask each scheduler once, and fold them. Raises UserError for a folder
     without a sweep.
     """
@@ -61,7 +61,9 @@ def observe(folder: Path) -> Observation:
     ]
     known, silent = _ask(open_plans, folder, arrays)
     tasks = _located(plans, arrays, known)
-    cells = cell_state.fold(_placements(folder, plans, arrays, tasks, silent, records), records)
+    cells = cell_state.cell_states(
+        _placements(folder, plans, arrays, tasks, silent, records), records
+    )
     lost = {
         task.node
         for task in known.values()
@@ -69,7 +71,7 @@ def observe(folder: Path) -> Observation:
     }
     lost = lost.union(*(markers.bad_nodes(p.folder(folder)) for p in open_plans))
     found = {cell.id: cell for cell in cells}
-    return Observation(folder, plans, arrays, found, runs, silent, tasks, frozenset(lost))
+    return SweepState(folder, plans, arrays, found, runs, silent, tasks, frozenset(lost))
 
 
 def runs_of(folder: Path) -> pd.DataFrame:
@@ -93,7 +95,7 @@ def records_of(runs: pd.DataFrame) -> dict[str, cell_state.Record]:
     return {cell: cell_state.Record(*rest) for cell, *rest in rows.itertuples(index=False)}
 
 
-def job_of(seen: Observation, sid: str, number: int) -> str | None:
+def job_of(seen: SweepState, sid: str, number: int) -> str | None:
     """The SLURM id ("5_3") of a task of a submission; None outside SLURM, and where it was never
     accepted.
     """

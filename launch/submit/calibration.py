@@ -31,11 +31,8 @@ for its width.
 """
 
 
-def request(
-    asked: Request,
-    epochs: int = CALIBRATION_EPOCHS,
-    steps: int = CALIBRATION_STEPS,
-    count: int | None = None,
+def calibration_request(
+    asked: Request, epochs: int = EPOCHS, steps: int = STEPS, count: int | None = None
 ) -> Request:
     """The calibration of a sweep: of each of its extremes `count` copies, in one task that trains
     them side by side.
@@ -45,7 +42,7 @@ def request(
     at_a_time = count or _counted(asked.packing.at_a_time)
     cells = [
         copy
-        for cell in extremes(asked.cells)
+        for cell in smallest_and_largest(asked.cells)
         for copy in _copies(cell, epochs, steps, at_a_time or 1)
     ]
     packing = replace(asked.packing, cells=at_a_time or 1, at_a_time=at_a_time)
@@ -59,7 +56,7 @@ def request(
     )
 
 
-def extremes(cells: Sequence[Cell]) -> list[Cell]:
+def smallest_and_largest(cells: Sequence[Cell]) -> list[Cell]:
     """The smallest and the largest cell by `model.width`, of every kind that is the same but for
     it; at most MOST.
     """
@@ -68,8 +65,8 @@ def extremes(cells: Sequence[Cell]) -> list[Cell]:
     return [found[i] for i in kept]
 
 
-def are_all(cells: Sequence[Cell]) -> bool:
-    """Whether no family of cells is left out of `extremes`."""
+def covers_all_families(cells: Sequence[Cell]) -> bool:
+    """Whether no family of cells is left out of `smallest_and_largest`."""
     return len(_ends(cells)) <= MOST
 
 
@@ -88,7 +85,7 @@ def _ends(cells: Sequence[Cell]) -> list[Cell]:
     return [cells[row] for row in found]
 
 
-def tried(sweep: Path) -> pd.DataFrame:
+def calibration_runs(sweep: Path) -> pd.DataFrame:
     """The calibrations of a sweep as a runs table, with how they ran; empty where there are none.
 
     `seconds`, `epochs` and `steps` of those that ended well are of their second half. `at_a_time`
@@ -148,18 +145,18 @@ class Measurement:
     failure: str | None
 
 
-def report(asked: Request) -> list[Measurement]:
+def measurements(asked: Request) -> list[Measurement]:
     """What was measured of a sweep's smallest and largest cells through this launcher, for every
     count of copies.
     """
     found, through = (
-        tried(asked.folder),
+        calibration_runs(asked.folder),
         asked.launcher.resources,
     )
     found = found[found["resources"] == through] if len(found) else found
     if found.empty:
         return []
-    ends = extremes(asked.cells)
+    ends = smallest_and_largest(asked.cells)
     kinds, known = rates.speed_groups(pd.DataFrame([dict(cell.flat) for cell in ends]), found)
     tried_counts = pd.Series(found["at_a_time"]).groupby(known).transform("nunique")
     won = concurrency.best_concurrency(found).where(tried_counts > 1)  # over nothing, none wins
@@ -200,10 +197,10 @@ def _measurement(cell: Cell, count: int | None, runs: pd.DataFrame, wins: bool) 
     return Measurement(cell, unit, count, seconds, seconds * length, memory, compared, wins, None)
 
 
-def outdated(asked: Request, code: str) -> Request:
+def still_to_measure(asked: Request, code: str) -> Request:
     """Of a calibration's request the cells to run: all copies of those of which not all ended well,
     side by side, in this code and through a like launcher."""
-    found, copies = tried(asked.logs), asked.packing.cells or 1
+    found, copies = calibration_runs(asked.logs), asked.packing.cells or 1
     found = found[found["status"].isin(FINAL)] if len(found) else found
     if found.empty:
         return asked
@@ -217,7 +214,7 @@ def outdated(asked: Request, code: str) -> Request:
     )
 
 
-def failed(sweep: Path, at_a_time: int | Literal["auto"] | None) -> list[tuple[str, str]]:
+def failed_cells(sweep: Path, at_a_time: int | Literal["auto"] | None) -> list[tuple[str, str]]:
     """Id and traceback of the cells that failed in a sweep's newest calibration for this
     `task.at_a_time`.
     """
@@ -234,9 +231,9 @@ def failed(sweep: Path, at_a_time: int | Literal["auto"] | None) -> list[tuple[s
     return [(row["cell"], row["error"] or "") for row in runs.to_dict("records")]
 
 
-def jobs(asked: Request) -> list[str]:
+def running_jobs(asked: Request) -> list[str]:
     """SLURM jobs of a calibration that are still to end."""
-    seen = sweep_state.observe(asked.folder)
+    seen = sweep_state.load_sweep_state(asked.folder)
     wanted = {cell.id for cell in asked.cells}
     live = [
         cell.placement for cell in seen.cells.values() if cell.id in wanted and cell.state in LIVE

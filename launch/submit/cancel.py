@@ -15,7 +15,7 @@ from pathlib import Path
 from launch.plan import Plan, markers
 from launch.plan.outcome import LIVE
 from launch.scheduler import backend
-from launch.status.sweep_state import Observation, may_run, observe
+from launch.status.sweep_state import SweepState, load_sweep_state, may_run
 from launch.sweep.condition import condition
 
 
@@ -34,7 +34,7 @@ def cancel(folder: Path, where: Sequence[str] = ()) -> Cancelled:
     """Cancel every cell that may still run and meets all conditions. Raises UserError for a bad
     condition.
     """
-    seen = observe(folder)
+    seen = load_sweep_state(folder)
     conditions = [condition(text) for text in where]
     live = {cell.id for cell in seen.cells.values() if cell.state in LIVE}
     flats = {cell.id: made.flat(cell) for made in seen.plans for cell in made.cells}
@@ -51,7 +51,7 @@ def cancel(folder: Path, where: Sequence[str] = ()) -> Cancelled:
     )
 
 
-def _cancel(made: Plan, seen: Observation, chosen: set[str], live: set[str]) -> tuple[int, str]:
+def _cancel(made: Plan, seen: SweepState, chosen: set[str], live: set[str]) -> tuple[int, str]:
     """Cancel the chosen cells of one plan; returns how many tasks were ended whole, and a complaint
     or nothing.
     """
@@ -73,7 +73,7 @@ def _cancel(made: Plan, seen: Observation, chosen: set[str], live: set[str]) -> 
     )
 
 
-def _open(made: Plan, seen: Observation) -> list[int]:
+def _open(made: Plan, seen: SweepState) -> list[int]:
     """Numbers of the plan's tasks that may still run."""
     return [
         number

@@ -17,7 +17,7 @@ from launch.plan.launcher import cores
 from launch.plan.outcome import FINAL, LIVE
 from launch.scheduler import backend
 from launch.status import failures, summary
-from launch.status.sweep_state import is_final, observe, records_of, runs_of
+from launch.status.sweep_state import is_final, load_sweep_state, records_of, runs_of
 from launch.submit import calibration
 from launch.sweep.request import AUTO, Cell, Request
 
@@ -78,7 +78,7 @@ def draft(request: Request, retry_errors: bool = False, again: bool = False) -> 
     lacking.
     """
     seen = (
-        observe(request.folder)
+        load_sweep_state(request.folder)
         if any((request.folder / "submissions").glob("*/plan.json"))
         else None
     )
@@ -103,10 +103,12 @@ def draft(request: Request, retry_errors: bool = False, again: bool = False) -> 
     kind = request.launcher.kind
     where = backend.BACKENDS[kind]
     tried, through = (
-        calibration.tried(request.folder),
+        calibration.calibration_runs(request.folder),
         request.launcher.resources,
     )
-    pooled = request.packing.at_a_time == AUTO and not calibration.are_all(request.cells)
+    pooled = request.packing.at_a_time == AUTO and not calibration.covers_all_families(
+        request.cells
+    )
     counts = concurrency.choose(request, todo, tried, through, pooled, where.one_task)
     at_a_time = counts[0] if len(set(counts)) == 1 else request.packing.at_a_time
     rooms = {} if again else failures.rooms(short)
@@ -125,7 +127,7 @@ def draft(request: Request, retry_errors: bool = False, again: bool = False) -> 
     seconds = [None if time != time else float(time) for time in left]
     tasks, sizes = pack_apart(seconds, beside, request.packing, where.one_task)
     arrays = -(-len(tasks) // where.array_size()) if tasks else 0
-    committed = summary.committed(seen, measured) if seen else 0.0
+    committed = summary.hours_committed(seen, measured) if seen else 0.0
     return Draft(
         request, todo, seconds, tasks, arrays, states, committed, sizes, sorted(fewer), sorted(held), error, others,
         starved, lost_nodes=seen.lost_nodes if seen else frozenset(),

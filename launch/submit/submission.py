@@ -83,10 +83,12 @@ def _canary(request: Request, retry_errors: bool) -> Sequence[str]:
         raise UserError(
             "canary: found true, but only SLURM can hold jobs back; leave it out with canary=false"
         )
-    small = calibration.request(request)
-    made, _ = submit(calibration.outdated(small, snapshot.code_hash()), retry_errors, again=True)
-    before = calibration.jobs(small)
-    failed = [] if before else calibration.failed(request.folder, request.packing.at_a_time)
+    small = calibration.calibration_request(request)
+    made, _ = submit(
+        calibration.still_to_measure(small, snapshot.code_hash()), retry_errors, again=True
+    )
+    before = calibration.running_jobs(small)
+    failed = [] if before else calibration.failed_cells(request.folder, request.packing.at_a_time)
     if made.held or failed:
         error = made.error if made.held else last_line(failed[0][1])
         raise UserError(
@@ -97,7 +99,7 @@ def _canary(request: Request, retry_errors: bool) -> Sequence[str]:
     return before
 
 
-def resumed(folder: Path, overrides: Sequence[str]) -> Request:
+def resume_request(folder: Path, overrides: Sequence[str]) -> Request:
     """The request that brings a sweep to completion: all cells of its plans, sent as the newest one
     was.
 
@@ -135,7 +137,7 @@ def resumed(folder: Path, overrides: Sequence[str]) -> Request:
     )
 
 
-def direct(sweep: Path, name: str, cell: Cell, launcher: Launcher) -> tuple[Plan, bool]:
+def plan_single_cell(sweep: Path, name: str, cell: Cell, launcher: Launcher) -> tuple[Plan, bool]:
     """Plan a single cell that this very process will run; returns the plan and whether the cell is
     done already.
     """

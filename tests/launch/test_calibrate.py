@@ -36,12 +36,12 @@ def test_both_ends_of_the_widths_of_every_kind_are_tried_out(flat: Flat) -> None
         flat, {"model.width": 8}, {"model.width": 2}, {"model.width": 32}, {"seed": 3, "model.width": 32},
         {"model.depth": 2, "model.width": 8}, {"model.depth": 2, "model.width": 8, "optim.lr": 0.5},
     )  # fmt: skip
-    assert [cell.id for cell in calibration.extremes(made)] == ["1", "4", "2"]
+    assert [cell.id for cell in calibration.smallest_and_largest(made)] == ["1", "4", "2"]
 
 
 def test_of_many_kinds_some_between_the_smallest_and_the_largest_are_tried_out(flat: Flat) -> None:
     made = cells(flat, *({"data.train_samples": n, "model.width": n} for n in range(1, 101)))
-    found = [cell.flat["model.width"] for cell in calibration.extremes(made)]
+    found = [cell.flat["model.width"] for cell in calibration.smallest_and_largest(made)]
     assert (len(found), found[0], found[-1]) == (calibration.MOST, 1, 100)
 
 
@@ -59,7 +59,7 @@ def test_a_calibration_is_a_short_sweep_beside_the_sweep_with_as_many_copies_as_
         [],
         Policy(9.0, True, True),
     )
-    small = calibration.request(asked)
+    small = calibration.calibration_request(asked)
     assert small.folder == tmp_path / "demo" / "calibration"
     assert small.packing.cells == 3
     assert small.policy == Policy()
@@ -75,14 +75,14 @@ def test_a_calibration_is_a_short_sweep_beside_the_sweep_with_as_many_copies_as_
         (None, 1000, 4),
         (None, 1000, 5),
     ]
-    others = [calibration.request(asked, count=count) for count in (1, 2, 4, 5)]
+    others = [calibration.calibration_request(asked, count=count) for count in (1, 2, 4, 5)]
     assert [(other.packing.cells, other.packing.at_a_time) for other in others] == [
         (n, n) for n in (1, 2, 4, 5)
     ]
     assert len({cell.id for made in (small, *others) for cell in made.cells}) == 2 * (
         1 + 2 + 3 + 4 + 5
     )
-    auto = calibration.request(replace(asked, packing=Packing(at_a_time="auto")))
+    auto = calibration.calibration_request(replace(asked, packing=Packing(at_a_time="auto")))
     assert (auto.packing.at_a_time, [cell.flat["seed"] for cell in auto.cells]) == (1, [0, 0])
 
 
@@ -125,7 +125,7 @@ def test_what_was_measured_counts_for_the_cost_and_not_as_a_result(
 
 def test_the_start_of_a_run_is_not_counted(measured: Path) -> None:
     runs = store.runs(measured / "smoke" / "calibration").set_index("cell")
-    found = calibration.tried(measured / "smoke").set_index("cell")
+    found = calibration.calibration_runs(measured / "smoke").set_index("cell")
     assert found["epochs"].tolist() == [2, 2]  # from the third to the fifth
     assert (found["seconds"] < runs["seconds"].loc[found.index]).all()
 

@@ -25,7 +25,7 @@ LONG_AND_SHORT = (
 
 def states(folder: Path) -> dict[int, str]:
     """State of the cell of every width."""
-    seen = sweep_state.observe(folder)
+    seen = sweep_state.load_sweep_state(folder)
     return {
         width: seen.cells[cell].state
         for cell, width in seen.runs[["cell", "model.width"]].to_numpy()

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 def wait(folder: Path) -> None:
     end = time.monotonic() + 120
-    while any(cell.state in LIVE for cell in sweep_state.observe(folder).cells.values()):
+    while any(cell.state in LIVE for cell in sweep_state.load_sweep_state(folder).cells.values()):
         assert time.monotonic() < end
         time.sleep(0.2)
 
@@ -65,17 +65,21 @@ def test_a_sweep_goes_on_after_the_clock_was_set_back(logs: Path) -> None:
     submission.submit(
         compose.expand_sweep("noop", [*overrides, "task.at_a_time=2", "run.checkpoint_seconds=0"])
     )
-    while not any(cell.state in FINAL for cell in sweep_state.observe(folder).cells.values()):
+    while not any(
+        cell.state in FINAL for cell in sweep_state.load_sweep_state(folder).cells.values()
+    ):
         time.sleep(0.2)
     cancel.cancel(folder)
     wait(folder)
-    left = sum(cell.state not in FINAL for cell in sweep_state.observe(folder).cells.values())
+    left = sum(
+        cell.state not in FINAL for cell in sweep_state.load_sweep_state(folder).cells.values()
+    )
     assert 0 < left < 6
     into_the_future(folder)
-    made, _ = submission.submit(submission.resumed(folder, []))
+    made, _ = submission.submit(submission.resume_request(folder, []))
     assert len(made.todo) == left
     wait(folder)
-    assert {cell.state for cell in sweep_state.observe(folder).cells.values()} == {"done"}
+    assert {cell.state for cell in sweep_state.load_sweep_state(folder).cells.values()} == {"done"}
     assert compact.compact(folder).mismatches.empty
     assert (
         store.curves(folder).groupby("cell", observed=True)["epoch"].apply(list).tolist()
@@ -92,6 +96,10 @@ def test_a_submission_whose_answer_was_lost_before_the_clock_was_set_back_is_not
     frozen = submission.freeze(made.request, "local", made.todo, made.tasks)
     frozen.write(folder)
     submission._intent(frozen, folder)
-    assert {cell.state for cell in sweep_state.observe(folder).cells.values()} == {"unknown"}
+    assert {cell.state for cell in sweep_state.load_sweep_state(folder).cells.values()} == {
+        "unknown"
+    }
     into_the_future(folder)
-    assert {cell.state for cell in sweep_state.observe(folder).cells.values()} == {"missing"}
+    assert {cell.state for cell in sweep_state.load_sweep_state(folder).cells.values()} == {
+        "missing"
+    }

@@ -39,7 +39,7 @@ def send(cells: int, at_a_time: int, *more: str) -> Draft:
 
 
 def resume(folder: Path, *more: str, retry_errors: bool = False) -> Draft:
-    made, _ = submission.submit(submission.resumed(folder, more), retry_errors)
+    made, _ = submission.submit(submission.resume_request(folder, more), retry_errors)
     wait(folder)
     return made
 
@@ -52,7 +52,7 @@ def wait(folder: Path) -> None:
 
 
 def states(folder: Path) -> dict[str, int]:
-    return Counter(cell.state for cell in sweep_state.observe(folder).cells.values())
+    return Counter(cell.state for cell in sweep_state.load_sweep_state(folder).cells.values())
 
 
 def test_one_error_in_three_cells_stops_the_sweep_until_the_user_insists(logs: Path) -> None:
@@ -82,7 +82,9 @@ def test_a_cell_that_finds_no_memory_alone_is_sent_again_only_with_more_of_it(lo
     assert (len(held.starved), held.todo) == (2, [])
     assert len(resume(logs / "noop", retry_errors=True).todo) == 2
     with_more = draft(
-        submission.resumed(logs / "noop", ["hydra/launcher=slurm", "hydra.launcher.mem_gb=64"])
+        submission.resume_request(
+            logs / "noop", ["hydra/launcher=slurm", "hydra.launcher.mem_gb=64"]
+        )
     )
     assert len(with_more.todo) == 2
 

@@ -59,7 +59,8 @@ def test_a_full_disk_fails_cells_with_its_name_and_a_resume_completes_them(
     assert first.returncode == 1, first.stdout
     assert "No space left on device" in first.stdout
     assert not any(
-        cell.state == "done" for cell in sweep_state.observe(small_disk / "smoke").cells.values()
+        cell.state == "done"
+        for cell in sweep_state.load_sweep_state(small_disk / "smoke").cells.values()
     )
     stuffing.unlink()
     subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)

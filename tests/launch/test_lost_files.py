@@ -53,7 +53,7 @@ def logs(trained: Path, tmp_path: Path) -> Path:
 def test_a_cell_whose_rows_are_lost_is_trained_again(logs: Path) -> None:
     whole = store.curves(logs / "smoke").drop(columns=["attempt", "seconds", "examples_per_second"])
     shutil.rmtree(logs / "smoke" / "curves")
-    assert {cell.state for cell in sweep_state.observe(logs / "smoke").cells.values()} == {
+    assert {cell.state for cell in sweep_state.load_sweep_state(logs / "smoke").cells.values()} == {
         "interrupted"
     }
     redescent(logs, "resume", "smoke")
@@ -73,7 +73,7 @@ def test_damaged_jobs_are_named(logs: Path) -> None:
     (jobs,) = (logs / "smoke" / "submissions").glob("*/jobs.json")
     jobs.write_text("[{")
     with pytest.raises(UserError, match=r"jobs.json: damaged"):
-        sweep_state.observe(logs / "smoke")
+        sweep_state.load_sweep_state(logs / "smoke")
 
 
 def test_compacted_sweeps_are_done_and_their_cells_found_by_a_shortened_id(logs: Path) -> None:
@@ -102,7 +102,7 @@ def test_what_a_lost_shard_of_the_store_held_is_trained_again(logs: Path, kind: 
         getattr(store, kind)(folder)
     shard.unlink()
     redescent(logs, "resume", "smoke")
-    assert {cell.state for cell in sweep_state.observe(folder).cells.values()} == {"done"}
+    assert {cell.state for cell in sweep_state.load_sweep_state(folder).cells.values()} == {"done"}
     assert whole.equals(
         store.curves(folder).drop(columns=["attempt", "seconds", "examples_per_second"])
     )

@@ -25,7 +25,7 @@ def sweep(tmp_path: Path, plan_of: Callable[..., Plan]) -> Path:
 
 
 def test_a_resume_sends_all_planned_cells_as_the_newest_plan_was_sent(sweep: Path) -> None:
-    request = submission.resumed(sweep, [])
+    request = submission.resume_request(sweep, [])
     assert [cell.id for cell in request.cells] == ["c1-0", "c1-1", "c1-2"]
     assert [cell.flat["seed"] for cell in request.cells] == [0, 1, 2]
     assert request.launcher.settings["partition"] == "spot"
@@ -33,7 +33,7 @@ def test_a_resume_sends_all_planned_cells_as_the_newest_plan_was_sent(sweep: Pat
 
 
 def test_overrides_of_a_resume_come_on_top_of_those_of_the_newest_plan(sweep: Path) -> None:
-    request = submission.resumed(sweep, ["hydra.launcher.timeout_min=7", "task.cells=2"])
+    request = submission.resume_request(sweep, ["hydra.launcher.timeout_min=7", "task.cells=2"])
     assert request.launcher.settings["timeout_min"] == 7
     assert request.launcher.settings["partition"] == "spot"
     assert request.launcher.settings["gres"] == "gpu:v100:1"
@@ -41,16 +41,16 @@ def test_overrides_of_a_resume_come_on_top_of_those_of_the_newest_plan(sweep: Pa
 
 
 def test_another_launcher_begins_anew(sweep: Path) -> None:
-    request = submission.resumed(sweep, ["hydra/launcher=slurm"])
+    request = submission.resume_request(sweep, ["hydra/launcher=slurm"])
     assert request.launcher.settings["partition"] is None
     assert request.launcher.settings["gres"] is None
 
 
 def test_a_resume_takes_no_other_override(sweep: Path) -> None:
     with pytest.raises(UserError, match=r"trainer.epochs=3: resume runs the cells as planned"):
-        submission.resumed(sweep, ["trainer.epochs=3"])
+        submission.resume_request(sweep, ["trainer.epochs=3"])
 
 
 def test_there_is_nothing_to_resume_before_a_submission(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no submitted sweep"):
-        submission.resumed(tmp_path, [])
+        submission.resume_request(tmp_path, [])

@@ -19,7 +19,7 @@ from launch.cost import concurrency
 from launch.errors import UserError
 from launch.plan import Launcher, plan, snapshot
 from launch.plan.outcome import LIVE
-from launch.status.sweep_state import observe
+from launch.status.sweep_state import load_sweep_state
 from launch.submit import calibration, submission
 from launch.submit.preview import draft
 from launch.sweep import compose
@@ -228,7 +228,7 @@ def test_what_a_calibration_found_best_is_what_the_next_submission_runs(
     one, two = plan.load_all(logs / "noop" / "calibration")
     assert (one.sizes, [len(task) for task in one.tasks]) == ([1], [1])
     assert (two.sizes, [len(task) for task in two.tasks]) == ([2], [2])
-    tried = calibration.tried(logs / "noop")
+    tried = calibration.calibration_runs(logs / "noop")
     assert tried["updated"][tried["at_a_time"] == 1].max() <= two.created, (
         "they disturbed each other"
     )
@@ -241,8 +241,8 @@ def test_what_a_calibration_found_best_is_what_the_next_submission_runs(
     with tables.console.capture() as said:
         tables.print_preview(made)
     assert f"{wins} at a time, as measured" in said.get()
-    assert submission.resumed(logs / "noop", []).packing.at_a_time == "auto"
-    while any(cell.state in LIVE for cell in observe(logs / "noop").cells.values()):
+    assert submission.resume_request(logs / "noop", []).packing.at_a_time == "auto"
+    while any(cell.state in LIVE for cell in load_sweep_state(logs / "noop").cells.values()):
         time.sleep(0.1)
     assert store.runs(logs / "noop")["status"].tolist() == ["done"] * 2
 
@@ -256,7 +256,9 @@ def test_a_count_that_fails_is_told_repeated_and_not_chosen(redescent: Any, logs
     asked = compose.expand_sweep("noop", overrides)
     assert draft(asked).sizes == [1]
     one, three = (
-        calibration.outdated(calibration.request(asked, count=n), snapshot.code_hash())
+        calibration.still_to_measure(
+            calibration.calibration_request(asked, count=n), snapshot.code_hash()
+        )
         for n in (1, 3)
     )
     assert (len(one.cells), len(three.cells)) == (0, 3)
@@ -266,30 +268,33 @@ def test_a_count_that_fails_is_told_repeated_and_not_chosen(redescent: Any, logs
 
 
 def test_a_calibration_is_repeated_in_other_code_and_through_another_launcher(logs: Path) -> None:
-    asked = calibration.request(
+    asked = calibration.calibration_request(
         compose.expand_sweep("noop", ["hydra/launcher=debug", *NOOP]), count=2
     )
     submission.submit(asked)
     code = snapshot.code_hash()
-    assert calibration.outdated(asked, code).cells == []
-    elsewhere = calibration.request(
+    assert calibration.still_to_measure(asked, code).cells == []
+    elsewhere = calibration.calibration_request(
         compose.expand_sweep("noop", ["hydra/launcher=local", *NOOP]), count=2
     )
     assert {cell.id for cell in elsewhere.cells} == {cell.id for cell in asked.cells}
-    for again in (calibration.outdated(asked, "c0de"), calibration.outdated(elsewhere, code)):
+    for again in (
+        calibration.still_to_measure(asked, "c0de"),
+        calibration.still_to_measure(elsewhere, code),
+    ):
         assert len(again.cells) == 2
     submission.submit(asked, again=True)
-    assert calibration.tried(logs / "noop")["attempt"].tolist() == [2, 2]
+    assert calibration.calibration_runs(logs / "noop")["attempt"].tolist() == [2, 2]
 
 
 def test_waiting_for_a_calibration_that_is_repeated_outlasts_its_earlier_results(
     logs: Path,
 ) -> None:
     overrides = ["hydra/launcher=local", *NOOP, "trainer.seconds=0.1"]
-    asked = calibration.request(compose.expand_sweep("noop", overrides), count=1)
+    asked = calibration.calibration_request(compose.expand_sweep("noop", overrides), count=1)
     for attempts in (1, 2):
         _, frozen = submission.submit(asked, again=True)
         assert frozen is not None
-        assert status.wait_until_end(asked.folder, frozen.sid)
-        tried = calibration.tried(logs / "noop")
+        assert status.until_end(asked.folder, frozen.sid)
+        tried = calibration.calibration_runs(logs / "noop")
         assert tried[["status", "attempt"]].to_numpy().tolist() == [["done", attempts]]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.plan.outcome import FINAL, LIVE, STATES
-from launch.status.cell_state import CellState, Placement, Record, fold
+from launch.status.cell_state import CellState, Placement, Record, cell_states
 
 CALLS = [(True, True), (True, False), (False, False), (None, False)]  # live, running
 RECORDS = [
@@ -35,7 +35,7 @@ CASES = list(itertools.product(HISTORIES, RECORDS))
 
 
 def state(places: list[Placement], record: Record | None) -> CellState:
-    (found,) = fold({"c": places}, {"c": record} if record else {})
+    (found,) = cell_states({"c": places}, {"c": record} if record else {})
     return found
 
 
@@ -162,7 +162,7 @@ def test_every_state_is_explained_and_points_at_one_of_the_placements() -> None:
 def test_cells_are_folded_independently_and_in_order(
     cells: dict[str, tuple[list[Placement], Record | None]],
 ) -> None:
-    found = fold(
+    found = cell_states(
         {c: places for c, (places, _) in cells.items()}, {c: r for c, (_, r) in cells.items() if r}
     )
     assert [cell.id for cell in found] == list(cells)

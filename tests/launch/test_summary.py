@@ -17,7 +17,7 @@ from launch.scheduler.slurm import Task
 from launch.status import summary
 from launch.status.cell_state import CellState, Placement, Record
 from launch.status.summary import Failure, Line
-from launch.status.sweep_state import Observation
+from launch.status.sweep_state import SweepState
 
 Flat = Mapping[str, Any]
 SID = "20260102T030405-0a1b2c3d"
@@ -25,14 +25,14 @@ GPU = {"_target_": "x.SlurmLauncher", "gres": "gpu:v100:1", "cpus_per_task": 4}
 
 
 @pytest.fixture
-def observation(plan_of: Callable[..., Plan], flat: Flat) -> Callable[..., Observation]:
+def observation(plan_of: Callable[..., Plan], flat: Flat) -> Callable[..., SweepState]:
     """Cells, one a task, from (state, record or None, word of the scheduler or None, facts of the
     run).
     """
 
     def build(
         *found: tuple[State, Record | None, Task | None, dict[str, Any]], **changes: Any
-    ) -> Observation:
+    ) -> SweepState:
         ids = [f"c1-{i}" for i in range(len(found))]
         plan = plan_of(
             cells=[PlannedCell(i, 0, {}, 0) for i in ids],
@@ -47,7 +47,7 @@ def observation(plan_of: Callable[..., Plan], flat: Flat) -> Callable[..., Obser
             [{**flat, "cell": i, **facts} for i, (*_, facts) in zip(ids, found, strict=True)]
         )
         tasks = {(SID, number): task for number, (_, _, task, _) in enumerate(found) if task}
-        return Observation(Path("logs/demo"), [plan], {}, cells, runs, [], tasks)
+        return SweepState(Path("logs/demo"), [plan], {}, cells, runs, [], tasks)
 
     return build
 
@@ -59,12 +59,12 @@ def pending(reason: str) -> Task:
     return Task("5", 0, "n", "PENDING", reason)
 
 
-def summarise(seen: Observation) -> summary.Summary:
+def summarise(seen: SweepState) -> summary.Summary:
     return summary.summarise(seen, seen.runs, cores=2)
 
 
 def test_cells_are_counted_by_state_with_the_schedulers_reasons_and_the_class_of_their_failure(
-    observation: Callable[..., Observation],
+    observation: Callable[..., SweepState],
 ) -> None:
     found = summarise(observation(
         ("waiting", None, pending("Priority"), {}), ("waiting", None, pending("Resources"), {}),
@@ -82,7 +82,7 @@ def test_cells_are_counted_by_state_with_the_schedulers_reasons_and_the_class_of
 
 
 def test_failures_are_grouped_by_class_and_last_line_the_largest_first(
-    observation: Callable[..., Observation],
+    observation: Callable[..., SweepState],
 ) -> None:
     def failed(error: str, kind: str = "error") -> tuple[Any, ...]:
         return "failed", Record("failed", 1, kind, f"Traceback\n  somewhere\n{error}"), None, {}
@@ -97,7 +97,7 @@ def test_failures_are_grouped_by_class_and_last_line_the_largest_first(
 
 
 def test_hours_are_those_of_the_share_of_a_gpu_that_each_cell_has(
-    observation: Callable[..., Observation],
+    observation: Callable[..., SweepState],
 ) -> None:
     done, half = {"epochs": 3, "seconds": 3600.0}, {"epochs": 1, "seconds": 1200.0}
     packing = {"cells": 5, "at_a_time": 2, "minutes": 60, "most": 1000, "slots": 100}
@@ -111,7 +111,7 @@ def test_hours_are_those_of_the_share_of_a_gpu_that_each_cell_has(
     assert found.left == pytest.approx((2400 + 3600) / 3600 / 2)
 
 
-def test_a_cell_on_a_cpu_counts_its_cores(observation: Callable[..., Observation]) -> None:
+def test_a_cell_on_a_cpu_counts_its_cores(observation: Callable[..., SweepState]) -> None:
     seen = observation(
         ("done", Record("done", 1), None, {"epochs": 3, "seconds": 3600.0}),
         launcher={"cpus_per_task": 4},
@@ -121,7 +121,7 @@ def test_a_cell_on_a_cpu_counts_its_cores(observation: Callable[..., Observation
 
 
 def test_cells_like_none_that_was_measured_are_counted_apart(
-    observation: Callable[..., Observation],
+    observation: Callable[..., SweepState],
 ) -> None:
     seen = observation(
         ("done", Record("done", 1), None, {"epochs": 3, "seconds": 30.0}),
@@ -132,7 +132,7 @@ def test_cells_like_none_that_was_measured_are_counted_apart(
     assert found.left == pytest.approx(30 / 3600)
 
 
-def test_waiting_tasks_follow_on_those_that_run(observation: Callable[..., Observation]) -> None:
+def test_waiting_tasks_follow_on_those_that_run(observation: Callable[..., SweepState]) -> None:
     measured = ("done", Record("done", 1), None, {"epochs": 3, "seconds": 30.0})
     running = (
         "running",
@@ -150,7 +150,7 @@ def test_waiting_tasks_follow_on_those_that_run(observation: Callable[..., Obser
 
 
 def test_an_end_that_cannot_be_known_is_said_to_be_unknown(
-    observation: Callable[..., Observation],
+    observation: Callable[..., SweepState],
 ) -> None:
     measured = ("done", Record("done", 1), None, {"epochs": 3, "seconds": 30.0})
     queued = summarise(observation(measured, ("waiting", None, pending("Priority"), {})))

@@ -171,5 +171,5 @@ class Sweep:
         from launch.status import sweep_state
 
         os.environ["SLURM_CONF"] = str(self.cluster.conf)
-        cells = sweep_state.observe(self.folder).cells.values()
+        cells = sweep_state.load_sweep_state(self.folder).cells.values()
         return pd.Series([cell.state for cell in cells]).value_counts().to_dict()
