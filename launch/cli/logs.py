@@ -43,7 +43,7 @@ def output(seen: SweepState, cell: str) -> Path | None:
     """The file with the output of the cell's newest job; None where it has not begun."""
     place = seen.cells[cell].placement
     made = next(p for p in seen.plans if p.sid == place.sid)
-    job = sweep_state.job_of(seen, place.sid, place.task)
+    job = seen.job_id(place.sid, place.task)
     found = (made.folder(seen.folder) / "output").glob(f"{job}_*" if job else "*")
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 

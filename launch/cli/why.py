@@ -97,9 +97,7 @@ def attempts(seen: SweepState, cell: str, known: Sequence[Mapping[str, Any]]) ->
         for planned in (made.cells[index] for index in task)
         if planned.id == cell
     ]
-    jobs = {
-        (made.sid, number): sweep_state.job_of(seen, made.sid, number) for made, number, _ in placed
-    }
+    jobs = {(made.sid, number): seen.job_id(made.sid, number) for made, number, _ in placed}
     executions: dict[str, list[slurm.Execution]] = {}
     for execution in slurm.history([job for job in jobs.values() if job]) or []:
         executions.setdefault(execution.job, []).append(execution)

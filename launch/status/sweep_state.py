@@ -1,250 +1,300 @@
-"""A sweep as it stands: its plans and what was sent of them, its parts, and each scheduler's word,
-asked once.
+"""The state of a sweep: its plans, what was sent of them, its parts, and its schedulers' answers.
+
+Each of them is read once.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
 from analysis import store
 from launch.errors import UserError
-from launch.plan import Plan, jobs, markers, plan
+from launch.plan import Plan, PlannedCell, jobs, load_all, markers
 from launch.plan.jobs import Array
 from launch.plan.outcome import FINAL
 from launch.scheduler import backend, slurm
-from launch.status import cell_state
+from launch.status.cell_state import CellState, Placement, Record, cell_states
 
 UNANSWERED_SECONDS = 120.0
 """After this long without a trace in squeue and sacct, a submission whose answer was lost was never
 accepted: an sbatch that blocks on a slow controller gives up before, and accounting lags by seconds
 only. A time of sending that lies as far ahead is that of a clock which was set back since."""
 
+_NODE_LOST = ("NODE_FAIL", "BOOT_FAIL")
+
+TaskKey = tuple[str, int]
+"""A task: its submission, and its number in the plan."""
+
 
 @dataclass(frozen=True)
 class SweepState:
-    """A sweep as it stands: its plans, what was sent of them, and the state of every cell."""
+    """A sweep at one moment: its plans, what was sent of them, and the state of every cell."""
 
     folder: Path
     plans: Sequence[Plan]
     arrays: Mapping[str, Sequence[Array]]
-    cells: Mapping[str, cell_state.CellState]
+    cells: Mapping[str, CellState]
     runs: pd.DataFrame
     silent: Sequence[str]
     """Submissions whose scheduler gave no answer."""
-    tasks: Mapping[tuple[str, int], slurm.Task]
-    """What the scheduler says of a task, by submission and number of the task; absent where it
-    knows nothing.
-    """
+    tasks: Mapping[TaskKey, slurm.Task]
+    """What the scheduler says of a task; absent where it knows nothing."""
     lost_nodes: frozenset[str] = frozenset()
-    """Nodes that lost a task or on which processes die whatever they are given, a short while
-    ago.
+    """Nodes that lost a task, or on which every process died, a short while ago."""
+
+    @cached_property
+    def records(self) -> Mapping[str, Record]:
+        """The newest record of every cell that has one, also of cells that no plan holds."""
+        return records_of(self.runs)
+
+    def job_id(self, sid: str, number: int) -> str | None:
+        """The SLURM id ("5_3") of a task; None outside SLURM, and if it was never accepted."""
+        for array in self.arrays[sid]:
+            if number in array.numbers:
+                return array.job_id(number)
+        return None
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the schedulers say: the tasks that they know, and the submissions without an answer."""
+
+    tasks: Mapping[TaskKey, slurm.Task]
+    silent: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """What a scheduler said of arrays whose acceptance is unknown.
+
+    `jobs` are those that it has, by name of the array. `complete` is False if it may have others.
+    `absent` is the error of an array that it never got.
     """
+
+    jobs: Mapping[str, str]
+    complete: bool
+    absent: str
 
 
 def load_sweep_state(folder: Path) -> SweepState:
-    """Read plans and parts, ask each scheduler once, and fold them. Raises UserError for a folder
-    without a sweep.
-    """
-    plans = plan.load_all(folder) if folder.is_dir() else []
+    """Read plans and parts, and ask each scheduler once. Raises UserError if there is no sweep."""
+    plans = load_all(folder) if folder.is_dir() else []
     if not plans:
         raise UserError(f"{folder}: no submitted sweep there; `redescent submit NAME` makes one")
-    arrays = {made.sid: _settled(made, folder) for made in plans}
-    runs = store.runs(folder)
+    return _state_of(folder, plans, store.runs(folder))
+
+
+def load_state_before_submission(folder: Path) -> SweepState:
+    """The state of a sweep to which nothing may have been sent yet."""
+    plans = load_all(folder) if folder.is_dir() else []
+    return _state_of(folder, plans, runs_of(folder))
+
+
+def _state_of(folder: Path, plans: Sequence[Plan], runs: pd.DataFrame) -> SweepState:
     records = records_of(runs)
-    open_plans = [
-        p for p in plans if not all(_is_over(records.get(cell.id), cell) for cell in p.cells)
-    ]
-    known, silent = _ask(open_plans, folder, arrays)
-    tasks = _located(plans, arrays, known)
-    cells = cell_state.cell_states(
-        _placements(folder, plans, arrays, tasks, silent, records), records
+    arrays = {plan.sid: _load_arrays(plan, folder) for plan in plans}
+    open_plans = [plan for plan in plans if not _is_over(plan, records)]
+    answers = ask_scheduler(open_plans, folder, arrays)
+    cancelled = {plan.sid: markers.cancelled_cells(plan.folder(folder)) for plan in plans}
+    places = place_cells(plans, arrays, answers, cancelled, records)
+    return SweepState(
+        folder=folder,
+        plans=plans,
+        arrays=arrays,
+        cells={cell.id: cell for cell in cell_states(places, records)},
+        runs=runs,
+        silent=answers.silent,
+        tasks=answers.tasks,
+        lost_nodes=_lost_nodes(open_plans, folder, answers),
     )
-    lost = {
-        task.node
-        for task in known.values()
-        if task.state in ("NODE_FAIL", "BOOT_FAIL") and task.node
-    }
-    lost = lost.union(*(markers.bad_nodes(p.folder(folder)) for p in open_plans))
-    found = {cell.id: cell for cell in cells}
-    return SweepState(folder, plans, arrays, found, runs, silent, tasks, frozenset(lost))
 
 
 def runs_of(folder: Path) -> pd.DataFrame:
-    """The runs table, empty where nothing was planned or logged yet."""
-    known = ("runs/*.parquet", "store/runs-*.parquet", "submissions/*/plan.json")
-    return (
-        store.runs(folder)
-        if any(any(folder.glob(pattern)) for pattern in known)
-        else pd.DataFrame()
-    )
+    """The runs table, empty if nothing was planned or logged yet."""
+    for pattern in ("runs/*.parquet", "store/runs-*.parquet", "submissions/*/plan.json"):
+        if any(folder.glob(pattern)):
+            return store.runs(folder)
+    return pd.DataFrame()
 
 
-def records_of(runs: pd.DataFrame) -> dict[str, cell_state.Record]:
+def records_of(runs: pd.DataFrame) -> dict[str, Record]:
     """The newest record of every cell in a runs table; none for a cell that never started."""
     if runs.empty:
         return {}
-    wanted = runs[runs["status"] != "missing"].reindex(
-        columns=["cell", "status", "attempt", "error_class", "error"]
-    )
-    rows = wanted.astype(object).where(wanted.notna(), None)
-    return {cell: cell_state.Record(*rest) for cell, *rest in rows.itertuples(index=False)}
+    columns = ["cell", "status", "attempt", "error_class", "error"]
+    started = runs[runs["status"] != "missing"].reindex(columns=columns)
+    rows = started.astype(object).where(started.notna(), None)
+    return {cell: Record(*fields) for cell, *fields in rows.itertuples(index=False)}
 
 
-def job_of(seen: SweepState, sid: str, number: int) -> str | None:
-    """The SLURM id ("5_3") of a task of a submission; None outside SLURM, and where it was never
-    accepted.
-    """
-    for array in seen.arrays[sid]:
-        if number in array.numbers:
-            return array.job_id(number)
-    return None
-
-
-def is_final(record: cell_state.Record | None) -> bool:
+def is_final(record: Record | None) -> bool:
     """Whether a cell with this record needs no further run."""
     return record is not None and record.status in FINAL
 
 
-def _is_over(record: cell_state.Record | None, cell: plan.PlannedCell) -> bool:
-    """Whether a cell has its result from this plan or a later one; a calibration is repeated though
-    it is done.
-    """
+def _is_over(plan: Plan, records: Mapping[str, Record]) -> bool:
+    """Whether all cells of a plan have a result from it or from a later one."""
+    return all(_has_result(cell, records.get(cell.id)) for cell in plan.cells)
+
+
+def _has_result(cell: PlannedCell, record: Record | None) -> bool:
+    """Whether a planned cell has its result; a calibration runs again though its cells are done."""
     return record is not None and is_final(record) and record.attempt > cell.attempts
 
 
-def _settled(made: Plan, folder: Path) -> list[Array]:
-    """The arrays of a plan; one whose answer was lost is looked up by its job name."""
-    arrays = jobs.read(made, folder)
-    if all(array.delivery != "pending" for array in arrays):
+def _load_arrays(plan: Plan, folder: Path) -> Sequence[Array]:
+    """The arrays of a plan; the scheduler is asked for those whose acceptance is unknown."""
+    arrays = jobs.read(plan, folder)
+    names = [array.name for array in arrays if array.delivery == "pending"]
+    if not names:
         return arrays
-    if made.backend != "slurm":
-        return [_settled_here(made, folder, array) for array in arrays]
-    names = [a.name for a in arrays if a.delivery == "pending"]
-    found = slurm.queue(names), slurm.accounting(names)
-    by_name = {task.name: task.job for answer in found for task in answer or []}
-    sure = (
-        found[0] is not None and abs(time.time() - min(a.sent for a in arrays)) > UNANSWERED_SECONDS
-    )
-    return [
-        a
-        if a.delivery != "pending"
-        else replace(
-            a,
-            job=by_name.get(a.name),
-            error=None if a.name in by_name or not sure else jobs.NEVER_SENT,
-        )
-        for a in arrays
-    ]
+    look_up = _look_up_slurm if plan.backend == "slurm" else _look_up_here
+    return settle(arrays, look_up(plan, folder, names), time.time())
 
 
-def _settled_here(made: Plan, folder: Path, array: Array) -> Array:
-    """A worker of this machine names itself when it starts; one that has not done so by now never
-    will.
+def _look_up_slurm(plan: Plan, folder: Path, names: Sequence[str]) -> Lookup:
+    queue, accounting = slurm.queue(names), slurm.accounting(names)
+    job_by_name = {task.name: task.job for task in [*(queue or []), *(accounting or [])]}
+    return Lookup(job_by_name, complete=queue is not None, absent=jobs.NEVER_SENT)
+
+
+def _look_up_here(plan: Plan, folder: Path, names: Sequence[str]) -> Lookup:
+    """A worker of this machine records itself when it starts."""
+    started = markers.local_worker(plan.folder(folder)) is not None
+    job_by_name = dict.fromkeys(names if started else (), "local")
+    return Lookup(job_by_name, complete=True, absent=jobs.NEVER_STARTED)
+
+
+def settle(arrays: Sequence[Array], lookup: Lookup, now: float) -> list[Array]:
+    """The arrays of a plan, the pending ones with the job or the error that the lookup gives them.
+
+    An array that the scheduler does not have stays pending until UNANSWERED_SECONDS have passed.
     """
-    if markers.local_worker(made.folder(folder)) is not None:
-        return replace(array, job="local")
-    return (
-        replace(array, error=jobs.NEVER_STARTED)
-        if abs(time.time() - array.sent) > UNANSWERED_SECONDS
-        else array
-    )
+    age = abs(now - min(array.sent for array in arrays))
+    absent = lookup.absent if lookup.complete and age > UNANSWERED_SECONDS else None
+    settled = []
+    for array in arrays:
+        if array.delivery == "pending":
+            job = lookup.jobs.get(array.name)
+            settled.append(replace(array, job=job, error=None if job else absent))
+        else:
+            settled.append(array)
+    return settled
 
 
-def _ask(
+def ask_scheduler(
     plans: Sequence[Plan], folder: Path, arrays: Mapping[str, Sequence[Array]]
-) -> tuple[dict[tuple[str, int], slurm.Task], list[str]]:
-    """Tasks by (job, index) that some scheduler knows, and the submissions of which none would
-    speak.
-    """
-    known: dict[tuple[str, int], slurm.Task] = {}
+) -> Answers:
+    """Ask each scheduler of these plans once."""
+    tasks: dict[TaskKey, slurm.Task] = {}
     silent: list[str] = []
-    batch = [p for p in plans if p.backend == "slurm"]
-    names = sorted({a.name for p in batch for a in arrays[p.sid] if a.job})
-    answer = slurm.queue(names) if names else []
-    if answer is None:
-        silent += [p.sid for p in batch]
-    known |= {(task.job, task.index): task for task in [*_doubted(names, answer), *(answer or [])]}
-    for made in (p for p in plans if p.backend != "slurm"):
-        tasks = backend.BACKENDS[made.backend].tasks(made, folder, arrays[made.sid])
-        if tasks is None:
-            silent.append(made.sid)
-        known |= {(made.sid, task.index): task for task in tasks or []}
-    return known, silent
+    slurm_plans = [plan for plan in plans if plan.backend == "slurm"]
+    listed = _ask_slurm(slurm_plans, arrays)
+    for plan in slurm_plans:
+        if listed is None:
+            silent.append(plan.sid)
+        else:
+            tasks |= _tasks_of(plan, arrays[plan.sid], listed)
+    for plan in plans:
+        if plan.backend == "slurm":
+            continue
+        answer = backend.BACKENDS[plan.backend].tasks(plan, folder, arrays[plan.sid])
+        if answer is None:
+            silent.append(plan.sid)
+        tasks |= {(plan.sid, task.index): task for task in answer or []}
+    return Answers(tasks, silent)
 
 
-def _doubted(names: Sequence[str], answer: Sequence[slurm.Task] | None) -> list[slurm.Task]:
-    """Tasks of arrays that the queue does not list at all, if accounting says that they may still
-    run.
+def _ask_slurm(
+    plans: Sequence[Plan], arrays: Mapping[str, Sequence[Array]]
+) -> dict[tuple[str, int], slurm.Task] | None:
+    """The tasks of these plans that SLURM knows, by job and index; None without an answer.
 
     The queue forgets ended jobs after minutes, and a controller that was restored from an old state
-    forgets others. Accounting lags and can be absent: no answer of it changes nothing.
+    forgets others: tasks that accounting says may still run are added. Accounting lags and can be
+    absent: no answer of it changes nothing.
     """
-    listed = {task.name for task in answer or []}
-    gone = [name for name in names if name not in listed]
-    return (
-        [task for task in slurm.accounting(gone) or [] if task.live] if answer is not None else []
-    )
+    accepted = [array for plan in plans for array in arrays[plan.sid] if array.job]
+    names = sorted({array.name for array in accepted})
+    queue = slurm.queue(names)
+    if queue is None:
+        return None
+    listed = {task.name for task in queue}
+    forgotten = [name for name in names if name not in listed]
+    accounting = slurm.accounting(forgotten) or []
+    live = [task for task in accounting if task.live]
+    return {(task.job, task.index): task for task in [*live, *queue]}
 
 
-def _located(
+def _tasks_of(
+    plan: Plan, arrays: Sequence[Array], listed: Mapping[tuple[str, int], slurm.Task]
+) -> dict[TaskKey, slurm.Task]:
+    """Those of the listed tasks that belong to a plan, by their numbers in it."""
+    tasks = {}
+    for array in arrays:
+        for number in array.numbers:
+            task = listed.get((array.job or "", array.index(number)))
+            if task is not None:
+                tasks[plan.sid, number] = task
+    return tasks
+
+
+def place_cells(
     plans: Sequence[Plan],
     arrays: Mapping[str, Sequence[Array]],
-    known: Mapping[tuple[str, int], slurm.Task],
-) -> dict[tuple[str, int], slurm.Task]:
-    """The tasks that the scheduler knows, by submission and number of the task in its plan."""
-    located = {}
-    for made in plans:
-        for array in arrays[made.sid]:
-            job = array.job if made.backend == "slurm" else made.sid
+    answers: Answers,
+    cancelled: Mapping[str, Collection[str]],
+    records: Mapping[str, Record],
+) -> dict[str, list[Placement]]:
+    """Where the plans put every cell, oldest first. Pure."""
+    placements: dict[str, list[Placement]] = {}
+    for plan in plans:
+        silent = plan.sid in answers.silent
+        for array in arrays[plan.sid]:
             for number in array.numbers:
-                task = known.get((job or "", array.index(number)))
-                if task is not None:
-                    located[made.sid, number] = task
-    return located
-
-
-def _placements(
-    folder: Path, plans: Sequence[Plan], arrays: Mapping[str, Sequence[Array]],
-    tasks: Mapping[tuple[str, int], slurm.Task], silent: Iterable[str], records: Mapping[str, cell_state.Record],
-) -> dict[str, list[cell_state.Placement]]:  # fmt: skip
-    placements: dict[str, list[cell_state.Placement]] = {}
-    quiet = set(silent)
-    for made in plans:
-        gone = markers.cancelled_cells(made.folder(folder))
-        for array in arrays[made.sid]:
-            for number in array.numbers:
-                task = tasks.get((made.sid, number))
-                live, runs = (
-                    may_run(array, task, made.sid in quiet),
-                    task is not None and task.state == "RUNNING",
-                )
-                for index in made.tasks[number]:
-                    cell = made.cells[index]
-                    place = cell_state.Placement(
-                        made.sid, number, cell.attempts + 1, live, runs, cell.id in gone
-                    )
-                    if place.cancelled and not (runs and _training(records.get(cell.id), place)):
-                        place = replace(place, live=False)
+                task = answers.tasks.get((plan.sid, number))
+                live = may_run(array, task, silent=silent)
+                running = task is not None and task.state == "RUNNING"
+                for index in plan.tasks[number]:
+                    cell = plan.cells[index]
+                    place = Placement(plan.sid, number, cell.attempts + 1, live, running)
+                    if cell.id in cancelled[plan.sid]:
+                        place = _cancelled(place, records.get(cell.id))
                     placements.setdefault(cell.id, []).append(place)
     return placements
 
 
-def _training(record: cell_state.Record | None, place: cell_state.Placement) -> bool:
-    """Whether the record is that of a cell in the midst of its training in this place."""
-    return record is not None and record.status == "running" and record.attempt >= place.attempt
+def _cancelled(place: Placement, record: Record | None) -> Placement:
+    """The place of a cancelled cell: over, unless the cell is training there at this moment."""
+    training = (
+        place.running
+        and record is not None
+        and record.status == "running"
+        and record.attempt >= place.attempt
+    )
+    return replace(place, cancelled=True, live=place.live if training else False)
 
 
-def may_run(array: Array, task: slurm.Task | None, silent: bool) -> bool | None:
-    """Whether a task of an array may still run, by the scheduler's word of it; None where there was
-    no answer.
-    """
+def may_run(array: Array, task: slurm.Task | None, *, silent: bool) -> bool | None:
+    """Whether a task of an array may still run; None if the scheduler gave no answer."""
     if array.delivery == "refused":
         return False
     if array.delivery == "pending" or silent:
         return None
     return task is not None and task.live
+
+
+def _lost_nodes(plans: Sequence[Plan], folder: Path, answers: Answers) -> frozenset[str]:
+    nodes = set()
+    for task in answers.tasks.values():
+        if task.state in _NODE_LOST and task.node:
+            nodes.add(task.node)
+    for plan in plans:
+        nodes |= markers.bad_nodes(plan.folder(folder))
+    return frozenset(nodes)

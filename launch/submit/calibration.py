@@ -238,7 +238,7 @@ def running_jobs(asked: Request) -> list[str]:
     live = [
         cell.placement for cell in seen.cells.values() if cell.id in wanted and cell.state in LIVE
     ]
-    ids = (sweep_state.job_of(seen, place.sid, place.task) for place in live)
+    ids = (seen.job_id(place.sid, place.task) for place in live)
     return sorted({job.partition("_")[0] for job in ids if job})
 
 

@@ -1,14 +1,14 @@
 """Cancelling a sweep, or the cells of it that meet a condition.
 
-The cells are written down first, in `submissions/SID/cancelled.json`, which every worker looks at:
-it leaves them out, saves those that it trains, and does not come back for them. Tasks that hold no
-other unfinished cell are then ended by the scheduler; where that gives no answer, the file alone
-does it, with a delay.
+The cells are written down first, in `submissions/SID/cancelled.json`, which every worker reads: it
+leaves them out, saves those that it trains, and does not start them again. Then the scheduler ends
+the tasks that hold no other unfinished cell; if it gives no answer, the file alone ends the cells,
+a moment later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,64 +20,76 @@ from launch.sweep.condition import condition
 
 
 @dataclass(frozen=True)
-class Cancelled:
-    """What was cancelled: cells, tasks that the scheduler ended whole, and what schedulers
-    complained of.
-    """
+class Cancellation:
+    """What was cancelled: cells, whole tasks, and the complaints of schedulers."""
 
     cells: int
     tasks: int
     complaints: Sequence[str]
 
 
-def cancel(folder: Path, where: Sequence[str] = ()) -> Cancelled:
-    """Cancel every cell that may still run and meets all conditions. Raises UserError for a bad
-    condition.
+def cancel(folder: Path, where: Sequence[str] = ()) -> Cancellation:
+    """Cancel every cell that may still run and meets all conditions.
+
+    Raises UserError for a bad condition.
     """
-    seen = load_sweep_state(folder)
+    state = load_sweep_state(folder)
+    live = {cell.id for cell in state.cells.values() if cell.state in LIVE}
+    cancelled = live & _cells_that_meet(state, where)
+    tasks, complaints = 0, []
+    for plan in state.plans:
+        if cancelled.isdisjoint(cell.id for cell in plan.cells):
+            continue
+        whole = _cancel_in_plan(plan, state, cancelled, live)
+        tasks += len(whole)
+        complaint = _end_tasks(plan, state, whole)
+        if complaint:
+            complaints.append(complaint)
+    return Cancellation(len(cancelled), tasks, complaints)
+
+
+def _cells_that_meet(state: SweepState, where: Sequence[str]) -> set[str]:
+    """Ids of the planned cells that meet all conditions, in any of their plans."""
     conditions = [condition(text) for text in where]
-    live = {cell.id for cell in seen.cells.values() if cell.state in LIVE}
-    flats = {cell.id: made.flat(cell) for made in seen.plans for cell in made.cells}
-    chosen = live & {
-        cell for cell, flat in flats.items() if all(meets(flat) for meets in conditions)
-    }
-    found = [
-        _cancel(made, seen, chosen, live)
-        for made in seen.plans
-        if any(c.id in chosen for c in made.cells)
-    ]
-    return Cancelled(
-        len(chosen), sum(tasks for tasks, _ in found), [said for _, said in found if said]
-    )
+    flats = {cell.id: plan.flat(cell) for plan in state.plans for cell in plan.cells}
+    cells = set()
+    for cell, flat in flats.items():
+        if all(meets(flat) for meets in conditions):
+            cells.add(cell)
+    return cells
 
 
-def _cancel(made: Plan, seen: SweepState, chosen: set[str], live: set[str]) -> tuple[int, str]:
-    """Cancel the chosen cells of one plan; returns how many tasks were ended whole, and a complaint
-    or nothing.
-    """
-    open_tasks = _open(made, seen)
-    if not open_tasks:
-        return 0, ""
-    submission = made.folder(seen.folder)
-    held = {cell.id for cell in made.cells} & chosen
-    markers.cancel_cells(submission, held)
-    unfinished = {
-        number: {made.cells[index].id for index in made.tasks[number]} & live
-        for number in open_tasks
-    }
-    whole = {number for number, cells in unfinished.items() if cells and cells <= chosen}
-    if not whole:
-        return 0, ""
-    return len(whole), backend.BACKENDS[made.backend].cancel(
-        made, seen.folder, seen.arrays[made.sid], whole
-    )
+def _cancel_in_plan(
+    plan: Plan, state: SweepState, cancelled: set[str], live: set[str]
+) -> list[int]:
+    """Mark the cancelled cells of one plan; returns its tasks that hold no other live cell."""
+    open_tasks = _open_tasks(plan, state)
+    if open_tasks:
+        cells = {cell.id for cell in plan.cells}
+        markers.cancel_cells(plan.folder(state.folder), cells & cancelled)
+    whole = []
+    for number in open_tasks:
+        unfinished = {plan.cells[index].id for index in plan.tasks[number]} & live
+        if unfinished and unfinished <= cancelled:
+            whole.append(number)
+    return whole
 
 
-def _open(made: Plan, seen: SweepState) -> list[int]:
+def _end_tasks(plan: Plan, state: SweepState, numbers: Collection[int]) -> str:
+    """Have the scheduler end tasks; returns its complaint or nothing."""
+    if not numbers:
+        return ""
+    arrays = state.arrays[plan.sid]
+    return backend.BACKENDS[plan.backend].cancel(plan, state.folder, arrays, set(numbers))
+
+
+def _open_tasks(plan: Plan, state: SweepState) -> list[int]:
     """Numbers of the plan's tasks that may still run."""
-    return [
-        number
-        for array in seen.arrays[made.sid]
-        for number in array.numbers
-        if may_run(array, seen.tasks.get((made.sid, number)), made.sid in seen.silent) is not False
-    ]
+    silent = plan.sid in state.silent
+    numbers = []
+    for array in state.arrays[plan.sid]:
+        for number in array.numbers:
+            task = state.tasks.get((plan.sid, number))
+            if may_run(array, task, silent=silent) is not False:
+                numbers.append(number)
+    return numbers
