@@ -1,6 +1,6 @@
 """Grokking: one cell's training of a transformer on the table of a binary operation, step by step.
 
-    python -m launch.train trainer=algorithmic data.operation=x-y data.modulus=97 data.train_fraction=0.4
+    python -m launch.train trainer=algorithmic data.operation=x-y data.train_fraction=0.4
 
 The whole table is a few tensors on the training device; a batch is an index into them. All
 randomness is a function of (seed, purpose, epoch), apart from dropout and noise on weights and
@@ -10,7 +10,6 @@ b rows of a batch, n rows of a split.
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 import time
@@ -23,6 +22,8 @@ from trainers import optim, precision
 from trainers.config import AlgorithmicCell
 from trainers.data import arithmetic
 from trainers.measures import norms, sharpness, thresholds
+from trainers.measures.crossing import CrossingSearch
+from trainers.models import linear
 from trainers.models.transformer import Transformer
 from trainers.run import Outcome, Run, log_spaced
 from trainers.schema import Metric
@@ -85,22 +86,15 @@ class Training:
         self._load_data()
         self._build_model()
         self.log_steps = log_spaced(self.settings.steps, self.settings.evals_per_decade)
-        # position: steps done, the last one whose accuracies were compared with the thresholds, the
-        # one up to which all are, the state at the last one compared, thresholds reached, and the
-        # time trained since the last row
-        self.step, self.compared, self.watched_until = 0, 0, 0
-        self.snapshot: dict[str, Any] | None = None
-        self.reached: dict[str, int] = {}
-        self.seconds, self.logged = 0.0, 0
+        self.search = CrossingSearch(self.settings.exact_steps)
+        self.step = 0
+        self.seconds, self.logged = 0.0, 0  # time trained since the last logged step, and that step
 
     def _load_data(self) -> None:
         config, settings = self.cell.data, self.settings
         data = arithmetic.split(config, self.cell.seed)
-        self.data_hash, self.elements, self.outliers = (
-            data.content_hash,
-            data.elements,
-            data.outliers,
-        )
+        self.data_hash, self.elements = data.content_hash, data.elements
+        self.outliers = data.outliers
         self.rows = {"train": data.train.to(self.device), "test": data.test.to(self.device)}
         self.all_answers_n = data.all_answers_n
         self.batch = min(settings.batch_size or len(data.train), len(data.train))
@@ -109,10 +103,13 @@ class Training:
         self.batches = math.ceil(len(data.train) / self.batch)
         self.order_epoch = -1
         self.run.add_facts(
-            noise_rate=data.changed / len(data.train), noise_chosen=data.outliers, noise_mask_hash=data.outlier_hash,
-            data_hash=data.content_hash, precision=settings.precision,
+            noise_rate=data.changed / len(data.train),
+            noise_chosen=data.outliers,
+            noise_mask_hash=data.outlier_hash,
+            data_hash=data.content_hash,
+            precision=settings.precision,
             gpu=torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None,
-        )  # fmt: skip
+        )
 
     def _build_model(self) -> None:
         cell = self.cell
@@ -143,29 +140,17 @@ class Training:
         self.run.note(matrix_library=library)
 
     def restore(self) -> None:
-        """Take up the newest checkpoint; without one, log step 0.
-
-        Raises RuntimeError where the checkpoint was made from other data.
-        """
-        state = self.run.restore()
+        """Load the newest checkpoint; without one, log step 0."""
+        state = self.run.restore(expect={"data_hash": self.data_hash})
         if state is None:
-            self._compare_and_log(logs=True)
-        elif state["data_hash"] != self.data_hash:
-            raise RuntimeError(
-                f"the checkpoint of cell {self.run.cell} was made with other data "
-                f"({state['data_hash']}, now "
-                f"{self.data_hash}): going on would mix two experiments. Remove "
-                f"{self.run.checkpoints.folder}/{self.run.cell}.* to start this cell again"
-            )
-        else:
-            self._keep_library(state.get("matrix_library", linear.BEFORE))
-            self._load(state)
-            self.snapshot = state["snapshot"]
+            self._compare(logs=True)
+            return
+        self._keep_library(state.get("matrix_library", linear.BEFORE))
+        self._load(state)
+        self.search.snapshot = state["snapshot"]
 
     def _keep_library(self, began: linear.Library | None) -> None:
-        """Go on with the library that the checkpoint's attempt used, so that the bits stay its
-        own.
-        """
+        """Continue with the library of the checkpoint, so that results stay equal to the bit."""
         if began == self.matrix_library or self.matrix_library is None:
             return
         if began is not None and linear.is_available(began):
@@ -182,25 +167,24 @@ class Training:
         """Everything that the next step depends on."""
         cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         return {
-            "model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), "step": self.step,
-            "compared": self.compared, "watched_until": self.watched_until, "reached": dict(self.reached),
-            "seconds": self.seconds, "logged": self.logged, "torch_rng": torch.get_rng_state(), "cuda_rng": cuda,
-            "data_hash": self.data_hash, "matrix_library": self.matrix_library,
-        }  # fmt: skip
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            **self.search.state(),
+            "seconds": self.seconds,
+            "logged": self.logged,
+            "torch_rng": torch.get_rng_state(),
+            "cuda_rng": cuda,
+            "data_hash": self.data_hash,
+            "matrix_library": self.matrix_library,
+        }
 
     def _load(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.compared, self.watched_until = (
-            state["step"],
-            state["compared"],
-            state["watched_until"],
-        )
-        self.reached, self.seconds, self.logged = (
-            dict(state["reached"]),
-            state["seconds"],
-            state["logged"],
-        )
+        self.step = state["step"]
+        self.search.load(state)
+        self.seconds, self.logged = state["seconds"], state["logged"]
         torch.set_rng_state(state["torch_rng"])
         if state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
@@ -208,27 +192,28 @@ class Training:
     def to_the_end(self) -> Outcome:
         """Run the steps that are left; a checkpoint where one is due."""
         outcome: Outcome | None = None
-        every = self.settings.exact_steps == "every"
         while outcome is None and self.step < self.settings.steps:
             if self.run.should_stop():
                 self._checkpoint()
                 return "stopped"
-            began = time.monotonic()
-            self.train_step()
-            self.seconds += time.monotonic() - began
+            self._timed_step()
             logs = self.step in self.log_steps
-            if logs or self.step <= self.watched_until or (every and self._any_open()):
-                outcome = self._compare_and_log(logs)
+            if logs or self.search.due(self.step):
+                outcome = self._compare(logs)
             if self.run.checkpoint_due():
                 self._checkpoint()
         if self.settings.save_weights:
-            self.run.save_weights(
-                {name: value.cpu().numpy() for name, value in self.model.state_dict().items()}
-            )
+            weights = self.model.state_dict()
+            self.run.save_weights({name: value.cpu().numpy() for name, value in weights.items()})
         return outcome or "done"
 
     def _checkpoint(self) -> None:
-        self.run.checkpoint({**self.state(), "snapshot": self.snapshot}, self.step)
+        self.run.checkpoint({**self.state(), "snapshot": self.search.snapshot}, self.step)
+
+    def _timed_step(self) -> None:
+        began = time.monotonic()
+        self.train_step()
+        self.seconds += time.monotonic() - began
 
     def train_step(self) -> None:
         """One optimiser step, without waiting for the device."""
@@ -275,41 +260,22 @@ class Training:
             self.cell.optim.lr, self.cell.optim.schedule, step, self.settings.steps
         )
 
-    def _compare_and_log(self, logs: bool) -> Outcome | None:
-        """Evaluate after a step: note thresholds that it reached, log a row if `logs`; the outcome
-        if it is the end.
-
-        Where a threshold was passed somewhere since the last step compared, training goes back to
-        that one and takes the same steps again, comparing each: the step recorded is then the first
-        of them that reached it, and the one before it did not.
-        """
-        wanted = [
-            split for split in thresholds.SPLITS if logs or thresholds.is_open(split, self.reached)
-        ]
-        row = {key: value for split in wanted for key, value in self._evaluate(split).items()}
-        new = thresholds.passed(row, self.step, self.reached)
-        if (
-            new
-            and self.settings.exact_steps == "crossed"
-            and self.snapshot
-            and self.step - self.compared > 1
-        ):
-            until = self.step
-            self._load(copy.deepcopy(self.snapshot))
-            self.watched_until = until
+    def _compare(self, logs: bool) -> Outcome | None:
+        """Compare this step with the thresholds and log it if `logs`; the outcome at the end."""
+        splits = list(thresholds.SPLITS) if logs else self.search.open_splits()
+        row: dict[str, Any] = {}
+        for split in splits:
+            row |= self._evaluate(split)
+        rewind = self.search.check(row, self.step)
+        if rewind is not None:
+            self._load(rewind.state)
+            self.search.begin_again(rewind)
             return None
-        self.reached |= new
-        self.compared = self.step
         if not logs:
             return None
         outcome = self._log(row)
-        waits = self.settings.exact_steps == "crossed" and self._any_open()
-        self.snapshot = copy.deepcopy(self.state()) if waits else None
+        self.search.remember(self.state)
         return outcome
-
-    def _any_open(self) -> bool:
-        """Whether a threshold is not reached yet."""
-        return any(thresholds.is_open(split, self.reached) for split in thresholds.SPLITS)
 
     @torch.inference_mode()
     def _evaluate(self, split: str) -> dict[str, Any]:
@@ -342,7 +308,7 @@ class Training:
         """Log the row of this step; the outcome if it is the last."""
         enough = self.settings.stop_at is not None and row["test_accuracy"] >= self.settings.stop_at
         end = enough or self.step == self.settings.steps
-        row |= self.reached | thresholds.gaps(self.reached) | norms.norms(self.model)
+        row |= self.search.reached | thresholds.gaps(self.search.reached) | norms.norms(self.model)
         if self.step:
             row |= {
                 "lr": self._lr(self.step - 1),

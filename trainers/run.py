@@ -60,21 +60,36 @@ class Run:
     _start: float = field(default_factory=time.monotonic)
     _last_checkpoint: float = field(default_factory=time.monotonic)
 
-    def restore(self) -> dict[str, Any] | None:
-        """The trainer's state in the newest whole checkpoint, or None; restores rows and time."""
+    def restore(self, expect: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+        """The trainer's state in the newest whole checkpoint, or None; restores rows and time.
+
+        Raises RuntimeError where the state differs from `expect`, as for another data set.
+        """
         saved = self.checkpoints.load()
         if saved is None:
             return None
         self._rows = list(saved["rows"])
         self._start = time.monotonic() - saved["seconds"]
         self._restored_step = int(saved["step"])
+        state = dict(saved["state"])
+        self._refuse_other(state, expect or {})
         log.info(
-            "cell %s: going on from step %d of attempt %d",
+            "cell %s: resumes from step %d of attempt %d",
             self.cell,
             saved["step"],
             saved["attempt"],
         )
-        return dict(saved["state"])
+        return state
+
+    def _refuse_other(self, state: Mapping[str, Any], expect: Mapping[str, Any]) -> None:
+        for key, expected in expect.items():
+            if state[key] != expected:
+                raise RuntimeError(
+                    f"the checkpoint of cell {self.cell} was made with {key} {state[key]}, and "
+                    f"this attempt has {expected}: to continue would mix two experiments. "
+                    "Restore what it began with, or remove "
+                    f"{self.checkpoints.folder}/{self.cell}.* to start this cell again"
+                )
 
     def add_facts(self, **facts: Any) -> None:
         """Record facts of the run (noise rate, ...) under the names of runs table columns."""
