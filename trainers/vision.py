@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from trainers import models, optim, precision
@@ -26,6 +28,24 @@ from trainers.run import Outcome, Run, log_spaced
 from trainers.schema import Metric
 from trainers.seeding import stream_seed, torch_stream
 
+
+def _counted(
+    name: str,
+    wrong: str,
+    examples: str | None = None,
+    against: str = "",
+    best: Literal["min"] | None = None,
+) -> tuple[Metric, Metric, Metric]:
+    """Wrong answers, the number of samples behind them, and their rate."""
+    behind = examples or f"samples behind {name}_wrong"
+    rate = f"{name}_wrong / {name}_examples{against}"
+    return (
+        Metric(f"{name}_wrong", "int32", "samples", wrong),
+        Metric(f"{name}_examples", "int32", "samples", behind),
+        Metric(f"{name}_error", "float32", "1", rate, best),
+    )
+
+
 METRICS = (
     Metric(
         "train_loss",
@@ -33,45 +53,27 @@ METRICS = (
         "nats",
         "cross-entropy as seen in training: train mode, augmented, noisy labels",
     ),
-    Metric("train_wrong", "int32", "samples", "wrong answers as seen in training"),
-    Metric("train_examples", "int32", "samples", "samples behind train_wrong"),
-    Metric("train_error", "float32", "1", "train_wrong / train_examples"),
+    *_counted("train", "wrong answers as seen in training"),
     Metric(
         "train_eval_loss",
         "float32",
         "nats",
         "cross-entropy on the training set in evaluation mode, noisy labels",
     ),
-    Metric(
-        "train_eval_wrong",
-        "int32",
-        "samples",
-        "wrong answers on the training set in evaluation mode",
-    ),
-    Metric("train_eval_examples", "int32", "samples", "samples behind train_eval_wrong"),
-    Metric("train_eval_error", "float32", "1", "train_eval_wrong / train_eval_examples", "min"),
-    Metric(
-        "clean_wrong",
-        "int32",
-        "samples",
+    *_counted("train_eval", "wrong answers on the training set in evaluation mode", best="min"),
+    *_counted(
+        "clean",
         "the part of train_eval_wrong on samples that kept their label",
+        examples="samples that kept their label",
     ),
-    Metric("clean_examples", "int32", "samples", "samples that kept their label"),
-    Metric("clean_error", "float32", "1", "clean_wrong / clean_examples"),
-    Metric(
-        "noisy_wrong",
-        "int32",
-        "samples",
+    *_counted(
+        "noisy",
         "the part of train_eval_wrong on samples whose label was changed",
-    ),
-    Metric("noisy_examples", "int32", "samples", "samples whose label was changed"),
-    Metric(
-        "noisy_error", "float32", "1", "noisy_wrong / noisy_examples, against the changed label"
+        examples="samples whose label was changed",
+        against=", against the changed label",
     ),
     Metric("test_loss", "float32", "nats", "cross-entropy on the clean test set", "min"),
-    Metric("test_wrong", "int32", "samples", "wrong answers on the clean test set"),
-    Metric("test_examples", "int32", "samples", "samples behind test_wrong"),
-    Metric("test_error", "float32", "1", "test_wrong / test_examples", "min"),
+    *_counted("test", "wrong answers on the clean test set", best="min"),
     Metric("lr", "float32", "1", "learning rate of the epoch's last step"),
     Metric(
         "grad_norm", "float32", "1", "L2 norm of the loss gradient, mean over the epoch's steps"
@@ -88,13 +90,99 @@ METRICS = (
 
 @dataclass(frozen=True)
 class Split:
-    """One set of samples on the device: images_nchw uint8, labels_n int64, changed_n bool (label
-    noise).
-    """
+    """Samples on the device: images_nchw uint8, labels_n int64, changed_n bool (label noise)."""
 
-    images: torch.Tensor
-    labels: torch.Tensor
-    changed: torch.Tensor
+    images: Tensor
+    labels: Tensor
+    changed: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Both splits on the device, the training images' channel statistics, and facts of the run."""
+
+    train: Split
+    test: Split
+    mean: Tensor
+    std: Tensor
+    classes: int
+    facts: dict[str, Any]
+
+
+def load_data(cell: VisionCell, device: torch.device) -> Data:
+    """The data set of `cell` with its label noise, on `device`."""
+    subset = images.select(images.load(cell.data), cell.data, cell.seed)
+    noise = cell.data.label_noise
+    noisy = label_noise.apply(subset.train_labels, noise, subset.classes, cell.seed)
+    clean = torch.zeros(len(subset.test_labels), dtype=torch.bool)
+    mean, std = augment.channel_statistics(subset.train_images)
+    facts = {
+        "noise_rate": noisy.rate,
+        "noise_chosen": int(noisy.chosen.sum()),
+        "noise_mask_hash": noisy.mask_hash,
+        "data_hash": subset.content_hash,
+    }
+    train = (subset.train_images, noisy.labels, noisy.changed)
+    test = (subset.test_images, subset.test_labels, clean)
+    return Data(
+        Split(*(tensor.to(device) for tensor in train)),
+        Split(*(tensor.to(device) for tensor in test)),
+        mean.to(device),
+        std.to(device),
+        subset.classes,
+        facts,
+    )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean loss in nats, wrong answers, and those among the changed labels."""
+
+    loss: float
+    wrong: int
+    changed_wrong: int
+
+
+@torch.inference_mode()
+def evaluate(
+    logits_of: Callable[[Tensor], Tensor], split: Split, batch_size: int, number_format: str
+) -> Evaluation:
+    """Evaluate a model that maps uint8 images (b, c, h, w) to logits (b, classes)."""
+    device = split.labels.device
+    sums = torch.zeros(3, dtype=torch.float64, device=device)
+    for start in range(0, len(split), batch_size):
+        batch = slice(start, start + batch_size)
+        y_b = split.labels[batch]
+        with precision.autocast(number_format, device):
+            logits = logits_of(split.images[batch])
+            loss = functional.cross_entropy(logits, y_b, reduction="sum")
+        wrong_b = logits.argmax(1) != y_b
+        changed_wrong = (wrong_b & split.changed[batch]).sum()
+        sums += torch.stack([loss.double(), wrong_b.sum().double(), changed_wrong.double()])
+    loss_sum, wrong, changed_wrong = sums.tolist()
+    return Evaluation(loss_sum / len(split), int(wrong), int(changed_wrong))
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a training is, and what the epoch under way has summed up so far."""
+
+    epoch: int
+    """Epochs finished."""
+    batch: int
+    """Batches done of the epoch under way."""
+    step: int
+    sums: Tensor
+    """Loss times samples, wrong answers and gradient norm of these batches, float64 (3,)."""
+    epoch_seconds: float
+    """Training time of these batches."""
+
+    def next_epoch(self) -> Position:
+        """The start of the epoch after the one under way."""
+        return Position(self.epoch + 1, 0, self.step, torch.zeros_like(self.sums), 0.0)
 
 
 def train(cell: VisionCell, run: Run) -> Outcome:
@@ -118,148 +206,131 @@ class Training:
         self.device = precision.device(cell.run.device)
         self.precision = precision.resolve(cell.trainer.precision, self.device)
         precision.warn_if_slow(self.precision, self.device)
-        self._load_data()
+        self.data = load_data(cell, self.device)
         self._build_model()
+        self._record_facts()
         self.log_epochs = log_spaced(cell.trainer.epochs, cell.trainer.evals_per_decade)
-        # position: epochs finished, batches done in the one under way, and what that one has summed
-        # up so far
-        self.epoch, self.batch, self.step = 0, 0, 0
-        self.sums = torch.zeros(
-            3, dtype=torch.float64, device=self.device
-        )  # loss, wrong answers, gradient norm
-        self.epoch_seconds = 0.0
-
-    def _load_data(self) -> None:
-        data = images.select(images.load(self.cell.data), self.cell.data, self.cell.seed)
-        noisy = label_noise.apply(
-            data.train_labels, self.cell.data.label_noise, data.classes, self.cell.seed
-        )
-        to = self.device
-        self.train_set = Split(data.train_images.to(to), noisy.labels.to(to), noisy.changed.to(to))
-        none_changed = torch.zeros(len(data.test_labels), dtype=torch.bool)
-        self.test_set = Split(data.test_images.to(to), data.test_labels.to(to), none_changed.to(to))
-        mean, std = augment.channel_statistics(data.train_images)
-        self.mean, self.std = mean.to(to), std.to(to)
-        self.classes = data.classes
-        self.data_hash = data.content_hash
-        self.run.add_facts(
-            noise_rate=noisy.rate, noise_chosen=int(noisy.chosen.sum()), noise_mask_hash=noisy.mask_hash,
-            data_hash=data.content_hash, precision=self.precision,
-            gpu=torch.cuda.get_device_name(to) if to.type == "cuda" else None,
-        )  # fmt: skip
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        self.position = Position(0, 0, 0, sums, 0.0)
 
     def _build_model(self) -> None:
         cell = self.cell
-        _, channels, size, _ = self.train_set.images.shape
+        _, channels, size, _ = self.data.train.images.shape
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(cell.seed, "init"))
-            model = models.build(cell.model, channels, size, self.classes)
+            model = models.build(cell.model, channels, size, self.data.classes)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # static shapes: the last batch of an epoch, and an evaluation's, get graphs of their own
         self.forward = torch.compile(self.model, dynamic=False) if cell.run.compile else self.model
         self.optimiser = optim.build(cell.optim, self.model.parameters())
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
         torch.manual_seed(stream_seed(cell.seed, "dropout"))
-        self.run.add_facts(parameters=sum(p.numel() for p in self.model.parameters()))
+
+    def _record_facts(self) -> None:
+        on_gpu = self.device.type == "cuda"
+        self.run.add_facts(
+            **self.data.facts,
+            precision=self.precision,
+            gpu=torch.cuda.get_device_name(self.device) if on_gpu else None,
+            parameters=sum(p.numel() for p in self.model.parameters()),
+        )
 
     @property
     def samples(self) -> int:
-        return len(self.train_set.labels)
+        return len(self.data.train)
 
     @property
     def batches(self) -> int:
         return math.ceil(self.samples / self.cell.trainer.batch_size)
 
     def restore(self) -> None:
-        """Take up the newest checkpoint; without one, log epoch 0.
-
-        Raises RuntimeError where the checkpoint was made from other data or in another number
-        format.
-        """
-        state = self.run.restore()
+        """Load the newest checkpoint; without one, log epoch 0."""
+        expect = {"data_hash": self.data.facts["data_hash"], "precision": self.precision}
+        state = self.run.restore(expect)
         if state is None:
             self._log_row({})
             return
-        for key in ("data_hash", "precision"):
-            if state[key] != getattr(self, key):
-                raise RuntimeError(
-                    f"the checkpoint of cell {self.run.cell} was made with {key} {state[key]}, and "
-                    "this attempt has "
-                    f"{getattr(self, key)}: going on would mix two experiments. Give it back what "
-                    "it began with, or "
-                    f"remove {self.run.checkpoints.folder}/{self.run.cell}.* to start this cell "
-                    "again"
-                )
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
-        self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
-        self.sums.copy_(state["sums"])
-        self.epoch_seconds = state["epoch_seconds"]
+        self.position = Position(
+            state["epoch"],
+            state["batch"],
+            state["step"],
+            state["sums"].to(self.device),
+            state["epoch_seconds"],
+        )
         torch.set_rng_state(state["torch_rng"])
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
+        position = self.position
         return {
-            "model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(),
-            "scaler": self.scaler.state_dict(), "epoch": self.epoch, "batch": self.batch, "step": self.step,
-            "sums": self.sums, "epoch_seconds": self.epoch_seconds, "torch_rng": torch.get_rng_state(),
-            "data_hash": self.data_hash, "precision": self.precision,
-        }  # fmt: skip
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "epoch": position.epoch,
+            "batch": position.batch,
+            "step": position.step,
+            "sums": position.sums,
+            "epoch_seconds": position.epoch_seconds,
+            "torch_rng": torch.get_rng_state(),
+            "data_hash": self.data.facts["data_hash"],
+            "precision": self.precision,
+        }
 
     def to_the_end(self) -> Outcome:
         """Run the epochs that are left; a checkpoint where one is due."""
-        while self.epoch < self.cell.trainer.epochs:
+        while self.position.epoch < self.cell.trainer.epochs:
             if not self._train_epoch():
-                self.run.checkpoint(self.state(), self.step)
+                self._checkpoint()
                 return "stopped"
-            self.epoch += 1
             loss = self._finish_epoch()
             if not math.isfinite(loss):
                 return "nonfinite"
             if self.run.checkpoint_due():
-                self.run.checkpoint(self.state(), self.step)
+                self._checkpoint()
         return "done"
 
+    def _checkpoint(self) -> None:
+        self.run.checkpoint(self.state(), self.position.step)
+
     def _train_epoch(self) -> bool:
-        """Train the batches of the epoch that are left; False if told to stop before its end."""
+        """Train the batches that the epoch has left; False if the run is to stop before."""
         began = time.monotonic()
-        size = self.cell.trainer.batch_size
-        order_n = torch.randperm(
-            self.samples, generator=torch_stream(self.cell.seed, "order", self.epoch + 1)
-        )
+        before = self.position.epoch_seconds
+        whole = self._train_batches()
+        seconds = before + time.monotonic() - began
+        self.position = replace(self.position, epoch_seconds=seconds)
+        return whole
+
+    def _train_batches(self) -> bool:
+        cell, train, number = self.cell, self.data.train, self.position.epoch + 1
+        size = cell.trainer.batch_size
+        order_n = torch.randperm(self.samples, generator=torch_stream(cell.seed, "order", number))
         order_n = order_n.to(self.device)
-        if self.cell.data.augment:
-            offsets_n2, flips_n = augment.draw(self.samples, self.cell.seed, self.epoch + 1)
+        if cell.data.augment:
+            offsets_n2, flips_n = augment.draw(self.samples, cell.seed, number)
             offsets_n2, flips_n = offsets_n2.to(self.device), flips_n.to(self.device)
         self.model.train()
-        while self.batch < self.batches:
+        for index in range(self.position.batch, self.batches):
             if self.run.should_stop():
-                self.epoch_seconds += time.monotonic() - began
                 return False
-            here = slice(self.batch * size, (self.batch + 1) * size)
-            x_bchw = self.train_set.images[order_n[here]]
-            if self.cell.data.augment:
-                x_bchw = augment.crop_and_flip(x_bchw, offsets_n2[here], flips_n[here])
-            self._train_step(x_bchw, self.train_set.labels[order_n[here]])
-            self.batch += 1
-        self.epoch_seconds += time.monotonic() - began
+            batch = slice(index * size, (index + 1) * size)
+            x_bchw = train.images[order_n[batch]]
+            if cell.data.augment:
+                x_bchw = augment.crop_and_flip(x_bchw, offsets_n2[batch], flips_n[batch])
+            self._train_step(x_bchw, train.labels[order_n[batch]])
+            self.position = replace(self.position, batch=index + 1, step=self.position.step + 1)
         return True
 
-    def _train_step(self, x_bchw: torch.Tensor, y_b: torch.Tensor) -> None:
-        """One optimiser step; loss, wrong answers and gradient norm are summed on the device,
-        without a sync.
-        """
-        lr = optim.learning_rate(
-            self.cell.optim.lr,
-            self.cell.optim.schedule,
-            self.step,
-            self.batches * self.cell.trainer.epochs,
-        )
+    def _train_step(self, x_bchw: Tensor, y_b: Tensor) -> None:
+        """One optimiser step; sums stay on the device, so that nothing waits for it."""
+        lr = self._lr()
         for group in self.optimiser.param_groups:
             group["lr"] = lr
         with precision.autocast(self.precision, self.device):
-            logits = self.forward(self._scaled(x_bchw))
+            logits = self._logits(x_bchw)
             loss = functional.cross_entropy(logits, y_b)
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -268,64 +339,64 @@ class Training:
         self.scaler.step(self.optimiser)
         self.scaler.update()
         wrong = (logits.argmax(1) != y_b).sum()
-        self.sums += torch.stack([loss.detach().double() * len(y_b), wrong.double(), norm.double()])
-        self.step += 1
+        loss_sum = loss.detach().double() * len(y_b)
+        self.position.sums.add_(torch.stack([loss_sum, wrong.double(), norm.double()]))
+
+    def _lr(self) -> float:
+        settings, steps = self.cell.optim, self.batches * self.cell.trainer.epochs
+        return optim.learning_rate(settings.lr, settings.schedule, self.position.step, steps)
 
     def _finish_epoch(self) -> float:
-        """Evaluate and log the epoch that just ended; returns its mean training loss in nats."""
-        loss, wrong, norm = self.sums.tolist()
+        """Evaluate and log the epoch that just ended; returns its summed training loss in nats."""
+        loss, wrong, norm = self.position.sums.tolist()
         row = {
-            "train_loss": loss / self.samples, "train_wrong": int(wrong), "train_examples": self.samples,
-            "train_error": wrong / self.samples, "lr": self.optimiser.param_groups[0]["lr"],
-            "grad_norm": norm / self.batches, "examples_per_second": self.samples / self.epoch_seconds,
-        }  # fmt: skip
+            "train_loss": loss / self.samples,
+            "train_wrong": int(wrong),
+            "train_examples": self.samples,
+            "train_error": wrong / self.samples,
+            "lr": self.optimiser.param_groups[0]["lr"],
+            "grad_norm": norm / self.batches,
+            "examples_per_second": self.samples / self.position.epoch_seconds,
+        }
+        self.position = self.position.next_epoch()
         self._log_row(row)
-        self.batch, self.epoch_seconds = 0, 0.0
-        self.sums.zero_()
         return float(loss)
 
     def _log_row(self, row: dict[str, Any]) -> None:
-        settings = self.cell.trainer
-        chosen = self.epoch in self.log_epochs
-        if settings.eval_test == "every" or chosen:
-            loss, wrong, _ = self._evaluate(self.test_set)
-            row |= {"test_loss": loss} | _counts("test", wrong, len(self.test_set.labels))
-        if settings.eval_train == "every" or (settings.eval_train == "log" and chosen):
-            loss, wrong, noisy_wrong = self._evaluate(self.train_set)
-            changed = int(self.train_set.changed.sum())
-            row |= {"train_eval_loss": loss} | _counts("train_eval", wrong, self.samples)
-            row |= _counts("clean", wrong - noisy_wrong, self.samples - changed)
-            row |= _counts("noisy", noisy_wrong, changed)
+        settings, epoch = self.cell.trainer, self.position.epoch
+        logs = epoch in self.log_epochs
+        if settings.eval_test == "every" or logs:
+            row |= self._test_columns()
+        if settings.eval_train == "every" or (settings.eval_train == "log" and logs):
+            row |= self._train_columns()
         row["weight_norm"] = float(_norm([p.detach() for p in self.model.parameters()]))
-        self.run.log(epoch=self.epoch, step=self.step, examples=self.epoch * self.samples, **row)
+        self.run.log(epoch=epoch, step=self.position.step, examples=epoch * self.samples, **row)
 
-    @torch.inference_mode()
-    def _evaluate(self, split: Split) -> tuple[float, int, int]:
-        """Mean loss in nats, wrong answers, and those among the changed labels, in evaluation
-        mode.
-        """
+    def _test_columns(self) -> dict[str, float | None]:
+        result = self._evaluate(self.data.test)
+        return {"test_loss": result.loss} | _counts("test", result.wrong, len(self.data.test))
+
+    def _train_columns(self) -> dict[str, float | None]:
+        result = self._evaluate(self.data.train)
+        changed = int(self.data.train.changed.sum())
+        clean_wrong = result.wrong - result.changed_wrong
+        return {
+            "train_eval_loss": result.loss,
+            **_counts("train_eval", result.wrong, self.samples),
+            **_counts("clean", clean_wrong, self.samples - changed),
+            **_counts("noisy", result.changed_wrong, changed),
+        }
+
+    def _evaluate(self, split: Split) -> Evaluation:
         self.model.eval()
-        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
-        for start in range(0, len(split.labels), self.cell.trainer.eval_batch_size):
-            here = slice(start, start + self.cell.trainer.eval_batch_size)
-            y_b = split.labels[here]
-            with precision.autocast(self.precision, self.device):
-                logits = self.forward(self._scaled(split.images[here]))
-                loss = functional.cross_entropy(logits, y_b, reduction="sum")
-            wrong_b = logits.argmax(1) != y_b
-            sums += torch.stack(
-                [
-                    loss.double(),
-                    wrong_b.sum().double(),
-                    (wrong_b & split.changed[here]).sum().double(),
-                ]
-            )
-        loss_sum, wrong, noisy_wrong = sums.tolist()
-        return loss_sum / len(split.labels), int(wrong), int(noisy_wrong)
+        size = self.cell.trainer.eval_batch_size
+        return evaluate(self._logits, split, size, self.precision)
 
-    def _scaled(self, x_bchw: torch.Tensor) -> torch.Tensor:
-        scaled = augment.scale(x_bchw, self.cell.data.scaling, self.mean, self.std)
-        return scaled.contiguous(memory_format=torch.channels_last)
+    def _logits(self, x_bchw: Tensor) -> Tensor:
+        """Logits (b, classes) of uint8 images."""
+        scaling, data = self.cell.data.scaling, self.data
+        scaled = augment.scale(x_bchw, scaling, data.mean, data.std)
+        return self.forward(scaled.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
 
 
 def _counts(name: str, wrong: int, examples: int) -> dict[str, float | None]:
@@ -334,6 +405,6 @@ def _counts(name: str, wrong: int, examples: int) -> dict[str, float | None]:
     return {f"{name}_wrong": wrong, f"{name}_examples": examples, f"{name}_error": rate}
 
 
-def _norm(tensors: list[torch.Tensor]) -> torch.Tensor:
-    norm: torch.Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
+def _norm(tensors: list[Tensor]) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
     return norm

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -307,7 +308,7 @@ def test_evaluation_agrees_with_the_model_in_evaluation_mode(
     run.close("done")
     last = rows(run).iloc[-1]
     training.model.eval()
-    for name, split in (("train_eval", training.train_set), ("test", training.test_set)):
+    for name, split in (("train_eval", training.data.train), ("test", training.data.test)):
         with torch.no_grad():
             logits = training.model(split.images.float() / 255)
         assert last[f"{name}_wrong"] == int((logits.argmax(1) != split.labels).sum())
@@ -344,7 +345,7 @@ def test_the_gradient_norm_is_that_of_the_loss_without_weight_decay(
     run = begin(METRICS, flat={**flat, **one_step})
     training = Training(config.parse(run.flat), run)
     training.restore()
-    split = training.train_set
+    split = training.data.train
     loss = nn.functional.cross_entropy(training.model(split.images.float() / 255), split.labels)
     gradients = torch.autograd.grad(loss, list(training.model.parameters()))
     training.to_the_end()
@@ -426,7 +427,7 @@ def test_the_noise_mask_is_the_same_across_models_widths_and_decays(
     ]
     assert len({training.run.facts["noise_mask_hash"] for training in same}) == 1
     assert all(
-        torch.equal(same[0].train_set.labels, training.train_set.labels) for training in same
+        torch.equal(same[0].data.train.labels, training.data.train.labels) for training in same
     )
     other = [made(begin, flat, seed=1), made(begin, flat, data__label_noise__rate=0.5)]
     assert len({training.run.facts["noise_mask_hash"] for training in [*other, same[0]]}) == 3
@@ -437,10 +438,10 @@ def test_the_test_set_is_clean_and_the_same_for_every_seed(begin: Begin, flat: F
         made(begin, flat, seed=1),
         made(begin, flat, seed=2, data__label_noise__rate=0.0),
     )
-    assert torch.equal(first.test_set.images, second.test_set.images)
-    assert torch.equal(first.test_set.labels, second.test_set.labels)
-    assert not first.test_set.changed.any()
-    assert not torch.equal(first.train_set.images, second.train_set.images)
+    assert torch.equal(first.data.test.images, second.data.test.images)
+    assert torch.equal(first.data.test.labels, second.data.test.labels)
+    assert not first.data.test.changed.any()
+    assert not torch.equal(first.data.train.images, second.data.train.images)
 
 
 def test_seeds_differ_in_their_first_weights_and_equal_ones_do_not(
@@ -471,10 +472,10 @@ def test_every_epoch_shows_every_sample_once_in_an_order_of_its_own(
     monkeypatch.setattr(Training, "_train_step", lambda self, x, y: seen.append(x.flatten(1)))
     training = made(begin, flat)
     for epoch in range(2):
-        training.epoch, training.batch = epoch, 0
+        training.position = replace(training.position, epoch=epoch, batch=0)
         training._train_epoch()
     first, second = torch.cat(seen[:3]), torch.cat(seen[3:])
-    everything = sorted(training.train_set.images.flatten(1).tolist())
+    everything = sorted(training.data.train.images.flatten(1).tolist())
     assert sorted(first.tolist()) == sorted(second.tolist()) == everything
     assert not torch.equal(first, second)
 
@@ -486,7 +487,7 @@ def test_a_cpu_trains_in_float32_and_says_so(begin: Begin, flat: Flat) -> None:
     assert record(run)["gpu"] is None
     training = made(begin, flat)
     assert {p.dtype for p in training.model.parameters()} == {torch.float32}
-    assert training.model(training.test_set.images.float()).dtype == torch.float32
+    assert training.model(training.data.test.images.float()).dtype == torch.float32
 
 
 def test_half_precision_on_a_cpu_is_refused(begin: Begin, flat: Flat) -> None:
