@@ -226,15 +226,15 @@ def apart(action: Callable[[], None]) -> tuple[float, float]:
 def planning(folder: Path, cells: int) -> None:
     """Plan and freeze a sweep of no-op cells without sending it."""
     from launch.submit import submission
-    from launch.submit.preview import draft
+    from launch.submit.preview import load_preview
     from launch.sweep import compose
 
     seeds = f"seeds={{range:[0,{cells},1]}}"
     request = compose.expand_sweep(
         "noop", ["hydra/launcher=slurm", f"logs={folder}", seeds, "task.most=400"]
     )
-    made = draft(request)
-    submission.freeze(request, "local", made.todo, made.tasks).write(request.folder)
+    plan = submission.freeze(load_preview(request), "local", attempts={})
+    plan.write(request.folder)
 
 
 def training(folder: Path) -> None:

@@ -1,8 +1,9 @@
-"""How many cells share a task, by what calibrations measured: `task.at_a_time=auto`. Pure.
+"""How many cells share a task, from what calibrations measured: `task.at_a_time=auto`. Pure.
 
-`tried` is everywhere the table of `calibration_runs`: the calibrations' runs, with how many ran side
-by side (`at_a_time`, NaN for one a core), in which task (`place`), since when (`began`) and through
-which `resources`.
+`calibration` is everywhere the table of `calibration_runs`: a row for every short run. Beside the
+columns of a runs table it has `measured_seconds` and `measured_epochs` (or `measured_steps`), how
+many cells trained at the same time (`concurrency`, NaN for one a core), in which task (`place`),
+since when (`began`) and with which `resources`.
 """
 
 from __future__ import annotations
@@ -17,158 +18,198 @@ import pandas as pd
 from launch.cost import rates
 from launch.errors import UserError
 from launch.plan.outcome import FINAL
-from launch.sweep.request import AUTO, Cell, Request
+from launch.sweep.request import AUTO, Cell, Concurrency, Request
 
 NEAR_BEST = 0.9
-"""The smallest count with this share of the best throughput wins: fewer cells at a time end sooner,
-leave memory to spare, and lose less when their task is preempted; a difference of some percent is
-within what calibrations vary by."""
+"""The smallest number with this share of the best throughput wins: fewer cells at a time end
+sooner, leave memory to spare, and lose less when their task is preempted; a difference of some
+percent is within what calibrations vary by."""
 
 OVERLAP = 0.5
 """All copies must have trained at once for at least this share of the measured time; otherwise the
 timing does not show what sharing costs."""
 
+_MEASURED = {
+    "measured_seconds": "seconds",
+    "measured_epochs": "epochs",
+    "measured_steps": "steps",
+}
 
-def throughput_by_group(tried: pd.DataFrame) -> pd.Series[float]:
-    """Epochs (or steps) a second of all copies together, by kind of cell (its number) and count.
 
-    Only for counts of which every copy ended well, by the median of those that trained at the same
-    time.
+def measured_runs(calibration: pd.DataFrame) -> pd.DataFrame:
+    """The calibration as a runs table that counts only what was measured."""
+    whole_run = [column for column in _MEASURED.values() if column in calibration]
+    return calibration.drop(columns=whole_run).rename(columns=_MEASURED)
+
+
+def throughput_by_group(calibration: pd.DataFrame) -> pd.DataFrame:
+    """Epochs (or steps) a second of all copies together: `group`, `concurrency`, `throughput`.
+
+    A row for each group of like cells and number of copies of which every one ended well, by the
+    median of those that trained at the same time.
     """
-    kind, count = pd.Series(_groups(tried), tried.index, name="kind"), tried["at_a_time"]
-    task = [kind, count, tried["place"]]
-    overlap = tried["updated"].groupby(task).transform("min") - tried["began"].groupby(
-        task
-    ).transform("max")
-    together = overlap >= OVERLAP * tried["seconds"].groupby(task).transform("max")
-    enough = kind.groupby(task).transform("size") >= count
-    ended = tried["status"].isin(FINAL).groupby([kind, count]).transform("all").eq(True)
-    pace = (
-        rates.pace(tried).where(together & enough & ended).groupby([kind, count]).median().dropna()
+    copies = pd.DataFrame(
+        {
+            "group": _speed_groups(calibration),
+            "concurrency": calibration["concurrency"],
+            "place": calibration["place"],
+            "pace": rates.pace(measured_runs(calibration)),
+        }
     )
-    return pace.index.get_level_values("at_a_time") / pace
+    ended = calibration["status"].isin(FINAL)
+    all_ended = ended.groupby([copies["group"], copies["concurrency"]]).transform("all").eq(True)
+    comparable = all_ended & _trained_together(calibration, copies)
+    pace = copies[comparable].groupby(["group", "concurrency"])["pace"].median().dropna()
+    table = pace.reset_index()
+    table["throughput"] = table["concurrency"] / table["pace"]
+    return table[["group", "concurrency", "throughput"]]
 
 
-def best_concurrency(tried: pd.DataFrame) -> pd.Series[float]:
-    """For every row of `tried` the count that wins for cells of its kind; NaN where none was
-    measured.
+def _trained_together(calibration: pd.DataFrame, copies: pd.DataFrame) -> pd.Series[bool]:
+    """Whether the copies in the task of each row were complete and trained at the same time."""
+    task = [copies["group"], copies["concurrency"], copies["place"]]
+    first_end = calibration["updated"].groupby(task).transform("min")
+    last_start = calibration["began"].groupby(task).transform("max")
+    longest = calibration["measured_seconds"].groupby(task).transform("max")
+    present = copies["group"].groupby(task).transform("size")
+    return (first_end - last_start >= OVERLAP * longest) & (present >= copies["concurrency"])
+
+
+def best_concurrency(calibration: pd.DataFrame) -> pd.Series[float]:
+    """For every row of a calibration the number that wins for cells like it; NaN if none does.
 
     It is the smallest one whose throughput is within `NEAR_BEST` of the best.
     """
-    found = throughput_by_group(tried)
-    near = found[found >= NEAR_BEST * found.groupby("kind").transform("max")].reset_index()
-    return (
-        pd.Series(_groups(tried), tried.index)
-        .map(near.groupby("kind")["at_a_time"].min())
-        .astype(float)
-    )
+    table = throughput_by_group(calibration)
+    best = table.groupby("group")["throughput"].transform("max")
+    near_best = table[table["throughput"] >= NEAR_BEST * best]
+    winner = near_best.groupby("group")["concurrency"].min()
+    groups = pd.Series(_speed_groups(calibration), calibration.index)
+    return groups.map(winner).astype(float)
 
 
-def counts(cells: pd.DataFrame, tried: pd.DataFrame, pooled: bool = False) -> pd.Series[float]:
-    """How many of each of `cells` (flat configurations) train side by side best; NaN where that was
-    not measured.
+def concurrency_of(
+    cells: pd.DataFrame, calibration: pd.DataFrame, *, across_families: bool = False
+) -> pd.Series[float]:
+    """How many of each of `cells` (flat configurations) train best at a time; NaN if not measured.
 
-    Between two measured widths of cells that are alike otherwise the count is interpolated,
+    Between two measured widths of cells that are alike otherwise the number is interpolated,
     linearly in both logarithms, and rounded down. The logarithm of a cell's memory is convex in
     that of its width, so that the memory of all together stays below that at one of the two ends,
-    which was measured to suffice. With `pooled`, a cell of which nothing like it was measured takes
-    the least count at its width among all others, interpolated likewise.
+    which was measured to suffice. With `across_families`, a cell of which nothing like it was
+    measured takes the least number at its width among all others, interpolated likewise.
     """
-    found = pd.Series(np.nan, cells.index)
-    if tried.empty or cells.empty:
-        return found
-    won = best_concurrency(tried)
-    families, known = rates.speed_groups(cells, tried, without=rates.WIDTH)
-    width, measured_width = _log_width(cells), _log_width(tried)
+    numbers = pd.Series(np.nan, cells.index)
+    if calibration.empty or cells.empty:
+        return numbers
+    best = best_concurrency(calibration)
+    width, measured_width = _log_width(cells), _log_width(calibration)
+    families, measured_families = rates.speed_groups(cells, calibration, without=rates.WIDTH)
     for family in np.unique(families):
-        rows, like = families == family, known == family
-        found[rows] = interpolate_over_width(width[rows], measured_width[like], won[like])
-    return (
-        found.where(found.notna(), interpolate_over_width(width, measured_width, won))
-        if pooled
-        else found
-    )
+        rows, like = families == family, measured_families == family
+        numbers[rows] = interpolate_over_width(width[rows], measured_width[like], best[like])
+    if not across_families:
+        return numbers
+    least = interpolate_over_width(width, measured_width, best)
+    return numbers.where(numbers.notna(), least)
 
 
 def choose(
     request: Request,
     cells: Sequence[Cell],
-    tried: pd.DataFrame,
-    through: str,
-    pooled: bool,
+    calibration: pd.DataFrame,
+    *,
+    across_families: bool,
     one_task: bool,
-) -> list[int | None]:
-    """How many cells run side by side where each of `cells` does, by `task.at_a_time`; None for one
-    a core.
+) -> list[Concurrency]:
+    """How many cells run at a time beside each of `cells`, by `task.at_a_time`.
 
-    For "auto" these are `counts` by calibrations `through` like resources; in one task the least of
-    them. Raises UserError where that of a cell is not known.
+    For "auto" the number comes from calibrations with like resources; in one task it is the least
+    of all. Raises UserError if that of a cell is not known.
     """
     if request.packing.at_a_time != AUTO:
         return [request.packing.at_a_time] * len(cells)
-    like = tried[tried["resources"] == through] if len(tried) else tried
-    found = counts(pd.DataFrame([dict(cell.flat) for cell in cells]), like, pooled)
-    if found.isna().any():
-        flat = cells[int(found.isna().to_numpy().argmax())].flat
-        raise UserError(
-            f"task.at_a_time={AUTO}: how many cells pay side by side through this launcher was not "
-            "measured for "
-            f"{int(found.isna().sum())} of {len(cells)} cells, as "
-            f"model.name={flat.get('model.name')} with "
-            f"model.width={flat.get('model.width')}, nor for widths around. Run `redescent "
-            f"calibrate {request.name} "
-            "--side-by-side 1 --side-by-side 2 --side-by-side 4` with the same overrides, or give "
-            "task.at_a_time a "
-            "number"
-        )
-    return [int(count) for count in (found.clip(upper=found.min()) if one_task else found)]
+    like = with_resources(calibration, request.launcher.resources)
+    flats = pd.DataFrame([dict(cell.flat) for cell in cells])
+    numbers = concurrency_of(flats, like, across_families=across_families)
+    unmeasured = [cell for cell, missing in zip(cells, numbers.isna(), strict=True) if missing]
+    if unmeasured:
+        raise UserError(_not_measured(request, unmeasured, len(cells)))
+    if one_task:
+        numbers = numbers.clip(upper=numbers.min())
+    return [int(number) for number in numbers]
 
 
-def fewest(*counts: int | None) -> int | None:
-    """The least of the counts that are given; None if none is."""
-    return min((count for count in counts if count is not None), default=None)
+def _not_measured(request: Request, unmeasured: Sequence[Cell], total: int) -> str:
+    flat = unmeasured[0].flat
+    return (
+        f"task.at_a_time={AUTO}: how many cells to train at a time with this launcher was not "
+        f"measured for {len(unmeasured)} of {total} cells, as model.name={flat.get('model.name')} "
+        f"with model.width={flat.get('model.width')}, nor for widths around. Run `redescent "
+        f"calibrate {request.name} --side-by-side 1 --side-by-side 2 --side-by-side 4` with the "
+        "same overrides, or give task.at_a_time a number"
+    )
+
+
+def least_concurrency(*numbers: Concurrency) -> Concurrency:
+    """The least of the numbers that are given; None if none is."""
+    return min((number for number in numbers if number is not None), default=None)
+
+
+def with_resources(calibration: pd.DataFrame, resources: str) -> pd.DataFrame:
+    """The rows of a calibration that ran with these resources."""
+    if calibration.empty:
+        return calibration
+    return calibration[calibration["resources"] == resources]
 
 
 def with_calibrations(
-    runs: pd.DataFrame, tried: pd.DataFrame, at_a_time: int | Literal["auto"] | None, through: str
+    runs: pd.DataFrame,
+    calibration: pd.DataFrame,
+    concurrency: int | Literal["auto"] | None,
+    resources: str,
 ) -> pd.DataFrame:
     """A sweep's runs table with those of its calibrations, to take times from.
 
-    Of every kind of cell those count that ran `at_a_time` side by side, or as many as win; where
-    none did, all.
+    Of each group of like cells those count that trained `concurrency` at a time, or as many as win;
+    if none did, all.
     """
-    ended = tried[tried["status"].isin(FINAL)] if len(tried) else tried
+    if calibration.empty:
+        return runs
+    ended = calibration[calibration["status"].isin(FINAL)]
     if ended.empty:
         return runs
-    if at_a_time == AUTO:
-        like = tried[tried["resources"] == through]
-        wanted = best_concurrency(like).reindex(ended.index)
+    if concurrency == AUTO:
+        best = best_concurrency(with_resources(calibration, resources)).reindex(ended.index)
     else:
-        wanted = pd.Series(np.nan if at_a_time is None else float(at_a_time), ended.index)
-    fits = (ended["at_a_time"] == wanted) | (ended["at_a_time"].isna() & wanted.isna())
-    known = fits.groupby(_groups(ended)).transform("any")
-    return pd.concat([runs, ended[fits | ~known]], ignore_index=True)
-
-
-def _groups(tried: pd.DataFrame) -> np.ndarray[Any, Any]:
-    return rates.speed_groups(tried, tried.iloc[:0])[0]
-
-
-def _log_width(cells: pd.DataFrame) -> pd.Series[float]:
-    width = cells[rates.WIDTH] if rates.WIDTH in cells else pd.Series(np.nan, cells.index)
-    return pd.to_numeric(width).astype(float).fillna(1.0).map(math.log)
+        best = pd.Series(math.nan if concurrency is None else float(concurrency), ended.index)
+    one_a_core = ended["concurrency"].isna() & best.isna()
+    fits = (ended["concurrency"] == best) | one_a_core
+    group_fits = fits.groupby(_speed_groups(ended)).transform("any")
+    return pd.concat([runs, measured_runs(ended[fits | ~group_fits])], ignore_index=True)
 
 
 def interpolate_over_width(
-    width: pd.Series[float], measured: pd.Series[float], won: pd.Series[float]
+    width: pd.Series[float], measured_width: pd.Series[float], best: pd.Series[float]
 ) -> pd.Series[float]:
-    """Counts at logarithms of widths, from the least that won at each measured one; NaN beyond
-    these.
+    """Numbers at logarithms of widths, from the least best one at each measured width.
+
+    NaN beyond the measured widths.
     """
-    least = won.groupby(measured).min().dropna()
+    least = best.groupby(measured_width).min().dropna()
     if least.empty:
         return pd.Series(np.nan, width.index)
     logs = np.interp(width, least.index, np.log(least), left=np.nan, right=np.nan)
-    return pd.Series(
-        np.floor(np.exp(logs) + 1e-9), width.index
-    )  # the logarithm of 8 comes back as 7.999...
+    numbers = np.floor(np.exp(logs) + 1e-9)  # the logarithm of 8 comes back as 7.999...
+    return pd.Series(numbers, width.index)
+
+
+def _speed_groups(calibration: pd.DataFrame) -> np.ndarray[Any, Any]:
+    return rates.speed_groups(calibration, calibration.iloc[:0])[0]
+
+
+def _log_width(cells: pd.DataFrame) -> pd.Series[float]:
+    if rates.WIDTH not in cells:
+        return pd.Series(0.0, cells.index)
+    width = pd.to_numeric(cells[rates.WIDTH]).astype(float)
+    return width.fillna(1.0).map(math.log)

@@ -1,80 +1,91 @@
-"""Cells -> tasks: how many one after another in a SLURM task, so that a task is worth its start.
-Pure.
+"""Cells -> tasks: how many cells a SLURM task takes one after another, so that it is worth its
+start. Pure.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from launch.sweep.request import AUTO, Packing
+from launch.sweep.request import AUTO, Concurrency, Packing
+
+
+@dataclass(frozen=True)
+class TaskPreview:
+    """A task to be: indices of its cells, and how many of them it trains at a time."""
+
+    cells: Sequence[int]
+    concurrency: Concurrency
 
 
 def pack(
-    seconds: Sequence[float | None], packing: Packing, one_task: bool = False
-) -> list[list[int]]:
-    """Distribute cells over tasks.
+    seconds: Sequence[float | None],
+    concurrency: Sequence[Concurrency],
+    packing: Packing,
+    *,
+    one_task: bool = False,
+) -> list[TaskPreview]:
+    """Distribute cells over tasks; cells with the same concurrency share tasks.
 
-    `seconds[i]` is the expected time of cell i, or None if nothing like it was measured. Returns
-    the cells' indices, task by task, each cell once. `one_task` puts all into one: a machine
-    without SLURM keeps its own queue.
+    `seconds[i]` is the expected time of cell i, or None if nothing like it was measured. With
+    `one_task` all go into one, whose concurrency is the least: a machine without SLURM keeps its
+    own queue.
+    """
+    if one_task:
+        order = _longest_first(seconds)
+        least = min((number for number in concurrency if number is not None), default=None)
+        return [TaskPreview(order, least)] if order else []
+    tasks = []
+    for number in dict.fromkeys(concurrency):
+        group = [i for i, other in enumerate(concurrency) if other == number]
+        times = [seconds[i] for i in group]
+        for chunk in distribute(times, replace(packing, at_a_time=number)):
+            tasks.append(TaskPreview([group[i] for i in chunk], number))
+    return tasks
+
+
+def distribute(seconds: Sequence[float | None], packing: Packing) -> list[list[int]]:
+    """Distribute cells of one concurrency, `packing.at_a_time`; returns their indices by task.
 
     The longest cells go first, so that a task which turns out long starts early. A task takes
     `packing.cells` cells; if that is None, as many as fill `packing.minutes`, but no more than
     leave a task for each of `packing.slots`, and as many as run at a time if their time is not
     known. In any case enough to keep within `packing.most` tasks.
     """
-    count = len(seconds)
-    order = sorted(range(count), key=lambda i: -(seconds[i] or 0.0))
-    if one_task:
-        return [order] if order else []
-    least = math.ceil(count / packing.most)
+    assert packing.at_a_time != AUTO  # `pack` puts the number there
+    order = _longest_first(seconds)
+    least = math.ceil(len(seconds) / packing.most)
+    concurrency = packing.at_a_time or 1
     if packing.cells is not None:
         return _chunks(order, max(packing.cells, least))
-    assert packing.at_a_time != AUTO  # `pack_apart` is told the number
-    at_a_time = packing.at_a_time or 1
-    if any(s is None for s in seconds):
-        return _chunks(order, max(at_a_time, least))
-    cap = max(least, at_a_time, count // packing.slots)
-    budget = packing.minutes * 60 * at_a_time
+    if any(time is None for time in seconds):
+        return _chunks(order, max(concurrency, least))
+    most = max(least, concurrency, len(seconds) // packing.slots)
+    budget = packing.minutes * 60 * concurrency
+    return _fill(order, [time or 0.0 for time in seconds], budget, (least, most))
+
+
+def _fill(
+    order: Sequence[int], seconds: Sequence[float], budget: float, size: tuple[int, int]
+) -> list[list[int]]:
+    """Fill tasks one after another up to the budget of seconds, with `size` cells (least, most)."""
+    least, most = size
     tasks: list[list[int]] = []
     used = math.inf
     for index in order:
-        cost = seconds[index] or 0.0
-        if (used + cost > budget and (not tasks or len(tasks[-1]) >= least)) or len(
-            tasks[-1]
-        ) >= cap:
+        over_budget = used + seconds[index] > budget
+        count = len(tasks[-1]) if tasks else least
+        if (over_budget and count >= least) or count >= most:
             tasks.append([])
             used = 0.0
         tasks[-1].append(index)
-        used += cost
+        used += seconds[index]
     return tasks
 
 
-def pack_apart(
-    seconds: Sequence[float | None],
-    rooms: Sequence[int | None],
-    packing: Packing,
-    one_task: bool = False,
-) -> tuple[list[list[int]], list[int | None]]:
-    """`pack`, where cell i runs among `rooms[i]` at a time, None for one a core: cells of equal
-    rooms share tasks.
-
-    Returns the tasks, and for each of them how many cells it runs at a time; in one task it is the
-    least of the rooms.
-    """
-    if one_task:
-        tasks = pack(seconds, packing, one_task)
-        return tasks, [min((room for room in rooms if room is not None), default=None)] * len(tasks)
-    found: list[list[int]] = []
-    sizes: list[int | None] = []
-    for room in dict.fromkeys(rooms):
-        group = [i for i, other in enumerate(rooms) if other == room]
-        tasks = pack([seconds[i] for i in group], replace(packing, at_a_time=room))
-        found += [[group[i] for i in task] for task in tasks]
-        sizes += [room] * len(tasks)
-    return found, sizes
+def _longest_first(seconds: Sequence[float | None]) -> list[int]:
+    return sorted(range(len(seconds)), key=lambda i: -(seconds[i] or 0.0))
 
 
 def _chunks(order: Sequence[int], size: int) -> list[list[int]]:

@@ -84,6 +84,13 @@ def intended_arrays(plan: Plan, size: int, after: Sequence[str] = ()) -> list[Ar
     return arrays
 
 
+def record(plan: Plan, sweep: Path, size: int, after: Sequence[str] = ()) -> list[Array]:
+    """Record in jobs.json the arrays that a plan is about to be sent as, and return them."""
+    arrays = intended_arrays(plan, size, after)
+    write(plan, sweep, arrays)
+    return arrays
+
+
 def write(plan: Plan, sweep: Path, arrays: Sequence[Array]) -> None:
     """Record the arrays of a plan in its jobs.json."""
     write_json(_path(plan, sweep), [asdict(array) for array in arrays])

@@ -1,74 +1,80 @@
-"""What becomes of cells that failed, by the class of their failure: which wait, and which get more
-room. Pure.
-"""
+"""What follows for cells that failed: which wait, and which train with fewer beside them. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from launch.plan import Launcher, Plan
 from launch.plan.markers import SAME_ERROR
 from launch.plan.outcome import OUT_OF_MEMORY, failure_class, last_line
 from launch.plan.plan import ran_in
+from launch.status.cell_state import Record
 from launch.status.sweep_state import SweepState
 
-
-def shared_error(todo: Collection[str], seen: SweepState, code: str) -> tuple[set[str], str | None]:
-    """Failed cells that share the last line of their traceback with enough others, in this very
-    code, and the line.
-    """
-    failed: dict[str, set[str]] = {}
-    codes = {row["cell"]: row.get("code") for row in seen.runs.to_dict("records")}
-    for cell in todo:
-        known = seen.cells.get(cell)
-        record = known.record if known and known.state == "failed" else None
-        if not record or codes.get(cell) != code:
-            continue
-        if failure_class(record.error_class).repeats_stop_sweep:
-            failed.setdefault(last_line(record.error), set()).add(cell)
-    shared = {line: cells for line, cells in failed.items() if len(cells) >= SAME_ERROR}
-    return set().union(*shared.values()), max(
-        shared, key=lambda line: len(shared[line]), default=None
-    )
+TasksByCell = Mapping[str, tuple[Plan, int]]
+"""Plan and task that each cell last ran in."""
 
 
-def short_of_memory(todo: Collection[str], seen: SweepState) -> dict[str, tuple[Plan, int]]:
-    """Cells whose last word is that memory ran out or that they were killed, with the plan and task
-    they ran in.
-    """
-    records = {
-        cell: known.record
-        for cell in todo
-        if (known := seen.cells.get(cell)) and known.state == "failed"
-    }
-    wanted = {
-        cell: r.attempt
-        for cell, r in records.items()
-        if r and failure_class(r.error_class).fewer_at_a_time
-    }
-    return ran_in(seen.plans, wanted) if wanted else {}
+@dataclass(frozen=True)
+class HeldBack:
+    """Failed cells that share an error with enough others, and the error of most of them."""
+
+    cells: frozenset[str] = frozenset()
+    error: str | None = None
 
 
-def rooms(short: Mapping[str, tuple[Plan, int]]) -> dict[str, int]:
-    """How many cells may run side by side where a cell that was short of memory does: half as many
-    as before.
-    """
-    return {cell: max(1, made.cells_at_once(task) // 2) for cell, (made, task) in short.items()}
+def held_back(cells: Collection[str], state: SweepState, code: str) -> HeldBack:
+    """Those of the cells whose error, in this very code, is that of several others."""
+    codes = {row["cell"]: row.get("code") for row in state.runs.to_dict("records")}
+    cells_by_error: dict[str, set[str]] = {}
+    for cell, record in _failed_records(cells, state).items():
+        if codes.get(cell) == code and failure_class(record.error_class).repeats_stop_sweep:
+            cells_by_error.setdefault(last_line(record.error), set()).add(cell)
+    shared = {line: group for line, group in cells_by_error.items() if len(group) >= SAME_ERROR}
+    if not shared:
+        return HeldBack()
+    most_frequent = max(shared, key=lambda line: len(shared[line]))
+    return HeldBack(frozenset().union(*shared.values()), most_frequent)
 
 
-def starved(
-    short: Mapping[str, tuple[Plan, int]], seen: SweepState, launcher: Launcher
-) -> list[str]:
-    """Cells that ran out of memory alone, and would get no more of it with these settings of the
-    launcher.
-    """
+def _failed_records(cells: Collection[str], state: SweepState) -> dict[str, Record]:
+    """The records of those of the cells that failed."""
+    records = {}
+    for cell in cells:
+        planned = state.cells.get(cell)
+        if planned and planned.state == "failed" and planned.record:
+            records[cell] = planned.record
+    return records
 
-    def raised(cell: str) -> bool:
-        record = seen.cells[cell].record
-        return record is not None and record.error_class == OUT_OF_MEMORY.name
 
-    return sorted(
-        cell
-        for cell, (made, task) in short.items()
-        if raised(cell) and made.cells_at_once(task) == 1 and made.launcher == launcher
-    )
+def out_of_memory_cells(cells: Collection[str], state: SweepState) -> TasksByCell:
+    """Cells that last ended because memory ran out or they were killed, with their tasks."""
+    attempts = {}
+    for cell, record in _failed_records(cells, state).items():
+        if failure_class(record.error_class).fewer_at_a_time:
+            attempts[cell] = record.attempt
+    return ran_in(state.plans, attempts) if attempts else {}
+
+
+def concurrency_limits(tasks: TasksByCell) -> dict[str, int]:
+    """How many cells may train at a time beside a cell without enough memory: half as many."""
+    limits = {}
+    for cell, (plan, task) in tasks.items():
+        limits[cell] = max(1, plan.cells_at_once(task) // 2)
+    return limits
+
+
+def needs_more_memory(tasks: TasksByCell, state: SweepState, launcher: Launcher) -> list[str]:
+    """Cells that ran out of memory alone, and would get no more of it from this launcher."""
+    cells = []
+    for cell, (plan, task) in tasks.items():
+        alone = plan.cells_at_once(task) == 1
+        if alone and plan.launcher == launcher and _raised_out_of_memory(cell, state):
+            cells.append(cell)
+    return sorted(cells)
+
+
+def _raised_out_of_memory(cell: str, state: SweepState) -> bool:
+    record = state.cells[cell].record
+    return record is not None and record.error_class == OUT_OF_MEMORY.name

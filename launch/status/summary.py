@@ -6,18 +6,19 @@ from __future__ import annotations
 
 import functools
 import heapq
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from launch.cost import rates
-from launch.plan import Plan
 from launch.plan.launcher import Occupancy
-from launch.plan.outcome import FINAL, LIVE, STATES, last_line
-from launch.status import cell_state
-from launch.status.sweep_state import SweepState
+from launch.plan.outcome import FINAL, LIVE, PREEMPTED, STATES, last_line
+from launch.scheduler.slurm import Task
+from launch.status.cell_state import CellState, Record
+from launch.status.sweep_state import SweepState, TaskKey
 
 
 @dataclass(frozen=True)
@@ -59,51 +60,51 @@ class Summary:
     """Why `end` is None; empty where nothing is under way."""
 
 
-def summarise(seen: SweepState, measured: pd.DataFrame, cores: int) -> Summary:
-    """The summary of an observation; `measured` is a runs table to take seconds per epoch from, and
-    `cores` the number of cells that a local worker trains side by side where its plan leaves that
-    open."""
-    left = _left(seen, measured)
-    plans = {made.sid: made for made in seen.plans}
-    share = _shares(seen)
-    units = Counter(share[found.id].unit for found in seen.cells.values())
-    recorded = "gpu_seconds" in seen.runs and bool((seen.runs["gpu_seconds"] > 0).any())
-    unit = "GPU-hours" if recorded else units.most_common(1)[0][0]
-    hours = {cell: share[found.id].amount / 3600 for cell, found in seen.cells.items()}
-    todo = {cell: left[cell] for cell, found in seen.cells.items() if found.state not in FINAL}
-    known = {cell: seconds for cell, seconds in todo.items() if seconds == seconds}
-    end, unknown = _end(seen, plans, left, cores)
-    return Summary(
-        lines=_lines(seen), failures=failures(seen), unit=unit, spent=_spent(seen.runs, hours, unit, units),
-        left=sum(seconds * hours[cell] for cell, seconds in known.items()), unmeasured=len(todo) - len(known),
-        end=end, unknown=unknown,
-    )  # fmt: skip
+def summarise(state: SweepState, measured: pd.DataFrame, cores: int) -> Summary:
+    """The numbers of a sweep's state.
 
-
-def hours_committed(seen: SweepState, measured: pd.DataFrame) -> float | None:
-    """GPU-hours spent, and still to come from cells that are under way; None where the time of one
-    is not known.
+    `measured` is a runs table to take seconds per epoch from, and `cores` the number of cells that
+    a local worker trains at a time if its plan leaves that open.
     """
-    gpus = _shares(seen)
-    left = _left(seen, measured)
-    seconds = (
-        dict(zip(seen.runs["cell"], seen.runs["seconds"].fillna(0.0), strict=True))
-        if "seconds" in seen.runs
-        else {}
+    remaining = _remaining_seconds(state, measured)
+    occupancy = _occupancy(state)
+    unit = _unit(state, occupancy)
+    hours = {cell: occupancy[cell].amount / 3600 for cell in state.cells}
+    unfinished = [cell.id for cell in state.cells.values() if cell.state not in FINAL]
+    measured_cells = [cell for cell in unfinished if not math.isnan(remaining[cell])]
+    end, unknown = _end(state, remaining, cores)
+    return Summary(
+        lines=_lines(state),
+        failures=failures(state),
+        unit=unit,
+        spent=_spent(state, occupancy, unit),
+        left=sum(remaining[cell] * hours[cell] for cell in measured_cells),
+        unmeasured=len(unfinished) - len(measured_cells),
+        end=end,
+        unknown=unknown,
     )
+
+
+def hours_committed(state: SweepState, measured: pd.DataFrame) -> float | None:
+    """GPU-hours spent, and still to come from cells that are under way; None if not known."""
+    if not state.cells:
+        return 0.0
+    occupancy = _occupancy(state)
+    remaining = _remaining_seconds(state, measured)
+    spent = _spent_seconds(state)
     total = 0.0
-    for cell in seen.cells.values():
-        takes = gpus[cell.id]
-        if takes.unit == "GPU-hours":
-            coming = left[cell.id] if cell.state in LIVE else 0.0
-            total += (seconds.get(cell.id, 0.0) + coming) * takes.amount / 3600
-    return total if total == total else None
+    for cell in state.cells.values():
+        if occupancy[cell.id].unit == "GPU-hours":
+            coming = remaining[cell.id] if cell.state in LIVE else 0.0
+            seconds = spent.get(cell.id, 0.0) + coming
+            total += seconds * occupancy[cell.id].amount / 3600
+    return None if math.isnan(total) else total
 
 
-def failures(seen: SweepState) -> list[Failure]:
+def failures(state: SweepState) -> list[Failure]:
     """Failed cells by class and last line of their traceback, the largest group first."""
     groups: dict[tuple[str, str], list[str]] = {}
-    for cell in seen.cells.values():
+    for cell in state.cells.values():
         if cell.state == "failed" and cell.record:
             groups.setdefault(
                 (cell.record.error_class or "error", last_line(cell.record.error)), []
@@ -112,96 +113,128 @@ def failures(seen: SweepState) -> list[Failure]:
     return [Failure(kind, error, cells) for (kind, error), cells in ordered]
 
 
-def _lines(seen: SweepState) -> list[Line]:
-    """In the order of `state.STATES`, preempted cells after the waiting ones; within a state the
-    most cells first.
-    """
-    counts = Counter(_line(seen, cell) for cell in seen.cells.values())
+def _lines(state: SweepState) -> list[Line]:
+    """In the order of STATES, preempted cells after the waiting ones; then the most cells first."""
     order: list[str] = [*STATES]
     order.insert(order.index("waiting") + 1, "preempted")
-    ranked = sorted(
-        counts.items(), key=lambda item: (order.index(item[0][0]), -item[1], item[0][1])
-    )
-    return [Line(name, detail, count) for (name, detail), count in ranked]
+    counts = Counter(_line(state, cell) for cell in state.cells.values())
+    lines = [Line(name, detail, count) for (name, detail), count in counts.items()]
+    return sorted(lines, key=lambda line: (order.index(line.state), -line.cells, line.detail))
 
 
-def _line(seen: SweepState, cell: cell_state.CellState) -> tuple[str, str]:
+def _line(state: SweepState, cell: CellState) -> tuple[str, str]:
     """The state under which a cell is counted, and its detail."""
-    task = seen.tasks.get((cell.placement.sid, cell.placement.task))
     if cell.state == "waiting":
-        stopped = cell.record is not None and (cell.record.status, cell.record.error_class) == (
-            "stopped",
-            "preempted",
-        )
-        name = "preempted" if stopped else "waiting"
-        if task is None or task.state == "RUNNING":
-            return name, "its task runs"
-        return name, task.reason if task.reason not in ("", "None") else task.state.lower()
+        task = state.tasks.get((cell.placement.sid, cell.placement.task))
+        return _waiting_name(cell.record), _waiting_reason(task)
     if cell.state == "interrupted" and cell.placement.cancelled:
         return cell.state, "cancelled"
-    if cell.state in ("failed", "interrupted"):
-        return cell.state, (cell.record.error_class if cell.record else None) or ""
+    if cell.state in ("failed", "interrupted") and cell.record:
+        return cell.state, cell.record.error_class or ""
     return cell.state, ""
 
 
-def _shares(seen: SweepState) -> Mapping[str, Occupancy]:
+def _waiting_name(record: Record | None) -> str:
+    preempted = record is not None and (record.status, record.error_class) == (
+        "stopped",
+        PREEMPTED.name,
+    )
+    return "preempted" if preempted else "waiting"
+
+
+def _waiting_reason(task: Task | None) -> str:
+    """Why the task of a waiting cell does not train it now."""
+    if task is None or task.state == "RUNNING":
+        return "its task runs"
+    return task.state.lower() if task.reason in ("", "None") else task.reason
+
+
+def _unit(state: SweepState, occupancy: Mapping[str, Occupancy]) -> str:
+    """GPU-hours if a run recorded the use of a GPU, else the unit of most cells."""
+    if "gpu_seconds" in state.runs and (state.runs["gpu_seconds"] > 0).any():
+        return "GPU-hours"
+    units = Counter(occupancy[cell].unit for cell in state.cells)
+    return units.most_common(1)[0][0]
+
+
+def _occupancy(state: SweepState) -> Mapping[str, Occupancy]:
     """What every cell occupies in the task that it was last given to."""
-    plans = {made.sid: made for made in seen.plans}
+    plans = {plan.sid: plan for plan in state.plans}
 
     @functools.cache
-    def of(sid: str, at_a_time: int | None) -> Occupancy:
-        return plans[sid].launcher.occupancy(at_a_time)
+    def of_task(sid: str, concurrency: int | None) -> Occupancy:
+        return plans[sid].launcher.occupancy(concurrency)
 
-    places = {cell: found.placement for cell, found in seen.cells.items()}
-    return {
-        cell: of(place.sid, plans[place.sid].at_a_time(place.task))
-        for cell, place in places.items()
-    }
-
-
-def _left(seen: SweepState, measured: pd.DataFrame) -> Mapping[str, float]:
-    """Expected seconds that every cell has still to train, NaN where not known."""
-    times = rates.left(seen.runs, seen.runs, measured)
-    return dict(zip(seen.runs["cell"], times, strict=True))
+    occupancy = {}
+    for cell in state.cells.values():
+        place = cell.placement
+        occupancy[cell.id] = of_task(place.sid, plans[place.sid].at_a_time(place.task))
+    return occupancy
 
 
-def _spent(
-    runs: pd.DataFrame, hours: Mapping[str, float], unit: str, units: Mapping[str, int]
-) -> float:
-    if "seconds" not in runs:
-        return 0.0
-    if (
-        unit == "GPU-hours" and unit not in units
-    ):  # a GPU of this machine, which no launcher asked for
-        return float(runs["gpu_seconds"].sum()) / 3600
-    return float((runs["seconds"].fillna(0.0) * runs["cell"].map(hours).fillna(0.0)).sum())
+def _remaining_seconds(state: SweepState, measured: pd.DataFrame) -> Mapping[str, float]:
+    """Expected seconds that every cell has still to train, NaN if not known."""
+    times = rates.left(state.runs, state.runs, measured)
+    return dict(zip(state.runs["cell"], times, strict=True))
 
 
-def _end(
-    seen: SweepState, plans: Mapping[str, Plan], left: Mapping[str, float], cores: int
-) -> tuple[float | None, str]:
-    """Each task's time is that of its cells over the cells at a time; the waiting ones follow on
-    the running ones.
+def _spent_seconds(state: SweepState) -> Mapping[str, float]:
+    """Seconds that every cell has trained."""
+    if "seconds" not in state.runs:
+        return {}
+    return dict(zip(state.runs["cell"], state.runs["seconds"].fillna(0.0), strict=True))
+
+
+def _spent(state: SweepState, occupancy: Mapping[str, Occupancy], unit: str) -> float:
+    """Hours spent, in this unit."""
+    units = {occupancy[cell].unit for cell in state.cells}
+    if unit == "GPU-hours" and unit not in units:  # a GPU here, which no launcher asked for
+        return float(state.runs["gpu_seconds"].sum()) / 3600
+    hours = 0.0
+    for cell, seconds in _spent_seconds(state).items():
+        if cell in occupancy:
+            hours += seconds * occupancy[cell].amount / 3600
+    return hours
+
+
+def _end(state: SweepState, remaining: Mapping[str, float], cores: int) -> tuple[float | None, str]:
+    """Seconds until the queue is empty, or why that is not known.
+
+    Each task's time is that of its cells over the cells at a time; the waiting ones follow on the
+    running ones.
     """
-    loads: dict[tuple[str, int], list[float]] = {}
-    for cell in seen.cells.values():
+    loads: dict[TaskKey, list[float]] = {}
+    for cell in state.cells.values():
         if cell.state in LIVE:
-            loads.setdefault((cell.placement.sid, cell.placement.task), []).append(left[cell.id])
+            key = (cell.placement.sid, cell.placement.task)
+            loads.setdefault(key, []).append(remaining[cell.id])
     if not loads:
         return None, ""
-    running = {key for key in loads if key in seen.tasks and seen.tasks[key].state == "RUNNING"}
+    running = {key for key in loads if key in state.tasks and state.tasks[key].state == "RUNNING"}
     if not running:
         return None, "no task runs now"
-    unmeasured = sum(seconds != seconds for load in loads.values() for seconds in load)
+    unmeasured = sum(math.isnan(seconds) for load in loads.values() for seconds in load)
     if unmeasured:
         return None, f"nothing like {unmeasured} of the cells was measured"
-    times = {
-        key: max(*load, sum(load) / (plans[key[0]].at_a_time(key[1]) or cores))
-        for key, load in loads.items()
-    }
-    busy = [times[key] for key in running]
-    heapq.heapify(busy)
-    for key in loads:
+    return _end_of_queue(_task_times(state, loads, cores), running), ""
+
+
+def _task_times(
+    state: SweepState, loads: Mapping[TaskKey, Sequence[float]], cores: int
+) -> dict[TaskKey, float]:
+    plans = {plan.sid: plan for plan in state.plans}
+    times = {}
+    for (sid, number), load in loads.items():
+        concurrency = plans[sid].at_a_time(number) or cores
+        times[sid, number] = max(*load, sum(load) / concurrency)
+    return times
+
+
+def _end_of_queue(times: Mapping[TaskKey, float], running: Collection[TaskKey]) -> float:
+    """When the last task ends if as many go on running as do now."""
+    ends = [times[key] for key in running]
+    heapq.heapify(ends)
+    for key, seconds in times.items():
         if key not in running:
-            heapq.heapreplace(busy, busy[0] + times[key])
-    return max(busy), ""
+            heapq.heapreplace(ends, ends[0] + seconds)
+    return max(ends)

@@ -1,265 +1,293 @@
-"""A few epochs of the smallest and the largest cell, to know what a sweep will cost and whether it
+"""Short runs of the smallest and the largest cells, to know what a sweep will cost and whether it
 starts well.
 
 They run through the sweep's own launcher, as a sweep of their own in `logs/NAME/calibration`: they
-are never a result of the sweep, and `cost` reads what was measured there.
+are never a result of the sweep, and its cost is computed from what was measured there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from analysis import store
 from launch.cost import concurrency, rates
-from launch.plan import identity, plan
+from launch.plan import Plan, identity, load_all
 from launch.plan.outcome import FINAL, LIVE
-from launch.status import sweep_state
-from launch.sweep.request import AUTO, CALIBRATION_EPOCHS, CALIBRATION_STEPS, Cell, Policy, Request
+from launch.plan.plan import CALIBRATION, ran_in
+from launch.status.sweep_state import SweepState, records_of
+from launch.sweep.request import AUTO, Cell, Concurrency, Policy, Request
 
-"""Length of a calibration, by what its trainer counts. Its second half is what counts: it begins
-with loading and compiling, and with evaluations that grow rare only later."""
+EPOCHS, STEPS = 5, 1000
+"""Length of a calibration, by what its trainer counts. Only its second half is measured: the first
+holds loading and compiling, and evaluations that grow rare only later."""
 
 MOST = 16
-"""Kinds of cells that are tried out: both ends of the widths, for every kind that is the same but
-for its width.
-"""
+"""Most cells that are calibrated: the smallest and the largest of as many families as fit."""
 
 
 def calibration_request(
-    asked: Request, epochs: int = EPOCHS, steps: int = STEPS, count: int | None = None
+    request: Request, epochs: int = EPOCHS, steps: int = STEPS, count: int | None = None
 ) -> Request:
-    """The calibration of a sweep: of each of its extremes `count` copies, in one task that trains
-    them side by side.
+    """The calibration of a sweep: `count` copies of each of its extremes, at a time in one task.
 
-    Without a count as many as the packing says, and one where it leaves that open.
+    Without a count as many as the packing says, and one if it leaves that open.
     """
-    at_a_time = count or _counted(asked.packing.at_a_time)
-    cells = [
-        copy
-        for cell in smallest_and_largest(asked.cells)
-        for copy in _copies(cell, epochs, steps, at_a_time or 1)
-    ]
-    packing = replace(asked.packing, cells=at_a_time or 1, at_a_time=at_a_time)
+    number = count or _fixed_concurrency(request.packing.at_a_time)
+    cells = []
+    for cell in smallest_and_largest(request.cells):
+        cells += _copies(_shortened(cell, epochs, steps), number or 1)
     return replace(
-        asked,
-        name=plan.CALIBRATION,
-        logs=asked.folder,
+        request,
+        name=CALIBRATION,
+        logs=request.folder,
         cells=cells,
-        packing=packing,
+        packing=replace(request.packing, cells=number or 1, at_a_time=number),
         policy=Policy(),
     )
 
 
 def smallest_and_largest(cells: Sequence[Cell]) -> list[Cell]:
-    """The smallest and the largest cell by `model.width`, of every kind that is the same but for
-    it; at most MOST.
+    """The smallest and the largest cell by `model.width` of every family; at most MOST.
+
+    A family is alike in all that decides the speed but the width. Of more cells than MOST some are
+    taken at equal distances.
     """
-    found = _ends(cells)
-    kept = np.unique(np.linspace(0, len(found) - 1, min(MOST, len(found))).round().astype(int))
-    return [found[i] for i in kept]
+    ends = _ends_of_families(cells)
+    places = np.linspace(0, len(ends) - 1, min(MOST, len(ends))).round().astype(int)
+    return [ends[place] for place in np.unique(places)]
 
 
 def covers_all_families(cells: Sequence[Cell]) -> bool:
-    """Whether no family of cells is left out of `smallest_and_largest`."""
-    return len(_ends(cells)) <= MOST
+    """Whether `smallest_and_largest` leaves out no family of these cells."""
+    return len(_ends_of_families(cells)) <= MOST
 
 
-def _ends(cells: Sequence[Cell]) -> list[Cell]:
+def _ends_of_families(cells: Sequence[Cell]) -> list[Cell]:
     """The smallest and the largest cell of every family, by their width."""
     if not cells:
         return []
     flats = pd.DataFrame([dict(cell.flat) for cell in cells])
-    families = rates.width_families(flats)
-    widths = (
-        pd.to_numeric(flats["model.width"]) if "model.width" in flats else pd.Series(0, flats.index)
-    )
-    groups = [widths[families == family] for family in np.unique(families)]
-    found = list(dict.fromkeys(row for group in groups for row in (group.idxmin(), group.idxmax())))
-    found.sort(key=lambda row: (widths[row], row))
-    return [cells[row] for row in found]
+    width = pd.Series(0, flats.index)
+    if rates.WIDTH in flats:
+        width = pd.to_numeric(flats[rates.WIDTH])
+    rows: set[int] = set()
+    for _, widths in width.groupby(rates.width_families(flats)):
+        rows |= {widths.idxmin(), widths.idxmax()}
+    return [cells[row] for row in sorted(rows, key=lambda row: (width[row], row))]
 
 
-def calibration_runs(sweep: Path) -> pd.DataFrame:
-    """The calibrations of a sweep as a runs table, with how they ran; empty where there are none.
+def calibration_runs(folder: Path) -> pd.DataFrame:
+    """The calibrations of a sweep as a runs table, with how they ran; empty if there are none.
 
-    `seconds`, `epochs` and `steps` of those that ended well are of their second half. `at_a_time`
-    is how many cells their task ran side by side (NaN: one a core), `place` names this task and
-    `resources` are those of its launcher; `began` is the Unix time at which they began to train.
+    `measured_seconds`, `measured_epochs` and `measured_steps` are those of the second half of a run
+    that ended well. `concurrency` is how many cells its task trained at a time (NaN: one a core),
+    `place` names this task and `resources` are those of its launcher; `began` is the Unix time at
+    which it began to train.
     """
-    folder = sweep / plan.CALIBRATION
-    plans = plan.load_all(folder)
+    calibration = folder / CALIBRATION
+    plans = load_all(calibration)
     if not plans:
         return pd.DataFrame()
-    runs = store.runs(folder).set_index("cell")
-    attempts = {
-        cell: record.attempt for cell, record in sweep_state.records_of(runs.reset_index()).items()
-    }
-    ran = plan.ran_in(plans, dict.fromkeys(runs.index, np.inf) | attempts)
+    runs = store.runs(calibration)
     if "updated" not in runs:  # nothing has begun
         return pd.DataFrame()
-    runs = runs[runs.index.isin(list(ran))].copy()
-    places = [ran[cell] for cell in runs.index]
-    runs["at_a_time"] = pd.Series(
-        [made.at_a_time(task) for made, task in places], runs.index, dtype=float
+    return _with_measurements(calibration, _with_places(runs, plans))
+
+
+def _with_places(runs: pd.DataFrame, plans: Sequence[Plan]) -> pd.DataFrame:
+    """The runs that belong to a plan, with where and among how many others they trained."""
+    attempts = dict.fromkeys(runs["cell"], math.inf)
+    attempts |= {cell: record.attempt for cell, record in records_of(runs).items()}
+    tasks = ran_in(plans, attempts)
+    runs = runs[runs["cell"].isin(list(tasks))].reset_index(drop=True)
+    places = [tasks[cell] for cell in runs["cell"]]
+    numbers = [plan.at_a_time(task) for plan, task in places]
+    return runs.assign(
+        concurrency=pd.Series(numbers, runs.index, dtype=float),
+        place=[f"{plan.sid}.{task}" for plan, task in places],
+        began=runs["updated"] - runs["seconds"],
+        resources=[plan.launcher.resources for plan, _ in places],
     )
-    runs["place"] = [f"{made.sid}.{task}" for made, task in places]
-    runs["began"] = runs["updated"] - runs["seconds"]
-    runs["resources"] = [made.launcher.resources for made, _ in places]
-    ended = list(runs.index[runs["status"].isin(FINAL)])
-    rows = (
-        store.curves(folder, columns=["step", "seconds"], cells=ended) if ended else pd.DataFrame()
-    )
-    for cell, group in rows[rows["step"] > 0].groupby("cell", observed=True) if ended else ():
-        first, last = group[group["step"] >= group["step"].iloc[-1] / 2].iloc[0], group.iloc[-1]
+
+
+def _with_measurements(folder: Path, runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs with the seconds, epochs and steps of their second half, if they ended well."""
+    columns = [name for name in ("seconds", "epochs", "steps") if name in runs]
+    measured = runs[columns].add_prefix("measured_").astype(float)
+    halves = _second_halves(folder, list(runs["cell"][runs["status"].isin(FINAL)]))
+    for row, cell in runs["cell"].items():
+        for name, value in halves.get(cell, {}).items():
+            measured.loc[row, f"measured_{name}"] = value
+    return pd.concat([runs, measured], axis="columns")
+
+
+def _second_halves(folder: Path, cells: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Seconds, epochs and steps of the second half of each run that logged more than one row."""
+    if not cells:
+        return {}
+    rows = store.curves(folder, columns=["step", "seconds"], cells=cells)
+    halves = {}
+    for cell, curve in rows[rows["step"] > 0].groupby("cell", observed=True):
+        last = curve.iloc[-1]
+        first = curve[curve["step"] >= last["step"] / 2].iloc[0]
         if first["step"] < last["step"]:
-            runs.loc[cell, "seconds"] = last["seconds"] - first["seconds"]
-            runs.loc[cell, "epochs"] = last["epoch"] - first["epoch"]
-            runs.loc[cell, "steps"] = last["step"] - first["step"]
-    return runs.reset_index()
+            halves[str(cell)] = {
+                "seconds": last["seconds"] - first["seconds"],
+                "epochs": last["epoch"] - first["epoch"],
+                "steps": last["step"] - first["step"],
+            }
+    return halves
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a calibration found for one cell: medians over the copies that trained side by side.
+    """What a calibration measured of one cell: medians over the copies that trained at a time.
 
-    Seconds of an epoch (or step) and of the whole run, bytes of the largest process. NaN and 0
-    where a copy did not end well; `failure` then says how. `count` is None for one a core. Where
-    `compared` is False the copies hardly trained at the same time, so that nothing follows for the
-    count.
+    Seconds of an epoch (or step) and of the whole run, bytes of the largest process. NaN and 0 if a
+    copy did not end well; `failure` then says how. `count` is None for one a core. If `compared` is
+    False the copies hardly trained at the same time, so that nothing follows for the count.
     """
 
     cell: Cell
     unit: str
-    count: int | None
-    seconds: float
-    whole: float
-    memory: int
-    compared: bool
-    wins: bool
-    failure: str | None
+    count: Concurrency
+    seconds: float = math.nan
+    whole: float = math.nan
+    memory: int = 0
+    compared: bool = False
+    wins: bool = False
+    failure: str | None = None
 
 
-def measurements(asked: Request) -> list[Measurement]:
-    """What was measured of a sweep's smallest and largest cells through this launcher, for every
-    count of copies.
-    """
-    found, through = (
-        calibration_runs(asked.folder),
-        asked.launcher.resources,
-    )
-    found = found[found["resources"] == through] if len(found) else found
-    if found.empty:
+def measurements(request: Request) -> list[Measurement]:
+    """What was measured of a sweep's smallest and largest cells with this launcher, by count."""
+    runs = calibration_runs(request.folder)
+    runs = concurrency.with_resources(runs, request.launcher.resources)
+    if runs.empty:
         return []
-    ends = smallest_and_largest(asked.cells)
-    kinds, known = rates.speed_groups(pd.DataFrame([dict(cell.flat) for cell in ends]), found)
-    tried_counts = pd.Series(found["at_a_time"]).groupby(known).transform("nunique")
-    won = concurrency.best_concurrency(found).where(tried_counts > 1)  # over nothing, none wins
-    return [
-        _measurement(
-            cell,
-            None if count != count else int(count),
-            runs,
-            bool((won[runs.index] == count).all()),
-        )
-        for cell, kind in zip(ends, kinds, strict=True)
-        for count, runs in found[known == kind].groupby("at_a_time", dropna=False)
-    ]
+    cells = smallest_and_largest(request.cells)
+    groups, run_groups = rates.speed_groups(_flats(cells), runs)
+    runs = runs.assign(best=_winning_counts(runs, run_groups))
+    measured = []
+    for cell, group in zip(cells, groups, strict=True):
+        like = runs[run_groups == group]
+        for _, copies in like.groupby("concurrency", dropna=False):
+            measured.append(_measurement(cell, copies))
+    return measured
 
 
-def _measurement(cell: Cell, count: int | None, runs: pd.DataFrame, wins: bool) -> Measurement:
+def _winning_counts(runs: pd.DataFrame, groups: np.ndarray[Any, Any]) -> pd.Series[float]:
+    """The count that wins for each run; NaN where no other was tried."""
+    counts_tried = runs["concurrency"].groupby(groups).transform("nunique")
+    return concurrency.best_concurrency(runs).where(counts_tried > 1)
+
+
+def _measurement(cell: Cell, copies: pd.DataFrame) -> Measurement:
+    number = copies["concurrency"].iloc[0]
     unit = "epoch" if cell.flat.get("trainer.steps") is None else "step"
-    others = runs[~runs["status"].isin(FINAL)]
-    if len(others):
-        how = others.get("error_class", pd.Series(dtype=str)).dropna()
-        return Measurement(
-            cell,
-            unit,
-            count,
-            np.nan,
-            np.nan,
-            0,
-            False,
-            False,
-            how.iloc[0] if len(how) else "did not end",
-        )
-    seconds = float(rates.pace(runs).median())
-    length = float(rates.planned(pd.DataFrame([dict(cell.flat)])).iloc[0])
-    memory, compared = (
-        int(runs["peak_memory_bytes"].max()),
-        not concurrency.throughput_by_group(runs).empty,
-    )
-    return Measurement(cell, unit, count, seconds, seconds * length, memory, compared, wins, None)
-
-
-def still_to_measure(asked: Request, code: str) -> Request:
-    """Of a calibration's request the cells to run: all copies of those of which not all ended well,
-    side by side, in this code and through a like launcher."""
-    found, copies = calibration_runs(asked.logs), asked.packing.cells or 1
-    found = found[found["status"].isin(FINAL)] if len(found) else found
-    if found.empty:
-        return asked
-    count = found["at_a_time"].fillna(0) == (asked.packing.at_a_time or 0)
-    like = found["resources"] == asked.launcher.resources
-    good = set(found["cell"][(found["code"] == code) & count & like])
-    groups = [asked.cells[start : start + copies] for start in range(0, len(asked.cells), copies)]
-    return replace(
-        asked,
-        cells=[c for group in groups for c in group if not all(copy.id in good for copy in group)],
+    count = None if math.isnan(number) else int(number)
+    failure = _failure(copies)
+    if failure is not None:
+        return Measurement(cell, unit, count, failure=failure)
+    seconds = float(rates.pace(concurrency.measured_runs(copies)).median())
+    length = float(rates.planned(_flats([cell])).iloc[0])
+    return Measurement(
+        cell,
+        unit,
+        count,
+        seconds=seconds,
+        whole=seconds * length,
+        memory=int(copies["peak_memory_bytes"].max()),
+        compared=not concurrency.throughput_by_group(copies).empty,
+        wins=bool((copies["best"] == number).all()),
     )
 
 
-def failed_cells(sweep: Path, at_a_time: int | Literal["auto"] | None) -> list[tuple[str, str]]:
-    """Id and traceback of the cells that failed in a sweep's newest calibration for this
-    `task.at_a_time`.
+def _failure(copies: pd.DataFrame) -> str | None:
+    """How a copy ended that did not end well; None if all did."""
+    failed = copies[~copies["status"].isin(FINAL)]
+    if failed.empty:
+        return None
+    classes = failed.get("error_class", pd.Series(dtype=str)).dropna()
+    return "did not end" if classes.empty else str(classes.iloc[0])
+
+
+def still_to_measure(request: Request, code: str) -> Request:
+    """Of a calibration's request the cells to run.
+
+    These are all copies of a cell, together, unless all of them ended well at the same number at a
+    time, in this code and with like resources.
     """
-    folder = sweep / plan.CALIBRATION
-    plans = [
-        made for made in plan.load_all(folder) if made.packing["at_a_time"] == _counted(at_a_time)
-    ]
+    runs = calibration_runs(request.logs)
+    if runs.empty:
+        return request
+    counts = runs["concurrency"].fillna(0) == (request.packing.at_a_time or 0)
+    like = counts & (runs["resources"] == request.launcher.resources)
+    valid = like & runs["status"].isin(FINAL) & (runs["code"] == code)
+    measured = set(runs["cell"][valid])
+    size = request.packing.cells or 1
+    cells: list[Cell] = []
+    for start in range(0, len(request.cells), size):
+        copies = request.cells[start : start + size]
+        if not measured.issuperset(copy.id for copy in copies):
+            cells += copies
+    return replace(request, cells=cells)
+
+
+def failed_cells(folder: Path, at_a_time: int | Literal["auto"] | None) -> list[tuple[str, str]]:
+    """Id and traceback of the cells that failed in a sweep's newest calibration.
+
+    The newest is that of this `task.at_a_time`.
+    """
+    number = _fixed_concurrency(at_a_time)
+    plans = load_all(folder / CALIBRATION)
+    plans = [plan for plan in plans if plan.packing["at_a_time"] == number]
     if not plans:
         return []
-    runs = store.runs(folder)
-    runs = runs[
-        runs["cell"].isin([cell.id for cell in plans[-1].cells]) & (runs["status"] == "failed")
-    ]
-    return [(row["cell"], row["error"] or "") for row in runs.to_dict("records")]
+    runs = store.runs(folder / CALIBRATION)
+    newest = {cell.id for cell in plans[-1].cells}
+    failed = runs[runs["cell"].isin(newest) & (runs["status"] == "failed")]
+    return [(row["cell"], row["error"] or "") for row in failed.to_dict("records")]
 
 
-def running_jobs(asked: Request) -> list[str]:
-    """SLURM jobs of a calibration that are still to end."""
-    seen = sweep_state.load_sweep_state(asked.folder)
-    wanted = {cell.id for cell in asked.cells}
-    live = [
-        cell.placement for cell in seen.cells.values() if cell.id in wanted and cell.state in LIVE
-    ]
-    ids = (seen.job_id(place.sid, place.task) for place in live)
-    return sorted({job.partition("_")[0] for job in ids if job})
+def running_jobs(state: SweepState, cells: Sequence[Cell]) -> list[str]:
+    """SLURM jobs of a calibration that are still to end for some of these cells."""
+    jobs = set()
+    for cell in cells:
+        known = state.cells.get(cell.id)
+        if known is None or known.state not in LIVE:
+            continue
+        job = state.job_id(known.placement.sid, known.placement.task)
+        if job:
+            jobs.add(job.partition("_")[0])
+    return sorted(jobs)
 
 
-def _counted(at_a_time: int | Literal["auto"] | None) -> int | None:
-    """How many copies a calibration without a count trains side by side; None leaves it to the
-    cores.
-    """
+def _flats(cells: Sequence[Cell]) -> pd.DataFrame:
+    return pd.DataFrame([dict(cell.flat) for cell in cells])
+
+
+def _fixed_concurrency(at_a_time: int | Literal["auto"] | None) -> Concurrency:
+    """How many copies a calibration without a count trains at a time; None for one a core."""
     return 1 if at_a_time == AUTO else at_a_time
 
 
-def _copies(cell: Cell, epochs: int, steps: int, count: int) -> list[Cell]:
-    """The short runs of a cell that train side by side. Their seeds are those of no other count: 0;
-    1, 2; 3, 4, 5.
-    """
-    short = {**cell.flat, **_short(cell, epochs, steps)}
+def _copies(flat: Mapping[str, Any], count: int) -> list[Cell]:
+    """Copies that train at a time. Their seeds are those of no other count: 0; 1, 2; 3, 4, 5."""
     first = count * (count - 1) // 2
-    flats = [{**short, "seed": seed} for seed in range(first, first + count)]
+    flats = [{**flat, "seed": seed} for seed in range(first, first + count)]
     return [Cell(identity.cell_id(flat), flat) for flat in flats]
 
 
-def _short(cell: Cell, epochs: int, steps: int) -> dict[str, int]:
+def _shortened(cell: Cell, epochs: int, steps: int) -> dict[str, Any]:
+    key, most = "trainer.epochs", epochs
     if cell.flat.get("trainer.steps") is not None:
-        return {"trainer.steps": min(steps, cell.flat["trainer.steps"])}
-    return {"trainer.epochs": min(epochs, cell.flat["trainer.epochs"])}
+        key, most = "trainer.steps", steps
+    return {**cell.flat, key: min(most, cell.flat[key])}

@@ -1,160 +1,231 @@
-"""What a submission would send now: which cells, in which tasks, how many at a time, and what they
-will take.
-"""
+"""What a submission would send now: cells, their tasks, how many train at a time, and the hours."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import pandas as pd
 
 from launch.cost import concurrency, rates
-from launch.cost.packing import pack_apart
+from launch.cost.packing import TaskPreview, pack
 from launch.plan import snapshot
 from launch.plan.launcher import cores
 from launch.plan.outcome import FINAL, LIVE
 from launch.scheduler import backend
 from launch.status import failures, summary
-from launch.status.sweep_state import is_final, load_sweep_state, records_of, runs_of
+from launch.status.failures import HeldBack
+from launch.status.sweep_state import SweepState, is_final, load_state_before_submission
 from launch.submit import calibration
-from launch.sweep.request import AUTO, Cell, Request
+from launch.sweep.request import AUTO, Cell, Concurrency, Request
 
 
 @dataclass(frozen=True)
-class Draft:
-    """What a submission would send: cells, how they pack into tasks and arrays, and the time that
-    they may take.
-    """
+class Selection:
+    """The cells of a request that would be sent, and why others would not."""
+
+    cells: Sequence[Cell]
+    states: Counter[str]
+    """How many cells of the request are in each state; "new" ones are in no plan."""
+    held_back: HeldBack
+    held_back_with_them: int
+    """How many cells wait although they did not fail."""
+    needs_more_memory: Sequence[str]
+    """Ids of cells that ran out of memory alone, and would get no more of it."""
+    limits: Mapping[str, int]
+    """How many cells may train at a time beside a cell that lacked memory."""
+
+
+@dataclass(frozen=True)
+class ChosenConcurrency:
+    """How many cells train at a time: beside each cell, and usually ("auto" if that differs)."""
+
+    by_cell: Sequence[Concurrency]
+    usual: int | Literal["auto"] | None
+    reduced: Sequence[int]
+    """The numbers that are lower than usual because a cell lacked memory."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the tasks will take, in GPU-hours or core-hours as `unit` says."""
+
+    unit: str
+    hours: float
+    """Of the cells whose time is known: each its share of its task."""
+    hours_committed: float | None
+    """GPU-hours that the sweep has taken, and will take for what is under way; None if unknown."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a submission would send."""
 
     request: Request
-    todo: Sequence[Cell]
+    selection: Selection
     seconds: Sequence[float | None]
-    """What each cell of `todo` has still to train; None where nothing like it was measured."""
-    tasks: Sequence[Sequence[int]]
+    """What each selected cell has still to train; None if nothing like it was measured."""
+    tasks: Sequence[TaskPreview]
     arrays: int
-    states: Counter[str]
-    committed: float | None
-    """GPU-hours that the sweep took so far, and will take for what is under way; None where not
-    known.
-    """
-    sizes: Sequence[int | None]
-    """How many cells each task runs at a time; None for one a core."""
-    fewer: Sequence[int]
-    """How many at a time, where cells that were short of memory are to have fewer beside them."""
-    held: Sequence[str]
-    """Ids of failed cells that share one error, which holds back all others too."""
-    error: str | None
-    others: int
-    """How many cells are held back with them."""
-    starved: Sequence[str]
-    """Ids of cells that ran out of memory alone, and are not sent again with no more of it."""
-    lost_nodes: frozenset[str]
-    """Nodes that lost tasks of this sweep a short while ago."""
+    """How many arrays the tasks are sent as."""
+    reduced_concurrency: Sequence[int]
+    estimate: Estimate
 
     @property
-    def unit(self) -> str:
-        """What `hours` counts: GPU-hours, or core-hours where the launcher asks for no GPU."""
-        return self.request.launcher.occupancy(1).unit
+    def cells(self) -> Sequence[Cell]:
+        """The cells that would be sent; the tasks hold their indices."""
+        return self.selection.cells
 
     @property
-    def hours(self) -> float:
-        """What the cells of known time will occupy: each its share of its task."""
-        shares = [self.request.launcher.occupancy(size).amount for size in self.sizes]
-        known = (
-            (share, self.seconds[i])
-            for share, task in zip(shares, self.tasks, strict=True)
-            for i in task
-        )
-        return sum(share * seconds / 3600 for share, seconds in known if seconds is not None)
+    def unmeasured(self) -> int:
+        """How many of the cells are like none that was measured."""
+        return sum(time is None for time in self.seconds)
 
 
-def draft(request: Request, retry_errors: bool = False, again: bool = False) -> Draft:
-    """What submitting `request` now would send, with `again` also what is done, all as if it had
-    never run.
-
-    Changes nothing. Raises UserError where the measurements that `task.at_a_time=auto` needs are
-    lacking.
-    """
-    seen = (
-        load_sweep_state(request.folder)
-        if any((request.folder / "submissions").glob("*/plan.json"))
-        else None
-    )
-    runs = seen.runs if seen else runs_of(request.folder)
-    done = {
-        cell for cell, record in records_of(runs).items() if is_final(record)
-    }  # whatever became of their plans
-    known: dict[str, str] = dict.fromkeys(done, "done")
-    known |= {cell: found.state for cell, found in seen.cells.items()} if seen else {}
-    states: Counter[str] = Counter(known.get(cell.id, "new") for cell in request.cells)
-    spared = LIVE if again else (*FINAL, *LIVE)
-    todo = [cell for cell in request.cells if known.get(cell.id) not in spared]
-    ids = [cell.id for cell in todo]
-    short = failures.short_of_memory(ids, seen) if seen else {}
-    held: set[str] = set()
-    error, starved = None, []
-    if seen and not retry_errors:
-        held, error = failures.shared_error(ids, seen, snapshot.code_hash())
-        starved = failures.starved(short, seen, request.launcher)
-    others = len(todo) - len(held) if held else 0
-    todo = [] if held else [cell for cell in todo if cell.id not in starved]
-    kind = request.launcher.kind
-    where = backend.BACKENDS[kind]
-    tried, through = (
+def load_preview(request: Request, *, retry_errors: bool = False, rerun: bool = False) -> Preview:
+    """The preview of a request by the state of its sweep now. Changes nothing."""
+    return preview(
+        request,
+        load_state_before_submission(request.folder),
         calibration.calibration_runs(request.folder),
-        request.launcher.resources,
+        retry_errors=retry_errors,
+        rerun=rerun,
     )
-    pooled = request.packing.at_a_time == AUTO and not calibration.covers_all_families(
-        request.cells
-    )
-    counts = concurrency.choose(request, todo, tried, through, pooled, where.one_task)
-    at_a_time = counts[0] if len(set(counts)) == 1 else request.packing.at_a_time
-    rooms = {} if again else failures.rooms(short)
-    beside = [
-        concurrency.fewest(rooms.get(cell.id), count)
-        for cell, count in zip(todo, counts, strict=True)
-    ]
-    fewer = {
-        room
-        for room, count in zip(beside, counts, strict=True)
-        if room and room < (count or cores())
-    }
-    measured = concurrency.with_calibrations(runs, tried, at_a_time, through)
-    table = pd.DataFrame([{"cell": cell.id, **cell.flat} for cell in todo])
-    left = rates.expected(table, measured) if again else rates.left(table, runs, measured)
-    seconds = [None if time != time else float(time) for time in left]
-    tasks, sizes = pack_apart(seconds, beside, request.packing, where.one_task)
-    arrays = -(-len(tasks) // where.array_size()) if tasks else 0
-    committed = summary.hours_committed(seen, measured) if seen else 0.0
-    return Draft(
-        request, todo, seconds, tasks, arrays, states, committed, sizes, sorted(fewer), sorted(held), error, others,
-        starved, lost_nodes=seen.lost_nodes if seen else frozenset(),
-    )  # fmt: skip
 
 
-def beyond_limit(made: Draft) -> str | None:
-    """Why a draft is beyond `limits.gpu_hours`; None where it is within, or there is none, or it
-    asks for no GPU.
+def preview(
+    request: Request,
+    state: SweepState,
+    calibration_runs: pd.DataFrame,
+    *,
+    retry_errors: bool = False,
+    rerun: bool = False,
+) -> Preview:
+    """What submitting `request` would send; with `rerun` also what is done, from its beginning.
+
+    Raises UserError without the measurements that `task.at_a_time=auto` needs.
     """
-    limit = made.request.policy.gpu_hours
-    if limit is None or made.unit != "GPU-hours" or not made.todo:
+    selection = select_cells(request, state, retry_errors=retry_errors, rerun=rerun)
+    chosen = choose_concurrency(request, selection, calibration_runs)
+    resources = request.launcher.resources
+    measured = concurrency.with_calibrations(state.runs, calibration_runs, chosen.usual, resources)
+    earlier_runs = state.runs.iloc[:0] if rerun else state.runs
+    seconds = remaining_seconds(selection.cells, earlier_runs, measured)
+    scheduler = backend.BACKENDS[request.launcher.kind]
+    tasks = pack(seconds, chosen.by_cell, request.packing, one_task=scheduler.one_task)
+    estimate = Estimate(
+        unit=request.launcher.occupancy(1).unit,
+        hours=hours_of(request, tasks, seconds),
+        hours_committed=summary.hours_committed(state, measured),
+    )
+    return Preview(
+        request=request,
+        selection=selection,
+        seconds=seconds,
+        tasks=tasks,
+        arrays=math.ceil(len(tasks) / scheduler.array_size()) if tasks else 0,
+        reduced_concurrency=chosen.reduced,
+        estimate=estimate,
+    )
+
+
+def select_cells(
+    request: Request, state: SweepState, *, retry_errors: bool, rerun: bool
+) -> Selection:
+    """The cells to run, and which are held back and why."""
+    states = _states_of_cells(state)
+    spared = LIVE if rerun else (*FINAL, *LIVE)
+    cells = [cell for cell in request.cells if states.get(cell.id) not in spared]
+    ids = [cell.id for cell in cells]
+    without_memory = failures.out_of_memory_cells(ids, state)
+    held_back, needs_more_memory = HeldBack(), list[str]()
+    if state.plans and not retry_errors:
+        held_back = failures.held_back(ids, state, snapshot.code_hash())
+        needs_more_memory = failures.needs_more_memory(without_memory, state, request.launcher)
+    sent = [] if held_back.cells else [cell for cell in cells if cell.id not in needs_more_memory]
+    return Selection(
+        cells=sent,
+        states=Counter(states.get(cell.id, "new") for cell in request.cells),
+        held_back=held_back,
+        held_back_with_them=len(cells) - len(held_back.cells) if held_back.cells else 0,
+        needs_more_memory=needs_more_memory,
+        limits={} if rerun else failures.concurrency_limits(without_memory),
+    )
+
+
+def _states_of_cells(state: SweepState) -> Mapping[str, str]:
+    """The state of every cell that is in a plan, or done whatever became of its plan."""
+    states = {cell: "done" for cell, record in state.records.items() if is_final(record)}
+    return states | {cell.id: cell.state for cell in state.cells.values()}
+
+
+def choose_concurrency(
+    request: Request, selection: Selection, calibration_runs: pd.DataFrame
+) -> ChosenConcurrency:
+    """How many cells train at a time beside each selected cell, fewer where memory was lacking."""
+    partial = not calibration.covers_all_families(request.cells)
+    numbers = concurrency.choose(
+        request,
+        selection.cells,
+        calibration_runs,
+        across_families=request.packing.at_a_time == AUTO and partial,
+        one_task=backend.BACKENDS[request.launcher.kind].one_task,
+    )
+    by_cell = []
+    reduced = set()
+    for cell, number in zip(selection.cells, numbers, strict=True):
+        limit = selection.limits.get(cell.id)
+        by_cell.append(concurrency.least_concurrency(limit, number))
+        if limit is not None and limit < (number or cores()):
+            reduced.add(limit)
+    usual = numbers[0] if len(set(numbers)) == 1 else request.packing.at_a_time
+    return ChosenConcurrency(by_cell, usual, sorted(reduced))
+
+
+def remaining_seconds(
+    cells: Sequence[Cell], runs: pd.DataFrame, measured: pd.DataFrame
+) -> list[float | None]:
+    """What each cell has still to train by `runs`, at the pace of `measured`; None if unknown."""
+    table = pd.DataFrame([{"cell": cell.id, **cell.flat} for cell in cells])
+    times = rates.left(table, runs, measured)
+    return [None if pd.isna(time) else float(time) for time in times]
+
+
+def hours_of(
+    request: Request, tasks: Sequence[TaskPreview], seconds: Sequence[float | None]
+) -> float:
+    """Hours that the cells of known time occupy, each its share of its task."""
+    hours = 0.0
+    for task in tasks:
+        share = request.launcher.occupancy(task.concurrency).amount
+        for index in task.cells:
+            hours += share * (seconds[index] or 0.0) / 3600
+    return hours
+
+
+def beyond_limit(preview: Preview) -> str | None:
+    """Why a submission is beyond `limits.gpu_hours`.
+
+    None if it is within, or there is no limit, or it asks for no GPU.
+    """
+    limit = preview.request.policy.gpu_hours
+    estimate = preview.estimate
+    if limit is None or estimate.unit != "GPU-hours" or not preview.cells:
         return None
-    unmeasured = sum(s is None for s in made.seconds)
-    if unmeasured or made.committed is None:
+    if preview.unmeasured or estimate.hours_committed is None:
         return (
             f"limits.gpu_hours: {limit:g}, but what the sweep takes is not known: nothing like "
-            f"{unmeasured or 'some'} "
-            f"of the cells was measured. Run `redescent calibrate {made.request.name}` with the "
-            "same overrides, or set "
-            "limits.gpu_hours=null"
+            f"{preview.unmeasured or 'some'} of the cells was measured. Run `redescent calibrate "
+            f"{preview.request.name}` with the same overrides, or set limits.gpu_hours=null"
         )
-    if made.committed + made.hours <= limit:
+    total = estimate.hours_committed + estimate.hours
+    if total <= limit:
         return None
     return (
-        f"limits.gpu_hours: {limit:g}, but with this the sweep comes to "
-        f"{made.committed + made.hours:.2f} GPU-hours: "
-        f"{made.committed:.2f} spent or under way, {made.hours:.2f} to be sent. Send less, or "
-        "raise the limit"
+        f"limits.gpu_hours: {limit:g}, but with this the sweep comes to {total:.2f} GPU-hours: "
+        f"{estimate.hours_committed:.2f} spent or under way, {estimate.hours:.2f} to be sent. "
+        "Send less, or raise the limit"
     )

@@ -1,4 +1,4 @@
-"""Submitting: draft what the sweep needs, freeze it as a plan, send it, and record what was sent.
+"""Submitting: preview what the sweep needs, freeze it as a plan, send it, and record what was sent.
 
 All under an exclusive lock on the sweep's folder, so that two people who submit the same sweep at
 the same moment send every cell once. `jobs.json` says before sbatch what is about to be sent and
@@ -10,158 +10,179 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from launch.errors import UserError
-from launch.plan import Launcher, Plan, PlannedCell, jobs, plan, snapshot
+from launch.plan import Launcher, Plan, PlannedCell, jobs, load_all, snapshot
 from launch.plan.jobs import Array
 from launch.plan.outcome import last_line
+from launch.plan.plan import factor, new_sid
 from launch.scheduler import backend, sbatch, slurm
-from launch.status.sweep_state import is_final, records_of, runs_of
+from launch.status.cell_state import Record
+from launch.status.sweep_state import (
+    is_final,
+    load_state_before_submission,
+    load_sweep_state,
+    records_of,
+    runs_of,
+)
 from launch.submit import calibration, followup
 from launch.submit.lock import locked
-from launch.submit.preview import Draft, beyond_limit, draft
+from launch.submit.preview import Preview, beyond_limit, preview
 from launch.sweep import compose
 from launch.sweep.request import LAUNCH_KEYS, Cell, Packing, Policy, Request
 
 
-def submit(
-    request: Request, retry_errors: bool = False, again: bool = False
-) -> tuple[Draft, Plan | None]:
-    """Send every cell of `request` that is neither done nor under way; returns what was sent, None
-    if nothing was.
+@dataclass(frozen=True)
+class Submission:
+    """What a command sent: the preview, and the plan of it; None if nothing was sent."""
 
-    Raises UserError where the hours are beyond the limit, and where the scheduler refuses or does
-    not answer; what it had accepted before stays recorded.
+    preview: Preview
+    plan: Plan | None
+
+
+def submit(request: Request, *, retry_errors: bool = False, rerun: bool = False) -> Submission:
+    """Send every cell of `request` that is neither done nor under way.
+
+    Raises UserError if the hours are beyond the limit, and if the scheduler refuses or does not
+    answer; what it had accepted before stays recorded.
     """
     sbatch.check(request.launcher)
     check_data(request.cells)
     request.folder.mkdir(parents=True, exist_ok=True)
     with locked(request.folder):
-        made = draft(request, retry_errors, again)
-        if made.states["unknown"]:
-            raise UserError(
-                f"{made.states['unknown']} cells of {request.name} belong to jobs whose scheduler "
-                "gives no answer now; "
-                "nothing was sent, since they may be running. Try again when it answers "
-                "(`redescent doctor`)"
-            )
-        if not made.todo:
-            return made, None
-        refusal = beyond_limit(made)
-        if refusal:
-            raise UserError(refusal)
-        after = (
-            _canary(replace(request, cells=made.todo), retry_errors)
-            if request.policy.canary
-            else ()
-        )
-        frozen = freeze(request, request.launcher.kind, made.todo, made.tasks)
-        frozen = replace(
-            frozen,
-            sizes=made.sizes,
+        state = load_state_before_submission(request.folder)
+        calibration_runs = calibration.calibration_runs(request.folder)
+        sent = preview(request, state, calibration_runs, retry_errors=retry_errors, rerun=rerun)
+        _check_sendable(sent)
+        if not sent.cells:
+            return Submission(sent, None)
+        after: Sequence[str] = ()
+        if request.policy.canary:
+            to_send = replace(request, cells=sent.cells)
+            after = send_calibration_first(to_send, retry_errors=retry_errors)
+        attempts = attempts_before(state.plans, state.records)
+        plan = replace(
+            freeze(sent, request.launcher.kind, attempts),
             retry_errors=retry_errors,
-            excluded=_excluded(request, made.lost_nodes),
+            excluded=_excluded_nodes(request, state.lost_nodes),
         )
-        frozen.write(request.folder)
-        size = backend.BACKENDS[frozen.backend].array_size()
-        arrays = jobs.intended_arrays(frozen, size, after)
-        jobs.write(frozen, request.folder, arrays)
-        _send(frozen, request.folder, arrays)
-        if request.policy.compact and frozen.backend == "slurm":
-            followup.send(frozen, request.folder, [str(array.job) for array in arrays])
-        return made, frozen
+        plan.write(request.folder)
+        deliver(plan, request.folder, after)
+    return Submission(sent, plan)
 
 
-def _canary(request: Request, retry_errors: bool) -> Sequence[str]:
-    """Send the calibration of a request; returns the jobs that must end well before the rest may
-    start.
-    """
+def _check_sendable(sent: Preview) -> None:
+    """Raises UserError if cells may be running unknown to us, or the hours are beyond the limit."""
+    unknown = sent.selection.states["unknown"]
+    if unknown:
+        raise UserError(
+            f"{unknown} cells of {sent.request.name} belong to jobs whose scheduler gives no "
+            "answer now; nothing was sent, since they may be running. Try again when it answers "
+            "(`redescent doctor`)"
+        )
+    refusal = beyond_limit(sent)
+    if refusal:
+        raise UserError(refusal)
+
+
+def send_calibration_first(request: Request, *, retry_errors: bool) -> Sequence[str]:
+    """Send the calibration of a request; returns the jobs that must end well before the rest."""
     if request.launcher.kind != "slurm":
         raise UserError(
             "canary: found true, but only SLURM can hold jobs back; leave it out with canary=false"
         )
-    small = calibration.calibration_request(request)
-    made, _ = submit(
-        calibration.still_to_measure(small, snapshot.code_hash()), retry_errors, again=True
-    )
-    before = calibration.running_jobs(small)
-    failed = [] if before else calibration.failed_cells(request.folder, request.packing.at_a_time)
-    if made.held or failed:
-        error = made.error if made.held else last_line(failed[0][1])
+    whole = calibration.calibration_request(request)
+    missing = calibration.still_to_measure(whole, snapshot.code_hash())
+    sent = submit(missing, retry_errors=retry_errors, rerun=True)
+    state = load_sweep_state(whole.folder)
+    running = calibration.running_jobs(state, whole.cells)
+    error = sent.preview.selection.held_back.error
+    if error is None and not running:
+        failed = calibration.failed_cells(request.folder, request.packing.at_a_time)
+        error = last_line(failed[0][1]) if failed else None
+    if error is not None:
         raise UserError(
-            f"canary: its cells failed with {error!r} in this very code, so nothing else was sent. "
-            "Mend it, or insist "
-            "with --retry-errors"
+            f"canary: its cells failed with {error!r} in this very code, so nothing else was "
+            "sent. Fix the error, or send everything with --retry-errors"
         )
-    return before
+    return running
 
 
 def resume_request(folder: Path, overrides: Sequence[str]) -> Request:
-    """The request that brings a sweep to completion: all cells of its plans, sent as the newest one
-    was.
+    """The request that completes a sweep: all cells of its plans, sent as the newest one was.
 
     `overrides` may change launcher and packing: they come on top of those of the newest plan, or
-    begin anew where they choose another launcher. Raises UserError for any other override, and
-    where nothing was submitted yet.
+    replace them if they choose another launcher. Raises UserError for any other override, and if
+    nothing was submitted yet.
     """
-    for text in overrides:
-        if not text.lstrip("+").startswith(LAUNCH_KEYS):
-            takes = ", ".join(f"{key}..." for key in LAUNCH_KEYS)
-            raise UserError(
-                f"{text}: resume runs the cells as planned and takes only {takes}; use submit for "
-                "new cells"
-            )
-    plans = plan.load_all(folder) if folder.is_dir() else []
+    _check_launch_overrides(overrides)
+    plans = load_all(folder) if folder.is_dir() else []
     if not plans:
         raise UserError(f"{folder}: no submitted sweep there; `redescent submit NAME` makes one")
-    cells = {cell.id: Cell(cell.id, made.flat(cell)) for made in plans for cell in made.cells}
+    cells = {cell.id: Cell(cell.id, plan.flat(cell)) for plan in plans for cell in plan.cells}
     newest = plans[-1]
-    packing, launcher, chosen = Packing(**newest.packing), newest.launcher, newest.chosen
-    policy = Policy(**newest.policy)
-    if overrides:
-        before = (
-            [] if any(text.startswith("hydra/launcher=") for text in overrides) else newest.chosen
-        )
-        other = compose.launcher_settings(backend.with_launcher([*before, *overrides]))
-        packing, launcher, chosen, policy = (
-            other.packing,
-            other.launcher,
-            other.chosen,
-            other.policy,
-        )
-    return Request(
-        folder.name, folder.parent, list(cells.values()), packing, launcher, chosen, policy
+    request = Request(
+        name=folder.name,
+        logs=folder.parent,
+        cells=list(cells.values()),
+        packing=Packing(**newest.packing),
+        launcher=newest.launcher,
+        chosen=newest.chosen,
+        policy=Policy(**newest.policy),
+    )
+    if not overrides:
+        return request
+    other_launcher = any(text.startswith("hydra/launcher=") for text in overrides)
+    earlier = [] if other_launcher else newest.chosen
+    settings = compose.launcher_settings(backend.with_launcher([*earlier, *overrides]))
+    return replace(
+        request,
+        packing=settings.packing,
+        launcher=settings.launcher,
+        chosen=settings.chosen,
+        policy=settings.policy,
     )
 
 
-def plan_single_cell(sweep: Path, name: str, cell: Cell, launcher: Launcher) -> tuple[Plan, bool]:
-    """Plan a single cell that this very process will run; returns the plan and whether the cell is
-    done already.
-    """
-    sweep.mkdir(parents=True, exist_ok=True)
-    with locked(sweep):
-        record = records_of(runs_of(sweep)).get(cell.id)
+def _check_launch_overrides(overrides: Sequence[str]) -> None:
+    for text in overrides:
+        if not text.lstrip("+").startswith(LAUNCH_KEYS):
+            accepted = ", ".join(f"{key}..." for key in LAUNCH_KEYS)
+            raise UserError(
+                f"{text}: resume runs the cells as planned and takes only {accepted}; use submit "
+                "for new cells"
+            )
+
+
+def plan_single_cell(folder: Path, name: str, cell: Cell, launcher: Launcher) -> tuple[Plan, bool]:
+    """Plan a cell that this very process will run; returns the plan and whether it is done."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        records = records_of(runs_of(folder))
         task = slurm.own_task()
-        request = Request(name, sweep.parent, [cell], Packing(), launcher, [])
-        made = freeze(request, "slurm" if task else "local", [cell], [[0]])
-        if is_final(record):
-            return made, True
-        made.write(sweep)
-        array = Array(jobs.job_name(made, 0), 0, 1, time.time(), "local")
+        request = Request(name, folder.parent, [cell], Packing(), launcher, [])
+        attempts = attempts_before(load_all(folder), records)
+        plan = freeze_cells(request, "slurm" if task else "local", [cell], attempts)
+        if is_final(records.get(cell.id)):
+            return plan, True
+        plan.write(folder)
+        array = Array(jobs.job_name(plan, 0), 0, 1, time.time(), "local")
         if task:
             array = Array(task.name, 0, 1, time.time(), task.job, task.index)
-        jobs.write(made, sweep, [array])
-        return made, False
+        jobs.write(plan, folder, [array])
+        return plan, False
 
 
 def check_data(cells: Sequence[Cell]) -> None:
     """Refuse what every job would only find out after its wait in the queue. Raises UserError."""
-    for root, download in {
-        (c.flat["data.root"], c.flat["data.download"]) for c in cells if "data.root" in c.flat
-    }:
+    sources = set()
+    for cell in cells:
+        if "data.root" in cell.flat:
+            sources.add((cell.flat["data.root"], cell.flat["data.download"]))
+    for root, download in sources:
         if root is None and not download:
             raise UserError(
                 "data.root: not set; give the folder with data.root=DIR, or data.download=true to "
@@ -174,72 +195,93 @@ def check_data(cells: Sequence[Cell]) -> None:
             )
 
 
-def freeze(
-    request: Request, where: str, cells: Sequence[Cell], tasks: Sequence[Sequence[int]]
+def freeze(preview: Preview, backend_name: str, attempts: Mapping[str, int]) -> Plan:
+    """Freeze the cells and tasks of a preview, with the code and environment of now."""
+    plan = freeze_cells(preview.request, backend_name, preview.cells, attempts)
+    return replace(
+        plan,
+        tasks=[task.cells for task in preview.tasks],
+        sizes=[task.concurrency for task in preview.tasks],
+    )
+
+
+def freeze_cells(
+    request: Request, backend_name: str, cells: Sequence[Cell], attempts: Mapping[str, int]
 ) -> Plan:
-    """Freeze cells and tasks, with the code and environment of now."""
-    attempts = _attempts(request.folder, {cell.id for cell in cells})
-    bases, split = plan.factor([cell.flat for cell in cells])
-    planned = [
-        PlannedCell(cell.id, base, values, attempts[cell.id])
-        for cell, (base, values) in zip(cells, split, strict=True)
-    ]
+    """Freeze cells in one task, with the code and environment of now."""
+    bases, differences = factor([cell.flat for cell in cells])
+    planned = []
+    for cell, (base, values) in zip(cells, differences, strict=True):
+        planned.append(PlannedCell(cell.id, base, values, attempts.get(cell.id, 0)))
     code, archive = snapshot.snapshot(request.folder)
     digest, packages = snapshot.environment()
     return Plan(
-        sid=plan.new_sid(), name=request.name, backend=where, bases=bases, cells=planned, tasks=tasks,
-        packing=asdict(request.packing), launcher=request.launcher, chosen=request.chosen, code=code,
-        code_archive=str(archive.resolve()), environment=digest, packages=packages, commit=snapshot.commit(),
-        policy=asdict(request.policy), **snapshot.origin(),
-    )  # fmt: skip
+        sid=new_sid(),
+        name=request.name,
+        backend=backend_name,
+        bases=bases,
+        cells=planned,
+        tasks=[list(range(len(cells)))],
+        packing=asdict(request.packing),
+        launcher=request.launcher,
+        chosen=request.chosen,
+        code=code,
+        code_archive=str(archive.resolve()),
+        environment=digest,
+        packages=packages,
+        commit=snapshot.commit(),
+        policy=asdict(request.policy),
+        **snapshot.origin(),
+    )
 
 
-def _excluded(request: Request, lost: Collection[str]) -> list[str]:
-    """The nodes that lost tasks, to be left out for now, unless no other is in service."""
+def attempts_before(plans: Sequence[Plan], records: Mapping[str, Record]) -> Counter[str]:
+    """Attempts at each cell so far: what its record says, and at least one for every plan of it."""
+    attempts = Counter(cell.id for plan in plans for cell in plan.cells)
+    for cell, record in records.items():
+        attempts[cell] = max(attempts[cell], record.attempt)
+    return attempts
+
+
+def _excluded_nodes(request: Request, lost: Collection[str]) -> list[str]:
+    """The nodes that lost tasks, to be avoided for now, unless no other is in service."""
     if not lost or request.launcher.kind != "slurm":
         return []
-    others = (slurm.nodes_in_service(request.launcher.partition) or set()) - set(lost)
-    return sorted(lost) if others else []
+    in_service = slurm.nodes_in_service(request.launcher.partition) or set()
+    return sorted(lost) if in_service - set(lost) else []
 
 
-def _attempts(folder: Path, cells: set[str]) -> dict[str, int]:
-    """Attempts before a new plan: what the records say, and at least one for every plan that held
-    the cell.
+def deliver(plan: Plan, folder: Path, after: Sequence[str]) -> None:
+    """Record what is about to be sent, send the arrays one by one, and record each answer.
+
+    After a refusal or a lost answer nothing more is sent: the rest is recorded as never sent, and
+    UserError is raised.
     """
-    planned: Counter[str] = Counter(
-        c.id for made in plan.load_all(folder) for c in made.cells if c.id in cells
-    )
-    records = records_of(runs_of(folder))
-    return {
-        cell: max(planned[cell], records[cell].attempt if cell in records else 0) for cell in cells
-    }
-
-
-def _send(frozen: Plan, folder: Path, arrays: list[Array]) -> None:
-    """Send the arrays one by one, recording each answer. At a refusal the rest is marked as never
-    sent.
-    """
-    where = backend.BACKENDS[frozen.backend]
+    scheduler = backend.BACKENDS[plan.backend]
+    arrays = jobs.record(plan, folder, scheduler.array_size(), after)
     for i, array in enumerate(arrays):
         try:
-            arrays[i] = where.send(frozen, folder, array)
+            arrays[i] = scheduler.send(plan, folder, array)
         except backend.Unanswered as silence:
-            arrays[i + 1 :] = [replace(rest, error=jobs.NEVER_SENT) for rest in arrays[i + 1 :]]
-            jobs.write(frozen, folder, arrays)
+            arrays[i + 1 :] = _refused(arrays[i + 1 :], jobs.NEVER_SENT)
+            jobs.write(plan, folder, arrays)
             raise UserError(
-                f"the scheduler's answer was lost ({silence}), so {arrays[i].count} tasks may or "
-                "may not be in its "
-                "queue; submit again in two minutes: what was accepted is found by its name, the "
-                "rest is sent"
+                f"the scheduler's answer was lost ({silence}), so {array.count} tasks may or may "
+                "not be in its queue; submit again in two minutes: what was accepted is found by "
+                "its name, the rest is sent"
             ) from None
         except backend.Refused as refusal:
-            arrays[i:] = [replace(rest, error=str(refusal)) for rest in arrays[i:]]
-            jobs.write(frozen, folder, arrays)
-            sent = sum(a.count for a in arrays[:i])
+            arrays[i:] = _refused(arrays[i:], str(refusal))
+            jobs.write(plan, folder, arrays)
             raise UserError(
-                f"the jobs were refused: {refusal}. {sent} of {len(frozen.tasks)} tasks were sent "
-                "and stay; change "
-                "what it names (hydra.launcher.KEY=VALUE) and submit again: only what was not "
-                "sent will go"
+                f"the jobs were refused: {refusal}. {array.first} of {len(plan.tasks)} tasks were "
+                "sent and stay; change what it names (hydra.launcher.KEY=VALUE) and submit again: "
+                "only what was not sent will go"
             ) from None
-        jobs.write(frozen, folder, arrays)
+        jobs.write(plan, folder, arrays)
+    if plan.policy.get("compact") and plan.backend == "slurm":
+        followup.send(plan, folder, [str(array.job) for array in arrays])
+
+
+def _refused(arrays: Sequence[Array], error: str) -> list[Array]:
+    return [replace(array, error=error) for array in arrays]

@@ -19,7 +19,7 @@ from analysis import store
 from launch.errors import UserError
 from launch.plan import Launcher
 from launch.submit import calibration, submission
-from launch.submit.preview import beyond_limit, draft
+from launch.submit.preview import beyond_limit, load_preview
 from launch.sweep.compose import expand_sweep
 from launch.sweep.request import Cell, Packing, Policy, Request
 
@@ -31,7 +31,7 @@ def cells(flat: Flat, *changes: dict[str, Any]) -> list[Cell]:
     return [Cell(str(number), {**flat, **change}) for number, change in enumerate(changes)]
 
 
-def test_both_ends_of_the_widths_of_every_kind_are_tried_out(flat: Flat) -> None:
+def test_both_ends_of_the_widths_of_every_family_are_calibrated(flat: Flat) -> None:
     made = cells(
         flat, {"model.width": 8}, {"model.width": 2}, {"model.width": 32}, {"seed": 3, "model.width": 32},
         {"model.depth": 2, "model.width": 8}, {"model.depth": 2, "model.width": 8, "optim.lr": 0.5},
@@ -39,15 +39,13 @@ def test_both_ends_of_the_widths_of_every_kind_are_tried_out(flat: Flat) -> None
     assert [cell.id for cell in calibration.smallest_and_largest(made)] == ["1", "4", "2"]
 
 
-def test_of_many_kinds_some_between_the_smallest_and_the_largest_are_tried_out(flat: Flat) -> None:
+def test_of_many_families_some_between_both_ends_are_calibrated(flat: Flat) -> None:
     made = cells(flat, *({"data.train_samples": n, "model.width": n} for n in range(1, 101)))
     found = [cell.flat["model.width"] for cell in calibration.smallest_and_largest(made)]
     assert (len(found), found[0], found[-1]) == (calibration.MOST, 1, 100)
 
 
-def test_a_calibration_is_a_short_sweep_beside_the_sweep_with_as_many_copies_as_train_at_a_time(
-    flat: Flat, tmp_path: Path
-) -> None:
+def test_a_calibration_has_as_many_copies_as_train_at_a_time(flat: Flat, tmp_path: Path) -> None:
     steps = {**flat, "trainer.epochs": None, "trainer.steps": 5000}
     made = [*cells(flat, {"trainer.epochs": 400}), Cell("s", {**steps, "model.depth": 9})]
     asked = Request(
@@ -112,25 +110,24 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return logs
 
 
-def test_what_was_measured_counts_for_the_cost_and_not_as_a_result(
+def test_a_calibration_counts_for_the_cost_and_not_as_a_result(
     measured: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REDESCENT_LOGS", str(measured))
-    made = draft(expand_sweep("smoke", ["hydra/launcher=local", *WIDTHS]))
-    assert made.states == {"new": 4}
-    assert all(seconds is not None and 0 < seconds < 600 for seconds in made.seconds)
+    preview = load_preview(expand_sweep("smoke", ["hydra/launcher=local", *WIDTHS]))
+    assert preview.selection.states == {"new": 4}
+    assert all(seconds is not None and 0 < seconds < 600 for seconds in preview.seconds)
     with pytest.raises(store.StoreError):
         store.runs(measured / "smoke")
 
 
 def test_the_start_of_a_run_is_not_counted(measured: Path) -> None:
-    runs = store.runs(measured / "smoke" / "calibration").set_index("cell")
     found = calibration.calibration_runs(measured / "smoke").set_index("cell")
-    assert found["epochs"].tolist() == [2, 2]  # from the third to the fifth
-    assert (found["seconds"] < runs["seconds"].loc[found.index]).all()
+    assert found["measured_epochs"].tolist() == [2, 2]  # from the third to the fifth
+    assert (found["measured_seconds"] < found["seconds"]).all()
 
 
-def test_hours_beyond_the_limit_or_unknown_ones_are_refused_before_anything_is_written(
+def test_hours_beyond_the_limit_or_unknown_are_refused_at_once(
     measured: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REDESCENT_LOGS", str(measured))
@@ -148,9 +145,9 @@ def test_hours_beyond_the_limit_or_unknown_ones_are_refused_before_anything_is_w
             expand_sweep("smoke", [*gpu, "limits.gpu_hours=9", "trainer.batch_size=4"])
         )
     assert sorted(path for path in measured.rglob("*") if path.name != ".lock") == before
-    assert beyond_limit(draft(expand_sweep("smoke", [*gpu, "limits.gpu_hours=9"]))) is None
+    assert beyond_limit(load_preview(expand_sweep("smoke", [*gpu, "limits.gpu_hours=9"]))) is None
     cpu = expand_sweep("smoke", ["hydra/launcher=local", *WIDTHS, "limits.gpu_hours=0"])
-    assert beyond_limit(draft(cpu)) is None
+    assert beyond_limit(load_preview(cpu)) is None
 
 
 @pytest.mark.parametrize(
@@ -175,9 +172,7 @@ def test_a_canary_needs_slurm(logs: Path) -> None:
     assert not (logs / "smoke" / "submissions").exists()
 
 
-def test_a_local_sweep_is_compacted_at_its_end_unless_told_otherwise(
-    redescent: Any, logs: Path
-) -> None:
+def test_a_local_sweep_is_compacted_at_its_end_by_default(redescent: Any, logs: Path) -> None:
     one = ("hydra/launcher=debug", "~axes", "model=mlp", "model.width=4")
     redescent("submit", "smoke", *one, "compact=false", "seeds=[0]")
     assert not (logs / "smoke" / "store").exists()

@@ -15,10 +15,11 @@ import pytest
 
 from analysis import store
 from analysis.store import compact
+from launch.plan import jobs
 from launch.plan.outcome import FINAL, LIVE
 from launch.status import sweep_state
 from launch.submit import cancel, submission
-from launch.submit.preview import draft
+from launch.submit.preview import load_preview
 from launch.sweep import compose
 
 DAY = 86400.0
@@ -76,8 +77,8 @@ def test_a_sweep_goes_on_after_the_clock_was_set_back(logs: Path) -> None:
     )
     assert 0 < left < 6
     into_the_future(folder)
-    made, _ = submission.submit(submission.resume_request(folder, []))
-    assert len(made.todo) == left
+    sent = submission.submit(submission.resume_request(folder, []))
+    assert len(sent.preview.cells) == left
     wait(folder)
     assert {cell.state for cell in sweep_state.load_sweep_state(folder).cells.values()} == {"done"}
     assert compact.compact(folder).mismatches.empty
@@ -87,15 +88,16 @@ def test_a_sweep_goes_on_after_the_clock_was_set_back(logs: Path) -> None:
     )
 
 
-def test_a_submission_whose_answer_was_lost_before_the_clock_was_set_back_is_not_waited_for(
+def test_a_lost_answer_of_the_future_is_not_waited_for(
     logs: Path,
 ) -> None:
     folder = logs / "noop"
-    made = draft(compose.expand_sweep("noop", ["hydra/launcher=local", "seeds={range:[0,2,1]}"]))
+    overrides = ["hydra/launcher=local", "seeds={range:[0,2,1]}"]
+    preview = load_preview(compose.expand_sweep("noop", overrides))
     folder.mkdir(parents=True)
-    frozen = submission.freeze(made.request, "local", made.todo, made.tasks)
-    frozen.write(folder)
-    submission._intent(frozen, folder)
+    plan = submission.freeze(preview, "local", attempts={})
+    plan.write(folder)
+    jobs.record(plan, folder, size=1)
     assert {cell.state for cell in sweep_state.load_sweep_state(folder).cells.values()} == {
         "unknown"
     }

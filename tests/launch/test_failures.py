@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from analysis import store
-from launch.cost.packing import pack_apart
+from launch.cost.packing import pack
 from launch.plan import markers, plan
 from launch.plan.outcome import LIVE
 from launch.status import sweep_state
 from launch.submit import submission
-from launch.submit.preview import Draft, draft
+from launch.submit.preview import Preview, load_preview
 from launch.sweep import compose
 from launch.sweep.request import Packing
 
@@ -27,21 +27,22 @@ from launch.sweep.request import Packing
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
-def send(cells: int, at_a_time: int, *more: str) -> Draft:
+def send(cells: int, at_a_time: int, *more: str) -> Preview:
     seeds = f"seeds={{range:[0,{cells},1]}}"
-    made, _ = submission.submit(
+    sent = submission.submit(
         compose.expand_sweep(
             "noop", ["hydra/launcher=local", seeds, f"task.at_a_time={at_a_time}", *more]
         )
     )
-    wait(made.request.folder)
-    return made
+    wait(sent.preview.request.folder)
+    return sent.preview
 
 
-def resume(folder: Path, *more: str, retry_errors: bool = False) -> Draft:
-    made, _ = submission.submit(submission.resume_request(folder, more), retry_errors)
+def resume(folder: Path, *more: str, retry_errors: bool = False) -> Preview:
+    request = submission.resume_request(folder, more)
+    sent = submission.submit(request, retry_errors=retry_errors)
     wait(folder)
-    return made
+    return sent.preview
 
 
 def wait(folder: Path) -> None:
@@ -55,41 +56,45 @@ def states(folder: Path) -> dict[str, int]:
     return Counter(cell.state for cell in sweep_state.load_sweep_state(folder).cells.values())
 
 
-def test_one_error_in_three_cells_stops_the_sweep_until_the_user_insists(logs: Path) -> None:
+def test_one_error_in_three_cells_stops_the_sweep_until_retry_errors(logs: Path) -> None:
     send(40, 2, "trainer.fail=error", "trainer.seconds=0.05")
     found = states(logs / "noop")
     assert found["failed"] + found["missing"] == 40
     assert found["failed"] >= 3
     assert found["missing"] > 0
     again = resume(logs / "noop")
-    assert (len(again.held), again.others, again.todo) == (found["failed"], found["missing"], [])
-    assert "told to fail" in (again.error or "")
+    held_back = again.selection.held_back
+    assert len(held_back.cells) == found["failed"]
+    assert again.selection.held_back_with_them == found["missing"]
+    assert again.cells == []
+    assert "told to fail" in (held_back.error or "")
     resume(logs / "noop", retry_errors=True)
     assert states(logs / "noop") == {"failed": 40}
 
 
-def test_cells_short_of_memory_run_with_fewer_beside_them(logs: Path) -> None:
+def test_cells_without_enough_memory_run_with_fewer_beside_them(logs: Path) -> None:
     send(6, 4, "trainer.fail=crowded")
     for size in (2, 1):
         assert states(logs / "noop") == {"failed": 6}
-        assert resume(logs / "noop").sizes == [size]
+        (task,) = resume(logs / "noop").tasks
+        assert task.concurrency == size
     assert states(logs / "noop") == {"done": 6}
 
 
-def test_a_cell_that_finds_no_memory_alone_is_sent_again_only_with_more_of_it(logs: Path) -> None:
+def test_a_cell_without_memory_alone_is_sent_only_with_more_of_it(logs: Path) -> None:
     send(2, 1, "trainer.fail=memory")
     held = resume(logs / "noop")
-    assert (len(held.starved), held.todo) == (2, [])
-    assert len(resume(logs / "noop", retry_errors=True).todo) == 2
-    with_more = draft(
+    assert (len(held.selection.needs_more_memory), held.cells) == (2, [])
+    assert len(resume(logs / "noop", retry_errors=True).cells) == 2
+    with_more = load_preview(
         submission.resume_request(
             logs / "noop", ["hydra/launcher=slurm", "hydra.launcher.mem_gb=64"]
         )
     )
-    assert len(with_more.todo) == 2
+    assert len(with_more.cells) == 2
 
 
-def test_a_process_that_is_killed_leaves_the_cells_beside_it_alone(logs: Path) -> None:
+def test_a_killed_process_leaves_the_cells_beside_it_alone(logs: Path) -> None:
     send(2, 2, "~axes", "+axes={trainer.fail:[none,killed]}", "trainer.seconds=0.3")
     runs = store.runs(logs / "noop").set_index("trainer.fail")
     assert runs.loc["none", "status"].tolist() == ["done", "done"]
@@ -118,15 +123,15 @@ def test_a_node_is_avoided_for_a_while(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("one_task", [False, True])
-def test_cells_with_less_room_get_tasks_of_their_own(one_task: bool) -> None:
-    rooms = [4, 1, 4, 2, 1]
-    tasks, sizes = pack_apart([1.0] * 5, rooms, Packing(cells=2), one_task)
-    assert sorted(i for task in tasks for i in task) == list(range(5))
-    for task, size in zip(tasks, sizes, strict=True):
-        assert size == min(rooms[i] for i in task)
-    assert one_task or all(len({rooms[i] for i in task}) == 1 for task in tasks)
+def test_cells_of_another_concurrency_get_tasks_of_their_own(one_task: bool) -> None:
+    concurrency = [4, 1, 4, 2, 1]
+    tasks = pack([1.0] * 5, concurrency, Packing(cells=2), one_task=one_task)
+    assert sorted(i for task in tasks for i in task.cells) == list(range(5))
+    for task in tasks:
+        assert task.concurrency == min(concurrency[i] for i in task.cells)
+        assert one_task or len({concurrency[i] for i in task.cells}) == 1
 
 
-def test_a_plan_says_how_many_cells_each_task_runs_side_by_side(plan_of: object) -> None:
+def test_a_plan_says_how_many_cells_each_task_trains_at_a_time(plan_of: object) -> None:
     made: plan.Plan = plan_of(sizes=[3, None], launcher={"cpus_per_task": 8})  # type: ignore[operator]
     assert [made.cells_at_once(task) for task in (0, 1)] == [3, 8]

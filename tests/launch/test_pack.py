@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch.cost.packing import pack
+from launch.cost.packing import TaskPreview, distribute, pack
 from launch.errors import UserError
 from launch.sweep.request import Packing
 
@@ -26,52 +26,52 @@ known = st.lists(st.floats(0, 40_000), max_size=120)
 partly = known | st.lists(st.none() | st.floats(0, 40_000), max_size=120)
 
 
-@given(partly, packings, st.booleans())
+@given(partly, packings, st.booleans(), st.lists(st.none() | st.integers(1, 8), min_size=120))
 def test_every_cell_is_in_exactly_one_task_and_no_task_is_empty(
-    seconds: list[float | None], packing: Packing, one_task: bool
+    seconds: list[float | None], packing: Packing, one_task: bool, numbers: list[int | None]
 ) -> None:
-    tasks = pack(seconds, packing, one_task)
-    assert sorted(index for task in tasks for index in task) == list(range(len(seconds)))
-    assert all(tasks)
+    tasks = pack(seconds, numbers[: len(seconds)], packing, one_task=one_task)
+    assert sorted(i for task in tasks for i in task.cells) == list(range(len(seconds)))
+    assert all(task.cells for task in tasks)
 
 
 @given(partly, packings)
 def test_there_are_never_more_tasks_than_allowed(
     seconds: list[float | None], packing: Packing
 ) -> None:
-    assert len(pack(seconds, packing)) <= packing.most
+    assert len(distribute(seconds, packing)) <= packing.most
 
 
 @given(known, packings)
 def test_the_longest_cells_go_first(seconds: list[float], packing: Packing) -> None:
-    order = [seconds[index] for task in pack(seconds, packing) for index in task]
+    order = [seconds[index] for task in distribute(seconds, packing) for index in task]
     assert order == sorted(seconds, reverse=True)
 
 
 @given(partly, packings.filter(lambda p: p.cells is not None))
-def test_a_given_number_of_cells_is_kept_unless_the_tasks_become_too_many(
+def test_a_given_number_of_cells_is_kept_up_to_the_most_tasks(
     seconds: list[float | None], packing: Packing
 ) -> None:
-    sizes = [len(task) for task in pack(seconds, packing)]
+    sizes = [len(task) for task in distribute(seconds, packing)]
     size = max(packing.cells or 0, math.ceil(len(seconds) / packing.most))
     assert all(found == size for found in sizes[:-1])
     assert all(found <= size for found in sizes[-1:])
 
 
 @given(st.lists(st.none() | st.floats(0, 40_000), min_size=1, max_size=120), packings)
-def test_with_an_unknown_time_a_task_takes_as_many_as_run_side_by_side(
+def test_with_an_unknown_time_a_task_takes_as_many_as_train_at_a_time(
     seconds: list[float | None], packing: Packing
 ) -> None:
-    tasks = pack([*seconds, None], Packing(at_a_time=packing.at_a_time, most=packing.most))
+    tasks = distribute([*seconds, None], Packing(at_a_time=packing.at_a_time, most=packing.most))
     size = max(packing.at_a_time or 1, math.ceil((len(seconds) + 1) / packing.most))
     assert [len(task) for task in tasks[:-1]] == [size] * (len(tasks) - 1)
 
 
 @given(known, packings.filter(lambda p: p.cells is None))
-def test_tasks_keep_within_their_minutes_and_leave_work_for_every_slot(
+def test_tasks_keep_within_minutes_and_leave_work_for_every_slot(
     seconds: list[float], packing: Packing
 ) -> None:
-    tasks = pack(seconds, packing)
+    tasks = distribute(seconds, packing)
     least = math.ceil(len(seconds) / packing.most)
     together = packing.at_a_time or 1
     for task in tasks:
@@ -84,7 +84,7 @@ def test_tasks_keep_within_their_minutes_and_leave_work_for_every_slot(
 
 @given(known, packings.filter(lambda p: p.cells is None))
 def test_neighbouring_tasks_could_not_have_been_one(seconds: list[float], packing: Packing) -> None:
-    tasks = pack(seconds, packing)
+    tasks = distribute(seconds, packing)
     together = packing.at_a_time or 1
     cap = max(math.ceil(len(seconds) / packing.most), together, len(seconds) // packing.slots)
     for task, following in itertools.pairwise(tasks):
@@ -92,19 +92,18 @@ def test_neighbouring_tasks_could_not_have_been_one(seconds: list[float], packin
         assert len(task) == cap or cost > packing.minutes * 60 * together * (1 - 1e-9)
 
 
-def test_hours_of_equal_cells_fill_tasks_of_the_asked_length() -> None:
-    tasks = pack([600.0] * 1000, Packing(minutes=60, slots=10))
+def test_equal_cells_fill_tasks_of_the_given_minutes() -> None:
+    tasks = distribute([600.0] * 1000, Packing(minutes=60, slots=10))
     assert [len(task) for task in tasks] == [6] * 166 + [4]
 
 
 def test_one_task_takes_all_and_no_cells_make_no_task() -> None:
-    assert pack([1.0, 3.0, None], Packing(), one_task=True) == [[1, 0, 2]]
-    assert (
-        pack([], Packing(), one_task=True)
-        == pack([], Packing())
-        == pack([], Packing(cells=3))
-        == []
-    )
+    assert pack([1.0, 3.0, None], [4, 1, None], Packing(), one_task=True) == [
+        TaskPreview([1, 0, 2], 1)
+    ]
+    assert pack([], [], Packing(), one_task=True) == []
+    assert pack([], [], Packing()) == []
+    assert distribute([], Packing(cells=3)) == []
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,13 @@ import pytest
 from analysis import store
 from launch.cli import status, tables
 from launch.cost import concurrency
+from launch.cost.packing import TaskPreview
 from launch.errors import UserError
 from launch.plan import Launcher, plan, snapshot
 from launch.plan.outcome import LIVE
 from launch.status.sweep_state import load_sweep_state
 from launch.submit import calibration, submission
-from launch.submit.preview import draft
+from launch.submit.preview import hours_of, load_preview
 from launch.sweep import compose
 from launch.sweep.request import Cell, Packing, Request
 
@@ -30,27 +30,29 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 Flat = Mapping[str, Any]
 SLURM = {"_target_": "x.SlurmLauncher"}
-HERE = Launcher({**SLURM, "gres": "gpu:1", "mem_gb": 9}).resources
+HERE = Launcher({**SLURM, "gres": "gpu:1", "mem_gb": 9})
 
 
 def copies(flat: Flat, count: int | None, seconds: float, **changes: Any) -> list[dict[str, Any]]:
     """The rows of copies that ran side by side for two epochs, each of so many seconds."""
-    row = {**flat, "at_a_time": count, "place": f"p{count}", "resources": HERE, "status": "done", "epochs": 2,
-           "seconds": 2 * seconds, "began": 100.0, "updated": 100.0 + 4 * seconds}  # fmt: skip
+    row = {
+        **flat, "concurrency": count, "place": f"p{count}", "resources": HERE.resources,
+        "status": "done", "epochs": 4, "seconds": 4 * seconds, "began": 100.0, "updated": 100.0 + 4 * seconds,
+        "measured_epochs": 2, "measured_seconds": 2 * seconds,
+    }  # fmt: skip
     return [row | changes for _ in range(count or 1)]
 
 
 def table(*groups: list[dict[str, Any]]) -> pd.DataFrame:
     rows = pd.DataFrame([row for group in groups for row in group])
-    return rows.astype({"at_a_time": float})
+    return rows.astype({"concurrency": float})
 
 
 def counts(
-    flat: Flat, tried: pd.DataFrame, *changes: dict[str, Any], pooled: bool = False
+    flat: Flat, calibration: pd.DataFrame, *changes: dict[str, Any], across_families: bool = False
 ) -> list[float | None]:
-    found = concurrency.counts(
-        pd.DataFrame([{**flat, **change} for change in changes]), tried, pooled
-    )
+    cells = pd.DataFrame([{**flat, **change} for change in changes])
+    found = concurrency.concurrency_of(cells, calibration, across_families=across_families)
     return [None if count != count else count for count in found]
 
 
@@ -72,15 +74,15 @@ def width(flat: Flat, size: int) -> dict[str, Any]:
 def test_the_smallest_count_near_the_best_throughput_wins(
     flat: Flat, seconds: dict[int, float], wins: int
 ) -> None:
-    tried = table(*(copies(flat, count, each) for count, each in seconds.items()))
-    assert counts(flat, tried, {}) == [wins]
-    assert set(concurrency.best_concurrency(tried)) == {wins}
+    calibration_table = table(*(copies(flat, count, each) for count, each in seconds.items()))
+    assert counts(flat, calibration_table, {}) == [wins]
+    assert set(concurrency.best_concurrency(calibration_table)) == {wins}
 
 
 @pytest.mark.parametrize(
     "spoilt", ["failed", "missing", "running", "a copy too few", "one after another"]
 )
-def test_a_count_whose_copies_did_not_all_train_together_to_the_end_never_wins(
+def test_a_count_whose_copies_did_not_all_train_together_never_wins(
     flat: Flat, spoilt: str
 ) -> None:
     four = copies(flat, 4, 1.0)
@@ -98,7 +100,7 @@ def test_a_count_whose_copies_did_not_all_train_together_to_the_end_never_wins(
     assert counts(flat, table(four), {}) == [None]
 
 
-def test_a_copy_that_ran_out_of_memory_in_another_calibration_of_that_count_spoils_it(
+def test_a_copy_that_failed_in_another_calibration_excludes_its_count(
     flat: Flat,
 ) -> None:
     longer = copies(flat, 4, 1.0, place="q", **{"trainer.epochs": 9})
@@ -106,7 +108,7 @@ def test_a_copy_that_ran_out_of_memory_in_another_calibration_of_that_count_spoi
     assert counts(flat, table(copies(flat, 1, 1.0), copies(flat, 4, 1.0), longer), {}) == [1]
 
 
-def test_between_two_widths_the_count_is_interpolated_and_rounded_down_and_beyond_unknown(
+def test_counts_are_interpolated_between_widths_and_unknown_beyond(
     flat: Flat,
 ) -> None:
     ends = table(
@@ -119,54 +121,67 @@ def test_between_two_widths_the_count_is_interpolated_and_rounded_down_and_beyon
     assert counts(flat, ends, *({**change, "model.depth": 2} for change in asked)) == [None] * 7
 
 
-def test_a_family_beyond_the_calibration_takes_the_least_count_of_the_others(flat: Flat) -> None:
+def test_an_unmeasured_family_takes_the_least_count_of_the_others(flat: Flat) -> None:
     deep = {**flat, "model.depth": 2}
-    tried = table(copies(flat, 4, 1.0), copies(deep, 2, 1.0), copies(width(deep, 32), 1, 1.0))
+    calibration_table = table(
+        copies(flat, 4, 1.0), copies(deep, 2, 1.0), copies(width(deep, 32), 1, 1.0)
+    )
     other = {"model.depth": 3}
-    assert counts(flat, tried, other, {"model.width": 16, **other}, {}, pooled=True) == [2, 1, 4]
-    assert counts(flat, tried, other, {"model.width": 64, **other}, pooled=False) == [None, None]
-    assert counts(flat, tried, {"model.width": 64, **other}, pooled=True) == [None]
+    assert counts(
+        flat, calibration_table, other, {"model.width": 16, **other}, {}, across_families=True
+    ) == [2, 1, 4]
+    assert counts(
+        flat, calibration_table, other, {"model.width": 64, **other}, across_families=False
+    ) == [None, None]
+    assert counts(flat, calibration_table, {"model.width": 64, **other}, across_families=True) == [
+        None
+    ]
 
 
 def choose(
     flat: Flat,
-    tried: pd.DataFrame,
+    calibration_table: pd.DataFrame,
     at_a_time: Any,
     *sizes: int,
-    through: str = HERE,
+    launcher: Launcher = HERE,
     one_task: bool = False,
 ) -> list[int | None]:
     made = [Cell(str(size), width(flat, size)) for size in sizes]
-    asked = Request("mine", Path("logs"), made, Packing(at_a_time=at_a_time), Launcher({}), [])
-    return concurrency.choose(asked, made, tried, through, False, one_task)
+    request = Request("mine", Path("logs"), made, Packing(at_a_time=at_a_time), launcher, [])
+    return concurrency.choose(
+        request, made, calibration_table, across_families=False, one_task=one_task
+    )
 
 
-def test_what_is_not_measured_through_a_like_launcher_is_an_error_that_says_what_to_run(
+def test_a_count_not_measured_with_like_resources_is_an_error(
     flat: Flat,
 ) -> None:
-    tried = table(copies(width(flat, 4), 4, 1.0), copies(width(flat, 8), 2, 1.0))
-    assert choose(flat, tried, "auto", 4, 8) == [4, 2]
-    assert choose(flat, tried, "auto", 4, 8, one_task=True) == [2, 2]
-    assert choose(flat, tried, "auto") == choose(flat, pd.DataFrame(), "auto") == []
-    message = "for 1 of 2 cells, as model.name=mlp with model.width=16, .* `redescent calibrate mine --side-by-side 1 "
+    calibration_table = table(copies(width(flat, 4), 4, 1.0), copies(width(flat, 8), 2, 1.0))
+    assert choose(flat, calibration_table, "auto", 4, 8) == [4, 2]
+    assert choose(flat, calibration_table, "auto", 4, 8, one_task=True) == [2, 2]
+    assert choose(flat, calibration_table, "auto") == choose(flat, pd.DataFrame(), "auto") == []
+    message = (
+        "for 1 of 2 cells, as model.name=mlp with model.width=16, "
+        ".* `redescent calibrate mine --side-by-side 1 "
+    )
     with pytest.raises(UserError, match=message):
-        choose(flat, tried, "auto", 4, 16)
+        choose(flat, calibration_table, "auto", 4, 16)
     with pytest.raises(UserError, match="for 2 of 2 cells"):
         choose(flat, pd.DataFrame(), "auto", 4, 8)
-    for launcher in (
+    for settings in (
         {"gres": "gpu:2"},
         {"gres": "gpu:1", "cpus_per_task": 8},
         {"gres": "gpu:1", "partition": "a100"},
     ):
         with pytest.raises(UserError, match="for 2 of 2 cells"):
-            choose(flat, tried, "auto", 4, 8, through=Launcher(SLURM | launcher).resources)
-    assert choose(flat, tried, 3, 4, 99) == [3, 3]
-    assert choose(flat, tried, None, 4) == [None]
+            choose(flat, calibration_table, "auto", 4, 8, launcher=Launcher(SLURM | settings))
+    assert choose(flat, calibration_table, 3, 4, 99) == [3, 3]
+    assert choose(flat, calibration_table, None, 4) == [None]
 
 
-def test_a_cell_that_was_short_of_memory_has_no_more_beside_it_than_the_others() -> None:
+def test_a_limit_of_memory_never_raises_the_concurrency() -> None:
     rooms, usual = (None, None, 2, 2, 2), (None, 4, None, 4, 1)
-    assert [concurrency.fewest(*both) for both in zip(rooms, usual, strict=True)] == [
+    assert [concurrency.least_concurrency(*both) for both in zip(rooms, usual, strict=True)] == [
         None,
         4,
         2,
@@ -175,14 +190,16 @@ def test_a_cell_that_was_short_of_memory_has_no_more_beside_it_than_the_others()
     ]
 
 
-def test_times_are_those_of_as_many_side_by_side_where_these_were_measured(flat: Flat) -> None:
+def test_times_are_those_measured_at_the_same_concurrency(flat: Flat) -> None:
     wide = width(flat, 64)
-    tried = table(
+    calibration_table = table(
         copies(flat, None, 9.0), copies(flat, 1, 1.0), copies(flat, 2, 1.5), copies(wide, 1, 7.0)
     )
 
     def taken(at_a_time: Any) -> list[tuple[int, float]]:
-        found = concurrency.with_calibrations(pd.DataFrame(), tried, at_a_time, HERE)
+        found = concurrency.with_calibrations(
+            pd.DataFrame(), calibration_table, at_a_time, HERE.resources
+        )
         return sorted(
             {(row["model.width"], row["seconds"] / 2) for row in found.to_dict("records")}
         )
@@ -193,23 +210,20 @@ def test_times_are_those_of_as_many_side_by_side_where_these_were_measured(flat:
     assert taken(4) == [(8, 1.0), (8, 1.5), (8, 9.0), (64, 7.0)]
 
 
-def test_hours_are_summed_by_the_share_that_each_cell_has_of_its_task(
-    flat: Flat, tmp_path: Path
-) -> None:
+def test_hours_count_the_share_that_each_cell_has_of_its_task(flat: Flat, tmp_path: Path) -> None:
     gpu = Launcher({**SLURM, "gres": "gpu:1"})
     asked = Request(
         "mine", tmp_path, [Cell(str(n), width(flat, n)) for n in (4, 8, 16)], Packing(), gpu, []
     )
-    made = replace(draft(asked), seconds=[3600.0, 7200.0, None], tasks=[[0, 2], [1]], sizes=[4, 1])
-    assert (made.unit, made.hours) == ("GPU-hours", 0.25 + 2.0)
+    tasks = [TaskPreview([0, 2], 4), TaskPreview([1], 1)]
+    assert hours_of(asked, tasks, [3600.0, 7200.0, None]) == 0.25 + 2.0
+    assert load_preview(asked).estimate.unit == "GPU-hours"
 
 
 NOOP = ("seeds={range:[0,2,1]}", "trainer.epochs=5")
 
 
-def test_what_a_calibration_found_best_is_what_the_next_submission_runs(
-    redescent: Any, logs: Path
-) -> None:
+def test_the_next_submission_runs_what_a_calibration_found_best(redescent: Any, logs: Path) -> None:
     auto = ("hydra/launcher=local", *NOOP, "trainer.seconds=0.2", "task.at_a_time=auto")
     with pytest.raises(UserError, match="Run `redescent calibrate noop --side-by-side 1"):
         submission.submit(compose.expand_sweep("noop", auto))
@@ -228,18 +242,20 @@ def test_what_a_calibration_found_best_is_what_the_next_submission_runs(
     one, two = plan.load_all(logs / "noop" / "calibration")
     assert (one.sizes, [len(task) for task in one.tasks]) == ([1], [1])
     assert (two.sizes, [len(task) for task in two.tasks]) == ([2], [2])
-    tried = calibration.calibration_runs(logs / "noop")
-    assert tried["updated"][tried["at_a_time"] == 1].max() <= two.created, (
-        "they disturbed each other"
-    )
+    calibration_table = calibration.calibration_runs(logs / "noop")
+    assert (
+        calibration_table["updated"][calibration_table["concurrency"] == 1].max() <= two.created
+    ), "they disturbed each other"
 
-    made, frozen = submission.submit(compose.expand_sweep("noop", auto))
-    assert frozen is not None
-    assert (frozen.sizes, frozen.packing["at_a_time"]) == ([wins], "auto")
-    an_epoch = tried["seconds"][tried["at_a_time"] == wins].median() / 2
-    assert made.hours == pytest.approx(2 * 5 * an_epoch / 3600)
-    with tables.console.capture() as said:
-        tables.print_preview(made)
+    sent = submission.submit(compose.expand_sweep("noop", auto))
+    assert sent.plan is not None
+    assert (sent.plan.sizes, sent.plan.packing["at_a_time"]) == ([wins], "auto")
+    an_epoch = (
+        calibration_table["measured_seconds"][calibration_table["concurrency"] == wins].median() / 2
+    )
+    assert sent.preview.estimate.hours == pytest.approx(2 * 5 * an_epoch / 3600)
+    with tables.out.capture() as said:
+        tables.print_preview(sent.preview)
     assert f"{wins} at a time, as measured" in said.get()
     assert submission.resume_request(logs / "noop", []).packing.at_a_time == "auto"
     while any(cell.state in LIVE for cell in load_sweep_state(logs / "noop").cells.values()):
@@ -247,14 +263,14 @@ def test_what_a_calibration_found_best_is_what_the_next_submission_runs(
     assert store.runs(logs / "noop")["status"].tolist() == ["done"] * 2
 
 
-def test_a_count_that_fails_is_told_repeated_and_not_chosen(redescent: Any, logs: Path) -> None:
+def test_a_count_that_fails_is_shown_repeated_and_not_chosen(redescent: Any, logs: Path) -> None:
     overrides = ["hydra/launcher=debug", *NOOP, "trainer.fail=crowded", "task.at_a_time=auto"]
     told = redescent(
         "calibrate", "noop", *overrides, "--side-by-side", "1", "--side-by-side", "3"
     ).stdout
     assert "failed: out of memory" in told
     asked = compose.expand_sweep("noop", overrides)
-    assert draft(asked).sizes == [1]
+    assert [task.concurrency for task in load_preview(asked).tasks] == [1]
     one, three = (
         calibration.still_to_measure(
             calibration.calibration_request(asked, count=n), snapshot.code_hash()
@@ -262,12 +278,11 @@ def test_a_count_that_fails_is_told_repeated_and_not_chosen(redescent: Any, logs
         for n in (1, 3)
     )
     assert (len(one.cells), len(three.cells)) == (0, 3)
-    assert draft(three, retry_errors=True, again=True).sizes == [3], (
-        "a repetition with fewer is of another count"
-    )
+    repeated = load_preview(three, retry_errors=True, rerun=True)
+    assert [task.concurrency for task in repeated.tasks] == [3], "fewer are another count"
 
 
-def test_a_calibration_is_repeated_in_other_code_and_through_another_launcher(logs: Path) -> None:
+def test_a_calibration_is_repeated_in_other_code_and_on_other_resources(logs: Path) -> None:
     asked = calibration.calibration_request(
         compose.expand_sweep("noop", ["hydra/launcher=debug", *NOOP]), count=2
     )
@@ -283,18 +298,18 @@ def test_a_calibration_is_repeated_in_other_code_and_through_another_launcher(lo
         calibration.still_to_measure(elsewhere, code),
     ):
         assert len(again.cells) == 2
-    submission.submit(asked, again=True)
+    submission.submit(asked, rerun=True)
     assert calibration.calibration_runs(logs / "noop")["attempt"].tolist() == [2, 2]
 
 
-def test_waiting_for_a_calibration_that_is_repeated_outlasts_its_earlier_results(
+def test_waiting_for_a_repeated_calibration_outlasts_its_earlier_results(
     logs: Path,
 ) -> None:
     overrides = ["hydra/launcher=local", *NOOP, "trainer.seconds=0.1"]
     asked = calibration.calibration_request(compose.expand_sweep("noop", overrides), count=1)
     for attempts in (1, 2):
-        _, frozen = submission.submit(asked, again=True)
-        assert frozen is not None
-        assert status.until_end(asked.folder, frozen.sid)
-        tried = calibration.calibration_runs(logs / "noop")
-        assert tried[["status", "attempt"]].to_numpy().tolist() == [["done", attempts]]
+        plan_sent = submission.submit(asked, rerun=True).plan
+        assert plan_sent is not None
+        assert status.until_end(asked.folder, plan_sent.sid)
+        calibration_table = calibration.calibration_runs(logs / "noop")
+        assert calibration_table[["status", "attempt"]].to_numpy().tolist() == [["done", attempts]]

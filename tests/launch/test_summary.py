@@ -25,7 +25,7 @@ GPU = {"_target_": "x.SlurmLauncher", "gres": "gpu:v100:1", "cpus_per_task": 4}
 
 
 @pytest.fixture
-def observation(plan_of: Callable[..., Plan], flat: Flat) -> Callable[..., SweepState]:
+def sweep_state(plan_of: Callable[..., Plan], flat: Flat) -> Callable[..., SweepState]:
     """Cells, one a task, from (state, record or None, word of the scheduler or None, facts of the
     run).
     """
@@ -59,14 +59,14 @@ def pending(reason: str) -> Task:
     return Task("5", 0, "n", "PENDING", reason)
 
 
-def summarise(seen: SweepState) -> summary.Summary:
-    return summary.summarise(seen, seen.runs, cores=2)
+def summarise(state: SweepState) -> summary.Summary:
+    return summary.summarise(state, state.runs, cores=2)
 
 
-def test_cells_are_counted_by_state_with_the_schedulers_reasons_and_the_class_of_their_failure(
-    observation: Callable[..., SweepState],
+def test_cells_are_counted_by_state_and_reason_or_class_of_failure(
+    sweep_state: Callable[..., SweepState],
 ) -> None:
-    found = summarise(observation(
+    found = summarise(sweep_state(
         ("waiting", None, pending("Priority"), {}), ("waiting", None, pending("Resources"), {}),
         ("waiting", None, pending("Priority"), {}), ("waiting", None, RUNNING, {}),
         ("waiting", Record("stopped", 1, "preempted"), pending("BeginTime"), {}),
@@ -81,58 +81,58 @@ def test_cells_are_counted_by_state_with_the_schedulers_reasons_and_the_class_of
     ]  # fmt: skip
 
 
-def test_failures_are_grouped_by_class_and_last_line_the_largest_first(
-    observation: Callable[..., SweepState],
+def test_failures_are_grouped_by_class_and_last_line(
+    sweep_state: Callable[..., SweepState],
 ) -> None:
     def failed(error: str, kind: str = "error") -> tuple[Any, ...]:
         return "failed", Record("failed", 1, kind, f"Traceback\n  somewhere\n{error}"), None, {}
 
-    seen = observation(
+    state = sweep_state(
         failed("ValueError: a"), failed("KeyError: b"), failed("KeyError: b"), failed("x", "killed")
     )
-    assert summary.failures(seen) == [
+    assert summary.failures(state) == [
         Failure("error", "KeyError: b", ["c1-1", "c1-2"]), Failure("error", "ValueError: a", ["c1-0"]),
         Failure("killed", "x", ["c1-3"]),
     ]  # fmt: skip
 
 
-def test_hours_are_those_of_the_share_of_a_gpu_that_each_cell_has(
-    observation: Callable[..., SweepState],
+def test_hours_count_the_share_of_a_gpu_that_each_cell_has(
+    sweep_state: Callable[..., SweepState],
 ) -> None:
     done, half = {"epochs": 3, "seconds": 3600.0}, {"epochs": 1, "seconds": 1200.0}
     packing = {"cells": 5, "at_a_time": 2, "minutes": 60, "most": 1000, "slots": 100}
-    seen = observation(
+    state = sweep_state(
         ("done", Record("done", 1), None, done), ("interrupted", Record("stopped", 1), None, half),
         ("missing", None, None, {}), launcher=GPU, packing=packing,
     )  # fmt: skip
-    found = summarise(seen)
+    found = summarise(state)
     assert (found.unit, found.unmeasured) == ("GPU-hours", 0)
     assert found.spent == pytest.approx((3600 + 1200) / 3600 / 2)
     assert found.left == pytest.approx((2400 + 3600) / 3600 / 2)
 
 
-def test_a_cell_on_a_cpu_counts_its_cores(observation: Callable[..., SweepState]) -> None:
-    seen = observation(
+def test_a_cell_on_a_cpu_counts_its_cores(sweep_state: Callable[..., SweepState]) -> None:
+    state = sweep_state(
         ("done", Record("done", 1), None, {"epochs": 3, "seconds": 3600.0}),
         launcher={"cpus_per_task": 4},
     )
-    found = summarise(seen)
+    found = summarise(state)
     assert (found.unit, found.spent, found.left) == ("core-hours", pytest.approx(4.0), 0)
 
 
 def test_cells_like_none_that_was_measured_are_counted_apart(
-    observation: Callable[..., SweepState],
+    sweep_state: Callable[..., SweepState],
 ) -> None:
-    seen = observation(
+    state = sweep_state(
         ("done", Record("done", 1), None, {"epochs": 3, "seconds": 30.0}),
         ("missing", None, None, {"model.name": "cnn5"}), ("missing", None, None, {}),
     )  # fmt: skip
-    found = summarise(seen)
+    found = summarise(state)
     assert found.unmeasured == 1
     assert found.left == pytest.approx(30 / 3600)
 
 
-def test_waiting_tasks_follow_on_those_that_run(observation: Callable[..., SweepState]) -> None:
+def test_waiting_tasks_follow_on_those_that_run(sweep_state: Callable[..., SweepState]) -> None:
     measured = ("done", Record("done", 1), None, {"epochs": 3, "seconds": 30.0})
     running = (
         "running",
@@ -142,20 +142,20 @@ def test_waiting_tasks_follow_on_those_that_run(observation: Callable[..., Sweep
     )  # 20 s left
     fresh = ("running", None, RUNNING, {})  # 30 s left
     waiting = ("waiting", None, pending("Priority"), {})
-    assert summarise(observation(measured, running, fresh)).end == pytest.approx(30)
-    assert summarise(observation(measured, running, fresh, waiting)).end == pytest.approx(50)
-    assert summarise(observation(measured, running, fresh, waiting, waiting)).end == pytest.approx(
+    assert summarise(sweep_state(measured, running, fresh)).end == pytest.approx(30)
+    assert summarise(sweep_state(measured, running, fresh, waiting)).end == pytest.approx(50)
+    assert summarise(sweep_state(measured, running, fresh, waiting, waiting)).end == pytest.approx(
         60
     )
 
 
 def test_an_end_that_cannot_be_known_is_said_to_be_unknown(
-    observation: Callable[..., SweepState],
+    sweep_state: Callable[..., SweepState],
 ) -> None:
     measured = ("done", Record("done", 1), None, {"epochs": 3, "seconds": 30.0})
-    queued = summarise(observation(measured, ("waiting", None, pending("Priority"), {})))
+    queued = summarise(sweep_state(measured, ("waiting", None, pending("Priority"), {})))
     assert (queued.end, queued.unknown) == (None, "no task runs now")
-    other = summarise(observation(measured, ("running", None, RUNNING, {"model.width": 99})))
+    other = summarise(sweep_state(measured, ("running", None, RUNNING, {"model.width": 99})))
     assert (other.end, other.unknown) == (None, "nothing like 1 of the cells was measured")
-    over = summarise(observation(measured))
+    over = summarise(sweep_state(measured))
     assert (over.end, over.unknown) == (None, "")
