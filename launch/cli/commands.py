@@ -15,10 +15,14 @@ import click
 
 from launch.errors import UserError
 from launch.plan import PlanError
-from launch.sweep.request import CALIBRATION_EPOCHS, CALIBRATION_STEPS
-
-if TYPE_CHECKING:
-    from launch.sweep.request import Request
+from launch.plan.plan import CALIBRATION
+from launch.plan.snapshot import code_hash
+from launch.scheduler import backend, sbatch
+from launch.status import sweep_state
+from launch.submit import calibration, cancel, submission
+from launch.submit.preview import load_preview
+from launch.sweep import compose
+from launch.sweep.request import Request
 
 
 def _errors(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -81,7 +85,7 @@ def plan(name: str, overrides: Sequence[str], retry_errors: bool) -> None:
 
     request = _expand(name, overrides)
     sbatch.check(request.launcher)
-    tables.print_preview(draft(request, retry_errors))
+    tables.print_preview(load_preview(request, retry_errors=retry_errors))
 
 
 @main.command()
@@ -135,8 +139,8 @@ def calibrate(
         small = calibration.still_to_measure(
             calibration.calibration_request(asked, epochs, steps, count), code_hash()
         )
-        _, frozen = submission.submit(small, retry_errors=True, again=True)
-        status_.until_end(small.folder, frozen.sid if frozen else None)
+        sent = submission.submit(small, retry_errors=True, rerun=True)
+        status_.until_end(small.folder, sent.plan.sid if sent.plan else None)
     found = calibration.measurements(asked)
     tables.calibration(found)
     if {cell.id for cell in calibration.smallest_and_largest(asked.cells)} - {
@@ -144,7 +148,7 @@ def calibrate(
     }:
         status_.once(asked.folder / CALIBRATION)
         sys.exit(1)
-    tables.console.print(f"the sweep: {tables.hours(draft(request))}")
+    tables.out.print(f"the sweep: {tables.hours(load_preview(asked))}")
 
 
 @main.command()
@@ -343,20 +347,15 @@ def _expand(name: str, overrides: Sequence[str]) -> Request:
 
 
 def _send(request: Request, retry_errors: bool, wait: bool) -> None:
-    from launch.cli import status as views
-    from launch.cli import tables
-    from launch.plan.plan import CALIBRATION
-    from launch.submit import submission
-
-    preview, plan = submission.submit(request, retry_errors)
-    tables.print_preview(preview)
+    sent = submission.submit(request, retry_errors=retry_errors)
+    tables.print_preview(sent.preview)
     name = request.name
-    if plan is None:
-        tables.console.print("nothing to send")
+    if sent.plan is None:
+        tables.out.print("nothing to send")
     else:
-        tables.console.print(
-            f"sent {len(preview.todo)} cells as submission {plan.sid}; "
-            f"`redescent status {name}` shows their state"
+        tables.out.print(
+            f"sent {len(sent.preview.cells)} cells as submission {sent.plan.sid}; `redescent status {name}` "
+            "shows how they stand"
         )
         if request.policy.canary:
             tables.console.print(

@@ -258,11 +258,11 @@ def _notes(seen: sweep_state.SweepState, found: Summary) -> Sequence[str]:
         *LIVE,
         "preempted",
     }:
-        held, _ = failures.shared_error(
+        held = failures.held_back(
             [id for id, c in seen.cells.items() if c.state == "failed"], seen, code_hash()
         )
-        why = f": {len(held)} cells share an error; once it is mended," if held else ":"
-        retry = " --retry-errors" if held else ""
+        why = f": {len(held.cells)} cells share an error; once it is mended," if held.cells else ":"
+        retry = " --retry-errors" if held.cells else ""
         lines.append(
             f"not complete{why} `redescent resume {name_of(seen.folder)}{retry}` sends the rest"
         )

@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from launch.cost import rates
 from launch.status import sweep_state
 from launch.submit.calibration import Measurement
-from launch.submit.preview import Draft, beyond_limit
+from launch.submit.preview import Preview, beyond_limit
 from launch.sweep.request import AUTO
 
 if TYPE_CHECKING:
@@ -25,14 +25,58 @@ console = Console(highlight=False, soft_wrap=True)
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
-def print_preview(preview: Draft) -> None:
-    """Show what a submission sends, or would send."""
+def print_preview(preview: Preview) -> None:
+    """What a submission sends, or would send."""
     table = Table(show_header=False)
-    for name, value in preview_rows(preview):
-        table.add_row(name, escape(value))
-    console.print(table)
-    for warning in preview_warnings(preview):
-        console.print(f"[yellow]{escape(warning)}[/yellow]")
+    table.add_row("folder", str(preview.request.folder))
+    table.add_row("cells", str(len(preview.request.cells)))
+    for name, count in sorted(preview.selection.states.items()):
+        table.add_row(f"  {name}", str(count))
+    table.add_row("to run", str(len(preview.cells)))
+    table.add_row(
+        "tasks",
+        _span(
+            "{} of {} cells each", len(preview.tasks), [len(task.cells) for task in preview.tasks]
+        ),
+    )
+    sizes = [task.concurrency for task in preview.tasks if task.concurrency]
+    if preview.request.packing.at_a_time == AUTO and sizes:
+        table.add_row("side by side", _span("{1} at a time, as measured", 0, sizes))
+    if preview.request.launcher.kind == "slurm":
+        table.add_row("arrays", str(preview.arrays))
+    table.add_row("hours", hours(preview))
+    if preview.request.policy.gpu_hours is not None:
+        beyond = beyond_limit(preview)
+        table.add_row(
+            "limit",
+            escape(beyond)
+            if beyond
+            else f"within limits.gpu_hours={preview.request.policy.gpu_hours:g}",
+        )
+    out.print(table)
+    if preview.selection.held_back.cells:
+        more = (
+            f", and with them the {preview.selection.held_back_with_them} others"
+            if preview.selection.held_back_with_them
+            else ""
+        )
+        out.print(
+            f"[yellow]{len(preview.selection.held_back.cells)} failed cells are held back{more}[/yellow]: they share the "
+            "error "
+            f"{escape(repr(preview.selection.held_back.error))} in this very code. Mend it, or "
+            "send them with --retry-errors, as where a setting was wrong and is right now"
+        )
+    if preview.selection.needs_more_memory:
+        out.print(
+            f"[yellow]{len(preview.selection.needs_more_memory)} cells ran out of memory alone[/yellow] and need more of "
+            "it: give "
+            "hydra.launcher.mem_gb=GB, or a larger GPU, or send them as before with --retry-errors"
+        )
+    if preview.reduced_concurrency:
+        at_a_time = ", ".join(map(str, preview.reduced_concurrency))
+        out.print(
+            f"cells that were short of memory run with fewer beside them: {at_a_time} at a time"
+        )
 
 
 def preview_rows(preview: Draft) -> list[tuple[str, str]]:
@@ -97,22 +141,28 @@ def hours(preview: Draft) -> str:
     return f"{reason}; {limit}. {hint}"
 
 
-def _most_hours(preview: Draft) -> float | None:
-    """Hours if every task runs until its time limit; None without a limit."""
-    launcher = preview.request.launcher
-    if launcher.kind != "slurm" or not launcher.limit_minutes:
-        return None
-    cores = launcher.cores or 1
-    occupied = 0.0
-    for concurrency in preview.sizes:
-        occupied += launcher.occupancy(concurrency).amount * (concurrency or cores)
-    return float(launcher.limit_minutes) / 60 * occupied
-
-
-def _tasks(preview: Draft) -> str:
-    if not preview.tasks:
+def hours(preview: Preview) -> str:
+    """Hours by measurement; without one the most that the time limits allow."""
+    if not preview.cells:
         return "0"
-    return f"{len(preview.tasks)} of {_span([len(task) for task in preview.tasks])} cells each"
+    known = [s for s in preview.seconds if s is not None]
+    measured = f"{preview.estimate.hours:.2f} {preview.estimate.unit}"
+    if len(known) == len(preview.cells):
+        return f"{measured}, from the measured seconds per epoch or step of cells like them"
+    lacking = f"{len(preview.cells) - len(known)} cells are like none that was measured here"
+    hint = f"`redescent calibrate {preview.request.name}` measures the smallest and the largest"
+    if known:
+        return f"unknown: {lacking}; the others take {measured}. {hint}"
+    limit = preview.request.launcher.limit_minutes
+    if preview.request.launcher.kind != "slurm" or not limit:
+        return f"unknown: {lacking}. {hint}"
+    cores = preview.request.launcher.cores or 1
+    tasks = (
+        preview.request.launcher.occupancy(size).amount * (size or cores)
+        for size in [task.concurrency for task in preview.tasks]
+    )
+    most = float(limit) / 60 * sum(tasks)
+    return f"unknown: {lacking}; at most {most:.0f} {preview.estimate.unit} for each turn of the tasks. {hint}"
 
 
 def _span(numbers: Sequence[int]) -> str:
