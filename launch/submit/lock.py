@@ -1,6 +1,4 @@
-"""The lock on a sweep's folder: flock, or, where the file system has none, a file that its holder
-keeps fresh.
-"""
+"""The lock on a sweep's folder: flock or, on a file system without it, a file of its holder."""
 
 from __future__ import annotations
 
@@ -17,67 +15,64 @@ from pathlib import Path
 from launch.plan import files
 
 FRESH_SECONDS = 10.0
-"""How often the holder of a lock file says that it lives."""
+"""How often the holder of a lock file touches it."""
 
 STALE_SECONDS = 90.0
-"""After so long without a word of its holder, by the clock of the file system, a lock file is taken
-away.
-"""
+"""A lock file that was not touched for so long, by the clock of the file system, is removed."""
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the sweep's lock; it falls with the process that holds it. Waits for another submission
-    to end.
-    """
-    with open(folder / ".lock", "w") as file, contextlib.ExitStack() as held:
+    """Hold the sweep's lock, after any other submission; it ends with the process that holds it."""
+    with open(folder / ".lock", "w") as file, contextlib.ExitStack() as stack:
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError:  # no locks on this file system
-            held.enter_context(_holding(folder / ".lock.held"))
+            stack.enter_context(_lock_file(folder / ".lock.held"))
         yield
 
 
 @contextlib.contextmanager
-def _holding(path: Path) -> Iterator[None]:
-    own = json.dumps(files.own())
-    while not files.create(path, own):
+def _lock_file(path: Path) -> Iterator[None]:
+    """Hold a lock file, and touch it until it is released."""
+    while not files.create(path, json.dumps(files.own())):
         if _stale(path):
-            _take_away(path)
+            _remove_stale(path)
         else:
             time.sleep(0.2)
-    over = threading.Event()
-
-    def stay_fresh() -> None:
-        while not over.wait(FRESH_SECONDS):
-            with contextlib.suppress(OSError):
-                os.utime(path)
-
-    thread = threading.Thread(target=stay_fresh, daemon=True)
+    released = threading.Event()
+    thread = threading.Thread(target=_touch_until, args=(released, path), daemon=True)
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        released.set()
         thread.join()
         path.unlink(missing_ok=True)
 
 
+def _touch_until(released: threading.Event, path: Path) -> None:
+    while not released.wait(FRESH_SECONDS):
+        with contextlib.suppress(OSError):
+            os.utime(path)
+
+
 def _stale(path: Path) -> bool:
-    """Whether the holder is gone: its process, on this host, or any word of it, on another."""
+    """Whether the holder is gone: its process has ended or, on another host, is long silent."""
     try:
         if files.alive(json.loads(path.read_text())) is False:
             return True
-        said = path.stat().st_mtime
-    except FileNotFoundError:  # let go meanwhile
+        touched = path.stat().st_mtime
+    except FileNotFoundError:  # released meanwhile
         return False
     with tempfile.NamedTemporaryFile(dir=path.parent) as now:  # by a clock that all hosts share
-        return os.fstat(now.fileno()).st_mtime - said > STALE_SECONDS
+        return os.fstat(now.fileno()).st_mtime - touched > STALE_SECONDS
 
 
-def _take_away(path: Path) -> None:
-    """Remove a stale lock, one process at a time: another could take away the lock that the first
-    then makes.
+def _remove_stale(path: Path) -> None:
+    """Remove a stale lock, one process at a time.
+
+    Otherwise a second process could remove the lock that the first one then creates.
     """
     breaking = path.with_name(f"{path.name}.breaking")
     if files.create(breaking, json.dumps(files.own())):

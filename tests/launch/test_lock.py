@@ -38,9 +38,7 @@ def count(folder: Path, times: int) -> None:
             (folder / "number").write_text(str(number + 1))
 
 
-def test_what_several_processes_do_under_it_is_done_one_after_another(
-    locks: str, tmp_path: Path
-) -> None:
+def test_processes_that_take_the_lock_work_one_after_another(locks: str, tmp_path: Path) -> None:
     (tmp_path / "number").write_text("0")
     context = multiprocessing.get_context("fork")
     counting = [context.Process(target=count, args=(tmp_path, 10)) for _ in range(4)]
@@ -65,12 +63,11 @@ def test_a_lock_whose_process_died_is_taken_away(locks: str, tmp_path: Path) -> 
     held = tmp_path / ".lock.held"
     assert held.exists() == (locks == "none")
     with locked(tmp_path):
-        if locks == "none":
-            assert json.loads(held.read_text()) == files.own()
-    assert not held.exists()
+        pass
+    assert (tmp_path / ".lock.held").exists() == (locks == "flock"), "flock leaves the file alone"
 
 
-def test_a_lock_of_another_host_is_taken_away_once_that_is_silent(
+def test_a_lock_of_a_silent_host_is_taken_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = tmp_path / ".lock.held"
@@ -79,5 +76,5 @@ def test_a_lock_of_another_host_is_taken_away_once_that_is_silent(
     silent = time.time() - lock.STALE_SECONDS - 1
     os.utime(held, (silent, silent))
     assert lock._stale(held)
-    lock._take_away(held)
+    lock._remove_stale(held)
     assert not held.exists()
