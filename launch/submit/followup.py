@@ -1,8 +1,7 @@
-"""The job that folds the parts of a sweep into its store when the last task of a submission has
-ended.
+"""The job that compacts the store of a sweep after the last task of a submission has ended.
 
 It is safe at any time, also while somebody resumes the sweep (analysis/store/claim.py). A worker
-without SLURM does the same at its own end.
+without SLURM compacts at its own end.
 """
 
 from __future__ import annotations
@@ -16,55 +15,53 @@ from launch.plan import Plan
 from launch.plan.jobs import job_name
 from launch.scheduler import sbatch, slurm
 
-MINUTES = 60
+LIMIT_MINUTES = 60
 """Time limit of the job."""
 
-_KEPT = (
-    "partition",
-    "account",
-    "qos",
-    "comment",
-    "setup",
-    "mem_gb",
-    "additional_parameters",
+_KEPT_SETTINGS = (
+    "partition", "account", "qos", "comment", "setup", "mem_gb", "additional_parameters",
     "stderr_to_stdout",
-)
+)  # fmt: skip
 
 
-def send(plan: Plan, sweep: Path, jobs: Sequence[str]) -> None:
-    """Have SLURM compact the sweep after `jobs`, whatever becomes of them.
+def send(plan: Plan, folder: Path, jobs: Sequence[str]) -> None:
+    """Have SLURM compact the sweep after `jobs`, however they end.
 
-    Where the job is refused on a core alone, as in partitions that want a GPU, it is sent with the
+    If the job is refused on a core alone, as in partitions that require a GPU, it is sent with the
     settings of the tasks. A second refusal is no error: `redescent compact` does the same.
     """
-    folder = plan.folder(sweep)
-    for modest in (True, False):
-        (folder / "compact.sbatch").write_text(
-            text(plan, sweep.resolve(), (folder / "output").resolve(), jobs, modest)
-        )
-        if (
-            slurm.call(
-                "sbatch", "--parsable", str(folder / "compact.sbatch"), timeout=120
-            ).returncode
-            == 0
-        ):
+    for settings in (small_settings(plan), full_settings(plan)):
+        script = plan.folder(folder) / "compact.sbatch"
+        script.write_text(text(plan, folder.resolve(), jobs, settings))
+        answer = slurm.call("sbatch", "--parsable", str(script), timeout=120)
+        if answer.returncode == 0:
             return
 
 
-def text(plan: Plan, sweep: Path, output: Path, jobs: Sequence[str], modest: bool) -> str:
-    """The sbatch script; a `modest` one asks for a core and no GPU."""
-    settings: dict[str, Any] = {
-        key: value for key, value in plan.launcher.settings.items() if key in _KEPT or not modest
+def small_settings(plan: Plan) -> dict[str, Any]:
+    """The launcher's settings for a job on one core, without a GPU."""
+    settings = plan.launcher.settings
+    return {key: settings[key] for key in _KEPT_SETTINGS if key in settings} | {"cpus_per_task": 1}
+
+
+def full_settings(plan: Plan) -> dict[str, Any]:
+    """The launcher's settings for a job with all that a task gets."""
+    return {**plan.launcher.settings, "array_parallelism": None}
+
+
+def text(plan: Plan, folder: Path, jobs: Sequence[str], settings: dict[str, Any]) -> str:
+    """The sbatch script that compacts the sweep in `folder` after these jobs."""
+    dependency = f"afterany:{':'.join(jobs)}"
+    python_path = f"export PYTHONPATH={shlex.quote(plan.code_archive)}"
+    limit = min(LIMIT_MINUTES, plan.launcher.limit_minutes or LIMIT_MINUTES)
+    settings = settings | {
+        "timeout_min": limit,
+        "additional_parameters": sbatch.add_dependency(settings, dependency),
+        "setup": [*(settings.get("setup") or []), python_path],
     }
-    settings |= {"cpus_per_task": 1} if modest else {"array_parallelism": None}
-    settings["timeout_min"] = min(MINUTES, plan.launcher.limit_minutes or MINUTES)
-    settings["additional_parameters"] = sbatch.add_dependency(
-        settings, f"afterany:{':'.join(jobs)}"
+    command = shlex.join([plan.python, "-P", "-m", "analysis.store.compact", str(folder)])
+    sweep_and_submission = job_name(plan, 0).rpartition(".")[0]
+    output = plan.folder(folder) / "output"
+    return sbatch.single_script(
+        settings, command, output, job_name=f"{sweep_and_submission}.compact"
     )
-    settings["setup"] = [
-        *(settings.get("setup") or []),
-        f"export PYTHONPATH={shlex.quote(plan.code_archive)}",
-    ]
-    command = shlex.join([plan.python, "-P", "-m", "analysis.store.compact", str(sweep)])
-    name = job_name(plan, 0).rpartition(".")[0] + ".compact"
-    return sbatch.single_script(settings, command, output, job_name=name)

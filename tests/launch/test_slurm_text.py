@@ -65,9 +65,8 @@ def test_the_compaction_is_a_small_job_after_all_arrays_whatever_became_of_them(
     launcher = {**plan_of().launcher.settings, "gres": "gpu:v100:1", "partition": "long", "array_parallelism": 9,
                 "timeout_min": 1380}  # fmt: skip
     plan = plan_of(launcher=launcher)
-    text = followup.text(
-        plan, Path("/logs/demo"), Path("/logs/demo/output"), ["7", "9"], modest=True
-    )
+    folder, small = Path("/logs/demo"), followup.small_settings(plan)
+    text = followup.text(plan, folder, ["7", "9"], small)
     found = flags(text)
     assert (found["dependency"], found["partition"], found["time"]) == (
         "afterany:7:9",
@@ -77,10 +76,8 @@ def test_the_compaction_is_a_small_job_after_all_arrays_whatever_became_of_them(
     assert not {"gres", "array"} & set(found)
     assert "export PYTHONPATH=/logs/demo/code/c0de.zip" in text
     assert text.rstrip().endswith("/opt/py/bin/python -P -m analysis.store.compact /logs/demo")
-    insisting = followup.text(
-        plan, Path("/logs/demo"), Path("/logs/demo/output"), ["7"], modest=False
-    )
-    assert flags(insisting)["gres"] == "gpu:v100:1"
+    full = followup.text(plan, folder, ["7"], followup.full_settings(plan))
+    assert flags(full)["gres"] == "gpu:v100:1"
 
 
 def test_script_names_the_job_its_array_its_signal_and_its_output(plan_of: PlanOf) -> None:
