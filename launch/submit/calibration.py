@@ -77,7 +77,7 @@ def _ends_of_families(cells: Sequence[Cell]) -> list[Cell]:
     width = pd.Series(0, flats.index)
     if rates.WIDTH in flats:
         width = pd.to_numeric(flats[rates.WIDTH])
-    rows: set[int] = set()
+    rows: set[Any] = set()
     for _, widths in width.groupby(rates.width_families(flats)):
         rows |= {widths.idxmin(), widths.idxmax()}
     return [cells[row] for row in sorted(rows, key=lambda row: (width[row], row))]
