@@ -166,8 +166,16 @@ def plain_encoder(device: torch.device) -> Callable[[int], None]:
 
 def ours(device: str, *overrides: str) -> Callable[[int], None]:
     """The trainer's own step, with the configuration of grok_fig1 and AdamW."""
-    cell = compose.expand_sweep("grok_fig1", ["hydra/launcher=local", "preset=power2022_adamw", f"run.device={device}",
-                                         "run.compile=false", *overrides]).cells[0]  # fmt: skip
+    cell = compose.expand_sweep(
+        "grok_fig1",
+        [
+            "hydra/launcher=local",
+            "preset=power2022_adamw",
+            f"run.device={device}",
+            "run.compile=false",
+            *overrides,
+        ],
+    ).cells[0]
     folder = Path(tempfile.mkdtemp())
     part, checkpoints = Part(folder, "w", algorithmic.METRICS), Checkpoints(folder, cell.id, 1, "w")
     run = Run(cell.id, cell.flat, 1, part, checkpoints, lambda: False, 60.0)
@@ -191,10 +199,14 @@ def several(count: int, steps: int) -> float:
     )
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=HERE
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=HERE,
         )
         for _ in range(count)
-    ]  # fmt: skip
+    ]
     for process in processes:
         process.stdout.readline()  # type: ignore[union-attr]
     began = time.perf_counter()

@@ -131,7 +131,8 @@ def main() -> None:
             f"{name}: first minimum {features.first_minimum:.3f} at "
             f"{features.first_minimum_epoch}, peak "
             f"{features.peak:.3f} at {features.peak_epoch}, end {features.final:.3f}; "
-            f"{'double descent' if verdict.double_descent else 'no double descent'} ({verdict.reason})"
+            f"{'double descent' if verdict.double_descent else 'no double descent'} "
+            f"({verdict.reason})"
         )
 
 

@@ -327,8 +327,13 @@ def formats(settings: Settings) -> Iterator[Row]:
                 continue
             found = training_step(cell, settings.device, kind).distances(reference)
             for name, value in found.items():
-                yield check(settings.section, f"{model} {kind} {name}", value, FORMAT_LIMITS[kind][name],
-                            note="relative, against float32")  # fmt: skip
+                yield check(
+                    settings.section,
+                    f"{model} {kind} {name}",
+                    value,
+                    FORMAT_LIMITS[kind][name],
+                    note="relative, against float32",
+                )
     errors = {kind: digits_error(settings, kind) for kind in ("float32", *settings.formats)}
     yield Row(
         settings.section,
@@ -352,12 +357,30 @@ def digits_error(settings: Settings, kind: str) -> float:
     from launch.sweep import compose
 
     width, epochs = 64 if settings.quick else 16, 15
-    flat = compose.request("smoke", [
-        "hydra/launcher=local", "~axes", "+axes={optim.weight_decay:[0.0]}", f"model={settings.network}",
-        f"model.width={width}", "data.train_samples=null", "data.test_samples=null", f"data.cache={settings.folder}",
-        "trainer.batch_size=50", f"trainer.epochs={epochs}", "trainer.eval_train=never", "optim.lr=1e-3",
-        f"trainer.precision={kind}", f"run.device={settings.device}", "run.checkpoint_seconds=1e9",
-    ]).cells[0].flat  # fmt: skip
+    flat = (
+        compose.request(
+            "smoke",
+            [
+                "hydra/launcher=local",
+                "~axes",
+                "+axes={optim.weight_decay:[0.0]}",
+                f"model={settings.network}",
+                f"model.width={width}",
+                "data.train_samples=null",
+                "data.test_samples=null",
+                f"data.cache={settings.folder}",
+                "trainer.batch_size=50",
+                f"trainer.epochs={epochs}",
+                "trainer.eval_train=never",
+                "optim.lr=1e-3",
+                f"trainer.precision={kind}",
+                f"run.device={settings.device}",
+                "run.checkpoint_seconds=1e9",
+            ],
+        )
+        .cells[0]
+        .flat
+    )
     with tempfile.TemporaryDirectory(dir=settings.folder) as name:
         attempt(dict(flat), Path(name), 1)
         return float(rows(Path(name), 1)[-1]["test_error"])
@@ -433,11 +456,20 @@ def resumable_cells(settings: Settings) -> dict[str, dict[str, Any]]:
         if quick
         else ["trainer.steps=2000"]
     )
-    table = compose.request("grok_fig1", [
-        "hydra/launcher=local", "seeds=[0]", "preset=power2022_adam_dropout", "trainer.deterministic=true",
-        f"run.device={settings.device}", "run.compile=false", "run.checkpoint_seconds=0.5",
-        "trainer.exact_steps=rows", *size,
-    ])  # fmt: skip
+    table = compose.request(
+        "grok_fig1",
+        [
+            "hydra/launcher=local",
+            "seeds=[0]",
+            "preset=power2022_adam_dropout",
+            "trainer.deterministic=true",
+            f"run.device={settings.device}",
+            "run.compile=false",
+            "run.checkpoint_seconds=0.5",
+            "trainer.exact_steps=rows",
+            *size,
+        ],
+    )
     return {settings.network: image, "power2022": dict(table.cells[0].flat)}
 
 
@@ -496,8 +528,14 @@ def compare_runs(section: str, name: str, calm: Path, killed: Path) -> Iterator[
         torch.load(folder / "state.pt", map_location="cpu") for folder in (calm, killed)
     )
     from_step = found["began"]
-    yield Row(section, f"{name} resumed from", from_step, "step", status="passed" if from_step else "failed",
-              note="after SIGKILL")  # fmt: skip
+    yield Row(
+        section,
+        f"{name} resumed from",
+        from_step,
+        "step",
+        status="passed" if from_step else "failed",
+        note="after SIGKILL",
+    )
     apart = [a != b for a, b in zip(rows(calm, 1), rows(killed, 2), strict=True)]
     yield check(section, f"{name} rows that differ", sum(apart), 0, note=f"of {len(apart)}")
     pairs = list(zip(tensors(expected["state"]), tensors(found["state"]), strict=True))
@@ -619,8 +657,13 @@ def matrix_rate(flat: dict[str, Any]) -> float:
 def speed(settings: Settings) -> Iterator[Row]:
     """Images per second at one width."""
     section, width = settings.section, settings.section.partition("=")[2]
-    flat = flat_cell(Path(settings.folder), settings.images, settings.device, f"model={settings.network}",
-                     f"model.width={width}")  # fmt: skip
+    flat = flat_cell(
+        Path(settings.folder),
+        settings.images,
+        settings.device,
+        f"model={settings.network}",
+        f"model.width={width}",
+    )
     flops, products = flops_per_image(flat), matrix_rate(flat)
 
     def note(series: Series) -> str:
@@ -704,8 +747,13 @@ def published_hours(table: list[Row]) -> Iterator[Row]:
     for row in timed:
         if row.section == f"speed k={widest}":
             scale = "" if widest == width else f"; NOT the published network, which has k={width}"
-            yield Row("hours", row.name, hours(len(cells), epochs, TRAIN, row.value or math.nan), "h",
-                      note=f"{len(cells)} runs of {epochs} epochs at k={widest}{scale}")  # fmt: skip
+            yield Row(
+                "hours",
+                row.name,
+                hours(len(cells), epochs, TRAIN, row.value or math.nan),
+                "h",
+                note=f"{len(cells)} runs of {epochs} epochs at k={widest}{scale}",
+            )
 
 
 # The command: sections in processes of their own, the table, the ratios.

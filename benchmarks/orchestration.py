@@ -195,8 +195,13 @@ def ours(cells: int) -> list[str]:
 def hydra(folder: Path, cells: int) -> list[str]:
     """The command for a multirun through hydra-submitit-launcher."""
     (folder / "with_hydra.py").write_text(HYDRA)
-    launcher = ["hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=30", "hydra.launcher.mem_gb=1",
-                "hydra.launcher.cpus_per_task=1", "hydra.launcher.array_parallelism=1000"]  # fmt: skip
+    launcher = [
+        "hydra/launcher=submitit_slurm",
+        "hydra.launcher.timeout_min=30",
+        "hydra.launcher.mem_gb=1",
+        "hydra.launcher.cpus_per_task=1",
+        "hydra.launcher.array_parallelism=1000",
+    ]
     return [sys.executable, str(folder / "with_hydra.py"), "-m", *launcher, f"+cell=range({cells})"]
 
 

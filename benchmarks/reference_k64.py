@@ -22,9 +22,12 @@ from analysis.stats import features as stats
 TRAINING = {20: (0.23, 0.27), 100: (0.025, 0.055)}  # epoch: error
 WINDOW = 5  # epochs, of the smoothing before minimum and peak are taken
 TEST = {
-    "first_minimum": (0.15, 0.175), "first_minimum_epoch": (18, 30), "peak": (0.235, 0.29), "peak_epoch": (55, 90),
+    "first_minimum": (0.15, 0.175),
+    "first_minimum_epoch": (18, 30),
+    "peak": (0.235, 0.29),
+    "peak_epoch": (55, 90),
     "final": (0.20, 0.225),
-}  # fmt: skip
+}
 
 
 def numbers(rows: pd.DataFrame) -> dict[str, tuple[float, tuple[float, float]]]:

@@ -48,8 +48,16 @@ LIMIT, LARGEST = (
     3.0,
     0.05,
 )  # standard errors, root mean square over epochs; error rate, of the means over the epochs
-SMALL = ["model=cnn", "model.width=8", "data.classes=4", "data.train_samples=2000", "data.test_samples=1000",
-         "data.downscale=2", "optim.lr=1e-3", "trainer.eval_batch_size=250"]  # fmt: skip
+SMALL = [
+    "model=cnn",
+    "model.width=8",
+    "data.classes=4",
+    "data.train_samples=2000",
+    "data.test_samples=1000",
+    "data.downscale=2",
+    "optim.lr=1e-3",
+    "trainer.eval_batch_size=250",
+]
 WHOLE = ["model=resnet18_pre", "model.width=16", "optim.lr=3e-4"]
 
 
@@ -86,9 +94,17 @@ def plain(flat: dict[str, Any]) -> list[dict[str, float]]:
 def collect(options: argparse.Namespace) -> pd.DataFrame:
     """Columns way, seed, epoch, test_error, train_error; the ways take turns, seed after seed."""
     device = "cuda" if options.gpu else "cpu"
-    overrides = ["hydra/launcher=local", "~axes", "+axes={data.label_noise.rate:[0.2]}", "data.augment=true",
-                 f"seeds=[{','.join(map(str, range(options.seeds)))}]", f"trainer.epochs={options.epochs}",
-                 "trainer.eval_train=never", f"run.device={device}", *(WHOLE if options.gpu else SMALL)]  # fmt: skip
+    overrides = [
+        "hydra/launcher=local",
+        "~axes",
+        "+axes={data.label_noise.rate:[0.2]}",
+        "data.augment=true",
+        f"seeds=[{','.join(map(str, range(options.seeds)))}]",
+        f"trainer.epochs={options.epochs}",
+        "trainer.eval_train=never",
+        f"run.device={device}",
+        *(WHOLE if options.gpu else SMALL),
+    ]
     overrides += [f"data.root={options.data}"] if options.data else []
     formats = ("float32", "bfloat16", "float16") if options.gpu else ("float32", "bfloat16")
     frames = []

@@ -1,4 +1,6 @@
-"""Facts that launch, trainers and analysis each define for themselves, since none imports another."""
+"""Facts that launch, trainers and analysis each define for themselves, since none imports
+another.
+"""
 
 from __future__ import annotations
 

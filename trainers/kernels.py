@@ -282,10 +282,21 @@ def _transformer_calls(width: int, biases: Literal["feedforward", "all"], rows: 
     call of torch's.
     """
     settings = config.Transformer(
-        name="transformer", width=width, depth=3, heads=math.gcd(width, 4), feedforward=4, norm="pre",
-        activation="relu", positions="learned", biases=biases, tied=False, init="torch",
-        dropout_attention=0.0, dropout_residual=0.0, dropout_hidden=0.0,
-    )  # fmt: skip
+        name="transformer",
+        width=width,
+        depth=3,
+        heads=math.gcd(width, 4),
+        feedforward=4,
+        norm="pre",
+        activation="relu",
+        positions="learned",
+        biases=biases,
+        tied=False,
+        init="torch",
+        dropout_attention=0.0,
+        dropout_residual=0.0,
+        dropout_hidden=0.0,
+    )
     left, right = torch.arange(rows) % 97, torch.arange(rows) // 97
     model = Transformer(settings, ("a", "o", "b", "="), 97, None)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), _Recorder() as recorder:

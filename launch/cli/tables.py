@@ -104,13 +104,15 @@ def preview_warnings(preview: Draft) -> list[str]:
     if preview.held:
         rest = f", and the {preview.others} others with them" if preview.others else ""
         warnings.append(
-            f"{len(preview.held)} failed cells are held back{rest}: they share the error "
-            f"{preview.error!r} and the code has not changed. Fix it, or pass --retry-errors if "
+            f"{len(selection.held_back.cells)} failed cells are held back{rest}: they share the "
+            f"error {selection.held_back.error!r} and the code has not changed. Fix it, or pass "
+            "--retry-errors if "
             "the cause was outside the code"
         )
     if preview.starved:
         warnings.append(
-            f"{len(preview.starved)} cells ran out of memory although each had its task to itself; "
+            f"{len(selection.needs_more_memory)} cells ran out of memory although each had its "
+            "task to itself; "
             "request more memory with hydra.launcher.mem_gb=GB or a larger GPU, or pass "
             "--retry-errors"
         )

@@ -110,8 +110,17 @@ def test_the_table_keeps_all_fields_of_a_row(gpu: ModuleType, tmp_path: Path) ->
     rows = [gpu.Row("s", "a, b", 0.1, "s", 0.05, 0.2), gpu.check("s", "c", 2.0, 1.0, note="of 3")]
     gpu.write_table(rows, tmp_path / "new" / "gpu.csv")
     measured, failed = read(tmp_path / "new" / "gpu.csv")
-    assert measured == {"section": "s", "name": "a, b", "value": "0.1", "unit": "s", "low": "0.05", "high": "0.2",
-                        "limit": "", "status": "measured", "note": ""}  # fmt: skip
+    assert measured == {
+        "section": "s",
+        "name": "a, b",
+        "value": "0.1",
+        "unit": "s",
+        "low": "0.05",
+        "high": "0.2",
+        "limit": "",
+        "status": "measured",
+        "note": "",
+    }
     assert (failed["limit"], failed["status"], failed["note"]) == ("1.0", "failed", "of 3")
 
 

@@ -41,20 +41,43 @@ def logs(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def flat() -> Mapping[str, Any]:
     """A valid configuration of a small cell."""
-    return MappingProxyType({
-        "seed": 0,
-        "model.name": "mlp", "model.width": 8, "model.depth": 1,
-        "data.name": "digits", "data.cache": "/nowhere", "data.train_samples": 40, "data.test_samples": None,
-        "data.augment": False, "data.scaling": "unit",
-        "data.label_noise.kind": "incorrect", "data.label_noise.rate": 0.2,
-        "optim.name": "sgd", "optim.lr": 0.1, "optim.momentum": 0.9, "optim.weight_decay": 0.0,
-        "optim.schedule.name": "constant", "optim.schedule.period": 512, "optim.schedule.factor": 0.1,
-        "optim.schedule.warmup": 0,
-        "trainer.name": "vision", "trainer.epochs": 3, "trainer.batch_size": 16, "trainer.eval_batch_size": 1000,
-        "trainer.eval_test": "every", "trainer.eval_train": "log", "trainer.evals_per_decade": 10,
-        "trainer.precision": "auto", "trainer.deterministic": False,
-        "run.device": "cpu", "run.threads": 1, "run.compile": False, "run.checkpoint_seconds": 60.0,
-    })  # fmt: skip
+    return MappingProxyType(
+        {
+            "seed": 0,
+            "model.name": "mlp",
+            "model.width": 8,
+            "model.depth": 1,
+            "data.name": "digits",
+            "data.cache": "/nowhere",
+            "data.train_samples": 40,
+            "data.test_samples": None,
+            "data.augment": False,
+            "data.scaling": "unit",
+            "data.label_noise.kind": "incorrect",
+            "data.label_noise.rate": 0.2,
+            "optim.name": "sgd",
+            "optim.lr": 0.1,
+            "optim.momentum": 0.9,
+            "optim.weight_decay": 0.0,
+            "optim.schedule.name": "constant",
+            "optim.schedule.period": 512,
+            "optim.schedule.factor": 0.1,
+            "optim.schedule.warmup": 0,
+            "trainer.name": "vision",
+            "trainer.epochs": 3,
+            "trainer.batch_size": 16,
+            "trainer.eval_batch_size": 1000,
+            "trainer.eval_test": "every",
+            "trainer.eval_train": "log",
+            "trainer.evals_per_decade": 10,
+            "trainer.precision": "auto",
+            "trainer.deterministic": False,
+            "run.device": "cpu",
+            "run.threads": 1,
+            "run.compile": False,
+            "run.checkpoint_seconds": 60.0,
+        }
+    )
 
 
 @pytest.fixture
@@ -84,14 +107,30 @@ def plan_of() -> Callable[..., Plan]:
 
     def build(**changes: Any) -> Plan:
         fields: dict[str, Any] = {
-            "sid": "20260102T030405-0a1b2c3d", "name": "demo", "created": 1.5, "user": "somebody", "host": "login",
-            "backend": "slurm", "bases": [{"seed": 0, "model.width": 4}],
-            "cells": [PlannedCell(f"c1-{i}", 0, {"seed": i}, i) for i in range(3)], "tasks": [[0, 1], [2]],
-            "packing": {"cells": 5, "at_a_time": 1, "minutes": 60, "most": 1000, "slots": 100}, "chosen": [],
-            "launcher": {"_target_": "x.SlurmLauncher", "timeout_min": 60, "signal_delay_s": 90, "mem_gb": 1.5},
-            "python": "/opt/py/bin/python", "code": "c0de", "code_archive": "/logs/demo/code/c0de.zip",
-            "environment": "e0", "packages": {"torch": "2.0"}, "commit": "",
-        }  # fmt: skip
+            "sid": "20260102T030405-0a1b2c3d",
+            "name": "demo",
+            "created": 1.5,
+            "user": "somebody",
+            "host": "login",
+            "backend": "slurm",
+            "bases": [{"seed": 0, "model.width": 4}],
+            "cells": [PlannedCell(f"c1-{i}", 0, {"seed": i}, i) for i in range(3)],
+            "tasks": [[0, 1], [2]],
+            "packing": {"cells": 5, "at_a_time": 1, "minutes": 60, "most": 1000, "slots": 100},
+            "chosen": [],
+            "launcher": {
+                "_target_": "x.SlurmLauncher",
+                "timeout_min": 60,
+                "signal_delay_s": 90,
+                "mem_gb": 1.5,
+            },
+            "python": "/opt/py/bin/python",
+            "code": "c0de",
+            "code_archive": "/logs/demo/code/c0de.zip",
+            "environment": "e0",
+            "packages": {"torch": "2.0"},
+            "commit": "",
+        }
         fields |= changes
         return Plan(**fields | {"launcher": Launcher(fields["launcher"])})
 

@@ -33,9 +33,14 @@ def cells(flat: Flat, *changes: dict[str, Any]) -> list[Cell]:
 
 def test_both_ends_of_the_widths_of_every_family_are_calibrated(flat: Flat) -> None:
     made = cells(
-        flat, {"model.width": 8}, {"model.width": 2}, {"model.width": 32}, {"seed": 3, "model.width": 32},
-        {"model.depth": 2, "model.width": 8}, {"model.depth": 2, "model.width": 8, "optim.lr": 0.5},
-    )  # fmt: skip
+        flat,
+        {"model.width": 8},
+        {"model.width": 2},
+        {"model.width": 32},
+        {"seed": 3, "model.width": 32},
+        {"model.depth": 2, "model.width": 8},
+        {"model.depth": 2, "model.width": 8, "optim.lr": 0.5},
+    )
     assert [cell.id for cell in calibration.smallest_and_largest(made)] == ["1", "4", "2"]
 
 

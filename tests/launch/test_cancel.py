@@ -18,9 +18,14 @@ from launch.status import sweep_state
 from launch.submit.cancel import cancel
 
 LONG_AND_SHORT = (
-    "hydra/launcher=local", "task.at_a_time=1", "~axes", "model=mlp", "zip=[[model.width,trainer.epochs]]",
-    "+axes={model.width:[4,8,16],trainer.epochs:[1000000,2000000,3]}", "trainer.eval_test=log",
-)  # fmt: skip
+    "hydra/launcher=local",
+    "task.at_a_time=1",
+    "~axes",
+    "model=mlp",
+    "zip=[[model.width,trainer.epochs]]",
+    "+axes={model.width:[4,8,16],trainer.epochs:[1000000,2000000,3]}",
+    "trainer.eval_test=log",
+)
 
 
 def states(folder: Path) -> dict[int, str]:

@@ -116,8 +116,14 @@ def test_figure_2_is_a_hundred_decays_from_10_to_the_minus_tenth_to_the_minus_ei
 def test_a_cell_has_one_id_whether_it_comes_from_a_sweep_or_from_plain_hydra(
     plain: Callable[..., Cell],
 ) -> None:
-    shared = ["data=digits", "model.width=4", "data.train_samples=32", "data.test_samples=20", "trainer.epochs=1",
-              "trainer.batch_size=16"]  # fmt: skip
+    shared = [
+        "data=digits",
+        "model.width=4",
+        "data.train_samples=32",
+        "data.test_samples=20",
+        "trainer.epochs=1",
+        "trainer.batch_size=16",
+    ]
     single = {
         plain(f"model={model}", f"optim={optim}", *shared).id
         for model in ("resnet18_pre", "resnet18_post", "cnn", "mlp")

@@ -20,16 +20,29 @@ MODELS = [
     {"model.name": "cnn5", "model.width": 2},
     {"model.name": "mlp", "model.width": 2, "model.depth": 1},
 ]
-CIFAR10 = {"data.name": "cifar10", "data.root": None, "data.download": False, "data.source_rows": [50000, 10000],
-           "data.classes": None, "data.downscale": 1}  # fmt: skip
+CIFAR10 = {
+    "data.name": "cifar10",
+    "data.root": None,
+    "data.download": False,
+    "data.source_rows": [50000, 10000],
+    "data.classes": None,
+    "data.downscale": 1,
+}
 DIGITS = {"data.name": "digits"}
 SGD = {"optim.name": "sgd", "optim.momentum": 0.9}
 ADAM = {"optim.name": "adam", "optim.beta1": 0.9, "optim.beta2": 0.999, "optim.eps": 1e-8,
         "optim.decay_towards": "zero", "optim.update_noise": 0.0}  # fmt: skip
 ADAMW = ADAM | {"optim.name": "adamw"}
 UNIONS = {"model.": MODELS, "data.": [CIFAR10, DIGITS], "optim.": [SGD, ADAM, ADAMW]}
-NOOP = {"model.name": "none", "data.name": "none", "optim.name": "none", "trainer.name": "noop", "trainer.epochs": 1,
-        "trainer.seconds": 0.5, "trainer.fail": "none"}  # fmt: skip
+NOOP = {
+    "model.name": "none",
+    "data.name": "none",
+    "optim.name": "none",
+    "trainer.name": "noop",
+    "trainer.epochs": 1,
+    "trainer.seconds": 0.5,
+    "trainer.fail": "none",
+}
 OWN = {key for options in UNIONS.values() for option in options for key in option}
 
 

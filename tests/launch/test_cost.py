@@ -48,8 +48,15 @@ def test_runs_of_another_kind_tell_nothing(flat: Flat, key: str, value: Any) -> 
 
 
 def test_a_table_with_columns_and_gaps_of_other_cells_still_matches(flat: Flat) -> None:
-    other = {"model.name": "resnet18", "model.variant": "preactivation", "model.depth": None, "epochs": None,
-             "seconds": None, "data.train_samples": None, "status": "missing"}  # fmt: skip
+    other = {
+        "model.name": "resnet18",
+        "model.variant": "preactivation",
+        "model.depth": None,
+        "epochs": None,
+        "seconds": None,
+        "data.train_samples": None,
+        "status": "missing",
+    }
     runs = table(flat, {}, other)
     assert runs["model.depth"].dtype == float  # a gap has made the integers floats
     assert seconds([flat], runs) == [30.0]

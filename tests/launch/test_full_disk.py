@@ -41,9 +41,18 @@ def redescent(logs: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def submit(logs: Path) -> subprocess.CompletedProcess[str]:
     return redescent(
-        logs, "submit", "smoke", "hydra/launcher=local", "~axes", "model=cnn", "model.width=8", "seeds=[0,1]",
-        "trainer.epochs=60", "run.checkpoint_seconds=0", "--wait",
-    )  # fmt: skip
+        logs,
+        "submit",
+        "smoke",
+        "hydra/launcher=local",
+        "~axes",
+        "model=cnn",
+        "model.width=8",
+        "seeds=[0,1]",
+        "trainer.epochs=60",
+        "run.checkpoint_seconds=0",
+        "--wait",
+    )
 
 
 def table(logs: Path) -> pd.DataFrame:

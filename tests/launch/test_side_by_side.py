@@ -36,10 +36,18 @@ HERE = Launcher({**SLURM, "gres": "gpu:1", "mem_gb": 9})
 def copies(flat: Flat, count: int | None, seconds: float, **changes: Any) -> list[dict[str, Any]]:
     """The rows of copies that ran side by side for two epochs, each of so many seconds."""
     row = {
-        **flat, "concurrency": count, "place": f"p{count}", "resources": HERE.resources,
-        "status": "done", "epochs": 4, "seconds": 4 * seconds, "began": 100.0, "updated": 100.0 + 4 * seconds,
-        "measured_epochs": 2, "measured_seconds": 2 * seconds,
-    }  # fmt: skip
+        **flat,
+        "concurrency": count,
+        "place": f"p{count}",
+        "resources": HERE.resources,
+        "status": "done",
+        "epochs": 4,
+        "seconds": 4 * seconds,
+        "began": 100.0,
+        "updated": 100.0 + 4 * seconds,
+        "measured_epochs": 2,
+        "measured_seconds": 2 * seconds,
+    }
     return [row | changes for _ in range(count or 1)]
 
 

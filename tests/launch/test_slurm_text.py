@@ -62,8 +62,13 @@ def test_an_array_that_waits_for_a_canary_leaves_the_queue_when_that_fails(plan_
 def test_the_compaction_is_a_small_job_after_all_arrays_whatever_became_of_them(
     plan_of: PlanOf,
 ) -> None:
-    launcher = {**plan_of().launcher.settings, "gres": "gpu:v100:1", "partition": "long", "array_parallelism": 9,
-                "timeout_min": 1380}  # fmt: skip
+    launcher = {
+        **plan_of().launcher.settings,
+        "gres": "gpu:v100:1",
+        "partition": "long",
+        "array_parallelism": 9,
+        "timeout_min": 1380,
+    }
     plan = plan_of(launcher=launcher)
     folder, small = Path("/logs/demo"), followup.small_settings(plan)
     text = followup.text(plan, folder, ["7", "9"], small)
@@ -97,8 +102,15 @@ def test_script_runs_the_worker_of_the_plan_from_the_code_of_the_plan(plan_of: P
     (step,) = (line for line in lines if line.startswith("srun "))
     inner = shlex.split(step)[-1]
     assert shlex.split(inner.partition("exec ")[2]) == [
-        "/opt/py/bin/python", "-P", "-u", "-m", "launch.job", "/logs/demo/plan.json", "--first", "20"
-    ]  # fmt: skip
+        "/opt/py/bin/python",
+        "-P",
+        "-u",
+        "-m",
+        "launch.job",
+        "/logs/demo/plan.json",
+        "--first",
+        "20",
+    ]
 
 
 def test_neither_the_shell_nor_a_worker_that_starts_dies_of_the_signal(plan_of: PlanOf) -> None:
@@ -169,8 +181,17 @@ def test_job_names_carry_sweep_submission_and_first_task(plan_of: PlanOf) -> Non
 def test_sbatch_forgets_the_surrounding_job_but_not_the_cluster(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_MEM_PER_NODE", "SBATCH_PARTITION", "SRUN_CPUS_PER_TASK",
-                 "SALLOC_ACCOUNT", "SLURM_CONF", "SLURMTMP", "HOME"):  # fmt: skip
+    for name in (
+        "SLURM_JOB_ID",
+        "SLURM_ARRAY_TASK_ID",
+        "SLURM_MEM_PER_NODE",
+        "SBATCH_PARTITION",
+        "SRUN_CPUS_PER_TASK",
+        "SALLOC_ACCOUNT",
+        "SLURM_CONF",
+        "SLURMTMP",
+        "HOME",
+    ):
         monkeypatch.setenv(name, "x")
     kept = slurm.clean_environment()
     assert {"SLURM_CONF", "SLURMTMP", "HOME"} <= set(kept)

@@ -66,19 +66,29 @@ def summarise(state: SweepState) -> summary.Summary:
 def test_cells_are_counted_by_state_and_reason_or_class_of_failure(
     sweep_state: Callable[..., SweepState],
 ) -> None:
-    found = summarise(sweep_state(
-        ("waiting", None, pending("Priority"), {}), ("waiting", None, pending("Resources"), {}),
-        ("waiting", None, pending("Priority"), {}), ("waiting", None, RUNNING, {}),
-        ("waiting", Record("stopped", 1, "preempted"), pending("BeginTime"), {}),
-        ("waiting", Record("stopped", 1, "timeout"), pending("BeginTime"), {}),
-        ("failed", Record("failed", 1, "out of memory", "x"), None, {}), ("done", Record("done", 1), None, {}),
-        ("interrupted", Record("stopped", 1, "cancelled"), None, {}),
-    ))  # fmt: skip
+    found = summarise(
+        sweep_state(
+            ("waiting", None, pending("Priority"), {}),
+            ("waiting", None, pending("Resources"), {}),
+            ("waiting", None, pending("Priority"), {}),
+            ("waiting", None, RUNNING, {}),
+            ("waiting", Record("stopped", 1, "preempted"), pending("BeginTime"), {}),
+            ("waiting", Record("stopped", 1, "timeout"), pending("BeginTime"), {}),
+            ("failed", Record("failed", 1, "out of memory", "x"), None, {}),
+            ("done", Record("done", 1), None, {}),
+            ("interrupted", Record("stopped", 1, "cancelled"), None, {}),
+        )
+    )
     assert found.lines == [
-        Line("done", "", 1), Line("waiting", "Priority", 2), Line("waiting", "BeginTime", 1),
-        Line("waiting", "Resources", 1), Line("waiting", "its task runs", 1), Line("preempted", "BeginTime", 1),
-        Line("failed", "out of memory", 1), Line("interrupted", "cancelled", 1),
-    ]  # fmt: skip
+        Line("done", "", 1),
+        Line("waiting", "Priority", 2),
+        Line("waiting", "BeginTime", 1),
+        Line("waiting", "Resources", 1),
+        Line("waiting", "its task runs", 1),
+        Line("preempted", "BeginTime", 1),
+        Line("failed", "out of memory", 1),
+        Line("interrupted", "cancelled", 1),
+    ]
 
 
 def test_failures_are_grouped_by_class_and_last_line(
@@ -91,9 +101,10 @@ def test_failures_are_grouped_by_class_and_last_line(
         failed("ValueError: a"), failed("KeyError: b"), failed("KeyError: b"), failed("x", "killed")
     )
     assert summary.failures(state) == [
-        Failure("error", "KeyError: b", ["c1-1", "c1-2"]), Failure("error", "ValueError: a", ["c1-0"]),
+        Failure("error", "KeyError: b", ["c1-1", "c1-2"]),
+        Failure("error", "ValueError: a", ["c1-0"]),
         Failure("killed", "x", ["c1-3"]),
-    ]  # fmt: skip
+    ]
 
 
 def test_hours_count_the_share_of_a_gpu_that_each_cell_has(

@@ -89,9 +89,13 @@ def limited(
         return None
     started = Sweep(request.getfixturevalue("cluster"), tmp_path_factory.mktemp("limited"), "noop")
     started.submit(
-        "seeds={range:[0,1,1]}", "trainer.epochs=1000000", "trainer.seconds=0.2", "run.checkpoint_seconds=1",
-        "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=25",
-    )  # fmt: skip
+        "seeds={range:[0,1,1]}",
+        "trainer.epochs=1000000",
+        "trainer.seconds=0.2",
+        "run.checkpoint_seconds=1",
+        "hydra.launcher.timeout_min=1",
+        "hydra.launcher.signal_delay_s=25",
+    )
     return started
 
 

@@ -32,9 +32,11 @@ from slurm_sweep import REPOSITORY, Cluster, Sweep
 
 HERE = Path(__file__).parent
 PREEMPTABLE = (
-    "hydra.launcher.partition=spot", "hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=30",
+    "hydra.launcher.partition=spot",
+    "hydra.launcher.timeout_min=2",
+    "hydra.launcher.signal_delay_s=30",
     "hydra.launcher.cpus_per_task=2",
-)  # fmt: skip
+)
 
 
 def overrides(cells: int, epochs: int) -> tuple[str, ...]:
@@ -42,10 +44,17 @@ def overrides(cells: int, epochs: int) -> tuple[str, ...]:
     with label noise.
     """
     return (
-        "~axes", "+axes={model.width:[4,8],optim.weight_decay:[0.0,1e-3,1e-2]}", "model=mlp",
-        f"seeds={list(range(cells // 6))}".replace(" ", ""), "data.train_samples=100", "data.label_noise.rate=0.2",
-        "data.augment=true", f"trainer.epochs={epochs}", "run.checkpoint_seconds=0.3", "task.cells=6",
-    )  # fmt: skip
+        "~axes",
+        "+axes={model.width:[4,8],optim.weight_decay:[0.0,1e-3,1e-2]}",
+        "model=mlp",
+        f"seeds={list(range(cells // 6))}".replace(" ", ""),
+        "data.train_samples=100",
+        "data.label_noise.rate=0.2",
+        "data.augment=true",
+        f"trainer.epochs={epochs}",
+        "run.checkpoint_seconds=0.3",
+        "task.cells=6",
+    )
 
 
 def processes(word: str, folder: Path | None = None) -> list[int]:
@@ -202,10 +211,24 @@ class Storm:
     def events(self) -> list[Callable[[], str | None]]:
         """All of them, in the order of a shuffled deck: in a long storm everything happens."""
         deck = [
-            self.child, self.child, self.worker, self.worker, self.step, self.slurmd, self.node, self.down,
-            self.controller, self.crash, self.accounting, self.preemption, self.preemption, self.requeue,
-            self.cancelled, self.signalled, self.signalled,
-        ]  # fmt: skip
+            self.child,
+            self.child,
+            self.worker,
+            self.worker,
+            self.step,
+            self.slurmd,
+            self.node,
+            self.down,
+            self.controller,
+            self.crash,
+            self.accounting,
+            self.preemption,
+            self.preemption,
+            self.requeue,
+            self.cancelled,
+            self.signalled,
+            self.signalled,
+        ]
         self.chance.shuffle(deck)
         return deck
 
@@ -357,9 +380,13 @@ def main() -> None:
             logs = (given.keep or Path(there)).absolute() / "logs"
             logs.mkdir(parents=True)
             run(
-                Sweep(Cluster(Path(there, "slurm/etc/slurm.conf"), settings), logs), given.cells, 60 * given.minutes,
-                given.seed, given.epochs, lambda text: print(text, flush=True),
-            )  # fmt: skip
+                Sweep(Cluster(Path(there, "slurm/etc/slurm.conf"), settings), logs),
+                given.cells,
+                60 * given.minutes,
+                given.seed,
+                given.epochs,
+                lambda text: print(text, flush=True),
+            )
         finally:
             subprocess.run([HERE / "down.sh", "--purge"], env=os.environ | settings, check=False)
 

@@ -84,8 +84,13 @@ def test_a_controller_that_restarts_while_jobs_run_and_while_one_submits(noop: S
     submitting.join()
     assert "Traceback" not in answers[0]
     noop.wait(noop.ended)
-    noop.wait(lambda: "sent" in noop.submit(*cells(9, "trainer.epochs=6", "trainer.seconds=0.5"), check=False)
-              or noop.states() == {"done": 9}, 60)  # fmt: skip
+    noop.wait(
+        lambda: (
+            "sent" in noop.submit(*cells(9, "trainer.epochs=6", "trainer.seconds=0.5"), check=False)
+            or noop.states() == {"done": 9}
+        ),
+        60,
+    )
     finish(noop)
     every_epoch_once(noop, 9, 6)
 

@@ -54,10 +54,16 @@ def test_a_sweep_killed_in_every_way_ends_with_the_table_of_a_calm_run(
     sweep: Sweep, tmp_path: Path
 ) -> None:
     overrides = (
-        "~axes", "+axes={model.width:[2,3],optim.weight_decay:[0.0,1e-3]}", "model=resnet18_post", "seeds=[0,1]",
-        "data.train_samples=100", "data.augment=true", "trainer.epochs=30", "run.checkpoint_seconds=0.2",
+        "~axes",
+        "+axes={model.width:[2,3],optim.weight_decay:[0.0,1e-3]}",
+        "model=resnet18_post",
+        "seeds=[0,1]",
+        "data.train_samples=100",
+        "data.augment=true",
+        "trainer.epochs=30",
+        "run.checkpoint_seconds=0.2",
         "task.cells=2",
-    )  # fmt: skip
+    )
     sweep.submit(*overrides)
     sweep.wait(lambda: len(sweep.live()) == 4 and sweep.epochs() > 12)
     usr2, term, batch = sweep.live()[:3]
@@ -240,9 +246,18 @@ def test_a_hydra_multirun_through_the_submitit_launcher_joins_the_same_sweep(swe
     sweep.submit(*TINY[:1], "model.width=8", "~axes", "+axes={optim.weight_decay:[0.0,1e-4]}")
     sweep.wait(sweep.ended)
     command = [
-        sys.executable, "-m", "launch.train", "-m", "hydra/launcher=slurm", "sweep=smoke", "~axes", *TINY[:1],
-        "model.width=8", "optim.weight_decay=1e-4,1e-3", "hydra.launcher.timeout_min=5",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "launch.train",
+        "-m",
+        "hydra/launcher=slurm",
+        "sweep=smoke",
+        "~axes",
+        *TINY[:1],
+        "model.width=8",
+        "optim.weight_decay=1e-4,1e-3",
+        "hydra.launcher.timeout_min=5",
+    ]
     environment = sweep.cluster.environment() | {"REDESCENT_LOGS": str(sweep.logs)}
     subprocess.run(
         command, env=environment, check=True, cwd=REPOSITORY, capture_output=True, timeout=120
