@@ -12,11 +12,10 @@ same step in bfloat16 and float16 against float32; and the test error after a sh
 each. resume       a training killed by SIGKILL and resumed in deterministic mode against one left
 alone: rows, weights and
              optimiser bit for bit, with ResNet-18 and with a transformer with dropout.
-speed k=K    images per second of ResNet-18 in training, test set evaluated after every epoch: the
-plain loop of
-             benchmarks/plain.py (PIL, float32, eager), and ours in the format that `auto` takes, 1, 2 and 4 cells in
-             processes that start each epoch together, with and without run.compile. Peak memory of each. The share of
-             the measured rate of matrix products is in the notes.
+speed k=K    images per second of ResNet-18 in training, with the test set after every epoch: the
+             plain loop of benchmarks/plain.py (PIL, float32, eager), and ours in the format that
+             `auto` takes, 1, 2 and 4 cells in processes that start each epoch together, with and
+             without run.compile. Peak memory of each; the share of the rate of matrix products.
 transformer  steps per second of the transformer of Power et al. (2022) on division mod 97,
 likewise; the plain loop is
              "plain per-head" of benchmarks/algorithmic.py.
@@ -151,14 +150,7 @@ class Row:
         return f"{columns} {self.status:8s} {self.note}".rstrip()
 
 
-def digits(number: float | None) -> str:
-    """Four digits, without an exponent above 1; nothing for nothing."""
-    if number is None:
-        return ""
-    return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}"
-
-
-def check(
+def check(  # noqa: PLR0913  the columns of a row
     section: str, name: str, value: float, limit: float, unit: str = "", note: str = ""
 ) -> Row:
     """A row that passes where `value` is at most `limit`; NaN does not."""
@@ -819,7 +811,7 @@ def run_section(settings: Settings) -> Iterator[Row]:
         process.wait()
         process.stdout.close()
     if late.is_set():
-        note = f"stopped after {time.time() - began:.0f} s, when its time was over; --minutes gives it more"
+        note = f"stopped after {time.time() - began:.0f} s, the end of its time; raise --minutes"
         yield Row(settings.section, "section", status="failed", note=note)
     elif process.returncode:
         note = f"ended with status {process.returncode}; the error is above"

@@ -1,7 +1,8 @@
 """Search our models' layers for shapes at which torch's kernels crash, hang or compute wrong
 numbers on this CPU.
 
-    python benchmarks/kernels.py [--quick | --sample N] [--seed 0] [--isa AVX2 ...] [--strided] [--group 400]
+    python benchmarks/kernels.py [--quick | --sample N] [--seed 0] [--isa AVX2 ...] [--strided]
+                                 [--group 400]
 
 Each case of trainers/kernels.py (layer, width 1 to 16 and 64, image, batch, memory format, number
 format) runs forward and backward beside float64 on contiguous tensors, under each
@@ -68,7 +69,8 @@ class Fault:
     def __str__(self) -> str:
         if len(self.cases) == 1:
             return f"{self.how}: {self.cases[0]}"
-        return f"{self.how}: {len(self.cases)} cases together, from {self.cases[0]} to {self.cases[-1]}"
+        count, first, last = len(self.cases), self.cases[0], self.cases[-1]
+        return f"{self.how}: {count} cases together, from {first} to {last}"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ process fails alone.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -35,11 +36,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             """Take a process out; returns the test that it crashed in. xdist's own would run that
             test again.
             """
-            pending: OrderedDict[str, dict[str, bool]] = OrderedDict()
-            for scope, completed in self.assigned_work.pop(node).items():
-                tests = {test: False for test, over in completed.items() if not over}
-                if tests:
-                    pending[scope] = tests
+            pending = _unfinished(self.assigned_work.pop(node))
             if not pending:
                 return None
             scope, tests = next(iter(pending.items()))
@@ -53,14 +50,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return crashed
 
         def _reschedule(self, node: Any) -> None:
-            if (
-                node not in self.registered_collections
-            ):  # a replacement that still collects; xdist asks again then
+            # a replacement that still collects is rescheduled by xdist when it has collected
+            if node not in self.registered_collections:
                 return
             super()._reschedule(node)
-            if (
-                self._pending_of(self.assigned_work[node]) == 1
-            ):  # a process starts a test once it knows the next
+            # a process starts a test only when it knows the next
+            if self._pending_of(self.assigned_work[node]) == 1:
                 super()._reschedule(node)
 
     return SlurmTogether(config, log)
+
+
+def _unfinished(scopes: Mapping[str, Mapping[str, bool]]) -> OrderedDict[str, dict[str, bool]]:
+    """The tests of each scope that have not finished, without the scopes that have none."""
+    pending: OrderedDict[str, dict[str, bool]] = OrderedDict()
+    for scope, finished in scopes.items():
+        tests = {test: False for test, is_over in finished.items() if not is_over}
+        if tests:
+            pending[scope] = tests
+    return pending

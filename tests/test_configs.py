@@ -33,7 +33,7 @@ SMALL = {
     "data.train_fraction": 0.5,
     "data.outliers": 1,
     "trainer.steps": 2,
-    "run.compile": False,  # building takes minutes; benchmarks/algorithmic.py --compile goes through it
+    "run.compile": False,  # takes minutes; benchmarks/algorithmic.py --compile covers it
 }
 TABLES = "demo_grokking"
 """A sweep of the trainer on operation tables; the files that only make sense there are tried on

@@ -25,7 +25,10 @@ from launch.sweep import compose
 
 KERNELS = (sys.executable, "-m", "trainers.kernels", "--widths", "3", "--sample", "60")
 KERNEL_SECONDS = 180.0
-_REMEDY = "set ONEDNN_MAX_CPU_ISA=SSE41 (slower) or install another torch; benchmarks/kernels.py searches for more"
+_REMEDY = (
+    "set ONEDNN_MAX_CPU_ISA=SSE41 (slower) or install another torch; benchmarks/kernels.py "
+    "searches for more"
+)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Marker files by which the tasks of a submission and the commands inform each other.
 
     logs/NAME/submissions/SID/errors/KEY.1 ... KEY.3   the first cells that failed with one error
-    logs/NAME/submissions/SID/errors/stop              written with the third: no further cell starts
+    logs/NAME/submissions/SID/errors/stop              after the third: no further cell starts
     logs/NAME/submissions/SID/bad_nodes/NODE           a node on which every process dies
     logs/NAME/submissions/SID/cancelled.json           ids of the cells that the user cancelled
     logs/NAME/submissions/SID/local.json               the process that works on it outside SLURM

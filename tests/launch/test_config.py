@@ -202,8 +202,10 @@ def test_a_list_of_wrong_length_or_content_is_refused(flat: Mapping[str, Any], v
     assert refused(cell).startswith("data.source_rows: found ")
 
 
-@pytest.mark.parametrize(("section", "known"), [("model", "resnet18, cnn5, mlp"), ("data", "cifar10, digits"),
-                                                ("optim", "sgd, adam, adamw")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("section", "known"),
+    [("model", "resnet18, cnn5, mlp"), ("data", "cifar10, digits"), ("optim", "sgd, adam, adamw")],
+)
 def test_bad_name_of_a_kind_lists_the_kinds(
     flat: Mapping[str, Any], section: str, known: str
 ) -> None:
@@ -215,10 +217,12 @@ def test_bad_name_of_a_kind_lists_the_kinds(
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("model.width", 0), ("model.depth", 0), ("data.label_noise.rate", 1.01), ("data.label_noise.rate", -0.01),
-     ("optim.lr", -1.0), ("optim.momentum", 1.5), ("run.checkpoint_seconds", -1.0),
+    [("model.width", 0), ("model.depth", 0), ("data.label_noise.rate", 1.01),
+     ("data.label_noise.rate", -0.01), ("optim.lr", -1.0), ("optim.momentum", 1.5),
+     ("run.checkpoint_seconds", -1.0),
      ("data.label_noise.rate", float("nan")), ("data.train_samples", 0), ("data.test_samples", -1),
-     ("trainer.epochs", 0), ("trainer.batch_size", 0), ("optim.schedule.period", 0), ("run.threads", 0)],
+     ("trainer.epochs", 0), ("trainer.batch_size", 0), ("optim.schedule.period", 0),
+     ("run.threads", 0)],
 )  # fmt: skip
 def test_out_of_range_is_refused_with_the_bound(
     flat: Mapping[str, Any], key: str, value: Any

@@ -29,7 +29,8 @@ def test_expected_time_is_the_epochs_times_the_median_of_like_runs(flat: Flat) -
 @pytest.mark.parametrize(
     ("key", "value"),
     [("seed", 9), ("optim.lr", 5.0), ("optim.weight_decay", 0.5), ("data.label_noise.rate", 0.0),
-     ("run.device", "cuda"), ("optim.schedule.period", 7), ("trainer.epochs", 3), ("data.cache", "/else")],
+     ("run.device", "cuda"), ("optim.schedule.period", 7), ("trainer.epochs", 3),
+     ("data.cache", "/else")],
 )  # fmt: skip
 def test_what_does_not_decide_the_time_is_ignored(flat: Flat, key: str, value: Any) -> None:
     assert seconds([{**flat, key: value}], table(flat, {})) == [30.0]
@@ -38,9 +39,11 @@ def test_what_does_not_decide_the_time_is_ignored(flat: Flat, key: str, value: A
 @pytest.mark.parametrize(
     ("key", "value"),
     [("model.width", 16), ("model.depth", 2), ("model.name", "cnn5"), ("data.name", "cifar10"),
-     ("data.train_samples", None), ("data.train_samples", 41), ("data.augment", True), ("trainer.batch_size", 32),
-     ("trainer.eval_test", "log"), ("trainer.eval_train", "every"), ("trainer.precision", "float32"),
-     ("run.compile", True), ("run.threads", 4), ("optim.name", "adam"), ("trainer.exact_steps", "first"),
+     ("data.train_samples", None), ("data.train_samples", 41), ("data.augment", True),
+     ("trainer.batch_size", 32), ("trainer.eval_test", "log"), ("trainer.eval_train", "every"),
+     ("trainer.precision", "float32"),
+     ("run.compile", True), ("run.threads", 4), ("optim.name", "adam"),
+     ("trainer.exact_steps", "first"),
      ("data.source_rows", [0, 30])],
 )  # fmt: skip
 def test_runs_of_another_kind_tell_nothing(flat: Flat, key: str, value: Any) -> None:

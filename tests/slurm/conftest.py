@@ -20,7 +20,10 @@ from storm import heal
 HERE = Path(__file__).parent
 PACKAGES = ("munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd", "sbatch")
 
-PREEMPTABLE = "PartitionName={} Nodes=ALL MaxTime=24:00:00 PriorityTier=1 PreemptMode=REQUEUE GraceTime={} State=UP\n"
+PREEMPTABLE = (
+    "PartitionName={} Nodes=ALL MaxTime=24:00:00 PriorityTier=1 PreemptMode=REQUEUE "
+    "GraceTime={} State=UP\n"
+)
 PARTITIONS = PREEMPTABLE.format("harsh", 0) + PREEMPTABLE.format("gentle", 60)
 """Partitions whose jobs are preempted without a moment of grace, and with time to save on a busy
 machine.
