@@ -1,6 +1,4 @@
-"""Plans, records and the scheduler's answer -> the state of every cell. Pure: no clock, no file, no
-process.
-"""
+"""The state of every cell, from plans, records and the scheduler's answer. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from launch.plan.outcome import FINAL, State
 
 @dataclass(frozen=True)
 class Record:
-    """The newest word of a cell in the parts."""
+    """The newest record of a cell in the parts."""
 
     status: str
     attempt: int
@@ -22,12 +20,11 @@ class Record:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a plan put a cell: the submission, its task, the first attempt number there, and what
-    the scheduler says.
+    """Where a plan put a cell: submission, task, the first attempt there, and the task's state.
 
     `live` is True while the task may still run, False when it is over, None if the scheduler gave
-    no answer; `running` tells a task that runs from one in the queue. `cancelled` is True for a
-    cell that the user took out of the task.
+    no answer; `running` is False for a task in the queue. `cancelled` is True for a cell that the
+    user took out of the task.
     """
 
     sid: str
@@ -53,9 +50,9 @@ def cell_states(
 ) -> list[CellState]:
     """The state of every placed cell.
 
-    "done" needs a record's word, "running" the scheduler's. A cell is live while any of its
-    placements is: two may be, after a node was lost. A silent scheduler makes a cell without a
-    final record "unknown", never free to send again.
+    "done" follows from a record alone, "running" needs the scheduler too. A cell is live while any
+    of its placements is: two may be, after a node was lost. Without an answer of the scheduler a
+    cell that has no final record is "unknown", never free to send again.
     """
     return [_cell(cell, places, records.get(cell)) for cell, places in placements.items()]
 
@@ -64,17 +61,18 @@ def _cell(cell: str, places: Sequence[Placement], record: Record | None) -> Cell
     newest = places[-1]
     if record is not None and record.status in FINAL:
         return CellState(cell, "done" if record.status == "done" else "nonfinite", record, newest)
-    under_way = [
-        CellState(cell, _live(place, record), record, place)
-        for place in reversed(places)
-        if place.live
-    ]
-    for found in under_way:
-        if found.state != "failed":
-            return found
+    live_states = []
+    for place in reversed(places):
+        if place.live:
+            live_states.append(CellState(cell, _live(place, record), record, place))
+    for state in live_states:
+        if state.state != "failed":
+            return state
     if any(place.live is None for place in places):
         return CellState(cell, "unknown", record, newest)
-    return under_way[0] if under_way else CellState(cell, _over(record, newest), record, newest)
+    if live_states:
+        return live_states[0]
+    return CellState(cell, _over(record, newest), record, newest)
 
 
 def _live(place: Placement, record: Record | None) -> State:

@@ -1,6 +1,4 @@
-"""An observation of a sweep -> the numbers of its status: states, hours spent and left, expected
-end. Pure.
-"""
+"""The numbers of a sweep's status: states, hours spent and left, expected end. Pure."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ from launch.status.sweep_state import SweepState, TaskKey
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the status table: a state, how many cells are in it, and what SLURM or the records
-    add (`detail`).
-    """
+    """A line of the status table: cells in one state, with a detail from SLURM or the records."""
 
     state: str
     detail: str
@@ -51,13 +47,11 @@ class Summary:
     spent: float
     left: float
     unmeasured: int
-    """Cells still to be done whose time is not known, and which `left` does not count."""
+    """Unfinished cells whose time is not known, and which `left` does not count."""
     end: float | None
-    """Seconds until the tasks in the queue will be over, if as many go on running as do now; None
-    where not known.
-    """
+    """Seconds until the queue is empty, if as many tasks run as now; None if not known."""
     unknown: str
-    """Why `end` is None; empty where nothing is under way."""
+    """Why `end` is None; empty if nothing is under way."""
 
 
 def summarise(state: SweepState, measured: pd.DataFrame, cores: int) -> Summary:
@@ -106,9 +100,8 @@ def failures(state: SweepState) -> list[Failure]:
     groups: dict[tuple[str, str], list[str]] = {}
     for cell in state.cells.values():
         if cell.state == "failed" and cell.record:
-            groups.setdefault(
-                (cell.record.error_class or "error", last_line(cell.record.error)), []
-            ).append(cell.id)
+            key = (cell.record.error_class or "error", last_line(cell.record.error))
+            groups.setdefault(key, []).append(cell.id)
     ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
     return [Failure(kind, error, cells) for (kind, error), cells in ordered]
 

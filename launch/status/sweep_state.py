@@ -220,8 +220,7 @@ def _ask_slurm(
     forgets others: tasks that accounting says may still run are added. Accounting lags and can be
     absent: no answer of it changes nothing.
     """
-    accepted = [array for plan in plans for array in arrays[plan.sid] if array.job]
-    names = sorted({array.name for array in accepted})
+    names = _accepted_names(plans, arrays)
     queue = slurm.queue(names)
     if queue is None:
         return None
@@ -230,6 +229,14 @@ def _ask_slurm(
     accounting = slurm.accounting(forgotten) or []
     live = [task for task in accounting if task.live]
     return {(task.job, task.index): task for task in [*live, *queue]}
+
+
+def _accepted_names(plans: Sequence[Plan], arrays: Mapping[str, Sequence[Array]]) -> list[str]:
+    """Names of the arrays that SLURM accepted."""
+    names = set()
+    for plan in plans:
+        names |= {array.name for array in arrays[plan.sid] if array.job}
+    return sorted(names)
 
 
 def _tasks_of(

@@ -77,9 +77,12 @@ def _ends_of_families(cells: Sequence[Cell]) -> list[Cell]:
     width = pd.Series(0, flats.index)
     if rates.WIDTH in flats:
         width = pd.to_numeric(flats[rates.WIDTH])
-    rows: set[Any] = set()
-    for _, widths in width.groupby(rates.width_families(flats)):
-        rows |= {widths.idxmin(), widths.idxmax()}
+    rows: set[int] = set()
+    families = rates.width_families(flats)
+    for family in np.unique(families):
+        members = np.flatnonzero(families == family)
+        widths = width.to_numpy()[members]
+        rows |= {int(members[widths.argmin()]), int(members[widths.argmax()])}
     return [cells[row] for row in sorted(rows, key=lambda row: (width[row], row))]
 
 
@@ -184,9 +187,9 @@ def measurements(request: Request) -> list[Measurement]:
 
 
 def _winning_counts(runs: pd.DataFrame, groups: np.ndarray[Any, Any]) -> pd.Series[float]:
-    """The count that wins for each run; NaN where no other was tried."""
-    counts_tried = runs["concurrency"].groupby(groups).transform("nunique")
-    return concurrency.best_concurrency(runs).where(counts_tried > 1)
+    """The count that wins for each run; NaN if no other was measured."""
+    counts = runs["concurrency"].groupby(groups).transform("nunique")
+    return concurrency.best_concurrency(runs).where(counts > 1)
 
 
 def _measurement(cell: Cell, copies: pd.DataFrame) -> Measurement:
@@ -261,10 +264,11 @@ def running_jobs(state: SweepState, cells: Sequence[Cell]) -> list[str]:
     """SLURM jobs of a calibration that are still to end for some of these cells."""
     jobs = set()
     for cell in cells:
-        known = state.cells.get(cell.id)
-        if known is None or known.state not in LIVE:
+        cell_state = state.cells.get(cell.id)
+        if cell_state is None or cell_state.state not in LIVE:
             continue
-        job = state.job_id(known.placement.sid, known.placement.task)
+        place = cell_state.placement
+        job = state.job_id(place.sid, place.task)
         if job:
             jobs.add(job.partition("_")[0])
     return sorted(jobs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import pandas as pd
@@ -30,17 +30,22 @@ class Selection:
     cells: Sequence[Cell]
     states: Counter[str]
     """How many cells of the request are in each state; "new" ones are in no plan."""
-    held_back: HeldBack
-    held_back_with_them: int
+    held_back: HeldBack = field(default_factory=HeldBack)
+    held_back_with_them: int = 0
     """How many cells wait although they did not fail."""
-    needs_more_memory: Sequence[str]
+    needs_more_memory: Sequence[str] = ()
     """Ids of cells that ran out of memory alone, and would get no more of it."""
-    limits: Mapping[str, int]
+    limits: Mapping[str, int] = field(default_factory=dict)
     """How many cells may train at a time beside a cell that lacked memory."""
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of the cells."""
+        return [cell.id for cell in self.cells]
 
 
 @dataclass(frozen=True)
-class ChosenConcurrency:
+class ConcurrencyChoice:
     """How many cells train at a time: beside each cell, and usually ("auto" if that differs)."""
 
     by_cell: Sequence[Concurrency]
@@ -109,13 +114,13 @@ def preview(
     Raises UserError without the measurements that `task.at_a_time=auto` needs.
     """
     selection = select_cells(request, state, retry_errors=retry_errors, rerun=rerun)
-    chosen = choose_concurrency(request, selection, calibration_runs)
+    choice = choose_concurrency(request, selection, calibration_runs)
     resources = request.launcher.resources
-    measured = concurrency.with_calibrations(state.runs, calibration_runs, chosen.usual, resources)
+    measured = concurrency.with_calibrations(state.runs, calibration_runs, choice.usual, resources)
     earlier_runs = state.runs.iloc[:0] if rerun else state.runs
     seconds = remaining_seconds(selection.cells, earlier_runs, measured)
     scheduler = backend.BACKENDS[request.launcher.kind]
-    tasks = pack(seconds, chosen.by_cell, request.packing, one_task=scheduler.one_task)
+    tasks = pack(seconds, choice.by_cell, request.packing, one_task=scheduler.one_task)
     estimate = Estimate(
         unit=request.launcher.occupancy(1).unit,
         hours=hours_of(request, tasks, seconds),
@@ -127,7 +132,7 @@ def preview(
         seconds=seconds,
         tasks=tasks,
         arrays=math.ceil(len(tasks) / scheduler.array_size()) if tasks else 0,
-        reduced_concurrency=chosen.reduced,
+        reduced_concurrency=choice.reduced,
         estimate=estimate,
     )
 
@@ -139,20 +144,36 @@ def select_cells(
     states = _states_of_cells(state)
     spared = LIVE if rerun else (*FINAL, *LIVE)
     cells = [cell for cell in request.cells if states.get(cell.id) not in spared]
-    ids = [cell.id for cell in cells]
-    without_memory = failures.out_of_memory_cells(ids, state)
-    held_back, needs_more_memory = HeldBack(), list[str]()
-    if state.plans and not retry_errors:
-        held_back = failures.held_back(ids, state, snapshot.code_hash())
-        needs_more_memory = failures.needs_more_memory(without_memory, state, request.launcher)
-    sent = [] if held_back.cells else [cell for cell in cells if cell.id not in needs_more_memory]
-    return Selection(
-        cells=sent,
+    selection = Selection(
+        cells=cells,
         states=Counter(states.get(cell.id, "new") for cell in request.cells),
+    )
+    without_memory = failures.out_of_memory_cells(selection.ids, state)
+    if not rerun:
+        limits = failures.concurrency_limits(without_memory)
+        selection = replace(selection, limits=limits)
+    if retry_errors or not state.plans:
+        return selection
+    needs_more_memory = failures.needs_more_memory(without_memory, state, request.launcher)
+    held_back = failures.held_back(selection.ids, state, snapshot.code_hash())
+    return hold_back(selection, held_back, needs_more_memory)
+
+
+def hold_back(
+    selection: Selection, held_back: HeldBack, needs_more_memory: Sequence[str]
+) -> Selection:
+    """The selection without the cells that wait: all of them if failures share an error."""
+    if held_back.cells:
+        cells, with_them = [], len(selection.cells) - len(held_back.cells)
+    else:
+        cells = [cell for cell in selection.cells if cell.id not in needs_more_memory]
+        with_them = 0
+    return replace(
+        selection,
+        cells=cells,
         held_back=held_back,
-        held_back_with_them=len(cells) - len(held_back.cells) if held_back.cells else 0,
+        held_back_with_them=with_them,
         needs_more_memory=needs_more_memory,
-        limits={} if rerun else failures.concurrency_limits(without_memory),
     )
 
 
@@ -164,7 +185,7 @@ def _states_of_cells(state: SweepState) -> Mapping[str, str]:
 
 def choose_concurrency(
     request: Request, selection: Selection, calibration_runs: pd.DataFrame
-) -> ChosenConcurrency:
+) -> ConcurrencyChoice:
     """How many cells train at a time beside each selected cell, fewer where memory was lacking."""
     partial = not calibration.covers_all_families(request.cells)
     numbers = concurrency.choose(
@@ -182,7 +203,7 @@ def choose_concurrency(
         if limit is not None and limit < (number or cores()):
             reduced.add(limit)
     usual = numbers[0] if len(set(numbers)) == 1 else request.packing.at_a_time
-    return ChosenConcurrency(by_cell, usual, sorted(reduced))
+    return ConcurrencyChoice(by_cell, usual, sorted(reduced))
 
 
 def remaining_seconds(

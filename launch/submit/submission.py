@@ -55,35 +55,35 @@ def submit(request: Request, *, retry_errors: bool = False, rerun: bool = False)
     with locked(request.folder):
         state = load_state_before_submission(request.folder)
         calibration_runs = calibration.calibration_runs(request.folder)
-        sent = preview(request, state, calibration_runs, retry_errors=retry_errors, rerun=rerun)
-        _check_sendable(sent)
-        if not sent.cells:
-            return Submission(sent, None)
+        contents = preview(request, state, calibration_runs, retry_errors=retry_errors, rerun=rerun)
+        _check_sendable(contents)
+        if not contents.cells:
+            return Submission(contents, None)
         after: Sequence[str] = ()
         if request.policy.canary:
-            to_send = replace(request, cells=sent.cells)
+            to_send = replace(request, cells=contents.cells)
             after = send_calibration_first(to_send, retry_errors=retry_errors)
         attempts = attempts_before(state.plans, state.records)
         plan = replace(
-            freeze(sent, request.launcher.kind, attempts),
+            freeze(contents, request.launcher.kind, attempts),
             retry_errors=retry_errors,
             excluded=_excluded_nodes(request, state.lost_nodes),
         )
         plan.write(request.folder)
         deliver(plan, request.folder, after)
-    return Submission(sent, plan)
+    return Submission(contents, plan)
 
 
-def _check_sendable(sent: Preview) -> None:
+def _check_sendable(contents: Preview) -> None:
     """Raises UserError if cells may be running unknown to us, or the hours are beyond the limit."""
-    unknown = sent.selection.states["unknown"]
+    unknown = contents.selection.states["unknown"]
     if unknown:
         raise UserError(
-            f"{unknown} cells of {sent.request.name} belong to jobs whose scheduler gives no "
+            f"{unknown} cells of {contents.request.name} belong to jobs whose scheduler gives no "
             "answer now; nothing was sent, since they may be running. Try again when it answers "
             "(`redescent doctor`)"
         )
-    refusal = beyond_limit(sent)
+    refusal = beyond_limit(contents)
     if refusal:
         raise UserError(refusal)
 

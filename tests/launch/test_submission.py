@@ -1,0 +1,50 @@
+"""What a submission reads and freezes; nothing is sent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis import store
+from launch.plan import Plan, PlannedCell
+from launch.status import sweep_state
+from launch.status.cell_state import Record
+from launch.submit import calibration, submission
+from launch.sweep.compose import expand_sweep
+
+
+def test_a_submission_reads_the_plans_and_the_runs_once(
+    logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submission, "deliver", lambda *_: None)
+    request = expand_sweep("noop", ["hydra/launcher=local", "seeds={range:[0,2,1]}"])
+    submission.submit(request)
+    reads: Counter[tuple[str, Path]] = Counter()
+
+    def count(module: Any, name: str) -> None:
+        read = getattr(module, name)
+
+        def counting(folder: Path, *arguments: Any, **options: Any) -> Any:
+            reads[name, folder] += 1
+            return read(folder, *arguments, **options)
+
+        monkeypatch.setattr(module, name, counting)
+
+    for module in (sweep_state, submission, calibration):
+        count(module, "load_all")
+    count(store, "runs")
+    sent = submission.submit(request)
+    assert sent.plan is not None
+    assert [cell.attempts for cell in sent.plan.cells] == [1, 1]
+    assert reads["load_all", logs / "noop"] == 1
+    assert reads["runs", logs / "noop"] == 1
+
+
+def test_attempts_are_those_recorded_or_one_for_each_plan(plan_of: Callable[..., Plan]) -> None:
+    plans = [plan_of(cells=[PlannedCell(cell, 0, {}) for cell in ids]) for ids in ("ab", "b")]
+    records = {"a": Record("stopped", 3), "b": Record("failed", 1), "c": Record("done", 2)}
+    assert submission.attempts_before(plans, records) == {"a": 3, "b": 2, "c": 2}
