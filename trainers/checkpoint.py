@@ -1,6 +1,4 @@
-"""Checkpoints on disk: written whole or not at all, one file per cell and attempt, read without
-unpickling code.
-"""
+"""Checkpoints: written whole or not at all, one per cell and attempt, read without running code."""
 
 from __future__ import annotations
 
@@ -61,24 +59,21 @@ class Checkpoints:
         import torch  # not at the top: cells that save nothing start without it
 
         own = self.folder / f"{self.cell}.{self.attempt:05d}.{self.writer}.pt"
-        buffer = (
-            io.BytesIO()
-        )  # torch's own writer turns a full disk into an unreadable complaint of its archive
+        buffer = io.BytesIO()  # torch's own writer reports a full disk as a broken archive
         torch.save(state, buffer)
         self.present = True
         with replacing(own) as file:
             file.write(buffer.getbuffer())
-        for path in self._found():
+        for path in self._files():
             if path != own and _attempt(path) < self.attempt:
                 path.unlink(missing_ok=True)
 
     def load(self) -> dict[str, Any] | None:
         """The newest whole checkpoint on the CPU, or None; warns of those that cannot be read."""
-        found = self._found(half_written=True)
-        self.present = bool(found)
-        for path in sorted(
-            (path for path in found if path.suffix == ".pt"), key=_age, reverse=True
-        ):
+        files = self._files(half_written=True)
+        self.present = bool(files)
+        whole = [path for path in files if path.suffix == ".pt"]
+        for path in sorted(whole, key=_age, reverse=True):
             import torch
 
             try:
@@ -88,7 +83,7 @@ class Checkpoints:
                 continue
             except Exception as error:
                 log.warning(
-                    "checkpoint %s (%d bytes) cannot be read: %s; going on from the one before it, "
+                    "checkpoint %s (%d bytes) cannot be read: %s; resuming from the one before it, "
                     "or from the start",
                     path, path.stat().st_size if path.exists() else 0, type(error).__name__,
                 )  # fmt: skip
@@ -96,11 +91,11 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Remove this cell's checkpoints and what killed attempts left half written."""
-        for path in self._found(half_written=True):
+        for path in self._files(half_written=True):
             if path.suffix == ".pt" or _attempt(path) <= self.attempt:
                 path.unlink(missing_ok=True)
 
-    def _found(self, half_written: bool = False) -> list[Path]:
+    def _files(self, half_written: bool = False) -> list[Path]:
         """Checkpoints of the cell, by one look into the folder that all cells share."""
         begins = (f"{self.cell}.", f".{self.cell}.") if half_written else (f"{self.cell}.",)
         return [

@@ -1,6 +1,4 @@
-"""What torch is and sees on this machine, as lines of text: `python -m trainers.hardware`, for
-`redescent doctor`.
-"""
+"""Print what torch has and sees here: `python -m trainers.hardware`, for `redescent doctor`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""A cell that computes nothing: rows, checkpoints, stops and failures alone, to try out what
-surrounds them.
+"""A cell that computes nothing, to try out rows, checkpoints, stops and failures.
 
     redescent submit noop hydra/launcher=slurm trainer.seconds=5
 
@@ -21,8 +20,7 @@ METRICS = (Metric("progress", "float32", "1", "share of the epochs that are over
 
 
 def train(cell: NoOpCell, run: Run) -> Outcome:
-    """Wait through the epochs that are left and log a row for each; fail in the last one as
-    `trainer.fail` says.
+    """Wait through the epochs that are left, log each, and fail in the last as `trainer.fail` says.
 
     Returns "done", "stopped" (an epoch that was cut short begins again), or "nonfinite". Raises
     RuntimeError or MemoryError where the cell is to fail so.
@@ -54,7 +52,7 @@ def train(cell: NoOpCell, run: Run) -> Outcome:
 
 
 def _wait(seconds: float, should_stop: Callable[[], bool]) -> bool:
-    """Sleep; False as soon as the cell is told to stop."""
+    """Sleep; False as soon as the run must stop."""
     end = time.monotonic() + seconds
     while not should_stop():
         left = end - time.monotonic()

@@ -16,7 +16,7 @@ def build(config: SGD | Adam, parameters: Iterable[torch.Tensor]) -> torch.optim
     """The optimiser of `config` over all parameters, biases and norms included (as the published
     runs).
 
-    Decay towards the initial weights takes the parameters' values at this call for them.
+    Decay towards the initial weights uses the parameters' values at this call.
     """
     if isinstance(config, SGD):
         return torch.optim.SGD(

@@ -119,28 +119,26 @@ def _joined(table: pa.Table, more: pa.Table) -> pa.Table:
 
 
 def finished(folder: Path, prefix: str) -> dict[str, tuple[Status, int]]:
-    """Cells that need no run in the task whose parts' names begin with `prefix`, with their status
-    and epochs.
+    """Cells that need no run in the task whose parts begin with `prefix`: status and epochs.
 
     Those are cells with a final result, in the task's parts or already compacted, and cells that
-    failed in this task before it was requeued: it takes a resume to try these again.
+    failed in this task before it was requeued: only a resume runs these again.
     """
     compacted = _statuses(folder / "store" / name for name in _compacted_runs(folder))
     parts = (folder / "runs").glob(f"{prefix}*.parquet")
-    here = _statuses(path for path in parts if (folder / "curves" / path.name).exists())
-    return {cell: had for cell, had in compacted.items() if had[0] in FINAL} | {
-        cell: had for cell, had in here.items() if had[0] in (*FINAL, "failed")
-    }
+    own = _statuses(path for path in parts if (folder / "curves" / path.name).exists())
+    final = {cell: end for cell, end in compacted.items() if end[0] in FINAL}
+    return final | {cell: end for cell, end in own.items() if end[0] in (*FINAL, "failed")}
 
 
 def _statuses(paths: Iterable[Path]) -> dict[str, tuple[Status, int]]:
-    found: dict[str, tuple[Status, int]] = {}
+    statuses: dict[str, tuple[Status, int]] = {}
     for path in paths:
         with pq.ParquetFile(path) as file:  # read_table would load pandas
             table = file.read(columns=["cell", "status", "epochs"])
         columns = (column.to_pylist() for column in table.columns)
-        found |= {cell: (status, epochs) for cell, status, epochs in zip(*columns, strict=True)}
-    return found
+        statuses |= {cell: (status, epochs) for cell, status, epochs in zip(*columns, strict=True)}
+    return statuses
 
 
 def _compacted_runs(folder: Path) -> list[str]:

@@ -19,12 +19,12 @@ Precision = Literal["float32", "bfloat16", "float16"]
 def device(name: str) -> torch.device:
     """The torch device of `run.device`; `auto` takes the first GPU where there is one.
 
-    Raises RuntimeError where a GPU is asked for by name and torch sees none.
+    Raises RuntimeError where a GPU is named and torch sees none.
     """
-    seen = torch.cuda.is_available()
+    has_gpu = torch.cuda.is_available()
     if name == "auto":
-        return torch.device("cuda" if seen else "cpu")
-    if name.startswith("cuda") and not seen:
+        return torch.device("cuda" if has_gpu else "cpu")
+    if name.startswith("cuda") and not has_gpu:
         raise RuntimeError(
             f"run.device={name}: torch {torch.__version__} sees no GPU here; use run.device=auto "
             "or cpu"
@@ -96,7 +96,7 @@ def set_numerics(deterministic: bool, threads: int) -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc's allocator keep what is freed, in place of giving it back to the kernel.
+    """Let glibc's allocator keep what is freed, instead of giving it back to the kernel.
 
     Activations of some megabytes are otherwise mapped, zeroed page by page, and unmapped again in
     every step: a tenth to a third of a training step on a CPU (benchmarks/vision.py measures it).

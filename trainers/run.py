@@ -74,7 +74,7 @@ class Run:
         state = dict(saved["state"])
         self._refuse_other(state, expect or {})
         log.info(
-            "cell %s: resumes from step %d of attempt %d",
+            "cell %s: going on from step %d of attempt %d",
             self.cell,
             saved["step"],
             saved["attempt"],

@@ -74,11 +74,11 @@ def _in_folder(root: Path) -> Source:
     if (root / ARCHIVE).is_file():
         return Source("archive", (root / ARCHIVE,))
     names = sorted(entry.name for entry in root.iterdir())
-    found = (
+    content = (
         ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         or "an empty folder"
     )
-    raise DataError(f"{root}: found {found}, expected {KNOWN}; correct data.root=DIR")
+    raise DataError(f"{root}: found {content}, expected {KNOWN}; correct data.root=DIR")
 
 
 def fingerprint(source: Source) -> str:
@@ -208,17 +208,17 @@ def _read_archive(path: Path) -> dict[str, Split]:
     """The batches of a tar file, by name, read in one pass; nothing is unpacked to disk."""
     try:
         with tarfile.open(path) as archive:
-            found = dict(_members(archive))
+            batches = dict(_members(archive))
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise DataError(
             f"{path}: found {error}, expected the complete {ARCHIVE}; {REMEDY}"
         ) from error
-    missing = [name for name in BATCHES if name not in found]
+    missing = [name for name in BATCHES if name not in batches]
     if missing:
         raise DataError(
             f"{path}: found no {', '.join(missing)}, expected them in {FOLDER}/; {REMEDY}"
         )
-    return {name: _read_batch(found[name], f"{path}:{FOLDER}/{name}") for name in BATCHES}
+    return {name: _read_batch(batches[name], f"{path}:{FOLDER}/{name}") for name in BATCHES}
 
 
 def _members(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:

@@ -112,22 +112,21 @@ def _subset(part: str, labels: Tensor, n: int | None, classes: int, seed: int) -
     if n is None:
         return torch.nonzero(labels < classes).flatten()
     generator = numpy_stream(seed, "train subset" if part == "train" else "test subset")
-    wanted = np.full(classes, n // classes)
-    wanted[generator.permutation(classes)[: n % classes]] += 1
+    quota = np.full(classes, n // classes)
+    quota[generator.permutation(classes)[: n % classes]] += 1
     members = [
         generator.permutation(np.flatnonzero(labels.numpy() == label)) for label in range(classes)
     ]
-    for label, found in enumerate(members):
-        if wanted[label] > len(found):
+    for label, candidates in enumerate(members):
+        if quota[label] > len(candidates):
             raise ConfigError(
-                f"data.{part}_samples: found {n}, that is {wanted[label]} of class {label}, "
+                f"data.{part}_samples: found {n}, that is {quota[label]} of class {label}, "
                 "expected at most "
-                f"{len(found)} of that class; ask for fewer, or for null, which takes all "
+                f"{len(candidates)} of that class; ask for fewer, or for null, which takes all "
                 f"{sum(map(len, members))}"
             )
-    return torch.from_numpy(
-        np.sort(np.concatenate([found[:k] for found, k in zip(members, wanted, strict=True)]))
-    )
+    kept = [candidates[:k] for candidates, k in zip(members, quota, strict=True)]
+    return torch.from_numpy(np.sort(np.concatenate(kept)))
 
 
 _Split = tuple[NDArray[np.uint8], NDArray[np.int64]]

@@ -1,6 +1,4 @@
-"""The first steps at which a training has given so many right answers; pure functions of rows and
-of what is known.
-"""
+"""The first steps at which a training has reached given accuracies. Pure functions of rows."""
 
 from __future__ import annotations
 
@@ -37,7 +35,7 @@ def is_open(split: str, reached: Mapping[str, int]) -> bool:
 def passed(row: Mapping[str, Any], step: int, reached: Mapping[str, int]) -> dict[str, int]:
     """Thresholds that `row`, the counts of `step`, reaches for the first time, as {metric: step}.
 
-    A split that the row has no counts of is passed over. Counts are compared as integers: 99 % is
+    A split without counts in the row is skipped. Counts are compared as integers: 99 % is
     99 of 100.
     """
     return {

@@ -81,9 +81,7 @@ def linear(
     bias: torch.Tensor | None = None,
     library: Library = "mkl",
 ) -> torch.Tensor:
-    """`functional.linear` for rows (r, in) and a weight (out, in); `library` multiplies large ones
-    in float32.
-    """
+    """`functional.linear` of (r, in) and weight (out, in); `library` is for large ones."""
     float32 = x_rd.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     large = len(x_rd) * weight.numel() >= _PAYS
     if library == "onednn" and large and float32 and x_rd.device.type == "cpu":
@@ -115,11 +113,11 @@ def _keep(ctx: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> N
 
 def _gradients(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     (x, weight), grad = ctx.saved_tensors, grad.contiguous()
-    wanted = ctx.needs_input_grad
+    needs = ctx.needs_input_grad
     return (
-        _product(grad, weight.t(), None) if wanted[0] else None,
-        _product(grad.t(), x.t(), None) if wanted[1] else None,
-        grad.sum(0) if wanted[2] else None,
+        _product(grad, weight.t(), None) if needs[0] else None,
+        _product(grad.t(), x.t(), None) if needs[1] else None,
+        grad.sum(0) if needs[2] else None,
     )
 
 

@@ -1,8 +1,8 @@
 """Decoder-only transformer for tables of a binary operation: it reads "a o b =" and answers at the
 last position.
 
-A causal model of such sequences repeats itself: what stands before `a` is the same in all rows of a
-batch, and what stands before `b` depends on `a` alone. Those positions are computed once for all
+A causal model of such sequences repeats itself: what comes before `a` is the same in all rows of a
+batch, and what comes before `b` depends on `a` alone. Those positions are computed once for all
 and once for every element; the first layer's queries, keys and values once for every token and
 position; and after the last attention the answer's position alone. Dropout draws a mask for every
 row, so with it only the last two hold.
@@ -64,9 +64,7 @@ class Layout:
 
 
 class Block(nn.Module):
-    """Attention and feed-forward network with residual connections; normalised before, after, or
-    not at all.
-    """
+    """Attention and feed-forward network with residual connections and optional norms."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -202,9 +200,7 @@ class Transformer(nn.Module):
             self.output.weight = self.embedding.weight
 
     def _init_normal(self) -> None:
-        """Matrices from N(0, 1 / width), that of the output from N(0, 1 / vocabulary), biases 0
-        (Nanda et al. 2023).
-        """
+        """Matrices from N(0, 1 / width), output from N(0, 1 / vocabulary) (Nanda et al. 2023)."""
         for parameter in self.parameters():
             if parameter.dim() == 2:
                 rows = len(parameter) if parameter is self.output.weight else self.config.width
@@ -225,7 +221,7 @@ class Transformer(nn.Module):
         return logits
 
     def _token_table(self) -> torch.Tensor:
-        """Embeddings (t, d) of all that can stand at each position, one position after another."""
+        """Embeddings (t, d) of the tokens possible at each position, position by position."""
         table = []
         for position, name in enumerate(self.sequence):
             tokens = (
@@ -276,9 +272,7 @@ class Transformer(nn.Module):
 
 
 def _sinusoidal(length: int, width: int) -> torch.Tensor:
-    """Fixed positions (length, width): sines and cosines of falling frequency by turns (Vaswani et
-    al. 2017).
-    """
+    """Fixed positions (length, width): alternating sines and cosines (Vaswani et al. 2017)."""
     rate_k = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))
     angle_nk = torch.arange(length)[:, None] * rate_k
     return torch.stack([angle_nk.sin(), angle_nk.cos()], dim=2).flatten(1)[:, :width]
