@@ -121,7 +121,7 @@ class Sweep:
 
         def done() -> bool:
             said[0] = self.redescent("compact", self.name, check=False)
-            return "under way" not in said[0]
+            return "compaction is running" not in said[0]
 
         self.wait(done)
         return said[0]
