@@ -213,7 +213,7 @@ def model_cell(model: str, settings: Settings) -> Any:
     else:
         rates = [f"model.dropout_{name}=0" for name in ("attention", "residual", "hidden")]
         flat = (
-            compose.request(
+            compose.expand_sweep(
                 "grok_fig1", ["hydra/launcher=local", "seeds=[0]", f"model={model}", *rates]
             )
             .cells[0]
@@ -350,7 +350,7 @@ def digits_error(settings: Settings, kind: str) -> float:
 
     width, epochs = 64 if settings.quick else 16, 15
     flat = (
-        compose.request(
+        compose.expand_sweep(
             "smoke",
             [
                 "hydra/launcher=local",
@@ -448,7 +448,7 @@ def resumable_cells(settings: Settings) -> dict[str, dict[str, Any]]:
         if quick
         else ["trainer.steps=2000"]
     )
-    table = compose.request(
+    table = compose.expand_sweep(
         "grok_fig1",
         [
             "hydra/launcher=local",
@@ -730,7 +730,7 @@ def published_hours(table: list[Row]) -> Iterator[Row]:
     """Hours of the published runs, one row for each way that the widest network was timed in."""
     from launch.sweep import compose
 
-    cells = compose.request("fig2_ab", ["hydra/launcher=local", "data.root=."]).cells
+    cells = compose.expand_sweep("fig2_ab", ["hydra/launcher=local", "data.root=."]).cells
     epochs, width = cells[0].flat["trainer.epochs"], cells[0].flat["model.width"]
     timed = [row for row in table if row.unit == "images/s"]
     widest = max((int(row.section.partition("=")[2]) for row in timed), default=None)
