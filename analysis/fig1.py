@@ -41,22 +41,22 @@ def curves(setting: Setting, times: Array) -> list[Curve]:
     ]
 
 
-def draw_pair(upper: Axes, lower: Axes, drawn: Sequence[Curve]) -> None:
+def draw_pair(upper: Axes, lower: Axes, curves_of_panel: Sequence[Curve]) -> None:
     """The two features above, both together below."""
     for axes, part in ((upper, slice(0, 2)), (lower, slice(2, 3))):
-        plot.draw_errors(axes, drawn[part], COLOURS[part])
+        plot.draw_errors(axes, curves_of_panel[part], COLOURS[part])
         plot.error_axes(axes, LAST)
     lower.set_xlabel(plot.TIME)
 
 
-def draw(drawn: Sequence[Curve]) -> Figure:
+def draw(curves_to_draw: Sequence[Curve]) -> Figure:
     """The figure, two rows."""
     with style.styled():
         figure = Figure(figsize=(7, 7))
         upper, lower = figure.subplots(
             2, 1, gridspec_kw={"left": 0.1, "right": 0.97, "top": 0.97, "bottom": 0.08}
         )
-        draw_pair(upper, lower, drawn)
+        draw_pair(upper, lower, curves_to_draw)
         for axes in (upper, lower):
             axes.set_ylabel(plot.MSE)
             axes.legend(loc="upper right")
@@ -65,9 +65,11 @@ def draw(drawn: Sequence[Curve]) -> Figure:
 
 def make(options: argparse.Namespace) -> None:
     """Compute, draw and write the figure."""
-    drawn = curves(command.setting(options, options.kappa), command.logarithmic(options.times))
-    facts = command.record(options, [record(curve) for curve in drawn], notes=NOTES)
-    output.write(options, draw(drawn), {"": table(drawn)}, facts)
+    curves_to_draw = curves(
+        command.setting(options, options.kappa), command.logarithmic(options.times)
+    )
+    facts = command.record(options, [record(curve) for curve in curves_to_draw], notes=NOTES)
+    output.write(options, draw(curves_to_draw), {"": table(curves_to_draw)}, facts)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

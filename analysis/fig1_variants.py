@@ -52,10 +52,10 @@ def draw(variants: Sequence[Sequence[Curve]]) -> Figure:
         axes = figure.subplots(
             2, columns, sharex=True, sharey=True, squeeze=False, gridspec_kw=place
         )
-        for upper, lower, drawn in zip(*axes, variants, strict=True):
-            fig1.draw_pair(upper, lower, drawn)
+        for upper, lower, variant in zip(*axes, variants, strict=True):
+            fig1.draw_pair(upper, lower, variant)
             upper.set_title(
-                drawn[0].setting.title, y=1.0
+                variant[0].setting.title, y=1.0
             )  # a given place saves a search among the ticks
         for row in axes:
             row[0].set_ylabel(plot.MSE)

@@ -33,10 +33,10 @@ SHOWN = (
 def load(options: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """Runs and curves that the options choose, and notes on the choice."""
     if options.published:
-        planned, curves = published.read(options.published)
+        all_runs, curves = published.read(options.published)
     else:
-        planned = store.runs(options.folder)
-    matching = query.where(planned, options.where)
+        all_runs = store.runs(options.folder)
+    matching = query.where(all_runs, options.where)
     runs = query.numeric(matching, options.column)
     notes = query.check_axes(runs, options.column)
     left_out = len(matching) - len(runs)
@@ -100,11 +100,13 @@ def make(options: argparse.Namespace) -> None:
     times.columns = times.columns.str.replace("threshold", "interpolation")
     features = features.merge(times, on="lambda", validate="one_to_one")
     state = progress(runs, data)
-    figure = draw(data, features, options.column, state.planned, published.is_published(runs))
+    figure = draw(
+        data, features, options.column, state.planned_epochs, published.is_published(runs)
+    )
     source = Source(runs, options.published or options.folder, notes)
     facts = record(source, data, state, options, METRIC) | feature_record(options.window)
-    shown = features[list(SHOWN)].iloc[::-1]
-    lines = [shown.to_string(index=False, float_format="{:.4g}".format)]
+    table = features[list(SHOWN)].iloc[::-1]
+    lines = [table.to_string(index=False, float_format="{:.4g}".format)]
     lines += [f"note: {note}" for note in notes]
     lines += [*state.messages(options.folder), summary(features)]
     tables = {"": seed_curves.tidy(data), "_features": features}

@@ -44,9 +44,9 @@ def draw_map(axes: Axes, columns: Sequence[Curve]) -> None:
     """Heat map over -log10 λ and t + 1, one column of the grid for each curve."""
     x = -np.log10([curve.setting.weight_decay for curve in columns])
     time = columns[0].abscissa
-    shown = slice(0, int(np.searchsorted(time, LAST)) + 2)
-    values = np.stack([curve.order.error[shown] for curve in columns], axis=1)
-    mesh = heatmap.draw(axes, heatmap.Grid(x, time[shown], values, 1), *MAP_LIMITS)
+    window = slice(0, int(np.searchsorted(time, LAST)) + 2)
+    values = np.stack([curve.order.error[window] for curve in columns], axis=1)
+    mesh = heatmap.draw(axes, heatmap.Grid(x, time[window], values, 1), *MAP_LIMITS)
     if axes.figure is not None and mesh is not None:
         axes.figure.colorbar(mesh, ax=axes, pad=0.02)
     ticks = range(math.ceil(x[0]), math.floor(x[-1] + 1e-9) + 1)

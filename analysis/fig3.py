@@ -62,9 +62,9 @@ def background(sigma: float) -> Array:
     return np.asarray(0.5 * (1 + sigma**2 - 2 * r[None, :] + q[:, None]))
 
 
-def draw_plane(axes: Axes, drawn: Sequence[Curve]) -> AxesImage:
+def draw_plane(axes: Axes, trajectories: Sequence[Curve]) -> AxesImage:
     """Trajectories (R, Q), each with a dot at its end, over the error."""
-    error = background(drawn[0].setting.sigma)
+    error = background(trajectories[0].setting.sigma)
     image = axes.imshow(
         error,
         cmap=style.colour_map(),
@@ -74,7 +74,7 @@ def draw_plane(axes: Axes, drawn: Sequence[Curve]) -> AxesImage:
         origin="lower",
         aspect="auto",
     )
-    for curve, colour in zip(drawn, colours(len(drawn)), strict=True):
+    for curve, colour in zip(trajectories, colours(len(trajectories)), strict=True):
         axes.plot(curve.order.R, curve.order.Q, color=colour, lw=2, label=curve.label)
         axes.plot(curve.order.R[-1], curve.order.Q[-1], "o", color=colour, ms=5)
     axes.set_xlim(*PLANE[:2])
@@ -85,32 +85,32 @@ def draw_plane(axes: Axes, drawn: Sequence[Curve]) -> AxesImage:
     return image
 
 
-def draw_error(axes: Axes, drawn: Sequence[Curve]) -> None:
+def draw_error(axes: Axes, trajectories: Sequence[Curve]) -> None:
     """Error over time."""
-    plot.draw_errors(axes, drawn, colours(len(drawn)), width=2)
+    plot.draw_errors(axes, trajectories, colours(len(trajectories)), width=2)
     plot.error_axes(axes, LAST, grid=0.1)
     axes.set_xlabel(plot.TIME)
     axes.set_ylabel(plot.MSE_LOSS)
 
 
-def draw(drawn: Sequence[Curve]) -> Figure:
+def draw(trajectories: Sequence[Curve]) -> Figure:
     """The figure."""
     place = {"left": 0.055, "right": 0.985, "bottom": 0.13, "top": 0.97, "wspace": 0.14}
     with style.styled():
         figure = Figure(figsize=(13.3, 4))
         left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": (1.2, 1), **place})
-        figure.colorbar(draw_plane(left, drawn), ax=left, pad=0.02, label="error")
+        figure.colorbar(draw_plane(left, trajectories), ax=left, pad=0.02, label="error")
         left.legend(loc="lower right")
-        draw_error(right, drawn)
+        draw_error(right, trajectories)
     return figure
 
 
 def make(options: argparse.Namespace) -> None:
     """Compute, draw and write the figure."""
     times = command.logarithmic(options.times)
-    drawn = curves(command.setting(options, 1.0), options.kappa, times)
-    facts = command.record(options, [record(curve) for curve in drawn], notes=NOTES)
-    output.write(options, draw(drawn), {"": table(drawn)}, facts)
+    trajectories = curves(command.setting(options, 1.0), options.kappa, times)
+    facts = command.record(options, [record(curve) for curve in trajectories], notes=NOTES)
+    output.write(options, draw(trajectories), {"": table(trajectories)}, facts)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -38,11 +38,11 @@ def draw(variants: Sequence[Sequence[Curve]]) -> Figure:
     with style.styled():
         figure = Figure(figsize=(width, 6.6))
         axes = figure.subplots(2, columns, squeeze=False, gridspec_kw=place)
-        for upper, lower, drawn in zip(*axes, variants, strict=True):
-            image = fig3.draw_plane(upper, drawn)
-            fig3.draw_error(lower, drawn)
+        for upper, lower, variant in zip(*axes, variants, strict=True):
+            image = fig3.draw_plane(upper, variant)
+            fig3.draw_error(lower, variant)
             upper.set_title(
-                drawn[0].setting.title, y=1.0
+                variant[0].setting.title, y=1.0
             )  # a given place saves a search among the ticks
         for panel in axes[:, 1:].flat:
             panel.set_ylabel("")

@@ -211,8 +211,8 @@ def make(options: argparse.Namespace) -> None:
     lines = [table.to_string(index=False, float_format="{:.0f}".format)]
     lines += [data_cost.text(cost, RANGES[name]) for name, cost in costs.items()]
     lines += [published, *selection.messages(options.folder)]
-    drawn = next((cost for cost in costs.values() if cost is not None), None)
-    figure = draw(runs, table, drawn, options.percent)
+    first_cost = next((cost for cost in costs.values() if cost is not None), None)
+    figure = draw(runs, table, first_cost, options.percent)
     tables, record = {"": table, "_runs": runs}, selection.record(options, facts)
     output.write(options, figure, tables, record, lines)
 

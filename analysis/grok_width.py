@@ -134,10 +134,10 @@ def draw(rows: pd.DataFrame, names: Sequence[str]) -> Figure:
 
 def draw_panel(axes: Axes, rows: pd.DataFrame, panel: str) -> None:
     """Final and best test values and final training values over width."""
-    shown = rows[rows["panel"] == panel]
+    panel_rows = rows[rows["panel"] == panel]
     looks = {q.label: q.look for q in QUANTITIES if q.panel == panel}
-    plot.curves(axes, shown, WIDTH, looks)
-    plot.hatch_without_value(axes, shown, WIDTH)
+    plot.curves(axes, panel_rows, WIDTH, looks)
+    plot.hatch_without_value(axes, panel_rows, WIDTH)
     axes.set_ylabel(LABELS[panel])
 
 
@@ -146,8 +146,8 @@ def width_axis(axes: Axes, widths: Sequence[int]) -> None:
     axes.set_xscale("log")
     axes.set_xlim(widths[0] / 1.2, widths[-1] * 1.2)
     powers = [w for w in widths if math.log2(w).is_integer()]
-    shown = powers if len(widths) > 8 and len(powers) > 2 else widths
-    axes.set_xticks(shown, [f"{w:g}" for w in shown])
+    tick_widths = powers if len(widths) > 8 and len(powers) > 2 else widths
+    axes.set_xticks(tick_widths, [f"{w:g}" for w in tick_widths])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
 

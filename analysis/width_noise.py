@@ -36,7 +36,7 @@ def draw(data: AxisSweep, group: SweepGroup, ends: pd.DataFrame, by: str, axis: 
         left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": RATIOS})
         mesh = heatmap.draw(left, time, vmin, vmax)
         heatmap.draw(right, noise, vmin, vmax)
-        style.log_epochs(left, data.state.planned, "y")
+        style.log_epochs(left, data.state.planned_epochs, "y")
         left.set_ylabel("Training time t (epochs)")
         left.set_title(f"test error, {by} {group.value:g}")
         right.set_ylim(0.5, len(levels) + 0.5)
@@ -54,7 +54,7 @@ def time_grid(data: AxisSweep, group: SweepGroup) -> heatmap.Grid:
     """Mean test error over width (log2) and epoch."""
     frame = seed_curves.tidy(group.test, "width")
     x = [float(np.log2(column.value)) for column in group.test]
-    return heatmap.grid(frame.assign(x=np.log2(frame["width"])), x, data.state.planned)
+    return heatmap.grid(frame.assign(x=np.log2(frame["width"])), x, data.state.planned_epochs)
 
 
 def noise_grid(ends: pd.DataFrame, by: str, axis: str) -> tuple[heatmap.Grid, list[float]]:

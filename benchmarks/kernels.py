@@ -135,7 +135,7 @@ def run(
             child, cwd=ROOT, env=_environment(isa), stdin=subprocess.PIPE, stdout=out, stderr=err
         )
         try:
-            process.communicate(kernels.written(cases).encode(), timeout=seconds)
+            process.communicate(kernels.to_json(cases).encode(), timeout=seconds)
             death = _death(process.returncode)
         except subprocess.TimeoutExpired:
             process.kill()

@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from launch.errors import UserError
-from launch.plan import Launcher, markers, plan
+from launch.plan import Launcher, Plan, markers
 from launch.submit import submission
 from launch.sweep import compose
 from launch.sweep.request import check_name
@@ -32,16 +32,16 @@ def run(config: DictConfig) -> None:
     stopped; in a multirun the latter is a RuntimeError, as Hydra's launchers expect it.
     """
     try:
-        made, sweep, done = _planned(config)
+        plan, sweep, is_done = _plan_cell(config)
     except UserError as error:
         sys.exit(f"error: {error}")
-    cell = made.cells[0]
-    if done:
+    cell = plan.cells[0]
+    if is_done:
         pool.log(f"cell {cell.id}: done before; its rows are in {sweep}")
         return
-    if made.backend == "local":
-        markers.mark_local_worker(made.folder(sweep))
-    task = pool.Pool(pool.Assignment(made, sweep, 0, 0), received=[], deadline=None)
+    if plan.backend == "local":
+        markers.mark_local_worker(plan.folder(sweep))
+    task = pool.Pool(pool.Assignment(plan, sweep, 0, 0), received=[], deadline=None)
     try:
         reason = task.run()
     except KeyboardInterrupt:
@@ -59,7 +59,7 @@ def run(config: DictConfig) -> None:
     sys.exit(f"error: {message}")
 
 
-def _planned(config: DictConfig) -> tuple[plan.Plan, Path, bool]:
+def _plan_cell(config: DictConfig) -> tuple[Plan, Path, bool]:
     """The plan of the one cell, the sweep's folder, and whether the cell is done already."""
     check_name(config.name)
     if config.get("axes"):
@@ -75,8 +75,8 @@ def _planned(config: DictConfig) -> tuple[plan.Plan, Path, bool]:
     submission.check_data([cell])
     sweep = Path(hydra.utils.to_absolute_path(config.logs)) / config.name
     settings: Any = OmegaConf.to_container(HydraConfig.get().launcher, resolve=False)
-    made, done = submission.plan_single_cell(sweep, config.name, cell, Launcher(settings))
-    return made, sweep, done
+    plan, is_done = submission.plan_single_cell(sweep, config.name, cell, Launcher(settings))
+    return plan, sweep, is_done
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ class Training:
         self.batches = math.ceil(len(data.train) / self.batch)
         self.order_epoch = -1
         self.run.add_facts(
-            noise_rate=data.changed / len(data.train),
+            noise_rate=data.changed_count / len(data.train),
             noise_chosen=data.outliers,
             noise_mask_hash=data.outlier_hash,
             data_hash=data.content_hash,
@@ -248,12 +248,18 @@ class Training:
             order_n = arithmetic.order(len(rows), self.batch, settings.replacement, seed, epoch + 1)
             self.shuffled = rows.take(order_n.to(self.device))
             if noise:
-                drawn = arithmetic.redrawn(len(order_n), noise, self.all_answers_n, seed, epoch + 1)
-                chosen_n, answer_n = (column.to(self.device) for column in drawn)
+                redrawn_rows = arithmetic.redrawn(
+                    len(order_n), noise, self.all_answers_n, seed, epoch + 1
+                )
+                chosen_n, answer_n = (column.to(self.device) for column in redrawn_rows)
                 self.shuffled.answer_n[chosen_n] = answer_n[chosen_n]
             self.order_epoch = epoch
-        here = slice(number * self.batch, (number + 1) * self.batch)
-        return self.shuffled.left_n[here], self.shuffled.right_n[here], self.shuffled.answer_n[here]
+        positions = slice(number * self.batch, (number + 1) * self.batch)
+        return (
+            self.shuffled.left_n[positions],
+            self.shuffled.right_n[positions],
+            self.shuffled.answer_n[positions],
+        )
 
     def _lr(self, step: int) -> float:
         return optim.learning_rate(
@@ -284,10 +290,10 @@ class Training:
         rows, size = self.rows[split], self.settings.eval_batch_size
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         for start in range(0, len(rows), size):
-            here = slice(start, start + size)
+            positions = slice(start, start + size)
             with precision.autocast(self.settings.precision, self.device):
-                logits = self.model(rows.left_n[here], rows.right_n[here])
-            answer_b = rows.answer_n[here]
+                logits = self.model(rows.left_n[positions], rows.right_n[positions])
+            answer_b = rows.answer_n[positions]
             loss = functional.cross_entropy(logits.to(self.loss_type), answer_b, reduction="sum")
             right_b = logits.argmax(1) == answer_b
             outliers = right_b[: max(self.outliers - start, 0)].sum()  # they come first
@@ -319,11 +325,13 @@ class Training:
                 self.parameters, self._training_loss, self.cell.seed
             )
         epoch, number = divmod(self.step, self.batches)
-        each = self.batch * self.batches if self.settings.replacement else len(self.rows["train"])
+        examples_per_epoch = (
+            self.batch * self.batches if self.settings.replacement else len(self.rows["train"])
+        )
         self.run.log(
             epoch=math.ceil(self.step / self.batches),
             step=self.step,
-            examples=epoch * each + number * self.batch,
+            examples=epoch * examples_per_epoch + number * self.batch,
             **row,
         )
         self.seconds, self.logged = 0.0, self.step

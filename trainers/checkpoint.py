@@ -58,22 +58,22 @@ class Checkpoints:
         """
         import torch  # not at the top: cells that save nothing start without it
 
-        own = self.folder / f"{self.cell}.{self.attempt:05d}.{self.writer}.pt"
+        own_file = self.folder / f"{self.cell}.{self.attempt:05d}.{self.writer}.pt"
         buffer = io.BytesIO()  # torch's own writer reports a full disk as a broken archive
         torch.save(state, buffer)
         self.present = True
-        with replacing(own) as file:
+        with replacing(own_file) as file:
             file.write(buffer.getbuffer())
         for path in self._files():
-            if path != own and _attempt(path) < self.attempt:
+            if path != own_file and _attempt(path) < self.attempt:
                 path.unlink(missing_ok=True)
 
     def load(self) -> dict[str, Any] | None:
         """The newest whole checkpoint on the CPU, or None; warns of those that cannot be read."""
         files = self._files(half_written=True)
         self.present = bool(files)
-        whole = [path for path in files if path.suffix == ".pt"]
-        for path in sorted(whole, key=_age, reverse=True):
+        complete_files = [path for path in files if path.suffix == ".pt"]
+        for path in sorted(complete_files, key=_age, reverse=True):
             import torch
 
             try:

@@ -99,7 +99,7 @@ def strided() -> list[Case]:
     """Strided 1x1 convolutions, which our models avoid: on some processors oneDNN's backward pass
     corrupts memory.
     """
-    found = []
+    results = []
     for width, (batch, _, size) in itertools.product(range(1, 10), IMAGES[1:3]):
         x = torch.empty(batch, width, size, size, device="meta").to(
             memory_format=torch.channels_last
@@ -107,12 +107,12 @@ def strided() -> list[Case]:
         weight = torch.empty(2 * width, width, 1, 1, device="meta").to(
             memory_format=torch.channels_last
         )
-        found.append(
+        results.append(
             Case(
                 "conv2d", tuple(x.shape), x.stride(), tuple(weight.shape), weight.stride(), stride=2
             )
         )
-    return found
+    return results
 
 
 def check(case: Case, seed: int = 0, repeats: int = 1) -> float:
@@ -129,8 +129,8 @@ def check(case: Case, seed: int = 0, repeats: int = 1) -> float:
     expected = [right, right, *torch.autograd.grad(right, exact, weights.double())]
     worst = 0.0
     for _ in range(repeats):
-        found = _values(case, tensors, weights)
-        worst = max(worst, *(_error(a, b) for a, b in zip(found, expected, strict=True)))
+        values = _values(case, tensors, weights)
+        worst = max(worst, *(_error(a, b) for a, b in zip(values, expected, strict=True)))
     return worst
 
 
@@ -145,8 +145,8 @@ def _values(case: Case, tensors: Sequence[Tensor], weights: Tensor) -> list[Tens
     with precision.autocast(case.format, torch.device("cpu")):
         with torch.no_grad():
             evaluated = _layer(case)(*inputs)
-        trained = _layer(case)(*inputs)
-    return [evaluated, trained, *torch.autograd.grad((trained * weights).sum(), inputs)]
+        output = _layer(case)(*inputs)
+    return [evaluated, output, *torch.autograd.grad((output * weights).sum(), inputs)]
 
 
 def _layer(case: Case) -> Callable[..., Tensor]:
@@ -200,12 +200,12 @@ def _in_memory(tensor: Tensor, strides: tuple[int, ...]) -> Tensor:
     return torch.empty_strided(tensor.shape, strides).copy_(tensor)
 
 
-def _error(found: Tensor, exact: Tensor) -> float:
+def _error(value: Tensor, exact: Tensor) -> float:
     """A gradient that cancels, as that of a layer norm over two numbers, is compared with SMALL
     instead.
     """
     largest = exact.detach().abs().max().clamp_min(SMALL)
-    error = float((found.detach().double() - exact.detach()).abs().max() / largest)
+    error = float((value.detach().double() - exact.detach()).abs().max() / largest)
     return error if math.isfinite(error) else math.inf
 
 
@@ -297,10 +297,10 @@ def _transformer_calls(width: int, biases: Literal["feedforward", "all"], rows: 
         dropout_residual=0.0,
         dropout_hidden=0.0,
     )
-    left, right = torch.arange(rows) % 97, torch.arange(rows) // 97
+    first, right = torch.arange(rows) % 97, torch.arange(rows) // 97
     model = Transformer(settings, ("a", "o", "b", "="), 97, None)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), _Recorder() as recorder:
-        model(left, right)
+        model(first, right)
     calls: list[Case] = recorder.calls
     return calls
 
@@ -331,10 +331,12 @@ def main() -> None:
     parser.add_argument("--given", action="store_true", help="cases from standard input, as JSON")
     options = parser.parse_args()
     precision.set_numerics(False, 1)
-    chosen = read(sys.stdin.read()) if options.given else cases(options.widths)
+    selection = read(sys.stdin.read()) if options.given else cases(options.widths)
     if options.sample is not None:
-        chosen = random.Random(options.seed).sample(chosen, min(options.sample, len(chosen)))
-    for case in chosen:
+        selection = random.Random(options.seed).sample(
+            selection, min(options.sample, len(selection))
+        )
+    for case in selection:
         print(json.dumps({"begun": case.name}), flush=True)
         error = check(case, options.seed, options.repeats)
         wrong = error > case.limit
@@ -349,9 +351,9 @@ def read(text: str) -> list[Case]:
     return [Case(**row) for row in rows]
 
 
-def written(given: Sequence[Case]) -> str:
+def to_json(all_cases: Sequence[Case]) -> str:
     """The JSON of cases."""
-    return json.dumps([dataclasses.asdict(case) for case in given])
+    return json.dumps([dataclasses.asdict(case) for case in all_cases])
 
 
 if __name__ == "__main__":

@@ -55,10 +55,10 @@ def _wait(seconds: float, should_stop: Callable[[], bool]) -> bool:
     """Sleep; False as soon as the run must stop."""
     end = time.monotonic() + seconds
     while not should_stop():
-        left = end - time.monotonic()
-        if left <= 0:
+        remaining = end - time.monotonic()
+        if remaining <= 0:
             return True
-        time.sleep(min(left, 0.05))
+        time.sleep(min(remaining, 0.05))
     return False
 
 

@@ -31,11 +31,11 @@ class Throttle:
     def __init__(self, enabled: bool) -> None:
         self.enabled = enabled
         self.after_quick_cell = False
-        self.written = -math.inf
+        self.last_write = -math.inf
 
     def due(self, now: float) -> bool:
         """Whether to write at `now`, a time of the monotonic clock in seconds."""
-        recent = now - self.written < QUICK_SECONDS
+        recent = now - self.last_write < QUICK_SECONDS
         return not (self.enabled and self.after_quick_cell and recent)
 
 
@@ -54,7 +54,7 @@ class Part:
         self.throttle = Throttle(throttle)
         self._schemas = {"curves": curve_schema(metrics), "runs": run_schema(metrics)}
         self._number = 0
-        self._written = self._no_rows()
+        self._earlier_tables = self._no_rows()
         self._added: dict[str, tuple[Rows, Record]] = {}
 
     @property
@@ -74,18 +74,18 @@ class Part:
     def write(self, rows: Rows = (), record: Record | None = None) -> None:
         """Write every cell added, and `rows` and `record` of the current one. Raises OSError."""
         added = self._added.values()
-        finished = {
+        tables = {
             "curves": self._extended("curves", [row for rows, _ in added for row in rows]),
             "runs": self._extended("runs", [record for _, record in added]),
         }
-        self._replace("curves", _joined(finished["curves"], self._table("curves", rows)))
+        self._replace("curves", _concatenate(tables["curves"], self._table("curves", rows)))
         records = [record] if record else []
-        self._replace("runs", _joined(finished["runs"], self._table("runs", records)))
-        self._written, self._added = finished, {}
-        self.throttle.written = time.monotonic()
-        if not record and finished["curves"].num_rows > ROWS_PER_PART:
+        self._replace("runs", _concatenate(tables["runs"], self._table("runs", records)))
+        self._earlier_tables, self._added = tables, {}
+        self.throttle.last_write = time.monotonic()
+        if not record and tables["curves"].num_rows > ROWS_PER_PART:
             self._number += 1
-            self._written = self._no_rows()
+            self._earlier_tables = self._no_rows()
 
     def finish_cell(self, rows: Rows, record: Record, has_checkpoints: bool) -> None:
         """Add the last record of a cell, and write it when due. Raises OSError.
@@ -105,8 +105,8 @@ class Part:
 
     def _extended(self, kind: str, rows: Rows) -> pa.Table:
         """What was written of finished cells, and `rows`."""
-        written = self._written[kind]
-        return _joined(written, self._table(kind, rows)) if rows else written
+        table = self._earlier_tables[kind]
+        return _concatenate(table, self._table(kind, rows)) if rows else table
 
     def _replace(self, kind: str, table: pa.Table) -> None:
         name = self.writer + (f".{self._number}" if self._number else "")
@@ -114,11 +114,11 @@ class Part:
             pq.write_table(table, file, compression="zstd")
 
 
-def _joined(table: pa.Table, more: pa.Table) -> pa.Table:
+def _concatenate(table: pa.Table, more: pa.Table) -> pa.Table:
     return pa.concat_tables([table, more]).unify_dictionaries().combine_chunks()
 
 
-def finished(folder: Path, prefix: str) -> dict[str, tuple[Status, int]]:
+def finished_cells(folder: Path, prefix: str) -> dict[str, tuple[Status, int]]:
     """Cells that need no run in the task whose parts begin with `prefix`: status and epochs.
 
     Those are cells with a final result, in the task's parts or already compacted, and cells that
@@ -126,9 +126,9 @@ def finished(folder: Path, prefix: str) -> dict[str, tuple[Status, int]]:
     """
     compacted = _statuses(folder / "store" / name for name in _compacted_runs(folder))
     parts = (folder / "runs").glob(f"{prefix}*.parquet")
-    own = _statuses(path for path in parts if (folder / "curves" / path.name).exists())
+    from_parts = _statuses(path for path in parts if (folder / "curves" / path.name).exists())
     final = {cell: end for cell, end in compacted.items() if end[0] in FINAL}
-    return final | {cell: end for cell, end in own.items() if end[0] in (*FINAL, "failed")}
+    return final | {cell: end for cell, end in from_parts.items() if end[0] in (*FINAL, "failed")}
 
 
 def _statuses(paths: Iterable[Path]) -> dict[str, tuple[Status, int]]:

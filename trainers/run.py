@@ -65,19 +65,19 @@ class Run:
 
         Raises RuntimeError where the state differs from `expect`, as for another data set.
         """
-        saved = self.checkpoints.load()
-        if saved is None:
+        checkpoint = self.checkpoints.load()
+        if checkpoint is None:
             return None
-        self._rows = list(saved["rows"])
-        self._start = time.monotonic() - saved["seconds"]
-        self._restored_step = int(saved["step"])
-        state = dict(saved["state"])
+        self._rows = list(checkpoint["rows"])
+        self._start = time.monotonic() - checkpoint["seconds"]
+        self._restored_step = int(checkpoint["step"])
+        state = dict(checkpoint["state"])
         self._refuse_other(state, expect or {})
         log.info(
             "cell %s: going on from step %d of attempt %d",
             self.cell,
-            saved["step"],
-            saved["attempt"],
+            checkpoint["step"],
+            checkpoint["attempt"],
         )
         return state
 

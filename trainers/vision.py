@@ -29,7 +29,7 @@ from trainers.schema import Metric
 from trainers.seeding import stream_seed, torch_stream
 
 
-def _counted(
+def _count_metrics(
     name: str,
     wrong: str,
     examples: str | None = None,
@@ -53,27 +53,29 @@ METRICS = (
         "nats",
         "cross-entropy as seen in training: train mode, augmented, noisy labels",
     ),
-    *_counted("train", "wrong answers as seen in training"),
+    *_count_metrics("train", "wrong answers as seen in training"),
     Metric(
         "train_eval_loss",
         "float32",
         "nats",
         "cross-entropy on the training set in evaluation mode, noisy labels",
     ),
-    *_counted("train_eval", "wrong answers on the training set in evaluation mode", best="min"),
-    *_counted(
+    *_count_metrics(
+        "train_eval", "wrong answers on the training set in evaluation mode", best="min"
+    ),
+    *_count_metrics(
         "clean",
         "the part of train_eval_wrong on samples that kept their label",
         examples="samples that kept their label",
     ),
-    *_counted(
+    *_count_metrics(
         "noisy",
         "the part of train_eval_wrong on samples whose label was changed",
         examples="samples whose label was changed",
         against=", against the changed label",
     ),
     Metric("test_loss", "float32", "nats", "cross-entropy on the clean test set", "min"),
-    *_counted("test", "wrong answers on the clean test set", best="min"),
+    *_count_metrics("test", "wrong answers on the clean test set", best="min"),
     Metric("lr", "float32", "1", "learning rate of the epoch's last step"),
     Metric(
         "grad_norm", "float32", "1", "L2 norm of the loss gradient, mean over the epoch's steps"
@@ -94,7 +96,7 @@ class Split:
 
     images: Tensor
     labels: Tensor
-    changed: Tensor
+    is_changed: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -121,11 +123,11 @@ def load_data(cell: VisionCell, device: torch.device) -> Data:
     mean, std = augment.channel_statistics(subset.train_images)
     facts = {
         "noise_rate": noisy.rate,
-        "noise_chosen": int(noisy.chosen.sum()),
+        "noise_chosen": int(noisy.is_chosen.sum()),
         "noise_mask_hash": noisy.mask_hash,
         "data_hash": subset.content_hash,
     }
-    train = (subset.train_images, noisy.labels, noisy.changed)
+    train = (subset.train_images, noisy.labels, noisy.is_changed)
     test = (subset.test_images, subset.test_labels, clean)
     return Data(
         Split(*(tensor.to(device) for tensor in train)),
@@ -160,7 +162,7 @@ def evaluate(
             logits = logits_of(split.images[batch])
             loss = functional.cross_entropy(logits, y_b, reduction="sum")
         wrong_b = logits.argmax(1) != y_b
-        changed_wrong = (wrong_b & split.changed[batch]).sum()
+        changed_wrong = (wrong_b & split.is_changed[batch]).sum()
         sums += torch.stack([loss.double(), wrong_b.sum().double(), changed_wrong.double()])
     loss_sum, wrong, changed_wrong = sums.tolist()
     return Evaluation(loss_sum / len(split), int(wrong), int(changed_wrong))
@@ -299,10 +301,10 @@ class Training:
         """Train the batches that the epoch has left; False if the run is to stop before."""
         began = time.monotonic()
         before = self.position.epoch_seconds
-        whole = self._train_batches()
+        is_complete = self._train_batches()
         seconds = before + time.monotonic() - began
         self.position = replace(self.position, epoch_seconds=seconds)
-        return whole
+        return is_complete
 
     def _train_batches(self) -> bool:
         cell, train, number = self.cell, self.data.train, self.position.epoch + 1
@@ -378,13 +380,13 @@ class Training:
 
     def _train_columns(self) -> dict[str, float | None]:
         result = self._evaluate(self.data.train)
-        changed = int(self.data.train.changed.sum())
+        changed_count = int(self.data.train.is_changed.sum())
         clean_wrong = result.wrong - result.changed_wrong
         return {
             "train_eval_loss": result.loss,
             **_counts("train_eval", result.wrong, self.samples),
-            **_counts("clean", clean_wrong, self.samples - changed),
-            **_counts("noisy", result.changed_wrong, changed),
+            **_counts("clean", clean_wrong, self.samples - changed_count),
+            **_counts("noisy", result.changed_wrong, changed_count),
         }
 
     def _evaluate(self, split: Split) -> Evaluation:

@@ -110,11 +110,11 @@ def _group(value: float, runs: pd.DataFrame, curves: pd.DataFrame, column: str) 
 
 def finished_only(curves: SeedCurves, unfinished: Sequence[str]) -> SeedCurves:
     """The curves without unfinished cells, which then count as missing."""
-    kept = [i for i, cell in enumerate(curves.cells) if cell not in set(unfinished)]
-    cells = tuple(curves.cells[i] for i in kept)
-    seeds = tuple(curves.seeds[i] for i in kept)
+    indices = [i for i, cell in enumerate(curves.cells) if cell not in set(unfinished)]
+    cells = tuple(curves.cells[i] for i in indices)
+    seeds = tuple(curves.seeds[i] for i in indices)
     missing = tuple(sorted({*curves.missing, *curves.cells} - set(cells)))
-    values = curves.values[kept]
+    values = curves.values[indices]
     return replace(curves, cells=cells, seeds=seeds, missing=missing, values=values)
 
 
@@ -136,10 +136,10 @@ def end_table(sweep: AxisSweep, by: str, axis: str, below: float) -> pd.DataFram
     rows = []
     for group in sweep.groups:
         for test, training in zip(group.test, group.training, strict=True):
-            finished = [
+            curve_pair = [
                 finished_only(curves, sweep.state.unfinished) for curves in (test, training)
             ]
-            ends = _ends(*finished)
+            ends = _ends(*curve_pair)
             interpolates = bool(ends["train_end"] < below)
             rows.append({by: group.value, axis: test.value, **ends, "interpolates": interpolates})
     return pd.DataFrame(rows)
@@ -176,20 +176,20 @@ def as_seed_curves(sweep: AxisSweep) -> list[SeedCurves]:
 
 def _over_axis(group: SweepGroup, unfinished: Sequence[str]) -> SeedCurves:
     """The final test errors of one group, (seeds, axis values); values without any are left out."""
-    finished = [finished_only(curves, unfinished) for curves in group.test]
+    curves_by_width = [finished_only(curves, unfinished) for curves in group.test]
     names: set[str] = set()
     missing: list[str] = []
-    for curves in finished:
+    for curves in curves_by_width:
         names.update(curves.seeds)
         missing += curves.missing
     seeds = tuple(sorted(names))
-    errors = np.full((len(seeds), len(finished)), np.nan)
-    for position, curves in enumerate(finished):
+    errors = np.full((len(seeds), len(curves_by_width)), np.nan)
+    for position, curves in enumerate(curves_by_width):
         rows = [seeds.index(seed) for seed in curves.seeds]
         errors[rows, position] = final_errors(curves)
-    measured = np.isfinite(errors).any(axis=0)
-    x = np.array([curves.value for curves in finished])[measured].astype(np.int64)
-    values = errors[:, measured]
+    has_values = np.isfinite(errors).any(axis=0)
+    x = np.array([curves.value for curves in curves_by_width])[has_values].astype(np.int64)
+    values = errors[:, has_values]
     return SeedCurves(group.value, seeds, seeds, tuple(missing), x, values, x_name="width")
 
 

@@ -77,7 +77,7 @@ def unit(images: int, batch: int | None = None) -> int:
     return math.ceil(images / batch) * math.lcm(batch, images % batch)
 
 
-def whole(scaled: Array, eps: float = float(np.finfo(np.float64).eps)) -> Check:
+def check_integers(scaled: Array, eps: float = float(np.finfo(np.float64).eps)) -> Check:
     """Checks numbers that should be whole.
 
     eps: relative precision of the numbers that they were computed from. Raises ValueError if that
@@ -99,14 +99,14 @@ def whole(scaled: Array, eps: float = float(np.finfo(np.float64).eps)) -> Check:
 
 def check_mean(mean: Array, images: int, seeds: int, batch: int | None = None) -> Check:
     """Which cells can be a mean over seeds of error counts over images."""
-    return whole(
+    return check_integers(
         np.asarray(mean, np.float64) * unit(images, batch) * seeds, float(np.finfo(mean.dtype).eps)
     )
 
 
 def check_std(std: Array, images: int, seeds: int, batch: int | None = None) -> Check:
     """Which cells can be a population std over seeds: N²m² times the variance is whole."""
-    return whole(
+    return check_integers(
         (np.asarray(std, np.float64) * unit(images, batch) * seeds) ** 2,
         float(np.finfo(std.dtype).eps),
     )

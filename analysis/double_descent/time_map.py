@@ -45,19 +45,25 @@ class Look:
 
 
 def draw(
-    data: Sequence[SeedCurves], features: pd.DataFrame, axis: str, planned: int, published: bool
+    data: Sequence[SeedCurves],
+    features: pd.DataFrame,
+    axis: str,
+    planned_epochs: int,
+    published: bool,
 ) -> Figure:
     """The figure: heat map left, three curves right; `data`, `features` by increasing λ."""
     x = positions(np.array([c.value for c in data]))
     symbol = "λ" if axis == "optim.weight_decay" else axis
-    look = published_look(data) if published else own_look(data, features, x, symbol, planned)
+    look = (
+        published_look(data) if published else own_look(data, features, x, symbol, planned_epochs)
+    )
     with style.styled():
         figure = Figure(figsize=SIZE)
         grid = figure.add_gridspec(
             1, 2, width_ratios=RATIOS, left=0.062, right=0.98, bottom=0.145, top=0.955, wspace=0.06
         )
         left, right = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
-        draw_map(left, data, x, look, planned)
+        draw_map(left, data, x, look, planned_epochs)
         left.set_xlabel("Regularization strength λ" if symbol == "λ" else axis)
         draw_slices(right, data, look)
     return figure
@@ -98,20 +104,20 @@ def own_look(
     features: pd.DataFrame,
     x: NDArray[np.float64],
     symbol: str,
-    planned: int,
+    planned_epochs: int,
 ) -> Look:
     """Colours, ticks and curves that follow from the data."""
     indices = slices(features)
     labels = {
         f"{symbol} = {style.value_label(data[i].value)} (n = {_seeds(data[i])})": i for i in indices
     }
-    shown = np.concatenate([data[i].mean for i in indices])
+    means = np.concatenate([data[i].mean for i in indices])
     return Look(
         heatmap.limits(np.concatenate([c.mean for c in data])),
         ticks(np.array([c.value for c in data]), x),
         labels,
-        heatmap.rounded(float(shown.min()), float(shown.max()), 0.05),
-        planned,
+        heatmap.rounded(float(means.min()), float(means.max()), 0.05),
+        planned_epochs,
         "Training time t (epochs)",
     )
 
@@ -145,12 +151,12 @@ def _seeds(curves: SeedCurves) -> str:
 
 
 def draw_map(
-    axes: Axes, data: Sequence[SeedCurves], x: NDArray[np.float64], look: Look, planned: int
+    axes: Axes, data: Sequence[SeedCurves], x: NDArray[np.float64], look: Look, planned_epochs: int
 ) -> None:
     """Heat map of the mean error; the column of λ = 0, if there is one, stands apart."""
     place = dict(zip([c.value for c in data], x, strict=True))
     frame = tidy(data)
-    grid = heatmap.grid(frame.assign(x=frame["lambda"].map(place)), x.tolist(), planned)
+    grid = heatmap.grid(frame.assign(x=frame["lambda"].map(place)), x.tolist(), planned_epochs)
     zero = int(any(c.value == 0 for c in data))
     size = len(x)
     width = column_width(grid.x[: size - zero])

@@ -30,20 +30,22 @@ class Grid:
     """Values on a grid, ready to draw.
 
     x: (columns,) increasing positions; epochs: (rows,) increasing; values: (rows, columns), NaN
-    where nothing is logged; planned: last planned epoch, where hatching ends.
+    where nothing is logged; planned_epochs: last planned epoch, where hatching ends.
     """
 
     x: Array
     epochs: Array
     values: Array
-    planned: int
+    planned_epochs: int
 
     def block(self, start: int, stop: int) -> Grid:
         """The columns start..stop-1."""
-        return Grid(self.x[start:stop], self.epochs, self.values[:, start:stop], self.planned)
+        return Grid(
+            self.x[start:stop], self.epochs, self.values[:, start:stop], self.planned_epochs
+        )
 
 
-def grid(frame: pd.DataFrame, x: Sequence[float], planned: int, value: str = "mean") -> Grid:
+def grid(frame: pd.DataFrame, x: Sequence[float], planned_epochs: int, value: str = "mean") -> Grid:
     """Grid from a tidy frame with columns x, epoch and `value`; `x` lists columns without rows too.
 
     Epochs before 1 are left out, the axis being logarithmic.
@@ -51,7 +53,7 @@ def grid(frame: pd.DataFrame, x: Sequence[float], planned: int, value: str = "me
     wide = frame[frame["epoch"] >= 1].pivot(index="epoch", columns="x", values=value)
     wide = wide.reindex(columns=sorted(x))
     columns, rows = wide.columns.to_numpy(np.float64), wide.index.to_numpy(np.float64)
-    return Grid(columns, rows, wide.to_numpy(np.float64), planned)
+    return Grid(columns, rows, wide.to_numpy(np.float64), planned_epochs)
 
 
 def edges(centres: ArrayLike, single: float = 1.0) -> Array:
@@ -109,7 +111,7 @@ def _epoch_edges(data: Grid) -> Array:
 
 def gaps(data: Grid, x: Array) -> list[tuple[float, float, float, float]]:
     """Rectangles (left, right, bottom, top) that hold no logged value, up to the planned epoch."""
-    end = data.planned + 0.5
+    end = data.planned_epochs + 0.5
     if not len(data.epochs):
         return [(float(x[i]), float(x[i + 1]), 0.5, end) for i in range(len(data.x))]
     borders = _epoch_edges(data)

@@ -51,11 +51,12 @@ class Source:
 class Progress:
     """How much of what was planned is in the logs.
 
-    planned: last planned epoch. missing: cells without rows. unfinished: cells with rows that have
-    not reached their planned epochs. uneven: columns with fewer seeds than the others have.
+    planned_epochs: last planned epoch. missing: cells without rows. unfinished: cells with rows
+    that have not reached their planned epochs. uneven: columns with fewer seeds than the others
+    have.
     """
 
-    planned: int
+    planned_epochs: int
     missing: tuple[str, ...]
     unfinished: tuple[str, ...]
     uneven: int
@@ -67,7 +68,7 @@ class Progress:
             where = "hatched where a column has none at all"
             lines.append(f"{len(self.missing)} planned cells have no rows ({where})")
         if self.unfinished:
-            where = f"hatched up to {self.planned}"
+            where = f"hatched up to {self.planned_epochs}"
             lines.append(
                 f"{len(self.unfinished)} cells have not reached their last epoch ({where})"
             )
@@ -129,7 +130,7 @@ def record(
         "final_value": f"mean of the last {stats.LAST} epochs",
         "std": "population standard deviation (ddof 0) over seeds",
         "epochs": EPOCHS,
-        "planned_epochs": state.planned,
+        "planned_epochs": state.planned_epochs,
         "unfinished": list(state.unfinished),
         "columns": [_column(curves, attempts) for curves in data],
     }

@@ -88,7 +88,7 @@ def where(runs: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
             raise FigureError(
                 f"--where {condition}: {fault}; the sweep's axes are\n{listing(axes(runs))}"
             )
-        options = {_text(_parsed(option)) for option in text.split(",")}
+        options = {_text(_parse_value(option)) for option in text.split(",")}
         selected = runs[as_text(runs[name]).isin(options)]
         if selected.empty:
             values = {name: sorted_values(runs, name)}
@@ -97,7 +97,7 @@ def where(runs: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
     return runs
 
 
-def _parsed(text: str) -> object:
+def _parse_value(text: str) -> object:
     """The value that a condition names, read as JSON where it is JSON."""
     try:
         return json.loads(text)
@@ -132,22 +132,22 @@ def check_axes(runs: pd.DataFrame, *columns: str) -> list[str]:
     for name, values in varying.items():
         if as_text(runs[name]).groupby(groups).nunique().max() > 1:
             crossed[name] = values
-    drawn = " and ".join([*columns, "seed"])
+    axis_names = " and ".join([*columns, "seed"])
     if crossed:
         name, values = next(iter(crossed.items()))
         raise FigureError(
-            f"the runs vary in more than {drawn}:\n{listing(crossed)}\n"
+            f"the runs vary in more than {axis_names}:\n{listing(crossed)}\n"
             f"choose one value of each, for example --where {name}={values[0]}"
         )
-    _check_seeds(runs, groups, drawn)
-    together = " and ".join(columns)
+    _check_seeds(runs, groups, axis_names)
+    names = " and ".join(columns)
     return [
-        f"{name} changes together with {together}: {', '.join(values)}"
+        f"{name} changes together with {names}: {', '.join(values)}"
         for name, values in varying.items()
     ]
 
 
-def _check_seeds(runs: pd.DataFrame, groups: pd.Series, drawn: str) -> None:
+def _check_seeds(runs: pd.DataFrame, groups: pd.Series, axis_names: str) -> None:
     """FigureError if a seed occurs twice at one point."""
     if "seed" not in runs.columns:
         return
@@ -156,8 +156,8 @@ def _check_seeds(runs: pd.DataFrame, groups: pd.Series, drawn: str) -> None:
     if twice.any():
         ids = ", ".join(runs.loc[twice, "cell"].astype(str).head(4))
         raise FigureError(
-            f"{int(twice.sum())} cells share their {drawn} ({ids}, ...) and differ in nothing that "
-            "their records show; they come from different schemes or code: keep one kind in the "
+            f"{int(twice.sum())} cells share their {axis_names} ({ids}, ...) and differ in nothing "
+            "that their records show; they come from different schemes or code: keep one kind in the "
             "folder"
         )
 

@@ -22,8 +22,8 @@ BEST = "the highest of the logged test accuracies of a run, which flatters it by
 def rows_by_run(runs: pd.DataFrame, labels: pd.Series, values: pd.Series) -> pd.DataFrame:
     """Columns label, train_percent and value of each run, NaN for a run that is not finished."""
     percents = (100 * runs[grok.FRACTION]).round(6)
-    finished = grok.finished_values(runs, values)
-    return pd.DataFrame({"label": labels, PERCENT: percents, "value": finished})
+    final_values = grok.finished_values(runs, values)
+    return pd.DataFrame({"label": labels, PERCENT: percents, "value": final_values})
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -49,12 +49,12 @@ def panel(axes: Axes, rows: pd.DataFrame, looks: Mapping[str, plot.Look], title:
 def figure(rows: pd.DataFrame, labels: Sequence[str], title: str, budget: str) -> Figure:
     """One panel with the legend at its right."""
     with style.themed():
-        drawn = Figure(figsize=(9.4, 4.4), layout="constrained")
-        axes = drawn.subplots()
+        figure = Figure(figsize=(9.4, 4.4), layout="constrained")
+        axes = figure.subplots()
         panel(axes, rows, plot.looks(labels), f"Best test accuracy within\n{budget} (%)")
         place = {"bbox_to_anchor": (1.01, 0.5), "frameon": False, "alignment": "left"}
         sns.move_legend(axes, "center left", title=title, **place)
-    return drawn
+    return figure
 
 
 def facts(**more: Any) -> dict[str, Any]:

@@ -88,14 +88,14 @@ def cosets(subgroup: frozenset[Permutation], degree: int, side: Side) -> NDArray
     return np.array(labels)
 
 
-def written(permutation: Permutation) -> str:
+def cycle_notation(permutation: Permutation) -> str:
     """A permutation as its cycles, such as (0,3)(1,4); () for the identity."""
-    left, cycles = set(range(len(permutation))), ""
-    while left:
-        cycle = [min(left)]
+    remaining, cycles = set(range(len(permutation))), ""
+    while remaining:
+        cycle = [min(remaining)]
         while (following := permutation[cycle[-1]]) != cycle[0]:
             cycle.append(following)
-        left -= set(cycle)
+        remaining -= set(cycle)
         cycles += f"({','.join(map(str, cycle))})" if len(cycle) > 1 else ""
     return cycles or "()"
 
@@ -195,5 +195,5 @@ def _generators(
     """Generators of a conjugate, conjugated like the subgroup itself."""
     for g in elements(len(generators[0])):
         if {conjugate(h, g) for h in subgroup} == group:
-            return " ".join(written(conjugate(h, g)) for h in generators)
+            return " ".join(cycle_notation(conjugate(h, g)) for h in generators)
     raise AssertionError("the group is no conjugate of the subgroup")

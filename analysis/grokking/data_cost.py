@@ -59,13 +59,13 @@ def fit(
     line = _line(percents, table)
     if line is None:
         return None
-    slope, intercept, used = line
+    slope, intercept, has_median = line
     factors = bootstrap_factors(percents, table)
     low = high = float("nan")
     if len(factors) * 2 > RESAMPLES:
         low, high = np.quantile(factors, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
-    fitted = tuple(percents[used].tolist())
-    return Cost(float(np.exp(-slope)), low, high, intercept, fitted, len(factors))
+    fit_percents = tuple(percents[has_median].tolist())
+    return Cost(float(np.exp(-slope)), low, high, intercept, fit_percents, len(factors))
 
 
 def bootstrap_factors(percents: Array, table: Array) -> list[float]:
@@ -85,11 +85,11 @@ def bootstrap_factors(percents: Array, table: Array) -> list[float]:
 def _line(percents: Array, table: Array) -> tuple[float, float, NDArray[np.bool_]] | None:
     """Slope and intercept of log medians of (seeds, percents), and the columns with a median."""
     medians = np.array([reached_by(column) for column in table.T])
-    used = np.isfinite(medians)
-    if used.sum() < 2:
+    has_median = np.isfinite(medians)
+    if has_median.sum() < 2:
         return None
-    slope, intercept = np.polyfit(percents[used], np.log(medians[used]), 1)
-    return float(slope), float(intercept), used
+    slope, intercept = np.polyfit(percents[has_median], np.log(medians[has_median]), 1)
+    return float(slope), float(intercept), has_median
 
 
 def text(cost: Cost | None, where: str) -> str:

@@ -99,8 +99,8 @@ def numeric_column(runs: pd.DataFrame, column: str) -> pd.Series:
 
 def budget(runs: pd.DataFrame) -> str:
     """The planned steps, in words."""
-    planned = sorted(set(numeric_column(runs, "trainer.steps").dropna()))
-    return f"{planned[0]:,.0f} steps" if len(planned) == 1 else "the planned steps"
+    step_counts = sorted(set(numeric_column(runs, "trainer.steps").dropna()))
+    return f"{step_counts[0]:,.0f} steps" if len(step_counts) == 1 else "the planned steps"
 
 
 def finished_values(runs: pd.DataFrame, values: pd.Series) -> pd.Series:
@@ -161,16 +161,16 @@ def cells_by_point(selection: SelectedRuns) -> list[dict[str, Any]]:
     begun, final = numeric_column(runs, "steps").notna(), runs["status"].isin(FINAL)
     points = []
     for _, rows in runs.groupby(query.points(runs, selection.columns), sort=False):
-        ids, done, started = rows["cell"].astype(str), final[rows.index], begun[rows.index]
+        ids, is_final, has_begun = rows["cell"].astype(str), final[rows.index], begun[rows.index]
         values = {column: to_json(rows[column].iloc[0]) for column in selection.columns}
         points.append(
             {
                 **values,
-                "cells": ids[done].tolist(),
-                "seeds": [to_json(seed) for seed in rows.loc[done, "seed"]],
-                "attempts": int(numeric_column(rows[done], "attempts").fillna(1).sum()),
-                "unfinished": ids[started & ~done].tolist(),
-                "missing": ids[~started].tolist(),
+                "cells": ids[is_final].tolist(),
+                "seeds": [to_json(seed) for seed in rows.loc[is_final, "seed"]],
+                "attempts": int(numeric_column(rows[is_final], "attempts").fillna(1).sum()),
+                "unfinished": ids[has_begun & ~is_final].tolist(),
+                "missing": ids[~has_begun].tolist(),
             }
         )
     return points

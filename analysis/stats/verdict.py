@@ -59,13 +59,13 @@ def judge(
 
     `errors` are the standard errors of the two. The criterion is stated, not tuned.
     """
-    passed, texts = [], []
+    outcomes, texts = [], []
     for name, value, error in zip(("rise", "descent"), (rise, descent), errors, strict=True):
         threshold = criterion.threshold(error)
-        passed.append(value > threshold)
+        outcomes.append(value > threshold)
         texts.append(_comparison(name, value, threshold, criterion))
     single = "" if np.isfinite(errors[0]) else "; spread over seeds unknown"
-    return Verdict(all(passed), ", ".join(texts) + single)
+    return Verdict(all(outcomes), ", ".join(texts) + single)
 
 
 def _comparison(name: str, value: float, threshold: float, criterion: Criterion) -> str:

@@ -140,8 +140,8 @@ def _compact(root: Path, rows_in_memory: int) -> Compaction:
         )
     if not inputs.parts and store_is_whole(root):
         delete_outlived(root, newest_records(inputs.runs))
-        kept = Generation(inputs.manifest, None, no_mismatches())
-        return _report(kept, files, files)
+        earlier_generation = Generation(inputs.manifest, None, no_mismatches())
+        return _report(earlier_generation, files, files)
     generation = write_generation(root, inputs, rows_in_memory)
     switch(root, generation.records)
     delete(root, inputs)
@@ -191,7 +191,7 @@ def merged_curves(paths: Sequence[Path], limit: int) -> Iterator[tuple[pa.Table,
         table = concatenate(read_file(path, cells=cells) for path in overlapping)
         newest = newest_rows(table)
         differing = mismatches(table.take(pa.array(newest.repeated)))
-        yield table.take(pa.array(newest.kept)), differing
+        yield table.take(pa.array(newest.kept_rows)), differing
 
 
 def _source(path: Path) -> Source:
@@ -239,10 +239,10 @@ def _half_written(root: Path) -> list[Path]:
     temporary: list[Path] = []
     for folder in ("curves", "runs", "checkpoints"):
         temporary += (root / folder).glob(".*.tmp")
-    return [path for path in temporary if _changed(path) < oldest]
+    return [path for path in temporary if _mtime(path) < oldest]
 
 
-def _changed(path: Path) -> float:
+def _mtime(path: Path) -> float:
     """When the file was last changed; now, if its writer renamed it meanwhile."""
     try:
         return path.stat().st_mtime

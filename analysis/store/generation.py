@@ -40,12 +40,12 @@ def next_generation(root: Path) -> int:
 def write_curves(root: Path, generation: int, number: int, table: pa.Table) -> Record:
     """Writes one shard of kept rows, sorted by cell and epoch; returns its manifest record."""
     cell = single_chunk(table["cell"], CELL_TYPE)
-    used, codes = np.unique(cell.indices.to_numpy(), return_inverse=True)
+    cell_codes, codes = np.unique(cell.indices.to_numpy(), return_inverse=True)
     # the dictionary of all tables names the cells of other shards too
-    names = cell.dictionary.take(pa.array(used))
+    names = cell.dictionary.take(pa.array(cell_codes))
     shard = _with_cell(table, pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), names))
     file = f"curves-{generation:06d}-{number:04d}.parquet"
-    return _write(root / "store" / file, "curves", shard, len(used))
+    return _write(root / "store" / file, "curves", shard, len(cell_codes))
 
 
 def write_runs(root: Path, generation: int, table: pa.Table) -> Record:
@@ -113,7 +113,7 @@ def delete_unlisted(root: Path) -> None:
 
     Only files that this module names; their rows are in the parts or in the listed generation.
     """
-    listed = {record["file"] for record in read_manifest(root)} | {"manifest.json"}
+    current_files = {record["file"] for record in read_manifest(root)} | {"manifest.json"}
     for path in (root / "store").glob("*"):
-        if path.name not in listed and OWN_NAME.fullmatch(path.name):
+        if path.name not in current_files and OWN_NAME.fullmatch(path.name):
             os.unlink(path)

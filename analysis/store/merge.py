@@ -33,8 +33,8 @@ def concatenate(tables: Iterable[pa.Table]) -> pa.Table:
     """
     parts = list(tables)
     schema = _common_schema([part.schema for part in parts])
-    whole = pa.concat_tables([_conform(part, schema) for part in parts])
-    return whole.unify_dictionaries().combine_chunks()
+    table = pa.concat_tables([_conform(part, schema) for part in parts])
+    return table.unify_dictionaries().combine_chunks()
 
 
 def _common_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
@@ -95,10 +95,10 @@ def cell_ranks(table: pa.Table) -> NDArray[np.int64]:
 
 def single_chunk(column: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
     """The column as one Array, empty of type `kind` where it has no chunk."""
-    whole = column.combine_chunks()
-    if not isinstance(whole, pa.ChunkedArray):
-        return whole
-    return whole.chunk(0) if whole.num_chunks else pa.array([], kind)
+    array = column.combine_chunks()
+    if not isinstance(array, pa.ChunkedArray):
+        return array
+    return array.chunk(0) if array.num_chunks else pa.array([], kind)
 
 
 def numbers(table: pa.Table, name: str, missing: float = 0) -> NDArray[Any]:
@@ -118,7 +118,7 @@ class NewestRows:
     last: NDArray[np.bool_]
 
     @property
-    def kept(self) -> NDArray[np.intp]:
+    def kept_rows(self) -> NDArray[np.intp]:
         """Row numbers to keep, sorted by cell, epoch and step."""
         return self.order[self.last]
 
@@ -150,7 +150,7 @@ def group_ends(keys: Sequence[NDArray[Any]]) -> NDArray[np.bool_]:
 
 def newest_curves(table: pa.Table) -> pa.Table:
     """The kept rows of `newest_rows`, sorted by cell, epoch and step."""
-    return table.take(pa.array(newest_rows(table).kept))
+    return table.take(pa.array(newest_rows(table).kept_rows))
 
 
 def newest_runs(table: pa.Table) -> pa.Table:
@@ -166,11 +166,11 @@ def newest_runs(table: pa.Table) -> pa.Table:
     ranks, attempts = cell_ranks(table), numbers(table, "attempt")
     order = np.lexsort((_updated(table), attempts, _is_final(table), ranks))
     last = group_ends([ranks[order]])
-    seen = pa.array(_attempts_seen(table, ranks, attempts), pa.list_(pa.int16()))
-    counted = [name for name in (ATTEMPTS_SEEN, "attempts") if name in table.schema.names]
-    newest = table.drop_columns(counted).take(pa.array(order[last]))
-    newest = newest.append_column("attempts", pc.list_value_length(seen))
-    return newest.append_column(ATTEMPTS_SEEN, seen)
+    attempt_lists = pa.array(_attempts_seen(table, ranks, attempts), pa.list_(pa.int16()))
+    attempt_columns = [name for name in (ATTEMPTS_SEEN, "attempts") if name in table.schema.names]
+    newest = table.drop_columns(attempt_columns).take(pa.array(order[last]))
+    newest = newest.append_column("attempts", pc.list_value_length(attempt_lists))
+    return newest.append_column(ATTEMPTS_SEEN, attempt_lists)
 
 
 def _updated(table: pa.Table) -> NDArray[Any]:

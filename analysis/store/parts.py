@@ -155,11 +155,11 @@ def read_records(
         return table
     if path.parent.name == "store" and store_is_whole(path.parent.parent):
         return table
-    status = pc.if_else(_lost(path, table), "stopped", table["status"])
+    status = pc.if_else(_rows_lost(path, table), "stopped", table["status"])
     return table.set_column(table.schema.get_field_index("status"), "status", status)
 
 
-def _lost(path: Path, table: pa.Table) -> pa.ChunkedArray:
+def _rows_lost(path: Path, table: pa.Table) -> pa.ChunkedArray:
     """Whether each record is final and says that epochs were logged, but its rows are lost."""
     final = pc.is_in(table["status"], pa.array(FINAL, pa.string()))
     logged = pc.and_(final, pc.greater(pc.fill_null(table["epochs"], 0), 0))
@@ -252,10 +252,14 @@ def _row_groups(file: pq.ParquetFile, cells: Sequence[str] | None) -> list[int]:
         return groups
     ids = np.sort(np.asarray(cells, dtype=str))
     column = file.schema_arrow.names.index("cell")
-    return [g for g in groups if _meets(file.metadata.row_group(g).column(column).statistics, ids)]
+    return [
+        g
+        for g in groups
+        if _has_id_in_range(file.metadata.row_group(g).column(column).statistics, ids)
+    ]
 
 
-def _meets(limits: pq.Statistics | None, ids: np.ndarray) -> bool:
+def _has_id_in_range(limits: pq.Statistics | None, ids: np.ndarray) -> bool:
     """Whether one of the sorted ids lies in the range; True where the range is unknown."""
     if limits is None or not limits.has_min_max:
         return True

@@ -31,27 +31,27 @@ def runs(folder: Folder) -> pd.DataFrame:
     """
     root = log_folder(folder)
     recorded = retrying(lambda: read_runs(root))
-    planned = _planned(root)
-    if recorded is None and planned.empty:
+    planned_cells = _planned_cells(root)
+    if recorded is None and planned_cells.empty:
         files = "runs/*.parquet, store/manifest.json or submissions/*/plan.json"
         raise _empty(root, "run records or plans", files)
     if recorded is None:
-        return planned.sort_values("cell", ignore_index=True)
+        return planned_cells.sort_values("cell", ignore_index=True)
     frame: pd.DataFrame = recorded.drop_columns([ATTEMPTS_SEEN]).to_pandas()
     frame["cell"] = frame["cell"].astype("str")
-    return _with_missing(frame, planned)
+    return _with_missing(frame, planned_cells)
 
 
-def _with_missing(recorded: pd.DataFrame, planned: pd.DataFrame) -> pd.DataFrame:
+def _with_missing(recorded: pd.DataFrame, planned_cells: pd.DataFrame) -> pd.DataFrame:
     """The runs table with a row for every planned cell without a record."""
-    if planned.empty:
+    if planned_cells.empty:
         return recorded
-    missing = planned[~planned["cell"].isin(recorded["cell"])]
+    missing = planned_cells[~planned_cells["cell"].isin(recorded["cell"])]
     if missing.empty:
         return recorded
     recorded["attempt"] = recorded["attempt"].astype("Int16")  # nullable: a missing cell has none
-    both: pd.DataFrame = pd.concat([recorded, missing], ignore_index=True)
-    return both.sort_values("cell", ignore_index=True)
+    rows: pd.DataFrame = pd.concat([recorded, missing], ignore_index=True)
+    return rows.sort_values("cell", ignore_index=True)
 
 
 def records(folder: Folder, cell: str) -> list[dict[str, Any]]:
@@ -86,8 +86,8 @@ def curves(
         raise _empty(root, "logged epochs", "curves/*.parquet or store/manifest.json")
     frame: pd.DataFrame = table.to_pandas()
     # sorted, so that equal rows are equal frames whatever files they came from
-    used = frame["cell"].cat.remove_unused_categories().cat.categories
-    frame["cell"] = frame["cell"].cat.set_categories(sorted(used))
+    categories = frame["cell"].cat.remove_unused_categories().cat.categories
+    frame["cell"] = frame["cell"].cat.set_categories(sorted(categories))
     return frame
 
 
@@ -159,7 +159,7 @@ def _empty(root: Path, what: str, expected: str) -> StoreError:
     )
 
 
-def _planned(folder: Path) -> pd.DataFrame:
+def _planned_cells(folder: Path) -> pd.DataFrame:
     """Cells of all plans, one row each, as missing runs: cell, status, attempts, configuration."""
     rows: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("submissions/*/plan.json")):

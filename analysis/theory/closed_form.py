@@ -43,7 +43,7 @@ class _Block(NamedTuple):
 def fast_slow(
     setting: Setting,
     times: ArrayLike,
-    frozen: Block | None = None,
+    frozen_block: Block | None = None,
     *,
     scales: Sequence[float] = SCALES,
     frozen_at: tuple[float, float] = FROZEN_AT,
@@ -61,18 +61,18 @@ def fast_slow(
     ½(1 + σ² - 2R + Q) with no terms that cancel. NaN where that denominator is not positive, which
     happens only for n <= d.
 
-    frozen names the block that does not move: "slow" holds it at t = frozen_at[0], which leaves the
-    curve of the fast feature alone; "fast" holds it at t = frozen_at[1], which leaves that of the
-    slow one.
+    frozen_block names the block that does not move: "slow" holds it at t = frozen_at[0], which leaves
+    the curve of the fast feature alone; "fast" holds it at t = frozen_at[1], which leaves that of
+    the slow one.
     """
-    if frozen not in (None, "fast", "slow"):
-        raise ValueError(f"frozen is {frozen!r}; expected None, 'fast' or 'slow'")
-    fast_times = frozen_at[1] if frozen == "fast" else times
-    slow_times = frozen_at[0] if frozen == "slow" else times
+    if frozen_block not in (None, "fast", "slow"):
+        raise ValueError(f"frozen_block is {frozen_block!r}; expected None, 'fast' or 'slow'")
+    fast_times = frozen_at[1] if frozen_block == "fast" else times
+    slow_times = frozen_at[0] if frozen_block == "slow" else times
     decay, (fast_gain, slow_gain) = setting.weight_decay, _gains(setting, scales)
     fast_size, slow_size = setting.blocks
-    fast = _alone(_penalty(fast_times, decay), setting.n, fast_size, fast_gain)
-    slow = _alone(_penalty(slow_times, decay), setting.n, slow_size, slow_gain)
+    fast = _separate_block(_penalty(fast_times, decay), setting.n, fast_size, fast_gain)
+    slow = _separate_block(_penalty(slow_times, decay), setting.n, slow_size, slow_gain)
     return _order((fast, slow), setting, _shape(setting, times))
 
 
@@ -115,7 +115,7 @@ def _gains(setting: Setting, scales: Sequence[float]) -> tuple[Array, Array]:
     return np.asarray(scales[0] ** 2 / setting.d), np.asarray(slow_scale**2 / setting.d)
 
 
-def _alone(penalty: Array, n: int, size: int, gain: Array) -> _Block:
+def _separate_block(penalty: Array, n: int, size: int, gain: Array) -> _Block:
     """Learned and unlearned fraction of a block as if it were alone with n samples.
 
     With α = n/size and λ_i = penalty/(size·gain), x is the positive root of x² + (1 - α - λ_i)x -

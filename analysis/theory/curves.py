@@ -34,7 +34,7 @@ APPROXIMATIONS = {
 class Curve:
     """Values over `times` (T,) for one setting.
 
-    source: key of APPROXIMATIONS. frozen: the block that does not move.
+    source: key of APPROXIMATIONS. frozen_block: the block that does not move.
     """
 
     label: str
@@ -42,7 +42,7 @@ class Curve:
     times: Array
     order: Order
     source: str = "fast_slow"
-    frozen: Block | None = None
+    frozen_block: Block | None = None
 
     @property
     def abscissa(self) -> Array:
@@ -54,15 +54,15 @@ def closed_form(
     label: str,
     setting: Setting,
     times: Array,
-    frozen: Block | None = None,
+    frozen_block: Block | None = None,
     source: str = "fast_slow",
 ) -> Curve:
     """The curve of `fast_slow` or `ridge_asymptotics` for a setting."""
     if source == "fast_slow":
-        order = fast_slow(setting, times, frozen)
+        order = fast_slow(setting, times, frozen_block)
     else:
         order = ridge_asymptotics(setting, times)
-    return Curve(label, setting, times, order, source, frozen)
+    return Curve(label, setting, times, order, source, frozen_block)
 
 
 def turning_points(abscissa: Array, values: Array) -> list[tuple[str, float, float]]:
@@ -83,18 +83,18 @@ def turning_points(abscissa: Array, values: Array) -> list[tuple[str, float, flo
 
 def table(curves: Iterable[Curve]) -> dict[str, Any]:
     """Columns of the CSV, one row for every curve and time."""
-    drawn = list(curves)
-    sizes = [len(curve.times) for curve in drawn]
+    all_curves = list(curves)
+    sizes = [len(curve.times) for curve in all_curves]
     labels: list[str] = []
-    for curve, size in zip(drawn, sizes, strict=True):
+    for curve, size in zip(all_curves, sizes, strict=True):
         labels += [curve.label] * size
     columns: dict[str, Any] = {"curve": labels}
-    for name in vars(drawn[0].setting):
-        columns[name] = np.repeat([getattr(curve.setting, name) for curve in drawn], sizes)
-    columns["t"] = np.concatenate([curve.times for curve in drawn])
+    for name in vars(all_curves[0].setting):
+        columns[name] = np.repeat([getattr(curve.setting, name) for curve in all_curves], sizes)
+    columns["t"] = np.concatenate([curve.times for curve in all_curves])
     columns["t_plus_1"] = columns["t"] + 1
     for name in Order._fields:
-        columns[name] = np.concatenate([getattr(curve.order, name) for curve in drawn])
+        columns[name] = np.concatenate([getattr(curve.order, name) for curve in all_curves])
     return columns
 
 
@@ -113,8 +113,8 @@ def record(curve: Curve) -> dict[str, Any]:
             "error": round(float(curve.order.error[-1]), 6),
         },
     }
-    if curve.frozen:
-        entry["frozen"] = f"the {curve.frozen} block does not move"
+    if curve.frozen_block:
+        entry["frozen"] = f"the {curve.frozen_block} block does not move"
     elif curve.source == "fast_slow":
         entry["distance_from_ridge_asymptotics"] = distance([curve])
     return entry

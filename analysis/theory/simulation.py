@@ -144,11 +144,11 @@ def simulate(
     results = []
     with threadpool_limits(1):
         for chunk in _chunks(draws, 8 * len(scales) * setting.d * max(setting.d, t.size)):
-            drawn = list(chunk.of(setting))
-            modes = [_modes(draw, scales, setting.sigma) for draw in drawn]
+            chunk_draws = list(chunk.of(setting))
+            modes = [_modes(draw, scales, setting.sigma) for draw in chunk_draws]
             values = np.stack([mode.values for mode in modes])
             k = shrinkage(values, t.ravel(), decay.ravel(), method, step)
-            for parts in zip(drawn, modes, k, strict=True):
+            for parts in zip(chunk_draws, modes, k, strict=True):
                 results.append(_measure(*parts, setting.sigma))
     measures = [np.stack(part) for part in zip(*results, strict=True)]
     shape = (len(draws.seeds), len(scales), *t.shape)

@@ -42,9 +42,9 @@ def exact_trace(
     values = values * (values > values[..., :1] * np.finfo(np.float64).eps)
     inverse = np.divide(1, values, out=np.zeros_like(values), where=values > 0)
     k = shrinkage(values**2, t.ravel(), decay.ravel(), method, step)
-    seen = f @ np.swapaxes(right, -1, -2)
+    basis = f @ np.swapaxes(right, -1, -2)
     rows = inverse[..., None] * (np.swapaxes(left, -1, -2) @ triangle)
-    overlap = np.swapaxes(seen, -1, -2) @ seen
+    overlap = np.swapaxes(basis, -1, -2) @ basis
     pairs = overlap * (rows @ np.swapaxes(rows, -1, -2))
     label = np.einsum("...ii->...i", overlap) * inverse**2
     alignment = k.sum(axis=-1) / d

@@ -347,15 +347,20 @@ def _expand(name: str, overrides: Sequence[str]) -> Request:
 
 
 def _send(request: Request, retry_errors: bool, wait: bool) -> None:
-    sent = submission.submit(request, retry_errors=retry_errors)
-    tables.print_preview(sent.preview)
-    name = request.name
-    if sent.plan is None:
-        tables.out.print("nothing to send")
+    from launch.cli import status as views
+    from launch.cli import tables
+    from launch.plan.plan import CALIBRATION
+    from launch.submit import submission
+
+    result = submission.submit(request, retry_errors=retry_errors)
+    tables.print_preview(result.preview)
+    name, plan = request.name, result.plan
+    if plan is None:
+        tables.console.print("nothing to send")
     else:
-        tables.out.print(
-            f"sent {len(sent.preview.cells)} cells as submission {sent.plan.sid}; `redescent status {name}` "
-            "shows how they stand"
+        tables.console.print(
+            f"sent {len(result.preview.cells)} cells as submission {plan.sid}; "
+            f"`redescent status {name}` shows their state"
         )
         if request.policy.canary:
             tables.console.print(

@@ -37,13 +37,13 @@ class Finding:
 
     check: str
     verdict: Literal["ok", "warning", "problem"]
-    found: str
+    detail: str
 
 
 def examine(overrides: Sequence[str]) -> list[Finding]:
     """All findings for this machine and the launcher that `overrides` choose."""
-    asked = compose.launcher_settings(backend.with_launcher(overrides))
-    launcher, logs = asked.launcher, asked.logs
+    settings = compose.launcher_settings(backend.with_launcher(overrides))
+    launcher, logs = settings.launcher, settings.logs
     findings = [_python(), *_torch(), _disk(logs), _locks(logs)]
     if launcher.kind == "slurm":
         findings += _slurm()
@@ -76,24 +76,24 @@ def architectures(compiled: Sequence[str], device: str) -> bool:
 
 
 def _python() -> Finding:
-    found = f"{platform.python_version()} at {sys.executable}"
-    return Finding("Python", "ok" if sys.version_info >= (3, 11) else "problem", found)
+    version = f"{platform.python_version()} at {sys.executable}"
+    return Finding("Python", "ok" if sys.version_info >= (3, 11) else "problem", version)
 
 
 def _torch() -> list[Finding]:
     """Asked in another process: this one never imports torch."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "trainers.hardware"], capture_output=True, text=True, check=False
     )
-    if done.returncode != 0:
+    if process.returncode != 0:
         return [
             Finding(
                 "torch",
                 "problem",
-                f"does not import: {done.stderr.strip().splitlines()[-1]}; run `make .venv`",
+                f"does not import: {process.stderr.strip().splitlines()[-1]}; run `make .venv`",
             )
         ]
-    version, compiled, *devices = done.stdout.strip().splitlines()
+    version, compiled, *devices = process.stdout.strip().splitlines()
     findings = [Finding("torch", "ok", f"{version}, compiled for {compiled}")]
     for device in devices:
         arch, _, name = device.partition(" ")
@@ -125,19 +125,19 @@ def kernels(command: Sequence[str] = KERNELS, seconds: float = KERNEL_SECONDS) -
         out.seek(0)
         err.seek(0)
         lines = [json.loads(line) for line in out if line.endswith("}\n")]
-        said = err.read().strip().splitlines()
-    return _judged(lines, code, said[-1] if said else "no message", seconds)
+        error_lines = err.read().strip().splitlines()
+    return _judged(lines, code, error_lines[-1] if error_lines else "no message", seconds)
 
 
 def _judged(
-    lines: Sequence[dict[str, Any]], code: int | None, said: str, seconds: float
+    lines: Sequence[dict[str, Any]], code: int | None, message: str, seconds: float
 ) -> Finding:
     """What the kernels' process printed and how it ended: its exit status, or None if it took too
     long.
     """
-    checked = [line for line in lines if "name" in line]
+    layers = [line for line in lines if "name" in line]
     last = next((line["begun"] for line in reversed(lines) if "begun" in line), "the first layer")
-    wrong = [line for line in checked if line["wrong"]]
+    wrong = [line for line in layers if line["wrong"]]
     if code is None and lines:
         return Finding("kernels", "problem", f"no end after {seconds:.0f} s, in {last}; {_REMEDY}")
     if code is None:
@@ -149,18 +149,18 @@ def _judged(
             "kernels", "problem", f"crashed ({signal.Signals(-code).name}) in {last}; {_REMEDY}"
         )
     if code > 0:
-        return Finding("kernels", "problem", f"could not be checked: {said}")
+        return Finding("kernels", "problem", f"could not be checked: {message}")
     if wrong:
-        found = f"{len(wrong)} of {len(checked)} layers are wrong, such as {wrong[0]['name']}"
+        finding = f"{len(wrong)} of {len(layers)} layers are wrong, such as {wrong[0]['name']}"
         return Finding(
             "kernels",
             "problem",
-            f"{found} by {wrong[0]['error']:.2g} of its largest number; {_REMEDY}",
+            f"{finding} by {wrong[0]['error']:.2g} of its largest number; {_REMEDY}",
         )
     return Finding(
         "kernels",
         "ok",
-        f"{len(checked)} layers on this CPU agree with float64, forward and backward",
+        f"{len(layers)} layers on this CPU agree with float64, forward and backward",
     )
 
 
@@ -168,9 +168,9 @@ def _disk(logs: Path) -> Finding:
     existing = next(p for p in (logs, *logs.resolve().parents) if p.exists())
     free = shutil.disk_usage(existing).free
     inodes = os.statvfs(existing)
-    found = f"{logs}: {free / 1e9:.1f} GB and {inodes.f_favail} files free"
+    free_space = f"{logs}: {free / 1e9:.1f} GB and {inodes.f_favail} files free"
     tight = free < 1e9 or (inodes.f_files > 0 and inodes.f_favail < 20_000)
-    return Finding("logs folder", "warning" if tight else "ok", found)
+    return Finding("logs folder", "warning" if tight else "ok", free_space)
 
 
 def _locks(logs: Path) -> Finding:
@@ -200,14 +200,14 @@ def _slurm() -> list[Finding]:
                 "hydra/launcher=local",
             )
         ]
-    known = slurm.limits()
-    if not known:
+    limits = slurm.limits()
+    if not limits:
         return [Finding("SLURM", "problem", "sbatch is here, but slurmctld gives no answer")]
     version = slurm.call("sbatch", "--version").stdout.strip()
     findings = [Finding("SLURM", "ok", f"{version}, arrays of up to {slurm.array_size()} tasks")]
-    told = slurm.accounting(["redescent-doctor"])
+    accounting = slurm.accounting(["redescent-doctor"])
     verdict: tuple[Literal["ok", "warning"], str] = ("ok", "sacct answers")
-    if told is None:
+    if accounting is None:
         verdict = ("warning", "sacct gives no answer; status and resume work without it")
     return [*findings, Finding("accounting", *verdict)]
 
@@ -223,7 +223,7 @@ def _trial(launcher: Launcher) -> Finding:
             "launcher", "warning", "its settings are well-formed; SLURM could not be asked"
         )
     environment = slurm.clean_environment()
-    done = subprocess.run(
+    process = subprocess.run(
         ["sbatch", "--test-only"],
         input=text,
         capture_output=True,
@@ -231,5 +231,5 @@ def _trial(launcher: Launcher) -> Finding:
         env=environment,
         check=False,
     )
-    said = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else ""
-    return Finding("launcher", "ok" if done.returncode == 0 else "problem", said)
+    message = process.stderr.strip().splitlines()[-1] if process.stderr.strip() else ""
+    return Finding("launcher", "ok" if process.returncode == 0 else "problem", message)

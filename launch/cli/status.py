@@ -55,9 +55,50 @@ SHOWN_FAILURES = 3
 _PREEMPTED = "stopped by a preemption, and queued again"
 
 
-def once(folder: Path) -> None:
-    """The status as it is now."""
-    tables.out.print(view(sweep_state.load_sweep_state(folder)))
+@dataclass(frozen=True)
+class Report:
+    """What `redescent status` shows of a sweep.
+
+    `held_back` counts the failed cells that share an error; `canary` is the cell and the error of a
+    calibration that failed and holds the rest of the sweep.
+    """
+
+    state: SweepState
+    summary: Summary
+    held_back: int
+    canary: tuple[str, str] | None
+
+    @property
+    def name(self) -> str:
+        """The name of the sweep."""
+        return name_of(self.state.folder)
+
+
+def load_report(state: SweepState) -> Report:
+    """The report on a sweep in this state."""
+    plan = state.plans[-1]
+    same = len(set(plan.sizes)) == 1
+    at_a_time = plan.sizes[0] if same else plan.packing["at_a_time"]
+    calibrations = calibration.calibration_runs(state.folder)
+    timed_runs = concurrency.with_calibrations(
+        state.runs, calibrations, at_a_time, plan.launcher.resources
+    )
+    failed_cells = [id for id, cell in state.cells.items() if cell.state == "failed"]
+    held_back = failures.held_back(failed_cells, state, code_hash())
+    numbers = summary.summarise(state, timed_runs, cores())
+    return Report(state, numbers, len(held_back.cells), _canary_failure(state))
+
+
+def _canary_failure(state: SweepState) -> tuple[str, str] | None:
+    plan = state.plans[-1]
+    if not plan.policy.get("canary"):
+        return None
+    return next(iter(calibration.failed_cells(state.folder, plan.packing["at_a_time"])), None)
+
+
+def print_status(folder: Path) -> None:
+    """Show the status as it is now."""
+    console.print(view(load_report(sweep_state.load_sweep_state(folder))))
 
 
 def watch(folder: Path, seconds: float) -> None:
@@ -96,7 +137,7 @@ def wait_until_end(folder: Path, sid: str | None = None) -> bool:
         bar = progress.add_task(name, total=1.0)
 
         def show(runs: pd.DataFrame) -> None:
-            share = float((rates.logged(runs) / rates.planned(runs)).mean())
+            share = float((rates.logged(runs) / rates.planned_length(runs)).mean())
             text = f"{_count_ended(runs)}/{len(runs)} cells"
             progress.update(bar, completed=share, description=text)
 
@@ -167,15 +208,15 @@ def _meaning(states: Mapping[Any, str], state: str) -> str:
 def _hours(report: Report) -> Sequence[str]:
     """Hours spent and left, and the expected end; what was not measured is called unknown."""
     summary = report.summary
-    left = f"about {summary.left:.2f} left"
-    if summary.unmeasured and not summary.left:
-        left = "unknown how many left"
+    remaining = f"about {summary.hours_left:.2f} left"
+    if summary.unmeasured and not summary.hours_left:
+        remaining = "unknown how many left"
     if summary.unmeasured:
         reason = f"no measured run resembles {summary.unmeasured} of the cells"
         is_calibration = report.name.endswith(f"/{CALIBRATION}")
         hint = "" if is_calibration else f": `redescent calibrate {report.name}`"
-        left += f" ({reason}{hint})"
-    lines = [f"{summary.spent:.2f} {summary.unit} spent, {left}"]
+        remaining += f" ({reason}{hint})"
+    lines = [f"{summary.hours_spent:.2f} {summary.unit} spent, {remaining}"]
     if summary.end is not None:
         end = time.strftime("%F %H:%M", time.localtime(time.time() + summary.end))
         lines.append(

@@ -101,8 +101,10 @@ def preview_rows(preview: Draft) -> list[tuple[str, str]]:
 def preview_warnings(preview: Draft) -> list[str]:
     """What the user should know before sending, a sentence each."""
     warnings = []
-    if preview.held:
-        rest = f", and the {preview.others} others with them" if preview.others else ""
+    selection = preview.selection
+    if selection.held_back.cells:
+        count = selection.held_back_with_them
+        rest = f", and the {count} others with them" if count else ""
         warnings.append(
             f"{len(selection.held_back.cells)} failed cells are held back{rest}: they share the "
             f"error {selection.held_back.error!r} and the code has not changed. Fix it, or pass "
@@ -128,14 +130,14 @@ def hours(preview: Draft) -> str:
     """Hours by measurement; without one, the most that the time limits allow."""
     if not preview.todo:
         return "0"
-    unmeasured = sum(seconds is None for seconds in preview.seconds)
-    measured = f"{preview.hours:.2f} {preview.unit}"
-    if not unmeasured:
-        return f"{measured}, from the measured seconds per epoch or step of similar cells"
-    reason = f"unknown: no measured run resembles {unmeasured} of the cells"
+    unit = preview.estimate.unit
+    estimate = f"{preview.estimate.hours:.2f} {unit}"
+    if not preview.unmeasured:
+        return f"{estimate}, from the measured seconds per epoch or step of similar cells"
+    reason = f"unknown: no measured run resembles {preview.unmeasured} of the cells"
     hint = f"`redescent calibrate {preview.request.name}` measures the smallest and largest"
-    if unmeasured < len(preview.todo):
-        return f"{reason}; the others take {measured}. {hint}"
+    if preview.unmeasured < len(preview.cells):
+        return f"{reason}; the others take {estimate}. {hint}"
     most = _most_hours(preview)
     if most is None:
         return f"{reason}. {hint}"
@@ -181,17 +183,26 @@ def print_calibration(measurements: Sequence[Measurement]) -> None:
     for measurement in measurements:
         flat = measurement.cell.flat
         values = [str(flat.get(key, "")) for key in keys]
-        table.add_row(*values, str(measurement.count or "one a core"), *_measured(measurement))
+        table.add_row(
+            *values, str(measurement.count or "one a core"), *_measurement_columns(measurement)
+        )
     console.print(table)
 
 
-def cells(seen: sweep_state.SweepState) -> None:
-    """Every cell on a line: id, state, epochs or steps logged of those planned, and what varies
-    between the cells.
-    """
-    runs = seen.runs.set_index("cell").reindex(list(seen.cells))
-    keys = [
-        key for key in runs.columns if ("." in key or key == "seed") and not key.startswith("run.")
+def _measurement_columns(measurement: Measurement) -> list[str]:
+    """Seconds, whole run, peak memory, throughput and verdict; or the failure alone."""
+    if measurement.failure:
+        return [f"[red]failed:[/red] {escape(measurement.failure)}"]
+    article = "a" if measurement.unit == "step" else "an"
+    throughput = ""
+    if measurement.count and measurement.compared:
+        throughput = f"{measurement.count * 3600 / measurement.whole_run:.4g}"
+    return [
+        f"{measurement.seconds:.4g} {article} {measurement.unit}",
+        f"{measurement.whole_run:.0f} s",
+        f"{measurement.memory / 1e9:.2f} GB",
+        throughput,
+        _verdict(measurement),
     ]
 
 
@@ -222,10 +233,10 @@ def print_cells(state: sweep_state.Observation) -> None:
         is_setting = "." in key or key == "seed"
         if is_setting and not key.startswith("run.") and runs[key].astype(str).nunique() > 1:
             keys.append(key)
-    logged, planned = rates.logged(runs), rates.planned(runs)
+    progress_so_far, lengths = rates.logged(runs), rates.planned_length(runs)
     table = Table(Column("cell", min_width=35), "state", "epochs or steps", *keys)
     for id, cell in state.cells.items():
-        progress = f"{logged[id]:.0f}/{planned[id]:.0f}"
+        progress = f"{progress_so_far[id]:.0f}/{lengths[id]:.0f}"
         table.add_row(id, cell.state, progress, *(str(runs.at[id, key]) for key in keys))
     console.print(table)
 
@@ -235,7 +246,7 @@ def print_findings(findings: Sequence[Finding]) -> None:
     table = Table("check", "", "found")
     for finding in findings:
         colour = _COLOURS[finding.verdict]
-        table.add_row(finding.check, f"[{colour}]{finding.verdict}[/]", escape(finding.found))
+        table.add_row(finding.check, f"[{colour}]{finding.verdict}[/]", escape(finding.detail))
     console.print(table)
 
 

@@ -188,9 +188,19 @@ def _print_rows(folder: Path, cell: str) -> None:
     console.print(table)
 
 
-def _flat(seen: SweepState, cell: str) -> dict[str, Any]:
-    made = next(p for p in seen.plans if p.sid == seen.cells[cell].placement.sid)
-    return made.flat(next(c for c in made.cells if c.id == cell))
+def _metrics(rows: pd.DataFrame) -> list[str]:
+    """The metrics that some of the rows have."""
+    names = [str(name) for name in rows if name not in _NOT_METRICS]
+    return [name for name in names if rows[name].notna().any()]
+
+
+def _text(value: Any) -> str:
+    return "" if pd.isna(value) else f"{value:.6g}"
+
+
+def _flat(state: SweepState, cell: CellState) -> dict[str, Any]:
+    plan = next(plan for plan in state.plans if plan.sid == cell.placement.sid)
+    return plan.flat(next(entry for entry in plan.cells if entry.id == cell.id))
 
 
 _REASONS = {

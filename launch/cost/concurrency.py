@@ -56,8 +56,8 @@ def throughput_by_group(calibration: pd.DataFrame) -> pd.DataFrame:
             "pace": rates.pace(measured_runs(calibration)),
         }
     )
-    ended = calibration["status"].isin(FINAL)
-    all_ended = ended.groupby([copies["group"], copies["concurrency"]]).transform("all").eq(True)
+    is_final = calibration["status"].isin(FINAL)
+    all_ended = is_final.groupby([copies["group"], copies["concurrency"]]).transform("all").eq(True)
     comparable = all_ended & _trained_together(calibration, copies)
     pace = copies[comparable].groupby(["group", "concurrency"])["pace"].median().dropna()
     table = pace.reset_index()
@@ -176,17 +176,17 @@ def with_calibrations(
     """
     if calibration.empty:
         return runs
-    ended = calibration[calibration["status"].isin(FINAL)]
-    if ended.empty:
+    final_runs = calibration[calibration["status"].isin(FINAL)]
+    if final_runs.empty:
         return runs
     if concurrency == AUTO:
-        best = best_concurrency(with_resources(calibration, resources)).reindex(ended.index)
+        best = best_concurrency(with_resources(calibration, resources)).reindex(final_runs.index)
     else:
-        best = pd.Series(math.nan if concurrency is None else float(concurrency), ended.index)
-    one_a_core = ended["concurrency"].isna() & best.isna()
-    fits = (ended["concurrency"] == best) | one_a_core
-    group_fits = fits.groupby(_speed_groups(ended)).transform("any")
-    return pd.concat([runs, measured_runs(ended[fits | ~group_fits])], ignore_index=True)
+        best = pd.Series(math.nan if concurrency is None else float(concurrency), final_runs.index)
+    one_a_core = final_runs["concurrency"].isna() & best.isna()
+    fits = (final_runs["concurrency"] == best) | one_a_core
+    group_fits = fits.groupby(_speed_groups(final_runs)).transform("any")
+    return pd.concat([runs, measured_runs(final_runs[fits | ~group_fits])], ignore_index=True)
 
 
 def interpolate_over_width(

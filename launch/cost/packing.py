@@ -72,15 +72,15 @@ def _fill(
     """Fill tasks one after another up to the budget of seconds, with `size` cells (least, most)."""
     least, most = size
     tasks: list[list[int]] = []
-    used = math.inf
+    load = math.inf
     for index in order:
-        over_budget = used + seconds[index] > budget
+        over_budget = load + seconds[index] > budget
         count = len(tasks[-1]) if tasks else least
         if (over_budget and count >= least) or count >= most:
             tasks.append([])
-            used = 0.0
+            load = 0.0
         tasks[-1].append(index)
-        used += seconds[index]
+        load += seconds[index]
     return tasks
 
 

@@ -51,31 +51,33 @@ def expected(cells: pd.DataFrame, runs: pd.DataFrame) -> pd.Series[float]:
     """
     if cells.empty:
         return pd.Series(dtype=float)
-    enough = (logged(runs) > 0) & (logged(runs) >= LEAST_SHARE * planned(runs))
-    measured = runs[enough & (_numbers(runs, "seconds") > 0)]
-    if measured.empty:
+    enough = (logged(runs) > 0) & (logged(runs) >= LEAST_SHARE * planned_length(runs))
+    timed_runs = runs[enough & (_numbers(runs, "seconds") > 0)]
+    if timed_runs.empty:
         return pd.Series(np.nan, cells.index)
-    rates = pd.Series(pace(measured).to_numpy())
-    exact, known = speed_groups(cells, measured)
-    rate = pd.Series(exact, cells.index).map(rates.groupby(known).median())
-    return _interpolated(rate, cells, measured, rates) * planned(cells)
+    rates = pd.Series(pace(timed_runs).to_numpy())
+    exact, run_groups = speed_groups(cells, timed_runs)
+    rate = pd.Series(exact, cells.index).map(rates.groupby(run_groups).median())
+    return _interpolated(rate, cells, timed_runs, rates) * planned_length(cells)
 
 
-def left(cells: pd.DataFrame, runs: pd.DataFrame, measured: pd.DataFrame) -> pd.Series[float]:
+def remaining_seconds(
+    cells: pd.DataFrame, runs: pd.DataFrame, timed_runs: pd.DataFrame
+) -> pd.Series[float]:
     """Expected seconds of what the rows of `cells` (with a column `cell`) have still to do, NaN
     where not known.
 
-    `runs` says how far they are, `measured` (a runs table too) how long like ones take.
+    `runs` says how far they are, `timed_runs` (a runs table too) how long like ones take.
     """
     if cells.empty:
         return pd.Series(dtype=float)
-    share = (logged(runs) / planned(runs)).clip(0, 1).fillna(0.0)
-    done = (
+    share = (logged(runs) / planned_length(runs)).clip(0, 1).fillna(0.0)
+    share_done = (
         cells["cell"].map(dict(zip(runs["cell"], share, strict=True)))
         if len(runs)
         else pd.Series(0.0, cells.index)
     )
-    return expected(cells, measured) * (1 - done.fillna(0.0))
+    return expected(cells, timed_runs) * (1 - share_done.fillna(0.0))
 
 
 def speed_groups(
@@ -87,10 +89,10 @@ def speed_groups(
     names = sorted({str(column) for frame in (cells, runs) for column in frame})
     columns = [name for name in names if _decides_speed(name) and name != without]
     frames = [frame.reindex(columns=columns).astype(object) for frame in (cells, runs)]
-    both = pd.concat(frames, ignore_index=True)
+    rows = pd.concat(frames, ignore_index=True)
     for column in columns:
-        both[column] = both[column].map(_hashable)
-    codes = both.groupby(columns, dropna=False, sort=False).ngroup().to_numpy()
+        rows[column] = rows[column].map(_hashable)
+    codes = rows.groupby(columns, dropna=False, sort=False).ngroup().to_numpy()
     return codes[: len(cells)], codes[len(cells) :]
 
 
@@ -110,7 +112,7 @@ def width_families(cells: pd.DataFrame) -> np.ndarray[Any, Any]:
     return speed_groups(cells, cells.iloc[:0], without=WIDTH)[0]
 
 
-def planned(cells: pd.DataFrame) -> pd.Series[float]:
+def planned_length(cells: pd.DataFrame) -> pd.Series[float]:
     """Length of every run in its own unit: optimiser steps where the trainer counts these, else
     epochs.
     """
@@ -118,7 +120,7 @@ def planned(cells: pd.DataFrame) -> pd.Series[float]:
 
 
 def logged(runs: pd.DataFrame) -> pd.Series[float]:
-    """How far every run got, in the unit of `planned`; 0 where nothing is logged."""
+    """How far every run got, in the unit of `planned_length`; 0 where nothing is logged."""
     by_step = _numbers(runs, "trainer.steps").notna()
     return _numbers(runs, "steps").where(by_step, _numbers(runs, "epochs")).fillna(0.0)
 
@@ -137,18 +139,20 @@ def _numbers(frame: pd.DataFrame, column: str) -> pd.Series[float]:
 
 
 def _interpolated(
-    rate: pd.Series[float], cells: pd.DataFrame, measured: pd.DataFrame, rates: pd.Series[float]
+    rate: pd.Series[float], cells: pd.DataFrame, timed_runs: pd.DataFrame, rates: pd.Series[float]
 ) -> pd.Series[float]:
-    if not rate.isna().any() or WIDTH not in cells or WIDTH not in measured:
+    if not rate.isna().any() or WIDTH not in cells or WIDTH not in timed_runs:
         return rate
-    families, known = speed_groups(cells, measured, without=WIDTH)
+    families, run_families = speed_groups(cells, timed_runs, without=WIDTH)
     width, measured_width = (
         np.log(_numbers(cells, WIDTH)),
-        np.log(_numbers(measured, WIDTH).to_numpy()),
+        np.log(_numbers(timed_runs, WIDTH).to_numpy()),
     )
     filled = rate.copy()
     for family in np.unique(families[rate.isna().to_numpy()]):
-        medians = rates[known == family].groupby(measured_width[known == family]).median()
+        medians = (
+            rates[run_families == family].groupby(measured_width[run_families == family]).median()
+        )
         if len(medians) > 1:
             rows = (families == family) & rate.isna().to_numpy()
             among = np.interp(

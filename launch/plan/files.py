@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 
-def own() -> dict[str, Any]:
+def own_process() -> dict[str, Any]:
     """The identity of this process: host, pid and start time."""
     return {"host": socket.gethostname(), "pid": os.getpid(), "start": _start(os.getpid())}
 
@@ -70,7 +70,7 @@ def _start(pid: int) -> str:
     except FileNotFoundError:
         if os.path.exists("/proc/self/stat"):
             return ""
-        done = subprocess.run(
+        process = subprocess.run(
             ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
         )
-        return done.stdout.strip()
+        return process.stdout.strip()

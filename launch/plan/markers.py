@@ -102,7 +102,7 @@ def cancelled_cells(submission: Path) -> set[str]:
 
 def mark_local_worker(submission: Path) -> None:
     """Record this process as the one that works on the submission outside SLURM."""
-    files.write_json(submission / "local.json", files.own())
+    files.write_json(submission / "local.json", files.own_process())
 
 
 def local_worker(submission: Path) -> dict[str, Any] | None:

@@ -136,11 +136,11 @@ def ran_in(plans: Sequence[Plan], attempts: Mapping[str, float]) -> dict[str, tu
     the newest.
     """
     return {
-        made.cells[index].id: (made, number)
-        for made in plans
-        for number, task in enumerate(made.tasks)
+        plan.cells[index].id: (plan, number)
+        for plan in plans
+        for number, task in enumerate(plan.tasks)
         for index in task
-        if made.cells[index].attempts < attempts.get(made.cells[index].id, 0)
+        if plan.cells[index].attempts < attempts.get(plan.cells[index].id, 0)
     }
 
 

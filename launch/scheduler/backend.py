@@ -85,12 +85,12 @@ class Slurm:
         script.write_text(
             sbatch.array_script(plan, (folder / "plan.json").resolve(), output, array)
         )
-        done = slurm.call("sbatch", "--parsable", str(script), timeout=120)
-        if done.returncode == 124 or (done.returncode != 0 and _LOST.search(done.stderr)):
-            raise Unanswered(done.stderr.strip())
-        if done.returncode != 0:
-            raise Refused(done.stderr.strip() or f"sbatch ended with status {done.returncode}")
-        return replace(array, job=done.stdout.strip().split(";")[0])
+        answer = slurm.call("sbatch", "--parsable", str(script), timeout=120)
+        if answer.returncode == 124 or (answer.returncode != 0 and _LOST.search(answer.stderr)):
+            raise Unanswered(answer.stderr.strip())
+        if answer.returncode != 0:
+            raise Refused(answer.stderr.strip() or f"sbatch ended with status {answer.returncode}")
+        return replace(array, job=answer.stdout.strip().split(";")[0])
 
     def tasks(self, plan: Plan, sweep: Path, arrays: Sequence[Array]) -> list[slurm.Task] | None:
         """One squeue, by job name."""

@@ -89,8 +89,8 @@ def queue(names: Sequence[str]) -> list[Task] | None:
     if not names:
         return []
     options = ["-h", "-r", "-a", "-t", "all", "-o", "%F|%K|%j|%T|%N|%r"]
-    done = call("squeue", *options, "--name", ",".join(names))
-    return parse_queue(done.stdout) if done.returncode == 0 else None
+    answer = call("squeue", *options, "--name", ",".join(names))
+    return parse_queue(answer.stdout) if answer.returncode == 0 else None
 
 
 def parse_queue(text: str) -> list[Task]:
@@ -111,8 +111,8 @@ def accounting(names: Sequence[str]) -> list[Task] | None:
     if not names:
         return []
     options = ["-X", "-n", "-P", "-S", "now-90days", "-o", "JobID,JobName,State,Reason"]
-    done = call("sacct", *options, "--name", ",".join(names))
-    return parse_accounting(done.stdout) if done.returncode == 0 else None
+    answer = call("sacct", *options, "--name", ",".join(names))
+    return parse_accounting(answer.stdout) if answer.returncode == 0 else None
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,8 @@ def history(jobs: Sequence[str]) -> list[Execution] | None:
     if not jobs:
         return []
     columns = "JobID,State,Start,End,NodeList,ExitCode"
-    done = call("sacct", "-X", "-D", "-n", "-P", "-j", ",".join(jobs), "-o", columns)
-    return parse_history(done.stdout) if done.returncode == 0 else None
+    answer = call("sacct", "-X", "-D", "-n", "-P", "-j", ",".join(jobs), "-o", columns)
+    return parse_history(answer.stdout) if answer.returncode == 0 else None
 
 
 def parse_history(text: str) -> list[Execution]:
@@ -145,13 +145,13 @@ def parse_history(text: str) -> list[Execution]:
     for line in text.splitlines():
         if line.count("|") != 5:
             continue
-        fields = [_known(field.strip()) for field in line.split("|")]
+        fields = [_clean_field(field.strip()) for field in line.split("|")]
         job, state, start, end, node, code = fields
         executions.append(Execution(job, state.split(" ")[0], start, end, node, code))
     return sorted(executions, key=lambda one: (one.start or "~", one.end or "~"))
 
 
-def _known(field: str) -> str:
+def _clean_field(field: str) -> str:
     """A field of sacct, empty if SLURM does not know it."""
     return "" if field in ("Unknown", "None", "None assigned") else field
 
@@ -197,8 +197,8 @@ def ranges(indices: Sequence[int]) -> str:
 def nodes_in_service(partition: str | None) -> set[str] | None:
     """Nodes that could take a job of the partition (None: of any), or None without an answer."""
     options = ["-p", partition] if partition else []
-    done = call("sinfo", "-h", "-N", "-t", "idle,mix,alloc,comp", *options, "-o", "%N")
-    return set(done.stdout.split()) if done.returncode == 0 else None
+    answer = call("sinfo", "-h", "-N", "-t", "idle,mix,alloc,comp", *options, "-o", "%N")
+    return set(answer.stdout.split()) if answer.returncode == 0 else None
 
 
 def limits() -> Mapping[str, int]:
@@ -222,8 +222,8 @@ def array_size() -> int:
 
 def cancel(jobs: Sequence[str]) -> str:
     """Cancel jobs or tasks in one call; returns SLURM's complaint, empty if it has none."""
-    done = call("scancel", "-Q", *jobs) if jobs else None
-    return done.stderr.strip() if done and done.returncode != 0 else ""
+    answer = call("scancel", "-Q", *jobs) if jobs else None
+    return answer.stderr.strip() if answer and answer.returncode != 0 else ""
 
 
 def own_task() -> Task | None:
@@ -243,10 +243,10 @@ def own_id() -> str:
 
 def own_state() -> str:
     """State of the job that this process runs in; empty if SLURM does not answer."""
-    done = call(
+    answer = call(
         "squeue", "-h", "-a", "-t", "all", "-j", os.environ["SLURM_JOB_ID"], "-o", "%T", timeout=20
     )
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
 def own_end() -> float | None:
@@ -255,9 +255,9 @@ def own_end() -> float | None:
     if end.isdigit():
         return float(end)
     for _ in range(3):  # right after its start, the end of a job can read N/A
-        done = call("squeue", "-h", "-j", os.environ["SLURM_JOB_ID"], "-o", "%e", timeout=20)
+        answer = call("squeue", "-h", "-j", os.environ["SLURM_JOB_ID"], "-o", "%e", timeout=20)
         with contextlib.suppress(ValueError):
-            return time.mktime(time.strptime(done.stdout.strip(), "%Y-%m-%dT%H:%M:%S"))
+            return time.mktime(time.strptime(answer.stdout.strip(), "%Y-%m-%dT%H:%M:%S"))
         time.sleep(1)
     return None
 
@@ -265,8 +265,8 @@ def own_end() -> float | None:
 def requeue_self(until: float) -> bool:
     """Requeue the own task; repeated until the unix time `until` while slurmctld is away."""
     while True:
-        done = call("scontrol", "requeue", own_id(), timeout=30)
-        if done.returncode == 0 or own_state() in ("PENDING", "REQUEUED"):
+        answer = call("scontrol", "requeue", own_id(), timeout=30)
+        if answer.returncode == 0 or own_state() in ("PENDING", "REQUEUED"):
             return True
         if time.time() > until:
             return False

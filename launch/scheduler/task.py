@@ -26,13 +26,13 @@ MAX_FRUITLESS_RESTARTS = 3
 class TaskState:
     """A task whose pool has ended.
 
-    `failed` and `left` count cells, `blocked_by` is the error after which none started, and
+    `failed` and `remaining` count cells, `blocked_by` is the error after which none started, and
     `progress` says whether any cell got further.
     """
 
     reason: StopReason | None
     failed: int
-    left: int
+    remaining: int
     blocked_by: str | None
     restart: int
     progress: bool
@@ -51,9 +51,9 @@ class End:
 
 def decide_end(task: TaskState) -> End:
     """Exit status, message and requeue of a task: 0 unless a cell failed or is left undone."""
-    if task.blocked_by and task.left:
-        return End(1, f"{task.blocked_by}. {task.left} cells are left for `redescent resume`")
-    if task.reason is None or not task.left:
+    if task.blocked_by and task.remaining:
+        return End(1, f"{task.blocked_by}. {task.remaining} cells are left for `redescent resume`")
+    if task.reason is None or not task.remaining:
         return End(1 if task.failed else 0)
     if task.reason == "cancelled":
         return End(0)
@@ -106,7 +106,7 @@ def work(assignment: Assignment, received: Sequence[int], in_slurm: bool) -> int
     state = TaskState(
         reason=reason,
         failed=pool.results["failed"],
-        left=len(pool.queue),
+        remaining=len(pool.queue),
         blocked_by=pool.blocked_by,
         restart=assignment.restart,
         progress=pool.progress,

@@ -114,8 +114,8 @@ def load_records(folder: Path, cell: str, is_running: bool) -> list[RunRecord]:
     rows = store.records(folder, cell)
     records = []
     for number, row in enumerate(rows, 1):
-        lost = number == len(rows) and row["status"] == "running" and not is_running
-        records.append(_record(row, is_final=not lost))
+        was_lost = number == len(rows) and row["status"] == "running" and not is_running
+        records.append(_record(row, is_final=not was_lost))
     return records
 
 
@@ -138,10 +138,10 @@ def placements_of(state: Observation, cell: str) -> list[CellPlacement]:
     for plan in state.plans:
         for number, task in enumerate(plan.tasks):
             for index in task:
-                planned = plan.cells[index]
-                if planned.id == cell:
-                    job = sweep_state.job_of(state, plan.sid, number) or ""
-                    placements.append(CellPlacement(plan.sid, planned.attempts + 1, job))
+                planned_cell = plan.cells[index]
+                if planned_cell.id == cell:
+                    job = state.job_id(plan.sid, number) or ""
+                    placements.append(CellPlacement(plan.sid, planned_cell.attempts + 1, job))
     return placements
 
 

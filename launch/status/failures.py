@@ -42,9 +42,9 @@ def _failed_records(cells: Collection[str], state: SweepState) -> dict[str, Reco
     """The records of those of the cells that failed."""
     records = {}
     for cell in cells:
-        planned = state.cells.get(cell)
-        if planned and planned.state == "failed" and planned.record:
-            records[cell] = planned.record
+        cell_state = state.cells.get(cell)
+        if cell_state and cell_state.state == "failed" and cell_state.record:
+            records[cell] = cell_state.record
     return records
 
 
@@ -69,8 +69,8 @@ def needs_more_memory(tasks: TasksByCell, state: SweepState, launcher: Launcher)
     """Cells that ran out of memory alone, and would get no more of it from this launcher."""
     cells = []
     for cell, (plan, task) in tasks.items():
-        alone = plan.cells_at_once(task) == 1
-        if alone and plan.launcher == launcher and _raised_out_of_memory(cell, state):
+        has_own_task = plan.cells_at_once(task) == 1
+        if has_own_task and plan.launcher == launcher and _raised_out_of_memory(cell, state):
             cells.append(cell)
     return sorted(cells)
 

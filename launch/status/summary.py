@@ -44,23 +44,23 @@ class Summary:
     lines: Sequence[Line]
     failures: Sequence[Failure]
     unit: str
-    spent: float
-    left: float
+    hours_spent: float
+    hours_left: float
     unmeasured: int
-    """Unfinished cells whose time is not known, and which `left` does not count."""
+    """Unfinished cells whose time is not known, and which `hours_left` does not count."""
     end: float | None
     """Seconds until the queue is empty, if as many tasks run as now; None if not known."""
     unknown: str
     """Why `end` is None; empty if nothing is under way."""
 
 
-def summarise(state: SweepState, measured: pd.DataFrame, cores: int) -> Summary:
+def summarise(state: SweepState, timed_runs: pd.DataFrame, cores: int) -> Summary:
     """The numbers of a sweep's state.
 
-    `measured` is a runs table to take seconds per epoch from, and `cores` the number of cells that
-    a local worker trains at a time if its plan leaves that open.
+    `timed_runs` is a runs table to take seconds per epoch from, and `cores` the number of cells
+    that a local worker trains at a time if its plan leaves that open.
     """
-    remaining = _remaining_seconds(state, measured)
+    remaining = _remaining_seconds(state, timed_runs)
     occupancy = _occupancy(state)
     unit = _unit(state, occupancy)
     hours = {cell: occupancy[cell].amount / 3600 for cell in state.cells}
@@ -71,26 +71,26 @@ def summarise(state: SweepState, measured: pd.DataFrame, cores: int) -> Summary:
         lines=_lines(state),
         failures=failures(state),
         unit=unit,
-        spent=_spent(state, occupancy, unit),
-        left=sum(remaining[cell] * hours[cell] for cell in measured_cells),
+        hours_spent=_hours_spent(state, occupancy, unit),
+        hours_left=sum(remaining[cell] * hours[cell] for cell in measured_cells),
         unmeasured=len(unfinished) - len(measured_cells),
         end=end,
         unknown=unknown,
     )
 
 
-def hours_committed(state: SweepState, measured: pd.DataFrame) -> float | None:
+def hours_committed(state: SweepState, timed_runs: pd.DataFrame) -> float | None:
     """GPU-hours spent, and still to come from cells that are under way; None if not known."""
     if not state.cells:
         return 0.0
     occupancy = _occupancy(state)
-    remaining = _remaining_seconds(state, measured)
-    spent = _spent_seconds(state)
+    remaining = _remaining_seconds(state, timed_runs)
+    seconds_spent = _spent_seconds(state)
     total = 0.0
     for cell in state.cells.values():
         if occupancy[cell.id].unit == "GPU-hours":
             coming = remaining[cell.id] if cell.state in LIVE else 0.0
-            seconds = spent.get(cell.id, 0.0) + coming
+            seconds = seconds_spent.get(cell.id, 0.0) + coming
             total += seconds * occupancy[cell.id].amount / 3600
     return None if math.isnan(total) else total
 
@@ -102,8 +102,8 @@ def failures(state: SweepState) -> list[Failure]:
         if cell.state == "failed" and cell.record:
             key = (cell.record.error_class or "error", last_line(cell.record.error))
             groups.setdefault(key, []).append(cell.id)
-    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
-    return [Failure(kind, error, cells) for (kind, error), cells in ordered]
+    largest_first = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    return [Failure(kind, error, cells) for (kind, error), cells in largest_first]
 
 
 def _lines(state: SweepState) -> list[Line]:
@@ -165,9 +165,9 @@ def _occupancy(state: SweepState) -> Mapping[str, Occupancy]:
     return occupancy
 
 
-def _remaining_seconds(state: SweepState, measured: pd.DataFrame) -> Mapping[str, float]:
+def _remaining_seconds(state: SweepState, timed_runs: pd.DataFrame) -> Mapping[str, float]:
     """Expected seconds that every cell has still to train, NaN if not known."""
-    times = rates.left(state.runs, state.runs, measured)
+    times = rates.remaining_seconds(state.runs, state.runs, timed_runs)
     return dict(zip(state.runs["cell"], times, strict=True))
 
 
@@ -178,7 +178,7 @@ def _spent_seconds(state: SweepState) -> Mapping[str, float]:
     return dict(zip(state.runs["cell"], state.runs["seconds"].fillna(0.0), strict=True))
 
 
-def _spent(state: SweepState, occupancy: Mapping[str, Occupancy], unit: str) -> float:
+def _hours_spent(state: SweepState, occupancy: Mapping[str, Occupancy], unit: str) -> float:
     """Hours spent, in this unit."""
     units = {occupancy[cell].unit for cell in state.cells}
     if unit == "GPU-hours" and unit not in units:  # a GPU here, which no launcher asked for

@@ -128,8 +128,8 @@ def records_of(runs: pd.DataFrame) -> dict[str, Record]:
     if runs.empty:
         return {}
     columns = ["cell", "status", "attempt", "error_class", "error"]
-    started = runs[runs["status"] != "missing"].reindex(columns=columns)
-    rows = started.astype(object).where(started.notna(), None)
+    runs_with_records = runs[runs["status"] != "missing"].reindex(columns=columns)
+    rows = runs_with_records.astype(object).where(runs_with_records.notna(), None)
     return {cell: Record(*fields) for cell, *fields in rows.itertuples(index=False)}
 
 
@@ -166,8 +166,8 @@ def _look_up_slurm(plan: Plan, folder: Path, names: Sequence[str]) -> Lookup:
 
 def _look_up_here(plan: Plan, folder: Path, names: Sequence[str]) -> Lookup:
     """A worker of this machine records itself when it starts."""
-    started = markers.local_worker(plan.folder(folder)) is not None
-    job_by_name = dict.fromkeys(names if started else (), "local")
+    has_worker = markers.local_worker(plan.folder(folder)) is not None
+    job_by_name = dict.fromkeys(names if has_worker else (), "local")
     return Lookup(job_by_name, complete=True, absent=jobs.NEVER_STARTED)
 
 
@@ -195,12 +195,12 @@ def ask_scheduler(
     tasks: dict[TaskKey, slurm.Task] = {}
     silent: list[str] = []
     slurm_plans = [plan for plan in plans if plan.backend == "slurm"]
-    listed = _ask_slurm(slurm_plans, arrays)
+    slurm_tasks = _ask_slurm(slurm_plans, arrays)
     for plan in slurm_plans:
-        if listed is None:
+        if slurm_tasks is None:
             silent.append(plan.sid)
         else:
-            tasks |= _tasks_of(plan, arrays[plan.sid], listed)
+            tasks |= _tasks_of(plan, arrays[plan.sid], slurm_tasks)
     for plan in plans:
         if plan.backend == "slurm":
             continue
@@ -224,8 +224,8 @@ def _ask_slurm(
     queue = slurm.queue(names)
     if queue is None:
         return None
-    listed = {task.name for task in queue}
-    forgotten = [name for name in names if name not in listed]
+    queue_names = {task.name for task in queue}
+    forgotten = [name for name in names if name not in queue_names]
     accounting = slurm.accounting(forgotten) or []
     live = [task for task in accounting if task.live]
     return {(task.job, task.index): task for task in [*live, *queue]}
@@ -240,13 +240,13 @@ def _accepted_names(plans: Sequence[Plan], arrays: Mapping[str, Sequence[Array]]
 
 
 def _tasks_of(
-    plan: Plan, arrays: Sequence[Array], listed: Mapping[tuple[str, int], slurm.Task]
+    plan: Plan, arrays: Sequence[Array], slurm_tasks: Mapping[tuple[str, int], slurm.Task]
 ) -> dict[TaskKey, slurm.Task]:
     """Those of the listed tasks that belong to a plan, by their numbers in it."""
     tasks = {}
     for array in arrays:
         for number in array.numbers:
-            task = listed.get((array.job or "", array.index(number)))
+            task = slurm_tasks.get((array.job or "", array.index(number)))
             if task is not None:
                 tasks[plan.sid, number] = task
     return tasks

@@ -123,12 +123,12 @@ def _with_places(runs: pd.DataFrame, plans: Sequence[Plan]) -> pd.DataFrame:
 def _with_measurements(folder: Path, runs: pd.DataFrame) -> pd.DataFrame:
     """The runs with the seconds, epochs and steps of their second half, if they ended well."""
     columns = [name for name in ("seconds", "epochs", "steps") if name in runs]
-    measured = runs[columns].add_prefix("measured_").astype(float)
+    measurements = runs[columns].add_prefix("measured_").astype(float)
     halves = _second_halves(folder, list(runs["cell"][runs["status"].isin(FINAL)]))
     for row, cell in runs["cell"].items():
         for name, value in halves.get(cell, {}).items():
-            measured.loc[row, f"measured_{name}"] = value
-    return pd.concat([runs, measured], axis="columns")
+            measurements.loc[row, f"measured_{name}"] = value
+    return pd.concat([runs, measurements], axis="columns")
 
 
 def _second_halves(folder: Path, cells: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -162,7 +162,7 @@ class Measurement:
     unit: str
     count: Concurrency
     seconds: float = math.nan
-    whole: float = math.nan
+    whole_run: float = math.nan
     memory: int = 0
     compared: bool = False
     wins: bool = False
@@ -178,12 +178,12 @@ def measurements(request: Request) -> list[Measurement]:
     cells = smallest_and_largest(request.cells)
     groups, run_groups = rates.speed_groups(_flats(cells), runs)
     runs = runs.assign(best=_winning_counts(runs, run_groups))
-    measured = []
+    results = []
     for cell, group in zip(cells, groups, strict=True):
         like = runs[run_groups == group]
         for _, copies in like.groupby("concurrency", dropna=False):
-            measured.append(_measurement(cell, copies))
-    return measured
+            results.append(_measurement(cell, copies))
+    return results
 
 
 def _winning_counts(runs: pd.DataFrame, groups: np.ndarray[Any, Any]) -> pd.Series[float]:
@@ -200,13 +200,13 @@ def _measurement(cell: Cell, copies: pd.DataFrame) -> Measurement:
     if failure is not None:
         return Measurement(cell, unit, count, failure=failure)
     seconds = float(rates.pace(concurrency.measured_runs(copies)).median())
-    length = float(rates.planned(_flats([cell])).iloc[0])
+    length = float(rates.planned_length(_flats([cell])).iloc[0])
     return Measurement(
         cell,
         unit,
         count,
         seconds=seconds,
-        whole=seconds * length,
+        whole_run=seconds * length,
         memory=int(copies["peak_memory_bytes"].max()),
         compared=not concurrency.throughput_by_group(copies).empty,
         wins=bool((copies["best"] == number).all()),
@@ -234,12 +234,12 @@ def still_to_measure(request: Request, code: str) -> Request:
     counts = runs["concurrency"].fillna(0) == (request.packing.at_a_time or 0)
     like = counts & (runs["resources"] == request.launcher.resources)
     valid = like & runs["status"].isin(FINAL) & (runs["code"] == code)
-    measured = set(runs["cell"][valid])
+    valid_ids = set(runs["cell"][valid])
     size = request.packing.cells or 1
     cells: list[Cell] = []
     for start in range(0, len(request.cells), size):
         copies = request.cells[start : start + size]
-        if not measured.issuperset(copy.id for copy in copies):
+        if not valid_ids.issuperset(copy.id for copy in copies):
             cells += copies
     return replace(request, cells=cells)
 

@@ -40,9 +40,9 @@ def cancel(folder: Path, where: Sequence[str] = ()) -> Cancellation:
     for plan in state.plans:
         if cancelled.isdisjoint(cell.id for cell in plan.cells):
             continue
-        whole = _cancel_in_plan(plan, state, cancelled, live)
-        tasks += len(whole)
-        complaint = _end_tasks(plan, state, whole)
+        numbers = _cancel_in_plan(plan, state, cancelled, live)
+        tasks += len(numbers)
+        complaint = _end_tasks(plan, state, numbers)
         if complaint:
             complaints.append(complaint)
     return Cancellation(len(cancelled), tasks, complaints)
@@ -54,7 +54,7 @@ def _cells_that_meet(state: SweepState, where: Sequence[str]) -> set[str]:
     flats = {cell.id: plan.flat(cell) for plan in state.plans for cell in plan.cells}
     cells = set()
     for cell, flat in flats.items():
-        if all(meets(flat) for meets in conditions):
+        if all(meets_condition(flat) for meets_condition in conditions):
             cells.add(cell)
     return cells
 
@@ -67,12 +67,12 @@ def _cancel_in_plan(
     if open_tasks:
         cells = {cell.id for cell in plan.cells}
         markers.cancel_cells(plan.folder(state.folder), cells & cancelled)
-    whole = []
+    numbers = []
     for number in open_tasks:
         unfinished = {plan.cells[index].id for index in plan.tasks[number]} & live
         if unfinished and unfinished <= cancelled:
-            whole.append(number)
-    return whole
+            numbers.append(number)
+    return numbers
 
 
 def _end_tasks(plan: Plan, state: SweepState, numbers: Collection[int]) -> str:

@@ -35,7 +35,7 @@ def locked(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _lock_file(path: Path) -> Iterator[None]:
     """Hold a lock file, and touch it until it is released."""
-    while not files.create(path, json.dumps(files.own())):
+    while not files.create(path, json.dumps(files.own_process())):
         if _stale(path):
             _remove_stale(path)
         else:
@@ -75,7 +75,7 @@ def _remove_stale(path: Path) -> None:
     Otherwise a second process could remove the lock that the first one then creates.
     """
     breaking = path.with_name(f"{path.name}.breaking")
-    if files.create(breaking, json.dumps(files.own())):
+    if files.create(breaking, json.dumps(files.own_process())):
         try:
             if _stale(path):
                 path.unlink(missing_ok=True)

@@ -116,15 +116,17 @@ def preview(
     selection = select_cells(request, state, retry_errors=retry_errors, rerun=rerun)
     choice = choose_concurrency(request, selection, calibration_runs)
     resources = request.launcher.resources
-    measured = concurrency.with_calibrations(state.runs, calibration_runs, choice.usual, resources)
+    timed_runs = concurrency.with_calibrations(
+        state.runs, calibration_runs, choice.usual, resources
+    )
     earlier_runs = state.runs.iloc[:0] if rerun else state.runs
-    seconds = remaining_seconds(selection.cells, earlier_runs, measured)
+    seconds = remaining_seconds(selection.cells, earlier_runs, timed_runs)
     scheduler = backend.BACKENDS[request.launcher.kind]
     tasks = pack(seconds, choice.by_cell, request.packing, one_task=scheduler.one_task)
     estimate = Estimate(
         unit=request.launcher.occupancy(1).unit,
         hours=hours_of(request, tasks, seconds),
-        hours_committed=summary.hours_committed(state, measured),
+        hours_committed=summary.hours_committed(state, timed_runs),
     )
     return Preview(
         request=request,
@@ -207,11 +209,11 @@ def choose_concurrency(
 
 
 def remaining_seconds(
-    cells: Sequence[Cell], runs: pd.DataFrame, measured: pd.DataFrame
+    cells: Sequence[Cell], runs: pd.DataFrame, timed_runs: pd.DataFrame
 ) -> list[float | None]:
-    """What each cell has still to train by `runs`, at the pace of `measured`; None if unknown."""
+    """What each cell has still to train by `runs`, at the pace of `timed_runs`; None if unknown."""
     table = pd.DataFrame([{"cell": cell.id, **cell.flat} for cell in cells])
-    times = rates.left(table, runs, measured)
+    times = rates.remaining_seconds(table, runs, timed_runs)
     return [None if pd.isna(time) else float(time) for time in times]
 
 

@@ -94,12 +94,12 @@ def send_calibration_first(request: Request, *, retry_errors: bool) -> Sequence[
         raise UserError(
             "canary: found true, but only SLURM can hold jobs back; leave it out with canary=false"
         )
-    whole = calibration.calibration_request(request)
-    missing = calibration.still_to_measure(whole, snapshot.code_hash())
-    sent = submit(missing, retry_errors=retry_errors, rerun=True)
-    state = load_sweep_state(whole.folder)
-    running = calibration.running_jobs(state, whole.cells)
-    error = sent.preview.selection.held_back.error
+    all_copies = calibration.calibration_request(request)
+    missing = calibration.still_to_measure(all_copies, snapshot.code_hash())
+    submission = submit(missing, retry_errors=retry_errors, rerun=True)
+    state = load_sweep_state(all_copies.folder)
+    running = calibration.running_jobs(state, all_copies.cells)
+    error = submission.preview.selection.held_back.error
     if error is None and not running:
         failed = calibration.failed_cells(request.folder, request.packing.at_a_time)
         error = last_line(failed[0][1]) if failed else None
@@ -150,9 +150,9 @@ def resume_request(folder: Path, overrides: Sequence[str]) -> Request:
 def _check_launch_overrides(overrides: Sequence[str]) -> None:
     for text in overrides:
         if not text.lstrip("+").startswith(LAUNCH_KEYS):
-            accepted = ", ".join(f"{key}..." for key in LAUNCH_KEYS)
+            keys = ", ".join(f"{key}..." for key in LAUNCH_KEYS)
             raise UserError(
-                f"{text}: resume runs the cells as planned and takes only {accepted}; use submit "
+                f"{text}: resume runs the cells as planned and takes only {keys}; use submit "
                 "for new cells"
             )
 
@@ -210,9 +210,9 @@ def freeze_cells(
 ) -> Plan:
     """Freeze cells in one task, with the code and environment of now."""
     bases, differences = factor([cell.flat for cell in cells])
-    planned = []
+    planned_cells = []
     for cell, (base, values) in zip(cells, differences, strict=True):
-        planned.append(PlannedCell(cell.id, base, values, attempts.get(cell.id, 0)))
+        planned_cells.append(PlannedCell(cell.id, base, values, attempts.get(cell.id, 0)))
     code, archive = snapshot.snapshot(request.folder)
     digest, packages = snapshot.environment()
     return Plan(
@@ -220,7 +220,7 @@ def freeze_cells(
         name=request.name,
         backend=backend_name,
         bases=bases,
-        cells=planned,
+        cells=planned_cells,
         tasks=[list(range(len(cells)))],
         packing=asdict(request.packing),
         launcher=request.launcher,
@@ -243,12 +243,12 @@ def attempts_before(plans: Sequence[Plan], records: Mapping[str, Record]) -> Cou
     return attempts
 
 
-def _excluded_nodes(request: Request, lost: Collection[str]) -> list[str]:
+def _excluded_nodes(request: Request, lost_nodes: Collection[str]) -> list[str]:
     """The nodes that lost tasks, to be avoided for now, unless no other is in service."""
-    if not lost or request.launcher.kind != "slurm":
+    if not lost_nodes or request.launcher.kind != "slurm":
         return []
     in_service = slurm.nodes_in_service(request.launcher.partition) or set()
-    return sorted(lost) if in_service - set(lost) else []
+    return sorted(lost_nodes) if in_service - set(lost_nodes) else []
 
 
 def deliver(plan: Plan, folder: Path, after: Sequence[str]) -> None:
@@ -263,7 +263,7 @@ def deliver(plan: Plan, folder: Path, after: Sequence[str]) -> None:
         try:
             arrays[i] = scheduler.send(plan, folder, array)
         except backend.Unanswered as silence:
-            arrays[i + 1 :] = _refused(arrays[i + 1 :], jobs.NEVER_SENT)
+            arrays[i + 1 :] = _with_error(arrays[i + 1 :], jobs.NEVER_SENT)
             jobs.write(plan, folder, arrays)
             raise UserError(
                 f"the scheduler's answer was lost ({silence}), so {array.count} tasks may or may "
@@ -271,7 +271,7 @@ def deliver(plan: Plan, folder: Path, after: Sequence[str]) -> None:
                 "its name, the rest is sent"
             ) from None
         except backend.Refused as refusal:
-            arrays[i:] = _refused(arrays[i:], str(refusal))
+            arrays[i:] = _with_error(arrays[i:], str(refusal))
             jobs.write(plan, folder, arrays)
             raise UserError(
                 f"the jobs were refused: {refusal}. {array.first} of {len(plan.tasks)} tasks were "
@@ -283,5 +283,5 @@ def deliver(plan: Plan, folder: Path, after: Sequence[str]) -> None:
         followup.send(plan, folder, [str(array.job) for array in arrays])
 
 
-def _refused(arrays: Sequence[Array], error: str) -> list[Array]:
+def _with_error(arrays: Sequence[Array], error: str) -> list[Array]:
     return [replace(array, error=error) for array in arrays]

@@ -99,6 +99,6 @@ def _lookup(path: str, flat: Mapping[str, Any], text: str) -> Any:
     if path not in flat:
         section = path.partition(".")[0]
         nearby = [key for key in flat if key.partition(".")[0] == section]
-        known = ", ".join(nearby or flat)
-        raise UserError(f"condition {text!r}: no configuration key {path!r}; known: {known}")
+        keys = ", ".join(nearby or flat)
+        raise UserError(f"condition {text!r}: no configuration key {path!r}; known: {keys}")
     return flat[path]

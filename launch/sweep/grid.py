@@ -33,13 +33,13 @@ class Grid:
 
     def _factors(self) -> list[list[dict[str, Any]]]:
         groups = [list(group) for group in self.zipped]
-        named = [axis for group in groups for axis in group]
-        for axis in named:
+        zipped_axes = [axis for group in groups for axis in group]
+        for axis in zipped_axes:
             if axis not in self.axes:
                 raise UserError(
                     f"zip: {axis!r} is not an axis; the axes are {', '.join(self.axes)}"
                 )
-            if named.count(axis) > 1:
+            if zipped_axes.count(axis) > 1:
                 raise UserError(
                     f"zip: {axis!r} stands there twice; an axis can advance with one group only"
                 )
@@ -47,10 +47,10 @@ class Grid:
         for axis in self.axes:
             group = next((g for g in groups if axis in g), [axis])
             if axis == min(group, key=list(self.axes).index):
-                factors.append(self._together(group))
+                factors.append(self._zip_rows(group))
         return factors
 
-    def _together(self, group: Sequence[str]) -> list[dict[str, Any]]:
+    def _zip_rows(self, group: Sequence[str]) -> list[dict[str, Any]]:
         lengths = {axis: len(self.axes[axis]) for axis in group}
         if len(set(lengths.values())) > 1:
             raise UserError(

@@ -111,13 +111,13 @@ class Request:
 
 def check_name(name: Any) -> None:
     """Raises UserError for a name that cannot be a folder and part of a SLURM job name."""
-    allowed = "letters, digits, '_', '-' and '.'"
+    characters = "letters, digits, '_', '-' and '.'"
     if not isinstance(name, str):
         raise UserError(
-            f"name: found {name!r} ({type(name).__name__}), expected a sweep name of {allowed}"
+            f"name: found {name!r} ({type(name).__name__}), expected a sweep name of {characters}"
         )
     if not _NAME.fullmatch(name):
         raise UserError(
-            f"sweep name {name!r}: expected {allowed}, beginning with a letter or digit "
+            f"sweep name {name!r}: expected {characters}, beginning with a letter or digit "
             "(it becomes a folder under logs/ and part of a SLURM job name)"
         )

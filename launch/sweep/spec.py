@@ -24,7 +24,7 @@ class Sweep:
 
     def accepts(self, flat: Mapping[str, Any]) -> bool:
         """Whether a flat configuration meets every condition."""
-        return all(meets(flat) for meets in self.conditions)
+        return all(condition(flat) for condition in self.conditions)
 
 
 def read(described: Mapping[str, Any], seed: Any, overrides: Sequence[str]) -> Sweep:

@@ -104,12 +104,12 @@ class CellTrainer:
     """Trains cells into the parts of one writer, one part for each trainer."""
 
     def __init__(self, writer: Writer, inbox: Inbox) -> None:
-        from trainers.part import finished
+        from trainers.part import finished_cells
 
         self.writer, self.inbox = writer, inbox
         for folder in ("curves", "runs", "checkpoints"):
             (writer.sweep / folder).mkdir(parents=True, exist_ok=True)
-        self.finished = finished(writer.sweep, writer.prefix)
+        self.finished = finished_cells(writer.sweep, writer.prefix)
         self.parts: dict[str, Part] = {}
 
     @property

@@ -151,7 +151,7 @@ class Pool:
         self.concurrency = self.plan.at_a_time(assignment.task) or cores()
         self.writer = f"{assignment.prefix}r{assignment.restart}.{uuid.uuid4().hex[:8]}"
         self.children: list[Child] = []
-        self.started = 0
+        self.child_count = 0
         self.deaths: Counter[int] = Counter()
         self.exit_codes: dict[int, int] = {}
         """Of each cell, the exit status of the process that last died over it."""
@@ -188,8 +188,8 @@ class Pool:
 
     def _start_children(self) -> None:
         while self._may_start() and self.queue and len(self.children) < self.concurrency:
-            child = Child(self.assignment, f"{self.writer}.{self.started}", self.concurrency)
-            self.started += 1
+            child = Child(self.assignment, f"{self.writer}.{self.child_count}", self.concurrency)
+            self.child_count += 1
             self.children.append(child)
             self.selector.register(child.out, selectors.EVENT_READ, child)
             self._next_cell(child)

@@ -22,7 +22,7 @@ def test_cycles_are_read_and_written():
     assert cosets.read("(0,1,2)", 3) == [(1, 2, 0)]
     for permutation in itertools.permutations(range(4)):
         if permutation != (0, 1, 2, 3):
-            assert cosets.read(cosets.written(permutation), 4) == [permutation]
+            assert cosets.read(cosets.cycle_notation(permutation), 4) == [permutation]
     for wrong in ("(0,5)", "(0,0)", "03", "(0,1"):
         with pytest.raises(ValueError, match="expected"):
             cosets.read(wrong, 5)

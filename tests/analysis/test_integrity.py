@@ -61,7 +61,7 @@ def test_an_additive_offset_is_described_and_its_slopes_found(counts):
     mean, std = mean_and_std(counts)
     rows, columns = ramp(60, [25], [2.25, 0.125]), ramp(40, [10], [1.4, 4.7])
     scaled = mean * IMAGES * SEEDS + rows[:, None] + columns + 0.3
-    check = error_counts.whole(scaled)
+    check = error_counts.check_integers(scaled)
     found = error_counts.offset(scaled, check.tolerance)
     assert found.additive == 1
     assert [(a, b) for a, b, _ in found.rows] == [(0, 25), (25, 59)]

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from launch.cost.rates import left, seconds
+from launch.cost.rates import remaining_seconds, seconds
 from launch.plan import Launcher
 
 Flat = Mapping[str, Any]
@@ -109,7 +109,7 @@ def test_what_is_left_is_what_was_not_logged_yet(flat: Flat) -> None:
         {"cell": "c", "epochs": None},
     )
     cells = pd.DataFrame([{**flat, "cell": cell} for cell in "abcd"])
-    assert left(cells, runs, runs).tolist() == pytest.approx([0.0, 20.0, 30.0, 30.0])
+    assert remaining_seconds(cells, runs, runs).tolist() == pytest.approx([0.0, 20.0, 30.0, 30.0])
 
 
 @pytest.mark.parametrize(

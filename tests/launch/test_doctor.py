@@ -86,4 +86,4 @@ def test_the_doctor_names_the_kernel_that_crashes_hangs_or_is_wrong(
         [sys.executable, "-c", program], seconds=5 if "sleep" in program else 60
     )
     assert (finding.check, finding.verdict) == ("kernels", verdict)
-    assert found in finding.found
+    assert found in finding.detail

@@ -118,8 +118,8 @@ def test_hours_count_the_share_of_a_gpu_that_each_cell_has(
     )  # fmt: skip
     found = summarise(state)
     assert (found.unit, found.unmeasured) == ("GPU-hours", 0)
-    assert found.spent == pytest.approx((3600 + 1200) / 3600 / 2)
-    assert found.left == pytest.approx((2400 + 3600) / 3600 / 2)
+    assert found.hours_spent == pytest.approx((3600 + 1200) / 3600 / 2)
+    assert found.hours_left == pytest.approx((2400 + 3600) / 3600 / 2)
 
 
 def test_a_cell_on_a_cpu_counts_its_cores(sweep_state: Callable[..., SweepState]) -> None:
@@ -128,7 +128,11 @@ def test_a_cell_on_a_cpu_counts_its_cores(sweep_state: Callable[..., SweepState]
         launcher={"cpus_per_task": 4},
     )
     found = summarise(state)
-    assert (found.unit, found.spent, found.left) == ("core-hours", pytest.approx(4.0), 0)
+    assert (found.unit, found.hours_spent, found.hours_left) == (
+        "core-hours",
+        pytest.approx(4.0),
+        0,
+    )
 
 
 def test_cells_like_none_that_was_measured_are_counted_apart(
@@ -140,7 +144,7 @@ def test_cells_like_none_that_was_measured_are_counted_apart(
     )  # fmt: skip
     found = summarise(state)
     assert found.unmeasured == 1
-    assert found.left == pytest.approx(30 / 3600)
+    assert found.hours_left == pytest.approx(30 / 3600)
 
 
 def test_waiting_tasks_follow_on_those_that_run(sweep_state: Callable[..., SweepState]) -> None:

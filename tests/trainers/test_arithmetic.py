@@ -125,7 +125,7 @@ def test_outliers_are_training_rows_with_the_answer_of_another_row() -> None:
     assert listed(clean.train)[200:] == listed(noisy.train)[200:]
     assert torch.equal(noisy.true_answer_n, clean.train.answer_n)
     wrong = (noisy.train.answer_n != clean.train.answer_n).sum().item()
-    assert noisy.changed == wrong
+    assert noisy.changed_count == wrong
     assert 200 * 30 / 31 - 12 < wrong <= 200  # one answer in 31 happens to be the right one
     few = arithmetic.split(replace(data, outliers=20), 0)
     assert listed(few.train)[:20] == listed(noisy.train)[:20]

@@ -63,7 +63,7 @@ def test_every_kind_of_layer_is_among_the_cases(cases: list[kernels.Case]) -> No
 
 
 def test_cases_pass_between_processes_unchanged(cases: list[kernels.Case]) -> None:
-    assert kernels.read(kernels.written(cases)) == cases
+    assert kernels.read(kernels.to_json(cases)) == cases
 
 
 @pytest.mark.parametrize("wrong", ["output", "gradient"])

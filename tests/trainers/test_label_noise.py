@@ -26,9 +26,9 @@ def noisy(kind: Kind, rate: float, seed: int = 0, labels: Tensor = LABELS) -> No
 @pytest.mark.parametrize("rate", [0.0, 0.05, 0.15, 0.2, 0.5, 1.0])
 def test_exactly_the_asked_number_is_chosen_and_only_they_change(kind: Kind, rate: float) -> None:
     result = noisy(kind, rate)
-    assert int(result.chosen.sum()) == int(20_000 * rate)
-    assert torch.equal(result.changed, result.labels != LABELS)
-    assert not (result.changed & ~result.chosen).any()
+    assert int(result.is_chosen.sum()) == int(20_000 * rate)
+    assert torch.equal(result.is_changed, result.labels != LABELS)
+    assert not (result.is_changed & ~result.is_chosen).any()
     assert result.rate == int((result.labels != LABELS).sum()) / 20_000
 
 
@@ -36,7 +36,7 @@ def test_types_and_input_are_kept() -> None:
     labels = LABELS.clone()
     result = noisy("incorrect", 0.5, labels=labels)
     assert torch.equal(labels, LABELS)
-    assert (result.labels.dtype, result.chosen.dtype, result.changed.dtype) == (
+    assert (result.labels.dtype, result.is_chosen.dtype, result.is_changed.dtype) == (
         torch.int64,
         torch.bool,
         torch.bool,
@@ -45,9 +45,9 @@ def test_types_and_input_are_kept() -> None:
 
 def test_incorrect_never_keeps_a_label_and_spreads_over_the_other_nine() -> None:
     result = noisy("incorrect", 0.5)
-    assert torch.equal(result.changed, result.chosen)
+    assert torch.equal(result.is_changed, result.is_chosen)
     assert result.rate == 0.5
-    shift = (result.labels - LABELS)[result.chosen] % 10
+    shift = (result.labels - LABELS)[result.is_chosen] % 10
     counts = torch.bincount(shift, minlength=10)
     assert counts[0] == 0
     assert (counts[1:] - 10_000 / 9).abs().max() < 5 * (10_000 / 9) ** 0.5
@@ -56,7 +56,7 @@ def test_incorrect_never_keeps_a_label_and_spreads_over_the_other_nine() -> None
 def test_uniform_keeps_about_a_tenth_of_the_chosen() -> None:
     result = noisy("uniform", 0.5)
     assert result.rate == pytest.approx(0.45, abs=0.01)
-    counts = torch.bincount(result.labels[result.chosen], minlength=10)
+    counts = torch.bincount(result.labels[result.is_chosen], minlength=10)
     assert (counts - 1000).abs().max() < 5 * 1000**0.5
 
 
@@ -64,7 +64,7 @@ def test_permute_preserves_the_histogram_and_keeps_about_a_tenth() -> None:
     labels = torch.tensor([0] * 700 + [1] * 200 + [2] * 100)
     result = noisy("permute", 0.5, labels=labels)
     assert torch.equal(torch.bincount(result.labels), torch.bincount(labels))
-    assert result.changed.any()
+    assert result.is_changed.any()
     assert noisy("permute", 0.2).rate == pytest.approx(0.18, abs=0.01)
 
 
@@ -73,7 +73,7 @@ def test_equal_seeds_agree_and_other_seeds_do_not(kind: Kind) -> None:
     first, again, other = noisy(kind, 0.2, 3), noisy(kind, 0.2, 3), noisy(kind, 0.2, 4)
     assert torch.equal(first.labels, again.labels)
     assert first.mask_hash == again.mask_hash
-    assert not torch.equal(first.chosen, other.chosen)
+    assert not torch.equal(first.is_chosen, other.is_chosen)
     assert first.mask_hash != other.mask_hash
     assert len(first.mask_hash) == 16
 
@@ -90,7 +90,7 @@ def test_choice_is_nested_in_the_rate_and_the_same_for_every_kind(
     low, high = sorted((low, high))
     labels = LABELS[:200]
     masks = {
-        kind: (noisy(kind, low, seed, labels).chosen, noisy(kind, high, seed, labels).chosen)
+        kind: (noisy(kind, low, seed, labels).is_chosen, noisy(kind, high, seed, labels).is_chosen)
         for kind in KINDS
     }
     for smaller, larger in masks.values():
@@ -102,12 +102,12 @@ def test_choice_is_nested_in_the_rate_and_the_same_for_every_kind(
 @pytest.mark.parametrize("kind", ["incorrect", "uniform"])
 def test_new_labels_stay_when_the_rate_grows(kind: Kind) -> None:
     low, high = noisy(kind, 0.1), noisy(kind, 0.3)
-    assert torch.equal(low.labels[low.chosen], high.labels[low.chosen])
+    assert torch.equal(low.labels[low.is_chosen], high.labels[low.is_chosen])
 
 
 def test_choice_does_not_depend_on_the_labels() -> None:
     assert torch.equal(
-        noisy("incorrect", 0.2).chosen, noisy("incorrect", 0.2, labels=LABELS.flip(0)).chosen
+        noisy("incorrect", 0.2).is_chosen, noisy("incorrect", 0.2, labels=LABELS.flip(0)).is_chosen
     )
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from trainers import config, run
 from trainers import part as parts
-from trainers.part import Part, finished
+from trainers.part import Part, finished_cells
 from trainers.run import Run
 from trainers.schema import Metric
 
@@ -333,9 +333,9 @@ def test_finished_cells_have_a_final_record_in_parts_of_the_same_task(
     run = begin(METRICS, cell="c1-f")
     run.part = other
     run.close("done")
-    assert finished(sweep, "S1.00000.") == {
+    assert finished_cells(sweep, "S1.00000.") == {
         "c1-a": ("done", 1),
         "c1-b": ("failed", 1),
         "c1-c": ("nonfinite", 1),
     }
-    assert finished(sweep, "S2.") == {}
+    assert finished_cells(sweep, "S2.") == {}

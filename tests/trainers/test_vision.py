@@ -440,7 +440,7 @@ def test_the_test_set_is_clean_and_the_same_for_every_seed(begin: Begin, flat: F
     )
     assert torch.equal(first.data.test.images, second.data.test.images)
     assert torch.equal(first.data.test.labels, second.data.test.labels)
-    assert not first.data.test.changed.any()
+    assert not first.data.test.is_changed.any()
     assert not torch.equal(first.data.train.images, second.data.train.images)
 
 

@@ -183,7 +183,7 @@ def _describe(option: Any) -> str:
     return {int: "an integer", float: "a number", bool: "true or false", str: "a text"}[option]
 
 
-def _unknown(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+def _unknown(key: str, keys: list[str]) -> str:
+    near = difflib.get_close_matches(key, keys, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(keys)}"
     return f"{key}: unknown key; {hint}"

@@ -57,7 +57,7 @@ class Split:
     elements: int
 
     @property
-    def changed(self) -> int:
+    def changed_count(self) -> int:
         """Outliers whose answer is wrong: an answer drawn at random can be the right one."""
         return int((self.train.answer_n != self.true_answer_n).sum())
 
@@ -113,31 +113,32 @@ def split(config: Arithmetic, seed: int) -> Split:
     of 40 % hold those of 30 %, and their outliers likewise. Raises ConfigError where either part
     would be empty, or where there would be more outliers than training rows.
     """
-    whole = table(config)
+    full_table = table(config)
     count = math.floor(
-        config.train_fraction * len(whole) + 1e-9
+        config.train_fraction * len(full_table) + 1e-9
     )  # 0.29 * 100 is 28.999999999999996
-    if not 0 < count < len(whole):
+    if not 0 < count < len(full_table):
         raise ConfigError(
-            f"data.train_fraction: found {config.train_fraction}, which is {count} of {len(whole)} "
-            "rows; expected at "
-            "least one row to train on and one to test"
+            f"data.train_fraction: found {config.train_fraction}, which is {count} of "
+            f"{len(full_table)} rows; expected at least one row to train on and one to test"
         )
     if config.outliers > count:
         raise ConfigError(
             f"data.outliers: found {config.outliers}, expected at most the {count} training rows"
         )
     shuffling = config.split_seed if config.split_seed is not None else seed
-    order_n = torch.randperm(len(whole), generator=torch_stream(shuffling, "split"))
-    train, test = whole.take(order_n[:count]), whole.take(order_n[count:])
+    order_n = torch.randperm(len(full_table), generator=torch_stream(shuffling, "split"))
+    train, test = full_table.take(order_n[:count]), full_table.take(order_n[count:])
     drawn_n = torch.randint(
-        len(whole), (len(whole),), generator=torch_stream(shuffling, "outliers")
+        len(full_table), (len(full_table),), generator=torch_stream(shuffling, "outliers")
     )
     answer_n = torch.cat(
-        [whole.answer_n[drawn_n[: config.outliers]], train.answer_n[config.outliers :]]
+        [full_table.answer_n[drawn_n[: config.outliers]], train.answer_n[config.outliers :]]
     )
     noisy = Rows(train.left_n, train.right_n, answer_n)
-    return Split(noisy, test, config.outliers, train.answer_n, whole.answer_n, elements(config))
+    return Split(
+        noisy, test, config.outliers, train.answer_n, full_table.answer_n, elements(config)
+    )
 
 
 def order(rows: int, batch: int, replacement: bool, seed: int, epoch: int) -> torch.Tensor:

@@ -125,8 +125,8 @@ def _subset(part: str, labels: Tensor, n: int | None, classes: int, seed: int) -
                 f"{len(candidates)} of that class; ask for fewer, or for null, which takes all "
                 f"{sum(map(len, members))}"
             )
-    kept = [candidates[:k] for candidates, k in zip(members, quota, strict=True)]
-    return torch.from_numpy(np.sort(np.concatenate(kept)))
+    indices = [candidates[:k] for candidates, k in zip(members, quota, strict=True)]
+    return torch.from_numpy(np.sort(np.concatenate(indices)))
 
 
 _Split = tuple[NDArray[np.uint8], NDArray[np.int64]]

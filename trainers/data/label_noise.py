@@ -24,18 +24,18 @@ class NoisyLabels:
     """Labels to train on (int64), which samples were drawn, and which labels differ."""
 
     labels: Tensor
-    chosen: Tensor
-    changed: Tensor
+    is_chosen: Tensor
+    is_changed: Tensor
 
     @property
     def rate(self) -> float:
         """The share of labels that differ from the clean ones, 0 for an empty set."""
-        return int(self.changed.sum()) / max(len(self.changed), 1)
+        return int(self.is_changed.sum()) / max(len(self.is_changed), 1)
 
     @property
     def mask_hash(self) -> str:
         """16 hexadecimal digits that tell this choice of samples and labels from any other."""
-        digest = hashlib.sha256(self.chosen.numpy().astype("u1").tobytes())
+        digest = hashlib.sha256(self.is_chosen.numpy().astype("u1").tobytes())
         digest.update(self.labels.numpy().astype("<i8").tobytes())
         return digest.hexdigest()[:16]
 
@@ -49,11 +49,11 @@ def apply(labels: Tensor, noise: LabelNoise, classes: int, seed: int) -> NoisyLa
     """
     clean = labels.cpu().numpy().astype(np.int64)
     generator = numpy_stream(seed, "label noise")
-    chosen = generator.permutation(len(clean))[: int(len(clean) * noise.rate)]
+    indices = generator.permutation(len(clean))[: int(len(clean) * noise.rate)]
     noisy = clean.copy()
-    noisy[chosen] = _noisy(clean[chosen], len(clean), noise.kind, classes, generator)
+    noisy[indices] = _noisy(clean[indices], len(clean), noise.kind, classes, generator)
     mask = np.zeros(len(clean), dtype=bool)
-    mask[chosen] = True
+    mask[indices] = True
     return NoisyLabels(
         torch.from_numpy(noisy), torch.from_numpy(mask), torch.from_numpy(noisy != clean)
     )

@@ -34,8 +34,8 @@ def sharpness(
 
     def negative(z: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         with torch.no_grad():
-            moved = torch.split(x + a @ torch.from_numpy(z), [p.numel() for p in start])
-            for parameter, values in zip(parameters, moved, strict=True):
+            new_values = torch.split(x + a @ torch.from_numpy(z), [p.numel() for p in start])
+            for parameter, values in zip(parameters, new_values, strict=True):
                 parameter.copy_(values.view_as(parameter))
         with torch.enable_grad():
             value = loss()

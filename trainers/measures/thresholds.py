@@ -32,7 +32,7 @@ def is_open(split: str, reached: Mapping[str, int]) -> bool:
     return any(f"{split}_steps_{percent}" not in reached for percent in PERCENTS)
 
 
-def passed(row: Mapping[str, Any], step: int, reached: Mapping[str, int]) -> dict[str, int]:
+def new_crossings(row: Mapping[str, Any], step: int, reached: Mapping[str, int]) -> dict[str, int]:
     """Thresholds that `row`, the counts of `step`, reaches for the first time, as {metric: step}.
 
     A split without counts in the row is skipped. Counts are compared as integers: 99 % is

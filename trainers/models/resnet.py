@@ -113,9 +113,9 @@ class _PreActivation(nn.Module):
 
     def forward(self, x_nchw: Tensor) -> Tensor:
         active = F.relu(self.norm1(x_nchw), inplace=True)
-        skipped = x_nchw if self.shortcut is None else self.shortcut(active)
+        shortcut = x_nchw if self.shortcut is None else self.shortcut(active)
         residual: Tensor = self.conv2(F.relu(self.norm2(self.conv1(active)), inplace=True))
-        return residual.add_(skipped)
+        return residual.add_(shortcut)
 
 
 class _PostActivation(nn.Module):

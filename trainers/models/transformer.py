@@ -54,8 +54,8 @@ class Layout:
     @property
     def answers(self) -> slice:
         """The rows of the stream at the answer's position."""
-        before, each = sum(self.counts[:2]), self.positions[2]
-        return slice(before + each - 1, None, each)
+        before, length = sum(self.counts[:2]), self.positions[2]
+        return slice(before + length - 1, None, length)
 
     def split(self, x_rd: torch.Tensor) -> list[torch.Tensor]:
         """The stream as one tensor (rows, positions, d) a group."""
@@ -148,8 +148,8 @@ class Block(nn.Module):
             if self.config.activation == "relu"
             else functional.gelu(hidden)
         )
-        kept = functional.dropout(active, self.config.dropout_hidden, self.training)
-        out: torch.Tensor = self.feedforward_out(kept)
+        sparse = functional.dropout(active, self.config.dropout_hidden, self.training)
+        out: torch.Tensor = self.feedforward_out(sparse)
         return out
 
     def _add(self, x_rd: torch.Tensor, branch_rd: torch.Tensor, norm: nn.Module) -> torch.Tensor:
@@ -172,15 +172,15 @@ class Transformer(nn.Module):
     ) -> None:
         super().__init__()
         symbols = [name for name in dict.fromkeys(sequence) if name not in OPERANDS]
-        used = elements + len(symbols)
-        if vocabulary is not None and vocabulary < used:
+        symbol_count = elements + len(symbols)
+        if vocabulary is not None and vocabulary < symbol_count:
             raise ConfigError(
-                f"data.vocabulary: found {vocabulary}, expected null or at least {used}, which are "
-                "in use"
+                f"data.vocabulary: found {vocabulary}, expected null or at least {symbol_count}, "
+                "which are in use"
             )
         self.config, self.elements, self.sequence = config, elements, tuple(sequence)
         self.token = {name: elements + number for number, name in enumerate(symbols)}
-        self.embedding = nn.Embedding(vocabulary or used, config.width)
+        self.embedding = nn.Embedding(vocabulary or symbol_count, config.width)
         self.positions: torch.Tensor | None
         if config.positions == "learned":
             self.positions = nn.Parameter(torch.randn(len(sequence), config.width))
@@ -193,7 +193,7 @@ class Transformer(nn.Module):
             self.register_buffer("positions", sinusoidal, persistent=False)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width) if config.norm == "pre" else nn.Identity()
-        self.output = Linear(config.width, vocabulary or used, bias=config.biases == "all")
+        self.output = Linear(config.width, vocabulary or symbol_count, bias=config.biases == "all")
         if config.init == "normal":
             self._init_normal()
         if config.tied:
@@ -237,11 +237,11 @@ class Transformer(nn.Module):
 
     def _layout(self, left_b: torch.Tensor, right_b: torch.Tensor) -> Layout:
         batch, elements, to = len(left_b), self.elements, left_b.device
-        each = self.training and self.config.drops
-        shared = elements < batch and not each
+        per_example = self.training and self.config.drops
+        shared = elements < batch and not per_example
         left_of_rows = torch.arange(elements, device=to) if shared else left_b
         a, b = self.sequence.index("a"), self.sequence.index("b")
-        rows = (batch if each else 1, len(left_of_rows), batch)
+        rows = (batch if per_example else 1, len(left_of_rows), batch)
         positions = (a, b - a, len(self.sequence) - b)
         starts = list(
             itertools.accumulate(
@@ -249,7 +249,7 @@ class Transformer(nn.Module):
             )
         )
         tokens: list[torch.Tensor] = []
-        own: list[torch.Tensor] = []
+        group_tokens: list[torch.Tensor] = []
         for group, first in enumerate((0, a, b)):
             columns = torch.tensor(
                 starts[first : first + positions[group]], dtype=torch.int64, device=to
@@ -260,14 +260,17 @@ class Transformer(nn.Module):
                 columns = torch.cat([columns[:, :1] + operand[:, None], columns[:, 1:]], dim=1)
             before = sum(len(rows_r) for rows_r in tokens)
             tokens.append(columns.flatten())
-            own.append(
+            group_tokens.append(
                 torch.arange(before, before + len(tokens[-1]), device=to).view(columns.shape)
             )
-        keys = [own[0], torch.cat([own[0].expand(rows[1], -1), own[1]], dim=1)]
+        keys = [
+            group_tokens[0],
+            torch.cat([group_tokens[0].expand(rows[1], -1), group_tokens[1]], dim=1),
+        ]
         if shared:
-            keys.append(torch.cat([keys[1][left_b], own[2]], dim=1))
+            keys.append(torch.cat([keys[1][left_b], group_tokens[2]], dim=1))
         else:
-            keys.append(torch.cat([keys[1], own[2]], dim=1))
+            keys.append(torch.cat([keys[1], group_tokens[2]], dim=1))
         return Layout(rows, positions, torch.cat(tokens), keys)
 
 

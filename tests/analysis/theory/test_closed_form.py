@@ -163,12 +163,12 @@ def test_distance_of_the_closed_forms_is_the_known_one():
 
 
 def test_a_frozen_block_does_not_move():
-    fast = fast_slow(PLAIN, TIMES, frozen="slow")
-    slow = fast_slow(PLAIN, TIMES, frozen="fast")
+    fast = fast_slow(PLAIN, TIMES, frozen_block="slow")
+    slow = fast_slow(PLAIN, TIMES, frozen_block="fast")
     assert fast.R[-1] == pytest.approx(0.7, abs=1e-6)
     assert slow.R[0] == pytest.approx(0.7, abs=1e-6)
     assert slow.error[0] == pytest.approx(0.28125, abs=1e-5)
-    single = fast_slow(PLAIN, 5.0, frozen="slow")
+    single = fast_slow(PLAIN, 5.0, frozen_block="slow")
     assert single.error == pytest.approx(float(np.interp(5, TIMES, fast.error)), abs=1e-4)
 
 
@@ -186,7 +186,7 @@ def test_impossible_settings_are_refused():
     with pytest.raises(ValueError, match="negative"):
         ridge_asymptotics(Setting(10, 10, 5, 2.0), -1.0)
     with pytest.raises(ValueError, match="'fast' or 'slow'"):
-        fast_slow(Setting(10, 10, 5, 2.0), 1.0, frozen="both")
+        fast_slow(Setting(10, 10, 5, 2.0), 1.0, frozen_block="both")
 
 
 STEP = 10 ** (11 / 299) - 1  # relative distance of two times of the grid
@@ -217,11 +217,11 @@ FEATURES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("sizes", "kappa", "sigma", "decay", "frozen", "expected"), FEATURES)
+@pytest.mark.parametrize(("sizes", "kappa", "sigma", "decay", "frozen_block", "expected"), FEATURES)
 def test_minima_and_peaks_are_where_the_published_curves_have_them(
-    sizes, kappa, sigma, decay, frozen, expected
+    sizes, kappa, sigma, decay, frozen_block, expected
 ):
-    error = fast_slow(Setting(*sizes, kappa, sigma, decay), TIMES, frozen).error
+    error = fast_slow(Setting(*sizes, kappa, sigma, decay), TIMES, frozen_block).error
     found = turning_points(TIMES + 1, error)
     assert [kind for kind, _, _ in found] == [kind for kind, _, _ in expected]
     for (_, at, value), (_, where, height) in zip(found, expected, strict=True):

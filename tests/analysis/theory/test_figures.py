@@ -82,10 +82,10 @@ def test_figure_1_draws_the_three_curves(drawn, tmp_path):
     fig1.main(["--out", str(tmp_path)])
     lines = [line for axes in drawn[0].axes for line in axes.get_lines()]
     assert [line.get_color() for line in lines] == ["#0076BA", "#FF9300", "#353535"]
-    for line, frozen in zip(lines, ("slow", "fast", None), strict=True):
+    for line, frozen_block in zip(lines, ("slow", "fast", None), strict=True):
         np.testing.assert_array_equal(line.get_xdata(), TIMES + 1)
         np.testing.assert_array_equal(
-            line.get_ydata(), fast_slow(Setting(150, 100, 70, 100), TIMES, frozen).error
+            line.get_ydata(), fast_slow(Setting(150, 100, 70, 100), TIMES, frozen_block).error
         )
     assert drawn[0].axes[0].get_xlim() == (1, 1e5)
     assert drawn[0].axes[1].get_ylim() == (0, 0.5)
