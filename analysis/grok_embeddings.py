@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import operator
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ def product_panel(run: pd.Series, options: argparse.Namespace) -> Panel:
     separation = cosets.separation(rows, generators)
     best = separation.partitions[0]
     names = ("generators", "side", "silhouette")
-    table = pd.DataFrame({n: [getattr(p, n) for p in separation.partitions] for n in names})
+    table = pd.DataFrame(map(operator.attrgetter(*names), separation.partitions), columns=names)
     points = point_table(run, project(rows, options), best.labels)
     title = f"{best.side.capitalize()} cosets of ⟨{best.generators.replace(' ', ', ')}⟩"
     label = run_label(f"x·y in S{degree}", run)

@@ -52,7 +52,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -426,9 +426,8 @@ def rows(folder: Path, number: int) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     table = pq.ParquetFile(folder / "curves" / f"w{number}.parquet").read()
-    return [
-        {key: value for key, value in row.items() if key not in TIMES} for row in table.to_pylist()
-    ]
+    columns = [name for name in table.schema.names if name not in TIMES]
+    return table.select(columns).to_pylist()
 
 
 def resumable_cells(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -437,16 +436,20 @@ def resumable_cells(settings: Settings) -> dict[str, dict[str, Any]]:
     """
     from launch.sweep import compose
 
-    quick = settings.quick
+    width, epochs, size = 8, 12, ["trainer.steps=2000"]
+    if settings.quick:
+        width, epochs = 4, 20
+        size = ["data.modulus=23", "model.width=32", "trainer.steps=250"]
     image = flat_cell(
-        Path(settings.folder), settings.images, settings.device, f"model={settings.network}",
-        f"model.width={4 if quick else 8}", "data.augment=true", "trainer.deterministic=true",
-        f"trainer.epochs={20 if quick else 12}", "run.checkpoint_seconds=0",
-    )  # fmt: skip
-    size = (
-        ["data.modulus=23", "model.width=32", "trainer.steps=250"]
-        if quick
-        else ["trainer.steps=2000"]
+        Path(settings.folder),
+        settings.images,
+        settings.device,
+        f"model={settings.network}",
+        f"model.width={width}",
+        "data.augment=true",
+        "trainer.deterministic=true",
+        f"trainer.epochs={epochs}",
+        "run.checkpoint_seconds=0",
     )
     table = compose.expand_sweep(
         "grok_fig1",
@@ -547,9 +550,11 @@ def tensors(state: Any) -> list[Any]:
 
     if isinstance(state, torch.Tensor):
         return [state]
-    children = (
-        state.values() if isinstance(state, dict) else state if isinstance(state, list) else ()
-    )
+    children: Iterable[Any] = ()
+    if isinstance(state, dict):
+        children = state.values()
+    elif isinstance(state, list):
+        children = state
     return [tensor for child in children for tensor in tensors(child)]
 
 
@@ -581,10 +586,9 @@ def rates(
     """Speed and peak memory of every way, `work` units a turn of one cell, and its ratio to the way
     "plain".
     """
-    speeds = {
-        name: [len(way.children) * work / seconds for seconds in way.wall]
-        for name, way in ways.items()
-    }
+    speeds = {}
+    for name, way in ways.items():
+        speeds[name] = [len(way.children) * work / seconds for seconds in way.wall]
     middle = {name: statistics.median(values) for name, values in speeds.items()}
     for name, series in ways.items():
         yield Row(

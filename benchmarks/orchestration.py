@@ -344,12 +344,11 @@ def main() -> None:
         "way                      cells submit s      range   done s         range cells/s  files  "
         "    MB peak MB calls"
     )
-    ways = {
-        way: [run for run in runs if run.way == way]
-        for way in dict.fromkeys(run.way for run in runs)
-    }
-    for way, measured in ways.items():
-        print(_row(way, measured))
+    ways: dict[str, list[Measured]] = {}
+    for run in runs:
+        ways.setdefault(run.way, []).append(run)
+    for way, runs_of_way in ways.items():
+        print(_row(way, runs_of_way))
     print(
         f"\nstatus of {cells} cells: {statistics.median(status):.2f} s "
         f"({min(status):.2f}-{max(status):.2f})"
@@ -363,12 +362,12 @@ def main() -> None:
             ("files", "files"),
             ("bytes", "bytes"),
         ):
-            plain, own = (
-                statistics.median(run.each(quantity) for run in ways[w]) for w in (way, "ours")
-            )
-            print(f"ratio {name}_{way.split()[0].replace('-', '_')} {plain / own:.1f}")
-        plain, own = (statistics.median(run.memory for run in ways[w]) for w in (way, "ours"))
-        print(f"ratio memory_{way.split()[0].replace('-', '_')} {plain / own:.2f}")
+            plain = statistics.median(run.each(quantity) for run in ways[way])
+            ours = statistics.median(run.each(quantity) for run in ways["ours"])
+            print(f"ratio {name}_{way.split()[0].replace('-', '_')} {plain / ours:.1f}")
+        plain = statistics.median(run.memory for run in ways[way])
+        ours = statistics.median(run.memory for run in ways["ours"])
+        print(f"ratio memory_{way.split()[0].replace('-', '_')} {plain / ours:.2f}")
 
 
 def _row(way: str, runs: Sequence[Measured]) -> str:

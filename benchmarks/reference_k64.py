@@ -53,17 +53,19 @@ def main() -> int:
         last = int(rows["epoch"].max()) if len(rows) else 0
         print(f"seed {run['seed']}: {last} of {run['trainer.epochs']} epochs")
         for name, (value, (low, high)) in (numbers(rows) if last else {}).items():
-            verdict = (
-                "missing"
-                if np.isnan(value)
-                else "as expected"
-                if low <= value <= high
-                else "OUTSIDE"
-            )
-            outside, unknown = outside + (verdict == "OUTSIDE"), unknown + (verdict == "missing")
+            if np.isnan(value):
+                verdict = "missing"
+                unknown += 1
+            elif low <= value <= high:
+                verdict = "as expected"
+            else:
+                verdict = "OUTSIDE"
+                outside += 1
             print(f"  {name:24s} {value:8.4g}   {low:g} to {high:g}   {verdict}")
         unknown += last < run["trainer.epochs"]
-    return 1 if outside else 2 if unknown else 0
+    if outside:
+        return 1
+    return 2 if unknown else 0
 
 
 if __name__ == "__main__":

@@ -231,12 +231,14 @@ def processor() -> str:
     """The processor's name and its widest AVX, as Linux gives them."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
-    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    flags = said.get("flags", "").split()
-    widest = [name for flag, name in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags][
-        :1
-    ]
-    return ", ".join([said.get("model name", platform.machine()), *widest])
+    facts = {}
+    for line in lines:
+        key, _, value = line.partition(":")
+        facts[key.strip()] = value.strip()
+    flags = facts.get("flags", "").split()
+    names = {"avx512f": "AVX-512", "avx2": "AVX2"}
+    widest = next((names[flag] for flag in names if flag in flags), "no AVX")
+    return f"{facts.get('model name', platform.machine())}, {widest}"
 
 
 def print_ratios(tasks: dict[str, dict[str, Series]], seeds: int) -> None:

@@ -285,9 +285,8 @@ def report(
     speed = {}
     for name, series in trained.items():
         images = options.images * len(series.children)
-        wall, core = (
-            [images / seconds for seconds in values] for values in (series.wall, series.cpu)
-        )
+        wall = [images / seconds for seconds in series.wall]
+        core = [images / seconds for seconds in series.cpu]
         speed[name] = statistics.median(wall), statistics.median(core)
         kind = series.facts[0].get("precision", "float32")
         share = (

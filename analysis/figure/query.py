@@ -156,9 +156,9 @@ def _check_seeds(runs: pd.DataFrame, groups: pd.Series, axis_names: str) -> None
     if twice.any():
         ids = ", ".join(runs.loc[twice, "cell"].astype(str).head(4))
         raise FigureError(
-            f"{int(twice.sum())} cells share their {axis_names} ({ids}, ...) and differ in nothing "
-            "that their records show; they come from different schemes or code: keep one kind in the "
-            "folder"
+            f"{int(twice.sum())} cells share their {axis_names} ({ids}, ...) and "
+            "differ in nothing that their records show; they come from different schemes or "
+            "code: keep one kind in the folder"
         )
 
 

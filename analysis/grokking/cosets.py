@@ -62,15 +62,17 @@ def generate(generators: Iterable[Permutation], degree: int) -> frozenset[Permut
     steps, group = list(generators), {tuple(range(degree))}
     new = set(group)
     while new:
-        new = {product(x, step) for x in new for step in steps} - group
+        new = {product(x, step) for x, step in itertools.product(new, steps)} - group
         group |= new
     return frozenset(group)
 
 
 def conjugates(subgroup: frozenset[Permutation], degree: int) -> list[frozenset[Permutation]]:
     """The different g H g^-1 of the subgroup H, itself first."""
-    groups = [frozenset(conjugate(h, g) for h in subgroup) for g in elements(degree)]
-    return list(dict.fromkeys(groups))
+    groups = {}
+    for g in elements(degree):
+        groups[frozenset(conjugate(h, g) for h in subgroup)] = None
+    return list(groups)
 
 
 def conjugate(h: Permutation, g: Permutation) -> Permutation:

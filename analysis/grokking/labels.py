@@ -30,13 +30,21 @@ _WRITTEN = {
 }
 _NAMED: dict[str, Callable[[float], str]] = {
     "optim.lr": lambda v: f"lr {short(v)}",
-    "trainer.batch_size": lambda v: "full batch" if pd.isna(v) else f"batch {short(v)}",
-    "optim.update_noise": lambda v: f"update noise {short(v)}" if v else "",
-    "model.dropout_attention": lambda v: f"attention dropout {short(v)}" if v else "",
-    "model.dropout_residual": lambda v: f"residual dropout {short(v)}" if v else "",
-    "model.dropout_hidden": lambda v: f"hidden dropout {short(v)}" if v else "",
-    "trainer.weight_noise": lambda v: f"weight noise {short(v)}" if v else "",
+    "trainer.batch_size": lambda v: _batch(v),
+    "optim.update_noise": lambda v: _unless_zero("update noise", v),
+    "model.dropout_attention": lambda v: _unless_zero("attention dropout", v),
+    "model.dropout_residual": lambda v: _unless_zero("residual dropout", v),
+    "model.dropout_hidden": lambda v: _unless_zero("hidden dropout", v),
+    "trainer.weight_noise": lambda v: _unless_zero("weight noise", v),
 }
+
+
+def _batch(size: float) -> str:
+    return "full batch" if pd.isna(size) else f"batch {short(size)}"
+
+
+def _unless_zero(name: str, value: float) -> str:
+    return f"{name} {short(value)}" if value else ""
 
 
 def short(value: float) -> str:

@@ -153,7 +153,7 @@ def list_inputs(root: Path) -> Inputs:
     """All parts and files of the store as they are now; may raise FileVanished."""
     paths = {kind: list_parts(root / kind) for kind in KINDS}
     try:
-        parts = {kind: [Part.of(path) for path in paths[kind]] for kind in KINDS}
+        parts = {kind: list(map(Part.of, paths[kind])) for kind in KINDS}
     except FileNotFoundError as error:
         raise FileVanished(str(error.filename)) from error
     return Inputs(

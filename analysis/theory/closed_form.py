@@ -61,9 +61,9 @@ def fast_slow(
     ½(1 + σ² - 2R + Q) with no terms that cancel. NaN where that denominator is not positive, which
     happens only for n <= d.
 
-    frozen_block names the block that does not move: "slow" holds it at t = frozen_at[0], which leaves
-    the curve of the fast feature alone; "fast" holds it at t = frozen_at[1], which leaves that of
-    the slow one.
+    frozen_block names the block that does not move: "slow" holds it at t = frozen_at[0], which
+    leaves the curve of the fast feature alone; "fast" holds it at t = frozen_at[1], which leaves
+    that of the slow one.
     """
     if frozen_block not in (None, "fast", "slow"):
         raise ValueError(f"frozen_block is {frozen_block!r}; expected None, 'fast' or 'slow'")

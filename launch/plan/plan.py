@@ -135,13 +135,14 @@ def ran_in(plans: Sequence[Plan], attempts: Mapping[str, float]) -> dict[str, tu
     """Plan and task of an attempt of every cell: `attempts` says which, from 1 on; infinity means
     the newest.
     """
-    return {
-        plan.cells[index].id: (plan, number)
-        for plan in plans
-        for number, task in enumerate(plan.tasks)
-        for index in task
-        if plan.cells[index].attempts < attempts.get(plan.cells[index].id, 0)
-    }
+    places = {}
+    for plan in plans:
+        for number, task in enumerate(plan.tasks):
+            for index in task:
+                cell = plan.cells[index]
+                if cell.attempts < attempts.get(cell.id, 0):
+                    places[cell.id] = (plan, number)
+    return places
 
 
 def factor(

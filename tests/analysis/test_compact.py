@@ -335,7 +335,7 @@ def test_buckets_hold_every_cell_once_in_order_and_within_the_limit(
     )
 
 
-def test_temporary_files_of_killed_writers_go_and_those_of_live_ones_stay(sweep) -> None:
+def test_only_temporary_files_of_dead_writers_are_removed(sweep) -> None:
     sweep.grid((1e-3,), seeds=(0,), epochs=3)
     old, new = (sweep.folder / "curves" / f".{name}.parquet.tmp" for name in ("old", "new"))
     for path in (old, new):

@@ -48,7 +48,7 @@ def test_the_nine_presets_are_named_after_what_they_change():
     assert grok_names.settings(runs).tolist() == list(PRESETS.values())
 
 
-def test_settings_whose_names_agree_are_told_apart_by_their_columns():
+def test_settings_with_equal_names_are_labelled_by_their_columns():
     runs = pd.DataFrame(
         [{**BASE, "optim.name": n, "optim.weight_decay": 0.0} for n in ("adam", "adamw")]
     )
@@ -152,7 +152,7 @@ def test_memorised_outliers_are_a_share_of_the_outliers(sweep, tmp_path, drawn_b
     assert found.loc[0, "n"] == 0
 
 
-def test_double_descent_over_width_is_told_from_none(sweep, tmp_path, drawn_by_grok):
+def test_double_descent_over_width_is_distinguished_from_none(sweep, tmp_path, drawn_by_grok):
     errors = {4: 0.9, 8: 0.5, 16: 0.8, 32: 0.3, 64: 0.1}
     for outliers in (0, 100):
         for seed in range(3):

@@ -28,7 +28,7 @@ def test_cycles_are_read_and_written():
             cosets.read(wrong, 5)
 
 
-def test_the_published_subgroup_has_order_ten_six_conjugates_and_twelve_cosets_on_each_side():
+def test_the_published_subgroup_has_the_published_order_and_cosets():
     subgroup = cosets.generate(PUBLISHED, 5)
     assert len(subgroup) == 10
     assert all(cosets.product(x, y) in subgroup for x in subgroup for y in subgroup)

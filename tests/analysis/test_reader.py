@@ -122,7 +122,7 @@ def test_a_configuration_column_of_mixed_types_is_read(sweep):
 
 
 @pytest.mark.parametrize("compacted", [False, True])
-def test_records_of_before_a_fact_was_recorded_are_read_beside_later_ones(sweep, compacted: bool):
+def test_records_without_a_later_fact_are_read_beside_those_with_it(sweep, compacted: bool):
     sweep.runs("p", [record("a", 1, 1.0, "done", precision="float32")])
     sweep.runs("q", [record("b", 1, 1.0, "done", precision="float32", matrix_library="mkl")])
     for name, cell in (("p", "a"), ("q", "b")):
@@ -185,7 +185,7 @@ def test_files_still_being_written_are_ignored(sweep):
     assert len(store.curves(sweep.folder)) == 1
 
 
-def test_a_part_that_vanishes_between_listing_and_reading_is_passed_over(sweep, monkeypatch):
+def test_a_part_that_vanishes_between_listing_and_reading_is_skipped(sweep, monkeypatch):
     sweep.curves("p", [row("a", 1, 1, 0.5)])
     gone = sweep.curves("q", [row("b", 1, 1, 0.5)])
     read, calls = parts.pq.ParquetFile, []

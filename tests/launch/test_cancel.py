@@ -44,9 +44,7 @@ def wait_for(found: Callable[[], bool], what: str) -> None:
         time.sleep(0.2)
 
 
-def test_cells_that_meet_a_condition_are_left_out_while_their_task_goes_on(
-    redescent: Any, logs: Path
-) -> None:
+def test_a_running_task_skips_cells_cancelled_by_condition(redescent: Any, logs: Path) -> None:
     folder = logs / "smoke"
     redescent("submit", "smoke", *LONG_AND_SHORT)
     wait_for(lambda: states(folder)[4] == "running", "the first cell")

@@ -55,7 +55,7 @@ def into_the_future(folder: Path) -> None:
         os.utime(path, (time.time() + DAY, time.time() + DAY))
 
 
-def test_a_sweep_goes_on_after_the_clock_was_set_back(logs: Path) -> None:
+def test_a_sweep_continues_after_the_clock_was_set_back(logs: Path) -> None:
     folder = logs / "noop"
     overrides = [
         "hydra/launcher=local",

@@ -111,7 +111,7 @@ def test_figure_2_has_a_hundred_decays_and_five_seeds() -> None:
     )
 
 
-def test_a_cell_has_one_id_whether_it_comes_from_a_sweep_or_from_plain_hydra(
+def test_a_cell_has_the_same_id_in_a_sweep_and_in_plain_hydra(
     plain: Callable[..., Cell],
 ) -> None:
     shared = [
@@ -174,7 +174,7 @@ def test_group_axes_choose_whole_files(write_sweep: WriteSweep) -> None:
     ]  # fmt: skip
 
 
-def test_seeds_multiply_the_points_and_a_single_seed_stands_without_them(
+def test_seeds_multiply_the_points_and_default_to_a_single_seed(
     write_sweep: WriteSweep,
 ) -> None:
     write_sweep("seeded", "axes: {model.width: [1, 2]}\nseeds: [5, 3]\n")

@@ -230,7 +230,7 @@ def test_out_of_range_is_refused_with_the_bound(
     assert refused({**flat, key: value}).startswith(f"{key}: found {value!r}, expected ")
 
 
-def test_a_value_in_place_of_a_section_and_a_section_in_place_of_a_value_are_refused(
+def test_a_value_for_a_section_and_a_section_for_a_value_are_refused(
     flat: Mapping[str, Any],
 ) -> None:
     without = {k: v for k, v in flat.items() if not k.startswith("model.")}

@@ -92,7 +92,7 @@ def test_a_trainer_that_counts_steps_is_measured_by_the_step(flat: Flat) -> None
     assert seconds([long, flat, {**long, "data.operation": "divide"}], runs) == [1000.0, 30.0, None]
 
 
-def test_a_width_between_two_measured_ones_is_interpolated_and_one_beyond_is_not(
+def test_only_widths_between_two_measured_ones_are_interpolated(
     flat: Flat,
 ) -> None:
     runs = table(flat, {"model.width": 8, "seconds": 30.0}, {"model.width": 32, "seconds": 480.0})

@@ -25,7 +25,7 @@ NEWER = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120"]
         (["sm_90a"], "sm_90", True),
     ],
 )
-def test_machine_code_runs_on_its_own_major_version_and_ptx_on_anything_newer(
+def test_machine_code_needs_its_major_version_and_ptx_any_newer_one(
     compiled: list[str], device: str, runs: bool
 ) -> None:
     assert doctor.architectures(compiled, device) is runs

@@ -79,7 +79,7 @@ def test_a_full_disk_fails_cells_with_its_name_and_a_resume_completes_them(
     pd.testing.assert_frame_equal(table(small_disk), table(tmp_path / "calm"), check_exact=True)
 
 
-def test_submitting_to_a_full_disk_says_so_and_leaves_nothing_half_sent(small_disk: Path) -> None:
+def test_submitting_to_a_full_disk_reports_it_and_sends_nothing(small_disk: Path) -> None:
     (small_disk / "stuffing").write_bytes(b"x" * 690_000)
     said = submit(small_disk)
     assert said.returncode == 2

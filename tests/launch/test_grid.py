@@ -85,7 +85,7 @@ def test_the_last_axis_varies_fastest() -> None:
     assert points == list(itertools.product([1, 2], "xy", [True, False]))
 
 
-def test_a_zipped_group_counts_as_one_axis_where_its_first_stands() -> None:
+def test_a_zipped_group_takes_the_position_of_its_first_axis() -> None:
     grid = Grid({"a": [1, 2], "b": [3, 4], "c": [5, 6]}, [["c", "a"]])
     assert [(p["a"], p["b"], p["c"]) for p in grid.points()] == [
         (1, 3, 5),

@@ -34,7 +34,7 @@ def files(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-def test_three_cells_with_one_error_are_held_back_until_asked_for(tmp_path: Path) -> None:
+def test_three_cells_with_one_error_are_held_back_until_retried(tmp_path: Path) -> None:
     redescent(tmp_path, "submit", "smoke", *FAILING)
     assert "3 failed (error): RuntimeError: trainer.precision=float16 needs a GPU" in redescent(
         tmp_path, "status", "smoke"

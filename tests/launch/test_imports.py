@@ -57,7 +57,7 @@ def test_no_file_of_a_room_imports_what_is_not_its_business(room: str, forbidden
     ] == []
 
 
-def test_launch_knows_of_the_trainers_only_their_configuration_outside_a_child() -> None:
+def test_launch_imports_only_the_configuration_of_the_trainers() -> None:
     child = ROOT / "launch" / "worker" / "child.py"
     found = {
         module

@@ -76,7 +76,7 @@ def test_damaged_jobs_are_named(logs: Path) -> None:
         sweep_state.load_sweep_state(logs / "smoke")
 
 
-def test_compacted_sweeps_are_done_and_their_cells_found_by_a_shortened_id(logs: Path) -> None:
+def test_cells_of_compacted_sweeps_are_done_and_found_by_a_short_id(logs: Path) -> None:
     redescent(logs, "compact", "smoke")
     cell = store.runs(logs / "smoke")["cell"][0]
     assert cell in redescent(logs, "status", "smoke", "--cells")

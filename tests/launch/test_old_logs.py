@@ -82,7 +82,7 @@ def test_the_store_reads_an_old_folder(old_logs: Path) -> None:
     assert list(store.runs(old_logs / "noop")["status"]) == ["failed"] * 3
 
 
-def test_an_interrupted_cell_goes_on_from_an_old_checkpoint(
+def test_an_interrupted_cell_continues_from_an_old_checkpoint(
     same_machine: Path, redescent: Redescent
 ) -> None:
     before = store.curves(same_machine / "smoke").query("cell == @INTERRUPTED")

@@ -310,7 +310,7 @@ def test_a_calibration_is_repeated_in_other_code_and_on_other_resources(logs: Pa
     assert calibration.calibration_runs(logs / "noop")["attempt"].tolist() == [2, 2]
 
 
-def test_waiting_for_a_repeated_calibration_outlasts_its_earlier_results(
+def test_waiting_for_a_repeated_calibration_ignores_its_earlier_results(
     logs: Path,
 ) -> None:
     overrides = ["hydra/launcher=local", *NOOP, "trainer.seconds=0.1"]

@@ -59,7 +59,7 @@ def test_an_array_that_waits_for_a_canary_leaves_the_queue_when_that_fails(plan_
     assert flags(text_of(own, held))["dependency"] == "after:1,afterok:7:9"
 
 
-def test_the_compaction_is_a_small_job_after_all_arrays_whatever_became_of_them(
+def test_compaction_is_a_small_job_that_runs_after_all_arrays_end(
     plan_of: PlanOf,
 ) -> None:
     launcher = {
@@ -337,7 +337,7 @@ def test_a_command_that_hangs_is_no_answer(fake: Callable[[str, str], None]) -> 
     assert slurm.call("squeue", timeout=0.2).returncode == 124
 
 
-def test_a_sweep_is_asked_for_with_one_call(
+def test_the_scheduler_is_asked_once_for_a_sweep(
     fake: Callable[[str, str], None], tmp_path: Path
 ) -> None:
     fake("squeue", f"echo \"$@\" >> {tmp_path}/calls; echo '7|1|b|RUNNING||None'")

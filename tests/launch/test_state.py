@@ -126,7 +126,7 @@ def test_done_is_what_a_record_says_and_nothing_else() -> None:
         assert (found in FINAL) == (record is not None and record.status in FINAL)
 
 
-def test_running_needs_the_word_of_the_scheduler() -> None:
+def test_a_cell_is_running_only_if_the_scheduler_says_so() -> None:
     for places, record in CASES:
         if state(places, record).state == "running":
             assert any(place.live and place.running for place in places)

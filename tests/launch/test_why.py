@@ -26,7 +26,7 @@ def cells(logs: Path) -> pd.Series:
     return store.runs(logs / "smoke").set_index("status")["cell"]
 
 
-def test_why_tells_state_attempts_rows_and_traceback_and_logs_the_output(
+def test_why_shows_state_attempts_and_traceback_and_logs_the_output(
     redescent: Any, logs: Path
 ) -> None:
     redescent("submit", "smoke", "hydra/launcher=local", *MIXED, "--wait", check=False)
@@ -46,7 +46,7 @@ def test_why_tells_state_attempts_rows_and_traceback_and_logs_the_output(
     assert "is done; `redescent why" in output
 
 
-def test_following_ends_when_the_cell_is_over_and_why_tells_of_the_attempt_that_was_killed(
+def test_logs_end_with_the_cell_and_why_lists_the_killed_attempt(
     redescent: Any, logs: Path
 ) -> None:
     long = (
@@ -71,7 +71,7 @@ def test_following_ends_when_the_cell_is_over_and_why_tells_of_the_attempt_that_
     assert "stopped (preempted)" in redescent("why", cell).stdout
 
 
-def test_a_cell_without_output_is_told_so(
+def test_logs_of_a_cell_without_output_says_so(
     redescent: Callable[..., Any], logs: Path, plan_of: Callable[..., Any]
 ) -> None:
     plan_of().write(logs / "demo")

@@ -67,7 +67,7 @@ def test_a_killed_step_a_killed_daemon_and_a_requeue_lose_nothing(noop: Sweep) -
     every_epoch_once(noop, 5, 12)
 
 
-def test_a_controller_that_restarts_while_jobs_run_and_while_one_submits(noop: Sweep) -> None:
+def test_a_controller_may_restart_while_jobs_run_and_while_one_submits(noop: Sweep) -> None:
     noop.submit(*cells(5, "trainer.epochs=6", "trainer.seconds=0.5"))
     noop.wait(lambda: noop.epochs() > 0)
     storm = Storm(noop, 0)
@@ -95,7 +95,7 @@ def test_a_controller_that_restarts_while_jobs_run_and_while_one_submits(noop: S
     every_epoch_once(noop, 9, 6)
 
 
-def test_without_accounting_all_goes_on_and_two_who_resume_send_once(
+def test_without_accounting_two_concurrent_resumes_send_each_cell_once(
     noop: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     programs = tmp_path / "bin"
@@ -128,7 +128,7 @@ def test_without_accounting_all_goes_on_and_two_who_resume_send_once(
     every_epoch_once(noop, 3, 8)
 
 
-def test_preemption_without_grace_goes_on_from_the_checkpoint(noop: Sweep) -> None:
+def test_preemption_without_grace_continues_from_the_checkpoint(noop: Sweep) -> None:
     noop.submit(
         *cells(4, "trainer.epochs=1000", "trainer.seconds=0.5", "hydra.launcher.partition=harsh")
     )
@@ -163,7 +163,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_full_disk_and_a_read_only_one_stop_the_tasks_and_a_resume_completes_them(
+def test_resume_completes_tasks_stopped_by_a_full_or_read_only_disk(
     small_disk: Path, noop: Sweep
 ) -> None:
     noop.submit(*cells(12, "trainer.epochs=6", "trainer.seconds=0.3", "task.cells=6"))
@@ -232,7 +232,7 @@ def test_a_submission_killed_at_any_step_is_made_good_by_the_next(noop: Sweep, s
     assert sum(int(str(array["count"])) for array in ran) + step.endswith("Slurm.send") * 3 == 3
 
 
-def test_an_error_that_repeats_itself_stops_the_tasks_that_have_yet_to_start(noop: Sweep) -> None:
+def test_a_repeated_error_stops_the_tasks_that_have_not_started(noop: Sweep) -> None:
     noop.submit(*cells(24, "trainer.fail=error", "trainer.seconds=1", "task.cells=4"))
     noop.wait(noop.ended)
     states = noop.states()

@@ -22,7 +22,7 @@ def running(sweep: Sweep) -> list[str]:
     )
 
 
-def test_cancelling_by_condition_ends_whole_tasks_and_spares_the_other_cells_of_mixed_ones(
+def test_cancelling_by_condition_ends_tasks_only_if_all_their_cells_match(
     sweep: Sweep,
 ) -> None:
     sweep.submit(*TINY, *ENDLESS, "task.cells=2", "hydra.launcher.array_parallelism=1")
@@ -38,7 +38,7 @@ def test_cancelling_by_condition_ends_whole_tasks_and_spares_the_other_cells_of_
     assert sweep.states() == {"interrupted": 4}
 
 
-def test_why_tells_every_attempt_and_following_a_cell_ends_when_it_is_over(sweep: Sweep) -> None:
+def test_why_lists_every_attempt_and_following_a_cell_ends_with_it(sweep: Sweep) -> None:
     sweep.submit(*TINY[:1], "~axes", "model.width=8", "seeds=[0]", *ENDLESS)
     sweep.wait(lambda: len(running(sweep)) == 1)
     (cell,) = running(sweep)
@@ -59,7 +59,7 @@ def test_why_tells_every_attempt_and_following_a_cell_ends_when_it_is_over(sweep
     )
 
 
-def test_the_rest_waits_for_the_canary_and_what_ended_is_compacted_by_a_job(sweep: Sweep) -> None:
+def test_arrays_wait_for_the_canary_and_a_job_compacts_the_sweep(sweep: Sweep) -> None:
     sweep.submit(*TINY, "canary=true")
     assert sweep.states() == {"waiting": 4}
     assert "4     │ Dependency" in sweep.redescent("status", "smoke")

@@ -91,7 +91,7 @@ def test_a_sweep_killed_in_every_way_ends_with_the_table_of_a_calm_run(
     assert not list((sweep.folder / "checkpoints").glob("*.pt"))
 
 
-def test_arrays_are_split_at_the_clusters_limit_and_status_counts_every_cell(sweep: Sweep) -> None:
+def test_arrays_split_at_the_cluster_limit_and_status_counts_every_cell(sweep: Sweep) -> None:
     sweep.submit("seeds=[0]", "task.cells=2")
     assert [array["count"] for array in sweep.arrays()] == [5, 1]
     assert sum(sweep.states().values()) == 12
@@ -126,7 +126,7 @@ def test_queued_jobs_keep_the_configuration_and_code_that_were_submitted(
     assert set(sweep.records()["trainer.epochs"]) == {1}
 
 
-def test_two_people_who_submit_at_the_same_moment_send_every_cell_once(
+def test_two_simultaneous_submissions_send_every_cell_once(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     noop = Sweep(cluster, tmp_path / "logs", "noop")
@@ -186,7 +186,9 @@ def test_a_cell_that_raises_fails_its_job_and_spares_the_others(sweep: Sweep) ->
     )
 
 
-def test_what_slurm_refuses_is_told_and_can_be_sent_again(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_refused_submission_is_reported_and_can_be_sent_again(
+    cluster: Cluster, tmp_path: Path
+) -> None:
     noop = Sweep(cluster, tmp_path / "logs", "noop")
     said = noop.submit("seeds={range:[0,2,1]}", "hydra.launcher.partition=nowhere", check=False)
     assert "invalid partition specified" in said.lower()
@@ -216,7 +218,7 @@ def test_cancelled_jobs_save_and_do_not_come_back_until_resumed(
     assert len(sweep.table()) == 4 * 2001
 
 
-def test_a_preempted_task_saves_and_goes_on_where_it_was(sweep: Sweep) -> None:
+def test_a_preempted_task_saves_and_continues_where_it_stopped(sweep: Sweep) -> None:
     long = ("trainer.epochs=1000000", "trainer.eval_test=log", "run.checkpoint_seconds=5")
     sweep.submit(*TINY, *long, "hydra.launcher.partition=gentle")
     sweep.wait(lambda: len(trained := sweep.records()) == 2 and trained["epochs"].min() > 0)
@@ -242,7 +244,7 @@ def test_a_preempted_task_saves_and_goes_on_where_it_was(sweep: Sweep) -> None:
     sweep.wait(sweep.ended, 60)
 
 
-def test_a_hydra_multirun_through_the_submitit_launcher_joins_the_same_sweep(sweep: Sweep) -> None:
+def test_a_hydra_multirun_through_submitit_joins_the_same_sweep(sweep: Sweep) -> None:
     sweep.submit(*TINY[:1], "model.width=8", "~axes", "+axes={optim.weight_decay:[0.0,1e-4]}")
     sweep.wait(sweep.ended)
     command = [
@@ -286,9 +288,7 @@ def test_doctor_asks_slurm_whether_it_would_take_the_jobs(sweep: Sweep) -> None:
     )
 
 
-def test_a_time_limit_turns_into_a_checkpoint_and_another_turn(
-    limited: Sweep, cluster: Cluster
-) -> None:
+def test_a_time_limit_leads_to_a_checkpoint_and_a_requeue(limited: Sweep, cluster: Cluster) -> None:
     limited.wait(lambda: "start 2" in limited.output(), 150)
     assert "stopping (timeout)" in limited.output()
     limited.wait(lambda: "going on from step" in limited.output(), 30)

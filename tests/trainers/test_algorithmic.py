@@ -168,7 +168,7 @@ def test_outliers_are_learnt_as_the_answers_they_were_given(trained: Trained) ->
     assert rows[-1]["train_right"] == rows[-1]["train_examples"]
 
 
-def test_batches_are_at_most_half_of_the_training_rows_where_asked(trained: Trained) -> None:
+def test_batches_can_be_limited_to_half_of_the_training_rows(trained: Trained) -> None:
     epochs = {}
     for half in (True, False):
         _, rows = trained(
@@ -178,7 +178,7 @@ def test_batches_are_at_most_half_of_the_training_rows_where_asked(trained: Trai
     assert epochs == {True: 2, False: 4}
 
 
-def test_training_ends_at_the_accuracy_asked_for(trained: Trained) -> None:
+def test_training_ends_at_the_configured_accuracy(trained: Trained) -> None:
     change = {
         "trainer.steps": 2000,
         "data.outliers": 0,
@@ -205,7 +205,7 @@ def test_a_checkpoint_of_other_data_is_refused(begin: Callable[..., Run]) -> Non
         algorithmic.train(config.parse(other), begin(algorithmic.METRICS, 2, other))
 
 
-def test_weights_are_kept_where_asked(begin: Callable[..., Run], sweep: Path) -> None:
+def test_weights_are_kept_if_configured(begin: Callable[..., Run], sweep: Path) -> None:
     flat = {**FLAT, "trainer.save_weights": True, "trainer.steps": 3}
     run = begin(algorithmic.METRICS, 1, flat)
     algorithmic.train(config.parse(flat), run)

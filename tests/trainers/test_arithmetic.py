@@ -95,7 +95,7 @@ def test_the_published_domains_have_their_published_sizes(operation: str, rows: 
 @pytest.mark.parametrize(
     "change", [{}, {"operation": "x/y"}, {"operation": "x.y"}, {"outliers": 5}]
 )
-def test_a_split_parts_the_table_and_larger_fractions_hold_smaller_ones(
+def test_a_split_covers_the_table_and_larger_fractions_hold_smaller_ones(
     change: dict[str, Any],
 ) -> None:
     data = replace(DATA, **change)

@@ -199,7 +199,7 @@ def test_a_process_killed_while_saving_leaves_a_whole_checkpoint(
     assert of(folder, KILLS + 1).load() is not None
 
 
-def test_what_killed_attempts_left_half_written_goes_with_the_checkpoints(killed: Any) -> None:
+def test_half_written_files_are_removed_with_the_checkpoints(killed: Any) -> None:
     folder, _ = killed
     of(folder, KILLS + 1).clear()
     assert files(folder) == []

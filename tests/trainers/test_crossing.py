@@ -86,7 +86,7 @@ def test_crossed_misses_a_touch_between_logged_steps() -> None:
     assert Training("every", right).finish() == {"train_steps_50": 13}
 
 
-def test_a_search_goes_on_from_its_state() -> None:
+def test_a_search_continues_from_its_state() -> None:
     training = Training("crossed", rising(13))
     while training.step != 12 or len(training.compared) < 4:
         training.step += 1

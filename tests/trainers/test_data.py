@@ -401,7 +401,7 @@ def test_a_pickle_that_asks_for_code_is_refused_and_not_run(
     assert not witness.exists()
 
 
-def test_no_codec_but_latin1_can_be_asked_for(tmp_path: Path) -> None:
+def test_no_codec_but_latin1_is_accepted(tmp_path: Path) -> None:
     loaded = cifar10._ArrayUnpickler(io.BytesIO(b"c_codecs\nencode\n(V\xe9\nVzlib\ntR.")).load()
     assert loaded == b"\xe9"
 
@@ -630,7 +630,7 @@ def test_a_download_that_fails_names_the_address(tmp_path: Path, served: Path) -
         gc.collect()  # pooch leaves the socket of a refused request to the garbage collector
 
 
-def test_a_root_is_used_in_place_of_a_download(
+def test_a_root_is_used_instead_of_a_download(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cifar10, "download", lambda cache: pytest.fail("downloaded"))
@@ -724,7 +724,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> tuple[ImageSet, CIFAR1
     return load(config), config
 
 
-def test_classes_takes_the_first_so_many(pictures: tuple[ImageSet, CIFAR10]) -> None:
+def test_classes_takes_the_first_n_classes(pictures: tuple[ImageSet, CIFAR10]) -> None:
     images, config = pictures
     part = select(images, dataclasses.replace(config, classes=4), 0)
     assert part.classes == 4

@@ -24,7 +24,7 @@ def noisy(kind: Kind, rate: float, seed: int = 0, labels: Tensor = LABELS) -> No
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("rate", [0.0, 0.05, 0.15, 0.2, 0.5, 1.0])
-def test_exactly_the_asked_number_is_chosen_and_only_they_change(kind: Kind, rate: float) -> None:
+def test_exactly_the_requested_number_of_labels_is_drawn(kind: Kind, rate: float) -> None:
     result = noisy(kind, rate)
     assert int(result.is_chosen.sum()) == int(20_000 * rate)
     assert torch.equal(result.is_changed, result.labels != LABELS)

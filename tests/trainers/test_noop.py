@@ -46,7 +46,7 @@ def test_every_epoch_is_logged_once_over_a_stop(begin: Callable[..., Run], sweep
     assert [(row["epoch"], row["attempt"]) for row in rows] == [(0, 1), (1, 1), (2, 1), (3, 2)]
 
 
-def test_it_fails_as_it_is_told(begin: Callable[..., Run]) -> None:
+def test_it_fails_as_configured(begin: Callable[..., Run]) -> None:
     assert go(begin, fail="nonfinite") == "nonfinite"
     with pytest.raises(RuntimeError, match="told to fail"):
         go(begin, fail="error")

@@ -170,7 +170,7 @@ def test_a_run_stopped_after_every_single_step_ends_with_the_same_bits(
     ]  # each row keeps the attempt that computed it
 
 
-def test_a_run_that_is_lost_goes_on_from_the_checkpoint_of_an_epochs_end(
+def test_a_lost_run_continues_from_the_checkpoint_of_an_epochs_end(
     begin: Begin, flat: Flat, undisturbed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state, curve = undisturbed(ADAM)
@@ -400,7 +400,7 @@ def test_evaluations_are_log_spaced_and_hold_the_first_and_last_epoch(
 
 
 @pytest.mark.parametrize(("train_", "expected"), [("never", []), ("every", [0, 1, 2, 3])])
-def test_the_training_set_is_evaluated_as_often_as_asked(
+def test_the_training_set_is_evaluated_at_the_configured_epochs(
     begin: Begin, flat: Flat, train_: str, expected: list[int]
 ) -> None:
     run = begin(METRICS, flat={**flat, "trainer.eval_train": train_, "trainer.evals_per_decade": 1})

@@ -38,20 +38,23 @@ def new_crossings(row: Mapping[str, Any], step: int, reached: Mapping[str, int])
     A split without counts in the row is skipped. Counts are compared as integers: 99 % is
     99 of 100.
     """
-    return {
-        name: step
-        for split in SPLITS
-        if f"{split}_right" in row
-        for percent in PERCENTS
-        if (name := f"{split}_steps_{percent}") not in reached
-        and row[f"{split}_right"] * 100 >= percent * row[f"{split}_examples"]
-    }
+    crossings = {}
+    for split in SPLITS:
+        if f"{split}_right" not in row:
+            continue
+        right, examples = row[f"{split}_right"], row[f"{split}_examples"]
+        for percent in PERCENTS:
+            name = f"{split}_steps_{percent}"
+            if name not in reached and right * 100 >= percent * examples:
+                crossings[name] = step
+    return crossings
 
 
 def gaps(reached: Mapping[str, int]) -> dict[str, int]:
     """Steps between the splits, for every threshold that both have reached."""
-    return {
-        f"gap_{percent}": reached[f"test_steps_{percent}"] - reached[f"train_steps_{percent}"]
-        for percent in PERCENTS
-        if all(f"{split}_steps_{percent}" in reached for split in SPLITS)
-    }
+    steps = {}
+    for percent in PERCENTS:
+        train, test = f"train_steps_{percent}", f"test_steps_{percent}"
+        if train in reached and test in reached:
+            steps[f"gap_{percent}"] = reached[test] - reached[train]
+    return steps

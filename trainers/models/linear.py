@@ -113,12 +113,11 @@ def _keep(ctx: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> N
 
 def _gradients(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     (x, weight), grad = ctx.saved_tensors, grad.contiguous()
-    needs = ctx.needs_input_grad
-    return (
-        _product(grad, weight.t(), None) if needs[0] else None,
-        _product(grad.t(), x.t(), None) if needs[1] else None,
-        grad.sum(0) if needs[2] else None,
-    )
+    needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+    grad_x = _product(grad, weight.t(), None) if needs_x else None
+    grad_weight = _product(grad.t(), x.t(), None) if needs_weight else None
+    grad_bias = grad.sum(0) if needs_bias else None
+    return grad_x, grad_weight, grad_bias
 
 
 _product.register_autograd(_gradients, setup_context=_keep)
