@@ -273,8 +273,11 @@ def main() -> None:
         "CPU seconds"
     )
     print(f"{'way':28s} {'ms/step':>8s} {'range':>15s} {'steps/s':>8s} {'first 2 steps, s':>17s}")
-    for name, found in seconds.items():
-        middle, spread = statistics.median(found), f"{min(found) * 1e3:.1f}-{max(found) * 1e3:.1f}"
+    for name, timings in seconds.items():
+        middle, spread = (
+            statistics.median(timings),
+            f"{min(timings) * 1e3:.1f}-{max(timings) * 1e3:.1f}",
+        )
         print(f"{name:28s} {middle * 1e3:8.1f} {spread:>15s} {1 / middle:8.1f} {began[name]:17.1f}")
     for count in options.at_a_time:
         print(

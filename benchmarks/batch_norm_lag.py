@@ -82,7 +82,7 @@ def curves(flat: dict[str, Any]) -> np.ndarray:
     """(2, epochs) test errors of one cell, trained by the trainer, which offers its state after
     every epoch.
     """
-    cell, found = config.parse(flat), []
+    cell, errors = config.parse(flat), []
     probe = Probe(cell)
 
     class Watched(Run):
@@ -90,7 +90,7 @@ def curves(flat: dict[str, Any]) -> np.ndarray:
             return True
 
         def checkpoint(self, state: dict[str, Any], step: int) -> None:
-            found.append(probe.errors(state["model"]))
+            errors.append(probe.errors(state["model"]))
 
     with tempfile.TemporaryDirectory() as name:
         part = Part(Path(name), "w", vision.METRICS)
@@ -98,7 +98,7 @@ def curves(flat: dict[str, Any]) -> np.ndarray:
             cell,
             Watched("c", flat, 1, part, Checkpoints(Path(name), "c", 1, "w"), lambda: False, 0),
         )
-    return np.array(found).T
+    return np.array(errors).T
 
 
 def main() -> None:
@@ -115,14 +115,16 @@ def main() -> None:
         options.sweep,
         ["hydra/launcher=local", "~axes", seeds, *options.overrides, "run.device=cpu"],
     )
-    found = np.stack([curves(dict(cell.flat)) for cell in cells.cells])
-    means = found.mean(axis=0)
+    errors = np.stack([curves(dict(cell.flat)) for cell in cells.cells])
+    means = errors.mean(axis=0)
     print(
-        f"{cells.name}, {len(found)} seeds: mean test error\nepoch  running statistics  taken anew"
+        f"{cells.name}, {len(errors)} seeds: mean test error\nepoch  running statistics  taken anew"
     )
     for epoch, (running, anew) in enumerate(means.T, start=1):
         print(f"{epoch:5d} {running:19.4f} {anew:11.4f}")
-    for name, curve in zip(("running statistics", "taken anew"), found.swapaxes(0, 1), strict=True):
+    for name, curve in zip(
+        ("running statistics", "taken anew"), errors.swapaxes(0, 1), strict=True
+    ):
         features, verdict = (
             stats.features(curve.mean(axis=0), WINDOW),
             has_double_descent(curve, WINDOW),

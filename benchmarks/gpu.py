@@ -239,10 +239,10 @@ class Step:
         }
 
 
-def distance(found: Any, expected: Any) -> float:
+def distance(value: Any, expected: Any) -> float:
     """||found - expected|| / ||expected||, in float64."""
-    found, expected = found.double(), expected.double()
-    return float((found - expected).norm() / expected.norm())
+    value, expected = value.double(), expected.double()
+    return float((value - expected).norm() / expected.norm())
 
 
 def training_step(

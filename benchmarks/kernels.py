@@ -85,11 +85,11 @@ class Outcome:
 
 def isas(flags: set[str]) -> list[str]:
     """The instruction sets of a processor with these flags, least first."""
-    found = []
-    for name, needed in ISAS.items():
-        if needed <= flags:
-            found.append(name)
-    return found
+    names = []
+    for name, flags_needed in ISAS.items():
+        if flags_needed <= flags:
+            names.append(name)
+    return names
 
 
 def search(
@@ -102,24 +102,24 @@ def search(
     """Faults among the cases, and the largest error of each operation and number format."""
     faults: list[Fault] = []
     worst: dict[str, float] = {}
-    left = list(cases)
-    while left:
-        some = left[:group]
+    remaining = list(cases)
+    while remaining:
+        some = remaining[:group]
         outcome = run(some, isa, child, limit)
         for case, result in zip(some, outcome.results, strict=False):
             key = f"{case.operation} {case.format}"
             worst[key] = max(worst.get(key, 0.0), result["error"])
             if result["wrong"]:
                 faults.append(Fault(f"wrong by {result['error']:.2g}", (case.name,)))
-        done = len(outcome.results)
+        count = len(outcome.results)
         if outcome.death:
-            began = some[: done + 1]
+            began = some[: count + 1]
             blamed = _blamed(began, isa, child, limit)
             faults.append(Fault(outcome.death, tuple(case.name for case in blamed)))
             # a case before the one that died may have done the damage: those after it are still to
             # be tried
-            done = began.index(blamed[0]) + 1 if len(blamed) == 1 else len(began)
-        left = left[done:]
+            count = began.index(blamed[0]) + 1 if len(blamed) == 1 else len(began)
+        remaining = remaining[count:]
     return list(dict.fromkeys(faults)), worst
 
 
@@ -145,9 +145,9 @@ def run(
         err.seek(0)
         # the last line of a process that died may lack its end
         lines = [line for line in out.read().decode().splitlines() if line.endswith("}")]
-        said = err.read().decode(errors="replace").strip()
+        message = err.read().decode(errors="replace").strip()
     if process.returncode > 0:
-        raise RuntimeError(f"the process that checks kernels failed by itself:\n{said}")
+        raise RuntimeError(f"the process that checks kernels failed by itself:\n{message}")
     return Outcome(tuple(answer for answer in map(json.loads, lines) if "name" in answer), death)
 
 
@@ -180,23 +180,23 @@ def _environment(isa: str | None) -> dict[str, str]:
     """The instruction set, one thread, and glibc's checks of the heap: of bytes beside a block, and
     of freed ones.
     """
-    chosen = {"ONEDNN_MAX_CPU_ISA": isa} if isa else {}
+    isa_limit = {"ONEDNN_MAX_CPU_ISA": isa} if isa else {}
     checks = {"MALLOC_CHECK_": "3", "MALLOC_PERTURB_": "165"}
     try:
         ctypes.CDLL("libc_malloc_debug.so.0")
         checks["LD_PRELOAD"] = "libc_malloc_debug.so.0"
     except OSError:
         pass
-    return os.environ | chosen | checks | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return os.environ | isa_limit | checks | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
 def _processor() -> tuple[str, set[str]]:
     """Model name and flags of this machine's processor."""
-    known = {}
+    facts = {}
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         key, _, value = line.partition(":")
-        known.setdefault(key.strip(), value.strip())
-    return known.get("model name", platform.processor()), set(known.get("flags", "").split())
+        facts.setdefault(key.strip(), value.strip())
+    return facts.get("model name", platform.processor()), set(facts.get("flags", "").split())
 
 
 def main() -> int:
@@ -224,27 +224,31 @@ def main() -> int:
 
     model, flags = _processor()
     every = kernels.strided() if options.strided else kernels.cases()
-    wanted = options.sample or (QUICK if options.quick else None)
+    sample_size = options.sample or (QUICK if options.quick else None)
     print(
         f"{model}, torch {torch.__version__}, {platform.system()}; {len(every)} cases", flush=True
     )
-    found = 0
+    fault_count = 0
     for isa in options.isa or isas(flags):
-        chosen = every
-        if wanted is not None:
-            chosen = random.Random(f"{options.seed} {isa}").sample(every, min(wanted, len(every)))
+        selection = every
+        if sample_size is not None:
+            selection = random.Random(f"{options.seed} {isa}").sample(
+                every, min(sample_size, len(every))
+            )
         began = time.monotonic()
-        faults, worst = search(chosen, isa, options.group)
-        found += len(faults)
-        print(f"{isa}: {len(chosen)} cases, {len(faults)} faults, {time.monotonic() - began:.0f} s")
+        faults, worst = search(selection, isa, options.group)
+        fault_count += len(faults)
+        print(
+            f"{isa}: {len(selection)} cases, {len(faults)} faults, {time.monotonic() - began:.0f} s"
+        )
         for fault in faults:
             print(f"  {fault}")
         for key, error in sorted(worst.items()):
             if math.isfinite(error):
                 print(f"  largest error of {key:19s} {error:.1e}")
         sys.stdout.flush()
-    print(f"{found} faults")
-    return int(found > 0)
+    print(f"{fault_count} faults")
+    return int(fault_count > 0)
 
 
 if __name__ == "__main__":

@@ -99,45 +99,53 @@ class Cluster:
         subprocess.run([ROOT / "tests/slurm/down.sh", "--purge"], env=self.environment, check=False)
 
     def idle(self) -> bool:
-        done = subprocess.run(
+        process = subprocess.run(
             ["squeue", "-h", "-o", "%i"], env=self.environment, capture_output=True, check=True
         )
-        return not done.stdout
+        return not process.stdout
 
     def measure(self, way: str, cells: int, command: Sequence[str]) -> Measured:
         """Run a command in an empty folder, and wait until all of its jobs are over."""
-        here = Path(tempfile.mkdtemp(dir=self.folder))
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
         self.log.write_text("")
-        counted = {
+        environment = {
             "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
-            "REDESCENT_LOGS": str(here / "logs"),
+            "REDESCENT_LOGS": str(folder / "logs"),
         }
         began = time.time()
-        with open(here.with_suffix(".out"), "wb") as out:
-            process = Process(command, here, self.environment | counted, out)
+        with open(folder.with_suffix(".out"), "wb") as out:
+            process = Process(command, folder, self.environment | environment, out)
         while "sbatch" not in self.log.read_text() and not process.over():
             time.sleep(0.05)
         while not self.idle():
             time.sleep(0.2)
-        done = time.time() - began
+        duration = time.time() - began
         process.wait()
         calls = [line.split() for line in self.log.read_text().splitlines()]
-        sent = [float(when) for when, name in calls if name == "sbatch"]
-        if process.status or not sent:
+        submit_times = [float(when) for when, name in calls if name == "sbatch"]
+        if process.status or not submit_times:
             raise SystemExit(
-                f"{way}: status {process.status}\n{here.with_suffix('.out').read_text()[-2000:]}"
+                f"{way}: status {process.status}\n{folder.with_suffix('.out').read_text()[-2000:]}"
             )
-        found = [path for path in here.rglob("*") if path.is_file()]
-        size = sum(path.stat().st_size for path in found)
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        size = sum(path.stat().st_size for path in files)
         return Measured(
-            way, cells, sent[-1] - began, done, len(found), size, process.memory, len(calls), here
+            way,
+            cells,
+            submit_times[-1] - began,
+            duration,
+            len(files),
+            size,
+            process.memory,
+            len(calls),
+            folder,
         )
 
     def status(self, folder: Path) -> float:
         """Seconds that `redescent status` takes. Ends this program if a cell is not done."""
         began = time.time()
         environment = self.environment | {"REDESCENT_LOGS": str(folder / "logs")}
-        done = subprocess.run(
+        process = subprocess.run(
             [*REDESCENT, "status", "noop"],
             env=environment,
             capture_output=True,
@@ -145,10 +153,10 @@ class Cluster:
             check=True,
         )
         if any(
-            word in done.stdout
+            word in process.stdout
             for word in ("running", "waiting", "failed", "interrupted", "missing")
         ):
-            raise SystemExit(f"not all cells are done:\n{done.stdout}")
+            raise SystemExit(f"not all cells are done:\n{process.stdout}")
         return time.time() - began
 
 
@@ -211,7 +219,7 @@ def submitit(folder: Path, cells: int) -> list[str]:
     return [sys.executable, str(folder / "with_submitit.py"), "jobs", str(cells)]
 
 
-def apart(action: Callable[[], None]) -> tuple[float, float]:
+def in_child_process(action: Callable[[], None]) -> tuple[float, float]:
     """Seconds and peak megabytes of an action in a process of its own."""
     began = time.time()
     pid = os.fork()
@@ -250,15 +258,15 @@ def training(folder: Path) -> None:
     from trainers.part import Part
     from trainers.run import Run
 
-    (made,) = plan.load_all(folder)
+    (only_plan,) = plan.load_all(folder)
     for name in ("curves", "runs", "checkpoints"):
         (folder / name).mkdir()
-    for number, task in enumerate(made.tasks):
-        part = Part(folder, f"{made.sid}.{number:05d}.r0.generated.0.noop", noop.METRICS)
-        for cell in (made.cells[index] for index in task):
-            flat = made.flat(cell)
-            kept = Checkpoints(folder / "checkpoints", cell.id, 1, part.writer)
-            run = Run(cell.id, flat, 1, part, kept, lambda: False, 60.0)
+    for number, task in enumerate(only_plan.tasks):
+        part = Part(folder, f"{only_plan.sid}.{number:05d}.r0.generated.0.noop", noop.METRICS)
+        for cell in (only_plan.cells[index] for index in task):
+            flat = only_plan.flat(cell)
+            checkpoints = Checkpoints(folder / "checkpoints", cell.id, 1, part.writer)
+            run = Run(cell.id, flat, 1, part, checkpoints, lambda: False, 60.0)
             run.mark_running()
             run.close(noop.train(config.parse(flat), run))
         part.write()
@@ -291,7 +299,7 @@ def larger(cells: int) -> None:
         }
         print(f"\n{cells} cells without SLURM      seconds   peak MB    files")
         for name, action in steps.items():
-            seconds, memory = apart(action)
+            seconds, memory = in_child_process(action)
             files = sum(path.is_file() for path in folder.rglob("*"))
             print(f"{name:27s} {seconds:10.1f} {memory:9.0f} {files:8d}", flush=True)
 
@@ -313,14 +321,16 @@ def main() -> None:
     parser.add_argument(
         "--planned", type=int, default=100_000, help="cells without SLURM (100000; quick: 10000)"
     )
-    given = parser.parse_args()
-    rounds, cells, few, planned = (
-        (1, 2000, 20, 10_000) if given.quick else (given.rounds, given.cells, 60, given.planned)
+    options = parser.parse_args()
+    rounds, cells, few, unsubmitted = (
+        (1, 2000, 20, 10_000)
+        if options.quick
+        else (options.rounds, options.cells, 60, options.planned)
     )
     runs: list[Measured] = []
     status: list[float] = []
-    with tempfile.TemporaryDirectory() as there:
-        cluster = Cluster(Path(there))
+    with tempfile.TemporaryDirectory() as folder:
+        cluster = Cluster(Path(folder))
         try:
             for _ in range(rounds):
                 runs.append(cluster.measure("ours", cells, ours(cells)))
@@ -353,7 +363,7 @@ def main() -> None:
         f"\nstatus of {cells} cells: {statistics.median(status):.2f} s "
         f"({min(status):.2f}-{max(status):.2f})"
     )
-    larger(planned)
+    larger(unsubmitted)
     print()
     for way in ("hydra-submitit-launcher", "submitit map_array"):
         for name, quantity in (

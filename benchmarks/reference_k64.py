@@ -33,13 +33,15 @@ TEST = {
 def numbers(rows: pd.DataFrame) -> dict[str, tuple[float, tuple[float, float]]]:
     """What was found in the rows of one cell (from epoch 1 on), and the range expected of it."""
     training = rows.set_index("epoch")["train_error"]
-    found = {
+    values = {
         f"training error @{epoch}": (float(training.get(epoch, np.nan)), TRAINING[epoch])
         for epoch in TRAINING
     }
-    tested = rows[rows["test_error"].notna()]
-    features = stats.features(tested["test_error"].to_numpy(), WINDOW, tested["epoch"].to_numpy())
-    return found | {f"test {name}": (float(getattr(features, name)), TEST[name]) for name in TEST}
+    tested_rows = rows[rows["test_error"].notna()]
+    features = stats.features(
+        tested_rows["test_error"].to_numpy(), WINDOW, tested_rows["epoch"].to_numpy()
+    )
+    return values | {f"test {name}": (float(getattr(features, name)), TEST[name]) for name in TEST}
 
 
 def main() -> int:

@@ -172,14 +172,14 @@ def figures(out: str) -> dict[str, dict[str, Series]]:
     """Ours and the plain way for every closed-form figure that both draw; the variants ours
     alone.
     """
-    found = {}
+    series = {}
     for name in ("fig1", "fig2_cd", "fig3", "fig1_variants", "fig3_variants"):
-        found[name] = {"ours": Series([sys.executable, f"analysis/{name}.py", "--out", out])}
+        series[name] = {"ours": Series([sys.executable, f"analysis/{name}.py", "--out", out])}
         if name in PLAIN:
             code = f"OUT = {out!r}\n" + PLAIN[name]
-            found[name]["plain"] = Series(python(code))
-    found["fig1"]["plain+torch"] = Series(python(f"import torch\nOUT = {out!r}\n" + PLAIN["fig1"]))
-    return found
+            series[name]["plain"] = Series(python(code))
+    series["fig1"]["plain+torch"] = Series(python(f"import torch\nOUT = {out!r}\n" + PLAIN["fig1"]))
+    return series
 
 
 def simulations(seeds: int) -> dict[str, dict[str, Series]]:
@@ -256,11 +256,11 @@ def print_ratios(tasks: dict[str, dict[str, Series]], seeds: int) -> None:
                     f"{plain / ours:.2f}"
                 )
     ways = tasks[f"simulate {seeds} seeds"]
-    each = tasks["simulate 1000 seeds"]["ours"].work[0] / 1000
+    seconds_per_seed = tasks["simulate 1000 seeds"]["ours"].work[0] / 1000
     for way, label in (("plain", "default_threads"), ("plain-1", "one_thread")):
         print(
             f"ratio simulation_cpu_per_seed_{label} "
-            f"{statistics.median(ways[way].work) / seeds / each:.1f}"
+            f"{statistics.median(ways[way].work) / seeds / seconds_per_seed:.1f}"
         )
 
 

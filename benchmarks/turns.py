@@ -110,9 +110,9 @@ def plain(flat: dict[str, Any]) -> None:
     if threads:
         torch.set_num_threads(threads)
     cell = config.parse(flat)
-    whole = images.load(cell.data)
-    train = Samples(whole.train_images, whole.train_labels, augment=True)
-    test = Samples(whole.test_images, whole.test_labels, augment=False)
+    full_images = images.load(cell.data)
+    train = Samples(full_images.train_images, full_images.train_labels, augment=True)
+    test = Samples(full_images.test_images, full_images.test_labels, augment=False)
     turns = Turns(flat["run.device"])
     for _ in epochs(cell, train, test, 10, torch.device(cell.run.device)):
         turns.next()
@@ -269,14 +269,14 @@ def flops_per_image(flat: dict[str, Any]) -> float:
     from trainers import config, models
 
     model = models.build(config.parse(flat).model, 3, 32, 10)
-    counted = []
+    flops = []
     for backward in (True, False):
         with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(backward):
             logits = model(torch.zeros(2, 3, 32, 32))
             if backward:
                 logits.sum().backward()
-        counted.append(counter.get_total_flops() / 2)
-    return float(counted[0] + counted[1] * TEST / TRAIN)
+        flops.append(counter.get_total_flops() / 2)
+    return float(flops[0] + flops[1] * TEST / TRAIN)
 
 
 if __name__ == "__main__":

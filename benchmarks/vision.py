@@ -248,12 +248,12 @@ def flops_per_image(flat: dict[str, Any]) -> float:
 def measure(options: argparse.Namespace, width: int, folder: Path) -> dict[str, Series]:
     """All ways at one width, in turns."""
     flat = flat_cell(folder, options.images, "cpu", f"model.width={width}")
-    started = [Child("ours", flat) for _ in range(max(options.cells))]
+    children = [Child("ours", flat) for _ in range(max(options.cells))]
     ways = {
         "plain": Series([Child("plain", flat | {"threads": 0})]),
         "plain 1 thread": Series([Child("plain", flat | {"threads": 1})]),
     }
-    ways |= {f"ours x {n}": Series(started[:n]) for n in options.cells}
+    ways |= {f"ours x {n}": Series(children[:n]) for n in options.cells}
     if options.compile:
         ways["ours compiled"] = Series([Child("ours", flat | {"run.compile": True})])
     formats = {"matmul": flat}
@@ -281,9 +281,9 @@ def report(
         for name, series in ways.items()
         if name.startswith("matmul")
     }
-    trained = {name: series for name, series in ways.items() if not name.startswith("matmul")}
+    trainings = {name: series for name, series in ways.items() if not name.startswith("matmul")}
     speed = {}
-    for name, series in trained.items():
+    for name, series in trainings.items():
         images = options.images * len(series.children)
         wall = [images / seconds for seconds in series.wall]
         core = [images / seconds for seconds in series.cpu]
@@ -313,7 +313,7 @@ def report(
         )
     lines = []
     mine = [name for name in speed if name.startswith("ours")]
-    for name in [name for name in mine if len(trained[name].children) == 1]:
+    for name in [name for name in mine if len(trainings[name].children) == 1]:
         one = speed[name][1] / speed["plain 1 thread"][1]
         lines.append(f"ratio vision_k{width}_{name.replace(' ', '_')}_cpu_one_thread {one:.2f}")
     for name in mine:

@@ -86,8 +86,8 @@ def plain(flat: dict[str, Any]) -> list[dict[str, float]]:
     loop = epochs(cell, train, test, data.classes, precision.device(cell.run.device))
     errors = itertools.islice(loop, cell.trainer.epochs)
     return [
-        {"epoch": i, "train_error": seen, "test_error": tested}
-        for i, (seen, tested) in enumerate(errors, start=1)
+        {"epoch": i, "train_error": train_error, "test_error": test_error}
+        for i, (train_error, test_error) in enumerate(errors, start=1)
     ]
 
 
@@ -200,19 +200,22 @@ def main() -> int:
     ]
     frame[["way", "seed", "epoch", *METRICS]].to_csv(files[-1], index=False)
     print("plain against    metric       rms, se  largest, se  difference of means")
-    ratios, apart = [], False
+    ratios, disagrees = [], False
     for way in frame["way"].unique()[1:]:
         for metric in METRICS:
-            found = agreement(curves(frame, way, metric), curves(frame, "plain", metric))
-            apart |= found.rms > LIMIT or abs(found.shift) > LARGEST
+            comparison = agreement(curves(frame, way, metric), curves(frame, "plain", metric))
+            disagrees |= comparison.rms > LIMIT or abs(comparison.shift) > LARGEST
             print(
-                f"{way:16s} {metric:11s} {found.rms:8.2f} {found.largest:12.2f} {found.shift:20.4f}"
+                f"{way:16s} {metric:11s} {comparison.rms:8.2f} {comparison.largest:12.2f} "
+                f"{comparison.shift:20.4f}"
             )
-            ratios.append(f"ratio agreement_{way.replace(' ', '_')}_{metric} {found.rms:.2f}")
-    print("they do NOT agree within their spread" if apart else "they agree within their spread")
+            ratios.append(f"ratio agreement_{way.replace(' ', '_')}_{metric} {comparison.rms:.2f}")
+    print(
+        "they do NOT agree within their spread" if disagrees else "they agree within their spread"
+    )
     print("wrote " + ", ".join(str(file) for file in files))
     print("\n".join(ratios))
-    return int(apart)
+    return int(disagrees)
 
 
 if __name__ == "__main__":

@@ -64,8 +64,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def _unfinished(scopes: Mapping[str, Mapping[str, bool]]) -> OrderedDict[str, dict[str, bool]]:
     """The tests of each scope that have not finished, without the scopes that have none."""
     pending: OrderedDict[str, dict[str, bool]] = OrderedDict()
-    for scope, finished in scopes.items():
-        tests = {test: False for test, is_over in finished.items() if not is_over}
+    for scope, is_finished in scopes.items():
+        tests = {test: False for test, is_over in is_finished.items() if not is_over}
         if tests:
             pending[scope] = tests
     return pending

@@ -115,9 +115,9 @@ def test_every_option_of_every_group_trains_two_steps(
 @pytest.mark.parametrize("launcher", options("hydra/launcher"))
 def test_every_launcher_composes_and_is_known(launcher: str) -> None:
 
-    asked = compose.launcher_settings([f"hydra/launcher={launcher}"])
-    sbatch.check(asked.launcher)
-    assert asked.packing.minutes > 0
+    request = compose.launcher_settings([f"hydra/launcher={launcher}"])
+    sbatch.check(request.launcher)
+    assert request.packing.minutes > 0
 
 
 def test_the_published_sweep_has_the_published_grid() -> None:

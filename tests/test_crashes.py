@@ -51,16 +51,16 @@ def test_tests_that_crash_fail_alone(tmp_path: Path) -> None:
         name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")
     }
     environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "COLUMNS": "200"}
-    done = subprocess.run(
+    completed_run = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=250
     )
 
-    assert done.returncode == 1, done.stdout + done.stderr
+    assert completed_run.returncode == 1, completed_run.stdout + completed_run.stderr
     for room, crashing in rooms.items():
         for number in range(6):
             name = f"tests/{room}/test_{room}.py::test_it[{number}]"
-            said = f"FAILED {name} - worker" if number in crashing else f"PASSED {name}"
-            assert said in done.stdout, done.stdout + done.stderr
+            output = f"FAILED {name} - worker" if number in crashing else f"PASSED {name}"
+            assert output in completed_run.stdout, completed_run.stdout + completed_run.stderr
     runs = [line.split() for line in ran.read_text().splitlines()]
     assert len(runs) == 12, "each test runs once"
     slurm = [process for room, _, process in runs if room == "slurm"]

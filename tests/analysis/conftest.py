@@ -63,8 +63,10 @@ class Sweep:
         """Writes a submission's plan: cell id to the values that differ from `base`."""
         path = self.folder / "submissions" / name / "plan.json"
         path.parent.mkdir(parents=True)
-        listed = [{"id": cell, "base": 0, "values": dict(values)} for cell, values in cells.items()]
-        path.write_text(json.dumps({"sid": name, "bases": [dict(base)], "cells": listed}))
+        planned_cells = [
+            {"id": cell, "base": 0, "values": dict(values)} for cell, values in cells.items()
+        ]
+        path.write_text(json.dumps({"sid": name, "bases": [dict(base)], "cells": planned_cells}))
         return path
 
     def _write(self, kind: str, name: str, table: pa.Table) -> Path:

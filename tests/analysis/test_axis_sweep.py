@@ -29,7 +29,7 @@ FITS = {0.0: 4, 0.2: 8}  # the first width with training error 0
 
 
 @pytest.fixture
-def drawn(monkeypatch) -> list[Figure]:
+def saved_figures(monkeypatch) -> list[Figure]:
     """Collects the figures that are saved, without rendering them."""
     figures: list[Figure] = []
 
@@ -73,11 +73,11 @@ def train(sweep, cell: str, config: dict, last: int) -> None:
     end = END[config["data.label_noise.rate"]][WIDTHS.index(config["model.width"])] + 0.01 * (
         config["seed"] - 1
     )
-    fitted = config["model.width"] >= FITS[config["data.label_noise.rate"]]
+    fits = config["model.width"] >= FITS[config["data.label_noise.rate"]]
     rows = [
         {
             "cell": cell, "attempt": 1, "epoch": epoch,
-            "train_error": 0.0 if fitted and epoch > 5 else 0.3,
+            "train_error": 0.0 if fits and epoch > 5 else 0.3,
             "test_error": end if epoch > 5 else end - 0.1 + 0.01 * (5 - epoch),
         }
         for epoch in range(last + 1)
@@ -91,7 +91,9 @@ def run(script: ModuleType, *args: object) -> int:
     return script.main([str(a) for a in args])
 
 
-def test_the_table_holds_the_ends_and_the_best_epochs_of_every_seed(grid, drawn, tmp_path, capsys):
+def test_the_table_holds_the_ends_and_the_best_epochs_of_every_seed(
+    grid, saved_figures, tmp_path, capsys
+):
     assert run(model_wise, grid(), "--out", tmp_path) == 0
     table = pd.read_csv(tmp_path / "model_wise.csv")
     assert table["n_seeds"].tolist() == [3] * 8
@@ -111,9 +113,9 @@ def test_the_table_holds_the_ends_and_the_best_epochs_of_every_seed(grid, drawn,
     assert "redescent resume" not in out
 
 
-def test_curves_are_drawn_through_the_table(grid, drawn, tmp_path):
+def test_curves_are_drawn_through_the_table(grid, saved_figures, tmp_path):
     run(model_wise, grid(), "--out", tmp_path)
-    top, bottom = drawn[0].axes
+    top, bottom = saved_figures[0].axes
     assert [len(axes.lines) for axes in (top, bottom)] == [4, 2]
     for line, expected in zip(
         top.lines, (END[0.0], np.array(END[0.0]) - 0.1, END[0.2]), strict=False
@@ -130,18 +132,20 @@ def hatched(axes) -> list[Rectangle]:
     return [patch for patch in axes.patches if isinstance(patch, Rectangle) and patch.get_hatch()]
 
 
-def test_unfinished_and_missing_runs_do_not_count_and_are_hatched(grid, drawn, tmp_path, capsys):
-    gone = {f"k8r{rate}s{seed}": 0 for rate in RATES for seed in (0, 1, 2)}
-    folder = grid({**gone, "k4r0.2s0": 7})
+def test_unfinished_and_missing_runs_do_not_count_and_are_hatched(
+    grid, saved_figures, tmp_path, capsys
+):
+    missing_cells = {f"k8r{rate}s{seed}": 0 for rate in RATES for seed in (0, 1, 2)}
+    folder = grid({**missing_cells, "k4r0.2s0": 7})
     assert run(model_wise, folder, "--out", tmp_path) == 0
     table = pd.read_csv(tmp_path / "model_wise.csv")
     assert table["n_seeds"].tolist() == [3, 3, 3, 0, 3, 3, 2, 0]
     np.testing.assert_allclose(table["test_end"][6], 0.505, atol=1e-6)
-    assert [len(hatched(axes)) for axes in drawn[0].axes] == [1, 1]
+    assert [len(hatched(axes)) for axes in saved_figures[0].axes] == [1, 1]
     left, right = (
-        hatched(drawn[0].axes[0])[0]
+        hatched(saved_figures[0].axes[0])[0]
         .get_extents()
-        .transformed(drawn[0].axes[0].transData.inverted())
+        .transformed(saved_figures[0].axes[0].transData.inverted())
         .intervalx
     )
     assert left < 8 < right
@@ -163,9 +167,11 @@ def meshes(axes) -> list[np.ma.MaskedArray]:
     return [c.get_array() for c in axes.collections if isinstance(c, QuadMesh)]
 
 
-def test_the_maps_hold_the_means_over_width_and_time_and_over_both_axes(grid, drawn, tmp_path):
+def test_the_maps_hold_the_means_over_width_and_time_and_over_both_axes(
+    grid, saved_figures, tmp_path
+):
     assert run(width_noise, grid({"k8r0.0s1": 0}), "--out", tmp_path, "--at", "0.2") == 0
-    left, right = drawn[0].axes[:2]
+    left, right = saved_figures[0].axes[:2]
     (time,), (noise,) = meshes(left), meshes(right)
     assert time.shape == (EPOCHS, 4)
     np.testing.assert_allclose(time[-1], END[0.2], atol=1e-6)
@@ -179,21 +185,21 @@ def test_the_maps_hold_the_means_over_width_and_time_and_over_both_axes(grid, dr
     assert not hatched(right)
 
 
-def test_gaps_of_both_maps_are_hatched(grid, drawn, tmp_path):
-    gone = {f"k8r0.0s{seed}": 0 for seed in (0, 1, 2)} | {
+def test_gaps_of_both_maps_are_hatched(grid, saved_figures, tmp_path):
+    missing_cells = {f"k8r0.0s{seed}": 0 for seed in (0, 1, 2)} | {
         f"k4r0.2s{seed}": 10 for seed in (0, 1, 2)
     }
-    run(width_noise, grid(gone), "--out", tmp_path)
+    run(width_noise, grid(missing_cells), "--out", tmp_path)
     left, right = (
         [(p.get_x(), p.get_y(), p.get_height()) for p in hatched(axes)]
-        for axes in drawn[0].axes[:2]
+        for axes in saved_figures[0].axes[:2]
     )
     assert left == [(1.5, 10.5, 20.0)]
     assert sorted(right) == [(1.5, 1.5, 1.0), (2.5, 0.5, 1.0)]
 
 
 def test_a_rate_that_is_not_there_and_a_hidden_axis_are_refused(
-    grid, sweep, drawn, tmp_path, capsys
+    grid, sweep, saved_figures, tmp_path, capsys
 ):
     folder = grid()
     assert run(width_noise, folder, "--at", "0.3") == 2
@@ -207,7 +213,7 @@ def test_a_rate_that_is_not_there_and_a_hidden_axis_are_refused(
         capsys.readouterr()
 
 
-def test_a_sweep_of_another_second_axis_is_drawn_too(grid, drawn, tmp_path):
+def test_a_sweep_of_another_second_axis_is_drawn_too(grid, saved_figures, tmp_path):
     assert (
         run(
             model_wise,
@@ -246,10 +252,10 @@ def test_the_scripts_write_all_their_files_without_a_display(script: str, grid, 
         "--name",
         "x",
     ]
-    done = subprocess.run(
+    process = subprocess.run(
         command, capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": str(root)}
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     tables = {
         "model_wise": {"x.csv", "x_features.csv"},
         "width_noise": {"x_time.csv", "x_noise.csv"},

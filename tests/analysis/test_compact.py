@@ -38,26 +38,26 @@ def fill(sweep, cells: str = "abcd", epochs: int = 5, name: str = "p") -> None:
         )
 
 
-def both(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read_both(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     curves = store.curves(folder)
     return store.runs(folder), curves.assign(cell=curves["cell"].astype(str))
 
 
 def same(
-    found: tuple[pd.DataFrame, pd.DataFrame], expected: tuple[pd.DataFrame, pd.DataFrame]
+    result: tuple[pd.DataFrame, pd.DataFrame], expected: tuple[pd.DataFrame, pd.DataFrame]
 ) -> None:
-    for a, b in zip(found, expected, strict=True):
+    for a, b in zip(result, expected, strict=True):
         pd.testing.assert_frame_equal(a, b)
 
 
 def test_reading_is_the_same_before_and_after(sweep):
     fill(sweep)
-    before = both(sweep.folder)
-    done = compact.compact(sweep.folder, rows_in_memory=10)
-    same(both(sweep.folder), before)
-    assert (done.cells, done.rows, done.shards, done.files_before) == (4, 20, 2, 8)
-    assert done.files_after == 4  # two shards, the runs table and the manifest
-    assert done.mismatches.empty
+    before = read_both(sweep.folder)
+    report = compact.compact(sweep.folder, rows_in_memory=10)
+    same(read_both(sweep.folder), before)
+    assert (report.cells, report.rows, report.shards, report.files_before) == (4, 20, 2, 8)
+    assert report.files_after == 4  # two shards, the runs table and the manifest
+    assert report.mismatches.empty
     assert not list((sweep.folder / "curves").iterdir())
 
 
@@ -66,21 +66,21 @@ def test_a_store_that_lost_its_manifest_is_whole_with_the_next_one(sweep, more):
     fill(sweep)
     compact.compact(sweep.folder, rows_in_memory=10)
     fill(sweep, more)
-    before = both(sweep.folder)
+    before = read_both(sweep.folder)
     (sweep.folder / "store" / "manifest.json").unlink()
-    same(both(sweep.folder), before)
-    done = compact.compact(sweep.folder)
-    same(both(sweep.folder), before)
-    assert (done.cells, done.shards, done.files_after) == (4 + len(more), 1, 3)
+    same(read_both(sweep.folder), before)
+    report = compact.compact(sweep.folder)
+    same(read_both(sweep.folder), before)
+    assert (report.cells, report.shards, report.files_after) == (4 + len(more), 1, 3)
 
 
 def test_a_store_that_lost_a_shard_is_written_again_without_it(sweep):
     fill(sweep)
     compact.compact(sweep.folder, rows_in_memory=10)
     min((sweep.folder / "store").glob("curves-*")).unlink()
-    before = both(sweep.folder)
+    before = read_both(sweep.folder)
     assert compact.compact(sweep.folder).rows == 10
-    same(both(sweep.folder), before)
+    same(read_both(sweep.folder), before)
     assert compact.store_is_whole(sweep.folder)
 
 
@@ -136,29 +136,29 @@ def test_store_and_new_parts_are_read_and_merged_together(sweep):
         ],
     )
     sweep.runs("late", [{"cell": "a", "status": "done", "attempt": 2, "updated": 2.0, "seed": 0}])
-    before = both(sweep.folder)
+    before = read_both(sweep.folder)
     assert before[0]["attempts"].tolist() == [2, 1, 1, 1]
     compact.compact(sweep.folder)
-    same(both(sweep.folder), before)
+    same(read_both(sweep.folder), before)
     names = sorted(p.name for p in (sweep.folder / "store").iterdir())
     assert names == ["curves-000002-0000.parquet", "manifest.json", "runs-000002.parquet"]
 
 
 def test_a_part_that_a_live_writer_puts_back_changes_nothing(sweep):
     fill(sweep)
-    before = both(sweep.folder)
+    before = read_both(sweep.folder)
     for _ in range(2):
         compact.compact(sweep.folder)
         fill(sweep)
-        same(both(sweep.folder), before)
+        same(read_both(sweep.folder), before)
 
 
 def test_without_parts_the_store_is_left_as_it_is(sweep):
     fill(sweep)
     compact.compact(sweep.folder)
     manifest = (sweep.folder / "store" / "manifest.json").stat()
-    again = compact.compact(sweep.folder)
-    assert (again.cells, again.rows, again.files_before, again.files_after) == (4, 20, 3, 3)
+    repeat = compact.compact(sweep.folder)
+    assert (repeat.cells, repeat.rows, repeat.files_before, repeat.files_after) == (4, 20, 3, 3)
     assert (sweep.folder / "store" / "manifest.json").stat().st_ino == manifest.st_ino
 
 
@@ -189,8 +189,8 @@ def test_rows_computed_twice_are_compared_bit_for_bit(sweep):
     sweep.curves("p", [first, {**first, "epoch": 2}])
     second = {**first, "attempt": 2, "seconds": 9.0, "test_error": 0.25, "lr": None}
     sweep.curves("q", [second, {**first, "epoch": 2, "attempt": 2, "test_wrong": 6}])
-    found = compact.compact(sweep.folder).mismatches
-    assert found.to_dict("records") == [
+    result = compact.compact(sweep.folder).mismatches
+    assert result.to_dict("records") == [
         {
             "cell": "a",
             "epoch": 1,
@@ -215,7 +215,7 @@ def test_a_crash_at_any_step_loses_nothing(sweep, monkeypatch, name: str, when: 
     fill(sweep, "ab")
     compact.compact(sweep.folder)
     fill(sweep, "bc", epochs=7)
-    expected = both(sweep.folder)
+    expected = read_both(sweep.folder)
     original = getattr(os, name)
     for step in range(100):
         calls = []
@@ -231,28 +231,28 @@ def test_a_crash_at_any_step_loses_nothing(sweep, monkeypatch, name: str, when: 
                 raise KeyboardInterrupt
 
         monkeypatch.setattr(os, name, crash)
-        finished = False
+        is_finished = False
         try:
             compact.compact(sweep.folder, rows_in_memory=8)
-            finished = True
+            is_finished = True
         except KeyboardInterrupt:
             pass
         finally:
             monkeypatch.setattr(os, name, original)
-        same(both(sweep.folder), expected)
-        if finished:
+        same(read_both(sweep.folder), expected)
+        if is_finished:
             break
         fill(sweep, "bc", epochs=7)
-    assert finished
+    assert is_finished
     assert step > 1
     compact.compact(sweep.folder)
-    same(both(sweep.folder), expected)
+    same(read_both(sweep.folder), expected)
     assert len(list((sweep.folder / "store").iterdir())) <= 5
 
 
 def test_the_next_compaction_gives_claimed_parts_of_a_crash_back(sweep, monkeypatch):
     fill(sweep)
-    expected = both(sweep.folder)
+    expected = read_both(sweep.folder)
     monkeypatch.setattr(
         compact, "switch", lambda *_: None
     )  # worst case: consumed parts without a new store
@@ -265,10 +265,10 @@ def test_the_next_compaction_gives_claimed_parts_of_a_crash_back(sweep, monkeypa
         with pytest.raises(KeyboardInterrupt):
             compact.compact(sweep.folder)
     assert len(list((sweep.folder / "curves").glob("*.parquet"))) == 4 - 1
-    same(both(sweep.folder), expected)
+    same(read_both(sweep.folder), expected)
     monkeypatch.undo()
     compact.compact(sweep.folder)
-    same(both(sweep.folder), expected)
+    same(read_both(sweep.folder), expected)
 
 
 def test_a_part_replaced_during_the_compaction_is_kept(sweep, monkeypatch):

@@ -47,38 +47,38 @@ def test_a_window_without_a_centre_is_refused(window: int):
 
 @given(CURVES)
 def test_features_obey_their_definition(curve: np.ndarray):
-    found, s = features.features(curve, 5), features.smooth(curve, 5)
-    low, peak = int(found.first_minimum_epoch) - 1, int(found.peak_epoch) - 1
+    result, s = features.features(curve, 5), features.smooth(curve, 5)
+    low, peak = int(result.first_minimum_epoch) - 1, int(result.peak_epoch) - 1
     assert low <= peak
-    assert found.first_minimum == s[low] == s[: peak + 1].min()
+    assert result.first_minimum == s[low] == s[: peak + 1].min()
     rises = s - np.minimum.accumulate(s)
-    assert found.rise == rises.max() == s[peak] - s[low]
-    assert found.second_descent == s[peak] - found.final
-    np.testing.assert_allclose(found.final, curve[-20:].mean(), atol=1e-12)
+    assert result.rise == rises.max() == s[peak] - s[low]
+    assert result.second_descent == s[peak] - result.final
+    np.testing.assert_allclose(result.final, curve[-20:].mean(), atol=1e-12)
 
 
 def test_a_falling_curve_has_no_rise():
-    found = features.features(1 / np.arange(1, 50))
-    assert (found.rise, found.peak_epoch, found.first_minimum_epoch) == (0, 49, 49)
+    result = features.features(1 / np.arange(1, 50))
+    assert (result.rise, result.peak_epoch, result.first_minimum_epoch) == (0, 49, 49)
 
 
 def test_many_curves_at_once_equal_one_at_a_time():
     curves = bump(7)
-    together = features.features(curves)
+    batch = features.features(curves)
     for i, curve in enumerate(curves):
-        alone = features.features(curve)
+        single = features.features(curve)
         assert all(
-            getattr(together, f)[i] == pytest.approx(getattr(alone, f), abs=1e-12)
+            getattr(batch, f)[i] == pytest.approx(getattr(single, f), abs=1e-12)
             for f in features.FIELDS
         )
 
 
 def test_epochs_with_gaps_are_reported_as_they_were_logged():
     epochs = np.unique(np.geomspace(1, 300, 60).round().astype(int))
-    found = features.features(bump(1, noise=0)[0][epochs - 1], 3, epochs)
-    assert found.peak_epoch in epochs
-    assert 60 < found.peak_epoch < 80
-    assert found.final == pytest.approx(bump(1, noise=0)[0][epochs[epochs > 280] - 1].mean())
+    result = features.features(bump(1, noise=0)[0][epochs - 1], 3, epochs)
+    assert result.peak_epoch in epochs
+    assert 60 < result.peak_epoch < 80
+    assert result.final == pytest.approx(bump(1, noise=0)[0][epochs[epochs > 280] - 1].mean())
 
 
 @pytest.mark.parametrize("bad", [np.array([]), np.array([0.1, np.nan])])
@@ -101,12 +101,12 @@ def test_threshold_epoch_is_the_first_below_or_nan():
 
 def test_the_published_table_is_reproduced(reference):
     mean = np.load(reference / "resnet-test-errors_mean.npy")
-    found = features.features(mean.T)
+    result = features.features(mean.T)
     for column, (low, low_epoch, peak, peak_epoch, final) in TABLE.items():
-        assert found.first_minimum[column] == pytest.approx(low, abs=1e-4)
-        assert found.peak[column] == pytest.approx(peak, abs=1e-4)
-        assert found.final[column] == pytest.approx(final, abs=1e-4)
-        assert (found.first_minimum_epoch[column], found.peak_epoch[column]) == (
+        assert result.first_minimum[column] == pytest.approx(low, abs=1e-4)
+        assert result.peak[column] == pytest.approx(peak, abs=1e-4)
+        assert result.final[column] == pytest.approx(final, abs=1e-4)
+        assert (result.first_minimum_epoch[column], result.peak_epoch[column]) == (
             low_epoch,
             peak_epoch,
         )
@@ -115,42 +115,42 @@ def test_the_published_table_is_reproduced(reference):
 def test_the_features_of_every_published_column_are_reproduced(reference):
     table = pd.read_csv(reference / "resnet_features_per_lambda.csv")
     _, curves = published.read(reference)
-    found = features.features(curves["test_error"].to_numpy().reshape(92, 1001))
-    np.testing.assert_array_equal(found.first_minimum_epoch, table["saved_first_min_epoch"])
-    np.testing.assert_array_equal(found.peak_epoch, table["saved_peak_epoch"])
+    result = features.features(curves["test_error"].to_numpy().reshape(92, 1001))
+    np.testing.assert_array_equal(result.first_minimum_epoch, table["saved_first_min_epoch"])
+    np.testing.assert_array_equal(result.peak_epoch, table["saved_peak_epoch"])
     for field, column in (
         ("first_minimum", "first_min_err"),
         ("peak", "peak_err"),
         ("final", "last20_err"),
     ):
-        np.testing.assert_allclose(getattr(found, field), table[f"saved_{column}"], atol=1e-5)
-    np.testing.assert_allclose(found.rise, table["saved_rise"], atol=2e-5)
-    np.testing.assert_allclose(found.second_descent, table["saved_second_descent"], atol=2e-5)
+        np.testing.assert_allclose(getattr(result, field), table[f"saved_{column}"], atol=1e-5)
+    np.testing.assert_allclose(result.rise, table["saved_rise"], atol=2e-5)
+    np.testing.assert_allclose(result.second_descent, table["saved_second_descent"], atol=2e-5)
 
 
 def test_the_bootstrap_equals_a_direct_loop_over_the_same_draws():
     curves = bump(4)
-    found = features.bootstrap(curves, draws=Bootstrap(50, 3, 0.9))
+    result = features.bootstrap(curves, draws=Bootstrap(50, 3, 0.9))
     draws = np.random.default_rng(3).multinomial(4, [0.25] * 4, 50)
     direct = [features.features(np.repeat(curves, d, axis=0).mean(axis=0)) for d in draws]
     for field in features.FIELDS:
         low, high = np.quantile([getattr(d, field) for d in direct], [0.05, 0.95])
-        assert getattr(found.low, field) == pytest.approx(low, rel=1e-5)
-        assert getattr(found.high, field) == pytest.approx(high, rel=1e-5)
+        assert getattr(result.low, field) == pytest.approx(low, rel=1e-5)
+        assert getattr(result.high, field) == pytest.approx(high, rel=1e-5)
 
 
 def test_intervals_hold_the_estimate_and_repeat_with_the_seed():
     curves = bump()
-    found, again = features.bootstrap(curves), features.bootstrap(curves)
+    result, repeat = features.bootstrap(curves), features.bootstrap(curves)
     centre = features.features(curves.mean(axis=0))
-    assert found == again
-    assert found.low.peak <= centre.peak <= found.high.peak
-    assert found.low.peak < found.high.peak
+    assert result == repeat
+    assert result.low.peak <= centre.peak <= result.high.peak
+    assert result.low.peak < result.high.peak
 
 
 def test_one_seed_has_no_interval():
-    found = features.bootstrap(bump(1))
-    assert np.isnan([getattr(found.low, f) for f in features.FIELDS]).all()
+    result = features.bootstrap(bump(1))
+    assert np.isnan([getattr(result.low, f) for f in features.FIELDS]).all()
 
 
 def test_a_threshold_interval_is_open_where_seeds_never_get_below() -> None:

@@ -23,7 +23,7 @@ LAMBDAS = (0.0, 1e-4, 1e-3, 1e-2)
 
 
 @pytest.fixture
-def drawn(monkeypatch) -> list[Figure]:
+def saved_figures(monkeypatch) -> list[Figure]:
     """Collects the figures that are saved, without rendering them."""
     figures: list[Figure] = []
 
@@ -48,28 +48,28 @@ def hatched(figure: Figure) -> list[Rectangle]:
     return [p for p in figure.axes[0].patches if isinstance(p, Rectangle) and p.get_hatch()]
 
 
-def test_a_complete_sweep_draws_means_over_seeds(sweep, drawn, tmp_path, capsys):
+def test_a_complete_sweep_draws_means_over_seeds(sweep, saved_figures, tmp_path, capsys):
     sweep.grid(LAMBDAS, seeds=(0, 1, 2))
     assert run(sweep.folder, "--out", tmp_path) == 0
     curves = pd.read_csv(tmp_path / "fig2_ab.csv")
-    positive, zero = meshes(drawn[0])
+    positive, zero = meshes(saved_figures[0])
     assert positive.shape == (200, 3)
     assert zero.shape == (200, 1)
     for column, value in enumerate((1e-2, 1e-3, 1e-4)):
         np.testing.assert_allclose(positive[:, column], curves[curves["lambda"] == value]["mean"])
     np.testing.assert_allclose(zero[:, 0], curves[curves["lambda"] == 0]["mean"])
     assert set(curves["n"]) == {3}
-    assert not hatched(drawn[0])
-    labels = [t.get_text() for t in drawn[0].axes[0].get_xticklabels()]
+    assert not hatched(saved_figures[0])
+    labels = [t.get_text() for t in saved_figures[0].axes[0].get_xticklabels()]
     assert labels == ["$10^{-2}$", "$10^{-3}$", "$10^{-4}$", "0"]
-    legend = [t.get_text() for t in drawn[0].axes[1].get_legend().get_texts()]
+    legend = [t.get_text() for t in saved_figures[0].axes[1].get_legend().get_texts()]
     assert legend == ["λ = 0.01 (n = 3)", "λ = $10^{-3}$ (n = 3)", "λ = 0 (n = 3)"]
     out = capsys.readouterr().out
     assert "double descent can be seen in 2 of 4 columns (lambda 0 to 0.0001)" in out
     assert "redescent resume" not in out
 
 
-def test_means_and_spread_are_those_of_the_logs(sweep, drawn, tmp_path):
+def test_means_and_spread_are_those_of_the_logs(sweep, saved_figures, tmp_path):
     sweep.grid((1e-4,), seeds=(0, 1, 2), epochs=30)
     run(sweep.folder, "--out", tmp_path)
     from analysis import store
@@ -85,7 +85,7 @@ def test_means_and_spread_are_those_of_the_logs(sweep, drawn, tmp_path):
 
 
 def test_missing_cells_and_epochs_are_hatched_and_the_command_is_printed(
-    sweep, drawn, tmp_path, capsys
+    sweep, saved_figures, tmp_path, capsys
 ):
     sweep.grid(LAMBDAS, seeds=(0, 1), skip=("l2s0w64", "l2s1w64", "l1s1w64", "l3s0w64", "l3s1w64"))
     for seed in (0, 1):
@@ -98,7 +98,8 @@ def test_missing_cells_and_epochs_are_hatched_and_the_command_is_printed(
         sweep.train(f"l3s{seed}w64", config, 50)
     assert run(sweep.folder, "--out", tmp_path) == 0
     bottoms = sorted(
-        (round(p.get_x(), 2), p.get_y(), p.get_y() + p.get_height()) for p in hatched(drawn[0])
+        (round(p.get_x(), 2), p.get_y(), p.get_y() + p.get_height())
+        for p in hatched(saved_figures[0])
     )
     assert bottoms == [(1.5, 50.5, 200.5), (2.5, 0.5, 200.5)]
     out = capsys.readouterr().out
@@ -114,7 +115,7 @@ def test_missing_cells_and_epochs_are_hatched_and_the_command_is_printed(
     assert np.isnan(features["peak"].iloc[2])
 
 
-def test_other_axes_must_be_chosen(sweep, drawn, tmp_path, capsys):
+def test_other_axes_must_be_chosen(sweep, saved_figures, tmp_path, capsys):
     for width in (16, 64):
         sweep.grid((1e-4, 1e-3), seeds=(0, 1), epochs=30, **{"model.width": width})
     assert run(sweep.folder, "--out", tmp_path) == 2
@@ -126,7 +127,7 @@ def test_other_axes_must_be_chosen(sweep, drawn, tmp_path, capsys):
     assert cells == ["l0s0w64", "l0s1w64"]
 
 
-def test_a_wrong_choice_lists_what_there_is(sweep, drawn, tmp_path, capsys):
+def test_a_wrong_choice_lists_what_there_is(sweep, saved_figures, tmp_path, capsys):
     sweep.grid((1e-4, 1e-3), seeds=(0,), epochs=30)
     assert run(sweep.folder, "--where", "model.width=8") == 2
     assert "no run left; there are\n  model.width: 64" in capsys.readouterr().err
@@ -136,13 +137,13 @@ def test_a_wrong_choice_lists_what_there_is(sweep, drawn, tmp_path, capsys):
     assert "expected the log folder of a sweep" in capsys.readouterr().err
 
 
-def test_a_sweep_without_a_bump_says_so_plainly(sweep, drawn, tmp_path, capsys):
+def test_a_sweep_without_a_bump_says_so_plainly(sweep, saved_figures, tmp_path, capsys):
     sweep.grid((1e-3, 1e-2), seeds=(0, 1, 2))
     run(sweep.folder, "--out", tmp_path)
     assert "double descent can NOT be seen in any of 2 columns" in capsys.readouterr().out
 
 
-def test_metrics_logged_at_some_epochs_only_are_drawn_at_those(sweep, drawn, tmp_path):
+def test_metrics_logged_at_some_epochs_only_are_drawn_at_those(sweep, saved_figures, tmp_path):
     epochs = [1, 2, 4, 8, 16]
     rows = [
         {
@@ -158,11 +159,11 @@ def test_metrics_logged_at_some_epochs_only_are_drawn_at_those(sweep, drawn, tmp
     record = {"cell": "a", "status": "done", "attempt": 1, "updated": 1.0}
     sweep.runs("a", [{**record, "optim.weight_decay": 1e-3, "trainer.epochs": 16, "seed": 0}])
     assert run(sweep.folder, "--out", tmp_path, "--window", "1") == 0
-    assert meshes(drawn[0])[0].shape == (5, 1)
-    assert not hatched(drawn[0])
+    assert meshes(saved_figures[0])[0].shape == (5, 1)
+    assert not hatched(saved_figures[0])
 
 
-def test_compacted_and_uncompacted_sweeps_give_the_same_files(sweep, drawn, tmp_path):
+def test_compacted_and_uncompacted_sweeps_give_the_same_files(sweep, saved_figures, tmp_path):
     sweep.grid((1e-4, 1e-3), seeds=(0, 1), epochs=40)
     run(sweep.folder, "--out", tmp_path / "before")
     compact.compact(sweep.folder)
@@ -171,10 +172,10 @@ def test_compacted_and_uncompacted_sweeps_give_the_same_files(sweep, drawn, tmp_
         assert (tmp_path / "before" / name).read_text() == (tmp_path / "after" / name).read_text()
 
 
-def test_the_published_figure_is_drawn_as_described(reference, drawn, tmp_path, capsys):
+def test_the_published_figure_is_drawn_as_described(reference, saved_figures, tmp_path, capsys):
     assert run("--published", reference, "--out", tmp_path) == 0
     mean = np.load(reference / "resnet-test-errors_mean.npy")
-    left, right = drawn[0].axes[0], drawn[0].axes[1]
+    left, right = saved_figures[0].axes[0], saved_figures[0].axes[1]
     (mesh,) = (c for c in left.collections if isinstance(c, QuadMesh))
     np.testing.assert_array_equal(mesh.get_array(), mean)
     assert mesh.get_clim() == (0.18, 0.5)
@@ -201,13 +202,13 @@ def test_the_published_figure_is_drawn_as_described(reference, drawn, tmp_path, 
     assert "note: published aggregate" in capsys.readouterr().out
 
 
-def test_an_imported_published_store_draws_the_same(reference, drawn, tmp_path):
+def test_an_imported_published_store_draws_the_same(reference, saved_figures, tmp_path):
     from analysis.double_descent import published
 
     folder = published.import_published(reference, tmp_path / "logs" / "published")
     run("--published", reference, "--out", tmp_path / "a")
     run(folder, "--out", tmp_path / "b")
-    first, second = (meshes(f)[0] for f in drawn)
+    first, second = (meshes(f)[0] for f in saved_figures)
     np.testing.assert_array_equal(first, second)
     assert (tmp_path / "a" / "fig2_ab_features.csv").read_text() == (
         tmp_path / "b" / "fig2_ab_features.csv"
@@ -229,10 +230,10 @@ def test_the_script_writes_all_its_files_without_a_display(sweep, tmp_path):
         "--name",
         "x",
     ]
-    done = subprocess.run(
+    process = subprocess.run(
         command, capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": str(root)}
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     assert {p.name for p in out.iterdir()} == {
         "x.png",
         "x.pdf",
@@ -249,10 +250,10 @@ def test_analysis_imports_neither_torch_nor_hydra():
         f"import sys, analysis.fig2_ab, analysis.store.compact; print({heavy} & set(sys.modules))"
     )
     root = Path(fig2_ab.__file__).resolve().parents[1]
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True
     )
-    assert done.stdout.strip() == "set()"
+    assert process.stdout.strip() == "set()"
 
 
 def test_the_colour_map_has_its_anchors():
@@ -310,8 +311,8 @@ def test_a_list_of_a_record_and_that_of_a_plan_are_one_value():
 def test_gaps_are_rectangles_around_empty_cells():
     values = np.array([[0.1, np.nan], [0.1, 0.2], [np.nan, 0.2]])
     grid = heatmap.Grid(np.array([0.0, 1.0]), np.array([1.0, 2.0, 3.0]), values, planned_epochs=4)
-    found = heatmap.gaps(grid, heatmap.edges(grid.x))
-    assert found == [(-0.5, 0.5, 2.5, 4.5), (0.5, 1.5, 0.5, 1.5), (0.5, 1.5, 3.5, 4.5)]
+    result = heatmap.gaps(grid, heatmap.edges(grid.x))
+    assert result == [(-0.5, 0.5, 2.5, 4.5), (0.5, 1.5, 0.5, 1.5), (0.5, 1.5, 3.5, 4.5)]
 
 
 @pytest.mark.parametrize(

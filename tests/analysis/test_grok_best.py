@@ -103,16 +103,16 @@ def test_means_and_ranges_over_seeds(script, axes, labels, sweep, tmp_path, draw
     add(sweep, "open", {"seed": 2}, status="running", best_test_accuracy=0.99)
     assert run(script, sweep.folder, "--out", tmp_path.as_posix()) == 0
     name = script.__name__.rpartition(".")[2]
-    found = pd.read_csv(tmp_path / f"{name}.csv", dtype={"label": str})
-    if "metric" in found:
-        found = found[found["metric"] == "best_test_accuracy"]
-    by_label = found.set_index(["train_percent", "label"])
+    result = pd.read_csv(tmp_path / f"{name}.csv", dtype={"label": str})
+    if "metric" in result:
+        result = result[result["metric"] == "best_test_accuracy"]
+    by_label = result.set_index(["train_percent", "label"])
     better = labels[-1] if script is grok_outliers else labels[0]
     np.testing.assert_allclose(
         by_label.loc[(30, better), ["mean", "std", "min", "max"]], [0.41, 0.01, 0.4, 0.42]
     )
-    assert set(found["n"]) == {2}  # the run under way is in no mean
-    assert found["planned"].sum() == 9
+    assert set(result["n"]) == {2}  # the run under way is in no mean
+    assert result["planned"].sum() == 9
     (legend,) = filter(None, (axes.get_legend() for axes in drawn_by_grok[0].axes))
     assert [
         text.get_text() for text in legend.get_texts()
@@ -143,13 +143,13 @@ def test_memorised_outliers_are_a_share_of_the_outliers(sweep, tmp_path, drawn_b
         none = {"final_outlier_right": 0, "final_outlier_examples": 0}
         add(sweep, f"b{seed}", {"seed": seed}, best_test_accuracy=0.5, **none)
     assert run(grok_outliers, sweep.folder, "--out", tmp_path) == 0
-    found = (
+    result = (
         pd.read_csv(tmp_path / "grok_outliers.csv")
         .query("metric == 'final_outlier_accuracy'")
         .set_index("label")
     )
-    assert found.loc[40, "mean"] == pytest.approx(0.375)
-    assert found.loc[0, "n"] == 0
+    assert result.loc[40, "mean"] == pytest.approx(0.375)
+    assert result.loc[0, "n"] == 0
 
 
 def test_double_descent_over_width_is_distinguished_from_none(sweep, tmp_path, drawn_by_grok):
@@ -158,13 +158,13 @@ def test_double_descent_over_width_is_distinguished_from_none(sweep, tmp_path, d
         for seed in range(3):
             for width, error in errors.items():
                 error = error + 0.01 * seed if outliers else 1 / width + 0.01 * seed
-                found = {
+                result = {
                     f"{which}_{split}_{metric}": 1 - error if metric == "accuracy" else 4 * error
                     for which, split in (("final", "test"), ("best", "test"), ("final", "train"))
                     for metric in ("accuracy", "loss")
                 }
                 config = {"model.width": width, "data.outliers": outliers, "seed": seed}
-                add(sweep, f"w{width}o{outliers}s{seed}", config, **found)
+                add(sweep, f"w{width}o{outliers}s{seed}", config, **result)
     assert run(grok_width, sweep.folder, "--out", tmp_path) == 0
     verdicts = json.loads((tmp_path / "grok_width.json").read_text())["verdicts"]
     assert list(verdicts) == ["no label noise", "100 outliers"]
@@ -195,8 +195,8 @@ def test_spearman_is_that_of_the_ranks(sweep, tmp_path, capsys, drawn_by_grok):
 
 
 def test_a_correlation_of_equal_values_is_undefined():
-    found = pd.DataFrame({"sharpness": [1.0, 2.0, 3.0], "test_accuracy": [1.0, 1.0, 1.0]})
-    assert str(grok_sharpness.correlation(found)) == "Spearman's rho undefined, 3 runs"
+    result = pd.DataFrame({"sharpness": [1.0, 2.0, 3.0], "test_accuracy": [1.0, 1.0, 1.0]})
+    assert str(grok_sharpness.correlation(result)) == "Spearman's rho undefined, 3 runs"
 
 
 def test_runs_without_sharpness_say_how_to_get_it(sweep, capsys):

@@ -70,23 +70,23 @@ def clustered(side: str, conjugate: int) -> np.ndarray:
 
 def test_the_partition_that_made_the_clusters_is_found():
     rows = clustered("right", 3)
-    found = cosets.separation(rows, PUBLISHED, draws=19)
-    best = found.partitions[0]
+    result = cosets.separation(rows, PUBLISHED, draws=19)
+    best = result.partitions[0]
     group = cosets.conjugates(cosets.generate(PUBLISHED, 5), 5)[3]
     assert best.side == "right"
     np.testing.assert_array_equal(best.labels, cosets.cosets(group, 5, "right"))
     assert cosets.generate(cosets.read(best.generators, 5), 5) == group
     assert best.silhouette == pytest.approx(silhouette_score(rows, best.labels))
-    assert best.silhouette > 0.5 > found.random.max()
-    assert found.p == 1 / 20
-    assert len(found.partitions) == 12
+    assert best.silhouette > 0.5 > result.random.max()
+    assert result.p == 1 / 20
+    assert len(result.partitions) == 12
 
 
 def test_rows_without_clusters_are_no_better_than_chance():
     rows = np.random.default_rng(3).normal(size=(120, 16))
-    found = cosets.separation(rows, PUBLISHED, draws=40)
-    assert found.partitions[0].silhouette < 0
-    assert found.p > 0.05
+    result = cosets.separation(rows, PUBLISHED, draws=40)
+    assert result.partitions[0].silhouette < 0
+    assert result.p > 0.05
     with pytest.raises(ValueError, match="no clusters"):
         cosets.separation(rows, cosets.read("(0,1) (0,1,2,3,4)", 5))
 
@@ -125,8 +125,10 @@ def test_the_best_run_of_each_operation_is_drawn(sweep, tmp_path, capsys, drawn_
     assert grok_embeddings.main([str(sweep.folder), "--out", str(tmp_path)]) == 0
     points = pd.read_csv(tmp_path / "grok_embeddings.csv")
     assert points.groupby("cell").size().to_dict() == {"m1": 31, "s1": 120}
-    left = points[points["cell"] == "s1"].sort_values("element")["group"]
-    np.testing.assert_array_equal(left, cosets.cosets(cosets.generate(PUBLISHED, 5), 5, "left"))
+    left_groups = points[points["cell"] == "s1"].sort_values("element")["group"]
+    np.testing.assert_array_equal(
+        left_groups, cosets.cosets(cosets.generate(PUBLISHED, 5), 5, "left")
+    )
     assert len(pd.read_csv(tmp_path / "grok_embeddings_cosets.csv")) == 12
     out = capsys.readouterr().out
     assert "left cosets of <(0,3)(1,4) (1,2)(3,4)>: silhouette 0." in out

@@ -43,12 +43,12 @@ def test_a_log_linear_law_gives_its_factor():
         p: {str(seed): (1 + 0.1 * seed) * 1000 * 1.45 ** (30 - p) for seed in range(5)}
         for p in (26.0, 28.0, 30.0)
     }
-    found = data_cost.fit(law)
-    assert found.factor == pytest.approx(1.45)
-    assert found.low == pytest.approx(1.45)  # seeds are drawn with all of their fractions
-    assert found.high == pytest.approx(1.45)
-    assert found.percents == (26, 28, 30)
-    np.testing.assert_allclose(found.steps([30.0]), 1200)
+    result = data_cost.fit(law)
+    assert result.factor == pytest.approx(1.45)
+    assert result.low == pytest.approx(1.45)  # seeds are drawn with all of their fractions
+    assert result.high == pytest.approx(1.45)
+    assert result.percents == (26, 28, 30)
+    np.testing.assert_allclose(result.steps([30.0]), 1200)
     assert data_cost.fit(law, (27, 31)).percents == (28, 30)
     assert data_cost.fit(law, (29, 31)) is None
 
@@ -60,9 +60,9 @@ def test_the_fit_takes_fractions_that_half_of_the_seeds_reached():
     }
     law[20.0] = dict.fromkeys(law[20.0], INF) | {"0": 1.0}
     law[30.0] |= {"0": INF, "1": INF}
-    found = data_cost.fit(law)
-    assert found.percents == (30, 35, 40)
-    assert found.factor == pytest.approx(1.2)
+    result = data_cost.fit(law)
+    assert result.percents == (30, 35, 40)
+    assert result.factor == pytest.approx(1.2)
 
 
 def test_the_interval_holds_the_factor_and_has_the_width_of_the_noise():
@@ -71,10 +71,10 @@ def test_the_interval_holds_the_factor_and_has_the_width_of_the_noise():
         p: {str(s): 100 * 1.4 ** (30 - p) * np.exp(random.normal(0, 0.2)) for s in range(9)}
         for p in (25.0, 26.0, 27.0, 28.0, 29.0, 30.0)
     }
-    found = data_cost.fit(law)
-    assert found.low < found.factor < found.high
-    assert found.low < 1.4 < found.high
-    assert 0.01 < found.high - found.low < 0.3
+    result = data_cost.fit(law)
+    assert result.low < result.factor < result.high
+    assert result.low < 1.4 < result.high
+    assert 0.01 < result.high - result.low < 0.3
     assert np.isnan(data_cost.fit({p: {"0": v["0"]} for p, v in law.items()}).low)
 
 

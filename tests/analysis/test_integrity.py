@@ -62,12 +62,12 @@ def test_an_additive_offset_is_described_and_its_slopes_found(counts):
     rows, columns = ramp(60, [25], [2.25, 0.125]), ramp(40, [10], [1.4, 4.7])
     scaled = mean * IMAGES * SEEDS + rows[:, None] + columns + 0.3
     check = error_counts.check_integers(scaled)
-    found = error_counts.offset(scaled, check.tolerance)
-    assert found.additive == 1
-    assert [(a, b) for a, b, _ in found.rows] == [(0, 25), (25, 59)]
-    assert [step for *_, step in found.columns] == pytest.approx([0.4, 0.7])
+    result = error_counts.offset(scaled, check.tolerance)
+    assert result.additive == 1
+    assert [(a, b) for a, b, _ in result.rows] == [(0, 25), (25, 59)]
+    assert [step for *_, step in result.columns] == pytest.approx([0.4, 0.7])
     variance = np.round((std * IMAGES * SEEDS) ** 2).astype(np.int64)
-    best = error_counts.slopes(scaled, variance, found, SEEDS)
+    best = error_counts.slopes(scaled, variance, result, SEEDS)
     assert best.share == 1
     assert best.second < 0.6
     assert [step for *_, step in best.rows] == pytest.approx([2.25, 0.125])
@@ -119,9 +119,9 @@ def test_published_arrays_are_what_they_are_known_to_be(reference):
                     "columns 40 to 91: 4.31373"):  # fmt: skip
         assert stretch in lines
     assert "same 5 counts in 100.00% of cells (next-best choice of a step: 37.05%)" in lines
-    trained = [np.load(reference / f"resnet-train-errors_{x}.npy") for x in ("mean", "std")]
-    assert error_counts.check_mean(trained[0], 50_000, 5, 128).share == 1
-    assert error_counts.check_std(trained[1], 50_000, 5, 128).share == 1
+    train_errors = [np.load(reference / f"resnet-train-errors_{x}.npy") for x in ("mean", "std")]
+    assert error_counts.check_mean(train_errors[0], 50_000, 5, 128).share == 1
+    assert error_counts.check_std(train_errors[1], 50_000, 5, 128).share == 1
     pair = [np.load(reference / f"icml_fig6_{name}_reg.npy") for name in ("w", "wo")]
     assert [error_counts.check_mean(curve, 10_000, 1).share > 0.5 for curve in pair] == [
         True,

@@ -44,8 +44,8 @@ def test_import_writes_a_store_that_reads_the_same(arrays, tmp_path):
     runs, curves = published.read(arrays)
     stored = store.curves(folder)
     pd.testing.assert_frame_equal(stored[curves.columns], curves, check_categorical=False)
-    found = store.runs(folder)
-    pd.testing.assert_frame_equal(found[runs.columns], runs, check_dtype=False)
+    result = store.runs(folder)
+    pd.testing.assert_frame_equal(result[runs.columns], runs, check_dtype=False)
     assert len(pd.read_json(folder / "store" / "manifest.json")) == 2
     with pytest.raises(store.StoreError, match="has a store already"):
         published.import_published(arrays, folder)

@@ -187,13 +187,13 @@ def test_files_still_being_written_are_ignored(sweep):
 
 def test_a_part_that_vanishes_between_listing_and_reading_is_skipped(sweep, monkeypatch):
     sweep.curves("p", [row("a", 1, 1, 0.5)])
-    gone = sweep.curves("q", [row("b", 1, 1, 0.5)])
+    missing_cells = sweep.curves("q", [row("b", 1, 1, 0.5)])
     read, calls = parts.pq.ParquetFile, []
 
     def vanish(path: Path) -> object:
         calls.append(path)
-        if path == gone:
-            gone.unlink(missing_ok=True)
+        if path == missing_cells:
+            missing_cells.unlink(missing_ok=True)
         return read(path)
 
     monkeypatch.setattr(parts.pq, "ParquetFile", vanish)
@@ -267,9 +267,9 @@ def test_merging_equals_a_dictionary_of_newest_rows(
     rows: list[tuple[str, int, int, int]], files: int
 ):
     unique = {(c, a, e): v for c, a, e, v in rows}
-    listed = [(*key, value) for key, value in unique.items()]
+    entries = [(*key, value) for key, value in unique.items()]
     tables = []
-    for part in (listed[i::files] for i in range(files)):
+    for part in (entries[i::files] for i in range(files)):
         cells, attempts, epochs, values = zip(*part, strict=True) if part else ((), (), (), ())
         tables.append(
             pa.table(
@@ -282,11 +282,11 @@ def test_merging_equals_a_dictionary_of_newest_rows(
             )
         )
     expected: dict[tuple[str, int], tuple[int, int]] = {}
-    for cell, attempt, epoch, value in listed:
+    for cell, attempt, epoch, value in entries:
         expected[cell, epoch] = max(expected.get((cell, epoch), (0, 0)), (attempt, value))
-    found = merge.newest_curves(merge.concatenate(tables)).to_pylist()
-    assert [(r["cell"], r["epoch"]) for r in found] == sorted(expected)
-    assert {(r["cell"], r["epoch"]): (r["attempt"], r["x"]) for r in found} == expected
+    result = merge.newest_curves(merge.concatenate(tables)).to_pylist()
+    assert [(r["cell"], r["epoch"]) for r in result] == sorted(expected)
+    assert {(r["cell"], r["epoch"]): (r["attempt"], r["x"]) for r in result} == expected
 
 
 @given(ROWS, st.randoms(use_true_random=False))
@@ -299,13 +299,14 @@ def test_merging_runs_depends_neither_on_order_nor_on_steps(rows, random):
         plain = pa.Table.from_pylist(part)
         return plain.set_column(0, "cell", plain["cell"].dictionary_encode().cast(parts.CELL_TYPE))
 
-    whole = merge.newest_runs(table(records)).to_pylist()
+    complete = merge.newest_runs(table(records)).to_pylist()
     half = len(shuffled) // 2
     first = [merge.newest_runs(table(shuffled[:half]))] if half else []
     assert (
-        merge.newest_runs(merge.concatenate([*first, table(shuffled[half:])])).to_pylist() == whole
+        merge.newest_runs(merge.concatenate([*first, table(shuffled[half:])])).to_pylist()
+        == complete
     )
-    assert [r["attempts"] for r in whole] == [
+    assert [r["attempts"] for r in complete] == [
         len({r["attempt"] for r in records if r["cell"] == cell})
         for cell in sorted({r["cell"] for r in records})
     ]

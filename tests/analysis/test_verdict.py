@@ -61,18 +61,18 @@ def test_the_standard_error_is_that_of_the_mean(n: int):
 
 def test_noise_alone_is_seldom_double_descent() -> None:
     rng = np.random.default_rng(0)
-    found = naive = 0
+    result = naive = 0
     for _ in range(100):
         curves = 0.3 / np.arange(1, 151) + 0.1 + rng.normal(0, 0.02, (5, 150))
         mean = features.features(curves.mean(axis=0), 5)
         naive += verdict.judge(float(mean.rise), float(mean.second_descent)).double_descent
-        found += verdict.has_double_descent(curves, 5).double_descent
+        result += verdict.has_double_descent(curves, 5).double_descent
     assert naive > 90
-    assert found <= 10
+    assert result <= 10
 
 
 def test_held_out_rises_are_those_of_a_bump_that_all_seeds_share() -> None:
     rise, descent = verdict.held_out(bump(height=0.1, noise=0.0), 1)
-    whole = features.features(bump(height=0.1, noise=0.0).mean(axis=0), 1)
-    np.testing.assert_allclose(rise, whole.rise, atol=1e-12)
-    np.testing.assert_allclose(descent, whole.second_descent, atol=1e-12)
+    curve_features = features.features(bump(height=0.1, noise=0.0).mean(axis=0), 1)
+    np.testing.assert_allclose(rise, curve_features.rise, atol=1e-12)
+    np.testing.assert_allclose(descent, curve_features.second_descent, atol=1e-12)

@@ -45,8 +45,8 @@ def test_on_a_cpu_every_section_and_check_passes(tmp_path: Path, gpu: ModuleType
         "--out",
         tmp_path,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert process.returncode == 0, process.stdout + process.stderr
     table = read(tmp_path / "gpu.csv")
     sections = ["machine", "models", "formats", "resume", "speed k=4", "transformer", "hours"]
     assert list(dict.fromkeys(row["section"] for row in table)) == sections
@@ -59,7 +59,7 @@ def test_on_a_cpu_every_section_and_check_passes(tmp_path: Path, gpu: ModuleType
         assert ("resume", f"{cell} rows that differ") in names
     for way in ("plain", "ours x 1", "ours x 2", "compiled x 1", "compiled x 2"):
         assert {("speed k=4", way), ("speed k=4", f"{way} peak memory"), ("hours", way)} <= names
-    lines = [line for line in done.stdout.splitlines() if line.startswith("ratio ")]
+    lines = [line for line in process.stdout.splitlines() if line.startswith("ratio ")]
     ratios = {
         m[1]: float(m[2]) for line in lines if (m := re.fullmatch(r"ratio (\w+) (\d+\.\d\d)", line))
     }
@@ -69,11 +69,11 @@ def test_on_a_cpu_every_section_and_check_passes(tmp_path: Path, gpu: ModuleType
 
 def test_without_a_gpu_it_says_how_to_try_it_out(tmp_path: Path) -> None:
     hidden = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, SCRIPT, "--out", tmp_path], capture_output=True, text=True, env=hidden
     )
-    assert done.returncode == 2
-    assert "sees no GPU here; --device cpu --quick tries the script out" in done.stderr
+    assert process.returncode == 2
+    assert "sees no GPU here; --device cpu --quick tries the script out" in process.stderr
 
 
 def test_hours_are_images_over_their_rate(gpu: ModuleType) -> None:
@@ -109,8 +109,8 @@ def test_a_check_passes_up_to_its_limit(gpu: ModuleType, value: float, status: s
 def test_the_table_keeps_all_fields_of_a_row(gpu: ModuleType, tmp_path: Path) -> None:
     rows = [gpu.Row("s", "a, b", 0.1, "s", 0.05, 0.2), gpu.check("s", "c", 2.0, 1.0, note="of 3")]
     gpu.write_table(rows, tmp_path / "new" / "gpu.csv")
-    measured, failed = read(tmp_path / "new" / "gpu.csv")
-    assert measured == {
+    measured_rows, failed = read(tmp_path / "new" / "gpu.csv")
+    assert measured_rows == {
         "section": "s",
         "name": "a, b",
         "value": "0.1",

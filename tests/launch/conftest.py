@@ -146,14 +146,17 @@ def redescent() -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(
         *words: str, configs: Path | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        there = f"pathlib.Path({str(configs or compose.CONFIGS)!r})"
-        program = f"import pathlib; from launch import cli; from launch.sweep import compose; compose.CONFIGS = {there}; cli.main()"
+        configs_path = f"pathlib.Path({str(configs or compose.CONFIGS)!r})"
+        program = (
+            "import pathlib; from launch import cli; from launch.sweep import compose; "
+            f"compose.CONFIGS = {configs_path}; cli.main()"
+        )
         command = [sys.executable, "-c", program, *words]
         environment = os.environ | {"COLUMNS": "200"}
-        done = subprocess.run(
+        process = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
         )
-        assert done.returncode == 0 or not check, done.stdout + done.stderr
-        return done
+        assert process.returncode == 0 or not check, process.stdout + process.stderr
+        return process
 
     return run

@@ -32,7 +32,7 @@ def cells(flat: Flat, *changes: dict[str, Any]) -> list[Cell]:
 
 
 def test_both_ends_of_the_widths_of_every_family_are_calibrated(flat: Flat) -> None:
-    made = cells(
+    selection = cells(
         flat,
         {"model.width": 8},
         {"model.width": 2},
@@ -41,28 +41,28 @@ def test_both_ends_of_the_widths_of_every_family_are_calibrated(flat: Flat) -> N
         {"model.depth": 2, "model.width": 8},
         {"model.depth": 2, "model.width": 8, "optim.lr": 0.5},
     )
-    assert [cell.id for cell in calibration.smallest_and_largest(made)] == ["1", "4", "2"]
+    assert [cell.id for cell in calibration.smallest_and_largest(selection)] == ["1", "4", "2"]
 
 
 def test_of_many_families_some_between_both_ends_are_calibrated(flat: Flat) -> None:
-    made = cells(flat, *({"data.train_samples": n, "model.width": n} for n in range(1, 101)))
-    found = [cell.flat["model.width"] for cell in calibration.smallest_and_largest(made)]
-    assert (len(found), found[0], found[-1]) == (calibration.MOST, 1, 100)
+    all_cells = cells(flat, *({"data.train_samples": n, "model.width": n} for n in range(1, 101)))
+    widths = [cell.flat["model.width"] for cell in calibration.smallest_and_largest(all_cells)]
+    assert (len(widths), widths[0], widths[-1]) == (calibration.MOST, 1, 100)
 
 
 def test_a_calibration_has_as_many_copies_as_train_at_a_time(flat: Flat, tmp_path: Path) -> None:
     steps = {**flat, "trainer.epochs": None, "trainer.steps": 5000}
-    made = [*cells(flat, {"trainer.epochs": 400}), Cell("s", {**steps, "model.depth": 9})]
-    asked = Request(
+    all_cells = [*cells(flat, {"trainer.epochs": 400}), Cell("s", {**steps, "model.depth": 9})]
+    settings = Request(
         "demo",
         tmp_path,
-        made,
+        all_cells,
         Packing(at_a_time=3, cells=20),
         Launcher({}),
         [],
         Policy(9.0, True, True),
     )
-    small = calibration.calibration_request(asked)
+    small = calibration.calibration_request(settings)
     assert small.folder == tmp_path / "demo" / "calibration"
     assert small.packing.cells == 3
     assert small.policy == Policy()
@@ -78,19 +78,21 @@ def test_a_calibration_has_as_many_copies_as_train_at_a_time(flat: Flat, tmp_pat
         (None, 1000, 4),
         (None, 1000, 5),
     ]
-    others = [calibration.calibration_request(asked, count=count) for count in (1, 2, 4, 5)]
-    assert [(other.packing.cells, other.packing.at_a_time) for other in others] == [
+    other_requests = [
+        calibration.calibration_request(settings, count=count) for count in (1, 2, 4, 5)
+    ]
+    assert [(other.packing.cells, other.packing.at_a_time) for other in other_requests] == [
         (n, n) for n in (1, 2, 4, 5)
     ]
-    assert len({cell.id for made in (small, *others) for cell in made.cells}) == 2 * (
-        1 + 2 + 3 + 4 + 5
-    )
-    auto = calibration.calibration_request(replace(asked, packing=Packing(at_a_time="auto")))
+    assert len(
+        {cell.id for all_cells in (small, *other_requests) for cell in all_cells.cells}
+    ) == 2 * (1 + 2 + 3 + 4 + 5)
+    auto = calibration.calibration_request(replace(settings, packing=Packing(at_a_time="auto")))
     assert (auto.packing.at_a_time, [cell.flat["seed"] for cell in auto.cells]) == (1, [0, 0])
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def calibrated_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Logs in which the smallest and the largest width were calibrated."""
     logs = tmp_path_factory.mktemp("calibrated")
     command = [
@@ -102,42 +104,42 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "hydra/launcher=local",
     ]
     environment = os.environ | {"REDESCENT_LOGS": str(logs), "COLUMNS": "200"}
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, *WIDTHS], env=environment, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert len(re.findall(r"mlp +│ (?:4|64) +│ one a core +│ \S+ an epoch", done.stdout)) == 2, (
-        done.stdout
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert len(re.findall(r"mlp +│ (?:4|64) +│ one a core +│ \S+ an epoch", process.stdout)) == 2, (
+        process.stdout
     )
-    assert re.search(r"the sweep: \S+ core-hours, from the measured seconds", done.stdout), (
-        done.stdout
+    assert re.search(r"the sweep: \S+ core-hours, from the measured seconds", process.stdout), (
+        process.stdout
     )
     return logs
 
 
 def test_a_calibration_counts_for_the_cost_and_not_as_a_result(
-    measured: Path, monkeypatch: pytest.MonkeyPatch
+    calibrated_logs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("REDESCENT_LOGS", str(measured))
+    monkeypatch.setenv("REDESCENT_LOGS", str(calibrated_logs))
     preview = load_preview(expand_sweep("smoke", ["hydra/launcher=local", *WIDTHS]))
     assert preview.selection.states == {"new": 4}
     assert all(seconds is not None and 0 < seconds < 600 for seconds in preview.seconds)
     with pytest.raises(store.StoreError):
-        store.runs(measured / "smoke")
+        store.runs(calibrated_logs / "smoke")
 
 
-def test_the_start_of_a_run_is_not_counted(measured: Path) -> None:
-    found = calibration.calibration_runs(measured / "smoke").set_index("cell")
-    assert found["measured_epochs"].tolist() == [2, 2]  # from the third to the fifth
-    assert (found["measured_seconds"] < found["seconds"]).all()
+def test_the_start_of_a_run_is_not_counted(calibrated_logs: Path) -> None:
+    widths = calibration.calibration_runs(calibrated_logs / "smoke").set_index("cell")
+    assert widths["measured_epochs"].tolist() == [2, 2]  # from the third to the fifth
+    assert (widths["measured_seconds"] < widths["seconds"]).all()
 
 
 def test_hours_beyond_the_limit_or_unknown_are_refused_at_once(
-    measured: Path, monkeypatch: pytest.MonkeyPatch
+    calibrated_logs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("REDESCENT_LOGS", str(measured))
+    monkeypatch.setenv("REDESCENT_LOGS", str(calibrated_logs))
     gpu = ["hydra/launcher=v100", *WIDTHS]
-    before = sorted(path for path in measured.rglob("*") if path.name != ".lock")
+    before = sorted(path for path in calibrated_logs.rglob("*") if path.name != ".lock")
     with pytest.raises(
         UserError, match=r"limits.gpu_hours: 0, but with this the sweep comes to 0.0\d GPU-hours"
     ):
@@ -149,7 +151,7 @@ def test_hours_beyond_the_limit_or_unknown_are_refused_at_once(
         submission.submit(
             expand_sweep("smoke", [*gpu, "limits.gpu_hours=9", "trainer.batch_size=4"])
         )
-    assert sorted(path for path in measured.rglob("*") if path.name != ".lock") == before
+    assert sorted(path for path in calibrated_logs.rglob("*") if path.name != ".lock") == before
     assert beyond_limit(load_preview(expand_sweep("smoke", [*gpu, "limits.gpu_hours=9"]))) is None
     cpu = expand_sweep("smoke", ["hydra/launcher=local", *WIDTHS, "limits.gpu_hours=0"])
     assert beyond_limit(load_preview(cpu)) is None

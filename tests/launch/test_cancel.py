@@ -30,16 +30,16 @@ LONG_AND_SHORT = (
 
 def states(folder: Path) -> dict[int, str]:
     """State of the cell of every width."""
-    seen = sweep_state.load_sweep_state(folder)
+    sweep = sweep_state.load_sweep_state(folder)
     return {
-        width: seen.cells[cell].state
-        for cell, width in seen.runs[["cell", "model.width"]].to_numpy()
+        width: sweep.cells[cell].state
+        for cell, width in sweep.runs[["cell", "model.width"]].to_numpy()
     }
 
 
-def wait_for(found: Callable[[], bool], what: str) -> None:
+def wait_for(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + 60
-    while not found():
+    while not condition():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         time.sleep(0.2)
 
@@ -48,8 +48,8 @@ def test_a_running_task_skips_cells_cancelled_by_condition(redescent: Any, logs:
     folder = logs / "smoke"
     redescent("submit", "smoke", *LONG_AND_SHORT)
     wait_for(lambda: states(folder)[4] == "running", "the first cell")
-    said = redescent("cancel", "smoke", "trainer.epochs>5", "model.width in [4, 8]").stdout
-    assert "cancelled 2 cells, 0 whole tasks" in said
+    output = redescent("cancel", "smoke", "trainer.epochs>5", "model.width in [4, 8]").stdout
+    assert "cancelled 2 cells, 0 whole tasks" in output
     assert states(folder)[8] == "interrupted", "a cell that has not begun"
     wait_for(
         lambda: states(folder) == {4: "interrupted", 8: "interrupted", 16: "done"},

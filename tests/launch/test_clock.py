@@ -72,13 +72,13 @@ def test_a_sweep_continues_after_the_clock_was_set_back(logs: Path) -> None:
         time.sleep(0.2)
     cancel.cancel(folder)
     wait(folder)
-    left = sum(
+    unfinished = sum(
         cell.state not in FINAL for cell in sweep_state.load_sweep_state(folder).cells.values()
     )
-    assert 0 < left < 6
+    assert 0 < unfinished < 6
     into_the_future(folder)
-    sent = submission.submit(submission.resume_request(folder, []))
-    assert len(sent.preview.cells) == left
+    outcome = submission.submit(submission.resume_request(folder, []))
+    assert len(outcome.preview.cells) == unfinished
     wait(folder)
     assert {cell.state for cell in sweep_state.load_sweep_state(folder).cells.values()} == {"done"}
     assert compact.compact(folder).mismatches.empty

@@ -32,12 +32,12 @@ def cells(sweep: str, *overrides: str) -> Sequence[Cell]:
     return expand_sweep(sweep, [LOCAL, *overrides]).cells
 
 
-def refused(sweep: str, *overrides: str) -> str:
+def refusal(sweep: str, *overrides: str) -> str:
     """The message of the one UserError; a single paragraph that a terminal can show."""
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as error:
         expand_sweep(sweep, [LOCAL, *overrides])
-    assert "Traceback" not in str(caught.value)
-    return str(caught.value)
+    assert "Traceback" not in str(error.value)
+    return str(error.value)
 
 
 @pytest.fixture
@@ -61,20 +61,20 @@ def plain() -> Iterator[Callable[..., Cell]]:
 
 @pytest.mark.parametrize("sweep", SWEEPS)
 def test_every_sweep_expands_to_cells_that_a_trainer_accepts(sweep: str) -> None:
-    made = expand_sweep(sweep, [LOCAL])
+    request = expand_sweep(sweep, [LOCAL])
     text = yaml.safe_load((compose.CONFIGS / "sweep" / f"{sweep}.yaml").read_text())
-    assert made.name == sweep == text["name"]
-    assert len({cell.id for cell in made.cells}) == len(made.cells) > 1
-    assert {cell.flat["seed"] for cell in made.cells} == set(axis_values("seed", text["seeds"]))
-    for cell in made.cells:
+    assert request.name == sweep == text["name"]
+    assert len({cell.id for cell in request.cells}) == len(request.cells) > 1
+    assert {cell.flat["seed"] for cell in request.cells} == set(axis_values("seed", text["seeds"]))
+    for cell in request.cells:
         assert schema.flatten(schema.parse(cell.flat)) == cell.flat
 
 
 @pytest.mark.parametrize("launcher", ["local", "debug", "slurm", "v100"])
 def test_every_launcher_is_accepted_by_its_backend(tiny: str, launcher: str) -> None:
-    made = expand_sweep(tiny, [f"hydra/launcher={launcher}"])
-    assert made.launcher.kind == ("slurm" if launcher == "v100" else launcher)
-    sbatch.check(made.launcher)
+    request = expand_sweep(tiny, [f"hydra/launcher={launcher}"])
+    assert request.launcher.kind == ("slurm" if launcher == "v100" else launcher)
+    sbatch.check(request.launcher)
 
 
 @pytest.mark.parametrize(
@@ -97,14 +97,14 @@ def test_every_key_of_every_group_file_is_a_key_of_the_cell(
         choices = ["trainer=algorithmic", f"{group}={name}"]
     else:
         choices = [f"{group}={name}"]
-    found = plain(*choices).flat
-    assert {key for key in found if key.startswith(f"{group}.")} == set(leaves(text, group))
+    result = plain(*choices).flat
+    assert {key for key in result if key.startswith(f"{group}.")} == set(leaves(text, group))
 
 
 def test_figure_2_has_a_hundred_decays_and_five_seeds() -> None:
-    found = cells("fig2_ab")
-    decays = sorted({cell.flat["optim.weight_decay"] for cell in found})
-    assert len(found) == 500
+    result = cells("fig2_ab")
+    decays = sorted({cell.flat["optim.weight_decay"] for cell in result})
+    assert len(result) == 500
     assert len(decays) == 100
     assert [math.log10(value) for value in decays] == pytest.approx(
         [-8 + 7.9 * i / 99 for i in range(100)]
@@ -134,7 +134,7 @@ def test_a_cell_has_the_same_id_in_a_sweep_and_in_plain_hydra(
 def test_a_point_of_a_sweep_can_be_run_alone_by_naming_its_values(
     plain: Callable[..., Cell],
 ) -> None:
-    alone = plain(
+    plain_cell = plain(
         "sweep=width_noise",
         "model.width=8",
         "data.label_noise.rate=0.1",
@@ -142,11 +142,11 @@ def test_a_point_of_a_sweep_can_be_run_alone_by_naming_its_values(
         "seed=2",
     )
     GlobalHydra.instance().clear()
-    found = cells(
+    result = cells(
         "width_noise",
         "where=['model.width=8','data.label_noise.rate=0.1','optim.weight_decay=0','seed=2']",
     )
-    assert [cell.id for cell in found] == [alone.id]
+    assert [cell.id for cell in result] == [plain_cell.id]
 
 
 def test_where_a_cell_runs_does_not_change_its_id(tiny: str) -> None:
@@ -163,13 +163,13 @@ def test_group_axes_choose_whole_files(write_sweep: WriteSweep) -> None:
         "groups",
         "axes: {model: [mlp, cnn], optim: [sgd, adam], optim.lr: [0.5, 0.25]}\nmodel: {width: 3}\n",
     )
-    found = [cell.flat for cell in cells("groups", "data=digits")]
-    chosen = [(flat["model.name"], flat["optim.name"], flat["optim.lr"]) for flat in found]
-    assert chosen == [
+    result = [cell.flat for cell in cells("groups", "data=digits")]
+    settings = [(flat["model.name"], flat["optim.name"], flat["optim.lr"]) for flat in result]
+    assert settings == [
         (m, o, lr) for m in ("mlp", "cnn5") for o in ("sgd", "adam") for lr in (0.5, 0.25)
     ]
-    assert {flat["model.width"] for flat in found} == {3}
-    assert [("model.depth" in flat, "optim.momentum" in flat) for flat in found[::2]] == [
+    assert {flat["model.width"] for flat in result} == {3}
+    assert [("model.depth" in flat, "optim.momentum" in flat) for flat in result[::2]] == [
         (True, True), (True, False), (False, True), (False, False)
     ]  # fmt: skip
 
@@ -195,11 +195,11 @@ def test_zip_and_where_thin_the_grid(write_sweep: WriteSweep) -> None:
         "zip: [[model.width, optim.lr]]\n"
         "where: ['model.width < 3', 'optim.weight_decay > 0 or model.width == 1']\n",
     )
-    found = [
+    result = [
         (c.flat["model.width"], c.flat["optim.lr"], c.flat["optim.weight_decay"])
         for c in cells("thin")
     ]
-    assert found == [(1, 0.1, 0.0), (1, 0.1, 1e-3), (2, 0.2, 1e-3)]
+    assert result == [(1, 0.1, 0.0), (1, 0.1, 1e-3), (2, 0.2, 1e-3)]
 
 
 def test_no_axes_make_one_cell_per_seed(write_sweep: WriteSweep) -> None:
@@ -222,20 +222,20 @@ def test_ten_thousand_cells_take_a_handful_of_compositions(
     monkeypatch.setattr(
         compose, "compose", lambda *args, **keys: calls.append(args) or real(*args, **keys)
     )
-    found = cells("large")
-    assert len({cell.id for cell in found}) == 10_000
+    result = cells("large")
+    assert len({cell.id for cell in result}) == 10_000
     assert len(calls) <= 3
 
 
 @pytest.mark.parametrize("name", ["../x", ".hidden", "a b", "a/b", "", "x" * 101, "é", "-x"])
 def test_a_name_that_cannot_be_a_folder_is_refused(name: str) -> None:
-    assert "expected letters, digits" in refused(name)
+    assert "expected letters, digits" in refusal(name)
 
 
 def test_an_unknown_sweep_lists_those_there_are() -> None:
-    said = refused("fig2")
-    assert "no sweep 'fig2'" in said
-    assert ", ".join(SWEEPS) in said
+    output = refusal("fig2")
+    assert "no sweep 'fig2'" in output
+    assert ", ".join(SWEEPS) in output
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_an_unknown_sweep_lists_those_there_are() -> None:
     ],
 )
 def test_a_mistake_is_named_with_what_was_found(tiny: str, override: str, expected: str) -> None:
-    assert expected in refused(tiny, override)
+    assert expected in refusal(tiny, override)
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_a_mistake_is_named_with_what_was_found(tiny: str, override: str, expect
     ],
 )
 def test_a_value_of_the_wrong_shape_is_named_by_its_key(tiny: str, override: str) -> None:
-    assert override.lstrip("+").partition("=")[0].partition(".")[0] in refused(tiny, override)
+    assert override.lstrip("+").partition("=")[0].partition(".")[0] in refusal(tiny, override)
 
 
 @pytest.mark.parametrize("override", ["model=cnn", "seed=3", "optim.weight_decay=0.5"])
@@ -308,12 +308,12 @@ def test_an_override_that_an_axis_would_undo_is_refused(
     write_sweep: WriteSweep, override: str
 ) -> None:
     write_sweep("axed", "axes: {model: [mlp, cnn], optim.weight_decay: [0, 0.1]}\nseeds: [0, 1]\n")
-    assert override.partition("=")[0] in refused("axed", override)
+    assert override.partition("=")[0] in refusal("axed", override)
 
 
 def test_an_axis_over_what_does_not_change_the_result_is_refused(write_sweep: WriteSweep) -> None:
     write_sweep("threads", "axes: {run.threads: [1, 2]}\n")
-    assert "run.threads" in refused("threads")
+    assert "run.threads" in refusal("threads")
 
 
 def test_logs_and_name_say_where_the_runs_go(tiny: str, logs: Path) -> None:

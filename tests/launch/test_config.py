@@ -59,10 +59,10 @@ def every_kind(flat: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def refused(flat: Mapping[str, Any]) -> str:
-    with pytest.raises(ConfigError) as caught:
+def refusal(flat: Mapping[str, Any]) -> str:
+    with pytest.raises(ConfigError) as error:
         parse(flat)
-    return str(caught.value)
+    return str(error.value)
 
 
 def test_every_kind_of_cell_is_read_and_written_back_unchanged(flat: Mapping[str, Any]) -> None:
@@ -100,10 +100,10 @@ def test_flatten_gives_back_every_value_in_its_declared_type(
     flat: Mapping[str, Any], changes: dict[str, Any]
 ) -> None:
     cell = parse({**flat, **changes})
-    again = flatten(cell)
-    assert again == {**flat, **changes}
-    assert all(type(again[key]) in (columns()[key], type(None)) for key in again)
-    assert parse(again) == cell
+    repeated_flat = flatten(cell)
+    assert repeated_flat == {**flat, **changes}
+    assert all(type(repeated_flat[key]) in (columns()[key], type(None)) for key in repeated_flat)
+    assert parse(repeated_flat) == cell
 
 
 def test_order_of_the_keys_does_not_matter(flat: Mapping[str, Any]) -> None:
@@ -126,36 +126,36 @@ def test_order_of_the_keys_does_not_matter(flat: Mapping[str, Any]) -> None:
 def test_unknown_key_is_named_with_the_nearest_known_one(
     flat: Mapping[str, Any], key: str, near: str
 ) -> None:
-    said = refused({**flat, key: 1})
-    assert f"{key.rpartition('.')[0]}" in said
-    assert "unknown key" in said
-    assert near in said
+    output = refusal({**flat, key: 1})
+    assert f"{key.rpartition('.')[0]}" in output
+    assert "unknown key" in output
+    assert near in output
 
 
 def test_unknown_key_without_a_neighbour_lists_the_known_ones(flat: Mapping[str, Any]) -> None:
-    said = refused({**flat, "model.qqqqqq": 1})
-    assert said.startswith(
+    output = refusal({**flat, "model.qqqqqq": 1})
+    assert output.startswith(
         "model.qqqqqq: unknown key; known here: model.name, model.width, model.depth"
     )
 
 
 def test_a_key_of_another_kind_is_unknown_here(flat: Mapping[str, Any]) -> None:
-    assert "model.variant: unknown key" in refused({**flat, "model.variant": "preactivation"})
-    assert "optim.beta1: unknown key" in refused({**flat, "optim.beta1": 0.9})
+    assert "model.variant: unknown key" in refusal({**flat, "model.variant": "preactivation"})
+    assert "optim.beta1: unknown key" in refusal({**flat, "optim.beta1": 0.9})
 
 
 @pytest.mark.parametrize(
     "key", ["seed", "model.width", "data.label_noise.rate", "optim.schedule.name", "run.threads"]
 )
 def test_missing_key_is_named(flat: Mapping[str, Any], key: str) -> None:
-    assert refused({k: v for k, v in flat.items() if k != key}).startswith(f"{key}: ")
+    assert refusal({k: v for k, v in flat.items() if k != key}).startswith(f"{key}: ")
 
 
 def test_missing_section_is_named(flat: Mapping[str, Any]) -> None:
-    assert refused({k: v for k, v in flat.items() if not k.startswith("trainer.")}).startswith(
+    assert refusal({k: v for k, v in flat.items() if not k.startswith("trainer.")}).startswith(
         "trainer: missing"
     )
-    assert refused({k: v for k, v in flat.items() if "label_noise" not in k}).startswith(
+    assert refusal({k: v for k, v in flat.items() if "label_noise" not in k}).startswith(
         "data.label_noise: missing"
     )
 
@@ -184,13 +184,13 @@ def test_missing_section_is_named(flat: Mapping[str, Any]) -> None:
 def test_wrong_type_says_what_was_found_and_expected(
     flat: Mapping[str, Any], key: str, value: Any, expected: str
 ) -> None:
-    said = refused({**flat, key: value})
-    assert said.startswith(f"{key}: found ")
-    assert said.endswith(f"expected {expected}")
+    output = refusal({**flat, key: value})
+    assert output.startswith(f"{key}: found ")
+    assert output.endswith(f"expected {expected}")
 
 
 def test_an_unknown_device_is_refused(flat: Mapping[str, Any]) -> None:
-    assert refused({**flat, "run.device": "cudda"}).startswith(
+    assert refusal({**flat, "run.device": "cudda"}).startswith(
         "run.device: found 'cudda', expected auto, cpu, cuda"
     )
     assert parse({**flat, "run.device": "cuda:1"}).run.device == "cuda:1"
@@ -199,19 +199,19 @@ def test_an_unknown_device_is_refused(flat: Mapping[str, Any]) -> None:
 @pytest.mark.parametrize("value", [[1, 2, 3], [1], [1.0, 2], [True, 2], "ab", 5, None])
 def test_a_list_of_wrong_length_or_content_is_refused(flat: Mapping[str, Any], value: Any) -> None:
     cell = every_kind(flat)[0] | {"data.source_rows": value}
-    assert refused(cell).startswith("data.source_rows: found ")
+    assert refusal(cell).startswith("data.source_rows: found ")
 
 
 @pytest.mark.parametrize(
-    ("section", "known"),
+    ("section", "suggestion"),
     [("model", "resnet18, cnn5, mlp"), ("data", "cifar10, digits"), ("optim", "sgd, adam, adamw")],
 )
 def test_bad_name_of_a_kind_lists_the_kinds(
-    flat: Mapping[str, Any], section: str, known: str
+    flat: Mapping[str, Any], section: str, suggestion: str
 ) -> None:
     assert (
-        refused({**flat, f"{section}.name": "vgg"})
-        == f"{section}.name: found 'vgg', expected one of {known}"
+        refusal({**flat, f"{section}.name": "vgg"})
+        == f"{section}.name: found 'vgg', expected one of {suggestion}"
     )
 
 
@@ -227,15 +227,15 @@ def test_bad_name_of_a_kind_lists_the_kinds(
 def test_out_of_range_is_refused_with_the_bound(
     flat: Mapping[str, Any], key: str, value: Any
 ) -> None:
-    assert refused({**flat, key: value}).startswith(f"{key}: found {value!r}, expected ")
+    assert refusal({**flat, key: value}).startswith(f"{key}: found {value!r}, expected ")
 
 
 def test_a_value_for_a_section_and_a_section_for_a_value_are_refused(
     flat: Mapping[str, Any],
 ) -> None:
     without = {k: v for k, v in flat.items() if not k.startswith("model.")}
-    assert refused({**without, "model": 3}).startswith("model: found 3, expected a section")
-    assert "seed.x" in refused({k: v for k, v in flat.items() if k != "seed"} | {"seed.x": 3})
+    assert refusal({**without, "model": 3}).startswith("model: found 3, expected a section")
+    assert "seed.x" in refusal({k: v for k, v in flat.items() if k != "seed"} | {"seed.x": 3})
 
 
 NEW = itertools.count(10_000)
@@ -256,11 +256,11 @@ def test_equal_values_of_different_type_are_never_confused(
     cell = {**flat, "trainer.eval_batch_size": next(NEW), "run.threads": next(NEW)}
     for value in order * 2:
         if ACCEPTED[key](value):
-            found = flatten(parse({**cell, key: value}))[key]
-            assert found == 1
-            assert type(found) is columns()[key]
+            result = flatten(parse({**cell, key: value}))[key]
+            assert result == 1
+            assert type(result) is columns()[key]
         else:
-            refused({**cell, key: value})
+            refusal({**cell, key: value})
 
 
 @pytest.mark.parametrize("order", [*itertools.permutations([[2, 1], [2, 1.0], [2, True]])], ids=str)
@@ -272,7 +272,7 @@ def test_equal_lists_of_different_types_are_never_confused(
         if all(type(item) is int for item in value):
             assert parse({**cell, "data.source_rows": value}).data.source_rows == (2, 1)
         else:
-            refused({**cell, "data.source_rows": value})
+            refusal({**cell, "data.source_rows": value})
 
 
 def test_a_cell_can_be_a_key_of_a_dictionary(flat: Mapping[str, Any]) -> None:

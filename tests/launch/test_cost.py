@@ -96,9 +96,9 @@ def test_only_widths_between_two_measured_ones_are_interpolated(
     flat: Flat,
 ) -> None:
     runs = table(flat, {"model.width": 8, "seconds": 30.0}, {"model.width": 32, "seconds": 480.0})
-    asked = [{**flat, "model.width": width} for width in (4, 8, 16, 32, 64)]
-    assert seconds(asked, runs) == [None, 30.0, pytest.approx(120.0), 480.0, None]
-    assert seconds([{**asked[2], "model.depth": 2}], runs) == [None]
+    flats = [{**flat, "model.width": width} for width in (4, 8, 16, 32, 64)]
+    assert seconds(flats, runs) == [None, 30.0, pytest.approx(120.0), 480.0, None]
+    assert seconds([{**flats[2], "model.depth": 2}], runs) == [None]
 
 
 def test_what_is_left_is_what_was_not_logged_yet(flat: Flat) -> None:
@@ -126,5 +126,5 @@ def test_what_is_left_is_what_was_not_logged_yet(flat: Flat) -> None:
 def test_a_cell_occupies_its_share_of_its_task(
     launcher: dict[str, Any], at_a_time: int | None, unit: str, amount: float
 ) -> None:
-    found = Launcher(launcher).occupancy(at_a_time)
-    assert (found.unit, found.amount) == (unit, amount)
+    result = Launcher(launcher).occupancy(at_a_time)
+    assert (result.unit, result.amount) == (unit, amount)

@@ -42,11 +42,11 @@ run: {{checkpoint_seconds: 0.05, device: cpu}}
 CLOCK = ["seconds", "examples_per_second", "attempt"]
 
 
-def wait_for(found: Callable[[], Any], what: str, seconds: float = 150) -> Any:
-    """The first true answer of `found`."""
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 150) -> Any:
+    """The first true answer of `condition`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if answer := found():
+        if answer := condition():
             return answer
         time.sleep(0.05)
     raise AssertionError(f"waited {seconds} s for {what}")
@@ -64,13 +64,13 @@ def parent(pid: int) -> int | None:
 def children(pid: int) -> list[int]:
     """Processes whose parent is `pid`."""
     return [
-        found
-        for found in map(int, filter(str.isdigit, os.listdir("/proc")))
-        if parent(found) == pid
+        condition
+        for condition in map(int, filter(str.isdigit, os.listdir("/proc")))
+        if parent(condition) == pid
     ]
 
 
-def gone(pids: Sequence[int]) -> bool:
+def all_ended(pids: Sequence[int]) -> bool:
     """Whether all of these processes ended."""
     return all(parent(pid) is None for pid in pids)
 
@@ -120,7 +120,7 @@ def test_killed_children_and_a_killed_worker_change_no_row_of_the_sweep(
     def kill_child(worker: int) -> None:
         victim = moments.choice(wait_for(lambda: children(worker), "a child"))
         kill(victim)
-        wait_for(lambda: gone([victim]), "the end of the child")
+        wait_for(lambda: all_ended([victim]), "the end of the child")
 
     redescent("submit", "crash", *LOCAL, configs=configs)
     worker = newest_worker(folder)
@@ -129,7 +129,9 @@ def test_killed_children_and_a_killed_worker_change_no_row_of_the_sweep(
     reach(0.5)
     orphans = children(worker)
     kill(worker)
-    wait_for(lambda: gone([worker, *orphans]), "the end of the children that lost their parent")
+    wait_for(
+        lambda: all_ended([worker, *orphans]), "the end of the children that lost their parent"
+    )
     # "running" is the word of a child that was killed, where the next had not yet taken its cell up
     assert (
         "stopped" in set(store.runs(folder)["status"]) <= {"stopped", "done", "missing", "running"}
@@ -141,13 +143,13 @@ def test_killed_children_and_a_killed_worker_change_no_row_of_the_sweep(
     wait_for(lambda: (store.runs(folder)["status"] == "done").all(), "the end of the sweep")
     redescent("submit", "crash", *LOCAL, "name=calm", "--wait", configs=configs)
 
-    broken, calm = store.curves(folder), store.curves(logs / "calm")
+    crashed, calm = store.curves(folder), store.curves(logs / "calm")
     assert (
-        broken.groupby("cell", observed=True)["epoch"].apply(list).tolist()
+        crashed.groupby("cell", observed=True)["epoch"].apply(list).tolist()
         == [list(range(EPOCHS + 1))] * CELLS
     )
     pd.testing.assert_frame_equal(
-        broken.drop(columns=CLOCK), calm.drop(columns=CLOCK), check_exact=True
+        crashed.drop(columns=CLOCK), calm.drop(columns=CLOCK), check_exact=True
     )
     assert store.runs(folder)["attempts"].max() > 1
     assert [path.name for path in (folder / "checkpoints").iterdir() if path.suffix == ".pt"] == []

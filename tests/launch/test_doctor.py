@@ -54,7 +54,7 @@ RIGHT = json.dumps({"name": "conv2d 3x3", "error": 1e-7, "wrong": False})
 
 
 @pytest.mark.parametrize(
-    ("program", "verdict", "found"),
+    ("program", "verdict", "detail"),
     [
         (f"print({BEGUN!r}); print({RIGHT!r})", "ok", "1 layers on this CPU agree with float64"),
         (
@@ -80,10 +80,10 @@ RIGHT = json.dumps({"name": "conv2d 3x3", "error": 1e-7, "wrong": False})
     ],
 )
 def test_the_doctor_names_the_kernel_that_crashes_hangs_or_is_wrong(
-    program: str, verdict: str, found: str
+    program: str, verdict: str, detail: str
 ) -> None:
     finding = doctor.kernels(
         [sys.executable, "-c", program], seconds=5 if "sleep" in program else 60
     )
     assert (finding.check, finding.verdict) == ("kernels", verdict)
-    assert found in finding.detail
+    assert detail in finding.detail

@@ -29,20 +29,20 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 def send(cells: int, at_a_time: int, *more: str) -> Preview:
     seeds = f"seeds={{range:[0,{cells},1]}}"
-    sent = submission.submit(
+    outcome = submission.submit(
         compose.expand_sweep(
             "noop", ["hydra/launcher=local", seeds, f"task.at_a_time={at_a_time}", *more]
         )
     )
-    wait(sent.preview.request.folder)
-    return sent.preview
+    wait(outcome.preview.request.folder)
+    return outcome.preview
 
 
 def resume(folder: Path, *more: str, retry_errors: bool = False) -> Preview:
     request = submission.resume_request(folder, more)
-    sent = submission.submit(request, retry_errors=retry_errors)
+    outcome = submission.submit(request, retry_errors=retry_errors)
     wait(folder)
-    return sent.preview
+    return outcome.preview
 
 
 def wait(folder: Path) -> None:
@@ -58,15 +58,15 @@ def states(folder: Path) -> dict[str, int]:
 
 def test_one_error_in_three_cells_stops_the_sweep_until_retry_errors(logs: Path) -> None:
     send(40, 2, "trainer.fail=error", "trainer.seconds=0.05")
-    found = states(logs / "noop")
-    assert found["failed"] + found["missing"] == 40
-    assert found["failed"] >= 3
-    assert found["missing"] > 0
-    again = resume(logs / "noop")
-    held_back = again.selection.held_back
-    assert len(held_back.cells) == found["failed"]
-    assert again.selection.held_back_with_them == found["missing"]
-    assert again.cells == []
+    result = states(logs / "noop")
+    assert result["failed"] + result["missing"] == 40
+    assert result["failed"] >= 3
+    assert result["missing"] > 0
+    repeat = resume(logs / "noop")
+    held_back = repeat.selection.held_back
+    assert len(held_back.cells) == result["failed"]
+    assert repeat.selection.held_back_with_them == result["missing"]
+    assert repeat.cells == []
     assert "told to fail" in (held_back.error or "")
     resume(logs / "noop", retry_errors=True)
     assert states(logs / "noop") == {"failed": 40}
@@ -83,8 +83,8 @@ def test_cells_without_enough_memory_run_with_fewer_beside_them(logs: Path) -> N
 
 def test_a_cell_without_memory_alone_is_sent_only_with_more_of_it(logs: Path) -> None:
     send(2, 1, "trainer.fail=memory")
-    held = resume(logs / "noop")
-    assert (len(held.selection.needs_more_memory), held.cells) == (2, [])
+    preview = resume(logs / "noop")
+    assert (len(preview.selection.needs_more_memory), preview.cells) == (2, [])
     assert len(resume(logs / "noop", retry_errors=True).cells) == 2
     with_more = load_preview(
         submission.resume_request(
@@ -101,14 +101,84 @@ def test_a_killed_process_leaves_the_cells_beside_it_alone(logs: Path) -> None:
     assert runs.loc["killed", "error_class"].tolist() == ["killed", "killed"]
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes through /proc")
+def test_a_crashed_process_does_not_count_as_out_of_memory(logs: Path) -> None:
+    """The first death is a kill and the second a segmentation fault: the last one names the
+    failure.
+    """
+    outcome = submission.submit(
+        compose.expand_sweep(
+            "noop",
+            [
+                "hydra/launcher=local",
+                "seeds={range:[0,1,1]}",
+                "task.at_a_time=2",
+                "trainer.seconds=60",
+            ],
+        )
+    )
+    folder = outcome.preview.request.folder
+    parent = int(json.loads(next(folder.rglob("local.json")).read_text())["pid"])
+    first = child_of(parent)
+    os.kill(first, signal.SIGKILL)
+    os.kill(child_of(parent, other_than=first), signal.SIGSEGV)
+    wait(folder)
+
+    sweep = sweep_state.load_sweep_state(folder)
+    (cell,) = sweep.cells.values()
+    record = cell.record
+    assert record is not None
+    assert record.error_class == "crashed"
+    assert (
+        record.error
+        == "crashed: segmentation fault in the training process; run `redescent doctor`"
+    )
+    assert failures.out_of_memory_cells([cell.id], sweep) == {}
+    assert "redescent doctor" in why.advice(sweep, cell)
+
+
+def child_of(parent: int, other_than: int | None = None) -> int:
+    """A process that the worker `parent` started, as soon as there is one."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        if result := [int(pid) for pid in children if int(pid) != other_than]:
+            return result[0]
+        time.sleep(0.05)
+    raise AssertionError("waited 60 s for a process of the worker")
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (signal.SIGSEGV, "segmentation fault"),
+        (signal.SIGBUS, "bus error"),
+        (signal.SIGABRT, "abort"),
+        (signal.SIGILL, "illegal instruction"),
+        (signal.SIGFPE, "floating point exception"),
+    ],
+)
+def test_a_signal_of_a_crash_is_named_in_words(number: signal.Signals, words: str) -> None:
+    failure = pool.failure_of(-number, attempt=1)
+    assert failure.name == "crashed"
+    assert failure.error.startswith(f"crashed: {words} in the training process")
+
+
+@pytest.mark.parametrize("code", [-signal.SIGKILL, -signal.SIGTERM, 0, 1, signal.SIGSEGV])
+def test_other_deaths_are_no_crashes(code: int) -> None:
+    failure = pool.failure_of(code, attempt=3)
+    assert failure.name == "killed"
+    assert "in attempt 3" in failure.error
+
+
 def test_three_cells_with_one_error_stop_all_tasks(tmp_path: Path) -> None:
-    here, there = markers.RepeatedErrors(tmp_path), markers.RepeatedErrors(tmp_path)
-    here.add("c1-a", "RuntimeError: shapes 3x4 and 5x6")
-    there.add("c1-a", "RuntimeError: shapes 3x4 and 5x6")
-    there.add("c1-b", "RuntimeError: shapes 7x8 and 9x9")
-    there.add("c1-c", "ValueError: shapes 7x8 and 9x9")
+    first_task, second_task = markers.RepeatedErrors(tmp_path), markers.RepeatedErrors(tmp_path)
+    first_task.add("c1-a", "RuntimeError: shapes 3x4 and 5x6")
+    second_task.add("c1-a", "RuntimeError: shapes 3x4 and 5x6")
+    second_task.add("c1-b", "RuntimeError: shapes 7x8 and 9x9")
+    second_task.add("c1-c", "ValueError: shapes 7x8 and 9x9")
     assert markers.RepeatedErrors(tmp_path).stopped_by() is None
-    here.add("c1-d", "RuntimeError: shapes 1x1 and 2x2")
+    first_task.add("c1-d", "RuntimeError: shapes 1x1 and 2x2")
     assert markers.RepeatedErrors(tmp_path).stopped_by() == "RuntimeError: shapes 1x1 and 2x2"
     assert len(list((tmp_path / "errors").iterdir())) == 5
 
@@ -133,5 +203,5 @@ def test_cells_of_another_concurrency_get_tasks_of_their_own(one_task: bool) -> 
 
 
 def test_a_plan_says_how_many_cells_each_task_trains_at_a_time(plan_of: object) -> None:
-    made: plan.Plan = plan_of(sizes=[3, None], launcher={"cpus_per_task": 8})  # type: ignore[operator]
-    assert [made.cells_at_once(task) for task in (0, 1)] == [3, 8]
+    cells: plan.Plan = plan_of(sizes=[3, None], launcher={"cpus_per_task": 8})  # type: ignore[operator]
+    assert [cells.cells_at_once(task) for task in (0, 1)] == [3, 8]

@@ -73,18 +73,18 @@ def test_a_full_disk_fails_cells_with_its_name_and_a_resume_completes_them(
     )
     stuffing.unlink()
     subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
-    again = redescent(small_disk, "resume", "smoke", "--wait")
-    assert again.returncode == 0, again.stdout
+    repeat = redescent(small_disk, "resume", "smoke", "--wait")
+    assert repeat.returncode == 0, repeat.stdout
     submit(tmp_path / "calm")
     pd.testing.assert_frame_equal(table(small_disk), table(tmp_path / "calm"), check_exact=True)
 
 
 def test_submitting_to_a_full_disk_reports_it_and_sends_nothing(small_disk: Path) -> None:
     (small_disk / "stuffing").write_bytes(b"x" * 690_000)
-    said = submit(small_disk)
-    assert said.returncode == 2
-    assert "No space left on device" in said.stdout
-    assert "Traceback" not in said.stdout + said.stderr
+    output = submit(small_disk)
+    assert output.returncode == 2
+    assert "No space left on device" in output.stdout
+    assert "Traceback" not in output.stdout + output.stderr
     (small_disk / "stuffing").unlink()
     subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
     assert submit(small_disk).returncode == 0

@@ -40,11 +40,11 @@ def grids(draw: st.DrawFn) -> Grid:
     return Grid(axes, [group for group in groups.values() if draw(st.booleans())])
 
 
-def counted(grid: Grid) -> int:
+def expected_count(grid: Grid) -> int:
     """How many points the axes and zipped groups make."""
     zipped = {name for group in grid.zipped for name in group}
-    alone = [len(values) for name, values in grid.axes.items() if name not in zipped]
-    return math.prod([*alone, *(len(grid.axes[group[0]]) for group in grid.zipped)])
+    single_lengths = [len(values) for name, values in grid.axes.items() if name not in zipped]
+    return math.prod([*single_lengths, *(len(grid.axes[group[0]]) for group in grid.zipped)])
 
 
 def as_set(points: list[dict[str, Any]]) -> set[frozenset[tuple[str, str]]]:
@@ -54,7 +54,7 @@ def as_set(points: list[dict[str, Any]]) -> set[frozenset[tuple[str, str]]]:
 @given(grids())
 def test_points_are_as_many_as_the_product_and_all_distinct(grid: Grid) -> None:
     points = list(grid.points())
-    assert len(points) == counted(grid)
+    assert len(points) == expected_count(grid)
     assert len(as_set(points)) == len(points)
     assert all(set(point) == set(grid.axes) for point in points)
 
@@ -71,8 +71,8 @@ def test_points_do_not_depend_on_the_order_of_the_axes(grid: Grid, random: Any) 
 @given(grids())
 def test_zipped_axes_advance_together(grid: Grid) -> None:
     for group in grid.zipped:
-        together = {tuple(repr(point[name]) for name in group) for point in grid.points()}
-        assert together == set(
+        combinations = {tuple(repr(point[name]) for name in group) for point in grid.points()}
+        assert combinations == set(
             zip(*([repr(v) for v in grid.axes[name]] for name in group), strict=True)
         )
 
@@ -130,9 +130,9 @@ def test_bad_zip_is_named(zipped: list[list[str]], message: str) -> None:
     ids=str,
 )
 def test_axis_values_are_exactly_what_a_user_would_type(spec: Any, values: list[Any]) -> None:
-    found = axis_values("x", spec)
-    assert found == values
-    assert [type(value) for value in found] == [type(value) for value in values]
+    result = axis_values("x", spec)
+    assert result == values
+    assert [type(value) for value in result] == [type(value) for value in values]
 
 
 @given(st.floats(1e-9, 1e9), st.floats(1.1, 1e6), st.integers(2, 200))

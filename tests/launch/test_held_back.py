@@ -24,10 +24,10 @@ FAILING = (
 def redescent(logs: Path, *words: str) -> str:
     command = [sys.executable, "-c", "from launch.cli import main; main()", *words]
     environment = os.environ | {"REDESCENT_LOGS": str(logs), "COLUMNS": "200"}
-    done = subprocess.run(
+    process = subprocess.run(
         command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False
     )
-    return done.stdout
+    return process.stdout
 
 
 def files(folder: Path) -> dict[Path, int]:

@@ -143,23 +143,23 @@ def test_reading_a_stored_configuration_keeps_its_id(entry: Mapping[str, Any]) -
 
 
 def test_a_later_key_that_means_as_before_does_not_enter() -> None:
-    known, flat = golden("mlp on digits, adam")
+    expected_id, flat = golden("mlp on digits, adam")
     before = {"model.activation": "relu", "trainer.weights_at": None}
-    assert cell_id({**flat, **before}, LATER) == known
-    assert cell_id({**flat, **before}) != known
+    assert cell_id({**flat, **before}, LATER) == expected_id
+    assert cell_id({**flat, **before}) != expected_id
 
 
 @pytest.mark.parametrize("change", [{"model.activation": "tanh"}, {"trainer.weights_at": "log"}])
 def test_a_later_key_with_another_value_enters(change: Mapping[str, Any]) -> None:
-    known, flat = golden("mlp on digits, adam")
-    assert cell_id({**flat, **change}, LATER) != known
+    expected_id, flat = golden("mlp on digits, adam")
+    assert cell_id({**flat, **change}, LATER) != expected_id
 
 
 def test_a_later_key_is_that_of_its_kind_alone() -> None:
-    known, flat = golden("transformer with relu")
+    expected_id, flat = golden("transformer with relu")
     without = {key: value for key, value in flat.items() if key != "model.activation"}
-    assert cell_id(flat, LATER) == known
-    assert cell_id(without, LATER) != known
+    assert cell_id(flat, LATER) == expected_id
+    assert cell_id(without, LATER) != expected_id
 
 
 def test_as_before_means_the_same_type_too() -> None:

@@ -18,16 +18,16 @@ ROOT = Path(__file__).resolve().parents[2]
 SWEEPS = sorted(path.stem for path in (compose.CONFIGS / "sweep").glob("*.yaml"))
 
 
-def loaded(program: str) -> set[str]:
+def loaded_modules(program: str) -> set[str]:
     """The top-level modules that a new interpreter holds after `program`."""
     command = [
         sys.executable,
         "-c",
         f"{program}\nimport sys\nprint('LOADED', *{{name.split('.')[0] for name in sys.modules}})",
     ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return set(done.stdout.rpartition("LOADED")[2].split())
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    return set(process.stdout.rpartition("LOADED")[2].split())
 
 
 def imported(room: str) -> Iterator[tuple[Path, ast.stmt, str]]:
@@ -50,21 +50,21 @@ def imported(room: str) -> Iterator[tuple[Path, ast.stmt, str]]:
     ],
 )
 def test_no_file_of_a_room_imports_what_is_not_its_business(room: str, forbidden: set[str]) -> None:
-    found = list(imported(room))
-    assert found
+    result = list(imported(room))
+    assert result
     assert [
-        f"{path}: {module}" for path, _, module in found if module.split(".")[0] in forbidden
+        f"{path}: {module}" for path, _, module in result if module.split(".")[0] in forbidden
     ] == []
 
 
 def test_launch_imports_only_the_configuration_of_the_trainers() -> None:
     child = ROOT / "launch" / "worker" / "child.py"
-    found = {
+    result = {
         module
         for path, _, module in imported("launch")
         if path != child and module.startswith("trainers")
     }
-    assert found <= {"trainers", "trainers.config", "trainers.config.later"}
+    assert result <= {"trainers", "trainers.config", "trainers.config.later"}
     names = [
         name.name
         for path, node, module in imported("launch")
@@ -79,48 +79,63 @@ def test_planning_any_sweep_never_loads_torch() -> None:
         f"cli.main(['plan', {name!r}, 'hydra/launcher=local'], standalone_mode=False)"
         for name in SWEEPS
     ]
-    modules = loaded("\n".join(["from launch import cli", *calls]))
+    modules = loaded_modules("\n".join(["from launch import cli", *calls]))
     assert "hydra" in modules
     assert "torch" not in modules
 
 
 def test_help_loads_nothing_that_takes_long_to_import() -> None:
     program = "from launch import cli\ntry:\n    cli.main(['--help'])\nexcept SystemExit:\n    pass"
-    modules = loaded(program)
+    modules = loaded_modules(program)
     assert "click" in modules
     assert not {"pandas", "numpy", "pyarrow", "hydra", "omegaconf", "submitit", "torch"} & modules
 
 
 def test_the_commands_load_neither_torch_nor_a_trainer_with_it() -> None:
-    assert "torch" not in loaded(
+    assert "torch" not in loaded_modules(
         "import launch.cli, launch.submit.submission, launch.train, launch.cli.doctor, "
         "analysis.store.compact"
     )
 
 
 def test_reading_a_configuration_loads_neither_torch_nor_hydra() -> None:
-    assert not {"torch", "hydra", "omegaconf", "numpy"} & loaded("import trainers.config")
+    assert not {"torch", "hydra", "omegaconf", "numpy"} & loaded_modules("import trainers.config")
 
 
 def test_the_id_of_a_cell_needs_the_standard_library_alone() -> None:
-    modules = loaded("import launch.plan.identity")
-    known = sys.stdlib_module_names | {"launch", "trainers", "__main__"}
-    known |= {"sitecustomize", "usercustomize"}
-    assert not {name for name in modules if name not in known and not name.startswith("_")}
+    modules = loaded_modules("import launch.plan.identity")
+    allowed_modules = sys.stdlib_module_names | {"launch", "trainers", "__main__"}
+    allowed_modules |= {"sitecustomize", "usercustomize"}
+    assert not {
+        name for name in modules if name not in allowed_modules and not name.startswith("_")
+    }
 
 
 def test_a_trainer_loads_no_hydra() -> None:
-    assert not {"hydra", "omegaconf", "submitit", "launch"} & loaded("import trainers.vision")
+    assert not {"hydra", "omegaconf", "submitit", "launch"} & loaded_modules(
+        "import trainers.vision"
+    )
 
 
 def test_the_parent_inside_a_job_loads_the_standard_library_alone() -> None:
-    modules = loaded("import launch.job, launch.scheduler.task, launch.worker.pool, launch.plan")
-    known = sys.stdlib_module_names | {"launch", "__main__", "sitecustomize", "usercustomize"}
-    assert not {name for name in modules if name not in known and not name.startswith("_")}
+    modules = loaded_modules(
+        "import launch.job, launch.scheduler.task, launch.worker.pool, launch.plan"
+    )
+    allowed_modules = sys.stdlib_module_names | {
+        "launch",
+        "__main__",
+        "sitecustomize",
+        "usercustomize",
+    }
+    assert not {
+        name for name in modules if name not in allowed_modules and not name.startswith("_")
+    }
 
 
 @pytest.mark.parametrize(
     "module", ["launch.cost.packing", "launch.sweep.request", "launch.sweep.grid"]
 )
 def test_packing_and_requests_load_no_library(module: str) -> None:
-    assert not {"hydra", "omegaconf", "pandas", "numpy", "submitit"} & loaded(f"import {module}")
+    assert not {"hydra", "omegaconf", "pandas", "numpy", "submitit"} & loaded_modules(
+        f"import {module}"
+    )

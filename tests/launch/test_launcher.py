@@ -18,8 +18,8 @@ ONE_CORE = (
 
 
 def test_cores_are_those_that_the_process_may_use_not_the_machine() -> None:
-    done = subprocess.run([sys.executable, "-c", ONE_CORE], capture_output=True, text=True)
-    assert done.stdout == "1\n", done.stderr
+    process = subprocess.run([sys.executable, "-c", ONE_CORE], capture_output=True, text=True)
+    assert process.stdout == "1\n", process.stderr
 
 
 def test_cores_inside_slurm_are_those_of_the_task(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,22 +60,22 @@ def test_a_lock_whose_process_died_is_taken_away(locks: str, tmp_path: Path) -> 
     dead.start()
     dead.join(60)
     assert dead.exitcode == 0
-    held = tmp_path / ".lock.held"
-    assert held.exists() == (locks == "none")
+    lock_file = tmp_path / ".lock.held"
+    assert lock_file.exists() == (locks == "none")
     with locked(tmp_path):
         if locks == "none":
-            assert json.loads(held.read_text()) == files.own_process()
-    assert not held.exists()
+            assert json.loads(lock_file.read_text()) == files.own_process()
+    assert not lock_file.exists()
 
 
 def test_a_lock_of_a_silent_host_is_taken_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = tmp_path / ".lock.held"
-    held.write_text(json.dumps(files.own_process() | {"host": "elsewhere"}))
-    assert not lock._stale(held)
+    lock_file = tmp_path / ".lock.held"
+    lock_file.write_text(json.dumps(files.own_process() | {"host": "elsewhere"}))
+    assert not lock._stale(lock_file)
     silent = time.time() - lock.STALE_SECONDS - 1
-    os.utime(held, (silent, silent))
-    assert lock._stale(held)
-    lock._remove_stale(held)
-    assert not held.exists()
+    os.utime(lock_file, (silent, silent))
+    assert lock._stale(lock_file)
+    lock._remove_stale(lock_file)
+    assert not lock_file.exists()

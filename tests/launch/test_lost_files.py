@@ -31,11 +31,11 @@ SMALL = (
 def redescent(logs: Path, *words: str) -> str:
     command = [sys.executable, "-c", "from launch.cli import main; main()", *words]
     environment = os.environ | {"REDESCENT_LOGS": str(logs)}
-    done = subprocess.run(
+    process = subprocess.run(
         command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False
     )
-    assert "Traceback" not in done.stdout + done.stderr
-    return done.stdout
+    assert "Traceback" not in process.stdout + process.stderr
+    return process.stdout
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +51,18 @@ def logs(trained: Path, tmp_path: Path) -> Path:
 
 
 def test_a_cell_whose_rows_are_lost_is_trained_again(logs: Path) -> None:
-    whole = store.curves(logs / "smoke").drop(columns=["attempt", "seconds", "examples_per_second"])
+    complete_rows = store.curves(logs / "smoke").drop(
+        columns=["attempt", "seconds", "examples_per_second"]
+    )
     shutil.rmtree(logs / "smoke" / "curves")
     assert {cell.state for cell in sweep_state.load_sweep_state(logs / "smoke").cells.values()} == {
         "interrupted"
     }
     redescent(logs, "resume", "smoke")
-    again = store.curves(logs / "smoke").drop(columns=["attempt", "seconds", "examples_per_second"])
-    assert whole.equals(again)
+    repaired_rows = store.curves(logs / "smoke").drop(
+        columns=["attempt", "seconds", "examples_per_second"]
+    )
+    assert complete_rows.equals(repaired_rows)
 
 
 def test_a_damaged_plan_is_named_and_costs_no_finished_cell(logs: Path) -> None:
@@ -94,7 +98,7 @@ def test_a_sweep_that_lost_its_plans_and_its_manifest_is_still_done(logs: Path) 
 @pytest.mark.parametrize("kind", ["curves", "runs"])
 def test_what_a_lost_shard_of_the_store_held_is_trained_again(logs: Path, kind: str) -> None:
     folder = logs / "smoke"
-    whole = store.curves(folder).drop(columns=["attempt", "seconds", "examples_per_second"])
+    complete_rows = store.curves(folder).drop(columns=["attempt", "seconds", "examples_per_second"])
     redescent(logs, "compact", "smoke")
     (shard,) = (folder / "store").glob(f"{kind}-*")
     shard.write_bytes(shard.read_bytes()[:200])
@@ -103,6 +107,6 @@ def test_what_a_lost_shard_of_the_store_held_is_trained_again(logs: Path, kind: 
     shard.unlink()
     redescent(logs, "resume", "smoke")
     assert {cell.state for cell in sweep_state.load_sweep_state(folder).cells.values()} == {"done"}
-    assert whole.equals(
+    assert complete_rows.equals(
         store.curves(folder).drop(columns=["attempt", "seconds", "examples_per_second"])
     )

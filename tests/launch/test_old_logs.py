@@ -60,9 +60,9 @@ def test_another_machine_does_not_know_whether_old_workers_live(
     old_logs: Path, redescent: Redescent
 ) -> None:
     assert "unknown │ 3" in redescent("status", "noop").stdout
-    refused = redescent("resume", "noop", LOCAL, "--retry-errors", check=False)
-    assert refused.returncode == 2
-    assert "nothing was sent" in refused.stdout
+    message = redescent("resume", "noop", LOCAL, "--retry-errors", check=False)
+    assert message.returncode == 2
+    assert "nothing was sent" in message.stdout
 
 
 def test_why_explains_the_cells_of_an_old_folder(same_machine: Path, redescent: Redescent) -> None:
@@ -92,9 +92,9 @@ def test_an_interrupted_cell_continues_from_an_old_checkpoint(
     assert runs.at[INTERRUPTED, "attempt"] == 2
     rows = store.curves(same_machine / "smoke").query("cell == @INTERRUPTED").set_index("epoch")
     assert list(rows.index) == list(range(EPOCHS + 1))
-    kept = before.set_index("epoch")
-    assert rows["seconds"].loc[kept.index].tolist() == kept["seconds"].tolist()
-    assert rows["attempt"].tolist() == [1] * len(kept) + [2] * (EPOCHS - INTERRUPTED_EPOCH)
+    earlier_rows = before.set_index("epoch")
+    assert rows["seconds"].loc[earlier_rows.index].tolist() == earlier_rows["seconds"].tolist()
+    assert rows["attempt"].tolist() == [1] * len(earlier_rows) + [2] * (EPOCHS - INTERRUPTED_EPOCH)
 
 
 def test_failed_cells_of_an_old_folder_run_again(same_machine: Path, redescent: Redescent) -> None:

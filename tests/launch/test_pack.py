@@ -22,8 +22,8 @@ packings = st.builds(
     most=st.integers(1, 50),
     slots=st.integers(1, 50),
 )
-known = st.lists(st.floats(0, 40_000), max_size=120)
-partly = known | st.lists(st.none() | st.floats(0, 40_000), max_size=120)
+known_seconds = st.lists(st.floats(0, 40_000), max_size=120)
+partly = known_seconds | st.lists(st.none() | st.floats(0, 40_000), max_size=120)
 
 
 @given(partly, packings, st.booleans(), st.lists(st.none() | st.integers(1, 8), min_size=120))
@@ -42,7 +42,7 @@ def test_there_are_never_more_tasks_than_allowed(
     assert len(distribute(seconds, packing)) <= packing.most
 
 
-@given(known, packings)
+@given(known_seconds, packings)
 def test_the_longest_cells_go_first(seconds: list[float], packing: Packing) -> None:
     order = [seconds[index] for task in distribute(seconds, packing) for index in task]
     assert order == sorted(seconds, reverse=True)
@@ -54,8 +54,8 @@ def test_a_given_number_of_cells_is_kept_up_to_the_most_tasks(
 ) -> None:
     sizes = [len(task) for task in distribute(seconds, packing)]
     size = max(packing.cells or 0, math.ceil(len(seconds) / packing.most))
-    assert all(found == size for found in sizes[:-1])
-    assert all(found <= size for found in sizes[-1:])
+    assert all(result == size for result in sizes[:-1])
+    assert all(result <= size for result in sizes[-1:])
 
 
 @given(st.lists(st.none() | st.floats(0, 40_000), min_size=1, max_size=120), packings)
@@ -67,29 +67,27 @@ def test_with_an_unknown_time_a_task_takes_as_many_as_train_at_a_time(
     assert [len(task) for task in tasks[:-1]] == [size] * (len(tasks) - 1)
 
 
-@given(known, packings.filter(lambda p: p.cells is None))
+@given(known_seconds, packings.filter(lambda p: p.cells is None))
 def test_tasks_keep_within_minutes_and_leave_work_for_every_slot(
     seconds: list[float], packing: Packing
 ) -> None:
     tasks = distribute(seconds, packing)
     least = math.ceil(len(seconds) / packing.most)
-    together = packing.at_a_time or 1
+    count = packing.at_a_time or 1
     for task in tasks:
-        within = sum(seconds[index] for index in task) <= packing.minutes * 60 * together * (
-            1 + 1e-9
-        )
+        within = sum(seconds[index] for index in task) <= packing.minutes * 60 * count * (1 + 1e-9)
         assert within or len(task) <= max(1, least)
-        assert len(task) <= max(least, together, len(seconds) // packing.slots)
+        assert len(task) <= max(least, count, len(seconds) // packing.slots)
 
 
-@given(known, packings.filter(lambda p: p.cells is None))
+@given(known_seconds, packings.filter(lambda p: p.cells is None))
 def test_neighbouring_tasks_could_not_have_been_one(seconds: list[float], packing: Packing) -> None:
     tasks = distribute(seconds, packing)
-    together = packing.at_a_time or 1
-    cap = max(math.ceil(len(seconds) / packing.most), together, len(seconds) // packing.slots)
+    count = packing.at_a_time or 1
+    cap = max(math.ceil(len(seconds) / packing.most), count, len(seconds) // packing.slots)
     for task, following in itertools.pairwise(tasks):
         cost = sum(seconds[index] for index in [*task, following[0]])
-        assert len(task) == cap or cost > packing.minutes * 60 * together * (1 - 1e-9)
+        assert len(task) == cap or cost > packing.minutes * 60 * count * (1 - 1e-9)
 
 
 def test_equal_cells_fill_tasks_of_the_given_minutes() -> None:

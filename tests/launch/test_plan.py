@@ -140,8 +140,8 @@ def test_a_snapshot_is_the_same_for_the_same_sources(
     monkeypatch.setattr(plans.time, "localtime", lambda *_: another_day)
     for path in source.rglob("*.py"):
         os.utime(path, (1e9, 1e9))
-    again, other = snapshot.snapshot(tmp_path / "two")
-    assert (code, archive.name) == (again, other.name) == (code, f"{code}.zip")
+    repeat, other = snapshot.snapshot(tmp_path / "two")
+    assert (code, archive.name) == (repeat, other.name) == (code, f"{code}.zip")
     assert archive.read_bytes() == other.read_bytes()
 
 
@@ -189,20 +189,20 @@ def test_jobs_import_the_archived_code_and_not_the_tree(source: Path, tmp_path: 
     )
     _, archive = snapshot.snapshot(tmp_path)
     command = [sys.executable, "-P", "-m", "launch.job"]
-    done = subprocess.run(
+    process = subprocess.run(
         command, env={"PYTHONPATH": str(archive)}, capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == f"{archive}/launch/worker/pool.py"
+    assert process.stdout.strip() == f"{archive}/launch/worker/pool.py"
 
 
 def test_a_job_can_compact_with_the_archived_code_alone(source: Path, tmp_path: Path) -> None:
     _, archive = snapshot.snapshot(tmp_path)
     command = [sys.executable, "-P", "-m", "analysis.store.compact", str(tmp_path)]
-    done = subprocess.run(
+    process = subprocess.run(
         command, env={"PYTHONPATH": str(archive)}, capture_output=True, text=True, check=True
     )
-    assert "not compacted: " in done.stdout
-    assert "nothing to compact" in done.stdout
+    assert "not compacted: " in process.stdout
+    assert "nothing to compact" in process.stdout
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(
@@ -223,12 +223,12 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(
 
 def test_submission_ids_differ_and_sort_by_age(monkeypatch: pytest.MonkeyPatch) -> None:
     real = plans.time.gmtime
-    found = []
+    result = []
     for now in (0, 0, 1, 61, 10**9):
         monkeypatch.setattr(plans.time, "gmtime", lambda now=now: real(now))
-        found.append(plans.new_sid())
-    assert len(set(found)) == 5
-    assert [sid[:15] for sid in found] == sorted(sid[:15] for sid in found)
+        result.append(plans.new_sid())
+    assert len(set(result)) == 5
+    assert [sid[:15] for sid in result] == sorted(sid[:15] for sid in result)
 
 
 def test_the_environment_is_named_by_the_versions_in_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,10 +17,10 @@ from launch.sweep.compose import launcher_settings
 
 @pytest.fixture
 def sweep(tmp_path: Path, plan_of: Callable[..., Plan]) -> Path:
-    asked = launcher_settings(
+    request = launcher_settings(
         ["hydra/launcher=v100", "hydra.launcher.partition=spot", "task.cells=5"]
     )
-    plan_of(launcher=asked.launcher.settings, chosen=asked.chosen).write(tmp_path / "demo")
+    plan_of(launcher=request.launcher.settings, chosen=request.chosen).write(tmp_path / "demo")
     return tmp_path / "demo"
 
 

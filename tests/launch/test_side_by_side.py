@@ -60,8 +60,8 @@ def counts(
     flat: Flat, calibration: pd.DataFrame, *changes: dict[str, Any], across_families: bool = False
 ) -> list[float | None]:
     cells = pd.DataFrame([{**flat, **change} for change in changes])
-    found = concurrency.concurrency_of(cells, calibration, across_families=across_families)
-    return [None if count != count else count for count in found]
+    result = concurrency.concurrency_of(cells, calibration, across_families=across_families)
+    return [None if count != count else count for count in result]
 
 
 def width(flat: Flat, size: int) -> dict[str, Any]:
@@ -82,7 +82,9 @@ def width(flat: Flat, size: int) -> dict[str, Any]:
 def test_the_smallest_count_near_the_best_throughput_wins(
     flat: Flat, seconds: dict[int, float], wins: int
 ) -> None:
-    calibration_table = table(*(copies(flat, count, each) for count, each in seconds.items()))
+    calibration_table = table(
+        *(copies(flat, count, seconds_each) for count, seconds_each in seconds.items())
+    )
     assert counts(flat, calibration_table, {}) == [wins]
     assert set(concurrency.best_concurrency(calibration_table)) == {wins}
 
@@ -123,10 +125,10 @@ def test_counts_are_interpolated_between_widths_and_unknown_beyond(
         *(copies(width(flat, 4), n, 1.0) for n in (1, 8)),
         *(copies(width(flat, 64), n, float(n)) for n in (1, 2)),
     )
-    asked = [{"model.width": size} for size in (2, 4, 6, 16, 17, 64, 128)]
+    request = [{"model.width": size} for size in (2, 4, 6, 16, 17, 64, 128)]
     # 8 (w / 4)^-0.75 for w from 4 to 64: 5.9 at 6, 2.83 at 16
-    assert counts(flat, ends, *asked) == [None, 8, 5, 2, 2, 1, None]
-    assert counts(flat, ends, *({**change, "model.depth": 2} for change in asked)) == [None] * 7
+    assert counts(flat, ends, *request) == [None, 8, 5, 2, 2, 1, None]
+    assert counts(flat, ends, *({**change, "model.depth": 2} for change in request)) == [None] * 7
 
 
 def test_an_unmeasured_family_takes_the_least_count_of_the_others(flat: Flat) -> None:
@@ -154,10 +156,10 @@ def choose(
     launcher: Launcher = HERE,
     one_task: bool = False,
 ) -> list[int | None]:
-    made = [Cell(str(size), width(flat, size)) for size in sizes]
-    request = Request("mine", Path("logs"), made, Packing(at_a_time=at_a_time), launcher, [])
+    cells = [Cell(str(size), width(flat, size)) for size in sizes]
+    request = Request("mine", Path("logs"), cells, Packing(at_a_time=at_a_time), launcher, [])
     return concurrency.choose(
-        request, made, calibration_table, across_families=False, one_task=one_task
+        request, cells, calibration_table, across_families=False, one_task=one_task
     )
 
 
@@ -189,7 +191,7 @@ def test_a_count_not_measured_with_like_resources_is_an_error(
 
 def test_a_limit_of_memory_never_raises_the_concurrency() -> None:
     rooms, usual = (None, None, 2, 2, 2), (None, 4, None, 4, 1)
-    assert [concurrency.least_concurrency(*both) for both in zip(rooms, usual, strict=True)] == [
+    assert [concurrency.least_concurrency(*pair) for pair in zip(rooms, usual, strict=True)] == [
         None,
         4,
         2,
@@ -204,28 +206,28 @@ def test_times_are_those_measured_at_the_same_concurrency(flat: Flat) -> None:
         copies(flat, None, 9.0), copies(flat, 1, 1.0), copies(flat, 2, 1.5), copies(wide, 1, 7.0)
     )
 
-    def taken(at_a_time: Any) -> list[tuple[int, float]]:
-        found = concurrency.with_calibrations(
+    def median_rates(at_a_time: Any) -> list[tuple[int, float]]:
+        result = concurrency.with_calibrations(
             pd.DataFrame(), calibration_table, at_a_time, HERE.resources
         )
         return sorted(
-            {(row["model.width"], row["seconds"] / 2) for row in found.to_dict("records")}
+            {(row["model.width"], row["seconds"] / 2) for row in result.to_dict("records")}
         )
 
-    assert taken(1) == [(8, 1.0), (64, 7.0)]
-    assert taken(2) == taken("auto") == [(8, 1.5), (64, 7.0)]
-    assert taken(None) == [(8, 9.0), (64, 7.0)]
-    assert taken(4) == [(8, 1.0), (8, 1.5), (8, 9.0), (64, 7.0)]
+    assert median_rates(1) == [(8, 1.0), (64, 7.0)]
+    assert median_rates(2) == median_rates("auto") == [(8, 1.5), (64, 7.0)]
+    assert median_rates(None) == [(8, 9.0), (64, 7.0)]
+    assert median_rates(4) == [(8, 1.0), (8, 1.5), (8, 9.0), (64, 7.0)]
 
 
 def test_hours_count_the_share_that_each_cell_has_of_its_task(flat: Flat, tmp_path: Path) -> None:
     gpu = Launcher({**SLURM, "gres": "gpu:1"})
-    asked = Request(
+    request = Request(
         "mine", tmp_path, [Cell(str(n), width(flat, n)) for n in (4, 8, 16)], Packing(), gpu, []
     )
     tasks = [TaskPreview([0, 2], 4), TaskPreview([1], 1)]
-    assert hours_of(asked, tasks, [3600.0, 7200.0, None]) == 0.25 + 2.0
-    assert load_preview(asked).estimate.unit == "GPU-hours"
+    assert hours_of(request, tasks, [3600.0, 7200.0, None]) == 0.25 + 2.0
+    assert load_preview(request).estimate.unit == "GPU-hours"
 
 
 NOOP = ("seeds={range:[0,2,1]}", "trainer.epochs=5")
@@ -237,12 +239,12 @@ def test_the_next_submission_runs_what_a_calibration_found_best(redescent: Any, 
         submission.submit(compose.expand_sweep("noop", auto))
     assert not (logs / "noop" / "submissions").exists()
 
-    told = redescent(
+    output = redescent(
         "calibrate", "noop", *auto, "--side-by-side", "2", "--side-by-side", "1"
     ).stdout
     lines = [
         [word.strip() for word in line.split("│")]
-        for line in told.splitlines()
+        for line in output.splitlines()
         if "an epoch" in line
     ]
     assert [line[-7] for line in lines] == ["1", "2"]
@@ -255,16 +257,16 @@ def test_the_next_submission_runs_what_a_calibration_found_best(redescent: Any, 
         calibration_table["updated"][calibration_table["concurrency"] == 1].max() <= two.created
     ), "they disturbed each other"
 
-    sent = submission.submit(compose.expand_sweep("noop", auto))
-    assert sent.plan is not None
-    assert (sent.plan.sizes, sent.plan.packing["at_a_time"]) == ([wins], "auto")
+    outcome = submission.submit(compose.expand_sweep("noop", auto))
+    assert outcome.plan is not None
+    assert (outcome.plan.sizes, outcome.plan.packing["at_a_time"]) == ([wins], "auto")
     an_epoch = (
         calibration_table["measured_seconds"][calibration_table["concurrency"] == wins].median() / 2
     )
-    assert sent.preview.estimate.hours == pytest.approx(2 * 5 * an_epoch / 3600)
-    with tables.out.capture() as said:
-        tables.print_preview(sent.preview)
-    assert f"{wins} at a time, as measured" in said.get()
+    assert outcome.preview.estimate.hours == pytest.approx(2 * 5 * an_epoch / 3600)
+    with tables.console.capture() as text:
+        tables.print_preview(outcome.preview)
+    assert f"{wins} at a time, as measured" in text.get()
     assert submission.resume_request(logs / "noop", []).packing.at_a_time == "auto"
     while any(cell.state in LIVE for cell in load_sweep_state(logs / "noop").cells.values()):
         time.sleep(0.1)
@@ -273,15 +275,15 @@ def test_the_next_submission_runs_what_a_calibration_found_best(redescent: Any, 
 
 def test_a_count_that_fails_is_shown_repeated_and_not_chosen(redescent: Any, logs: Path) -> None:
     overrides = ["hydra/launcher=debug", *NOOP, "trainer.fail=crowded", "task.at_a_time=auto"]
-    told = redescent(
+    output = redescent(
         "calibrate", "noop", *overrides, "--side-by-side", "1", "--side-by-side", "3"
     ).stdout
-    assert "failed: out of memory" in told
-    asked = compose.expand_sweep("noop", overrides)
-    assert [task.concurrency for task in load_preview(asked).tasks] == [1]
+    assert "failed: out of memory" in output
+    request = compose.expand_sweep("noop", overrides)
+    assert [task.concurrency for task in load_preview(request).tasks] == [1]
     one, three = (
         calibration.still_to_measure(
-            calibration.calibration_request(asked, count=n), snapshot.code_hash()
+            calibration.calibration_request(request, count=n), snapshot.code_hash()
         )
         for n in (1, 3)
     )
@@ -291,22 +293,22 @@ def test_a_count_that_fails_is_shown_repeated_and_not_chosen(redescent: Any, log
 
 
 def test_a_calibration_is_repeated_in_other_code_and_on_other_resources(logs: Path) -> None:
-    asked = calibration.calibration_request(
+    request = calibration.calibration_request(
         compose.expand_sweep("noop", ["hydra/launcher=debug", *NOOP]), count=2
     )
-    submission.submit(asked)
+    submission.submit(request)
     code = snapshot.code_hash()
-    assert calibration.still_to_measure(asked, code).cells == []
-    elsewhere = calibration.calibration_request(
+    assert calibration.still_to_measure(request, code).cells == []
+    other_request = calibration.calibration_request(
         compose.expand_sweep("noop", ["hydra/launcher=local", *NOOP]), count=2
     )
-    assert {cell.id for cell in elsewhere.cells} == {cell.id for cell in asked.cells}
-    for again in (
-        calibration.still_to_measure(asked, "c0de"),
-        calibration.still_to_measure(elsewhere, code),
+    assert {cell.id for cell in other_request.cells} == {cell.id for cell in request.cells}
+    for repeated_request in (
+        calibration.still_to_measure(request, "c0de"),
+        calibration.still_to_measure(other_request, code),
     ):
-        assert len(again.cells) == 2
-    submission.submit(asked, rerun=True)
+        assert len(repeated_request.cells) == 2
+    submission.submit(request, rerun=True)
     assert calibration.calibration_runs(logs / "noop")["attempt"].tolist() == [2, 2]
 
 
@@ -314,10 +316,10 @@ def test_waiting_for_a_repeated_calibration_ignores_its_earlier_results(
     logs: Path,
 ) -> None:
     overrides = ["hydra/launcher=local", *NOOP, "trainer.seconds=0.1"]
-    asked = calibration.calibration_request(compose.expand_sweep("noop", overrides), count=1)
+    request = calibration.calibration_request(compose.expand_sweep("noop", overrides), count=1)
     for attempts in (1, 2):
-        plan_sent = submission.submit(asked, rerun=True).plan
+        plan_sent = submission.submit(request, rerun=True).plan
         assert plan_sent is not None
-        assert status.until_end(asked.folder, plan_sent.sid)
+        assert status.wait_until_end(request.folder, plan_sent.sid)
         calibration_table = calibration.calibration_runs(logs / "noop")
         assert calibration_table[["status", "attempt"]].to_numpy().tolist() == [["done", attempts]]

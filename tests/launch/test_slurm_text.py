@@ -43,11 +43,11 @@ def flags(text: str) -> dict[str, str]:
 
 
 def test_an_array_that_waits_for_a_canary_leaves_the_queue_when_that_fails(plan_of: PlanOf) -> None:
-    held = dataclasses.replace(ARRAY, after=["7", "9"])
-    found = flags(text_of(plan_of(), held))
-    assert (found["dependency"], found["kill-on-invalid-dep"]) == ("afterok:7:9", "yes")
+    held_file = dataclasses.replace(ARRAY, after=["7", "9"])
+    result = flags(text_of(plan_of(), held_file))
+    assert (result["dependency"], result["kill-on-invalid-dep"]) == ("afterok:7:9", "yes")
     assert "dependency" not in flags(text_of(plan_of()))
-    own = dataclasses.replace(
+    own_array = dataclasses.replace(
         plan_of(),
         launcher=Launcher(
             {
@@ -56,7 +56,7 @@ def test_an_array_that_waits_for_a_canary_leaves_the_queue_when_that_fails(plan_
             }
         ),
     )
-    assert flags(text_of(own, held))["dependency"] == "after:1,afterok:7:9"
+    assert flags(text_of(own_array, held_file))["dependency"] == "after:1,afterok:7:9"
 
 
 def test_compaction_is_a_small_job_that_runs_after_all_arrays_end(
@@ -72,13 +72,13 @@ def test_compaction_is_a_small_job_that_runs_after_all_arrays_end(
     plan = plan_of(launcher=launcher)
     folder, small = Path("/logs/demo"), followup.small_settings(plan)
     text = followup.text(plan, folder, ["7", "9"], small)
-    found = flags(text)
-    assert (found["dependency"], found["partition"], found["time"]) == (
+    result = flags(text)
+    assert (result["dependency"], result["partition"], result["time"]) == (
         "afterany:7:9",
         "long",
         "60",
     )
-    assert not {"gres", "array"} & set(found)
+    assert not {"gres", "array"} & set(result)
     assert "export PYTHONPATH=/logs/demo/code/c0de.zip" in text
     assert text.rstrip().endswith("/opt/py/bin/python -P -m analysis.store.compact /logs/demo")
     full = followup.text(plan, folder, ["7"], followup.full_settings(plan))
@@ -86,14 +86,14 @@ def test_compaction_is_a_small_job_that_runs_after_all_arrays_end(
 
 
 def test_script_names_the_job_its_array_its_signal_and_its_output(plan_of: PlanOf) -> None:
-    found = flags(text_of(plan_of()))
-    assert found["job-name"] == "demo.S1.20"
-    assert found["array"].partition("%")[0] == "0-9"
-    assert found["signal"] == "USR2@90"
-    assert found["time"] == "60"
-    assert found["mem"] == "1536MB"
-    assert found["output"].startswith("/logs/demo/output/%A_%a")
-    assert found["open-mode"] == "append"
+    result = flags(text_of(plan_of()))
+    assert result["job-name"] == "demo.S1.20"
+    assert result["array"].partition("%")[0] == "0-9"
+    assert result["signal"] == "USR2@90"
+    assert result["time"] == "60"
+    assert result["mem"] == "1536MB"
+    assert result["output"].startswith("/logs/demo/output/%A_%a")
+    assert result["open-mode"] == "append"
 
 
 def test_script_runs_the_worker_of_the_plan_from_the_code_of_the_plan(plan_of: PlanOf) -> None:
@@ -146,10 +146,8 @@ def test_a_launcher_setting_becomes_its_sbatch_flag(
     plan_of: PlanOf, setting: str, value: Any, flag: str, expected: str
 ) -> None:
     plan = plan_of()
-    changed = dataclasses.replace(
-        plan, launcher=Launcher({**plan.launcher.settings, setting: value})
-    )
-    assert flags(text_of(changed))[flag] == expected
+    array = dataclasses.replace(plan, launcher=Launcher({**plan.launcher.settings, setting: value}))
+    assert flags(text_of(array))[flag] == expected
 
 
 def test_settings_that_are_null_or_not_for_sbatch_leave_no_trace(plan_of: PlanOf) -> None:
@@ -193,10 +191,10 @@ def test_sbatch_forgets_the_surrounding_job_but_not_the_cluster(
         "HOME",
     ):
         monkeypatch.setenv(name, "x")
-    kept = slurm.clean_environment()
-    assert {"SLURM_CONF", "SLURMTMP", "HOME"} <= set(kept)
+    environment = slurm.clean_environment()
+    assert {"SLURM_CONF", "SLURMTMP", "HOME"} <= set(environment)
     assert [
-        name for name in kept if name.startswith(("SLURM_", "SBATCH_", "SRUN_", "SALLOC_"))
+        name for name in environment if name.startswith(("SLURM_", "SBATCH_", "SRUN_", "SALLOC_"))
     ] == ["SLURM_CONF"]
 
 
@@ -230,9 +228,9 @@ def test_a_line_of_squeue_is_a_task(line: str, task: Task) -> None:
     ],
 )
 def test_a_line_of_sacct_is_one_task_or_several(line: str, indices: list[int], state: str) -> None:
-    found = parse_accounting(line)
-    assert [task.index for task in found] == indices
-    assert {(task.job, task.name, task.state) for task in found} == {("5", "n", state)}
+    result = parse_accounting(line)
+    assert [task.index for task in result] == indices
+    assert {(task.job, task.name, task.state) for task in result} == {("5", "n", state)}
 
 
 @pytest.mark.parametrize(

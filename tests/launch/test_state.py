@@ -35,8 +35,8 @@ CASES = list(itertools.product(HISTORIES, RECORDS))
 
 
 def state(places: list[Placement], record: Record | None) -> CellState:
-    (found,) = cell_states({"c": places}, {"c": record} if record else {})
-    return found
+    (result,) = cell_states({"c": places}, {"c": record} if record else {})
+    return result
 
 
 def place(live: bool | None, running: bool = False, attempt: int = 1) -> Placement:
@@ -121,9 +121,9 @@ def test_state_of_a_cell_that_was_placed_twice(
 
 def test_done_is_what_a_record_says_and_nothing_else() -> None:
     for places, record in CASES:
-        found = state(places, record).state
-        assert (found == "done") == (record is not None and record.status == "done")
-        assert (found in FINAL) == (record is not None and record.status in FINAL)
+        result = state(places, record).state
+        assert (result == "done") == (record is not None and record.status == "done")
+        assert (result in FINAL) == (record is not None and record.status in FINAL)
 
 
 def test_a_cell_is_running_only_if_the_scheduler_says_so() -> None:
@@ -152,19 +152,19 @@ def test_a_live_cell_without_a_failure_is_never_free() -> None:
 
 def test_every_state_is_explained_and_points_at_one_of_the_placements() -> None:
     for places, record in CASES:
-        found = state(places, record)
-        assert found.state in STATES
-        assert found.placement in places
-        assert found.record == record
+        result = state(places, record)
+        assert result.state in STATES
+        assert result.placement in places
+        assert result.record == record
 
 
 @given(st.dictionaries(st.text(max_size=3), st.sampled_from(CASES), max_size=5))
 def test_cells_are_folded_independently_and_in_order(
     cells: dict[str, tuple[list[Placement], Record | None]],
 ) -> None:
-    found = cell_states(
+    result = cell_states(
         {c: places for c, (places, _) in cells.items()}, {c: r for c, (_, r) in cells.items() if r}
     )
-    assert [cell.id for cell in found] == list(cells)
-    for cell in found:
+    assert [cell.id for cell in result] == list(cells)
+    for cell in result:
         assert cell.state == state(*cells[cell.id]).state

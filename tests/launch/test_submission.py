@@ -37,9 +37,9 @@ def test_a_submission_reads_the_plans_and_the_runs_once(
     for module in (sweep_state, submission, calibration):
         count(module, "load_all")
     count(store, "runs")
-    sent = submission.submit(request)
-    assert sent.plan is not None
-    assert [cell.attempts for cell in sent.plan.cells] == [1, 1]
+    outcome = submission.submit(request)
+    assert outcome.plan is not None
+    assert [cell.attempts for cell in outcome.plan.cells] == [1, 1]
     assert reads["load_all", logs / "noop"] == 1
     assert reads["runs", logs / "noop"] == 1
 

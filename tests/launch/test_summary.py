@@ -31,9 +31,9 @@ def sweep_state(plan_of: Callable[..., Plan], flat: Flat) -> Callable[..., Sweep
     """
 
     def build(
-        *found: tuple[State, Record | None, Task | None, dict[str, Any]], **changes: Any
+        *summary: tuple[State, Record | None, Task | None, dict[str, Any]], **changes: Any
     ) -> SweepState:
-        ids = [f"c1-{i}" for i in range(len(found))]
+        ids = [f"c1-{i}" for i in range(len(summary))]
         plan = plan_of(
             cells=[PlannedCell(i, 0, {}, 0) for i in ids],
             tasks=[[i] for i in range(len(ids))],
@@ -41,12 +41,12 @@ def sweep_state(plan_of: Callable[..., Plan], flat: Flat) -> Callable[..., Sweep
         )
         cells = {
             i: CellState(i, name, record, Placement(SID, number, 1, None))
-            for number, (i, (name, record, _, _)) in enumerate(zip(ids, found, strict=True))
+            for number, (i, (name, record, _, _)) in enumerate(zip(ids, summary, strict=True))
         }
         runs = pd.DataFrame(
-            [{**flat, "cell": i, **facts} for i, (*_, facts) in zip(ids, found, strict=True)]
+            [{**flat, "cell": i, **facts} for i, (*_, facts) in zip(ids, summary, strict=True)]
         )
-        tasks = {(SID, number): task for number, (_, _, task, _) in enumerate(found) if task}
+        tasks = {(SID, number): task for number, (_, _, task, _) in enumerate(summary) if task}
         return SweepState(Path("logs/demo"), [plan], {}, cells, runs, [], tasks)
 
     return build
@@ -66,7 +66,7 @@ def summarise(state: SweepState) -> summary.Summary:
 def test_cells_are_counted_by_state_and_reason_or_class_of_failure(
     sweep_state: Callable[..., SweepState],
 ) -> None:
-    found = summarise(
+    summary = summarise(
         sweep_state(
             ("waiting", None, pending("Priority"), {}),
             ("waiting", None, pending("Resources"), {}),
@@ -79,7 +79,7 @@ def test_cells_are_counted_by_state_and_reason_or_class_of_failure(
             ("interrupted", Record("stopped", 1, "cancelled"), None, {}),
         )
     )
-    assert found.lines == [
+    assert summary.lines == [
         Line("done", "", 1),
         Line("waiting", "Priority", 2),
         Line("waiting", "BeginTime", 1),
@@ -110,16 +110,19 @@ def test_failures_are_grouped_by_class_and_last_line(
 def test_hours_count_the_share_of_a_gpu_that_each_cell_has(
     sweep_state: Callable[..., SweepState],
 ) -> None:
-    done, half = {"epochs": 3, "seconds": 3600.0}, {"epochs": 1, "seconds": 1200.0}
+    complete_run, half = {"epochs": 3, "seconds": 3600.0}, {"epochs": 1, "seconds": 1200.0}
     packing = {"cells": 5, "at_a_time": 2, "minutes": 60, "most": 1000, "slots": 100}
     state = sweep_state(
-        ("done", Record("done", 1), None, done), ("interrupted", Record("stopped", 1), None, half),
-        ("missing", None, None, {}), launcher=GPU, packing=packing,
-    )  # fmt: skip
-    found = summarise(state)
-    assert (found.unit, found.unmeasured) == ("GPU-hours", 0)
-    assert found.hours_spent == pytest.approx((3600 + 1200) / 3600 / 2)
-    assert found.hours_left == pytest.approx((2400 + 3600) / 3600 / 2)
+        ("done", Record("done", 1), None, complete_run),
+        ("interrupted", Record("stopped", 1), None, half),
+        ("missing", None, None, {}),
+        launcher=GPU,
+        packing=packing,
+    )
+    summary = summarise(state)
+    assert (summary.unit, summary.unmeasured) == ("GPU-hours", 0)
+    assert summary.hours_spent == pytest.approx((3600 + 1200) / 3600 / 2)
+    assert summary.hours_left == pytest.approx((2400 + 3600) / 3600 / 2)
 
 
 def test_a_cell_on_a_cpu_counts_its_cores(sweep_state: Callable[..., SweepState]) -> None:
@@ -127,8 +130,8 @@ def test_a_cell_on_a_cpu_counts_its_cores(sweep_state: Callable[..., SweepState]
         ("done", Record("done", 1), None, {"epochs": 3, "seconds": 3600.0}),
         launcher={"cpus_per_task": 4},
     )
-    found = summarise(state)
-    assert (found.unit, found.hours_spent, found.hours_left) == (
+    summary = summarise(state)
+    assert (summary.unit, summary.hours_spent, summary.hours_left) == (
         "core-hours",
         pytest.approx(4.0),
         0,
@@ -142,13 +145,13 @@ def test_cells_like_none_that_was_measured_are_counted_apart(
         ("done", Record("done", 1), None, {"epochs": 3, "seconds": 30.0}),
         ("missing", None, None, {"model.name": "cnn5"}), ("missing", None, None, {}),
     )  # fmt: skip
-    found = summarise(state)
-    assert found.unmeasured == 1
-    assert found.hours_left == pytest.approx(30 / 3600)
+    summary = summarise(state)
+    assert summary.unmeasured == 1
+    assert summary.hours_left == pytest.approx(30 / 3600)
 
 
 def test_waiting_tasks_follow_on_those_that_run(sweep_state: Callable[..., SweepState]) -> None:
-    measured = ("done", Record("done", 1), None, {"epochs": 3, "seconds": 30.0})
+    finished_cell = ("done", Record("done", 1), None, {"epochs": 3, "seconds": 30.0})
     running = (
         "running",
         Record("running", 1),
@@ -157,20 +160,20 @@ def test_waiting_tasks_follow_on_those_that_run(sweep_state: Callable[..., Sweep
     )  # 20 s left
     fresh = ("running", None, RUNNING, {})  # 30 s left
     waiting = ("waiting", None, pending("Priority"), {})
-    assert summarise(sweep_state(measured, running, fresh)).end == pytest.approx(30)
-    assert summarise(sweep_state(measured, running, fresh, waiting)).end == pytest.approx(50)
-    assert summarise(sweep_state(measured, running, fresh, waiting, waiting)).end == pytest.approx(
-        60
-    )
+    assert summarise(sweep_state(finished_cell, running, fresh)).end == pytest.approx(30)
+    assert summarise(sweep_state(finished_cell, running, fresh, waiting)).end == pytest.approx(50)
+    assert summarise(
+        sweep_state(finished_cell, running, fresh, waiting, waiting)
+    ).end == pytest.approx(60)
 
 
 def test_an_end_that_cannot_be_known_is_said_to_be_unknown(
     sweep_state: Callable[..., SweepState],
 ) -> None:
-    measured = ("done", Record("done", 1), None, {"epochs": 3, "seconds": 30.0})
-    queued = summarise(sweep_state(measured, ("waiting", None, pending("Priority"), {})))
+    finished_cell = ("done", Record("done", 1), None, {"epochs": 3, "seconds": 30.0})
+    queued = summarise(sweep_state(finished_cell, ("waiting", None, pending("Priority"), {})))
     assert (queued.end, queued.unknown) == (None, "no task runs now")
-    other = summarise(sweep_state(measured, ("running", None, RUNNING, {"model.width": 99})))
+    other = summarise(sweep_state(finished_cell, ("running", None, RUNNING, {"model.width": 99})))
     assert (other.end, other.unknown) == (None, "nothing like 1 of the cells was measured")
-    over = summarise(sweep_state(measured))
+    over = summarise(sweep_state(finished_cell))
     assert (over.end, over.unknown) == (None, "")

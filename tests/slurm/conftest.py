@@ -90,8 +90,8 @@ def limited(
         function and "limited" in inspect.signature(function).parameters for function in functions
     ):
         return None
-    started = Sweep(request.getfixturevalue("cluster"), tmp_path_factory.mktemp("limited"), "noop")
-    started.submit(
+    sweep = Sweep(request.getfixturevalue("cluster"), tmp_path_factory.mktemp("limited"), "noop")
+    sweep.submit(
         "seeds={range:[0,1,1]}",
         "trainer.epochs=1000000",
         "trainer.seconds=0.2",
@@ -99,7 +99,7 @@ def limited(
         "hydra.launcher.timeout_min=1",
         "hydra.launcher.signal_delay_s=25",
     )
-    return started
+    return sweep
 
 
 @pytest.fixture(autouse=True)
@@ -122,11 +122,11 @@ def _queue_emptied(request: pytest.FixtureRequest, limited: Sweep | None) -> Ite
         assert heal(cluster), "the cluster of a test that failed did not come back"
     spared = {array["name"] for array in limited.arrays()} if limited else set()
     end = time.monotonic() + 60
-    while left := {
+    while remaining := {
         task.partition("_")[0] for name, task, *_ in cluster.tasks(ACTIVE) if name not in spared
     }:
         assert time.monotonic() < end, (
-            f"jobs {sorted(left)} are still in the queue 60 s after scancel"
+            f"jobs {sorted(remaining)} are still in the queue 60 s after scancel"
         )
-        subprocess.run(["scancel", "--quiet", *left], env=cluster.environment(), check=False)
+        subprocess.run(["scancel", "--quiet", *remaining], env=cluster.environment(), check=False)
         time.sleep(0.2)

@@ -32,11 +32,11 @@ class Cluster:
     """Settings of up.sh that it was started with."""
 
     def run(self, *command: str) -> str:
-        done = subprocess.run(
+        process = subprocess.run(
             command, capture_output=True, text=True, env=self.environment(), check=False
         )
-        assert done.returncode == 0, f"{command}: {done.stderr}"
-        return done.stdout
+        assert process.returncode == 0, f"{command}: {process.stderr}"
+        return process.stdout
 
     def resumed(self, node: str) -> bool:
         """Bring a node that was set down back; SLURM refuses while it clears the node's jobs away,
@@ -81,7 +81,7 @@ class Sweep:
         }
         environment |= {"COLUMNS": "200"}
         command = [sys.executable, "-P", "-c", "from launch.cli import main; main()", *words]
-        done = subprocess.run(
+        process = subprocess.run(
             command,
             capture_output=True,
             text=True,
@@ -89,8 +89,8 @@ class Sweep:
             cwd=self.logs.parent,
             check=False,
         )
-        assert not check or done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        assert not check or process.returncode == 0, process.stdout + process.stderr
+        return process.stdout + process.stderr
 
     def submit(
         self, *overrides: str, check: bool = True, launcher: str = "slurm", code: Path = REPOSITORY
@@ -117,14 +117,14 @@ class Sweep:
         """Compact by hand, after the job that does so by itself where it is at it; what the command
         said.
         """
-        said = [""]
+        answer = [""]
 
         def done() -> bool:
-            said[0] = self.redescent("compact", self.name, check=False)
-            return "compaction is running" not in said[0]
+            answer[0] = self.redescent("compact", self.name, check=False)
+            return "under way" not in answer[0]
 
         self.wait(done)
-        return said[0]
+        return answer[0]
 
     def arrays(self) -> list[dict[str, object]]:
         files = sorted((self.folder / "submissions").glob("*/jobs.json"))

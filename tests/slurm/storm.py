@@ -59,13 +59,13 @@ def overrides(cells: int, epochs: int) -> tuple[str, ...]:
 
 def processes(word: str, folder: Path | None = None) -> list[int]:
     """Processes with an argument `word` and, if asked, one below `folder`."""
-    found = []
+    result = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError, UnicodeDecodeError):
             words = path.read_bytes().decode().split("\0")
             if word in words and (folder is None or any(w.startswith(str(folder)) for w in words)):
-                found.append(int(path.parent.name))
-    return found
+                result.append(int(path.parent.name))
+    return result
 
 
 def parent(pid: int) -> int:
@@ -123,7 +123,7 @@ class Storm:
         path = self.folder / "run" / f"{name}.pid"
         return [int(path.read_text().split()[0])] if path.exists() and path.read_text() else []
 
-    def gone(self, name: str) -> bool:
+    def has_ended(self, name: str) -> bool:
         """Whether a daemon has ended; one that was told to may take a while."""
         return not any(state_of(pid) not in ("", "Z") for pid in self._daemon(name))
 
@@ -155,9 +155,9 @@ class Storm:
         workers = processes("launch.job", self.sweep.folder) + processes(
             "launch.worker.child", self.sweep.folder
         )
-        there = [pid for pid in workers if node_of(pid) == name]
-        steps = {parent(pid) for pid in there} - {0, 1}
-        return self._kill([*self._daemon(f"slurmd-{name}"), *steps, *there], f"all of node {name}:")
+        pids = [pid for pid in workers if node_of(pid) == name]
+        steps = {parent(pid) for pid in pids} - {0, 1}
+        return self._kill([*self._daemon(f"slurmd-{name}"), *steps, *pids], f"all of node {name}:")
 
     def down(self) -> str:
         name = f"n{self.chance.randint(1, 4)}"
@@ -236,8 +236,8 @@ class Storm:
 def heal(cluster: Cluster) -> bool:
     """Bring back what is missing of the cluster; whether all nodes are in service."""
     environment = cluster.environment() | cluster.settings | {"SLURM_DEV_INSTALL": "0"}
-    done = subprocess.run([HERE / "up.sh"], env=environment, capture_output=True, check=False)
-    return done.returncode == 0
+    process = subprocess.run([HERE / "up.sh"], env=environment, capture_output=True, check=False)
+    return process.returncode == 0
 
 
 @contextlib.contextmanager
@@ -269,11 +269,11 @@ def run(
     say: Callable[[str], object] = print,
 ) -> None:
     """Send the sweep, let the storm go over it, resume it once, and hold it against a calm run."""
-    chosen = overrides(cells, epochs)
+    arguments = overrides(cells, epochs)
     answers: list[str] = []
     began = time.monotonic()
 
-    def told(text: str) -> None:
+    def log(text: str) -> None:
         say(f"{time.monotonic() - began:6.1f} s  {text}")
 
     def shell(number: int) -> Callable[[], None]:
@@ -286,9 +286,9 @@ def run(
                 if chance.random() < 0.5
                 else ("submit", "smoke", "hydra/launcher=slurm")
             )
-            extra = (*chosen, *PREEMPTABLE) if command[0] == "submit" else ()
+            extra = (*arguments, *PREEMPTABLE) if command[0] == "submit" else ()
             answers.append(sweep.redescent(*command, *extra, check=False))
-            told(f"shell {number}: {command[0]}: {answers[-1].strip().splitlines()[-1][:150]}")
+            log(f"shell {number}: {command[0]}: {answers[-1].strip().splitlines()[-1][:150]}")
 
         return resubmit
 
@@ -296,7 +296,7 @@ def run(
         time.sleep(4)
         heal(sweep.cluster)
 
-    sweep.submit(*chosen, *PREEMPTABLE)
+    sweep.submit(*arguments, *PREEMPTABLE)
     sweep.wait(lambda: sweep.epochs() > 0)
     storm = Storm(sweep, seed)
     counts: Counter[str] = Counter()
@@ -308,46 +308,46 @@ def run(
             event = deck.pop()
             if happened := event():
                 counts[event.__name__] += 1
-                told(happened)
+                log(happened)
             time.sleep(storm.chance.uniform(0.5, 3.5))
     sweep.wait(lambda: heal(sweep.cluster))
     assert counts, "nothing happened: the sweep was over before"
-    told(f"the storm is over: {dict(counts.most_common())}")
+    log(f"the storm is over: {dict(counts.most_common())}")
     sweep.wait(sweep.ended, 900)
-    told(f"the queue is empty: {sweep.states()}")
+    log(f"the queue is empty: {sweep.states()}")
     answers.append(sweep.redescent("resume", "smoke", "--wait", check=False))
-    told(f"resumed: {sweep.states()}")
-    verify(sweep, cells, answers, chosen, told)
+    log(f"resumed: {sweep.states()}")
+    verify(sweep, cells, answers, arguments, log)
 
 
 def verify(
     sweep: Sweep,
     cells: int,
     answers: list[str],
-    chosen: tuple[str, ...],
-    told: Callable[[str], None],
+    arguments: tuple[str, ...],
+    log: Callable[[str], None],
 ) -> None:
     """Hold the sweep against a calm run of it; AssertionError where they differ."""
     assert sweep.states() == {"done": cells}, answers[-1]
     assert not [answer for answer in answers if "Traceback" in answer], (
         "a command ended with a traceback"
     )
-    told(f"attempts of a cell: at most {sweep.records()['attempts'].max()}")
+    log(f"attempts of a cell: at most {sweep.records()['attempts'].max()}")
     calm = Sweep(sweep.cluster, sweep.logs.parent / "calm")
-    calm.submit(*chosen, "--wait", launcher="local")
+    calm.submit(*arguments, "--wait", launcher="local")
     table, expected = sweep.table(), calm.table()
-    told(f"{len(table)} rows, {len(expected)} in the calm run")
+    log(f"{len(table)} rows, {len(expected)} in the calm run")
     pd.testing.assert_frame_equal(table, expected, check_exact=True)
-    said = sweep.compact()
-    assert "files became" in said, said
-    assert "differ" not in said + sweep.output(), (
+    output = sweep.compact()
+    assert "files became" in output, output
+    assert "differ" not in output + sweep.output(), (
         "a row was computed twice, and not to the same numbers"
     )
     pd.testing.assert_frame_equal(sweep.table(), expected, check_exact=True)
     assert not list((sweep.folder / "checkpoints").glob("*.pt")), (
         "checkpoints of finished cells are left"
     )
-    told("every cell is done, every row there once, and the tables are equal bit for bit")
+    log("every cell is done, every row there once, and the tables are equal bit for bit")
 
 
 def main() -> None:
@@ -365,11 +365,11 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of what happens when (default: 0)")
     parser.add_argument("--keep", type=Path, help="an empty folder for the logs, kept afterwards")
-    given = parser.parse_args()
+    options = parser.parse_args()
     sys.path.insert(0, str(REPOSITORY))
-    with tempfile.TemporaryDirectory(prefix="redescent-storm-") as there:
+    with tempfile.TemporaryDirectory(prefix="redescent-storm-") as pids:
         settings = {
-            "SLURM_DEV_DIR": f"{there}/slurm",
+            "SLURM_DEV_DIR": f"{pids}/slurm",
             "SLURM_DEV_NODE_TIMEOUT": "6",
             "SLURM_DEV_OWNER": str(os.getpid()),
         }
@@ -377,14 +377,14 @@ def main() -> None:
             [HERE / "up.sh"], env=os.environ | settings, check=True, stdout=subprocess.DEVNULL
         )
         try:
-            logs = (given.keep or Path(there)).absolute() / "logs"
+            logs = (options.keep or Path(pids)).absolute() / "logs"
             logs.mkdir(parents=True)
             run(
-                Sweep(Cluster(Path(there, "slurm/etc/slurm.conf"), settings), logs),
-                given.cells,
-                60 * given.minutes,
-                given.seed,
-                given.epochs,
+                Sweep(Cluster(Path(pids, "slurm/etc/slurm.conf"), settings), logs),
+                options.cells,
+                60 * options.minutes,
+                options.seed,
+                options.epochs,
                 lambda text: print(text, flush=True),
             )
         finally:

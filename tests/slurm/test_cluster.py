@@ -32,14 +32,14 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
 def processes_of(folder: Path) -> dict[int, str]:
     """Names of the processes that have the folder in their environment, by pid."""
-    found = {}
+    result = {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
             if str(folder).encode() in (path / "environ").read_bytes():
-                found[int(path.name)] = (path / "comm").read_text().strip()
+                result[int(path.name)] = (path / "comm").read_text().strip()
         except OSError:  # ended meanwhile
             continue
-    return found
+    return result
 
 
 def wait(until: Callable[[], bool], seconds: float, what: Callable[[], object]) -> None:
@@ -51,7 +51,7 @@ def wait(until: Callable[[], bool], seconds: float, what: Callable[[], object]) 
 
 def test_a_cluster_and_its_jobs_end_with_a_killed_owner(cluster: Cluster, tmp_path: Path) -> None:
     folder = tmp_path / "slurm"
-    started = tmp_path / "started"
+    marker = tmp_path / "started"
     environment = os.environ | {
         "SLURM_DEV_DIR": str(folder),
         "SLURM_DEV_NODES": "1",
@@ -64,11 +64,11 @@ def test_a_cluster_and_its_jobs_end_with_a_killed_owner(cluster: Cluster, tmp_pa
         OWNER,
         str(HERE / "up.sh"),
         str(conf),
-        JOB.format(started=started),
+        JOB.format(started=marker),
     ]
     owner = subprocess.Popen(command, env=environment)
     try:
-        wait(started.exists, 120, lambda: processes_of(folder))
+        wait(marker.exists, 120, lambda: processes_of(folder))
         names = set(processes_of(folder).values())
         assert names >= DAEMONS | {"slurmstepd", "sleep"}
         owner.send_signal(signal.SIGKILL)

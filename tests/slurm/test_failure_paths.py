@@ -105,21 +105,21 @@ def test_without_accounting_two_concurrent_resumes_send_each_cell_once(
     storm = Storm(noop, 0)
     assert storm.accounting()
     try:
-        with monkeypatch.context() as here:
-            here.setenv("PATH", str(programs))
+        with monkeypatch.context() as patch:
+            patch.setenv("PATH", str(programs))
             noop.submit(*cells(3, "trainer.epochs=8", "trainer.seconds=0.5"))
         noop.wait(lambda: noop.epochs() > 3)
         for worker in processes("launch.job", noop.folder):
             os.kill(worker, signal.SIGKILL)
         noop.wait(noop.ended)
         answers: list[str] = []
-        both = [
+        threads = [
             threading.Thread(target=lambda: answers.append(noop.redescent("resume", "noop")))
             for _ in range(2)
         ]
-        for thread in both:
+        for thread in threads:
             thread.start()
-        for thread in both:
+        for thread in threads:
             thread.join()
         assert sorted("nothing to send" in answer for answer in answers) == [False, True]
         noop.wait(noop.ended)
@@ -173,14 +173,14 @@ def test_resume_completes_tasks_stopped_by_a_full_or_read_only_disk(
     noop.wait(noop.ended)
     assert noop.states().get("done", 0) < 12
     (small_disk / "stuffing").unlink()
-    said = noop.redescent("resume", "noop")
-    assert "sent" in said, said
+    output = noop.redescent("resume", "noop")
+    assert "sent" in output, output
     noop.wait(lambda: len(noop.live()) > 0)
     for options in (["--bind"], ["-o", "remount,bind,ro"]):
         subprocess.run(["mount", *options, str(small_disk), str(small_disk)], check=True)
-    said = noop.redescent("resume", "noop", check=False)
-    assert "Read-only file system" in said
-    assert "Traceback" not in said
+    output = noop.redescent("resume", "noop", check=False)
+    assert "Read-only file system" in output
+    assert "Traceback" not in output
     noop.wait(noop.ended)
     subprocess.run(["umount", "-l", str(small_disk)], check=True)
     subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
@@ -212,7 +212,7 @@ def test_a_submission_killed_at_any_step_is_made_good_by_the_next(noop: Sweep, s
         subprocess.run([sys.executable, "-c", dying], env=environment, check=False).returncode
         == -signal.SIGKILL
     )
-    again = (
+    repeat = (
         "from launch import cli\nfrom launch.status import sweep_state\n"
         "sweep_state.UNANSWERED_SECONDS = 0.5\n"
         f"cli.main(['submit', 'noop', 'hydra/launcher=slurm', *{cells(3)!r}])"
@@ -220,7 +220,7 @@ def test_a_submission_killed_at_any_step_is_made_good_by_the_next(noop: Sweep, s
     noop.wait(
         lambda: (
             subprocess.run(
-                [sys.executable, "-c", again], env=environment, check=False, stdout=-3
+                [sys.executable, "-c", repeat], env=environment, check=False, stdout=-3
             ).returncode
             == 0
         )

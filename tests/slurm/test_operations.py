@@ -27,8 +27,8 @@ def test_cancelling_by_condition_ends_tasks_only_if_all_their_cells_match(
 ) -> None:
     sweep.submit(*TINY, *ENDLESS, "task.cells=2", "hydra.launcher.array_parallelism=1")
     sweep.wait(lambda: len(running(sweep)) == 1)
-    said = sweep.redescent("cancel", "smoke", "optim.weight_decay != 1e-4")
-    assert "cancelled 3 cells, 1 whole tasks" in said
+    output = sweep.redescent("cancel", "smoke", "optim.weight_decay != 1e-4")
+    assert "cancelled 3 cells, 1 whole tasks" in output
     sweep.wait(lambda: sweep.states() == {"interrupted": 3, "running": 1}, 30)
     assert len(sweep.live("RUNNING,PENDING")) == 1
     assert "3     │ cancelled" in sweep.redescent("status", "smoke")
@@ -44,8 +44,8 @@ def test_why_lists_every_attempt_and_following_a_cell_ends_with_it(sweep: Sweep)
     (cell,) = running(sweep)
     sweep.cluster.run("scontrol", "requeue", sweep.live()[0])
     sweep.wait(lambda: "going on from step" in sweep.output())
-    told = sweep.redescent("why", cell)
-    assert "stopped (preempted); SLURM: REQUEUED" in " ".join(told.split())
+    output = sweep.redescent("why", cell)
+    assert "stopped (preempted); SLURM: REQUEUED" in " ".join(output.split())
     sweep.redescent("cancel", "smoke")
     followed = sweep.redescent("logs", cell, "--follow")
     assert "stopping (cancelled)" in followed
@@ -79,7 +79,7 @@ def test_a_canary_that_fails_takes_the_rest_out_of_the_queue(sweep: Sweep) -> No
     sweep.submit(*TINY, "canary=true", "trainer.precision=float16")
     sweep.wait(sweep.ended)
     assert sweep.states() == {"missing": 4}
-    told = sweep.redescent("status", "smoke")
-    assert "the canary failed: RuntimeError: trainer.precision=float16 needs a GPU" in told
-    advised = told.partition("redescent why ")[2].partition("`")[0].split()
+    output = sweep.redescent("status", "smoke")
+    assert "the canary failed: RuntimeError: trainer.precision=float16 needs a GPU" in output
+    advised = output.partition("redescent why ")[2].partition("`")[0].split()
     assert "of smoke/calibration" in sweep.redescent("why", *advised)

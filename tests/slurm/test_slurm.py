@@ -32,15 +32,15 @@ TINY = (
 
 def workers(folder: Path, module: str) -> list[int]:
     """Processes of this sweep that run `module`."""
-    found = []
+    result = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = path.read_bytes().decode().split("\0")
         except OSError:
             continue
         if module in words and any(word.startswith(str(folder)) for word in words):
-            found.append(int(path.parent.name))
-    return found
+            result.append(int(path.parent.name))
+    return result
 
 
 def calm(sweep: Sweep, tmp_path: Path, *overrides: str) -> pd.DataFrame:
@@ -131,13 +131,13 @@ def test_two_simultaneous_submissions_send_every_cell_once(
 ) -> None:
     noop = Sweep(cluster, tmp_path / "logs", "noop")
     answers: list[str] = []
-    both = [
+    threads = [
         threading.Thread(target=lambda: answers.append(noop.submit("seeds={range:[0,4,1]}")))
         for _ in range(2)
     ]
-    for thread in both:
+    for thread in threads:
         thread.start()
-    for thread in both:
+    for thread in threads:
         thread.join()
     assert sorted("nothing to send" in answer for answer in answers) == [False, True]
     sweep.wait(sweep.ended)
@@ -190,9 +190,9 @@ def test_a_refused_submission_is_reported_and_can_be_sent_again(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     noop = Sweep(cluster, tmp_path / "logs", "noop")
-    said = noop.submit("seeds={range:[0,2,1]}", "hydra.launcher.partition=nowhere", check=False)
-    assert "invalid partition specified" in said.lower()
-    assert "Traceback" not in said
+    output = noop.submit("seeds={range:[0,2,1]}", "hydra.launcher.partition=nowhere", check=False)
+    assert "invalid partition specified" in output.lower()
+    assert "Traceback" not in output
     noop.submit("seeds={range:[0,2,1]}")
     noop.wait(noop.ended)
     assert noop.states() == {"done": 2}
@@ -221,7 +221,7 @@ def test_cancelled_jobs_save_and_do_not_come_back_until_resumed(
 def test_a_preempted_task_saves_and_continues_where_it_stopped(sweep: Sweep) -> None:
     long = ("trainer.epochs=1000000", "trainer.eval_test=log", "run.checkpoint_seconds=5")
     sweep.submit(*TINY, *long, "hydra.launcher.partition=gentle")
-    sweep.wait(lambda: len(trained := sweep.records()) == 2 and trained["epochs"].min() > 0)
+    sweep.wait(lambda: len(records := sweep.records()) == 2 and records["epochs"].min() > 0)
     before = sweep.records().iloc[0]
     batches = before["steps"] // before["epochs"]
     sweep.cluster.run(
@@ -237,11 +237,15 @@ def test_a_preempted_task_saves_and_continues_where_it_stopped(sweep: Sweep) -> 
         "--wrap",
         "sleep 1",
     )
-    sweep.wait(lambda: "requeued" in sweep.output())
-    assert "stopping (preempted)" in sweep.output()
-    sweep.wait(lambda: "going on from step" in sweep.output())
-    sweep.redescent("cancel", "smoke")
-    sweep.wait(sweep.ended, 60)
+    sweep.wait(lambda: sweep.output().count("going on from step") == 2, 240)
+    output = sweep.output()
+    assert output.count("stopping (preempted)") == 2
+    assert output.count("requeued") == 2
+    stopped_cells = dict(re.findall(r"cell (\S+): stopped after (\d+) epochs", output))
+    resumed = dict(re.findall(r"cell (\S+): going on from step (\d+) of attempt 1", output))
+    assert {cell: int(step) // batches for cell, step in resumed.items()} == {
+        cell: int(epochs) for cell, epochs in stopped_cells.items()
+    }
 
 
 def test_a_hydra_multirun_through_submitit_joins_the_same_sweep(sweep: Sweep) -> None:

@@ -63,7 +63,7 @@ KINDS = {
 
 
 @pytest.fixture
-def trained(
+def run_training(
     begin: Callable[..., Run], tmp_path: Path
 ) -> Callable[..., tuple[Outcome, list[dict[str, Any]]]]:
     """Trains a cell in a folder of its own, stopped and resumed at the given steps; outcome and
@@ -79,9 +79,9 @@ def trained(
         for name in ("curves", "runs", "checkpoints"):
             (folder / name).mkdir(parents=True)
         for attempt, last in enumerate((*stops, None), 1):
-            asked = itertools.count()
+            calls = itertools.count()
             stop = (
-                (lambda last=last, asked=asked: next(asked) >= last)
+                (lambda last=last, calls=calls: next(calls) >= last)
                 if last is not None
                 else (lambda: False)
             )
@@ -99,13 +99,13 @@ Trained = Callable[..., tuple[Outcome, list[dict[str, Any]]]]
 
 @pytest.mark.parametrize("change", KINDS.values(), ids=KINDS)
 def test_a_run_stopped_anywhere_and_resumed_logs_the_same_rows(
-    change: dict[str, Any], trained: Trained
+    change: dict[str, Any], run_training: Trained
 ) -> None:
-    outcome, rows = trained(change)
+    outcome, rows = run_training(change)
     assert (outcome, rows[-1]["step"]) == ("done", 40)
     assert len({row["train_loss"] for row in rows}) == len(rows)
     for stops in ((0, 1), (17, 21)):  # steps of each attempt, those taken again counted too
-        assert trained(change, stops) == (outcome, rows)
+        assert run_training(change, stops) == (outcome, rows)
 
 
 def first_reached(rows: list[dict[str, Any]], split: str, percent: int) -> int:
@@ -116,7 +116,7 @@ def first_reached(rows: list[dict[str, Any]], split: str, percent: int) -> int:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_steps_to_an_accuracy_are_the_first_that_reached_it(
-    seed: int, trained: Trained
+    seed: int, run_training: Trained
 ) -> None:
     change = {
         "seed": seed,
@@ -126,29 +126,31 @@ def test_the_steps_to_an_accuracy_are_the_first_that_reached_it(
         "optim.weight_decay": 0.0,
     }
     change |= {"model.width": 32}
-    _, dense = trained(change | {"trainer.evals_per_decade": 10_000, "trainer.exact_steps": "rows"})
-    _, every = trained(change | {"trainer.exact_steps": "every"})
-    _, crossed = trained(change)
-    _, rows = trained(change | {"trainer.exact_steps": "rows"})
+    _, dense = run_training(
+        change | {"trainer.evals_per_decade": 10_000, "trainer.exact_steps": "rows"}
+    )
+    _, every = run_training(change | {"trainer.exact_steps": "every"})
+    _, crossed = run_training(change)
+    _, rows = run_training(change | {"trainer.exact_steps": "rows"})
     assert [row["step"] for row in dense] == list(range(151))
     assert len(crossed) < 20
     logged = [row["step"] for row in crossed]
-    found = set()
+    result = set()
     for percent in thresholds.PERCENTS:
         name = f"train_steps_{percent}"
         assert every[-1][name] == first_reached(dense, "train", percent)
         assert rows[-1][name] == first_reached(rows, "train", percent)
         below = logged[logged.index(rows[-1][name]) - 1]  # the last row that had not reached it
         assert crossed[-1][name] == first_reached(dense[below + 1 :], "train", percent)
-        found.add(crossed[-1][name])
-    assert not found <= set(logged)
+        result.add(crossed[-1][name])
+    assert not result <= set(logged)
     for row in crossed:  # going back changes no number
-        kept = {k: v for k, v in row.items() if "_steps_" not in k and not k.startswith("gap_")}
-        assert kept.items() <= dense[row["step"]].items()
+        library = {k: v for k, v in row.items() if "_steps_" not in k and not k.startswith("gap_")}
+        assert library.items() <= dense[row["step"]].items()
 
 
-def test_gaps_are_between_the_splits_and_rows_count_what_they_say(trained: Trained) -> None:
-    _, rows = trained(
+def test_gaps_are_between_the_splits_and_rows_count_what_they_say(run_training: Trained) -> None:
+    _, rows = run_training(
         {"trainer.steps": 500, "data.outliers": 0, "data.train_fraction": 0.8, "model.depth": 1}
     )
     last = rows[-1]
@@ -161,45 +163,47 @@ def test_gaps_are_between_the_splits_and_rows_count_what_they_say(trained: Train
         assert ("gap_99" in row) == ("test_steps_99" in row and "train_steps_99" in row)
 
 
-def test_outliers_are_learnt_as_the_answers_they_were_given(trained: Trained) -> None:
-    _, rows = trained({"data.outliers": 8, "trainer.steps": 250, "optim.weight_decay": 0.0})
+def test_outliers_are_learnt_as_the_answers_they_were_given(run_training: Trained) -> None:
+    _, rows = run_training({"data.outliers": 8, "trainer.steps": 250, "optim.weight_decay": 0.0})
     assert rows[0]["outlier_right"] < 8
     assert (rows[-1]["outlier_right"], rows[-1]["outlier_examples"]) == (8, 8)
     assert rows[-1]["train_right"] == rows[-1]["train_examples"]
 
 
-def test_batches_can_be_limited_to_half_of_the_training_rows(trained: Trained) -> None:
+def test_batches_can_be_limited_to_half_of_the_training_rows(run_training: Trained) -> None:
     epochs = {}
     for half in (True, False):
-        _, rows = trained(
+        _, rows = run_training(
             {"trainer.batch_size": 512, "trainer.at_most_half": half, "trainer.steps": 4}
         )
         epochs[half] = rows[-1]["epoch"]
     assert epochs == {True: 2, False: 4}
 
 
-def test_training_ends_at_the_configured_accuracy(trained: Trained) -> None:
+def test_training_ends_at_the_configured_accuracy(run_training: Trained) -> None:
     change = {
         "trainer.steps": 2000,
         "data.outliers": 0,
         "data.train_fraction": 0.8,
         "trainer.stop_at": 0.5,
     }
-    outcome, rows = trained(change)
+    outcome, rows = run_training(change)
     assert outcome == "done"
     assert rows[-1]["step"] < 2000
     assert rows[-1]["test_accuracy"] >= 0.5 > rows[-2]["test_accuracy"]
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_as_a_result(trained: Trained) -> None:
-    outcome, rows = trained({"optim.lr": 1e30, "optim.weight_decay": 0.0, "model.norm": "none"})
+def test_a_loss_that_is_not_finite_ends_the_run_as_a_result(run_training: Trained) -> None:
+    outcome, rows = run_training(
+        {"optim.lr": 1e30, "optim.weight_decay": 0.0, "model.norm": "none"}
+    )
     assert outcome == "nonfinite"
     assert not np.isfinite(rows[-1]["train_loss"])
 
 
 def test_a_checkpoint_of_other_data_is_refused(begin: Callable[..., Run]) -> None:
-    started = begin(algorithmic.METRICS, 1, FLAT, stop=lambda: True)
-    assert algorithmic.train(config.parse(FLAT), started) == "stopped"
+    run = begin(algorithmic.METRICS, 1, FLAT, stop=lambda: True)
+    assert algorithmic.train(config.parse(FLAT), run) == "stopped"
     other = {**FLAT, "data.split_seed": 1}
     with pytest.raises(RuntimeError, match=r"made with data_hash .* would mix two experiments"):
         algorithmic.train(config.parse(other), begin(algorithmic.METRICS, 2, other))
@@ -215,8 +219,8 @@ def test_weights_are_kept_if_configured(begin: Callable[..., Run], sweep: Path) 
     assert norms == pytest.approx(run._rows[-1]["weight_norm"], rel=1e-6)
 
 
-def test_norms_of_the_parts_make_up_the_whole(trained: Trained) -> None:
-    _, rows = trained({"trainer.steps": 2, "model.norm": "pre"})
+def test_norms_of_the_parts_make_up_the_whole(run_training: Trained) -> None:
+    _, rows = run_training({"trainer.steps": 2, "model.norm": "pre"})
     for row in rows:
         parts = [row[f"norm_{part}"] for part in measures.PARAMETER_GROUPS]
         assert sum(part**2 for part in parts) ** 0.5 == pytest.approx(row["weight_norm"], rel=1e-6)
@@ -227,11 +231,11 @@ def test_sharpness_is_that_of_a_bowl_worked_out_by_hand() -> None:
     # = 1e-3
     curvature = 1e6
     x = torch.zeros(4000, requires_grad=True)
-    found = sharpness.sharpness([x], lambda: curvature * x.double().square().sum() / 2, seed=0)
+    result = sharpness.sharpness([x], lambda: curvature * x.double().square().sum() / 2, seed=0)
     expected = (
         curvature * 4000 * 10 * 1e-6 / 2 * 100
     )  # the columns of A are nearly orthogonal, of length sqrt(4000)
-    assert found == pytest.approx(expected, rel=0.3) or found == pytest.approx(0.0, abs=1e-9)
+    assert result == pytest.approx(expected, rel=0.3) or result == pytest.approx(0.0, abs=1e-9)
     start = torch.full((4000,), 0.01, requires_grad=True)
     sloped = sharpness.sharpness(
         [start], lambda: curvature * start.double().square().sum() / 2, seed=0
@@ -240,9 +244,11 @@ def test_sharpness_is_that_of_a_bowl_worked_out_by_hand() -> None:
     assert torch.equal(start, torch.full((4000,), 0.01))
 
 
-def test_sharpness_in_the_trainer_is_measured_once_and_changes_nothing(trained: Trained) -> None:
-    _, plain = trained({})
-    _, rows = trained({"trainer.sharpness": True})
+def test_sharpness_in_the_trainer_is_measured_once_and_changes_nothing(
+    run_training: Trained,
+) -> None:
+    _, plain = run_training({})
+    _, rows = run_training({"trainer.sharpness": True})
     assert [row for row in rows if "sharpness" in row] == rows[-1:]
     assert rows[-1].pop("sharpness") >= 0
     assert rows == plain
@@ -271,21 +277,21 @@ def test_the_library_is_a_fact_of_the_run(
 
 
 @pytest.mark.skipif(not linear.is_available("onednn"), reason="this build of torch has no oneDNN")
-@pytest.mark.parametrize(("began", "elsewhere"), [("onednn", "mkl"), ("mkl", "onednn")])
+@pytest.mark.parametrize(("began", "other_folder"), [("onednn", "mkl"), ("mkl", "onednn")])
 def test_a_resumed_run_keeps_the_library_of_its_checkpoint(
     began: str,
-    elsewhere: str,
+    other_folder: str,
     on: Callable[[str], None],
-    trained: Trained,
+    run_training: Trained,
     begin: Callable[..., Run],
 ) -> None:
     on(began)
-    _, rows = trained(WIDE)
+    _, rows = run_training(WIDE)
     flat = {**FLAT, **WIDE}
-    asked = itertools.count()
-    first = begin(algorithmic.METRICS, 1, flat, stop=lambda: next(asked) >= 2)
+    calls = itertools.count()
+    first = begin(algorithmic.METRICS, 1, flat, stop=lambda: next(calls) >= 2)
     assert algorithmic.train(config.parse(flat), first) == "stopped"
-    on(elsewhere)
+    on(other_folder)
     second = begin(algorithmic.METRICS, 2, flat)
     assert algorithmic.train(config.parse(flat), second) == "done"
     assert second.facts["matrix_library"] == began
@@ -293,7 +299,7 @@ def test_a_resumed_run_keeps_the_library_of_its_checkpoint(
 
 
 @pytest.mark.parametrize(
-    ("named", "kept", "warned"),
+    ("name", "library", "warned"),
     [
         ({}, linear.BEFORE, False),
         ({"matrix_library": "blis"}, "mkl", True),
@@ -302,7 +308,7 @@ def test_a_resumed_run_keeps_the_library_of_its_checkpoint(
     ids=["a checkpoint of before", "a library that is not here", "a GPU"],
 )
 def test_a_checkpoint_without_a_library_of_here(
-    named: dict[str, str | None], kept: str, warned: bool, on: Callable[[str], None],
+    name: dict[str, str | None], library: str, warned: bool, on: Callable[[str], None],
     begin: Callable[..., Run], caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     on("mkl")
@@ -310,8 +316,8 @@ def test_a_checkpoint_without_a_library_of_here(
     training = algorithmic.Training(config.parse(FLAT), first)
     state = {**training.state(), "snapshot": None}
     state.pop("matrix_library")
-    first.checkpoint(state | named, 0)
+    first.checkpoint(state | name, 0)
     second = begin(algorithmic.METRICS, 2, FLAT)
     algorithmic.train(config.parse(FLAT), second)
-    assert second.facts["matrix_library"] == kept
+    assert second.facts["matrix_library"] == library
     assert ("only mkl can" in caplog.text) == warned

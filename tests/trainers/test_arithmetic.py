@@ -54,7 +54,7 @@ PERMUTING: dict[str, Any] = {
 }
 
 
-def listed(rows: arithmetic.Rows) -> list[tuple[int, int, int]]:
+def as_tuples(rows: arithmetic.Rows) -> list[tuple[int, int, int]]:
     return list(
         zip(rows.left_n.tolist(), rows.right_n.tolist(), rows.answer_n.tolist(), strict=True)
     )
@@ -67,9 +67,9 @@ def test_every_operation_is_recomputed_here() -> None:
 @pytest.mark.parametrize("p", [2, 5, 13, 97])
 @pytest.mark.parametrize("operation", MODULAR)
 def test_modular_tables_hold_every_row_of_their_domain_once(operation: str, p: int) -> None:
-    found = listed(arithmetic.table(replace(DATA, operation=operation, modulus=p)))
+    result = as_tuples(arithmetic.table(replace(DATA, operation=operation, modulus=p)))
     slow = [(x, y, MODULAR[operation](x, y, p)) for x in range(p) for y in range(p)]
-    assert found == [row for row in slow if row[2] is not None]
+    assert result == [row for row in slow if row[2] is not None]
 
 
 @pytest.mark.parametrize("degree", [3, 4, 5])
@@ -81,7 +81,7 @@ def test_tables_of_permutations_hold_every_row_once(operation: str, degree: int)
         (number[x], number[y], number[PERMUTING[operation](x, y)])
         for x, y in itertools.product(group, group)
     ]
-    assert listed(arithmetic.table(replace(DATA, operation=operation, degree=degree))) == slow
+    assert as_tuples(arithmetic.table(replace(DATA, operation=operation, degree=degree))) == slow
 
 
 @pytest.mark.parametrize(
@@ -99,36 +99,38 @@ def test_a_split_covers_the_table_and_larger_fractions_hold_smaller_ones(
     change: dict[str, Any],
 ) -> None:
     data = replace(DATA, **change)
-    whole = listed(arithmetic.table(data))
+    full_table = as_tuples(arithmetic.table(data))
     before: list[tuple[int, int, int]] = []
     for fraction in (0.3, 0.31, 0.4, 0.9):
         split = arithmetic.split(replace(data, train_fraction=fraction), seed=3)
-        pairs = [row[:2] for row in listed(split.train) + listed(split.test)]
-        assert sorted(pairs) == [row[:2] for row in whole]
-        assert len(split.train) == int(fraction * len(whole) + 1e-9)
-        assert set(listed(split.test)) <= set(whole)
-        assert listed(split.train)[: len(before)] == before
-        before = listed(split.train)
+        pairs = [row[:2] for row in as_tuples(split.train) + as_tuples(split.test)]
+        assert sorted(pairs) == [row[:2] for row in full_table]
+        assert len(split.train) == int(fraction * len(full_table) + 1e-9)
+        assert set(as_tuples(split.test)) <= set(full_table)
+        assert as_tuples(split.train)[: len(before)] == before
+        before = as_tuples(split.train)
 
 
 def test_a_split_depends_on_its_own_seed_or_else_on_the_cells() -> None:
     fixed, free = replace(DATA, split_seed=1), replace(DATA, split_seed=None)
-    assert listed(arithmetic.split(fixed, 2).train) == listed(arithmetic.split(fixed, 3).train)
-    assert listed(arithmetic.split(free, 2).train) != listed(arithmetic.split(free, 3).train)
-    assert listed(arithmetic.split(free, 1).train) == listed(arithmetic.split(fixed, 3).train)
+    assert as_tuples(arithmetic.split(fixed, 2).train) == as_tuples(
+        arithmetic.split(fixed, 3).train
+    )
+    assert as_tuples(arithmetic.split(free, 2).train) != as_tuples(arithmetic.split(free, 3).train)
+    assert as_tuples(arithmetic.split(free, 1).train) == as_tuples(arithmetic.split(fixed, 3).train)
 
 
 def test_outliers_are_training_rows_with_the_answer_of_another_row() -> None:
     data = replace(DATA, modulus=31, outliers=200)
     clean, noisy = arithmetic.split(replace(data, outliers=0), 0), arithmetic.split(data, 0)
-    assert listed(clean.test) == listed(noisy.test)
-    assert listed(clean.train)[200:] == listed(noisy.train)[200:]
+    assert as_tuples(clean.test) == as_tuples(noisy.test)
+    assert as_tuples(clean.train)[200:] == as_tuples(noisy.train)[200:]
     assert torch.equal(noisy.true_answer_n, clean.train.answer_n)
     wrong = (noisy.train.answer_n != clean.train.answer_n).sum().item()
     assert noisy.changed_count == wrong
     assert 200 * 30 / 31 - 12 < wrong <= 200  # one answer in 31 happens to be the right one
     few = arithmetic.split(replace(data, outliers=20), 0)
-    assert listed(few.train)[:20] == listed(noisy.train)[:20]
+    assert as_tuples(few.train)[:20] == as_tuples(noisy.train)[:20]
     assert few.outlier_hash != noisy.outlier_hash
     assert (
         few.outlier_hash
@@ -138,14 +140,14 @@ def test_outliers_are_training_rows_with_the_answer_of_another_row() -> None:
 
 def test_redrawn_noise_has_its_rate_and_is_new_at_every_epoch() -> None:
     answers = torch.arange(100) % 7
-    chosen, drawn = arithmetic.redrawn(20_000, 0.3, answers, seed=0, epoch=1)
-    assert chosen.double().mean().item() == pytest.approx(0.3, abs=0.02)
-    assert torch.bincount(drawn, minlength=7).double().div(20_000).tolist() == pytest.approx(
+    rows, answers_n = arithmetic.redrawn(20_000, 0.3, answers, seed=0, epoch=1)
+    assert rows.double().mean().item() == pytest.approx(0.3, abs=0.02)
+    assert torch.bincount(answers_n, minlength=7).double().div(20_000).tolist() == pytest.approx(
         [1 / 7] * 7, abs=0.02
     )
-    again, other = (arithmetic.redrawn(20_000, 0.3, answers, 0, epoch)[0] for epoch in (1, 2))
-    assert torch.equal(chosen, again)
-    assert not torch.equal(chosen, other)
+    repeat, other = (arithmetic.redrawn(20_000, 0.3, answers, 0, epoch)[0] for epoch in (1, 2))
+    assert torch.equal(rows, repeat)
+    assert not torch.equal(rows, other)
 
 
 def test_an_epoch_takes_every_row_once_or_draws_with_replacement() -> None:
@@ -153,9 +155,9 @@ def test_an_epoch_takes_every_row_once_or_draws_with_replacement() -> None:
     assert first.tolist() != second.tolist()
     assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(50))
     assert arithmetic.order(50, 50, False, 0, 1).tolist() == list(range(50))
-    drawn = arithmetic.order(50, 16, True, 0, 1)
-    assert drawn.shape == (64,)
-    assert len(set(drawn.tolist())) < 50
+    answers_n = arithmetic.order(50, 16, True, 0, 1)
+    assert answers_n.shape == (64,)
+    assert len(set(answers_n.tolist())) < 50
 
 
 @pytest.mark.parametrize(
@@ -168,9 +170,9 @@ def test_an_epoch_takes_every_row_once_or_draws_with_replacement() -> None:
     ],
 )
 def test_a_table_that_cannot_be_is_refused(change: dict[str, Any], words: list[str]) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as error:
         replace(DATA, **change)
-    assert all(word in str(caught.value) for word in words)
+    assert all(word in str(error.value) for word in words)
 
 
 @pytest.mark.parametrize(

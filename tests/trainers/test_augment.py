@@ -66,9 +66,9 @@ def test_images_that_are_not_square_or_not_contiguous_are_cropped_alike() -> Non
 
 def test_draws_belong_to_seed_and_epoch() -> None:
     offsets, flips = draw(1000, 1, 5)
-    again = draw(1000, 1, 5)
-    assert torch.equal(offsets, again[0])
-    assert torch.equal(flips, again[1])
+    repeat = draw(1000, 1, 5)
+    assert torch.equal(offsets, repeat[0])
+    assert torch.equal(flips, repeat[1])
     for other in (draw(1000, 2, 5), draw(1000, 1, 6)):
         assert not torch.equal(offsets, other[0])
         assert not torch.equal(flips, other[1])

@@ -43,11 +43,11 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
         "rng": torch.get_rng_state(),
     }
     of(tmp_path).save(state)
-    loaded = of(tmp_path, attempt=2).load()
-    assert loaded is not None
-    assert torch.equal(loaded["weights"], state["weights"])
-    assert torch.equal(loaded["rng"], state["rng"])
-    assert loaded["rows"] == state["rows"]
+    checkpoint = of(tmp_path, attempt=2).load()
+    assert checkpoint is not None
+    assert torch.equal(checkpoint["weights"], state["weights"])
+    assert torch.equal(checkpoint["rng"], state["rng"])
+    assert checkpoint["rows"] == state["rows"]
 
 
 def test_without_a_checkpoint_there_is_none(tmp_path: Path) -> None:
@@ -99,9 +99,9 @@ def test_a_damaged_checkpoint_is_named_once_and_the_older_one_taken(
     )
     old.save(big(1.0))
     with caplog.at_level(logging.WARNING):
-        loaded = of(tmp_path, 3).load()
-    assert loaded is not None
-    assert loaded["value"] == 1.0
+        checkpoint = of(tmp_path, 3).load()
+    assert checkpoint is not None
+    assert checkpoint["value"] == 1.0
     assert [name in record.getMessage() for record in caplog.records] == [True]
 
 
@@ -193,9 +193,9 @@ def killed(
 def test_a_process_killed_while_saving_leaves_a_whole_checkpoint(
     killed: Any,
 ) -> None:
-    folder, done = killed
-    assert done.returncode == 0, done.stderr
-    assert "cannot be read" not in done.stderr
+    folder, written_files = killed
+    assert written_files.returncode == 0, written_files.stderr
+    assert "cannot be read" not in written_files.stderr
     assert of(folder, KILLS + 1).load() is not None
 
 

@@ -74,8 +74,8 @@ def test_crossed_compares_again_only_where_a_threshold_was_passed() -> None:
 def test_every_ends_once_all_thresholds_are_reached() -> None:
     search = CrossingSearch("every")
     assert search.due(1)
-    done = {f"{split}_{key}": 100 for split in ("train", "test") for key in ("right", "examples")}
-    assert search.check(done, 1) is None
+    counts = {f"{split}_{key}": 100 for split in ("train", "test") for key in ("right", "examples")}
+    assert search.check(counts, 1) is None
     assert not search.is_open
     assert not search.due(2)
 
@@ -92,7 +92,7 @@ def test_a_search_continues_from_its_state() -> None:
         training.step += 1
         if training.step in LOGGED or training.search.due(training.step):
             training.compare()
-    again = CrossingSearch("crossed")
-    again.load(training.search.state())
-    assert again.due(20)
-    assert not again.due(21)
+    repeat = CrossingSearch("crossed")
+    repeat.load(training.search.state())
+    assert repeat.due(20)
+    assert not repeat.due(21)

@@ -62,7 +62,7 @@ def digits_config(cache: Path, **changes: Any) -> Digits:
     )
 
 
-def made(n: int, seed: int) -> Arrays:
+def random_arrays(n: int, seed: int) -> Arrays:
     generator = np.random.default_rng(seed)
     return generator.integers(0, 256, (n, 3, 32, 32), dtype=np.uint8), np.arange(n) % 10
 
@@ -81,7 +81,7 @@ def write_parquet(path: Path, images: list[bytes | None], labels: Any, column: s
 
 
 def parquet(folder: Path, column: str = "img") -> Path:
-    (train, train_labels), (test, test_labels) = made(TRAIN, 0), made(TEST, 1)
+    (train, train_labels), (test, test_labels) = random_arrays(TRAIN, 0), random_arrays(TEST, 1)
     half = TRAIN // 2
     for shard, part in enumerate((slice(0, half), slice(half, TRAIN))):
         name = f"train-0000{shard}-of-00002.parquet"
@@ -95,7 +95,7 @@ def parquet(folder: Path, column: str = "img") -> Path:
 
 
 def batch_files(protocol: int = 2) -> dict[str, bytes]:
-    (train, train_labels), (test, test_labels) = made(TRAIN, 0), made(TEST, 1)
+    (train, train_labels), (test, test_labels) = random_arrays(TRAIN, 0), random_arrays(TEST, 1)
     parts = dict(zip(cifar10.TRAIN_BATCHES, np.split(np.arange(TRAIN), 5), strict=True))
     files = {name: batch(train[part], train_labels[part], protocol) for name, part in parts.items()}
     return files | {
@@ -132,10 +132,12 @@ def archive(folder: Path) -> Path:
 
 
 def assert_is_made_set(images: ImageSet) -> None:
-    for found, expected in zip(
-        (getattr(images, name) for name in FIELDS), (*made(TRAIN, 0), *made(TEST, 1)), strict=True
+    for result, expected in zip(
+        (getattr(images, name) for name in FIELDS),
+        (*random_arrays(TRAIN, 0), *random_arrays(TEST, 1)),
+        strict=True,
     ):
-        np.testing.assert_array_equal(found.numpy(), expected)
+        np.testing.assert_array_equal(result.numpy(), expected)
     assert [getattr(images, name).dtype for name in FIELDS] == [torch.uint8, torch.int64] * 2
 
 
@@ -232,10 +234,10 @@ def test_digits_are_split_by_position_in_their_class(tmp_path: Path) -> None:
 
 
 def refuse(config: CIFAR10, *expected: str) -> None:
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError) as error:
         load(config)
     for text in expected:
-        assert text in str(caught.value)
+        assert text in str(error.value)
     assert not list(Path(config.cache).glob("*.pt"))
 
 
@@ -303,7 +305,7 @@ def test_a_missing_batch_is_named(tmp_path: Path) -> None:
     refuse(cifar(root, tmp_path), "data_batch_4: found no such file", "test_batch", "data.root=DIR")
 
 
-GOOD = png(made(1, 0)[0][0])
+GOOD = png(random_arrays(1, 0)[0][0])
 BAD_CELLS: list[tuple[bytes | None, str]] = [
     (b"no image", "expected a PNG image"),
     (GOOD[: len(GOOD) // 2], "expected a PNG image"),
@@ -325,18 +327,18 @@ def test_a_bad_image_is_named_with_its_row(
 
 
 @pytest.mark.parametrize(
-    ("labels", "found"),
+    ("labels", "result"),
     [([0, 10], "10"), ([0, -1], "-1"), ([0, None], "None"), (["a", "b"], "'a'")],
 )
 def test_a_bad_label_in_parquet_is_named_with_its_row(
-    tmp_path: Path, labels: list[Any], found: str
+    tmp_path: Path, labels: list[Any], result: str
 ) -> None:
     path = parquet(tmp_path / "data") / "test-00000-of-00001.parquet"
     write_parquet(path, [GOOD, GOOD], labels)
     refuse(
         cifar(path.parent, tmp_path),
         str(path),
-        f"found label {found} in row",
+        f"found label {result} in row",
         "0 to 9",
         "data.root=DIR",
     )
@@ -352,7 +354,7 @@ def test_other_columns_in_parquet_are_named(tmp_path: Path) -> None:
     )
 
 
-IMAGES, NUMBERS = made(10, 0)
+IMAGES, NUMBERS = random_arrays(10, 0)
 BAD_BATCHES: list[tuple[bytes, str]] = [
     (batch(IMAGES, NUMBERS + 1), "found label 10 in row 9"),
     (batch(IMAGES[:, :, :16], NUMBERS), "expected uint8 (n, 3072)"),
@@ -402,8 +404,8 @@ def test_a_pickle_that_asks_for_code_is_refused_and_not_run(
 
 
 def test_no_codec_but_latin1_is_accepted(tmp_path: Path) -> None:
-    loaded = cifar10._ArrayUnpickler(io.BytesIO(b"c_codecs\nencode\n(V\xe9\nVzlib\ntR.")).load()
-    assert loaded == b"\xe9"
+    value = cifar10._ArrayUnpickler(io.BytesIO(b"c_codecs\nencode\n(V\xe9\nVzlib\ntR.")).load()
+    assert value == b"\xe9"
 
 
 # The cache
@@ -414,7 +416,7 @@ def cache_file(folder: Path) -> Path:
     return path
 
 
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[cifar10.Source]:
+def count_downloads(monkeypatch: pytest.MonkeyPatch) -> list[cifar10.Source]:
     calls: list[cifar10.Source] = []
     decode = cifar10.decode
 
@@ -429,14 +431,14 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[cifar10.Source]:
 def test_a_second_load_reads_the_cache_and_a_changed_source_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = counted(monkeypatch)
+    calls = count_downloads(monkeypatch)
     config = cifar(batches(tmp_path / "data", 5), tmp_path / "cache")
     first, second = load(config), load(config)
     assert len(calls) == 1
     assert all(torch.equal(getattr(first, name), getattr(second, name)) for name in FIELDS)
     path = tmp_path / "data" / cifar10.FOLDER / "data_batch_1"
     size = path.stat().st_size
-    path.write_bytes(batch(*made(10, 7), protocol=5))
+    path.write_bytes(batch(*random_arrays(10, 7), protocol=5))
     os.utime(path, ns=(0, 0))
     assert path.stat().st_size == size
     assert load(config).content_hash != first.content_hash
@@ -444,7 +446,7 @@ def test_a_second_load_reads_the_cache_and_a_changed_source_does_not(
 
 
 def flip_a_pixel(data: bytes) -> bytes:
-    middle = data.find(made(TRAIN, 0)[0].tobytes()) + 5000
+    middle = data.find(random_arrays(TRAIN, 0)[0].tobytes()) + 5000
     return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
 
 
@@ -500,10 +502,10 @@ def test_a_failed_write_leaves_nothing_behind(
 def test_without_locks_the_data_is_decoded_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(*_: Any) -> None:
+    def raise_refusal(*_: Any) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(fcntl, "flock", refused)
+    monkeypatch.setattr(fcntl, "flock", raise_refusal)
     assert_is_made_set(load(cifar(parquet(tmp_path / "data"), tmp_path / "cache")))
     assert cache_file(tmp_path / "cache").exists()
 
@@ -516,8 +518,8 @@ def test_a_lock_that_is_never_released_delays_but_does_not_stop(
     path = cache_file(tmp_path / "cache")
     path.unlink()
     monkeypatch.setattr("trainers.data.images.LOCK_SECONDS", 0.3)
-    with path.with_suffix(".lock").open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         assert_is_made_set(load(config))
     assert "held by another process" in caplog.text
 
@@ -641,68 +643,70 @@ def test_a_root_is_used_instead_of_a_download(
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
+def full_set(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
     return load(digits_config(tmp_path_factory.mktemp("cache")))
 
 
-def chosen(whole: ImageSet, seed: int = 0, **samples: int | None) -> ImageSet:
-    return select(whole, digits_config(Path("unused"), **samples), seed)
+def select_samples(full_set: ImageSet, seed: int = 0, **samples: int | None) -> ImageSet:
+    return select(full_set, digits_config(Path("unused"), **samples), seed)
 
 
 def keys(images: Tensor) -> list[bytes]:
     return [image.numpy().tobytes() for image in images]
 
 
-def test_null_takes_everything_in_order(whole: ImageSet) -> None:
-    assert chosen(whole) is whole
-    subset = chosen(whole, train_samples=100)
-    assert torch.equal(subset.test_images, whole.test_images)
-    assert torch.equal(subset.test_labels, whole.test_labels)
+def test_null_takes_everything_in_order(full_set: ImageSet) -> None:
+    assert select_samples(full_set) is full_set
+    subset = select_samples(full_set, train_samples=100)
+    assert torch.equal(subset.test_images, full_set.test_images)
+    assert torch.equal(subset.test_labels, full_set.test_labels)
 
 
 @pytest.mark.parametrize("n", [1, 7, 10, 123, 500, 970])
-def test_subsets_are_balanced_and_keep_the_order(whole: ImageSet, n: int) -> None:
-    subset = chosen(whole, train_samples=n, test_samples=n // 2 + 1)
+def test_subsets_are_balanced_and_keep_the_order(full_set: ImageSet, n: int) -> None:
+    subset = select_samples(full_set, train_samples=n, test_samples=n // 2 + 1)
     for labels, size in ((subset.train_labels, n), (subset.test_labels, n // 2 + 1)):
         counts = torch.bincount(labels, minlength=10)
         assert int(counts.sum()) == size
         assert set(counts.tolist()) <= {size // 10, size // 10 + 1}
-    order = iter(keys(whole.train_images))
+    order = iter(keys(full_set.train_images))
     assert all(key in order for key in keys(subset.train_images))
 
 
-def test_the_training_subset_follows_the_seed_and_the_test_subset_does_not(whole: ImageSet) -> None:
-    first, again, other = (
-        chosen(whole, seed, train_samples=200, test_samples=100) for seed in (1, 1, 2)
+def test_the_training_subset_follows_the_seed_and_the_test_subset_does_not(
+    full_set: ImageSet,
+) -> None:
+    first, repeat, other = (
+        select_samples(full_set, seed, train_samples=200, test_samples=100) for seed in (1, 1, 2)
     )
-    assert first.content_hash == again.content_hash != other.content_hash
+    assert first.content_hash == repeat.content_hash != other.content_hash
     assert not torch.equal(first.train_images, other.train_images)
     assert torch.equal(first.test_images, other.test_images)
     assert torch.equal(first.test_labels, other.test_labels)
 
 
-def test_a_smaller_subset_is_within_a_larger_one(whole: ImageSet) -> None:
+def test_a_smaller_subset_is_within_a_larger_one(full_set: ImageSet) -> None:
     sizes = [3, 57, 58, 400]
-    subsets = [set(keys(chosen(whole, train_samples=n).train_images)) for n in sizes]
+    subsets = [set(keys(select_samples(full_set, train_samples=n).train_images)) for n in sizes]
     assert all(small <= large for small, large in itertools.pairwise(subsets))
 
 
-def test_images_keep_their_labels(whole: ImageSet) -> None:
-    label_of = dict(zip(keys(whole.train_images), whole.train_labels.tolist(), strict=True))
-    subset = chosen(whole, train_samples=321)
+def test_images_keep_their_labels(full_set: ImageSet) -> None:
+    label_of = dict(zip(keys(full_set.train_images), full_set.train_labels.tolist(), strict=True))
+    subset = select_samples(full_set, train_samples=321)
     assert [label_of[key] for key in keys(subset.train_images)] == subset.train_labels.tolist()
 
 
-def test_more_than_a_class_holds_is_refused(whole: ImageSet) -> None:
+def test_more_than_a_class_holds_is_refused(full_set: ImageSet) -> None:
     with pytest.raises(
         ConfigError,
         match=r"data.train_samples: found 990, that is 99 of class 2, expected at most 98",
     ):
-        chosen(whole, train_samples=990)
+        select_samples(full_set, train_samples=990)
     with pytest.raises(
         ConfigError, match=r"data.test_samples: found 5000.*null, which takes all 798"
     ):
-        chosen(whole, test_samples=5000)
+        select_samples(full_set, test_samples=5000)
 
 
 def test_logging_stays_silent_when_all_is_well(
@@ -759,9 +763,9 @@ def test_downscaled_pixels_are_the_rounded_means_of_their_blocks(
     assert small.train_images.shape == (TRAIN, 3, side, side)
     assert small.train_images.dtype == torch.uint8
     for name in ("train_images", "test_images"):
-        whole = getattr(images, name).numpy().astype(float)
+        full_images = getattr(images, name).numpy().astype(float)
         for row, column in itertools.product((0, 1, side - 1), repeat=2):
-            block = whole[
+            block = full_images[
                 :, :, row * factor : (row + 1) * factor, column * factor : (column + 1) * factor
             ]
             expected = np.floor(block.mean((2, 3)) + 0.5)
@@ -771,9 +775,9 @@ def test_downscaled_pixels_are_the_rounded_means_of_their_blocks(
 
 def test_downscaling_keeps_the_choice_of_samples(pictures: tuple[ImageSet, CIFAR10]) -> None:
     images, config = pictures
-    chosen = dataclasses.replace(config, train_samples=20)
-    full = select(images, chosen, 3)
-    small = select(images, dataclasses.replace(chosen, downscale=2), 3)
+    subset_config = dataclasses.replace(config, train_samples=20)
+    full = select(images, subset_config, 3)
+    small = select(images, dataclasses.replace(subset_config, downscale=2), 3)
     assert torch.equal(small.train_labels, full.train_labels)
     means = full.train_images.float().mean((1, 2, 3)), small.train_images.float().mean((1, 2, 3))
     torch.testing.assert_close(*means, atol=0.5, rtol=0)

@@ -52,8 +52,8 @@ def test_layers_agree_with_float64(
 
 
 def test_every_kind_of_layer_is_among_the_cases(cases: list[kernels.Case]) -> None:
-    seen = {case.operation for case in cases}
-    assert seen == {"conv2d", "linear", "batch_norm", "layer_norm", "max_pool2d", "mean"}
+    operations = {case.operation for case in cases}
+    assert operations == {"conv2d", "linear", "batch_norm", "layer_norm", "max_pool2d", "mean"}
     shortcuts = [case for case in cases if case.weight[2:] == (1, 1)]
     assert shortcuts
     assert all(
@@ -157,13 +157,13 @@ def test_narrow_resnets_train_as_in_float64() -> None:
     """The first loss differs by rounding alone; later ones also by activations near zero that
     change their sign.
     """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", TRAINING], cwd=ROOT, capture_output=True, text=True, timeout=850
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    trained = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(trained) == 16
-    for _, _, (first, *later) in trained:
+    assert process.returncode == 0, process.stdout + process.stderr
+    lines = [json.loads(line) for line in process.stdout.splitlines()]
+    assert len(lines) == 16
+    for _, _, (first, *later) in lines:
         assert first[0] == pytest.approx(first[1], rel=1e-5)
         for ours, exact in later:
             assert ours == pytest.approx(exact, rel=1e-2)

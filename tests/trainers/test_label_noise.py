@@ -70,9 +70,9 @@ def test_permute_preserves_the_histogram_and_keeps_about_a_tenth() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_equal_seeds_agree_and_other_seeds_do_not(kind: Kind) -> None:
-    first, again, other = noisy(kind, 0.2, 3), noisy(kind, 0.2, 3), noisy(kind, 0.2, 4)
-    assert torch.equal(first.labels, again.labels)
-    assert first.mask_hash == again.mask_hash
+    first, repeat, other = noisy(kind, 0.2, 3), noisy(kind, 0.2, 3), noisy(kind, 0.2, 4)
+    assert torch.equal(first.labels, repeat.labels)
+    assert first.mask_hash == repeat.mask_hash
     assert not torch.equal(first.is_chosen, other.is_chosen)
     assert first.mask_hash != other.mask_hash
     assert len(first.mask_hash) == 16

@@ -26,8 +26,8 @@ def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=[pytest.param("onednn", marks=needs_onednn), "mkl"])
 def library(request: pytest.FixtureRequest) -> Library:
-    chosen: Library = request.param
-    return chosen
+    library: Library = request.param
+    return library
 
 
 def values(
@@ -65,8 +65,8 @@ def test_values_and_gradients_are_those_of_float64(
         functional.linear, x.double(), weight.double(), None if bias is None else bias.double()
     )
     ours = values(lambda *inputs: linear(*inputs, library), x, weight, bias)
-    for found, right in zip(ours, exact, strict=True):
-        torch.testing.assert_close(found.double(), right, rtol=1e-4, atol=1e-4)
+    for result, right in zip(ours, exact, strict=True):
+        torch.testing.assert_close(result.double(), right, rtol=1e-4, atol=1e-4)
 
 
 @needs_onednn
@@ -135,12 +135,12 @@ def test_the_library_of_this_process_follows_the_variables(monkeypatch: pytest.M
 
 @needs_onednn
 def test_a_layer_multiplies_by_the_library_chosen_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    called = []
+    calls = []
     product = module._product
-    monkeypatch.setattr(module, "_product", lambda *inputs: called.append(1) or product(*inputs))
+    monkeypatch.setattr(module, "_product", lambda *inputs: calls.append(1) or product(*inputs))
     model, x = torch.nn.Sequential(Linear(24, 36), Linear(36, 8)), torch.randn(70, 24)
     for library, times in (("onednn", 2), ("mkl", 0)):
-        called.clear()
+        calls.clear()
         module.use(library, model)
         model(x)
-        assert len(called) == times
+        assert len(calls) == times

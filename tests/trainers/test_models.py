@@ -149,5 +149,5 @@ def test_overwritten_activations_leave_the_gradients_of_the_plain_form(
     monkeypatch.setattr(torch.nn.functional, "relu", lambda x, inplace=False: plain(x))
     monkeypatch.setattr(torch.Tensor, "add_", torch.Tensor.add)
     monkeypatch.setattr(torch.Tensor, "relu_", torch.Tensor.relu)
-    for found, expected in zip(ours, gradients(), strict=True):
-        assert torch.equal(found, expected)
+    for result, expected in zip(ours, gradients(), strict=True):
+        assert torch.equal(result, expected)

@@ -35,10 +35,10 @@ def test_freed_memory_is_used_again_without_faulting_its_pages_in() -> None:
     """
 
     def faults(way: str) -> int:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", CODE, way], capture_output=True, text=True, cwd=ROOT, check=True
         )
-        return int(done.stdout)
+        return int(process.stdout)
 
     assert faults("kept") < faults("plain") / 2
 

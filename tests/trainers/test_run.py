@@ -255,13 +255,13 @@ def test_rows_and_training_time_come_back_with_the_checkpoint(
     run.checkpoint({"weights": 1}, step=3)
     wait(5000)  # in the queue
     run.log(epoch=2, step=6, examples=80, loss=1.0)  # after the checkpoint: lost with the attempt
-    again = begin(METRICS, 2)
-    assert again.restore() == {"weights": 1}
-    assert 1000 <= again.seconds() < 1060
-    assert again.epochs == 1
-    again.log(epoch=2, step=6, examples=80, loss=0.5)
-    again.flush("running")
-    rows = pd.read_parquet(sweep / "curves" / f"{again.part.writer}.parquet")
+    repeat = begin(METRICS, 2)
+    assert repeat.restore() == {"weights": 1}
+    assert 1000 <= repeat.seconds() < 1060
+    assert repeat.epochs == 1
+    repeat.log(epoch=2, step=6, examples=80, loss=0.5)
+    repeat.flush("running")
+    rows = pd.read_parquet(sweep / "curves" / f"{repeat.part.writer}.parquet")
     assert rows[["attempt", "epoch", "loss"]].to_numpy().tolist() == [
         [1, 0, 3.0],
         [1, 1, 2.0],
@@ -281,11 +281,11 @@ def test_progress_means_getting_beyond_the_first_checkpoint(begin: Begin) -> Non
     first.checkpoint({}, step=4)
     assert first.progressed
     for step, expected in ((4, False), (5, True)):
-        again = begin(METRICS, 2)
-        again.restore()
-        assert not again.progressed
-        again.checkpoint({}, step=step)
-        assert again.progressed is expected
+        repeat = begin(METRICS, 2)
+        repeat.restore()
+        assert not repeat.progressed
+        repeat.checkpoint({}, step=step)
+        assert repeat.progressed is expected
 
 
 def test_checkpoints_are_due_by_time(begin: Begin, flat: Mapping[str, Any], wait: Wait) -> None:
@@ -299,15 +299,15 @@ def test_checkpoints_are_due_by_time(begin: Begin, flat: Mapping[str, Any], wait
 
 
 @pytest.mark.parametrize(
-    ("status", "left"), [("done", 0), ("nonfinite", 0), ("stopped", 1), ("failed", 1)]
+    ("status", "expected_count"), [("done", 0), ("nonfinite", 0), ("stopped", 1), ("failed", 1)]
 )
 def test_checkpoints_go_when_the_result_is_final(
-    begin: Begin, sweep: Path, status: Any, left: int
+    begin: Begin, sweep: Path, status: Any, expected_count: int
 ) -> None:
     run = begin(METRICS)
     run.checkpoint({}, step=1)
     run.close(status)
-    assert len(list((sweep / "checkpoints").iterdir())) == left
+    assert len(list((sweep / "checkpoints").iterdir())) == expected_count
 
 
 def test_gpu_time_is_shared_by_the_cells_of_a_gpu(begin: Begin, sweep: Path, wait: Wait) -> None:

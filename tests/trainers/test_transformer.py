@@ -97,12 +97,12 @@ def test_answers_and_gradients_equal_those_of_a_plain_transformer(
     model = build(replace(CONFIG, **change), sequence)
     left, right = torch.randint(11, (rows,)), torch.randint(11, (rows,))
     answers = torch.randint(11, (rows,))
-    found = {}
+    result = {}
     for name, logits in {"ours": model(left, right), "plain": plain(model, left, right)}.items():
         model.zero_grad()
         functional.cross_entropy(logits, answers).backward()
-        found[name] = [logits, *(p.grad.clone() for p in model.parameters() if p.grad is not None)]
-    for ours, other in zip(found["ours"], found["plain"], strict=True):
+        result[name] = [logits, *(p.grad.clone() for p in model.parameters() if p.grad is not None)]
+    for ours, other in zip(result["ours"], result["plain"], strict=True):
         torch.testing.assert_close(ours, other, rtol=1e-9, atol=1e-11)
 
 

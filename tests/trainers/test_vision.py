@@ -52,18 +52,18 @@ KINDS = {
 }  # fmt: skip
 
 
-def changed(flat: Flat, changes: Mapping[str, Any]) -> dict[str, Any]:
+def with_changes(flat: Flat, changes: Mapping[str, Any]) -> dict[str, Any]:
     """`flat` with `changes`; a key set to ... is left out."""
     return {key: value for key, value in {**flat, **changes}.items() if value is not ...}
 
 
 def after(steps: int) -> Callable[[], bool]:
     """Says stop when it is asked after so many steps."""
-    left = [steps]
+    countdown = [steps]
 
     def stop() -> bool:
-        left[0] -= 1
-        return left[0] < 0
+        countdown[0] -= 1
+        return countdown[0] < 0
 
     return stop
 
@@ -86,31 +86,31 @@ def rows(run: Run) -> pd.DataFrame:
 
 
 def record(run: Run) -> dict[str, Any]:
-    (found,) = pq.read_table(run.part.folder / "runs" / f"{run.part.writer}.parquet").to_pylist()
-    return dict(found)
+    (table,) = pq.read_table(run.part.folder / "runs" / f"{run.part.writer}.parquet").to_pylist()
+    return dict(table)
 
 
-def assert_same_bits(found: Any, expected: Any, path: str = "state") -> None:
+def assert_same_bits(table: Any, expected: Any, path: str = "state") -> None:
     """Equal in every bit of every tensor, in every type and in every key."""
-    assert type(found) is type(expected), path
+    assert type(table) is type(expected), path
     if isinstance(expected, Tensor):
-        assert (found.dtype, found.shape) == (expected.dtype, expected.shape), path
-        assert found.numpy().tobytes() == expected.numpy().tobytes(), path
+        assert (table.dtype, table.shape) == (expected.dtype, expected.shape), path
+        assert table.numpy().tobytes() == expected.numpy().tobytes(), path
     elif isinstance(expected, dict):
-        assert list(found) == list(expected), path
+        assert list(table) == list(expected), path
         for key in expected:
-            assert_same_bits(found[key], expected[key], f"{path}.{key}")
+            assert_same_bits(table[key], expected[key], f"{path}.{key}")
     elif isinstance(expected, list):
-        assert len(found) == len(expected), path
-        for i, pair in enumerate(zip(found, expected, strict=True)):
+        assert len(table) == len(expected), path
+        for i, pair in enumerate(zip(table, expected, strict=True)):
             assert_same_bits(*pair, f"{path}[{i}]")
     elif path != "state.epoch_seconds":
-        assert found == expected, path
+        assert table == expected, path
 
 
-def assert_same_rows(found: pd.DataFrame, expected: pd.DataFrame) -> None:
+def assert_same_rows(table: pd.DataFrame, expected: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(
-        found.drop(columns=CLOCK), expected.drop(columns=CLOCK), check_exact=True
+        table.drop(columns=CLOCK), expected.drop(columns=CLOCK), check_exact=True
     )
 
 
@@ -124,7 +124,7 @@ def undisturbed(
         folder = tmp_path / "undisturbed"
         for name in ("curves", "runs", "checkpoints"):
             (folder / name).mkdir(parents=True)
-        calm = begin(METRICS, flat=changed(flat, changes), folder=folder)
+        calm = begin(METRICS, flat=with_changes(flat, changes), folder=folder)
         outcome, state = train(calm)
         assert outcome == "done"
         assert state["step"] == STEPS
@@ -138,11 +138,11 @@ def test_a_run_stopped_at_any_step_and_resumed_ends_with_the_same_bits(
     begin: Begin, flat: Flat, undisturbed: Any, kind: str
 ) -> None:
     state, curve = undisturbed(KINDS[kind])
-    cell = changed(flat, KINDS[kind])
+    cell = with_changes(flat, KINDS[kind])
     for step in range(STEPS):
-        stopped = begin(METRICS, 1, flat=cell, cell=f"c1-{step}", stop=after(step))
-        assert train(stopped)[0] == "stopped"
-        assert record(stopped)["status"] == "stopped"
+        stopped_run = begin(METRICS, 1, flat=cell, cell=f"c1-{step}", stop=after(step))
+        assert train(stopped_run)[0] == "stopped"
+        assert record(stopped_run)["status"] == "stopped"
         resumed = begin(METRICS, 2, flat=cell, cell=f"c1-{step}")
         outcome, end = train(resumed)
         assert outcome == "done"
@@ -156,7 +156,7 @@ def test_a_run_stopped_after_every_single_step_ends_with_the_same_bits(
 ) -> None:
     state, curve = undisturbed(KINDS[kind])
     for attempt in range(1, STEPS + 1):
-        run = begin(METRICS, attempt, flat=changed(flat, KINDS[kind]), stop=after(1))
+        run = begin(METRICS, attempt, flat=with_changes(flat, KINDS[kind]), stop=after(1))
         outcome, end = train(run)
         assert (outcome, end["step"]) == ("stopped" if attempt < STEPS else "done", attempt)
         assert run.progressed
@@ -174,18 +174,18 @@ def test_a_lost_run_continues_from_the_checkpoint_of_an_epochs_end(
     begin: Begin, flat: Flat, undisturbed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state, curve = undisturbed(ADAM)
-    lost = begin(METRICS, 1, flat=changed(flat, ADAM | {"run.checkpoint_seconds": 0.0}))
-    real = lost.log
+    lost_run = begin(METRICS, 1, flat=with_changes(flat, ADAM | {"run.checkpoint_seconds": 0.0}))
+    real = lost_run.log
 
     def die(**values: Any) -> None:
         if values["epoch"] == 3:
             raise KeyboardInterrupt
         real(**values)
 
-    monkeypatch.setattr(lost, "log", die)
+    monkeypatch.setattr(lost_run, "log", die)
     with pytest.raises(KeyboardInterrupt):
-        train(lost)
-    resumed = begin(METRICS, 2, flat=lost.flat)
+        train(lost_run)
+    resumed = begin(METRICS, 2, flat=lost_run.flat)
     _, end = train(resumed)
     assert_same_bits(end, state)
     assert_same_rows(rows(resumed), curve)
@@ -196,7 +196,9 @@ def test_checkpoints_along_the_way_change_nothing(
     begin: Begin, flat: Flat, undisturbed: Any
 ) -> None:
     state, curve = undisturbed(PRE | MOMENTUM)
-    often = begin(METRICS, flat=changed(flat, PRE | MOMENTUM | {"run.checkpoint_seconds": 0.0}))
+    often = begin(
+        METRICS, flat=with_changes(flat, PRE | MOMENTUM | {"run.checkpoint_seconds": 0.0})
+    )
     _, end = train(often)
     assert_same_bits(end, state)
     assert_same_rows(rows(often), curve)
@@ -223,22 +225,22 @@ def test_two_runs_of_a_cell_are_the_same_whatever_ran_before(
 ) -> None:
     state, curve = undisturbed(POST | ADAM | AUGMENT)
     torch.manual_seed(99)
-    again = begin(METRICS, flat=changed(flat, POST | ADAM | AUGMENT))
-    _, end = train(again)
+    repeat = begin(METRICS, flat=with_changes(flat, POST | ADAM | AUGMENT))
+    _, end = train(repeat)
     assert_same_bits(end, state)
-    assert_same_rows(rows(again), curve)
+    assert_same_rows(rows(repeat), curve)
 
 
 @pytest.mark.parametrize(
-    ("changes", "named"),
+    ("changes", "name"),
     [({"data.train_samples": 30}, "data_hash"), ({"trainer.precision": "bfloat16"}, "precision")],
 )
 def test_a_checkpoint_of_another_experiment_is_refused(
-    begin: Begin, flat: Flat, changes: dict[str, Any], named: str
+    begin: Begin, flat: Flat, changes: dict[str, Any], name: str
 ) -> None:
     train(begin(METRICS, 1, stop=after(2)))
     with pytest.raises(
-        RuntimeError, match=rf"made with {named} .*would mix two experiments.*remove .*checkpoints"
+        RuntimeError, match=rf"made with {name} .*would mix two experiments.*remove .*checkpoints"
     ):
         train(begin(METRICS, 2, flat={**flat, **changes}))
 
@@ -250,33 +252,33 @@ def test_a_checkpoint_of_another_experiment_is_refused(
 def test_a_loss_that_is_not_finite_is_a_result_and_keeps_its_rows(
     begin: Begin, flat: Flat, lr: float, changes: dict[str, Any]
 ) -> None:
-    run = begin(METRICS, flat=changed(flat, changes | {"optim.lr": lr, "trainer.epochs": 50}))
+    run = begin(METRICS, flat=with_changes(flat, changes | {"optim.lr": lr, "trainer.epochs": 50}))
     assert train(run)[0] == "nonfinite"
-    found = rows(run)
-    assert 2 <= len(found) < 51
-    assert found["epoch"].tolist() == list(range(len(found)))
-    assert not math.isfinite(found["train_loss"].iloc[-1])
-    assert found["train_loss"].iloc[1:-1].map(math.isfinite).all()
-    assert (record(run)["status"], record(run)["epochs"]) == ("nonfinite", len(found) - 1)
+    table = rows(run)
+    assert 2 <= len(table) < 51
+    assert table["epoch"].tolist() == list(range(len(table)))
+    assert not math.isfinite(table["train_loss"].iloc[-1])
+    assert table["train_loss"].iloc[1:-1].map(math.isfinite).all()
+    assert (record(run)["status"], record(run)["epochs"]) == ("nonfinite", len(table) - 1)
     assert not list((run.part.folder / "checkpoints").iterdir())
 
 
 def test_rows_are_one_per_epoch_with_their_position(begin: Begin) -> None:
     run = begin(METRICS)
     train(run)
-    found = rows(run)
-    assert found["epoch"].tolist() == [0, 1, 2, 3]
-    assert found["step"].tolist() == [0, 3, 6, 9]
-    assert found["examples"].tolist() == [0, 40, 80, 120]
-    assert found["seconds"].is_monotonic_increasing
-    assert found["train_loss"].isna().tolist() == [True, False, False, False]
-    assert {metric.name for metric in METRICS} <= set(found)
+    table = rows(run)
+    assert table["epoch"].tolist() == [0, 1, 2, 3]
+    assert table["step"].tolist() == [0, 3, 6, 9]
+    assert table["examples"].tolist() == [0, 40, 80, 120]
+    assert table["seconds"].is_monotonic_increasing
+    assert table["train_loss"].isna().tolist() == [True, False, False, False]
+    assert {metric.name for metric in METRICS} <= set(table)
 
 
 def test_counts_add_up_and_are_what_the_rates_say(begin: Begin, flat: Flat) -> None:
-    run = begin(METRICS, flat=changed(flat, CNN | ADAM))
+    run = begin(METRICS, flat=with_changes(flat, CNN | ADAM))
     train(run)
-    found = rows(run)
+    table = rows(run)
     for name, examples in (
         ("train", 40),
         ("train_eval", 40),
@@ -284,12 +286,12 @@ def test_counts_add_up_and_are_what_the_rates_say(begin: Begin, flat: Flat) -> N
         ("noisy", 10),
         ("test", 20),
     ):
-        counted = found[found[f"{name}_wrong"].notna()]
-        assert (counted[f"{name}_examples"] == examples).all()
-        assert counted[f"{name}_wrong"].between(0, examples).all()
-        expected = (counted[f"{name}_wrong"] / examples).astype("float32")
-        assert counted[f"{name}_error"].tolist() == expected.tolist()
-    assert (found["clean_wrong"] + found["noisy_wrong"] == found["train_eval_wrong"]).all()
+        rows_with_counts = table[table[f"{name}_wrong"].notna()]
+        assert (rows_with_counts[f"{name}_examples"] == examples).all()
+        assert rows_with_counts[f"{name}_wrong"].between(0, examples).all()
+        expected = (rows_with_counts[f"{name}_wrong"] / examples).astype("float32")
+        assert rows_with_counts[f"{name}_error"].tolist() == expected.tolist()
+    assert (table["clean_wrong"] + table["noisy_wrong"] == table["train_eval_wrong"]).all()
     facts = record(run)
     assert (facts["noise_rate"], facts["noise_chosen"]) == (0.25, 10)
     assert (
@@ -301,7 +303,7 @@ def test_counts_add_up_and_are_what_the_rates_say(begin: Begin, flat: Flat) -> N
 def test_evaluation_agrees_with_the_model_in_evaluation_mode(
     begin: Begin, flat: Flat, changes: dict[str, Any]
 ) -> None:
-    run = begin(METRICS, flat=changed(flat, changes))
+    run = begin(METRICS, flat=with_changes(flat, changes))
     training = Training(config.parse(run.flat), run)
     training.restore()
     training.to_the_end()
@@ -326,11 +328,11 @@ def test_training_figures_are_means_over_samples_and_not_over_batches(
 ) -> None:
     run = begin(METRICS, flat={**flat, "optim.lr": 0.0})
     train(run)
-    found = rows(run).iloc[1:]
-    assert found["train_loss"].tolist() == pytest.approx(
-        found["train_eval_loss"].tolist(), rel=1e-6
+    table = rows(run).iloc[1:]
+    assert table["train_loss"].tolist() == pytest.approx(
+        table["train_eval_loss"].tolist(), rel=1e-6
     )
-    assert found["train_wrong"].tolist() == found["train_eval_wrong"].tolist()
+    assert table["train_wrong"].tolist() == table["train_eval_wrong"].tolist()
 
 
 def test_the_gradient_norm_is_that_of_the_loss_without_weight_decay(
@@ -357,12 +359,12 @@ def test_the_gradient_norm_is_that_of_the_loss_without_weight_decay(
 def test_the_size_of_evaluation_batches_does_not_change_the_counts(
     begin: Begin, flat: Flat
 ) -> None:
-    found = []
+    table = []
     for attempt, size in enumerate((1, 7, 1000), start=1):
         run = begin(METRICS, attempt, flat={**flat, "trainer.eval_batch_size": size})
         train(run)
-        found.append(rows(run).filter(regex="wrong|examples$").to_numpy().tolist())
-    assert repr(found[0]) == repr(found[1]) == repr(found[2])
+        table.append(rows(run).filter(regex="wrong|examples$").to_numpy().tolist())
+    assert repr(table[0]) == repr(table[1]) == repr(table[2])
 
 
 def test_without_noise_the_noisy_error_is_absent_and_not_a_number_made_up(
@@ -393,10 +395,10 @@ def test_evaluations_are_log_spaced_and_hold_the_first_and_last_epoch(
         METRICS, flat={**flat, **changes, "trainer.eval_test": "log", "trainer.eval_train": "log"}
     )
     train(run)
-    found = rows(run)
-    assert found["epoch"].tolist() == list(range(epochs + 1))
+    table = rows(run)
+    assert table["epoch"].tolist() == list(range(epochs + 1))
     for column in ("test_error", "train_eval_error", "clean_wrong"):
-        assert found.loc[found[column].notna(), "epoch"].tolist() == expected
+        assert table.loc[table[column].notna(), "epoch"].tolist() == expected
 
 
 @pytest.mark.parametrize(("train_", "expected"), [("never", []), ("every", [0, 1, 2, 3])])
@@ -409,9 +411,9 @@ def test_the_training_set_is_evaluated_at_the_configured_epochs(
     assert rows(run)["test_error"].notna().all()
 
 
-def made(begin: Begin, flat: Flat, **keys: Any) -> Training:
+def new_training(begin: Begin, flat: Flat, **keys: Any) -> Training:
     """A training that has not begun; keys with __ in place of the dot."""
-    cell = changed(flat, {key.replace("__", "."): value for key, value in keys.items()})
+    cell = with_changes(flat, {key.replace("__", "."): value for key, value in keys.items()})
     return Training(config.parse(cell), begin(METRICS, flat=cell))
 
 
@@ -419,24 +421,27 @@ def test_the_noise_mask_is_the_same_across_models_widths_and_decays(
     begin: Begin, flat: Flat
 ) -> None:
     same = [
-        made(begin, flat),
-        made(begin, flat, model__width=9),
-        made(begin, flat, optim__weight_decay=0.5, optim__lr=3.0),
-        made(begin, changed(flat, CNN | ADAMW | AUGMENT)),
-        made(begin, flat, trainer__epochs=9, trainer__batch_size=7),
+        new_training(begin, flat),
+        new_training(begin, flat, model__width=9),
+        new_training(begin, flat, optim__weight_decay=0.5, optim__lr=3.0),
+        new_training(begin, with_changes(flat, CNN | ADAMW | AUGMENT)),
+        new_training(begin, flat, trainer__epochs=9, trainer__batch_size=7),
     ]
     assert len({training.run.facts["noise_mask_hash"] for training in same}) == 1
     assert all(
         torch.equal(same[0].data.train.labels, training.data.train.labels) for training in same
     )
-    other = [made(begin, flat, seed=1), made(begin, flat, data__label_noise__rate=0.5)]
+    other = [
+        new_training(begin, flat, seed=1),
+        new_training(begin, flat, data__label_noise__rate=0.5),
+    ]
     assert len({training.run.facts["noise_mask_hash"] for training in [*other, same[0]]}) == 3
 
 
 def test_the_test_set_is_clean_and_the_same_for_every_seed(begin: Begin, flat: Flat) -> None:
     first, second = (
-        made(begin, flat, seed=1),
-        made(begin, flat, seed=2, data__label_noise__rate=0.0),
+        new_training(begin, flat, seed=1),
+        new_training(begin, flat, seed=2, data__label_noise__rate=0.0),
     )
     assert torch.equal(first.data.test.images, second.data.test.images)
     assert torch.equal(first.data.test.labels, second.data.test.labels)
@@ -448,7 +453,7 @@ def test_seeds_differ_in_their_first_weights_and_equal_ones_do_not(
     begin: Begin, flat: Flat
 ) -> None:
     def weights(**keys: Any) -> Tensor:
-        return nn.utils.parameters_to_vector(made(begin, flat, **keys).model.parameters())
+        return nn.utils.parameters_to_vector(new_training(begin, flat, **keys).model.parameters())
 
     assert torch.equal(weights(), weights(data__label_noise__rate=0.0, optim__lr=3.0))
     assert not torch.equal(weights(), weights(seed=1))
@@ -457,24 +462,24 @@ def test_seeds_differ_in_their_first_weights_and_equal_ones_do_not(
 def test_building_a_model_leaves_the_order_of_the_data_alone(
     begin: Begin, flat: Flat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[Tensor] = []
-    monkeypatch.setattr(Training, "_train_step", lambda self, x, y: seen.append(y))
+    batches: list[Tensor] = []
+    monkeypatch.setattr(Training, "_train_step", lambda self, x, y: batches.append(y))
     for width in (4, 9):
-        training = made(begin, flat, model__width=width)
+        training = new_training(begin, flat, model__width=width)
         training._train_epoch()
-    assert torch.equal(torch.cat(seen[:3]), torch.cat(seen[3:]))
+    assert torch.equal(torch.cat(batches[:3]), torch.cat(batches[3:]))
 
 
 def test_every_epoch_shows_every_sample_once_in_an_order_of_its_own(
     begin: Begin, flat: Flat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[Tensor] = []
-    monkeypatch.setattr(Training, "_train_step", lambda self, x, y: seen.append(x.flatten(1)))
-    training = made(begin, flat)
+    batches: list[Tensor] = []
+    monkeypatch.setattr(Training, "_train_step", lambda self, x, y: batches.append(x.flatten(1)))
+    training = new_training(begin, flat)
     for epoch in range(2):
         training.position = replace(training.position, epoch=epoch, batch=0)
         training._train_epoch()
-    first, second = torch.cat(seen[:3]), torch.cat(seen[3:])
+    first, second = torch.cat(batches[:3]), torch.cat(batches[3:])
     everything = sorted(training.data.train.images.flatten(1).tolist())
     assert sorted(first.tolist()) == sorted(second.tolist()) == everything
     assert not torch.equal(first, second)
@@ -485,14 +490,14 @@ def test_a_cpu_trains_in_float32_and_says_so(begin: Begin, flat: Flat) -> None:
     assert train(run)[0] == "done"
     assert record(run)["precision"] == "float32"
     assert record(run)["gpu"] is None
-    training = made(begin, flat)
+    training = new_training(begin, flat)
     assert {p.dtype for p in training.model.parameters()} == {torch.float32}
     assert training.model(training.data.test.images.float()).dtype == torch.float32
 
 
 def test_half_precision_on_a_cpu_is_refused(begin: Begin, flat: Flat) -> None:
     with pytest.raises(RuntimeError, match=r"trainer\.precision=float16 needs a GPU"):
-        made(begin, flat, trainer__precision="float16")
+        new_training(begin, flat, trainer__precision="float16")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -500,7 +505,7 @@ def test_a_gpu_that_is_not_there_is_named(begin: Begin, flat: Flat) -> None:
     with pytest.raises(
         RuntimeError, match=r"run\.device=cuda: .* sees no GPU here; use run\.device=auto or cpu"
     ):
-        made(begin, flat, run__device="cuda")
+        new_training(begin, flat, run__device="cuda")
 
 
 @pytest.mark.parametrize(
@@ -515,10 +520,10 @@ def test_a_gpu_that_is_not_there_is_named(begin: Begin, flat: Flat) -> None:
     ],
 )  # fmt: skip
 def test_schedules_follow_their_formulas(name: Any, step: int, expected: float) -> None:
-    found = optim.learning_rate(
+    table = optim.learning_rate(
         0.8, Schedule(name, period=4, factor=0.5, warmup=0), step, total_steps=100
     )
-    assert found == pytest.approx(expected, abs=1e-15)
+    assert table == pytest.approx(expected, abs=1e-15)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -544,7 +549,7 @@ def test_the_logged_learning_rate_is_that_of_the_last_step_of_the_epoch(
 def test_the_optimiser_has_the_settings_of_the_cell_for_all_parameters(
     begin: Begin, flat: Flat, changes: dict[str, Any], kind: type, expected: dict[str, Any]
 ) -> None:
-    training = made(begin, changed(flat, changes))
+    training = new_training(begin, with_changes(flat, changes))
     assert type(training.optimiser) is kind
     (group,) = training.optimiser.param_groups
     assert {key: group[key] for key in expected} == expected
@@ -557,7 +562,7 @@ def test_training_a_cell_by_name_learns_the_digits(begin: Begin, flat: Flat) -> 
                  "data.label_noise.rate": 0.0,
                  "model.width": 32, "trainer.epochs": 8,
                  "trainer.eval_batch_size": 1000}  # fmt: skip
-    run = begin(METRICS, flat=changed(flat, ADAM | learnable))
+    run = begin(METRICS, flat=with_changes(flat, ADAM | learnable))
     assert trainers.train(config.parse(run.flat), run) == "done"
     run.close("done")
     assert record(run)["final_test_error"] < 0.15

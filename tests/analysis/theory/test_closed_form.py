@@ -34,8 +34,8 @@ def paper(t, n, d, p, kappa, sigma=0.0, weight_decay=0.0, digits=60):
             bb.append(alpha / (a**2 - alpha))
             rr.append(f(n) / d / a)
         c = [1 + f(sigma) ** 2 - 2 * rr[1 - i] - (2 - aa[i]) / aa[i] * f(n) / d for i in (0, 1)]
-        both = bb[0] * bb[1]
-        q = ((both * c[1] + bb[0] * c[0]) + (both * c[0] + bb[1] * c[1])) / (1 - both)
+        product = bb[0] * bb[1]
+        q = ((product * c[1] + bb[0] * c[0]) + (product * c[0] + bb[1] * c[1])) / (1 - product)
         r = rr[0] + rr[1]
         return float(r), float(q), float((1 + f(sigma) ** 2 - 2 * r + q) / 2)
 
@@ -48,9 +48,9 @@ def test_every_published_curve_is_reproduced(theory_reference):
     for r in rows:
         sizes = int(r["n"]), int(r["d"]), int(r["p"])
         setting = Setting(*sizes, float(r["kappa"]), float(r["noise"]), float(r["lambda"]))
-        found = fast_slow(setting, float(r["t"]), FROZEN[r["mode"]])
+        result = fast_slow(setting, float(r["t"]), FROZEN[r["mode"]])
         expected = [float(r[name]) for name in ("R", "Q", "EG")]
-        worst = max(worst, *(abs(a - b) for a, b in zip(found, expected, strict=True)))
+        worst = max(worst, *(abs(a - b) for a, b in zip(result, expected, strict=True)))
     assert worst < 1e-6
 
 
@@ -67,18 +67,18 @@ def test_every_published_curve_is_reproduced(theory_reference):
 )
 def test_other_parameters_agree_with_the_formula_in_60_digits(n, d, p, kappa, noise, decay):
     times = 10.0 ** np.arange(-6, 10.5, 1.5)
-    found = fast_slow(Setting(n, d, p, kappa, noise, decay), times)
+    result = fast_slow(Setting(n, d, p, kappa, noise, decay), times)
     expected = np.array([paper(t, n, d, p, kappa, noise, decay) for t in times]).T
     valid = expected[2] > 0
     assert valid.sum() >= 4
-    for values, reference in zip(found, expected, strict=True):
+    for values, reference in zip(result, expected, strict=True):
         np.testing.assert_allclose(values[valid], reference[valid], rtol=1e-11, atol=0)
 
 
 def test_late_errors_keep_digits_that_the_order_parameters_lose():
-    found = fast_slow(PLAIN, 1e12)
-    assert found.error == pytest.approx(paper(1e12, 150, 100, 70, 100.0)[2], rel=1e-12)
-    assert found.error < 1e-14
+    result = fast_slow(PLAIN, 1e12)
+    assert result.error == pytest.approx(paper(1e12, 150, 100, 70, 100.0)[2], rel=1e-12)
+    assert result.error < 1e-14
 
 
 def test_times_decays_and_kappas_broadcast():
@@ -88,18 +88,18 @@ def test_times_decays_and_kappas_broadcast():
         np.array([1, 30]),
     )
     for function in (fast_slow, ridge_asymptotics):
-        whole = function(Setting(120, 100, 80, kappas, 0.2, decays), times)
-        assert [part.shape for part in whole] == [(300, 3, 2)] * 3
+        grid = function(Setting(120, 100, 80, kappas, 0.2, decays), times)
+        assert [part.shape for part in grid] == [(300, 3, 2)] * 3
         one = function(Setting(120, 100, 80, 30, 0.2, 1e-3), TIMES[7])
-        assert [float(part[7, 1, 1]) for part in whole] == pytest.approx(
+        assert [float(part[7, 1, 1]) for part in grid] == pytest.approx(
             [float(part) for part in one], rel=1e-14
         )
 
 
 @pytest.mark.parametrize("function", [fast_slow, ridge_asymptotics])
 def test_learned_to_the_end_the_student_is_the_teacher(function):
-    found = function(PLAIN, np.inf)
-    assert [float(part) for part in found] == pytest.approx([1, 1, 0], abs=1e-12)
+    result = function(PLAIN, np.inf)
+    assert [float(part) for part in result] == pytest.approx([1, 1, 0], abs=1e-12)
     noisy = function(Setting(150, 100, 70, 100.0, 0.3), np.inf)
     assert noisy.error == pytest.approx(0.5 * 0.09 / (1 - 100 / 150))
     assert float(noisy.R) == pytest.approx(1)
@@ -107,9 +107,9 @@ def test_learned_to_the_end_the_student_is_the_teacher(function):
 
 @pytest.mark.parametrize("function", [fast_slow, ridge_asymptotics])
 def test_untrained_the_student_knows_nothing(function):
-    found = function(Setting(150, 100, 70, 100.0, 0.2), 0.0)
-    assert (found.R, found.Q) == (0, 0)
-    assert found.error == pytest.approx(0.52)
+    result = function(Setting(150, 100, 70, 100.0, 0.2), 0.0)
+    assert (result.R, result.Q) == (0, 0)
+    assert result.error == pytest.approx(0.52)
 
 
 @pytest.mark.parametrize("function", [fast_slow, ridge_asymptotics])
@@ -126,8 +126,8 @@ def test_slow_features_never_learned_leave_a_plateau(function, n, d, p, plateau)
 
 @pytest.mark.parametrize("function", [fast_slow, ridge_asymptotics])
 def test_error_is_that_of_its_order_parameters(function):
-    found = function(Setting(120, 100, 80, 40.0, 0.2, 1e-5), TIMES)
-    np.testing.assert_allclose(found.error, 0.5 * (1.04 - 2 * found.R + found.Q), atol=1e-13)
+    result = function(Setting(120, 100, 80, 40.0, 0.2, 1e-5), TIMES)
+    np.testing.assert_allclose(result.error, 0.5 * (1.04 - 2 * result.R + result.Q), atol=1e-13)
 
 
 def test_with_one_block_both_closed_forms_are_one_formula():
@@ -222,9 +222,9 @@ def test_minima_and_peaks_are_where_the_published_curves_have_them(
     sizes, kappa, sigma, decay, frozen_block, expected
 ):
     error = fast_slow(Setting(*sizes, kappa, sigma, decay), TIMES, frozen_block).error
-    found = turning_points(TIMES + 1, error)
-    assert [kind for kind, _, _ in found] == [kind for kind, _, _ in expected]
-    for (_, at, value), (_, where, height) in zip(found, expected, strict=True):
+    result = turning_points(TIMES + 1, error)
+    assert [kind for kind, _, _ in result] == [kind for kind, _, _ in expected]
+    for (_, at, value), (_, where, height) in zip(result, expected, strict=True):
         assert where is None or abs(at - where) < STEP * where
         assert height is None or value == pytest.approx(height, abs=6e-5)
 
@@ -237,8 +237,8 @@ def test_published_values_of_the_slices():
         (1e-8, (0.5198, 0.2394, 0.2730, 0.2675, 0.1261)),
     ):
         at = np.maximum(times, TIMES[0])
-        found = fast_slow(Setting(120, 100, 80, 40, 0.2, decay), at).error
-        np.testing.assert_allclose(found, expected, atol=6e-5)
+        result = fast_slow(Setting(120, 100, 80, 40, 0.2, decay), at).error
+        np.testing.assert_allclose(result, expected, atol=6e-5)
 
 
 def test_trajectories_turn_and_end_where_they_should():

@@ -27,7 +27,7 @@ TIMES = 10 ** np.linspace(-3, 8, 300)
 
 
 @pytest.fixture
-def drawn(monkeypatch):
+def saved_figures(monkeypatch):
     """Collects the figures that are saved, without rendering them."""
     figures = []
 
@@ -70,25 +70,25 @@ heavy = ("pandas", "torch", "hydra", "scipy", "seaborn", "matplotlib.pyplot")
 print([module for module in heavy if module in sys.modules])
 print([line for line in open("/proc/self/status") if line.startswith("VmHWM")][0].split()[1])
 """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PATH": ""}
     )
-    heavy, kilobytes = done.stdout.splitlines()[-2:]
+    heavy, kilobytes = process.stdout.splitlines()[-2:]
     assert heavy == "[]"
     assert float(kilobytes) * 1024 < 150e6
 
 
-def test_figure_1_draws_the_three_curves(drawn, tmp_path):
+def test_figure_1_draws_the_three_curves(saved_figures, tmp_path):
     fig1.main(["--out", str(tmp_path)])
-    lines = [line for axes in drawn[0].axes for line in axes.get_lines()]
+    lines = [line for axes in saved_figures[0].axes for line in axes.get_lines()]
     assert [line.get_color() for line in lines] == ["#0076BA", "#FF9300", "#353535"]
     for line, frozen_block in zip(lines, ("slow", "fast", None), strict=True):
         np.testing.assert_array_equal(line.get_xdata(), TIMES + 1)
         np.testing.assert_array_equal(
             line.get_ydata(), fast_slow(Setting(150, 100, 70, 100), TIMES, frozen_block).error
         )
-    assert drawn[0].axes[0].get_xlim() == (1, 1e5)
-    assert drawn[0].axes[1].get_ylim() == (0, 0.5)
+    assert saved_figures[0].axes[0].get_xlim() == (1, 1e5)
+    assert saved_figures[0].axes[1].get_ylim() == (0, 0.5)
     caption = json.loads((tmp_path / "fig1.json").read_text())
     assert caption["curves"][2]["turning_points"][1]["t_plus_1"] == pytest.approx(331, rel=0.05)
     assert caption["curves"][2]["distance_from_ridge_asymptotics"][
@@ -96,20 +96,20 @@ def test_figure_1_draws_the_three_curves(drawn, tmp_path):
     ] == pytest.approx(0.051, abs=1e-3)
 
 
-def test_options_change_what_is_drawn(drawn, tmp_path):
+def test_options_change_what_is_drawn(saved_figures, tmp_path):
     arguments = (
         "--n 130 --p 60 --kappa 50 --sigma 0.1 --weight-decay 0.001 --times -1 5 40 --name camera"
     )
     fig1.main([*arguments.split(), "--out", str(tmp_path)])
     times = 10 ** np.linspace(-1, 5, 40)
     expected = fast_slow(Setting(130, 100, 60, 50, 0.1, 0.001), times).error
-    np.testing.assert_array_equal(drawn[0].axes[1].get_lines()[0].get_ydata(), expected)
+    np.testing.assert_array_equal(saved_figures[0].axes[1].get_lines()[0].get_ydata(), expected)
     assert json.loads((tmp_path / "camera.json").read_text())["options"]["n"] == 130
 
 
-def test_figure_1_variants_name_the_sizes_that_they_draw(drawn, tmp_path):
+def test_figure_1_variants_name_the_sizes_that_they_draw(saved_figures, tmp_path):
     importlib.import_module("analysis.fig1_variants").main(["--out", str(tmp_path)])
-    top, bottom = drawn[0].axes[:5], drawn[0].axes[5:]
+    top, bottom = saved_figures[0].axes[:5], saved_figures[0].axes[5:]
     assert [axes.get_title() for axes in top][3:] == [
         "(n, d, p) = (300, 280, 50)",
         "(n, d, p) = (300, 280, 70)",
@@ -123,9 +123,9 @@ def test_figure_1_variants_name_the_sizes_that_they_draw(drawn, tmp_path):
     )
 
 
-def test_figure_2_draws_one_mesh_with_ticks_at_their_powers(drawn, tmp_path):
+def test_figure_2_draws_one_mesh_with_ticks_at_their_powers(saved_figures, tmp_path):
     fig2_cd.main(["--out", str(tmp_path)])
-    left, right = drawn[0].axes[:2]
+    left, right = saved_figures[0].axes[:2]
     (mesh,) = [c for c in left.collections if isinstance(c, QuadMesh)]
     assert mesh.get_clim() == (0.2, 0.45)
     values = mesh.get_array()
@@ -144,9 +144,9 @@ def test_figure_2_draws_one_mesh_with_ticks_at_their_powers(drawn, tmp_path):
         )
 
 
-def test_figure_3_background_is_the_error_of_the_right_panel(drawn, tmp_path):
+def test_figure_3_background_is_the_error_of_the_right_panel(saved_figures, tmp_path):
     fig3.main(["--out", str(tmp_path)])
-    left, right = drawn[0].axes[:2]
+    left, right = saved_figures[0].axes[:2]
     (image,) = left.get_images()
     assert image.get_clim() == (0, 1.25)
     background = np.asarray(image.get_array())
@@ -164,12 +164,12 @@ def test_figure_3_background_is_the_error_of_the_right_panel(drawn, tmp_path):
     )
 
 
-def test_simulated_figure_draws_the_true_trace_formula(drawn, tmp_path):
+def test_simulated_figure_draws_the_true_trace_formula(saved_figures, tmp_path):
     script = importlib.import_module("analysis.emp_vs_analytic")
     script.main([*SMALL, "--kappa", "1", "30", "--out", str(tmp_path)])
     solid = [
         line
-        for line in drawn[0].axes[0].get_lines()
+        for line in saved_figures[0].axes[0].get_lines()
         if line.get_linestyle() == "-" and line.get_lw() == 2.2
     ]
     times = TIMES[TIMES <= 1e5]
@@ -183,7 +183,7 @@ def test_simulated_figure_draws_the_true_trace_formula(drawn, tmp_path):
     assert "legacy generator" in caption["random_stream"]
 
 
-def test_ridge_panel_has_the_penalty_of_the_simulation_in_both_blocks(drawn, tmp_path):
+def test_ridge_panel_has_the_penalty_of_the_simulation_in_both_blocks(saved_figures, tmp_path):
     fig_trace_vs_ridge.main([*SMALL, "--out", str(tmp_path)])
     table = rows(tmp_path / "fig_trace_vs_ridge.csv")
     same, published = (
@@ -203,13 +203,13 @@ def test_ridge_panel_has_the_penalty_of_the_simulation_in_both_blocks(drawn, tmp
         np.testing.assert_allclose(error, expected, rtol=1e-12)
 
 
-def test_published_curves_are_drawn_beside_the_regulariser(drawn, tmp_path, capsys):
+def test_published_curves_are_drawn_beside_the_regulariser(saved_figures, tmp_path, capsys):
     for name, value in (("w_reg.npy", 0.2), ("icml_fig6_wo_reg.npy", 0.3)):
         np.save(tmp_path / name, np.full(50, value))
     assert (
         fig_q_regulariser.main([*SMALL, "--published", str(tmp_path), "--out", str(tmp_path)]) == 0
     )
-    without, with_penalty = drawn[0].axes[1].get_lines()
+    without, with_penalty = saved_figures[0].axes[1].get_lines()
     assert (without.get_ydata()[0], with_penalty.get_ydata()[0], without.get_xdata()[0]) == (
         0.3,
         0.2,
@@ -219,9 +219,9 @@ def test_published_curves_are_drawn_beside_the_regulariser(drawn, tmp_path, caps
     assert "holds neither wo_reg.npy" in capsys.readouterr().err
 
 
-def test_regulariser_lowers_the_peak(tmp_path, drawn):
+def test_regulariser_lowers_the_peak(tmp_path, saved_figures):
     fig_q_regulariser.main(["--seeds", "10", "--times", "0", "4", "60", "--out", str(tmp_path)])
-    without, with_penalty = (line.get_ydata() for line in drawn[0].axes[0].get_lines())
+    without, with_penalty = (line.get_ydata() for line in saved_figures[0].axes[0].get_lines())
     assert without[20:].max() > with_penalty[20:].max() + 0.03
     assert without[-1] == pytest.approx(with_penalty[-1], abs=0.01)
 
@@ -239,8 +239,8 @@ def test_regulariser_lowers_the_peak(tmp_path, drawn):
 def test_a_figure_that_cannot_be_drawn_is_one_line_of_error(
     script, arguments, message, tmp_path, capsys
 ):
-    chosen = importlib.import_module(f"analysis.{script}")
-    assert chosen.main([*arguments.split(), "--out", str(tmp_path)]) == 2
+    module = importlib.import_module(f"analysis.{script}")
+    assert module.main([*arguments.split(), "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert len(error.splitlines()) == 1

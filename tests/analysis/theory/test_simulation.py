@@ -36,10 +36,10 @@ def explicit(seed, setting, step=None, stream=published_draw):
     v = np.linalg.qr(np.random.default_rng(seed).standard_normal((d, d)))[0]
     f = modulation(draw.u, setting.p, setting.kappas)[0] @ v
     y = draw.z @ draw.teacher + sigma * draw.label_noise
-    seen = descend(draw.z @ f, y, int(STEPS[-1]), step, setting.weight_decay)[STEPS] @ f.T
-    r, q = seen @ draw.teacher / d, np.sum(seen**2, axis=1) / d
+    outputs = descend(draw.z @ f, y, int(STEPS[-1]), step, setting.weight_decay)[STEPS] @ f.T
+    r, q = outputs @ draw.teacher / d, np.sum(outputs**2, axis=1) / d
     error = 0.5 * (draw.teacher @ draw.teacher / d + sigma**2 - 2 * r + q)
-    wrong = (seen - draw.teacher) @ draw.z_test.T
+    wrong = (outputs - draw.teacher) @ draw.z_test.T
     return r, q, error, 0.5 * (np.mean(wrong**2, axis=1) + sigma**2)
 
 
@@ -49,8 +49,8 @@ def test_published_stream_draws_what_the_published_script_draws():
     z, z_test, w, noise = (np.random.randn(*shape) for shape in ((7, 4), (3, 4), (4, 1), (7, 1)))
     u = ortho_group.rvs(4)
     expected = (z / 2, z_test / 2, w[:, 0], noise[:, 0], u)
-    for found, value in zip(draw, expected, strict=True):
-        np.testing.assert_allclose(found, value, atol=1e-14)
+    for result, value in zip(draw, expected, strict=True):
+        np.testing.assert_allclose(result, value, atol=1e-14)
 
 
 def test_independent_streams_do_not_move_each_other():
@@ -68,11 +68,11 @@ def test_independent_streams_do_not_move_each_other():
 )
 def test_closed_form_is_explicit_descent(stream, n, decay, step):
     setting = Setting(n, 30, 20, [5.0, 50.0], 0.2, decay)
-    found = simulate(setting, STEPS, Draws([0, 1], 30, stream), "descent", step)
+    result = simulate(setting, STEPS, Draws([0, 1], 30, stream), "descent", step)
     for i, seed in enumerate((0, 1)):
         for j, kappa in enumerate((5.0, 50.0)):
             expected = explicit(seed, replace(setting, kappa=kappa), step, stream)
-            for values, reference in zip(found[:4], expected, strict=True):
+            for values, reference in zip(result[:4], expected, strict=True):
                 np.testing.assert_allclose(values[i, j], reference, atol=1e-12)
 
 
@@ -88,23 +88,23 @@ def test_ridge_solves_the_normal_equations():
     x = draw.z @ modulation(draw.u, 20, [5.0])[0]
     y = draw.z @ draw.teacher + 0.1 * draw.label_noise
     weights = np.linalg.solve(x.T @ x + (0.02 + 1 / 7) * np.eye(30), x.T @ y)
-    seen = modulation(draw.u, 20, [5.0])[0] @ weights
-    found = simulate(Setting(40, 30, 20, 5.0, 0.1, 0.02), 7.0, Draws([0], 5), "ridge")
-    assert found.Q.shape == (1, 1)
-    assert found.Q[0, 0] == pytest.approx(seen @ seen / 30)
-    assert found.R[0, 0] == pytest.approx(seen @ draw.teacher / 30)
+    outputs = modulation(draw.u, 20, [5.0])[0] @ weights
+    result = simulate(Setting(40, 30, 20, 5.0, 0.1, 0.02), 7.0, Draws([0], 5), "ridge")
+    assert result.Q.shape == (1, 1)
+    assert result.Q[0, 0] == pytest.approx(outputs @ outputs / 30)
+    assert result.R[0, 0] == pytest.approx(outputs @ draw.teacher / 30)
 
 
 def test_times_and_decays_broadcast_and_chunks_do_not_show(monkeypatch):
     times, decays = np.array([1.0, 30.0, 400.0])[:, None], np.array([0.0, 0.1])
     setting, draws = Setting(40, 30, 20, [5.0, 50.0], 0.2, decays), Draws([3, 1, 2], 7)
-    whole = simulate(setting, times, draws, "flow")
-    assert whole.error.shape == (3, 2, 3, 2)
+    one_call = simulate(setting, times, draws, "flow")
+    assert one_call.error.shape == (3, 2, 3, 2)
     monkeypatch.setattr(simulation, "CHUNK_BYTES", 1)
-    for one, two in zip(whole, simulate(setting, times, draws, "flow"), strict=True):
+    for one, two in zip(one_call, simulate(setting, times, draws, "flow"), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-13)
     single = simulate(Setting(40, 30, 20, 50.0, 0.2, 0.1), 30.0, Draws([1], 7), "flow")
-    assert whole.test_error[1, 1, 1, 1] == pytest.approx(single.test_error[0, 0], rel=1e-12)
+    assert one_call.test_error[1, 1, 1, 1] == pytest.approx(single.test_error[0, 0], rel=1e-12)
 
 
 def naive_trace(t, z, f, noise, decay, flow):
@@ -113,8 +113,8 @@ def naive_trace(t, z, f, noise, decay, flow):
     values, v = np.linalg.eigh(f.T @ z.T @ z @ f)
     rate = (values + decay) / (values.max() + decay)
     progress = 1 - (np.exp(-rate * t) if flow else (1 - rate) ** t)
-    k, seen = np.diag(progress * values / (values + decay)), f @ v
-    a, b = seen @ k @ np.linalg.inv(seen), seen @ k @ np.diag(values**-0.5)
+    k, outputs = np.diag(progress * values / (values + decay)), f @ v
+    a, b = outputs @ k @ np.linalg.inv(outputs), outputs @ k @ np.diag(values**-0.5)
     r, q = np.trace(k) / d, (np.trace(a.T @ a) + noise**2 * np.trace(b.T @ b)) / d
     return r, q, 0.5 * (1 + noise**2 - 2 * r + q)
 
@@ -125,11 +125,11 @@ def test_trace_formula_is_the_papers(flow, decay):
     draw = published_draw(1, 40, 30, 5)
     setting = Setting(40, 30, 20, [3.0, 40.0], 0.3, decay)
     f = modulation(draw.u, 20, setting.kappas)
-    found = exact_trace(setting, STEPS, draw, "flow" if flow else "descent")
+    result = exact_trace(setting, STEPS, draw, "flow" if flow else "descent")
     for j in (0, 1):
         for i, t in enumerate(STEPS):
             expected = naive_trace(t, draw.z, f[j], 0.3, decay, flow)
-            assert [float(part[j, i]) for part in found] == pytest.approx(expected, abs=1e-10)
+            assert [float(part[j, i]) for part in result] == pytest.approx(expected, abs=1e-10)
 
 
 def test_trace_formula_is_the_average_over_teachers_and_label_noise():
@@ -143,12 +143,12 @@ def test_trace_formula_is_the_average_over_teachers_and_label_noise():
     weights = np.zeros((draws, d))
     for _ in range(25):
         weights -= step * (weights @ x.T - labels) @ x
-    seen = weights @ f.T
-    wrong = 0.5 * (np.mean((seen - teachers) ** 2, axis=1) + noise**2)
-    found = exact_trace(Setting(n, d, 15, 4.0, noise), 25, draw)
-    assert abs(wrong.mean() - found.error[0]) < 4 * wrong.std() / np.sqrt(draws)
-    norms = np.mean(seen**2, axis=1)
-    assert abs(norms.mean() - found.Q[0]) < 4 * norms.std() / np.sqrt(draws)
+    outputs = weights @ f.T
+    wrong = 0.5 * (np.mean((outputs - teachers) ** 2, axis=1) + noise**2)
+    result = exact_trace(Setting(n, d, 15, 4.0, noise), 25, draw)
+    assert abs(wrong.mean() - result.error[0]) < 4 * wrong.std() / np.sqrt(draws)
+    norms = np.mean(outputs**2, axis=1)
+    assert abs(norms.mean() - result.Q[0]) < 4 * norms.std() / np.sqrt(draws)
 
 
 @pytest.mark.parametrize("method", ["flow", "descent", "ridge"])
@@ -157,13 +157,13 @@ def test_students_agree_with_the_trace_formula_within_their_standard_error(metho
     setting, draws = Setting(150, 100, 70, [1.0, 100.0, 1e4], 0.2), Draws(seeds, 200)
     students = simulate(setting, times, draws, method)
     trace = trace_over_draws(setting, times, draws, method)
-    for found, expected in (
+    for result, expected in (
         (students.test_error, trace.error),
         (students.error, trace.error),
         (students.R, trace.R),
         (students.Q, trace.Q),
     ):
-        gap = found - expected
+        gap = result - expected
         error = gap.std(axis=0, ddof=1) / np.sqrt(len(seeds))
         assert (np.abs(gap.mean(axis=0)) < 3.5 * error + 1e-12).all()
 
@@ -173,29 +173,31 @@ def test_a_thousand_published_seeds_have_the_published_means(theory_reference):
         rows = [row for row in csv.DictReader(stream) if row["series"] == "empirical_testset"]
     kappas = (1.0, 100.0, 10000.0)
     setting, times = Setting(150, 100, 70, kappas), 10 ** np.linspace(-3, 5, 50)
-    found = simulate(setting, times, Draws(range(1000)), "flow").test_error
+    result = simulate(setting, times, Draws(range(1000)), "flow").test_error
     for j, kappa in enumerate(kappas):
         mean, std = (
             np.array([float(row[name]) for row in rows if float(row["kappa"]) == kappa])
             for name in ("EG_mean", "EG_std_over_seeds")
         )
-        np.testing.assert_allclose(found[:, j].mean(axis=0), mean, atol=2e-6)
-        np.testing.assert_allclose(found[:, j].std(axis=0), std, atol=2e-6)
-        assert (np.abs(found[:, j].mean(axis=0) - mean) <= 3 * std / np.sqrt(1000) + 1e-6).all()
+        np.testing.assert_allclose(result[:, j].mean(axis=0), mean, atol=2e-6)
+        np.testing.assert_allclose(result[:, j].std(axis=0), std, atol=2e-6)
+        assert (np.abs(result[:, j].mean(axis=0) - mean) <= 3 * std / np.sqrt(1000) + 1e-6).all()
 
 
 def test_a_scheduled_penalty_is_its_explicit_descent():
     draw = published_draw(0, 40, 30, 5)
     x, y = draw.z @ modulation(draw.u, 20, [5.0])[0], draw.z @ draw.teacher
-    eta, weights, seen = 1 / np.linalg.norm(x, 2) ** 2, np.zeros(30), []
+    eta, weights, outputs = 1 / np.linalg.norm(x, 2) ** 2, np.zeros(30), []
     strength = 0.6 * np.log1p(np.exp(-0.5 * np.arange(201.0))) / np.log(2)
     for i in range(201):
         if i in STEPS:
-            seen.append(modulation(draw.u, 20, [5.0])[0] @ weights)
+            outputs.append(modulation(draw.u, 20, [5.0])[0] @ weights)
         weights = weights - eta * ((1 + strength[i]) * x.T @ x @ weights - x.T @ y)
     method = scheduled(lambda i: 0.6 * np.log1p(np.exp(-0.5 * i)) / np.log(2))
-    found = simulate(Setting(40, 30, 20, 5.0), STEPS, Draws([0], 5), method)
-    np.testing.assert_allclose(found.Q[0, 0], np.sum(np.array(seen) ** 2, axis=1) / 30, atol=1e-12)
+    result = simulate(Setting(40, 30, 20, 5.0), STEPS, Draws([0], 5), method)
+    np.testing.assert_allclose(
+        result.Q[0, 0], np.sum(np.array(outputs) ** 2, axis=1) / 30, atol=1e-12
+    )
 
 
 def test_no_penalty_is_plain_descent_also_for_times_in_disorder():
