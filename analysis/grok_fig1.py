@@ -79,9 +79,13 @@ def draw_gap(axes: Axes, steps: Mapping[str, float]) -> None:
             arrowprops={"arrowstyle": "<->", "color": "black", "lw": 1, "shrinkA": 0, "shrinkB": 0},
         )
         axes.text(
-            math.sqrt(train * test), 52, f"×{test / train:.3g}", ha="center", va="bottom",
+            math.sqrt(train * test),
+            52,
+            f"×{test / train:.3g}",
+            ha="center",
+            va="bottom",
             bbox={"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 1},
-        )  # fmt: skip
+        )
 
 
 def report(steps: Mapping[str, float], seeds: pd.DataFrame) -> list[str]:

@@ -208,8 +208,13 @@ def model_cell(model: str, settings: Settings) -> Any:
     from trainers import config
 
     if model in ("resnet18_pre", "resnet18_post", "cnn", "mlp"):
-        flat = flat_cell(Path(settings.folder), settings.images, "cpu", f"model={model}",
-                         f"model.width={4 if settings.quick else 16}")  # fmt: skip
+        flat = flat_cell(
+            Path(settings.folder),
+            settings.images,
+            "cpu",
+            f"model={model}",
+            f"model.width={4 if settings.quick else 16}",
+        )
     else:
         rates = [f"model.dropout_{name}=0" for name in ("attention", "residual", "hidden")]
         flat = (
@@ -335,8 +340,13 @@ def formats(settings: Settings) -> Iterator[Row]:
     )
     for kind in settings.formats:
         apart = abs(errors[kind] - errors["float32"])
-        yield check(settings.section, f"digits {kind} test error", apart, ERROR_LIMIT,
-                    note=f"{errors[kind]:.4f}, distance to float32's")  # fmt: skip
+        yield check(
+            settings.section,
+            f"digits {kind} test error",
+            apart,
+            ERROR_LIMIT,
+            note=f"{errors[kind]:.4f}, distance to float32's",
+        )
 
 
 def offered(cell: Any) -> tuple[str, ...]:
@@ -790,9 +800,12 @@ def run_section(settings: Settings) -> Iterator[Row]:
         "TORCHINDUCTOR_CACHE_DIR": str(Path(settings.folder) / "inductor")
     }  # compiled anew in every run
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
         env=os.environ | cache | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    )
     assert process.stdout is not None
     late = threading.Event()
 

@@ -346,10 +346,11 @@ def main() -> None:
                 )
         finally:
             cluster.stop()
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load "
-          f"{os.getloadavg()[0]:.1f}, "
-          f"Python {platform.python_version()}, SLURM with 4 nodes of 4 CPUs on it, {rounds} "
-          "rounds")  # fmt: skip
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
+        f"load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, "
+        f"SLURM with 4 nodes of 4 CPUs on it, {rounds} rounds"
+    )
     print(
         "way                      cells submit s      range   done s         range cells/s  files  "
         "    MB peak MB calls"

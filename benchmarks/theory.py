@@ -218,8 +218,10 @@ def main() -> None:
         full = Series(python("SEEDS = 1000\n" + OURS_SIMULATION))
         full.run()
     tasks["simulate 1000 seeds"] = {"ours": full}
-    print(f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
-          f"Python {platform.python_version()}, {rounds} rounds")  # fmt: skip
+    print(
+        f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
+        f"Python {platform.python_version()}, {rounds} rounds"
+    )
     print("what                way          threads  runs    CPU s         range   wall s  peak MB")
     for name, ways in tasks.items():
         for way, series in ways.items():

@@ -251,12 +251,23 @@ def flat_cell(folder: Path, images: int, device: str, *overrides: str) -> dict[s
     evaluated = (
         1280 if device == "cuda" else 250
     )  # a multiple or a part of all test sets: graphs of one shape
-    request = compose.expand_sweep("fig2_ab", [
-        "hydra/launcher=local", "~axes", "+axes={optim.weight_decay:[0.0]}", "seeds=[0]",
-        f"data.root={folder}", f"data.cache={folder}", f"data.source_rows=[{images},{images // 5}]",
-        "trainer.epochs=100000", "trainer.eval_train=never", f"trainer.eval_batch_size={evaluated}",
-        f"run.device={device}", *overrides,
-    ])  # fmt: skip
+    request = compose.expand_sweep(
+        "fig2_ab",
+        [
+            "hydra/launcher=local",
+            "~axes",
+            "+axes={optim.weight_decay:[0.0]}",
+            "seeds=[0]",
+            f"data.root={folder}",
+            f"data.cache={folder}",
+            f"data.source_rows=[{images},{images // 5}]",
+            "trainer.epochs=100000",
+            "trainer.eval_train=never",
+            f"trainer.eval_batch_size={evaluated}",
+            f"run.device={device}",
+            *overrides,
+        ],
+    )
     return dict(request.cells[0].flat)
 
 

@@ -328,9 +328,11 @@ def main() -> None:
     """Runs the rounds, prints the table and the ratios."""
     options = arguments()
     processor = cpu("model name") or platform.machine()
-    print(f"{processor}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python "
-          f"{platform.python_version()}, {options.rounds} rounds, epochs of {options.images} "
-          "images")  # fmt: skip
+    print(
+        f"{processor}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
+        f"Python {platform.python_version()}, {options.rounds} rounds, "
+        f"epochs of {options.images} images"
+    )
     print(
         "width  way            format    img/s wall      range           img/core s  % of matmul "
         "rate"

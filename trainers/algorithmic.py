@@ -158,10 +158,11 @@ class Training:
             return
         log.warning(
             "cell %s: the checkpoint's matrices were multiplied by %s, and here only %s can; the "
-            "numbers from here on "
-            "differ from those of an undisturbed run by rounding",
-            self.run.cell, began or "a GPU", self.matrix_library,
-        )  # fmt: skip
+            "numbers from here on differ from those of an undisturbed run by rounding",
+            self.run.cell,
+            began or "a GPU",
+            self.matrix_library,
+        )
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on."""

@@ -85,8 +85,10 @@ class Checkpoints:
                 log.warning(
                     "checkpoint %s (%d bytes) cannot be read: %s; resuming from the one before it, "
                     "or from the start",
-                    path, path.stat().st_size if path.exists() else 0, type(error).__name__,
-                )  # fmt: skip
+                    path,
+                    path.stat().st_size if path.exists() else 0,
+                    type(error).__name__,
+                )
         return None
 
     def clear(self) -> None:

@@ -69,7 +69,7 @@ def generate(generators: Iterable[Permutation], degree: int) -> frozenset[Permut
 
 def conjugates(subgroup: frozenset[Permutation], degree: int) -> list[frozenset[Permutation]]:
     """The different g H g^-1 of the subgroup H, itself first."""
-    groups = {}
+    groups: dict[frozenset[Permutation], None] = {}
     for g in elements(degree):
         groups[frozenset(conjugate(h, g) for h in subgroup)] = None
     return list(groups)

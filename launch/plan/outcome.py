@@ -91,9 +91,16 @@ CANCELLED = FailureClass("cancelled", _GOES_ON)
 FAILURES: Mapping[str, FailureClass] = {
     failure.name: failure
     for failure in (
-        ERROR, OUT_OF_MEMORY, KILLED, CRASHED, DISK, PREEMPTED, TIMEOUT, CANCELLED,
+        ERROR,
+        OUT_OF_MEMORY,
+        KILLED,
+        CRASHED,
+        DISK,
+        PREEMPTED,
+        TIMEOUT,
+        CANCELLED,
     )
-}  # fmt: skip
+}
 
 
 def failure_class(name: str | None) -> FailureClass:

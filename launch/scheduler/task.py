@@ -59,13 +59,19 @@ def decide_end(task: TaskState) -> End:
         return End(0)
     if not task.in_slurm or task.ended_by_scheduler:
         return End(1)
-    if task.reason == "timeout" and not task.progress and task.restart >= MAX_FRUITLESS_RESTARTS:
+    if _never_progresses(task):
         return End(
             1,
             "no cell makes progress within the time limit, so the task is not requeued; set a "
             "longer hydra.launcher.timeout_min",
         )
     return End(0, "requeued", requeue=True)
+
+
+def _never_progresses(task: TaskState) -> bool:
+    """Whether the task was restarted often enough without any cell getting further."""
+    is_fruitless = task.reason == "timeout" and not task.progress
+    return is_fruitless and task.restart >= MAX_FRUITLESS_RESTARTS
 
 
 def main(arguments: Sequence[str], received: Sequence[int]) -> int:

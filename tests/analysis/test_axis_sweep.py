@@ -76,12 +76,14 @@ def train(sweep, cell: str, config: dict, last: int) -> None:
     fits = config["model.width"] >= FITS[config["data.label_noise.rate"]]
     rows = [
         {
-            "cell": cell, "attempt": 1, "epoch": epoch,
+            "cell": cell,
+            "attempt": 1,
+            "epoch": epoch,
             "train_error": 0.0 if fits and epoch > 5 else 0.3,
             "test_error": end if epoch > 5 else end - 0.1 + 0.01 * (5 - epoch),
         }
         for epoch in range(last + 1)
-    ]  # fmt: skip
+    ]
     sweep.curves(cell, rows)
     status = "done" if last == EPOCHS else "running"
     sweep.runs(cell, [{"cell": cell, "status": status, "attempt": 1, "updated": 1.0, **config}])

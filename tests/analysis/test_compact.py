@@ -314,8 +314,8 @@ def test_files_of_other_origin_in_the_store_are_left_alone(sweep):
     fill(sweep, "e")
     compact.compact(sweep.folder)
     assert note.exists()
-    assert all(r["file"].split("-")[1].startswith("000002") for r in json.loads(
-        (sweep.folder / "store" / "manifest.json").read_text()))  # fmt: skip
+    manifest = json.loads((sweep.folder / "store" / "manifest.json").read_text())
+    assert all(entry["file"].split("-")[1].startswith("000002") for entry in manifest)
 
 
 @settings(max_examples=50)

@@ -114,9 +114,12 @@ def test_published_arrays_are_what_they_are_known_to_be(reference):
     lines = "\n".join(integrity.report(mean, std, 10_000, 5))
     assert "std: 92092 of 92092 cells" in lines
     assert "row plus one of the column in 100.00% of cells" in lines
-    for stretch in ("rows 0 to 99: 2.87879", "rows 100 to 1000: 4.11111", "columns 0 to 39: "
-                                                                          "2.94872",
-                    "columns 40 to 91: 4.31373"):  # fmt: skip
+    for stretch in (
+        "rows 0 to 99: 2.87879",
+        "rows 100 to 1000: 4.11111",
+        "columns 0 to 39: 2.94872",
+        "columns 40 to 91: 4.31373",
+    ):
         assert stretch in lines
     assert "same 5 counts in 100.00% of cells (next-best choice of a step: 37.05%)" in lines
     train_errors = [np.load(reference / f"resnet-train-errors_{x}.npy") for x in ("mean", "std")]

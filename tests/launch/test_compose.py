@@ -170,8 +170,11 @@ def test_group_axes_choose_whole_files(write_sweep: WriteSweep) -> None:
     ]
     assert {flat["model.width"] for flat in result} == {3}
     assert [("model.depth" in flat, "optim.momentum" in flat) for flat in result[::2]] == [
-        (True, True), (True, False), (False, True), (False, False)
-    ]  # fmt: skip
+        (True, True),
+        (True, False),
+        (False, True),
+        (False, False),
+    ]
 
 
 def test_seeds_multiply_the_points_and_default_to_a_single_seed(

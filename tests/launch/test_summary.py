@@ -143,8 +143,9 @@ def test_cells_like_none_that_was_measured_are_counted_apart(
 ) -> None:
     state = sweep_state(
         ("done", Record("done", 1), None, {"epochs": 3, "seconds": 30.0}),
-        ("missing", None, None, {"model.name": "cnn5"}), ("missing", None, None, {}),
-    )  # fmt: skip
+        ("missing", None, None, {"model.name": "cnn5"}),
+        ("missing", None, None, {}),
+    )
     summary = summarise(state)
     assert summary.unmeasured == 1
     assert summary.hours_left == pytest.approx(30 / 3600)

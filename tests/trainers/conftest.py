@@ -53,10 +53,13 @@ def begin(sweep: Path, flat: Mapping[str, Any]) -> Callable[..., Run]:
     """Begins an attempt of a cell with a writer and files of its own."""
 
     def run(
-        metrics: tuple[Metric, ...], attempt: int = 1, flat: Mapping[str, Any] = flat,
+        metrics: tuple[Metric, ...],
+        attempt: int = 1,
+        flat: Mapping[str, Any] = flat,
         cell: str = CELL,
-        folder: Path = sweep, stop: Callable[[], bool] = lambda: False,
-    ) -> Run:  # fmt: skip
+        folder: Path = sweep,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Run:
         writer = f"S1.00000.r{attempt}.abcdef01.0.vision"
         checkpoints = Checkpoints(folder / "checkpoints", cell, attempt, writer)
         return Run(

@@ -308,9 +308,13 @@ def test_a_resumed_run_keeps_the_library_of_its_checkpoint(
     ids=["a checkpoint of before", "a library that is not here", "a GPU"],
 )
 def test_a_checkpoint_without_a_library_of_here(
-    name: dict[str, str | None], library: str, warned: bool, on: Callable[[str], None],
-    begin: Callable[..., Run], caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+    name: dict[str, str | None],
+    library: str,
+    warned: bool,
+    on: Callable[[str], None],
+    begin: Callable[..., Run],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     on("mkl")
     first = begin(algorithmic.METRICS, 1, FLAT)
     training = algorithmic.Training(config.parse(FLAT), first)

@@ -53,9 +53,13 @@ def test_freed_memory_is_used_again_without_faulting_its_pages_in() -> None:
     ],
 )
 def test_bfloat16_is_warned_of_where_the_processor_does_not_multiply_it(
-    format_: str, device: str, multiplies: bool, warned: bool,
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+    format_: str,
+    device: str,
+    multiplies: bool,
+    warned: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: multiplies)
     precision.warn_if_slow(format_, torch.device(device))
     assert ("trainer.precision=bfloat16" in caplog.text) == warned

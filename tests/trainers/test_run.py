@@ -121,9 +121,17 @@ def test_a_record_is_the_configuration_the_facts_and_the_summary(
     assert set(config.columns()) <= set(record)
     assert {key: record[key] for key in flat} == dict(flat)
     assert all(record[key] is None for key in set(config.columns()) - set(flat))
-    facts = {"status": "failed", "attempt": 1, "epochs": 2, "noise_rate": 0.25, "parameters": 7,
-             "code": "c0de",
-             "error_class": "error", "error": "Traceback: boom", "gpu_seconds": 0.0}  # fmt: skip
+    facts = {
+        "status": "failed",
+        "attempt": 1,
+        "epochs": 2,
+        "noise_rate": 0.25,
+        "parameters": 7,
+        "code": "c0de",
+        "error_class": "error",
+        "error": "Traceback: boom",
+        "gpu_seconds": 0.0,
+    }
     assert {key: record[key] for key in facts} == facts
     assert (record["final_loss"], record["best_loss"], record["best_epoch_loss"]) == (2.0, 1.0, 1)
     assert record["final_wrong"] == 4

@@ -379,10 +379,14 @@ def test_without_noise_the_noisy_error_is_absent_and_not_a_number_made_up(
 
 @pytest.mark.parametrize(
     ("epochs", "per_decade", "expected"),
-    [(100, 2, [0, 1, 3, 10, 32, 100]), (20, 3, [0, 1, 2, 5, 10, 20]), (7, 1, [0, 1, 7]),
-     (1, 10, [0, 1]),
-     (5, 50, [0, 1, 2, 3, 4, 5])],
-)  # fmt: skip
+    [
+        (100, 2, [0, 1, 3, 10, 32, 100]),
+        (20, 3, [0, 1, 2, 5, 10, 20]),
+        (7, 1, [0, 1, 7]),
+        (1, 10, [0, 1]),
+        (5, 50, [0, 1, 2, 3, 4, 5]),
+    ],
+)
 def test_evaluations_are_log_spaced_and_hold_the_first_and_last_epoch(
     begin: Begin, flat: Flat, epochs: int, per_decade: int, expected: list[int]
 ) -> None:
@@ -558,10 +562,14 @@ def test_the_optimiser_has_the_settings_of_the_cell_for_all_parameters(
 
 
 def test_training_a_cell_by_name_learns_the_digits(begin: Begin, flat: Flat) -> None:
-    learnable = {"data.train_samples": None, "data.test_samples": None,
-                 "data.label_noise.rate": 0.0,
-                 "model.width": 32, "trainer.epochs": 8,
-                 "trainer.eval_batch_size": 1000}  # fmt: skip
+    learnable = {
+        "data.train_samples": None,
+        "data.test_samples": None,
+        "data.label_noise.rate": 0.0,
+        "model.width": 32,
+        "trainer.epochs": 8,
+        "trainer.eval_batch_size": 1000,
+    }
     run = begin(METRICS, flat=with_changes(flat, ADAM | learnable))
     assert trainers.train(config.parse(run.flat), run) == "done"
     run.close("done")

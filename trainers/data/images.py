@@ -208,8 +208,9 @@ def _write(path: Path, images: ImageSet) -> None:
         logger.warning(
             "%s: cannot be written (%s), so every run decodes the data anew; set data.cache to a "
             "folder that can",
-            path, error,
-        )  # fmt: skip
+            path,
+            error,
+        )
 
 
 @contextlib.contextmanager

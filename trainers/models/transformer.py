@@ -182,15 +182,7 @@ class Transformer(nn.Module):
         self.token = {name: elements + number for number, name in enumerate(symbols)}
         self.embedding = nn.Embedding(vocabulary or symbol_count, config.width)
         self.positions: torch.Tensor | None
-        if config.positions == "learned":
-            self.positions = nn.Parameter(torch.randn(len(sequence), config.width))
-        else:
-            sinusoidal = (
-                _sinusoidal(len(sequence), config.width)
-                if config.positions == "sinusoidal"
-                else None
-            )
-            self.register_buffer("positions", sinusoidal, persistent=False)
+        self._add_positions()
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width) if config.norm == "pre" else nn.Identity()
         self.output = Linear(config.width, vocabulary or symbol_count, bias=config.biases == "all")
@@ -198,6 +190,15 @@ class Transformer(nn.Module):
             self._init_normal()
         if config.tied:
             self.output.weight = self.embedding.weight
+
+    def _add_positions(self) -> None:
+        """Position embeddings: parameters if learned, else a buffer that is not saved."""
+        shape = len(self.sequence), self.config.width
+        if self.config.positions == "learned":
+            self.positions = nn.Parameter(torch.randn(*shape))
+            return
+        table = _sinusoidal(*shape) if self.config.positions == "sinusoidal" else None
+        self.register_buffer("positions", table, persistent=False)
 
     def _init_normal(self) -> None:
         """Matrices from N(0, 1 / width), output from N(0, 1 / vocabulary) (Nanda et al. 2023)."""
@@ -235,6 +236,11 @@ class Transformer(nn.Module):
             )
         return torch.cat(table)
 
+    def _table_starts(self) -> list[int]:
+        """The row of the token table at which each position begins, and the number of rows."""
+        sizes = [self.elements if name in OPERANDS else 1 for name in self.sequence]
+        return list(itertools.accumulate(sizes, initial=0))
+
     def _layout(self, left_b: torch.Tensor, right_b: torch.Tensor) -> Layout:
         batch, elements, to = len(left_b), self.elements, left_b.device
         per_example = self.training and self.config.drops
@@ -243,11 +249,7 @@ class Transformer(nn.Module):
         a, b = self.sequence.index("a"), self.sequence.index("b")
         rows = (batch if per_example else 1, len(left_of_rows), batch)
         positions = (a, b - a, len(self.sequence) - b)
-        starts = list(
-            itertools.accumulate(
-                (elements if n in OPERANDS else 1 for n in self.sequence), initial=0
-            )
-        )
+        starts = self._table_starts()
         tokens: list[torch.Tensor] = []
         group_tokens: list[torch.Tensor] = []
         for group, first in enumerate((0, a, b)):
