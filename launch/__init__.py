@@ -1,3 +1,3 @@
-"""From a sweep file to running jobs: expansion, plans, SLURM, state, the worker inside a job; never
-imports torch.
+"""Turn a sweep file into running jobs: expansion, plans, SLURM, state, workers. Never imports
+torch.
 """

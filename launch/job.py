@@ -1,8 +1,8 @@
 """Entry of a task: signal handlers first, everything else after.
 
-A signal that arrives while Python still imports would kill the job unsaved, so this file imports
-nothing heavy and hands the list of signals received to the worker. `python -m launch.job PLAN
-[--task N] [--first N]`
+A signal that arrives while Python is still importing would kill the job before it saves. So this
+file imports nothing heavy, and passes the list of received signals to the worker. `python -m
+launch.job PLAN [--task N] [--first N]`
 """
 
 import signal

@@ -1,9 +1,10 @@
-"""One cell through plain Hydra: `python -m launch.train model.width=16 data=cifar10 data.root=DIR`.
+"""Train one cell through plain Hydra: `python -m launch.train model.width=16 data=cifar10
+data.root=DIR`.
 
 With `-m` it is an ordinary Hydra multirun, also through hydra-submitit-launcher
 (`hydra/launcher=v100`). Cells have the same ids and write to the same store as with `redescent
-submit`: `name=fig2_ab` joins that sweep. A cell that is done is not run again; one that was
-interrupted goes on from its checkpoint.
+submit`: `name=fig2_ab` joins that sweep. A cell that is done is not run again; an interrupted cell
+resumes from its checkpoint.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ from launch.worker import pool
 def run(config: DictConfig) -> None:
     """Train the cell of a composed configuration in a child of this process.
 
-    Ends the process with one message for a bad configuration, and for a cell that failed or was
-    stopped; in a multirun the latter is a RuntimeError, as Hydra's launchers expect it.
+    Exits with one message if the configuration is bad, or if the cell failed or was stopped. In a
+    multirun the latter raises RuntimeError, as Hydra's launchers expect.
     """
     try:
         plan, sweep, is_done = _plan_cell(config)
     except UserError as error:
         sys.exit(f"error: {error}")
-    cell = plan.cells[0]
-    if is_done:
-        pool.log(f"cell {cell.id}: done before; its rows are in {sweep}")
+    cell = made.cells[0]
+    if done:
+        pool.log(f"cell {cell.id}: already done; its rows are in {sweep}")
         return
     if plan.backend == "local":
         markers.mark_local_worker(plan.folder(sweep))
@@ -45,7 +46,7 @@ def run(config: DictConfig) -> None:
     try:
         reason = task.run()
     except KeyboardInterrupt:
-        sys.exit(f"interrupted: cell {cell.id} is saved, and the same command goes on from there")
+        sys.exit(f"interrupted: cell {cell.id} is saved, the same command resumes it")
     if reason is None and not task.results["failed"]:
         pool.log(f"cell {cell.id}: rows are in {sweep}")
         return
@@ -53,9 +54,8 @@ def run(config: DictConfig) -> None:
         f"cell {cell.id} did not finish ({reason or 'it failed'}); see `redescent why {cell.id}`"
     )
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise RuntimeError(
-            message
-        )  # the other cells of the multirun go on, and the launcher names this one
+        # The other cells of the multirun continue, and the launcher names this one.
+        raise RuntimeError(message)
     sys.exit(f"error: {message}")
 
 

@@ -1,4 +1,4 @@
-"""The terminal: one function a command, and how each answer is shown."""
+"""The command line: one function per command, and how results are shown."""
 
 from launch.cli.commands import main
 

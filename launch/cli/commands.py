@@ -37,7 +37,7 @@ def _errors(command: Callable[..., Any]) -> Callable[..., Any]:
         except (UserError, PlanError, StoreError, CompactionRunning) as error:
             _fail(str(error))
         except OSError as error:
-            _fail(f"{error}. Nothing that was computed is lost; fix it and run this again")
+            _fail(f"{error}. No results are lost; fix the cause and run this command again")
 
     return wrapped
 
@@ -65,10 +65,12 @@ def main() -> None:
 _name = click.argument("name")
 _overrides = click.argument("overrides", nargs=-1)
 _retry = click.option(
-    "--retry-errors", is_flag=True, help="Also send cells whose shared error stopped the sweep."
+    "--retry-errors", is_flag=True, help="Also send cells held back because they share an error."
 )
 _wait = click.option(
-    "--wait", is_flag=True, help="Stay and show progress; Ctrl-C leaves the jobs running."
+    "--wait",
+    is_flag=True,
+    help="Show progress until the cells end; Ctrl-C leaves the jobs running.",
 )
 
 
@@ -130,8 +132,9 @@ def calibrate(
 ) -> None:
     """Train the smallest and largest cells briefly, through the launcher, and show their cost.
 
-    The results stay in logs/NAME/calibration. `plan` and `status` use them; they are no results of
-    the sweep. With several numbers side by side, task.at_a_time=auto uses the best for each cell.
+    The runs are kept in logs/NAME/calibration and are not results of the sweep; `plan` and `status`
+    use their times. If you measure several numbers side by side, task.at_a_time=auto uses the best
+    number for each cell.
     """
     asked = _expand(name, overrides)
     each: Sequence[int | None] = sorted(set(counts)) or [None]
@@ -158,10 +161,10 @@ def calibrate(
 @_wait
 @_errors
 def resume(name: str, overrides: Sequence[str], retry_errors: bool, wait: bool) -> None:
-    """Send what failed, was interrupted or is missing, from its checkpoints.
+    """Send cells that failed, were interrupted or are missing; they resume from checkpoints.
 
-    The cells come from the earlier plans, not from the sweep file. OVERRIDES may change the
-    launcher only (hydra/launcher=..., hydra.launcher.KEY=..., task.KEY=...).
+    The cells come from earlier submissions, not from the sweep file. OVERRIDES may only change the
+    launcher (hydra/launcher=..., hydra.launcher.KEY=..., task.KEY=...).
     """
     _send(submission.resume_request(folder_of(name), overrides), retry_errors, wait)
 
@@ -227,7 +230,7 @@ def status(name: str, cells: bool, failed: bool, watch: float | None) -> None:
 def cancel(name: str, where: Sequence[str]) -> None:
     """End the jobs of a sweep, or only the cells that meet every condition of WHERE.
 
-    A condition is written as model.width=64. Computed rows stay; `resume` and `submit` send the
+    A condition looks like model.width=64. Logged rows are kept; `resume` and `submit` send the
     cells again.
     """
     from rich.markup import escape
@@ -246,12 +249,14 @@ def cancel(name: str, where: Sequence[str]) -> None:
     for complaint in result.complaints:
         console.print(
             f"[yellow]not confirmed:[/yellow] {escape(complaint)}. The cells are marked, and tasks "
-            "skip them. To remove waiting tasks from the queue, run this again"
+            "skip them. Run this again to remove waiting tasks from the queue"
         )
 
 
 _cell = click.argument("cell")
-_sweep = click.option("--sweep", default="*", help="Name of the sweep, if several hold the cell.")
+_sweep = click.option(
+    "--sweep", default="*", help="Name of the sweep, if several contain the cell."
+)
 
 
 @main.command()
@@ -314,7 +319,7 @@ def compact(name: str) -> None:
 @click.argument("overrides", nargs=-1)
 @_errors
 def doctor(overrides: Sequence[str]) -> None:
-    """Check this machine, its torch, SLURM and the launcher's settings before you send jobs."""
+    """Check Python, torch, SLURM, the launcher's settings and the disk before you send jobs."""
     from launch.cli import doctor as checks
     from launch.cli import tables
 
@@ -336,7 +341,7 @@ def import_published(source: Path, target: Path) -> None:
     from launch.cli.tables import console
 
     published.import_published(source, target)
-    console.print(f"{target} is a store now; draw it with `python analysis/fig2_ab.py {target}`")
+    console.print(f"wrote a store to {target}; draw it with `python analysis/fig2_ab.py {target}`")
 
 
 def _expand(name: str, overrides: Sequence[str]) -> Request:
@@ -365,7 +370,7 @@ def _send(request: Request, retry_errors: bool, wait: bool) -> None:
         if request.policy.canary:
             tables.console.print(
                 f"they start when the smallest and largest cells succeed in {name}/{CALIBRATION}; "
-                "if one of these fails, SLURM removes them from the queue"
+                "if one of those fails, SLURM removes them from the queue"
             )
     if wait:
         complete = views.wait_until_end(request.folder)

@@ -1,5 +1,5 @@
-"""Examination of a machine before anything is sent: Python, torch, its kernels, the GPU, SLURM,
-launcher, the disk.
+"""`redescent doctor`: check Python, torch and its kernels, the GPU, SLURM, the launcher and the
+disk.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _REMEDY = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: what was found, and whether it stands in the way."""
+    """One check: its verdict and what was found."""
 
     check: str
     verdict: Literal["ok", "warning", "problem"]
@@ -41,9 +41,9 @@ class Finding:
 
 
 def examine(overrides: Sequence[str]) -> list[Finding]:
-    """All findings for this machine and the launcher that `overrides` choose."""
-    settings = compose.launcher_settings(backend.with_launcher(overrides))
-    launcher, logs = settings.launcher, settings.logs
+    """All findings for this machine and the launcher set by `overrides`."""
+    asked = compose.launcher_settings(backend.with_launcher(overrides))
+    launcher, logs = asked.launcher, asked.logs
     findings = [_python(), *_torch(), _disk(logs), _locks(logs)]
     if launcher.kind == "slurm":
         findings += _slurm()
@@ -58,7 +58,7 @@ def examine(overrides: Sequence[str]) -> list[Finding]:
 
 
 def architectures(compiled: Sequence[str], device: str) -> bool:
-    """Whether a torch build with code for `compiled` (as sm_70, compute_90) runs on a GPU of
+    """Whether a torch build with code for `compiled` (such as sm_70, compute_90) runs on a GPU of
     architecture `device`.
 
     Machine code runs on its own major version and equal or newer minor ones; PTX (compute_XY) on
@@ -81,8 +81,8 @@ def _python() -> Finding:
 
 
 def _torch() -> list[Finding]:
-    """Asked in another process: this one never imports torch."""
-    process = subprocess.run(
+    """Checked in another process: this one never imports torch."""
+    done = subprocess.run(
         [sys.executable, "-m", "trainers.hardware"], capture_output=True, text=True, check=False
     )
     if process.returncode != 0:
@@ -111,8 +111,8 @@ def _torch() -> list[Finding]:
 
 
 def kernels(command: Sequence[str] = KERNELS, seconds: float = KERNEL_SECONDS) -> Finding:
-    """Do torch's CPU kernels compute some of our layers right? In a process of its own, since they
-    may kill it.
+    """Check torch's CPU kernels on some of our layers, in a separate process because they may
+    crash.
     """
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         process = subprocess.Popen(command, stdout=out, stderr=err)
@@ -132,14 +132,14 @@ def kernels(command: Sequence[str] = KERNELS, seconds: float = KERNEL_SECONDS) -
 def _judged(
     lines: Sequence[dict[str, Any]], code: int | None, message: str, seconds: float
 ) -> Finding:
-    """What the kernels' process printed and how it ended: its exit status, or None if it took too
-    long.
-    """
-    layers = [line for line in lines if "name" in line]
+    """The finding from the output and exit status of the kernels' process; None means a timeout."""
+    checked = [line for line in lines if "name" in line]
     last = next((line["begun"] for line in reversed(lines) if "begun" in line), "the first layer")
     wrong = [line for line in layers if line["wrong"]]
     if code is None and lines:
-        return Finding("kernels", "problem", f"no end after {seconds:.0f} s, in {last}; {_REMEDY}")
+        return Finding(
+            "kernels", "problem", f"no result after {seconds:.0f} s, in {last}; {_REMEDY}"
+        )
     if code is None:
         return Finding(
             "kernels", "warning", f"not checked: torch took more than {seconds:.0f} s to start"
@@ -186,7 +186,7 @@ def _locks(logs: Path) -> Finding:
         return Finding(
             "file locks",
             "problem",
-            f"{logs}: {error.strerror}; submissions need a folder with locks",
+            f"{logs}: {error.strerror}; submissions need a folder with working file locks",
         )
 
 
@@ -196,32 +196,30 @@ def _slurm() -> list[Finding]:
             Finding(
                 "SLURM",
                 "problem",
-                "no sbatch here that knows of a cluster; submit from a login node, or use "
+                "no sbatch with a cluster configuration here; submit from a login node, or use "
                 "hydra/launcher=local",
             )
         ]
-    limits = slurm.limits()
-    if not limits:
-        return [Finding("SLURM", "problem", "sbatch is here, but slurmctld gives no answer")]
+    known = slurm.limits()
+    if not known:
+        return [Finding("SLURM", "problem", "sbatch is installed, but slurmctld does not answer")]
     version = slurm.call("sbatch", "--version").stdout.strip()
     findings = [Finding("SLURM", "ok", f"{version}, arrays of up to {slurm.array_size()} tasks")]
-    accounting = slurm.accounting(["redescent-doctor"])
+    tasks = slurm.accounting(["redescent-doctor"])
     verdict: tuple[Literal["ok", "warning"], str] = ("ok", "sacct answers")
-    if accounting is None:
-        verdict = ("warning", "sacct gives no answer; status and resume work without it")
+    if tasks is None:
+        verdict = ("warning", "sacct does not answer; status and resume work without it")
     return [*findings, Finding("accounting", *verdict)]
 
 
 def _trial(launcher: Launcher) -> Finding:
-    """sbatch --test-only: would SLURM take a job with the launcher's settings?"""
+    """sbatch --test-only: would SLURM accept a job with the launcher's settings?"""
     try:
         text = sbatch.single_script(launcher.settings, "true", Path("/tmp"))
     except UserError as error:
         return Finding("launcher", "problem", str(error))
     if not slurm.present():
-        return Finding(
-            "launcher", "warning", "its settings are well-formed; SLURM could not be asked"
-        )
+        return Finding("launcher", "warning", "the settings are valid; SLURM could not check them")
     environment = slurm.clean_environment()
     process = subprocess.run(
         ["sbatch", "--test-only"],

@@ -20,12 +20,11 @@ _BYTES_PER_LINE = 400
 
 
 def logs(folder: Path, cell: str, lines: int, follow: bool) -> None:
-    """Print the last lines of the output; with `follow` all that comes after, until the cell is
-    over.
-    """
-    seen = sweep_state.load_sweep_state(folder)
-    path = output(seen, cell)
-    if path is None and (not follow or seen.cells[cell].state not in LIVE):
+    """Print the last lines of the output; with `follow`, keep printing until the cell ends."""
+    state = sweep_state.load_sweep_state(folder)
+    path = output(state, cell)
+    hint = f"`redescent why {cell[:11]}` explains the cell"
+    if path is None and not (follow and _is_live(state, cell)):
         raise UserError(
             f"{cell}: {state.cells[cell].state}, and none of its jobs has written output; {hint}"
         )
@@ -39,20 +38,22 @@ def logs(folder: Path, cell: str, lines: int, follow: bool) -> None:
     console.print(f"[bold]{cell[:11]} is {state.cells[cell].state}[/bold]; {hint}")
 
 
-def output(seen: SweepState, cell: str) -> Path | None:
-    """The file with the output of the cell's newest job; None where it has not begun."""
-    place = seen.cells[cell].placement
-    made = next(p for p in seen.plans if p.sid == place.sid)
-    job = seen.job_id(place.sid, place.task)
-    found = (made.folder(seen.folder) / "output").glob(f"{job}_*" if job else "*")
-    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+def output(state: SweepState, cell: str) -> Path | None:
+    """The output file of the cell's newest job; None if the job has not started."""
+    place = state.cells[cell].placement
+    plan = next(plan for plan in state.plans if plan.sid == place.sid)
+    job = state.job_id(place.sid, place.task)
+    paths = (plan.folder(state.folder) / "output").glob(f"{job}_*" if job else "*")
+    return max(paths, key=lambda path: path.stat().st_mtime, default=None)
 
 
-def _follow(seen: SweepState, cell: str, path: Path | None, position: int) -> SweepState:
-    """Print what is added to the output, of the next job too, until the cell is neither running nor
-    waiting.
-    """
-    asked = time.monotonic()
+def _is_live(state: SweepState, cell: str) -> bool:
+    return state.cells[cell].state in LIVE
+
+
+def _follow(state: SweepState, cell: str, path: Path | None, position: int) -> SweepState:
+    """Print new output, also of the cell's next job, until the cell no longer runs or waits."""
+    last_poll = time.monotonic()
     while True:
         if path is not None:
             position = _print_from(path, position)
@@ -78,7 +79,7 @@ def _print_from(path: Path, position: int) -> int:
 
 
 def _tail(path: Path, lines: int) -> tuple[str, int]:
-    """The last lines of a file that may be large, and its length."""
+    """The last lines of a possibly large file, and its size."""
     with open(path, "rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - lines * _BYTES_PER_LINE))

@@ -1,4 +1,4 @@
-"""The sweep folder and the cell that an argument of a command names."""
+"""Find the sweep folder or the cell that a command's argument names."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def sweep_folder(name: str) -> Path:
 
 
 def find_cell(cell: str, sweep: str) -> tuple[Path, str]:
-    """The sweep folder and whole id of the one cell whose id begins with `cell`.
+    """The sweep folder and full id of the one cell whose id begins with `cell`.
 
-    The scheme's prefix may be left out. Calibrations are searched if no sweep has the cell: a cell
-    can be in both. Raises UserError if no cell or several match.
+    The scheme's prefix may be left out. Calibrations are searched only if no sweep has the cell: a
+    cell can be in both. Raises UserError if no cell or several match.
     """
     matches = _with_prefix(cell, sweep) or _with_prefix(cell, f"{sweep}/{CALIBRATION}")
     if not matches:

@@ -38,29 +38,29 @@ from launch.status.sweep_state import Observation
 from launch.submit import calibration
 
 POLL_SECONDS = 10.0
-"""Period of the questions to the scheduler, which serves other users too."""
+"""Seconds between queries of the scheduler, which serves other users too."""
 
 LEAST_SECONDS = 5.0
 """The shortest period that `--watch` accepts."""
 
 LOOK_SECONDS = 0.5
-"""Period of the looks at the log folder between two questions; they read no file."""
+"""Seconds between checks of the log folder between two queries; they read no file."""
 
 READ_SHARE = 0.02
-"""The parts are read again only after so long that reading takes at most this share of a core."""
+"""The parts are read again only so often that reading takes at most this share of a core."""
 
 SHOWN_FAILURES = 3
-"""Kinds of failures in the plain status; `--failed` lists all."""
+"""Kinds of failures shown by the plain status; `--failed` lists all."""
 
-_PREEMPTED = "stopped by a preemption, and queued again"
+_PREEMPTED = "preempted, and queued again"
 
 
 @dataclass(frozen=True)
 class Report:
     """What `redescent status` shows of a sweep.
 
-    `held_back` counts the failed cells that share an error; `canary` is the cell and the error of a
-    calibration that failed and holds the rest of the sweep.
+    `held_back` counts the failed cells that share an error. `canary` is the cell and error of a
+    failed calibration that blocks the rest of the sweep.
     """
 
     state: SweepState
@@ -97,12 +97,12 @@ def _canary_failure(state: SweepState) -> tuple[str, str] | None:
 
 
 def print_status(folder: Path) -> None:
-    """Show the status as it is now."""
+    """Show the current status."""
     console.print(view(load_report(sweep_state.load_sweep_state(folder))))
 
 
 def watch(folder: Path, seconds: float) -> None:
-    """Show the status every `seconds` until no cell runs or waits, or until Ctrl-C."""
+    """Refresh the status every `seconds` until no cell runs or waits, or until Ctrl-C."""
     with leave_on_interrupt(name_of(folder)), Live(console=console, auto_refresh=False) as live:
         while True:
             seen = sweep_state.load_sweep_state(folder)
@@ -156,11 +156,55 @@ def wait_until_end(folder: Path, sid: str | None = None) -> bool:
     return all(cell.state in FINAL for cell in state.cells.values())
 
 
-def failed(folder: Path) -> None:
-    """Every kind of failure: how many cells, one of them, and the command that shows more."""
-    found = summary.failures(sweep_state.load_sweep_state(folder))
-    if not found:
-        tables.out.print(f"{name_of(folder)}: no cell failed")
+def _is_live(state: SweepState, sid: str | None = None) -> bool:
+    """Whether a cell may still train, or a task of submission `sid` may still run."""
+    if any(cell.state in LIVE for cell in state.cells.values()):
+        return True
+    return any(task.live for (other, _), task in state.tasks.items() if other == sid)
+
+
+def _follow_parts(state: SweepState, show: Callable[[pd.DataFrame], None]) -> None:
+    """Show progress from the parts only, until it is time to query the scheduler again.
+
+    That is after POLL_SECONDS, or as soon as every cell or a local worker has ended.
+    """
+    deadline = time.monotonic() + POLL_SECONDS
+    next_read = time.monotonic()
+    modified, workers = _modified(state.folder), _workers_alive(state)
+    while time.monotonic() < deadline:
+        time.sleep(LOOK_SECONDS)
+        if _workers_alive(state) != workers:
+            return
+        if _modified(state.folder) == modified or time.monotonic() < next_read:
+            continue
+        modified, start = _modified(state.folder), time.process_time()
+        runs = store.runs(state.folder)
+        show(runs)
+        if _count_ended(runs) == len(runs):
+            return
+        next_read = time.monotonic() + (time.process_time() - start) / READ_SHARE
+
+
+def _count_ended(runs: pd.DataFrame) -> int:
+    return int(runs["status"].isin([*FINAL, "failed"]).sum())
+
+
+def _modified(folder: Path) -> list[int]:
+    """When a file was last added or replaced in the folders of the parts and the store."""
+    folders = [folder / name for name in ("curves", "runs", "store")]
+    return [path.stat().st_mtime_ns for path in folders if path.exists()]
+
+
+def _workers_alive(state: SweepState) -> list[bool | None]:
+    workers = [markers.local_worker(plan.folder(state.folder)) for plan in state.plans]
+    return [files.alive(worker) for worker in workers if worker is not None]
+
+
+def print_failures(folder: Path) -> None:
+    """Show every kind of failure: how many cells, one of them, and the command that shows more."""
+    kinds = summary.failures(sweep_state.load_sweep_state(folder))
+    if not kinds:
+        console.print(f"{name_of(folder)}: no cell failed")
         return
     table = Table("cells", "class", "last line", "example", show_lines=True)
     for failure in kinds:
@@ -169,19 +213,10 @@ def failed(folder: Path) -> None:
     console.print(table)
 
 
-def view(seen: sweep_state.SweepState) -> RenderableType:
-    """The whole status as one renderable."""
-    newest = seen.plans[-1]
-    through = newest.launcher.resources
-    at_a_time = newest.sizes[0] if len(set(newest.sizes)) == 1 else newest.packing["at_a_time"]
-    measured = concurrency.with_calibrations(
-        seen.runs, calibration.calibration_runs(seen.folder), at_a_time, through
-    )
-    found = summary.summarise(seen, measured, cores())
-    return Group(
-        _table(seen, found),
-        *map(Text.from_markup, [*_hours(name_of(seen.folder), found), *_notes(seen, found)]),
-    )
+def view(report: Report) -> RenderableType:
+    """Render the whole status; computes nothing."""
+    lines = [*_hours(report), *_failures(report), *_next_steps(report)]
+    return Group(_table(report), *(Text.from_markup(line) for line in lines))
 
 
 def _table(seen: sweep_state.SweepState, found: Summary) -> Table:
@@ -206,7 +241,7 @@ def _meaning(states: Mapping[Any, str], state: str) -> str:
 
 
 def _hours(report: Report) -> Sequence[str]:
-    """Hours spent and left, and the expected end; what was not measured is called unknown."""
+    """Hours spent and left, and the expected end; "unknown" if not measured."""
     summary = report.summary
     remaining = f"about {summary.hours_left:.2f} left"
     if summary.unmeasured and not summary.hours_left:
@@ -255,8 +290,8 @@ def _next_steps(report: Report) -> Sequence[str]:
         )
     if report.state.silent:
         lines.append(
-            "[yellow]no answer from the scheduler about "
-            f"{len(report.state.silent)} submissions[/yellow]; their cells may run"
+            "[yellow]the scheduler does not answer about "
+            f"{len(report.state.silent)} submissions[/yellow]; their cells may be running"
         )
     return lines
 

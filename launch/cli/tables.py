@@ -98,8 +98,8 @@ def preview_rows(preview: Draft) -> list[tuple[str, str]]:
     return rows
 
 
-def preview_warnings(preview: Draft) -> list[str]:
-    """What the user should know before sending, a sentence each."""
+def preview_warnings(preview: Preview) -> list[str]:
+    """Warnings to show before sending, one sentence each."""
     warnings = []
     selection = preview.selection
     if selection.held_back.cells:
@@ -126,9 +126,9 @@ def preview_warnings(preview: Draft) -> list[str]:
     return warnings
 
 
-def hours(preview: Draft) -> str:
-    """Hours by measurement; without one, the most that the time limits allow."""
-    if not preview.todo:
+def hours(preview: Preview) -> str:
+    """Measured hours; without a measurement, the most that the time limits allow."""
+    if not preview.cells:
         return "0"
     unit = preview.estimate.unit
     estimate = f"{preview.estimate.hours:.2f} {unit}"
@@ -170,13 +170,13 @@ def hours(preview: Preview) -> str:
 
 
 def _span(numbers: Sequence[int]) -> str:
-    """One number, or the least and the most."""
+    """One number, or the smallest and the largest."""
     low, high = min(numbers), max(numbers)
     return str(low) if low == high else f"{low} to {high}"
 
 
 def print_calibration(measurements: Sequence[Measurement]) -> None:
-    """Show what a calibration measured, a line per cell and number of concurrent copies."""
+    """Show what a calibration measured, one row per cell and number of concurrent copies."""
     keys = _varying_keys(measurements)
     columns = ("side by side", "seconds", "whole run", "peak memory", "cells an hour", "")
     table = Table(*keys, *columns)
@@ -189,8 +189,8 @@ def print_calibration(measurements: Sequence[Measurement]) -> None:
     console.print(table)
 
 
-def _measurement_columns(measurement: Measurement) -> list[str]:
-    """Seconds, whole run, peak memory, throughput and verdict; or the failure alone."""
+def _measured(measurement: Measurement) -> list[str]:
+    """Seconds, whole run, peak memory, throughput and verdict; or only the failure."""
     if measurement.failure:
         return [f"[red]failed:[/red] {escape(measurement.failure)}"]
     article = "a" if measurement.unit == "step" else "an"
@@ -208,14 +208,14 @@ def _measurement_columns(measurement: Measurement) -> list[str]:
 
 def _verdict(measurement: Measurement) -> str:
     if measurement.wins:
-        return "wins"
+        return "best"
     if measurement.count and not measurement.compared:
         return "too short to tell"
     return ""
 
 
 def _varying_keys(measurements: Sequence[Measurement]) -> list[str]:
-    """The keys of the cells that vary, and always model and width."""
+    """The keys that vary between the cells, and always model and width."""
     keys = {"model.name", "model.width"}
     for measurement in measurements:
         for key in measurement.cell.flat:
@@ -225,8 +225,8 @@ def _varying_keys(measurements: Sequence[Measurement]) -> list[str]:
     return sorted(keys)
 
 
-def print_cells(state: sweep_state.Observation) -> None:
-    """Show every cell on a line: id, state, progress, and the settings that vary."""
+def print_cells(state: sweep_state.SweepState) -> None:
+    """Show one row per cell: id, state, progress, and the settings that vary."""
     runs = state.runs.set_index("cell").reindex(list(state.cells))
     keys = []
     for key in runs.columns:

@@ -23,26 +23,10 @@ _POSITION = ("step", "seconds")
 _NOT_METRICS = ("cell", "attempt", "epoch", "examples", *_POSITION)
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """One attempt at a cell: where and when its task ran by SLURM's word, and what the cell's own
-    record says of it.
-    """
-
-    number: int
-    sid: str
-    job: str
-    node: str
-    start: str
-    end: str
-    ended: str
-    reached: str
-
-
-def why(folder: Path, cell: str) -> None:
-    """Print all of it."""
-    seen = sweep_state.load_sweep_state(folder)
-    found = seen.cells[cell]
+def why(folder: Path, cell_id: str) -> None:
+    """Show the state of a cell and what to do next."""
+    state = sweep_state.load_sweep_state(folder)
+    cell = state.cells[cell_id]
     table = Table(show_header=False)
     table.add_row("cell", f"{cell_id} of {name_of(folder)}")
     table.add_row("state", f"[bold]{cell.state}[/bold]: {STATES[cell.state]}")
@@ -189,7 +173,7 @@ def _print_rows(folder: Path, cell: str) -> None:
 
 
 def _metrics(rows: pd.DataFrame) -> list[str]:
-    """The metrics that some of the rows have."""
+    """The metrics that at least one row has."""
     names = [str(name) for name in rows if name not in _NOT_METRICS]
     return [name for name in names if rows[name].notna().any()]
 

@@ -1,9 +1,9 @@
 """How many cells share a task, from what calibrations measured: `task.at_a_time=auto`. Pure.
 
-`calibration` is everywhere the table of `calibration_runs`: a row for every short run. Beside the
-columns of a runs table it has `measured_seconds` and `measured_epochs` (or `measured_steps`), how
-many cells trained at the same time (`concurrency`, NaN for one a core), in which task (`place`),
-since when (`began`) and with which `resources`.
+`calibration` is always the table of `calibration_runs`, with one row per short run. In addition to
+the columns of a runs table it has `measured_seconds` and `measured_epochs` (or `measured_steps`),
+how many cells trained at the same time (`concurrency`, NaN for one per core), the task (`place`),
+the time at which the run began to train (`began`) and the `resources`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from launch.sweep.request import AUTO, Cell, Concurrency, Request
 
 NEAR_BEST = 0.9
 """The smallest number with this share of the best throughput wins: fewer cells at a time end
-sooner, leave memory to spare, and lose less when their task is preempted; a difference of some
-percent is within what calibrations vary by."""
+sooner, leave memory to spare, and lose less when their task is preempted. Calibrations vary by a
+few percent anyway."""
 
 OVERLAP = 0.5
 """All copies must have trained at once for at least this share of the measured time; otherwise the
@@ -37,7 +37,7 @@ _MEASURED = {
 
 
 def measured_runs(calibration: pd.DataFrame) -> pd.DataFrame:
-    """The calibration as a runs table that counts only what was measured."""
+    """The calibration as a runs table of the measured part of each run."""
     whole_run = [column for column in _MEASURED.values() if column in calibration]
     return calibration.drop(columns=whole_run).rename(columns=_MEASURED)
 
@@ -45,8 +45,8 @@ def measured_runs(calibration: pd.DataFrame) -> pd.DataFrame:
 def throughput_by_group(calibration: pd.DataFrame) -> pd.DataFrame:
     """Epochs (or steps) a second of all copies together: `group`, `concurrency`, `throughput`.
 
-    A row for each group of like cells and number of copies of which every one ended well, by the
-    median of those that trained at the same time.
+    One row per group of similar cells and number of copies, if every copy succeeded. The pace is
+    the median over the copies that trained at the same time.
     """
     copies = pd.DataFrame(
         {
@@ -76,9 +76,9 @@ def _trained_together(calibration: pd.DataFrame, copies: pd.DataFrame) -> pd.Ser
 
 
 def best_concurrency(calibration: pd.DataFrame) -> pd.Series[float]:
-    """For every row of a calibration the number that wins for cells like it; NaN if none does.
+    """The best number of concurrent cells for each row of a calibration; NaN if none was measured.
 
-    It is the smallest one whose throughput is within `NEAR_BEST` of the best.
+    It is the smallest number with at least `NEAR_BEST` of the best throughput.
     """
     table = throughput_by_group(calibration)
     best = table.groupby("group")["throughput"].transform("max")
@@ -93,11 +93,11 @@ def concurrency_of(
 ) -> pd.Series[float]:
     """How many of each of `cells` (flat configurations) train best at a time; NaN if not measured.
 
-    Between two measured widths of cells that are alike otherwise the number is interpolated,
-    linearly in both logarithms, and rounded down. The logarithm of a cell's memory is convex in
-    that of its width, so that the memory of all together stays below that at one of the two ends,
-    which was measured to suffice. With `across_families`, a cell of which nothing like it was
-    measured takes the least number at its width among all others, interpolated likewise.
+    Between two measured widths of otherwise equal cells, the number is interpolated, linearly in
+    both logarithms, and rounded down. The logarithm of a cell's memory is convex in the logarithm
+    of its width, so the total memory stays below that at one of the two ends, which was enough.
+    With `across_families`, a cell that resembles no measured run gets the smallest number measured
+    at its width, interpolated in the same way.
     """
     numbers = pd.Series(np.nan, cells.index)
     if calibration.empty or cells.empty:
@@ -122,10 +122,10 @@ def choose(
     across_families: bool,
     one_task: bool,
 ) -> list[Concurrency]:
-    """How many cells run at a time beside each of `cells`, by `task.at_a_time`.
+    """How many cells train at a time in the task of each cell, by `task.at_a_time`.
 
-    For "auto" the number comes from calibrations with like resources; in one task it is the least
-    of all. Raises UserError if that of a cell is not known.
+    For "auto", the number comes from calibrations with the same resources; with `one_task` it is
+    the smallest of all. Raises UserError if the number for a cell is not known.
     """
     if request.packing.at_a_time != AUTO:
         return [request.packing.at_a_time] * len(cells)
@@ -143,16 +143,16 @@ def choose(
 def _not_measured(request: Request, unmeasured: Sequence[Cell], total: int) -> str:
     flat = unmeasured[0].flat
     return (
-        f"task.at_a_time={AUTO}: how many cells to train at a time with this launcher was not "
-        f"measured for {len(unmeasured)} of {total} cells, as model.name={flat.get('model.name')} "
-        f"with model.width={flat.get('model.width')}, nor for widths around. Run `redescent "
+        f"task.at_a_time={AUTO}: no calibration with this launcher covers {len(unmeasured)} of "
+        f"{total} cells, for example model.name={flat.get('model.name')} with "
+        f"model.width={flat.get('model.width')}. Run `redescent "
         f"calibrate {request.name} --side-by-side 1 --side-by-side 2 --side-by-side 4` with the "
         "same overrides, or give task.at_a_time a number"
     )
 
 
 def least_concurrency(*numbers: Concurrency) -> Concurrency:
-    """The least of the numbers that are given; None if none is."""
+    """The smallest number that is not None; None if there is none."""
     return min((number for number in numbers if number is not None), default=None)
 
 
@@ -169,10 +169,10 @@ def with_calibrations(
     concurrency: int | Literal["auto"] | None,
     resources: str,
 ) -> pd.DataFrame:
-    """A sweep's runs table with those of its calibrations, to take times from.
+    """A sweep's runs table with its calibration runs added, to estimate times from.
 
-    Of each group of like cells those count that trained `concurrency` at a time, or as many as win;
-    if none did, all.
+    In each group of similar cells, only the runs that trained `concurrency` (or the best number) at
+    a time are used; if there are none, all are.
     """
     if calibration.empty:
         return runs
@@ -192,7 +192,7 @@ def with_calibrations(
 def interpolate_over_width(
     width: pd.Series[float], measured_width: pd.Series[float], best: pd.Series[float]
 ) -> pd.Series[float]:
-    """Numbers at logarithms of widths, from the least best one at each measured width.
+    """Numbers at logarithms of widths, from the smallest best number at each measured width.
 
     NaN beyond the measured widths.
     """

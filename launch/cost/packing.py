@@ -1,6 +1,4 @@
-"""Cells -> tasks: how many cells a SLURM task takes one after another, so that it is worth its
-start. Pure.
-"""
+"""Pack cells into tasks, so that each SLURM task runs long enough to be worth starting. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from launch.sweep.request import AUTO, Concurrency, Packing
 
 @dataclass(frozen=True)
 class TaskPreview:
-    """A task to be: indices of its cells, and how many of them it trains at a time."""
+    """A planned task: the indices of its cells, and how many of them train at a time."""
 
     cells: Sequence[int]
     concurrency: Concurrency
@@ -28,9 +26,9 @@ def pack(
 ) -> list[TaskPreview]:
     """Distribute cells over tasks; cells with the same concurrency share tasks.
 
-    `seconds[i]` is the expected time of cell i, or None if nothing like it was measured. With
-    `one_task` all go into one, whose concurrency is the least: a machine without SLURM keeps its
-    own queue.
+    `seconds[i]` is the expected time of cell i, or None if no measured run resembles it. With
+    `one_task`, all cells go into one task with the smallest concurrency: a worker without SLURM has
+    its own queue.
     """
     if one_task:
         order = _longest_first(seconds)
@@ -48,10 +46,10 @@ def pack(
 def distribute(seconds: Sequence[float | None], packing: Packing) -> list[list[int]]:
     """Distribute cells of one concurrency, `packing.at_a_time`; returns their indices by task.
 
-    The longest cells go first, so that a task which turns out long starts early. A task takes
-    `packing.cells` cells; if that is None, as many as fill `packing.minutes`, but no more than
-    leave a task for each of `packing.slots`, and as many as run at a time if their time is not
-    known. In any case enough to keep within `packing.most` tasks.
+    The longest cells go first, so that long tasks start early. A task gets `packing.cells` cells.
+    If that is None, it gets as many as fill `packing.minutes`, but few enough that there is a task
+    for each of `packing.slots`; if their time is not known, as many as run at a time. There are
+    never more than `packing.most` tasks.
     """
     assert packing.at_a_time != AUTO  # `pack` puts the number there
     order = _longest_first(seconds)

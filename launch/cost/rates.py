@@ -1,6 +1,4 @@
-"""What cells will take, from the measured seconds per epoch (or step) of earlier runs of like
-cells. Pure.
-"""
+"""Estimate the time of cells from the seconds per epoch (or step) of similar runs. Pure."""
 
 from __future__ import annotations
 
@@ -18,36 +16,34 @@ _NO_EFFECT = (
     "trainer.epochs", "trainer.steps", "trainer.stop_at", "trainer.fail",
     "run.device", "run.checkpoint_seconds",
 )  # fmt: skip
-"""Keys that do not decide how fast a cell trains, nor does `seed`; every other key does.
+"""Keys that do not affect how fast a cell trains. Neither does `seed`; every other key does.
 
-`run.device` is among them because `auto` is whatever device the launcher's machines have.
+`run.device` is included because `auto` depends on the launcher's machines.
 """
 
 WIDTH = "model.width"
 
 LEAST_SHARE = 0.01
-"""A run that logged less of its length tells nothing: its seconds are those of loading data and
-compiling yet.
+"""A run that logged a smaller share of its length is ignored: so far it has mostly loaded data and
+compiled.
 """
 
 
 def seconds(configurations: Sequence[Mapping[str, Any]], runs: pd.DataFrame) -> list[float | None]:
-    """Expected seconds of each flat configuration, all of it; None where nothing like it was
-    measured.
-    """
+    """Expected seconds of each flat configuration; None if no measured run resembles it."""
     times = expected(pd.DataFrame([dict(flat) for flat in configurations]), runs)
     return [None if np.isnan(time) else float(time) for time in times]
 
 
 def expected(cells: pd.DataFrame, runs: pd.DataFrame) -> pd.Series[float]:
-    """Expected seconds of every row of `cells`, all of it: planned epochs or steps times the median
-    rate of like runs.
+    """Expected seconds of each row of `cells`: its planned epochs or steps, times the median
+    seconds of similar runs.
 
-    Both frames have the flat configuration as columns; `runs` is the runs table (one row a cell),
-    with `seconds` and `epochs` or `steps`. Runs are alike that share model, data set and its size,
-    batch size, evaluation and precision; seeds, noise and the optimiser's numbers do not matter.
-    Between two measured widths of cells that are alike otherwise the rate is interpolated, linearly
-    in both logarithms. NaN elsewhere.
+    Both frames have the flat configuration as columns; `runs` is the runs table (one row per cell),
+    with `seconds` and `epochs` or `steps`. Runs are similar if they have the same model, data set
+    and its size, batch size, evaluation and precision; seeds, noise and the optimiser's numbers do
+    not matter. Between two measured widths of otherwise similar cells the rate is interpolated,
+    linearly in both logarithms. NaN elsewhere.
     """
     if cells.empty:
         return pd.Series(dtype=float)
@@ -61,13 +57,11 @@ def expected(cells: pd.DataFrame, runs: pd.DataFrame) -> pd.Series[float]:
     return _interpolated(rate, cells, timed_runs, rates) * planned_length(cells)
 
 
-def remaining_seconds(
-    cells: pd.DataFrame, runs: pd.DataFrame, timed_runs: pd.DataFrame
-) -> pd.Series[float]:
-    """Expected seconds of what the rows of `cells` (with a column `cell`) have still to do, NaN
-    where not known.
+def left(cells: pd.DataFrame, runs: pd.DataFrame, measured: pd.DataFrame) -> pd.Series[float]:
+    """Expected seconds that each row of `cells` (with a column `cell`) still has to train; NaN if
+    unknown.
 
-    `runs` says how far they are, `timed_runs` (a runs table too) how long like ones take.
+    `runs` has their progress, and `measured` (also a runs table) the times of similar cells.
     """
     if cells.empty:
         return pd.Series(dtype=float)
@@ -83,8 +77,8 @@ def remaining_seconds(
 def speed_groups(
     cells: pd.DataFrame, runs: pd.DataFrame, without: str = ""
 ) -> tuple[np.ndarray[Any, Any], ...]:
-    """A number for every row of both frames, the same where the settings that decide a rate are the
-    same.
+    """A group number for each row of both frames: equal if all settings that affect the rate are
+    equal.
     """
     names = sorted({str(column) for frame in (cells, runs) for column in frame})
     columns = [name for name in names if _decides_speed(name) and name != without]
@@ -97,7 +91,7 @@ def speed_groups(
 
 
 def _decides_speed(column: str) -> bool:
-    """Whether a column of a runs table is a configuration key that decides a cell's speed."""
+    """Whether a column of a runs table is a configuration key that affects a cell's speed."""
     return "." in column and not column.startswith(_NO_EFFECT)
 
 
@@ -106,28 +100,24 @@ def _hashable(value: Any) -> Any:
 
 
 def width_families(cells: pd.DataFrame) -> np.ndarray[Any, Any]:
-    """A number for every row, the same where cells differ in nothing but width that decides their
-    time.
-    """
+    """A group number for each row: equal if only width differs among what affects the rate."""
     return speed_groups(cells, cells.iloc[:0], without=WIDTH)[0]
 
 
-def planned_length(cells: pd.DataFrame) -> pd.Series[float]:
-    """Length of every run in its own unit: optimiser steps where the trainer counts these, else
-    epochs.
-    """
+def planned(cells: pd.DataFrame) -> pd.Series[float]:
+    """Length of each run: optimiser steps if its trainer counts steps, else epochs."""
     return _numbers(cells, "trainer.steps").fillna(_numbers(cells, "trainer.epochs"))
 
 
 def logged(runs: pd.DataFrame) -> pd.Series[float]:
-    """How far every run got, in the unit of `planned_length`; 0 where nothing is logged."""
+    """Progress of each run, in the unit of `planned`; 0 if nothing is logged."""
     by_step = _numbers(runs, "trainer.steps").notna()
     return _numbers(runs, "steps").where(by_step, _numbers(runs, "epochs")).fillna(0.0)
 
 
 def pace(runs: pd.DataFrame) -> pd.Series[float]:
-    """Seconds of an epoch (or step, by what each trainer counts) of every run; NaN where nothing
-    was logged.
+    """Seconds per epoch (or step, if its trainer counts steps) of each run; NaN if nothing was
+    logged.
     """
     return _numbers(runs, "seconds") / logged(runs).where(lambda so_far: so_far > 0)
 

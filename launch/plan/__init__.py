@@ -1,4 +1,4 @@
-"""What a submission keeps on disk and its jobs read. Standard library alone."""
+"""The files of a submission, which its jobs also read. Standard library only."""
 
 from launch.plan.launcher import Launcher
 from launch.plan.plan import Plan, PlanError, PlannedCell, load, load_all

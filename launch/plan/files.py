@@ -1,6 +1,6 @@
-"""Write files whole or not at all, and identify the process that wrote one.
+"""Write files atomically, and identify the process that wrote one.
 
-A process is identified by host, pid and start time. Standard library alone.
+A process is identified by host, pid and start time. Standard library only.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def alive(name: Mapping[str, Any]) -> bool | None:
 
 
 def create(path: Path, text: str) -> bool:
-    """Create a file with all of its text at once; False if it exists. Of several writers one wins.
+    """Create a file with its whole text; False if it exists. Only one of several writers succeeds.
 
-    By a link and not by O_EXCL, which old network file systems do not honour.
+    Uses a hard link: old network file systems do not honour O_EXCL.
     """
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
     temporary.write_text(text)
@@ -43,7 +43,7 @@ def create(path: Path, text: str) -> bool:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never a part."""
+    """Write JSON so that readers see the old file or the new one, never a part."""
     write_bytes(path, json.dumps(content, separators=(",", ":")).encode())
 
 
@@ -62,7 +62,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def _start(pid: int) -> str:
-    """Start time of a process as the system gives it; empty if it is gone or a zombie."""
+    """Start time of a process as the system reports it; empty if it is gone or a zombie."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             fields = file.read().rpartition(")")[2].split()

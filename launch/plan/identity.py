@@ -11,10 +11,10 @@ from typing import Any
 from trainers.config.later import LATER_KEYS, LaterKeys, leave_out
 
 SCHEME = "c1"
-"""Version of the scheme; a change of the canonical form or of the keys left out needs a new one."""
+"""Version of the scheme; change it with the canonical form or with the keys left out."""
 
 RESULT_FREE = ("run.", "data.root", "data.download", "data.cache")
-"""Keys that say where and how often, not what: they do not enter the id."""
+"""Keys that say where and how often a cell runs, not what it computes. They are not in the id."""
 
 
 def cell_id(flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS) -> str:
@@ -22,9 +22,10 @@ def cell_id(flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS) -> str:
     configuration.
 
     Canonical: keys sorted, no spaces, floats in Python's shortest form that reads back the same,
-    keys of `RESULT_FREE` left out, and `later_keys` left out while they mean "as before".
+    keys of `RESULT_FREE` left out, and `later_keys` left out while they have the value that means
+    "as before".
 
-    Raises ValueError for a value that has no stable form: NaN, infinities, and anything but None,
+    Raises ValueError for a value without a stable form: NaN, infinities, and anything but None,
     bool, int, float, str and lists of these.
     """
     hashed = {}

@@ -1,6 +1,6 @@
-"""What was sent of a plan, and what became of it: jobs.json, and task number <-> job id.
+"""The arrays sent for a plan and their jobs: jobs.json, and task number <-> job id.
 
-Read inside jobs: standard library alone.
+Read inside jobs: standard library only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from launch.plan.files import write_json
 from launch.plan.plan import Plan
 
 Delivery = Literal["sent", "pending", "refused"]
-"""Accepted by the scheduler; not known to be; or never to run."""
+"""Accepted by the scheduler; not known to be accepted; or never going to run."""
 
 NEVER_SENT = "never sent"
 NEVER_STARTED = "never started"
@@ -28,7 +28,7 @@ NEVER_STARTED = "never started"
 class Array:
     """Tasks `first` ... `first + count - 1` of a plan, sent as one array.
 
-    `job` is None until the scheduler accepted it. `offset` is the array index of task `first`.
+    `job` is None until the scheduler has accepted it. `offset` is the array index of task `first`.
     `error` says why the array will never run. It starts when the jobs `after` have succeeded, and
     is removed from the queue if one of them fails.
     """
@@ -44,14 +44,14 @@ class Array:
 
     @property
     def delivery(self) -> Delivery:
-        """Whether the scheduler took the array."""
+        """Whether the scheduler accepted the array."""
         if self.error:
             return "refused"
         return "sent" if self.job else "pending"
 
     @property
     def numbers(self) -> range:
-        """Numbers of its tasks in the plan."""
+        """Numbers of the array's tasks in the plan."""
         return range(self.first, self.first + self.count)
 
     def index(self, number: int) -> int:
@@ -59,13 +59,13 @@ class Array:
         return number - self.first + self.offset
 
     def job_id(self, number: int) -> str | None:
-        """The SLURM id ("5_3") of a task; None outside SLURM, and where it was never accepted."""
+        """The SLURM id ("5_3") of a task; None outside SLURM, or if it was never accepted."""
         if not self.job or not self.job.isdigit() or number not in self.numbers:
             return None
         return f"{self.job}_{self.index(number)}"
 
     def indices(self, numbers: Collection[int]) -> list[int]:
-        """Array indices of those of its tasks that are among `numbers`, in order."""
+        """Array indices of its tasks in `numbers`, in order."""
         return [self.index(number) for number in self.numbers if number in numbers]
 
 
@@ -76,7 +76,7 @@ def job_name(plan: Plan, first: int) -> str:
 
 
 def intended_arrays(plan: Plan, size: int, after: Sequence[str] = ()) -> list[Array]:
-    """The arrays of at most `size` tasks that a plan is about to be sent as."""
+    """Split a plan into arrays of at most `size` tasks."""
     arrays = []
     for first in range(0, len(plan.tasks), size):
         count = min(size, len(plan.tasks) - first)
@@ -85,7 +85,7 @@ def intended_arrays(plan: Plan, size: int, after: Sequence[str] = ()) -> list[Ar
 
 
 def record(plan: Plan, sweep: Path, size: int, after: Sequence[str] = ()) -> list[Array]:
-    """Record in jobs.json the arrays that a plan is about to be sent as, and return them."""
+    """Record the arrays about to be sent in jobs.json, and return them."""
     arrays = intended_arrays(plan, size, after)
     write(plan, sweep, arrays)
     return arrays
@@ -99,7 +99,7 @@ def write(plan: Plan, sweep: Path, arrays: Sequence[Array]) -> None:
 def read(plan: Plan, sweep: Path) -> list[Array]:
     """The arrays of a plan. Raises UserError for a damaged file.
 
-    Without the file the submission died before it recorded its intent, so nothing was sent.
+    If the file is missing, the submission died before it recorded its intent: nothing was sent.
     """
     path = _path(plan, sweep)
     if not path.exists():

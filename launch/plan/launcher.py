@@ -1,4 +1,4 @@
-"""The launcher of a sweep: where its tasks run and what each of them is given."""
+"""The launcher of a sweep: where its tasks run, and with which resources."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RESOURCES = ("partition", "constraint", "gres", "gpus_per_node", "gpus_per_task
 
 @dataclass(frozen=True)
 class Occupancy:
-    """What a cell occupies while it trains, and the unit that its hours are counted in."""
+    """What a cell occupies while it trains, and the unit of its hours."""
 
     unit: str
     amount: float
@@ -24,14 +24,14 @@ class Occupancy:
 
 @dataclass(frozen=True)
 class Launcher:
-    """A Hydra launcher's settings, and the facts that are read from them."""
+    """A Hydra launcher's settings, and what follows from them."""
 
     settings: Mapping[str, Any]
-    """As Hydra composed them; what goes to sbatch is rendered from these."""
+    """The settings as Hydra composed them; the sbatch script is rendered from them."""
 
     @property
     def kind(self) -> str:
-        """The backend that the settings ask for: slurm, local or debug. Raises UserError."""
+        """The backend of the settings: slurm, local or debug. Raises UserError."""
         target = str(self.settings.get("_target_", ""))
         for ending, kind in _KINDS.items():
             if target.endswith(ending):
@@ -52,22 +52,22 @@ class Launcher:
 
     @property
     def cores(self) -> int | None:
-        """Cores of one task; None where the settings name none."""
+        """Cores of one task; None if not set."""
         return self.settings.get("cpus_per_task")
 
     @property
     def memory_gb(self) -> float | None:
-        """Memory of one task in GB; None where the settings name none."""
+        """Memory of one task in GB; None if not set."""
         return self.settings.get("mem_gb")
 
     @property
     def limit_minutes(self) -> float | None:
-        """Time limit of one task in minutes; None where the settings name none."""
+        """Time limit of one task in minutes; None if not set."""
         return self.settings.get("timeout_min")
 
     @property
     def lead_seconds(self) -> float:
-        """How long before its time limit a task must begin to save."""
+        """Seconds before its time limit at which a task must begin to save."""
         return float(self.settings.get("signal_delay_s") or 0)
 
     @property
@@ -77,17 +77,16 @@ class Launcher:
 
     @property
     def resources(self) -> str:
-        """What decides the best number of cells in a task, as text that can be compared.
+        """The settings that affect the best number of cells per task, as comparable text.
 
-        Memory is left out: a number of cells that proves too large for it is halved when it fails.
+        Memory is left out: if cells run out of memory, their number is halved.
         """
         return json.dumps([self.kind, *(self.settings.get(key) for key in _RESOURCES)])
 
     def occupancy(self, concurrency: int | None) -> Occupancy:
-        """What each of `concurrency` cells occupies: GPUs if the launcher asks for any, else cores.
+        """What each of `concurrency` cells occupies: GPUs if the launcher requests any, else cores.
 
-        None means a cell for every core of the task. A launcher that names no cores gives each cell
-        one.
+        None means one cell per core of the task. If the launcher sets no cores, each cell has one.
         """
         cells = concurrency or self.cores or 1
         if self.gpus:
@@ -95,7 +94,7 @@ class Launcher:
         return Occupancy("core-hours", self.cores / cells if self.cores else 1.0)
 
     def cells_of(self, concurrency: int | None) -> int:
-        """How many cells a task trains at a time; None means one for every core."""
+        """How many cells a task trains at a time; None means one per core."""
         if concurrency:
             return concurrency
         return (self.cores or 1) if self.kind == "slurm" else cores()

@@ -7,7 +7,7 @@
     logs/NAME/submissions/SID/local.json               the process that works on it outside SLURM
 
 A thousand tasks write a handful of files, and each task looks for one name at most once a second.
-Read inside jobs: standard library alone. `submission` is the folder of a submission.
+Read inside jobs: standard library only. `submission` is the folder of a submission.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 from launch.plan import files
 
 SAME_ERROR = 3
-"""This many cells that fail with the same last line stop the submission: they share the cause."""
+"""If this many cells fail with the same last line, the submission stops: they share a cause."""
 
 LOOK_SECONDS = 1.0
 BAD_NODE_SECONDS = 1800.0
@@ -51,7 +51,9 @@ class RepeatedErrors:
                 self._last_look = -LOOK_SECONDS
 
     def _rank(self, cell: str, error: str) -> int | None:
-        """Which of the first cells with this error is recorded now; None if it is none of them."""
+        """The position of a cell among the first ones with this error; None if they are all
+        recorded.
+        """
         for number in range(1, SAME_ERROR + 1):
             path = self.folder / f"{_key(error)}.{number}"
             if files.create(path, cell):
@@ -87,7 +89,7 @@ def bad_nodes(submission: Path) -> set[str]:
 
 
 def cancel_cells(submission: Path, cells: Collection[str]) -> None:
-    """Add cells to those that the tasks of a submission leave out."""
+    """Add cells to those that the tasks of a submission skip."""
     everything = cancelled_cells(submission) | set(cells)
     files.write_json(submission / "cancelled.json", sorted(everything))
 

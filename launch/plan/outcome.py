@@ -1,6 +1,6 @@
-"""The states of a cell, and the classes of failure with what follows from each.
+"""The states of a cell, and the classes of failure with their consequences.
 
-Read inside jobs: standard library alone.
+Read inside jobs: standard library only.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ STATES: Mapping[State, str] = {
     "done": "trained to its end",
     "nonfinite": "the loss became NaN or infinite; kept as a result",
     "running": "training now",
-    "waiting": "in the queue, or its task has not reached it",
-    "failed": "raised an error, or was given up",
-    "interrupted": "stopped or lost; goes on from its checkpoint with `redescent resume`",
-    "missing": "planned, never started, and in no queue",
-    "unknown": "the scheduler of its job gave no answer",
+    "waiting": "queued, or its task has not reached it",
+    "failed": "raised an error, or its process died repeatedly",
+    "interrupted": "stopped or lost; `redescent resume` continues from its checkpoint",
+    "missing": "planned, but never started and not queued",
+    "unknown": "the scheduler of its job does not answer",
 }
 FINAL: tuple[State, ...] = ("done", "nonfinite")
 """States, and statuses of a record, after which a cell needs no further run."""
 
 LIVE: tuple[State, ...] = ("running", "waiting", "unknown")
-"""States of a cell that may still be trained by what was sent."""
+"""States of a cell that a sent job may still train."""
 
 StopReason = Literal["preempted", "timeout", "cancelled"]
 """Why a task was asked to stop."""
@@ -39,7 +39,7 @@ _ERROR_LINE = re.compile(r"[\w.]+(Error|Exception|Interrupt): ")
 
 @dataclass(frozen=True)
 class FailureClass:
-    """Why an attempt ended without a result, and what follows from it.
+    """Why an attempt ended without a result, and the consequences.
 
     `advice` is a template of the sweep's `name` and the cell's `short` id.
     """
@@ -47,19 +47,19 @@ class FailureClass:
     name: str
     advice: str
     fewer_at_a_time: bool = False
-    """Fewer cells at a time may cure it: the next submission halves the number."""
+    """Fewer cells at a time may help: the next submission halves the number."""
     stops_task: bool = False
     """No further cell of the task can succeed."""
     repeats_stop_sweep: bool = False
     """Several cells with the same error stop the submission."""
 
 
-_GOES_ON = "`redescent resume {name}` sends it again; it goes on from its checkpoint if it has one"
+_RESUMES = "`redescent resume {name}` sends it again; it resumes from its checkpoint if it has one"
 
 ERROR = FailureClass(
     "error",
-    "fix what the traceback names, then `redescent resume {name}`; `redescent logs {short}` shows "
-    "the job's output",
+    "fix the error in the traceback, then `redescent resume {name}`; `redescent logs {short}` "
+    "shows the job's output",
     repeats_stop_sweep=True,
 )
 OUT_OF_MEMORY = FailureClass(
@@ -84,9 +84,9 @@ DISK = FailureClass(
     "free space on the disk of the logs or raise your quota, then `redescent resume {name}`",
     stops_task=True,
 )
-PREEMPTED = FailureClass("preempted", _GOES_ON)
-TIMEOUT = FailureClass("timeout", _GOES_ON)
-CANCELLED = FailureClass("cancelled", _GOES_ON)
+PREEMPTED = FailureClass("preempted", _RESUMES)
+TIMEOUT = FailureClass("timeout", _RESUMES)
+CANCELLED = FailureClass("cancelled", _RESUMES)
 
 FAILURES: Mapping[str, FailureClass] = {
     failure.name: failure

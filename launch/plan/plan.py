@@ -1,10 +1,10 @@
 """The frozen plan of one submission: cells, tasks, and the code and environment they run with.
 
     logs/NAME/submissions/SID/plan.json    the plan; never changed once written
-    logs/NAME/submissions/SID/jobs.json    what was sent of it: intent first, then job ids
+    logs/NAME/submissions/SID/jobs.json    the arrays to be sent, then their job ids
     logs/NAME/code/HASH.zip                the sources that its jobs import, shared by plans
 
-Read inside jobs before anything else: standard library alone.
+Read inside jobs before anything else: standard library only.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ CALIBRATION = "calibration"
 
 
 class PlanError(ValueError):
-    """A plan that cannot be read; the message says which, why and what to do."""
+    """A plan that cannot be read; the message says which one, why and what to do."""
 
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell as planned: its configuration is `bases[base]` with `values` over it; `attempts` came
-    before this plan.
+    """A cell as planned: its configuration is `bases[base]` updated with `values`. `attempts`
+    counts the attempts before this plan.
     """
 
     id: str
@@ -42,9 +42,7 @@ class PlannedCell:
 
 @dataclass(frozen=True)
 class Plan:
-    """One submission, whole: nothing outside it and its code archive decides what its jobs
-    compute.
-    """
+    """One submission: together with its code archive, it determines what its jobs compute."""
 
     sid: str
     name: str
@@ -66,23 +64,20 @@ class Plan:
     commit: str
     policy: Mapping[str, Any] = field(default_factory=dict)
     sizes: Sequence[int | None] = field(default_factory=list)
-    """How many cells each task runs at a time, None for one a core; as `packing` says where this is
-    empty.
+    """How many cells each task runs at a time, None for one per core; if empty, `packing` decides.
     """
     excluded: Sequence[str] = field(default_factory=list)
-    """Nodes that the jobs are not to run on, since they lost tasks of this sweep a short while
-    ago.
-    """
+    """Nodes that the jobs avoid, because they recently lost tasks of this sweep."""
     retry_errors: bool = False
-    """Whether the tasks go on whatever errors repeat themselves."""
+    """Whether the tasks continue even if several cells fail with the same error."""
 
     def at_a_time(self, task: int) -> int | None:
-        """Cells that a task runs side by side; None for one a core."""
+        """How many cells a task trains at a time; None for one per core."""
         count: int | None = self.sizes[task] if self.sizes else self.packing["at_a_time"]
         return count
 
     def cells_at_once(self, task: int) -> int:
-        """Cells that a task trains at a time, with one for every core counted out."""
+        """How many cells a task trains at a time, with None resolved to the number of cores."""
         concurrency = self.at_a_time(task)
         if concurrency:
             return concurrency
@@ -93,7 +88,7 @@ class Plan:
         return {**self.bases[cell.base], **cell.values}
 
     def folder(self, sweep: Path) -> Path:
-        """Where this plan stands inside the sweep's folder."""
+        """The folder of this plan inside the sweep's folder."""
         return sweep / "submissions" / self.sid
 
     def write(self, sweep: Path) -> Path:
@@ -106,12 +101,12 @@ class Plan:
 
 
 def name_of(sweep: Path) -> str:
-    """By what name the command line knows the sweep in this folder: NAME, or NAME/calibration."""
+    """The name of the sweep in this folder on the command line: NAME, or NAME/calibration."""
     return f"{sweep.parent.name}/{sweep.name}" if sweep.name == CALIBRATION else sweep.name
 
 
 def load(path: Path) -> Plan:
-    """Read a plan. Raises PlanError for a file that is not one."""
+    """Read a plan. Raises PlanError if the file is not a valid plan."""
     try:
         raw = json.loads(path.read_text())
         cells = [PlannedCell(**cell) for cell in raw.pop("cells")]
@@ -132,7 +127,7 @@ def load_all(sweep: Path) -> list[Plan]:
 
 
 def ran_in(plans: Sequence[Plan], attempts: Mapping[str, float]) -> dict[str, tuple[Plan, int]]:
-    """Plan and task of an attempt of every cell: `attempts` says which, from 1 on; infinity means
+    """Plan and task of one attempt at each cell. `attempts` has its number, from 1; infinity means
     the newest.
     """
     places = {}
@@ -148,8 +143,8 @@ def ran_in(plans: Sequence[Plan], attempts: Mapping[str, float]) -> dict[str, tu
 def factor(
     configurations: Sequence[Mapping[str, Any]],
 ) -> tuple[list[dict[str, Any]], list[tuple[int, dict[str, Any]]]]:
-    """Split flat configurations into few bases and small differences: 10,000 cells then take 2 MB
-    and not 15.
+    """Split flat configurations into a few bases and small differences: 10,000 cells take 2 MB
+    instead of 15.
 
     Returns the bases, and for each configuration the index of its base and the values that differ
     from it.
@@ -167,5 +162,5 @@ def factor(
 
 
 def new_sid() -> str:
-    """A new submission id: its time in UTC and 32 random bits, so that ids sort by age."""
+    """A new submission id: the time in UTC and 32 random bits, so that ids sort by age."""
     return time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + "-" + uuid.uuid4().hex[:8]

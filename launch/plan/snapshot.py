@@ -1,6 +1,6 @@
 """The code and environment that jobs run with: an archive of the sources, hashes and versions.
 
-Read inside jobs: standard library alone.
+Read inside jobs: standard library only.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _PACKAGES = (
 
 
 def code_hash() -> str:
-    """Hash of the sources that jobs would import now; changes nothing."""
+    """Hash of the sources that jobs would import now. Changes nothing."""
     digest = hashlib.sha256()
     for name, content in _sources().items():
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
@@ -47,8 +47,8 @@ def code_hash() -> str:
 def snapshot(sweep: Path) -> tuple[str, Path]:
     """Archive the packages that jobs import; returns the hash of the sources and the archive.
 
-    One zip file, which Python imports from directly: one inode, written at once, and nobody edits
-    it by accident.
+    It is one zip file, from which Python imports directly: one inode, written atomically, and
+    nobody edits it by accident.
     """
     code = code_hash()
     archive = sweep / "code" / f"{code}.zip"
@@ -105,7 +105,7 @@ def _git(*arguments: str) -> str:
 
 
 def origin() -> dict[str, Any]:
-    """Who plans, when, where and with which Python: fields of a plan."""
+    """Fields of a plan: user, time, host and Python."""
     return {
         "created": time.time(),
         "user": getpass.getuser(),

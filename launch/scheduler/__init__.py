@@ -1,1 +1,1 @@
-"""SLURM, this machine or this process: where tasks run."""
+"""Where tasks run: SLURM, this machine or this process."""

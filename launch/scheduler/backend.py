@@ -1,8 +1,8 @@
 """Where tasks run: on SLURM, in the background of this machine, or in the process of the command.
 
-The three are twins: each sends a range of a plan's tasks and says which of them may still run.
-Sending to SLURM goes through submitit's executor, which checks the parameters and writes the sbatch
-text. Two pieces of it are replaced:
+The three have the same methods: each sends a range of a plan's tasks and reports which may still
+run. Sending to SLURM goes through submitit's executor, which checks the parameters and writes the
+sbatch text. Two parts of it are replaced:
 
 * its pickles and entry module, by one plan and `launch.job`: a pickle per task makes thousands of
   files, submission fails for arrays over MaxArraySize, and a signal during its imports kills the
@@ -31,32 +31,32 @@ from launch.scheduler import sbatch, slurm, task
 
 
 class Refused(Exception):
-    """The scheduler refused an array; the message is its own."""
+    """The scheduler refused an array; the message is the scheduler's."""
 
 
 class Unanswered(Exception):
-    """The scheduler's answer was lost; whether it accepted the array is found by name, later."""
+    """The scheduler did not answer; a later lookup by name finds whether it accepted the array."""
 
 
 class Backend(Protocol):
-    """What each of the twins can do."""
+    """What each backend can do."""
 
     one_task: bool
-    """Whether all cells of a plan belong into one task."""
+    """Whether all cells of a plan go into one task."""
 
     def array_size(self) -> int:
         """Most tasks of one array."""
 
     def send(self, plan: Plan, sweep: Path, array: Array) -> Array:
-        """Send the array off and return it with its job; raises Refused or Unanswered."""
+        """Send the array and return it with its job. Raises Refused or Unanswered."""
 
     def tasks(self, plan: Plan, sweep: Path, arrays: Sequence[Array]) -> list[slurm.Task] | None:
-        """The tasks of these arrays that the scheduler knows, None if it gave no answer."""
+        """The tasks of these arrays that the scheduler knows; None if it does not answer."""
 
     def cancel(
         self, plan: Plan, sweep: Path, arrays: Sequence[Array], numbers: Collection[int]
     ) -> str:
-        """End the plan's tasks with these numbers; returns a complaint or nothing."""
+        """End the plan's tasks with these numbers; returns the scheduler's error, if any."""
 
 
 _LOST = re.compile("timed out|zero bytes|connection reset|transport endpoint", re.IGNORECASE)
@@ -73,7 +73,7 @@ class Slurm:
         return slurm.array_size()
 
     def send(self, plan: Plan, sweep: Path, array: Array) -> Array:
-        """Write the sbatch script beside the plan and submit it.
+        """Write the sbatch script next to the plan and submit it.
 
         The folder for the jobs' output is created before sbatch: a task that starts without it
         fails without a message (exit 0:53).
@@ -111,7 +111,7 @@ class Slurm:
 
 
 class Local:
-    """One background process of this machine, which outlives the command and the terminal."""
+    """One background process on this machine, which outlives the command and the terminal."""
 
     one_task = True
 
@@ -135,12 +135,12 @@ class Local:
             )
         while markers.local_worker(folder) is None:
             if worker_process.poll() is not None:
-                raise Refused(f"the worker ended at once; see {log.name}")
+                raise Refused(f"the worker exited immediately; see {log.name}")
             time.sleep(0.02)
         return replace(array, job="local")
 
     def tasks(self, plan: Plan, sweep: Path, arrays: Sequence[Array]) -> list[slurm.Task] | None:
-        """The recorded worker, looked up among the processes of this machine."""
+        """The recorded worker, if it still runs on this machine."""
         process = markers.local_worker(plan.folder(sweep))
         if process is None:
             return []
@@ -153,23 +153,25 @@ class Local:
     def cancel(
         self, plan: Plan, sweep: Path, arrays: Sequence[Array], numbers: Collection[int]
     ) -> str:
-        """SIGTERM to the worker, which saves and ends."""
+        """Send SIGTERM to the worker, which saves and ends."""
         process = markers.local_worker(plan.folder(sweep))
         alive = process is not None and files.alive(process)
         if process is not None and alive is None:
-            return f"it runs on {process['host']}: cancel it there"
+            return f"it runs on {process['host']}; cancel it there"
         if process is not None and alive:
             os.kill(process["pid"], signal.SIGTERM)
         return ""
 
 
 class Debug(Local):
-    """The process of the command: `send` returns when the cells are trained."""
+    """The process of the command: `send` returns when the cells have ended."""
 
     def send(self, plan: Plan, sweep: Path, array: Array) -> Array:
         """Run the worker here."""
         task.main([str(plan.folder(sweep) / "plan.json"), "--task", str(array.first)], [])
-        markers.remove_local_worker(plan.folder(sweep))  # this process goes on, but works no longer
+        markers.remove_local_worker(
+            plan.folder(sweep)
+        )  # the process continues, but no longer as a worker
         return replace(array, job="local")
 
 
@@ -177,7 +179,7 @@ BACKENDS: Mapping[str, Backend] = {"slurm": Slurm(), "local": Local(), "debug": 
 
 
 def with_launcher(overrides: Sequence[str]) -> list[str]:
-    """The overrides, with SLURM or this machine as launcher if they choose none."""
+    """The overrides, plus SLURM or this machine as the launcher if they name none."""
     if any(text.startswith("hydra/launcher=") for text in overrides):
         return list(overrides)
     default = "slurm" if slurm.present() else "local"

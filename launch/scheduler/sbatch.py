@@ -19,7 +19,9 @@ _NOT_FOR_SBATCH = {"_target_", "max_num_timeout", "name", "submitit_folder"}
 
 
 def check(launcher: Launcher) -> None:
-    """Raises UserError for SLURM settings that submitit does not know, with those it does."""
+    """Raise UserError for SLURM settings that submitit does not know; the message lists the known
+    ones.
+    """
     if launcher.kind == "slurm":
         _parameters(launcher.settings)
 
@@ -41,21 +43,21 @@ def array_script(plan: Plan, plan_path: Path, output: Path, array: Array) -> str
     path = f"export PYTHONPATH={shlex.quote(plan.code_archive)}"
     parameters["setup"] = [*(parameters.get("setup") or []), "trap : USR2 TERM", path]
     command = shlex.join([*job_command(plan, plan_path), "--first", str(array.first)])
-    # Ignored until Python has installed its handlers: a signal while it starts is lost, not deadly.
+    # Ignored until Python has installed its handlers: an early signal is lost, but does not kill.
     command = "bash -c " + shlex.quote(f"trap '' USR2 TERM; exec {command}")
     return _render(command=command, folder=output, srun_args=["--open-mode=append"], **parameters)
 
 
-def single_script(settings: Mapping[str, Any], command: str, folder: Path, **extra: Any) -> str:
-    """The sbatch script of a job without an array or a step; `extra` are submitit's own keys."""
-    parameters = _parameters(settings) | extra
+def single_script(settings: Mapping[str, Any], command: str, folder: Path, **others: Any) -> str:
+    """The sbatch script of a job without an array or a step; `others` are keys of submitit."""
+    parameters = _parameters(settings) | others
     return _render(command=command, folder=folder, use_srun=False, **parameters)
 
 
 def add_dependency(settings: Mapping[str, Any], dependency: str) -> dict[str, Any]:
     """The additional parameters with one more dependency.
 
-    SLURM removes a job whose dependency can no longer be met.
+    SLURM removes the job when the dependency can no longer be met.
     """
     extra = dict(settings.get("additional_parameters") or {})
     dependencies = [dependency]
@@ -67,13 +69,13 @@ def add_dependency(settings: Mapping[str, Any], dependency: str) -> dict[str, An
 def job_command(plan: Plan, plan_path: Path) -> list[str]:
     """The command of a task's worker.
 
-    With -P, the folder that the job starts in is not on the import path: the plan's code runs.
+    With -P, the job's working folder is not on the import path, so the plan's code runs.
     """
     return [plan.python, "-P", "-u", "-m", "launch.job", str(plan_path.resolve())]
 
 
 def _parameters(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The launcher's settings under submitit's names for sbatch."""
+    """The launcher's settings, by submitit's names."""
     parameters = {}
     for key, value in settings.items():
         if key not in _NOT_FOR_SBATCH and value is not None:

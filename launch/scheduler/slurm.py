@@ -1,7 +1,7 @@
-"""Calls of SLURM's programs, and the parsing of what they print.
+"""Call SLURM's programs and parse their output.
 
 One squeue and at most one sacct serve a whole sweep. An error of SLURM never means "no jobs":
-queries return None without an answer.
+queries then return None.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Task:
 
 
 def present() -> bool:
-    """Whether this machine can submit to SLURM: it has the client programs and a configuration.
+    """Whether this machine has SLURM's client programs and a configuration.
 
-    Without a configuration even --version fails. A controller that is down does not matter here.
+    Without a configuration even --version fails. Whether the controller is up is not checked.
     """
     return shutil.which("sbatch") is not None and call("scontrol", "--version").returncode == 0
 
@@ -50,7 +50,7 @@ def present() -> bool:
 def clean_environment() -> dict[str, str]:
     """The environment for sbatch, without the SLURM_* and SBATCH_* of a surrounding job.
 
-    Those would become settings of the new job. SLURM_CONF stays: it names the cluster.
+    They would become settings of the new job. SLURM_CONF is kept: it names the cluster.
     """
     prefixes = ("SLURM_", "SBATCH_", "SRUN_", "SALLOC_")
     environment = {}
@@ -77,12 +77,12 @@ def call(*command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]
         )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(
-            command, 124, "", f"{command[0]}: no answer in {timeout:.0f} s"
+            command, 124, "", f"{command[0]}: no answer within {timeout:.0f} s"
         )
 
 
 def queue(names: Sequence[str]) -> list[Task] | None:
-    """All tasks of the jobs with these names that slurmctld knows, also those that have ended.
+    """All tasks of the jobs with these names that slurmctld knows, including ended ones.
 
     None without an answer.
     """
@@ -104,7 +104,7 @@ def parse_queue(text: str) -> list[Task]:
 
 
 def accounting(names: Sequence[str]) -> list[Task] | None:
-    """The newest state of every task of these jobs in accounting, which lags by seconds.
+    """The newest state of each task of these jobs in accounting, which lags by seconds.
 
     None without an answer.
     """
@@ -117,7 +117,7 @@ def accounting(names: Sequence[str]) -> list[Task] | None:
 
 @dataclass(frozen=True)
 class Execution:
-    """One execution of a task in accounting; times are SLURM's texts, empty if it has none."""
+    """One execution of a task in accounting; times are SLURM's texts, empty if unknown."""
 
     job: str
     state: str
@@ -130,7 +130,7 @@ class Execution:
 def history(jobs: Sequence[str]) -> list[Execution] | None:
     """Every execution of these tasks (as "5_3"), oldest first; None without an answer.
 
-    Each requeue of a task is an execution of its own.
+    Each requeue of a task is a separate execution.
     """
     if not jobs:
         return []
@@ -195,14 +195,14 @@ def ranges(indices: Sequence[int]) -> str:
 
 
 def nodes_in_service(partition: str | None) -> set[str] | None:
-    """Nodes that could take a job of the partition (None: of any), or None without an answer."""
+    """Nodes that could run a job of the partition (None: any); None if SLURM does not answer."""
     options = ["-p", partition] if partition else []
     answer = call("sinfo", "-h", "-N", "-t", "idle,mix,alloc,comp", *options, "-o", "%N")
     return set(answer.stdout.split()) if answer.returncode == 0 else None
 
 
 def limits() -> Mapping[str, int]:
-    """MaxArraySize and the like from `scontrol show config`; empty if SLURM does not answer."""
+    """Limits such as MaxArraySize from `scontrol show config`; empty if SLURM does not answer."""
     text = call("scontrol", "show", "config").stdout
     values = {}
     for key, value in re.findall(r"^(MaxArraySize|MaxJobCount)\s*=\s*(\d+)", text, re.M):
@@ -214,16 +214,16 @@ def limits() -> Mapping[str, int]:
 
 
 def array_size() -> int:
-    """Most tasks of an array, 1000 if unknown. MaxArraySize bounds the index, from 0 on."""
+    """Most tasks of an array, 1000 if unknown. MaxArraySize limits the index, which starts at 0."""
     values = limits()
     by_index = values.get("MaxArraySize", 1001) - 1
     return max(1, min(by_index, values.get("max_array_tasks", by_index)))
 
 
 def cancel(jobs: Sequence[str]) -> str:
-    """Cancel jobs or tasks in one call; returns SLURM's complaint, empty if it has none."""
-    answer = call("scancel", "-Q", *jobs) if jobs else None
-    return answer.stderr.strip() if answer and answer.returncode != 0 else ""
+    """Cancel jobs or tasks in one call; returns SLURM's error message, or an empty text."""
+    done = call("scancel", "-Q", *jobs) if jobs else None
+    return done.stderr.strip() if done and done.returncode != 0 else ""
 
 
 def own_task() -> Task | None:
@@ -236,7 +236,7 @@ def own_task() -> Task | None:
 
 
 def own_id() -> str:
-    """The id by which scontrol knows the own task: JOB_INDEX in an array."""
+    """The id of this task for scontrol: JOB_INDEX in an array."""
     array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{index}" if array and index else os.environ["SLURM_JOB_ID"]
 
@@ -250,12 +250,12 @@ def own_state() -> str:
 
 
 def own_end() -> float | None:
-    """Unix time of this job's limit; None if neither the environment nor SLURM has it."""
+    """Unix time of this job's time limit; None if neither the environment nor SLURM has it."""
     end = os.environ.get("SLURM_JOB_END_TIME", "")
     if end.isdigit():
         return float(end)
-    for _ in range(3):  # right after its start, the end of a job can read N/A
-        answer = call("squeue", "-h", "-j", os.environ["SLURM_JOB_ID"], "-o", "%e", timeout=20)
+    for _ in range(3):  # just after its start, the end of a job can be N/A
+        done = call("squeue", "-h", "-j", os.environ["SLURM_JOB_ID"], "-o", "%e", timeout=20)
         with contextlib.suppress(ValueError):
             return time.mktime(time.strptime(answer.stdout.strip(), "%Y-%m-%dT%H:%M:%S"))
         time.sleep(1)
@@ -263,7 +263,7 @@ def own_end() -> float | None:
 
 
 def requeue_self(until: float) -> bool:
-    """Requeue the own task; repeated until the unix time `until` while slurmctld is away."""
+    """Requeue this task; retries until the Unix time `until` while slurmctld does not answer."""
     while True:
         answer = call("scontrol", "requeue", own_id(), timeout=30)
         if answer.returncode == 0 or own_state() in ("PENDING", "REQUEUED"):

@@ -1,4 +1,4 @@
-"""One task of a job, from its command line to its exit status, with the requeue of what is left."""
+"""One task of a job: command line, training, requeue if cells are left, and exit status."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from launch.scheduler import slurm
 from launch.worker.pool import Assignment, Pool, RepeatedCrash, environment, log
 
 MAX_FRUITLESS_RESTARTS = 3
-"""A task that makes no progress within its time limit is not requeued after this many restarts."""
+"""A task that makes no progress within its time limit is requeued at most this many times."""
 
 
 @dataclass(frozen=True)
 class TaskState:
     """A task whose pool has ended.
 
-    `failed` and `remaining` count cells, `blocked_by` is the error after which none started, and
-    `progress` says whether any cell got further.
+    `failed` and `left` count cells. `blocked_by` is the error that stopped further cells, and
+    `progress` says whether any cell made progress.
     """
 
     reason: StopReason | None
@@ -50,10 +50,10 @@ class End:
 
 
 def decide_end(task: TaskState) -> End:
-    """Exit status, message and requeue of a task: 0 unless a cell failed or is left undone."""
-    if task.blocked_by and task.remaining:
-        return End(1, f"{task.blocked_by}. {task.remaining} cells are left for `redescent resume`")
-    if task.reason is None or not task.remaining:
+    """Exit status, message and requeue of a task; the status is 0 if no cell failed or is left."""
+    if task.blocked_by and task.left:
+        return End(1, f"{task.blocked_by}. {task.left} cells are left for `redescent resume`")
+    if task.reason is None or not task.left:
         return End(1 if task.failed else 0)
     if task.reason == "cancelled":
         return End(0)
@@ -62,7 +62,7 @@ def decide_end(task: TaskState) -> End:
     if _never_progresses(task):
         return End(
             1,
-            "no cell makes progress within the time limit, so the task is not requeued; set a "
+            "no cell made progress within the time limit, so the task is not requeued; set a "
             "longer hydra.launcher.timeout_min",
         )
     return End(0, "requeued", requeue=True)
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str], received: Sequence[int]) -> int:
 
 
 def work(assignment: Assignment, received: Sequence[int], in_slurm: bool) -> int:
-    """Run the task, and requeue it if SLURM stops it with cells left."""
+    """Run the task, and requeue it if SLURM stops it while cells are left."""
     end = slurm.own_end() if in_slurm else None
     deadline = None if end is None else end - assignment.plan.launcher.lead_seconds
     pool = Pool(assignment, received, deadline)
@@ -107,7 +107,7 @@ def work(assignment: Assignment, received: Sequence[int], in_slurm: bool) -> int
         return 1
     counts = [f"{count} {status}" for status, count in pool.results.items()]
     log(f"results: {', '.join(counts) or 'none'}")
-    # SLURM is asked only where its answer decides
+    # ask SLURM only if its answer matters
     interrupted = in_slurm and reason is not None and bool(pool.queue)
     state = TaskState(
         reason=reason,
@@ -123,9 +123,9 @@ def work(assignment: Assignment, received: Sequence[int], in_slurm: bool) -> int
 
 
 def _finish(end: End, job_end: float | None) -> int:
-    """Carry out the end of a task; returns the exit status."""
+    """Log the end of a task, requeue it if needed, and return the exit status."""
     if end.requeue and not slurm.requeue_self(until=job_end or time.time() + 60):
-        log("SLURM accepted no requeue; `redescent resume` continues from the checkpoints")
+        log("SLURM did not requeue the task; `redescent resume` continues from the checkpoints")
         return 1
     if end.message:
         log(end.message)

@@ -19,10 +19,10 @@ _NO_EXECUTION = Execution("", "", "", "", "", "")
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What the newest record of an attempt says.
+    """The newest record of an attempt.
 
     `epochs` and `steps` count what is logged, None if nothing is; `updated` is a Unix time.
-    `is_final` is False if the attempt ended without a last record: its process was killed or its
+    `is_final` is False if the attempt ended without a final record: its process was killed or its
     node was lost.
     """
 
@@ -69,7 +69,7 @@ class Attempt:
 
     @property
     def node(self) -> str:
-        """The node that it ran on, empty if unknown."""
+        """The node that it ran on; empty if unknown."""
         return self.execution.node or (self.record.host if self.record else "")
 
     @property
@@ -98,8 +98,8 @@ class Attempt:
         return self.record.progress if self.record else ""
 
 
-def attempts(state: Observation, cell: str) -> list[Attempt]:
-    """The attempts at a cell, oldest first; accounting is asked once."""
+def attempts(state: SweepState, cell: str) -> list[Attempt]:
+    """The attempts at a cell, oldest first; accounting is queried once."""
     placements = placements_of(state, cell)
     executions = slurm.history([place.job for place in placements if place.job]) or []
     records = load_records(state.folder, cell, is_running=state.cells[cell].state == "running")
@@ -109,7 +109,7 @@ def attempts(state: Observation, cell: str) -> list[Attempt]:
 def load_records(folder: Path, cell: str, is_running: bool) -> list[RunRecord]:
     """The newest record of each attempt at a cell, oldest attempt first.
 
-    A last record that says "running" is no final one if the cell does not run.
+    A record that says "running" is not final if the cell does not run.
     """
     rows = store.records(folder, cell)
     records = []
@@ -132,8 +132,8 @@ def _record(row: Mapping[str, Any], is_final: bool) -> RunRecord:
     )
 
 
-def placements_of(state: Observation, cell: str) -> list[CellPlacement]:
-    """The tasks that held a cell, in the order of the submissions."""
+def placements_of(state: SweepState, cell: str) -> list[CellPlacement]:
+    """The tasks that contained a cell, in the order of the submissions."""
     placements = []
     for plan in state.plans:
         for number, task in enumerate(plan.tasks):
@@ -148,9 +148,9 @@ def placements_of(state: Observation, cell: str) -> list[CellPlacement]:
 def from_accounting(
     placements: Sequence[CellPlacement], executions: Sequence[Execution]
 ) -> list[Attempt]:
-    """One attempt per execution of each task; a task without any counts as one attempt.
+    """One attempt per execution of each task; a task without executions counts as one attempt.
 
-    A requeue makes a new execution, and with it the next attempt.
+    A requeue starts a new execution, which is the next attempt.
     """
     attempts = {}
     for place in placements:
@@ -171,10 +171,10 @@ def from_records(
     records: Sequence[RunRecord],
     placements: Sequence[CellPlacement],
 ) -> list[Attempt]:
-    """The attempts with their records, and those that only records know of.
+    """The attempts with their records, and those that only a record shows.
 
-    Accounting may be silent or have forgotten an attempt: it then belongs to the newest submission
-    that could have started it.
+    Accounting may not answer, or may have forgotten an attempt. The attempt then belongs to the
+    newest submission that could have started it.
     """
     by_number = {attempt.number: attempt for attempt in attempts}
     for record in records:

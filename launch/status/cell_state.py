@@ -22,9 +22,9 @@ class Record:
 class Placement:
     """Where a plan put a cell: submission, task, the first attempt there, and the task's state.
 
-    `live` is True while the task may still run, False when it is over, None if the scheduler gave
-    no answer; `running` is False for a task in the queue. `cancelled` is True for a cell that the
-    user took out of the task.
+    `live` is True while the task may still run, False when it has ended, None if the scheduler does
+    not answer; `running` is False for a queued task. `cancelled` is True for a cell that the user
+    removed from the task.
     """
 
     sid: str
@@ -37,7 +37,7 @@ class Placement:
 
 @dataclass(frozen=True)
 class CellState:
-    """State of one cell, with the record and placement that it follows from."""
+    """The state of one cell, with the record and placement behind it."""
 
     id: str
     state: State
@@ -48,11 +48,11 @@ class CellState:
 def cell_states(
     placements: Mapping[str, Sequence[Placement]], records: Mapping[str, Record]
 ) -> list[CellState]:
-    """The state of every placed cell.
+    """The state of each placed cell.
 
-    "done" follows from a record alone, "running" needs the scheduler too. A cell is live while any
-    of its placements is: two may be, after a node was lost. Without an answer of the scheduler a
-    cell that has no final record is "unknown", never free to send again.
+    "done" follows from the record; "running" also needs the scheduler. A cell is live while any of
+    its placements is live; after a node was lost, two may be. If the scheduler does not answer, a
+    cell without a final record is "unknown" and is not sent again.
     """
     return [_cell(cell, places, records.get(cell)) for cell, places in placements.items()]
 

@@ -1,4 +1,4 @@
-"""What follows for cells that failed: which wait, and which train with fewer beside them. Pure."""
+"""Which failed cells are held back, and which run again with fewer cells per task. Pure."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ TasksByCell = Mapping[str, tuple[Plan, int]]
 
 @dataclass(frozen=True)
 class HeldBack:
-    """Failed cells that share an error with enough others, and the error of most of them."""
+    """Failed cells that are held back because they share an error, and the most frequent error."""
 
     cells: frozenset[str] = frozenset()
     error: str | None = None
 
 
 def held_back(cells: Collection[str], state: SweepState, code: str) -> HeldBack:
-    """Those of the cells whose error, in this very code, is that of several others."""
+    """The cells that failed with this code and share their error with several others."""
     codes = {row["cell"]: row.get("code") for row in state.runs.to_dict("records")}
     cells_by_error: dict[str, set[str]] = {}
     for cell, record in _failed_records(cells, state).items():
@@ -39,7 +39,7 @@ def held_back(cells: Collection[str], state: SweepState, code: str) -> HeldBack:
 
 
 def _failed_records(cells: Collection[str], state: SweepState) -> dict[str, Record]:
-    """The records of those of the cells that failed."""
+    """The records of the failed ones among the cells."""
     records = {}
     for cell in cells:
         cell_state = state.cells.get(cell)
@@ -49,7 +49,7 @@ def _failed_records(cells: Collection[str], state: SweepState) -> dict[str, Reco
 
 
 def out_of_memory_cells(cells: Collection[str], state: SweepState) -> TasksByCell:
-    """Cells that last ended because memory ran out or they were killed, with their tasks."""
+    """Cells whose latest attempt ran out of memory or was killed, with their tasks."""
     attempts = {}
     for cell, record in _failed_records(cells, state).items():
         if failure_class(record.error_class).fewer_at_a_time:
@@ -58,7 +58,7 @@ def out_of_memory_cells(cells: Collection[str], state: SweepState) -> TasksByCel
 
 
 def concurrency_limits(tasks: TasksByCell) -> dict[str, int]:
-    """How many cells may train at a time beside a cell without enough memory: half as many."""
+    """Half the earlier concurrency for each cell that lacked memory."""
     limits = {}
     for cell, (plan, task) in tasks.items():
         limits[cell] = max(1, plan.cells_at_once(task) // 2)
@@ -66,7 +66,7 @@ def concurrency_limits(tasks: TasksByCell) -> dict[str, int]:
 
 
 def needs_more_memory(tasks: TasksByCell, state: SweepState, launcher: Launcher) -> list[str]:
-    """Cells that ran out of memory alone, and would get no more of it from this launcher."""
+    """Cells that ran out of memory on their own, and would not get more from this launcher."""
     cells = []
     for cell, (plan, task) in tasks.items():
         has_own_task = plan.cells_at_once(task) == 1

@@ -21,7 +21,7 @@ from launch.status.sweep_state import SweepState, TaskKey
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the status table: cells in one state, with a detail from SLURM or the records."""
+    """A row of the status table: cells in one state, with a detail from SLURM or the records."""
 
     state: str
     detail: str
@@ -47,18 +47,18 @@ class Summary:
     hours_spent: float
     hours_left: float
     unmeasured: int
-    """Unfinished cells whose time is not known, and which `hours_left` does not count."""
+    """Unfinished cells of unknown time; `left` does not count them."""
     end: float | None
-    """Seconds until the queue is empty, if as many tasks run as now; None if not known."""
+    """Seconds until the queue is empty, if as many tasks keep running as now; None if unknown."""
     unknown: str
-    """Why `end` is None; empty if nothing is under way."""
+    """Why `end` is None; empty if nothing runs or waits."""
 
 
 def summarise(state: SweepState, timed_runs: pd.DataFrame, cores: int) -> Summary:
     """The numbers of a sweep's state.
 
-    `timed_runs` is a runs table to take seconds per epoch from, and `cores` the number of cells
-    that a local worker trains at a time if its plan leaves that open.
+    `measured` is a runs table to estimate seconds per epoch from. `cores` is the number of cells
+    that a local worker trains at a time if its plan does not say.
     """
     remaining = _remaining_seconds(state, timed_runs)
     occupancy = _occupancy(state)
@@ -79,8 +79,8 @@ def summarise(state: SweepState, timed_runs: pd.DataFrame, cores: int) -> Summar
     )
 
 
-def hours_committed(state: SweepState, timed_runs: pd.DataFrame) -> float | None:
-    """GPU-hours spent, and still to come from cells that are under way; None if not known."""
+def hours_committed(state: SweepState, measured: pd.DataFrame) -> float | None:
+    """GPU-hours spent, plus those of running and queued cells; None if unknown."""
     if not state.cells:
         return 0.0
     occupancy = _occupancy(state)
@@ -136,7 +136,7 @@ def _waiting_name(record: Record | None) -> str:
 
 
 def _waiting_reason(task: Task | None) -> str:
-    """Why the task of a waiting cell does not train it now."""
+    """Why a waiting cell does not train yet."""
     if task is None or task.state == "RUNNING":
         return "its task runs"
     return task.state.lower() if task.reason in ("", "None") else task.reason
@@ -151,7 +151,7 @@ def _unit(state: SweepState, occupancy: Mapping[str, Occupancy]) -> str:
 
 
 def _occupancy(state: SweepState) -> Mapping[str, Occupancy]:
-    """What every cell occupies in the task that it was last given to."""
+    """What each cell occupies in its newest task."""
     plans = {plan.sid: plan for plan in state.plans}
 
     @functools.cache
@@ -165,9 +165,9 @@ def _occupancy(state: SweepState) -> Mapping[str, Occupancy]:
     return occupancy
 
 
-def _remaining_seconds(state: SweepState, timed_runs: pd.DataFrame) -> Mapping[str, float]:
-    """Expected seconds that every cell has still to train, NaN if not known."""
-    times = rates.remaining_seconds(state.runs, state.runs, timed_runs)
+def _remaining_seconds(state: SweepState, measured: pd.DataFrame) -> Mapping[str, float]:
+    """Expected seconds that each cell still has to train; NaN if unknown."""
+    times = rates.left(state.runs, state.runs, measured)
     return dict(zip(state.runs["cell"], times, strict=True))
 
 
@@ -181,7 +181,9 @@ def _spent_seconds(state: SweepState) -> Mapping[str, float]:
 def _hours_spent(state: SweepState, occupancy: Mapping[str, Occupancy], unit: str) -> float:
     """Hours spent, in this unit."""
     units = {occupancy[cell].unit for cell in state.cells}
-    if unit == "GPU-hours" and unit not in units:  # a GPU here, which no launcher asked for
+    if (
+        unit == "GPU-hours" and unit not in units
+    ):  # a GPU of this machine, which no launcher requested
         return float(state.runs["gpu_seconds"].sum()) / 3600
     hours = 0.0
     for cell, seconds in _spent_seconds(state).items():
@@ -191,10 +193,10 @@ def _hours_spent(state: SweepState, occupancy: Mapping[str, Occupancy], unit: st
 
 
 def _end(state: SweepState, remaining: Mapping[str, float], cores: int) -> tuple[float | None, str]:
-    """Seconds until the queue is empty, or why that is not known.
+    """Seconds until the queue is empty, or why this is unknown.
 
-    Each task's time is that of its cells over the cells at a time; the waiting ones follow on the
-    running ones.
+    A task takes the time of its cells divided by its concurrency; waiting tasks start when running
+    ones end.
     """
     loads: dict[TaskKey, list[float]] = {}
     for cell in state.cells.values():
@@ -208,7 +210,7 @@ def _end(state: SweepState, remaining: Mapping[str, float], cores: int) -> tuple
         return None, "no task runs now"
     unmeasured = sum(math.isnan(seconds) for load in loads.values() for seconds in load)
     if unmeasured:
-        return None, f"nothing like {unmeasured} of the cells was measured"
+        return None, f"no measured run resembles {unmeasured} of the cells"
     return _end_of_queue(_task_times(state, loads, cores), running), ""
 
 
@@ -224,7 +226,7 @@ def _task_times(
 
 
 def _end_of_queue(times: Mapping[TaskKey, float], running: Collection[TaskKey]) -> float:
-    """When the last task ends if as many go on running as do now."""
+    """When the last task ends if as many tasks keep running as now."""
     ends = [times[key] for key in running]
     heapq.heapify(ends)
     for key, seconds in times.items():

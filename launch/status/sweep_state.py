@@ -1,6 +1,6 @@
 """The state of a sweep: its plans, what was sent of them, its parts, and its schedulers' answers.
 
-Each of them is read once.
+Each is read once.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from launch.scheduler import backend, slurm
 from launch.status.cell_state import CellState, Placement, Record, cell_states
 
 UNANSWERED_SECONDS = 120.0
-"""After this long without a trace in squeue and sacct, a submission whose answer was lost was never
-accepted: an sbatch that blocks on a slow controller gives up before, and accounting lags by seconds
-only. A time of sending that lies as far ahead is that of a clock which was set back since."""
+"""If sbatch got no answer and neither squeue nor sacct shows the submission after this time, it was
+never accepted: an sbatch that waits for a slow controller gives up earlier, and accounting lags
+only by seconds. A send time this far in the future means that the clock was set back."""
 
 _NODE_LOST = ("NODE_FAIL", "BOOT_FAIL")
 
@@ -34,7 +34,7 @@ TaskKey = tuple[str, int]
 
 @dataclass(frozen=True)
 class SweepState:
-    """A sweep at one moment: its plans, what was sent of them, and the state of every cell."""
+    """A sweep at one moment: its plans, the arrays that were sent, and the state of each cell."""
 
     folder: Path
     plans: Sequence[Plan]
@@ -42,15 +42,15 @@ class SweepState:
     cells: Mapping[str, CellState]
     runs: pd.DataFrame
     silent: Sequence[str]
-    """Submissions whose scheduler gave no answer."""
+    """Submissions whose scheduler does not answer."""
     tasks: Mapping[TaskKey, slurm.Task]
-    """What the scheduler says of a task; absent where it knows nothing."""
+    """What the scheduler reports about each task that it knows."""
     lost_nodes: frozenset[str] = frozenset()
-    """Nodes that lost a task, or on which every process died, a short while ago."""
+    """Nodes that recently lost a task, or on which every process died."""
 
     @cached_property
     def records(self) -> Mapping[str, Record]:
-        """The newest record of every cell that has one, also of cells that no plan holds."""
+        """The newest record of each cell that has one, including cells in no plan."""
         return records_of(self.runs)
 
     def job_id(self, sid: str, number: int) -> str | None:
@@ -63,7 +63,7 @@ class SweepState:
 
 @dataclass(frozen=True)
 class Answers:
-    """What the schedulers say: the tasks that they know, and the submissions without an answer."""
+    """The schedulers' answers: the tasks that they know, and the submissions without an answer."""
 
     tasks: Mapping[TaskKey, slurm.Task]
     silent: Sequence[str]
@@ -71,10 +71,10 @@ class Answers:
 
 @dataclass(frozen=True)
 class Lookup:
-    """What a scheduler said of arrays whose acceptance is unknown.
+    """A scheduler's answer about arrays whose acceptance is unknown.
 
-    `jobs` are those that it has, by name of the array. `complete` is False if it may have others.
-    `absent` is the error of an array that it never got.
+    `jobs` are those that it knows, by array name. `complete` is False if it may have others.
+    `absent` is the error for an array that it never received.
     """
 
     jobs: Mapping[str, str]
@@ -83,15 +83,17 @@ class Lookup:
 
 
 def load_sweep_state(folder: Path) -> SweepState:
-    """Read plans and parts, and ask each scheduler once. Raises UserError if there is no sweep."""
+    """Read plans and parts, query each scheduler once. Raises UserError if there is no sweep."""
     plans = load_all(folder) if folder.is_dir() else []
     if not plans:
-        raise UserError(f"{folder}: no submitted sweep there; `redescent submit NAME` makes one")
+        raise UserError(
+            f"{folder}: no submitted sweep in this folder; `redescent submit NAME` creates one"
+        )
     return _state_of(folder, plans, store.runs(folder))
 
 
 def load_state_before_submission(folder: Path) -> SweepState:
-    """The state of a sweep to which nothing may have been sent yet."""
+    """The state of a sweep that may not have been submitted yet."""
     plans = load_all(folder) if folder.is_dir() else []
     return _state_of(folder, plans, runs_of(folder))
 
@@ -124,7 +126,7 @@ def runs_of(folder: Path) -> pd.DataFrame:
 
 
 def records_of(runs: pd.DataFrame) -> dict[str, Record]:
-    """The newest record of every cell in a runs table; none for a cell that never started."""
+    """The newest record of each cell in a runs table; none for a cell that never started."""
     if runs.empty:
         return {}
     columns = ["cell", "status", "attempt", "error_class", "error"]
@@ -144,12 +146,12 @@ def _is_over(plan: Plan, records: Mapping[str, Record]) -> bool:
 
 
 def _has_result(cell: PlannedCell, record: Record | None) -> bool:
-    """Whether a planned cell has its result; a calibration runs again though its cells are done."""
+    """Whether a planned cell has its result; a calibration also runs cells again that are done."""
     return record is not None and is_final(record) and record.attempt > cell.attempts
 
 
 def _load_arrays(plan: Plan, folder: Path) -> Sequence[Array]:
-    """The arrays of a plan; the scheduler is asked for those whose acceptance is unknown."""
+    """The arrays of a plan; the scheduler is asked about those whose acceptance is unknown."""
     arrays = jobs.read(plan, folder)
     names = [array.name for array in arrays if array.delivery == "pending"]
     if not names:
@@ -172,9 +174,9 @@ def _look_up_here(plan: Plan, folder: Path, names: Sequence[str]) -> Lookup:
 
 
 def settle(arrays: Sequence[Array], lookup: Lookup, now: float) -> list[Array]:
-    """The arrays of a plan, the pending ones with the job or the error that the lookup gives them.
+    """The arrays of a plan, with the job or error that the lookup found for the pending ones.
 
-    An array that the scheduler does not have stays pending until UNANSWERED_SECONDS have passed.
+    An array that the scheduler does not know stays pending until UNANSWERED_SECONDS have passed.
     """
     age = abs(now - min(array.sent for array in arrays))
     absent = lookup.absent if lookup.complete and age > UNANSWERED_SECONDS else None
@@ -191,7 +193,7 @@ def settle(arrays: Sequence[Array], lookup: Lookup, now: float) -> list[Array]:
 def ask_scheduler(
     plans: Sequence[Plan], folder: Path, arrays: Mapping[str, Sequence[Array]]
 ) -> Answers:
-    """Ask each scheduler of these plans once."""
+    """Query each scheduler of these plans once."""
     tasks: dict[TaskKey, slurm.Task] = {}
     silent: list[str] = []
     slurm_plans = [plan for plan in plans if plan.backend == "slurm"]
@@ -217,8 +219,8 @@ def _ask_slurm(
     """The tasks of these plans that SLURM knows, by job and index; None without an answer.
 
     The queue forgets ended jobs after minutes, and a controller that was restored from an old state
-    forgets others: tasks that accounting says may still run are added. Accounting lags and can be
-    absent: no answer of it changes nothing.
+    forgets others, so tasks that may still run according to accounting are added. Accounting lags
+    and can be absent; without its answer nothing is added.
     """
     names = _accepted_names(plans, arrays)
     queue = slurm.queue(names)
@@ -242,7 +244,7 @@ def _accepted_names(plans: Sequence[Plan], arrays: Mapping[str, Sequence[Array]]
 def _tasks_of(
     plan: Plan, arrays: Sequence[Array], slurm_tasks: Mapping[tuple[str, int], slurm.Task]
 ) -> dict[TaskKey, slurm.Task]:
-    """Those of the listed tasks that belong to a plan, by their numbers in it."""
+    """The listed tasks that belong to a plan, by their numbers in it."""
     tasks = {}
     for array in arrays:
         for number in array.numbers:
@@ -259,7 +261,7 @@ def place_cells(
     cancelled: Mapping[str, Collection[str]],
     records: Mapping[str, Record],
 ) -> dict[str, list[Placement]]:
-    """Where the plans put every cell, oldest first. Pure."""
+    """The placements of each cell, oldest plan first. Pure."""
     placements: dict[str, list[Placement]] = {}
     for plan in plans:
         silent = plan.sid in answers.silent
@@ -278,7 +280,7 @@ def place_cells(
 
 
 def _cancelled(place: Placement, record: Record | None) -> Placement:
-    """The place of a cancelled cell: over, unless the cell is training there at this moment."""
+    """The placement of a cancelled cell: ended, unless the cell is training there now."""
     training = (
         place.running
         and record is not None
@@ -289,7 +291,7 @@ def _cancelled(place: Placement, record: Record | None) -> Placement:
 
 
 def may_run(array: Array, task: slurm.Task | None, *, silent: bool) -> bool | None:
-    """Whether a task of an array may still run; None if the scheduler gave no answer."""
+    """Whether a task of an array may still run; None if the scheduler does not answer."""
     if array.delivery == "refused":
         return False
     if array.delivery == "pending" or silent:

@@ -1,8 +1,8 @@
-"""Short runs of the smallest and the largest cells, to know what a sweep will cost and whether it
-starts well.
+"""Short runs of the smallest and largest cells, to estimate what a sweep costs and check that it
+starts.
 
-They run through the sweep's own launcher, as a sweep of their own in `logs/NAME/calibration`: they
-are never a result of the sweep, and its cost is computed from what was measured there.
+They run through the sweep's own launcher, as a separate sweep in `logs/NAME/calibration`. They are
+never results of the sweep; its cost is estimated from their times.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ EPOCHS, STEPS = 5, 1000
 holds loading and compiling, and evaluations that grow rare only later."""
 
 MOST = 16
-"""Most cells that are calibrated: the smallest and the largest of as many families as fit."""
+"""At most this many cells are calibrated: the smallest and largest of each family."""
 
 
 def calibration_request(
     request: Request, epochs: int = EPOCHS, steps: int = STEPS, count: int | None = None
 ) -> Request:
-    """The calibration of a sweep: `count` copies of each of its extremes, at a time in one task.
+    """The calibration of a sweep: `count` copies of each of its extremes, trained together in one
+    task.
 
-    Without a count as many as the packing says, and one if it leaves that open.
+    Without a count, the number comes from the packing, or is one if the packing sets none.
     """
     number = count or _fixed_concurrency(request.packing.at_a_time)
     cells = []
@@ -54,10 +55,10 @@ def calibration_request(
 
 
 def smallest_and_largest(cells: Sequence[Cell]) -> list[Cell]:
-    """The smallest and the largest cell by `model.width` of every family; at most MOST.
+    """The smallest and largest cell of each family by `model.width`; at most MOST.
 
-    A family is alike in all that decides the speed but the width. Of more cells than MOST some are
-    taken at equal distances.
+    The cells of a family share all settings that affect the speed, except the width. If there are
+    more than MOST, evenly spaced ones are taken.
     """
     ends = _ends_of_families(cells)
     places = np.linspace(0, len(ends) - 1, min(MOST, len(ends))).round().astype(int)
@@ -65,12 +66,12 @@ def smallest_and_largest(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def covers_all_families(cells: Sequence[Cell]) -> bool:
-    """Whether `smallest_and_largest` leaves out no family of these cells."""
+    """Whether `smallest_and_largest` includes every family of these cells."""
     return len(_ends_of_families(cells)) <= MOST
 
 
 def _ends_of_families(cells: Sequence[Cell]) -> list[Cell]:
-    """The smallest and the largest cell of every family, by their width."""
+    """The smallest and largest cell of each family, by width."""
     if not cells:
         return []
     flats = pd.DataFrame([dict(cell.flat) for cell in cells])
@@ -87,10 +88,10 @@ def _ends_of_families(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def calibration_runs(folder: Path) -> pd.DataFrame:
-    """The calibrations of a sweep as a runs table, with how they ran; empty if there are none.
+    """The calibrations of a sweep as a runs table with extra columns; empty if there are none.
 
-    `measured_seconds`, `measured_epochs` and `measured_steps` are those of the second half of a run
-    that ended well. `concurrency` is how many cells its task trained at a time (NaN: one a core),
+    `measured_seconds`, `measured_epochs` and `measured_steps` cover the second half of a run that
+    succeeded. `concurrency` is how many cells its task trained at a time (NaN: one per core),
     `place` names this task and `resources` are those of its launcher; `began` is the Unix time at
     which it began to train.
     """
@@ -99,13 +100,13 @@ def calibration_runs(folder: Path) -> pd.DataFrame:
     if not plans:
         return pd.DataFrame()
     runs = store.runs(calibration)
-    if "updated" not in runs:  # nothing has begun
+    if "updated" not in runs:  # nothing has started
         return pd.DataFrame()
     return _with_measurements(calibration, _with_places(runs, plans))
 
 
 def _with_places(runs: pd.DataFrame, plans: Sequence[Plan]) -> pd.DataFrame:
-    """The runs that belong to a plan, with where and among how many others they trained."""
+    """The runs that belong to a plan, with their task and its concurrency."""
     attempts = dict.fromkeys(runs["cell"], math.inf)
     attempts |= {cell: record.attempt for cell, record in records_of(runs).items()}
     tasks = ran_in(plans, attempts)
@@ -121,7 +122,7 @@ def _with_places(runs: pd.DataFrame, plans: Sequence[Plan]) -> pd.DataFrame:
 
 
 def _with_measurements(folder: Path, runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs with the seconds, epochs and steps of their second half, if they ended well."""
+    """The runs with the seconds, epochs and steps of their second half, if they succeeded."""
     columns = [name for name in ("seconds", "epochs", "steps") if name in runs]
     measurements = runs[columns].add_prefix("measured_").astype(float)
     halves = _second_halves(folder, list(runs["cell"][runs["status"].isin(FINAL)]))
@@ -151,11 +152,11 @@ def _second_halves(folder: Path, cells: Sequence[str]) -> dict[str, dict[str, fl
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a calibration measured of one cell: medians over the copies that trained at a time.
+    """What a calibration measured for one cell: medians over copies that trained at the same time.
 
-    Seconds of an epoch (or step) and of the whole run, bytes of the largest process. NaN and 0 if a
-    copy did not end well; `failure` then says how. `count` is None for one a core. If `compared` is
-    False the copies hardly trained at the same time, so that nothing follows for the count.
+    Seconds of an epoch (or step) and of the whole run, bytes of the largest process. They are NaN
+    and 0 if a copy failed; `failure` then says how. `count` is None for one per core. If `compared`
+    is False, the copies hardly trained at the same time, so they say nothing about the count.
     """
 
     cell: Cell
@@ -170,7 +171,7 @@ class Measurement:
 
 
 def measurements(request: Request) -> list[Measurement]:
-    """What was measured of a sweep's smallest and largest cells with this launcher, by count."""
+    """The measurements of a sweep's smallest and largest cells with this launcher, by count."""
     runs = calibration_runs(request.folder)
     runs = concurrency.with_resources(runs, request.launcher.resources)
     if runs.empty:
@@ -187,7 +188,7 @@ def measurements(request: Request) -> list[Measurement]:
 
 
 def _winning_counts(runs: pd.DataFrame, groups: np.ndarray[Any, Any]) -> pd.Series[float]:
-    """The count that wins for each run; NaN if no other was measured."""
+    """The best count for each run; NaN if no other was measured."""
     counts = runs["concurrency"].groupby(groups).transform("nunique")
     return concurrency.best_concurrency(runs).where(counts > 1)
 
@@ -214,7 +215,7 @@ def _measurement(cell: Cell, copies: pd.DataFrame) -> Measurement:
 
 
 def _failure(copies: pd.DataFrame) -> str | None:
-    """How a copy ended that did not end well; None if all did."""
+    """How a copy failed; None if all succeeded."""
     failed = copies[~copies["status"].isin(FINAL)]
     if failed.empty:
         return None
@@ -223,10 +224,10 @@ def _failure(copies: pd.DataFrame) -> str | None:
 
 
 def still_to_measure(request: Request, code: str) -> Request:
-    """Of a calibration's request the cells to run.
+    """The calibration cells still to run.
 
-    These are all copies of a cell, together, unless all of them ended well at the same number at a
-    time, in this code and with like resources.
+    These are all copies of a cell, unless every copy succeeded with this code, concurrency and
+    resources.
     """
     runs = calibration_runs(request.logs)
     if runs.empty:
@@ -245,9 +246,9 @@ def still_to_measure(request: Request, code: str) -> Request:
 
 
 def failed_cells(folder: Path, at_a_time: int | Literal["auto"] | None) -> list[tuple[str, str]]:
-    """Id and traceback of the cells that failed in a sweep's newest calibration.
+    """Id and traceback of each cell that failed in the newest calibration of a sweep.
 
-    The newest is that of this `task.at_a_time`.
+    Only calibrations with this `task.at_a_time` count.
     """
     number = _fixed_concurrency(at_a_time)
     plans = load_all(folder / CALIBRATION)
@@ -261,7 +262,7 @@ def failed_cells(folder: Path, at_a_time: int | Literal["auto"] | None) -> list[
 
 
 def running_jobs(state: SweepState, cells: Sequence[Cell]) -> list[str]:
-    """SLURM jobs of a calibration that are still to end for some of these cells."""
+    """SLURM jobs of a calibration that may still run some of these cells."""
     jobs = set()
     for cell in cells:
         cell_state = state.cells.get(cell.id)
@@ -279,12 +280,12 @@ def _flats(cells: Sequence[Cell]) -> pd.DataFrame:
 
 
 def _fixed_concurrency(at_a_time: int | Literal["auto"] | None) -> Concurrency:
-    """How many copies a calibration without a count trains at a time; None for one a core."""
+    """How many copies a calibration without a count trains at a time; None for one per core."""
     return 1 if at_a_time == AUTO else at_a_time
 
 
 def _copies(flat: Mapping[str, Any], count: int) -> list[Cell]:
-    """Copies that train at a time. Their seeds are those of no other count: 0; 1, 2; 3, 4, 5."""
+    """Copies that train at the same time. No two counts share a seed: 0; 1, 2; 3, 4, 5."""
     first = count * (count - 1) // 2
     flats = [{**flat, "seed": seed} for seed in range(first, first + count)]
     return [Cell(identity.cell_id(flat), flat) for flat in flats]

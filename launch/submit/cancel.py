@@ -1,9 +1,9 @@
-"""Cancelling a sweep, or the cells of it that meet a condition.
+"""Cancel a sweep, or its cells that meet a condition.
 
-The cells are written down first, in `submissions/SID/cancelled.json`, which every worker reads: it
-leaves them out, saves those that it trains, and does not start them again. Then the scheduler ends
-the tasks that hold no other unfinished cell; if it gives no answer, the file alone ends the cells,
-a moment later.
+The cells are first recorded in `submissions/SID/cancelled.json`, which every worker reads: it skips
+these cells, and saves and stops those that it is training. Then the scheduler ends the tasks that
+have no other unfinished cell. If it does not answer, the file still stops the cells, a little
+later.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from launch.sweep.condition import condition
 
 @dataclass(frozen=True)
 class Cancellation:
-    """What was cancelled: cells, whole tasks, and the complaints of schedulers."""
+    """What was cancelled: cells, whole tasks, and errors from the schedulers."""
 
     cells: int
     tasks: int
@@ -62,7 +62,7 @@ def _cells_that_meet(state: SweepState, where: Sequence[str]) -> set[str]:
 def _cancel_in_plan(
     plan: Plan, state: SweepState, cancelled: set[str], live: set[str]
 ) -> list[int]:
-    """Mark the cancelled cells of one plan; returns its tasks that hold no other live cell."""
+    """Mark the cancelled cells of one plan; returns its tasks without other live cells."""
     open_tasks = _open_tasks(plan, state)
     if open_tasks:
         cells = {cell.id for cell in plan.cells}
@@ -76,7 +76,7 @@ def _cancel_in_plan(
 
 
 def _end_tasks(plan: Plan, state: SweepState, numbers: Collection[int]) -> str:
-    """Have the scheduler end tasks; returns its complaint or nothing."""
+    """Ask the scheduler to end tasks; returns its error, if any."""
     if not numbers:
         return ""
     arrays = state.arrays[plan.sid]

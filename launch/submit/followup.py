@@ -1,7 +1,7 @@
 """The job that compacts the store of a sweep after the last task of a submission has ended.
 
-It is safe at any time, also while somebody resumes the sweep (analysis/store/claim.py). A worker
-without SLURM compacts at its own end.
+It is safe at any time, even while somebody resumes the sweep (analysis/store/claim.py). A worker
+without SLURM compacts before it exits.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _KEPT_SETTINGS = (
 
 
 def send(plan: Plan, folder: Path, jobs: Sequence[str]) -> None:
-    """Have SLURM compact the sweep after `jobs`, however they end.
+    """Send a job that compacts the sweep after `jobs` have ended in any way.
 
-    If the job is refused on a core alone, as in partitions that require a GPU, it is sent with the
-    settings of the tasks. A second refusal is no error: `redescent compact` does the same.
+    If SLURM refuses a job with one core, as partitions that require a GPU do, it is sent with the
+    settings of the tasks. A second refusal is not an error: `redescent compact` does the same.
     """
     for settings in (small_settings(plan), full_settings(plan)):
         script = plan.folder(folder) / "compact.sbatch"
@@ -45,7 +45,7 @@ def small_settings(plan: Plan) -> dict[str, Any]:
 
 
 def full_settings(plan: Plan) -> dict[str, Any]:
-    """The launcher's settings for a job with all that a task gets."""
+    """The launcher's settings for a job with the resources of a task."""
     return {**plan.launcher.settings, "array_parallelism": None}
 
 

@@ -1,4 +1,4 @@
-"""The lock on a sweep's folder: flock or, on a file system without it, a file of its holder."""
+"""The lock on a sweep's folder: flock, or a lock file on a file system without flock."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pathlib import Path
 from launch.plan import files
 
 FRESH_SECONDS = 10.0
-"""How often the holder of a lock file touches it."""
+"""Seconds between touches of a lock file by its holder."""
 
 STALE_SECONDS = 90.0
-"""A lock file that was not touched for so long, by the clock of the file system, is removed."""
+"""A lock file that was not touched for this long, by the clock of the file system, is removed."""
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the sweep's lock, after any other submission; it ends with the process that holds it."""
+    """Wait for the sweep's lock and hold it; the lock ends with its process."""
     with open(folder / ".lock", "w") as file, contextlib.ExitStack() as stack:
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -58,21 +58,21 @@ def _touch_until(released: threading.Event, path: Path) -> None:
 
 
 def _stale(path: Path) -> bool:
-    """Whether the holder is gone: its process has ended or, on another host, is long silent."""
+    """Whether the holder is gone: its process ended, or another host stopped touching the file."""
     try:
         if files.alive(json.loads(path.read_text())) is False:
             return True
         touched = path.stat().st_mtime
     except FileNotFoundError:  # released meanwhile
         return False
-    with tempfile.NamedTemporaryFile(dir=path.parent) as now:  # by a clock that all hosts share
+    with tempfile.NamedTemporaryFile(dir=path.parent) as now:  # a clock that all hosts share
         return os.fstat(now.fileno()).st_mtime - touched > STALE_SECONDS
 
 
 def _remove_stale(path: Path) -> None:
     """Remove a stale lock, one process at a time.
 
-    Otherwise a second process could remove the lock that the first one then creates.
+    Otherwise a second process could remove the new lock of the first one.
     """
     breaking = path.with_name(f"{path.name}.breaking")
     if files.create(breaking, json.dumps(files.own_process())):

@@ -29,14 +29,14 @@ class Selection:
 
     cells: Sequence[Cell]
     states: Counter[str]
-    """How many cells of the request are in each state; "new" ones are in no plan."""
+    """How many cells of the request are in each state; "new" cells are in no plan."""
     held_back: HeldBack = field(default_factory=HeldBack)
     held_back_with_them: int = 0
-    """How many cells wait although they did not fail."""
+    """How many cells are held back although they did not fail."""
     needs_more_memory: Sequence[str] = ()
-    """Ids of cells that ran out of memory alone, and would get no more of it."""
+    """Ids of cells that ran out of memory on their own, and would not get more."""
     limits: Mapping[str, int] = field(default_factory=dict)
-    """How many cells may train at a time beside a cell that lacked memory."""
+    """How many cells may train at a time in the task of a cell that lacked memory."""
 
     @property
     def ids(self) -> list[str]:
@@ -46,7 +46,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class ConcurrencyChoice:
-    """How many cells train at a time: beside each cell, and usually ("auto" if that differs)."""
+    """How many cells train at a time: for each cell, and usually ("auto" if this varies)."""
 
     by_cell: Sequence[Concurrency]
     usual: int | Literal["auto"] | None
@@ -60,9 +60,9 @@ class Estimate:
 
     unit: str
     hours: float
-    """Of the cells whose time is known: each its share of its task."""
+    """The hours of the cells of known time, each its share of its task."""
     hours_committed: float | None
-    """GPU-hours that the sweep has taken, and will take for what is under way; None if unknown."""
+    """GPU-hours spent, plus those of running and queued cells; None if unknown."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ class Preview:
     request: Request
     selection: Selection
     seconds: Sequence[float | None]
-    """What each selected cell has still to train; None if nothing like it was measured."""
+    """Seconds that each selected cell still has to train; None if no measured run resembles it."""
     tasks: Sequence[TaskPreview]
     arrays: int
-    """How many arrays the tasks are sent as."""
+    """Number of arrays to send."""
     reduced_concurrency: Sequence[int]
     estimate: Estimate
 
@@ -86,12 +86,12 @@ class Preview:
 
     @property
     def unmeasured(self) -> int:
-        """How many of the cells are like none that was measured."""
+        """How many of the cells resemble no measured run."""
         return sum(time is None for time in self.seconds)
 
 
 def load_preview(request: Request, *, retry_errors: bool = False, rerun: bool = False) -> Preview:
-    """The preview of a request by the state of its sweep now. Changes nothing."""
+    """The preview of a request for the current state of its sweep. Changes nothing."""
     return preview(
         request,
         load_state_before_submission(request.folder),
@@ -109,9 +109,9 @@ def preview(
     retry_errors: bool = False,
     rerun: bool = False,
 ) -> Preview:
-    """What submitting `request` would send; with `rerun` also what is done, from its beginning.
+    """What submitting `request` would send; with `rerun`, also cells that are done, from the start.
 
-    Raises UserError without the measurements that `task.at_a_time=auto` needs.
+    Raises UserError if `task.at_a_time=auto` lacks measurements.
     """
     selection = select_cells(request, state, retry_errors=retry_errors, rerun=rerun)
     choice = choose_concurrency(request, selection, calibration_runs)
@@ -142,7 +142,7 @@ def preview(
 def select_cells(
     request: Request, state: SweepState, *, retry_errors: bool, rerun: bool
 ) -> Selection:
-    """The cells to run, and which are held back and why."""
+    """The cells to run, and those that are held back."""
     states = _states_of_cells(state)
     spared = LIVE if rerun else (*FINAL, *LIVE)
     cells = [cell for cell in request.cells if states.get(cell.id) not in spared]
@@ -164,7 +164,7 @@ def select_cells(
 def hold_back(
     selection: Selection, held_back: HeldBack, needs_more_memory: Sequence[str]
 ) -> Selection:
-    """The selection without the cells that wait: all of them if failures share an error."""
+    """The selection without held-back cells: all of them are, if failures share an error."""
     if held_back.cells:
         cells, with_them = [], len(selection.cells) - len(held_back.cells)
     else:
@@ -180,7 +180,7 @@ def hold_back(
 
 
 def _states_of_cells(state: SweepState) -> Mapping[str, str]:
-    """The state of every cell that is in a plan, or done whatever became of its plan."""
+    """The state of each cell that is in a plan, or is done even if its plan is gone."""
     states = {cell: "done" for cell, record in state.records.items() if is_final(record)}
     return states | {cell.id: cell.state for cell in state.cells.values()}
 
@@ -188,7 +188,7 @@ def _states_of_cells(state: SweepState) -> Mapping[str, str]:
 def choose_concurrency(
     request: Request, selection: Selection, calibration_runs: pd.DataFrame
 ) -> ConcurrencyChoice:
-    """How many cells train at a time beside each selected cell, fewer where memory was lacking."""
+    """How many cells train at a time for each selected cell; fewer if it lacked memory."""
     partial = not calibration.covers_all_families(request.cells)
     numbers = concurrency.choose(
         request,
@@ -211,7 +211,9 @@ def choose_concurrency(
 def remaining_seconds(
     cells: Sequence[Cell], runs: pd.DataFrame, timed_runs: pd.DataFrame
 ) -> list[float | None]:
-    """What each cell has still to train by `runs`, at the pace of `timed_runs`; None if unknown."""
+    """Seconds that each cell still has to train after `runs`, at the pace of `measured`; None if
+    unknown.
+    """
     table = pd.DataFrame([{"cell": cell.id, **cell.flat} for cell in cells])
     times = rates.remaining_seconds(table, runs, timed_runs)
     return [None if pd.isna(time) else float(time) for time in times]
@@ -220,7 +222,7 @@ def remaining_seconds(
 def hours_of(
     request: Request, tasks: Sequence[TaskPreview], seconds: Sequence[float | None]
 ) -> float:
-    """Hours that the cells of known time occupy, each its share of its task."""
+    """Hours of the cells of known time, each its share of its task."""
     hours = 0.0
     for task in tasks:
         share = request.launcher.occupancy(task.concurrency).amount
@@ -230,9 +232,9 @@ def hours_of(
 
 
 def beyond_limit(preview: Preview) -> str | None:
-    """Why a submission is beyond `limits.gpu_hours`.
+    """Why a submission exceeds `limits.gpu_hours`.
 
-    None if it is within, or there is no limit, or it asks for no GPU.
+    None if it does not, if there is no limit, or if it requests no GPU.
     """
     limit = preview.request.policy.gpu_hours
     estimate = preview.estimate
@@ -240,15 +242,15 @@ def beyond_limit(preview: Preview) -> str | None:
         return None
     if preview.unmeasured or estimate.hours_committed is None:
         return (
-            f"limits.gpu_hours: {limit:g}, but what the sweep takes is not known: nothing like "
-            f"{preview.unmeasured or 'some'} of the cells was measured. Run `redescent calibrate "
+            f"limits.gpu_hours: {limit:g}, but the hours of the sweep are unknown: no measured run "
+            f"resembles {preview.unmeasured or 'some'} of the cells. Run `redescent calibrate "
             f"{preview.request.name}` with the same overrides, or set limits.gpu_hours=null"
         )
     total = estimate.hours_committed + estimate.hours
     if total <= limit:
         return None
     return (
-        f"limits.gpu_hours: {limit:g}, but with this the sweep comes to {total:.2f} GPU-hours: "
-        f"{estimate.hours_committed:.2f} spent or under way, {estimate.hours:.2f} to be sent. "
-        "Send less, or raise the limit"
+        f"limits.gpu_hours: {limit:g}, but the sweep would take {total:.2f} GPU-hours: "
+        f"{estimate.hours_committed:.2f} spent, running or queued, {estimate.hours:.2f} to be "
+        "sent. Send fewer cells, or raise the limit"
     )

@@ -1,9 +1,8 @@
-"""Submitting: preview what the sweep needs, freeze it as a plan, send it, and record what was sent.
+"""Submit a sweep: preview it, freeze it as a plan, send it, and record what was sent.
 
-All under an exclusive lock on the sweep's folder, so that two people who submit the same sweep at
-the same moment send every cell once. `jobs.json` says before sbatch what is about to be sent and
-after it what SLURM answered; a submission that died in between is found by its job name before
-anything is sent again.
+An exclusive lock on the sweep's folder ensures that two people who submit the same sweep at once
+send every cell once. `jobs.json` records what is about to be sent before sbatch, and SLURM's answer
+after it; a submission that died in between is found by its job name before anything is sent again.
 """
 
 from __future__ import annotations
@@ -37,17 +36,17 @@ from launch.sweep.request import LAUNCH_KEYS, Cell, Packing, Policy, Request
 
 @dataclass(frozen=True)
 class Submission:
-    """What a command sent: the preview, and the plan of it; None if nothing was sent."""
+    """What a command sent: the preview and its plan; the plan is None if nothing was sent."""
 
     preview: Preview
     plan: Plan | None
 
 
 def submit(request: Request, *, retry_errors: bool = False, rerun: bool = False) -> Submission:
-    """Send every cell of `request` that is neither done nor under way.
+    """Send every cell of `request` that is not done, running or queued.
 
-    Raises UserError if the hours are beyond the limit, and if the scheduler refuses or does not
-    answer; what it had accepted before stays recorded.
+    Raises UserError if the hours exceed the limit, or if the scheduler refuses or does not answer;
+    what it accepted before that stays recorded.
     """
     sbatch.check(request.launcher)
     check_data(request.cells)
@@ -75,12 +74,12 @@ def submit(request: Request, *, retry_errors: bool = False, rerun: bool = False)
 
 
 def _check_sendable(contents: Preview) -> None:
-    """Raises UserError if cells may be running unknown to us, or the hours are beyond the limit."""
+    """Raise UserError if unknown cells may be running, or if the hours exceed the limit."""
     unknown = contents.selection.states["unknown"]
     if unknown:
         raise UserError(
-            f"{unknown} cells of {contents.request.name} belong to jobs whose scheduler gives no "
-            "answer now; nothing was sent, since they may be running. Try again when it answers "
+            f"{unknown} cells of {contents.request.name} belong to jobs whose scheduler does not "
+            "answer; nothing was sent, because they may be running. Try again when it answers "
             "(`redescent doctor`)"
         )
     refusal = beyond_limit(contents)
@@ -89,39 +88,39 @@ def _check_sendable(contents: Preview) -> None:
 
 
 def send_calibration_first(request: Request, *, retry_errors: bool) -> Sequence[str]:
-    """Send the calibration of a request; returns the jobs that must end well before the rest."""
+    """Send the calibration of a request; returns the jobs that must succeed before the rest."""
     if request.launcher.kind != "slurm":
-        raise UserError(
-            "canary: found true, but only SLURM can hold jobs back; leave it out with canary=false"
-        )
-    all_copies = calibration.calibration_request(request)
-    missing = calibration.still_to_measure(all_copies, snapshot.code_hash())
-    submission = submit(missing, retry_errors=retry_errors, rerun=True)
-    state = load_sweep_state(all_copies.folder)
-    running = calibration.running_jobs(state, all_copies.cells)
-    error = submission.preview.selection.held_back.error
+        raise UserError("canary: found true, but only SLURM can hold jobs back; set canary=false")
+    whole = calibration.calibration_request(request)
+    missing = calibration.still_to_measure(whole, snapshot.code_hash())
+    sent = submit(missing, retry_errors=retry_errors, rerun=True)
+    state = load_sweep_state(whole.folder)
+    running = calibration.running_jobs(state, whole.cells)
+    error = sent.preview.selection.held_back.error
     if error is None and not running:
         failed = calibration.failed_cells(request.folder, request.packing.at_a_time)
         error = last_line(failed[0][1]) if failed else None
     if error is not None:
         raise UserError(
-            f"canary: its cells failed with {error!r} in this very code, so nothing else was "
+            f"canary: its cells failed with {error!r} in this code, so nothing else was "
             "sent. Fix the error, or send everything with --retry-errors"
         )
     return running
 
 
 def resume_request(folder: Path, overrides: Sequence[str]) -> Request:
-    """The request that completes a sweep: all cells of its plans, sent as the newest one was.
+    """The request that completes a sweep: all cells of its plans, with the settings of the newest.
 
-    `overrides` may change launcher and packing: they come on top of those of the newest plan, or
-    replace them if they choose another launcher. Raises UserError for any other override, and if
+    `overrides` may change launcher and packing: they are added to those of the newest plan, or
+    replace them if they name another launcher. Raises UserError for any other override, or if
     nothing was submitted yet.
     """
     _check_launch_overrides(overrides)
     plans = load_all(folder) if folder.is_dir() else []
     if not plans:
-        raise UserError(f"{folder}: no submitted sweep there; `redescent submit NAME` makes one")
+        raise UserError(
+            f"{folder}: no submitted sweep in this folder; `redescent submit NAME` creates one"
+        )
     cells = {cell.id: Cell(cell.id, plan.flat(cell)) for plan in plans for cell in plan.cells}
     newest = plans[-1]
     request = Request(
@@ -152,13 +151,13 @@ def _check_launch_overrides(overrides: Sequence[str]) -> None:
         if not text.lstrip("+").startswith(LAUNCH_KEYS):
             keys = ", ".join(f"{key}..." for key in LAUNCH_KEYS)
             raise UserError(
-                f"{text}: resume runs the cells as planned and takes only {keys}; use submit "
+                f"{text}: resume runs the cells as planned and accepts only {accepted}; use submit "
                 "for new cells"
             )
 
 
 def plan_single_cell(folder: Path, name: str, cell: Cell, launcher: Launcher) -> tuple[Plan, bool]:
-    """Plan a cell that this very process will run; returns the plan and whether it is done."""
+    """Plan a cell that this process will run; returns the plan and whether the cell is done."""
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         records = records_of(runs_of(folder))
@@ -177,7 +176,7 @@ def plan_single_cell(folder: Path, name: str, cell: Cell, launcher: Launcher) ->
 
 
 def check_data(cells: Sequence[Cell]) -> None:
-    """Refuse what every job would only find out after its wait in the queue. Raises UserError."""
+    """Raise UserError now if the data is missing, rather than in every job after it has queued."""
     sources = set()
     for cell in cells:
         if "data.root" in cell.flat:
@@ -196,7 +195,7 @@ def check_data(cells: Sequence[Cell]) -> None:
 
 
 def freeze(preview: Preview, backend_name: str, attempts: Mapping[str, int]) -> Plan:
-    """Freeze the cells and tasks of a preview, with the code and environment of now."""
+    """Freeze the cells and tasks of a preview, with the current code and environment."""
     plan = freeze_cells(preview.request, backend_name, preview.cells, attempts)
     return replace(
         plan,
@@ -208,7 +207,7 @@ def freeze(preview: Preview, backend_name: str, attempts: Mapping[str, int]) -> 
 def freeze_cells(
     request: Request, backend_name: str, cells: Sequence[Cell], attempts: Mapping[str, int]
 ) -> Plan:
-    """Freeze cells in one task, with the code and environment of now."""
+    """Freeze cells in one task, with the current code and environment."""
     bases, differences = factor([cell.flat for cell in cells])
     planned_cells = []
     for cell, (base, values) in zip(cells, differences, strict=True):
@@ -236,16 +235,16 @@ def freeze_cells(
 
 
 def attempts_before(plans: Sequence[Plan], records: Mapping[str, Record]) -> Counter[str]:
-    """Attempts at each cell so far: what its record says, and at least one for every plan of it."""
+    """Attempts at each cell so far: from its record, and at least one per plan that contains it."""
     attempts = Counter(cell.id for plan in plans for cell in plan.cells)
     for cell, record in records.items():
         attempts[cell] = max(attempts[cell], record.attempt)
     return attempts
 
 
-def _excluded_nodes(request: Request, lost_nodes: Collection[str]) -> list[str]:
-    """The nodes that lost tasks, to be avoided for now, unless no other is in service."""
-    if not lost_nodes or request.launcher.kind != "slurm":
+def _excluded_nodes(request: Request, lost: Collection[str]) -> list[str]:
+    """The nodes that lost tasks, which jobs avoid unless no other node is in service."""
+    if not lost or request.launcher.kind != "slurm":
         return []
     in_service = slurm.nodes_in_service(request.launcher.partition) or set()
     return sorted(lost_nodes) if in_service - set(lost_nodes) else []
@@ -266,17 +265,17 @@ def deliver(plan: Plan, folder: Path, after: Sequence[str]) -> None:
             arrays[i + 1 :] = _with_error(arrays[i + 1 :], jobs.NEVER_SENT)
             jobs.write(plan, folder, arrays)
             raise UserError(
-                f"the scheduler's answer was lost ({silence}), so {array.count} tasks may or may "
-                "not be in its queue; submit again in two minutes: what was accepted is found by "
-                "its name, the rest is sent"
+                f"the scheduler did not answer ({silence}), so {array.count} tasks may or may not "
+                "be queued; submit again in two minutes: accepted jobs are found by name, and the "
+                "rest is sent"
             ) from None
         except backend.Refused as refusal:
             arrays[i:] = _with_error(arrays[i:], str(refusal))
             jobs.write(plan, folder, arrays)
             raise UserError(
                 f"the jobs were refused: {refusal}. {array.first} of {len(plan.tasks)} tasks were "
-                "sent and stay; change what it names (hydra.launcher.KEY=VALUE) and submit again: "
-                "only what was not sent will go"
+                "sent and stay queued; change the refused setting (hydra.launcher.KEY=VALUE) and "
+                "submit again to send the rest"
             ) from None
         jobs.write(plan, folder, arrays)
     if plan.policy.get("compact") and plan.backend == "slurm":

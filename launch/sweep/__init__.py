@@ -1,1 +1,1 @@
-"""A sweep file becomes cells."""
+"""Turn a sweep file into cells."""

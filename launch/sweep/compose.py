@@ -1,4 +1,4 @@
-"""A sweep's name and overrides -> its cells; Hydra composes once per choice of config groups.
+"""Expand a sweep's name and overrides into cells; Hydra composes once per choice of config groups.
 
 The only module besides launch/train.py that imports Hydra.
 """
@@ -40,8 +40,8 @@ _REASON_LINES = 12
 def expand_sweep(sweep: str, overrides: Sequence[str]) -> Request:
     """Expand the sweep `configs/sweep/SWEEP.yaml` with Hydra overrides.
 
-    Raises UserError for a sweep or key that is unknown, a value of the wrong type, a bad axis or
-    condition, or a grid that is empty.
+    Raises UserError for an unknown sweep or key, a value of the wrong type, a bad axis or
+    condition, or an empty grid.
     """
     check_name(sweep)
     with _hydra():
@@ -53,7 +53,7 @@ def expand_sweep(sweep: str, overrides: Sequence[str]) -> Request:
 
 
 def launcher_settings(overrides: Sequence[str]) -> Request:
-    """A request without cells: what `overrides` say of packing, launcher and the logs folder."""
+    """A request without cells: packing, launcher and logs folder from `overrides`."""
     with _hydra():
         return _request(_compose(overrides), [], overrides)
 
@@ -72,7 +72,7 @@ def _sweep_file(sweep: str) -> Path:
 
 
 def _check_file(path: Path) -> None:
-    """Refuse a sweep file that Hydra would misread silently."""
+    """Refuse a sweep file that Hydra would silently misread."""
     first, *_ = path.read_text().splitlines() or [""]
     if first.replace(" ", "") != "#@package_global_":
         raise UserError(
@@ -125,7 +125,7 @@ def _packing(task: Mapping[str, Any]) -> Packing:
 
 
 def _expand(config: DictConfig, overrides: Sequence[str]) -> list[Cell]:
-    """The cells of the grid that meet every condition, each once."""
+    """The cells of the grid that meet every condition, without duplicates."""
     sections = {key: _plain(config.get(key)) for key in spec.KEYS}
     sweep = spec.read(sections, config.seed, overrides)
     base_of = _bases(config, overrides)
@@ -216,7 +216,7 @@ def _reason(error: Exception) -> str:
 
 
 def _unknown_key(text: str) -> str:
-    """Instead of Hydra's advice to append the key, which would hide a typing error."""
+    """Replaces Hydra's advice to append the key, which would hide a typing error."""
     full_key = re.search(r"full_key: (\S+)", text)
     match = full_key or re.search(r"Could not override '([^']+)'", text)
     key = match.group(1) if match else text

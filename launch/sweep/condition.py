@@ -24,11 +24,11 @@ def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
     """A condition over configuration paths, such as "model.width <= 16 or optim.weight_decay in
     [0.1, 0.01]".
 
-    Comparisons, `and`, `or`, `not`, arithmetic, numbers, texts and lists; nothing is executed as
-    Python. Also taken is Hydra's way of writing an equality, `model.width=64`. Returns a function
-    of a flat configuration.
+    It may use comparisons, `and`, `or`, `not`, arithmetic, numbers, texts and lists; nothing is
+    executed as Python. Hydra's form of an equality, `model.width=64`, is also accepted. Returns a
+    function of a flat configuration.
 
-    Raises UserError for any other syntax, and when called for a path that the configuration lacks.
+    Raises UserError for any other syntax, and when called with a configuration that lacks a path.
     """
     key, sign, value = text.partition("=")
     if sign and not any(mark in text for mark in ("==", "<", ">", "!")):
@@ -37,7 +37,7 @@ def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
         tree = ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
         raise UserError(
-            f"condition {text!r}: {error.msg}; expected for example 'model.width <= 16'"
+            f"condition {text!r}: {error.msg}; expected a condition such as 'model.width <= 16'"
         ) from None
 
     def meets(flat: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Axes of a sweep -> points of its grid: products, zipped axes and value ranges. Pure."""
+"""Expand the axes of a sweep into the points of its grid. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Grid:
         """Every point as {config path: value}; the last axis varies fastest, a zipped group counts
         as one axis.
 
-        Raises UserError where a zipped axis is unknown, named twice, or of another length than its
+        Raises UserError if a zipped axis is unknown, named twice, or of another length than its
         group.
         """
         factors = self._factors()
@@ -41,7 +41,7 @@ class Grid:
                 )
             if zipped_axes.count(axis) > 1:
                 raise UserError(
-                    f"zip: {axis!r} stands there twice; an axis can advance with one group only"
+                    f"zip: {axis!r} is listed twice; an axis can advance with only one group"
                 )
         factors = []
         for axis in self.axes:
@@ -65,8 +65,9 @@ def axis_values(axis: str, spec: Any) -> list[Any]:
 
     `spec` is a list, or `{log: [start, stop, num]}` (evenly spaced logarithms, both ends included),
     `{linear: [start, stop, num]}`, or `{range: [start, stop, step]}` (integers, stop left out as in
-    Python). Computed values are rounded to 12 significant digits: they then do not depend on the
-    machine's math library, and `{log: [0.1, 0.001, 3]}` holds the very 0.01 that a user types.
+    Python). Computed values are rounded to 12 significant digits. So they do not depend on the
+    machine's math library, and `{log: [0.1, 0.001, 3]}` contains exactly the 0.01 that a user
+    types.
 
     Raises UserError for anything else, with what was found.
     """
@@ -89,7 +90,7 @@ def axis_values(axis: str, spec: Any) -> list[Any]:
 
 def _distinct(axis: str, values: list[Any]) -> list[Any]:
     if len({repr(value) for value in values}) < len(values):
-        raise UserError(f"axes.{axis}: found a value twice in {values}, expected each once")
+        raise UserError(f"axes.{axis}: found a value twice in {values}, expected each value once")
     return values
 
 

@@ -1,6 +1,6 @@
 """What a user asks for: the cells of a sweep, how they are packed, and where they run.
 
-Standard library alone, so that packing and cost load neither Hydra nor pandas.
+Standard library only, so that packing and cost load neither Hydra nor pandas.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from launch.errors import UserError
 from launch.plan.launcher import Launcher
 
 LAUNCH_KEYS = ("hydra/launcher=", "hydra.launcher.", "task.", "limits.", "canary=", "compact=")
-"""Overrides that change how cells are sent, and not which."""
+"""Overrides that change how cells are sent, not which cells."""
 
 AUTO: Literal["auto"] = "auto"
-"""`task.at_a_time=auto`: as many cells share a task as a calibration found best."""
+"""`task.at_a_time=auto`: use the number of cells per task that a calibration found best."""
 
 Concurrency = int | None
-"""How many cells a task trains at a time; None is one for every core."""
+"""How many cells a task trains at a time; None means one per core."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 CALIBRATION_EPOCHS, CALIBRATION_STEPS = 5, 1000
-"""Length of a calibration run, in epochs or in steps."""
+"""Length of a calibration, in the unit that its trainer counts. Only the second half is measured:
+the first half includes loading, compiling and frequent early evaluations."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def _check_at_least_one(
 
 @dataclass(frozen=True)
 class Policy:
-    """What a submission does beside sending cells: `limits`, `canary` and `compact`."""
+    """What a submission does besides sending cells: `limits`, `canary` and `compact`."""
 
     gpu_hours: float | None = None
     canary: bool = False
@@ -92,7 +93,7 @@ def _check_boolean(key: str, value: Any) -> None:
 
 @dataclass(frozen=True)
 class Request:
-    """Cells, the folder to keep them in, and the launcher to send them through."""
+    """Cells, the folder for their results, and the launcher to send them through."""
 
     name: str
     logs: Path
@@ -100,7 +101,7 @@ class Request:
     packing: Packing
     launcher: Launcher
     chosen: Sequence[str]
-    """The overrides that set packing, launcher and policy; a resume with others adds to them."""
+    """The overrides that set packing, launcher and policy; a resume adds its own."""
     policy: Policy = Policy()
 
     @property
@@ -110,8 +111,8 @@ class Request:
 
 
 def check_name(name: Any) -> None:
-    """Raises UserError for a name that cannot be a folder and part of a SLURM job name."""
-    characters = "letters, digits, '_', '-' and '.'"
+    """Raise UserError for a name that cannot be a folder and part of a SLURM job name."""
+    allowed = "letters, digits, '_', '-' and '.'"
     if not isinstance(name, str):
         raise UserError(
             f"name: found {name!r} ({type(name).__name__}), expected a sweep name of {characters}"

@@ -16,7 +16,7 @@ KEYS = ("seeds", "axes", "zip", "where")
 
 @dataclass(frozen=True)
 class Sweep:
-    """A grid, the conditions that its cells must meet, and their text."""
+    """A grid, the conditions for its cells, and the text of the conditions."""
 
     grid: Grid
     conditions: Sequence[Callable[[Mapping[str, Any]], bool]]
@@ -28,9 +28,9 @@ class Sweep:
 
 
 def read(described: Mapping[str, Any], seed: Any, overrides: Sequence[str]) -> Sweep:
-    """The sweep that the keys of `KEYS` describe; `seed` is used where no seeds are given.
+    """The sweep described by the keys in `KEYS`; `seed` is used if no seeds are given.
 
-    Raises UserError for a key of the wrong shape, an axis that cannot be one, and an override that
+    Raises UserError for a key of the wrong shape, a key that cannot be an axis, or an override that
     an axis would undo.
     """
     axes = _shaped(described, "axes", dict, "a mapping of configuration keys to values")
@@ -50,23 +50,23 @@ def read(described: Mapping[str, Any], seed: Any, overrides: Sequence[str]) -> S
 
 
 def check_where(texts: Sequence[Any]) -> None:
-    """Raises UserError for a condition that is not text."""
+    """Raise UserError for a condition that is not text."""
     for text in texts:
         if not isinstance(text, str):
             raise UserError(
-                f"where: found {text!r}, expected a condition in quotes, as 'model.width <= 16'"
+                f"where: found {text!r}, expected a quoted condition such as 'model.width <= 16'"
             )
 
 
 def check_zip(groups: Sequence[Any]) -> None:
-    """Raises UserError for a group that is not a list."""
+    """Raise UserError for a group that is not a list."""
     for group in groups:
         if not isinstance(group, list):
             raise UserError(f"zip: found {group!r}, expected a list of axes that advance together")
 
 
 def check_axes(axes: Mapping[str, Any]) -> None:
-    """Raises UserError for a key that cannot be an axis."""
+    """Raise UserError for a key that cannot be an axis."""
     for axis in axes:
         if axis == "seed":
             raise UserError(
@@ -74,7 +74,7 @@ def check_axes(axes: Mapping[str, Any]) -> None:
             )
         if axis.startswith(RESULT_FREE):
             raise UserError(
-                f"axes.{axis}: it does not change a cell's result, so it cannot tell cells apart"
+                f"axes.{axis}: it does not change a cell's result, so it cannot be an axis"
             )
 
 
@@ -86,7 +86,7 @@ def _shaped(described: Mapping[str, Any], key: str, kind: type, expected: str) -
 
 
 def _refuse_undone(overrides: Sequence[str], axes: Mapping[str, Any], seeds: Any) -> None:
-    """Refuse an override of what an axis sets: it would be lost silently."""
+    """Refuse an override of a key that an axis sets: it would be silently lost."""
     for text in overrides:
         key, sign, _ = text.lstrip("+").partition("=")
         if sign and key in axes:

@@ -1,1 +1,1 @@
-"""What runs inside a job and knows no SLURM: a parent and the children that train."""
+"""What runs inside a job, without SLURM: a parent, and the children that train."""

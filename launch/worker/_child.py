@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 class Writer:
     """The files of a child: the sweep's folder, its own name, and its task's prefix.
 
-    `gpu_share` is the part of the task's GPU that each of its cells uses.
+    `gpu_share` is the share of the task's GPU that each cell uses.
     """
 
     sweep: Path
@@ -49,7 +49,7 @@ class Writer:
 
 
 class Inbox:
-    """The parent's messages: cells wait in a queue, a request to stop counts at once."""
+    """The parent's messages: cells wait in a queue, a request to stop takes effect at once."""
 
     def __init__(self, lines: TextIO) -> None:
         self.reason = "parent died"
@@ -59,11 +59,11 @@ class Inbox:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def next_job(self) -> CellJob | None:
-        """The next cell, None at the end of the messages."""
+        """The next cell; None at the end of the messages."""
         return self._jobs.get()
 
     def stop_requested(self) -> bool:
-        """Whether the cell that trains now is to stop; `reason` says why."""
+        """Whether the current cell should stop; `reason` says why."""
         return self._stop.is_set()
 
     def _listen(self) -> None:
@@ -81,7 +81,7 @@ class Inbox:
 def main(writer: Writer) -> None:
     """Train cells until the messages end."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what a library prints goes to the log instead of among the answers
+    os.dup2(2, 1)  # what a library prints goes to the log, not into the answers
     logging.basicConfig(
         level=logging.INFO, format="[%(asctime)s] %(message)s", datefmt="%F %T", stream=sys.stderr
     )
@@ -101,7 +101,7 @@ def _send(answers: TextIO, message: Message) -> None:
 
 
 class CellTrainer:
-    """Trains cells into the parts of one writer, one part for each trainer."""
+    """Trains cells into the parts of one writer, one part per trainer."""
 
     def __init__(self, writer: Writer, inbox: Inbox) -> None:
         from trainers.part import finished_cells
@@ -124,7 +124,7 @@ class CellTrainer:
                 part.flush()
 
     def train(self, job: CellJob) -> CellResult:
-        """Train one cell. Whatever it raises becomes its record and answer; the child goes on."""
+        """Train one cell. An exception becomes its record and answer, and the child continues."""
         if job.cell in self.finished:
             status, epochs = self.finished[job.cell]
             return CellResult(job.cell, status, epochs)
@@ -180,7 +180,7 @@ class CellTrainer:
 
 
 def _record_failure(run: Run | None, job: CellJob, error: Exception) -> CellResult:
-    """Record the traceback as the cell's; the answer says if even that failed."""
+    """Record the cell's traceback; the answer says if this failed too."""
     failure = class_of(error).name
     text = traceback.format_exception_only(error)[-1].strip()
     if run is not None:

@@ -1,7 +1,7 @@
-"""What the parent inside a job and its children say to each other: one JSON object a line.
+"""The messages between the parent in a job and its children: one JSON object per line.
 
 The parent sends `CellJob` and `StopRequest`; a child answers with `CellResult` and `Saved`.
-Standard library alone.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class CellJob:
-    """A cell to train: its id, flat configuration and attempt, and what its record names.
+    """A cell to train: its id, flat configuration and attempt, and facts for its record.
 
     `failure` is set for a cell whose processes keep dying: it is recorded as failed, not trained.
     """
@@ -45,7 +45,7 @@ class CellJob:
 
 @dataclass(frozen=True)
 class StopRequest:
-    """Save the cell that trains now at its next step, and end it."""
+    """Save the current cell at its next step, and end it."""
 
     reason: StopReason
 

@@ -1,8 +1,8 @@
-"""The parent inside a job: it hands cells to children and notices stops and crashes.
+"""The parent inside a job: hands cells to children, and handles stops and crashes.
 
-The parent imports the standard library alone. A child imports torch once, takes cell after cell,
-and is the only writer of its part. When one dies, the parent starts another, and the cell resumes
-from its checkpoint.
+The parent imports only the standard library. A child imports torch once, trains one cell after
+another, and is the only writer of its part. When one dies, the parent starts another, and the cell
+resumes from its checkpoint.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from launch.worker.messages import (
 )
 
 DEATHS_PER_CELL = 2
-"""After this many deaths of its process in one attempt, a cell is recorded as failed."""
+"""A cell whose process dies this many times in one attempt is recorded as failed."""
 
 GRACE_SECONDS = 600.0
-"""Time for a child to save after a request to stop; the scheduler usually allows less."""
+"""Seconds for a child to save after a request to stop; the scheduler usually allows less."""
 
 LOOK_SECONDS = 5.0
-"""Period of the checks whether the user cancelled cells of this task."""
+"""Seconds between checks for cells of this task that the user cancelled."""
 
 TIMEOUT_MARGIN_SECONDS = 60.0
-"""A signal within this time of the deadline comes from the time limit, not from a preemption."""
+"""A signal within this many seconds of the deadline comes from the time limit, not a preemption."""
 
 FAULTS: dict[int, str] = {
     signal.SIGSEGV: "segmentation fault",
@@ -55,14 +55,14 @@ FAULTS: dict[int, str] = {
     signal.SIGILL: "illegal instruction",
     signal.SIGFPE: "floating point exception",
 }
-"""Signals that a process brings upon itself; running out of memory sends none of them."""
+"""Signals from faults of the process itself; running out of memory sends none of them."""
 
 _STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """The task of a plan that this process works on, and what names its files."""
+    """The task of a plan that this process works on, and the names of its files."""
 
     plan: Plan
     sweep: Path
@@ -71,7 +71,7 @@ class Assignment:
 
     @property
     def prefix(self) -> str:
-        """Beginning of the names of all parts of this task, over all of its attempts."""
+        """Prefix of the names of all parts of this task, over all of its attempts."""
         return f"{self.plan.sid}.{self.task:05d}."
 
     @property
@@ -81,11 +81,11 @@ class Assignment:
 
 
 class RepeatedCrash(RuntimeError):
-    """Processes die whatever they do: the node, the disk or the installation is at fault."""
+    """Every process dies: the node, the disk or the installation is at fault."""
 
 
 class Child:
-    """A process that trains one cell after another, as its parent sees it."""
+    """A process that trains one cell after another, as seen by its parent."""
 
     def __init__(self, assignment: Assignment, writer: str, concurrency: int) -> None:
         command = [sys.executable, "-P", "-m", "launch.worker.child"]
@@ -104,20 +104,20 @@ class Child:
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
         self.cell: int | None = None
-        """The cell that it trains, by its number in the plan."""
+        """The cell that it is training, by its number in the plan."""
         self.stop_sent = False
         self.unsaved: list[int] = []
-        """Cells that it has trained and whose results are not on disk yet."""
+        """Cells that it has trained, but whose results are not on disk yet."""
 
     @property
     def out(self) -> IO[str]:
-        """The child's answers, one a line."""
+        """The child's answers, one per line."""
         assert self.process.stdout is not None
         return self.process.stdout
 
     @property
     def suspects(self) -> list[int]:
-        """The cells that may have killed it: the one it trained, else those it had yet to save."""
+        """The cells that may have killed it: the one it was training, else those not saved yet."""
         return self.unsaved if self.cell is None else [self.cell]
 
     @property
@@ -126,14 +126,14 @@ class Child:
         return self.unsaved if self.cell is None else [self.cell, *self.unsaved]
 
     def send(self, message: Message) -> None:
-        """Send a message; the death of a child shows at the end of its answers."""
+        """Send a message. If the child has died, the end of its answers shows it."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError, ValueError):
             self.process.stdin.write(to_line(message))
             self.process.stdin.flush()
 
     def close(self) -> None:
-        """End the messages: an idle child ends, a training one saves first."""
+        """End the messages: an idle child ends, one that trains saves first."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError, ValueError):
             self.process.stdin.close()
@@ -154,13 +154,13 @@ class Pool:
         self.child_count = 0
         self.deaths: Counter[int] = Counter()
         self.exit_codes: dict[int, int] = {}
-        """Of each cell, the exit status of the process that last died over it."""
+        """For each cell, the exit status of the process that last died while training it."""
         self.results: Counter[str] = Counter()
         self.progress = False
         self.reason: StopReason | None = None
         """Why the task was asked to stop."""
         self.blocked_by: str | None = None
-        """An error after which no further cell starts, without a request to stop."""
+        """An error after which no further cell starts; running cells continue."""
         self.cancelled: set[int] = set()
         self.last_look = -math.inf
         self.repeated_errors = markers.RepeatedErrors(assignment.submission)
@@ -183,7 +183,9 @@ class Pool:
         if self.blocked_by is None and not self.plan.retry_errors:
             error = self.repeated_errors.stopped_by()
             if error:
-                self.blocked_by = f"several cells of this submission failed with one error: {error}"
+                self.blocked_by = (
+                    f"several cells of this submission failed with the same error: {error}"
+                )
         return self.reason is None and self.blocked_by is None
 
     def _start_children(self) -> None:
@@ -251,7 +253,7 @@ class Pool:
             self.blocked_by = f"cannot write to the disk of the logs: {error}"
 
     def _on_exit(self, child: Child) -> None:
-        """Requeue what a child leaves unfinished; a child that was let go leaves nothing."""
+        """Requeue the cells that a child left unfinished; a dismissed child leaves none."""
         self.selector.unregister(child.out)
         code = child.process.wait()
         child.close()
@@ -266,10 +268,10 @@ class Pool:
         cell = self.plan.cells[first].id
         log(f"cell {cell}: its process died ({death}); it resumes from its checkpoint")
         if self.deaths[first] > DEATHS_PER_CELL:
-            raise RepeatedCrash(f"the process that was to record the failure died too ({death})")
+            raise RepeatedCrash(f"the process that should record the failure died too ({death})")
 
     def _check_stop(self) -> None:
-        """Ask all children to save when a signal or the deadline asks for it."""
+        """Ask all children to save after a signal or near the deadline."""
         expired = self.deadline is not None and time.time() > self.deadline
         if self.reason is not None or not (self.received or expired):
             return
@@ -285,7 +287,7 @@ class Pool:
         return bool(self.cancelled) and not self.queue and stopping
 
     def _remove_cancelled(self, look: bool = False) -> None:
-        """Skip the cells that the user cancelled; one that trains saves and makes room."""
+        """Skip the cells that the user cancelled; one that is training saves and stops."""
         if look or time.monotonic() - self.last_look > LOOK_SECONDS:
             self.last_look = time.monotonic()
             self.cancelled = self._cancelled_numbers()
@@ -301,7 +303,7 @@ class Pool:
         return {number for number in numbers if self.plan.cells[number].id in ids}
 
     def _end_children(self) -> None:
-        """Let every child save and end, also while an exception or sys.exit passes through."""
+        """Let every child save and end, even after an exception or sys.exit."""
         for child in self.children:
             child.close()
         for child in self.children:
@@ -312,9 +314,10 @@ class Pool:
 
 
 def stop_reason(deadline: float | None, now: float, only_cancelled_left: bool) -> StopReason:
-    """Why a task that was asked to stop has to.
+    """Why a task was asked to stop.
 
-    The job's end tells a time limit from a preemption; the user's mark tells a cancellation.
+    The job's end time distinguishes a time limit from a preemption; a marker file shows a
+    cancellation.
     """
     if only_cancelled_left:
         return "cancelled"
@@ -324,20 +327,20 @@ def stop_reason(deadline: float | None, now: float, only_cancelled_left: bool) -
 
 
 def failure_of(code: int, attempt: int) -> Failure:
-    """The failure of a cell whose processes keep dying, from the exit status of the last one."""
+    """The failure of a cell whose processes keep dying, from the last exit status."""
     fault = FAULTS.get(-code)
     if fault:
         error = f"crashed: {fault} in the training process; run `redescent doctor`"
         return Failure(CRASHED.name, error)
     return Failure(
         KILLED.name,
-        f"its process died {DEATHS_PER_CELL} times in attempt {attempt}; killed for memory, "
-        "perhaps: see the job's log",
+        f"its process died {DEATHS_PER_CELL} times in attempt {attempt}; perhaps it ran out of "
+        "memory: see the job's log",
     )
 
 
 def environment(plan: Plan) -> dict[str, str]:
-    """The environment of a child: it imports the plan's code, whatever folder the job is in."""
+    """The environment of a child: it imports the plan's code in any working folder."""
     threads = str(plan.bases[0].get("run.threads", 1))
     limits = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     return os.environ | limits | {"PYTHONPATH": plan.code_archive, "PYTHONUNBUFFERED": "1"}

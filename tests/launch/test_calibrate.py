@@ -141,12 +141,12 @@ def test_hours_beyond_the_limit_or_unknown_are_refused_at_once(
     gpu = ["hydra/launcher=v100", *WIDTHS]
     before = sorted(path for path in calibrated_logs.rglob("*") if path.name != ".lock")
     with pytest.raises(
-        UserError, match=r"limits.gpu_hours: 0, but with this the sweep comes to 0.0\d GPU-hours"
+        UserError, match=r"limits.gpu_hours: 0, but the sweep would take 0.0\d GPU-hours"
     ):
         submission.submit(expand_sweep("smoke", [*gpu, "limits.gpu_hours=0"]))
     with pytest.raises(
         UserError,
-        match=r"nothing like 4 of the cells was measured. Run `redescent calibrate smoke`",
+        match=r"no measured run resembles 4 of the cells. Run `redescent calibrate smoke`",
     ):
         submission.submit(
             expand_sweep("smoke", [*gpu, "limits.gpu_hours=9", "trainer.batch_size=4"])

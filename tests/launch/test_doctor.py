@@ -70,7 +70,7 @@ RIGHT = json.dumps({"name": "conv2d 3x3", "error": 1e-7, "wrong": False})
         (
             f"print({RIGHT!r}); print({BEGUN!r}, flush=True); import time; time.sleep(60)",
             "problem",
-            "no end after 5 s, in conv2d 3x3",
+            "no result after 5 s, in conv2d 3x3",
         ),
         (
             "raise OSError('libgomp is missing')",

@@ -103,8 +103,8 @@ def test_no_axes_make_one_point() -> None:
     ("zipped", "message"),
     [
         ([["a", "q"]], "'q' is not an axis; the axes are a, b, c"),
-        ([["a", "a"]], "'a' stands there twice"),
-        ([["a", "b"], ["b", "c"]], "'b' stands there twice"),
+        ([["a", "a"]], "'a' is listed twice"),
+        ([["a", "b"], ["b", "c"]], "'b' is listed twice"),
         ([["a", "c"]], r"equally many values, found .*'a': 2.*'c': 3"),
     ],
 )

@@ -68,7 +68,7 @@ def test_another_machine_does_not_know_whether_old_workers_live(
 def test_why_explains_the_cells_of_an_old_folder(same_machine: Path, redescent: Redescent) -> None:
     interrupted, failed = (redescent("why", cell).stdout for cell in (INTERRUPTED, FAILED))
     assert "stopped (cancelled)" in interrupted
-    assert "goes on from its checkpoint" in interrupted
+    assert "continues from its checkpoint" in interrupted
     assert "RuntimeError: the cell was told to fail (trainer.fail=error)" in failed
 
 

@@ -146,7 +146,7 @@ def test_preemption_without_grace_continues_from_the_checkpoint(noop: Sweep) -> 
         "--wrap",
         "sleep 1",
     )
-    noop.wait(lambda: "going on from step" in noop.output())
+    noop.wait(lambda: "resuming from step" in noop.output())
     assert "start 2" in noop.output()
     noop.redescent("cancel", "noop")
     noop.wait(noop.ended)

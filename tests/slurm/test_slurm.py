@@ -213,7 +213,7 @@ def test_cancelled_jobs_save_and_do_not_come_back_until_resumed(
     sweep.redescent("resume", "smoke")
     sweep.wait(sweep.ended)
     assert sweep.states() == {"done": 4}
-    assert "going on from step" in sweep.output()
+    assert "resuming from step" in sweep.output()
     assert sweep.epochs() == 4 * 2000 > reached
     assert len(sweep.table()) == 4 * 2001
 
@@ -237,12 +237,12 @@ def test_a_preempted_task_saves_and_continues_where_it_stopped(sweep: Sweep) -> 
         "--wrap",
         "sleep 1",
     )
-    sweep.wait(lambda: sweep.output().count("going on from step") == 2, 240)
-    output = sweep.output()
-    assert output.count("stopping (preempted)") == 2
-    assert output.count("requeued") == 2
-    stopped_cells = dict(re.findall(r"cell (\S+): stopped after (\d+) epochs", output))
-    resumed = dict(re.findall(r"cell (\S+): going on from step (\d+) of attempt 1", output))
+    sweep.wait(lambda: sweep.output().count("resuming from step") == 2, 240)
+    said = sweep.output()
+    assert said.count("stopping (preempted)") == 2
+    assert said.count("requeued") == 2
+    stopped = dict(re.findall(r"cell (\S+): stopped after (\d+) epochs", said))
+    resumed = dict(re.findall(r"cell (\S+): resuming from step (\d+) of attempt 1", said))
     assert {cell: int(step) // batches for cell, step in resumed.items()} == {
         cell: int(epochs) for cell, epochs in stopped_cells.items()
     }
@@ -295,6 +295,6 @@ def test_doctor_asks_slurm_whether_it_would_take_the_jobs(sweep: Sweep) -> None:
 def test_a_time_limit_leads_to_a_checkpoint_and_a_requeue(limited: Sweep, cluster: Cluster) -> None:
     limited.wait(lambda: "start 2" in limited.output(), 150)
     assert "stopping (timeout)" in limited.output()
-    limited.wait(lambda: "going on from step" in limited.output(), 30)
+    limited.wait(lambda: "resuming from step" in limited.output(), 30)
     limited.redescent("cancel", limited.name)
     limited.wait(limited.ended, 30)
