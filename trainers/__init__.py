@@ -1,4 +1,4 @@
-"""Trainings of one cell each: data, models, optimisation, checkpoints and the rows that they log.
+"""Train one cell: data, models, optimisation, checkpoints and logged rows.
 
 Importing this package imports neither torch nor hydra; `train` imports the trainer that the cell
 names.
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def train(cell: Cell, run: Run) -> Outcome:
-    """Train `cell` to its end, or until `run.should_stop()`; rows, checkpoints and facts go through
+    """Train `cell` to its end, or until `run.should_stop()`. Rows, checkpoints and facts go to
     `run`.
 
-    Returns "done", "stopped", or "nonfinite": a loss that is not finite is not an error but a
-    result. Raises whatever the trainer raises.
+    Returns "done", "stopped", or "nonfinite": a loss that is not finite is a result, not an error.
+    Exceptions of the trainer are not caught.
     """
     outcome: Outcome = importlib.import_module(f"trainers.{cell.trainer.name}").train(cell, run)
     return outcome

@@ -1,9 +1,9 @@
-"""Grokking: one cell's training of a transformer on the table of a binary operation, step by step.
+"""Grokking: train a transformer on the table of a binary operation.
 
     python -m launch.train trainer=algorithmic data.operation=x-y data.train_fraction=0.4
 
 The whole table is a few tensors on the training device; a batch is an index into them. All
-randomness is a function of (seed, purpose, epoch), apart from dropout and noise on weights and
+randomness is a function of (seed, purpose, epoch), except for dropout and noise on weights and
 updates, whose generator is in the checkpoint. Rows are logged at log-spaced steps. Shape suffixes:
 b rows of a batch, n rows of a split.
 """
@@ -133,7 +133,7 @@ class Training:
         self.run.add_facts(parameters=sum(p.numel() for p in self.parameters))
 
     def _multiply_by(self, library: linear.Library | None) -> None:
-        """Choose the library of the matrix products; a GPU has no choice."""
+        """Choose the library for matrix products on a CPU."""
         self.matrix_library = library
         if library is not None:
             linear.use(library, self.model)
@@ -150,7 +150,7 @@ class Training:
         self.search.snapshot = state["snapshot"]
 
     def _keep_library(self, began: linear.Library | None) -> None:
-        """Continue with the library of the checkpoint, so that results stay equal to the bit."""
+        """Continue with the library of the checkpoint, so that results stay bit-identical."""
         if began == self.matrix_library or self.matrix_library is None:
             return
         if began is not None and linear.is_available(began):
@@ -165,7 +165,7 @@ class Training:
         )
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next step depends on."""
+        """All state that the next step depends on."""
         cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         return {
             "model": self.model.state_dict(),
@@ -191,7 +191,7 @@ class Training:
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
 
     def to_the_end(self) -> Outcome:
-        """Run the steps that are left; a checkpoint where one is due."""
+        """Run the remaining steps, and checkpoint when due."""
         outcome: Outcome | None = None
         while outcome is None and self.step < self.settings.steps:
             if self.run.should_stop():
@@ -241,7 +241,7 @@ class Training:
         self.step += 1
 
     def _batch(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Left and right operands and answers, (b,) each, of the step to come."""
+        """Left and right operands and answers, (b,) each, of the next step."""
         epoch, number = divmod(self.step, self.batches)
         rows, noise = self.rows["train"], self.cell.data.outlier_size
         if epoch != self.order_epoch:
@@ -268,7 +268,7 @@ class Training:
         )
 
     def _compare(self, logs: bool) -> Outcome | None:
-        """Compare this step with the thresholds and log it if `logs`; the outcome at the end."""
+        """Check the thresholds at this step, log it if `logs`; return the outcome at the end."""
         splits = list(thresholds.SPLITS) if logs else self.search.open_splits()
         row: dict[str, Any] = {}
         for split in splits:
@@ -312,7 +312,7 @@ class Training:
         return row
 
     def _log(self, row: dict[str, Any]) -> Outcome | None:
-        """Log the row of this step; the outcome if it is the last."""
+        """Log the row of this step; returns the outcome if it is the last."""
         enough = self.settings.stop_at is not None and row["test_accuracy"] >= self.settings.stop_at
         end = enough or self.step == self.settings.steps
         row |= self.search.reached | thresholds.gaps(self.search.reached) | norms.norms(self.model)

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, one per cell and attempt, read without running code."""
+"""Checkpoints: written atomically, one per cell and attempt, and read without running code."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file beside `path`; on leaving, sync it and rename it to `path`, on an error
+    """Open a temporary file next to `path`. On exit, sync it and rename it to `path`; on an error,
     remove it.
 
-    The temporary name starts with a dot, so that no reader takes it for a part or checkpoint, and
-    names the process: two attempts that are alive at once never share it.
+    The temporary name starts with a dot, so that no reader mistakes it for a part or checkpoint. It
+    contains the process id, so two attempts that run at once never share it.
     """
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
@@ -37,10 +37,10 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 @dataclass
 class Checkpoints:
-    """The checkpoints of one cell, as one attempt of it sees them.
+    """The checkpoints of one cell, as seen by one attempt.
 
-    Every attempt writes a file of its own, named by cell, attempt and writer; a reader takes the
-    newest that is whole.
+    Each attempt writes its own file, named by cell, attempt and writer; readers use the newest
+    complete one.
     """
 
     folder: Path
@@ -51,12 +51,12 @@ class Checkpoints:
     """Whether this attempt found or wrote files of this cell, half-written ones included."""
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write `state` (tensors and plain values) as this attempt's checkpoint, then drop those of
-        earlier attempts.
+        """Write `state` (tensors and plain values) as this attempt's checkpoint, then remove
+        earlier ones.
 
-        Raises OSError (disk full, say) with the checkpoint before still in place.
+        Raises OSError, for example if the disk is full, and keeps the previous checkpoint.
         """
-        import torch  # not at the top: cells that save nothing start without it
+        import torch  # imported here, so that cells that save nothing start without it
 
         own_file = self.folder / f"{self.cell}.{self.attempt:05d}.{self.writer}.pt"
         buffer = io.BytesIO()  # torch's own writer reports a full disk as a broken archive
@@ -69,7 +69,7 @@ class Checkpoints:
                 path.unlink(missing_ok=True)
 
     def load(self) -> dict[str, Any] | None:
-        """The newest whole checkpoint on the CPU, or None; warns of those that cannot be read."""
+        """The newest complete checkpoint on the CPU, or None; warns about unreadable ones."""
         files = self._files(half_written=True)
         self.present = bool(files)
         complete_files = [path for path in files if path.suffix == ".pt"]
@@ -92,13 +92,13 @@ class Checkpoints:
         return None
 
     def clear(self) -> None:
-        """Remove this cell's checkpoints and what killed attempts left half written."""
+        """Remove this cell's checkpoints and the partial files of killed attempts."""
         for path in self._files(half_written=True):
             if path.suffix == ".pt" or _attempt(path) <= self.attempt:
                 path.unlink(missing_ok=True)
 
     def _files(self, half_written: bool = False) -> list[Path]:
-        """Checkpoints of the cell, by one look into the folder that all cells share."""
+        """Checkpoints of the cell, from one listing of the folder that all cells share."""
         begins = (f"{self.cell}.", f".{self.cell}.") if half_written else (f"{self.cell}.",)
         return [
             self.folder / n

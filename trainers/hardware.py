@@ -1,4 +1,4 @@
-"""Print what torch has and sees here: `python -m trainers.hardware`, for `redescent doctor`."""
+"""Print torch's version and GPUs: `python -m trainers.hardware`, for `redescent doctor`."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 
     python -m trainers.kernels [--widths 3] [--sample 60] [--seed 0] [--repeats 2] [--given]
 
-A kernel can be wrong for one shape on one kind of processor, in its numbers or by writing outside
-its tensors. The shapes are those that the models themselves ask for: the models run once, and every
-call of a layer is recorded. Prints one JSON object a line: `{"begun": NAME}` before a case, so that
-a crash names its case, and `{"name": NAME, "error": E, "wrong": W}` after it. `--given` reads the
+A kernel can fail for one shape on one kind of processor: it computes wrong numbers or writes
+outside its tensors. The shapes are those that the models use: the models run once, and every call
+of a layer is recorded. Prints one JSON object per line: `{"begun": NAME}` before a case, so that a
+crash names its case, and `{"name": NAME, "error": E, "wrong": W}` after it. `--given` reads the
 cases from standard input, as benchmarks/kernels.py does to search all.
 """
 
@@ -37,7 +37,7 @@ FORMATS: tuple[Format, ...] = ("float32", "bfloat16")
 
 WIDTHS = (*range(1, 17), 64)
 IMAGES = ((128, 1, 8), (128, 3, 8), (13, 3, 8), (5, 3, 32))
-"""Images of a batch, channels, rows and columns. 13 and 5 are last batches of an epoch."""
+"""Images of a batch, channels, rows and columns. 13 and 5 are sizes of an epoch's last batch."""
 ROWS = (13, 512)
 """Rows of a transformer's batch."""
 LIMITS = {"float32": 1e-4, "bfloat16": 0.15}
@@ -47,7 +47,7 @@ Some kernels add up a gradient over the batch in bfloat16.
 """
 
 SMALL = 0.1
-"""Inputs, weights and the gradients of outputs are of size 1."""
+"""Inputs, weights and output gradients are of order 1."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """All of it in one line."""
+        """The case in one line."""
         words: list[str] = [self.operation, _placed(self.input, self.input_strides)]
         if self.weight:
             words.append(f"weight {_placed(self.weight, self.weight_strides)}")
@@ -80,8 +80,8 @@ class Case:
 
     @property
     def limit(self) -> float:
-        """The largest error that rounding explains. A layer norm of one or two numbers divides by
-        nearly nothing.
+        """The largest error that rounding explains. A layer norm over one or two numbers divides by
+        almost zero.
         """
         divides = self.operation == "layer_norm" and self.weight[0] < 3
         return LIMITS["bfloat16" if divides else self.format]
@@ -119,7 +119,7 @@ def check(case: Case, seed: int = 0, repeats: int = 1) -> float:
     """The largest error of outputs and gradients, each as a share of the largest number of its
     float64 counterpart.
 
-    The least number to compare with is SMALL. Infinite if a number is not finite.
+    Smaller numbers are replaced by SMALL. Infinite if a number is not finite.
     """
     generator = torch.Generator().manual_seed(seed)
     tensors = [_rounded(t, case.format) for t in _tensors(case, generator)]
@@ -135,7 +135,9 @@ def check(case: Case, seed: int = 0, repeats: int = 1) -> float:
 
 
 def _values(case: Case, tensors: Sequence[Tensor], weights: Tensor) -> list[Tensor]:
-    """Output in evaluation and in training, and the gradients of the weighted sum of the latter."""
+    """Outputs in evaluation and in training mode, and the gradients of the weighted sum of the
+    latter.
+    """
     placed = [_in_memory(tensors[0], case.input_strides).to(getattr(torch, case.format))]
     for parameter in tensors[1:]:
         placed.append(
@@ -180,8 +182,8 @@ def _tensors(case: Case, generator: torch.Generator) -> Iterator[Tensor]:
 
 
 def _without_ties(case: Case, generator: torch.Generator) -> Tensor:
-    """Whole numbers, all different within a window: which of two equal ones gets the gradient is
-    open.
+    """Whole numbers, all different within a window: between equal ones, it is undefined which gets
+    the gradient.
     """
     *images, rows, columns = case.input
     place = (torch.arange(rows) % case.window)[:, None] * case.window + torch.arange(
@@ -200,9 +202,9 @@ def _in_memory(tensor: Tensor, strides: tuple[int, ...]) -> Tensor:
     return torch.empty_strided(tensor.shape, strides).copy_(tensor)
 
 
-def _error(value: Tensor, exact: Tensor) -> float:
-    """A gradient that cancels, as that of a layer norm over two numbers, is compared with SMALL
-    instead.
+def _error(found: Tensor, exact: Tensor) -> float:
+    """Gradients that cancel, such as those of a layer norm over two numbers, are compared with
+    SMALL instead.
     """
     largest = exact.detach().abs().max().clamp_min(SMALL)
     error = float((value.detach().double() - exact.detach()).abs().max() / largest)
@@ -316,7 +318,7 @@ def _placed(shape: tuple[int, ...], strides: tuple[int, ...]) -> str:
 
 
 def main() -> None:
-    """Check the cases asked for, one after another."""
+    """Check the requested cases, one after another."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

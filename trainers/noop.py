@@ -1,8 +1,8 @@
-"""A cell that computes nothing, to try out rows, checkpoints, stops and failures.
+"""A cell that computes nothing, to test rows, checkpoints, stops and failures.
 
     redescent submit noop hydra/launcher=slurm trainer.seconds=5
 
-Imports no torch; only a cell that saves a checkpoint or takes one up loads it.
+Does not import torch; only saving or loading a checkpoint imports it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from trainers.config import NoOpCell
 from trainers.run import Outcome, Run
 from trainers.schema import Metric
 
-METRICS = (Metric("progress", "float32", "1", "share of the epochs that are over", "max"),)
+METRICS = (Metric("progress", "float32", "1", "share of the epochs that have ended", "max"),)
 
 
 def train(cell: NoOpCell, run: Run) -> Outcome:
-    """Wait through the epochs that are left, log each, and fail in the last as `trainer.fail` says.
+    """Wait through the remaining epochs, log each, and fail in the last one as set by
+    `trainer.fail`.
 
-    Returns "done", "stopped" (an epoch that was cut short begins again), or "nonfinite". Raises
-    RuntimeError or MemoryError where the cell is to fail so.
+    Returns "done", "stopped" (an interrupted epoch starts again), or "nonfinite". Raises
+    RuntimeError or MemoryError if the cell should fail that way.
     """
     epochs = cell.trainer.epochs
     state = run.restore()
@@ -64,8 +65,8 @@ def _wait(seconds: float, should_stop: Callable[[], bool]) -> bool:
 
 def _fail(how: str, run: Run) -> None:
     if how == "error":
-        raise RuntimeError("the cell was told to fail (trainer.fail=error)")
+        raise RuntimeError("failed as requested (trainer.fail=error)")
     if how == "memory" or (how == "crowded" and run.gpu_share < 1):
-        raise MemoryError(f"the cell was told to fail (trainer.fail={how})")
+        raise MemoryError(f"failed as requested (trainer.fail={how})")
     if how == "killed":
         os.kill(os.getpid(), signal.SIGKILL)

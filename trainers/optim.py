@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules; a schedule is a pure function of the step, so it has no
+"""Optimisers and learning-rate schedules. A schedule is a pure function of the step, so it has no
 state to save.
 """
 
@@ -13,10 +13,10 @@ from trainers.config import SGD, Adam, Schedule
 
 
 def build(config: SGD | Adam, parameters: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
-    """The optimiser of `config` over all parameters, biases and norms included (as the published
+    """The optimiser of `config` for all parameters, including biases and norms (as in the published
     runs).
 
-    Decay towards the initial weights uses the parameters' values at this call.
+    Decay towards the initial weights uses the values of the parameters at this call.
     """
     if isinstance(config, SGD):
         return torch.optim.SGD(
@@ -73,7 +73,8 @@ def learning_rate(base: float, schedule: Schedule, step: int, total_steps: int) 
 
     constant: base. cosine: base (1 + cos(pi step / total_steps)) / 2. step: base factor^floor(step
     / period). inverse_sqrt: base / sqrt(1 + floor(step / period)) (Nakkiran et al. 2019, with
-    period 512). In the first `warmup` steps the rate grows linearly: step 0 takes 1 / warmup of it.
+    period 512). During the first `warmup` steps the rate grows linearly: step 0 uses 1 / warmup of
+    it.
     """
     if step < schedule.warmup:
         base *= (step + 1) / schedule.warmup

@@ -23,9 +23,9 @@ Record = Mapping[str, Any]
 
 
 class Throttle:
-    """Whether a part is written now: after quick cells at most once in QUICK_SECONDS.
+    """Decides whether a part is written now: for quick cells, at most once in QUICK_SECONDS.
 
-    A part is due whenever `enabled` is false or the last cell took longer than that.
+    A part is always due if `enabled` is false or the last cell took longer.
     """
 
     def __init__(self, enabled: bool) -> None:
@@ -42,9 +42,9 @@ class Throttle:
 class Part:
     """The rows and run records of one writer: `curves/WRITER.parquet` and `runs/WRITER.parquet`.
 
-    Every write replaces both files whole. The rows go first, so that a record which says "done"
-    always comes with all of its rows. With `throttle`, cells shorter than two seconds are written
-    together, at most once in two seconds; call `write` at the end.
+    Every write replaces both files. The rows are written first, so that a record "done" always has
+    all of its rows. With `throttle`, cells shorter than two seconds are written together, at most
+    once in two seconds; call `write` at the end.
     """
 
     def __init__(
@@ -104,9 +104,9 @@ class Part:
         return pa.Table.from_pylist(list(rows), schema=self._schemas[kind])
 
     def _extended(self, kind: str, rows: Rows) -> pa.Table:
-        """What was written of finished cells, and `rows`."""
-        table = self._earlier_tables[kind]
-        return _concatenate(table, self._table(kind, rows)) if rows else table
+        """The rows of finished cells, and `rows`."""
+        written = self._written[kind]
+        return _joined(written, self._table(kind, rows)) if rows else written
 
     def _replace(self, kind: str, table: pa.Table) -> None:
         name = self.writer + (f".{self._number}" if self._number else "")
@@ -118,11 +118,11 @@ def _concatenate(table: pa.Table, more: pa.Table) -> pa.Table:
     return pa.concat_tables([table, more]).unify_dictionaries().combine_chunks()
 
 
-def finished_cells(folder: Path, prefix: str) -> dict[str, tuple[Status, int]]:
-    """Cells that need no run in the task whose parts begin with `prefix`: status and epochs.
+def finished(folder: Path, prefix: str) -> dict[str, tuple[Status, int]]:
+    """Cells that the task whose parts begin with `prefix` need not run: status and epochs.
 
-    Those are cells with a final result, in the task's parts or already compacted, and cells that
-    failed in this task before it was requeued: only a resume runs these again.
+    These are cells with a final result, in the task's parts or already compacted, and cells that
+    failed in this task before it was requeued: only a resume runs them again.
     """
     compacted = _statuses(folder / "store" / name for name in _compacted_runs(folder))
     parts = (folder / "runs").glob(f"{prefix}*.parquet")
@@ -142,7 +142,7 @@ def _statuses(paths: Iterable[Path]) -> dict[str, tuple[Status, int]]:
 
 
 def _compacted_runs(folder: Path) -> list[str]:
-    """Shards with run records; none where the store has lost a file, since records may be too."""
+    """Shards with run records; none if the store has lost a file, which may hold records."""
     manifest = folder / "store" / "manifest.json"
     entries = json.loads(manifest.read_text()) if manifest.exists() else []
     if not all((folder / "store" / entry["file"]).exists() for entry in entries):

@@ -17,9 +17,9 @@ Precision = Literal["float32", "bfloat16", "float16"]
 
 
 def device(name: str) -> torch.device:
-    """The torch device of `run.device`; `auto` takes the first GPU where there is one.
+    """The torch device of `run.device`; `auto` means the first GPU if there is one.
 
-    Raises RuntimeError where a GPU is named and torch sees none.
+    Raises RuntimeError if a GPU is named and torch sees none.
     """
     has_gpu = torch.cuda.is_available()
     if name == "auto":
@@ -52,10 +52,10 @@ def resolve(precision: str, where: torch.device) -> Precision:
 
 
 def warn_if_slow(precision: str, where: torch.device) -> None:
-    """Warn of bfloat16 on a CPU that does not multiply it: each step then takes longer than in
+    """Warn about bfloat16 on a CPU without instructions for it: steps then take longer than in
     float32.
 
-    It is not refused: a run that began elsewhere can go on here, and its results are valid.
+    It is not an error: a run that started elsewhere can continue here, and its results are valid.
     """
     if precision == "bfloat16" and where.type == "cpu" and not multiplies_bfloat16():
         log.warning(
@@ -80,7 +80,7 @@ def autocast(precision: str, where: torch.device) -> torch.autocast:
 
 
 def set_numerics(deterministic: bool, threads: int) -> None:
-    """Process-wide settings: CPU threads, true float32 (no TF32) and, if asked, deterministic
+    """Process-wide settings: CPU threads, true float32 (no TF32) and optionally deterministic
     kernels.
 
     Denormals are kept: flushing them would change results with the processor.
@@ -96,13 +96,13 @@ def set_numerics(deterministic: bool, threads: int) -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc's allocator keep what is freed, instead of giving it back to the kernel.
+    """Let glibc's allocator keep freed memory instead of returning it to the kernel.
 
-    Activations of some megabytes are otherwise mapped, zeroed page by page, and unmapped again in
-    every step: a tenth to a third of a training step on a CPU (benchmarks/vision.py measures it).
-    No number changes.
+    Otherwise activations of some megabytes are mapped, zeroed page by page and unmapped in every
+    step, which takes a tenth to a third of a training step on a CPU (benchmarks/vision.py measures
+    it). Results do not change.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc alone has it
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # only glibc has it
     if mallopt is not None:
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

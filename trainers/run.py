@@ -1,9 +1,8 @@
 """The interface between a trainer and its run: rows, checkpoints, facts, and the request to stop.
 
-Rows go to three places in this order: memory, the checkpoint that they belong to, and the part,
-which is written after the checkpoint. After a crash a part can therefore be behind the checkpoint,
-and the next attempt's part has all rows again; but no row exists without the checkpoint of the
-state that produced it.
+Rows go to three places in this order: memory, their checkpoint, and the part, which is written
+after the checkpoint. So after a crash a part can be behind the checkpoint, and the next attempt's
+part has all rows again. But no row exists without the checkpoint of the state that produced it.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def _peak_memory() -> int:
 
 @dataclass
 class Run:
-    """One execution of one cell, as its trainer sees it."""
+    """One execution of one cell, as seen by its trainer."""
 
     cell: str
     flat: Mapping[str, Any]
@@ -61,9 +60,10 @@ class Run:
     _last_checkpoint: float = field(default_factory=time.monotonic)
 
     def restore(self, expect: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-        """The trainer's state in the newest whole checkpoint, or None; restores rows and time.
+        """The trainer's state in the newest complete checkpoint, or None; restores rows and time.
 
-        Raises RuntimeError where the state differs from `expect`, as for another data set.
+        Raises RuntimeError if the state differs from `expect`, for example because of another data
+        set.
         """
         checkpoint = self.checkpoints.load()
         if checkpoint is None:
@@ -74,7 +74,7 @@ class Run:
         state = dict(checkpoint["state"])
         self._refuse_other(state, expect or {})
         log.info(
-            "cell %s: going on from step %d of attempt %d",
+            "cell %s: resuming from step %d of attempt %d",
             self.cell,
             checkpoint["step"],
             checkpoint["attempt"],
@@ -86,8 +86,8 @@ class Run:
             if state[key] != expected:
                 raise RuntimeError(
                     f"the checkpoint of cell {self.cell} was made with {key} {state[key]}, and "
-                    f"this attempt has {expected}: to continue would mix two experiments. "
-                    "Restore what it began with, or remove "
+                    f"this attempt has {expected}: continuing would mix two experiments. "
+                    "Restore the original setting, or remove "
                     f"{self.checkpoints.folder}/{self.cell}.* to start this cell again"
                 )
 
@@ -133,7 +133,7 @@ class Run:
 
     @property
     def progressed(self) -> bool:
-        """Whether this attempt got further than the checkpoint that it began from."""
+        """Whether this attempt got further than the checkpoint that it started from."""
         return max(self._saved_step, self.steps) > self._restored_step
 
     def seconds(self) -> float:
@@ -145,7 +145,7 @@ class Run:
         return time.monotonic() - self._last_checkpoint >= self.checkpoint_seconds
 
     def checkpoint(self, state: dict[str, Any], step: int) -> None:
-        """Save the trainer's state with all rows logged so far, then bring the part up to it."""
+        """Save the trainer's state with all rows logged so far, then update the part."""
         self.checkpoints.save(
             {
                 "state": state,
@@ -160,7 +160,7 @@ class Run:
         self._last_checkpoint = time.monotonic()
 
     def save_weights(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Keep weights beside the logs, by parameter name, in weights/CELL.npz."""
+        """Save weights by parameter name in weights/CELL.npz."""
         (self.part.folder / "weights").mkdir(exist_ok=True)
         with replacing(self.part.folder / "weights" / f"{self.cell}.npz") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]

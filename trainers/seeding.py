@@ -1,9 +1,8 @@
-"""Random streams: every use of randomness has its own, a pure function of (cell seed, purpose,
+"""Random streams: each use of randomness has its own, a pure function of (cell seed, purpose,
 index).
 
-Streams are made on the CPU and carry no state between epochs, so that they are the same on every
-device and a resumed run needs only its epoch and step to go on with the very numbers that it would
-have drawn.
+Streams are created on the CPU and carry no state between epochs. So they are the same on every
+device, and a resumed run needs only its epoch and step to continue with the same numbers.
 """
 
 from __future__ import annotations

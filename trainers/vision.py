@@ -1,5 +1,4 @@
-"""Image classification: one cell's training of a network on CIFAR-10 or digits, with label noise,
-epoch by epoch.
+"""Image classification: train a network on CIFAR-10 or digits, with label noise, epoch by epoch.
 
     python -m launch.train model=cnn model.width=16 data=digits trainer.epochs=50
 
@@ -170,12 +169,12 @@ def evaluate(
 
 @dataclass(frozen=True)
 class Position:
-    """Where a training is, and what the epoch under way has summed up so far."""
+    """The position of a training, and the sums of the current epoch so far."""
 
     epoch: int
     """Epochs finished."""
     batch: int
-    """Batches done of the epoch under way."""
+    """Batches of the current epoch done so far."""
     step: int
     sums: Tensor
     """Loss times samples, wrong answers and gradient norm of these batches, float64 (3,)."""
@@ -183,7 +182,7 @@ class Position:
     """Training time of these batches."""
 
     def next_epoch(self) -> Position:
-        """The start of the epoch after the one under way."""
+        """The start of the next epoch."""
         return Position(self.epoch + 1, 0, self.step, torch.zeros_like(self.sums), 0.0)
 
 
@@ -265,7 +264,7 @@ class Training:
         torch.set_rng_state(state["torch_rng"])
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next step depends on."""
+        """All state that the next step depends on."""
         position = self.position
         return {
             "model": self.model.state_dict(),
@@ -282,7 +281,7 @@ class Training:
         }
 
     def to_the_end(self) -> Outcome:
-        """Run the epochs that are left; a checkpoint where one is due."""
+        """Run the remaining epochs, and checkpoint when due."""
         while self.position.epoch < self.cell.trainer.epochs:
             if not self._train_epoch():
                 self._checkpoint()
@@ -298,7 +297,7 @@ class Training:
         self.run.checkpoint(self.state(), self.position.step)
 
     def _train_epoch(self) -> bool:
-        """Train the batches that the epoch has left; False if the run is to stop before."""
+        """Train the remaining batches of the epoch; False if the run should stop before its end."""
         began = time.monotonic()
         before = self.position.epoch_seconds
         is_complete = self._train_batches()
@@ -327,7 +326,7 @@ class Training:
         return True
 
     def _train_step(self, x_bchw: Tensor, y_b: Tensor) -> None:
-        """One optimiser step; sums stay on the device, so that nothing waits for it."""
+        """One optimiser step; sums stay on the device, so the CPU does not wait."""
         lr = self._lr()
         for group in self.optimiser.param_groups:
             group["lr"] = lr
@@ -402,7 +401,7 @@ class Training:
 
 
 def _counts(name: str, wrong: int, examples: int) -> dict[str, float | None]:
-    """Count, number of examples and rate; the rate of nothing is not a number but absent."""
+    """Count, number of examples and rate; without examples the rate is absent."""
     rate = wrong / examples if examples else None
     return {f"{name}_wrong": wrong, f"{name}_examples": examples, f"{name}_error": rate}
 

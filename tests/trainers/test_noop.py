@@ -48,7 +48,7 @@ def test_every_epoch_is_logged_once_over_a_stop(begin: Callable[..., Run], sweep
 
 def test_it_fails_as_configured(begin: Callable[..., Run]) -> None:
     assert go(begin, fail="nonfinite") == "nonfinite"
-    with pytest.raises(RuntimeError, match="told to fail"):
+    with pytest.raises(RuntimeError, match="failed as requested"):
         go(begin, fail="error")
     with pytest.raises(MemoryError):
         go(begin, fail="memory")

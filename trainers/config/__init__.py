@@ -1,6 +1,4 @@
-"""The typed configuration of a cell. Imports neither torch nor hydra: login nodes read
-configurations too.
-"""
+"""The typed configuration of a cell. Imports neither torch nor hydra: login nodes read it too."""
 
 from trainers.config.cell import (
     Absent,

@@ -1,8 +1,8 @@
-"""The configuration of a cell as typed, frozen dataclasses: one for each kind of model, data,
-optimiser and trainer.
+"""The configuration of a cell as frozen dataclasses: one per kind of model, data, optimiser and
+trainer.
 
-The YAML files in configs/ hold every default; nothing here has one, so that a key which is missing,
-unknown or of the wrong type is an error before anything is submitted. Imports neither torch nor
+The YAML files in configs/ hold every default. Nothing here has one, so a missing or unknown key, or
+a value of the wrong type, is an error before anything is submitted. Imports neither torch nor
 hydra: login nodes read configurations too.
 """
 
@@ -23,7 +23,7 @@ from trainers.config.trainer import Algorithmic, NoOp, RunSettings, Vision
 
 @dataclass(frozen=True)
 class Absent:
-    """The model, data or optimiser of a cell that has none."""
+    """Used for the model, data or optimiser of a cell without one."""
 
     name: Literal["none"]
 
@@ -91,7 +91,7 @@ def columns() -> dict[str, type]:
     """Every key that a flat configuration may hold, with its plain type (int, float, bool, str, or
     list).
 
-    It is the union over all kinds of model, data, optimiser and trainer, so that tables of
+    This is the union over all kinds of model, data, optimiser and trainer, so that the tables of
     different cells have the same columns.
     """
     return dict(column for kind in _CELLS.values() for column in reader.columns(kind))

@@ -1,10 +1,9 @@
-"""Keys that were added to a kind of model, data set, optimiser or trainer after results of it
-existed.
+"""Keys added to a kind of model, data set, optimiser or trainer after results of it existed.
 
-Each key has one value that means "as before". The id of a cell leaves the key out while it has that
-value, and the reader fills it in where a plan or a record lacks it, so results outlive versions.
-Keys are listed by kind and never by their flat name: the activation of a transformer has been part
-of its id from the start, and stays so. Standard library alone: launch/plan reads this inside jobs.
+Each key has one value that means "as before". While the key has that value, it is not part of a
+cell's id. If a plan or record lacks the key, the reader fills in that value, so results stay valid
+across versions. Keys are listed by kind, not by flat name: the activation of a transformer has
+always been part of its id. Standard library only: launch/plan reads this inside jobs.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def as_before(flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS) -> di
 
 
 def fill_in(flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS) -> dict[str, Any]:
-    """`flat` with the later keys that it lacks at the values that mean "as before"."""
+    """`flat` with missing later keys set to the values that mean "as before"."""
     return {**as_before(flat, later_keys), **flat}
 
 

@@ -1,9 +1,9 @@
-"""Strict reading of a flat mapping into nested, frozen dataclasses, and back; says what was found
+"""Read a flat mapping strictly into nested, frozen dataclasses, and back; errors say what was found
 and expected.
 
-A flat configuration maps dotted paths to plain values (`{"model.width": 16, ...}`). A field of
-several dataclasses takes the one whose `name` literal matches. Knows nothing of what the
-dataclasses mean, and imports no torch.
+A flat configuration maps dotted paths to plain values (`{"model.width": 16, ...}`). If a field can
+be one of several dataclasses, the `name` literal decides. The reader does not depend on what the
+dataclasses mean, and does not import torch.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from trainers.config.later import LATER_KEYS, LaterKeys, fill_in
 
 
 class ConfigError(ValueError):
-    """A configuration that no trainer accepts; says which key, what was found and expected."""
+    """A configuration that no trainer accepts; the message has the key, the value found and what
+    was expected.
+    """
 
 
 def read(kind: Any, flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS) -> Any:
     """An instance of the dataclass `kind` from a flat configuration, which may lack `later_keys`.
 
-    Raises `ConfigError` for a key that is unknown, missing, of the wrong type or out of range; the
-    message gives the key, the value found and what was expected.
+    Raises `ConfigError` for a key that is unknown or missing, or whose value has the wrong type or
+    is out of range.
     """
     items = (
         (key, tuple(value) if isinstance(value, list) else value)
@@ -52,7 +54,7 @@ def columns(kind: Any, path: str = "") -> Iterator[tuple[str, type]]:
     """Every key of `kind` with its plain type (int, float, bool, str, or list), over all
     dataclasses that fit a field.
 
-    A key that several of them have comes several times.
+    A key that several of them have is yielded several times.
     """
     for field, hint in _fields(kind).items():
         options = _options(hint)
@@ -96,7 +98,7 @@ _Item = tuple[str, Any, Any]
 
 
 def _kinds(value: Any) -> Any:
-    """The type of a value and of list items: without it the cache would mix up 1, 1.0 and True."""
+    """The type of a value and of list items: without it the cache would confuse 1, 1.0 and True."""
     return (tuple, *map(type, value)) if isinstance(value, tuple) else type(value)
 
 
@@ -105,8 +107,8 @@ def _section(kind: Any, path: str, items: tuple[_Item, ...]) -> Any:
     """Build the dataclass `kind` from sorted (path below this section, value, type of value)
     triples.
 
-    Cached, because the cells of a grid share almost all of their sections: it is what lets 10,000
-    cells be checked in about a second.
+    Cached, because the cells of a grid share almost all sections: this makes it possible to check
+    10,000 cells in about a second.
     """
     fields = _fields(kind)
     groups: dict[str, list[_Item]] = {}

@@ -74,7 +74,7 @@ class NoOp:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Where and how often, never what: nothing in this section changes a cell's id."""
+    """Where a cell runs and how often it saves; nothing in this section changes its id."""
 
     device: str
     threads: int

@@ -1,4 +1,4 @@
-"""Image sets, label noise and augmentation. Importing this package loads nothing heavy."""
+"""Data sets, label noise and augmentation. Importing this package loads nothing heavy."""
 
 from __future__ import annotations
 

@@ -44,9 +44,9 @@ class Rows:
 class Split:
     """A table split in two: `train` may hold outliers, `test` never does.
 
-    The first `outliers` training rows were given the answer of another row. true_answer_n: what the
-    training rows' answers would be without. all_answers_n: the answers of the whole table, which
-    redrawn noise draws from.
+    The first `outliers` training rows have the answer of another row. true_answer_n: the training
+    rows' true answers. all_answers_n: the answers of the whole table, from which redrawn noise
+    draws.
     """
 
     train: Rows
@@ -57,8 +57,8 @@ class Split:
     elements: int
 
     @property
-    def changed_count(self) -> int:
-        """Outliers whose answer is wrong: an answer drawn at random can be the right one."""
+    def changed(self) -> int:
+        """Outliers whose answer is wrong: a random answer can be right."""
         return int((self.train.answer_n != self.true_answer_n).sum())
 
     @property
@@ -106,12 +106,12 @@ def table(config: Arithmetic) -> Rows:
 
 
 def split(config: Arithmetic, seed: int) -> Split:
-    """The table in training and test rows, shuffled by `data.split_seed`, or by the cell's `seed`
-    where that is null.
+    """The table split into training and test rows, shuffled by `data.split_seed`, or by the cell's
+    `seed` if that is null.
 
-    floor(train_fraction * rows) rows are for training. Splits of one split seed are nested: those
-    of 40 % hold those of 30 %, and their outliers likewise. Raises ConfigError where either part
-    would be empty, or where there would be more outliers than training rows.
+    floor(train_fraction * rows) rows are for training. Splits with the same split seed are nested:
+    that of 40 % contains that of 30 %, and its outliers too. Raises ConfigError if either part
+    would be empty, or if there would be more outliers than training rows.
     """
     full_table = table(config)
     count = math.floor(
@@ -159,8 +159,8 @@ def redrawn(
     """Noise of one epoch's `count` draws: a mask (count,) of those with a random answer, and those
     answers (count,).
 
-    Each draw is chosen with probability `rate`, anew at every visit; its answer is that of a row of
-    the whole table, so that it follows the distribution of answers and can be the right one
+    Each draw is chosen with probability `rate`, independently at every visit. Its answer comes from
+    a random row of the whole table, so it follows the distribution of answers and can be right
     (rvbansal/small_nn_generalization).
     """
     generator = torch_stream(seed, "label noise", epoch)

@@ -1,9 +1,8 @@
 """Random crops and flips, and the scaling of pixels, for whole batches on the device that holds
 them.
 
-The random numbers of an epoch are drawn at once on the CPU, so that an epoch is the same on every
-device and a resumed run finds its place in it. Shapes: b batch, n images, c channels, h rows, w
-columns.
+The random numbers of an epoch are drawn at once on the CPU, so an epoch is the same on every device
+and a resumed run can continue inside it. Shapes: b batch, n images, c channels, h rows, w columns.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ def draw(n: int, seed: int, epoch: int, padding: int = 4) -> tuple[Tensor, Tenso
 
 
 def crop_and_flip(images_nchw: Tensor, offsets: Tensor, flips: Tensor, padding: int = 4) -> Tensor:
-    """Every image padded with zeros, cut to its old size at its (row, column) offset, mirrored
-    where `flips` is set.
+    """Pad every image with zeros, crop it to its old size at its (row, column) offset, and mirror
+    it if its `flips` is set.
 
     For images (b, c, h, w) of any dtype; offsets and flips are on the same device. Apply it before
-    `scale`: the border is black, as with a crop of the stored image, and not the mean colour.
+    `scale`: the border is then black, as in a crop of the stored image, not the mean colour.
     """
     b, c, h, w = images_nchw.shape
     rows = offsets[:, 0, None] + torch.arange(h, device=offsets.device)
@@ -77,8 +76,7 @@ def scale(
     deviation.
 
     `mean` and `deviation` are what `channel_statistics` gives for the training images, on the
-    device of the images; only standardised needs them. A channel without any variation is only
-    shifted.
+    device of the images; only standardised needs them. A constant channel is only shifted.
     """
     pixels = images_nchw.float()
     if scaling == "symmetric":

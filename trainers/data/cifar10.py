@@ -1,8 +1,8 @@
 """CIFAR-10 as arrays, from Parquet files with PNG images, from the official python batches, or from
 their tar.gz.
 
-Finds the source that the configuration names, says what identifies its state, and decodes it.
-Batches are pickles; they are read without running anything that a pickle may ask for.
+Finds the source that the configuration names, fingerprints it, and decodes it. Batches are pickles;
+they are read without running any code in them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Split = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class Source:
-    """Where the images come from; `files` is empty for a download not made yet."""
+    """Where the images come from; `files` is empty before a download."""
 
     kind: Literal["parquet", "batches", "archive", "download"]
     files: tuple[Path, ...]
@@ -109,7 +109,9 @@ def decode(source: Source, cache: Path) -> tuple[Split, Split]:
 
 
 def check_rows(config: CIFAR10, train: int, test: int) -> None:
-    """Refuse a set whose size is not `config.source_rows`, as an extract of CIFAR-10."""
+    """Raise `DataError` if the size is not `config.source_rows`, for example for a part of
+    CIFAR-10.
+    """
     if (train, test) != config.source_rows:
         expected = " and ".join(map(str, config.source_rows))
         raise DataError(
@@ -125,7 +127,7 @@ def download(cache: Path) -> Path:
 
     try:
         return Path(pooch.retrieve(URL, known_hash=f"md5:{MD5}", fname=ARCHIVE, path=cache))
-    except (OSError, ValueError) as error:  # what requests and pooch raise derives from these
+    except (OSError, ValueError) as error:  # base classes of what requests and pooch raise
         raise DataError(
             f"{URL}: found {error}, expected a file of MD5 {MD5} to be kept in {cache}; try again, "
             "or fetch it on a "
@@ -165,7 +167,7 @@ def _read_parquet(path: Path) -> Split:
             labels: list[Any] = []
             for batch in file.iter_batches(
                 1000, columns=[image, "label"]
-            ):  # bounds memory: one group can hold all
+            ):  # limits memory: one row group can contain all images
                 for row, cell in enumerate(batch.column(image).to_pylist(), start=len(labels)):
                     images[row] = _decode_png(cell, path, row)
                 labels += batch.column("label").to_pylist()
@@ -238,7 +240,7 @@ def _read_batch(data: bytes, name: str) -> Split:
         raise DataError(
             f"{name}: found no {error.args[0]!r}, expected data and labels; {REMEDY}"
         ) from error
-    except Exception as error:  # a damaged pickle raises nearly anything
+    except Exception as error:  # a damaged pickle can raise almost any exception
         raise DataError(
             f"{name}: found {error}, expected a CIFAR-10 python batch; {REMEDY}"
         ) from error
@@ -254,7 +256,7 @@ def _read_batch(data: bytes, name: str) -> Split:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickles containers, numbers, texts and numpy arrays, and nothing else."""
+    """Unpickles only containers, numbers, texts and numpy arrays."""
 
     def find_class(self, module: str, name: str) -> Any:
         place = module.replace(

@@ -1,9 +1,9 @@
 """Image sets in memory: the whole set through a cache of decoded files, and class-balanced subsets
 of it.
 
-The cache holds one file per source and version of it. Jobs of a sweep start by the hundred, so a
-lock lets one of them decode while the others wait; where a file system has no locks, or the folder
-cannot be written, each decodes for itself. A cached set is checked against its hash whenever it is
+The cache holds one file per source and version of it. Hundreds of jobs may start at once, so a lock
+lets one of them decode while the others wait. If the file system has no locks, or the folder cannot
+be written, each job decodes for itself. A cached set is checked against its hash every time it is
 read.
 """
 
@@ -32,9 +32,9 @@ from trainers.seeding import numpy_stream
 
 __all__ = ["DataError", "ImageSet", "load", "select"]
 
-FORMAT = 1  # of the cache files; a change here makes every older file be ignored
+FORMAT = 1  # of the cache files; if it changes, older files are ignored
 LOCK_SECONDS = (
-    600.0  # longer than any decoding or download should take; then go on without the lock
+    600.0  # longer than any decoding or download should take; then continue without the lock
 )
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class ImageSet:
 def load(config: CIFAR10 | Digits) -> ImageSet:
     """The whole set that `config` names, in the order of its source.
 
-    Raises `DataError` where the source is missing, damaged or of another size than the
+    Raises `DataError` if the source is missing or damaged, or has another size than the
     configuration says.
     """
     cache = Path(config.cache).expanduser()
@@ -69,12 +69,12 @@ def load(config: CIFAR10 | Digits) -> ImageSet:
 
 
 def select(images: ImageSet, config: CIFAR10 | Digits, seed: int) -> ImageSet:
-    """The part that `config` asks for, in the order of the source; `images` itself if that is all
-    of it.
+    """The subset that `config` selects, in the order of the source; `images` itself if it selects
+    all.
 
-    Every class has n // classes samples, and the remainder goes to as many different classes. The
-    training subset follows from `seed`, and a smaller one is within a larger one; the test subset
-    is the same for every seed.
+    Every class has n // classes samples, and the remainder goes to different classes. The training
+    subset depends on `seed`, and a larger one contains a smaller one; the test subset is the same
+    for every seed.
     """
     classes, downscale = images.classes, 1
     if isinstance(config, CIFAR10):
@@ -185,17 +185,17 @@ def _cached(path: Path, decode: Callable[[], ImageSet]) -> ImageSet:
 
 
 def _read(path: Path) -> ImageSet | None:
-    """The cached set, or None where there is none that can be used.
+    """The cached set, or None if there is no usable one.
 
-    Read into memory, not mapped: a mapped file that another machine removes from a shared disk
-    kills its readers.
+    It is read into memory, not mapped: if another machine removes a mapped file from a shared disk,
+    its readers crash.
     """
     try:
         images = ImageSet(**torch.load(path, weights_only=True))
         return images if _content_hash(images) == images.content_hash else None
     except (
         Exception
-    ):  # damage shows as anything from a KeyError to a RuntimeError of the zip reader
+    ):  # damage can raise anything from a KeyError to a RuntimeError of the zip reader
         return None
 
 
@@ -206,7 +206,7 @@ def _write(path: Path, images: ImageSet) -> None:
             torch.save(dataclasses.asdict(images), file)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         logger.warning(
-            "%s: cannot be written (%s), so every run decodes the data anew; set data.cache to a "
+            "%s: cannot be written (%s), so every run decodes the data again; set data.cache to a "
             "folder that can",
             path,
             error,
@@ -238,11 +238,11 @@ def _acquire(path: Path) -> int | None:
         except BlockingIOError:
             time.sleep(0.1)
         except OSError as error:
-            logger.info("%s: the file system refuses locks (%s); going on without", path, error)
+            logger.info("%s: the file system refuses locks (%s); continuing without", path, error)
             break
     else:
         logger.warning(
-            "%s: held by another process for over %.0f s; going on without the lock",
+            "%s: held by another process for over %.0f s; continuing without the lock",
             path,
             LOCK_SECONDS,
         )

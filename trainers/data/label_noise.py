@@ -1,8 +1,7 @@
 """Noise on training labels, a pure function of the labels, the noise settings and the cell seed.
 
-Everything is drawn for all samples in one random order and then cut at the rate, so that for one
-seed the chosen samples do not depend on the kind, and those of a lower rate are among those of a
-higher one.
+All samples are drawn in one random order and then cut at the rate. So for a given seed the chosen
+samples do not depend on the kind, and a higher rate includes the samples of a lower one.
 """
 
 from __future__ import annotations
@@ -34,18 +33,18 @@ class NoisyLabels:
 
     @property
     def mask_hash(self) -> str:
-        """16 hexadecimal digits that tell this choice of samples and labels from any other."""
-        digest = hashlib.sha256(self.is_chosen.numpy().astype("u1").tobytes())
+        """16 hexadecimal digits that identify this choice of samples and labels."""
+        digest = hashlib.sha256(self.chosen.numpy().astype("u1").tobytes())
         digest.update(self.labels.numpy().astype("<i8").tobytes())
         return digest.hexdigest()[:16]
 
 
 def apply(labels: Tensor, noise: LabelNoise, classes: int, seed: int) -> NoisyLabels:
-    """`labels` (n,) with int(n * rate) distinct samples given noise; the input is left as it is.
+    """`labels` (n,) with noise on int(n * rate) distinct samples; the input is not changed.
 
     incorrect: one of the other classes, uniformly. uniform: any class, uniformly, so about 1 /
-    classes stay as they were. permute: the chosen labels are shuffled among the chosen, which keeps
-    the number of samples of every class.
+    classes stay as they were. permute: the labels of the chosen samples are shuffled, which keeps
+    the number of samples per class.
     """
     clean = labels.cpu().numpy().astype(np.int64)
     generator = numpy_stream(seed, "label noise")
@@ -62,7 +61,7 @@ def apply(labels: Tensor, noise: LabelNoise, classes: int, seed: int) -> NoisyLa
 def _noisy(
     clean: NDArray[np.int64], total: int, kind: str, classes: int, generator: np.random.Generator
 ) -> NDArray[np.int64]:
-    """New labels for the samples that were drawn, given their clean ones in that order."""
+    """New labels for the drawn samples, given their clean labels in that order."""
     if kind == "permute":
         return clean[generator.permutation(len(clean))]
     if kind == "uniform":

@@ -1,4 +1,4 @@
-"""The first step of a training that reaches each threshold, by taking steps again where needed."""
+"""The first step of a training that reaches each threshold, found by repeating steps if needed."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Rewind:
 class CrossingSearch:
     """Finds the first step that reaches each threshold.
 
-    "every" compares every step until all thresholds are reached, "rows" the logged steps alone.
-    "crossed" compares logged steps too; where one of them reaches a threshold, training goes back
-    to the logged step before it and takes the same steps again, comparing each. The step that is
-    recorded is then the first of them that reached the threshold.
+    "every" compares every step until all thresholds are reached, "rows" only the logged steps.
+    "crossed" also compares logged steps; when one reaches a threshold, training goes back to the
+    logged step before it and repeats the same steps, comparing each. It records the first step that
+    reached the threshold.
     """
 
     def __init__(self, mode: Mode) -> None:
@@ -44,7 +44,7 @@ class CrossingSearch:
         return any(thresholds.is_open(split, self.reached) for split in thresholds.SPLITS)
 
     def due(self, step: int) -> bool:
-        """Whether `step` is to be compared though it is not logged."""
+        """Whether `step` must be compared although it is not logged."""
         return step <= self._until or (self.mode == "every" and self.is_open)
 
     def open_splits(self) -> list[str]:
@@ -52,26 +52,26 @@ class CrossingSearch:
         return [split for split in thresholds.SPLITS if thresholds.is_open(split, self.reached)]
 
     def check(self, row: Mapping[str, Any], step: int) -> Rewind | None:
-        """Compare the counts of `step`; a Rewind where steps before it must be compared too."""
-        crossed = thresholds.new_crossings(row, step, self.reached)
-        has_gap = step - self._compared > 1
-        if crossed and has_gap and self.mode == "crossed" and self.snapshot:
+        """Compare the counts of `step`; returns a Rewind if earlier steps must be compared too."""
+        crossed = thresholds.passed(row, step, self.reached)
+        skipped = step - self._compared > 1
+        if crossed and skipped and self.mode == "crossed" and self.snapshot:
             return Rewind(copy.deepcopy(self.snapshot), step)
         self.reached |= crossed
         self._compared = step
         return None
 
     def begin_again(self, rewind: Rewind) -> None:
-        """Compare every step of a rewind, once its state is loaded."""
+        """Compare every step of a rewind, after its state is loaded."""
         self._until = rewind.until
 
     def remember(self, state: Callable[[], dict[str, Any]]) -> None:
-        """Keep the training's state of a logged step, if a rewind may need it."""
-        may_rewind = self.mode == "crossed" and self.is_open
-        self.snapshot = copy.deepcopy(state()) if may_rewind else None
+        """Keep the training's state at a logged step, if a rewind may need it."""
+        needed = self.mode == "crossed" and self.is_open
+        self.snapshot = copy.deepcopy(state()) if needed else None
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps of the search beside the snapshot."""
+        """The state of the search for a checkpoint, without the snapshot."""
         return {
             "compared": self._compared,
             "watched_until": self._until,
@@ -79,7 +79,7 @@ class CrossingSearch:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state` returned."""
+        """Restore what `state` returned."""
         self._compared = state["compared"]
         self._until = state["watched_until"]
         self.reached = dict(state["reached"])

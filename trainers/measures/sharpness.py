@@ -22,7 +22,7 @@ def sharpness(
     """Sharpness phi of the minimum at `parameters` (Keskar et al. 2017, metric 2.1), in percent.
 
     phi = (max f - f) / (1 + f) * 100, where f is `loss()` and the maximum is over x + A z. A has
-    DIRECTIONS random columns, and |z_i| <= SIZE * (|(A^+ x)_i| + 1). L-BFGS-B searches it with
+    DIRECTIONS random columns, and |z_i| <= SIZE * (|(A^+ x)_i| + 1). L-BFGS-B searches for it with
     ITERATIONS iterations. The parameters keep their values.
     """
     start = [p.detach().clone() for p in parameters]

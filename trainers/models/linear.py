@@ -1,10 +1,10 @@
-"""The linear layer, and which library multiplies its float32 matrices on a CPU: oneDNN, or MKL
-behind torch's own.
+"""The linear layer, and the library that multiplies its float32 matrices on a CPU: oneDNN, or MKL
+through torch.
 
-On an AMD processor with AVX-512 MKL reaches half of oneDNN's rate; with AVX2 alone MKL is the
-faster one, above all in the gradient of the weights, where oneDNN first copies a transposed matrix
-(algorithmic_speed_avx2.txt in docs/results). Their products are equal but for the rounding of sums
-in another order.
+On an AMD processor with AVX-512 MKL reaches half of oneDNN's rate; with only AVX2, MKL is faster,
+above all for the gradient of the weights, where oneDNN first copies a transposed matrix
+(algorithmic_speed_avx2.txt in docs/results). Their products differ only by the rounding of sums in
+another order.
 """
 
 from __future__ import annotations
@@ -20,23 +20,20 @@ Library = Literal["onednn", "mkl"]
 
 _HAS_ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise")
 BEFORE: Library = "onednn" if _HAS_ONEDNN else "mkl"
-"""The library of a checkpoint that names none: on a CPU such runs took oneDNN on every
-processor.
-"""
+"""The library of a checkpoint that names none: on CPUs such runs used oneDNN on every processor."""
 
 _PAYS = 2**22
-"""Multiplications of a product from which on it saves more than calling an operator written in
+"""From this many multiplications on, a product saves more time than calling an operator written in
 Python costs.
 """
 
 
 def fastest(capability: str, onednn_limit: str, has_onednn: bool, has_mkl: bool) -> Library:
-    """The library for a processor: the same processor and variables always give the same one,
-    whatever else it does.
+    """The library for a processor: the same processor and variables always give the same one.
 
-    capability: that of torch.backends.cpu, which heeds ATEN_CPU_CAPABILITY. onednn_limit:
-    ONEDNN_MAX_CPU_ISA or "". Where torch has no MKL, as on ARM, "mkl" stands for whatever is behind
-    its own product.
+    capability: that of torch.backends.cpu, which follows ATEN_CPU_CAPABILITY. onednn_limit:
+    ONEDNN_MAX_CPU_ISA or "". If torch has no MKL, as on ARM, "mkl" means the library behind torch's
+    own product.
     """
     if not has_onednn:
         return "mkl"
@@ -59,7 +56,7 @@ def is_available(library: str) -> bool:
 
 
 def use(library: Library, model: nn.Module) -> None:
-    """Let all linear layers of a model multiply by `library`."""
+    """Make all linear layers of a model multiply with `library`."""
     for module in model.modules():
         if isinstance(module, Linear):
             module.library = library
@@ -85,7 +82,7 @@ def linear(
     float32 = x_rd.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     large = len(x_rd) * weight.numel() >= _PAYS
     if library == "onednn" and large and float32 and x_rd.device.type == "cpu":
-        # rows with gaps between them go the slowest way through oneDNN
+        # oneDNN is slowest for rows with gaps between them
         product: torch.Tensor = _product(x_rd.contiguous(), weight.contiguous(), bias)
         return product
     return functional.linear(x_rd, weight, bias)
@@ -95,8 +92,8 @@ def linear(
 def _product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """x (m, k) times the transpose of weight (n, k), plus bias (n,).
 
-    An operator of our own, which a compiled graph calls as it is: of oneDNN's it expects that the
-    weight never changes.
+    A custom operator, which compiled graphs call unchanged: for oneDNN's operator they assume that
+    the weight never changes.
     """
     product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return product

@@ -3,8 +3,8 @@ published.
 
 Both have a 3x3 stem without max pooling, four stages of two blocks with k, 2k, 4k, 8k channels and
 strides 1, 2, 2, 2, and a linear head on the mean over the last map. They differ in the order inside
-a block, in the stem and in the shortcuts, hence in the parameter count. Activations and sums
-overwrite their input where no gradient needs it: the same numbers with less memory to write.
+a block, in the stem and in the shortcuts, and so in the parameter count. Activations and sums
+overwrite their input if no gradient needs it, which writes less memory and gives the same numbers.
 Shapes: n images, c channels, h rows, w columns.
 """
 
@@ -30,7 +30,7 @@ def preactivation(width: int, channels: int, classes: int) -> nn.Module:
 
 
 def postactivation(width: int, channels: int, classes: int) -> nn.Module:
-    """ResNet-18 of Pezeshki et al. (2022): the stem keeps 64 channels whatever the width.
+    """ResNet-18 of Pezeshki et al. (2022): the stem has 64 channels at every width.
 
     At 3 channels and 10 classes it has 2715 k^2 + 870 k + 1866 parameters, 4224 fewer at k = 64,
     where the first block needs no projection.

@@ -1,11 +1,11 @@
 """Decoder-only transformer for tables of a binary operation: it reads "a o b =" and answers at the
 last position.
 
-A causal model of such sequences repeats itself: what comes before `a` is the same in all rows of a
-batch, and what comes before `b` depends on `a` alone. Those positions are computed once for all
-and once for every element; the first layer's queries, keys and values once for every token and
-position; and after the last attention the answer's position alone. Dropout draws a mask for every
-row, so with it only the last two hold.
+A causal model repeats work on such sequences: positions before `a` are the same in all rows of a
+batch, and positions before `b` depend only on `a`. The former are computed once per batch and the
+latter once per element; the first layer's queries, keys and values are computed once per token and
+position; and after the last attention only the answer's position is computed. Dropout draws a mask
+for every row, so with dropout only the last two apply.
 
 Shape suffixes: b rows of the batch, e elements of the operation, d width, h heads, c channels of a
 head, r rows of the residual stream, t rows of the token table, g rows of one group, q positions of
@@ -109,17 +109,16 @@ class Block(nn.Module):
         return self._add(x_rd, self._feedforward(x_rd), self.feedforward_norm)
 
     def _project(self, x_rd: torch.Tensor, part: int) -> torch.Tensor:
-        """Queries alone (part 0), or keys and values alone (part 1)."""
+        """Only queries (part 0), or only keys and values (part 1)."""
         weight = torch.split(self.qkv.weight, self.parts)[part]
         bias = None if self.qkv.bias is None else torch.split(self.qkv.bias, self.parts)[part]
         return linear(x_rd, weight, bias, self.qkv.library)
 
     def _attend(self, query_gqd: torch.Tensor, key_gkd: torch.Tensor) -> torch.Tensor:
-        """What the positions of one group hear from those up to their own, as rows of a stream (g *
-        q, d).
+        """The output of attention for the positions of one group, as rows of a stream (g * q, d).
 
-        `key_gkd` holds keys and values (g, k, 2 d). Written out, since kernels for attention are
-        slow on a handful of positions.
+        `key_gkd` holds keys and values (g, k, 2 d). Written out, because kernels for attention are
+        slow for a few positions.
         """
         rows, queries, width = query_gqd.shape
         heads = (self.config.heads, width // self.config.heads)
@@ -153,7 +152,7 @@ class Block(nn.Module):
         return out
 
     def _add(self, x_rd: torch.Tensor, branch_rd: torch.Tensor, norm: nn.Module) -> torch.Tensor:
-        """The residual connection, and the norm after it where the block normalises after."""
+        """The residual connection, followed by the norm if the block normalises after it."""
         summed = x_rd + functional.dropout(branch_rd, self.config.dropout_residual, self.training)
         return norm(summed) if self.config.norm == "post" else summed
 
@@ -161,10 +160,10 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """Decoder-only transformer (Power et al. 2022, Nanda et al. 2023 and others, by its settings).
 
-    `sequence` names the tokens of a row: "a" and "b" are the operands, other names symbols of their
-    own. Elements are tokens 0 to `elements` - 1; then come the symbols in the order of their
-    appearance, then tokens that no row has, up to `vocabulary` (None: there are none). Raises
-    ConfigError where the vocabulary is too small.
+    `sequence` names the tokens of a row: "a" and "b" are the operands, other names are symbols.
+    Elements are tokens 0 to `elements` - 1; then come the symbols in the order of their appearance,
+    then tokens that no row has, up to `vocabulary` (None: there are none). Raises ConfigError if
+    the vocabulary is too small.
     """
 
     def __init__(
