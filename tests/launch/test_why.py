@@ -77,8 +77,8 @@ def test_logs_of_a_cell_without_output_says_so(
     plan_of().write(logs / "demo")
     output = redescent("logs", "c1-0", check=False).stdout
     assert (
-        "error: c1-0: missing, and none of its jobs has written output; `redescent why c1-0` says "
-        "more" in output
+        "error: c1-0: missing, and none of its jobs has written output; `redescent why c1-0` "
+        "explains the cell" in said
     )
     assert "no record: not started" in redescent("why", "c1-0").stdout
 

@@ -120,8 +120,8 @@ class Sweep:
         answer = [""]
 
         def done() -> bool:
-            answer[0] = self.redescent("compact", self.name, check=False)
-            return "under way" not in answer[0]
+            said[0] = self.redescent("compact", self.name, check=False)
+            return "a compaction is running" not in said[0]
 
         self.wait(done)
         return answer[0]
