@@ -1,16 +1,16 @@
-"""Training steps of the published grokking size per second: ours beside plain PyTorch in the usual
-style.
+"""Training steps per second at the published grokking size: ours compared with plain PyTorch in the
+usual style.
 
     python benchmarks/algorithmic.py [--quick] [--rounds 7] [--compile] [--at-a-time 1 2 4]
 
-Division mod 97, half of the table, batches of 512, two layers of width 128, AdamW. Two plain ways
-stand for what is there, both with a DataLoader, every position computed and eager AdamW. "plain
-per-head" has a linear layer for every head, and the vocabulary of 239 tokens and the sequence <eos>
-a o b = c of openai/grok, with the loss on its last two. "plain encoder" is nn.TransformerEncoder on
-a o b =. Ours is the trainer's own step, in float32 and under bfloat16 autocast; --compile adds
-torch.compile (a minute or more to build). All take turns on one thread; the table gives medians and
-ranges over rounds in CPU seconds, since others may share the machine. --at-a-time trains several
-copies of ours in processes of their own. The last lines are `ratio NAME VALUE`, ours over plain.
+Division mod 97, half of the table, batches of 512, two layers of width 128, AdamW. There are two
+plain versions, both with a DataLoader, every position computed and eager AdamW. "plain per-head"
+has a linear layer for every head, and the vocabulary of 239 tokens and the sequence <eos> a o b = c
+of openai/grok, with the loss on its last two. "plain encoder" is nn.TransformerEncoder on a o b =.
+Ours is the trainer's own step, in float32 and under bfloat16 autocast; --compile adds torch.compile
+(a minute or more to build). All versions alternate on one thread; the table gives medians and
+ranges over rounds in CPU seconds, because others may share the machine. --at-a-time trains several
+copies of ours, each in its own process. The last lines are `ratio NAME VALUE`, ours over plain.
 benchmarks/gpu.py times a GPU.
 """
 
@@ -46,7 +46,7 @@ P, BATCH, WIDTH, HEADS, LAYERS = 97, 512, 128, 4, 2
 
 
 class Head(nn.Module):
-    """One head of attention with linear layers of its own."""
+    """One head of attention with its own linear layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class PerHead(nn.Module):
 
 
 class Encoder(nn.Module):
-    """The plain transformer of PyTorch's own layers."""
+    """The plain transformer from PyTorch's layers."""
 
     def __init__(self, vocabulary: int, length: int) -> None:
         super().__init__()
@@ -124,8 +124,8 @@ def rows() -> torch.Tensor:
 def plain(
     model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor, device: torch.device
 ) -> Callable[[int], None]:
-    """A function that trains so many steps in the usual style; the loss is on the last tokens, as
-    many as targets.
+    """A function that trains the given number of steps in the usual style; the loss is on as many
+    last tokens as there are targets.
     """
     model = model.to(device)
     loader = DataLoader(TensorDataset(inputs, targets), batch_size=BATCH, shuffle=True)
@@ -191,7 +191,7 @@ def ours(device: str, *overrides: str) -> Callable[[int], None]:
 
 
 def several(count: int, steps: int) -> float:
-    """Steps per wall second, all together, of `count` processes that train a copy of ours each."""
+    """Total steps per wall second of `count` processes that each train a copy of ours."""
     code = (
         "from algorithmic import ours; t = ours('cpu'); t(5); print(flush=True); input(); "
         f"t({steps}); "
@@ -219,8 +219,8 @@ def several(count: int, steps: int) -> float:
 
 
 def processor() -> str:
-    """The processor's name, the instructions that torch uses of it, and the library that the
-    trainer chooses there.
+    """The processor's name, the instructions that torch uses, and the library that the trainer
+    chooses.
     """
     about = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     name = next(
@@ -233,15 +233,17 @@ def processor() -> str:
 
 
 def main() -> None:
-    """Runs the rounds, prints the table and the ratios."""
+    """Run the rounds and print the table and the ratios."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "--quick", action="store_true", help="under a minute on two cores: 3 rounds of 10 steps"
     )
-    parser.add_argument("--rounds", type=int, default=7, help="turns of every way (default: 7)")
-    parser.add_argument("--steps", type=int, default=40, help="steps of a turn (default: 40)")
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="measurements of each version (default: 7)"
+    )
+    parser.add_argument("--steps", type=int, default=40, help="steps per measurement (default: 40)")
     parser.add_argument("--compile", action="store_true", help="also ours with torch.compile")
     parser.add_argument(
         "--at-a-time", type=int, nargs="*", default=[], help="also this many processes together"

@@ -1,15 +1,15 @@
-"""How much of a test-error curve is the lag of batch norm's running statistics, and how much is the
-weights' own.
+"""How much of a test-error curve comes from the lag of batch norm's running statistics, and how
+much from the weights.
 
     python benchmarks/batch_norm_lag.py SWEEP [overrides] [--seeds 3]
 
-In evaluation mode batch norm takes running means of the last ten or so steps, over which the
-weights have moved on; in a short training that alone can raise the test error, and let it fall
-again once the weights come to rest. This trains the sweep's configuration without its axes (with
-the overrides, in Hydra's grammar) for some seeds, and after every epoch also tests a copy whose
-statistics are taken anew over the training images, at the weights as they stand. Prints both
-curves, means over seeds, and their features: a rise and a descent that the second has too are no
-matter of lag.
+In evaluation mode batch norm uses running means of about the last ten steps, during which the
+weights have changed. In a short training this lag can raise the test error, and lower it again when
+the weights settle. This script trains the sweep's configuration without its axes (with the
+overrides, in Hydra's grammar) for several seeds. After every epoch it also tests a copy whose
+statistics are recomputed over the training images with the current weights. It prints both curves,
+means over seeds, and their features: a rise and descent that the second curve shares do not come
+from the lag.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WINDOW, BATCH = 5, 500  # logged epochs, of the smoothing; images
 
 
 class Probe:
-    """The data of a cell and a copy of its model, to be given the weights of every epoch."""
+    """The data of a cell and a copy of its model, which gets the weights of every epoch."""
 
     def __init__(self, cell: VisionCell) -> None:
         data = images.select(images.load(cell.data), cell.data, cell.seed)
@@ -59,8 +59,8 @@ class Probe:
 
     @torch.inference_mode()
     def errors(self, weights: dict[str, torch.Tensor]) -> tuple[float, float]:
-        """Test error with the running statistics, and with those of all training images at these
-        weights.
+        """Test error with the running statistics, and with statistics of all training images at
+        these weights.
         """
         self.model.load_state_dict(weights)
         running = self._error()
@@ -79,10 +79,8 @@ class Probe:
 
 
 def curves(flat: dict[str, Any]) -> np.ndarray:
-    """(2, epochs) test errors of one cell, trained by the trainer, which offers its state after
-    every epoch.
-    """
-    cell, errors = config.parse(flat), []
+    """(2, epochs) test errors of one cell, from the trainer's state after every epoch."""
+    cell, found = config.parse(flat), []
     probe = Probe(cell)
 
     class Watched(Run):
@@ -102,7 +100,7 @@ def curves(flat: dict[str, Any]) -> np.ndarray:
 
 
 def main() -> None:
-    """Trains, and prints the curves and their features."""
+    """Train, and print the curves and their features."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -118,13 +116,11 @@ def main() -> None:
     errors = np.stack([curves(dict(cell.flat)) for cell in cells.cells])
     means = errors.mean(axis=0)
     print(
-        f"{cells.name}, {len(errors)} seeds: mean test error\nepoch  running statistics  taken anew"
+        f"{cells.name}, {len(found)} seeds: mean test error\nepoch  running statistics  recomputed"
     )
-    for epoch, (running, anew) in enumerate(means.T, start=1):
-        print(f"{epoch:5d} {running:19.4f} {anew:11.4f}")
-    for name, curve in zip(
-        ("running statistics", "taken anew"), errors.swapaxes(0, 1), strict=True
-    ):
+    for epoch, (running, recomputed) in enumerate(means.T, start=1):
+        print(f"{epoch:5d} {running:19.4f} {recomputed:11.4f}")
+    for name, curve in zip(("running statistics", "taken anew"), found.swapaxes(0, 1), strict=True):
         features, verdict = (
             stats.features(curve.mean(axis=0), WINDOW),
             has_double_descent(curve, WINDOW),

@@ -1,37 +1,36 @@
-"""What only a GPU can tell, in one command of at most eight minutes: is training right there, and
-how fast is it?
+"""Check training on a GPU and measure its speed, in one command of at most eight minutes.
 
     python benchmarks/gpu.py [--device cpu] [--quick] [--minutes 8] [--out figures]
 
-No network and no data set is needed: images are random uint8 of CIFAR-10's shape, or the digits of
-scikit-learn. The sections, each in a process of its own with a time budget:
+It needs no network and no data set: images are random uint8 in CIFAR-10's shape, or the digits of
+scikit-learn. Each section runs in its own process with a time budget:
 
-machine      the card and the versions of the software. models       each model's logits and
-gradients in one training step, float32 without TF32, against the CPU's in float32. formats      the
-same step in bfloat16 and float16 against float32; and the test error after a short training in
-each. resume       a training killed by SIGKILL and resumed in deterministic mode against one left
-alone: rows, weights and
-             optimiser bit for bit, with ResNet-18 and with a transformer with dropout.
-speed k=K    images per second of ResNet-18 in training, with the test set after every epoch: the
-             plain loop of benchmarks/plain.py (PIL, float32, eager), and ours in the format that
-             `auto` takes, 1, 2 and 4 cells in processes that start each epoch together, with and
-             without run.compile. Peak memory of each; the share of the rate of matrix products.
-transformer  steps per second of the transformer of Power et al. (2022) on division mod 97,
-likewise; the plain loop is
-             "plain per-head" of benchmarks/algorithmic.py.
-hours        what the 500 published runs of fig2_ab would take on this card at the rate of the
-widest network.
+    machine      the card and the software versions
+    models       logits and gradients of one training step of each model, in float32 without TF32,
+                 compared with the CPU in float32
+    formats      the same step in bfloat16 and float16 compared with float32; and the test error
+                 after a short training in each
+    resume       a training killed by SIGKILL and resumed, compared with an undisturbed one in
+                 deterministic mode: rows, weights and optimiser bit for bit, with ResNet-18 and
+                 with a transformer with dropout
+    speed k=K    images per second of ResNet-18 in training, with the test set after every epoch:
+                 the plain loop of benchmarks/plain.py (PIL, float32, eager), and ours in the format
+                 of `auto`, 1, 2 and 4 cells in processes that start each epoch together, with and
+                 without run.compile; peak memory of each; share of the rate of matrix products
+    transformer  steps per second of the transformer of Power et al. (2022) on division mod 97,
+                 likewise; the plain loop is "plain per-head" of benchmarks/algorithmic.py
+    hours        hours of the 500 published runs of fig2_ab on this card, at the rate of the widest
+                 network
 
-The first epoch of a process (start, search for algorithms, compilation) is not timed; compilation
-is a line of its own: by how much the first epoch takes longer with it. With several cells the rate
-is that of all together until the last has finished. The budget that a section leaves goes to the
-next ones; one that fails or exceeds its own is reported as failed, with the lines that it had
-finished.
+The first epoch of a process (start, search for algorithms, compilation) is not timed. Compilation
+has its own line: the extra time of the first epoch. With several cells the rate is the total until
+the last one has finished. Unused budget goes to the next sections. A section that fails or exceeds
+its budget is reported as failed, after the lines that it finished.
 
 Writes gpu.csv, whose lines are printed too, then `ratio NAME VALUE`: ours over plain by the wall
 clock. Exit status 1 if a check or a section failed. --quick --device cpu takes about two minutes on
-two cores, with a small MLP instead of ResNet-18, and nothing compiled of the transformer: it tries
-this script out.
+two cores, with a small MLP instead of ResNet-18 and without compiling the transformer: it tests
+this script.
 """
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ TIMES = (
 
 @dataclass(frozen=True)
 class Settings:
-    """What a section is asked to do, and until when (seconds since 1970)."""
+    """The options of a section, and its deadline (seconds since 1970)."""
 
     section: str
     device: Literal["cpu", "cuda"]
@@ -89,8 +88,8 @@ class Settings:
 
     @property
     def network(self) -> str:
-        """The image model that is timed: that of the published runs, or a small one to try the
-        script out.
+        """The image model that is timed: that of the published runs, or a small one to test the
+        script.
         """
         return "mlp" if self.quick else "resnet18_post"
 
@@ -104,7 +103,7 @@ class Settings:
 
     @property
     def images(self) -> int:
-        """Images of a timed epoch: whole batches of 128, and a fifth of it whole batches of the
+        """Images of a timed epoch: whole batches of 128; a fifth of them are whole batches of the
         evaluation.
         """
         return 640 if self.quick else 12_800
@@ -115,7 +114,7 @@ class Settings:
 
     @property
     def formats(self) -> tuple[str, ...]:
-        """Number formats beside float32 that the device multiplies."""
+        """Number formats other than float32 that the device multiplies."""
         import torch
 
         if self.device == "cpu":
@@ -150,10 +149,17 @@ class Row:
         return f"{columns} {self.status:8s} {self.note}".rstrip()
 
 
+def digits(number: float | None) -> str:
+    """Four digits, without an exponent above 1; empty for None."""
+    if number is None:
+        return ""
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}"
+
+
 def check(  # noqa: PLR0913  the columns of a row
     section: str, name: str, value: float, limit: float, unit: str = "", note: str = ""
 ) -> Row:
-    """A row that passes where `value` is at most `limit`; NaN does not."""
+    """A row that passes if `value` is at most `limit`; NaN does not pass."""
     return Row(
         section,
         name,
@@ -229,7 +235,7 @@ def model_cell(model: str, settings: Settings) -> Any:
 
 @dataclass(frozen=True)
 class Step:
-    """One training step before its update: the logits, and the gradients of all parameters in one
+    """One training step without its update: the logits, and the gradients of all parameters in one
     vector.
     """
 
@@ -237,7 +243,7 @@ class Step:
     gradients: Any
 
     def distances(self, expected: Step) -> dict[str, float]:
-        """How far this is from `expected`, relative to it."""
+        """The distance from `expected`, relative to it."""
         return {
             "logits": distance(self.logits, expected.logits),
             "gradients": distance(self.gradients, expected.gradients),
@@ -255,8 +261,8 @@ def training_step(
 ) -> Step:
     """The step of a model built from seed 0, on the same random batch, as the trainers compute it.
 
-    They lay images out as channels_last; "contiguous_format" makes another computation of the same
-    numbers.
+    The trainers lay out images as channels_last; "contiguous_format" computes the same numbers in
+    another way.
     """
     import torch
     from torch.nn import functional
@@ -299,7 +305,7 @@ def training_step(
 
 
 def models(settings: Settings) -> Iterator[Row]:
-    """Every model's step on the device against the CPU's, both in float32."""
+    """Compare every model's step on the device with the CPU, both in float32."""
     for model in model_names():
         cell = model_cell(model, settings)
         reference = training_step(cell, "cpu", "float32", "contiguous_format")
@@ -315,7 +321,7 @@ def models(settings: Settings) -> Iterator[Row]:
 
 
 def formats(settings: Settings) -> Iterator[Row]:
-    """Every model's step in each format against float32, and a short training in each."""
+    """Compare every model's step in each format with float32, and a short training in each."""
     for model in model_names():
         cell = model_cell(model, settings)
         reference = training_step(cell, settings.device, "float32")
@@ -392,8 +398,8 @@ def digits_error(settings: Settings, kind: str) -> float:
 
 
 def attempt(flat: dict[str, Any], folder: Path, number: int) -> tuple[int, dict[str, Any]]:
-    """Train the cell from its newest checkpoint in `folder`; the step that it began from, and its
-    state at the end.
+    """Train the cell from its newest checkpoint in `folder`; returns its first step and its final
+    state.
     """
     from trainers import config
     from trainers.checkpoint import Checkpoints
@@ -414,7 +420,7 @@ def attempt(flat: dict[str, Any], folder: Path, number: int) -> tuple[int, dict[
 
 
 def attempt_in_child(flat: dict[str, Any], folder: str, number: int) -> None:
-    """An attempt that leaves its state in state.pt."""
+    """An attempt that saves its state in state.pt."""
     import torch
 
     began, state = attempt(flat, Path(folder), number)
@@ -423,7 +429,7 @@ def attempt_in_child(flat: dict[str, Any], folder: str, number: int) -> None:
 
 
 def start_attempt(flat: dict[str, Any], folder: Path, number: int) -> subprocess.Popen[bytes]:
-    """The attempt in a process of its own."""
+    """Run the attempt in its own process."""
     folder.mkdir(exist_ok=True)
     order = json.dumps({"flat": flat, "folder": str(folder), "number": number})
     return subprocess.Popen(
@@ -432,7 +438,7 @@ def start_attempt(flat: dict[str, Any], folder: Path, number: int) -> subprocess
 
 
 def rows(folder: Path, number: int) -> list[dict[str, Any]]:
-    """The rows that an attempt left, those of the attempts that it continued among them."""
+    """The rows that an attempt logged, including those of the attempts that it continued."""
     import pyarrow.parquet as pq
 
     table = pq.ParquetFile(folder / "curves" / f"w{number}.parquet").read()
@@ -479,7 +485,7 @@ def resumable_cells(settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 def resume(settings: Settings) -> Iterator[Row]:
-    """Each cell once undisturbed, and once killed after its first checkpoint and resumed."""
+    """Run each cell once undisturbed, and once killed after its first checkpoint and resumed."""
     cells = resumable_cells(settings)
     folder = Path(settings.folder)
     calm = {name: start_attempt(flat, folder / f"{name} calm", 1) for name, flat in cells.items()}
@@ -488,7 +494,7 @@ def resume(settings: Settings) -> Iterator[Row]:
     }
     with (
         ThreadPoolExecutor() as pool
-    ):  # each is watched from its start: none ends while another is waited for
+    ):  # each is watched from its start, so none ends unnoticed while waiting for another
         kills = [
             pool.submit(kill_after_checkpoint, process, folder / f"{name} killed" / "checkpoints")
             for name, process in killed.items()
@@ -511,7 +517,7 @@ def resume(settings: Settings) -> Iterator[Row]:
 
 
 def kill_after_checkpoint(process: subprocess.Popen[bytes], checkpoints: Path) -> None:
-    """SIGKILL once a checkpoint is there. Raises RuntimeError where the process ends before."""
+    """Send SIGKILL once a checkpoint exists. Raises RuntimeError if the process ends before."""
     while not list(checkpoints.glob("c.*.pt")):
         if process.poll() is not None:
             raise RuntimeError(
@@ -526,7 +532,7 @@ def kill_after_checkpoint(process: subprocess.Popen[bytes], checkpoints: Path) -
 
 
 def compare_runs(section: str, name: str, calm: Path, killed: Path) -> Iterator[Row]:
-    """Rows and final state of an undisturbed run against those of attempt 2 of a killed one."""
+    """Compare rows and final state of an undisturbed run with attempt 2 of a killed one."""
     import torch
 
     expected, found = (
@@ -577,8 +583,8 @@ def bits(tensor: Any) -> bytes:
 
 
 def take_turns(ways: dict[str, Series], settings: Settings, share: float) -> None:
-    """Rounds of one turn each way, at least one, at most what is asked for or fits a share of the
-    section's time.
+    """Run rounds with one measurement of each version: at least one, at most as many as requested
+    or as fit into a share of the section's time.
     """
     longest, until = 0.0, time.time() + share * (settings.deadline - time.time())
     for number in range(settings.rounds):
@@ -593,8 +599,8 @@ def take_turns(ways: dict[str, Series], settings: Settings, share: float) -> Non
 def rates(
     section: str, ways: dict[str, Series], work: int, unit: str, note: Callable[[Series], str]
 ) -> Iterator[Row]:
-    """Speed and peak memory of every way, `work` units a turn of one cell, and its ratio to the way
-    "plain".
+    """Speed and peak memory of each version, with `work` units per turn of one cell, and its ratio
+    to "plain".
     """
     speeds = {}
     for name, way in ways.items():
@@ -627,8 +633,8 @@ def rates(
 
 
 def start_cells(kind: str, settings: dict[str, Any], count: int) -> tuple[list[Child], float]:
-    """Warm children, and the seconds that the first took to its first turn's end; the others find
-    what it compiled.
+    """Start and warm up children; returns them and the seconds of the first one's first turn. The
+    others reuse what it compiled.
     """
     children = [Child(kind, settings)]
     seconds = float(children[0].answer()["wall"])
@@ -645,12 +651,12 @@ def close(children: list[Child]) -> None:
 
 
 def side_by_side(name: str, children: list[Child], settings: Settings) -> dict[str, Series]:
-    """A way for each number of cells."""
+    """One version for each number of cells."""
     return {f"{name} x {count}": Series(children[:count]) for count in settings.cells}
 
 
 def matrix_rate(flat: dict[str, Any]) -> float:
-    """FLOPs per second of matrix products in the format that the trainer takes."""
+    """FLOPs per second of matrix products in the trainer's format."""
     child = Child("matmul", flat)
     child.answer()
     series = Series([child])
@@ -741,7 +747,7 @@ def hours(runs: int, epochs: int, images: int, rate: float) -> float:
 
 
 def published_hours(table: list[Row]) -> Iterator[Row]:
-    """Hours of the published runs, one row for each way that the widest network was timed in."""
+    """Hours of the published runs, one row for each timed version of the widest network."""
     from launch.sweep import compose
 
     cells = compose.expand_sweep("fig2_ab", ["hydra/launcher=local", "data.root=."]).cells
@@ -780,7 +786,7 @@ SHARES = {
 
 
 def deadlines(widths: tuple[int, ...], seconds: float) -> dict[str, float]:
-    """When each section has to end, in seconds from the start of the first."""
+    """When each section must end, in seconds from the start of the first."""
     ends, end = {}, 0.0
     for section, share in SHARES.items():
         names = [f"speed k={width}" for width in widths] if section == "speed" else [section]
@@ -791,14 +797,14 @@ def deadlines(widths: tuple[int, ...], seconds: float) -> dict[str, float]:
 
 
 def run_section(settings: Settings) -> Iterator[Row]:
-    """The rows of a section as they come, and one that says so where it fails or its time is over.
+    """The rows of a section as they arrive, and a failed row if it fails or runs out of time.
 
-    Its process group is killed in the end, whatever it started.
+    Its process group is killed at the end, with everything it started.
     """
     command = [sys.executable, __file__, "--section", json.dumps(dataclasses.asdict(settings))]
     cache = {
         "TORCHINDUCTOR_CACHE_DIR": str(Path(settings.folder) / "inductor")
-    }  # compiled anew in every run
+    }  # every run compiles again
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -828,7 +834,7 @@ def run_section(settings: Settings) -> Iterator[Row]:
         process.wait()
         process.stdout.close()
     if late.is_set():
-        note = f"stopped after {time.time() - began:.0f} s, the end of its time; raise --minutes"
+        note = f"stopped after {time.time() - began:.0f} s, its time limit; raise --minutes"
         yield Row(settings.section, "section", status="failed", note=note)
     elif process.returncode:
         note = f"ended with status {process.returncode}; the error is above"
@@ -838,7 +844,7 @@ def run_section(settings: Settings) -> Iterator[Row]:
 def section_in_child(settings: Settings) -> None:
     """Print the rows of a section as JSON lines."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what a library prints is no row
+    os.dup2(2, 1)  # what a library prints is not a row
     function = SECTIONS[settings.section.partition(" ")[0]]
     try:
         for row in function(settings):
@@ -852,7 +858,7 @@ def section_in_child(settings: Settings) -> None:
 
 
 def write_table(table: list[Row], path: Path) -> None:
-    """The rows as CSV; an empty field is one that a row does not have."""
+    """The rows as CSV; fields that a row does not have are empty."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", newline="") as file:
         writer = csv.DictWriter(
@@ -875,7 +881,7 @@ def ratio_lines(table: list[Row]) -> list[str]:
 
 
 def main() -> int:
-    """Runs the sections, prints and writes the table, prints the ratios; 1 where a check failed."""
+    """Run the sections, print the table and ratios, write gpu.csv; returns 1 if a check failed."""
     options = arguments()
     signal.signal(
         signal.SIGTERM, lambda *_: sys.exit("terminated")
@@ -915,7 +921,7 @@ def main() -> int:
 
 
 def arguments() -> argparse.Namespace:
-    """The options; ends the process where the device is not there."""
+    """The options; exits if the device does not exist."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -926,7 +932,7 @@ def arguments() -> argparse.Namespace:
         help="the first GPU (default), or the CPU",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="a small network, few images: tries the script out"
+        "--quick", action="store_true", help="a small network and few images, to test the script"
     )
     parser.add_argument(
         "--minutes", type=float, default=8.0, help="time of all sections together (default: 8)"

@@ -5,12 +5,11 @@ numbers on this CPU.
                                  [--group 400]
 
 Each case of trainers/kernels.py (layer, width 1 to 16 and 64, image, batch, memory format, number
-format) runs forward and backward beside float64 on contiguous tensors, under each
-ONEDNN_MAX_CPU_ISA that the processor has. Groups of cases run in processes of their own, with
-glibc's checks of the heap where it has them. When a process dies or hangs, the group is halved
-until the case that does it alone is found. `--strided` searches the strided 1x1 convolutions that
-our models avoid; on x86-64 with AVX2 and without AVX-512 it finds oneDNN's fault. `--quick` draws a
-sample.
+format) runs forward and backward and is compared with float64 on contiguous tensors, under each
+ONEDNN_MAX_CPU_ISA that the processor has. Each group of cases runs in its own process, with glibc's
+heap checks if available. When a process dies or hangs, the group is halved until the single case at
+fault is found. `--strided` searches the strided 1x1 convolutions that our models avoid; on x86-64
+with AVX2 and without AVX-512 it finds oneDNN's fault. `--quick` draws a sample.
 
 Prints for each instruction set the faults and the largest error of each operation. Exits with 1 if
 there is a fault.
@@ -61,7 +60,7 @@ CHILD = (sys.executable, "-m", "trainers.kernels", "--given")
 
 @dataclass(frozen=True)
 class Fault:
-    """What went wrong, and the case that does it alone; several cases if it takes them together."""
+    """What went wrong, and the case at fault; several cases if only their combination fails."""
 
     how: str
     cases: tuple[str, ...]
@@ -75,21 +74,19 @@ class Fault:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a process made of its cases: the errors of those it finished, and how it died, if it
-    did.
-    """
+    """The result of a process: the errors of the cases it finished, and how it died, if it did."""
 
     results: tuple[dict[str, Any], ...]
     death: str | None
 
 
 def isas(flags: set[str]) -> list[str]:
-    """The instruction sets of a processor with these flags, least first."""
-    names = []
-    for name, flags_needed in ISAS.items():
-        if flags_needed <= flags:
-            names.append(name)
-    return names
+    """The instruction sets of a processor with these flags, smallest first."""
+    found = []
+    for name, needed in ISAS.items():
+        if needed <= flags:
+            found.append(name)
+    return found
 
 
 def search(
@@ -143,18 +140,18 @@ def run(
             death = f"hung for {seconds:.0f} s"
         out.seek(0)
         err.seek(0)
-        # the last line of a process that died may lack its end
+        # the last line of a process that died may be incomplete
         lines = [line for line in out.read().decode().splitlines() if line.endswith("}")]
         message = err.read().decode(errors="replace").strip()
     if process.returncode > 0:
-        raise RuntimeError(f"the process that checks kernels failed by itself:\n{message}")
+        raise RuntimeError(f"the process that checks kernels failed:\n{said}")
     return Outcome(tuple(answer for answer in map(json.loads, lines) if "name" in answer), death)
 
 
 def _blamed(
     cases: Sequence[Case], isa: str | None, child: Sequence[str], limit: float | None
 ) -> Sequence[Case]:
-    """The one case that kills its process, or the fewest cases found that do so together."""
+    """The case that kills its process, or the smallest group of cases found that does."""
 
     def kills(some: Sequence[Case]) -> bool:
         return run(some, isa, (*child, "--repeats", "5"), limit).death is not None
@@ -177,8 +174,8 @@ def _death(code: int) -> str | None:
 
 
 def _environment(isa: str | None) -> dict[str, str]:
-    """The instruction set, one thread, and glibc's checks of the heap: of bytes beside a block, and
-    of freed ones.
+    """The instruction set, one thread, and glibc's heap checks: of bytes next to a block, and of
+    freed ones.
     """
     isa_limit = {"ONEDNN_MAX_CPU_ISA": isa} if isa else {}
     checks = {"MALLOC_CHECK_": "3", "MALLOC_PERTURB_": "165"}
@@ -200,7 +197,7 @@ def _processor() -> tuple[str, set[str]]:
 
 
 def main() -> int:
-    """Search, and print what was found."""
+    """Search, and print the faults."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,14 +1,15 @@
-"""The way through SLURM: ours beside hydra-submitit-launcher and plain submitit, with cells that
-compute nothing.
+"""Overhead of SLURM submission: ours compared with hydra-submitit-launcher and plain submitit, with
+cells that compute nothing.
 
     python benchmarks/orchestration.py [--quick] [--rounds 3] [--cells 10000] [--planned 100000]
 
-Starts a real SLURM of four nodes on this machine (tests/slurm/up.sh) and ends it. The ways take
-turns. A way begins with its command and ends when its last job has left the queue; `submit` ends
-with its last sbatch. The others get fewer cells, since they need seconds for each; ours is measured
-with as few as well. Calls are those of SLURM's programs, by the submitting command and inside jobs.
-After that a larger sweep is planned and its parts are generated and folded, without SLURM. The last
-lines are `ratio NAME VALUE`: plain over ours, each for one cell; memory whole.
+Starts a real SLURM of four nodes on this machine (tests/slurm/up.sh) and stops it. The tools
+alternate. A measurement starts with the command and ends when its last job has left the queue;
+`submit` ends with the last sbatch. The other tools get fewer cells, because they need seconds for
+each; ours is also measured with this number. Calls counts calls of SLURM's programs, by the
+submitting command and inside jobs. Then a larger sweep is planned, and its parts are generated and
+compacted, without SLURM. The last lines are `ratio NAME VALUE`: plain over ours, per cell; memory
+in total.
 """
 
 from __future__ import annotations
@@ -55,8 +56,9 @@ CALL = '#!/bin/bash\n{real} "$@"\nstatus=$?\necho "$EPOCHREALTIME {name}" >> {lo
 
 @dataclass(frozen=True)
 class Measured:
-    """One way through SLURM: seconds to the last sbatch and to an empty queue, what stands on the
-    disk after it, peak memory of the submitting process, and calls of SLURM's programs."""
+    """One submission through SLURM: seconds to the last sbatch and to an empty queue, files and
+    bytes on disk afterwards, peak memory of the submitting process, and calls of SLURM's programs.
+    """
 
     way: str
     cells: int
@@ -69,12 +71,12 @@ class Measured:
     folder: Path
 
     def each(self, quantity: str) -> float:
-        """A quantity for one cell."""
+        """A quantity per cell."""
         return float(getattr(self, quantity)) / self.cells
 
 
 class Cluster:
-    """A SLURM of this run alone, whose client programs write down that they were called."""
+    """A SLURM for this run only, whose client programs log their calls."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.log = folder, folder / "calls"
@@ -105,8 +107,8 @@ class Cluster:
         return not process.stdout
 
     def measure(self, way: str, cells: int, command: Sequence[str]) -> Measured:
-        """Run a command in an empty folder, and wait until all of its jobs are over."""
-        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        """Run a command in an empty folder, and wait until all of its jobs have ended."""
+        here = Path(tempfile.mkdtemp(dir=self.folder))
         self.log.write_text("")
         environment = {
             "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
@@ -142,7 +144,7 @@ class Cluster:
         )
 
     def status(self, folder: Path) -> float:
-        """Seconds that `redescent status` takes. Ends this program if a cell is not done."""
+        """Seconds that `redescent status` takes. Exits if a cell is not done."""
         began = time.time()
         environment = self.environment | {"REDESCENT_LOGS": str(folder / "logs")}
         process = subprocess.run(
@@ -161,7 +163,7 @@ class Cluster:
 
 
 class Process:
-    """A command with its peak memory."""
+    """Run a command and measure its peak memory."""
 
     def __init__(
         self, command: Sequence[str], folder: Path, environment: Mapping[str, str], out: IO[bytes]
@@ -214,13 +216,13 @@ def hydra(folder: Path, cells: int) -> list[str]:
 
 
 def submitit(folder: Path, cells: int) -> list[str]:
-    """The command for an array through submitit alone."""
+    """The command for an array through plain submitit."""
     (folder / "with_submitit.py").write_text(SUBMITIT)
     return [sys.executable, str(folder / "with_submitit.py"), "jobs", str(cells)]
 
 
-def in_child_process(action: Callable[[], None]) -> tuple[float, float]:
-    """Seconds and peak megabytes of an action in a process of its own."""
+def apart(action: Callable[[], None]) -> tuple[float, float]:
+    """Seconds and peak megabytes of an action in its own process."""
     began = time.time()
     pid = os.fork()
     if not pid:
@@ -251,7 +253,7 @@ def planning(folder: Path, cells: int) -> None:
 
 
 def training(folder: Path) -> None:
-    """Generate the parts of every task of the plan, as its child would write them, without jobs."""
+    """Generate the parts of every task of the plan without jobs, as its child would write them."""
     from launch.plan import plan
     from trainers import config, noop
     from trainers.checkpoint import Checkpoints
@@ -280,14 +282,14 @@ def folding(folder: Path) -> None:
 
 
 def compacting(folder: Path) -> None:
-    """Fold the parts into the store."""
+    """Compact the parts into the store."""
     from analysis.store import compact
 
     assert compact.compact(folder).mismatches.empty
 
 
 def larger(cells: int) -> None:
-    """A sweep too large for this SLURM: planned, its parts generated, folded and compacted."""
+    """Plan a sweep too large for this SLURM, generate its parts, read its state and compact it."""
     with tempfile.TemporaryDirectory() as logs:
         folder = Path(logs) / "noop"
         steps: dict[str, Callable[[], None]] = {
@@ -305,7 +307,7 @@ def larger(cells: int) -> None:
 
 
 def main() -> None:
-    """Run the rounds, print the table and the ratios."""
+    """Run the rounds and print the table and the ratios."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -313,7 +315,7 @@ def main() -> None:
         "--quick", action="store_true", help="about a minute on two cores: one round of fewer cells"
     )
     parser.add_argument(
-        "--rounds", type=int, default=3, help="runs of every way (default: 3; quick: 1)"
+        "--rounds", type=int, default=3, help="runs of each tool (default: 3; quick: 1)"
     )
     parser.add_argument(
         "--cells", type=int, default=10_000, help="cells of ours (default: 10000; quick: 2000)"

@@ -1,4 +1,4 @@
-"""A training loop in the style of the published study, to hold trainers.vision against at equal
+"""A training loop in the style of the published study, to compare with trainers.vision at equal
 settings.
 
 PIL transforms one image at a time in the training process, float32, eager, a loss read back at
@@ -22,9 +22,7 @@ EVAL_BATCH = 256
 
 
 class Samples(Dataset[tuple[torch.Tensor, int]]):
-    """Images of a set as PIL sees them, cropped and flipped at random where `augment`, scaled to
-    0..1.
-    """
+    """Images of a set through PIL, randomly cropped and flipped if `augment`, scaled to 0..1."""
 
     def __init__(self, images_nchw: torch.Tensor, labels: torch.Tensor, augment: bool) -> None:
         self.images_nhwc = images_nchw.permute(0, 2, 3, 1).contiguous().numpy()
@@ -49,8 +47,8 @@ class Samples(Dataset[tuple[torch.Tensor, int]]):
 def epochs(
     cell: VisionCell, train: Samples, test: Samples, classes: int, device: torch.device
 ) -> Iterator[tuple[float, float]]:
-    """Train for ever with Adam at a constant rate; after each epoch, the training error as seen and
-    the test error.
+    """Train forever with Adam at a constant rate; after each epoch, yield the running training
+    error and the test error.
 
     Initialisation, order and augmentation come from torch's global generator, which the caller
     seeds.

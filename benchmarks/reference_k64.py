@@ -1,12 +1,12 @@
-"""Holds the runs of the sweep reference_k64 against the numbers of its published counterparts.
+"""Compare the runs of the sweep reference_k64 with the published numbers.
 
     python benchmarks/reference_k64.py logs/reference_k64
 
 ResNet-18 of width 64, CIFAR-10, 20 % incorrect labels, Adam at 1e-4, no weight decay. The ranges
-hold the single runs of Nakkiran et al. (2019) and of a later repetition, and leave room for seeds;
-whether the test error ends below its first minimum differs between those two and is not asked.
-Training error is as seen in training, augmented and with the noisy labels. Prints a line for each
-number and seed; exit status 1 if one is out of its range, 2 if one is missing.
+contain the single runs of Nakkiran et al. (2019) and of a later repetition, with a margin for
+seeds. Those two disagree on whether the test error ends below its first minimum, so this is not
+checked. The training error is measured during training, augmented and with noisy labels. Prints one
+line per number and seed; the exit status is 1 if a number is out of range, 2 if one is missing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TEST = {
 
 
 def numbers(rows: pd.DataFrame) -> dict[str, tuple[float, tuple[float, float]]]:
-    """What was found in the rows of one cell (from epoch 1 on), and the range expected of it."""
+    """The numbers from the rows of one cell (from epoch 1 on), with their expected ranges."""
     training = rows.set_index("epoch")["train_error"]
     values = {
         f"training error @{epoch}": (float(training.get(epoch, np.nan)), TRAINING[epoch])
@@ -45,7 +45,7 @@ def numbers(rows: pd.DataFrame) -> dict[str, tuple[float, tuple[float, float]]]:
 
 
 def main() -> int:
-    """Print the comparison; the exit status says how it went."""
+    """Print the comparison; returns the exit status."""
     folder = sys.argv[1] if len(sys.argv) == 2 else sys.exit(__doc__)
     runs = store.runs(folder)
     curves = store.curves(folder, ["train_error", "test_error"]).query("epoch > 0")

@@ -1,14 +1,14 @@
-"""CPU time and memory of the theory's figures and simulation beside a plain re-implementation of
-the same loops.
+"""CPU time and memory of the theory's figures and simulation, compared with a plain
+re-implementation of the same loops.
 
     python benchmarks/theory.py [--quick] [--rounds 5]
 
-Our way and the plain one run alternately, each run in a process of its own. "Plain" is the looped
-way: pyplot, one call of the formula for each weight decay, a polygon for each cell of a map, and in
-the simulation dense matrix products for each time, κ and seed. "plain+torch" also imports torch, as
-the published scripts do for every figure; it is timed for one of them. Each line of the table gives
-medians over rounds and the range. Other work on the same cores raises CPU seconds too, so the head
-names the load beside the processor. The last lines are `ratio NAME VALUE`, plain over ours.
+Our code and the plain code run alternately, each run in its own process. "Plain" uses loops:
+pyplot, one call of the formula for each weight decay, a polygon for each cell of a map, and in the
+simulation dense matrix products for each time, κ and seed. "plain+torch" also imports torch, as the
+published scripts do for every figure; it is timed for one of them. Each line of the table gives
+medians over rounds and the range. Other work on the same cores also raises CPU seconds, so the
+header gives the processor and its load. The last lines are `ratio NAME VALUE`, plain over ours.
 """
 
 from __future__ import annotations
@@ -123,7 +123,8 @@ print(time.process_time() - begin)
 @dataclass
 class Series:
     """CPU seconds, wall seconds and peak megabytes of the runs of one command; `work` is the CPU
-    time that it prints itself, without that of starting and importing."""
+    time that it prints, without startup and imports.
+    """
 
     command: list[str]
     threads: str = "default"
@@ -133,7 +134,7 @@ class Series:
     work: list[float] = field(default_factory=list)
 
     def run(self) -> None:
-        """Runs the command once and notes what it took."""
+        """Run the command once and record its cost."""
         environment = dict(os.environ)
         if self.threads != "default":
             environment |= {"OPENBLAS_NUM_THREADS": self.threads, "OMP_NUM_THREADS": self.threads}
@@ -164,13 +165,13 @@ class Series:
 
 
 def python(code: str) -> list[str]:
-    """Command that runs a piece of code with this interpreter."""
+    """The command that runs a piece of code with this interpreter."""
     return [sys.executable, "-c", code]
 
 
 def figures(out: str) -> dict[str, dict[str, Series]]:
-    """Ours and the plain way for every closed-form figure that both draw; the variants ours
-    alone.
+    """Our code and the plain code for every closed-form figure that both draw; only ours for the
+    variants.
     """
     series = {}
     for name in ("fig1", "fig2_cd", "fig3", "fig1_variants", "fig3_variants"):
@@ -183,7 +184,7 @@ def figures(out: str) -> dict[str, dict[str, Series]]:
 
 
 def simulations(seeds: int) -> dict[str, dict[str, Series]]:
-    """The simulation of as many seeds, with default BLAS threads and with one."""
+    """The simulation of this many seeds, with default BLAS threads and with one."""
     ours, plain = (f"SEEDS = {seeds}\n" + code for code in (OURS_SIMULATION, PLAIN["simulation"]))
     ways = {
         "ours": Series(python(ours)),
@@ -194,7 +195,7 @@ def simulations(seeds: int) -> dict[str, dict[str, Series]]:
 
 
 def main() -> None:
-    """Runs the rounds, prints the table and the ratios."""
+    """Run the rounds and print the table and the ratios."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -244,9 +245,7 @@ def processor() -> str:
 
 
 def print_ratios(tasks: dict[str, dict[str, Series]], seeds: int) -> None:
-    """The headline figures, plain over ours; the simulation by its CPU seconds for each seed,
-    without the imports.
-    """
+    """The main ratios, plain over ours; for the simulation, CPU seconds per seed."""
     for name in sorted(PLAIN.keys() & tasks.keys()):
         for way in sorted(tasks[name].keys() - {"ours"}):
             for quantity in ("cpu", "memory"):

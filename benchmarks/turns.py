@@ -1,4 +1,4 @@
-"""Processes that each do a piece of training whenever they are asked to, and what each piece took.
+"""Child processes that train one turn at a time on request, and report the cost of each turn.
 
     python benchmarks/turns.py KIND SETTINGS    (a child; Child starts it)
 
@@ -32,21 +32,21 @@ MATRIX = {
 
 
 class Turns:
-    """A child's side of the measurement: it waits for a line, does one piece, and answers with what
-    that took.
+    """A child's side of the measurement: it waits for a line, does one turn, and answers with its
+    cost.
     """
 
     def __init__(self, device: str) -> None:
         self.device = device
         self.answers = os.fdopen(os.dup(1), "w", buffering=1)
-        os.dup2(2, 1)  # what a library prints is no answer
+        os.dup2(2, 1)  # what a library prints is not an answer
         self.began = (time.perf_counter(), time.process_time())
 
     def next(self, **facts: Any) -> None:
-        """Answer for the work since the last turn, and wait for the next; ends the process at the
-        end of its input.
+        """Report the work since the last turn, and wait for the next; exits at the end of the
+        input.
 
-        A GPU works behind the program's back, so the clock is read once it has finished.
+        A GPU works asynchronously, so the clock is read after it has finished.
         """
         if self.device == "cuda":
             import torch
@@ -61,8 +61,8 @@ class Turns:
 
 
 def peak_memory(device: str) -> dict[str, int | None]:
-    """Most bytes that this process held so far: in tensors and in torch's pool on a GPU, resident
-    on a CPU.
+    """Peak bytes of this process so far: in tensors and in torch's pool on a GPU, resident on a
+    CPU.
     """
     if device == "cpu":
         return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "reserved": None}
@@ -72,8 +72,8 @@ def peak_memory(device: str) -> dict[str, int | None]:
 
 
 def ours(flat: dict[str, Any]) -> None:
-    """A cell through the trainer, which asks after every epoch whether a checkpoint is due: that is
-    where turns end.
+    """Train a cell with the trainer. A turn ends where the trainer asks, after every epoch, whether
+    a checkpoint is due.
     """
     import trainers
     from trainers import config, vision
@@ -172,7 +172,7 @@ def matmul(flat: dict[str, Any]) -> None:
 
 @dataclass
 class Child:
-    """A process that does one piece of work whenever it is told to."""
+    """A process that does one piece of work on request."""
 
     kind: str
     flat: dict[str, Any]
@@ -186,7 +186,7 @@ class Child:
         )
 
     def answer(self) -> dict[str, Any]:
-        """What the turn under way took."""
+        """The cost of the current turn."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -194,7 +194,7 @@ class Child:
         return dict(json.loads(line))
 
     def go(self) -> None:
-        """Begin a turn."""
+        """Start a turn."""
         assert self.process.stdin is not None
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
@@ -208,8 +208,8 @@ class Child:
 
 @dataclass
 class Series:
-    """Turns of some children side by side: seconds of the slowest on the wall clock, CPU seconds of
-    all together.
+    """Concurrent turns of several children: wall seconds of the slowest, CPU seconds of all
+    together.
     """
 
     children: list[Child]

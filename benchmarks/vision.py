@@ -1,23 +1,22 @@
-"""Training speed of ResNet-18 of width k beside a plain loop in the style of the published study,
-on this CPU.
+"""Training speed of ResNet-18 of width k on this CPU, compared with a plain loop in the style of
+the published study.
 
     python benchmarks/vision.py [--quick] [--widths 4 16] [--cells 1 2] [--rounds 3] [--compile]
 
 "plain" is that style: PIL transforms one image at a time in the training process, float32, eager, a
 loss read back at every step, the test set evaluated after every epoch in batches of 256. "ours" is
 trainers.vision as a job runs it, one cell at a time and several side by side. Both train the same
-model and batch size with Adam, evaluate after every epoch, and take turns within each round, every
-one in a process of its own that is warm. Images are random: no step's time depends on what they
-show. An epoch here is shortened to --images, with a fifth as many to test on, as in CIFAR-10.
+model and batch size with Adam, evaluate after every epoch, and alternate within each round, each in
+its own warm process. Images are random: no step's time depends on their content. An epoch here is
+shortened to --images, with a fifth as many to test on, as in CIFAR-10.
 
-Each line of the table: training images of the epoch over its time, evaluation included: for a
-second of the wall clock and for a second of one core; medians and range over rounds; and the share
-of the measured rate of matrix products (one thread; in the format that ours trains in) that the
-counted FLOPs make up. Ours has one thread for each cell, and plain is timed with torch's default,
-all cores, and with one; where the processor multiplies bfloat16, ours is timed under
-trainer.precision=bfloat16 too, which is not the default there. The last lines are `ratio NAME
-VALUE`, ours over plain: by the wall clock, and as cpu_one_thread by CPU seconds, one thread each.
-benchmarks/gpu.py measures a GPU.
+Each line of the table gives training images per second, including evaluation, per wall second and
+per second of one core; medians and range over rounds; and the counted FLOPs as a share of the
+measured rate of matrix products (one thread, in the format of ours). Ours has one thread for each
+cell, and plain is timed with torch's default, all cores, and with one; where the processor
+multiplies bfloat16, ours is timed under trainer.precision=bfloat16 too, which is not the default
+there. The last lines are `ratio NAME VALUE`, ours over plain: by the wall clock, and as
+cpu_one_thread by CPU seconds, one thread each. benchmarks/gpu.py measures a GPU.
 """
 
 from __future__ import annotations
@@ -246,7 +245,7 @@ def flops_per_image(flat: dict[str, Any]) -> float:
 
 
 def measure(options: argparse.Namespace, width: int, folder: Path) -> dict[str, Series]:
-    """All ways at one width, in turns."""
+    """Measure all versions at one width, alternating."""
     flat = flat_cell(folder, options.images, "cpu", f"model.width={width}")
     children = [Child("ours", flat) for _ in range(max(options.cells))]
     ways = {
@@ -325,7 +324,7 @@ def report(
 
 
 def main() -> None:
-    """Runs the rounds, prints the table and the ratios."""
+    """Run the rounds and print the table and the ratios."""
     options = arguments()
     processor = cpu("model name") or platform.machine()
     print(
@@ -362,7 +361,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--cells", type=int, nargs="+", help="cells side by side (default: 1 and all cores)"
     )
-    parser.add_argument("--rounds", type=int, help="turns of every way (default: 3; quick: 2)")
+    parser.add_argument(
+        "--rounds", type=int, help="measurements of each version (default: 3; quick: 2)"
+    )
     parser.add_argument("--images", type=int, help="images of an epoch (default: 1280; quick: 384)")
     parser.add_argument("--compile", action="store_true", help="also ours with run.compile=true")
     parser.add_argument("--bfloat16", action="store_true", help="ours in bfloat16 on every CPU")
@@ -376,7 +377,7 @@ def arguments() -> argparse.Namespace:
 
 
 def cpu(key: str) -> str:
-    """What Linux says of the first processor under `key`; empty where it says nothing."""
+    """The value of `key` for the first processor on Linux; empty if unknown."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
 

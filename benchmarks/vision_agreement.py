@@ -1,19 +1,19 @@
-"""Does the speed change the training? Curves of trainers.vision and of a plain loop at equal
-settings, several seeds.
+"""Check that the fast code trains like a plain loop: curves of both at equal settings, for several
+seeds.
 
     python benchmarks/vision_agreement.py [--quick | --gpu] [--data DIR] [--seeds 5] [--out figures]
 
-The plain loop is that of benchmarks/plain.py; it has the same images, labels and noise, and draws
-initial weights, order and crops of its own, so that two curves of one seed differ as those of two
-seeds do. Ours is trained in every number format that the device has. On a CPU: a five-layer CNN on
-2,000 images of four classes of CIFAR-10 averaged down to 16x16, augmented; with --gpu: ResNet-18 on
-the whole set.
+The plain loop is that of benchmarks/plain.py; it has the same images, labels and noise, but draws
+its own initial weights, order and crops, so two curves of one seed differ like those of two seeds.
+Ours is trained in every number format that the device has. On a CPU: a five-layer CNN on 2,000
+images of four classes of CIFAR-10 averaged down to 16x16, augmented; with --gpu: ResNet-18 on the
+whole set.
 
-Writes vision_agreement.png, .pdf and .csv, and prints for each format how far apart the means over
-seeds are, against the spread over seeds: the root mean square over epochs of their difference in
-its standard errors (about 1 for equal trainings, whatever the number of seeds), and the largest.
-The last lines are `ratio NAME VALUE`, that mean square root. Exit status 1 if one is above 3, or if
-the means over seeds and epochs differ by over 0.05.
+Writes vision_agreement.png, .pdf and .csv, and prints for each format the difference between the
+means over seeds, in its standard errors: the root mean square over epochs (about 1 for equal
+trainings, for any number of seeds), and the largest. The last lines are `ratio NAME VALUE`, that
+root mean square. Exit status 1 if one is above 3, or if the means over seeds and epochs differ by
+over 0.05.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ WHOLE = ["model=resnet18_pre", "model.width=16", "optim.lr=3e-4"]
 
 
 def ours(flat: dict[str, Any]) -> list[dict[str, float]]:
-    """The rows of one cell through the trainer."""
+    """The rows of one cell from the trainer."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for kind in ("curves", "runs"):
@@ -76,7 +76,7 @@ def ours(flat: dict[str, Any]) -> list[dict[str, float]]:
 
 
 def plain(flat: dict[str, Any]) -> list[dict[str, float]]:
-    """The rows of the same cell through the plain loop."""
+    """The rows of the same cell from the plain loop."""
     cell = config.parse(flat)
     data = images.select(images.load(cell.data), cell.data, cell.seed)
     noisy = label_noise.apply(data.train_labels, cell.data.label_noise, data.classes, cell.seed)
@@ -92,7 +92,7 @@ def plain(flat: dict[str, Any]) -> list[dict[str, float]]:
 
 
 def collect(options: argparse.Namespace) -> pd.DataFrame:
-    """Columns way, seed, epoch, test_error, train_error; the ways take turns, seed after seed."""
+    """Columns way, seed, epoch, test_error, train_error; the ways alternate, seed after seed."""
     device = "cuda" if options.gpu else "cpu"
     overrides = [
         "hydra/launcher=local",
@@ -131,8 +131,8 @@ class Agreement:
 
 
 def agreement(first: np.ndarray, second: np.ndarray) -> Agreement:
-    """Of curves (seeds, epochs). The standard error is pooled over 5 epochs: with few seeds, one's
-    own is too rough.
+    """The agreement of curves (seeds, epochs). The standard error is pooled over 5 epochs: with few
+    seeds, that of a single epoch is too noisy.
     """
     variance = first.var(axis=0, ddof=1) / len(first) + second.var(axis=0, ddof=1) / len(second)
     error = np.sqrt(features.smooth(variance, window=5))
@@ -174,7 +174,7 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 
 def main() -> int:
-    """Trains, prints the table and the ratios, draws; 1 where something does not agree."""
+    """Train, print the table and the ratios, and draw; returns 1 if something does not agree."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -185,7 +185,7 @@ def main() -> int:
         "--gpu", action="store_true", help="ResNet-18 on the whole of CIFAR-10, on the first GPU"
     )
     parser.add_argument("--data", help="data.root: where CIFAR-10 is (default: REDESCENT_CIFAR10)")
-    parser.add_argument("--seeds", type=int, help="seeds of every way (default: 5; quick: 3)")
+    parser.add_argument("--seeds", type=int, help="seeds of each way (default: 5; quick: 3)")
     parser.add_argument("--epochs", type=int, help="epochs (default: 15; quick: 6)")
     parser.add_argument(
         "--out", default="figures", help="folder for the files written (default: figures)"
