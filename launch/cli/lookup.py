@@ -31,13 +31,13 @@ def find_cell(cell: str, sweep: str) -> tuple[Path, str]:
     matches = _with_prefix(cell, sweep) or _with_prefix(cell, f"{sweep}/{CALIBRATION}")
     if not matches:
         raise UserError(
-            f"{cell}: no cell in logs/{sweep} has an id with this beginning; "
+            f"{cell}: no cell in {_logs() / sweep} has an id that starts with this; "
             "`redescent status NAME --cells` lists them"
         )
     if len(matches) > 1:
         examples = [f"{id} ({name_of(folder)})" for folder, id in sorted(matches)[:3]]
         raise UserError(
-            f"{cell}: {len(matches)} cells have ids with this beginning, for example "
+            f"{cell}: {len(matches)} cells have ids that start with this, for example "
             f"{', '.join(examples)}; give more of the id, or --sweep NAME"
         )
     return matches.pop()

@@ -149,24 +149,7 @@ def hours(preview: Preview) -> str:
     """Hours by measurement; without one the most that the time limits allow."""
     if not preview.cells:
         return "0"
-    known = [s for s in preview.seconds if s is not None]
-    measured = f"{preview.estimate.hours:.2f} {preview.estimate.unit}"
-    if len(known) == len(preview.cells):
-        return f"{measured}, from the measured seconds per epoch or step of cells like them"
-    lacking = f"{len(preview.cells) - len(known)} cells are like none that was measured here"
-    hint = f"`redescent calibrate {preview.request.name}` measures the smallest and the largest"
-    if known:
-        return f"unknown: {lacking}; the others take {measured}. {hint}"
-    limit = preview.request.launcher.limit_minutes
-    if preview.request.launcher.kind != "slurm" or not limit:
-        return f"unknown: {lacking}. {hint}"
-    cores = preview.request.launcher.cores or 1
-    tasks = (
-        preview.request.launcher.occupancy(size).amount * (size or cores)
-        for size in [task.concurrency for task in preview.tasks]
-    )
-    most = float(limit) / 60 * sum(tasks)
-    return f"unknown: {lacking}; at most {most:.0f} {preview.estimate.unit} for each turn of the tasks. {hint}"
+    return f"{len(preview.tasks)} ({_span([len(task.cells) for task in preview.tasks])} cells each)"
 
 
 def _span(numbers: Sequence[int]) -> str:
@@ -183,9 +166,7 @@ def print_calibration(measurements: Sequence[Measurement]) -> None:
     for measurement in measurements:
         flat = measurement.cell.flat
         values = [str(flat.get(key, "")) for key in keys]
-        table.add_row(
-            *values, str(measurement.count or "one a core"), *_measurement_columns(measurement)
-        )
+        table.add_row(*values, str(measurement.count or "one per core"), *_measured(measurement))
     console.print(table)
 
 
