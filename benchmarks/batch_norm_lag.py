@@ -80,7 +80,7 @@ class Probe:
 
 def curves(flat: dict[str, Any]) -> np.ndarray:
     """(2, epochs) test errors of one cell, from the trainer's state after every epoch."""
-    cell, found = config.parse(flat), []
+    cell, errors = config.parse(flat), []
     probe = Probe(cell)
 
     class Watched(Run):
@@ -116,11 +116,13 @@ def main() -> None:
     errors = np.stack([curves(dict(cell.flat)) for cell in cells.cells])
     means = errors.mean(axis=0)
     print(
-        f"{cells.name}, {len(found)} seeds: mean test error\nepoch  running statistics  recomputed"
+        f"{cells.name}, {len(errors)} seeds: mean test error\nepoch  running statistics  recomputed"
     )
     for epoch, (running, recomputed) in enumerate(means.T, start=1):
         print(f"{epoch:5d} {running:19.4f} {recomputed:11.4f}")
-    for name, curve in zip(("running statistics", "taken anew"), found.swapaxes(0, 1), strict=True):
+    for name, curve in zip(
+        ("running statistics", "taken anew"), errors.swapaxes(0, 1), strict=True
+    ):
         features, verdict = (
             stats.features(curve.mean(axis=0), WINDOW),
             has_double_descent(curve, WINDOW),

@@ -82,11 +82,11 @@ class Outcome:
 
 def isas(flags: set[str]) -> list[str]:
     """The instruction sets of a processor with these flags, smallest first."""
-    found = []
-    for name, needed in ISAS.items():
-        if needed <= flags:
-            found.append(name)
-    return found
+    names = []
+    for name, flags_needed in ISAS.items():
+        if flags_needed <= flags:
+            names.append(name)
+    return names
 
 
 def search(
@@ -144,7 +144,7 @@ def run(
         lines = [line for line in out.read().decode().splitlines() if line.endswith("}")]
         message = err.read().decode(errors="replace").strip()
     if process.returncode > 0:
-        raise RuntimeError(f"the process that checks kernels failed:\n{said}")
+        raise RuntimeError(f"the process that checks kernels failed:\n{message}")
     return Outcome(tuple(answer for answer in map(json.loads, lines) if "name" in answer), death)
 
 

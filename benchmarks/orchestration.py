@@ -108,7 +108,7 @@ class Cluster:
 
     def measure(self, way: str, cells: int, command: Sequence[str]) -> Measured:
         """Run a command in an empty folder, and wait until all of its jobs have ended."""
-        here = Path(tempfile.mkdtemp(dir=self.folder))
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
         self.log.write_text("")
         environment = {
             "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
@@ -221,7 +221,7 @@ def submitit(folder: Path, cells: int) -> list[str]:
     return [sys.executable, str(folder / "with_submitit.py"), "jobs", str(cells)]
 
 
-def apart(action: Callable[[], None]) -> tuple[float, float]:
+def in_child_process(action: Callable[[], None]) -> tuple[float, float]:
     """Seconds and peak megabytes of an action in its own process."""
     began = time.time()
     pid = os.fork()

@@ -36,8 +36,8 @@ def run(config: DictConfig) -> None:
         plan, sweep, is_done = _plan_cell(config)
     except UserError as error:
         sys.exit(f"error: {error}")
-    cell = made.cells[0]
-    if done:
+    cell = plan.cells[0]
+    if is_done:
         pool.log(f"cell {cell.id}: already done; its rows are in {sweep}")
         return
     if plan.backend == "local":

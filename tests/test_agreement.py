@@ -8,13 +8,13 @@ from analysis.figure import query
 from analysis.grokking import runs as grokking
 from analysis.store import parts
 from launch.plan import identity, outcome
-from trainers import part
+from trainers import schema
 from trainers.measures import thresholds
 
 
 def test_the_final_statuses_agree() -> None:
     assert set(outcome.FINAL) == {"done", "nonfinite"}
-    assert set(part.FINAL) == set(outcome.FINAL)
+    assert set(schema.FINAL) == set(outcome.FINAL)
     assert set(parts.FINAL) == set(outcome.FINAL)
     assert set(grokking.FINAL) == set(outcome.FINAL)
 
@@ -24,7 +24,7 @@ def test_the_keys_without_effect_on_the_result_agree() -> None:
 
 
 def test_the_schema_versions_agree() -> None:
-    assert int(part.SCHEMA_VERSION) == parts.SCHEMA_VERSION
+    assert int(schema.SCHEMA_VERSION) == parts.SCHEMA_VERSION
 
 
 def test_the_accuracy_thresholds_agree() -> None:

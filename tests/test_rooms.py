@@ -61,6 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     "trainers/optim.py": SETTINGS,
     "trainers/precision.py": SETTINGS,
     "trainers/hardware.py": TOOLS,
+    "trainers/kernels.py": TOOLS,
     "trainers/measures": {"trainers/measures", "trainers/schema.py", *SETTINGS},
     "trainers/vision.py": TRAINER,
     "trainers/algorithmic.py": TRAINER,

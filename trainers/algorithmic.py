@@ -137,7 +137,7 @@ class Training:
         self.matrix_library = library
         if library is not None:
             linear.use(library, self.model)
-        self.run.note(matrix_library=library)
+        self.run.add_facts(matrix_library=library)
 
     def restore(self) -> None:
         """Load the newest checkpoint; without one, log step 0."""

@@ -202,7 +202,7 @@ def _in_memory(tensor: Tensor, strides: tuple[int, ...]) -> Tensor:
     return torch.empty_strided(tensor.shape, strides).copy_(tensor)
 
 
-def _error(found: Tensor, exact: Tensor) -> float:
+def _error(value: Tensor, exact: Tensor) -> float:
     """Gradients that cancel, such as those of a layer norm over two numbers, are compared with
     SMALL instead.
     """

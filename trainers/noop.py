@@ -16,7 +16,7 @@ from trainers.config import NoOpCell
 from trainers.run import Outcome, Run
 from trainers.schema import Metric
 
-METRICS = (Metric("progress", "float32", "1", "share of the epochs that have ended", "max"),)
+METRICS = (Metric("progress", "float32", "1", "share of the epochs that are over", "max"),)
 
 
 def train(cell: NoOpCell, run: Run) -> Outcome:

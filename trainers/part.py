@@ -105,8 +105,8 @@ class Part:
 
     def _extended(self, kind: str, rows: Rows) -> pa.Table:
         """The rows of finished cells, and `rows`."""
-        written = self._written[kind]
-        return _joined(written, self._table(kind, rows)) if rows else written
+        table = self._earlier_tables[kind]
+        return _concatenate(table, self._table(kind, rows)) if rows else table
 
     def _replace(self, kind: str, table: pa.Table) -> None:
         name = self.writer + (f".{self._number}" if self._number else "")
@@ -118,7 +118,7 @@ def _concatenate(table: pa.Table, more: pa.Table) -> pa.Table:
     return pa.concat_tables([table, more]).unify_dictionaries().combine_chunks()
 
 
-def finished(folder: Path, prefix: str) -> dict[str, tuple[Status, int]]:
+def finished_cells(folder: Path, prefix: str) -> dict[str, tuple[Status, int]]:
     """Cells that the task whose parts begin with `prefix` need not run: status and epochs.
 
     These are cells with a final result, in the task's parts or already compacted, and cells that

@@ -48,12 +48,25 @@ _POSITION = (
     ),
 )
 FACTS: dict[str, pa.DataType] = {
-    "host": pa.string(), "gpu": pa.string(), "gpu_seconds": pa.float64(), "seconds": pa.float64(),
-    "peak_memory_bytes": pa.int64(), "epochs": pa.int32(), "steps": pa.int64(), "parameters": pa.int64(),
-    "noise_rate": pa.float64(), "noise_chosen": pa.int64(), "noise_mask_hash": pa.string(), "data_hash": pa.string(),
-    "precision": pa.string(), "code": pa.string(), "environment": pa.string(), "error_class": pa.string(),
+    "host": pa.string(),
+    "gpu": pa.string(),
+    "gpu_seconds": pa.float64(),
+    "seconds": pa.float64(),
+    "peak_memory_bytes": pa.int64(),
+    "epochs": pa.int32(),
+    "steps": pa.int64(),
+    "parameters": pa.int64(),
+    "noise_rate": pa.float64(),
+    "noise_chosen": pa.int64(),
+    "noise_mask_hash": pa.string(),
+    "data_hash": pa.string(),
+    "precision": pa.string(),
+    "matrix_library": pa.string(),
+    "code": pa.string(),
+    "environment": pa.string(),
+    "error_class": pa.string(),
     "error": pa.string(),
-}  # fmt: skip
+}
 _ARROW = {
     int: pa.int64(),
     float: pa.float64(),

@@ -43,13 +43,15 @@ class AxisSweep:
     notes: list[str]
 
     def provenance(self, options: argparse.Namespace) -> dict[str, Any]:
-        """The record beside the figure; every entry of `columns` says which value of the second
-        axis it is of.
-        """
-        test = [column for group in self.groups for column in group.test]
+        """The record beside the figure; each of its `columns` has its value of the second axis."""
+        test: list[SeedCurves] = []
+        values: list[float] = []
+        for group in self.groups:
+            test += group.test
+            values += [group.value] * len(group.test)
         source = Source(self.runs, options.folder, self.notes)
-        behind = record(source, test, self.state, options, TEST) | {"by": options.by}
-        values = [group.value for group in self.groups for _ in group.test]
+        behind = record(source, test, self.state, options, TEST)
+        behind["by"] = options.by
         for entry, value in zip(behind["columns"], values, strict=True):
             entry[options.by] = value
         return behind

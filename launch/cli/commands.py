@@ -15,14 +15,10 @@ import click
 
 from launch.errors import UserError
 from launch.plan import PlanError
-from launch.plan.plan import CALIBRATION
-from launch.plan.snapshot import code_hash
-from launch.scheduler import backend, sbatch
-from launch.status import sweep_state
-from launch.submit import calibration, cancel, submission
-from launch.submit.preview import load_preview
-from launch.sweep import compose
-from launch.sweep.request import Request
+from launch.sweep.request import CALIBRATION_EPOCHS, CALIBRATION_STEPS
+
+if TYPE_CHECKING:
+    from launch.sweep.request import Request
 
 
 def _errors(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -83,7 +79,7 @@ def plan(name: str, overrides: Sequence[str], retry_errors: bool) -> None:
     """Show what `submit` would send: cells, tasks, arrays, hours. Changes nothing."""
     from launch.cli import tables
     from launch.scheduler import sbatch
-    from launch.submit.preview import draft
+    from launch.submit.preview import load_preview
 
     request = _expand(name, overrides)
     sbatch.check(request.launcher)
@@ -136,22 +132,27 @@ def calibrate(
     use their times. If you measure several numbers side by side, task.at_a_time=auto uses the best
     number for each cell.
     """
-    asked = _expand(name, overrides)
-    each: Sequence[int | None] = sorted(set(counts)) or [None]
-    for count in each:
-        small = calibration.still_to_measure(
-            calibration.calibration_request(asked, epochs, steps, count), code_hash()
-        )
-        sent = submission.submit(small, retry_errors=True, rerun=True)
-        status_.until_end(small.folder, sent.plan.sid if sent.plan else None)
-    found = calibration.measurements(asked)
-    tables.calibration(found)
-    if {cell.id for cell in calibration.smallest_and_largest(asked.cells)} - {
-        m.cell.id for m in found if not m.failure
-    }:
-        status_.once(asked.folder / CALIBRATION)
+    from launch.cli import status as views
+    from launch.cli import tables
+    from launch.plan.plan import CALIBRATION
+    from launch.plan.snapshot import code_hash
+    from launch.submit import calibration, submission
+    from launch.submit.preview import load_preview
+
+    request = _expand(name, overrides)
+    concurrencies: Sequence[int | None] = sorted(set(counts)) or [None]
+    for concurrency in concurrencies:
+        runs = calibration.calibration_request(request, epochs, steps, concurrency)
+        missing = calibration.still_to_measure(runs, code_hash())
+        plan = submission.submit(missing, retry_errors=True, rerun=True).plan
+        views.wait_until_end(missing.folder, plan.sid if plan else None)
+    measurements = calibration.measurements(request)
+    tables.print_calibration(measurements)
+    succeeded = {measurement.cell.id for measurement in measurements if not measurement.failure}
+    if {cell.id for cell in calibration.smallest_and_largest(request.cells)} - succeeded:
+        views.print_status(request.folder / CALIBRATION)
         sys.exit(1)
-    tables.out.print(f"the sweep: {tables.hours(load_preview(asked))}")
+    tables.console.print(f"the sweep: {tables.hours(load_preview(request))}")
 
 
 @main.command()
@@ -166,7 +167,10 @@ def resume(name: str, overrides: Sequence[str], retry_errors: bool, wait: bool) 
     The cells come from earlier submissions, not from the sweep file. OVERRIDES may only change the
     launcher (hydra/launcher=..., hydra.launcher.KEY=..., task.KEY=...).
     """
-    _send(submission.resume_request(folder_of(name), overrides), retry_errors, wait)
+    from launch.cli.lookup import sweep_folder
+    from launch.submit import submission
+
+    _send(submission.resume_request(sweep_folder(name), overrides), retry_errors, wait)
 
 
 class _Seconds(click.ParamType[float]):
@@ -214,7 +218,7 @@ def status(name: str, cells: bool, failed: bool, watch: float | None) -> None:
 
     folder = sweep_folder(name)
     if cells:
-        tables.cells(sweep_state.load_sweep_state(folder))
+        tables.print_cells(sweep_state.load_sweep_state(folder))
     elif failed:
         views.print_failures(folder)
     elif watch is not None:

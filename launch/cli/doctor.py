@@ -42,8 +42,8 @@ class Finding:
 
 def examine(overrides: Sequence[str]) -> list[Finding]:
     """All findings for this machine and the launcher set by `overrides`."""
-    asked = compose.launcher_settings(backend.with_launcher(overrides))
-    launcher, logs = asked.launcher, asked.logs
+    settings = compose.launcher_settings(backend.with_launcher(overrides))
+    launcher, logs = settings.launcher, settings.logs
     findings = [_python(), *_torch(), _disk(logs), _locks(logs)]
     if launcher.kind == "slurm":
         findings += _slurm()
@@ -82,7 +82,7 @@ def _python() -> Finding:
 
 def _torch() -> list[Finding]:
     """Checked in another process: this one never imports torch."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "trainers.hardware"], capture_output=True, text=True, check=False
     )
     if process.returncode != 0:
@@ -133,7 +133,7 @@ def _judged(
     lines: Sequence[dict[str, Any]], code: int | None, message: str, seconds: float
 ) -> Finding:
     """The finding from the output and exit status of the kernels' process; None means a timeout."""
-    checked = [line for line in lines if "name" in line]
+    layers = [line for line in lines if "name" in line]
     last = next((line["begun"] for line in reversed(lines) if "begun" in line), "the first layer")
     wrong = [line for line in layers if line["wrong"]]
     if code is None and lines:
@@ -200,14 +200,14 @@ def _slurm() -> list[Finding]:
                 "hydra/launcher=local",
             )
         ]
-    known = slurm.limits()
-    if not known:
+    limits = slurm.limits()
+    if not limits:
         return [Finding("SLURM", "problem", "sbatch is installed, but slurmctld does not answer")]
     version = slurm.call("sbatch", "--version").stdout.strip()
     findings = [Finding("SLURM", "ok", f"{version}, arrays of up to {slurm.array_size()} tasks")]
-    tasks = slurm.accounting(["redescent-doctor"])
+    accounting = slurm.accounting(["redescent-doctor"])
     verdict: tuple[Literal["ok", "warning"], str] = ("ok", "sacct answers")
-    if tasks is None:
+    if accounting is None:
         verdict = ("warning", "sacct does not answer; status and resume work without it")
     return [*findings, Finding("accounting", *verdict)]
 

@@ -62,8 +62,8 @@ def _follow(state: SweepState, cell: str, path: Path | None, position: int) -> S
         time.sleep(LOOK_SECONDS)
         if time.monotonic() - last_poll < POLL_SECONDS:
             continue
-        seen, asked = sweep_state.load_sweep_state(seen.folder), time.monotonic()
-        newest = output(seen, cell)
+        state, last_poll = sweep_state.load_sweep_state(state.folder), time.monotonic()
+        newest = output(state, cell)
         if newest is not None and newest != path:
             console.print(f"[bold]{newest}[/bold]")
             path, position = newest, 0

@@ -34,7 +34,7 @@ from launch.plan.plan import CALIBRATION, name_of
 from launch.plan.snapshot import code_hash
 from launch.status import failures, summary, sweep_state
 from launch.status.summary import Summary
-from launch.status.sweep_state import Observation
+from launch.status.sweep_state import SweepState
 from launch.submit import calibration
 
 POLL_SECONDS = 10.0
@@ -105,14 +105,10 @@ def watch(folder: Path, seconds: float) -> None:
     """Refresh the status every `seconds` until no cell runs or waits, or until Ctrl-C."""
     with leave_on_interrupt(name_of(folder)), Live(console=console, auto_refresh=False) as live:
         while True:
-            seen = sweep_state.load_sweep_state(folder)
-            told = Text(
-                f"{time.strftime('%T')}, again every {seconds:.0f} s; Ctrl-C leaves the jobs "
-                "running",
-                "dim",
-            )
-            live.update(Group(view(seen), told), refresh=True)
-            if not any(cell.state in LIVE for cell in seen.cells.values()):
+            state = sweep_state.load_sweep_state(folder)
+            footer = f"{time.strftime('%T')}, every {seconds:.0f} s; Ctrl-C leaves the jobs running"
+            live.update(Group(view(load_report(state)), Text(footer, "dim")), refresh=True)
+            if not _is_live(state):
                 return
             time.sleep(seconds)
 
@@ -142,15 +138,9 @@ def wait_until_end(folder: Path, sid: str | None = None) -> bool:
             progress.update(bar, completed=share, description=text)
 
         while True:
-            seen = sweep_state.load_sweep_state(folder)
-            states = Counter(cell.state for cell in seen.cells.values())
-            share = float((rates.logged(seen.runs) / rates.planned(seen.runs)).mean())
-            ended = states["done"] + states["nonfinite"] + states["failed"]
-            progress.update(bar, completed=share, description=f"{ended}/{len(seen.cells)} cells")
-            again = any(
-                task.live for (submission, _), task in seen.tasks.items() if submission == sid
-            )
-            if not again and not any(states[name] for name in LIVE):
+            state = sweep_state.load_sweep_state(folder)
+            show(state.runs)
+            if not _is_live(state, sid):
                 break
             _follow_parts(state, show)
     return all(cell.state in FINAL for cell in state.cells.values())
@@ -219,15 +209,10 @@ def view(report: Report) -> RenderableType:
     return Group(_table(report), *(Text.from_markup(line) for line in lines))
 
 
-def _table(seen: sweep_state.SweepState, found: Summary) -> Table:
-    table = Table(
-        "state",
-        "cells",
-        "",
-        title=f"{name_of(seen.folder)}: {len(seen.cells)} cells",
-        title_justify="left",
-    )
-    for name, group in itertools.groupby(found.lines, key=lambda line: line.state):
+def _table(report: Report) -> Table:
+    title = f"{report.name}: {len(report.state.cells)} cells"
+    table = Table("state", "cells", "", title=title, title_justify="left")
+    for state, group in itertools.groupby(report.summary.lines, key=lambda line: line.state):
         lines = list(group)
         table.add_row(state, str(sum(line.cells for line in lines)), _meaning(STATES, state))
         for line in lines:
@@ -304,61 +289,3 @@ def _resume_hint(report: Report) -> str:
         f"not complete: {report.held_back} cells share an error; after you fix it, "
         f"`{command} --retry-errors` sends the rest"
     )
-    if found.unmeasured:
-        measured += f" ({found.unmeasured} cells are like none that was measured"
-        measured += ")" if name.endswith(f"/{CALIBRATION}") else f": `redescent calibrate {name}`)"
-    lines.append(f"{found.spent:.2f} {found.unit} spent, {measured}")
-    if found.end is not None:
-        at = time.strftime("%F %H:%M", time.localtime(time.time() + found.end))
-        lines.append(
-            f"expected end of what is in the queue: {at}, if as many tasks go on running as now"
-        )
-    elif found.unknown:
-        lines.append(f"expected end: unknown, {found.unknown}")
-    return lines
-
-
-def _notes(seen: sweep_state.SweepState, found: Summary) -> Sequence[str]:
-    lines = [
-        f"[red]{len(f.cells)} failed[/red] ({f.kind}): {escape(f.error)}; see `redescent why "
-        f"{f.cells[0][:11]}`"
-        for f in found.failures[:FEW]
-    ]
-    if len(found.failures) > FEW:
-        lines.append(
-            f"and {len(found.failures) - FEW} other errors: `redescent status "
-            f"{name_of(seen.folder)} --failed`"
-        )
-    states = {line.state for line in found.lines}
-    if states & {"failed", "interrupted", "missing"} and not states & {
-        *LIVE,
-        "preempted",
-    }:
-        held = failures.held_back(
-            [id for id, c in seen.cells.items() if c.state == "failed"], seen, code_hash()
-        )
-        why = f": {len(held.cells)} cells share an error; once it is mended," if held.cells else ":"
-        retry = " --retry-errors" if held.cells else ""
-        lines.append(
-            f"not complete{why} `redescent resume {name_of(seen.folder)}{retry}` sends the rest"
-        )
-    lines += _canary(seen)
-    if seen.silent:
-        lines.append(
-            f"[yellow]no answer from the scheduler of {len(seen.silent)} submissions[/yellow]; "
-            "their cells may run"
-        )
-    return lines
-
-
-def _canary(seen: sweep_state.SweepState) -> Sequence[str]:
-    """Why the rest was taken out of the queue, where the cells that went first failed."""
-    if not seen.plans[-1].policy.get("canary"):
-        return []
-    first = calibration.failed_cells(seen.folder, seen.plans[-1].packing["at_a_time"])
-    return [
-        f"[red]the canary failed[/red]: {escape(last_line(error))}; SLURM then takes "
-        "what waited for it out of "
-        f"the queue; see `redescent why {cell[:11]} --sweep {name_of(seen.folder)}/{CALIBRATION}`"
-        for cell, error in first[:1]
-    ]

@@ -26,67 +26,25 @@ _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
 def print_preview(preview: Preview) -> None:
-    """What a submission sends, or would send."""
+    """Show what a submission sends, or would send."""
     table = Table(show_header=False)
-    table.add_row("folder", str(preview.request.folder))
-    table.add_row("cells", str(len(preview.request.cells)))
-    for name, count in sorted(preview.selection.states.items()):
-        table.add_row(f"  {name}", str(count))
-    table.add_row("to run", str(len(preview.cells)))
-    table.add_row(
-        "tasks",
-        _span(
-            "{} of {} cells each", len(preview.tasks), [len(task.cells) for task in preview.tasks]
-        ),
-    )
-    sizes = [task.concurrency for task in preview.tasks if task.concurrency]
-    if preview.request.packing.at_a_time == AUTO and sizes:
-        table.add_row("side by side", _span("{1} at a time, as measured", 0, sizes))
-    if preview.request.launcher.kind == "slurm":
-        table.add_row("arrays", str(preview.arrays))
-    table.add_row("hours", hours(preview))
-    if preview.request.policy.gpu_hours is not None:
-        beyond = beyond_limit(preview)
-        table.add_row(
-            "limit",
-            escape(beyond)
-            if beyond
-            else f"within limits.gpu_hours={preview.request.policy.gpu_hours:g}",
-        )
-    out.print(table)
-    if preview.selection.held_back.cells:
-        more = (
-            f", and with them the {preview.selection.held_back_with_them} others"
-            if preview.selection.held_back_with_them
-            else ""
-        )
-        out.print(
-            f"[yellow]{len(preview.selection.held_back.cells)} failed cells are held back{more}[/yellow]: they share the "
-            "error "
-            f"{escape(repr(preview.selection.held_back.error))} in this very code. Mend it, or "
-            "send them with --retry-errors, as where a setting was wrong and is right now"
-        )
-    if preview.selection.needs_more_memory:
-        out.print(
-            f"[yellow]{len(preview.selection.needs_more_memory)} cells ran out of memory alone[/yellow] and need more of "
-            "it: give "
-            "hydra.launcher.mem_gb=GB, or a larger GPU, or send them as before with --retry-errors"
-        )
-    if preview.reduced_concurrency:
-        at_a_time = ", ".join(map(str, preview.reduced_concurrency))
-        out.print(
-            f"cells that were short of memory run with fewer beside them: {at_a_time} at a time"
-        )
+    for name, value in preview_rows(preview):
+        table.add_row(name, escape(value))
+    console.print(table)
+    for warning in preview_warnings(preview):
+        console.print(f"[yellow]{escape(warning)}[/yellow]")
 
 
-def preview_rows(preview: Draft) -> list[tuple[str, str]]:
+def preview_rows(preview: Preview) -> list[tuple[str, str]]:
     """The facts of a submission as (name, value)."""
     request = preview.request
     rows = [("folder", str(request.folder)), ("cells", str(len(request.cells)))]
-    rows += [(f"  {state}", str(count)) for state, count in sorted(preview.states.items())]
-    rows.append(("to run", str(len(preview.todo))))
+    rows += [
+        (f"  {state}", str(count)) for state, count in sorted(preview.selection.states.items())
+    ]
+    rows.append(("to run", str(len(preview.cells))))
     rows.append(("tasks", _tasks(preview)))
-    concurrencies = [size for size in preview.sizes if size]
+    concurrencies = [task.concurrency for task in preview.tasks if task.concurrency]
     if request.packing.at_a_time == AUTO and concurrencies:
         rows.append(("side by side", f"{_span(concurrencies)} at a time, as measured"))
     if request.launcher.kind == "slurm":
@@ -111,15 +69,15 @@ def preview_warnings(preview: Preview) -> list[str]:
             "--retry-errors if "
             "the cause was outside the code"
         )
-    if preview.starved:
+    if selection.needs_more_memory:
         warnings.append(
             f"{len(selection.needs_more_memory)} cells ran out of memory although each had its "
             "task to itself; "
             "request more memory with hydra.launcher.mem_gb=GB or a larger GPU, or pass "
             "--retry-errors"
         )
-    if preview.fewer:
-        numbers = ", ".join(str(number) for number in preview.fewer)
+    if preview.reduced_concurrency:
+        numbers = ", ".join(str(number) for number in preview.reduced_concurrency)
         warnings.append(
             f"cells that ran out of memory will run with fewer cells per task: {numbers} at a time"
         )
@@ -141,13 +99,24 @@ def hours(preview: Preview) -> str:
     most = _most_hours(preview)
     if most is None:
         return f"{reason}. {hint}"
-    limit = f"at most {most:.0f} {preview.unit} until the tasks reach their time limit"
+    limit = f"at most {most:.0f} {unit} until the tasks reach their time limit"
     return f"{reason}; {limit}. {hint}"
 
 
-def hours(preview: Preview) -> str:
-    """Hours by measurement; without one the most that the time limits allow."""
-    if not preview.cells:
+def _most_hours(preview: Preview) -> float | None:
+    """Hours if every task runs until its time limit; None without a limit."""
+    launcher = preview.request.launcher
+    if launcher.kind != "slurm" or not launcher.limit_minutes:
+        return None
+    cores = launcher.cores or 1
+    occupied = 0.0
+    for task in preview.tasks:
+        occupied += launcher.occupancy(task.concurrency).amount * (task.concurrency or cores)
+    return float(launcher.limit_minutes) / 60 * occupied
+
+
+def _tasks(preview: Preview) -> str:
+    if not preview.tasks:
         return "0"
     return f"{len(preview.tasks)} ({_span([len(task.cells) for task in preview.tasks])} cells each)"
 
@@ -166,11 +135,13 @@ def print_calibration(measurements: Sequence[Measurement]) -> None:
     for measurement in measurements:
         flat = measurement.cell.flat
         values = [str(flat.get(key, "")) for key in keys]
-        table.add_row(*values, str(measurement.count or "one per core"), *_measured(measurement))
+        table.add_row(
+            *values, str(measurement.count or "one per core"), *_measurement_columns(measurement)
+        )
     console.print(table)
 
 
-def _measured(measurement: Measurement) -> list[str]:
+def _measurement_columns(measurement: Measurement) -> list[str]:
     """Seconds, whole run, peak memory, throughput and verdict; or only the failure."""
     if measurement.failure:
         return [f"[red]failed:[/red] {escape(measurement.failure)}"]

@@ -14,8 +14,9 @@ from analysis import store
 from launch.cli.tables import console
 from launch.plan.outcome import FINAL, STATES, failure_class
 from launch.plan.plan import name_of
-from launch.scheduler import slurm
-from launch.status import cell_state, sweep_state
+from launch.status import sweep_state
+from launch.status.attempts import Attempt, attempts
+from launch.status.cell_state import CellState
 from launch.status.sweep_state import SweepState
 
 ROWS = 3
@@ -40,7 +41,7 @@ def why(folder: Path, cell_id: str) -> None:
         console.print(f"\n{escape(cell.record.error.rstrip())}")
 
 
-def advice(seen: SweepState, cell: cell_state.CellState) -> str:
+def advice(state: SweepState, cell: CellState) -> str:
     """What the user can do about a cell in this state."""
     name, short = name_of(state.folder), cell.id[:11]
     if cell.state in FINAL:
@@ -56,7 +57,7 @@ def advice(seen: SweepState, cell: cell_state.CellState) -> str:
     return f"`redescent resume {name}` sends it again; it resumes from its checkpoint if it has one"
 
 
-def _waiting_advice(state: Observation, cell: CellState) -> str:
+def _waiting_advice(state: SweepState, cell: CellState) -> str:
     task = state.tasks.get((cell.placement.sid, cell.placement.task))
     if task is not None and task.state == "RUNNING":
         return "wait: its task runs and has not reached it"
@@ -64,83 +65,7 @@ def _waiting_advice(state: Observation, cell: CellState) -> str:
     return _REASONS.get(reason, f"wait: SLURM gives the reason {reason!r}")
 
 
-def attempts(seen: SweepState, cell: str, known: Sequence[Mapping[str, Any]]) -> list[Attempt]:
-    """The attempts at a cell, oldest first, from the scheduler's accounting (asked once) and the
-    cell's records.
-    """
-    by_number = {row["attempt"]: row for row in known}
-    if known and known[-1]["status"] == "running" and seen.cells[cell].state != "running":
-        by_number[known[-1]["attempt"]] = {
-            **known[-1],
-            "status": "no last word: killed, or its node lost",
-        }
-    placed = [
-        (made, number, planned.attempts + 1)
-        for made in seen.plans
-        for number, task in enumerate(made.tasks)
-        for planned in (made.cells[index] for index in task)
-        if planned.id == cell
-    ]
-    jobs = {(made.sid, number): seen.job_id(made.sid, number) for made, number, _ in placed}
-    executions: dict[str, list[slurm.Execution]] = {}
-    for execution in slurm.history([job for job in jobs.values() if job]) or []:
-        executions.setdefault(execution.job, []).append(execution)
-    found: dict[int, Attempt] = {}
-    for made, number, first in placed:
-        job = jobs[made.sid, number] or ""
-        for restart, execution in enumerate(
-            executions.get(job) or [slurm.Execution(job, "", "", "", "", "")]
-        ):
-            if restart == 0 or execution.state:
-                attempt = _attempt(
-                    first + restart, made.sid, execution, by_number.pop(first + restart, None)
-                )
-                found[attempt.number] = attempt
-    sids = {made.sid: first for made, _, first in placed}
-    for number, row in by_number.items():  # accounting is silent, or has forgotten them
-        sid = max(
-            (sid for sid, first in sids.items() if first <= number),
-            default="",
-            key=lambda sid: sids[sid],
-        )
-        found[number] = _attempt(number, sid, slurm.Execution("", "", "", "", "", ""), row)
-    return [found[number] for number in sorted(found)]
-
-
-def _attempt(
-    number: int, sid: str, execution: slurm.Execution, row: Mapping[str, Any] | None
-) -> Attempt:
-    told = []
-    if row:
-        told.append(row["status"] + (f" ({row['error_class']})" if row.get("error_class") else ""))
-    elif execution.state or not execution.job:
-        told.append("no record: not begun, or folded away by a compaction")
-    if execution.state:
-        told.append(
-            f"SLURM: {execution.state}" + (f" {execution.exit}" if execution.exit != "0:0" else "")
-        )
-    last = (
-        time.strftime("%FT%T", time.localtime(row["updated"])) if row and row.get("updated") else ""
-    )
-    reached = ", ".join(
-        f"{key} {row[key + 's']}"
-        for key in ("epoch", "step")
-        if row and row.get(key + "s") is not None
-    )
-    node = execution.node or (str(row.get("host") or "") if row else "")
-    return Attempt(
-        number,
-        sid,
-        execution.job,
-        node,
-        execution.start,
-        execution.end or last,
-        "; ".join(told),
-        reached,
-    )
-
-
-def _print_attempts(found: Sequence[Attempt]) -> None:
+def _print_attempts(attempts: Sequence[Attempt]) -> None:
     table = Table(
         "attempt", "submission", "job", "node", "start", "end or last record", "how", "logged"
     )

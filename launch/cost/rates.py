@@ -57,11 +57,13 @@ def expected(cells: pd.DataFrame, runs: pd.DataFrame) -> pd.Series[float]:
     return _interpolated(rate, cells, timed_runs, rates) * planned_length(cells)
 
 
-def left(cells: pd.DataFrame, runs: pd.DataFrame, measured: pd.DataFrame) -> pd.Series[float]:
+def remaining_seconds(
+    cells: pd.DataFrame, runs: pd.DataFrame, timed_runs: pd.DataFrame
+) -> pd.Series[float]:
     """Expected seconds that each row of `cells` (with a column `cell`) still has to train; NaN if
     unknown.
 
-    `runs` has their progress, and `measured` (also a runs table) the times of similar cells.
+    `runs` has their progress, and `timed_runs` (also a runs table) the times of similar cells.
     """
     if cells.empty:
         return pd.Series(dtype=float)
@@ -104,13 +106,13 @@ def width_families(cells: pd.DataFrame) -> np.ndarray[Any, Any]:
     return speed_groups(cells, cells.iloc[:0], without=WIDTH)[0]
 
 
-def planned(cells: pd.DataFrame) -> pd.Series[float]:
+def planned_length(cells: pd.DataFrame) -> pd.Series[float]:
     """Length of each run: optimiser steps if its trainer counts steps, else epochs."""
     return _numbers(cells, "trainer.steps").fillna(_numbers(cells, "trainer.epochs"))
 
 
 def logged(runs: pd.DataFrame) -> pd.Series[float]:
-    """Progress of each run, in the unit of `planned`; 0 if nothing is logged."""
+    """Progress of each run, in the unit of `planned_length`; 0 if nothing is logged."""
     by_step = _numbers(runs, "trainer.steps").notna()
     return _numbers(runs, "steps").where(by_step, _numbers(runs, "epochs")).fillna(0.0)
 

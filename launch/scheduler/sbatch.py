@@ -48,9 +48,9 @@ def array_script(plan: Plan, plan_path: Path, output: Path, array: Array) -> str
     return _render(command=command, folder=output, srun_args=["--open-mode=append"], **parameters)
 
 
-def single_script(settings: Mapping[str, Any], command: str, folder: Path, **others: Any) -> str:
-    """The sbatch script of a job without an array or a step; `others` are keys of submitit."""
-    parameters = _parameters(settings) | others
+def single_script(settings: Mapping[str, Any], command: str, folder: Path, **extra: Any) -> str:
+    """The sbatch script of a job without an array or a step; `extra` are keys of submitit."""
+    parameters = _parameters(settings) | extra
     return _render(command=command, folder=folder, use_srun=False, **parameters)
 
 

@@ -222,8 +222,8 @@ def array_size() -> int:
 
 def cancel(jobs: Sequence[str]) -> str:
     """Cancel jobs or tasks in one call; returns SLURM's error message, or an empty text."""
-    done = call("scancel", "-Q", *jobs) if jobs else None
-    return done.stderr.strip() if done and done.returncode != 0 else ""
+    answer = call("scancel", "-Q", *jobs) if jobs else None
+    return answer.stderr.strip() if answer and answer.returncode != 0 else ""
 
 
 def own_task() -> Task | None:
@@ -255,7 +255,7 @@ def own_end() -> float | None:
     if end.isdigit():
         return float(end)
     for _ in range(3):  # just after its start, the end of a job can be N/A
-        done = call("squeue", "-h", "-j", os.environ["SLURM_JOB_ID"], "-o", "%e", timeout=20)
+        answer = call("squeue", "-h", "-j", os.environ["SLURM_JOB_ID"], "-o", "%e", timeout=20)
         with contextlib.suppress(ValueError):
             return time.mktime(time.strptime(answer.stdout.strip(), "%Y-%m-%dT%H:%M:%S"))
         time.sleep(1)

@@ -26,7 +26,7 @@ MAX_FRUITLESS_RESTARTS = 3
 class TaskState:
     """A task whose pool has ended.
 
-    `failed` and `left` count cells. `blocked_by` is the error that stopped further cells, and
+    `failed` and `remaining` count cells. `blocked_by` is the error that stopped further cells, and
     `progress` says whether any cell made progress.
     """
 
@@ -51,9 +51,9 @@ class End:
 
 def decide_end(task: TaskState) -> End:
     """Exit status, message and requeue of a task; the status is 0 if no cell failed or is left."""
-    if task.blocked_by and task.left:
-        return End(1, f"{task.blocked_by}. {task.left} cells are left for `redescent resume`")
-    if task.reason is None or not task.left:
+    if task.blocked_by and task.remaining:
+        return End(1, f"{task.blocked_by}. {task.remaining} cells are left for `redescent resume`")
+    if task.reason is None or not task.remaining:
         return End(1 if task.failed else 0)
     if task.reason == "cancelled":
         return End(0)

@@ -11,8 +11,7 @@ from typing import Any
 from analysis import store
 from launch.scheduler import slurm
 from launch.scheduler.slurm import Execution
-from launch.status import sweep_state
-from launch.status.sweep_state import Observation
+from launch.status.sweep_state import SweepState
 
 _NO_EXECUTION = Execution("", "", "", "", "", "")
 

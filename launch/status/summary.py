@@ -47,7 +47,7 @@ class Summary:
     hours_spent: float
     hours_left: float
     unmeasured: int
-    """Unfinished cells of unknown time; `left` does not count them."""
+    """Unfinished cells of unknown time; `hours_left` does not count them."""
     end: float | None
     """Seconds until the queue is empty, if as many tasks keep running as now; None if unknown."""
     unknown: str
@@ -57,7 +57,7 @@ class Summary:
 def summarise(state: SweepState, timed_runs: pd.DataFrame, cores: int) -> Summary:
     """The numbers of a sweep's state.
 
-    `measured` is a runs table to estimate seconds per epoch from. `cores` is the number of cells
+    `timed_runs` is a runs table to estimate seconds per epoch from. `cores` is the number of cells
     that a local worker trains at a time if its plan does not say.
     """
     remaining = _remaining_seconds(state, timed_runs)
@@ -79,7 +79,7 @@ def summarise(state: SweepState, timed_runs: pd.DataFrame, cores: int) -> Summar
     )
 
 
-def hours_committed(state: SweepState, measured: pd.DataFrame) -> float | None:
+def hours_committed(state: SweepState, timed_runs: pd.DataFrame) -> float | None:
     """GPU-hours spent, plus those of running and queued cells; None if unknown."""
     if not state.cells:
         return 0.0
@@ -165,9 +165,9 @@ def _occupancy(state: SweepState) -> Mapping[str, Occupancy]:
     return occupancy
 
 
-def _remaining_seconds(state: SweepState, measured: pd.DataFrame) -> Mapping[str, float]:
+def _remaining_seconds(state: SweepState, timed_runs: pd.DataFrame) -> Mapping[str, float]:
     """Expected seconds that each cell still has to train; NaN if unknown."""
-    times = rates.left(state.runs, state.runs, measured)
+    times = rates.remaining_seconds(state.runs, state.runs, timed_runs)
     return dict(zip(state.runs["cell"], times, strict=True))
 
 

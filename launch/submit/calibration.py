@@ -22,18 +22,25 @@ from launch.plan import Plan, identity, load_all
 from launch.plan.outcome import FINAL, LIVE
 from launch.plan.plan import CALIBRATION, ran_in
 from launch.status.sweep_state import SweepState, records_of
-from launch.sweep.request import AUTO, Cell, Concurrency, Policy, Request
-
-EPOCHS, STEPS = 5, 1000
-"""Length of a calibration, by what its trainer counts. Only its second half is measured: the first
-holds loading and compiling, and evaluations that grow rare only later."""
+from launch.sweep.request import (
+    AUTO,
+    CALIBRATION_EPOCHS,
+    CALIBRATION_STEPS,
+    Cell,
+    Concurrency,
+    Policy,
+    Request,
+)
 
 MOST = 16
 """At most this many cells are calibrated: the smallest and largest of each family."""
 
 
 def calibration_request(
-    request: Request, epochs: int = EPOCHS, steps: int = STEPS, count: int | None = None
+    request: Request,
+    epochs: int = CALIBRATION_EPOCHS,
+    steps: int = CALIBRATION_STEPS,
+    count: int | None = None,
 ) -> Request:
     """The calibration of a sweep: `count` copies of each of its extremes, trained together in one
     task.

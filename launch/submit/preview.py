@@ -211,9 +211,7 @@ def choose_concurrency(
 def remaining_seconds(
     cells: Sequence[Cell], runs: pd.DataFrame, timed_runs: pd.DataFrame
 ) -> list[float | None]:
-    """Seconds that each cell still has to train after `runs`, at the pace of `measured`; None if
-    unknown.
-    """
+    """Seconds that each cell still has to train after `runs`, by `timed_runs`; None if unknown."""
     table = pd.DataFrame([{"cell": cell.id, **cell.flat} for cell in cells])
     times = rates.remaining_seconds(table, runs, timed_runs)
     return [None if pd.isna(time) else float(time) for time in times]

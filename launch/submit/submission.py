@@ -91,12 +91,12 @@ def send_calibration_first(request: Request, *, retry_errors: bool) -> Sequence[
     """Send the calibration of a request; returns the jobs that must succeed before the rest."""
     if request.launcher.kind != "slurm":
         raise UserError("canary: found true, but only SLURM can hold jobs back; set canary=false")
-    whole = calibration.calibration_request(request)
-    missing = calibration.still_to_measure(whole, snapshot.code_hash())
-    sent = submit(missing, retry_errors=retry_errors, rerun=True)
-    state = load_sweep_state(whole.folder)
-    running = calibration.running_jobs(state, whole.cells)
-    error = sent.preview.selection.held_back.error
+    all_copies = calibration.calibration_request(request)
+    missing = calibration.still_to_measure(all_copies, snapshot.code_hash())
+    submission = submit(missing, retry_errors=retry_errors, rerun=True)
+    state = load_sweep_state(all_copies.folder)
+    running = calibration.running_jobs(state, all_copies.cells)
+    error = submission.preview.selection.held_back.error
     if error is None and not running:
         failed = calibration.failed_cells(request.folder, request.packing.at_a_time)
         error = last_line(failed[0][1]) if failed else None
@@ -151,7 +151,7 @@ def _check_launch_overrides(overrides: Sequence[str]) -> None:
         if not text.lstrip("+").startswith(LAUNCH_KEYS):
             keys = ", ".join(f"{key}..." for key in LAUNCH_KEYS)
             raise UserError(
-                f"{text}: resume runs the cells as planned and accepts only {accepted}; use submit "
+                f"{text}: resume runs the cells as planned and accepts only {keys}; use submit "
                 "for new cells"
             )
 
@@ -242,9 +242,9 @@ def attempts_before(plans: Sequence[Plan], records: Mapping[str, Record]) -> Cou
     return attempts
 
 
-def _excluded_nodes(request: Request, lost: Collection[str]) -> list[str]:
+def _excluded_nodes(request: Request, lost_nodes: Collection[str]) -> list[str]:
     """The nodes that lost tasks, which jobs avoid unless no other node is in service."""
-    if not lost or request.launcher.kind != "slurm":
+    if not lost_nodes or request.launcher.kind != "slurm":
         return []
     in_service = slurm.nodes_in_service(request.launcher.partition) or set()
     return sorted(lost_nodes) if in_service - set(lost_nodes) else []

@@ -112,7 +112,7 @@ class Request:
 
 def check_name(name: Any) -> None:
     """Raise UserError for a name that cannot be a folder and part of a SLURM job name."""
-    allowed = "letters, digits, '_', '-' and '.'"
+    characters = "letters, digits, '_', '-' and '.'"
     if not isinstance(name, str):
         raise UserError(
             f"name: found {name!r} ({type(name).__name__}), expected a sweep name of {characters}"

@@ -121,7 +121,7 @@ class CellTrainer:
         """Write the results that are not on disk yet. Raises OSError."""
         for part in self.parts.values():
             if not part.saved:
-                part.flush()
+                part.write()
 
     def train(self, job: CellJob) -> CellResult:
         """Train one cell. An exception becomes its record and answer, and the child continues."""
@@ -144,7 +144,7 @@ class CellTrainer:
         import trainers
         from trainers import config
 
-        run.begin()
+        run.mark_running()
         outcome = trainers.train(config.parse(job.flat), run)
         run.close(outcome, self.inbox.reason if outcome == "stopped" else None)
         return CellResult(job.cell, outcome, run.epochs, progress=run.progressed)
@@ -166,7 +166,7 @@ class CellTrainer:
             checkpoint_seconds=job.flat["run.checkpoint_seconds"],
             gpu_share=self.writer.gpu_share,
         )
-        run.note(code=job.code, environment=job.environment)
+        run.add_facts(code=job.code, environment=job.environment)
         return run
 
     def _part(self, trainer: str) -> Part:
@@ -175,7 +175,7 @@ class CellTrainer:
         if trainer not in self.parts:
             metrics = importlib.import_module(f"trainers.{trainer}").METRICS
             name = f"{self.writer.name}.{trainer}"
-            self.parts[trainer] = Part(self.writer.sweep, name, metrics, gather=True)
+            self.parts[trainer] = Part(self.writer.sweep, name, metrics, throttle=True)
         return self.parts[trainer]
 
 

@@ -107,10 +107,9 @@ def calibrated_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     process = subprocess.run(
         [*command, *WIDTHS], env=environment, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert len(re.findall(r"mlp +│ (?:4|64) +│ one per core +│ \S+ an epoch", done.stdout)) == 2, (
-        done.stdout
-    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    line = r"mlp +│ (?:4|64) +│ one per core +│ \S+ an epoch"
+    assert len(re.findall(line, process.stdout)) == 2, process.stdout
     assert re.search(r"the sweep: \S+ core-hours, from the measured seconds", process.stdout), (
         process.stdout
     )

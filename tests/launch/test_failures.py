@@ -14,14 +14,16 @@ from pathlib import Path
 import pytest
 
 from analysis import store
+from launch.cli import why
 from launch.cost.packing import pack
 from launch.plan import markers, plan
 from launch.plan.outcome import LIVE
-from launch.status import sweep_state
+from launch.status import failures, sweep_state
 from launch.submit import submission
 from launch.submit.preview import Preview, load_preview
 from launch.sweep import compose
 from launch.sweep.request import Packing
+from launch.worker import pool
 
 # the workers outlive the command that started them, and nobody waits for them
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -58,15 +60,15 @@ def states(folder: Path) -> dict[str, int]:
 
 def test_one_error_in_three_cells_stops_the_sweep_until_retry_errors(logs: Path) -> None:
     send(40, 2, "trainer.fail=error", "trainer.seconds=0.05")
-    found = states(logs / "noop")
-    assert found["failed"] + found["missing"] == 40
-    assert found["failed"] >= 3
-    assert found["missing"] > 0
-    again = resume(logs / "noop")
-    held_back = again.selection.held_back
-    assert len(held_back.cells) == found["failed"]
-    assert again.selection.held_back_with_them == found["missing"]
-    assert again.cells == []
+    result = states(logs / "noop")
+    assert result["failed"] + result["missing"] == 40
+    assert result["failed"] >= 3
+    assert result["missing"] > 0
+    repeat = resume(logs / "noop")
+    held_back = repeat.selection.held_back
+    assert len(held_back.cells) == result["failed"]
+    assert repeat.selection.held_back_with_them == result["missing"]
+    assert repeat.cells == []
     assert "failed as requested" in (held_back.error or "")
     resume(logs / "noop", retry_errors=True)
     assert states(logs / "noop") == {"failed": 40}

@@ -57,23 +57,6 @@ def test_no_file_of_a_room_imports_what_is_not_its_business(room: str, forbidden
     ] == []
 
 
-def test_launch_imports_only_the_configuration_of_the_trainers() -> None:
-    child = ROOT / "launch" / "worker" / "child.py"
-    result = {
-        module
-        for path, _, module in imported("launch")
-        if path != child and module.startswith("trainers")
-    }
-    assert result <= {"trainers", "trainers.config", "trainers.config.later"}
-    names = [
-        name.name
-        for path, node, module in imported("launch")
-        if path != child and module == "trainers" and isinstance(node, ast.ImportFrom)
-        for name in node.names
-    ]
-    assert set(names) <= {"config"}
-
-
 def test_planning_any_sweep_never_loads_torch() -> None:
     calls = [
         f"cli.main(['plan', {name!r}, 'hydra/launcher=local'], standalone_mode=False)"

@@ -30,19 +30,19 @@ def test_why_shows_state_attempts_and_traceback_and_logs_the_output(
     redescent: Any, logs: Path
 ) -> None:
     redescent("submit", "smoke", "hydra/launcher=local", *MIXED, "--wait", check=False)
-    done, failed = cells(logs)["done"], cells(logs)["failed"]
-    told = redescent("why", done[:12]).stdout
-    assert "done: trained to its end" in told
-    assert "last rows" in told
-    assert "test_error" in told
-    assert "trainer.precision=float32" in told
-    told = redescent("why", failed[3:12]).stdout
-    assert "what next │ fix the error in the traceback" in told
-    assert "Traceback" in told
-    assert "RuntimeError: trainer.precision=float16 needs a GPU" in told
-    assert "failed (error)" in told
-    output = redescent("logs", done[:12]).stdout
-    assert f"cell {done}: done after 1 epochs" in output
+    done_id, failed = cells(logs)["done"], cells(logs)["failed"]
+    text = redescent("why", done_id[:12]).stdout
+    assert "done: trained to its end" in text
+    assert "last rows" in text
+    assert "test_error" in text
+    assert "trainer.precision=float32" in text
+    text = redescent("why", failed[3:12]).stdout
+    assert "what next │ fix the error in the traceback" in text
+    assert "Traceback" in text
+    assert "RuntimeError: trainer.precision=float16 needs a GPU" in text
+    assert "failed (error)" in text
+    output = redescent("logs", done_id[:12]).stdout
+    assert f"cell {done_id}: done after 1 epochs" in output
     assert "is done; `redescent why" in output
 
 
@@ -78,7 +78,7 @@ def test_logs_of_a_cell_without_output_says_so(
     output = redescent("logs", "c1-0", check=False).stdout
     assert (
         "error: c1-0: missing, and none of its jobs has written output; `redescent why c1-0` "
-        "explains the cell" in said
+        "explains the cell" in output
     )
     assert "no record: not started" in redescent("why", "c1-0").stdout
 

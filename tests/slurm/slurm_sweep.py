@@ -120,8 +120,8 @@ class Sweep:
         answer = [""]
 
         def done() -> bool:
-            said[0] = self.redescent("compact", self.name, check=False)
-            return "a compaction is running" not in said[0]
+            answer[0] = self.redescent("compact", self.name, check=False)
+            return "compaction is running" not in answer[0]
 
         self.wait(done)
         return answer[0]

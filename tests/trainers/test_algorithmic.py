@@ -18,6 +18,7 @@ import torch
 from trainers import algorithmic, config
 from trainers.measures import norms as measures
 from trainers.measures import sharpness, thresholds
+from trainers.models import linear
 from trainers.run import Outcome, Run
 
 CLOCK = ("seconds", "steps_per_second", "attempt")

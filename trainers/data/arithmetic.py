@@ -57,7 +57,7 @@ class Split:
     elements: int
 
     @property
-    def changed(self) -> int:
+    def changed_count(self) -> int:
         """Outliers whose answer is wrong: a random answer can be right."""
         return int((self.train.answer_n != self.true_answer_n).sum())
 

@@ -34,7 +34,7 @@ class NoisyLabels:
     @property
     def mask_hash(self) -> str:
         """16 hexadecimal digits that identify this choice of samples and labels."""
-        digest = hashlib.sha256(self.chosen.numpy().astype("u1").tobytes())
+        digest = hashlib.sha256(self.is_chosen.numpy().astype("u1").tobytes())
         digest.update(self.labels.numpy().astype("<i8").tobytes())
         return digest.hexdigest()[:16]
 

@@ -53,9 +53,9 @@ class CrossingSearch:
 
     def check(self, row: Mapping[str, Any], step: int) -> Rewind | None:
         """Compare the counts of `step`; returns a Rewind if earlier steps must be compared too."""
-        crossed = thresholds.passed(row, step, self.reached)
-        skipped = step - self._compared > 1
-        if crossed and skipped and self.mode == "crossed" and self.snapshot:
+        crossed = thresholds.new_crossings(row, step, self.reached)
+        has_gap = step - self._compared > 1
+        if crossed and has_gap and self.mode == "crossed" and self.snapshot:
             return Rewind(copy.deepcopy(self.snapshot), step)
         self.reached |= crossed
         self._compared = step
@@ -67,8 +67,8 @@ class CrossingSearch:
 
     def remember(self, state: Callable[[], dict[str, Any]]) -> None:
         """Keep the training's state at a logged step, if a rewind may need it."""
-        needed = self.mode == "crossed" and self.is_open
-        self.snapshot = copy.deepcopy(state()) if needed else None
+        may_rewind = self.mode == "crossed" and self.is_open
+        self.snapshot = copy.deepcopy(state()) if may_rewind else None
 
     def state(self) -> dict[str, Any]:
         """The state of the search for a checkpoint, without the snapshot."""

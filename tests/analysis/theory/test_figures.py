@@ -1,6 +1,4 @@
-"""The figure scripts of the theory: what is drawn, written, said, refused, and the memory it
-takes.
-"""
+"""The figure scripts of the theory: what they draw, write, print and refuse, and their memory."""
 
 from __future__ import annotations
 
@@ -60,8 +58,7 @@ def test_every_script_writes_picture_table_and_caption(name, tmp_path, capsys):
 
 @pytest.mark.parametrize("name", CLOSED)
 def test_closed_form_figures_stay_within_their_budget(name, tmp_path):
-    """150 MB each, in a process of their own, without a display or the heavy packages;
-    `benchmarks/theory.py` times them."""
+    """150 MB each, in a process of their own, without a display or the heavy packages."""
     code = f"""
 import sys
 from analysis import {name}
