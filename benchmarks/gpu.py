@@ -414,7 +414,7 @@ def attempt(flat: dict[str, Any], folder: Path, number: int) -> tuple[int, dict[
     run = Run("c", flat, number, part, checkpoints, lambda: False, flat["run.checkpoint_seconds"])
     training = trainer.Training(config.parse(flat), run)
     training.restore()
-    began = training.step
+    began = training.state()["step"]
     run.close(training.to_the_end())
     return began, training.state()
 

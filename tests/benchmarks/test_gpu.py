@@ -152,7 +152,7 @@ def test_a_section_that_raises_is_a_failed_row(gpu: ModuleType, tmp_path: Path) 
 def test_a_section_whose_time_is_over_is_a_failed_row(gpu: ModuleType, tmp_path: Path) -> None:
     (row,) = gpu.run_section(settings(gpu, tmp_path, "speed k=4", 0.0))
     assert (row.name, row.status) == ("section", "failed")
-    assert "its time was over" in row.note
+    assert "its time limit" in row.note
 
 
 def test_weights_that_differ_in_one_bit_differ(gpu: ModuleType) -> None:

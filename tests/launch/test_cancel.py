@@ -75,7 +75,7 @@ def test_a_bad_condition_cancels_nothing(tmp_path: Path, plan_of: Callable[..., 
     plan = plan_of()
     plan.write(tmp_path / "demo")
     (plan.folder(tmp_path / "demo") / "jobs.json").write_text("[]")
-    with pytest.raises(UserError, match=r"expected for example 'model.width <= 16'"):
+    with pytest.raises(UserError, match=r"expected a condition such as 'model.width <= 16'"):
         cancel(tmp_path / "demo", ["model.width <"])
     assert cancel(tmp_path / "demo", ["model.width=4"]).cells == 0
     assert not list(tmp_path.rglob("cancelled.json"))

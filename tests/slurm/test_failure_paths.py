@@ -79,7 +79,7 @@ def test_a_controller_may_restart_while_jobs_run_and_while_one_submits(noop: Swe
         )
     )
     submitting.start()
-    noop.wait(lambda: storm.gone("slurmctld"))
+    noop.wait(lambda: storm.has_ended("slurmctld"))
     heal(noop.cluster)
     submitting.join()
     assert "Traceback" not in answers[0]
