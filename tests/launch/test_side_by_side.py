@@ -171,19 +171,19 @@ def test_a_count_not_measured_with_like_resources_is_an_error(
     assert choose(flat, calibration_table, "auto", 4, 8, one_task=True) == [2, 2]
     assert choose(flat, calibration_table, "auto") == choose(flat, pd.DataFrame(), "auto") == []
     message = (
-        "for 1 of 2 cells, as model.name=mlp with model.width=16, "
-        ".* `redescent calibrate mine --side-by-side 1 "
+        "covers 1 of 2 cells, for example model.name=mlp with model.width=16. Run "
+        "`redescent calibrate mine --side-by-side 1 "
     )
     with pytest.raises(UserError, match=message):
         choose(flat, calibration_table, "auto", 4, 16)
-    with pytest.raises(UserError, match="for 2 of 2 cells"):
+    with pytest.raises(UserError, match="covers 2 of 2 cells"):
         choose(flat, pd.DataFrame(), "auto", 4, 8)
     for settings in (
         {"gres": "gpu:2"},
         {"gres": "gpu:1", "cpus_per_task": 8},
         {"gres": "gpu:1", "partition": "a100"},
     ):
-        with pytest.raises(UserError, match="for 2 of 2 cells"):
+        with pytest.raises(UserError, match="covers 2 of 2 cells"):
             choose(flat, calibration_table, "auto", 4, 8, launcher=Launcher(SLURM | settings))
     assert choose(flat, calibration_table, 3, 4, 99) == [3, 3]
     assert choose(flat, calibration_table, None, 4) == [None]
@@ -248,7 +248,7 @@ def test_the_next_submission_runs_what_a_calibration_found_best(redescent: Any, 
         if "an epoch" in line
     ]
     assert [line[-7] for line in lines] == ["1", "2"]
-    (wins,) = (int(line[-7]) for line in lines if line[-2] == "wins")
+    (wins,) = (int(line[-7]) for line in lines if line[-2] == "best")
     one, two = plan.load_all(logs / "noop" / "calibration")
     assert (one.sizes, [len(task) for task in one.tasks]) == ([1], [1])
     assert (two.sizes, [len(task) for task in two.tasks]) == ([2], [2])
