@@ -1,6 +1,4 @@
-"""The trainer that computes nothing: it logs, stops, goes on and fails as it is told, and starts
-without torch.
-"""
+"""The trainer that computes nothing logs, stops, resumes and fails on request, without torch."""
 
 from __future__ import annotations
 
