@@ -28,7 +28,7 @@ the last one has finished. Unused budget goes to the next sections. A section th
 its budget is reported as failed, after the lines that it finished.
 
 Writes gpu.csv, whose lines are printed too, then `ratio NAME VALUE`: ours over plain by the wall
-clock. Exit status 1 if a check or a section failed. --quick --device cpu takes about two minutes on
+clock. Exit status 1 if a check or a section failed. --quick --device cpu takes about a minute on
 two cores, with a small MLP instead of ResNet-18 and without compiling the transformer: it tests
 this script.
 """
@@ -100,6 +100,10 @@ class Settings:
     @property
     def cells(self) -> tuple[int, ...]:
         return (1, 2) if self.quick else (1, 2, 4)
+
+    @property
+    def compiled_cells(self) -> tuple[int, ...]:
+        return self.cells[:1] if self.quick else self.cells
 
     @property
     def images(self) -> int:
@@ -447,15 +451,12 @@ def rows(folder: Path, number: int) -> list[dict[str, Any]]:
 
 
 def resumable_cells(settings: Settings) -> dict[str, dict[str, Any]]:
-    """A vision cell with augmentation, and a transformer with dropout, both deterministic and with
-    many checkpoints.
+    """A vision cell with augmentation and, unless `quick`, a transformer with dropout: both
+    deterministic and with many checkpoints.
     """
     from launch.sweep import compose
 
-    width, epochs, size = 8, 12, ["trainer.steps=2000"]
-    if settings.quick:
-        width, epochs = 4, 20
-        size = ["data.modulus=23", "model.width=32", "trainer.steps=250"]
+    width, epochs = (4, 20) if settings.quick else (8, 12)
     image = flat_cell(
         Path(settings.folder),
         settings.images,
@@ -467,6 +468,8 @@ def resumable_cells(settings: Settings) -> dict[str, dict[str, Any]]:
         f"trainer.epochs={epochs}",
         "run.checkpoint_seconds=0",
     )
+    if settings.quick:
+        return {settings.network: image}
     table = compose.expand_sweep(
         "grok_fig1",
         [
@@ -478,7 +481,7 @@ def resumable_cells(settings: Settings) -> dict[str, dict[str, Any]]:
             "run.compile=false",
             "run.checkpoint_seconds=0.5",
             "trainer.exact_steps=rows",
-            *size,
+            "trainer.steps=2000",
         ],
     )
     return {settings.network: image, "power2022": dict(table.cells[0].flat)}
@@ -650,9 +653,9 @@ def close(children: list[Child]) -> None:
         child.close()
 
 
-def side_by_side(name: str, children: list[Child], settings: Settings) -> dict[str, Series]:
+def side_by_side(name: str, children: list[Child], cells: tuple[int, ...]) -> dict[str, Series]:
     """One version for each number of cells."""
-    return {f"{name} x {count}": Series(children[:count]) for count in settings.cells}
+    return {f"{name} x {count}": Series(children[:count]) for count in cells}
 
 
 def matrix_rate(flat: dict[str, Any]) -> float:
@@ -692,15 +695,16 @@ def speed(settings: Settings) -> Iterator[Row]:
 
     plain, _ = start_cells("plain", flat | {"threads": 0}, 1)
     eager, eager_seconds = start_cells("ours", flat, max(settings.cells))
-    ways = {"plain": Series(plain)} | side_by_side("ours", eager, settings)
+    ways = {"plain": Series(plain)} | side_by_side("ours", eager, settings.cells)
     take_turns(ways, settings, 0.4)
     yield from rates(section, ways, settings.images, "images/s", note)
     close(eager)
-    compiled, seconds = start_cells("ours", flat | {"run.compile": True}, max(settings.cells))
+    cells = settings.compiled_cells
+    compiled, seconds = start_cells("ours", flat | {"run.compile": True}, max(cells))
     yield Row(
         section, "compilation", max(seconds - eager_seconds, 0.0), "s", note="not in the rates"
     )
-    ways = {"plain": Series(plain)} | side_by_side("compiled", compiled, settings)
+    ways = {"plain": Series(plain)} | side_by_side("compiled", compiled, cells)
     take_turns(ways, settings, 0.9)
     yield from list(rates(section, ways, settings.images, "images/s", note))[2:]
     close([*plain, *compiled])
@@ -712,7 +716,7 @@ def transformer(settings: Settings) -> Iterator[Row]:
     base = {"device": settings.device, "steps": steps, "way": "ours"}
     plain, _ = start_cells("transformer", base | {"way": "plain"}, 1)
     eager, eager_seconds = start_cells("transformer", base | {"overrides": []}, max(settings.cells))
-    ways = {"plain": Series(plain)} | side_by_side("ours", eager, settings)
+    ways = {"plain": Series(plain)} | side_by_side("ours", eager, settings.cells)
     half: list[Child] = []
     if "bfloat16" in settings.formats and not settings.quick:
         half, _ = start_cells(
@@ -735,7 +739,7 @@ def transformer(settings: Settings) -> Iterator[Row]:
         "s",
         note="not in the rates",
     )
-    ways = {"plain": Series(plain)} | side_by_side("compiled", compiled, settings)
+    ways = {"plain": Series(plain)} | side_by_side("compiled", compiled, settings.cells)
     take_turns(ways, settings, 0.9)
     yield from list(rates(settings.section, ways, steps, "steps/s", lambda series: ""))[2:]
     close([*plain, *compiled])

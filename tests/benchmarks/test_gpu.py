@@ -45,7 +45,9 @@ def test_on_a_cpu_every_section_and_check_passes(tmp_path: Path, gpu: ModuleType
         "--out",
         tmp_path,
     ]
-    process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    # torch.compile does nothing: a C++ compiler takes minutes for what the trainers' tests cover
+    eager = os.environ | {"TORCH_COMPILE_DISABLE": "1"}
+    process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=eager)
     assert process.returncode == 0, process.stdout + process.stderr
     table = read(tmp_path / "gpu.csv")
     sections = ["machine", "models", "formats", "resume", "speed k=4", "transformer", "hours"]
@@ -55,9 +57,8 @@ def test_on_a_cpu_every_section_and_check_passes(tmp_path: Path, gpu: ModuleType
     for model in gpu.model_names():
         assert ("models", f"{model} logits") in names
         assert ("formats", f"{model} bfloat16 gradients") in names
-    for cell in ("mlp", "power2022"):
-        assert ("resume", f"{cell} rows that differ") in names
-    for way in ("plain", "ours x 1", "ours x 2", "compiled x 1", "compiled x 2"):
+    assert ("resume", "mlp rows that differ") in names
+    for way in ("plain", "ours x 1", "ours x 2", "compiled x 1"):
         assert {("speed k=4", way), ("speed k=4", f"{way} peak memory"), ("hours", way)} <= names
     lines = [line for line in process.stdout.splitlines() if line.startswith("ratio ")]
     ratios = {

@@ -179,11 +179,11 @@ def test_a_canary_needs_slurm(logs: Path) -> None:
 
 
 def test_a_local_sweep_is_compacted_at_its_end_by_default(redescent: Any, logs: Path) -> None:
-    one = ("hydra/launcher=debug", "~axes", "model=mlp", "model.width=4")
-    redescent("submit", "smoke", *one, "compact=false", "seeds=[0]")
-    assert not (logs / "smoke" / "store").exists()
-    redescent("submit", "smoke", *one, "seeds=[0,1]")
-    assert (logs / "smoke" / "store" / "manifest.json").exists()
-    assert not any((logs / "smoke" / "runs").iterdir())
-    assert store.runs(logs / "smoke")["status"].tolist() == ["done", "done"]
-    assert "nothing to send" in redescent("resume", "smoke").stdout
+    one = ("noop", "hydra/launcher=debug")
+    redescent("submit", *one, "compact=false", "seeds={range:[0,1,1]}")
+    assert not (logs / "noop" / "store").exists()
+    redescent("submit", *one, "seeds={range:[0,2,1]}")
+    assert (logs / "noop" / "store" / "manifest.json").exists()
+    assert not any((logs / "noop" / "runs").iterdir())
+    assert store.runs(logs / "noop")["status"].tolist() == ["done", "done"]
+    assert "nothing to send" in redescent("resume", "noop").stdout

@@ -93,7 +93,7 @@ def limited(
     sweep = Sweep(request.getfixturevalue("cluster"), tmp_path_factory.mktemp("limited"), "noop")
     sweep.submit(
         "seeds={range:[0,1,1]}",
-        "trainer.epochs=1000000",
+        "trainer.epochs=300",
         "trainer.seconds=0.2",
         "run.checkpoint_seconds=1",
         "hydra.launcher.timeout_min=1",

@@ -4,13 +4,21 @@ cancels a part of it.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from slurm_sweep import Sweep
+from slurm_sweep import Cluster, Sweep
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
-TINY = ("model=mlp", "~axes", "+axes={optim.weight_decay:[0.0,1e-4,1e-3,1e-2]}", "model.width=8")
-ENDLESS = ("trainer.epochs=1000000", "trainer.eval_test=log", "run.checkpoint_seconds=0.5")
+FOUR = ("seeds={range:[0,4,1]}", "task.cells=2")
+ENDLESS = ("trainer.epochs=1000000", "trainer.seconds=0.2", "run.checkpoint_seconds=0.5")
+
+
+@pytest.fixture
+def noop(cluster: Cluster, tmp_path: Path) -> Sweep:
+    """Cells that compute nothing: their children need no torch until they save."""
+    return Sweep(cluster, tmp_path / "logs", "noop")
 
 
 def running(sweep: Sweep) -> list[str]:
@@ -22,64 +30,62 @@ def running(sweep: Sweep) -> list[str]:
     )
 
 
-def test_cancelling_by_condition_ends_tasks_only_if_all_their_cells_match(
-    sweep: Sweep,
-) -> None:
-    sweep.submit(*TINY, *ENDLESS, "task.cells=2", "hydra.launcher.array_parallelism=1")
-    sweep.wait(lambda: len(running(sweep)) == 1)
-    output = sweep.redescent("cancel", "smoke", "optim.weight_decay != 1e-4")
+def test_cancelling_by_condition_ends_tasks_only_if_all_their_cells_match(noop: Sweep) -> None:
+    noop.submit(*FOUR, *ENDLESS, "hydra.launcher.array_parallelism=1")
+    noop.wait(lambda: len(running(noop)) == 1)
+    output = noop.redescent("cancel", "noop", "seed != 1")
     assert "cancelled 3 cells, 1 whole tasks" in output
-    sweep.wait(lambda: sweep.states() == {"interrupted": 3, "running": 1}, 30)
-    assert len(sweep.live("RUNNING,PENDING")) == 1
-    assert "3     │ cancelled" in sweep.redescent("status", "smoke")
-    assert "stopping (" not in sweep.output(), "the task itself was ended"
-    sweep.redescent("cancel", "smoke", "optim.weight_decay=1e-4")
-    sweep.wait(sweep.ended, 30)
-    assert sweep.states() == {"interrupted": 4}
+    noop.wait(lambda: noop.states() == {"interrupted": 3, "running": 1}, 60)
+    assert len(noop.live("RUNNING,PENDING")) == 1
+    assert "3     │ cancelled" in noop.redescent("status", "noop")
+    assert "stopping (" not in noop.output(), "the task itself was ended"
+    noop.redescent("cancel", "noop", "seed=1")
+    noop.wait(noop.ended, 60)
+    assert noop.states() == {"interrupted": 4}
 
 
-def test_why_lists_every_attempt_and_following_a_cell_ends_with_it(sweep: Sweep) -> None:
-    sweep.submit(*TINY[:1], "~axes", "model.width=8", "seeds=[0]", *ENDLESS)
-    sweep.wait(lambda: len(running(sweep)) == 1)
-    (cell,) = running(sweep)
-    sweep.cluster.run("scontrol", "requeue", sweep.live()[0])
-    sweep.wait(lambda: "resuming from step" in sweep.output())
-    output = sweep.redescent("why", cell)
+def test_why_lists_every_attempt_and_following_a_cell_ends_with_it(noop: Sweep) -> None:
+    noop.submit("seeds={range:[0,1,1]}", *ENDLESS)
+    noop.wait(lambda: len(running(noop)) == 1)
+    (cell,) = running(noop)
+    noop.cluster.run("scontrol", "requeue", noop.live()[0])
+    noop.wait(lambda: "resuming from step" in noop.output())
+    output = noop.redescent("why", cell)
     assert "stopped (preempted); SLURM: REQUEUED" in " ".join(output.split())
-    sweep.redescent("cancel", "smoke")
-    followed = sweep.redescent("logs", cell, "--follow")
+    noop.redescent("cancel", "noop")
+    followed = noop.redescent("logs", cell, "--follow")
     assert "stopping (cancelled)" in followed
     assert "is interrupted" in followed
-    sweep.wait(
+    noop.wait(
         lambda: (
-            "stopped (cancelled); SLURM: CANCELLED"
-            in " ".join(sweep.redescent("why", cell).split())
+            "stopped (cancelled); SLURM: CANCELLED" in " ".join(noop.redescent("why", cell).split())
         ),
         20,
     )
 
 
-def test_arrays_wait_for_the_canary_and_a_job_compacts_the_sweep(sweep: Sweep) -> None:
-    sweep.submit(*TINY, "canary=true")
-    assert sweep.states() == {"waiting": 4}
-    assert "4     │ Dependency" in sweep.redescent("status", "smoke")
-    sweep.wait(sweep.ended)
-    assert sweep.states() == {"done": 4}
-    canary = Sweep(sweep.cluster, sweep.folder, "calibration")
+def test_arrays_wait_for_the_canary_and_a_job_compacts_the_sweep(noop: Sweep) -> None:
+    cells = (*FOUR, "trainer.seconds=2")
+    noop.submit(*cells, "canary=true")
+    assert noop.states() == {"waiting": 4}
+    assert "4     │ Dependency" in noop.redescent("status", "noop")
+    noop.wait(noop.ended)
+    assert noop.states() == {"done": 4}
+    canary = Sweep(noop.cluster, noop.folder, "calibration")
     assert canary.states() == {"done": 1}
-    assert canary.records()["updated"].max() < sweep.records()["updated"].min()
-    sweep.wait(lambda: (sweep.folder / "store" / "manifest.json").exists(), 30)
-    sweep.wait(lambda: not any((sweep.folder / "runs").iterdir()), 10)
-    assert len(sweep.table()) == 8
-    assert sweep.states() == {"done": 4}
-    assert "nothing to send" in sweep.submit(*TINY, "canary=true")
+    assert canary.records()["updated"].max() < noop.records()["updated"].min()
+    noop.wait(lambda: (noop.folder / "store" / "manifest.json").exists(), 30)
+    noop.wait(lambda: not any((noop.folder / "runs").iterdir()), 10)
+    assert len(noop.table()) == 8
+    assert noop.states() == {"done": 4}
+    assert "nothing to send" in noop.submit(*cells, "canary=true")
 
 
-def test_a_canary_that_fails_takes_the_rest_out_of_the_queue(sweep: Sweep) -> None:
-    sweep.submit(*TINY, "canary=true", "trainer.precision=float16")
-    sweep.wait(sweep.ended)
-    assert sweep.states() == {"missing": 4}
-    output = sweep.redescent("status", "smoke")
-    assert "the canary failed: RuntimeError: trainer.precision=float16 needs a GPU" in output
+def test_a_canary_that_fails_takes_the_rest_out_of_the_queue(noop: Sweep) -> None:
+    noop.submit(*FOUR, "canary=true", "trainer.fail=error")
+    noop.wait(noop.ended)
+    assert noop.states() == {"missing": 4}
+    output = noop.redescent("status", "noop")
+    assert "the canary failed: RuntimeError: failed as requested (trainer.fail=error)" in output
     advised = output.partition("redescent why ")[2].partition("`")[0].split()
-    assert "of smoke/calibration" in sweep.redescent("why", *advised)
+    assert "of noop/calibration" in noop.redescent("why", *advised)
