@@ -128,7 +128,8 @@ class Training:
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # static shapes: the last batch of an epoch, and an evaluation's, get graphs of their own
         self.forward = torch.compile(self.model, dynamic=False) if cell.run.compile else self.model
-        self.optimiser = optim.build(cell.optim, self.model.parameters())
+        self.parameters = list(self.model.parameters())
+        self.optimiser = optim.build(cell.optim, self.parameters)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
         torch.manual_seed(stream_seed(cell.seed, "dropout"))
 
@@ -138,7 +139,7 @@ class Training:
             **self.data.facts,
             precision=self.precision,
             gpu=torch.cuda.get_device_name(self.device) if on_gpu else None,
-            parameters=sum(p.numel() for p in self.model.parameters()),
+            parameters=sum(p.numel() for p in self.parameters),
         )
 
     def _fit_checks(self) -> FitChecks | None:
@@ -241,10 +242,11 @@ class Training:
             if self.run.should_stop():
                 return False
             batch = slice(index * size, (index + 1) * size)
-            x_bchw = train.images[order_n[batch]]
+            indices_b = order_n[batch]
+            x_bchw = train.images[indices_b]
             if cell.data.augment:
                 x_bchw = augment.crop_and_flip(x_bchw, offsets_n2[batch], flips_n[batch])
-            self._train_step(x_bchw, train.labels[order_n[batch]])
+            self._train_step(x_bchw, train.labels[indices_b])
             self.position = replace(self.position, batch=index + 1, step=self.position.step + 1)
             if index + 1 < last and self._check_inside_epoch():
                 return True
@@ -260,10 +262,11 @@ class Training:
         lr = self._lr()
         for group in self.optimiser.param_groups:
             group["lr"] = lr
-        self.optimiser.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         loss, wrong = self._gradient(x_bchw, y_b)
         self.scaler.unscale_(self.optimiser)
-        norm = _norm([p.grad for p in self.model.parameters() if p.grad is not None])
+        norm = _norm([p.grad for p in self.parameters if p.grad is not None])
         self.scaler.step(self.optimiser)
         self.scaler.update()
         loss_sum = loss.double() * len(y_b)
@@ -357,7 +360,7 @@ class Training:
         wants_train = settings.eval_train == "every" or (settings.eval_train == "log" and logs)
         if wants_train and "train_eval_loss" not in row:
             row |= self._train_columns(self._evaluate(self.data.train))
-        row["weight_norm"] = float(_norm([p.detach() for p in self.model.parameters()]))
+        row["weight_norm"] = float(_norm([p.detach() for p in self.parameters]))
         self.run.log(epoch=epoch, step=self.position.step, examples=examples, **row)
 
     def _evaluates_test(self, logs: bool) -> bool:
