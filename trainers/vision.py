@@ -237,7 +237,8 @@ class Training:
         if cell.data.augment:
             offsets_n2, flips_n = augment.draw(self.samples, cell.seed, number)
             offsets_n2, flips_n = offsets_n2.to(self.device), flips_n.to(self.device)
-        self.model.train()
+        if not self.model.training:  # to set it takes a twentieth of a step
+            self.model.train()
         for index in range(self.position.batch, last):
             if self.run.should_stop():
                 return False
@@ -324,9 +325,12 @@ class Training:
         return is_finite
 
     def _check(self) -> dict[str, float | None]:
-        """Evaluate the training set for the checks of the fit; returns the row's columns."""
+        """Evaluate the training set in float32 for the checks; returns the row's columns.
+
+        Rounding to 8 or 11 bits could decide whether the last sample is right.
+        """
         assert self.fit is not None
-        result = self._evaluate(self.data.train)
+        result = self._evaluate(self.data.train, "float32")
         self.fit.add(Check(self.position.step, result.wrong, result.loss))
         return self._train_columns(result)
 
@@ -359,7 +363,7 @@ class Training:
             row |= self._test_columns()
         wants_train = settings.eval_train == "every" or (settings.eval_train == "log" and logs)
         if wants_train and "train_eval_loss" not in row:
-            row |= self._train_columns(self._evaluate(self.data.train))
+            row |= self._train_columns(self._evaluate(self.data.train, self.precision))
         row["weight_norm"] = float(_norm([p.detach() for p in self.parameters]))
         self.run.log(epoch=epoch, step=self.position.step, examples=examples, **row)
 
@@ -370,7 +374,7 @@ class Training:
         return settings == "every" or self.has_ended or (settings == "log" and logs)
 
     def _test_columns(self) -> dict[str, float | None]:
-        result = self._evaluate(self.data.test)
+        result = self._evaluate(self.data.test, self.precision)
         return {"test_loss": result.loss} | counts("test", result.wrong, len(self.data.test))
 
     def _train_columns(self, result: Evaluation) -> dict[str, float | None]:
@@ -405,10 +409,10 @@ class Training:
         for x_bchw, y_b in blocks:
             yield self._scaled(x_bchw), y_b
 
-    def _evaluate(self, split: Split) -> Evaluation:
+    def _evaluate(self, split: Split, number_format: str) -> Evaluation:
         self.model.eval()
         size = self.cell.trainer.eval_batch_size
-        return evaluate(self._logits, split, size, self.precision)
+        return evaluate(self._logits, split, size, number_format)
 
     def _logits(self, x_bchw: Tensor) -> Tensor:
         """Logits (b, classes) of uint8 images."""

@@ -165,16 +165,31 @@ def test_a_look_abandons_a_training_with_too_many_errors(begin: Begin, flat: Fla
     assert rows(run)["step"].iloc[-1] == 9
 
 
-def test_an_epoch_with_few_errors_is_checked(begin: Begin, flat: Flat) -> None:
-    rare = EASY | {"trainer.stop_at_fit": False, "trainer.epochs": 30}
+def test_an_epoch_with_few_errors_is_checked_until_the_fit(begin: Begin, flat: Flat) -> None:
+    epochs_end = {3 * epoch for epoch in range(1, 31)}
     steps = {}
     for trigger in (0.0, 1.0):
-        cell = with_changes(flat, rare | {"trainer.fit_trigger": trigger})
+        changes = {"trainer.stop_at_fit": False, "trainer.epochs": 30}
+        cell = with_changes(flat, EASY | changes | {"trainer.fit_trigger": trigger})
         run = begin(METRICS, flat=cell, cell=f"c1-{trigger}")
         train(run)
         steps[trigger] = set(rows(run)["step"])
-    assert steps[1.0] >= {3 * epoch for epoch in range(31)}
-    assert not steps[0.0] >= {3 * epoch for epoch in range(31)}
+    fit_step = record(run)["fit_step"]
+    before = {step for step in epochs_end if step <= fit_step}
+    assert steps[1.0] - steps[0.0] == before - steps[0.0] != set()
+
+
+def test_checks_evaluate_in_float32_whatever_the_training_uses(begin: Begin, flat: Flat) -> None:
+    cell = with_changes(flat, HARD | {"trainer.precision": "bfloat16", "trainer.epochs": 1})
+    training = Training(config.parse(cell), begin(METRICS))
+    dtypes: list[torch.dtype] = []
+    training.model.register_forward_hook(lambda _model, _x, logits: dtypes.append(logits.dtype))
+    training._check()
+    assert set(dtypes) == {torch.float32}
+    dtypes.clear()
+    training._train_epoch()
+    training._test_columns()
+    assert torch.bfloat16 in dtypes
 
 
 def test_facts_are_null_for_a_training_without_checks(begin: Begin) -> None:

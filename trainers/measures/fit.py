@@ -75,8 +75,11 @@ class FitChecks:
         return ends_finite and self.fit_step is None and not self.abandoned
 
     def due_after_epoch(self, step: int, error: float) -> bool:
-        """Whether to check at an epoch's end; `error` is the share of wrong answers in it."""
-        return step in self.steps or error <= self.settings.fit_trigger
+        """Whether to check at an epoch's end; `error` is the share of wrong answers in it, which
+        no longer matters after a fit.
+        """
+        is_near_fit = self.fit_step is None and error <= self.settings.fit_trigger
+        return step in self.steps or is_near_fit
 
     def add(self, check: Check) -> None:
         """Take a check into account; a fit needs a finite loss."""
