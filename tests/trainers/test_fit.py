@@ -255,14 +255,25 @@ def test_an_epoch_on_all_samples_is_one_step(begin: Begin, flat: Flat) -> None:
     assert rows(run)["train_examples"].tolist()[1:] == [40, 40, 40]
 
 
-def test_a_doubled_budget_has_every_check_of_the_half(flat: Flat) -> None:
-    for budget in (1, 7, 1000, 3000):
-        half, double = (
-            FitChecks(vision(flat, stop_at_fit=True), 40, steps, log_spaced(steps, 12)).steps
-            for steps in (budget, 2 * budget)
-        )
-        assert half <= double
+@pytest.mark.parametrize("budget", [10, 70, 1000, 3000])
+@pytest.mark.parametrize(
+    "changes", [{}, {"minimum_check": True}, {"abandon": [[0.3, 0.3], [0.5, 0.1]]}], ids=str
+)
+def test_a_doubled_budget_has_every_check_of_the_half(
+    flat: Flat, changes: Mapping[str, Any], budget: int
+) -> None:
+    settings = vision(flat, stop_at_fit=True, **changes)
+    half, double = (
+        FitChecks(settings, 40, steps, log_spaced(steps, 12)).steps
+        for steps in (budget, 2 * budget)
+    )
+    assert half <= double
+    assert max(half) == budget
+
+
+def test_halves_end_at_the_first_odd_number() -> None:
     assert halves(3000) == {3000, 1500, 750, 375}
+    assert halves(7) == {7}
 
 
 @pytest.mark.parametrize(("loss", "expected"), [(0.1, 5), (math.nan, None)])

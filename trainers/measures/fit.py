@@ -18,16 +18,16 @@ CHECKS_PER_DECADE = 12
 TREND_SHARE = 0.8  # of the budget, where the loss trend begins
 
 
-def halves(budget: int) -> set[int]:
-    """`budget` and its halves as long as they are whole.
+def halves(step: int) -> set[int]:
+    """`step` and its halves as long as they are whole.
 
-    With them a training of twice the budget has every check of this one, so that it fits whenever
-    this one does.
+    With those of its last step, a training of twice the budget has every check of this one, so that
+    it fits whenever this one does.
     """
-    steps = {budget}
-    while budget % 2 == 0:
-        budget //= 2
-        steps.add(budget)
+    steps = {step}
+    while step % 2 == 0:
+        step //= 2
+        steps.add(step)
     return steps
 
 
@@ -43,20 +43,18 @@ class Check:
 class FitChecks:
     """The checks of one training: which steps are due, and what the last and the best found.
 
-    steps: the log-spaced steps up to `budget`, to which `budget`, its halves, the looks of
-    `settings.abandon` and, for the loss trend of a minimum check, TREND_SHARE of the budget are
-    added.
+    steps: the log-spaced steps up to `budget`. To them `budget`, the looks of `settings.abandon`
+    and, for the loss trend of a minimum check, TREND_SHARE of the budget are added, each with its
+    halves.
     """
 
     def __init__(self, settings: Vision, samples: int, budget: int, steps: set[int]) -> None:
         self.settings, self.samples = settings, samples
-        self.error_limits = {
-            math.ceil(share * budget): limit for share, limit in settings.abandon or ()
-        }
-        self.trend_step = math.ceil(TREND_SHARE * budget) if settings.minimum_check else None
-        self.steps = (steps | halves(budget) | set(self.error_limits)) - {0}
-        if self.trend_step is not None:
-            self.steps.add(self.trend_step)
+        self.error_limits = {_step(share, budget): limit for share, limit in settings.abandon or ()}
+        self.trend_step = _step(TREND_SHARE, budget) if settings.minimum_check else budget
+        self.steps = steps - {0}
+        for step in (budget, self.trend_step, *self.error_limits):
+            self.steps |= halves(step)
         self.last: Check | None = None
         self.best_wrong: int | None = None
         self.fit_step: int | None = None
@@ -86,7 +84,7 @@ class FitChecks:
         self.last = check
         if self.best_wrong is None or check.wrong < self.best_wrong:
             self.best_wrong = check.wrong
-        if check.step == self.trend_step:
+        if self.settings.minimum_check and check.step == self.trend_step:
             self.trend_loss = check.loss
         if check.wrong == 0 and math.isfinite(check.loss):
             self.fit_step = self.fit_step or check.step
@@ -140,3 +138,8 @@ class FitChecks:
         if not math.isfinite(self.last.loss):
             return None
         return self.samples * (math.log2(classes) - self.last.loss / math.log(2))
+
+
+def _step(share: float, budget: int) -> int:
+    """The step nearest to a share of the budget, at least the first."""
+    return max(1, round(share * budget))
