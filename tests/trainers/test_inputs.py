@@ -40,7 +40,7 @@ RANDOM = {"label_noise__kind": "random", "label_noise__rate": 1.0}
 
 
 @pytest.mark.parametrize("inputs", ["real", "noise", "shuffled_pixels"])
-def test_a_larger_subset_has_the_samples_of_a_smaller_one_with_their_labels(
+def test_a_larger_subset_keeps_samples_and_labels_of_a_smaller_one(
     load: Load, inputs: str
 ) -> None:
     small = samples(load(train_samples=33, inputs=inputs, **RANDOM))
