@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from PIL import Image
 
 import trainers
@@ -17,6 +19,7 @@ from launch.scheduler import sbatch
 from launch.sweep import compose
 from trainers import config
 from trainers.checkpoint import Checkpoints
+from trainers.config import CIFAR10, MLP, ConvNet, VisionCell, ViT
 from trainers.part import Part
 from trainers.run import Run
 
@@ -27,7 +30,13 @@ SMALL = {
     "data.test_samples": 10,
     "trainer.epochs": 1,
     "trainer.batch_size": 10,
+    "trainer.least_steps": 1,
+    "trainer.rows": "every",
+    "trainer.stop_at_fit": False,
+    "trainer.abandon": None,
+    "trainer.minimum_check": False,
     "model.heads": 1,
+    "model.stages": 2,
     "data.modulus": 5,
     "data.degree": 3,
     "data.train_fraction": 0.5,
@@ -43,6 +52,38 @@ it.
 
 def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+
+
+def search_of(sweep: str) -> dict[str, Any] | None:
+    """The section `search` of a sweep file, if it has one."""
+    text = (CONFIGS / "sweep" / f"{sweep}.yaml").read_text()
+    search: dict[str, Any] | None = yaml.safe_load(text).get("search")
+    return search
+
+
+def without_search(sweep: str) -> list[str]:
+    """The override that leaves the points of a search and their seeds as a plain grid."""
+    return ["~search"] if search_of(sweep) else []
+
+
+SEARCHES = [sweep for sweep in options("sweep") if search_of(sweep)]
+
+
+def points(sweep: str) -> list[VisionCell]:
+    """The points of a search over trainings on images, with the first seed of each."""
+    request = compose.expand_sweep(sweep, ["hydra/launcher=local", "~search", "seeds=[0]"])
+    cells = [config.parse(cell.flat) for cell in request.cells]
+    assert all(isinstance(cell, VisionCell) for cell in cells)
+    return [cell for cell in cells if isinstance(cell, VisionCell)]
+
+
+def parameters(cell: VisionCell) -> int:
+    """Parameters of the network of a cell, from the formulas."""
+    assert isinstance(cell.model, MLP | ConvNet | ViT)
+    channels, size = 1, 8
+    if isinstance(cell.data, CIFAR10):
+        channels, size = 3, 32 // cell.data.downscale
+    return cell.model.parameters(channels, size, 10)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +128,7 @@ def train_two_steps(flat: dict[str, object], tmp_path: Path, cifar: Path) -> Run
 def test_every_sweep_expands_and_its_first_cell_trains_two_steps(
     sweep: str, tmp_path: Path, cifar: Path
 ) -> None:
-    request = compose.expand_sweep(sweep, ["hydra/launcher=local"])
+    request = compose.expand_sweep(sweep, ["hydra/launcher=local", *without_search(sweep)])
     assert request.name == sweep
     assert len({cell.id for cell in request.cells}) == len(request.cells) > 1
     train_two_steps(dict(request.cells[0].flat), tmp_path, cifar)
@@ -108,8 +149,46 @@ def test_every_option_of_every_group_trains_two_steps(
     sweep, *overrides = (
         [TABLES] if tables else ["noop" if choice[1] in ("none", "noop") else "smoke", "~axes"]
     )
+    if choice == ("model", "vit"):
+        overrides.append("model.heads=2")  # three do not divide the width of smoke
     request = compose.expand_sweep(sweep, ["hydra/launcher=local", *overrides, "=".join(choice)])
     train_two_steps(dict(request.cells[0].flat), tmp_path, cifar)
+
+
+def test_architectures_are_compared_at_equal_size() -> None:
+    """Within 3 %, for every size of both sweeps."""
+    sizes: dict[int, dict[str, int]] = {}
+    for index, group in enumerate(([5, 6, 27], [11, 9, 42], [16, 11, 51], [25, 14, 66])):
+        for cell in points("emc_architectures"):
+            if cell.model.width == group[["mlp", "convnet", "vit"].index(cell.model.name)]:
+                sizes.setdefault(index, {})[cell.model.name] = parameters(cell)
+    small = points("emc_architectures_small")
+    sizes[len(sizes)] = {cell.model.name: parameters(cell) for cell in small}
+    assert len(sizes) == 5
+    for counts in sizes.values():
+        assert set(counts) == {"mlp", "convnet", "vit"}
+        assert max(counts.values()) <= 1.03 * min(counts.values())
+
+
+def test_ways_of_scaling_are_compared_at_equal_size() -> None:
+    counts = sorted({parameters(cell) for cell in points("emc_scaling")})
+    assert counts[0] == 4482
+    assert len(counts) == 5
+    assert counts[1:] == pytest.approx([19_700] * 4, rel=0.02)
+
+
+@pytest.mark.parametrize("sweep", [name for name in SEARCHES if name.startswith(("emc", "demo"))])
+def test_every_seed_can_draw_the_largest_subset_of_a_search(sweep: str) -> None:
+    """Whatever classes get the samples that are left over, each has that many."""
+    search = search_of(sweep)
+    assert search is not None
+    largest = search["range"][1]
+    for cell in points(sweep):
+        if isinstance(cell.data, CIFAR10):
+            available, classes = 5000, cell.data.classes or 10
+        else:
+            available, classes = 97, 10
+        assert -(-largest // classes) <= available
 
 
 @pytest.mark.parametrize("launcher", options("hydra/launcher"))

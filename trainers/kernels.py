@@ -262,7 +262,7 @@ def _calls(width: int) -> Iterator[Case]:
         config.ResNet18("resnet18", "preactivation", width),
         config.ResNet18("resnet18", "postactivation", width),
         config.CNN5("cnn5", width),
-        config.MLP("mlp", width, 2),
+        config.MLP("mlp", width, 2, "relu"),
     )
     layouts = (torch.channels_last, torch.contiguous_format)
     for setting, (batch, channels, size) in itertools.product(settings, IMAGES):

@@ -4,19 +4,24 @@ state to save.
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 
-from trainers.config import SGD, Adam, Schedule
+from trainers.config import SGD, SOAP, Adam, Schedule, Shampoo
 
 
-def build(config: SGD | Adam, parameters: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
+def build(
+    config: SGD | Adam | Shampoo | SOAP, parameters: Iterable[torch.Tensor]
+) -> torch.optim.Optimizer:
     """The optimiser of `config` for all parameters, including biases and norms (as in the published
     runs).
 
-    Decay towards the initial weights uses the values of the parameters at this call.
+    Decay towards the initial weights uses the values of the parameters at this call. Raises
+    RuntimeError for Shampoo and SOAP if pytorch-optimizer is not installed.
     """
     if isinstance(config, SGD):
         return torch.optim.SGD(
@@ -26,6 +31,47 @@ def build(config: SGD | Adam, parameters: Iterable[torch.Tensor]) -> torch.optim
             weight_decay=config.weight_decay,
             fused=True,
         )
+    if isinstance(config, Shampoo | SOAP):
+        return _preconditioned(config, parameters)
+    return _adam(config, parameters)
+
+
+def _preconditioned(
+    config: Shampoo | SOAP, parameters: Iterable[torch.Tensor]
+) -> torch.optim.Optimizer:
+    """Shampoo with its matrices summed over all steps, or SOAP, with the package's defaults."""
+    library = _pytorch_optimizer(config.name)
+    if isinstance(config, Shampoo):
+        return library.Shampoo(  # type: ignore[no-any-return]
+            parameters,
+            lr=config.lr,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            preconditioning_compute_steps=config.every,
+            matrix_eps=config.eps,
+        )
+    return library.SOAP(  # type: ignore[no-any-return]
+        parameters,
+        lr=config.lr,
+        betas=(config.beta1, config.beta2),
+        eps=config.eps,
+        weight_decay=config.weight_decay,
+        precondition_frequency=config.every,
+    )
+
+
+def _pytorch_optimizer(name: str) -> Any:
+    try:
+        return importlib.import_module("pytorch_optimizer")
+    except ImportError as error:
+        raise RuntimeError(
+            f"optim.name={name}: the package pytorch-optimizer cannot be imported ({error}); "
+            "install it with pip install 'pytorch-optimizer>=4.1,<5', or the extra 'capacity' of "
+            "this project"
+        ) from error
+
+
+def _adam(config: Adam, parameters: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
     kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
     betas, to_zero = (config.beta1, config.beta2), config.decay_towards == "zero"
     weights = list(parameters)

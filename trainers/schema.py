@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args, get_origin
 
 import pyarrow as pa
 
@@ -60,6 +60,16 @@ FACTS: dict[str, pa.DataType] = {
     "noise_chosen": pa.int64(),
     "noise_mask_hash": pa.string(),
     "data_hash": pa.string(),
+    "fitted": pa.bool_(),  # some check had no wrong training sample
+    "fit_step": pa.int64(),  # steps: the first such check
+    "wrong": pa.int64(),  # training samples, at the last check
+    "best_wrong": pa.int64(),  # training samples, the fewest at a check
+    "abandoned": pa.bool_(),  # given up by trainer.abandon
+    "bits": pa.float64(),  # bits known of random labels at the last check
+    "full_grad_norm": pa.float64(),  # of the loss over all training samples, / sqrt(parameters)
+    "lambda_min": pa.float64(),  # smallest eigenvalue of that loss' Hessian
+    "lambda_max": pa.float64(),  # its largest eigenvalue
+    "loss_trend": pa.float64(),  # relative change of that loss over the last 20 % of the steps
     "precision": pa.string(),
     "matrix_library": pa.string(),
     "code": pa.string(),
@@ -67,13 +77,14 @@ FACTS: dict[str, pa.DataType] = {
     "error_class": pa.string(),
     "error": pa.string(),
 }
-_ARROW = {
-    int: pa.int64(),
-    float: pa.float64(),
-    bool: pa.bool_(),
-    str: pa.string(),
-    list: pa.list_(pa.int64()),
-}
+_ARROW = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string()}
+
+
+def _arrow(kind: type) -> pa.DataType:
+    """The column type of a configuration key, from the type that `config.columns` has for it."""
+    if get_origin(kind) is list:
+        return pa.list_(_arrow(get_args(kind)[0]))
+    return _ARROW[kind]
 
 
 def curve_schema(metrics: Sequence[Metric]) -> pa.Schema:
@@ -95,7 +106,7 @@ def run_schema(metrics: Sequence[Metric]) -> pa.Schema:
         ("attempt", pa.int16()),
         ("updated", pa.float64()),
     ]
-    fields += [(key, _ARROW[kind]) for key, kind in config.columns().items()]
+    fields += [(key, _arrow(kind)) for key, kind in config.columns().items()]
     fields += list(FACTS.items())
     for metric in metrics:
         fields.append((f"final_{metric.name}", pa.type_for_alias(metric.dtype)))

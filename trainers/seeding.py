@@ -16,6 +16,8 @@ import torch
 Purpose = Literal[
     "init",
     "label noise",
+    "random labels",
+    "inputs",
     "train subset",
     "test subset",
     "order",
@@ -24,11 +26,14 @@ Purpose = Literal[
     "split",
     "outliers",
     "sharpness",
+    "eigenvalues",
 ]
 
 
 def stream_seed(seed: int, purpose: Purpose, index: int = 0) -> int:
-    """A 63-bit seed for the stream `purpose` of a cell; `index` is the epoch, if it has one."""
+    """A 63-bit seed for the stream `purpose` of a cell; `index` is the epoch or the
+    sample, if it has one.
+    """
     digest = hashlib.sha256(f"{seed}/{purpose}/{index}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 

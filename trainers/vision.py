@@ -4,17 +4,18 @@
 
 The data set is one uint8 tensor on the training device; batches are drawn by index, augmented and
 scaled there. All randomness is a function of (seed, purpose, epoch), so that the state to save is
-the weights, the optimiser's moments, and the position. Shape suffixes: n samples of the set, b of a
-batch, c channels, h and w pixels.
+the weights, the optimiser's moments, and the position. If the cell asks for it, checks look for the
+first step at which the network fits all its samples, which can end the training. Shape suffixes: n
+samples of the set, b of a batch, c channels, h and w pixels.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,120 +23,15 @@ from torch.nn import functional
 
 from trainers import models, optim, precision
 from trainers.config import VisionCell
-from trainers.data import augment, images, label_noise
+from trainers.data import augment, splits
+from trainers.data.splits import Split
+from trainers.measures import minimum
+from trainers.measures.counts import METRICS, counts
+from trainers.measures.fit import CHECKS_PER_DECADE, Check, FitChecks
 from trainers.run import Outcome, Run, log_spaced
-from trainers.schema import Metric
 from trainers.seeding import stream_seed, torch_stream
 
-
-def _count_metrics(
-    name: str,
-    wrong: str,
-    examples: str | None = None,
-    against: str = "",
-    best: Literal["min"] | None = None,
-) -> tuple[Metric, Metric, Metric]:
-    """Wrong answers, the number of samples behind them, and their rate."""
-    behind = examples or f"samples behind {name}_wrong"
-    rate = f"{name}_wrong / {name}_examples{against}"
-    return (
-        Metric(f"{name}_wrong", "int32", "samples", wrong),
-        Metric(f"{name}_examples", "int32", "samples", behind),
-        Metric(f"{name}_error", "float32", "1", rate, best),
-    )
-
-
-METRICS = (
-    Metric(
-        "train_loss",
-        "float32",
-        "nats",
-        "cross-entropy as seen in training: train mode, augmented, noisy labels",
-    ),
-    *_count_metrics("train", "wrong answers as seen in training"),
-    Metric(
-        "train_eval_loss",
-        "float32",
-        "nats",
-        "cross-entropy on the training set in evaluation mode, noisy labels",
-    ),
-    *_count_metrics(
-        "train_eval", "wrong answers on the training set in evaluation mode", best="min"
-    ),
-    *_count_metrics(
-        "clean",
-        "the part of train_eval_wrong on samples that kept their label",
-        examples="samples that kept their label",
-    ),
-    *_count_metrics(
-        "noisy",
-        "the part of train_eval_wrong on samples whose label was changed",
-        examples="samples whose label was changed",
-        against=", against the changed label",
-    ),
-    Metric("test_loss", "float32", "nats", "cross-entropy on the clean test set", "min"),
-    *_count_metrics("test", "wrong answers on the clean test set", best="min"),
-    Metric("lr", "float32", "1", "learning rate of the epoch's last step"),
-    Metric(
-        "grad_norm", "float32", "1", "L2 norm of the loss gradient, mean over the epoch's steps"
-    ),
-    Metric("weight_norm", "float32", "1", "L2 norm of all parameters at the epoch's end"),
-    Metric(
-        "examples_per_second",
-        "float32",
-        "samples/s",
-        "training speed of the epoch, evaluation left out",
-    ),
-)
-
-
-@dataclass(frozen=True)
-class Split:
-    """Samples on the device: images_nchw uint8, labels_n int64, changed_n bool (label noise)."""
-
-    images: Tensor
-    labels: Tensor
-    is_changed: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-@dataclass(frozen=True)
-class Data:
-    """Both splits on the device, the training images' channel statistics, and facts of the run."""
-
-    train: Split
-    test: Split
-    mean: Tensor
-    std: Tensor
-    classes: int
-    facts: dict[str, Any]
-
-
-def load_data(cell: VisionCell, device: torch.device) -> Data:
-    """The data set of `cell` with its label noise, on `device`."""
-    subset = images.select(images.load(cell.data), cell.data, cell.seed)
-    noise = cell.data.label_noise
-    noisy = label_noise.apply(subset.train_labels, noise, subset.classes, cell.seed)
-    clean = torch.zeros(len(subset.test_labels), dtype=torch.bool)
-    mean, std = augment.channel_statistics(subset.train_images)
-    facts = {
-        "noise_rate": noisy.rate,
-        "noise_chosen": int(noisy.is_chosen.sum()),
-        "noise_mask_hash": noisy.mask_hash,
-        "data_hash": subset.content_hash,
-    }
-    train = (subset.train_images, noisy.labels, noisy.is_changed)
-    test = (subset.test_images, subset.test_labels, clean)
-    return Data(
-        Split(*(tensor.to(device) for tensor in train)),
-        Split(*(tensor.to(device) for tensor in test)),
-        mean.to(device),
-        std.to(device),
-        subset.classes,
-        facts,
-    )
+__all__ = ["METRICS", "Training", "evaluate", "train"]
 
 
 @dataclass(frozen=True)
@@ -189,9 +85,9 @@ class Position:
 def train(cell: VisionCell, run: Run) -> Outcome:
     """Train `cell` from its newest checkpoint or from the start.
 
-    Returns "done", "stopped" (a checkpoint was written at a step boundary because
-    `run.should_stop()`), or "nonfinite" (the training loss of an epoch is NaN or infinite; the rows
-    so far stay as the result).
+    Returns "done" (after the last step, or at a check that ends the training), "stopped" (a
+    checkpoint was written at a step boundary because `run.should_stop()`), or "nonfinite" (the
+    training loss of an epoch is NaN or infinite; the rows so far stay as the result).
     """
     training = Training(cell, run)
     training.restore()
@@ -199,7 +95,10 @@ def train(cell: VisionCell, run: Run) -> Outcome:
 
 
 class Training:
-    """The state of one training and the loop over its epochs."""
+    """The state of one training and the loop over its epochs.
+
+    The last epoch is cut short where the steps of the training end inside it.
+    """
 
     def __init__(self, cell: VisionCell, run: Run) -> None:
         self.cell, self.run = cell, run
@@ -207,10 +106,16 @@ class Training:
         self.device = precision.device(cell.run.device)
         self.precision = precision.resolve(cell.trainer.precision, self.device)
         precision.warn_if_slow(self.precision, self.device)
-        self.data = load_data(cell, self.device)
+        self.data = splits.load(cell.data, cell.seed, self.device)
         self._build_model()
         self._record_facts()
-        self.log_epochs = log_spaced(cell.trainer.epochs, cell.trainer.evals_per_decade)
+        self.batch_size = cell.trainer.batch_size or self.samples
+        self.batches = math.ceil(self.samples / self.batch_size)
+        self.steps = cell.trainer.budget(self.samples)
+        epochs = math.ceil(self.steps / self.batches)
+        self.log_epochs = log_spaced(epochs, cell.trainer.evals_per_decade)
+        self.fit = self._fit_checks()
+        self.clock_start = time.monotonic()
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         self.position = Position(0, 0, 0, sums, 0.0)
 
@@ -223,7 +128,8 @@ class Training:
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # static shapes: the last batch of an epoch, and an evaluation's, get graphs of their own
         self.forward = torch.compile(self.model, dynamic=False) if cell.run.compile else self.model
-        self.optimiser = optim.build(cell.optim, self.model.parameters())
+        self.parameters = list(self.model.parameters())
+        self.optimiser = optim.build(cell.optim, self.parameters)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
         torch.manual_seed(stream_seed(cell.seed, "dropout"))
 
@@ -233,23 +139,31 @@ class Training:
             **self.data.facts,
             precision=self.precision,
             gpu=torch.cuda.get_device_name(self.device) if on_gpu else None,
-            parameters=sum(p.numel() for p in self.model.parameters()),
+            parameters=sum(p.numel() for p in self.parameters),
         )
+
+    def _fit_checks(self) -> FitChecks | None:
+        settings = self.cell.trainer
+        if not settings.checks_fit:
+            return None
+        steps = log_spaced(self.steps, CHECKS_PER_DECADE)
+        return FitChecks(settings, self.samples, self.steps, steps)
 
     @property
     def samples(self) -> int:
         return len(self.data.train)
 
     @property
-    def batches(self) -> int:
-        return math.ceil(self.samples / self.cell.trainer.batch_size)
+    def has_ended(self) -> bool:
+        """Whether all steps are done, or a check ended the training."""
+        return self.position.step >= self.steps or (self.fit is not None and self.fit.has_ended)
 
     def restore(self) -> None:
         """Load the newest checkpoint; without one, log epoch 0."""
         expect = {"data_hash": self.data.facts["data_hash"], "precision": self.precision}
         state = self.run.restore(expect)
         if state is None:
-            self._log_row({})
+            self._log_row(0, 0, {})
             return
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -262,10 +176,13 @@ class Training:
             state["epoch_seconds"],
         )
         torch.set_rng_state(state["torch_rng"])
+        if self.fit is not None:
+            self.fit.load(state["fit"])
 
     def state(self) -> dict[str, Any]:
         """All state that the next step depends on."""
         position = self.position
+        checks = {} if self.fit is None else {"fit": self.fit.state()}
         return {
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -278,19 +195,23 @@ class Training:
             "torch_rng": torch.get_rng_state(),
             "data_hash": self.data.facts["data_hash"],
             "precision": self.precision,
+            **checks,
         }
 
     def to_the_end(self) -> Outcome:
         """Run the remaining epochs, and checkpoint when due."""
-        while self.position.epoch < self.cell.trainer.epochs:
+        while not self.has_ended:
             if not self._train_epoch():
                 self._checkpoint()
                 return "stopped"
-            loss = self._finish_epoch()
-            if not math.isfinite(loss):
+            if self.fit is not None and self.fit.has_ended:
+                break  # inside the epoch, whose row is logged
+            if not self._finish_epoch():
+                self._record_fit()
                 return "nonfinite"
             if self.run.checkpoint_due():
                 self._checkpoint()
+        self._record_fit()
         return "done"
 
     def _checkpoint(self) -> None:
@@ -298,112 +219,210 @@ class Training:
 
     def _train_epoch(self) -> bool:
         """Train the remaining batches of the epoch; False if the run should stop before its end."""
-        began = time.monotonic()
-        before = self.position.epoch_seconds
+        self.clock_start = time.monotonic()
         is_complete = self._train_batches()
-        seconds = before + time.monotonic() - began
-        self.position = replace(self.position, epoch_seconds=seconds)
+        self._stop_clock()
         return is_complete
+
+    def _stop_clock(self) -> None:
+        """Add the time since `clock_start` to that of the epoch."""
+        seconds = self.position.epoch_seconds + time.monotonic() - self.clock_start
+        self.position = replace(self.position, epoch_seconds=seconds)
 
     def _train_batches(self) -> bool:
         cell, train, number = self.cell, self.data.train, self.position.epoch + 1
-        size = cell.trainer.batch_size
+        size, last = self.batch_size, self._batches_of_epoch()
         order_n = torch.randperm(self.samples, generator=torch_stream(cell.seed, "order", number))
         order_n = order_n.to(self.device)
         if cell.data.augment:
             offsets_n2, flips_n = augment.draw(self.samples, cell.seed, number)
             offsets_n2, flips_n = offsets_n2.to(self.device), flips_n.to(self.device)
-        self.model.train()
-        for index in range(self.position.batch, self.batches):
+        if not self.model.training:  # to set it takes a twentieth of a step
+            self.model.train()
+        for index in range(self.position.batch, last):
             if self.run.should_stop():
                 return False
             batch = slice(index * size, (index + 1) * size)
-            x_bchw = train.images[order_n[batch]]
+            indices_b = order_n[batch]
+            x_bchw = train.images[indices_b]
             if cell.data.augment:
                 x_bchw = augment.crop_and_flip(x_bchw, offsets_n2[batch], flips_n[batch])
-            self._train_step(x_bchw, train.labels[order_n[batch]])
+            self._train_step(x_bchw, train.labels[indices_b])
             self.position = replace(self.position, batch=index + 1, step=self.position.step + 1)
+            if index + 1 < last and self._check_inside_epoch():
+                return True
         return True
+
+    def _batches_of_epoch(self) -> int:
+        """Batches of the current epoch: fewer where the steps of the training end inside it."""
+        before = self.position.step - self.position.batch
+        return min(self.batches, self.steps - before)
 
     def _train_step(self, x_bchw: Tensor, y_b: Tensor) -> None:
         """One optimiser step; sums stay on the device, so the CPU does not wait."""
         lr = self._lr()
         for group in self.optimiser.param_groups:
             group["lr"] = lr
+        for parameter in self.parameters:
+            parameter.grad = None
+        loss, wrong = self._gradient(x_bchw, y_b)
+        self.scaler.unscale_(self.optimiser)
+        norm = _norm([p.grad for p in self.parameters if p.grad is not None])
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        loss_sum = loss.double() * len(y_b)
+        self.position.sums.add_(torch.stack([loss_sum, wrong.double(), norm.double()]))
+
+    def _gradient(self, x_bchw: Tensor, y_b: Tensor) -> tuple[Tensor, Tensor]:
+        """Add the loss gradient to the parameters'; returns the mean loss and the wrong answers.
+
+        A step on all samples goes through them in blocks, so that it needs no more memory than an
+        evaluation.
+        """
+        if self.cell.trainer.batch_size is not None:
+            return self._add_gradient(x_bchw, y_b, len(y_b))
+        size = self.cell.trainer.eval_batch_size
+        blocks = zip(torch.split(x_bchw, size), torch.split(y_b, size), strict=True)
+        parts = [self._add_gradient(x, y, len(y_b)) for x, y in blocks]
+        losses, counts = zip(*parts, strict=True)
+        return torch.stack(losses).sum(), torch.stack(counts).sum()
+
+    def _add_gradient(self, x_bchw: Tensor, y_b: Tensor, total: int) -> tuple[Tensor, Tensor]:
+        """`_gradient` of some of the `total` samples of a step: their share of the mean loss."""
         with precision.autocast(self.precision, self.device):
             logits = self._logits(x_bchw)
             loss = functional.cross_entropy(logits, y_b)
-        self.optimiser.zero_grad(set_to_none=True)
+        if len(y_b) < total:
+            loss = loss * (len(y_b) / total)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self.scaler.unscale_(self.optimiser)
-        norm = _norm([p.grad for p in self.model.parameters() if p.grad is not None])
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
-        wrong = (logits.argmax(1) != y_b).sum()
-        loss_sum = loss.detach().double() * len(y_b)
-        self.position.sums.add_(torch.stack([loss_sum, wrong.double(), norm.double()]))
+        return loss.detach(), (logits.argmax(1) != y_b).sum()
 
     def _lr(self) -> float:
-        settings, steps = self.cell.optim, self.batches * self.cell.trainer.epochs
-        return optim.learning_rate(settings.lr, settings.schedule, self.position.step, steps)
+        settings = self.cell.optim
+        return optim.learning_rate(settings.lr, settings.schedule, self.position.step, self.steps)
 
-    def _finish_epoch(self) -> float:
-        """Evaluate and log the epoch that just ended; returns its summed training loss in nats."""
-        loss, wrong, norm = self.position.sums.tolist()
-        row = {
-            "train_loss": loss / self.samples,
-            "train_wrong": int(wrong),
-            "train_examples": self.samples,
-            "train_error": wrong / self.samples,
-            "lr": self.optimiser.param_groups[0]["lr"],
-            "grad_norm": norm / self.batches,
-            "examples_per_second": self.samples / self.position.epoch_seconds,
-        }
+    def _check_inside_epoch(self) -> bool:
+        """Check the fit and log a row if the step is due; True if that ends the training."""
+        if self.fit is None or self.position.step not in self.fit.steps:
+            return False
+        self._stop_clock()
+        row = self._running_columns() | self._check()
+        self._log_row(self.position.epoch + 1, self._examples(), row)
+        self.model.train()
+        self.clock_start = time.monotonic()
+        return self.fit.has_ended
+
+    def _finish_epoch(self) -> bool:
+        """Check and log the epoch that just ended; False if its training loss is not finite."""
+        row, examples = self._running_columns(), self._examples()
+        error, is_finite = row["train_error"], math.isfinite(row["train_loss"])
         self.position = self.position.next_epoch()
-        self._log_row(row)
-        return float(loss)
+        checks = self.fit is not None and self.fit.due_after_epoch(self.position.step, error)
+        if checks:
+            row |= self._check()
+        if checks or not is_finite or self.cell.trainer.rows == "every":
+            self._log_row(self.position.epoch, examples, row)
+        return is_finite
 
-    def _log_row(self, row: dict[str, Any]) -> None:
-        settings, epoch = self.cell.trainer, self.position.epoch
-        logs = epoch in self.log_epochs
-        if settings.eval_test == "every" or logs:
+    def _check(self) -> dict[str, float | None]:
+        """Evaluate the training set in float32 for the checks; returns the row's columns.
+
+        Rounding to 8 or 11 bits could decide whether the last sample is right.
+        """
+        assert self.fit is not None
+        result = self._evaluate(self.data.train, "float32")
+        self.fit.add(Check(self.position.step, result.wrong, result.loss))
+        return self._train_columns(result)
+
+    def _examples(self) -> int:
+        """Training samples seen so far, at most all of them in the current epoch."""
+        return self.position.epoch * self.samples + self._seen_in_epoch()
+
+    def _seen_in_epoch(self) -> int:
+        return min(self.position.batch * self.batch_size, self.samples)
+
+    def _running_columns(self) -> dict[str, Any]:
+        """Means over the batches of the current epoch so far."""
+        position, seen = self.position, self._seen_in_epoch()
+        loss, wrong, norm = position.sums.tolist()
+        return {
+            "train_loss": loss / seen,
+            "train_wrong": int(wrong),
+            "train_examples": seen,
+            "train_error": wrong / seen,
+            "lr": self.optimiser.param_groups[0]["lr"],
+            "grad_norm": norm / position.batch,
+            "examples_per_second": seen / position.epoch_seconds,
+        }
+
+    def _log_row(self, epoch: int, examples: int, row: dict[str, Any]) -> None:
+        """Log `row` for the present state; `epoch` counts the current one if it is not finished."""
+        settings = self.cell.trainer
+        logs = epoch == self.position.epoch and epoch in self.log_epochs
+        if self._evaluates_test(logs):
             row |= self._test_columns()
-        if settings.eval_train == "every" or (settings.eval_train == "log" and logs):
-            row |= self._train_columns()
-        row["weight_norm"] = float(_norm([p.detach() for p in self.model.parameters()]))
-        self.run.log(epoch=epoch, step=self.position.step, examples=epoch * self.samples, **row)
+        wants_train = settings.eval_train == "every" or (settings.eval_train == "log" and logs)
+        if wants_train and "train_eval_loss" not in row:
+            row |= self._train_columns(self._evaluate(self.data.train, self.precision))
+        row["weight_norm"] = float(_norm([p.detach() for p in self.parameters]))
+        self.run.log(epoch=epoch, step=self.position.step, examples=examples, **row)
+
+    def _evaluates_test(self, logs: bool) -> bool:
+        if self.cell.data.label_noise.classes is not None:
+            return False  # the test set has other classes than the network
+        settings = self.cell.trainer.eval_test
+        return settings == "every" or self.has_ended or (settings == "log" and logs)
 
     def _test_columns(self) -> dict[str, float | None]:
-        result = self._evaluate(self.data.test)
-        return {"test_loss": result.loss} | _counts("test", result.wrong, len(self.data.test))
+        result = self._evaluate(self.data.test, self.precision)
+        return {"test_loss": result.loss} | counts("test", result.wrong, len(self.data.test))
 
-    def _train_columns(self) -> dict[str, float | None]:
-        result = self._evaluate(self.data.train)
+    def _train_columns(self, result: Evaluation) -> dict[str, float | None]:
         changed_count = int(self.data.train.is_changed.sum())
         clean_wrong = result.wrong - result.changed_wrong
         return {
             "train_eval_loss": result.loss,
-            **_counts("train_eval", result.wrong, self.samples),
-            **_counts("clean", clean_wrong, self.samples - changed_count),
-            **_counts("noisy", result.changed_wrong, changed_count),
+            **counts("train_eval", result.wrong, self.samples),
+            **counts("clean", clean_wrong, self.samples - changed_count),
+            **counts("noisy", result.changed_wrong, changed_count),
         }
 
-    def _evaluate(self, split: Split) -> Evaluation:
+    def _record_fit(self) -> None:
+        """Record what the checks of the fit found, if there were any."""
+        if self.fit is None:
+            return
+        random_classes = self.data.classes if self.cell.data.label_noise.is_random else None
+        self.run.add_facts(**self.fit.facts(random_classes))
+        if self.cell.trainer.minimum_check and self.fit.is_failure:
+            self._record_minimum()
+
+    def _record_minimum(self) -> None:
+        """Record how near to a minimum of its training loss the network is, in float64."""
+        assert self.fit is not None
+        result = minimum.measure(self.model, self._train_blocks, self.samples, self.cell.seed)
+        self.run.add_facts(**asdict(result), loss_trend=self.fit.loss_trend())
+
+    def _train_blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All training samples in blocks: scaled images and labels."""
+        train, size = self.data.train, self.cell.trainer.eval_batch_size
+        blocks = zip(torch.split(train.images, size), torch.split(train.labels, size), strict=True)
+        for x_bchw, y_b in blocks:
+            yield self._scaled(x_bchw), y_b
+
+    def _evaluate(self, split: Split, number_format: str) -> Evaluation:
         self.model.eval()
         size = self.cell.trainer.eval_batch_size
-        return evaluate(self._logits, split, size, self.precision)
+        return evaluate(self._logits, split, size, number_format)
 
     def _logits(self, x_bchw: Tensor) -> Tensor:
         """Logits (b, classes) of uint8 images."""
-        scaling, data = self.cell.data.scaling, self.data
-        scaled = augment.scale(x_bchw, scaling, data.mean, data.std)
-        return self.forward(scaled.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
+        x_bchw = self._scaled(x_bchw).contiguous(memory_format=torch.channels_last)
+        return self.forward(x_bchw)  # type: ignore[no-any-return]
 
-
-def _counts(name: str, wrong: int, examples: int) -> dict[str, float | None]:
-    """Count, number of examples and rate; without examples the rate is absent."""
-    rate = wrong / examples if examples else None
-    return {f"{name}_wrong": wrong, f"{name}_examples": examples, f"{name}_error": rate}
+    def _scaled(self, x_bchw: Tensor) -> Tensor:
+        """Float32 images, scaled as the cell says."""
+        data = self.data
+        return augment.scale(x_bchw, self.cell.data.scaling, data.mean, data.std)
 
 
 def _norm(tensors: list[Tensor]) -> Tensor:

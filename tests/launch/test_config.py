@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_origin
 
 import pytest
 from hypothesis import given
@@ -14,12 +14,17 @@ from hypothesis import strategies as st
 
 from launch.sweep import compose
 from trainers.config import Cell, ConfigError, columns, flatten, parse
+from trainers.config.later import fill_in
 
 MODELS = [
     {"model.name": "resnet18", "model.variant": "preactivation", "model.width": 2},
     {"model.name": "cnn5", "model.width": 2},
     {"model.name": "mlp", "model.width": 2, "model.depth": 1},
-]
+    {"model.name": "convnet", "model.width": 2, "model.stages": 2, "model.blocks": 1,
+     "model.down": "stride", "model.norm": "none", "model.activation": "relu"},
+    {"model.name": "vit", "model.width": 6, "model.depth": 2, "model.heads": 3,
+     "model.feedforward": 2, "model.patch": 4},
+]  # fmt: skip
 CIFAR10 = {
     "data.name": "cifar10",
     "data.root": None,
@@ -33,7 +38,11 @@ SGD = {"optim.name": "sgd", "optim.momentum": 0.9}
 ADAM = {"optim.name": "adam", "optim.beta1": 0.9, "optim.beta2": 0.999, "optim.eps": 1e-8,
         "optim.decay_towards": "zero", "optim.update_noise": 0.0}  # fmt: skip
 ADAMW = ADAM | {"optim.name": "adamw"}
-UNIONS = {"model.": MODELS, "data.": [CIFAR10, DIGITS], "optim.": [SGD, ADAM, ADAMW]}
+SHAMPOO = {"optim.name": "shampoo", "optim.momentum": 0.9, "optim.eps": 1e-6, "optim.every": 1}
+SOAP = {"optim.name": "soap", "optim.beta1": 0.95, "optim.beta2": 0.95, "optim.eps": 1e-8,
+        "optim.every": 10}  # fmt: skip
+OPTIMISERS = [SGD, ADAM, ADAMW, SHAMPOO, SOAP]
+UNIONS = {"model.": MODELS, "data.": [CIFAR10, DIGITS], "optim.": OPTIMISERS}
 NOOP = {
     "model.name": "none",
     "data.name": "none",
@@ -52,11 +61,14 @@ def every_kind(flat: Mapping[str, Any]) -> list[dict[str, Any]]:
     shared = {key: value for key, value in flat.items() if key not in OWN}
     where = {key: value for key, value in flat.items() if key == "seed" or key.startswith("run.")}
     tables = dict(compose.expand_sweep("demo_grokking", ["hydra/launcher=local"]).cells[0].flat)
-    return [
-        *({**shared, **a, **b, **c} for a, b, c in itertools.product(*UNIONS.values())),
-        tables,
-        where | NOOP,
-    ]
+    combinations = itertools.product(*UNIONS.values())
+    images = [fill_in({**shared, **a, **b, **c}) for a, b, c in combinations]
+    return [*images, tables, where | NOOP]
+
+
+def plain_type(key: str) -> Any:
+    """The type of the key's values in a flat configuration."""
+    return get_origin(columns()[key]) or columns()[key]
 
 
 def refusal(flat: Mapping[str, Any]) -> str:
@@ -79,7 +91,7 @@ def test_columns_are_exactly_the_keys_of_all_kinds_with_their_types(
     cells = every_kind(flat)
     assert set(columns()) == {key for cell in cells for key in cell}
     for cell in cells:
-        assert all(value is None or type(value) is columns()[key] for key, value in cell.items())
+        assert all(value is None or type(value) is plain_type(key) for key, value in cell.items())
 
 
 @given(
@@ -101,8 +113,8 @@ def test_flatten_gives_back_every_value_in_its_declared_type(
 ) -> None:
     cell = parse({**flat, **changes})
     repeated_flat = flatten(cell)
-    assert repeated_flat == {**flat, **changes}
-    assert all(type(repeated_flat[key]) in (columns()[key], type(None)) for key in repeated_flat)
+    assert repeated_flat == fill_in({**flat, **changes})
+    assert all(type(repeated_flat[key]) in (plain_type(key), type(None)) for key in repeated_flat)
     assert parse(repeated_flat) == cell
 
 
@@ -156,7 +168,7 @@ def test_missing_section_is_named(flat: Mapping[str, Any]) -> None:
         "trainer: missing"
     )
     assert refusal({k: v for k, v in flat.items() if "label_noise" not in k}).startswith(
-        "data.label_noise: missing"
+        "data.label_noise.kind: missing"
     )
 
 
@@ -177,7 +189,7 @@ def test_missing_section_is_named(flat: Mapping[str, Any]) -> None:
         ("data.train_samples", 1.0, "an integer or null"),
         ("data.train_samples", True, "an integer or null"),
         ("data.scaling", "half", "one of unit, symmetric, standardised"),
-        ("trainer.eval_test", "never", "one of every, log"),
+        ("trainer.eval_test", "never", "one of every, log, last"),
         ("optim.schedule.name", "linear", "one of constant, cosine, step, inverse_sqrt"),
     ],
 )
@@ -204,7 +216,11 @@ def test_a_list_of_wrong_length_or_content_is_refused(flat: Mapping[str, Any], v
 
 @pytest.mark.parametrize(
     ("section", "suggestion"),
-    [("model", "resnet18, cnn5, mlp"), ("data", "cifar10, digits"), ("optim", "sgd, adam, adamw")],
+    [
+        ("model", "resnet18, cnn5, mlp, convnet, vit"),
+        ("data", "cifar10, digits"),
+        ("optim", "sgd, adam, adamw, shampoo, soap"),
+    ],
 )
 def test_bad_name_of_a_kind_lists_the_kinds(
     flat: Mapping[str, Any], section: str, suggestion: str
@@ -278,3 +294,62 @@ def test_equal_lists_of_different_types_are_never_confused(
 def test_a_cell_can_be_a_key_of_a_dictionary(flat: Mapping[str, Any]) -> None:
     assert isinstance(parse(flat), Cell)
     assert len({parse(flat), parse(dict(flat)), parse({**flat, "seed": 1})}) == 2
+
+
+@pytest.mark.parametrize(
+    ("looks", "message"),
+    [
+        ([], "expected a list, each item a list of 2 float or null"),
+        ([0.3, 0.3], "expected a list, each item a list of 2 float or null"),
+        ([[0.3]], "expected a list, each item a list of 2 float or null"),
+        ([[0.3, "x"]], "expected a list, each item a list of 2 float or null"),
+        ([[0.5, 0.1], [0.3, 0.3]], "found a look at 0.3 of the budget after 0.5"),
+        ([[1.0, 0.1]], "expected increasing shares between 0 and 1"),
+        ([[0.5, 1.5]], "trainer.abandon: found 1.5, expected 0.0 to 1.0"),
+    ],
+)
+def test_looks_that_cannot_abandon_a_training_are_refused(
+    flat: Mapping[str, Any], looks: Any, message: str
+) -> None:
+    assert message in refusal({**flat, "trainer.abandon": looks})
+
+
+def test_looks_are_read_as_numbers_and_written_back_as_lists(flat: Mapping[str, Any]) -> None:
+    cell = parse({**flat, "trainer.abandon": [[0.25, 1], [0.5, 0.1]]})
+    assert cell.trainer.abandon == ((0.25, 1.0), (0.5, 0.1))
+    looks = flatten(cell)["trainer.abandon"]
+    assert looks == [[0.25, 1.0], [0.5, 0.1]]
+    assert type(looks[0][1]) is float
+
+
+@pytest.mark.parametrize(
+    "noise", [{"kind": "uniform", "rate": 1.0}, {"kind": "random", "rate": 0.5}]
+)
+def test_classes_of_random_labels_need_only_random_labels(
+    flat: Mapping[str, Any], noise: Mapping[str, Any]
+) -> None:
+    changes = {f"data.label_noise.{key}": value for key, value in noise.items()}
+    message = refusal({**flat, **changes, "data.label_noise.classes": 5})
+    assert "expected kind random and rate 1.0" in message
+
+
+@pytest.mark.parametrize(
+    ("epochs", "least_steps", "batch_size", "expected"),
+    [(3, 1, 16, 9), (3, 9, 16, 9), (3, 10, 16, 10), (3, 1, None, 3), (3, 100, None, 100)],
+)
+def test_the_budget_is_whole_epochs_or_the_least_steps(
+    flat: Mapping[str, Any], epochs: int, least_steps: int, batch_size: int | None, expected: int
+) -> None:
+    changes = {
+        "trainer.epochs": epochs,
+        "trainer.least_steps": least_steps,
+        "trainer.batch_size": batch_size,
+    }
+    assert parse({**flat, **changes}).trainer.budget(40) == expected
+
+
+def test_a_vision_transformer_needs_a_width_for_its_heads(flat: Mapping[str, Any]) -> None:
+    vit = next(cell for cell in every_kind(flat) if cell["model.name"] == "vit")
+    assert refusal({**vit, "model.heads": 4}) == (
+        "model.width: found 6, expected a multiple of model.heads, 4"
+    )

@@ -15,9 +15,13 @@ from hypothesis import strategies as st
 
 from launch.plan.identity import RESULT_FREE, cell_id
 from trainers import config
+from trainers.config.later import LATER_KEYS
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_ids.json").read_text())
 """Configurations stored before any key was added to a kind, with the ids that they had then."""
+
+GOLDEN_LATER = json.loads((Path(__file__).parent / "golden_later_ids.json").read_text())
+"""Changes of "mlp on digits, adam" that came later, with the ids that they had then."""
 
 LATER = {("mlp", "activation"): "relu", ("vision", "weights_at"): None}
 """Planted keys; a transformer has had a `model.activation` from the start."""
@@ -140,6 +144,20 @@ def test_ids_are_those_of_the_first_version(entry: Mapping[str, Any]) -> None:
 @pytest.mark.parametrize("entry", GOLDEN, ids=lambda entry: entry["what"])
 def test_reading_a_stored_configuration_keeps_its_id(entry: Mapping[str, Any]) -> None:
     assert cell_id(config.flatten(config.parse(entry["flat"]))) == entry["id"]
+
+
+@pytest.mark.parametrize("entry", GOLDEN_LATER, ids=lambda entry: str(entry["changes"]))
+def test_ids_of_values_that_came_later_stay(entry: Mapping[str, Any]) -> None:
+    _, flat = golden("mlp on digits, adam")
+    changed = {**flat, **entry["changes"]}
+    assert cell_id(changed) == entry["id"]
+    assert cell_id(config.flatten(config.parse(changed))) == entry["id"]
+
+
+def test_every_key_that_came_later_has_a_stored_id() -> None:
+    keys = {key for kind, key in LATER_KEYS if kind in ("mlp", "digits", "vision")}
+    changes = {key.partition(".")[2] for entry in GOLDEN_LATER for key in entry["changes"]}
+    assert keys <= changes
 
 
 def test_a_later_key_that_means_as_before_does_not_enter() -> None:

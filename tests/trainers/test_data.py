@@ -43,7 +43,7 @@ ROOT = Path(__file__).parents[2]
 REAL = ROOT.parent / "shared" / "data" / "cifar10"
 TRAIN, TEST = 50, 20
 FIELDS = ("train_images", "train_labels", "test_images", "test_labels")
-NOISE = LabelNoise("incorrect", 0.0)
+NOISE = LabelNoise("incorrect", 0.0, None)
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
@@ -51,14 +51,27 @@ Arrays = tuple[np.ndarray, np.ndarray]
 def cifar(root: Path | str | None, cache: Path, **changes: Any) -> CIFAR10:
     where = str(root) if root else None
     plain = CIFAR10(
-        "cifar10", where, False, str(cache), (TRAIN, TEST), None, None, None, 1, True, "unit", NOISE
+        "cifar10",
+        where,
+        False,
+        str(cache),
+        (TRAIN, TEST),
+        None,
+        None,
+        None,
+        1,
+        True,
+        "unit",
+        "real",
+        None,
+        NOISE,
     )
     return dataclasses.replace(plain, **changes)
 
 
 def digits_config(cache: Path, **changes: Any) -> Digits:
     return dataclasses.replace(
-        Digits("digits", str(cache), None, None, False, "unit", NOISE), **changes
+        Digits("digits", str(cache), None, None, False, "unit", "real", None, NOISE), **changes
     )
 
 
@@ -539,9 +552,9 @@ cifar10.decode = noted
 (notes / f"ready-{os.getpid()}").touch()
 while not (notes / "go").exists():
     time.sleep(0.01)
-noise = LabelNoise("incorrect", 0.0)
+noise = LabelNoise("incorrect", 0.0, None)
 config = CIFAR10("cifar10", str(root), False, str(cache), (50, 20), None, None, None, 1, True,
-    "unit", noise)
+    "unit", "real", None, noise)
 print(images.load(config).content_hash)
 """
 

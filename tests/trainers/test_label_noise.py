@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ LABELS = torch.arange(20_000) % 10
 
 
 def noisy(kind: Kind, rate: float, seed: int = 0, labels: Tensor = LABELS) -> NoisyLabels:
-    return apply(labels, LabelNoise(kind, rate), 10, seed)
+    return apply(labels, LabelNoise(kind, rate, None), 10, seed)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -114,3 +114,50 @@ def test_choice_does_not_depend_on_the_labels() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_empty_set_has_rate_zero(kind: Kind) -> None:
     assert noisy(kind, 0.5, labels=LABELS[:0]).rate == 0.0
+
+
+def random(n: int, index: Tensor | None = None, **changes: Any) -> NoisyLabels:
+    """Random labels of `n` samples, at rate 1 and seed 0 unless `changes` says otherwise."""
+    settings = {"rate": 1.0, "seed": 0, "classes": None, **changes}
+    noise = LabelNoise("random", settings["rate"], settings["classes"])
+    return apply(LABELS[:n], noise, 10, settings["seed"], index)
+
+
+def test_random_labels_are_uniform_and_change_nine_tenths() -> None:
+    result = random(20_000)
+    assert result.is_chosen.all()
+    assert result.rate == pytest.approx(0.9, abs=0.01)
+    assert (torch.bincount(result.labels) - 2000).abs().max() < 5 * 2000**0.5
+
+
+@given(seed=st.integers(0, 1000), data=st.data())
+def test_a_random_label_depends_on_seed_and_source_alone(seed: int, data: st.DataObject) -> None:
+    """Samples of a smaller or another subset keep their labels."""
+    whole = random(300, seed=seed)
+    positions = data.draw(st.lists(st.integers(0, 299), min_size=1, max_size=50, unique=True))
+    index = torch.tensor(sorted(positions))
+    subset = random(len(index), index, seed=seed)
+    assert torch.equal(subset.labels, whole.labels[index])
+
+
+def test_random_labels_do_not_depend_on_the_true_ones() -> None:
+    noise = LabelNoise("random", 1.0, None)
+    assert torch.equal(apply(LABELS.flip(0), noise, 10, 0).labels, random(20_000).labels)
+    assert not torch.equal(random(20_000, seed=1).labels, random(20_000).labels)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+def test_the_rate_of_random_labels_is_each_samples_chance(rate: float) -> None:
+    result = random(20_000, rate=rate)
+    assert int(result.is_chosen.sum()) / 20_000 == pytest.approx(rate, abs=0.02)
+    assert torch.equal(result.labels[~result.is_chosen], LABELS[~result.is_chosen])
+    assert not (result.is_chosen & ~random(20_000, rate=0.5).is_chosen).any()
+
+
+@pytest.mark.parametrize("classes", [2, 100])
+def test_random_labels_can_have_other_classes(classes: int) -> None:
+    assert random(20_000, classes=classes).labels.unique().tolist() == list(range(classes))
+
+
+def test_the_stream_of_random_labels_is_the_same_in_every_release() -> None:
+    assert random(20_000).mask_hash == "bd600f8735bde428"

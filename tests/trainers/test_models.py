@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import pytest
 import torch
 from torch import nn
 
-from trainers.config import CNN5, MLP, ResNet18
+from trainers.config import CNN5, MLP, Activation, ConvNet, ResNet18, ViT
 from trainers.models import build
 
 WIDTHS = [*range(1, 21), 32, 63, 64, 65, 128]
-Config = ResNet18 | CNN5 | MLP
+Config = ResNet18 | CNN5 | MLP | ConvNet | ViT
+ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 
 
 def resnet(variant: Literal["preactivation", "postactivation"], width: int) -> ResNet18:
@@ -29,8 +30,11 @@ ALL = [
     resnet("postactivation", 3),
     resnet("postactivation", 64),
     CNN5("cnn5", 3),
-    MLP("mlp", 7, 1),
-    MLP("mlp", 7, 3),
+    MLP("mlp", 7, 1, "relu"),
+    MLP("mlp", 7, 3, "tanh"),
+    ConvNet("convnet", 3, 3, 1, "stride", "none", "relu"),
+    ConvNet("convnet", 2, 2, 2, "pool", "batch", "gelu"),
+    ViT("vit", 6, 2, 3, 2, 4),
 ]
 
 
@@ -58,7 +62,7 @@ def test_counts_at_width_64_are_those_of_the_papers() -> None:
 @pytest.mark.parametrize(("width", "depth"), [(1, 1), (16, 1), (16, 2), (5, 4)])
 def test_mlp_counts_weights_and_biases_of_every_layer(width: int, depth: int) -> None:
     expected = (64 + 1) * width + (depth - 1) * (width + 1) * width + (width + 1) * 10
-    assert parameters(MLP("mlp", width, depth), channels=1, size=8) == expected
+    assert parameters(MLP("mlp", width, depth, "relu"), channels=1, size=8) == expected
 
 
 @pytest.mark.parametrize("config", ALL, ids=str)
@@ -151,3 +155,123 @@ def test_overwritten_activations_leave_the_gradients_of_the_plain_form(
     monkeypatch.setattr(torch.Tensor, "relu_", torch.Tensor.relu)
     for result, expected in zip(ours, gradients(), strict=True):
         assert torch.equal(result, expected)
+
+
+COUNTED = [
+    (MLP("mlp", 10, 1, "relu"), 3, 8, 2_040),
+    (MLP("mlp", 8, 1, "relu"), 1, 8, 610),
+    (ConvNet("convnet", 8, 2, 1, "stride", "none", "relu"), 3, 8, 2_042),
+    (ConvNet("convnet", 4, 2, 1, "pool", "none", "relu"), 3, 8, 738),
+    (ViT("vit", 9, 2, 3, 2, 4), 3, 8, 2_089),
+]
+"""Models with their channels, image size and parameters for 10 classes, counted by hand."""
+
+
+@pytest.mark.parametrize(("config", "channels", "size", "expected"), COUNTED, ids=str)
+def test_the_formula_gives_the_counts_made_by_hand(
+    config: MLP | ConvNet | ViT, channels: int, size: int, expected: int
+) -> None:
+    assert config.parameters(channels, size, 10) == expected
+    assert parameters(config, channels, size) == expected
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+@pytest.mark.parametrize("width", [2, 9])
+def test_the_formula_of_the_mlp_counts_the_built_module(width: int, depth: int) -> None:
+    config = MLP("mlp", width, depth, "relu")
+    assert config.parameters(3, 16, 10) == parameters(config, 3, 16)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+@pytest.mark.parametrize(("stages", "size"), [(2, 8), (3, 16), (4, 32), (5, 64)])
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_the_formula_of_the_convnet_counts_the_built_module(
+    norm: Literal["none", "batch"], stages: int, size: int, blocks: int
+) -> None:
+    config = ConvNet("convnet", 3, stages, blocks, "stride", norm, "relu")
+    assert config.parameters(3, size, 10) == parameters(config, 3, size)
+
+
+@pytest.mark.parametrize(("width", "heads", "feedforward"), [(6, 2, 1), (12, 3, 4)])
+@pytest.mark.parametrize("patch", [2, 4])
+def test_the_formula_of_the_vit_counts_the_built_module(
+    width: int, heads: int, feedforward: int, patch: int
+) -> None:
+    config = ViT("vit", width, 3, heads, feedforward, patch)
+    assert config.parameters(1, 8, 10) == parameters(config, 1, 8)
+
+
+@pytest.mark.parametrize("down", ["stride", "pool"])
+def test_a_convnet_halves_the_map_once_a_stage(down: Literal["stride", "pool"]) -> None:
+    model = build(ConvNet("convnet", 2, 3, 2, down, "none", "relu"), 3, 16, 10)
+    body = model.get_submodule("body")
+    assert isinstance(body, nn.Sequential)
+    assert body[:-1](torch.rand(1, 3, 16, 16)).shape == (1, 8, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("config", "size", "message"),
+    [
+        (ConvNet("convnet", 2, 3, 1, "stride", "none", "relu"), 12, "not a multiple of 8"),
+        (ConvNet("convnet", 2, 3, 1, "stride", "batch", "relu"), 8, "model.norm=none"),
+        (ViT("vit", 4, 1, 2, 1, 3), 8, "expected a divisor of 8"),
+    ],
+)
+def test_images_that_do_not_fit_a_model_are_refused(
+    config: ConvNet | ViT, size: int, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(config, 3, size, 10)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("kind", ["mlp", "convnet"])
+def test_hidden_units_have_the_activation_of_the_configuration(
+    name: Activation, kind: Literal["mlp", "convnet"]
+) -> None:
+    functions = {
+        "relu": torch.relu, "leaky_relu": nn.functional.leaky_relu, "tanh": torch.tanh,
+        "sigmoid": torch.sigmoid, "gelu": nn.functional.gelu, "silu": nn.functional.silu,
+        "identity": lambda x: x,
+    }  # fmt: skip
+    config = MLP("mlp", 3, 1, name)
+    if kind == "mlp":
+        model, first = build(config, 1, 8, 10), "body.1"
+    else:
+        model = build(ConvNet("convnet", 3, 2, 1, "stride", "none", name), 1, 8, 10)
+        first = "body.0"
+    body = model.get_submodule("body")
+    assert isinstance(body, nn.Sequential)
+    x = torch.randn(2, 1, 8, 8)
+    hidden = model.get_submodule(first)(x.flatten(1) if kind == "mlp" else x)
+    position = int(first[-1]) + 1
+    torch.testing.assert_close(body[position](hidden), functions[name](hidden))
+
+
+def test_a_vit_sees_where_a_patch_is() -> None:
+    """Patches in another order give other logits only because of the positions."""
+    torch.manual_seed(0)
+    model = build(ViT("vit", 6, 2, 3, 2, 4), 1, 8, 10).eval()
+    x = torch.randn(1, 1, 8, 8)
+    swapped = torch.cat([x[:, :, 4:], x[:, :, :4]], 2)
+    assert not torch.allclose(model(x), model(swapped))
+    nn.init.zeros_(model.get_parameter("positions"))
+    torch.testing.assert_close(model(x), model(swapped))
+
+
+def test_attention_agrees_with_that_of_torch() -> None:
+    torch.manual_seed(0)
+    model = build(ViT("vit", 6, 1, 3, 2, 4), 1, 8, 10)
+    attention = model.get_submodule("blocks.0.attention")
+    reference = nn.MultiheadAttention(6, 3, batch_first=True)
+    qkv = attention.get_submodule("qkv")
+    reference.load_state_dict(
+        {
+            "in_proj_weight": qkv.weight,
+            "in_proj_bias": qkv.bias,
+            "out_proj.weight": attention.get_submodule("output").weight,
+            "out_proj.bias": attention.get_submodule("output").bias,
+        }
+    )
+    x = torch.randn(2, 4, 6)
+    torch.testing.assert_close(attention(x), reference(x, x, x)[0])

@@ -11,10 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import Tensor, nn
+from vision_runs import (
+    after,
+    assert_same_bits,
+    assert_same_rows,
+    record,
+    rows,
+    train,
+    with_changes,
+)
 
 import trainers
 from trainers import config, optim
@@ -26,7 +34,6 @@ Begin = Callable[..., Run]
 Flat = Mapping[str, Any]
 
 STEPS = 9
-CLOCK = ["seconds", "examples_per_second", "attempt"]
 RESNET = {"model.name": "resnet18", "model.width": 2, "model.depth": ...}
 PRE, POST = (RESNET | {"model.variant": variant} for variant in ("preactivation", "postactivation"))
 CNN = {"model.name": "cnn5", "model.width": 3, "model.depth": ...}
@@ -50,68 +57,6 @@ KINDS = {
     "mlp adamw cosine, evaluated at few epochs": ADAMW | SCHEDULES["cosine"]
     | {"trainer.eval_test": "log", "trainer.eval_train": "log", "trainer.evals_per_decade": 1},
 }  # fmt: skip
-
-
-def with_changes(flat: Flat, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`flat` with `changes`; a key set to ... is left out."""
-    return {key: value for key, value in {**flat, **changes}.items() if value is not ...}
-
-
-def after(steps: int) -> Callable[[], bool]:
-    """Says stop when it is asked after so many steps."""
-    countdown = [steps]
-
-    def stop() -> bool:
-        countdown[0] -= 1
-        return countdown[0] < 0
-
-    return stop
-
-
-def train(run: Run) -> tuple[str, dict[str, Any]]:
-    """One attempt as a child makes it; returns the outcome and all that the next step would depend
-    on.
-    """
-    run.flush("running")
-    training = Training(config.parse(run.flat), run)
-    training.restore()
-    outcome = training.to_the_end()
-    run.close(outcome)
-    return outcome, training.state()
-
-
-def rows(run: Run) -> pd.DataFrame:
-    """The rows in the part of an attempt."""
-    return pd.read_parquet(run.part.folder / "curves" / f"{run.part.writer}.parquet")
-
-
-def record(run: Run) -> dict[str, Any]:
-    (table,) = pq.read_table(run.part.folder / "runs" / f"{run.part.writer}.parquet").to_pylist()
-    return dict(table)
-
-
-def assert_same_bits(table: Any, expected: Any, path: str = "state") -> None:
-    """Equal in every bit of every tensor, in every type and in every key."""
-    assert type(table) is type(expected), path
-    if isinstance(expected, Tensor):
-        assert (table.dtype, table.shape) == (expected.dtype, expected.shape), path
-        assert table.numpy().tobytes() == expected.numpy().tobytes(), path
-    elif isinstance(expected, dict):
-        assert list(table) == list(expected), path
-        for key in expected:
-            assert_same_bits(table[key], expected[key], f"{path}.{key}")
-    elif isinstance(expected, list):
-        assert len(table) == len(expected), path
-        for i, pair in enumerate(zip(table, expected, strict=True)):
-            assert_same_bits(*pair, f"{path}[{i}]")
-    elif path != "state.epoch_seconds":
-        assert table == expected, path
-
-
-def assert_same_rows(table: pd.DataFrame, expected: pd.DataFrame) -> None:
-    pd.testing.assert_frame_equal(
-        table.drop(columns=CLOCK), expected.drop(columns=CLOCK), check_exact=True
-    )
 
 
 @pytest.fixture

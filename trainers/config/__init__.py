@@ -11,8 +11,8 @@ from trainers.config.cell import (
     parse,
 )
 from trainers.config.data import CIFAR10, OPERATIONS, Arithmetic, Digits, LabelNoise
-from trainers.config.model import CNN5, MLP, ResNet18, Transformer
-from trainers.config.optim import SGD, Adam, Schedule
+from trainers.config.model import CNN5, MLP, Activation, ConvNet, ResNet18, Transformer, ViT
+from trainers.config.optim import SGD, SOAP, Adam, Schedule, Shampoo
 from trainers.config.reader import ConfigError
 from trainers.config.trainer import Algorithmic, NoOp, RunSettings, Vision
 
@@ -22,13 +22,16 @@ __all__ = [
     "MLP",
     "OPERATIONS",
     "SGD",
+    "SOAP",
     "Absent",
+    "Activation",
     "Adam",
     "Algorithmic",
     "AlgorithmicCell",
     "Arithmetic",
     "Cell",
     "ConfigError",
+    "ConvNet",
     "Digits",
     "LabelNoise",
     "NoOp",
@@ -36,7 +39,9 @@ __all__ = [
     "ResNet18",
     "RunSettings",
     "Schedule",
+    "Shampoo",
     "Transformer",
+    "ViT",
     "Vision",
     "VisionCell",
     "columns",

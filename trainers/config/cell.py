@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from trainers.config import reader
 from trainers.config.data import CIFAR10, Arithmetic, Digits
-from trainers.config.model import CNN5, MLP, ResNet18, Transformer
-from trainers.config.optim import SGD, Adam
+from trainers.config.model import CNN5, MLP, ConvNet, ResNet18, Transformer, ViT
+from trainers.config.optim import SGD, SOAP, Adam, Shampoo
 from trainers.config.reader import ConfigError
 from trainers.config.trainer import Algorithmic, NoOp, RunSettings, Vision
 
@@ -33,9 +33,9 @@ class VisionCell:
     """One training of a grid on images, fully resolved."""
 
     seed: int
-    model: ResNet18 | CNN5 | MLP
+    model: ResNet18 | CNN5 | MLP | ConvNet | ViT
     data: CIFAR10 | Digits
-    optim: SGD | Adam
+    optim: SGD | Adam | Shampoo | SOAP
     trainer: Vision
     run: RunSettings
 
@@ -89,7 +89,7 @@ def flatten(cell: Cell) -> dict[str, Any]:
 @functools.cache
 def columns() -> dict[str, type]:
     """Every key that a flat configuration may hold, with its plain type (int, float, bool, str, or
-    list).
+    a list of one).
 
     This is the union over all kinds of model, data, optimiser and trainer, so that the tables of
     different cells have the same columns.

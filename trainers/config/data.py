@@ -12,13 +12,34 @@ from trainers.config.reader import ConfigError, at_least, between
 
 @dataclass(frozen=True)
 class LabelNoise:
-    """Noise on the training labels; `rate` is the share of samples drawn for it, 0 to 1."""
+    """Noise on the training labels; `rate` is the share of samples drawn for it, 0 to 1.
 
-    kind: Literal["incorrect", "uniform", "permute"]
+    `classes` is the number of classes of random labels; None means those of the data.
+    """
+
+    kind: Literal["incorrect", "uniform", "permute", "random"]
     rate: float
+    classes: int | None
 
     def __post_init__(self) -> None:
         between("data.label_noise.rate", self.rate, 0.0, 1.0)
+        if self.classes is None:
+            return
+        at_least("data.label_noise.classes", self.classes, 2)
+        if self.kind != "random" or self.rate != 1.0:
+            raise ConfigError(
+                f"data.label_noise.classes: found {self.classes} with kind {self.kind} and rate "
+                f"{self.rate}, expected kind random and rate 1.0: no label may stay one of the "
+                "data's classes; set these two, or classes to null"
+            )
+
+    @property
+    def is_random(self) -> bool:
+        """Whether every label is drawn at random."""
+        return self.kind == "random" and self.rate == 1.0
+
+
+Inputs = Literal["real", "noise", "shuffled_pixels"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +57,8 @@ class CIFAR10:
     downscale: int
     augment: bool
     scaling: Literal["unit", "symmetric", "standardised"]
+    inputs: Inputs
+    sample_seed: int | None
     label_noise: LabelNoise
 
     def __post_init__(self) -> None:
@@ -56,6 +79,8 @@ class Digits:
     test_samples: int | None
     augment: bool
     scaling: Literal["unit", "symmetric", "standardised"]
+    inputs: Inputs
+    sample_seed: int | None
     label_noise: LabelNoise
 
     def __post_init__(self) -> None:

@@ -14,8 +14,22 @@ from typing import Any
 LaterKeys = Mapping[tuple[str, str], Any]
 """(kind, key below the kind's section) -> the value that means "as before"."""
 
-LATER_KEYS: LaterKeys = {}
-"""For example `("mlp", "activation"): "relu"`. An entry is never changed and never removed."""
+LATER_KEYS: LaterKeys = {
+    ("mlp", "activation"): "relu",
+    ("cifar10", "inputs"): "real",
+    ("cifar10", "sample_seed"): None,
+    ("cifar10", "label_noise.classes"): None,
+    ("digits", "inputs"): "real",
+    ("digits", "sample_seed"): None,
+    ("digits", "label_noise.classes"): None,
+    ("vision", "least_steps"): 1,
+    ("vision", "rows"): "every",
+    ("vision", "stop_at_fit"): False,
+    ("vision", "fit_trigger"): 0.02,
+    ("vision", "abandon"): None,
+    ("vision", "minimum_check"): False,
+}
+"""An entry is never changed and never removed."""
 
 _SECTIONS = ("model", "data", "optim", "trainer")
 

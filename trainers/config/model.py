@@ -31,17 +31,91 @@ class CNN5:
         at_least("model.width", self.width, 1)
 
 
+Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "gelu", "silu", "identity"]
+
+
 @dataclass(frozen=True)
 class MLP:
-    """Fully connected ReLU network with `depth` hidden layers of `width` units."""
+    """Fully connected network with `depth` hidden layers of `width` units."""
 
     name: Literal["mlp"]
     width: int
     depth: int
+    activation: Activation
 
     def __post_init__(self) -> None:
         at_least("model.width", self.width, 1)
         at_least("model.depth", self.depth, 1)
+
+    def parameters(self, channels: int, size: int, classes: int) -> int:
+        """Weights and biases for images of `size` x `size` pixels."""
+        first = (channels * size**2 + 1) * self.width
+        hidden = (self.depth - 1) * (self.width + 1) * self.width
+        return first + hidden + (self.width + 1) * classes
+
+
+@dataclass(frozen=True)
+class ConvNet:
+    """CNN whose stages of k, 2k, 4k, ... channels halve the map, with a linear head on the last.
+
+    A stage has `blocks` 3x3 convolutions. The first has stride 2, or 2x2 max pooling follows the
+    last. Its smallest form has no norm, so that training and evaluation compute the same function.
+    """
+
+    name: Literal["convnet"]
+    width: int
+    stages: int
+    blocks: int
+    down: Literal["stride", "pool"]
+    norm: Literal["none", "batch"]
+    activation: Activation
+
+    def __post_init__(self) -> None:
+        at_least("model.width", self.width, 1)
+        between("model.stages", self.stages, 2, 5)
+        at_least("model.blocks", self.blocks, 1)
+
+    def parameters(self, channels: int, size: int, classes: int) -> int:
+        """Weights, biases, and scales and shifts of norms for images of `size` x `size` pixels."""
+        inputs, total = channels, 0
+        for stage in range(self.stages):
+            outputs: int = self.width * 2**stage
+            first = (9 * inputs + 1) * outputs
+            others = (self.blocks - 1) * (9 * outputs + 1) * outputs
+            norms = self.blocks * 2 * outputs if self.norm == "batch" else 0
+            total += first + others + norms
+            inputs = outputs
+        side: int = size // 2**self.stages
+        return total + (inputs * side**2 + 1) * classes
+
+
+@dataclass(frozen=True)
+class ViT:
+    """Vision transformer on patches of `patch` x `patch` pixels (Dosovitskiy et al. 2021).
+
+    Differs from the published one: the mean over the tokens is classified, no class token.
+    """
+
+    name: Literal["vit"]
+    width: int
+    depth: int
+    heads: int
+    feedforward: int
+    patch: int
+
+    def __post_init__(self) -> None:
+        for key in ("width", "depth", "heads", "feedforward", "patch"):
+            at_least(f"model.{key}", getattr(self, key), 1)
+        _check_heads(self.width, self.heads)
+
+    def parameters(self, channels: int, size: int, classes: int) -> int:
+        """Weights, biases, positions, and scales and shifts of norms for images of `size` x `size`
+        pixels.
+        """
+        width, tokens = self.width, (size // self.patch) ** 2
+        embedding = (channels * self.patch**2 + 1) * width + tokens * width
+        block = (4 + 2 * self.feedforward) * width**2 + (9 + self.feedforward) * width
+        return embedding + self.depth * block + 2 * width + (width + 1) * classes
 
 
 @dataclass(frozen=True)
@@ -66,10 +140,7 @@ class Transformer:
     def __post_init__(self) -> None:
         for key in ("width", "depth", "heads", "feedforward"):
             at_least(f"model.{key}", getattr(self, key), 1)
-        if self.width % self.heads:
-            raise ConfigError(
-                f"model.width: found {self.width}, expected a multiple of model.heads, {self.heads}"
-            )
+        _check_heads(self.width, self.heads)
         for key in ("dropout_attention", "dropout_residual", "dropout_hidden"):
             between(f"model.{key}", getattr(self, key), 0.0, 1.0)
 
@@ -77,3 +148,10 @@ class Transformer:
     def drops(self) -> bool:
         """Whether training draws dropout masks."""
         return max(self.dropout_attention, self.dropout_residual, self.dropout_hidden) > 0
+
+
+def _check_heads(width: int, heads: int) -> None:
+    if width % heads:
+        raise ConfigError(
+            f"model.width: found {width}, expected a multiple of model.heads, {heads}"
+        )

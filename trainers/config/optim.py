@@ -63,6 +63,49 @@ class Adam:
         between("optim.beta2", self.beta2, 0.0, 1.0)
 
 
+@dataclass(frozen=True)
+class Shampoo:
+    """Shampoo (Gupta, Koren & Singer 2018): gradients between inverse roots of their summed
+    products, renewed every `every` steps.
+    """
+
+    name: Literal["shampoo"]
+    lr: float
+    momentum: float
+    eps: float
+    weight_decay: float
+    every: int
+    schedule: Schedule
+
+    def __post_init__(self) -> None:
+        _check_rates(self.lr, self.weight_decay)
+        between("optim.momentum", self.momentum, 0.0, 1.0)
+        at_least("optim.eps", self.eps, 0)
+        at_least("optim.every", self.every, 1)
+
+
+@dataclass(frozen=True)
+class SOAP:
+    """SOAP (Vyas et al. 2024): Adam in the eigenbases of Shampoo's matrices, renewed every `every`
+    steps.
+    """
+
+    name: Literal["soap"]
+    lr: float
+    beta1: float
+    beta2: float
+    eps: float
+    weight_decay: float
+    every: int
+    schedule: Schedule
+
+    def __post_init__(self) -> None:
+        _check_rates(self.lr, self.weight_decay)
+        between("optim.beta1", self.beta1, 0.0, 1.0)
+        between("optim.beta2", self.beta2, 0.0, 1.0)
+        at_least("optim.every", self.every, 1)
+
+
 def _check_rates(lr: float, weight_decay: float) -> None:
     at_least("optim.lr", lr, 0)
     at_least("optim.weight_decay", weight_decay, 0)

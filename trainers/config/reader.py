@@ -31,10 +31,7 @@ def read(kind: Any, flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS)
     Raises `ConfigError` for a key that is unknown or missing, or whose value has the wrong type or
     is out of range.
     """
-    items = (
-        (key, tuple(value) if isinstance(value, list) else value)
-        for key, value in sorted(fill_in(flat, later_keys).items())
-    )
+    items = ((key, _as_tuples(value)) for key, value in sorted(fill_in(flat, later_keys).items()))
     return _section(kind, "", tuple((key, value, _kinds(value)) for key, value in items))
 
 
@@ -46,12 +43,20 @@ def flatten(node: Any, path: str = "") -> dict[str, Any]:
         if dataclasses.is_dataclass(value):
             flat |= flatten(value, f"{path}{field.name}.")
         else:
-            flat[path + field.name] = list(value) if isinstance(value, tuple) else value
+            flat[path + field.name] = _as_lists(value)
     return flat
 
 
+def _as_tuples(value: Any) -> Any:
+    return tuple(_as_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _as_lists(value: Any) -> Any:
+    return [_as_lists(item) for item in value] if isinstance(value, tuple) else value
+
+
 def columns(kind: Any, path: str = "") -> Iterator[tuple[str, type]]:
-    """Every key of `kind` with its plain type (int, float, bool, str, or list), over all
+    """Every key of `kind` with its plain type (int, float, bool, str, or a list of one), over all
     dataclasses that fit a field.
 
     A key that several of them have is yielded several times.
@@ -87,11 +92,13 @@ def _options(hint: Any) -> tuple[Any, ...]:
     return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
 
 
-def _plain(options: tuple[Any, ...]) -> type:
+def _plain(options: tuple[Any, ...]) -> Any:
     first = options[0]
     if typing.get_origin(first) is Literal:
         return str
-    return list if typing.get_origin(first) is tuple else typing.cast(type, first)
+    if typing.get_origin(first) is tuple:
+        return list[_plain(typing.get_args(first))]  # type: ignore[misc]
+    return first
 
 
 _Item = tuple[str, Any, Any]
@@ -99,7 +106,7 @@ _Item = tuple[str, Any, Any]
 
 def _kinds(value: Any) -> Any:
     """The type of a value and of list items: without it the cache would confuse 1, 1.0 and True."""
-    return (tuple, *map(type, value)) if isinstance(value, tuple) else type(value)
+    return (tuple, *map(_kinds, value)) if isinstance(value, tuple) else type(value)
 
 
 @functools.lru_cache(maxsize=65536)
@@ -167,12 +174,24 @@ def _convert(option: Any, value: Any) -> tuple[bool, Any]:
     if origin is Literal:
         return value in typing.get_args(option), value
     if origin is tuple:
-        kinds = typing.get_args(option)
-        fits = isinstance(value, tuple) and len(value) == len(kinds)
-        return fits and all(_convert(k, v)[0] for k, v in zip(kinds, value, strict=True)), value
+        return _convert_items(typing.get_args(option), value)
     if option is float and type(value) in (int, float):
         return True, float(value)
     return type(value) is option, value
+
+
+def _convert_items(kinds: tuple[Any, ...], value: Any) -> tuple[bool, Any]:
+    """Whether the items of `value` fit `kinds`, and the converted ones; (kind, ...) means any
+    number of items, at least one.
+    """
+    if not isinstance(value, tuple) or not value:
+        return False, value
+    if kinds[-1] is Ellipsis:
+        kinds = kinds[:1] * len(value)
+    if len(value) != len(kinds):
+        return False, value
+    items = [_convert(kind, item) for kind, item in zip(kinds, value, strict=True)]
+    return all(fits for fits, _ in items), tuple(item for _, item in items)
 
 
 def _describe(option: Any) -> str:
@@ -181,7 +200,10 @@ def _describe(option: Any) -> str:
     if typing.get_origin(option) is Literal:
         return "one of " + ", ".join(map(str, typing.get_args(option)))
     if typing.get_origin(option) is tuple:
-        return f"a list of {len(typing.get_args(option))} {typing.get_args(option)[0].__name__}"
+        first, *others = typing.get_args(option)
+        if others == [Ellipsis]:
+            return f"a list, each item {_describe(first)}"
+        return f"a list of {1 + len(others)} {first.__name__}"
     return {int: "an integer", float: "a number", bool: "true or false", str: "a text"}[option]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -15,17 +16,53 @@ class Vision:
 
     name: Literal["vision"]
     epochs: int
-    batch_size: int
+    least_steps: int
+    batch_size: int | None
     eval_batch_size: int
-    eval_test: Literal["every", "log"]
+    rows: Literal["every", "checks"]
+    eval_test: Literal["every", "log", "last"]
     eval_train: Literal["every", "log", "never"]
     evals_per_decade: int
+    stop_at_fit: bool
+    fit_trigger: float
+    abandon: tuple[tuple[float, float], ...] | None
+    minimum_check: bool
     precision: Literal["auto", "float32", "bfloat16", "float16"]
     deterministic: bool
 
     def __post_init__(self) -> None:
-        for key in ("epochs", "batch_size", "eval_batch_size", "evals_per_decade"):
+        for key in ("epochs", "least_steps", "eval_batch_size", "evals_per_decade"):
             at_least(f"trainer.{key}", getattr(self, key), 1)
+        if self.batch_size is not None:
+            at_least("trainer.batch_size", self.batch_size, 1)
+        between("trainer.fit_trigger", self.fit_trigger, 0.0, 1.0)
+        _check_abandon(self.abandon or ())
+
+    @property
+    def checks_fit(self) -> bool:
+        """Whether the training looks for the first step at which it fits all its samples."""
+        asks = self.stop_at_fit or self.minimum_check or self.abandon is not None
+        return asks or self.rows == "checks"
+
+    def budget(self, samples: int) -> int:
+        """Optimiser steps of a whole training on `samples` samples: `epochs` passes over them, or
+        `least_steps` if that is more.
+        """
+        batches = math.ceil(samples / (self.batch_size or samples))
+        return max(self.least_steps, self.epochs * batches)
+
+
+def _check_abandon(looks: tuple[tuple[float, float], ...]) -> None:
+    """Raise `ConfigError` unless the shares of the budget increase in (0, 1)."""
+    earlier = 0.0
+    for share, error in looks:
+        if not earlier < share < 1:
+            raise ConfigError(
+                f"trainer.abandon: found a look at {share} of the budget after {earlier}, expected "
+                "increasing shares between 0 and 1"
+            )
+        between("trainer.abandon", error, 0.0, 1.0)
+        earlier = share
 
 
 @dataclass(frozen=True)

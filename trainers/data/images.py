@@ -27,10 +27,18 @@ from torch import Tensor
 
 from trainers.checkpoint import replacing
 from trainers.config import CIFAR10, ConfigError, Digits
-from trainers.data import DataError, cifar10, digits
+from trainers.data import DataError, augment, cifar10, digits
 from trainers.seeding import numpy_stream
 
-__all__ = ["DataError", "ImageSet", "load", "select"]
+__all__ = [
+    "DataError",
+    "ImageSet",
+    "load",
+    "pool_statistics",
+    "select",
+    "train_index",
+    "with_hash",
+]
 
 FORMAT = 1  # of the cache files; if it changes, older files are ignored
 LOCK_SECONDS = (
@@ -73,12 +81,10 @@ def select(images: ImageSet, config: CIFAR10 | Digits, seed: int) -> ImageSet:
     all.
 
     Every class has n // classes samples, and the remainder goes to different classes. The training
-    subset depends on `seed`, and a larger one contains a smaller one; the test subset is the same
-    for every seed.
+    subset depends on `config.sample_seed`, or on `seed` where that is null, and a larger one
+    contains a smaller one; the test subset is the same for every seed.
     """
-    classes, downscale = images.classes, 1
-    if isinstance(config, CIFAR10):
-        classes, downscale = config.classes or classes, config.downscale
+    classes, downscale = _classes(images, config), _downscale(config)
     if (
         classes == images.classes
         and downscale == 1
@@ -86,9 +92,9 @@ def select(images: ImageSet, config: CIFAR10 | Digits, seed: int) -> ImageSet:
         and config.test_samples is None
     ):
         return images
-    train = _subset("train", images.train_labels, config.train_samples, classes, seed)
+    train = train_index(images, config, seed)
     test = _subset("test", images.test_labels, config.test_samples, classes, 0)
-    return _with_hash(
+    return with_hash(
         ImageSet(
             train_images=_averaged(images.train_images[train], downscale),
             train_labels=images.train_labels[train],
@@ -98,6 +104,31 @@ def select(images: ImageSet, config: CIFAR10 | Digits, seed: int) -> ImageSet:
             content_hash="",
         )
     )
+
+
+def train_index(images: ImageSet, config: CIFAR10 | Digits, seed: int) -> Tensor:
+    """Positions in the whole set of the training samples that `select` keeps, int64 (n,)."""
+    if config.sample_seed is not None:
+        seed = config.sample_seed
+    classes = _classes(images, config)
+    return _subset("train", images.train_labels, config.train_samples, classes, seed)
+
+
+def pool_statistics(images: ImageSet, config: CIFAR10 | Digits) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of every channel, float32 (c,) each, over all training samples of the
+    configured classes at the configured size, whatever the subset.
+    """
+    pool = images.train_images[images.train_labels < _classes(images, config)]
+    return augment.channel_statistics(_averaged(pool, _downscale(config)))
+
+
+def _classes(images: ImageSet, config: CIFAR10 | Digits) -> int:
+    configured = config.classes if isinstance(config, CIFAR10) else None
+    return configured or images.classes
+
+
+def _downscale(config: CIFAR10 | Digits) -> int:
+    return config.downscale if isinstance(config, CIFAR10) else 1
 
 
 def _averaged(images_nchw: Tensor, factor: int) -> Tensor:
@@ -139,10 +170,11 @@ def _decode_digits() -> ImageSet:
 def _image_set(train: _Split, test: _Split, classes: int) -> ImageSet:
     tensors = [torch.from_numpy(array) for array in (*train, *test)]
     train_images, train_labels, test_images, test_labels = tensors
-    return _with_hash(ImageSet(train_images, train_labels, test_images, test_labels, classes, ""))
+    return with_hash(ImageSet(train_images, train_labels, test_images, test_labels, classes, ""))
 
 
-def _with_hash(images: ImageSet) -> ImageSet:
+def with_hash(images: ImageSet) -> ImageSet:
+    """`images` with the hash of what it holds."""
     return dataclasses.replace(images, content_hash=_content_hash(images))
 
 

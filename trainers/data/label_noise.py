@@ -2,6 +2,9 @@
 
 All samples are drawn in one random order and then cut at the rate. So for a given seed the chosen
 samples do not depend on the kind, and a higher rate includes the samples of a lower one.
+
+Kind `random` is the exception: a sample's label depends on the seed and on its position in the
+source alone, so that it keeps its label when the subset grows.
 """
 
 from __future__ import annotations
@@ -39,14 +42,27 @@ class NoisyLabels:
         return digest.hexdigest()[:16]
 
 
-def apply(labels: Tensor, noise: LabelNoise, classes: int, seed: int) -> NoisyLabels:
+def apply(
+    labels: Tensor,
+    noise: LabelNoise,
+    classes: int,
+    seed: int,
+    source_index: Tensor | None = None,
+) -> NoisyLabels:
     """`labels` (n,) with noise on int(n * rate) distinct samples; the input is not changed.
 
     incorrect: one of the other classes, uniformly. uniform: any class, uniformly, so about 1 /
     classes stay as they were. permute: the labels of the chosen samples are shuffled, which keeps
     the number of samples per class.
+
+    random: any of `noise.classes` classes (null: `classes`), uniformly, for each sample with
+    probability `rate`. `source_index` (n,) has the samples' positions in the source; None means 0,
+    1, ...
     """
     clean = labels.cpu().numpy().astype(np.int64)
+    if noise.kind == "random":
+        index = np.arange(len(clean)) if source_index is None else source_index.numpy()
+        return _random(clean, index, noise.rate, noise.classes or classes, seed)
     generator = numpy_stream(seed, "label noise")
     indices = generator.permutation(len(clean))[: int(len(clean) * noise.rate)]
     noisy = clean.copy()
@@ -55,6 +71,22 @@ def apply(labels: Tensor, noise: LabelNoise, classes: int, seed: int) -> NoisyLa
     mask[indices] = True
     return NoisyLabels(
         torch.from_numpy(noisy), torch.from_numpy(mask), torch.from_numpy(noisy != clean)
+    )
+
+
+def _random(
+    clean: NDArray[np.int64], index: NDArray[np.int64], rate: float, classes: int, seed: int
+) -> NoisyLabels:
+    """Labels drawn for the whole source up to the last sample, of which the subset takes its own:
+    the draw for a sample does not depend on how many follow it.
+    """
+    total = int(index.max(initial=-1)) + 1
+    labels = numpy_stream(seed, "random labels", 0).integers(0, classes, total)[index]
+    chances = numpy_stream(seed, "random labels", 1).random(total)[index]
+    is_chosen = chances < rate
+    noisy = np.where(is_chosen, labels, clean)
+    return NoisyLabels(
+        torch.from_numpy(noisy), torch.from_numpy(is_chosen), torch.from_numpy(noisy != clean)
     )
 
 

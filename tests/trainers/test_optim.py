@@ -1,0 +1,108 @@
+"""Shampoo and SOAP, which come from a package of their own."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from vision_runs import after, assert_same_bits, assert_same_rows, rows, train, with_changes
+
+from trainers import config, optim
+from trainers.run import Run
+from trainers.vision import METRICS, Training
+
+Begin = Callable[..., Run]
+Flat = Mapping[str, Any]
+
+SHAMPOO = {"optim.name": "shampoo", "optim.lr": 0.1, "optim.momentum": 0.5, "optim.eps": 1e-6,
+           "optim.weight_decay": 1e-3, "optim.every": 2}  # fmt: skip
+SOAP = {"optim.name": "soap", "optim.lr": 0.01, "optim.momentum": ..., "optim.beta1": 0.9,
+        "optim.beta2": 0.95, "optim.eps": 1e-8, "optim.weight_decay": 1e-3,
+        "optim.every": 2}  # fmt: skip
+CONVNET = {"model.name": "convnet", "model.width": 2, "model.depth": ..., "model.stages": 2,
+           "model.blocks": 1, "model.down": "stride", "model.norm": "none",
+           "model.activation": "relu"}  # fmt: skip
+KINDS = {
+    f"{model} {name}": changes | shape
+    for name, changes in (("shampoo", SHAMPOO), ("soap", SOAP))
+    for model, shape in (("mlp", {}), ("convnet", CONVNET))
+}
+
+
+@pytest.fixture
+def package() -> Any:
+    """The package, or a skip where the extra is not installed."""
+    return pytest.importorskip("pytorch_optimizer")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_stopped_after_every_step_ends_with_the_same_bits(
+    begin: Begin, flat: Flat, package: Any, kind: str
+) -> None:
+    cell = with_changes(flat, KINDS[kind])
+    calm = begin(METRICS, flat=cell, cell="c1-calm")
+    _, state = train(calm)
+    curve = rows(calm).assign(cell="")
+    outcome, attempt = "stopped", 0
+    while outcome == "stopped":
+        attempt += 1
+        run = begin(METRICS, attempt, flat=cell, cell="c1-often", stop=after(1))
+        outcome, end = train(run)
+    assert attempt == 9
+    assert_same_bits(end, state)
+    assert_same_rows(rows(run).assign(cell=""), curve)
+
+
+def test_the_optimisers_have_the_settings_of_the_cell(
+    begin: Begin, flat: Flat, package: Any
+) -> None:
+    def group(changes: Mapping[str, Any]) -> dict[str, Any]:
+        cell = config.parse(with_changes(flat, changes))
+        (settings,) = Training(cell, begin(METRICS)).optimiser.param_groups
+        return dict(settings)
+
+    shampoo, soap = group(SHAMPOO), group(SOAP)
+    assert (shampoo["momentum"], shampoo["matrix_eps"], shampoo["weight_decay"]) == (
+        0.5,
+        1e-6,
+        1e-3,
+    )
+    assert (soap["betas"], soap["eps"], soap["weight_decay"]) == ((0.9, 0.95), 1e-8, 1e-3)
+    assert soap["precondition_frequency"] == 2
+
+
+def test_shampoo_renews_its_inverse_roots_every_so_many_steps(package: Any) -> None:
+    """Before the first renewal they are zero, and nothing moves."""
+    schedule = config.Schedule("constant", 1, 1.0, 0)
+    weight = torch.nn.Parameter(torch.ones(2, 3))
+    shampoo = config.Shampoo("shampoo", 0.1, 0.0, 1e-6, 0.0, 3, schedule)
+    optimiser = optim.build(shampoo, [weight])
+    moved = []
+    for _ in range(4):
+        before = weight.detach().clone()
+        weight.grad = torch.ones(2, 3)
+        optimiser.step()
+        moved.append(not torch.equal(weight, before))
+    assert moved == [False, False, True, True]
+
+
+@pytest.mark.parametrize("changes", [SHAMPOO, SOAP], ids=["shampoo", "soap"])
+def test_without_the_package_the_message_says_what_to_install(
+    begin: Begin, flat: Flat, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    real = importlib.import_module
+
+    def missing(name: str) -> Any:
+        if name == "pytorch_optimizer":
+            raise ImportError("No module named 'pytorch_optimizer'")
+        return real(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    cell = config.parse(with_changes(flat, changes))
+    with pytest.raises(
+        RuntimeError, match=r"optim\.name=.*pip install 'pytorch-optimizer>=4\.1,<5'"
+    ):
+        Training(cell, begin(METRICS))

@@ -1,0 +1,111 @@
+"""Is the end of a training a minimum? Gradient and Hessian of the loss over all training samples.
+
+The eigenvalues come from ARPACK's Lanczos iteration on products of the Hessian with vectors, in
+float64 (Pearlmutter 1994 has the product: the gradient of gradient times vector).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import linalg
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainers.seeding import numpy_stream
+
+LARGEST_PROBLEM = 1e9  # parameters times samples; above it the eigenvalues would take too long
+TOLERANCE = 1e-2  # relative, of the eigenvalues
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """What is measured at the end of a training.
+
+    full_grad_norm: L2 norm of the gradient / sqrt(parameters). lambda_min and lambda_max: extreme
+    eigenvalues of the Hessian, None for a problem above LARGEST_PROBLEM or without convergence.
+    """
+
+    full_grad_norm: float
+    lambda_min: float | None
+    lambda_max: float | None
+
+
+Losses = Callable[[], Iterable[Tensor]]
+"""Terms whose sum is the loss, one for a block of samples, each with a graph of its own."""
+
+Blocks = Callable[[], Iterable[tuple[Tensor, Tensor]]]
+"""All samples in blocks: network inputs (b, ...), and labels int64 (b,)."""
+
+
+def measure(model: nn.Module, blocks: Blocks, samples: int, seed: int) -> Minimum:
+    """Gradient norm and extreme eigenvalues of the mean cross-entropy of `model` over all samples,
+    in evaluation mode and float64; `model` itself is not changed.
+    """
+    network = copy.deepcopy(model).double().eval()
+
+    def losses() -> Iterator[Tensor]:
+        for x_b, y_b in blocks():
+            yield functional.cross_entropy(network(x_b.double()), y_b, reduction="sum") / samples
+
+    parameters = list(network.parameters())
+    count = sum(parameter.numel() for parameter in parameters)
+    norm = float(gradient(parameters, losses).norm()) / count**0.5
+    if count * samples > LARGEST_PROBLEM:
+        return Minimum(norm, None, None)
+    values = extreme_eigenvalues(parameters, losses, seed)
+    return Minimum(norm, *(values or (None, None)))
+
+
+def gradient(parameters: Sequence[Tensor], losses: Losses) -> Tensor:
+    """The gradient of the loss as one vector (parameters,)."""
+    total = torch.zeros(())
+    for loss in losses():
+        total = total + _flat(torch.autograd.grad(loss, parameters))
+    return total
+
+
+def hessian_product(parameters: Sequence[Tensor], losses: Losses, vector: Tensor) -> Tensor:
+    """The Hessian of the loss times `vector`, (parameters,) each."""
+    total = torch.zeros_like(vector)
+    for loss in losses():
+        slope = _flat(torch.autograd.grad(loss, parameters, create_graph=True)) @ vector
+        curvature = torch.autograd.grad(
+            slope, parameters, allow_unused=True, materialize_grads=True
+        )
+        total += _flat(curvature)
+    return total
+
+
+def extreme_eigenvalues(
+    parameters: Sequence[Tensor], losses: Losses, seed: int
+) -> tuple[float, float] | None:
+    """The smallest and the largest eigenvalue of the Hessian; None if ARPACK does not converge.
+
+    The start vector is drawn from `seed`, so that the result can be repeated.
+    """
+    first = parameters[0]
+
+    def product(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        direction = torch.from_numpy(vector.ravel()).to(first.device)
+        return hessian_product(parameters, losses, direction).cpu().numpy()
+
+    count = sum(parameter.numel() for parameter in parameters)
+    hessian = linalg.LinearOperator((count, count), matvec=product, dtype=np.float64)
+    start = numpy_stream(seed, "eigenvalues").standard_normal(count)
+    try:
+        values = linalg.eigsh(
+            hessian, k=2, which="BE", tol=TOLERANCE, v0=start, return_eigenvectors=False
+        )
+    except linalg.ArpackError:
+        return None
+    return float(values.min()), float(values.max())
+
+
+def _flat(tensors: Iterable[Tensor]) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in tensors])
