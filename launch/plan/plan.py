@@ -13,12 +13,14 @@ import json
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from launch.plan.files import write_json
 from launch.plan.launcher import Launcher, cores
+from launch.plan.search import Search
+from launch.plan.snapshot import Software
 
 CALIBRATION = "calibration"
 """The folder inside a sweep's that holds the sweep of its calibrations."""
@@ -70,6 +72,18 @@ class Plan:
     """Nodes that the jobs avoid, because they recently lost tasks of this sweep."""
     retry_errors: bool = False
     """Whether the tasks continue even if several cells fail with the same error."""
+    searches: Sequence[Search] = field(default_factory=list)
+    """The searches that the cells are a round of; empty for a grid."""
+
+    @property
+    def advances_by_itself(self) -> bool:
+        """Whether the next round of a search is sent after the last task, without the user."""
+        return any(search.advance == "auto" for search in self.searches)
+
+    @property
+    def software(self) -> Software:
+        """The code and environment of this plan, for another plan that continues it."""
+        return Software(**{field.name: getattr(self, field.name) for field in fields(Software)})
 
     def at_a_time(self, task: int) -> int | None:
         """How many cells a task trains at a time; None for one per core."""
@@ -111,7 +125,8 @@ def load(path: Path) -> Plan:
         raw = json.loads(path.read_text())
         cells = [PlannedCell(**cell) for cell in raw.pop("cells")]
         launcher = Launcher(raw.pop("launcher"))
-        return Plan(**raw, cells=cells, launcher=launcher)
+        searches = [Search(**search) for search in raw.pop("searches", [])]
+        return Plan(**raw, cells=cells, launcher=launcher, searches=searches)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PlanError(
             f"{path}: not a plan of this version ({error}); expected what `redescent submit` "

@@ -87,8 +87,8 @@ def main(arguments: Sequence[str], received: Sequence[int]) -> int:
         return work(assignment, received, in_slurm)
     markers.mark_local_worker(args.plan.parent)
     status = work(assignment, received, in_slurm)
-    if assignment.plan.policy.get("compact") and not received:
-        _compact(assignment)
+    if not received:
+        _follow_up(assignment)
     return status
 
 
@@ -150,8 +150,27 @@ def _log_start(assignment: Assignment, cells: int, end: float | None) -> None:
     )
 
 
-def _compact(assignment: Assignment) -> None:
-    command = [sys.executable, "-P", "-m", "analysis.store.compact", str(assignment.sweep)]
+def _follow_up(assignment: Assignment) -> None:
+    """Do what small jobs do after the last task on SLURM: send the next round, and compact.
+
+    The next round counts this process as ended; the worker of the last round compacts. In the
+    process of a command (launcher debug), the command sends the next round itself, since it holds
+    the lock of the sweep.
+    """
+    plan, sweep = assignment.plan, str(assignment.sweep)
+    if plan.advances_by_itself and plan.backend == "local":
+        markers.end_local_worker(assignment.submission)
+        _run_module(assignment, "launch.submit.advance", sweep, plan.sid)
+    if plan.policy.get("compact") and plan.sid == _newest_submission(assignment):
+        _run_module(assignment, "analysis.store.compact", sweep)
+
+
+def _newest_submission(assignment: Assignment) -> str:
+    return max(path.name for path in assignment.submission.parent.iterdir())
+
+
+def _run_module(assignment: Assignment, module: str, *arguments: str) -> None:
+    command = [sys.executable, "-P", "-m", module, *arguments]
     subprocess.run(command, env=environment(assignment.plan), check=False)
 
 

@@ -12,7 +12,6 @@ import pandas as pd
 
 from launch.cost import concurrency, rates
 from launch.cost.packing import TaskPreview, pack
-from launch.plan import snapshot
 from launch.plan.launcher import cores
 from launch.plan.outcome import FINAL, LIVE
 from launch.scheduler import backend
@@ -20,6 +19,8 @@ from launch.status import failures, summary
 from launch.status.failures import HeldBack
 from launch.status.sweep_state import SweepState, is_final, load_state_before_submission
 from launch.submit import calibration
+from launch.submit.rounds import with_open_rounds
+from launch.sweep.adaptive import SearchState
 from launch.sweep.request import AUTO, Cell, Concurrency, Request
 
 
@@ -78,6 +79,8 @@ class Preview:
     """Number of arrays to send."""
     reduced_concurrency: Sequence[int]
     estimate: Estimate
+    searches: Sequence[SearchState] = ()
+    """The searches of the request; the cells are those of their open rounds."""
 
     @property
     def cells(self) -> Sequence[Cell]:
@@ -92,13 +95,16 @@ class Preview:
 
 def load_preview(request: Request, *, retry_errors: bool = False, rerun: bool = False) -> Preview:
     """The preview of a request for the current state of its sweep. Changes nothing."""
-    return preview(
+    state = load_state_before_submission(request.folder)
+    request, searches = with_open_rounds(request, state)
+    contents = preview(
         request,
-        load_state_before_submission(request.folder),
+        state,
         calibration.calibration_runs(request.folder),
         retry_errors=retry_errors,
         rerun=rerun,
     )
+    return replace(contents, searches=searches)
 
 
 def preview(
@@ -157,7 +163,7 @@ def select_cells(
     if retry_errors or not state.plans:
         return selection
     needs_more_memory = failures.needs_more_memory(without_memory, state, request.launcher)
-    held_back = failures.held_back(selection.ids, state, snapshot.code_hash())
+    held_back = failures.held_back(selection.ids, state, request.code)
     return hold_back(selection, held_back, needs_more_memory)
 
 

@@ -12,7 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from launch.errors import UserError
+from launch.plan.identity import cell_id
 from launch.plan.launcher import Launcher
+from launch.plan.search import Search
+from launch.plan.snapshot import Software, code_hash
+from trainers import config as schema
 
 LAUNCH_KEYS = ("hydra/launcher=", "hydra.launcher.", "task.", "limits.", "canary=", "compact=")
 """Overrides that change how cells are sent, not which cells."""
@@ -37,6 +41,15 @@ class Cell:
 
     id: str
     flat: Mapping[str, Any]
+
+
+def resolved_cell(flat: Mapping[str, Any]) -> Cell:
+    """The cell of a flat configuration. Raises UserError for one that no trainer accepts."""
+    try:
+        resolved = schema.flatten(schema.parse(flat))
+        return Cell(cell_id(resolved), resolved)
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -93,7 +106,7 @@ def _check_boolean(key: str, value: Any) -> None:
 
 @dataclass(frozen=True)
 class Request:
-    """Cells, the folder for their results, and the launcher to send them through."""
+    """Cells and searches, the folder for their results, and the launcher to send them through."""
 
     name: str
     logs: Path
@@ -103,11 +116,20 @@ class Request:
     chosen: Sequence[str]
     """The overrides that set packing, launcher and policy; a resume adds its own."""
     policy: Policy = Policy()
+    searches: Sequence[Search] = ()
+    """Searches whose open rounds are sent too; `cells` does not hold their trainings."""
+    software: Software | None = None
+    """The code and environment of the jobs; None for those of this process."""
 
     @property
     def folder(self) -> Path:
         """The folder of the sweep."""
         return self.logs / self.name
+
+    @property
+    def code(self) -> str:
+        """Hash of the sources that the jobs will import."""
+        return self.software.code if self.software else code_hash()
 
 
 def check_name(name: Any) -> None:
