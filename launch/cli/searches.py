@@ -115,8 +115,8 @@ def advice(standings: Sequence[Standing], name: str, *, live: bool) -> list[str]
     unsent = [one for one in standings if one.unsent and not one.held]
     if unsent and not live:
         lines.append(
-            f"the next round of {len(unsent)} searches was not sent: `redescent resume {name}` "
-            "sends it"
+            f"the next round of {len(unsent)} searches was not sent yet; if no job sends it, "
+            f"`redescent resume {name}` does"
         )
     return lines
 

@@ -186,6 +186,27 @@ def test_a_round_that_was_planned_but_never_sent_is_sent_again(sweep: Played) ->
     assert {cell.attempts for cell in again.plan.cells} == {1}
 
 
+@pytest.mark.parametrize("stage", ["rounds.write", "freeze", "deliver"])
+def test_a_command_that_dies_while_it_sends_loses_no_round(
+    sweep: Played, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    sweep.play()
+
+    def die(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        module, _, name = f"launch.submit.submission.{stage}".rpartition(".")
+        patch.setattr(f"{module}.{name}", die)
+        with pytest.raises(KeyboardInterrupt):
+            advance(sweep.folder)
+    sweep.play_to_the_end()
+    states = sweep.states()
+    assert all(state.finished for state in states)
+    trials = {one.cell.id for state in states for one in state.trials}
+    assert {cell.id for plan in sweep.plans for cell in plan.cells} == trials
+
+
 def test_the_next_round_has_the_code_and_settings_of_the_plan_before(
     sweep: Played, request_hunt: Request
 ) -> None:

@@ -26,30 +26,15 @@ from launch.submit import rounds
 from launch.sweep.adaptive import SearchState, replay
 
 LOCAL = ("hydra/launcher=local", "task.at_a_time=2")
-HUNT = """
-defaults: [{override /model: none}, {override /data: none}, {override /optim: none},
-           {override /trainer: noop}]
-search:
-  axis: trainer.epochs
-  success: "trainer.epochs <= 10"
-  range: [2, 32]
-  first: 4
-  per_round: 3
-  until: 1.7
-  most: 12
-  verify: false
-seeds: [0, 1, 2, 3, 4]
-"""
 Redescent = Callable[..., CompletedProcess[str]]
 
 pytestmark = pytest.mark.timeout(280)
 
 
 @pytest.fixture
-def hunt(write_sweep: Callable[[str, str], None], logs: Path) -> Iterator[Path]:
+def folder(logs: Path) -> Iterator[Path]:
     """The folder of the sweep; ends what a failed test leaves running."""
-    write_sweep("hunt", HUNT)
-    folder = logs / "hunt"
+    folder = logs / "noop_search"
     yield folder
     for path in folder.glob("submissions/*/local.json"):
         worker = json.loads(path.read_text())
@@ -99,76 +84,77 @@ def is_over(folder: Path) -> bool:
     return the_search(folder).finished is not None and (folder / "store/manifest.json").exists()
 
 
-def test_rounds_follow_in_the_background(redescent: Redescent, configs: Path, hunt: Path) -> None:
-    shown = redescent("plan", "hunt", *LOCAL, configs=configs).stdout
+def test_rounds_follow_in_the_background(redescent: Redescent, folder: Path) -> None:
+    shown = redescent("plan", "noop_search", *LOCAL).stdout
     assert "1 along trainer.epochs" in shown
     assert "12 at most; 0 so far" in " ".join(shown.split())
-    redescent("submit", "hunt", *LOCAL, configs=configs)
-    wait_for(lambda: is_over(hunt), "the end of the search")
-    state = trained_once(hunt)
+    redescent("submit", "noop_search", *LOCAL)
+    wait_for(lambda: is_over(folder), "the end of the search")
+    state = trained_once(folder)
     assert state.rounds > 1
-    assert len({plan.code for plan in load_all(hunt)}) == 1
-    assert "nothing to send" in redescent("resume", "hunt").stdout
-    shown = redescent("status", "hunt").stdout
+    assert len({plan.code for plan in load_all(folder)}) == 1
+    assert "nothing to send" in redescent("resume", "noop_search").stdout
+    shown = redescent("status", "noop_search").stdout
     assert "1 searches for trainer.epochs where trainer.epochs <= 10 changes" in shown
     assert "converged" in shown
 
 
 def test_the_waiting_command_and_the_worker_send_each_round_once(
-    redescent: Redescent, configs: Path, hunt: Path
+    redescent: Redescent, folder: Path
 ) -> None:
-    shown = redescent("submit", "hunt", *LOCAL, "--wait", configs=configs).stdout
+    shown = redescent("submit", "noop_search", *LOCAL, "--wait").stdout
     assert "converged" in shown
-    trained_once(hunt)
+    trained_once(folder)
 
 
-def test_the_debug_launcher_runs_all_rounds(
-    redescent: Redescent, configs: Path, hunt: Path
-) -> None:
-    shown = redescent("submit", "hunt", "hydra/launcher=debug", configs=configs).stdout
+def test_the_debug_launcher_runs_all_rounds(redescent: Redescent, folder: Path) -> None:
+    shown = redescent("submit", "noop_search", "hydra/launcher=debug").stdout
     assert "converged" in shown
-    trained_once(hunt)
+    trained_once(folder)
 
 
-def test_with_manual_advance_the_user_sends_every_round(
-    redescent: Redescent, configs: Path, hunt: Path
-) -> None:
-    manual = ("submit", "hunt", *LOCAL, "+search.advance=manual", "--wait")
-    redescent(*manual, configs=configs)
-    assert the_search(hunt).rounds == 2
-    assert len(load_all(hunt)) == 1
-    assert "the next round of 1 searches was not sent" in redescent("status", "hunt").stdout
-    while the_search(hunt).open:
-        redescent(*manual, configs=configs)
-    trained_once(hunt)
+def test_with_manual_advance_the_user_sends_every_round(redescent: Redescent, folder: Path) -> None:
+    manual = ("submit", "noop_search", *LOCAL, "+search.advance=manual", "--wait")
+    redescent(*manual)
+    assert the_search(folder).rounds == 2
+    assert len(load_all(folder)) == 1
+    assert "the next round of 1 searches was not sent yet" in redescent("status", "noop_search").stdout
+    while the_search(folder).open:
+        redescent(*manual)
+    trained_once(folder)
 
 
 def test_two_people_submit_at_once(
-    redescent: Redescent, configs: Path, hunt: Path, tmp_path: Path
+    redescent: Redescent,
+    folder: Path,
 ) -> None:
-    program = (
-        "import pathlib; from launch import cli; from launch.sweep import compose; "
-        f"compose.CONFIGS = pathlib.Path({str(configs)!r}); cli.main()"
-    )
-    command = [sys.executable, "-c", program, "submit", "hunt", *LOCAL, "--wait"]
+    command = [
+        sys.executable,
+        "-c",
+        "from launch.cli import main; main()",
+        "submit",
+        "noop_search",
+        *LOCAL,
+        "--wait",
+    ]
     people = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     answers = [person.communicate(timeout=200)[0] for person in people]
     assert [person.returncode for person in people] == [0, 0], answers
-    trained_once(hunt)
+    trained_once(folder)
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes through /proc")
 def test_a_killed_worker_and_a_resume_give_the_search_of_a_calm_run(
-    redescent: Redescent, configs: Path, hunt: Path
+    redescent: Redescent, folder: Path
 ) -> None:
     slow = ("trainer.seconds=0.1", "run.checkpoint_seconds=0")
-    redescent("submit", "hunt", *LOCAL, *slow, configs=configs)
-    wait_for(lambda: store.runs(hunt)["status"].eq("running").any(), "a running cell")
-    (path,) = hunt.glob("submissions/*/local.json")
+    redescent("submit", "noop_search", *LOCAL, *slow)
+    wait_for(lambda: store.runs(folder)["status"].eq("running").any(), "a running cell")
+    (path,) = folder.glob("submissions/*/local.json")
     os.kill(json.loads(path.read_text())["pid"], signal.SIGKILL)
     wait_for(lambda: not files.alive(json.loads(path.read_text())), "the end of the worker")
-    assert "redescent resume hunt" in redescent("status", "hunt").stdout
-    redescent("resume", "hunt", "--wait")
-    state = the_search(hunt)
+    assert "redescent resume noop_search" in redescent("status", "noop_search").stdout
+    redescent("resume", "noop_search", "--wait")
+    state = the_search(folder)
     assert state.finished == "converged"
     assert state == calm(state.search)

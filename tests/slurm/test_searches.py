@@ -19,19 +19,15 @@ from storm import processes
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
 LAST_SUCCESS = 10
-SEARCH = (
-    "search={axis:trainer.epochs,range:[2,32],first:4,per_round:3,until:1.7,most:12,verify:false,"
-    f"success:'trainer.epochs <= {LAST_SUCCESS}'}}",
-    "seeds={range:[0,5,1]}",
-    "task.cells=1",
-    "run.checkpoint_seconds=0",
-)
+"""The last value at which the cells of configs/sweep/noop_search.yaml succeed."""
+
+CELLS = ("task.cells=1", "run.checkpoint_seconds=0")
 
 
 @pytest.fixture
-def noop(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
+def search(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
-    return Sweep(cluster, tmp_path / "logs", "noop")
+    return Sweep(cluster, tmp_path / "logs", "noop_search")
 
 
 def state_of(sweep: Sweep):  # type: ignore[no-untyped-def]
@@ -72,7 +68,7 @@ def follow_ups(sweep: Sweep) -> dict[str, str]:
     """Jobs that are to send a next round, by name."""
     jobs = {}
     for name, task, *_ in sweep.cluster.tasks(ACTIVE):
-        if name.startswith("noop.") and name.endswith(".next"):
+        if name.startswith("noop_search.") and name.endswith(".next"):
             jobs[name] = task.partition("_")[0]
     return jobs
 
@@ -81,52 +77,54 @@ def newest_follow_up(sweep: Sweep) -> str | None:
     """The job that is to send the round after the newest plan."""
     from launch.plan import load_all
 
-    return follow_ups(sweep).get(f"noop.{load_all(sweep.folder)[-1].sid}.next")
+    return follow_ups(sweep).get(f"noop_search.{load_all(sweep.folder)[-1].sid}.next")
 
 
-def test_the_rounds_of_a_search_follow_by_themselves(noop: Sweep) -> None:
-    noop.submit(*SEARCH)
-    assert len(follow_ups(noop)) == 1
-    noop.wait(lambda: is_finished(noop))
-    state = state_of(noop)
+def test_the_rounds_of_a_search_follow_by_themselves(search: Sweep) -> None:
+    search.submit(*CELLS)
+    assert len(follow_ups(search)) == 1
+    search.wait(lambda: is_finished(search))
+    state = state_of(search)
     assert state.rounds == 2
     assert state == calm(state.search)
-    assert set(plans_by_cell(noop).values()) == {1}
-    noop.wait(lambda: not follow_ups(noop), 30)
-    assert "nothing to send" in noop.submit(*SEARCH)
-    assert "converged" in noop.redescent("status", "noop")
+    assert set(plans_by_cell(search).values()) == {1}
+    search.wait(lambda: not follow_ups(search), 30)
+    assert "nothing to send" in search.submit(*CELLS)
+    assert "converged" in search.redescent("status", "noop_search")
 
 
-def test_a_search_whose_jobs_are_killed_and_lost_ends_as_a_calm_one(noop: Sweep) -> None:
-    slow = (*SEARCH, "trainer.seconds=0.3")
+def test_a_search_whose_jobs_are_killed_and_lost_ends_as_a_calm_one(search: Sweep) -> None:
+    slow = (*CELLS, "trainer.seconds=0.3")
     answers: list[str] = []
-    people = [threading.Thread(target=lambda: answers.append(noop.submit(*slow))) for _ in range(2)]
+    people = [
+        threading.Thread(target=lambda: answers.append(search.submit(*slow))) for _ in range(2)
+    ]
     for person in people:
         person.start()
     for person in people:
         person.join()
     assert sorted("nothing to send" in answer for answer in answers) == [False, True], answers
-    noop.wait(lambda: noop.epochs() > 2 and len(noop.live()) > 1)
-    worker = processes("launch.job", noop.folder)[0]
+    search.wait(lambda: search.epochs() > 2 and len(search.live()) > 1)
+    worker = processes("launch.job", search.folder)[0]
     os.kill(worker, signal.SIGKILL)
-    noop.cluster.run("scancel", noop.live()[-1])
-    noop.wait(lambda: sum(plans_by_cell(noop).values()) > 4)
-    noop.wait(lambda: newest_follow_up(noop) is not None)
-    noop.cluster.run("scancel", str(newest_follow_up(noop)))
-    noop.wait(noop.ended)
-    assert not is_finished(noop)
-    assert "redescent resume noop" in noop.redescent("status", "noop")
-    noop.redescent("resume", "noop")
-    noop.wait(lambda: is_finished(noop))
-    state = state_of(noop)
+    search.cluster.run("scancel", search.live()[-1])
+    search.wait(lambda: sum(plans_by_cell(search).values()) > 4)
+    search.wait(lambda: newest_follow_up(search) is not None)
+    search.cluster.run("scancel", str(newest_follow_up(search)))
+    search.wait(search.ended)
+    assert not is_finished(search)
+    assert "redescent resume noop_search" in search.redescent("status", "noop_search")
+    search.redescent("resume", "noop_search")
+    search.wait(lambda: is_finished(search))
+    state = state_of(search)
     assert state == calm(state.search)
-    assert noop.states() == {"done": len(state.trials)}
-    assert max(plans_by_cell(noop).values()) > 1
+    assert search.states() == {"done": len(state.trials)}
+    assert max(plans_by_cell(search).values()) > 1
 
 
-def test_a_whole_round_of_errors_stops_the_search(noop: Sweep) -> None:
-    noop.submit(*SEARCH, "trainer.fail=error")
-    noop.wait(lambda: noop.ended() and not follow_ups(noop))
-    assert len(list(noop.folder.glob("submissions/*"))) == 1
-    assert state_of(noop).rounds == 1
-    assert "searches are held by" in noop.redescent("status", "noop")
+def test_a_whole_round_of_errors_stops_the_search(search: Sweep) -> None:
+    search.submit(*CELLS, "trainer.fail=error")
+    search.wait(lambda: search.ended() and not follow_ups(search))
+    assert len(list(search.folder.glob("submissions/*"))) == 1
+    assert state_of(search).rounds == 1
+    assert "searches are held by" in search.redescent("status", "noop_search")
