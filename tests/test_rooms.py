@@ -16,13 +16,13 @@ ROOT = Path(__file__).resolve().parents[1]
 PLAN = {"launch/plan", "launch/errors.py", "trainers/config"}
 WORKER = {"launch/worker", *PLAN}
 SCHEDULER = {"launch/scheduler", *WORKER}
-SWEEP = {"launch/sweep", "trainers/config", "analysis/stats/threshold.py", *PLAN}
+SWEEP = {"launch/sweep", "trainers/config", "analysis/stats", *PLAN}
 COST = {"launch/cost", *SWEEP}
 STATUS = {"launch/status", "launch/cost", "launch/scheduler", "analysis/store", *PLAN}
-SUBMIT = {"launch/submit", "analysis/store", *STATUS, *COST, *SCHEDULER}
+SUBMIT = {"launch/submit", "analysis/store", "analysis/stats", *STATUS, *COST, *SCHEDULER}
 CLI = {"launch/cli", "analysis/double_descent", *SUBMIT}
 
-STORE = {"analysis/store", "analysis/stats", "analysis/stats/threshold.py"}
+STORE = {"analysis/store", "analysis/stats"}
 FIGURE = {"analysis/figure", *STORE}
 
 SETTINGS = {"trainers/config", "trainers/seeding.py"}
@@ -73,9 +73,8 @@ ALLOWED: dict[str, set[str]] = {
     "analysis/double_descent": {"analysis/double_descent", *FIGURE},
     "analysis/grokking": {"analysis/grokking", *FIGURE},
     "analysis/figure": FIGURE,
-    "analysis/stats": {"analysis/stats", "analysis/stats/threshold.py"},
-    "analysis/stats/threshold.py": set(),
-    "analysis/store": {"analysis/store", "analysis/stats/threshold.py"},
+    "analysis/stats": {"analysis/stats"},
+    "analysis/store": {"analysis/store"},
 }  # fmt: skip
 """What the files of a room may import of the project. A room is a folder, or a file of its own."""
 

@@ -165,16 +165,22 @@ def unsent_cells(search: SearchState, state: SweepState) -> list[str]:
     return [one.cell.id for one in search.open if _state_of(one.cell.id, state) is None]
 
 
-def write(state: SweepState, request: Request, sent: Collection[str]) -> None:
+def write(
+    state: SweepState, request: Request, states: Sequence[SearchState], sent: Collection[str]
+) -> None:
     """Write searches.json for all searches of a sweep's plans and of a request.
 
-    `sent` are the ids of cells that are being sent: they hold nothing.
+    `states` are those of the request's searches. `sent` are the ids of cells that are being sent:
+    they hold nothing.
     """
     searches = newest_searches([searches_of(state.plans), request.searches])
     if not searches:
         return
+    by_key = {search.search.key: search for search in states}
+    others = [search for search in searches if search.key not in by_key]
+    by_key |= {search.search.key: search for search in search_states(others, state.runs)}
     entries = []
-    for search in search_states(searches, state.runs):
+    for search in (by_key[search.key] for search in searches):
         held = [cell for cell in held_cells(search, state) if cell not in sent]
         entries.append(_entry(search, held))
     files.write_json(state.folder / FILE, {"version": VERSION, "searches": entries})

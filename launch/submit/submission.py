@@ -66,7 +66,7 @@ def submit(
         contents = preview(request, state, calibration_runs, retry_errors=retry_errors, rerun=rerun)
         contents = replace(contents, searches=searches)
         _check_sendable(contents)
-        rounds.write(state, request, contents.selection.ids)
+        rounds.write(state, request, searches, contents.selection.ids)
         if not contents.cells:
             return Submission(contents, None)
         after: Sequence[str] = ()
