@@ -38,7 +38,7 @@ from launch.status.summary import Summary
 from launch.status.sweep_state import SweepState
 from launch.submit import calibration, rounds
 from launch.submit.advance import advance
-from launch.submit.rounds import Standing
+from launch.submit.rounds import Standing, keys_in_live_tasks
 
 POLL_SECONDS = 10.0
 """Seconds between queries of the scheduler, which serves other users too."""
@@ -143,9 +143,10 @@ def wait_until_end(folder: Path, sid: str | None = None) -> bool:
         bar = progress.add_task(name, total=1.0)
 
         def show(runs: pd.DataFrame) -> None:
-            share = float((rates.logged(runs) / rates.planned_length(runs)).mean())
+            has_ended = runs["status"].isin([*FINAL, "failed"])  # perhaps before its planned end
+            share = (rates.logged(runs) / rates.planned_length(runs)).where(~has_ended, 1.0).mean()
             text = f"{_count_ended(runs)}/{len(runs)} cells"
-            progress.update(bar, completed=share, description=text)
+            progress.update(bar, completed=float(share), description=text)
 
         while True:
             state = sweep_state.load_sweep_state(folder)
@@ -177,8 +178,11 @@ def wait_until_finished(folder: Path) -> bool:
 
 
 def _is_live(state: SweepState, sid: str | None = None) -> bool:
-    """Whether a cell may still train, or a task of submission `sid` may still run."""
-    if any(cell.state in LIVE for cell in state.cells.values()):
+    """Whether a cell may still train, or a task of submission `sid` may still run.
+
+    A task that trains whole searches may be about to add cells.
+    """
+    if any(cell.state in LIVE for cell in state.cells.values()) or keys_in_live_tasks(state):
         return True
     return any(task.live for (other, _), task in state.tasks.items() if other == sid)
 

@@ -2,6 +2,7 @@
 
     logs/NAME/submissions/SID/plan.json    the plan; never changed once written
     logs/NAME/submissions/SID/jobs.json    the arrays to be sent, then their job ids
+    logs/NAME/submissions/SID/inside/TASK.json    cells that a task added: later rounds of searches
     logs/NAME/code/HASH.zip                the sources that its jobs import, shared by plans
 
 Read inside jobs before anything else: standard library only.
@@ -74,6 +75,8 @@ class Plan:
     """Whether the tasks continue even if several cells fail with the same error."""
     searches: Sequence[Search] = field(default_factory=list)
     """The searches that the cells are a round of; empty for a grid."""
+    task_searches: Sequence[Sequence[int]] = field(default_factory=list)
+    """For each task the indices of the searches whose later rounds it trains too; may be empty."""
 
     @property
     def advances_by_itself(self) -> bool:
@@ -120,9 +123,10 @@ def name_of(sweep: Path) -> str:
 
 
 def load(path: Path) -> Plan:
-    """Read a plan. Raises PlanError if the file is not a valid plan."""
+    """Read a plan, with the cells that its tasks added. Raises PlanError for an invalid file."""
     try:
         raw = json.loads(path.read_text())
+        _add_later_rounds(raw, path.parent)
         cells = [PlannedCell(**cell) for cell in raw.pop("cells")]
         launcher = Launcher(raw.pop("launcher"))
         searches = [Search(**search) for search in raw.pop("searches", [])]
@@ -133,6 +137,22 @@ def load(path: Path) -> Plan:
             "writes. Move its folder "
             "out of submissions/ and submit the sweep again: cells that are done stay done"
         ) from None
+
+
+def later_rounds(submission: Path, task: int) -> Path:
+    """The file of the cells that a task added to the plan in this folder."""
+    return submission / "inside" / f"{task:05d}.json"
+
+
+def _add_later_rounds(raw: dict[str, Any], submission: Path) -> None:
+    """Append the cells that tasks added to the cells and tasks of a plan that was just read."""
+    for number, searches in enumerate(raw.get("task_searches", [])):
+        path = later_rounds(submission, number)
+        if searches and path.exists():
+            cells = json.loads(path.read_text())
+            start = len(raw["cells"])
+            raw["cells"] += cells
+            raw["tasks"][number] += range(start, start + len(cells))
 
 
 def load_all(sweep: Path) -> list[Plan]:

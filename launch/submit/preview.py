@@ -21,7 +21,7 @@ from launch.status.sweep_state import SweepState, is_final, load_state_before_su
 from launch.submit import calibration
 from launch.submit.rounds import with_open_rounds
 from launch.sweep.adaptive import SearchState
-from launch.sweep.request import AUTO, Cell, Concurrency, Request
+from launch.sweep.request import AUTO, INSIDE, Cell, Concurrency, Request
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,41 @@ def load_preview(request: Request, *, retry_errors: bool = False, rerun: bool = 
         retry_errors=retry_errors,
         rerun=rerun,
     )
-    return replace(contents, searches=searches)
+    return with_searches(contents, searches)
+
+
+def with_searches(contents: Preview, searches: Sequence[SearchState]) -> Preview:
+    """The preview with the searches that its cells are open trials of, packed as they ask for."""
+    contents = replace(contents, searches=searches)
+    if not searches or contents.request.packing.search != INSIDE:
+        return contents
+    scheduler = backend.BACKENDS[contents.request.launcher.kind]
+    most = 1 if scheduler.one_task else contents.request.packing.slots
+    tasks = whole_searches(contents, most)
+    return replace(contents, tasks=tasks, arrays=math.ceil(len(tasks) / scheduler.array_size()))
+
+
+def whole_searches(contents: Preview, most: int) -> list[TaskPreview]:
+    """At most `most` tasks of whole searches; those at one point share cells, and so a task.
+
+    Cells of no search get a task of their own.
+    """
+    points: dict[str, str] = {}
+    for search in contents.searches:
+        for one in search.open:
+            points.setdefault(one.cell.id, search.search.key[2])
+    groups: dict[str, list[int]] = {}
+    for index, cell in enumerate(contents.cells):
+        groups.setdefault(points.get(cell.id, ""), []).append(index)
+    concurrency = {i: task.concurrency for task in contents.tasks for i in task.cells}
+    by_size = sorted(groups.values(), key=len, reverse=True)
+    tasks = []
+    for number in range(min(most, len(by_size))):
+        cells = [index for group in by_size[number::most] for index in group]
+        numbers = [concurrency[index] for index in cells]
+        fixed = [number for number in numbers if number is not None]
+        tasks.append(TaskPreview(cells, min(fixed, default=None)))
+    return tasks
 
 
 def preview(

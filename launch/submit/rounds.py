@@ -20,7 +20,7 @@ from launch.plan import Plan, Search, files
 from launch.plan.outcome import FINAL, State
 from launch.plan.search import newest_searches
 from launch.status import failures
-from launch.status.sweep_state import SweepState
+from launch.status.sweep_state import SweepState, may_run
 from launch.sweep.adaptive import SearchState, replay
 from launch.sweep.condition import UnknownKey, condition, names
 from launch.sweep.request import Cell, Request
@@ -104,8 +104,26 @@ def with_open_rounds(request: Request, state: SweepState) -> tuple[Request, Sequ
     if not request.searches:
         return request, ()
     states = search_states(request.searches, state.runs)
-    cells = {cell.id: cell for cell in [*request.cells, *open_cells(states)]}
+    busy = keys_in_live_tasks(state)
+    cells = {cell.id: cell for cell in request.cells}
+    for search in states:
+        for one in search.open:
+            is_left_to_its_task = search.search.key in busy and one.cell.id not in state.cells
+            if not is_left_to_its_task:
+                cells[one.cell.id] = one.cell
     return replace(request, cells=list(cells.values())), states
+
+
+def keys_in_live_tasks(state: SweepState) -> set[tuple[str, str, str]]:
+    """The searches whose next round a task trains that may still run."""
+    keys = set()
+    for plan in state.plans:
+        for array in state.arrays[plan.sid] if plan.task_searches else ():
+            for number in array.numbers:
+                task = state.tasks.get((plan.sid, number))
+                if may_run(array, task, silent=plan.sid in state.silent) is not False:
+                    keys |= {plan.searches[index].key for index in plan.task_searches[number]}
+    return keys
 
 
 def open_cells(states: Sequence[SearchState]) -> list[Cell]:

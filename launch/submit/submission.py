@@ -30,8 +30,8 @@ from launch.status.sweep_state import (
 )
 from launch.submit import calibration, followup, rounds
 from launch.submit.lock import locked
-from launch.submit.preview import Preview, beyond_limit, preview
-from launch.sweep.request import LAUNCH_KEYS, Cell, Packing, Policy, Request
+from launch.submit.preview import Preview, beyond_limit, preview, with_searches
+from launch.sweep.request import INSIDE, LAUNCH_KEYS, Cell, Packing, Policy, Request
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def submit(
             markers.allow_rounds(request.folder)
         calibration_runs = calibration.calibration_runs(request.folder)
         contents = preview(request, state, calibration_runs, retry_errors=retry_errors, rerun=rerun)
-        contents = replace(contents, searches=searches)
+        contents = with_searches(contents, searches)
         _check_sendable(contents)
         rounds.write(state, request, searches, contents.selection.ids)
         if not contents.cells:
@@ -220,7 +220,24 @@ def freeze(preview: Preview, backend_name: str, attempts: Mapping[str, int]) -> 
         plan,
         tasks=[task.cells for task in preview.tasks],
         sizes=[task.concurrency for task in preview.tasks],
+        task_searches=_searches_by_task(preview),
     )
+
+
+def _searches_by_task(preview: Preview) -> list[list[int]]:
+    """For each task the searches that it goes on with; empty if the rounds are separate tasks."""
+    if preview.request.packing.search != INSIDE:
+        return []
+    keys = [search.key for search in preview.request.searches]
+    by_task = []
+    for task in preview.tasks:
+        ids = {preview.cells[index].id for index in task.cells}
+        searches = []
+        for state in preview.searches:
+            if any(one.cell.id in ids for one in state.open):
+                searches.append(keys.index(state.search.key))
+        by_task.append(searches)
+    return by_task
 
 
 def freeze_cells(

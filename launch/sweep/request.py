@@ -24,6 +24,9 @@ LAUNCH_KEYS = ("hydra/launcher=", "hydra.launcher.", "task.", "limits.", "canary
 AUTO: Literal["auto"] = "auto"
 """`task.at_a_time=auto`: use the number of cells per task that a calibration found best."""
 
+INSIDE: Literal["inside"] = "inside"
+"""`task.search=inside`: the rounds of a search follow one another inside its task."""
+
 Concurrency = int | None
 """How many cells a task trains at a time; None means one per core."""
 
@@ -61,6 +64,8 @@ class Packing:
     minutes: float = 60
     most: int = 1000
     slots: int = 100
+    search: Literal["inside"] | None = None
+    """Whether the task of a search also trains its later rounds, without a queue between them."""
 
     def __post_init__(self) -> None:
         if self.cells is not None:
@@ -70,6 +75,8 @@ class Packing:
         _check_at_least_one("minutes", self.minutes, types=(int, float))
         _check_at_least_one("most", self.most)
         _check_at_least_one("slots", self.slots)
+        if self.search not in (None, INSIDE):
+            raise UserError(f"task.search: found {self.search!r}, expected inside or null")
 
 
 def _check_at_least_one(

@@ -14,11 +14,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from analysis import store
 from launch.errors import UserError
 from launch.plan import Plan, Search, load_all, markers
+from launch.plan.jobs import Array
+from launch.scheduler.slurm import Task
 from launch.status import sweep_state
 from launch.submit import cancel, rounds, submission
 from launch.submit.advance import advance
+from launch.submit.inside import add_round
 from launch.sweep.adaptive import SearchState
 from launch.sweep.compose import expand_sweep
 from launch.sweep.request import Request
@@ -392,3 +396,103 @@ def test_a_grid_has_no_file_of_searches(
     monkeypatch.setattr(submission, "deliver", lambda *_: None)
     submission.submit(expand_sweep("noop", [LOCAL, "seeds={range:[0,2,1]}"]))
     assert not (logs / "noop" / "searches.json").exists()
+
+
+@pytest.fixture
+def inside(write_sweep: WriteSweep, monkeypatch: pytest.MonkeyPatch) -> tuple[Played, Request]:
+    """A sweep whose searches are trained whole in their tasks; the first round is sent."""
+    write_sweep("hunt", HUNT)
+    request = expand_sweep("hunt", ["hydra/launcher=slurm", "task.search=inside"])
+    played = Played(request.folder, monkeypatch)
+    monkeypatch.setattr(store, "runs", lambda _: played.runs)
+    submission.submit(request)
+    return played, request
+
+
+def plan_path(sweep: Played) -> Path:
+    return sweep.plans[-1].folder(sweep.folder) / "plan.json"
+
+
+def test_a_task_holds_whole_searches(inside: tuple[Played, Request]) -> None:
+    (plan,) = inside[0].plans
+    assert plan.task_searches == [[0], [1]]
+    widths = [{plan.flat(plan.cells[i])["model.width"] for i in task} for task in plan.tasks]
+    assert widths == [{2}, {4}]
+
+
+def test_a_task_adds_the_rounds_of_its_own_searches(inside: tuple[Played, Request]) -> None:
+    sweep, _ = inside
+    sweep.play()
+    while add_round(plan_path(sweep), 1):
+        sweep.play()
+    first, second = sweep.states()
+    assert (first.rounds, first.finished) == (2, None)
+    assert second.finished is not None
+    (plan,) = sweep.plans
+    assert [plan.cells[i].id for i in plan.tasks[1]] == [one.cell.id for one in second.trials]
+    for one in second.trials:
+        planned = next(cell for cell in plan.cells if cell.id == one.cell.id)
+        assert plan.flat(planned) == one.cell.flat
+
+
+def test_a_task_adds_no_round_after_an_error(inside: tuple[Played, Request]) -> None:
+    sweep, _ = inside
+    sweep.play(lambda _: ends("failed", error="RuntimeError: no space"))
+    assert add_round(plan_path(sweep), 0) == 0
+    assert len(sweep.plans[0].cells) == 8
+
+
+def test_the_next_round_of_a_live_task_is_left_to_it(
+    inside: tuple[Played, Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep, request = inside
+    sweep.play()
+    live = {
+        (sweep.plans[0].sid, 0): Task("7", 0, "", "RUNNING"),
+        (sweep.plans[0].sid, 1): Task("7", 1, "", "COMPLETED"),
+    }
+    array = Array("hunt", 0, 2, 0.0, job="7")
+    state = replace(
+        sweep_state.load_state_before_submission(sweep.folder),
+        tasks=live,
+        arrays={sweep.plans[0].sid: [array]},
+    )
+    expanded, states = rounds.with_open_rounds(request, state)
+    assert [state.rounds for state in states] == [2, 2]
+    assert {cell.flat["model.width"] for cell in expanded.cells} == {4}
+
+
+def test_a_search_that_its_task_left_unfinished_goes_on_in_the_next_plan(
+    inside: tuple[Played, Request],
+) -> None:
+    sweep, _ = inside
+    sweep.play()
+    assert add_round(plan_path(sweep), 0) > 0
+    sweep.play()
+    submitted = advance(sweep.folder)
+    assert submitted is not None
+    assert submitted.plan is not None
+    assert submitted.plan.task_searches == [[0], [1]]
+    sweep.play_to_the_end()
+    assert all(state.finished for state in sweep.states())
+
+
+def test_the_store_lists_the_cells_that_a_task_added(
+    write_sweep: WriteSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_sweep("hunt", HUNT)
+    request = expand_sweep("hunt", [LOCAL, "task.search=inside"])
+    sweep = Played(request.folder, monkeypatch)
+    submission.submit(request)
+    sweep.play()
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "runs", lambda _: sweep.runs)
+        count = add_round(plan_path(sweep), 0)
+    assert count > 0
+    assert len(store.runs(sweep.folder)) == 8 + count
+
+
+def test_an_unknown_way_to_search_is_refused(write_sweep: WriteSweep) -> None:
+    write_sweep("hunt", HUNT)
+    with pytest.raises(UserError, match=r"task.search: found 'outside', expected inside or null"):
+        expand_sweep("hunt", [LOCAL, "task.search=outside"])

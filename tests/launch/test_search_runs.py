@@ -113,12 +113,25 @@ def test_the_debug_launcher_runs_all_rounds(redescent: Redescent, folder: Path) 
     trained_once(folder)
 
 
+def test_all_rounds_follow_inside_one_task(redescent: Redescent, folder: Path) -> None:
+    shown = redescent("submit", "noop_search", *LOCAL, "task.search=inside", "--wait").stdout
+    assert "converged" in shown
+    state = the_search(folder)
+    assert state == calm(state.search)
+    (plan,) = load_all(folder)
+    assert [cell.id for cell in plan.cells] == [one.cell.id for one in state.trials]
+    assert state.rounds == 2
+    assert "nothing to send" in redescent("resume", "noop_search").stdout
+
+
 def test_with_manual_advance_the_user_sends_every_round(redescent: Redescent, folder: Path) -> None:
     manual = ("submit", "noop_search", *LOCAL, "+search.advance=manual", "--wait")
     redescent(*manual)
     assert the_search(folder).rounds == 2
     assert len(load_all(folder)) == 1
-    assert "the next round of 1 searches was not sent yet" in redescent("status", "noop_search").stdout
+    assert (
+        "the next round of 1 searches was not sent yet" in redescent("status", "noop_search").stdout
+    )
     while the_search(folder).open:
         redescent(*manual)
     trained_once(folder)

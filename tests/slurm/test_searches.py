@@ -128,3 +128,20 @@ def test_a_whole_round_of_errors_stops_the_search(search: Sweep) -> None:
     assert len(list(search.folder.glob("submissions/*"))) == 1
     assert state_of(search).rounds == 1
     assert "searches are held by" in search.redescent("status", "noop_search")
+
+
+def test_a_search_inside_a_task_survives_a_signal_and_a_kill(search: Sweep) -> None:
+    inside = (*CELLS, "task.search=inside", "trainer.seconds=0.3")
+    search.submit(*inside)
+    search.wait(lambda: search.epochs() > 5)
+    (task,) = search.live()
+    search.cluster.run("scancel", "--signal=USR2", task)  # saves, and requeues itself
+    search.wait(lambda: len(plans_by_cell(search)) > 4, 120)
+    search.wait(lambda: processes("launch.worker.child", search.folder) != [])
+    assert "nothing to send" in search.submit(*inside)
+    os.kill(processes("launch.job", search.folder)[0], signal.SIGKILL)
+    search.wait(lambda: is_finished(search))
+    state = state_of(search)
+    assert state == calm(state.search)
+    search.wait(search.ended)
+    assert search.states() == {"done": len(state.trials)}
