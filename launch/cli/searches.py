@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from analysis.stats.threshold import Estimate
 from launch.submit.rounds import Standing
@@ -18,10 +18,10 @@ SHOWN_SEARCHES = 20
 
 _FINISHED: Mapping[str, str] = {
     "converged": "converged",
-    "most": "ended: `most` trainings are used",
-    "above": "ended: the value lies above the range",
-    "below": "ended: the value lies below the range",
-    "exhausted": "ended: no further training is possible",
+    "most": "all trainings used",
+    "above": "above the range",
+    "below": "below the range",
+    "exhausted": "no training left",
 }
 
 
@@ -51,8 +51,10 @@ def search_table(standings: Sequence[Standing], *, live: bool) -> Table:
     if len(standings) > SHOWN_SEARCHES:
         return _counts(standings, title, live=live)
     keys = _varying_keys([one.search.search.point for one in standings])
-    columns = ("round", "trainings", "value [90 % interval]")
-    table = Table(*keys, "state", *columns, title=title, title_justify="left")
+    columns = ["state", "round", "trainings", "value [90 % interval]"]
+    table = Table(
+        *keys, *(Column(name, no_wrap=True) for name in columns), title=title, title_justify="left"
+    )
     for one in standings:
         search = one.search
         values = [escape(str(search.search.point.get(key, ""))) for key in keys]
@@ -122,10 +124,25 @@ def advice(standings: Sequence[Standing], name: str, *, live: bool) -> list[str]
 
 
 def _varying_keys(points: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The keys in which the points differ; at least the model."""
-    keys = []
-    for key in sorted({key for point in points for key in point}):
-        values = {repr(point.get(key)) for point in points}
-        if len(values) > 1 and not key.startswith("run."):
+    """The keys that tell the points apart, without those that follow from other keys."""
+    names = {key for point in points for key in point if not key.startswith("run.")}
+    by_kind = sorted(names, key=lambda key: (not key.endswith(".name"), key))
+    keys: list[str] = []
+    groups = {"": list(points)}
+    for key in by_kind:
+        refined = _split(groups, key)
+        if len(refined) > len(groups):
             keys.append(key)
+            groups = refined
     return keys or ["model.name"]
+
+
+def _split(
+    groups: Mapping[str, Sequence[Mapping[str, Any]]], key: str
+) -> dict[str, list[Mapping[str, Any]]]:
+    """Each group of points split by their value of a key."""
+    refined: dict[str, list[Mapping[str, Any]]] = {}
+    for name, points in groups.items():
+        for point in points:
+            refined.setdefault(f"{name}\0{point.get(key)!r}", []).append(point)
+    return refined

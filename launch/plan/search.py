@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from launch.plan.identity import cell_id
-
 Advance = Literal["auto", "manual"]
 """Who sends the next round: a job after the last task of a round, or only the user's commands."""
 
@@ -31,18 +29,3 @@ class Search:
     budget: Sequence[str]
     advance: Advance
     point: Mapping[str, Any]
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """Equal for two searches that differ only in settings, seeds, budget or advance."""
-        point = {key: value for key, value in self.point.items() if key not in (self.axis, "seed")}
-        return self.axis, self.success, cell_id(point)
-
-
-def newest_searches(groups: Sequence[Sequence[Search]]) -> list[Search]:
-    """Every search of several plans once, with the settings of the last group that has it."""
-    searches: dict[tuple[str, str, str], Search] = {}
-    for group in groups:
-        for search in group:
-            searches[search.key] = search
-    return list(searches.values())

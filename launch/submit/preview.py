@@ -20,7 +20,7 @@ from launch.status.failures import HeldBack
 from launch.status.sweep_state import SweepState, is_final, load_state_before_submission
 from launch.submit import calibration
 from launch.submit.rounds import with_open_rounds
-from launch.sweep.adaptive import SearchState
+from launch.sweep.adaptive import SearchState, search_key
 from launch.sweep.request import AUTO, INSIDE, Cell, Concurrency, Request
 
 
@@ -126,7 +126,7 @@ def whole_searches(contents: Preview, most: int) -> list[TaskPreview]:
     points: dict[str, str] = {}
     for search in contents.searches:
         for one in search.open:
-            points.setdefault(one.cell.id, search.search.key[2])
+            points.setdefault(one.cell.id, search_key(search.search).point)
     groups: dict[str, list[int]] = {}
     for index, cell in enumerate(contents.cells):
         groups.setdefault(points.get(cell.id, ""), []).append(index)

@@ -18,10 +18,9 @@ import pandas as pd
 from launch.errors import UserError
 from launch.plan import Plan, Search, files
 from launch.plan.outcome import FINAL, State
-from launch.plan.search import newest_searches
 from launch.status import failures
 from launch.status.sweep_state import SweepState, may_run
-from launch.sweep.adaptive import SearchState, replay
+from launch.sweep.adaptive import SearchKey, SearchState, newest_searches, replay, search_key
 from launch.sweep.condition import UnknownKey, condition, names
 from launch.sweep.request import Cell, Request
 
@@ -108,13 +107,15 @@ def with_open_rounds(request: Request, state: SweepState) -> tuple[Request, Sequ
     cells = {cell.id: cell for cell in request.cells}
     for search in states:
         for one in search.open:
-            is_left_to_its_task = search.search.key in busy and one.cell.id not in state.cells
+            is_left_to_its_task = (
+                search_key(search.search) in busy and one.cell.id not in state.cells
+            )
             if not is_left_to_its_task:
                 cells[one.cell.id] = one.cell
     return replace(request, cells=list(cells.values())), states
 
 
-def keys_in_live_tasks(state: SweepState) -> set[tuple[str, str, str]]:
+def keys_in_live_tasks(state: SweepState) -> set[SearchKey]:
     """The searches whose next round a task trains that may still run."""
     keys = set()
     for plan in state.plans:
@@ -122,7 +123,9 @@ def keys_in_live_tasks(state: SweepState) -> set[tuple[str, str, str]]:
             for number in array.numbers:
                 task = state.tasks.get((plan.sid, number))
                 if may_run(array, task, silent=plan.sid in state.silent) is not False:
-                    keys |= {plan.searches[index].key for index in plan.task_searches[number]}
+                    keys |= {
+                        search_key(plan.searches[index]) for index in plan.task_searches[number]
+                    }
     return keys
 
 
@@ -194,11 +197,11 @@ def write(
     searches = newest_searches([searches_of(state.plans), request.searches])
     if not searches:
         return
-    by_key = {search.search.key: search for search in states}
-    others = [search for search in searches if search.key not in by_key]
-    by_key |= {search.search.key: search for search in search_states(others, state.runs)}
+    by_key = {search_key(search.search): search for search in states}
+    others = [search for search in searches if search_key(search) not in by_key]
+    by_key |= {search_key(search.search): search for search in search_states(others, state.runs)}
     entries = []
-    for search in (by_key[search.key] for search in searches):
+    for search in (by_key[search_key(search)] for search in searches):
         held = [cell for cell in held_cells(search, state) if cell not in sent]
         entries.append(_entry(search, held))
     files.write_json(state.folder / FILE, {"version": VERSION, "searches": entries})

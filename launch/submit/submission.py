@@ -31,6 +31,7 @@ from launch.status.sweep_state import (
 from launch.submit import calibration, followup, rounds
 from launch.submit.lock import locked
 from launch.submit.preview import Preview, beyond_limit, preview, with_searches
+from launch.sweep.adaptive import search_key
 from launch.sweep.request import INSIDE, LAUNCH_KEYS, Cell, Packing, Policy, Request
 
 
@@ -228,14 +229,14 @@ def _searches_by_task(preview: Preview) -> list[list[int]]:
     """For each task the searches that it goes on with; empty if the rounds are separate tasks."""
     if preview.request.packing.search != INSIDE:
         return []
-    keys = [search.key for search in preview.request.searches]
+    keys = [search_key(search) for search in preview.request.searches]
     by_task = []
     for task in preview.tasks:
         ids = {preview.cells[index].id for index in task.cells}
         searches = []
         for state in preview.searches:
             if any(one.cell.id in ids for one in state.open):
-                searches.append(keys.index(state.search.key))
+                searches.append(keys.index(search_key(state.search)))
         by_task.append(searches)
     return by_task
 

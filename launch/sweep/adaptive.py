@@ -16,6 +16,7 @@ from functools import lru_cache
 
 from analysis.stats import threshold
 from analysis.stats.threshold import Estimate, Reason, Settings, Trial
+from launch.plan.identity import cell_id
 from launch.plan.search import Search
 from launch.sweep.request import Cell, resolved_cell
 
@@ -64,6 +65,31 @@ class SearchState:
         """The estimate from the trials that have an outcome."""
         results = [(one.trial, one.success) for one in self.trials if one.success is not None]
         return threshold.estimate(settings_of(self.search), results)
+
+
+@dataclass(frozen=True)
+class SearchKey:
+    """What makes two searches the same although settings, seeds, budget or advance differ.
+
+    `point` is a hash of the configuration without the axis and the seed.
+    """
+
+    axis: str
+    success: str
+    point: str
+
+
+def search_key(search: Search) -> SearchKey:
+    """The key of a search."""
+    decided = (search.axis, "seed")
+    point = {key: value for key, value in search.point.items() if key not in decided}
+    return SearchKey(search.axis, search.success, cell_id(point))
+
+
+def newest_searches(groups: Sequence[Sequence[Search]]) -> list[Search]:
+    """Every search of several plans once, with the settings of the last group that has it."""
+    searches = {search_key(search): search for group in groups for search in group}
+    return list(searches.values())
 
 
 def settings_of(search: Search) -> Settings:

@@ -23,8 +23,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from launch.errors import UserError
 from launch.plan.launcher import Launcher
-from launch.plan.search import Search, newest_searches
+from launch.plan.search import Search
 from launch.sweep import search, spec
+from launch.sweep.adaptive import newest_searches
 from launch.sweep.request import (
     LAUNCH_KEYS,
     Cell,

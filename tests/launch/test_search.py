@@ -10,8 +10,8 @@ import yaml
 
 from launch.errors import UserError
 from launch.plan import Search
-from launch.plan.search import newest_searches
 from launch.sweep import condition
+from launch.sweep.adaptive import newest_searches
 from launch.sweep.compose import expand_sweep
 
 LOCAL = "hydra/launcher=local"
