@@ -107,7 +107,13 @@ def estimate_text(estimate: Estimate) -> str:
 def advice(standings: Sequence[Standing], name: str, *, live: bool) -> list[str]:
     """What the user can do about searches that do not go on by themselves."""
     lines = []
-    held = [one for one in standings if one.held]
+    unknown = {one.search.search.success: one.unknown for one in standings if one.unknown}
+    for success, columns in unknown.items():
+        lines.append(
+            f"search.success {success!r}: the runs table has no column {columns[0]!r}; correct it "
+            "in the sweep file and submit again: the trainings so far count"
+        )
+    held = [one for one in standings if one.held and not one.unknown]
     if held:
         cells = {cell for one in held for cell in one.held}
         lines.append(

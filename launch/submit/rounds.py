@@ -42,11 +42,11 @@ def searches_of(plans: Sequence[Plan]) -> list[Search]:
 def search_states(searches: Sequence[Search], runs: pd.DataFrame) -> list[SearchState]:
     """The state of each search after the results in a runs table.
 
-    Raises UserError for a condition that names no column of the table.
+    A condition that names no column of the table gives no outcome.
     """
-    outcomes_by_text = {
-        text: outcomes(text, runs) for text in dict.fromkeys(search.success for search in searches)
-    }
+    outcomes_by_text: dict[str, dict[str, bool]] = {}
+    for text in dict.fromkeys(search.success for search in searches):
+        outcomes_by_text[text] = {} if unknown_columns(text, runs) else outcomes(text, runs)
     return [replay(search, outcomes_by_text[search.success]) for search in searches]
 
 
@@ -62,7 +62,7 @@ def outcomes(success: str, runs: pd.DataFrame) -> dict[str, bool]:
     if final.empty:
         return {}
     keys = names(success)
-    _check_columns(success, keys, runs)
+    _check_columns(success, runs)
     meets = condition(success)
     by_cell = {}
     columns = list(dict.fromkeys(["cell", "status", *keys]))
@@ -87,21 +87,40 @@ def _is_null(value: Any) -> bool:
     return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
-def _check_columns(success: str, keys: Sequence[str], runs: pd.DataFrame) -> None:
-    for key in keys:
-        if key not in runs:
-            columns = [str(name) for name in runs if "." not in str(name)]
-            raise UserError(
-                f"search.success {success!r}: the runs table has no column {key!r}; expected a "
-                f"configuration key or one of {', '.join(columns)}. Correct it and submit again: "
-                "the trainings so far count"
-            )
+def unknown_columns(success: str, runs: pd.DataFrame) -> list[str]:
+    """The names in a condition that are no columns of the runs table; none before any result."""
+    if runs.empty or not runs["status"].isin(FINAL).any():
+        return []
+    return [key for key in names(success) if key not in runs]
+
+
+def _check_columns(success: str, runs: pd.DataFrame) -> None:
+    unknown = unknown_columns(success, runs)
+    if unknown:
+        columns = [str(name) for name in runs if "." not in str(name)]
+        raise UserError(
+            f"search.success {success!r}: the runs table has no column {unknown[0]!r}; expected a "
+            f"configuration key or one of {', '.join(columns)}. Correct it and submit again: "
+            "the trainings so far count"
+        )
+
+
+def _check_conditions(searches: Sequence[Search], runs: pd.DataFrame) -> None:
+    """Raise UserError if no condition can be computed; one that was corrected since is left."""
+    texts = dict.fromkeys(search.success for search in searches)
+    if all(unknown_columns(text, runs) for text in texts):
+        for text in texts:
+            _check_columns(text, runs)
 
 
 def with_open_rounds(request: Request, state: SweepState) -> tuple[Request, Sequence[SearchState]]:
-    """The request with the cells of its searches' open rounds, and the state of each search."""
+    """The request with the cells of its searches' open rounds, and the state of each search.
+
+    Raises UserError if the conditions of the searches name no column of the runs table.
+    """
     if not request.searches:
         return request, ()
+    _check_conditions(request.searches, state.runs)
     states = search_states(request.searches, state.runs)
     busy = keys_in_live_tasks(state)
     cells = {cell.id: cell for cell in request.cells}
@@ -235,11 +254,15 @@ def _entry(state: SearchState, held: Sequence[str]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Standing:
-    """A search beside what its cells do now: those that hold it, and those that were never sent."""
+    """A search beside what its cells do now: those that hold it, and those that were never sent.
+
+    `unknown` are names in its condition that are no columns of the runs table.
+    """
 
     search: SearchState
     held: Sequence[str]
     unsent: Sequence[str]
+    unknown: Sequence[str] = ()
 
 
 def standings(state: SweepState) -> list[Standing]:
@@ -247,5 +270,6 @@ def standings(state: SweepState) -> list[Standing]:
     result = []
     for search in search_states(searches_of(state.plans), state.runs):
         held, unsent = held_cells(search, state), unsent_cells(search, state)
-        result.append(Standing(search, held, unsent))
+        unknown = unknown_columns(search.search.success, state.runs)
+        result.append(Standing(search, held, unsent, unknown))
     return result

@@ -364,6 +364,26 @@ def test_a_smaller_ratio_continues_the_same_search(sweep: Played, request_hunt: 
     assert len(after) == 14
 
 
+def test_a_condition_on_an_absent_column_can_be_corrected(
+    sweep: Played, request_hunt: Request
+) -> None:
+    sweep.play_to_the_end(lambda _: ends("done", wrong=0))
+    for row in sweep.rows.values():
+        row.pop("fitted")  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match="the runs table has no column 'fitted'"):
+        submission.submit(request_hunt)
+    assert [one.unknown for one in rounds.standings(load_state(sweep))] == [["fitted"]] * 2
+    searches = [replace(search, success="wrong == 0") for search in request_hunt.searches]
+    corrected = submission.submit(replace(request_hunt, searches=searches))
+    assert corrected.plan is not None
+    assert {cell.attempts for cell in corrected.plan.cells} == {0}
+    assert submission.submit(submission.resume_request(sweep.folder, [])).plan is not None
+
+
+def load_state(sweep: Played) -> sweep_state.SweepState:
+    return sweep_state.load_state_before_submission(sweep.folder)
+
+
 def test_the_file_of_searches_lists_trials_with_their_outcomes(sweep: Played) -> None:
     first = sweep.file()
     assert [entry["point"]["model.width"] for entry in first] == [2, 4]
