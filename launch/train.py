@@ -72,7 +72,7 @@ def _plan_cell(config: DictConfig) -> tuple[Plan, Path, bool]:
             "seeds: this trains one cell; use seed=N, or `redescent submit` for several"
         )
     cell = compose.single_cell(config)
-    submission.check_data([cell])
+    submission.check_data([cell.flat])
     sweep = Path(hydra.utils.to_absolute_path(config.logs)) / config.name
     settings: Any = OmegaConf.to_container(HydraConfig.get().launcher, resolve=False)
     plan, is_done = submission.plan_single_cell(sweep, config.name, cell, Launcher(settings))

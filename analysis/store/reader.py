@@ -172,7 +172,9 @@ def _plan_rows(path: Path) -> Iterator[dict[str, Any]]:
     """The cells of one plan; StoreError if it is not a plan."""
     try:
         plan = json.loads(path.read_text())
-        for cell in plan["cells"]:
+        later_rounds = sorted(path.parent.glob("inside/*.json"))  # cells that tasks added
+        added = [cell for file in later_rounds for cell in json.loads(file.read_text())]
+        for cell in [*plan["cells"], *added]:
             config = {**plan["bases"][cell["base"]], **cell["values"]}
             yield {"cell": cell["id"], "status": "missing", "attempts": 0, **config}
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:

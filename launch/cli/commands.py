@@ -149,7 +149,8 @@ def calibrate(
     measurements = calibration.measurements(request)
     tables.print_calibration(measurements)
     succeeded = {measurement.cell.id for measurement in measurements if not measurement.failure}
-    if {cell.id for cell in calibration.smallest_and_largest(request.cells)} - succeeded:
+    cells = calibration.smallest_and_largest(calibration.calibrated_cells(request))
+    if {cell.id for cell in cells} - succeeded:
         views.print_status(request.folder / CALIBRATION)
         sys.exit(1)
     tables.console.print(f"the sweep: {tables.hours(load_preview(request))}")
@@ -376,7 +377,8 @@ def _send(request: Request, retry_errors: bool, wait: bool) -> None:
                 f"they start when the smallest and largest cells succeed in {name}/{CALIBRATION}; "
                 "if one of those fails, SLURM removes them from the queue"
             )
-    if wait:
-        complete = views.wait_until_end(request.folder)
+    runs_here = request.launcher.kind == "debug" and len(request.searches) > 0
+    if wait or runs_here:
+        complete = views.wait_until_finished(request.folder)
         views.print_status(request.folder)
         sys.exit(0 if complete else 1)

@@ -25,6 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis import store
+from launch.cli.searches import advice, search_table
 from launch.cli.tables import console, leave_on_interrupt
 from launch.cost import concurrency, rates
 from launch.plan import files, markers
@@ -35,7 +36,9 @@ from launch.plan.snapshot import code_hash
 from launch.status import failures, summary, sweep_state
 from launch.status.summary import Summary
 from launch.status.sweep_state import SweepState
-from launch.submit import calibration
+from launch.submit import calibration, rounds
+from launch.submit.advance import advance
+from launch.submit.rounds import Standing, keys_in_live_tasks
 
 POLL_SECONDS = 10.0
 """Seconds between queries of the scheduler, which serves other users too."""
@@ -67,6 +70,12 @@ class Report:
     summary: Summary
     held_back: int
     canary: tuple[str, str] | None
+    searches: Sequence[Standing] = ()
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a cell may still train."""
+        return _is_live(self.state)
 
     @property
     def name(self) -> str:
@@ -86,7 +95,8 @@ def load_report(state: SweepState) -> Report:
     failed_cells = [id for id, cell in state.cells.items() if cell.state == "failed"]
     held_back = failures.held_back(failed_cells, state, code_hash())
     numbers = summary.summarise(state, timed_runs, cores())
-    return Report(state, numbers, len(held_back.cells), _canary_failure(state))
+    canary = _canary_failure(state)
+    return Report(state, numbers, len(held_back.cells), canary, rounds.standings(state))
 
 
 def _canary_failure(state: SweepState) -> tuple[str, str] | None:
@@ -133,9 +143,10 @@ def wait_until_end(folder: Path, sid: str | None = None) -> bool:
         bar = progress.add_task(name, total=1.0)
 
         def show(runs: pd.DataFrame) -> None:
-            share = float((rates.logged(runs) / rates.planned_length(runs)).mean())
+            has_ended = runs["status"].isin([*FINAL, "failed"])  # perhaps before its planned end
+            share = (rates.logged(runs) / rates.planned_length(runs)).where(~has_ended, 1.0).mean()
             text = f"{_count_ended(runs)}/{len(runs)} cells"
-            progress.update(bar, completed=share, description=text)
+            progress.update(bar, completed=float(share), description=text)
 
         while True:
             state = sweep_state.load_sweep_state(folder)
@@ -146,9 +157,32 @@ def wait_until_end(folder: Path, sid: str | None = None) -> bool:
     return all(cell.state in FINAL for cell in state.cells.values())
 
 
+def wait_until_finished(folder: Path) -> bool:
+    """Wait until no cell runs or waits, and send the rounds of searches that follow by themselves.
+
+    Returns whether all cells have a result and all these searches are finished.
+    """
+    while True:
+        complete = wait_until_end(folder)
+        state = sweep_state.load_sweep_state(folder)
+        searches = [one.search for one in rounds.standings(state)]
+        open_searches = [
+            one for one in searches if one.search.advance == "auto" and one.finished is None
+        ]
+        if not open_searches:
+            return complete
+        submission = advance(folder)
+        was_sent = submission is not None and submission.plan is not None
+        if not was_sent and not _is_live(sweep_state.load_sweep_state(folder)):
+            return False
+
+
 def _is_live(state: SweepState, sid: str | None = None) -> bool:
-    """Whether a cell may still train, or a task of submission `sid` may still run."""
-    if any(cell.state in LIVE for cell in state.cells.values()):
+    """Whether a cell may still train, or a task of submission `sid` may still run.
+
+    A task that trains whole searches may be about to add cells.
+    """
+    if any(cell.state in LIVE for cell in state.cells.values()) or keys_in_live_tasks(state):
         return True
     return any(task.live for (other, _), task in state.tasks.items() if other == sid)
 
@@ -206,7 +240,10 @@ def print_failures(folder: Path) -> None:
 def view(report: Report) -> RenderableType:
     """Render the whole status; computes nothing."""
     lines = [*_hours(report), *_failures(report), *_next_steps(report)]
-    return Group(_table(report), *(Text.from_markup(line) for line in lines))
+    tables = [_table(report)]
+    if report.searches:
+        tables.append(search_table(report.searches, live=report.is_live))
+    return Group(*tables, *(Text.from_markup(line) for line in lines))
 
 
 def _table(report: Report) -> Table:
@@ -266,6 +303,7 @@ def _next_steps(report: Report) -> Sequence[str]:
     is_over = not states & {*LIVE, "preempted"}
     if is_over and states & {"failed", "interrupted", "missing"}:
         lines.append(_resume_hint(report))
+    lines += map(escape, advice(report.searches, report.name, live=report.is_live))
     if report.canary is not None:
         cell, error = report.canary
         lines.append(

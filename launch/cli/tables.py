@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from launch.cli.searches import expectation_rows
 from launch.cost import rates
 from launch.status import sweep_state
 from launch.submit.calibration import Measurement
@@ -38,7 +39,8 @@ def print_preview(preview: Preview) -> None:
 def preview_rows(preview: Preview) -> list[tuple[str, str]]:
     """The facts of a submission as (name, value)."""
     request = preview.request
-    rows = [("folder", str(request.folder)), ("cells", str(len(request.cells)))]
+    rows = [("folder", str(request.folder)), *expectation_rows(preview.searches)]
+    rows.append(("cells of the round" if preview.searches else "cells", str(len(request.cells))))
     rows += [
         (f"  {state}", str(count)) for state, count in sorted(preview.selection.states.items())
     ]

@@ -13,7 +13,8 @@ _NO_EFFECT = (
     "data.outliers", "data.outlier_size",
     "optim.lr", "optim.weight_decay", "optim.schedule.", "optim.momentum", "optim.beta",
     "optim.eps",
-    "trainer.epochs", "trainer.steps", "trainer.stop_at", "trainer.fail",
+    "trainer.epochs", "trainer.least_steps", "trainer.steps", "trainer.stop_at", "trainer.abandon",
+    "trainer.fail",
     "run.device", "run.checkpoint_seconds",
 )  # fmt: skip
 """Keys that do not affect how fast a cell trains. Neither does `seed`; every other key does.
@@ -22,6 +23,9 @@ _NO_EFFECT = (
 """
 
 WIDTH = "model.width"
+SAMPLES = "data.train_samples"
+INTERPOLATED = (WIDTH, SAMPLES)
+"""Keys between whose measured values the rate is interpolated, one at a time."""
 
 LEAST_SHARE = 0.01
 """A run that logged a smaller share of its length is ignored: so far it has mostly loaded data and
@@ -54,7 +58,9 @@ def expected(cells: pd.DataFrame, runs: pd.DataFrame) -> pd.Series[float]:
     rates = pd.Series(pace(timed_runs).to_numpy())
     exact, run_groups = speed_groups(cells, timed_runs)
     rate = pd.Series(exact, cells.index).map(rates.groupby(run_groups).median())
-    return _interpolated(rate, cells, timed_runs, rates) * planned_length(cells)
+    for key in INTERPOLATED:
+        rate = _interpolated(rate, cells, timed_runs.assign(rate=rates.to_numpy()), key)
+    return rate * planned_length(cells)
 
 
 def remaining_seconds(
@@ -107,8 +113,15 @@ def width_families(cells: pd.DataFrame) -> np.ndarray[Any, Any]:
 
 
 def planned_length(cells: pd.DataFrame) -> pd.Series[float]:
-    """Length of each run: optimiser steps if its trainer counts steps, else epochs."""
-    return _numbers(cells, "trainer.steps").fillna(_numbers(cells, "trainer.epochs"))
+    """Length of each run: optimiser steps if its trainer counts steps, else epochs.
+
+    The epochs are those after which `trainer.least_steps` are done too.
+    """
+    epochs = _numbers(cells, "trainer.epochs")
+    samples = _numbers(cells, SAMPLES)
+    batch = _numbers(cells, "trainer.batch_size").fillna(samples)
+    least = np.ceil(_numbers(cells, "trainer.least_steps") / np.ceil(samples / batch))
+    return _numbers(cells, "trainer.steps").fillna(epochs.where(~(least > epochs), least))
 
 
 def logged(runs: pd.DataFrame) -> pd.Series[float]:
@@ -131,24 +144,23 @@ def _numbers(frame: pd.DataFrame, column: str) -> pd.Series[float]:
 
 
 def _interpolated(
-    rate: pd.Series[float], cells: pd.DataFrame, timed_runs: pd.DataFrame, rates: pd.Series[float]
+    rate: pd.Series[float], cells: pd.DataFrame, timed_runs: pd.DataFrame, key: str
 ) -> pd.Series[float]:
-    if not rate.isna().any() or WIDTH not in cells or WIDTH not in timed_runs:
+    """`rate` of each cell, with gaps between measured values of a key filled in."""
+    if not rate.isna().any() or key not in cells or key not in timed_runs:
         return rate
-    families, run_families = speed_groups(cells, timed_runs, without=WIDTH)
-    width, measured_width = (
-        np.log(_numbers(cells, WIDTH)),
-        np.log(_numbers(timed_runs, WIDTH).to_numpy()),
-    )
+    families, run_families = speed_groups(cells, timed_runs, without=key)
+    value = np.log(_numbers(cells, key))
+    measured_value = np.log(_numbers(timed_runs, key).to_numpy())
+    rates = pd.Series(timed_runs["rate"].to_numpy())
     filled = rate.copy()
     for family in np.unique(families[rate.isna().to_numpy()]):
-        medians = (
-            rates[run_families == family].groupby(measured_width[run_families == family]).median()
-        )
+        is_member = run_families == family
+        medians = rates[is_member].groupby(measured_value[is_member]).median()
         if len(medians) > 1:
             rows = (families == family) & rate.isna().to_numpy()
             among = np.interp(
-                width[rows], medians.index, np.log(medians), left=np.nan, right=np.nan
+                value[rows], medians.index, np.log(medians), left=np.nan, right=np.nan
             )
             filled[rows] = np.exp(among)
     return filled

@@ -2,5 +2,6 @@
 
 from launch.plan.launcher import Launcher
 from launch.plan.plan import Plan, PlanError, PlannedCell, load, load_all
+from launch.plan.search import Search
 
-__all__ = ["Launcher", "Plan", "PlanError", "PlannedCell", "load", "load_all"]
+__all__ = ["Launcher", "Plan", "PlanError", "PlannedCell", "Search", "load", "load_all"]

@@ -5,6 +5,7 @@
     logs/NAME/submissions/SID/bad_nodes/NODE           a node on which every process dies
     logs/NAME/submissions/SID/cancelled.json           ids of the cells that the user cancelled
     logs/NAME/submissions/SID/local.json               the process that works on it outside SLURM
+    logs/NAME/rounds_stopped                           no round of a search is sent by itself
 
 A thousand tasks write a handful of files, and each task looks for one name at most once a second.
 Read inside jobs: standard library only. `submission` is the folder of a submission.
@@ -113,9 +114,29 @@ def local_worker(submission: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
+def end_local_worker(submission: Path) -> None:
+    """Record that this process has ended its work on the submission, although it is alive."""
+    files.write_json(submission / "local.json", files.own_process() | {"start": "ended"})
+
+
 def remove_local_worker(submission: Path) -> None:
     """Record that the process of the submission is no longer its worker."""
     (submission / "local.json").unlink()
+
+
+def stop_rounds(sweep: Path) -> None:
+    """Let no round of the sweep's searches be sent without the user."""
+    (sweep / "rounds_stopped").touch()
+
+
+def allow_rounds(sweep: Path) -> None:
+    """Let the rounds of the sweep's searches follow by themselves again."""
+    (sweep / "rounds_stopped").unlink(missing_ok=True)
+
+
+def rounds_stopped(sweep: Path) -> bool:
+    """Whether the user cancelled the sweep since it was last submitted or resumed."""
+    return (sweep / "rounds_stopped").exists()
 
 
 def _key(error: str) -> str:

@@ -2,6 +2,7 @@
 
     logs/NAME/submissions/SID/plan.json    the plan; never changed once written
     logs/NAME/submissions/SID/jobs.json    the arrays to be sent, then their job ids
+    logs/NAME/submissions/SID/inside/TASK.json    cells that a task added: later rounds of searches
     logs/NAME/code/HASH.zip                the sources that its jobs import, shared by plans
 
 Read inside jobs before anything else: standard library only.
@@ -13,12 +14,14 @@ import json
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from launch.plan.files import write_json
 from launch.plan.launcher import Launcher, cores
+from launch.plan.search import Search
+from launch.plan.snapshot import Software
 
 CALIBRATION = "calibration"
 """The folder inside a sweep's that holds the sweep of its calibrations."""
@@ -70,6 +73,20 @@ class Plan:
     """Nodes that the jobs avoid, because they recently lost tasks of this sweep."""
     retry_errors: bool = False
     """Whether the tasks continue even if several cells fail with the same error."""
+    searches: Sequence[Search] = field(default_factory=list)
+    """The searches that the cells are a round of; empty for a grid."""
+    task_searches: Sequence[Sequence[int]] = field(default_factory=list)
+    """For each task the indices of the searches whose later rounds it trains too; may be empty."""
+
+    @property
+    def advances_by_itself(self) -> bool:
+        """Whether the next round of a search is sent after the last task, without the user."""
+        return any(search.advance == "auto" for search in self.searches)
+
+    @property
+    def software(self) -> Software:
+        """The code and environment of this plan, for another plan that continues it."""
+        return Software(**{field.name: getattr(self, field.name) for field in fields(Software)})
 
     def at_a_time(self, task: int) -> int | None:
         """How many cells a task trains at a time; None for one per core."""
@@ -106,18 +123,36 @@ def name_of(sweep: Path) -> str:
 
 
 def load(path: Path) -> Plan:
-    """Read a plan. Raises PlanError if the file is not a valid plan."""
+    """Read a plan, with the cells that its tasks added. Raises PlanError for an invalid file."""
     try:
         raw = json.loads(path.read_text())
+        _add_later_rounds(raw, path.parent)
         cells = [PlannedCell(**cell) for cell in raw.pop("cells")]
         launcher = Launcher(raw.pop("launcher"))
-        return Plan(**raw, cells=cells, launcher=launcher)
+        searches = [Search(**search) for search in raw.pop("searches", [])]
+        return Plan(**raw, cells=cells, launcher=launcher, searches=searches)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PlanError(
             f"{path}: not a plan of this version ({error}); expected what `redescent submit` "
             "writes. Move its folder "
             "out of submissions/ and submit the sweep again: cells that are done stay done"
         ) from None
+
+
+def later_rounds(submission: Path, task: int) -> Path:
+    """The file of the cells that a task added to the plan in this folder."""
+    return submission / "inside" / f"{task:05d}.json"
+
+
+def _add_later_rounds(raw: dict[str, Any], submission: Path) -> None:
+    """Append the cells that tasks added to the cells and tasks of a plan that was just read."""
+    for number, searches in enumerate(raw.get("task_searches", [])):
+        path = later_rounds(submission, number)
+        if searches and path.exists():
+            cells = json.loads(path.read_text())
+            start = len(raw["cells"])
+            raw["cells"] += cells
+            raw["tasks"][number] += range(start, start + len(cells))
 
 
 def load_all(sweep: Path) -> list[Plan]:

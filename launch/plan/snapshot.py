@@ -16,6 +16,8 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,25 @@ _PACKAGES = (
     "omegaconf",
     "submitit",
 )
+
+
+@dataclass(frozen=True)
+class Software:
+    """What jobs run with; the names are those of the fields of a plan."""
+
+    python: str
+    code: str
+    code_archive: str
+    environment: str
+    packages: Mapping[str, str]
+    commit: str
+
+
+def current_software(sweep: Path) -> Software:
+    """The sources and packages of this process; archives the sources in the sweep's folder."""
+    code, archive = snapshot(sweep)
+    digest, packages = environment()
+    return Software(sys.executable, code, str(archive.resolve()), digest, packages, commit())
 
 
 def code_hash() -> str:
@@ -67,12 +88,15 @@ def _zip(sources: dict[str, bytes]) -> bytes:
 
 
 def _sources() -> dict[str, bytes]:
-    """The packages of the jobs, and the store, which `python -m analysis.store.compact` needs."""
+    """The packages of the jobs, the store, which compaction needs, and the statistics of searches,
+    which the job that sends the next round needs.
+    """
     paths: list[Path] = []
     for package in ("launch", "trainers"):
         paths += sorted((SOURCE / package).rglob("*.py"))
     paths.append(SOURCE / "analysis" / "__init__.py")
     paths += sorted((SOURCE / "analysis" / "store").glob("*.py"))
+    paths += [SOURCE / "analysis" / "stats" / name for name in ("__init__.py", "threshold.py")]
     return {str(path.relative_to(SOURCE)): path.read_bytes() for path in paths}
 
 
@@ -105,10 +129,9 @@ def _git(*arguments: str) -> str:
 
 
 def origin() -> dict[str, Any]:
-    """Fields of a plan: user, time, host and Python."""
+    """Fields of a plan: user, time and host."""
     return {
         "created": time.time(),
         "user": getpass.getuser(),
         "host": socket.gethostname(),
-        "python": sys.executable,
     }

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launch.plan import load, markers
@@ -87,8 +87,8 @@ def main(arguments: Sequence[str], received: Sequence[int]) -> int:
         return work(assignment, received, in_slurm)
     markers.mark_local_worker(args.plan.parent)
     status = work(assignment, received, in_slurm)
-    if assignment.plan.policy.get("compact") and not received:
-        _compact(assignment)
+    if not received:
+        _follow_up(assignment)
     return status
 
 
@@ -96,15 +96,15 @@ def work(assignment: Assignment, received: Sequence[int], in_slurm: bool) -> int
     """Run the task, and requeue it if SLURM stops it while cells are left."""
     end = slurm.own_end() if in_slurm else None
     deadline = None if end is None else end - assignment.plan.launcher.lead_seconds
-    pool = Pool(assignment, received, deadline)
-    _log_start(assignment, len(pool.queue), end)
+    _log_start(assignment, len(assignment.numbers), end)
     try:
-        reason = pool.run()
+        pool = _train(assignment, received, deadline)
     except RepeatedCrash as error:
         node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
         markers.mark_bad_node(assignment.submission, node)
         log(f"{error}: the task ends here. Fix the cause named above, then `redescent resume`")
         return 1
+    reason = pool.reason
     counts = [f"{count} {status}" for status, count in pool.results.items()]
     log(f"results: {', '.join(counts) or 'none'}")
     # ask SLURM only if its answer matters
@@ -120,6 +120,39 @@ def work(assignment: Assignment, received: Sequence[int], in_slurm: bool) -> int
         ended_by_scheduler=interrupted and _ended_by_scheduler(received),
     )
     return _finish(decide_end(state), end)
+
+
+def _train(assignment: Assignment, received: Sequence[int], deadline: float | None) -> Pool:
+    """Train the cells of a task, and the later rounds of the searches that it goes on with.
+
+    Returns the last pool, with the results of all rounds.
+    """
+    pool = Pool(assignment, received, deadline)
+    stopped = pool.run() is not None or pool.blocked_by is not None
+    while not stopped and (next_round := _next_round(assignment)):
+        results, progress, assignment = pool.results, pool.progress, next_round
+        log(f"next round: {len(assignment.numbers)} cells")
+        pool = Pool(assignment, received, deadline)
+        pool.progress = progress
+        stopped = pool.run() is not None or pool.blocked_by is not None
+        pool.results.update(results)
+    return pool
+
+
+def _next_round(assignment: Assignment) -> Assignment | None:
+    """The cells that follow from the results so far; None if the task goes on with no search.
+
+    Another process reads the results, because this one imports the standard library alone.
+    """
+    plan, number = assignment.plan, assignment.task
+    if not plan.task_searches or not plan.task_searches[number]:
+        return None
+    path = assignment.submission / "plan.json"
+    _run_module(assignment, "launch.submit.inside", str(path), str(number))
+    later = load(path)
+    known = {plan.cells[index].id for index in plan.tasks[number]}
+    cells = [index for index in later.tasks[number] if later.cells[index].id not in known]
+    return replace(assignment, plan=later, cells=cells) if cells else None
 
 
 def _finish(end: End, job_end: float | None) -> int:
@@ -150,8 +183,27 @@ def _log_start(assignment: Assignment, cells: int, end: float | None) -> None:
     )
 
 
-def _compact(assignment: Assignment) -> None:
-    command = [sys.executable, "-P", "-m", "analysis.store.compact", str(assignment.sweep)]
+def _follow_up(assignment: Assignment) -> None:
+    """Do what small jobs do after the last task on SLURM: send the next round, and compact.
+
+    The next round counts this process as ended; the worker of the last round compacts. In the
+    process of a command (launcher debug), the command sends the next round itself, since it holds
+    the lock of the sweep.
+    """
+    plan, sweep = assignment.plan, str(assignment.sweep)
+    if plan.advances_by_itself and plan.backend == "local":
+        markers.end_local_worker(assignment.submission)
+        _run_module(assignment, "launch.submit.advance", sweep, plan.sid)
+    if plan.policy.get("compact") and plan.sid == _newest_submission(assignment):
+        _run_module(assignment, "analysis.store.compact", sweep)
+
+
+def _newest_submission(assignment: Assignment) -> str:
+    return max(path.name for path in assignment.submission.parent.iterdir())
+
+
+def _run_module(assignment: Assignment, module: str, *arguments: str) -> None:
+    command = [sys.executable, "-P", "-m", module, *arguments]
     subprocess.run(command, env=environment(assignment.plan), check=False)
 
 

@@ -141,8 +141,13 @@ def is_final(record: Record | None) -> bool:
 
 
 def _is_over(plan: Plan, records: Mapping[str, Record]) -> bool:
-    """Whether all cells of a plan have a result from it or from a later one."""
-    return all(_has_result(cell, records.get(cell.id)) for cell in plan.cells)
+    """Whether all cells of a plan have a result from it or from a later one.
+
+    A plan whose tasks add cells to it may go on even then: the scheduler knows.
+    """
+    return not plan.task_searches and all(
+        _has_result(cell, records.get(cell.id)) for cell in plan.cells
+    )
 
 
 def _has_result(cell: PlannedCell, record: Record | None) -> bool:

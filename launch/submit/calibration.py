@@ -22,6 +22,7 @@ from launch.plan import Plan, identity, load_all
 from launch.plan.outcome import FINAL, LIVE
 from launch.plan.plan import CALIBRATION, ran_in
 from launch.status.sweep_state import SweepState, records_of
+from launch.sweep.adaptive import calibration_cells
 from launch.sweep.request import (
     AUTO,
     CALIBRATION_EPOCHS,
@@ -49,16 +50,25 @@ def calibration_request(
     """
     number = count or _fixed_concurrency(request.packing.at_a_time)
     cells = []
-    for cell in smallest_and_largest(request.cells):
+    for cell in smallest_and_largest(calibrated_cells(request)):
         cells += _copies(_shortened(cell, epochs, steps), number or 1)
     return replace(
         request,
         name=CALIBRATION,
         logs=request.folder,
         cells=cells,
+        searches=(),
         packing=replace(request.packing, cells=number or 1, at_a_time=number),
         policy=Policy(),
     )
+
+
+def calibrated_cells(request: Request) -> Sequence[Cell]:
+    """The cells from which a calibration takes the smallest and largest.
+
+    A search has no cells before its first results: the ends of its first round stand for them.
+    """
+    return request.cells or calibration_cells(request.searches)
 
 
 def smallest_and_largest(cells: Sequence[Cell]) -> list[Cell]:
@@ -183,7 +193,7 @@ def measurements(request: Request) -> list[Measurement]:
     runs = concurrency.with_resources(runs, request.launcher.resources)
     if runs.empty:
         return []
-    cells = smallest_and_largest(request.cells)
+    cells = smallest_and_largest(calibrated_cells(request))
     groups, run_groups = rates.speed_groups(_flats(cells), runs)
     runs = runs.assign(best=_winning_counts(runs, run_groups))
     results = []

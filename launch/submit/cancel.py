@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.plan import Plan, markers
+from launch.plan import Plan, load_all, markers
 from launch.plan.outcome import LIVE
 from launch.scheduler import backend
 from launch.status.sweep_state import SweepState, load_sweep_state, may_run
@@ -31,8 +31,12 @@ class Cancellation:
 def cancel(folder: Path, where: Sequence[str] = ()) -> Cancellation:
     """Cancel every cell that may still run and meets all conditions.
 
+    Without conditions, the rounds of the sweep's searches follow by themselves no more.
+
     Raises UserError for a bad condition.
     """
+    if not where and folder.is_dir() and any(plan.searches for plan in load_all(folder)):
+        markers.stop_rounds(folder)
     state = load_sweep_state(folder)
     live = {cell.id for cell in state.cells.values() if cell.state in LIVE}
     cancelled = live & _cells_that_meet(state, where)

@@ -1,13 +1,15 @@
-"""The job that compacts the store of a sweep after the last task of a submission has ended.
+"""Small SLURM jobs that start after the last task of a submission has ended in any way.
 
-It is safe at any time, even while somebody resumes the sweep (analysis/store/claim.py). A worker
-without SLURM compacts before it exits.
+One compacts the store; it is safe at any time, even while somebody resumes the sweep
+(analysis/store/claim.py). The other sends the next round of the sweep's searches, if it has any. A
+worker without SLURM does both before it exits (launch/scheduler/task.py).
 """
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from launch.plan.jobs import job_name
 from launch.scheduler import sbatch, slurm
 
 LIMIT_MINUTES = 60
-"""Time limit of the job."""
+"""Time limit of a job."""
 
 _KEPT_SETTINGS = (
     "partition", "account", "qos", "comment", "setup", "mem_gb", "additional_parameters",
@@ -24,18 +26,42 @@ _KEPT_SETTINGS = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class FollowUp:
+    """A job after the last task: the end of its name, and the module that it runs."""
+
+    name: str
+    module: str
+    arguments: Sequence[str]
+    output: Path
+    """The folder of its output."""
+
+
+def follow_ups(plan: Plan, folder: Path) -> list[FollowUp]:
+    """The jobs that follow a submission; `folder` is that of the sweep."""
+    output = plan.folder(folder) / "output"
+    jobs = []
+    if plan.advances_by_itself:
+        jobs.append(FollowUp("next", "launch.submit.advance", [str(folder), plan.sid], output))
+    if plan.policy.get("compact"):
+        jobs.append(FollowUp("compact", "analysis.store.compact", [str(folder)], output))
+    return jobs
+
+
 def send(plan: Plan, folder: Path, jobs: Sequence[str]) -> None:
-    """Send a job that compacts the sweep after `jobs` have ended in any way.
+    """Send the follow-ups of a plan, to start after `jobs` have ended in any way.
 
     If SLURM refuses a job with one core, as partitions that require a GPU do, it is sent with the
-    settings of the tasks. A second refusal is not an error: `redescent compact` does the same.
+    settings of the tasks. A second refusal is not an error: `redescent compact` and `redescent
+    resume` do the same.
     """
-    for settings in (small_settings(plan), full_settings(plan)):
-        script = plan.folder(folder) / "compact.sbatch"
-        script.write_text(text(plan, folder.resolve(), jobs, settings))
-        answer = slurm.call("sbatch", "--parsable", str(script), timeout=120)
-        if answer.returncode == 0:
-            return
+    for follow_up in follow_ups(plan, folder.resolve()):
+        for settings in (small_settings(plan), full_settings(plan)):
+            script = plan.folder(folder) / f"{follow_up.name}.sbatch"
+            script.write_text(text(plan, follow_up, jobs, settings))
+            answer = slurm.call("sbatch", "--parsable", str(script), timeout=120)
+            if answer.returncode == 0:
+                break
 
 
 def small_settings(plan: Plan) -> dict[str, Any]:
@@ -49,8 +75,8 @@ def full_settings(plan: Plan) -> dict[str, Any]:
     return {**plan.launcher.settings, "array_parallelism": None}
 
 
-def text(plan: Plan, folder: Path, jobs: Sequence[str], settings: dict[str, Any]) -> str:
-    """The sbatch script that compacts the sweep in `folder` after these jobs."""
+def text(plan: Plan, follow_up: FollowUp, jobs: Sequence[str], settings: dict[str, Any]) -> str:
+    """The sbatch script of a follow-up after these jobs."""
     dependency = f"afterany:{':'.join(jobs)}"
     python_path = f"export PYTHONPATH={shlex.quote(plan.code_archive)}"
     limit = min(LIMIT_MINUTES, plan.launcher.limit_minutes or LIMIT_MINUTES)
@@ -59,9 +85,7 @@ def text(plan: Plan, folder: Path, jobs: Sequence[str], settings: dict[str, Any]
         "additional_parameters": sbatch.add_dependency(settings, dependency),
         "setup": [*(settings.get("setup") or []), python_path],
     }
-    command = shlex.join([plan.python, "-P", "-m", "analysis.store.compact", str(folder)])
+    command = shlex.join([plan.python, "-P", "-m", follow_up.module, *follow_up.arguments])
     sweep_and_submission = job_name(plan, 0).rpartition(".")[0]
-    output = plan.folder(folder) / "output"
-    return sbatch.single_script(
-        settings, command, output, job_name=f"{sweep_and_submission}.compact"
-    )
+    name = f"{sweep_and_submission}.{follow_up.name}"
+    return sbatch.single_script(settings, command, follow_up.output, job_name=name)

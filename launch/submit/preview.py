@@ -12,7 +12,6 @@ import pandas as pd
 
 from launch.cost import concurrency, rates
 from launch.cost.packing import TaskPreview, pack
-from launch.plan import snapshot
 from launch.plan.launcher import cores
 from launch.plan.outcome import FINAL, LIVE
 from launch.scheduler import backend
@@ -20,7 +19,9 @@ from launch.status import failures, summary
 from launch.status.failures import HeldBack
 from launch.status.sweep_state import SweepState, is_final, load_state_before_submission
 from launch.submit import calibration
-from launch.sweep.request import AUTO, Cell, Concurrency, Request
+from launch.submit.rounds import with_open_rounds
+from launch.sweep.adaptive import SearchState, search_key
+from launch.sweep.request import AUTO, INSIDE, Cell, Concurrency, Request
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ class Preview:
     """Number of arrays to send."""
     reduced_concurrency: Sequence[int]
     estimate: Estimate
+    searches: Sequence[SearchState] = ()
+    """The searches of the request; the cells are those of their open rounds."""
 
     @property
     def cells(self) -> Sequence[Cell]:
@@ -92,13 +95,50 @@ class Preview:
 
 def load_preview(request: Request, *, retry_errors: bool = False, rerun: bool = False) -> Preview:
     """The preview of a request for the current state of its sweep. Changes nothing."""
-    return preview(
+    state = load_state_before_submission(request.folder)
+    request, searches = with_open_rounds(request, state)
+    contents = preview(
         request,
-        load_state_before_submission(request.folder),
+        state,
         calibration.calibration_runs(request.folder),
         retry_errors=retry_errors,
         rerun=rerun,
     )
+    return with_searches(contents, searches)
+
+
+def with_searches(contents: Preview, searches: Sequence[SearchState]) -> Preview:
+    """The preview with the searches that its cells are open trials of, packed as they ask for."""
+    contents = replace(contents, searches=searches)
+    if not searches or contents.request.packing.search != INSIDE:
+        return contents
+    scheduler = backend.BACKENDS[contents.request.launcher.kind]
+    most = 1 if scheduler.one_task else contents.request.packing.slots
+    tasks = whole_searches(contents, most)
+    return replace(contents, tasks=tasks, arrays=math.ceil(len(tasks) / scheduler.array_size()))
+
+
+def whole_searches(contents: Preview, most: int) -> list[TaskPreview]:
+    """At most `most` tasks of whole searches; those at one point share cells, and so a task.
+
+    Cells of no search get a task of their own.
+    """
+    points: dict[str, str] = {}
+    for search in contents.searches:
+        for one in search.open:
+            points.setdefault(one.cell.id, search_key(search.search).point)
+    groups: dict[str, list[int]] = {}
+    for index, cell in enumerate(contents.cells):
+        groups.setdefault(points.get(cell.id, ""), []).append(index)
+    concurrency = {i: task.concurrency for task in contents.tasks for i in task.cells}
+    by_size = sorted(groups.values(), key=len, reverse=True)
+    tasks = []
+    for number in range(min(most, len(by_size))):
+        cells = [index for group in by_size[number::most] for index in group]
+        numbers = [concurrency[index] for index in cells]
+        fixed = [number for number in numbers if number is not None]
+        tasks.append(TaskPreview(cells, min(fixed, default=None)))
+    return tasks
 
 
 def preview(
@@ -157,7 +197,7 @@ def select_cells(
     if retry_errors or not state.plans:
         return selection
     needs_more_memory = failures.needs_more_memory(without_memory, state, request.launcher)
-    held_back = failures.held_back(selection.ids, state, snapshot.code_hash())
+    held_back = failures.held_back(selection.ids, state, request.code)
     return hold_back(selection, held_back, needs_more_memory)
 
 

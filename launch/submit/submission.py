@@ -12,9 +12,10 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from launch.errors import UserError
-from launch.plan import Launcher, Plan, PlannedCell, jobs, load_all, snapshot
+from launch.plan import Launcher, Plan, PlannedCell, jobs, load_all, markers, snapshot
 from launch.plan.jobs import Array
 from launch.plan.outcome import last_line
 from launch.plan.plan import factor, new_sid
@@ -27,11 +28,11 @@ from launch.status.sweep_state import (
     records_of,
     runs_of,
 )
-from launch.submit import calibration, followup
+from launch.submit import calibration, followup, rounds
 from launch.submit.lock import locked
-from launch.submit.preview import Preview, beyond_limit, preview
-from launch.sweep import compose
-from launch.sweep.request import LAUNCH_KEYS, Cell, Packing, Policy, Request
+from launch.submit.preview import Preview, beyond_limit, preview, with_searches
+from launch.sweep.adaptive import search_key
+from launch.sweep.request import INSIDE, LAUNCH_KEYS, Cell, Packing, Policy, Request
 
 
 @dataclass(frozen=True)
@@ -42,20 +43,31 @@ class Submission:
     plan: Plan | None
 
 
-def submit(request: Request, *, retry_errors: bool = False, rerun: bool = False) -> Submission:
-    """Send every cell of `request` that is not done, running or queued.
+def submit(
+    request: Request, *, retry_errors: bool = False, rerun: bool = False, by_itself: bool = False
+) -> Submission:
+    """Send every cell of `request` that is not done, running or queued, and of its searches the
+    open rounds. With `by_itself`, cells that hold a search are left for the user.
 
     Raises UserError if the hours exceed the limit, or if the scheduler refuses or does not answer;
     what it accepted before that stays recorded.
     """
     sbatch.check(request.launcher)
-    check_data(request.cells)
+    check_data([cell.flat for cell in request.cells])
+    check_data([search.point for search in request.searches])
     request.folder.mkdir(parents=True, exist_ok=True)
     with locked(request.folder):
         state = load_state_before_submission(request.folder)
+        request, searches = rounds.with_open_rounds(request, state)
+        if by_itself:
+            request = rounds.without_held(request, state)
+        elif searches:
+            markers.allow_rounds(request.folder)
         calibration_runs = calibration.calibration_runs(request.folder)
         contents = preview(request, state, calibration_runs, retry_errors=retry_errors, rerun=rerun)
+        contents = with_searches(contents, searches)
         _check_sendable(contents)
+        rounds.write(state, request, searches, contents.selection.ids)
         if not contents.cells:
             return Submission(contents, None)
         after: Sequence[str] = ()
@@ -109,7 +121,8 @@ def send_calibration_first(request: Request, *, retry_errors: bool) -> Sequence[
 
 
 def resume_request(folder: Path, overrides: Sequence[str]) -> Request:
-    """The request that completes a sweep: all cells of its plans, with the settings of the newest.
+    """The request that completes a sweep: all cells and searches of its plans, with the settings of
+    the newest.
 
     `overrides` may change launcher and packing: they are added to those of the newest plan, or
     replace them if they name another launcher. Raises UserError for any other override, or if
@@ -121,7 +134,8 @@ def resume_request(folder: Path, overrides: Sequence[str]) -> Request:
         raise UserError(
             f"{folder}: no submitted sweep in this folder; `redescent submit NAME` creates one"
         )
-    cells = {cell.id: Cell(cell.id, plan.flat(cell)) for plan in plans for cell in plan.cells}
+    grids = [plan for plan in plans if not plan.searches]
+    cells = {cell.id: Cell(cell.id, plan.flat(cell)) for plan in grids for cell in plan.cells}
     newest = plans[-1]
     request = Request(
         name=folder.name,
@@ -131,9 +145,12 @@ def resume_request(folder: Path, overrides: Sequence[str]) -> Request:
         launcher=newest.launcher,
         chosen=newest.chosen,
         policy=Policy(**newest.policy),
+        searches=rounds.searches_of(plans),
     )
     if not overrides:
         return request
+    from launch.sweep import compose  # loads Hydra, which the job after a round does without
+
     other_launcher = any(text.startswith("hydra/launcher=") for text in overrides)
     earlier = [] if other_launcher else newest.chosen
     settings = compose.launcher_settings(backend.with_launcher([*earlier, *overrides]))
@@ -175,12 +192,15 @@ def plan_single_cell(folder: Path, name: str, cell: Cell, launcher: Launcher) ->
         return plan, False
 
 
-def check_data(cells: Sequence[Cell]) -> None:
-    """Raise UserError now if the data is missing, rather than in every job after it has queued."""
+def check_data(configurations: Sequence[Mapping[str, Any]]) -> None:
+    """Raise UserError now if the data is missing, rather than in every job after it has queued.
+
+    `configurations` are flat.
+    """
     sources = set()
-    for cell in cells:
-        if "data.root" in cell.flat:
-            sources.add((cell.flat["data.root"], cell.flat["data.download"]))
+    for flat in configurations:
+        if "data.root" in flat:
+            sources.add((flat["data.root"], flat["data.download"]))
     for root, download in sources:
         if root is None and not download:
             raise UserError(
@@ -195,25 +215,41 @@ def check_data(cells: Sequence[Cell]) -> None:
 
 
 def freeze(preview: Preview, backend_name: str, attempts: Mapping[str, int]) -> Plan:
-    """Freeze the cells and tasks of a preview, with the current code and environment."""
+    """Freeze the cells and tasks of a preview, with the code and environment of its request."""
     plan = freeze_cells(preview.request, backend_name, preview.cells, attempts)
     return replace(
         plan,
         tasks=[task.cells for task in preview.tasks],
         sizes=[task.concurrency for task in preview.tasks],
+        task_searches=_searches_by_task(preview),
     )
+
+
+def _searches_by_task(preview: Preview) -> list[list[int]]:
+    """For each task the searches that it goes on with; empty if the rounds are separate tasks."""
+    if preview.request.packing.search != INSIDE:
+        return []
+    keys = [search_key(search) for search in preview.request.searches]
+    by_task = []
+    for task in preview.tasks:
+        ids = {preview.cells[index].id for index in task.cells}
+        searches = []
+        for state in preview.searches:
+            if any(one.cell.id in ids for one in state.open):
+                searches.append(keys.index(search_key(state.search)))
+        by_task.append(searches)
+    return by_task
 
 
 def freeze_cells(
     request: Request, backend_name: str, cells: Sequence[Cell], attempts: Mapping[str, int]
 ) -> Plan:
-    """Freeze cells in one task, with the current code and environment."""
+    """Freeze cells in one task, with the code and environment of the request."""
     bases, differences = factor([cell.flat for cell in cells])
     planned_cells = []
     for cell, (base, values) in zip(cells, differences, strict=True):
         planned_cells.append(PlannedCell(cell.id, base, values, attempts.get(cell.id, 0)))
-    code, archive = snapshot.snapshot(request.folder)
-    digest, packages = snapshot.environment()
+    software = request.software or snapshot.current_software(request.folder)
     return Plan(
         sid=new_sid(),
         name=request.name,
@@ -224,12 +260,9 @@ def freeze_cells(
         packing=asdict(request.packing),
         launcher=request.launcher,
         chosen=request.chosen,
-        code=code,
-        code_archive=str(archive.resolve()),
-        environment=digest,
-        packages=packages,
-        commit=snapshot.commit(),
         policy=asdict(request.policy),
+        searches=request.searches,
+        **vars(software),
         **snapshot.origin(),
     )
 
@@ -278,7 +311,7 @@ def deliver(plan: Plan, folder: Path, after: Sequence[str]) -> None:
                 "submit again to send the rest"
             ) from None
         jobs.write(plan, folder, arrays)
-    if plan.policy.get("compact") and plan.backend == "slurm":
+    if plan.backend == "slurm":
         followup.send(plan, folder, [str(array.job) for array in arrays])
 
 

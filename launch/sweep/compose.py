@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,19 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from launch.errors import UserError
-from launch.plan.identity import cell_id
 from launch.plan.launcher import Launcher
-from launch.sweep import spec
-from launch.sweep.request import LAUNCH_KEYS, Cell, Packing, Policy, Request, check_name
+from launch.plan.search import Search
+from launch.sweep import search, spec
+from launch.sweep.adaptive import newest_searches
+from launch.sweep.request import (
+    LAUNCH_KEYS,
+    Cell,
+    Packing,
+    Policy,
+    Request,
+    check_name,
+    resolved_cell,
+)
 from trainers import config as schema
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -40,6 +50,7 @@ _REASON_LINES = 12
 def expand_sweep(sweep: str, overrides: Sequence[str]) -> Request:
     """Expand the sweep `configs/sweep/SWEEP.yaml` with Hydra overrides.
 
+    A sweep with `search` becomes a search at each point of its grid; its cells follow from results.
     Raises UserError for an unknown sweep or key, a value of the wrong type, a bad axis or
     condition, or an empty grid.
     """
@@ -48,8 +59,8 @@ def expand_sweep(sweep: str, overrides: Sequence[str]) -> Request:
         _check_file(_sweep_file(sweep))
         overrides = [f"sweep={sweep}", *overrides]
         config = _compose(overrides)
-        cells = _expand(config, overrides)
-        return _request(config, cells, overrides)
+        cells, searches = _expand(config, overrides)
+        return replace(_request(config, cells, overrides), searches=searches)
 
 
 def launcher_settings(overrides: Sequence[str]) -> Request:
@@ -124,8 +135,10 @@ def _packing(task: Mapping[str, Any]) -> Packing:
     return Packing(**task)
 
 
-def _expand(config: DictConfig, overrides: Sequence[str]) -> list[Cell]:
-    """The cells of the grid that meet every condition, without duplicates."""
+def _expand(
+    config: DictConfig, overrides: Sequence[str]
+) -> tuple[Sequence[Cell], Sequence[Search]]:
+    """The cells of the grid that meet every condition, or a search at each such point."""
     sections = {key: _plain(config.get(key)) for key in spec.KEYS}
     sweep = spec.read(sections, config.seed, overrides)
     base_of = _bases(config, overrides)
@@ -138,7 +151,10 @@ def _expand(config: DictConfig, overrides: Sequence[str]) -> list[Cell]:
             cells[cell.id] = cell
     if not cells:
         raise UserError(f"the grid is empty: no point meets {list(sweep.texts)}")
-    return list(cells.values())
+    if sweep.search is None:
+        return list(cells.values()), ()
+    searches = [sweep.search.at(cell.flat) for cell in cells.values()]
+    return (), newest_searches([searches])
 
 
 def _bases(
@@ -160,11 +176,7 @@ def _cell(base: Mapping[str, Any], values: Mapping[str, Any]) -> Cell:
         if key not in base:
             legal = ", ".join(sorted(base))
             raise UserError(f"axes.{key}: no such configuration key; known: {legal}")
-    try:
-        flat = schema.flatten(schema.parse({**base, **values}))
-        return Cell(cell_id(flat), flat)
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    return resolved_cell({**base, **values})
 
 
 def _flat(config: DictConfig) -> dict[str, Any]:
@@ -221,10 +233,10 @@ def _unknown_key(text: str) -> str:
     match = full_key or re.search(r"Could not override '([^']+)'", text)
     key = match.group(1) if match else text
     message = f"{key}: unknown key"
-    legal = [*schema.columns(), *_TOP_KEYS]
+    legal = [*schema.columns(), *_TOP_KEYS, *(f"search.{name}" for name in search.KEYS)]
     nearest = [name for name in difflib.get_close_matches(key, legal, n=1) if name != key]
     if nearest:
         message += f"; did you mean {nearest[0]}?"
-    if key.startswith(("axes", "hydra.")):
+    if key.startswith(("axes", "hydra.", "search")):
         message += "; +KEY=VALUE adds one, ~KEY removes one"
     return message

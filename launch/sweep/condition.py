@@ -14,10 +14,33 @@ _COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq, ast.NotEq: operator.ne,
     ast.In: lambda a, b: a in b, ast.NotIn: lambda a, b: a not in b,
 }  # fmt: skip
+_CONSTANTS = {"true": True, "false": False, "null": None}
 _ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
     ast.Mod: operator.mod, ast.Pow: operator.pow,
 }  # fmt: skip
+_EXPRESSIONS = (
+    ast.Constant, ast.List, ast.Tuple, ast.UnaryOp, ast.BinOp, ast.BoolOp, ast.Compare,
+)  # fmt: skip
+
+
+class UnknownKey(UserError):
+    """A condition names a key that the mapping lacks."""
+
+
+def names(text: str) -> list[str]:
+    """The keys that a condition names, in order of appearance. Raises UserError for bad syntax."""
+    keys: list[str] = []
+    pending: list[ast.AST] = [_parse(text)]
+    while pending:
+        node = pending.pop(0)
+        if isinstance(node, ast.Name | ast.Attribute):
+            keys.append(ast.unparse(node))
+        elif isinstance(node, ast.expr) and not isinstance(node, _EXPRESSIONS):
+            raise _not_understood(node, text)
+        else:
+            pending += ast.iter_child_nodes(node)
+    return [key for key in dict.fromkeys(keys) if key not in _CONSTANTS]
 
 
 def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
@@ -30,15 +53,7 @@ def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
 
     Raises UserError for any other syntax, and when called with a configuration that lacks a path.
     """
-    key, sign, value = text.partition("=")
-    if sign and not any(mark in text for mark in ("==", "<", ">", "!")):
-        text = f"{key} == {value}"
-    try:
-        tree = ast.parse(text.strip(), mode="eval").body
-    except SyntaxError as error:
-        raise UserError(
-            f"condition {text!r}: {error.msg}; expected a condition such as 'model.width <= 16'"
-        ) from None
+    tree = _parse(text)
 
     def meets(flat: Mapping[str, Any]) -> bool:
         try:
@@ -49,6 +64,18 @@ def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
             ) from None
 
     return meets
+
+
+def _parse(text: str) -> ast.expr:
+    key, sign, value = text.partition("=")
+    if sign and not any(mark in text for mark in ("==", "<", ">", "!")):
+        text = f"{key} == {value}"
+    try:
+        return ast.parse(text.strip(), mode="eval").body
+    except SyntaxError as error:
+        raise UserError(
+            f"condition {text!r}: {error.msg}; expected a condition such as 'model.width <= 16'"
+        ) from None
 
 
 def _evaluate(node: ast.expr, flat: Mapping[str, Any], text: str) -> Any:
@@ -94,11 +121,11 @@ def _not_understood(node: ast.expr, text: str) -> UserError:
 
 
 def _lookup(path: str, flat: Mapping[str, Any], text: str) -> Any:
-    if path in ("true", "false", "null"):
-        return {"true": True, "false": False, "null": None}[path]
+    if path in _CONSTANTS:
+        return _CONSTANTS[path]
     if path not in flat:
         section = path.partition(".")[0]
         nearby = [key for key in flat if key.partition(".")[0] == section]
         keys = ", ".join(nearby or flat)
-        raise UserError(f"condition {text!r}: no configuration key {path!r}; known: {keys}")
+        raise UnknownKey(f"condition {text!r}: no configuration key {path!r}; known: {keys}")
     return flat[path]

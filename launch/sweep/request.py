@@ -12,13 +12,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from launch.errors import UserError
+from launch.plan.identity import cell_id
 from launch.plan.launcher import Launcher
+from launch.plan.search import Search
+from launch.plan.snapshot import Software, code_hash
+from trainers import config as schema
 
 LAUNCH_KEYS = ("hydra/launcher=", "hydra.launcher.", "task.", "limits.", "canary=", "compact=")
 """Overrides that change how cells are sent, not which cells."""
 
 AUTO: Literal["auto"] = "auto"
 """`task.at_a_time=auto`: use the number of cells per task that a calibration found best."""
+
+INSIDE: Literal["inside"] = "inside"
+"""`task.search=inside`: the rounds of a search follow one another inside its task."""
 
 Concurrency = int | None
 """How many cells a task trains at a time; None means one per core."""
@@ -39,6 +46,15 @@ class Cell:
     flat: Mapping[str, Any]
 
 
+def resolved_cell(flat: Mapping[str, Any]) -> Cell:
+    """The cell of a flat configuration. Raises UserError for one that no trainer accepts."""
+    try:
+        resolved = schema.flatten(schema.parse(flat))
+        return Cell(cell_id(resolved), resolved)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
 @dataclass(frozen=True)
 class Packing:
     """How cells become tasks: the keys of `task`, with the units of hydra/launcher/slurm.yaml."""
@@ -48,6 +64,8 @@ class Packing:
     minutes: float = 60
     most: int = 1000
     slots: int = 100
+    search: Literal["inside"] | None = None
+    """Whether the task of a search also trains its later rounds, without a queue between them."""
 
     def __post_init__(self) -> None:
         if self.cells is not None:
@@ -57,6 +75,8 @@ class Packing:
         _check_at_least_one("minutes", self.minutes, types=(int, float))
         _check_at_least_one("most", self.most)
         _check_at_least_one("slots", self.slots)
+        if self.search not in (None, INSIDE):
+            raise UserError(f"task.search: found {self.search!r}, expected inside or null")
 
 
 def _check_at_least_one(
@@ -93,7 +113,7 @@ def _check_boolean(key: str, value: Any) -> None:
 
 @dataclass(frozen=True)
 class Request:
-    """Cells, the folder for their results, and the launcher to send them through."""
+    """Cells and searches, the folder for their results, and the launcher to send them through."""
 
     name: str
     logs: Path
@@ -103,11 +123,20 @@ class Request:
     chosen: Sequence[str]
     """The overrides that set packing, launcher and policy; a resume adds its own."""
     policy: Policy = Policy()
+    searches: Sequence[Search] = ()
+    """Searches whose open rounds are sent too; `cells` does not hold their trainings."""
+    software: Software | None = None
+    """The code and environment of the jobs; None for those of this process."""
 
     @property
     def folder(self) -> Path:
         """The folder of the sweep."""
         return self.logs / self.name
+
+    @property
+    def code(self) -> str:
+        """Hash of the sources that the jobs will import."""
+        return self.software.code if self.software else code_hash()
 
 
 def check_name(name: Any) -> None:

@@ -1,4 +1,4 @@
-"""The keys of a sweep, checked and ready to expand: axes, zip, where and seeds. Pure."""
+"""The keys of a sweep, checked and ready to expand: axes, zip, where, seeds and search. Pure."""
 
 from __future__ import annotations
 
@@ -8,23 +8,38 @@ from typing import Any
 
 from launch.errors import UserError
 from launch.plan.identity import RESULT_FREE
-from launch.sweep.condition import condition
+from launch.sweep import search
+from launch.sweep.condition import UnknownKey, condition
 from launch.sweep.grid import Grid, axis_values
 
-KEYS = ("seeds", "axes", "zip", "where")
+KEYS = ("seeds", "axes", "zip", "where", "search")
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A grid, the conditions for its cells, and the text of the conditions."""
+    """A grid, the conditions for its cells, and the text of the conditions.
+
+    With a `search`, the points of the grid have no seeds: the search gives them.
+    """
 
     grid: Grid
     conditions: Sequence[Callable[[Mapping[str, Any]], bool]]
     texts: Sequence[str]
+    search: search.SearchRule | None = None
 
     def accepts(self, flat: Mapping[str, Any]) -> bool:
-        """Whether a flat configuration meets every condition."""
-        return all(condition(flat) for condition in self.conditions)
+        """Whether a flat configuration meets every condition.
+
+        Raises UserError for a condition on a key that only the search decides.
+        """
+        if self.search is None:
+            return all(condition(flat) for condition in self.conditions)
+        decided = (self.search.axis, "seed")
+        point = {key: value for key, value in flat.items() if key not in decided}
+        try:
+            return all(condition(point) for condition in self.conditions)
+        except UnknownKey as error:
+            raise UserError(f"where: {error}; the search decides {decided[0]} and seed") from None
 
 
 def read(described: Mapping[str, Any], seed: Any, overrides: Sequence[str]) -> Sweep:
@@ -40,13 +55,21 @@ def read(described: Mapping[str, Any], seed: Any, overrides: Sequence[str]) -> S
     check_where(texts)
     check_zip(zipped)
     check_axes(axes)
-    _refuse_undone(overrides, axes, seeds)
+    rule = None
+    if described.get("search") is not None:
+        rule = search.read(described["search"], axes, seeds)
+    _refuse_undone(overrides, [*axes, *([rule.axis] if rule else [])], seeds)
     values = {axis: axis_values(axis, spec) for axis, spec in axes.items()}
+    if rule is None:
+        values["seed"] = _seed_values(seed, seeds)
+    return Sweep(Grid(values, zipped), [condition(text) for text in texts], texts, rule)
+
+
+def _seed_values(seed: Any, seeds: Any) -> list[Any]:
     try:
-        values["seed"] = axis_values("seed", [seed] if seeds is None else seeds)
+        return axis_values("seed", [seed] if seeds is None else seeds)
     except UserError as error:
         raise UserError(str(error).replace("axes.seed", "seeds")) from None
-    return Sweep(Grid(values, zipped), [condition(text) for text in texts], texts)
 
 
 def check_where(texts: Sequence[Any]) -> None:
@@ -85,7 +108,7 @@ def _shaped(described: Mapping[str, Any], key: str, kind: type, expected: str) -
     return value or kind()
 
 
-def _refuse_undone(overrides: Sequence[str], axes: Mapping[str, Any], seeds: Any) -> None:
+def _refuse_undone(overrides: Sequence[str], axes: Sequence[str], seeds: Any) -> None:
     """Refuse an override of a key that an axis sets: it would be silently lost."""
     for text in overrides:
         key, sign, _ = text.lstrip("+").partition("=")

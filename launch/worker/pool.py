@@ -68,6 +68,13 @@ class Assignment:
     sweep: Path
     task: int
     restart: int
+    cells: Sequence[int] | None = None
+    """Numbers of the cells to train; None for all cells of the task."""
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """Numbers of the cells to train, in the plan."""
+        return self.plan.tasks[self.task] if self.cells is None else self.cells
 
     @property
     def prefix(self) -> str:
@@ -147,7 +154,7 @@ class Pool:
     ) -> None:
         self.assignment, self.received, self.deadline = assignment, received, deadline
         self.plan = assignment.plan
-        self.queue = deque(self.plan.tasks[assignment.task])
+        self.queue = deque(assignment.numbers)
         self.concurrency = self.plan.at_a_time(assignment.task) or cores()
         self.writer = f"{assignment.prefix}r{assignment.restart}.{uuid.uuid4().hex[:8]}"
         self.children: list[Child] = []

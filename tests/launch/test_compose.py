@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import pandas as pd
 import pytest
 import yaml
 from hydra import initialize_config_dir
@@ -17,6 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from launch.errors import UserError
 from launch.scheduler import sbatch
+from launch.submit import rounds
 from launch.sweep import compose
 from launch.sweep.compose import expand_sweep
 from launch.sweep.grid import axis_values
@@ -64,9 +66,14 @@ def test_every_sweep_expands_to_cells_that_a_trainer_accepts(sweep: str) -> None
     request = expand_sweep(sweep, [LOCAL])
     text = yaml.safe_load((compose.CONFIGS / "sweep" / f"{sweep}.yaml").read_text())
     assert request.name == sweep == text["name"]
-    assert len({cell.id for cell in request.cells}) == len(request.cells) > 1
-    assert {cell.flat["seed"] for cell in request.cells} == set(axis_values("seed", text["seeds"]))
-    for cell in request.cells:
+    cells = request.cells or rounds.open_cells(
+        rounds.search_states(request.searches, pd.DataFrame())
+    )
+    assert len({cell.id for cell in cells}) == len(cells) > 1
+    seeds = {cell.flat["seed"] for cell in request.cells}
+    seeds |= {seed for search in request.searches for seed in search.seeds}
+    assert seeds == set(axis_values("seed", text["seeds"]))
+    for cell in cells:
         assert schema.flatten(schema.parse(cell.flat)) == cell.flat
 
 

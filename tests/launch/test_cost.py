@@ -101,6 +101,19 @@ def test_only_widths_between_two_measured_ones_are_interpolated(
     assert seconds([{**flats[2], "model.depth": 2}], runs) == [None]
 
 
+def test_numbers_of_samples_between_two_measured_ones_are_interpolated(flat: Flat) -> None:
+    measured = [(10, 30.0), (1000, 3000.0)]
+    runs = table(flat, *({"data.train_samples": n, "seconds": seconds} for n, seconds in measured))
+    flats = [{**flat, "data.train_samples": n} for n in (5, 10, 100, 2000, None)]
+    assert seconds(flats, runs) == [None, 30.0, pytest.approx(300.0), None, None]
+
+
+def test_least_steps_lengthen_a_training(flat: Flat) -> None:
+    runs = table(flat, {"trainer.least_steps": 1})
+    flats = [{**flat, "trainer.least_steps": steps} for steps in (1, 9, 30)]
+    assert seconds(flats, runs) == [30.0, 30.0, 100.0]
+
+
 def test_what_is_left_is_what_was_not_logged_yet(flat: Flat) -> None:
     runs = table(
         flat,

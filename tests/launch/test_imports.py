@@ -81,6 +81,12 @@ def test_the_commands_load_neither_torch_nor_a_trainer_with_it() -> None:
     )
 
 
+def test_the_job_that_sends_the_next_round_loads_neither_torch_nor_hydra() -> None:
+    modules = loaded_modules("import launch.submit.advance")
+    assert "pandas" in modules
+    assert not {"torch", "hydra", "omegaconf"} & modules
+
+
 def test_reading_a_configuration_loads_neither_torch_nor_hydra() -> None:
     assert not {"torch", "hydra", "omegaconf", "numpy"} & loaded_modules("import trainers.config")
 

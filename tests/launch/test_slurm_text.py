@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.errors import UserError
-from launch.plan import Launcher, Plan
+from launch.plan import Launcher, Plan, Search
 from launch.plan.jobs import Array, job_name
 from launch.scheduler import slurm
 from launch.scheduler.sbatch import array_script, check
@@ -71,7 +71,8 @@ def test_compaction_is_a_small_job_that_runs_after_all_arrays_end(
     }
     plan = plan_of(launcher=launcher)
     folder, small = Path("/logs/demo"), followup.small_settings(plan)
-    text = followup.text(plan, folder, ["7", "9"], small)
+    (job,) = followup.follow_ups(dataclasses.replace(plan, policy={"compact": True}), folder)
+    text = followup.text(plan, job, ["7", "9"], small)
     result = flags(text)
     assert (result["dependency"], result["partition"], result["time"]) == (
         "afterany:7:9",
@@ -81,8 +82,23 @@ def test_compaction_is_a_small_job_that_runs_after_all_arrays_end(
     assert not {"gres", "array"} & set(result)
     assert "export PYTHONPATH=/logs/demo/code/c0de.zip" in text
     assert text.rstrip().endswith("/opt/py/bin/python -P -m analysis.store.compact /logs/demo")
-    full = followup.text(plan, folder, ["7"], followup.full_settings(plan))
+    full = followup.text(plan, job, ["7"], followup.full_settings(plan))
     assert flags(full)["gres"] == "gpu:v100:1"
+
+
+def test_the_next_round_is_sent_by_a_small_job_with_the_code_of_its_plan(plan_of: PlanOf) -> None:
+    search = Search("trainer.epochs", "fitted", {}, [0], [], "auto", {})
+    plan = plan_of(searches=[search], policy={"compact": True})
+    jobs = followup.follow_ups(plan, Path("/logs/demo"))
+    assert [job.name for job in jobs] == ["next", "compact"]
+    text = followup.text(plan, jobs[0], ["7", "9"], followup.small_settings(plan))
+    assert flags(text)["dependency"] == "afterany:7:9"
+    assert flags(text)["job-name"] == f"demo.{plan.sid}.next"
+    assert "export PYTHONPATH=/logs/demo/code/c0de.zip" in text
+    command = f"/opt/py/bin/python -P -m launch.submit.advance /logs/demo {plan.sid}"
+    assert text.rstrip().endswith(command)
+    manual = plan_of(searches=[dataclasses.replace(search, advance="manual")])
+    assert followup.follow_ups(manual, Path("/logs/demo")) == []
 
 
 def test_script_names_the_job_its_array_its_signal_and_its_output(plan_of: PlanOf) -> None:

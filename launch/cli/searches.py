@@ -1,0 +1,154 @@
+"""The searches of a sweep as text: what `plan` expects of them, and how `status` shows them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Column, Table
+
+from analysis.stats.threshold import Estimate
+from launch.submit.rounds import Standing
+from launch.sweep.adaptive import SearchState, expected_trainings, settings_of
+
+SHOWN_SEARCHES = 20
+"""The plain status shows so many searches one by one; more are counted by state."""
+
+_FINISHED: Mapping[str, str] = {
+    "converged": "converged",
+    "most": "all trainings used",
+    "above": "above the range",
+    "below": "below the range",
+    "exhausted": "no training left",
+}
+
+
+def expectation_rows(searches: Sequence[SearchState]) -> list[tuple[str, str]]:
+    """What `plan` shows of the searches, as (name, value): how many, and trainings to expect."""
+    if not searches:
+        return []
+    numbers = [expected_trainings(settings_of(state.search)) for state in searches]
+    usual = sum(number for number, _ in numbers)
+    most = sum(number for _, number in numbers)
+    each = ""
+    if len(searches) > 1 and len(set(numbers)) == 1:
+        each = f" (each {numbers[0][0]} usual, {numbers[0][1]} at most)"
+    axes = ", ".join(dict.fromkeys(state.search.axis for state in searches))
+    trained = sum(state.trained for state in searches)
+    return [
+        ("searches", f"{len(searches)} along {axes}"),
+        ("  trainings", f"{usual} usual, {most} at most{each}; {trained} so far"),
+    ]
+
+
+def search_table(standings: Sequence[Standing], *, live: bool) -> Table:
+    """The searches of a sweep; `live` says whether any of its cells runs or waits."""
+    rules = dict.fromkeys((one.search.search.axis, one.search.search.success) for one in standings)
+    what = "; ".join(f"{axis} where {success} changes" for axis, success in rules)
+    title = escape(f"{len(standings)} searches for {what}")
+    if len(standings) > SHOWN_SEARCHES:
+        return _counts(standings, title, live=live)
+    keys = _varying_keys([one.search.search.point for one in standings])
+    columns = ["state", "round", "trainings", "value [90 % interval]"]
+    table = Table(
+        *keys, *(Column(name, no_wrap=True) for name in columns), title=title, title_justify="left"
+    )
+    for one in standings:
+        search = one.search
+        values = [escape(str(search.search.point.get(key, ""))) for key in keys]
+        numbers = [str(search.rounds), str(search.trained), estimate_text(search.estimate)]
+        table.add_row(*values, state_text(one, live=live), *numbers)
+    return table
+
+
+def _counts(standings: Sequence[Standing], title: str, *, live: bool) -> Table:
+    table = Table("state", "searches", "trainings", title=title, title_justify="left")
+    states = [_kind(one, live=live) for one in standings]
+    for state, count in Counter(states).most_common():
+        trained = 0
+        for one, other in zip(standings, states, strict=True):
+            trained += one.search.trained if other == state else 0
+        table.add_row(state, str(count), str(trained))
+    return table
+
+
+def _kind(standing: Standing, *, live: bool) -> str:
+    """The state of a search in words that many searches share."""
+    if standing.search.finished:
+        return _FINISHED[standing.search.finished]
+    if standing.held:
+        return "held"
+    if standing.unsent:
+        return "next round follows" if live else "next round not sent"
+    return "trains"
+
+
+def state_text(standing: Standing, *, live: bool) -> str:
+    """The state of one search, with the cell that holds it."""
+    kind = _kind(standing, live=live)
+    if kind != "held":
+        return kind
+    more = f" and {len(standing.held) - 1} more" if len(standing.held) > 1 else ""
+    return f"held by {standing.held[0][:11]}{more}"
+
+
+def estimate_text(estimate: Estimate) -> str:
+    """The estimate with its interval; for a censored one the bound, empty without outcomes."""
+    if estimate.bound is not None:
+        sign = ">" if estimate.high is None else "<"
+        return f"{sign} {estimate.bound:.4g}"
+    if estimate.n50 is None:
+        return ""
+    return f"{estimate.n50:.4g} [{estimate.low:.4g}, {estimate.high:.4g}]"
+
+
+def advice(standings: Sequence[Standing], name: str, *, live: bool) -> list[str]:
+    """What the user can do about searches that do not go on by themselves."""
+    lines = []
+    unknown = {one.search.search.success: one.unknown for one in standings if one.unknown}
+    for success, columns in unknown.items():
+        lines.append(
+            f"search.success {success!r}: the runs table has no column {columns[0]!r}; correct it "
+            "in the sweep file and submit again: the trainings so far count"
+        )
+    held = [one for one in standings if one.held and not one.unknown]
+    if held:
+        cells = {cell for one in held for cell in one.held}
+        lines.append(
+            f"{len(held)} searches are held by {len(cells)} cells without an outcome: see "
+            f"`redescent why {min(cells)[:11]}`; `redescent resume {name}` sends them again"
+        )
+    unsent = [one for one in standings if one.unsent and not one.held]
+    if unsent and not live:
+        lines.append(
+            f"the next round of {len(unsent)} searches was not sent yet; if no job sends it, "
+            f"`redescent resume {name}` does"
+        )
+    return lines
+
+
+def _varying_keys(points: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The keys that tell the points apart, without those that follow from other keys."""
+    names = {key for point in points for key in point if not key.startswith("run.")}
+    by_kind = sorted(names, key=lambda key: (not key.endswith(".name"), key))
+    keys: list[str] = []
+    groups = {"": list(points)}
+    for key in by_kind:
+        refined = _split(groups, key)
+        if len(refined) > len(groups):
+            keys.append(key)
+            groups = refined
+    return keys or ["model.name"]
+
+
+def _split(
+    groups: Mapping[str, Sequence[Mapping[str, Any]]], key: str
+) -> dict[str, list[Mapping[str, Any]]]:
+    """Each group of points split by their value of a key."""
+    refined: dict[str, list[Mapping[str, Any]]] = {}
+    for name, points in groups.items():
+        for point in points:
+            refined.setdefault(f"{name}\0{point.get(key)!r}", []).append(point)
+    return refined

@@ -1,0 +1,275 @@
+"""The rounds of a sweep's searches: what the results say, what to send next, and searches.json.
+
+What to send follows from the frozen searches and the runs table alone (launch/sweep/adaptive.py),
+so a round that was never sent, or whose job was lost, is the same round for whoever asks next.
+
+    logs/NAME/searches.json    how the searches stand; rewritten by every command that may send
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from launch.errors import UserError
+from launch.plan import Plan, Search, files
+from launch.plan.outcome import FINAL, State
+from launch.status import failures
+from launch.status.sweep_state import SweepState, may_run
+from launch.sweep.adaptive import SearchKey, SearchState, newest_searches, replay, search_key
+from launch.sweep.condition import UnknownKey, condition, names
+from launch.sweep.request import Cell, Request
+
+VERSION = 1
+FILE = "searches.json"
+
+LOST: tuple[State, ...] = ("interrupted", "missing")
+"""States of a cell whose job ended without a result and without an error."""
+
+SENT_AT_MOST = 3
+"""A lost cell is sent again without the user at most until it is in this many plans."""
+
+
+def searches_of(plans: Sequence[Plan]) -> list[Search]:
+    """Every search of these plans (oldest first), with the newest settings."""
+    return newest_searches([plan.searches for plan in plans])
+
+
+def search_states(searches: Sequence[Search], runs: pd.DataFrame) -> list[SearchState]:
+    """The state of each search after the results in a runs table.
+
+    A condition that names no column of the table gives no outcome.
+    """
+    outcomes_by_text: dict[str, dict[str, bool]] = {}
+    for text in dict.fromkeys(search.success for search in searches):
+        outcomes_by_text[text] = {} if unknown_columns(text, runs) else outcomes(text, runs)
+    return [replay(search, outcomes_by_text[search.success]) for search in searches]
+
+
+def outcomes(success: str, runs: pd.DataFrame) -> dict[str, bool]:
+    """Whether each cell with a result succeeded, by cell id.
+
+    A nonfinite cell failed. A cell has no outcome if the condition needs a value that its row
+    lacks. Raises UserError for a condition that names no column of the table.
+    """
+    if runs.empty:
+        return {}
+    final = runs[runs["status"].isin(FINAL)]
+    if final.empty:
+        return {}
+    keys = names(success)
+    _check_columns(success, runs)
+    meets = condition(success)
+    by_cell = {}
+    columns = list(dict.fromkeys(["cell", "status", *keys]))
+    for row in final[columns].to_dict("records"):
+        outcome = _outcome(meets, {str(key): value for key, value in row.items()})
+        if outcome is not None:
+            by_cell[str(row["cell"])] = outcome
+    return by_cell
+
+
+def _outcome(meets: Any, row: Mapping[str, Any]) -> bool | None:
+    if row["status"] == "nonfinite":
+        return False
+    values = {key: value for key, value in row.items() if not _is_null(value)}
+    try:
+        return bool(meets(values))
+    except UnknownKey:
+        return None
+
+
+def _is_null(value: Any) -> bool:
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
+
+
+def unknown_columns(success: str, runs: pd.DataFrame) -> list[str]:
+    """The names in a condition that are no columns of the runs table; none before any result."""
+    if runs.empty or not runs["status"].isin(FINAL).any():
+        return []
+    return [key for key in names(success) if key not in runs]
+
+
+def _check_columns(success: str, runs: pd.DataFrame) -> None:
+    unknown = unknown_columns(success, runs)
+    if unknown:
+        columns = [str(name) for name in runs if "." not in str(name)]
+        raise UserError(
+            f"search.success {success!r}: the runs table has no column {unknown[0]!r}; expected a "
+            f"configuration key or one of {', '.join(columns)}. Correct it and submit again: "
+            "the trainings so far count"
+        )
+
+
+def _check_conditions(searches: Sequence[Search], runs: pd.DataFrame) -> None:
+    """Raise UserError if no condition can be computed; one that was corrected since is left."""
+    texts = dict.fromkeys(search.success for search in searches)
+    if all(unknown_columns(text, runs) for text in texts):
+        for text in texts:
+            _check_columns(text, runs)
+
+
+def with_open_rounds(request: Request, state: SweepState) -> tuple[Request, Sequence[SearchState]]:
+    """The request with the cells of its searches' open rounds, and the state of each search.
+
+    Raises UserError if the conditions of the searches name no column of the runs table.
+    """
+    if not request.searches:
+        return request, ()
+    _check_conditions(request.searches, state.runs)
+    states = search_states(request.searches, state.runs)
+    busy = keys_in_live_tasks(state)
+    cells = {cell.id: cell for cell in request.cells}
+    for search in states:
+        for one in search.open:
+            is_left_to_its_task = (
+                search_key(search.search) in busy and one.cell.id not in state.cells
+            )
+            if not is_left_to_its_task:
+                cells[one.cell.id] = one.cell
+    return replace(request, cells=list(cells.values())), states
+
+
+def keys_in_live_tasks(state: SweepState) -> set[SearchKey]:
+    """The searches whose next round a task trains that may still run."""
+    keys = set()
+    for plan in state.plans:
+        for array in state.arrays[plan.sid] if plan.task_searches else ():
+            for number in array.numbers:
+                task = state.tasks.get((plan.sid, number))
+                if may_run(array, task, silent=plan.sid in state.silent) is not False:
+                    keys |= {
+                        search_key(plan.searches[index]) for index in plan.task_searches[number]
+                    }
+    return keys
+
+
+def open_cells(states: Sequence[SearchState]) -> list[Cell]:
+    """The cells of all open rounds, each once."""
+    cells = {one.cell.id: one.cell for search in states for one in search.open}
+    return list(cells.values())
+
+
+def without_held(request: Request, state: SweepState) -> Request:
+    """The request without cells that only the user may send again.
+
+    These are cells that failed, that the user cancelled, or that were lost SENT_AT_MOST times; and
+    all cells if failures with one error hold the sweep back.
+    """
+    ids = [cell.id for cell in request.cells]
+    if failures.held_back(ids, state, request.code).cells:
+        return replace(request, cells=())
+    counts = Counter(cell.id for plan in state.plans for cell in plan.cells)
+    cells = []
+    for cell in request.cells:
+        cell_state = state.cells.get(cell.id)
+        is_new = cell_state is None
+        is_lost = (
+            cell_state is not None
+            and cell_state.state in LOST
+            and not cell_state.placement.cancelled
+            and counts[cell.id] < SENT_AT_MOST
+        )
+        if is_new or is_lost:
+            cells.append(cell)
+    return replace(request, cells=cells)
+
+
+def held_cells(search: SearchState, state: SweepState) -> list[str]:
+    """The open cells of a search that no job will finish: they hold it until they run again.
+
+    These are cells that failed or were lost, and cells whose result lacks a value that the
+    condition needs.
+    """
+    return [
+        one.cell.id
+        for one in search.open
+        if _state_of(one.cell.id, state) in ("failed", *LOST, *FINAL)
+    ]
+
+
+def _state_of(cell: str, state: SweepState) -> State | None:
+    """The state of a cell; None if it was never planned and has no result."""
+    if cell in state.cells:
+        return state.cells[cell].state
+    record = state.records.get(cell)
+    return "done" if record is not None and record.status in FINAL else None
+
+
+def unsent_cells(search: SearchState, state: SweepState) -> list[str]:
+    """The open cells of a search that are in no plan yet."""
+    return [one.cell.id for one in search.open if _state_of(one.cell.id, state) is None]
+
+
+def write(
+    state: SweepState, request: Request, states: Sequence[SearchState], sent: Collection[str]
+) -> None:
+    """Write searches.json for all searches of a sweep's plans and of a request.
+
+    `states` are those of the request's searches. `sent` are the ids of cells that are being sent:
+    they hold nothing.
+    """
+    searches = newest_searches([searches_of(state.plans), request.searches])
+    if not searches:
+        return
+    by_key = {search_key(search.search): search for search in states}
+    others = [search for search in searches if search_key(search) not in by_key]
+    by_key |= {search_key(search.search): search for search in search_states(others, state.runs)}
+    entries = []
+    for search in (by_key[search_key(search)] for search in searches):
+        held = [cell for cell in held_cells(search, state) if cell not in sent]
+        entries.append(_entry(search, held))
+    files.write_json(state.folder / FILE, {"version": VERSION, "searches": entries})
+
+
+def _entry(state: SearchState, held: Sequence[str]) -> dict[str, Any]:
+    search = state.search
+    trials = []
+    for one in state.trials:
+        trials.append({
+            "cell": one.cell.id,
+            "round": one.round,
+            "level": one.trial.level,
+            "value": one.trial.value,
+            "number": one.trial.number,
+            "success": one.success,
+        })  # fmt: skip
+    return {
+        "axis": search.axis,
+        "success": search.success,
+        "settings": dict(search.settings),
+        "seeds": list(search.seeds),
+        "budget": list(search.budget),
+        "point": dict(search.point),
+        "finished": state.finished,
+        "rounds": state.rounds,
+        "held": list(held),
+        "trials": trials,
+    }
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A search beside what its cells do now: those that hold it, and those that were never sent.
+
+    `unknown` are names in its condition that are no columns of the runs table.
+    """
+
+    search: SearchState
+    held: Sequence[str]
+    unsent: Sequence[str]
+    unknown: Sequence[str] = ()
+
+
+def standings(state: SweepState) -> list[Standing]:
+    """How every search of a sweep stands; empty for a grid."""
+    result = []
+    for search in search_states(searches_of(state.plans), state.runs):
+        held, unsent = held_cells(search, state), unsent_cells(search, state)
+        unknown = unknown_columns(search.search.success, state.runs)
+        result.append(Standing(search, held, unsent, unknown))
+    return result

@@ -1,0 +1,130 @@
+"""The key `search` of a sweep: what it becomes, and how mistakes are named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+
+from launch.errors import UserError
+from launch.plan import Search
+from launch.sweep import condition
+from launch.sweep.adaptive import newest_searches
+from launch.sweep.compose import expand_sweep
+
+LOCAL = "hydra/launcher=local"
+SEARCH = {"axis": "data.train_samples", "success": "fitted == true", "range": [16, 512]}
+WriteSweep = Callable[[str, str], None]
+Expand = Callable[..., list[Search]]
+
+
+@pytest.fixture
+def expand(write_sweep: WriteSweep) -> Expand:
+    """Writes a sweep over two widths with this search, and expands it."""
+
+    def searches(search: Any = SEARCH, *overrides: str, **keys: Any) -> list[Search]:
+        sweep = {
+            "defaults": [{"override /data": "digits"}, {"override /model": "mlp"}],
+            "axes": {"model.width": [2, 4]},
+            "seeds": [3, 5, 7],
+            "search": search,
+        }
+        write_sweep("hunt", yaml.safe_dump({**sweep, **keys}))
+        request = expand_sweep("hunt", [LOCAL, *overrides])
+        assert list(request.cells) == []
+        return list(request.searches)
+
+    return searches
+
+
+def test_a_sweep_with_search_is_a_search_at_each_point(expand: Expand) -> None:
+    searches = expand({**SEARCH, "until": 1.2}, "+search.most=12")
+    assert [search.point["model.width"] for search in searches] == [2, 4]
+    assert {search.axis for search in searches} == {"data.train_samples"}
+    assert searches[0].seeds == [3, 5, 7]
+    assert searches[0].budget == ["trainer.epochs"]
+    settings = searches[0].settings
+    assert (settings["most"], settings["until"], settings["seeds"]) == (12, 1.2, 3)
+    assert (settings["low"], settings["high"], settings["lattice"]) == (16, 512, 8)
+    assert settings["integer"] is True
+
+
+def test_a_float_axis_on_a_linear_lattice_has_float_values(expand: Expand) -> None:
+    search = {"axis": "optim.lr", "range": [0.1, 1], "lattice": {"step": 0.1}, "falling": False}
+    settings = expand({**SEARCH, **search})[0].settings
+    assert (settings["lattice"], settings["step"], settings["integer"]) == (None, 0.1, False)
+    assert settings["falling"] is False
+
+
+@pytest.mark.parametrize(
+    ("search", "message"),
+    [
+        ([1], r"search: found \[1\], expected a mapping with axis, success, range"),
+        ({**SEARCH, "untill": 2}, "search.untill: unknown key; known: axis, success"),
+        ({"axis": "data.train_samples"}, "search.success: missing"),
+        ({**SEARCH, "axis": "model.name"}, "search.axis: found 'model.name', expected an integer"),
+        ({**SEARCH, "axis": "seed"}, "search.axis: found 'seed'"),
+        ({**SEARCH, "axis": "run.threads"}, "search.axis: found 'run.threads'"),
+        ({**SEARCH, "axis": ["optim.lr"]}, "search.axis: found"),
+        ({**SEARCH, "axis": "model.width"}, "model.width is also an axis of the sweep"),
+        ({**SEARCH, "axis": "data.modulus"}, "'data.modulus' is no key of every point"),
+        ({**SEARCH, "range": [512, 16]}, "search.range: found .*expected .low, high."),
+        ({**SEARCH, "range": [16]}, "search.range"),
+        ({**SEARCH, "range": [400, 401]}, "search: range 400 to 401"),
+        ({**SEARCH, "lattice": {"stop": 1}}, "search.lattice: found"),
+        ({**SEARCH, "lattice": 0}, "search.lattice: found 0"),
+        ({**SEARCH, "method": "guess"}, "search.method: found 'guess', expected one of posterior"),
+        ({**SEARCH, "falling": "yes"}, "search.falling: found 'yes', expected true or false"),
+        ({**SEARCH, "first": 0}, "search.first: found 0, expected an integer of at least 1"),
+        ({**SEARCH, "most": 7.5}, "search.most: found 7.5"),
+        ({**SEARCH, "until": "small"}, "search.until: found 'small'"),
+        ({**SEARCH, "until": 1}, "search: until 1"),
+        ({**SEARCH, "advance": "never"}, "search.advance: found 'never', expected one of auto"),
+        ({**SEARCH, "budget": "trainer.epochs"}, "search.budget: found 'trainer.epochs'"),
+        ({**SEARCH, "budget": ["data.train_samples"]}, "search.budget: found"),
+        ({**SEARCH, "success": 1}, "search.success: found 1, expected a condition"),
+        ({**SEARCH, "success": "1 == 1"}, "search.success: found '1 == 1'"),
+        ({**SEARCH, "success": "fitted =="}, "condition 'fitted =='"),
+        ({**SEARCH, "success": "len(error) > 3"}, "'len.error.' is not understood"),
+    ],
+)
+def test_a_mistake_in_search_is_named(expand: Expand, search: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        expand(search)
+
+
+def test_a_search_needs_a_list_of_integer_seeds(expand: Expand) -> None:
+    with pytest.raises(UserError, match=r"seeds: found null, but a search needs a list"):
+        expand(seeds=None)
+    with pytest.raises(UserError, match=r"seeds: found 0.5, expected integers"):
+        expand(seeds=[0.5])
+
+
+def test_what_the_search_decides_cannot_be_set_or_filtered(expand: Expand) -> None:
+    with pytest.raises(UserError, match=r"data.train_samples: the sweep has an axis of that name"):
+        expand(SEARCH, "data.train_samples=100")
+    with pytest.raises(UserError, match=r"where: .*the search decides data.train_samples and seed"):
+        expand(where=["data.train_samples > 100"])
+    assert len(expand(where=["model.width > 2"])) == 1
+
+
+def test_an_override_of_an_absent_key_says_how_to_add_it(expand: Expand) -> None:
+    with pytest.raises(UserError, match=r"search.most: unknown key; \+KEY=VALUE adds one"):
+        expand(SEARCH, "search.most=12")
+    with pytest.raises(UserError, match=r"search.mots: unknown key; did you mean search.most"):
+        expand(SEARCH, "search.mots=12")
+
+
+def test_the_names_in_a_condition_are_its_keys() -> None:
+    assert condition.names("a.b <= 2 and (status == 'done' or not c)") == ["a.b", "status", "c"]
+    assert condition.names("fitted == true") == ["fitted"]
+    assert condition.names("model.width=64") == ["model.width"]
+
+
+def test_the_newest_settings_of_a_search_count(expand: Expand) -> None:
+    old, new = expand(), expand({**SEARCH, "until": 1.05})
+    other = expand({**SEARCH, "success": "final_test_error < 0.1"})
+    searches = newest_searches([old, new[:1], other[:1]])
+    assert [search.settings["until"] for search in searches] == [1.05, 1.15, 1.15]
