@@ -360,7 +360,7 @@ def _grid(settings: Settings) -> tuple[Array, Array]:
         reach, slopes = max(8 * distance, span / 8), (distance / 3, max(6 * distance, span / 6))
     start, stop = positions[0] - reach, positions[-1] + reach
     points = math.ceil((stop - start) / spacing - 1e-9) + 1
-    grid: Array = start + spacing * np.arange(points)
+    grid = np.asarray(start + spacing * np.arange(points), np.float64)
     return grid, np.geomspace(*slopes, 7, dtype=np.float64)
 
 
