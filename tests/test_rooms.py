@@ -74,7 +74,7 @@ ALLOWED: dict[str, set[str]] = {
     "analysis/grokking": {"analysis/grokking", *FIGURE},
     "analysis/figure": FIGURE,
     "analysis/stats": {"analysis/stats"},
-    "analysis/store": {"analysis/store"},
+    "analysis/store": {"analysis/store", "analysis/stats"},
 }  # fmt: skip
 """What the files of a room may import of the project. A room is a folder, or a file of its own."""
 
