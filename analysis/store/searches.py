@@ -310,7 +310,7 @@ def _capacity(search: Search, trainings: pd.DataFrame) -> dict[str, float]:
     measured = trainings if search.axis == SAMPLES else trainings.head(0)
     row: dict[str, float] = {}
     for name, share in SHARES.items():
-        results = _redefined(measured, partial(_fits_at, share))
+        results = results_at(measured, share)
         values = _uncensored(search, results)
         columns = (f"n50_{name}", f"n50_{name}_low", f"n50_{name}_high")
         row |= dict(zip(columns, values, strict=True))
@@ -334,6 +334,23 @@ def _time_to_fit(trainings: pd.DataFrame) -> dict[str, float]:
     if line is None:
         return {"aft_exponent": math.nan, "aft_noise": math.nan}
     return {"aft_exponent": line.exponent, "aft_noise": line.noise}
+
+
+def results_at(trainings: pd.DataFrame, share: float) -> Results:
+    """The trainings as results, where at most this share of wrong answers at the best check is a
+    fit.
+
+    trainings: rows of `outcomes`. Those of which it is not known are left out: open ones, and with
+    a share above 0 those that were abandoned. With share 0, success is what the sweep says.
+    """
+    if share == 0:
+        return _redefined(trainings, _success)
+    return _redefined(trainings, partial(_fits_at, share))
+
+
+def _success(run: Mapping[str, Any]) -> bool | None:
+    """The sweep's own success; None while open."""
+    return None if pd.isna(run["success"]) else bool(run["success"])
 
 
 def _redefined(
