@@ -22,6 +22,7 @@ MODELS = {
     "resnet18_post": "ResNet-18",
 }
 DATA = {"cifar10": "CIFAR-10", "digits": "digits"}
+CLASSES = {"cifar10": 10, "digits": 10}
 INPUTS = {"real": "", "noise": "random inputs", "shuffled_pixels": "shuffled pixels"}
 OPTIMISERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "shampoo": "Shampoo", "soap": "SOAP"}
 ACTIVATIONS = {
@@ -106,7 +107,8 @@ def budget(row: Row) -> str:
 def classes(row: Row) -> float:
     """Number of classes: of the random labels, else of the data; NaN where neither is known."""
     random = value(row, "data.label_noise.classes")
-    return float(random if random is not None else value(row, "data.classes", float("nan")))
+    whole = CLASSES.get(str(row.get("data.name")), float("nan"))
+    return float(random if random is not None else value(row, "data.classes", whole))
 
 
 def texts(table: pd.DataFrame, parts: Sequence[Label]) -> pd.Series:
