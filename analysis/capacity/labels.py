@@ -121,9 +121,11 @@ def texts(table: pd.DataFrame, parts: Sequence[Label]) -> pd.Series:
 
 
 def depth(row: Row) -> str:
-    """The depth in words, nothing where the model has none."""
-    layers = value(row, "model.depth", value(row, "model.blocks"))
-    return "" if layers is None else f"depth {layers:g}"
+    """The hidden layers of an MLP in words, nothing for other models."""
+    layers = value(row, "model.depth")
+    if layers is None or row.get("model.name") != "mlp":
+        return ""
+    return "1 hidden layer" if layers == 1 else f"{layers:g} hidden layers"
 
 
 def each(table: pd.DataFrame, label: Label) -> pd.Series:

@@ -215,7 +215,14 @@ def _at_share(selection: Selection) -> Selection:
         if censored or table.loc[index, "status"] in CENSORED:
             table.loc[index, "status"] = censored or "ok"
     table["n50_per_parameter"] = table["n50"] / table["parameters"]
-    return replace(selection, table=table)
+    abandoned = int((selection.trainings["abandoned"] == 1).sum())
+    at_share = replace(selection, table=table)
+    if abandoned:
+        return at_share.noted(
+            f"{abandoned} abandoned trainings do not enter ε = {selection.share:g}: their error at "
+            "the end of the budget is not known"
+        )
+    return at_share
 
 
 def choose_rates(table: pd.DataFrame, folder: str | None = None) -> tuple[pd.DataFrame, list[str]]:
