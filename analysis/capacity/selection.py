@@ -165,12 +165,18 @@ def parser(doc: str | None, name: str, several: bool = False) -> argparse.Argume
         add("folders", nargs="+", metavar="folder", help=folder)
     else:
         add("folder", help=folder)
-    add("--where", action="append", default=[], metavar="COLUMN=VALUE", help="take only these")
     add("--eps", type=float, default=0.0, help="share of wrong answers that is a fit (default: 0)")
     add("--rates-from", metavar="FOLDER", help="log folder whose searches choose the learning rate")
+    common_options(options, name)
+    return options
+
+
+def common_options(options: argparse.ArgumentParser, name: str) -> None:
+    """The options of every figure of searches: --where, --out, --name."""
+    add = options.add_argument
+    add("--where", action="append", default=[], metavar="COLUMN=VALUE", help="take only these")
     add("--out", default="figures", help="folder for the files written (default: figures)")
     add("--name", default=name, metavar="STEM", help=f"name of the files written (default: {name})")
-    return options
 
 
 def select(options: argparse.Namespace, free: Sequence[str]) -> Selection:

@@ -26,6 +26,7 @@ from analysis import (
     emc_modality,
     emc_optimizers,
     emc_scaling,
+    search_threshold,
 )
 from analysis.figure import output
 
@@ -405,6 +406,48 @@ def test_models_without_both_searches_are_named(
     searching.write([Point({**MLP, **CORRECT}, 400)])
     assert run(emc_gap, searching)[0] == 2
     assert "no model has a point" in capsys.readouterr().err
+
+
+def threshold_points(searching: SearchSweep) -> SearchSweep:
+    """Searches for a width, rising, over label noise."""
+    base = {**BASE, "data.train_samples": 700}
+    widths = SearchSweep(searching.sweep, axis="model.width", base=base)
+    return widths.with_settings(low=1, high=256)
+
+
+def test_thresholds_of_another_axis_are_drawn_over_the_one_that_differs(
+    searching: SearchSweep, drawn: list[Figure]
+):
+    widths = threshold_points(searching)
+    points = [Point({"data.label_noise.rate": rate}, 20 + 100 * rate) for rate in (0.1, 0.4)]
+    widths.write([*points, Point({"data.label_noise.rate": 0.9}, 1e6)])
+    status, out = run(search_threshold, searching)
+    assert status == 0
+    table = pd.read_csv(out / "f.csv")
+    assert table["data.label_noise.rate"].tolist() == [0.1, 0.4, 0.9]
+    assert table["n50"].iloc[0] < table["n50"].iloc[1]
+    assert table["status"].iloc[2] == "above"
+    assert arrows(drawn[0]) == 1
+    assert drawn[0].axes[0].get_ylabel() == "threshold of model.width"
+    assert len(drawn[0].axes[1].lines) == 3
+    assert json.loads((out / "f.json").read_text())["over"] == "data.label_noise.rate"
+
+
+def test_a_threshold_needs_one_axis_to_be_drawn_over(
+    searching: SearchSweep, drawn: list[Figure], capsys: pytest.CaptureFixture[str]
+):
+    widths = threshold_points(searching)
+    widths.write(
+        [
+            Point({"data.label_noise.rate": rate, "optim.lr": lr}, 30)
+            for rate, lr in ((0.1, 0.1), (0.4, 0.1), (0.1, 0.01), (0.4, 0.01))
+        ]
+    )
+    assert run(search_threshold, searching)[0] == 2
+    assert "2 axes of the sweep have numbers" in capsys.readouterr().err
+    status, out = run(search_threshold, searching, "--over", "data.label_noise.rate")
+    assert status == 0
+    assert set(pd.read_csv(out / "f.csv")["line"]) == {"optim.lr 0.1", "optim.lr 0.01"}
 
 
 def test_logs_without_searches_are_one_message(
