@@ -118,7 +118,7 @@ def make(options: argparse.Namespace) -> None:
         "that no doubling trained again count as failures",
         "line": "censored regression log T = a + b log n + noise, never extrapolated",
     }
-    lines = [selection.listing(table), *searches.messages(options.folder)]
+    lines = [selection.listing(table), *searches.messages()]
     record = searches.record(options, facts)
     tables = {"": table, "_trainings": searches.trainings}
     output.write(options, draw(table, searches), tables, record, lines)

@@ -52,8 +52,12 @@ def select(options: argparse.Namespace) -> Selection:
         settings.update({names[old]: loaded.settings[old] for old in names})
         notes += [note for note in rate_notes if note not in notes]
     table = pd.concat(tables)
+    twice = query.points(table, query.configuration(table)).duplicated()
+    if twice.any():
+        notes.append(f"{twice.sum()} searches are in several folders; the first is taken")
     runs = pd.concat(trainings, ignore_index=True)
-    searches = Selection(table, runs, settings, options.eps, tuple(notes))
+    searches = Selection(table, runs, settings, options.eps, tuple(options.folders))
+    searches = searches.only(table[~twice]).noted(*notes)
     return searches.noted(*selection.check_axes(table, FREE))
 
 
@@ -205,10 +209,9 @@ def make(options: argparse.Namespace) -> None:
         "correlations": "intervals: 90 %, 2,000 draws of both posteriors and of the trainings of "
         "the gap",
     }
-    options.folder = options.folders[0]
     record = searches.record(options, facts) | {"source": list(options.folders)}
     lines = [selection.listing(table), *sentences(correlations)]
-    lines += searches.messages(options.folder)
+    lines += searches.messages()
     figure = draw(table, correlations, samples, searches.caption())
     output.write(options, figure, {"": table, "_correlations": correlations}, record, lines)
 

@@ -49,7 +49,8 @@ def select(options: argparse.Namespace) -> tuple[Selection, str]:
     names = [_name(table.loc[index], others) for index in table.index]
     table = table.assign(line=names).sort_values(["line", over], kind="stable")
     settings = {number: search.settings for number, search in enumerate(read(options.folder))}
-    searches = Selection(table, store.outcomes(options.folder), settings, 0.0, ())
+    trainings = store.outcomes(options.folder)
+    searches = Selection(table, trainings, settings, 0.0, (options.folder,))
     return searches.only(table), over
 
 
@@ -124,7 +125,7 @@ def make(options: argparse.Namespace) -> None:
     table = searches.table[["line", over, "axis", *COLUMNS]]
     facts = {"fit": caption(searches), "caption": caption(searches), "over": over}
     record = searches.record(options, facts)
-    text = [selection.listing(table), *searches.messages(options.folder)]
+    text = [selection.listing(table), *searches.messages()]
     tables = {"": table, "_trainings": searches.trainings}
     output.write(options, draw(searches, over), tables, record, text)
 

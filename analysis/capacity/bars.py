@@ -55,7 +55,7 @@ def make(options: argparse.Namespace, kind: BarFigure) -> None:
         "parameters": _spread(searches.table),
     }
     text = [selection.listing(table[["panel", "bar", "group", *selection.SHOWN]])]
-    text += [*estimate.sentences(pairs), *searches.messages(options.folder)]
+    text += [*estimate.sentences(pairs), *searches.messages()]
     tables = {
         "": table,
         "_comparisons": pairs,

@@ -48,7 +48,7 @@ def make(options: argparse.Namespace, kind: LineFigure) -> None:
         "comparisons": f"posteriors of searches whose {kind.x} differ by less than 3 %",
     }
     lines = [selection.listing(table[["line", kind.x, *selection.SHOWN]])]
-    lines += [*estimate.sentences(pairs), *searches.messages(options.folder)]
+    lines += [*estimate.sentences(pairs), *searches.messages()]
     tables = {
         "": table,
         "_comparisons": pairs,

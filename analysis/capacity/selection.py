@@ -49,14 +49,15 @@ class Selection:
 
     table: rows of `store.searches`, n50 and its interval at `share`, with `tuned_lr`. trainings:
     rows of `store.outcomes`, whose `search` is an index of the table. settings: by that index.
-    share: of wrong answers that counts as a fit. notes: on the selection.
+    share: of wrong answers that counts as a fit. folders: the logs. notes: on the selection.
     """
 
     table: pd.DataFrame
     trainings: pd.DataFrame
     settings: Mapping[int, Settings]
     share: float
-    notes: tuple[str, ...]
+    folders: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def of(self, search: int) -> pd.DataFrame:
         """The trainings of one search."""
@@ -86,8 +87,8 @@ class Selection:
         """The same with further notes."""
         return replace(self, notes=(*self.notes, *notes))
 
-    def messages(self, folder: str) -> list[str]:
-        """The notes, what is censored or missing, and the command that completes it."""
+    def messages(self) -> list[str]:
+        """The notes, what is censored or missing, and the commands that complete it."""
         lines = [f"note: {note}" for note in self.notes]
         status = self.table["status"]
         for name, text in (("above", "larger than"), ("below", "smaller than")):
@@ -105,13 +106,13 @@ class Selection:
         for flag in ("hole", "island"):
             if self.table[flag].any():
                 lines.append(
-                    f"{int(self.table[flag].sum())} searches have a {flag}: fits do not fall "
-                    "steadily with n, and the interval says less than 90 %"
+                    f"{int(self.table[flag].sum())} searches have a {flag}: success does not "
+                    "change steadily along the axis, and their intervals hold less than 90 %"
                 )
         missing = status.isin(UNFINISHED)
         if missing.any():
             lines.append(f"{missing.sum()} of {len(status)} searches are not finished (hollow)")
-            lines.append(fill(folder))
+            lines += [fill(folder) for folder in self.folders]
         return lines
 
     def caption(self) -> str:
@@ -126,9 +127,9 @@ class Selection:
 
     def record(self, options: argparse.Namespace, facts: Mapping[str, Any]) -> dict[str, Any]:
         """The record beside the figure."""
-        cells = self.trainings["cell"]
-        runs = store.runs(options.folder)
-        source = Source(runs[runs["cell"].isin(cells)], options.folder, self.notes)
+        runs = pd.concat([store.runs(folder) for folder in self.folders], ignore_index=True)
+        runs = runs[runs["cell"].isin(self.trainings["cell"])]
+        source = Source(runs, ", ".join(self.folders), self.notes)
         points = []
         for index, row in self.table.iterrows():
             ids = self.of(int(str(index)))
@@ -202,7 +203,7 @@ def load(folder: str, where: Sequence[str], share: float = 0.0) -> Selection:
     table = query.where(table, where)
     records, trainings = read(folder), store.outcomes(folder)
     settings = {number: record.settings for number, record in enumerate(records)}
-    selection = Selection(table, trainings, settings, share, ()).only(table)
+    selection = Selection(table, trainings, settings, share, (folder,)).only(table)
     return _at_share(selection) if share else selection
 
 

@@ -395,6 +395,27 @@ def test_the_gap_can_come_from_a_plain_sweep(
     assert (table["gap_se"] > 0).all()
 
 
+def test_a_search_in_two_folders_is_one_point(
+    searching: SearchSweep, drawn: list[Figure], tmp_path: Path
+):
+    searching.write(gap_points())
+    second = tmp_path / "logs" / "second"
+    second.mkdir()
+    vit = [
+        Point({"model.name": "vit", "model.width": 9, **labels}, n50, 2089, test_error=0.78)
+        for labels, n50 in ((CORRECT, 660), (RANDOM, 456))
+    ]
+    SearchSweep(type(searching.sweep)(second)).write([*gap_points()[:2], *vit])
+    status, out = run(emc_gap, searching, str(second))
+    assert status == 0
+    table = pd.read_csv(out / "f.csv")
+    assert table["architecture"].tolist() == ["MLP"] * 3 + ["ViT"]
+    record = json.loads((out / "f.json").read_text())
+    assert record["notes"][0] == "2 searches are in several folders; the first is taken"
+    assert len(record["searches"]) == 8
+    assert record["source"] == [str(searching.folder), str(second)]
+
+
 def test_models_without_both_searches_are_named(
     searching: SearchSweep, drawn: list[Figure], capsys: pytest.CaptureFixture[str]
 ):
