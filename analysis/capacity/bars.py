@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -133,8 +134,12 @@ def draw(searches: Selection) -> Figure:
             axes.set_ylabel("samples fitted, n50" if axes is first else "")
         assert first is not None
         room(first, table)
+        handles: list[Artist] = []
         if hue == "group":
-            handles = [Patch(color=look.colour, label=name) for name, look in look_of.items()]
+            handles += [Patch(color=look.colour, label=name) for name, look in look_of.items()]
+        if not table["status"].isin(["ok", *CENSORED]).all():
+            handles.append(plot.hollow_handle("interval not yet narrow"))
+        if handles:
             first.legend(handles=handles, fontsize=8.5, loc="upper left")
         lower = figure.add_subplot(grid[1, -1])
         upper = figure.add_subplot(grid[0, -1], sharex=lower)
@@ -147,8 +152,8 @@ def draw(searches: Selection) -> Figure:
 def draw_panel(axes: Axes, rows: pd.DataFrame, hue: str, look_of: Mapping[str, plot.Look]) -> None:
     """Bars with 90 % intervals; censored ones are hatched up to their bound, with an arrow.
 
-    A search without any outcome is a hatched strip; bars of searches that are not finished are
-    pale.
+    A search without any outcome is a hatched strip. A hollow circle marks an interval that is not
+    yet narrow; bars of searches that are not finished are pale and hatched too.
     """
     bars = list(dict.fromkeys(rows["bar"]))
     groups = [name for name in look_of if name in set(rows[hue])] if hue == "group" else [None]
@@ -184,6 +189,8 @@ def mark(axes: Axes, row: Mapping[Any, Any], x: float, width: float, look: plot.
     if row["n50"] == row["n50"]:
         errors = [[row["n50"] - row["n50_low"]], [row["n50_high"] - row["n50"]]]
         axes.errorbar(x, row["n50"], yerr=errors, fmt="none", color="0.2", lw=1.2, capsize=3)
+        if row["status"] != "ok":
+            axes.plot([x], [row["n50"]], "o", color="0.2", mfc="white", ms=5, zorder=4)
         if row["status"] in UNFINISHED:
             axes.bar(x, row["n50"], width * 0.97, color="white", alpha=0.6, hatch=style.HATCH)
     elif row["status"] in CENSORED:
