@@ -67,14 +67,16 @@ ALLOWED: dict[str, set[str]] = {
     "trainers/algorithmic.py": TRAINER,
     "trainers/noop.py": TRAINER,
     "analysis": {
-        "analysis/theory", "analysis/double_descent", "analysis/grokking", "analysis", *FIGURE,
+        "analysis/theory", "analysis/double_descent", "analysis/grokking", "analysis/capacity",
+        "analysis", *FIGURE,
     },
     "analysis/theory": {"analysis/theory", *FIGURE},
     "analysis/double_descent": {"analysis/double_descent", *FIGURE},
     "analysis/grokking": {"analysis/grokking", *FIGURE},
+    "analysis/capacity": {"analysis/capacity", *FIGURE},
     "analysis/figure": FIGURE,
     "analysis/stats": {"analysis/stats"},
-    "analysis/store": {"analysis/store"},
+    "analysis/store": {"analysis/store", "analysis/stats"},
 }  # fmt: skip
 """What the files of a room may import of the project. A room is a folder, or a file of its own."""
 

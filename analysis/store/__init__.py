@@ -1,7 +1,10 @@
-"""The logs of a sweep as DataFrames: `runs(folder)` and `curves(folder)`."""
+"""The logs of a sweep as DataFrames: runs, curves, and the searches of a sweep that searches."""
 
 from analysis.store.claim import CompactionRunning
 from analysis.store.parts import StoreError
 from analysis.store.reader import curves, records, runs
+from analysis.store.searches import outcomes, searches
 
-__all__ = ["CompactionRunning", "StoreError", "curves", "records", "runs"]
+__all__ = [
+    "CompactionRunning", "StoreError", "curves", "outcomes", "records", "runs", "searches",
+]  # fmt: skip

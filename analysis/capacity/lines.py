@@ -1,0 +1,151 @@
+"""Figures of capacity over a quantity: a line for each kind of setting, with the fits beside it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.capacity import estimate, plot, selection
+from analysis.capacity.labels import Label, texts
+from analysis.capacity.selection import COLUMNS, Selection
+from analysis.figure import output, query, style
+
+SIZE = (10.6, 5.4)  # inches
+NEAR = 1.03  # searches whose P differs by less are compared
+
+
+@dataclass(frozen=True)
+class LineFigure:
+    """What a figure draws.
+
+    free: prefixes of the columns that may differ. x: column of the table with the places, or
+    "parameters". lines: parts of a line's name. label: of the x axis. place: gives x where it is no
+    column.
+    """
+
+    free: tuple[str, ...]
+    lines: tuple[Label, ...]
+    x: str = "parameters"
+    label: str = "parameters P"
+    place: Callable[[pd.DataFrame], pd.Series] | None = None
+    name: Callable[[pd.DataFrame], pd.Series] | None = None
+    diagonal: bool = False
+
+
+def make(options: argparse.Namespace, kind: LineFigure) -> None:
+    """Query, reduce, draw, write."""
+    searches = placed(selection.select(options, kind.free), kind)
+    table = searches.table[["line", kind.x, *_columns(searches.table, kind.x)]]
+    pairs = compare(searches, kind.x)
+    facts = {
+        "x": kind.label,
+        "line": "joins neighbouring values that are not censored; fits nothing",
+        "comparisons": f"posteriors of searches whose {kind.x} differ by less than 3 %",
+    }
+    lines = [selection.listing(table[["line", kind.x, *selection.SHOWN]])]
+    lines += [*estimate.sentences(pairs), *searches.messages()]
+    tables = {
+        "": table,
+        "_comparisons": pairs,
+        "_searches": searches.table,
+        "_trainings": searches.trainings,
+    }
+    output.write(options, draw(searches, kind), tables, searches.record(options, facts), lines)
+
+
+def placed(searches: Selection, kind: LineFigure) -> Selection:
+    """The searches with columns `line` and x; FigureError where two share their place."""
+    table = searches.table
+    names = kind.name(table) if kind.name else texts(table, kind.lines)
+    table = table.assign(line=names)
+    if kind.place:
+        table = table.assign(**{kind.x: kind.place(table)})
+    unplaced = table[kind.x].isna() if kind.x in table.columns else pd.Series(True, table.index)
+    if unplaced.all():
+        raise query.FigureError(
+            f"none of the {len(table)} searches has {kind.x} yet; wait for their first trainings "
+            "(`redescent status`)"
+        )
+    table = table[~unplaced]
+    selection.check_unique(table, ["line", kind.x])
+    result = searches.only(table.sort_values(["line", kind.x], kind="stable"))
+    if unplaced.any():
+        return result.noted(f"{unplaced.sum()} searches without {kind.x} yet are not drawn")
+    return result
+
+
+def _columns(table: pd.DataFrame, *drawn: str) -> list[str]:
+    """The columns of the reduced table beside line and place."""
+    wanted = ["tuned_lr", *COLUMNS]
+    return [column for column in wanted if column in table.columns and column not in drawn]
+
+
+def compare(searches: Selection, x: str) -> pd.DataFrame:
+    """Comparisons of the lines at every place that several share, P within 3 %."""
+    parts = []
+    table = searches.table.sort_values(x)
+    for place, group in table.groupby(near(table[x])):
+        if len(group) > 1 and group["line"].is_unique:
+            names = [
+                f"{line} at {at:,.0f}" for line, at in zip(group["line"], group[x], strict=True)
+            ]
+            parts.append(searches.comparisons(group.assign(name=names)["name"]).assign(place=place))
+    return pd.concat(parts, ignore_index=True) if parts else estimate.comparisons({})
+
+
+def near(values: pd.Series) -> pd.Series:
+    """For each of the increasing values the first of its group, whose members differ by < 3 %."""
+    firsts: list[float] = []
+    for value in values:
+        if not firsts or value > firsts[-1] * NEAR:
+            firsts.append(float(value))
+        else:
+            firsts.append(firsts[-1])
+    return pd.Series(firsts, index=values.index)
+
+
+def draw(searches: Selection, kind: LineFigure) -> Figure:
+    """n50 over x at the left; training error and fit curves over n at the right."""
+    table = searches.table
+    names = list(dict.fromkeys(table["line"]))
+    look_of = plot.looks(names)
+    with style.themed():
+        figure = Figure(figsize=SIZE, layout="constrained")
+        grid = figure.add_gridspec(2, 2, width_ratios=(1.5, 1))
+        axes = figure.add_subplot(grid[:, 0])
+        lower = figure.add_subplot(grid[1, 1])
+        upper = figure.add_subplot(grid[0, 1], sharex=lower)
+        for number, name in enumerate(names):
+            rows = table[table["line"] == name]
+            moved = rows.assign(**{kind.x: rows[kind.x] * plot.shift(number, len(names))})
+            plot.capacity_line(axes, moved, kind.x, look_of[name])
+        plot.log_axes(axes, table[kind.x].tolist())
+        plot.room_for_arrows(axes, table)
+        if kind.diagonal:
+            plot.diagonal(axes)
+        plot.plain_ticks(axes, "y")
+        axes.set_xlabel(kind.label)
+        axes.set_ylabel("samples fitted, n50")
+        plot.legend(axes, look_of, table)
+        plot.fits_over_n(upper, lower, searches, by_search(table, "line", look_of))
+        upper.tick_params(labelbottom=False)
+        plot.foot(figure, searches.caption())
+    return figure
+
+
+def by_search(
+    table: pd.DataFrame, column: str, look_of: Mapping[str, plot.Look]
+) -> dict[int, plot.Look]:
+    """The look of each search, by index."""
+    return {int(str(index)): look_of[str(name)] for index, name in table[column].items()}
+
+
+def command(doc: str | None, name: str, kind: LineFigure, argv: Sequence[str] | None) -> int:
+    """The command line of a script; returns its exit status."""
+    options = selection.parser(doc, name).parse_args(argv)
+    return output.run(partial(make, kind=kind), options)

@@ -1,0 +1,329 @@
+"""The searches of a figure: options, selection, learning rates, and the record beside it."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis import store
+from analysis.capacity import estimate, labels
+from analysis.figure import query
+from analysis.figure.provenance import Source, fill, origin
+from analysis.stats import threshold
+from analysis.stats.threshold import Posterior, Settings, Trial
+from analysis.store.searches import SAMPLES, read, results_at
+
+RATE = "optim.lr"
+UNFINISHED = ("open", "held")
+CENSORED = ("above", "below")
+INTERVAL = (
+    "median and 90 % interval of the posterior of n50, the n that half of the trainings fit (apart "
+    "from lapses); it holds the variance of subset, labels, initialisation and order at once, "
+    "because every training draws all of them"
+)
+FIT = (
+    "a training fits if at most eps n answers are wrong at some check in evaluation mode, on "
+    "exactly the n samples it was trained on; at the end of training more may be wrong"
+)
+COLUMNS = (
+    "parameters", "n50", "n50_low", "n50_high", "n50_bound", "status", "n_largest",
+    "n_first_failure", "n50_per_parameter", "n50_eps01", "n50_eps05", "n50_eps10", "bits_max",
+    "hole", "island", "trainings", "rounds", "budget_steps", "budget_epochs_at_n50",
+    "budget_saturated", "n50_half_budget", "aft_exponent", "aft_noise",
+)  # fmt: skip
+SHOWN = (
+    "n50", "n50_low", "n50_high", "n50_bound", "status", "n_largest", "n_first_failure",
+    "n50_eps01", "n50_eps05", "n50_eps10", "trainings",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The searches of a figure.
+
+    table: rows of `store.searches`, n50 and its interval at `share`, with `tuned_lr`. trainings:
+    rows of `store.outcomes`, whose `search` is an index of the table. settings: by that index.
+    share: of wrong answers that counts as a fit. folders: the logs. notes: on the selection.
+    """
+
+    table: pd.DataFrame
+    trainings: pd.DataFrame
+    settings: Mapping[int, Settings]
+    share: float
+    folders: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def of(self, search: int) -> pd.DataFrame:
+        """The trainings of one search."""
+        return self.trainings[self.trainings["search"] == search]
+
+    def results(self, search: int) -> list[tuple[Trial, bool]]:
+        """The trainings of a search with an outcome at `share`."""
+        return results_at(self.of(search), self.share)
+
+    def belief(self, search: int) -> Posterior:
+        """The posterior of a search at `share`."""
+        return threshold.posterior(self.settings[search], self.results(search))
+
+    def comparisons(self, names: pd.Series) -> pd.DataFrame:
+        """`estimate.comparisons` of searches with an outcome; names: by index of the table."""
+        trained = names[[bool(self.results(int(str(index)))) for index in names.index]]
+        beliefs = {str(name): self.belief(int(str(i))) for i, name in trained.items()}
+        censored = self.table.loc[trained.index, "status"].isin(CENSORED)
+        return estimate.comparisons(beliefs, set(trained[censored].astype(str)))
+
+    def only(self, table: pd.DataFrame) -> Selection:
+        """The same with fewer searches, or with more columns."""
+        trainings = self.trainings[self.trainings["search"].isin(table.index)]
+        return replace(self, table=table, trainings=trainings)
+
+    def noted(self, *notes: str) -> Selection:
+        """The same with further notes."""
+        return replace(self, notes=(*self.notes, *notes))
+
+    def messages(self) -> list[str]:
+        """The notes, what is censored or missing, and the commands that complete it."""
+        lines = [f"note: {note}" for note in self.notes]
+        status = self.table["status"]
+        for name, text in (("above", "larger than"), ("below", "smaller than")):
+            if (status == name).any():
+                lines.append(
+                    f"{(status == name).sum()} of {len(status)} n50 may be {text} the range of the "
+                    "search (arrows): they enter no line and no mean"
+                )
+        wide = status.isin(["most", "exhausted"])
+        if wide.any():
+            lines.append(
+                f"{wide.sum()} of {len(status)} searches ended before their interval was narrow "
+                "(hollow): raise `most` or the number of seeds, and submit again"
+            )
+        for flag in ("hole", "island"):
+            if self.table[flag].any():
+                lines.append(
+                    f"{int(self.table[flag].sum())} searches have a {flag}: success does not "
+                    "change steadily along the axis, and their intervals hold less than 90 %"
+                )
+        missing = status.isin(UNFINISHED)
+        if missing.any():
+            lines.append(f"{missing.sum()} of {len(status)} searches are not finished (hollow)")
+            lines += [fill(folder) for folder in self.folders]
+        return lines
+
+    def caption(self) -> str:
+        """One line for the foot of the figure."""
+        budgets = sorted(set(labels.texts(self.table, [labels.budget])))
+        shown = budgets[0] if len(budgets) == 1 else f"budgets from {budgets[0]} to {budgets[-1]}"
+        trained = int(self.trainings["success"].notna().sum())
+        return (
+            f"fit: at most {100 * self.share:g} % wrong at some check (ε = {self.share:g}); "
+            f"{shown}; 90 % intervals; {trained:,} trainings in {len(self.table)} searches"
+        )
+
+    def record(self, options: argparse.Namespace, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """The record beside the figure."""
+        runs = pd.concat([store.runs(folder) for folder in self.folders], ignore_index=True)
+        runs = runs[runs["cell"].isin(self.trainings["cell"])]
+        source = Source(runs, ", ".join(self.folders), self.notes)
+        points = []
+        for index, row in self.table.iterrows():
+            ids = self.of(int(str(index)))
+            points.append(
+                {
+                    "point": _varying(self.table, row),
+                    "status": row["status"],
+                    "cells": ids.loc[ids["success"].notna(), "cell"].tolist(),
+                    "missing": ids.loc[ids["success"].isna(), "cell"].tolist(),
+                }
+            )
+        return {
+            **origin(source, options),
+            "caption": self.caption(),
+            "eps": self.share,
+            "fit": FIT,
+            "interval": INTERVAL,
+            "budgets": sorted(set(labels.texts(self.table, [labels.budget]))),
+            "trainings": int(self.trainings["success"].notna().sum()),
+            "minimum_check": "reported for each training that asked for it, never a filter",
+            **facts,
+            "searches": points,
+        }
+
+
+def parser(doc: str | None, name: str, several: bool = False) -> argparse.ArgumentParser:
+    """The options that every figure has; `several` log folders, or one."""
+    options = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = options.add_argument
+    folder = "log folder of a sweep that searches, logs/NAME"
+    if several:
+        add("folders", nargs="+", metavar="folder", help=folder)
+    else:
+        add("folder", help=folder)
+    add("--eps", type=float, default=0.0, help="share of wrong answers that is a fit (default: 0)")
+    add("--rates-from", metavar="FOLDER", help="log folder whose searches choose the learning rate")
+    common_options(options, name)
+    return options
+
+
+def common_options(options: argparse.ArgumentParser, name: str) -> None:
+    """The options of every figure of searches: --where, --out, --name."""
+    add = options.add_argument
+    add("--where", action="append", default=[], metavar="COLUMN=VALUE", help="take only these")
+    add("--out", default="figures", help="folder for the files written (default: figures)")
+    add("--name", default=name, metavar="STEM", help=f"name of the files written (default: {name})")
+
+
+def select(options: argparse.Namespace, free: Sequence[str]) -> Selection:
+    """The searches that the options choose.
+
+    free: prefixes of the configuration columns that tell the figure's points apart. Raises
+    StoreError without searches, FigureError where they search another axis or differ in something
+    else too.
+    """
+    selection = load(options.folder, options.where, options.eps)
+    table, notes = choose_rates(selection.table, options.rates_from)
+    selection = selection.only(table).noted(*notes)
+    return selection.noted(*check_axes(table, free))
+
+
+def load(folder: str, where: Sequence[str], share: float = 0.0) -> Selection:
+    """All searches over data.train_samples of a folder that meet the conditions."""
+    table = store.searches(folder)
+    others = sorted(set(table.get("axis", pd.Series(dtype=str))) - {SAMPLES})
+    if table.empty or others:
+        what = f"searches over {', '.join(others)}" if others else "no search"
+        raise query.FigureError(f"{folder}: found {what}, expected searches over {SAMPLES}")
+    table = query.where(table, where)
+    records, trainings = read(folder), store.outcomes(folder)
+    settings = {number: record.settings for number, record in enumerate(records)}
+    selection = Selection(table, trainings, settings, share, (folder,)).only(table)
+    return _at_share(selection) if share else selection
+
+
+def _at_share(selection: Selection) -> Selection:
+    """n50, its interval and its status at the selection's share of wrong answers."""
+    table = selection.table.copy()
+    for index in table.index:
+        belief, settings = selection.belief(index), selection.settings[index]
+        censored = belief.censored(settings)
+        low, n50, high = (belief.quantile(p) for p in (0.05, 0.5, 0.95))
+        bound = {"above": min(low, settings.high), "below": max(high, settings.low), None: math.nan}
+        table.loc[index, "n50"] = math.nan if censored else n50
+        table.loc[index, "n50_low"] = math.nan if censored == "below" else low
+        table.loc[index, "n50_high"] = math.nan if censored == "above" else high
+        table.loc[index, "n50_bound"] = bound[censored]
+        if censored or table.loc[index, "status"] in CENSORED:
+            table.loc[index, "status"] = censored or "ok"
+    table["n50_per_parameter"] = table["n50"] / table["parameters"]
+    abandoned = int((selection.trainings["abandoned"] == 1).sum())
+    at_share = replace(selection, table=table)
+    if abandoned:
+        return at_share.noted(
+            f"{abandoned} abandoned trainings do not enter ε = {selection.share:g}: their error at "
+            "the end of the budget is not known"
+        )
+    return at_share
+
+
+def choose_rates(table: pd.DataFrame, folder: str | None = None) -> tuple[pd.DataFrame, list[str]]:
+    """Of searches that differ in the learning rate alone the one with the largest n50.
+
+    folder: log folder whose searches choose, so that other seeds measure. Adds `tuned_lr`. Returns
+    the rows kept, and notes.
+    """
+    if RATE not in table.columns:
+        return table.assign(tuned_lr=math.nan), []
+    chooser = table if folder is None else store.searches(folder)
+    best = _best_rates(chooser)
+    keys = _without_rate(table)
+    if not set(keys) <= set(best):
+        raise query.FigureError(
+            f"--rates-from {folder}: {len(set(keys) - set(best))} points have no search there; "
+            "expected the same points, with other seeds"
+        )
+    rates = query.as_text(table[RATE])
+    kept = table[rates == keys.map(best)]
+    kept = kept.assign(tuned_lr=kept[RATE])
+    if len(kept) == len(table):
+        return kept, []
+    if folder is not None:
+        return kept, [f"learning rate of each point: the one with the largest n50 in {folder}"]
+    return kept, [
+        "learning rate of each point: the one with the largest n50, chosen on the trainings that "
+        "measure it, which biases n50 up; search again with other seeds and choose with "
+        "--rates-from"
+    ]
+
+
+def _best_rates(table: pd.DataFrame) -> dict[str, str]:
+    """For each point without its learning rate, the rate with the largest n50, as text."""
+    size = table["n50"].fillna(table["n50_bound"]).fillna(-1.0)
+    size = size.mask(table["status"] == "above", np.inf)
+    order = table.assign(key=_without_rate(table), size=size).sort_values("size", kind="stable")
+    best = order.drop_duplicates("key", keep="last")
+    return dict(zip(best["key"], query.as_text(best[RATE]), strict=True))
+
+
+def _without_rate(table: pd.DataFrame) -> pd.Series:
+    """The configuration without the learning rate, as one text a row."""
+    return query.points(table, [c for c in query.configuration(table) if c != RATE])
+
+
+def check_axes(table: pd.DataFrame, free: Sequence[str]) -> list[str]:
+    """Notes on columns that change together with the free ones; FigureError if another varies.
+
+    free: prefixes of column names.
+    """
+    varying = query.axes(table)
+    drawn = [name for name in varying if name.startswith((*free, RATE))]
+    points = query.points(table, drawn)
+    notes, crossed = [], {}
+    for name, values in varying.items():
+        if name in drawn:
+            continue
+        if query.as_text(table[name]).groupby(points).nunique().max() > 1:
+            crossed[name] = values
+        else:
+            notes.append(f"{name} changes together with what is drawn: {', '.join(values)}")
+    if crossed:
+        name, values = next(iter(crossed.items()))
+        raise query.FigureError(
+            f"the searches differ in more than this figure draws:\n{query.listing(crossed)}\n"
+            f"choose one value of each, for example --where {name}={values[0]}"
+        )
+    return notes
+
+
+def listing(table: pd.DataFrame) -> str:
+    """The table for the terminal, without columns that are empty throughout."""
+    columns = [c for c in table.columns if table[c].notna().any() and (table[c] != "").any()]
+    return table[columns].to_string(index=False, float_format="{:.4g}".format, na_rep="-")
+
+
+def check_unique(table: pd.DataFrame, columns: Sequence[str]) -> None:
+    """FigureError if two searches share their place in the figure."""
+    twice = table.duplicated(list(columns), keep=False)
+    if twice.any():
+        place = ", ".join(str(value) for value in table.loc[twice, list(columns)].iloc[0])
+        same = table[(table[list(columns)] == table.loc[twice, list(columns)].iloc[0]).all(axis=1)]
+        raise query.FigureError(
+            f"{len(same)} searches have the place {place} in this figure; they differ in\n"
+            f"{query.listing(query.axes(same))}\nchoose one value with --where"
+        )
+
+
+def _varying(table: pd.DataFrame, row: pd.Series) -> dict[str, Any]:
+    """The configuration of a row in the columns that differ among the searches."""
+    values = {}
+    for name in query.axes(table):
+        value = row[name]
+        value = value.item() if isinstance(value, np.generic) else value
+        values[name] = None if isinstance(value, float) and value != value else value
+    return values

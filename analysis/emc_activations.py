@@ -1,0 +1,36 @@
+"""Capacity by activation (Figure E5).
+
+    python analysis/emc_activations.py logs/NAME [--out figures] [--where COLUMN=VALUE] [--eps 0.05]
+
+A bar is the posterior median of n50 with its 90 % interval; a dotted bar with an arrow is censored
+by the range of the search, a hatched strip has no training yet. At the right, the training error of
+every training over n, and the fit curves. Writes STEM.png, STEM.pdf, STEM.csv (the reduced table),
+STEM_comparisons.csv (ratios of n50 and P(n50_1 > n50_2), from the posteriors), STEM_searches.csv,
+STEM_trainings.csv, and STEM.json.
+
+The figure follows Shwartz-Ziv et al. (2024), "Just How Flexible are Neural Networks in Practice?"
+(arXiv 2406.11463).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from analysis.capacity import bars, labels
+
+FIGURE = bars.BarFigure(
+    free=("model.", "data.label_noise.", "trainer.least_steps"),
+    bars=(labels.activation,),
+    groups=(labels.model, labels.depth, labels.task),
+    order=tuple(labels.ACTIVATIONS.values()),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    return bars.command(__doc__, "emc_activations", FIGURE, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

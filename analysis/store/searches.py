@@ -1,0 +1,397 @@
+"""The searches of a sweep: `searches(folder)`, a row each; `outcomes(folder)`, a row a training.
+
+Both are derived from logs/NAME/searches.json, which every submission writes, and from the runs
+table, by cell id: other sweeps in the folder do not leak in. Estimates come from
+`analysis.stats.threshold`. A sweep whose searches ask when success changes over
+`data.train_samples` measures capacity: for it there are also n50 at other shares of wrong answers,
+n50 at half of the budget, and bits.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.stats import threshold
+from analysis.stats.threshold import Settings, Trial
+from analysis.store.parts import StoreError
+from analysis.store.reader import Folder, log_folder, runs
+
+FILE = "searches.json"
+VERSION = 1
+SAMPLES = "data.train_samples"
+SHARES = {"eps01": 0.01, "eps05": 0.05, "eps10": 0.10}  # of wrong answers that count as a fit
+FACTS = (
+    "status", "fitted", "fit_step", "wrong", "best_wrong", "bits", "abandoned", "full_grad_norm",
+    "lambda_min", "lambda_max", "loss_trend", "steps", "seconds", "gpu_seconds", "parameters",
+)  # fmt: skip
+METRICS = {"final_train_eval_loss": "train_eval_loss", "final_test_error": "test_error"}
+TEXTS = ("status", "cell")
+
+Results = list[tuple[Trial, bool]]
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of a search: its cell, its place on the path, whether it succeeded (None: open).
+
+    round: 1 is the first.
+    """
+
+    cell: str
+    round: int
+    trial: Trial
+    success: bool | None
+
+
+@dataclass(frozen=True)
+class Search:
+    """One search of a sweep, as its last submission wrote it down.
+
+    axis: the key searched. success: the condition over a row of the runs table. seeds: the k-th
+    training at a value takes the k-th. budget: keys that are doubled at each level. point: the
+    configuration of the point without axis and seed. held: cells that failed and hold the search.
+    """
+
+    axis: str
+    success: str
+    settings: Settings
+    seeds: tuple[int, ...]
+    budget: tuple[str, ...]
+    point: Mapping[str, Any]
+    held: tuple[str, ...]
+    trainings: tuple[Training, ...]
+
+    @property
+    def results(self) -> Results:
+        """Trials with their outcomes, of the trainings that have one."""
+        pairs = [(training.trial, training.success) for training in self.trainings]
+        return [(trial, success) for trial, success in pairs if success is not None]
+
+    def config(self, trial: Trial) -> dict[str, Any]:
+        """The configuration of a training, without its seed."""
+        doubled = {}
+        for key in self.budget:
+            if isinstance(self.point.get(key), int | float):
+                doubled[key] = self.point[key] * 2**trial.level
+        return {**self.point, **doubled, self.axis: trial.value}
+
+
+def read(folder: Folder) -> tuple[Search, ...]:
+    """The searches of a log folder.
+
+    Raises StoreError where there is no searches.json, or it is not one.
+    """
+    path = log_folder(folder) / FILE
+    if not path.exists():
+        name = path.parent.resolve().name
+        raise StoreError(
+            f"{path}: no such file; expected the searches of a sweep with `search:`. Run "
+            f"`redescent submit {name}`, or choose the logs of a sweep that searches"
+        )
+    try:
+        content = json.loads(path.read_text())
+        if content["version"] != VERSION:
+            raise StoreError(
+                f"{path}: version {content['version']}, expected {VERSION}; it was written by "
+                "another version of redescent: read it with that one, or submit again with this"
+            )
+        return tuple(_search(record) for record in content["searches"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(
+            f"{path}: not a list of searches ({type(error).__name__}: {error}). It is derived from "
+            f"the runs: delete it, and run `redescent submit {path.parent.resolve().name}`"
+        ) from error
+
+
+def _search(record: Mapping[str, Any]) -> Search:
+    """One record of the file."""
+    names = [field.name for field in fields(Settings)]
+    settings = Settings(**{name: record["settings"][name] for name in names})
+    axis = str(record["axis"])
+    point = {key: value for key, value in record["point"].items() if key not in (axis, "seed")}
+    trainings = []
+    for row in record["trials"]:
+        trial = Trial(int(row["level"]), row["value"], int(row["number"]))
+        trainings.append(Training(str(row["cell"]), int(row["round"]), trial, row["success"]))
+    return Search(
+        axis,
+        str(record["success"]),
+        settings,
+        tuple(record["seeds"]),
+        tuple(record["budget"]),
+        point,
+        tuple(record["held"]),
+        tuple(trainings),
+    )
+
+
+def outcomes(folder: Folder) -> pd.DataFrame:
+    """One row per training of every search, in the order of its rounds.
+
+    Columns: `search` (row of `searches`), the configuration of the point, `axis`, `n` (value of the
+    axis), `seed`, `round` (1 is the first), `level` (doublings of the budget), `number`, `success`
+    (null while open), `cell`, `budget_steps`, `fit_epoch`, and of the runs table what FACTS and
+    METRICS name, null where a training has no record. Raises StoreError as `read` and `runs` do.
+    """
+    records = read(folder)
+    return _outcomes(records, _facts(folder))
+
+
+def searches(folder: Folder) -> pd.DataFrame:
+    """One row per search: the configuration of its point, the settings, and the estimate.
+
+    `n50`, `n50_low`, `n50_high`: posterior median and 90 % interval; n50 is null where it is
+    censored (`status` "above" or "below"), and `n50_bound` holds the value beyond which it lies.
+    `n50_eps01`, `n50_eps05`, `n50_eps10` with `_low` and `_high`: the same where a training with at
+    most so many percent of wrong answers at its best check counts as a fit. `n50_half_budget`: from
+    fits within half of the steps; null unless the rate is constant. `n50_first_budget`: before any
+    doubling; `doublings`: how many there were; `budget_saturated`: whether the last one moved n50
+    by less than 10 %, null without one. `budget_steps`, `budget_epochs_at_n50`: the last budget at
+    n50 (at the bound where censored). `aft_exponent`, `aft_noise`: of `stats.time_to_fit`.
+    `bits_max`: most bits memorised by a training that did not fit. `status`: ok, most (trainings
+    used up), exhausted (nothing left to train), above, below, held, open. Raises StoreError as
+    `read` and `runs` do.
+    """
+    records = read(folder)
+    trainings = _outcomes(records, _facts(folder))
+    rows = []
+    for number, search in enumerate(records):
+        rows.append(_row(search, trainings[trainings["search"] == number]))
+    return pd.DataFrame(rows)
+
+
+def _facts(folder: Folder) -> pd.DataFrame:
+    """What the outcomes take from the runs table, indexed by cell, a column for each fact."""
+    table = runs(folder).rename(columns=METRICS)
+    table = table.set_index(table["cell"].astype(str))
+    return table.reindex(columns=[*FACTS, *METRICS.values()])
+
+
+def _outcomes(records: Sequence[Search], facts: pd.DataFrame) -> pd.DataFrame:
+    """The table of `outcomes`."""
+    rows = []
+    for number, search in enumerate(records):
+        for training in search.trainings:
+            trial = training.trial
+            rows.append(
+                {
+                    "search": number,
+                    **search.point,
+                    "axis": search.axis,
+                    "n": trial.value,
+                    "seed": search.seeds[trial.number],
+                    "round": training.round,
+                    "level": trial.level,
+                    "number": trial.number,
+                    "success": training.success,
+                    "cell": training.cell,
+                    "budget_steps": budget_steps(search, trial),
+                }
+            )
+    frame = pd.DataFrame(rows, columns=None if rows else ["search", "cell", "n"])
+    joined = frame.join(facts, on="cell")
+    for column in [*FACTS, *METRICS.values()]:
+        if column not in TEXTS:
+            joined[column] = pd.to_numeric(joined[column], errors="coerce").astype("float64")
+    if rows:
+        epoch_steps = [
+            _epoch_steps(search, t.trial) for search in records for t in search.trainings
+        ]
+        steps = pd.Series(epoch_steps, index=joined.index, dtype="float64")
+        joined["fit_epoch"] = np.ceil(joined["fit_step"] / steps)
+    return joined
+
+
+def budget_steps(search: Search, trial: Trial) -> float:
+    """Optimiser steps that a training may take; NaN for a trainer without such a budget."""
+    config = search.config(trial)
+    epochs = config.get("trainer.epochs")
+    if epochs is None:
+        return float(config.get("trainer.steps") or math.nan)
+    least = float(config.get("trainer.least_steps") or 1)
+    return max(least, float(epochs) * _epoch_steps(search, trial))
+
+
+def _epoch_steps(search: Search, trial: Trial) -> float:
+    """Steps of one epoch; NaN where the number of samples or the size of a batch is not known."""
+    config = search.config(trial)
+    samples = config.get(SAMPLES)
+    if samples is None or "trainer.batch_size" not in config:
+        return math.nan
+    return float(math.ceil(samples / (config["trainer.batch_size"] or samples)))
+
+
+def _row(search: Search, trainings: pd.DataFrame) -> dict[str, Any]:
+    """The row of one search."""
+    settings, results = search.settings, search.results
+    estimate = threshold.estimate(settings, results)
+    status = "held" if search.held and estimate.status == "open" else estimate.status
+    row: dict[str, Any] = {
+        **search.point,
+        "axis": search.axis,
+        "success": search.success,
+        "method": settings.method,
+        "range_low": settings.low,
+        "range_high": settings.high,
+        "lattice": settings.lattice or math.nan,
+        "step": settings.step or math.nan,
+        "falling": settings.falling,
+        "until": settings.until,
+        "most": settings.most,
+        "seeds_used": int(trainings["seed"].nunique()),
+        "rounds": max((training.round for training in search.trainings), default=0),
+        "trainings": estimate.trainings,
+        "cells": [training.cell for training in search.trainings],
+        "held": list(search.held),
+        "n50": _number(estimate.n50),
+        "n50_low": _number(estimate.low),
+        "n50_high": _number(estimate.high),
+        "n50_bound": _number(estimate.bound),
+        "slope": _number(estimate.slope),
+        "lapse": _number(estimate.lapse),
+        "n_largest": _number(estimate.n_largest),
+        "n_first_failure": _number(estimate.n_first_failure),
+        "hole": estimate.hole,
+        "island": estimate.island,
+        "status": status,
+    }
+    row |= _budgets(search, estimate)
+    row |= _capacity(search, trainings)
+    parameters = trainings["parameters"].max()
+    row["parameters"] = parameters
+    row["n50_per_parameter"] = row["n50"] / parameters
+    row["seconds"] = trainings["seconds"].sum()
+    row["gpu_seconds"] = trainings["gpu_seconds"].sum()
+    return row
+
+
+def _number(value: float | None) -> float:
+    """A number, NaN for None."""
+    return math.nan if value is None else float(value)
+
+
+def _budgets(search: Search, estimate: threshold.Estimate) -> dict[str, Any]:
+    """The budget at n50, and what doublings changed."""
+    results = search.results
+    levels = sorted({trial.level for trial, _ in results})
+    medians = []
+    for level in levels:
+        within = [pair for pair in results if pair[0].level <= level]
+        medians.append(threshold.posterior(search.settings, within).quantile(0.5))
+    saturated: bool | None = None
+    if len(levels) > 1:
+        ratio = medians[-1] / medians[-2]
+        saturated = max(ratio, 1 / ratio) < threshold.SATURATED
+    place = estimate.bound if estimate.n50 is None else estimate.n50
+    steps = epochs = math.nan
+    if place is not None:
+        trial = Trial(max(levels), place, 0)
+        steps = budget_steps(search, trial)
+        epochs = steps / _epoch_steps(search, trial)
+    return {
+        "n50_first_budget": _uncensored(search, [p for p in results if p[0].level == 0])[0],
+        "doublings": max(levels, default=0),
+        "budget_saturated": saturated,
+        "budget_steps": steps,
+        "budget_epochs_at_n50": epochs,
+    }
+
+
+def _capacity(search: Search, trainings: pd.DataFrame) -> dict[str, float]:
+    """What only searches for a capacity have: other shares of wrong answers, times to fit, bits."""
+    measured = trainings if search.axis == SAMPLES else trainings.head(0)
+    row: dict[str, float] = {}
+    for name, share in SHARES.items():
+        results = results_at(measured, share)
+        values = _uncensored(search, results)
+        columns = (f"n50_{name}", f"n50_{name}_low", f"n50_{name}_high")
+        row |= dict(zip(columns, values, strict=True))
+    constant = search.point.get("optim.schedule.name", "constant") == "constant"
+    in_half = _redefined(measured, _fits_in_half) if constant else []
+    row["n50_half_budget"] = _uncensored(search, in_half)[0]
+    row |= _time_to_fit(measured if constant else measured.head(0))
+    unfitted = measured[(measured["fitted"] == 0) & (measured["abandoned"] != 1)]
+    row["bits_max"] = unfitted["bits"].max()
+    return row
+
+
+def _time_to_fit(trainings: pd.DataFrame) -> dict[str, float]:
+    """Exponent and noise of the time to fit, NaN where there are too few fits."""
+    from analysis.stats import time_to_fit  # not in the archive of jobs, which need no scipy
+
+    known = trainings[trainings["fitted"].notna() & trainings["steps"].gt(0)]
+    fitted = known["fitted"].to_numpy(np.float64) == 1
+    steps = known["fit_step"].where(fitted, known["steps"])
+    line = time_to_fit.fit(known["n"], steps, fitted)
+    if line is None:
+        return {"aft_exponent": math.nan, "aft_noise": math.nan}
+    return {"aft_exponent": line.exponent, "aft_noise": line.noise}
+
+
+def results_at(trainings: pd.DataFrame, share: float) -> Results:
+    """The trainings as results, where at most this share of wrong answers at the best check is a
+    fit.
+
+    trainings: rows of `outcomes`. Those of which it is not known are left out: open ones, and with
+    a share above 0 those that were abandoned. With share 0, success is what the sweep says.
+    """
+    if share == 0:
+        return _redefined(trainings, _success)
+    return _redefined(trainings, partial(_fits_at, share))
+
+
+def _success(run: Mapping[str, Any]) -> bool | None:
+    """The sweep's own success; None while open."""
+    return None if pd.isna(run["success"]) else bool(run["success"])
+
+
+def _redefined(
+    trainings: pd.DataFrame, success: Callable[[Mapping[str, Any]], bool | None]
+) -> Results:
+    """The trainings as results, with another definition of success; None leaves one out."""
+    results = []
+    rows: list[dict[str, Any]] = trainings.to_dict("records")  # type: ignore[assignment]
+    for run in rows:
+        fits = success(run)
+        if fits is not None:
+            results.append((Trial(run["level"], run["n"], run["number"]), fits))
+    return results
+
+
+def _fits_at(share: float, run: Mapping[str, Any]) -> bool | None:
+    """Whether at most this share of answers was wrong at some check; None if it is not known."""
+    if run["fitted"] == 1:
+        return True
+    if run["abandoned"] == 1 or math.isnan(run["best_wrong"]):
+        return None
+    return bool(run["best_wrong"] <= share * run["n"])
+
+
+def _fits_in_half(run: Mapping[str, Any]) -> bool | None:
+    """Whether the training fitted within half of the first budget; None if that is not known."""
+    if math.isnan(run["fitted"]) or math.isnan(run["budget_steps"]):
+        return None
+    half = run["budget_steps"] / 2 ** run["level"] / 2
+    return bool(run["fitted"] == 1 and run["fit_step"] <= half)
+
+
+def _uncensored(search: Search, results: Results) -> tuple[float, float, float]:
+    """n50 and its interval, NaN where it is censored; all NaN without results."""
+    if not results:
+        return math.nan, math.nan, math.nan
+    belief = threshold.posterior(search.settings, results)
+    censored = belief.censored(search.settings)
+    low, high = (belief.quantile(probability) for probability in threshold.INTERVAL)
+    return (
+        math.nan if censored else belief.quantile(0.5),
+        math.nan if censored == "below" else low,
+        math.nan if censored == "above" else high,
+    )
