@@ -47,7 +47,7 @@ def search_table(standings: Sequence[Standing], *, live: bool) -> Table:
     """The searches of a sweep; `live` says whether any of its cells runs or waits."""
     rules = dict.fromkeys((one.search.search.axis, one.search.search.success) for one in standings)
     what = "; ".join(f"{axis} where {success} changes" for axis, success in rules)
-    title = escape(f"{len(standings)} searches for {what}")
+    title = escape(f"{_count(len(standings), 'search')} for {what}")
     if len(standings) > SHOWN_SEARCHES:
         return _counts(standings, title, live=live)
     keys = _varying_keys([one.search.search.point for one in standings])
@@ -116,17 +116,25 @@ def advice(standings: Sequence[Standing], name: str, *, live: bool) -> list[str]
     held = [one for one in standings if one.held and not one.unknown]
     if held:
         cells = {cell for one in held for cell in one.held}
+        verb = "hold" if len(cells) > 1 else "holds"
         lines.append(
-            f"{len(held)} searches are held by {len(cells)} cells without an outcome: see "
+            f"{_count(len(cells), 'cell')} without an outcome {verb} "
+            f"{_count(len(held), 'search')}: see "
             f"`redescent why {min(cells)[:11]}`; `redescent resume {name}` sends them again"
         )
     unsent = [one for one in standings if one.unsent and not one.held]
     if unsent and not live:
         lines.append(
-            f"the next round of {len(unsent)} searches was not sent yet; if no job sends it, "
-            f"`redescent resume {name}` does"
+            f"the next round of {_count(len(unsent), 'search')} was not sent yet; if no job sends "
+            f"it, `redescent resume {name}` does"
         )
     return lines
+
+
+def _count(number: int, noun: str) -> str:
+    """A number with its noun, such as "2 searches"."""
+    plural = f"{noun}es" if noun.endswith("h") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
 
 
 def _varying_keys(points: Sequence[Mapping[str, Any]]) -> list[str]:

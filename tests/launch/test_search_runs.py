@@ -95,7 +95,7 @@ def test_rounds_follow_in_the_background(redescent: Redescent, folder: Path) -> 
     assert len({plan.code for plan in load_all(folder)}) == 1
     assert "nothing to send" in redescent("resume", "noop_search").stdout
     shown = redescent("status", "noop_search").stdout
-    assert "1 searches for trainer.epochs where trainer.epochs <= 10 changes" in shown
+    assert "1 search for trainer.epochs where trainer.epochs <= 10 changes" in shown
     assert "converged" in shown
 
 
@@ -130,7 +130,7 @@ def test_with_manual_advance_the_user_sends_every_round(redescent: Redescent, fo
     assert the_search(folder).rounds == 2
     assert len(load_all(folder)) == 1
     assert (
-        "the next round of 1 searches was not sent yet" in redescent("status", "noop_search").stdout
+        "the next round of 1 search was not sent yet" in redescent("status", "noop_search").stdout
     )
     while the_search(folder).open:
         redescent(*manual)

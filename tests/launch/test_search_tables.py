@@ -109,7 +109,7 @@ def test_the_next_round_follows_only_while_jobs_run(flat: Mapping[str, Any]) -> 
 def test_advice_names_a_cell_that_holds_a_search(flat: Mapping[str, Any]) -> None:
     held = standing(flat, held=2)
     (line,) = searches.advice([held], "demo", live=False)
-    assert "1 searches are held by 2 cells" in line
+    assert "2 cells without an outcome hold 1 search" in line
     assert f"`redescent why {min(held.held)[:11]}`" in line
 
 

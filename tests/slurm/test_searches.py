@@ -127,7 +127,7 @@ def test_a_whole_round_of_errors_stops_the_search(search: Sweep) -> None:
     search.wait(lambda: search.ended() and not follow_ups(search))
     assert len(list(search.folder.glob("submissions/*"))) == 1
     assert state_of(search).rounds == 1
-    assert "searches are held by" in search.redescent("status", "noop_search")
+    assert "without an outcome hold" in search.redescent("status", "noop_search")
 
 
 def test_a_search_inside_a_task_survives_a_signal_and_a_kill(search: Sweep) -> None:
