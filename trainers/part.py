@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ import pyarrow.parquet as pq
 
 from trainers.checkpoint import replacing
 from trainers.schema import FINAL, Metric, Status, curve_schema, run_schema
+
+STORE_NAME = re.compile(r"(runs|curves)-\d+(-\d+)?\.parquet")
+"""Names that a compaction gives the files of a store."""
 
 ROWS_PER_PART = 100_000
 QUICK_SECONDS = 2.0
@@ -111,7 +115,7 @@ class Part:
     def _replace(self, kind: str, table: pa.Table) -> None:
         name = self.writer + (f".{self._number}" if self._number else "")
         with replacing(self.folder / kind / f"{name}.parquet") as file:
-            pq.write_table(table, file, compression="zstd")
+            pq.write_table(table, file, compression="zstd", write_page_checksum=True)
 
 
 def _concatenate(table: pa.Table, more: pa.Table) -> pa.Table:
@@ -142,9 +146,15 @@ def _statuses(paths: Iterable[Path]) -> dict[str, tuple[Status, int]]:
 
 
 def _compacted_runs(folder: Path) -> list[str]:
-    """Shards with run records; none if the store has lost a file, which may hold records."""
-    manifest = folder / "store" / "manifest.json"
-    entries = json.loads(manifest.read_text()) if manifest.exists() else []
-    if not all((folder / "store" / entry["file"]).exists() for entry in entries):
+    """Shards with run records; none if the store has lost a file, which may hold records.
+
+    None either if the manifest is not one that a compaction wrote: the cells then run again.
+    """
+    store = folder / "store"
+    try:
+        names = [str(entry["file"]) for entry in json.loads((store / "manifest.json").read_bytes())]
+    except (OSError, ValueError, TypeError, KeyError):
         return []
-    return [entry["file"] for entry in entries if entry["kind"] == "runs"]
+    if not all(STORE_NAME.fullmatch(name) and (store / name).exists() for name in names):
+        return []
+    return [name for name in names if name.startswith("runs-")]

@@ -190,11 +190,11 @@ def test_a_part_that_vanishes_between_listing_and_reading_is_skipped(sweep, monk
     missing_cells = sweep.curves("q", [row("b", 1, 1, 0.5)])
     read, calls = parts.pq.ParquetFile, []
 
-    def vanish(path: Path) -> object:
+    def vanish(path: Path, **options: object) -> object:
         calls.append(path)
         if path == missing_cells:
             missing_cells.unlink(missing_ok=True)
-        return read(path)
+        return read(path, **options)
 
     monkeypatch.setattr(parts.pq, "ParquetFile", vanish)
     assert store.curves(sweep.folder)["cell"].astype(str).tolist() == ["a"]
@@ -206,12 +206,12 @@ def test_a_compaction_that_ends_while_parts_are_read_hides_no_row(sweep, monkeyp
         sweep.curves(cell, [row(cell, 1, 1, 0.5)])
     original, calls = parts.pq.ParquetFile, []
 
-    def compact_first(path: Path) -> object:
+    def compact_first(path: Path, **options: object) -> object:
         calls.append(path)
         if len(calls) == 2:
             monkeypatch.setattr(parts.pq, "ParquetFile", original)
             compact.compact(sweep.folder)
-        return original(path)
+        return original(path, **options)
 
     monkeypatch.setattr(parts.pq, "ParquetFile", compact_first)
     assert store.curves(sweep.folder)["cell"].astype(str).tolist() == ["a", "b", "c"]
