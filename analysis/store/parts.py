@@ -11,6 +11,7 @@ import errno
 import functools
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -49,10 +50,28 @@ def list_parts(folder: Path) -> tuple[Path, ...]:
     A part that a compaction has claimed and not deleted (it may have died there) is complete, and
     listed too.
     """
-    if not folder.is_dir():
-        return ()
-    complete = [p for p in folder.glob("*.parquet") if not p.name.startswith((".", "tmp"))]
-    return tuple(sorted([*complete, *folder.glob(f".*{CLAIMED}")]))
+    paths = []
+    for name in list_names(folder):
+        is_complete = name.endswith(".parquet") and not name.startswith((".", "tmp"))
+        if is_complete or (name.startswith(".") and name.endswith(CLAIMED)):
+            paths.append(folder / name)
+    return tuple(sorted(paths))
+
+
+def list_names(folder: Path) -> list[str]:
+    """Names in a folder, none if it does not exist. StoreError if it cannot be read.
+
+    pathlib's glob finds nothing in a folder that may not be read, as if it were empty.
+    """
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise StoreError(
+            f"{folder}: cannot be listed ({error.strerror}), so its results are unknown; ask its "
+            "owner for permission to read it"
+        ) from error
 
 
 def read_manifest(folder: Path) -> list[dict[str, Any]]:
@@ -94,8 +113,7 @@ def _records_by_name(store: Path) -> list[dict[str, Any]]:
 
 def _names_in(store: Path) -> list[str]:
     """Files in the store with a name that a compaction gives, sorted."""
-    names = [path.name for path in store.glob("*.parquet")]
-    return sorted(name for name in names if STORE_NAME.fullmatch(name))
+    return sorted(name for name in list_names(store) if STORE_NAME.fullmatch(name))
 
 
 def store_files(folder: Path, kind: str) -> list[Path]:
