@@ -278,3 +278,14 @@ def test_equal_lists_of_different_types_are_never_confused(
 def test_a_cell_can_be_a_key_of_a_dictionary(flat: Mapping[str, Any]) -> None:
     assert isinstance(parse(flat), Cell)
     assert len({parse(flat), parse(dict(flat)), parse({**flat, "seed": 1})}) == 2
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 10**400])
+def test_an_integer_that_no_column_can_hold_is_refused(flat: Mapping[str, Any], value: int) -> None:
+    with pytest.raises(ConfigError, match=r"seed: found -?\d+, expected an integer from -2\^63"):
+        parse({**flat, "seed": value})
+
+
+def test_nan_is_below_every_bound(flat: Mapping[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"run\.checkpoint_seconds: found nan, expected"):
+        parse({**flat, "run.checkpoint_seconds": float("nan")})
