@@ -8,7 +8,7 @@ from analysis.figure import query
 from analysis.grokking import runs as grokking
 from analysis.store import parts
 from launch.plan import identity, outcome
-from trainers import schema
+from trainers import part, schema
 from trainers.measures import thresholds
 
 
@@ -29,3 +29,12 @@ def test_the_schema_versions_agree() -> None:
 
 def test_the_accuracy_thresholds_agree() -> None:
     assert tuple(grokking.THRESHOLDS) == tuple(thresholds.PERCENTS)
+
+
+def test_the_names_of_store_files_agree() -> None:
+    for name in ("runs-000001.parquet", "curves-000001-0000.parquet"):
+        assert part.STORE_NAME.fullmatch(name)
+        assert parts.STORE_NAME.fullmatch(name)
+    for name in ("../runs-1.parquet", "runs.parquet", "curves-1-2-3.parquet", "runs-1.parquet.x"):
+        assert not part.STORE_NAME.fullmatch(name)
+        assert not parts.STORE_NAME.fullmatch(name)

@@ -1,18 +1,38 @@
-"""Checkpoints: written atomically, one per cell and attempt, and read without running code."""
+"""Checkpoints: written atomically, one per cell and attempt, verified, read without running code.
+
+A file is one line, `redescent checkpoint 1 SHA256`, followed by what torch.save wrote: torch does
+not verify the checksums of its own format. Checkpoints of earlier versions lack the line.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import logging
 import os
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+HEADER = b"redescent checkpoint 1 "
+HEADER_LENGTH = len(HEADER) + 64 + 1  # with the checksum and the end of the line
+TORCH_MAGIC = b"PK"  # begins what torch.save writes
+
+_CONTENT = {"state": dict, "rows": list, "seconds": (int, float), "attempt": int, "step": int}
+"""What a checkpoint holds, with the types of the values."""
+
+_NAME = re.compile(r"\.?[^.]+\.\d+\..+\.(pt|tmp)")
+"""CELL.ATTEMPT.WRITER.pt, or the hidden name of a half-written file."""
+
 log = logging.getLogger(__name__)
+
+
+class DamagedCheckpoint(ValueError):
+    """A file that is not a whole checkpoint of its cell; the message says why."""
 
 
 @contextlib.contextmanager
@@ -25,7 +45,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        temporary.unlink(missing_ok=True)  # of a process with the same number that was killed
+        with open(temporary, "xb") as file:  # never through a link that somebody put there
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -60,36 +81,50 @@ class Checkpoints:
 
         own_file = self.folder / f"{self.cell}.{self.attempt:05d}.{self.writer}.pt"
         buffer = io.BytesIO()  # torch's own writer reports a full disk as a broken archive
-        torch.save(state, buffer)
+        torch.save({**state, "cell": self.cell}, buffer)
         self.present = True
         with replacing(own_file) as file:
+            file.write(_header(buffer.getbuffer()))
             file.write(buffer.getbuffer())
         for path in self._files():
             if path != own_file and _attempt(path) < self.attempt:
                 path.unlink(missing_ok=True)
 
     def load(self) -> dict[str, Any] | None:
-        """The newest complete checkpoint on the CPU, or None; warns about unreadable ones."""
+        """The newest complete checkpoint on the CPU, or None; names and passes over damaged ones.
+
+        A file is damaged if its checksum differs, or if its content is that of another cell or not
+        that of a checkpoint.
+        """
         files = self._files(half_written=True)
         self.present = bool(files)
         complete_files = [path for path in files if path.suffix == ".pt"]
         for path in sorted(complete_files, key=_age, reverse=True):
-            import torch
-
             try:
-                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-                return state
+                return self._read(path)
             except FileNotFoundError:
                 continue
-            except Exception as error:
+            except (DamagedCheckpoint, OSError) as error:
                 log.warning(
-                    "checkpoint %s (%d bytes) cannot be read: %s; resuming from the one before it, "
+                    "checkpoint %s (%d bytes) cannot be used: %s; resuming from the one before it, "
                     "or from the start",
                     path,
                     path.stat().st_size if path.exists() else 0,
-                    type(error).__name__,
+                    error,
                 )
         return None
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        """The content of a checkpoint file of this cell. Raises DamagedCheckpoint or OSError."""
+        import torch
+
+        payload = verified_payload(path.read_bytes())
+        try:
+            content = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        except Exception as error:  # damage can raise anything
+            raise DamagedCheckpoint(f"torch cannot read it ({type(error).__name__})") from error
+        check_content(content, self.cell)
+        return dict(content)
 
     def clear(self) -> None:
         """Remove this cell's checkpoints and the partial files of killed attempts."""
@@ -101,10 +136,39 @@ class Checkpoints:
         """Checkpoints of the cell, from one listing of the folder that all cells share."""
         begins = (f"{self.cell}.", f".{self.cell}.") if half_written else (f"{self.cell}.",)
         return [
-            self.folder / n
-            for n in os.listdir(self.folder)
-            if n.startswith(begins) and n.endswith((".pt", ".tmp"))
+            self.folder / name
+            for name in os.listdir(self.folder)
+            if name.startswith(begins) and _NAME.fullmatch(name)
         ]
+
+
+def _header(payload: bytes | memoryview) -> bytes:
+    return HEADER + hashlib.sha256(payload).hexdigest().encode() + b"\n"
+
+
+def verified_payload(content: bytes) -> bytes:
+    """What torch.save wrote into a checkpoint file. Raises DamagedCheckpoint if it was changed."""
+    if content.startswith(TORCH_MAGIC):  # of an earlier version, without a checksum
+        return content
+    payload = content[HEADER_LENGTH:]
+    if content[:HEADER_LENGTH] != _header(payload):
+        raise DamagedCheckpoint("its checksum is not that of its content")
+    return payload
+
+
+def check_content(content: Any, cell: str) -> None:
+    """Raise DamagedCheckpoint unless `content` is a checkpoint of `cell`."""
+    if not isinstance(content, dict):
+        raise DamagedCheckpoint(f"it holds a {type(content).__name__}, expected a dictionary")
+    for key, kind in _CONTENT.items():
+        if not isinstance(content.get(key), kind):
+            raise DamagedCheckpoint(
+                f"{key}: found {type(content.get(key)).__name__}, expected what a run saves"
+            )
+    rows = content["rows"]
+    owner = content.get("cell", rows[0].get("cell") if rows else cell)
+    if owner != cell:
+        raise DamagedCheckpoint(f"it belongs to cell {owner}")
 
 
 def _attempt(path: Path) -> int:

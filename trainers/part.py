@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,11 +17,21 @@ import pyarrow.parquet as pq
 from trainers.checkpoint import replacing
 from trainers.schema import FINAL, Metric, Status, curve_schema, run_schema
 
+STORE_NAME = re.compile(r"(runs|curves)-\d+(-\d+)?\.parquet")
+"""Names that a compaction gives the files of a store."""
+
 ROWS_PER_PART = 100_000
 QUICK_SECONDS = 2.0
 
+NOT_REPRESENTABLE = (pa.ArrowException, OverflowError, ValueError, TypeError)
+"""What pyarrow raises for a value that a column cannot hold."""
+
+Tables = Mapping[str, pa.Table]
 Rows = Sequence[Mapping[str, Any]]
 Record = Mapping[str, Any]
+
+
+log = logging.getLogger(__name__)
 
 
 class Throttle:
@@ -54,7 +66,7 @@ class Part:
         self.throttle = Throttle(throttle)
         self._schemas = {"curves": curve_schema(metrics), "runs": run_schema(metrics)}
         self._number = 0
-        self._earlier_tables = self._no_rows()
+        self._earlier_tables: Tables = self._no_rows()
         self._added: dict[str, tuple[Rows, Record]] = {}
 
     @property
@@ -72,15 +84,15 @@ class Part:
         self._added[record["cell"]] = (rows, record)
 
     def write(self, rows: Rows = (), record: Record | None = None) -> None:
-        """Write every cell added, and `rows` and `record` of the current one. Raises OSError."""
-        added = self._added.values()
-        tables = {
-            "curves": self._extended("curves", [row for rows, _ in added for row in rows]),
-            "runs": self._extended("runs", [record for _, record in added]),
-        }
-        self._replace("curves", _concatenate(tables["curves"], self._table("curves", rows)))
-        records = [record] if record else []
-        self._replace("runs", _concatenate(tables["runs"], self._table("runs", records)))
+        """Write every cell added, and `rows` and `record` of the current one. Raises OSError.
+
+        A cell with a value that Parquet cannot hold is recorded as failed, with the reason; the
+        other cells are written as they are.
+        """
+        tables = self._extended(self._earlier_tables, list(self._added.values()))
+        everything = self._extended(tables, [(rows, record)] if record else [])
+        self._replace("curves", everything["curves"])
+        self._replace("runs", everything["runs"])
         self._earlier_tables, self._added = tables, {}
         self.throttle.last_write = time.monotonic()
         if not record and tables["curves"].num_rows > ROWS_PER_PART:
@@ -100,18 +112,39 @@ class Part:
     def _no_rows(self) -> dict[str, pa.Table]:
         return {kind: schema.empty_table() for kind, schema in self._schemas.items()}
 
-    def _table(self, kind: str, rows: Rows) -> pa.Table:
-        return pa.Table.from_pylist(list(rows), schema=self._schemas[kind])
+    def _extended(self, tables: Tables, cells: Sequence[tuple[Rows, Record]]) -> Tables:
+        """The tables with the rows and records of more cells."""
+        if not cells:
+            return tables
+        try:
+            more = self._tables(cells)
+        except NOT_REPRESENTABLE:
+            more = self._tables([self._representable(*cell) for cell in cells])
+        return {kind: _concatenate(tables[kind], more[kind]) for kind in tables}
 
-    def _extended(self, kind: str, rows: Rows) -> pa.Table:
-        """The rows of finished cells, and `rows`."""
-        table = self._earlier_tables[kind]
-        return _concatenate(table, self._table(kind, rows)) if rows else table
+    def _tables(self, cells: Sequence[tuple[Rows, Record]]) -> Tables:
+        rows = [row for rows, _ in cells for row in rows]
+        records = [record for _, record in cells]
+        return {
+            "curves": pa.Table.from_pylist(rows, schema=self._schemas["curves"]),
+            "runs": pa.Table.from_pylist(records, schema=self._schemas["runs"]),
+        }
+
+    def _representable(self, rows: Rows, record: Record) -> tuple[Rows, Record]:
+        """A cell as it is, or as failed without its values if the tables cannot hold them."""
+        try:
+            self._tables([(rows, record)])
+        except NOT_REPRESENTABLE as error:
+            log.error("cell %s: its results cannot be written: %s", record["cell"], error)
+            kept = {key: record[key] for key in ("cell", "attempt", "updated", "host")}
+            reason = f"{type(error).__name__}: its results cannot be written: {error}"
+            return (), {**kept, "status": "failed", "error_class": "error", "error": reason}
+        return rows, record
 
     def _replace(self, kind: str, table: pa.Table) -> None:
         name = self.writer + (f".{self._number}" if self._number else "")
         with replacing(self.folder / kind / f"{name}.parquet") as file:
-            pq.write_table(table, file, compression="zstd")
+            pq.write_table(table, file, compression="zstd", write_page_checksum=True)
 
 
 def _concatenate(table: pa.Table, more: pa.Table) -> pa.Table:
@@ -142,9 +175,15 @@ def _statuses(paths: Iterable[Path]) -> dict[str, tuple[Status, int]]:
 
 
 def _compacted_runs(folder: Path) -> list[str]:
-    """Shards with run records; none if the store has lost a file, which may hold records."""
-    manifest = folder / "store" / "manifest.json"
-    entries = json.loads(manifest.read_text()) if manifest.exists() else []
-    if not all((folder / "store" / entry["file"]).exists() for entry in entries):
+    """Shards with run records; none if the store has lost a file, which may hold records.
+
+    None either if the manifest is not one that a compaction wrote: the cells then run again.
+    """
+    store = folder / "store"
+    try:
+        names = [str(entry["file"]) for entry in json.loads((store / "manifest.json").read_bytes())]
+    except (OSError, ValueError, TypeError, KeyError):
         return []
-    return [entry["file"] for entry in entries if entry["kind"] == "runs"]
+    if not all(STORE_NAME.fullmatch(name) and (store / name).exists() for name in names):
+        return []
+    return [name for name in names if name.startswith("runs-")]

@@ -14,6 +14,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from analysis.store.parts import CLAIMED, list_parts
 
@@ -47,7 +48,7 @@ def exclusive(folder: Path) -> Iterator[None]:
 
     The lock goes with its process, so a crashed compaction blocks nobody; the file itself stays.
     """
-    with (folder / LOCK).open("a+") as file:
+    with _open_lock(folder / LOCK) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -57,10 +58,17 @@ def exclusive(folder: Path) -> Iterator[None]:
                 f"{folder}: a compaction is running ({holder}); wait until it ends. Nothing was "
                 "changed"
             ) from error
-        file.truncate(0)
+        file.seek(0)
+        file.truncate()
         file.write(f"{socket.gethostname()} process {os.getpid()}\n")
         file.flush()
         yield
+
+
+def _open_lock(path: Path) -> IO[str]:
+    """The lock file, unchanged; OSError for a symbolic link in its place."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    return open(handle, "r+", encoding="utf-8")
 
 
 def delete_consumed(parts: Sequence[Part]) -> None:

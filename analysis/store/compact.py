@@ -33,6 +33,7 @@ from analysis.store.generation import (
     delete_unlisted,
     next_generation,
     switch,
+    verify,
     write_curves,
     write_runs,
 )
@@ -48,8 +49,8 @@ from analysis.store.parts import (
     read_manifest,
     read_records,
     retrying,
-    store_files,
     store_is_whole,
+    verified_store_files,
 )
 from analysis.store.reader import log_folder
 
@@ -143,8 +144,9 @@ def _compact(root: Path, rows_in_memory: int) -> Compaction:
         earlier_generation = Generation(inputs.manifest, None, no_mismatches())
         return _report(earlier_generation, files, files)
     generation = write_generation(root, inputs, rows_in_memory)
+    verify(root, generation.records)
     switch(root, generation.records)
-    delete(root, inputs)
+    delete(root, inputs, kept=generation.records)
     delete_outlived(root, generation.runs)
     return _report(generation, files, count_files(root))
 
@@ -159,8 +161,8 @@ def list_inputs(root: Path) -> Inputs:
     return Inputs(
         parts=(*parts["curves"], *parts["runs"]),
         manifest=tuple(read_manifest(root)),
-        curves=(*store_files(root, "curves"), *paths["curves"]),
-        runs=(*store_files(root, "runs"), *paths["runs"]),
+        curves=(*verified_store_files(root, "curves"), *paths["curves"]),
+        runs=(*verified_store_files(root, "runs"), *paths["runs"]),
     )
 
 
@@ -225,11 +227,14 @@ def newest_records(paths: Sequence[Path]) -> pa.Table | None:
     return newest_runs(concatenate(read_records(path) for path in paths))
 
 
-def delete(root: Path, inputs: Inputs) -> None:
-    """Deletes the inputs, except parts that were replaced meanwhile, and half-written files."""
+def delete(root: Path, inputs: Inputs, kept: Sequence[Record]) -> None:
+    """Deletes the inputs, except parts that were replaced meanwhile, and half-written files.
+
+    Files of the new manifest, `kept`, are never deleted.
+    """
     delete_consumed(inputs.parts)
-    old = [root / "store" / record["file"] for record in inputs.manifest]
-    for path in [*old, *_half_written(root)]:
+    old = {record["file"] for record in inputs.manifest} - {record["file"] for record in kept}
+    for path in [*(root / "store" / name for name in sorted(old)), *_half_written(root)]:
         path.unlink(missing_ok=True)
 
 

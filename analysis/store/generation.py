@@ -19,7 +19,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.store.merge import single_chunk
-from analysis.store.parts import CELL_TYPE, SCHEMA_VERSION, read_manifest
+from analysis.store.parts import (
+    CELL_TYPE,
+    SCHEMA_VERSION,
+    STORE_NAME,
+    StoreError,
+    check_file,
+    check_manifest,
+    read_file,
+    read_manifest,
+)
 
 ROW_GROUP = 131_072  # rows; readers of a few cells skip the others group by group
 OWN_NAME = re.compile(r"\.?(runs-\d+|curves-\d+-\d+|manifest)\.(parquet|json)(\.writing)?")
@@ -28,12 +37,17 @@ Record = dict[str, Any]  # of the manifest: file, kind, rows, bytes, sha256, cel
 
 
 def next_generation(root: Path) -> int:
-    """One more than the greatest generation number on the disk."""
+    """One more than the greatest generation number on the disk and in the manifest.
+
+    A manifest can outlive its files: a new file must never bear the name of a lost one.
+    """
+    names = [path.name for path in (root / "store").glob("*.parquet")]
+    names += [record["file"] for record in read_manifest(root)]
     greatest = 0
-    for path in (root / "store").glob("*.parquet"):
-        numbered = re.match(r"(?:runs|curves)-(\d+)", path.name)
+    for name in names:
+        numbered = STORE_NAME.fullmatch(name)
         if numbered:
-            greatest = max(greatest, int(numbered.group(1)))
+            greatest = max(greatest, int(numbered["generation"]))
     return greatest + 1
 
 
@@ -67,7 +81,13 @@ def _write(path: Path, kind: str, table: pa.Table, cells: int) -> Record:
     """Writes a Parquet file of the store under a temporary name, synced, and renames it."""
     path.parent.mkdir(exist_ok=True)
     temporary = path.with_name(f".{path.name}.writing")
-    pq.write_table(table, temporary, compression="zstd", row_group_size=ROW_GROUP)
+    pq.write_table(
+        table,
+        temporary,
+        compression="zstd",
+        row_group_size=ROW_GROUP,
+        write_page_checksum=True,
+    )
     return {
         "file": path.name,
         "kind": kind,
@@ -86,6 +106,23 @@ def _publish(temporary: Path, path: Path) -> str:
         os.fsync(file.fileno())
     os.replace(temporary, path)
     return digest
+
+
+def verify(root: Path, records: Sequence[Record]) -> None:
+    """Read a new generation back before anything that it replaces is deleted.
+
+    Raises StoreError if a file has not the hash, rows and cells that were written.
+    """
+    for record in records:
+        path = root / "store" / record["file"]
+        check_file(path, record)
+        cells = read_file(path, ["cell"])["cell"]
+        if (len(cells), len(cells.unique())) != (record["rows"], record["cells"]):
+            raise StoreError(
+                f"{path}: found {len(cells)} rows of {len(cells.unique())} cells, expected "
+                f"{record['rows']} of {record['cells']}. Nothing was deleted; check the disk and "
+                "compact again"
+            )
 
 
 def switch(root: Path, records: Sequence[Record]) -> None:
@@ -111,9 +148,24 @@ def _sync_folder(folder: Path) -> None:
 def delete_unlisted(root: Path) -> None:
     """Deletes files in store/ that no manifest names, which an interrupted compaction left.
 
-    Only files that this module names; their rows are in the parts or in the listed generation.
+    Only files that this module names, and only if every listed file is there and whole: then the
+    rows of the others are in the parts or in the listed generation. Raises StoreError if the
+    manifest is not that of the files.
     """
-    current_files = {record["file"] for record in read_manifest(root)} | {"manifest.json"}
+    check_manifest(root)
+    records = read_manifest(root)
+    if not all(_is_whole(root / "store" / record["file"], record) for record in records):
+        return
+    current_files = {record["file"] for record in records} | {"manifest.json"}
     for path in (root / "store").glob("*"):
         if path.name not in current_files and OWN_NAME.fullmatch(path.name):
             os.unlink(path)
+
+
+def _is_whole(path: Path, record: Record) -> bool:
+    """Whether a listed file is there with the content that the manifest states."""
+    try:
+        check_file(path, record)
+    except (StoreError, OSError):
+        return False
+    return True

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from launch.errors import UserError
-from launch.plan import Launcher
+from launch.plan import Launcher, files
 from launch.scheduler import backend, sbatch, slurm
 from launch.sweep import compose
 
@@ -176,7 +176,7 @@ def _disk(logs: Path) -> Finding:
 def _locks(logs: Path) -> Finding:
     try:
         logs.mkdir(parents=True, exist_ok=True)
-        with open(logs / ".lock", "w") as file:
+        with files.open_lock(logs / ".lock") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         (logs / ".lock").unlink()
         return Finding("file locks", "ok", f"work in {logs}")

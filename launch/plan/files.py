@@ -11,7 +11,7 @@ import socket
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
 def own_process() -> dict[str, Any]:
@@ -32,13 +32,15 @@ def create(path: Path, text: str) -> bool:
     Uses a hard link: old network file systems do not honour O_EXCL.
     """
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
-    temporary.write_text(text)
+    temporary.unlink(missing_ok=True)
     try:
+        with open(temporary, "x", encoding="utf-8") as file:
+            file.write(text)
         os.link(temporary, path)
     except FileExistsError:
         return False
     finally:
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)
     return True
 
 
@@ -50,8 +52,9 @@ def write_json(path: Path, content: Any) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write through a temporary file of this process, synced and renamed."""
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)  # of a process with the same number that was killed
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "xb") as file:  # never through a link that somebody put there
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -59,6 +62,12 @@ def write_bytes(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def open_lock(path: Path) -> IO[str]:
+    """Open a lock file without changing it, and never through a symbolic link (OSError)."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    return open(handle, "r+", encoding="utf-8")
 
 
 def _start(pid: int) -> str:

@@ -11,6 +11,7 @@ Read inside jobs before anything else: standard library only.
 from __future__ import annotations
 
 import json
+import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -157,8 +158,35 @@ def _add_later_rounds(raw: dict[str, Any], submission: Path) -> None:
 
 def load_all(sweep: Path) -> list[Plan]:
     """All plans of a sweep, oldest first."""
-    plans = [load(path) for path in (sweep / "submissions").glob("*/plan.json")]
+    plans = [load(path) for path in plan_files(sweep)]
     return sorted(plans, key=lambda plan: (plan.created, plan.sid))
+
+
+def plan_files(sweep: Path) -> list[Path]:
+    """The plans of a sweep's submissions; none if nothing was submitted.
+
+    Raises PlanError if a folder cannot be read: glob would find nothing, as if it were empty.
+    """
+    folder = sweep / "submissions"
+    try:
+        paths = [folder / sid / "plan.json" for sid in sorted(os.listdir(folder))]
+        return [path for path in paths if not path.parent.name.startswith(".") and exists(path)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise PlanError(
+            f"{error.filename}: cannot be read ({error.strerror}), so the plans of the sweep are "
+            "unknown; ask its owner for permission to read it"
+        ) from None
+
+
+def exists(path: Path) -> bool:
+    """Whether a file exists; OSError if its folder cannot be read."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def ran_in(plans: Sequence[Plan], attempts: Mapping[str, float]) -> dict[str, tuple[Plan, int]]:

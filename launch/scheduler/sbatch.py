@@ -18,12 +18,47 @@ _SBATCH_NAMES = {"timeout_min": "time", "tasks_per_node": "ntasks_per_node", "me
 _NOT_FOR_SBATCH = {"_target_", "max_num_timeout", "name", "submitit_folder"}
 
 
+_MORE_PROCESSES = (
+    "nodes", "ntasks", "tasks_per_node", "ntasks_per_node", "ntasks_per_gpu", "ntasks_per_core",
+    "ntasks_per_socket", "N", "n",
+)  # fmt: skip
+"""Settings, with "-" written as "_", of which any value but 1 starts a task's worker repeatedly."""
+
+
 def check(launcher: Launcher) -> None:
-    """Raise UserError for SLURM settings that submitit does not know; the message lists the known
-    ones.
+    """Raise UserError for SLURM settings that submitit does not know, or that cannot work.
+
+    A task is one process: every further one would train the same cells again.
     """
-    if launcher.kind == "slurm":
-        _parameters(launcher.settings)
+    if launcher.kind != "slurm":
+        return
+    _parameters(launcher.settings)
+    extra = launcher.settings.get("additional_parameters") or {}
+    for key, value in [*launcher.settings.items(), *extra.items()]:
+        if key.replace("-", "_") in _MORE_PROCESSES and value not in (None, 1, "1"):
+            raise UserError(
+                f"hydra.launcher.{key}: found {value!r}, expected 1: a task is one process, and "
+                "every further one would train the same cells again; use task.at_a_time=N to "
+                "train several cells in a task"
+            )
+    _check_time_limit(launcher.settings)
+
+
+def _check_time_limit(settings: Mapping[str, Any]) -> None:
+    """Raise UserError for a time limit of no minutes, or one that ends before its own signal."""
+    minutes, delay = settings.get("timeout_min"), settings.get("signal_delay_s")
+    if minutes is None:
+        return
+    if not isinstance(minutes, (int, float)) or isinstance(minutes, bool) or not minutes >= 1:
+        raise UserError(
+            f"hydra.launcher.timeout_min: found {minutes!r}, expected at least 1 minute, or null"
+        )
+    if isinstance(delay, (int, float)) and delay >= 60 * minutes:
+        raise UserError(
+            f"hydra.launcher.signal_delay_s: found {delay}, expected less than the "
+            f"{60 * minutes:g} s of hydra.launcher.timeout_min: a task would be told to stop "
+            "before it starts"
+        )
 
 
 def array_script(plan: Plan, plan_path: Path, output: Path, array: Array) -> str:

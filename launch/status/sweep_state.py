@@ -5,6 +5,8 @@ Each is read once.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -118,7 +120,13 @@ def _state_of(folder: Path, plans: Sequence[Plan], runs: pd.DataFrame) -> SweepS
 
 
 def runs_of(folder: Path) -> pd.DataFrame:
-    """The runs table, empty if nothing was planned or logged yet."""
+    """The runs table, empty if nothing was planned or logged yet.
+
+    Raises OSError for a folder that cannot be read, in which glob would find nothing.
+    """
+    for name in ("runs", "store", "submissions"):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.listdir(folder / name)
     for pattern in ("runs/*.parquet", "store/runs-*.parquet", "submissions/*/plan.json"):
         if any(folder.glob(pattern)):
             return store.runs(folder)

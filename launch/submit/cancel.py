@@ -16,6 +16,7 @@ from launch.plan import Plan, load_all, markers
 from launch.plan.outcome import LIVE
 from launch.scheduler import backend
 from launch.status.sweep_state import SweepState, load_sweep_state, may_run
+from launch.submit.lock import CANCEL_LOCK, locked
 from launch.sweep.condition import condition
 
 
@@ -70,7 +71,8 @@ def _cancel_in_plan(
     open_tasks = _open_tasks(plan, state)
     if open_tasks:
         cells = {cell.id for cell in plan.cells}
-        markers.cancel_cells(plan.folder(state.folder), cells & cancelled)
+        with locked(state.folder, CANCEL_LOCK):
+            markers.cancel_cells(plan.folder(state.folder), cells & cancelled)
     numbers = []
     for number in open_tasks:
         unfinished = {plan.cells[index].id for index in plan.tasks[number]} & live

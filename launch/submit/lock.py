@@ -21,14 +21,24 @@ STALE_SECONDS = 90.0
 """A lock file that was not touched for this long, by the clock of the file system, is removed."""
 
 
+SWEEP_LOCK = ".lock"
+"""Held by whatever sends cells."""
+
+CANCEL_LOCK = ".cancel.lock"
+"""Held while cancelled cells are recorded, which must not wait for a submission."""
+
+
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Wait for the sweep's lock and hold it; the lock ends with its process."""
-    with open(folder / ".lock", "w") as file, contextlib.ExitStack() as stack:
+def locked(folder: Path, name: str = SWEEP_LOCK) -> Iterator[None]:
+    """Wait for a lock of the sweep and hold it; the lock ends with its process.
+
+    Raises OSError if somebody put a symbolic link in its place.
+    """
+    with files.open_lock(folder / name) as file, contextlib.ExitStack() as stack:
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError:  # no locks on this file system
-            stack.enter_context(_lock_file(folder / ".lock.held"))
+            stack.enter_context(_lock_file(folder / f"{name}.held"))
         yield
 
 

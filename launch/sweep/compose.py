@@ -26,6 +26,7 @@ from launch.plan.launcher import Launcher
 from launch.plan.search import Search
 from launch.sweep import search, spec
 from launch.sweep.adaptive import newest_searches
+from launch.sweep.grid import Grid
 from launch.sweep.request import (
     LAUNCH_KEYS,
     Cell,
@@ -41,6 +42,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 _CELL_KEYS = ("seed", "model", "data", "optim", "trainer", "run")
 _LAUNCH_SECTIONS = ("task", "limits", "canary", "compact", "sweep", "hydra")
 _TOP_KEYS = (*_CELL_KEYS, "name", "logs", *spec.KEYS, *_LAUNCH_SECTIONS)
+_LIMITS = ("gpu_hours", "cells")
 _GROUPS = ("model", "data", "optim", "trainer", "preset")
 _PATH_KEYS = ("data.root", "data.cache")
 _NOT_SETTINGS = ("submitit_folder", "name")
@@ -122,8 +124,8 @@ def _plain(node: Any) -> Any:
 
 def _policy(config: DictConfig) -> Policy:
     for key in config.limits:
-        if key != "gpu_hours":
-            raise UserError(f"limits.{key}: unknown key; known: gpu_hours")
+        if key not in _LIMITS:
+            raise UserError(f"limits.{key}: unknown key; known: {', '.join(_LIMITS)}")
     return Policy(config.limits.gpu_hours, config.canary, config.compact)
 
 
@@ -141,6 +143,7 @@ def _expand(
     """The cells of the grid that meet every condition, or a search at each such point."""
     sections = {key: _plain(config.get(key)) for key in spec.KEYS}
     sweep = spec.read(sections, config.seed, overrides)
+    _check_size(sweep.grid, config.limits.get("cells"))
     base_of = _bases(config, overrides)
     cells: dict[str, Cell] = {}
     for point in sweep.grid.points():
@@ -155,6 +158,18 @@ def _expand(
         return list(cells.values()), ()
     searches = [sweep.search.at(cell.flat) for cell in cells.values()]
     return (), newest_searches([searches])
+
+
+def _check_size(grid: Grid, limit: Any) -> None:
+    """Raise UserError for a grid with more points than `limits.cells`."""
+    if type(limit) is not int or limit < 1:
+        raise UserError(f"limits.cells: found {limit!r}, expected an integer of at least 1")
+    if grid.size() > limit:
+        lengths = ", ".join(f"{axis} {len(values)}" for axis, values in grid.axes.items())
+        raise UserError(
+            f"the grid has {grid.size()} points ({lengths}), and limits.cells is {limit}; shorten "
+            "an axis, or raise limits.cells"
+        )
 
 
 def _bases(

@@ -43,6 +43,15 @@ def names(text: str) -> list[str]:
     return [key for key in dict.fromkeys(keys) if key not in _CONSTANTS]
 
 
+MOST_LEVELS = 100
+"""Most levels of a condition's syntax tree."""
+
+LARGEST_EXPONENT, LARGEST_NUMBER = 64, 1e20
+"""Bounds on what a condition computes with: nothing takes long."""
+
+LONG_TEXT = 80
+
+
 def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
     """A condition over configuration paths, such as "model.width <= 16 or optim.weight_decay in
     [0.1, 0.01]".
@@ -67,15 +76,54 @@ def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
 
 
 def _parse(text: str) -> ast.expr:
+    """The syntax tree; UserError for text that is no expression, or one that is nested deeply.
+
+    Hydra's form of an equality, `key=value`, is read as `key == value`.
+    """
     key, sign, value = text.partition("=")
     if sign and not any(mark in text for mark in ("==", "<", ">", "!")):
         text = f"{key} == {value}"
     try:
-        return ast.parse(text.strip(), mode="eval").body
+        tree = ast.parse(text.strip(), mode="eval").body
+        if _depth(tree) <= MOST_LEVELS:
+            return tree
+        reason = f"it is nested more than {MOST_LEVELS} levels deep"
     except SyntaxError as error:
-        raise UserError(
-            f"condition {text!r}: {error.msg}; expected a condition such as 'model.width <= 16'"
-        ) from None
+        reason = error.msg
+    except (ValueError, RecursionError, MemoryError) as error:
+        reason = f"it cannot be parsed ({type(error).__name__})"
+    shown = text if len(text) <= LONG_TEXT else f"{text[:LONG_TEXT]}..."
+    raise UserError(
+        f"condition {shown!r}: {reason}; expected a condition such as 'model.width <= 16'"
+    )
+
+
+def _depth(tree: ast.AST) -> int:
+    """Levels of the syntax tree, counted without recursion."""
+    depth, level = 0, [tree]
+    while level and depth <= MOST_LEVELS:
+        depth += 1
+        children: list[ast.AST] = []
+        for node in level:
+            children += ast.iter_child_nodes(node)
+        level = children
+    return depth
+
+
+def _arithmetic(operation: type, left: Any, right: Any) -> Any:
+    """The result of an operation on numbers. Raises ValueError where it would be large, TypeError
+    for texts, which only `+` takes.
+    """
+    if operation is ast.Add and isinstance(left, str) and isinstance(right, str):
+        return left + right
+    for value in (left, right):
+        if not isinstance(value, (int, float)):
+            raise TypeError(f"arithmetic needs numbers, found {value!r}")
+    if operation is ast.Pow and abs(right) > LARGEST_EXPONENT:
+        raise ValueError(f"the exponent {right} is beyond {LARGEST_EXPONENT}")
+    if max(abs(left), abs(right)) > LARGEST_NUMBER:
+        raise ValueError(f"a number is beyond {LARGEST_NUMBER:g}")
+    return _ARITHMETIC[operation](left, right)
 
 
 def _evaluate(node: ast.expr, flat: Mapping[str, Any], text: str) -> Any:
@@ -94,7 +142,7 @@ def _evaluate(node: ast.expr, flat: Mapping[str, Any], text: str) -> Any:
         case ast.UnaryOp(op=ast.USub()):
             return -value(node.operand)
         case ast.BinOp() if type(node.op) in _ARITHMETIC:
-            return _ARITHMETIC[type(node.op)](value(node.left), value(node.right))
+            return _arithmetic(type(node.op), value(node.left), value(node.right))
         case ast.BoolOp():
             combine = all if isinstance(node.op, ast.And) else any
             return combine(map(value, node.values))
@@ -127,5 +175,6 @@ def _lookup(path: str, flat: Mapping[str, Any], text: str) -> Any:
         section = path.partition(".")[0]
         nearby = [key for key in flat if key.partition(".")[0] == section]
         keys = ", ".join(nearby or flat)
-        raise UnknownKey(f"condition {text!r}: no configuration key {path!r}; known: {keys}")
+        hint = "" if "." in path else f" (a text is written in quotes: '{path}')"
+        raise UnknownKey(f"condition {text!r}: no configuration key {path!r}{hint}; known: {keys}")
     return flat[path]

@@ -10,6 +10,9 @@ from typing import Any
 
 from launch.errors import UserError
 
+MOST_VALUES = 1_000_000
+"""Most values of one axis. `limits.cells` bounds the grid as a whole."""
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -30,6 +33,10 @@ class Grid:
         factors = self._factors()
         for combination in itertools.product(*factors):
             yield {key: value for part in combination for key, value in part.items()}
+
+    def size(self) -> int:
+        """The number of points, without making any."""
+        return math.prod(len(factor) for factor in self._factors())
 
     def _factors(self) -> list[list[dict[str, Any]]]:
         groups = [list(group) for group in self.zipped]
@@ -84,18 +91,34 @@ def axis_values(axis: str, spec: Any) -> list[Any]:
         return _distinct(axis, list(spec))
     raise UserError(
         f"axes.{axis}: found {spec!r}, expected a non-empty list, {{log: [start, stop, num]}}, "
-        "{linear: [start, stop, num]} or {range: [start, stop, step]}"
+        "{linear: [start, stop, num]} or {range: [start, stop, step]} with finite numbers"
     )
 
 
 def _distinct(axis: str, values: list[Any]) -> list[Any]:
-    if len({repr(value) for value in values}) < len(values):
+    """The values; UserError if two of them make the same cell, as 1 and 1.0 do."""
+    keys = {value if _is_number(value) else repr(value) for value in values}
+    if len(keys) < len(values):
         raise UserError(f"axes.{axis}: found a value twice in {values}, expected each value once")
     return values
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float)
+    """Whether a value is a finite number, small enough for a float."""
+    if type(value) not in (int, float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _check_count(axis: str, count: int) -> None:
+    """Raise UserError for an axis that is too long to be meant."""
+    if count > MOST_VALUES:
+        raise UserError(
+            f"axes.{axis}: found {count} values, expected at most {MOST_VALUES} on one axis"
+        )
 
 
 def _log(axis: str, start: float, stop: float, num: int) -> list[float]:
@@ -120,12 +143,15 @@ def _range(axis: str, start: int, stop: int, step: int) -> list[int]:
             f"axes.{axis}: range needs three integers that give at least one value, found "
             f"{[start, stop, step]}"
         )
-    return list(range(start, stop, step))
+    values = range(start, stop, step)
+    _check_count(axis, len(values))
+    return list(values)
 
 
 def _spaced(axis: str, start: float, stop: float, num: int) -> list[float]:
     if not isinstance(num, int) or num < 2:
         raise UserError(f"axes.{axis}: found {num!r} values, expected an integer of at least 2")
+    _check_count(axis, num)
     return [start + (stop - start) * i / (num - 1) for i in range(num)]
 
 

@@ -84,6 +84,116 @@ def test_a_store_that_lost_a_shard_is_written_again_without_it(sweep):
     assert compact.store_is_whole(sweep.folder)
 
 
+def test_shards_lost_under_their_manifest_are_never_shadowed_by_new_ones(sweep):
+    fill(sweep)
+    compact.compact(sweep.folder)
+    for path in (sweep.folder / "store").glob("*.parquet"):
+        path.unlink()
+    for _ in range(2):
+        fill(sweep)
+        expected = read_both(sweep.folder)
+        compact.compact(sweep.folder)
+        same(read_both(sweep.folder), expected)
+    assert len(expected[1]) == 20
+
+
+def backup_with_newer_files(sweep) -> Path:
+    """A store of two generations whose manifest is that of the first; returns the manifest."""
+    fill(sweep, "ab")
+    compact.compact(sweep.folder)
+    manifest = sweep.folder / "store" / "manifest.json"
+    backup = manifest.read_text()
+    fill(sweep, "cd")
+    compact.compact(sweep.folder)
+    manifest.write_text(backup)
+    return manifest
+
+
+@pytest.mark.parametrize("more", ["", "e"], ids=["alone", "with new parts"])
+def test_the_manifest_of_other_files_is_refused_and_nothing_is_deleted(sweep, more):
+    manifest = backup_with_newer_files(sweep)
+    fill(sweep, more)
+    before = {path: path.read_bytes() for path in sweep.folder.rglob("*.parquet")}
+    for action in (compact.compact, store.runs, store.curves):
+        with pytest.raises(store.StoreError, match=r"names curves-000001.*lacks curves-000002"):
+            action(sweep.folder)
+    assert {path: path.read_bytes() for path in sweep.folder.rglob("*.parquet")} == before
+    manifest.unlink()  # as the message advises
+    assert compact.compact(sweep.folder).cells == 4 + len(more)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"file": "../../mine/precious.parquet", "kind": "curves"},
+        {"file": "precious.parquet", "kind": "curves"},
+        {"file": "curves-000001-0000.parquet", "kind": "runs"},
+        {"file": 5, "kind": "runs"},
+        {"kind": "runs"},
+        "runs-000001.parquet",
+    ],
+)
+def test_a_manifest_that_names_other_files_is_refused(sweep, entry):
+    fill(sweep)
+    compact.compact(sweep.folder)
+    mine = sweep.folder.parent / "mine"
+    mine.mkdir()
+    (mine / "precious.parquet").write_text("mine")
+    manifest = sweep.folder / "store" / "manifest.json"
+    manifest.write_text(json.dumps([*json.loads(manifest.read_text()), entry]))
+    fill(sweep, "e")
+    with pytest.raises(store.StoreError, match="not a store manifest"):
+        compact.compact(sweep.folder)
+    assert (mine / "precious.parquet").exists()
+    assert len(list((sweep.folder / "curves").iterdir())) == 1
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[" * 100_000, b"{}", b"5", b""])
+def test_a_damaged_manifest_is_refused(sweep, content):
+    fill(sweep)
+    compact.compact(sweep.folder)
+    (sweep.folder / "store" / "manifest.json").write_bytes(content)
+    for action in (compact.compact, store.runs):
+        with pytest.raises(store.StoreError, match="not a store manifest"):
+            action(sweep.folder)
+
+
+@pytest.mark.parametrize("kind", ["curves", "runs"])
+def test_every_changed_byte_of_the_store_is_found(sweep, kind):
+    fill(sweep)
+    compact.compact(sweep.folder)
+    path = next((sweep.folder / "store").glob(f"{kind}-*"))
+    content = path.read_bytes()
+    read = store.curves if kind == "curves" else store.runs
+    for position in range(0, len(content), max(len(content) // 50, 1)):
+        changed = bytearray(content)
+        changed[position] ^= 16
+        path.write_bytes(changed)
+        with pytest.raises(store.StoreError, match="changed since it was written"):
+            read(sweep.folder)
+        fill(sweep, "e")
+        with pytest.raises(store.StoreError, match="changed since it was written"):
+            compact.compact(sweep.folder)
+    path.write_bytes(content)
+    assert compact.compact(sweep.folder).cells == 5
+
+
+def test_a_generation_that_was_not_written_as_meant_deletes_nothing(sweep, monkeypatch):
+    fill(sweep)
+    write = compact.write_runs
+
+    def truncating(root: Path, number: int, table: object) -> object:
+        record = write(root, number, table)
+        (root / "store" / record["file"]).write_bytes(b"PAR1")
+        return record
+
+    monkeypatch.setattr(compact, "write_runs", truncating)
+    with pytest.raises(store.StoreError, match="changed since it was written"):
+        compact.compact(sweep.folder)
+    assert len(list((sweep.folder / "curves").iterdir())) == 4
+    assert not (sweep.folder / "store" / "manifest.json").exists()
+
+
 def test_checkpoints_that_outlived_their_cell_go(sweep):
     fill(sweep, "ab")
     sweep.runs("pc", [{"cell": "c", "status": "stopped", "attempt": 1, "updated": 1.0, "seed": 0}])

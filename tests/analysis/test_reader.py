@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
@@ -190,11 +193,11 @@ def test_a_part_that_vanishes_between_listing_and_reading_is_skipped(sweep, monk
     missing_cells = sweep.curves("q", [row("b", 1, 1, 0.5)])
     read, calls = parts.pq.ParquetFile, []
 
-    def vanish(path: Path) -> object:
+    def vanish(path: Path, **options: object) -> object:
         calls.append(path)
         if path == missing_cells:
             missing_cells.unlink(missing_ok=True)
-        return read(path)
+        return read(path, **options)
 
     monkeypatch.setattr(parts.pq, "ParquetFile", vanish)
     assert store.curves(sweep.folder)["cell"].astype(str).tolist() == ["a"]
@@ -206,12 +209,12 @@ def test_a_compaction_that_ends_while_parts_are_read_hides_no_row(sweep, monkeyp
         sweep.curves(cell, [row(cell, 1, 1, 0.5)])
     original, calls = parts.pq.ParquetFile, []
 
-    def compact_first(path: Path) -> object:
+    def compact_first(path: Path, **options: object) -> object:
         calls.append(path)
         if len(calls) == 2:
             monkeypatch.setattr(parts.pq, "ParquetFile", original)
             compact.compact(sweep.folder)
-        return original(path)
+        return original(path, **options)
 
     monkeypatch.setattr(parts.pq, "ParquetFile", compact_first)
     assert store.curves(sweep.folder)["cell"].astype(str).tolist() == ["a", "b", "c"]
@@ -343,3 +346,28 @@ def test_equal_rows_are_equal_frames_whatever_files_they_came_from(tmp_path: Pat
             pq.write_table(table, folder / f"{name}.parquet")
         frames.append(store.curves(tmp_path / sweep))
     pd.testing.assert_frame_equal(*frames, check_exact=True)
+
+
+@contextlib.contextmanager
+def without_privileges() -> Iterator[None]:
+    """As a user whom permissions bind."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    yield
+    if is_root:
+        os.seteuid(0)
+
+
+def test_a_folder_that_may_not_be_read_does_not_look_empty() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        folder = Path(name) / "runs"
+        folder.mkdir(mode=0o700)
+        if os.geteuid() != 0:
+            folder.chmod(0o000)
+        with without_privileges():
+            with pytest.raises(store.StoreError, match="cannot be listed"):
+                parts.list_parts(folder)
+            assert parts.list_parts(Path(name) / "absent") == ()
+        folder.chmod(0o700)

@@ -258,7 +258,7 @@ def test_an_unknown_sweep_lists_those_there_are() -> None:
         ("trainer.epochs=many", "trainer.epochs: found 'many' (str), expected an integer"),
         ("trainer.epochs=1.5", "trainer.epochs: found 1.5 (float), expected an integer"),
         ("trainer.epochs=true", "trainer.epochs: found True (bool), expected an integer"),
-        ("optim.lr=nan", "optim.lr: nan"),
+        ("optim.lr=nan", "optim.lr: found nan"),
         ("data.label_noise.rate=2", "data.label_noise.rate: found 2.0, expected 0.0 to 1.0"),
         ("data.label_noise=2", "data.label_noise: found 2, expected a section"),
         ("data.source_rows=[1,2]", "data.source_rows"),
@@ -329,3 +329,12 @@ def test_an_axis_over_what_does_not_change_the_result_is_refused(write_sweep: Wr
 def test_logs_and_name_say_where_the_runs_go(tiny: str, logs: Path) -> None:
     assert expand_sweep(tiny, [LOCAL]).folder == logs / tiny
     assert expand_sweep(tiny, [LOCAL, "name=mine"]).folder == logs / "mine"
+
+
+def test_a_grid_beyond_the_limit_is_refused_with_its_size() -> None:
+    axes = "+axes={model.width:{range:[1,3001,1]},optim.weight_decay:{linear:[0,1,3334]}}"
+    words = ["hydra/launcher=local", "~axes", axes, "seeds=[0]"]
+    with pytest.raises(UserError, match=r"the grid has 10002000 points .*limits\.cells is 300000"):
+        compose.expand_sweep("smoke", words)
+    with pytest.raises(UserError, match=r"limits\.cells: found 0, expected an integer"):
+        compose.expand_sweep("smoke", ["hydra/launcher=local", "limits.cells=0"])

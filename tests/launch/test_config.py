@@ -353,3 +353,14 @@ def test_a_vision_transformer_needs_a_width_for_its_heads(flat: Mapping[str, Any
     assert refusal({**vit, "model.heads": 4}) == (
         "model.width: found 6, expected a multiple of model.heads, 4"
     )
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 10**400])
+def test_an_integer_that_no_column_can_hold_is_refused(flat: Mapping[str, Any], value: int) -> None:
+    with pytest.raises(ConfigError, match=r"seed: found -?\d+, expected an integer from -2\^63"):
+        parse({**flat, "seed": value})
+
+
+def test_nan_is_below_every_bound(flat: Mapping[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"run\.checkpoint_seconds: found nan, expected"):
+        parse({**flat, "run.checkpoint_seconds": float("nan")})

@@ -267,6 +267,56 @@ def test_a_condition_that_cannot_be_computed_is_an_error_of_the_user(text: str) 
         condition(text)(FLAT)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9 ** 9 ** 9 ** 9 > 1",
+        "9 ** 64 ** 2 > 1",
+        "9 ** 60 * 9 ** 60 * 9 > 1",
+        "'a' * 100000000000 == 'b'",
+        "[1] * 100000000000 == 2",
+        "'%q' % 1 == 'b'",
+        "+".join(["1"] * 20_000) + " > 1",
+        "(" * 3000 + "1" + ")" * 3000,
+        "not " * 2000 + "true",
+        "\0 == 1",
+        "1" * 5000 + " > 1",
+    ],
+    ids=lambda text: text[:20],
+)
+def test_a_condition_that_would_take_for_ever_is_refused_at_once(text: str) -> None:
+    with pytest.raises(UserError, match="condition") as error:
+        condition(text)(FLAT)
+    assert len(str(error.value)) < 400
+
+
+def test_a_text_without_quotes_is_named() -> None:
+    with pytest.raises(UserError, match=r"'mlp' \(a text is written in quotes: 'mlp'\)"):
+        condition("model.name == mlp")(FLAT)
+
+
+def test_a_grid_is_counted_before_it_is_expanded() -> None:
+    axes = {"a": range(3000), "b": range(3334), "c": range(7), "d": range(7)}
+    assert Grid(axes, [["c", "d"]]).size() == 3000 * 3334 * 7
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"range": [1, 10**9, 1]}, "found 999999999 values, expected at most 1000000"),
+        ({"linear": [0, 1, 10**9]}, "found 1000000000 values"),
+        ({"log": [1, float("inf"), 3]}, "with finite numbers"),
+        ({"log": [1, 10**400, 3]}, "with finite numbers"),
+        ({"linear": [float("nan"), 1, 3]}, "with finite numbers"),
+        ([1, 1.0], "found a value twice"),
+    ],
+    ids=str,
+)
+def test_an_axis_that_cannot_be_meant_is_refused(spec: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        axis_values("x", spec)
+
+
 def test_unknown_key_lists_its_neighbours() -> None:
     with pytest.raises(
         UserError, match=r"no configuration key 'model\.widht'; known: model\.width, model\.name$"

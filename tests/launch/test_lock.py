@@ -8,12 +8,14 @@ import errno
 import json
 import multiprocessing
 import os
+import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from launch.plan import files
+from launch.plan import files, markers
 from launch.submit import lock
 from launch.submit.lock import locked
 
@@ -79,3 +81,40 @@ def test_a_lock_of_a_silent_host_is_taken_away(
     assert lock._stale(lock_file)
     lock._remove_stale(lock_file)
     assert not lock_file.exists()
+
+
+def test_a_link_in_the_place_of_the_lock_is_refused_and_its_target_kept(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    (tmp_path / ".lock").symlink_to(precious)
+    with pytest.raises(OSError, match=r"symbolic links.*\.lock"), locked(tmp_path):
+        pass
+    assert precious.read_text() == "kept"
+
+
+@pytest.mark.parametrize("write", [files.write_bytes, files.create])
+def test_a_link_under_a_temporary_name_is_not_followed(tmp_path: Path, write: Any) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    name = f".new.{socket.gethostname()}.{os.getpid()}"
+    for temporary in (name, f"{name}.tmp"):
+        (tmp_path / temporary).symlink_to(precious)
+    write(tmp_path / "new", b"content" if write is files.write_bytes else "content")
+    assert precious.read_text() == "kept"
+    assert (tmp_path / "new").read_text() == "content"
+
+
+def cancel_one(submission: Path, cell: str) -> None:
+    with locked(submission, lock.CANCEL_LOCK):
+        markers.cancel_cells(submission, [cell])
+
+
+def test_cells_cancelled_at_the_same_moment_are_all_recorded(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    cells = [f"c1-{number}" for number in range(12)]
+    processes = [context.Process(target=cancel_one, args=(tmp_path, cell)) for cell in cells]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert markers.cancelled_cells(tmp_path) == set(cells)

@@ -5,6 +5,7 @@ of its answers.
 from __future__ import annotations
 
 import dataclasses
+import re
 import shlex
 import subprocess
 from collections.abc import Callable
@@ -375,3 +376,22 @@ def test_arrays_keep_within_the_limits_of_the_cluster(
 ) -> None:
     fake("scontrol", f"printf '{config}\\n'")
     assert slurm.array_size() == size
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"nodes": 2}, "nodes: found 2, expected 1"),
+        ({"tasks_per_node": 4}, "tasks_per_node: found 4, expected 1"),
+        ({"additional_parameters": {"ntasks-per-gpu": 2}}, "ntasks-per-gpu: found 2, expected 1"),
+        ({"additional_parameters": {"ntasks": "3"}}, "ntasks: found '3', expected 1"),
+        ({"timeout_min": 0}, "timeout_min: found 0, expected at least 1 minute"),
+        ({"timeout_min": float("nan")}, "timeout_min: found nan"),
+        ({"timeout_min": 1, "signal_delay_s": 60}, "signal_delay_s: found 60, expected less than"),
+    ],
+)
+def test_settings_under_which_a_task_cannot_work_are_refused(
+    plan_of: PlanOf, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        check(Launcher({**plan_of().launcher.settings, **settings}))

@@ -6,6 +6,7 @@ import logging
 import os
 import pickle
 import resource
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainers.checkpoint import Checkpoints
+from trainers.checkpoint import Checkpoints, replacing
 
 CELL = "c1-0123"
 KILLS = 40
@@ -27,9 +28,20 @@ def of(
     return Checkpoints(folder, cell, attempt, writer)
 
 
+def saved(state: dict[str, Any]) -> dict[str, Any]:
+    """What a run saves together with the state of its trainer."""
+    return {"state": state, "rows": [], "seconds": 0.5, "attempt": 1, "step": 2}
+
+
+def state_of(checkpoints: Checkpoints) -> dict[str, Any] | None:
+    """The state of the trainer in the newest checkpoint."""
+    content = checkpoints.load()
+    return content and content["state"]
+
+
 def big(value: float) -> dict[str, Any]:
     """Two megabytes, all of one value."""
-    return {"value": value, "weights": torch.full((500_000,), value)}
+    return saved({"value": value, "weights": torch.full((500_000,), value)})
 
 
 def files(folder: Path) -> list[str]:
@@ -37,53 +49,50 @@ def files(folder: Path) -> list[str]:
 
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
-    state = {
-        "weights": torch.randn(3, 2),
-        "rows": [{"epoch": 1, "loss": None, "error": 0.5}],
-        "rng": torch.get_rng_state(),
-    }
-    of(tmp_path).save(state)
+    state = {"weights": torch.randn(3, 2), "rng": torch.get_rng_state()}
+    rows = [{"cell": CELL, "epoch": 1, "loss": None, "error": 0.5}]
+    of(tmp_path).save(saved(state) | {"rows": rows})
     checkpoint = of(tmp_path, attempt=2).load()
     assert checkpoint is not None
-    assert torch.equal(checkpoint["weights"], state["weights"])
-    assert torch.equal(checkpoint["rng"], state["rng"])
-    assert checkpoint["rows"] == state["rows"]
+    assert torch.equal(checkpoint["state"]["weights"], state["weights"])
+    assert torch.equal(checkpoint["state"]["rng"], state["rng"])
+    assert checkpoint["rows"] == rows
 
 
 def test_without_a_checkpoint_there_is_none(tmp_path: Path) -> None:
-    of(tmp_path, cell="c1-01234").save({"a": 1})
+    of(tmp_path, cell="c1-01234").save(saved({"a": 1}))
     assert of(tmp_path).load() is None
 
 
 def test_the_newest_attempt_is_taken_and_drops_the_older_ones(tmp_path: Path) -> None:
     for attempt in range(1, 13):
-        of(tmp_path, attempt).save({"attempt": attempt})
-        assert of(tmp_path, 99).load() == {"attempt": attempt}
+        of(tmp_path, attempt).save(saved({"attempt": attempt}))
+        assert state_of(of(tmp_path, 99)) == {"attempt": attempt}
         assert len(files(tmp_path)) == 1
 
 
 def test_an_old_attempt_that_is_still_alive_does_not_disturb_the_new_one(tmp_path: Path) -> None:
     old, new = of(tmp_path, 1, "old"), of(tmp_path, 2, "new")
-    new.save({"from": "new"})
-    old.save({"from": "old"})
-    assert new.load() == old.load() == {"from": "new"}
-    new.save({"from": "new, later"})
-    assert new.load() == {"from": "new, later"}
+    new.save(saved({"from": "new"}))
+    old.save(saved({"from": "old"}))
+    assert state_of(new) == state_of(old) == {"from": "new"}
+    new.save(saved({"from": "new, later"}))
+    assert state_of(new) == {"from": "new, later"}
 
 
 def test_of_one_attempt_the_file_of_the_last_child_is_taken(tmp_path: Path) -> None:
     for child in (1, 2, 9, 10, 11, 100):
-        of(tmp_path, 1, f"S1.00000.r0.abcdef01.{child}").save({"child": child})
-        assert of(tmp_path).load() == {"child": child}
+        of(tmp_path, 1, f"S1.00000.r0.abcdef01.{child}").save(saved({"child": child}))
+        assert state_of(of(tmp_path)) == {"child": child}
 
 
 def test_clearing_removes_the_checkpoints_of_the_cell_alone(tmp_path: Path) -> None:
     for attempt in (2, 1):
-        of(tmp_path, attempt).save({})
-    of(tmp_path, cell="c1-01234").save({"a": 1})
+        of(tmp_path, attempt).save(saved({}))
+    of(tmp_path, cell="c1-01234").save(saved({"a": 1}))
     of(tmp_path).clear()
     assert of(tmp_path).load() is None
-    assert of(tmp_path, cell="c1-01234").load() == {"a": 1}
+    assert state_of(of(tmp_path, cell="c1-01234")) == {"a": 1}
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "noise"])
@@ -99,7 +108,7 @@ def test_a_damaged_checkpoint_is_named_once_and_the_older_one_taken(
     )
     old.save(big(1.0))
     with caplog.at_level(logging.WARNING):
-        checkpoint = of(tmp_path, 3).load()
+        checkpoint = state_of(of(tmp_path, 3))
     assert checkpoint is not None
     assert checkpoint["value"] == 1.0
     assert [name in record.getMessage() for record in caplog.records] == [True]
@@ -108,11 +117,84 @@ def test_a_damaged_checkpoint_is_named_once_and_the_older_one_taken(
 def test_damage_alone_means_from_the_start(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    of(tmp_path).save({"a": 1})
+    of(tmp_path).save(saved({"a": 1}))
     path = tmp_path / files(tmp_path)[0]
     path.write_bytes(path.read_bytes()[:50])
     assert of(tmp_path).load() is None
     assert len(caplog.records) == 1
+
+
+def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
+    weights = torch.randn(16, 16)
+    of(tmp_path).save(saved({"weights": weights}))
+    path = tmp_path / files(tmp_path)[0]
+    content = path.read_bytes()
+    for position in range(0, len(content), 7):
+        changed = bytearray(content)
+        changed[position] ^= 1 << (position % 8)
+        path.write_bytes(changed)
+        assert of(tmp_path, 2).load() is None, position
+    path.write_bytes(content)
+    assert of(tmp_path, 2).load() is not None
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_checksum(tmp_path: Path) -> None:
+    torch.save(saved({"a": 1}), tmp_path / f"{CELL}.00001.w.pt")
+    assert state_of(of(tmp_path, 2)) == {"a": 1}
+
+
+@pytest.mark.parametrize("version", ["this", "earlier"])
+def test_the_checkpoint_of_another_cell_is_passed_over(
+    tmp_path: Path, version: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = saved({"a": 1}) | {"rows": [{"cell": "c1-ffff", "epoch": 0}]}
+    path = tmp_path / f"{CELL}.00001.w.pt"
+    if version == "earlier":
+        torch.save(other, path)
+    else:
+        of(tmp_path, 1, "w", "c1-ffff").save(saved({"a": 1}))
+        (tmp_path / "c1-ffff.00001.w.pt").rename(path)
+    assert of(tmp_path, 2).load() is None
+    assert "belongs to cell c1-ffff" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1, 2], "it holds a list"),
+        ({"state": {}}, "rows: found NoneType"),
+        (saved({}) | {"step": "3"}, "step: found str"),
+    ],
+)
+def test_what_no_run_saves_is_named_and_passed_over(
+    tmp_path: Path, content: Any, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.save(content, tmp_path / f"{CELL}.00002.w.pt")
+    of(tmp_path, 1, "older").save(saved({"a": 1}))
+    assert state_of(of(tmp_path, 3)) == {"a": 1}
+    assert message in caplog.text
+
+
+def test_other_names_in_the_folder_are_left_alone(tmp_path: Path) -> None:
+    for name in (f"{CELL}.pt", f"{CELL}.x.w.pt", f"{CELL}.00001.pt"):
+        (tmp_path / name).write_bytes(b"")
+    checkpoints = of(tmp_path, 2)
+    assert checkpoints.load() is None
+    checkpoints.save(saved({"a": 1}))
+    checkpoints.clear()
+    assert len(files(tmp_path)) == 3
+
+
+def test_a_link_under_the_temporary_name_is_not_followed(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    target = tmp_path / "file"
+    temporary = tmp_path / f".file.{socket.gethostname()}.{os.getpid()}.tmp"
+    temporary.symlink_to(precious)
+    with replacing(target) as file:
+        file.write(b"new")
+    assert precious.read_text() == "kept"
+    assert target.read_bytes() == b"new"
 
 
 class Code:
@@ -135,9 +217,9 @@ def test_code_in_a_checkpoint_is_never_run(
 ) -> None:
     folder = tmp_path / "checkpoints"
     folder.mkdir()
-    of(folder, 1).save({"value": "honest"})
+    of(folder, 1).save(saved({"value": "honest"}))
     writer({"value": Code(tmp_path / "ran")}, folder / f"{CELL}.00002.w.pt")
-    assert of(folder, 3).load() == {"value": "honest"}
+    assert state_of(of(folder, 3)) == {"value": "honest"}
     assert not (tmp_path / "ran").exists()
     assert len(caplog.records) == 1
 
@@ -161,7 +243,8 @@ for attempt in range(1, kills + 1):
         while True:
             value += 1
             state["weights"].fill_(value)
-            checkpoints.save({**state, "value": value})
+            content = {"state": {**state, "value": value}, "rows": [], "seconds": 0.0}
+            checkpoints.save({**content, "attempt": attempt, "step": value})
             os.write(writer, b"x")
     os.close(writer)
     saved = value + len(os.read(reader, 1))  # one is written; any moment may come now
@@ -172,6 +255,7 @@ for attempt in range(1, kills + 1):
     os.close(reader)
     found = Checkpoints(folder, "c1-0123", attempt + 1, "w").load()
     assert found is not None, f"attempt {attempt}: nothing loads of {os.listdir(folder)}"
+    found = found["state"]
     assert found["value"] in (saved, saved + 1), (found["value"], saved)
     assert (found["weights"] == found["value"]).all()
     value = found["value"]
@@ -195,7 +279,7 @@ def test_a_process_killed_while_saving_leaves_a_whole_checkpoint(
 ) -> None:
     folder, written_files = killed
     assert written_files.returncode == 0, written_files.stderr
-    assert "cannot be read" not in written_files.stderr
+    assert "cannot be used" not in written_files.stderr
     assert of(folder, KILLS + 1).load() is not None
 
 
@@ -233,10 +317,10 @@ def test_a_full_disk_is_an_os_error_and_leaves_the_checkpoint_before(
     request: pytest.FixtureRequest, limit: str
 ) -> None:
     folder = request.getfixturevalue(limit)
-    of(folder, 1).save({"value": "before"})
+    of(folder, 1).save(saved({"value": "before"}))
     before = files(folder)
     for attempt in (1, 2):
         with pytest.raises(OSError, match=r"No space left|File too large"):
             of(folder, attempt).save(big(1.0))
         assert files(folder) == before
-        assert of(folder, 2).load() == {"value": "before"}
+        assert state_of(of(folder, 2)) == {"value": "before"}

@@ -35,7 +35,7 @@ from PIL import Image
 from torch import Tensor
 
 from trainers.config import CIFAR10, ConfigError, Digits, LabelNoise
-from trainers.data import cifar10, digits
+from trainers.data import cifar10, digits, pickled
 from trainers.data.augment import channel_statistics
 from trainers.data.images import DataError, ImageSet, load, select
 
@@ -416,8 +416,57 @@ def test_a_pickle_that_asks_for_code_is_refused_and_not_run(
     assert not witness.exists()
 
 
+OBJECTS = b"cnumpy\nndarray\n((I4\ntcnumpy\ndtype\n(S'O'\ntRC\x20" + b"A" * 32 + b"tR"
+RAW = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntC\x01btR"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x03cnumpy\nndarray\n(" + OBJECTS + b"tR.",
+        b"\x80\x03" + OBJECTS + b".",
+        b"\x80\x03" + RAW + b"(I1\n(I4\ntcnumpy\ndtype\n(S'O'\ntRI00\nC\x20" + b"A" * 32 + b"tb.",
+        b"\x80\x03" + RAW + b"(I1\n(I4\ntcnumpy\ndtype\n(S'u1'\ntRI00\nC\x20" + b"A" * 32 + b"tb.",
+        b"\x80\x03" + RAW + b".",
+    ],
+    ids=["array over an array", "array of objects", "state of objects", "wrong size", "no state"],
+)
+def test_an_array_that_would_read_other_memory_is_refused(tmp_path: Path, content: bytes) -> None:
+    value = content.removeprefix(b"\x80\x03").removesuffix(b".")
+    batch_of = {"data": b"C\x04data" + value, "labels": b"C\x06labels" + value}
+    for name, entry in batch_of.items():
+        rest = b"C\x06labels]" if name == "data" else b"C\x04dataC\x00"
+        path = batches(tmp_path / name) / cifar10.FOLDER / "data_batch_1"
+        path.write_bytes(b"\x80\x03}(" + entry + rest + b"u.")
+        refuse(cifar(path.parent, tmp_path), str(path), "expected", "data.root=DIR")
+
+
+def test_what_is_no_file_is_named_and_never_waited_for(tmp_path: Path) -> None:
+    folder = batches(tmp_path / "data") / cifar10.FOLDER
+    for make in (os.mkdir, os.mkfifo):
+        path = folder / "data_batch_2"
+        path.unlink() if path.is_file() else path.rmdir()
+        make(path)
+        refuse(cifar(folder, tmp_path), str(path), "found no regular file")
+    pipes = tmp_path / "pipes"
+    pipes.mkdir()
+    for name in ("train-0.parquet", "test-0.parquet"):
+        os.mkfifo(pipes / name)
+    refuse(cifar(pipes, tmp_path), str(pipes), "train-0.parquet", "expected train-*.parquet")
+
+
+def test_a_link_in_an_archive_is_no_batch(tmp_path: Path) -> None:
+    path = tmp_path / cifar10.ARCHIVE
+    with tarfile.open(path, "w:gz") as archive:
+        for name in cifar10.BATCHES:
+            member = tarfile.TarInfo(f"{cifar10.FOLDER}/{name}")
+            member.type, member.linkname = tarfile.SYMTYPE, "elsewhere"
+            archive.addfile(member)
+    refuse(cifar(path, tmp_path), str(path), "found no data_batch_1")
+
+
 def test_no_codec_but_latin1_is_accepted(tmp_path: Path) -> None:
-    value = cifar10._ArrayUnpickler(io.BytesIO(b"c_codecs\nencode\n(V\xe9\nVzlib\ntR.")).load()
+    value = pickled.load(b"c_codecs\nencode\n(V\xe9\nVzlib\ntR.")
     assert value == b"\xe9"
 
 

@@ -40,9 +40,7 @@ RANDOM = {"label_noise__kind": "random", "label_noise__rate": 1.0}
 
 
 @pytest.mark.parametrize("inputs", ["real", "noise", "shuffled_pixels"])
-def test_a_larger_subset_keeps_samples_and_labels_of_a_smaller_one(
-    load: Load, inputs: str
-) -> None:
+def test_a_larger_subset_keeps_samples_and_labels_of_a_smaller_one(load: Load, inputs: str) -> None:
     small = samples(load(train_samples=33, inputs=inputs, **RANDOM))
     large = samples(load(train_samples=205, inputs=inputs, **RANDOM))
     assert len(small) == 33

@@ -348,3 +348,26 @@ def test_finished_cells_have_a_final_record_in_parts_of_the_same_task(
         "c1-c": ("nonfinite", 1),
     }
     assert finished_cells(sweep, "S2.") == {}
+
+
+def test_a_value_that_parquet_cannot_hold_fails_its_cell_alone(tmp_path: Path) -> None:
+    for folder in ("curves", "runs"):
+        (tmp_path / folder).mkdir()
+    part = Part(tmp_path, "w", METRICS, throttle=True)
+    record = {"status": "done", "attempt": 1, "updated": 1.0, "host": "h", "seconds": 0.1}
+    rows = {"attempt": 1, "epoch": 1}
+    for cell, seed in (("a", 1), ("b", 2**63), ("c", 3)):
+        part.finish_cell(
+            [{**rows, "cell": cell}], {**record, "cell": cell, "seed": seed}, has_checkpoints=False
+        )
+    part.write([{**rows, "cell": "d", "step": "x"}], {**record, "cell": "d"})
+    runs = pq.read_table(tmp_path / "runs" / "w.parquet").to_pylist()
+    assert {run["cell"]: run["status"] for run in runs} == {
+        "a": "done",
+        "b": "failed",
+        "c": "done",
+        "d": "failed",
+    }
+    assert "OverflowError: its results cannot be written" in runs[1]["error"]
+    curves = pq.read_table(tmp_path / "curves" / "w.parquet").to_pylist()
+    assert [row["cell"] for row in curves] == ["a", "c"]

@@ -72,7 +72,7 @@ def columns(kind: Any, path: str = "") -> Iterator[tuple[str, type]]:
 
 def at_least(key: str, value: float, bound: float) -> None:
     """Raise `ConfigError` unless the value of `key` is `bound` or more."""
-    if value < bound:
+    if not value >= bound:  # NaN is not
         raise ConfigError(f"{key}: found {value!r}, expected at least {bound}")
 
 
@@ -146,6 +146,8 @@ def _value(hint: Any, path: str, group: list[_Item]) -> Any:
     if group[0][0]:
         raise ConfigError(_unknown(f"{path}.{group[0][0]}", [path]))
     value = group[0][1]
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        raise ConfigError(f"{path}: found {value}, expected an integer from -2^63 to 2^63 - 1")
     for option in options:
         fits, converted = _convert(option, value)
         if fits:

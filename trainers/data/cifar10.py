@@ -8,7 +8,6 @@ they are read without running any code in them.
 from __future__ import annotations
 
 import io
-import pickle
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainers.config import CIFAR10
-from trainers.data import DataError
+from trainers.data import DataError, pickled
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 MD5 = "c58f30108f718f92721af3b95e74349a"
@@ -65,7 +64,7 @@ def locate(config: CIFAR10) -> Source:
 
 
 def _in_folder(root: Path) -> Source:
-    train, test = sorted(root.glob("train-*.parquet")), sorted(root.glob("test-*.parquet"))
+    train, test = _regular(root, "train-*.parquet"), _regular(root, "test-*.parquet")
     if train and test:
         return Source("parquet", (*train, *test))
     for folder in (root, root / FOLDER):
@@ -79,6 +78,11 @@ def _in_folder(root: Path) -> Source:
         or "an empty folder"
     )
     raise DataError(f"{root}: found {content}, expected {KNOWN}; correct data.root=DIR")
+
+
+def _regular(folder: Path, pattern: str) -> list[Path]:
+    """Files that match, sorted; reading from a pipe would wait for ever."""
+    return sorted(path for path in folder.glob(pattern) if path.is_file())
 
 
 def fingerprint(source: Source) -> str:
@@ -102,7 +106,7 @@ def decode(source: Source, cache: Path) -> tuple[Split, Split]:
         test = [_read_parquet(path) for path in source.files if path.name.startswith("test-")]
         return _join(train), _join(test)
     if source.kind == "batches":
-        batches = {path.name: _read_batch(path.read_bytes(), str(path)) for path in source.files}
+        batches = {path.name: _read_batch(_content(path), str(path)) for path in source.files}
     else:
         batches = _read_archive(download(cache) if source.kind == "download" else source.files[0])
     return _join([batches[name] for name in TRAIN_BATCHES]), _join([batches["test_batch"]])
@@ -176,7 +180,7 @@ def _read_parquet(path: Path) -> Split:
             f"{path}: found {error}, expected a complete Parquet file; {REMEDY}"
         ) from error
     for row, label in enumerate(labels):
-        if type(label) is not int:
+        if type(label) is not int or not 0 <= label < CLASSES:
             raise DataError(
                 f"{path}: found label {label!r} in row {row}, expected an integer 0 to 9; {REMEDY}"
             )
@@ -226,16 +230,28 @@ def _read_archive(path: Path) -> dict[str, Split]:
 def _members(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
     for member in archive:
         folder, _, name = member.name.rpartition("/")
-        file = archive.extractfile(member) if name in BATCHES and folder.endswith(FOLDER) else None
+        if name not in BATCHES or not folder.endswith(FOLDER) or not member.isfile():
+            continue
+        file = archive.extractfile(member)
         if file is not None:
             yield name, file.read()
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a batch; DataError for a folder, a pipe or a file that cannot be read."""
+    if not path.is_file():
+        raise DataError(f"{path}: found no regular file, expected a python batch; {REMEDY}")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: found {error.strerror}, expected a batch; {REMEDY}") from error
 
 
 def _read_batch(data: bytes, name: str) -> Split:
     """One batch: `data`, uint8 (n, 3072) by channel, row, column, and n integer `labels`."""
     try:
-        batch = _ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()
-        pixels, labels = np.asarray(batch[b"data"]), np.asarray(batch[b"labels"])
+        batch = pickled.load(data)
+        pixels, labels = pickled.array(batch[b"data"]), pickled.array(batch[b"labels"])
     except KeyError as error:
         raise DataError(
             f"{name}: found no {error.args[0]!r}, expected data and labels; {REMEDY}"
@@ -253,34 +269,3 @@ def _read_batch(data: bytes, name: str) -> Split:
             f"expected uint8 (n, 3072) and n integers; {REMEDY}"
         )
     return _checked(pixels.reshape(-1, *SHAPE), labels, name)
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickles only containers, numbers, texts and numpy arrays."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        place = module.replace(
-            "numpy._core", "numpy.core"
-        )  # the new name and the old one of the same functions
-        if (place, name) in _SAFE:
-            return _SAFE[place, name]
-        raise pickle.UnpicklingError(
-            f"a request for {module}.{name}, which no array of images needs"
-        )
-
-
-def _latin1(text: str, _encoding: str = "latin1") -> bytes:
-    """How Python 3 stores bytes in an old pickle protocol, without the choice of other codecs."""
-    return text.encode("latin1")
-
-
-# The functions are those that numpy itself names when it pickles: their place differs between its
-# releases.
-_SAFE: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): np.zeros(1).__reduce_ex__(2)[0],
-    ("numpy.core.multiarray", "scalar"): np.int64(1).__reduce__()[0],
-    ("numpy.core.numeric", "_frombuffer"): np.zeros(1).__reduce_ex__(5)[0],
-    ("_codecs", "encode"): _latin1,
-}
