@@ -1,6 +1,7 @@
 # .venv    exact installs into .venv, nothing else
 # demo     the whole way on this machine: a sweep, its figure, its table (under 5 minutes on 2 cores)
 # demo-grokking  grokking on this machine: a sweep of three seeds and its figure (under 3 minutes on 2 cores)
+# demo-capacity  how many labels an MLP and a CNN memorise: searches, their figure, their table (under 5 minutes)
 # test     lint, types and all tests, those against a real SLURM included where it can be started
 # lint     ruff and mypy
 # figures  every figure that needs no training; PUBLISHED=DIR draws those of published arrays too
@@ -13,7 +14,7 @@ PUBLISHED ?=
 LOGS := $(or $(REDESCENT_LOGS),logs)
 THEORY := fig1 fig1_variants fig2_cd fig3 fig3_variants fig_trace_vs_ridge fig_q_regulariser emp_vs_analytic
 
-.PHONY: .venv demo demo-grokking test lint figures slurm-up slurm-down
+.PHONY: .venv demo demo-grokking demo-capacity test lint figures slurm-up slurm-down
 
 .venv: .venv/.installed
 
@@ -38,6 +39,15 @@ demo-grokking: .venv
 	$(BIN)/python analysis/grok_fig1.py $(LOGS)/demo_grokking --out figures --name demo_grokking
 	@echo
 	@echo "The pictures: figures/demo_grokking.png and figures/demo_grokking.pdf; the logs: $(LOGS)/demo_grokking."
+
+demo-capacity: .venv
+	$(BIN)/redescent submit demo_capacity hydra/launcher=local --wait
+	$(BIN)/python analysis/emc.py $(LOGS)/demo_capacity --out figures --name demo_capacity
+	@echo
+	@echo "The pictures: figures/demo_capacity.png and figures/demo_capacity.pdf; the table: figures/demo_capacity.csv;"
+	@echo "the searches and trainings behind it: figures/demo_capacity_searches.csv and demo_capacity_trainings.csv."
+	@echo "Next: $(BIN)/redescent status demo_capacity, or narrower intervals (nothing is trained twice):"
+	@echo "      $(BIN)/redescent submit demo_capacity search.most=20 search.until=1.2 --wait"
 
 test: lint
 	$(BIN)/python -m pytest -n 2

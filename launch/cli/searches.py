@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.markup import escape
 from rich.table import Column, Table
 
@@ -18,7 +19,7 @@ SHOWN_SEARCHES = 20
 
 _FINISHED: Mapping[str, str] = {
     "converged": "converged",
-    "most": "all trainings used",
+    "most": "out of trainings",
     "above": "above the range",
     "below": "below the range",
     "exhausted": "no training left",
@@ -51,9 +52,18 @@ def search_table(standings: Sequence[Standing], *, live: bool) -> Table:
     if len(standings) > SHOWN_SEARCHES:
         return _counts(standings, title, live=live)
     keys = _varying_keys([one.search.search.point for one in standings])
-    columns = ["state", "round", "trainings", "value [90 % interval]"]
+    columns = [Column(name, no_wrap=True) for name in _short(keys)]
+    columns.append(Column("state"))
+    for name in ("round", "trainings", "value, 90 % interval"):
+        columns.append(Column(name, no_wrap=True))
+    # without lines between the columns, eight of them fit into a terminal of 80 characters
     table = Table(
-        *keys, *(Column(name, no_wrap=True) for name in columns), title=title, title_justify="left"
+        *columns,
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
     )
     for one in standings:
         search = one.search
@@ -135,6 +145,12 @@ def _count(number: int, noun: str) -> str:
     """A number with its noun, such as "2 searches"."""
     plural = f"{noun}es" if noun.endswith("h") else f"{noun}s"
     return f"{number} {noun if number == 1 else plural}"
+
+
+def _short(keys: Sequence[str]) -> list[str]:
+    """The last words of the keys; a key whose last word is also that of another as it is."""
+    words = [key.rpartition(".")[2] for key in keys]
+    return [word if words.count(word) == 1 else key for key, word in zip(keys, words, strict=True)]
 
 
 def _varying_keys(points: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -72,11 +72,22 @@ def shown(standings: list[Standing], *, live: bool) -> str:
 def test_a_search_is_shown_with_what_tells_it_apart(flat: Mapping[str, Any]) -> None:
     text = shown([standing(flat, **{"model.width": 2}), standing(flat, held=2)], live=True)
     assert "2 searches for data.train_samples where fitted == true changes" in text
-    header = text.splitlines()[2]
-    assert [name.strip() for name in header.split("┃")[1:3]] == ["model.width", "state"]
+    header = next(line for line in text.splitlines() if "state" in line)
+    assert header.split()[:2] == ["width", "state"]
     assert "trains" in text
     assert "held by c1-" in text
     assert "and 1 more" in text
+
+
+def test_the_searches_of_a_sweep_fit_into_eighty_columns(flat: Mapping[str, Any]) -> None:
+    places = [(0.0, 4), (1.0, 4), (1.0, 16)]
+    points = [{"data.label_noise.rate": rate, "model.width": width} for rate, width in places]
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(searches.search_table([standing(flat, **p) for p in points], live=True))
+    header = next(line for line in capture.get().splitlines() if "state" in line)
+    assert header.split()[:3] == ["rate", "width", "state"]
+    assert "…" not in capture.get()
 
 
 def test_keys_that_follow_from_others_are_left_out(flat: Mapping[str, Any]) -> None:
