@@ -1,6 +1,6 @@
 """Check training on a GPU and measure its speed, in one command of at most eight minutes.
 
-    python benchmarks/gpu.py [--device cpu] [--quick] [--minutes 8] [--out figures]
+    python benchmarks/gpu.py [--device cpu] [--quick] [--minutes 8] [--sections NAME ...]
 
 It needs no network and no data set: images are random uint8 in CIFAR-10's shape, or the digits of
 scikit-learn. Each section runs in its own process with a time budget:
@@ -896,6 +896,8 @@ def main() -> int:
         write_images(Path(folder), settings.images, settings.images // 5)
         start = time.time()
         for section, end in deadlines(settings.widths, options.minutes * 60).items():
+            if section.partition(" ")[0] not in options.sections:
+                continue
             began = time.time()
             for row in run_section(
                 dataclasses.replace(settings, section=section, deadline=start + end)
@@ -912,7 +914,7 @@ def main() -> int:
                 )
             )
             print(table[-1].text(), flush=True)
-    for row in published_hours(table):
+    for row in published_hours(table) if "speed" in options.sections else ():
         table.append(row)
         print(row.text())
     path = Path(options.out) / "gpu.csv"
@@ -940,6 +942,14 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--minutes", type=float, default=8.0, help="time of all sections together (default: 8)"
+    )
+    parser.add_argument(
+        "--sections",
+        nargs="+",
+        choices=SECTIONS,
+        default=list(SECTIONS),
+        metavar="NAME",
+        help=f"only these: {', '.join(SECTIONS)} (default: all)",
     )
     parser.add_argument("--out", default="figures", help="folder for gpu.csv (default: figures)")
     options = parser.parse_args()

@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -22,7 +22,9 @@ HEADER = b"redescent checkpoint 1 "
 HEADER_LENGTH = len(HEADER) + 64 + 1  # with the checksum and the end of the line
 TORCH_MAGIC = b"PK"  # begins what torch.save writes
 
-_CONTENT = {"state": dict, "rows": list, "seconds": (int, float), "attempt": int, "step": int}
+_CONTENT: Mapping[str, tuple[type, ...]] = {
+    "state": (dict,), "rows": (list,), "seconds": (int, float), "attempt": (int,), "step": (int,),
+}  # fmt: skip
 """What a checkpoint holds, with the types of the values."""
 
 _NAME = re.compile(r"\.?[^.]+\.\d+\..+\.(pt|tmp)")
@@ -160,8 +162,8 @@ def check_content(content: Any, cell: str) -> None:
     """Raise DamagedCheckpoint unless `content` is a checkpoint of `cell`."""
     if not isinstance(content, dict):
         raise DamagedCheckpoint(f"it holds a {type(content).__name__}, expected a dictionary")
-    for key, kind in _CONTENT.items():
-        if not isinstance(content.get(key), kind):
+    for key, kinds in _CONTENT.items():
+        if not isinstance(content.get(key), kinds):
             raise DamagedCheckpoint(
                 f"{key}: found {type(content.get(key)).__name__}, expected what a run saves"
             )

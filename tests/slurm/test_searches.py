@@ -21,7 +21,9 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 LAST_SUCCESS = 10
 """The last value at which the cells of configs/sweep/noop_search.yaml succeed."""
 
-CELLS = ("task.cells=1", "run.checkpoint_seconds=0")
+CELLS = ("task.cells=1",)
+SAVING = "run.checkpoint_seconds=0"
+"""Save after every epoch. Children that never save do not import torch and start sooner."""
 
 
 @pytest.fixture
@@ -94,7 +96,7 @@ def test_the_rounds_of_a_search_follow_by_themselves(search: Sweep) -> None:
 
 
 def test_a_search_whose_jobs_are_killed_and_lost_ends_as_a_calm_one(search: Sweep) -> None:
-    slow = (*CELLS, "trainer.seconds=0.3")
+    slow = (*CELLS, SAVING, "trainer.seconds=0.3")
     answers: list[str] = []
     people = [
         threading.Thread(target=lambda: answers.append(search.submit(*slow))) for _ in range(2)
@@ -131,7 +133,7 @@ def test_a_whole_round_of_errors_stops_the_search(search: Sweep) -> None:
 
 
 def test_a_search_inside_a_task_survives_a_signal_and_a_kill(search: Sweep) -> None:
-    inside = (*CELLS, "task.search=inside", "trainer.seconds=0.3")
+    inside = (*CELLS, SAVING, "task.search=inside", "trainer.seconds=0.3")
     search.submit(*inside)
     search.wait(lambda: search.epochs() > 5)
     (task,) = search.live()
