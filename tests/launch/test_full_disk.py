@@ -49,7 +49,7 @@ def submit(logs: Path) -> subprocess.CompletedProcess[str]:
         "model=cnn",
         "model.width=8",
         "seeds=[0,1]",
-        "trainer.epochs=60",
+        "trainer.epochs=12",
         "run.checkpoint_seconds=0",
         "--wait",
     )

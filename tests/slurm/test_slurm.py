@@ -60,20 +60,20 @@ def test_a_sweep_killed_in_every_way_ends_with_the_table_of_a_calm_run(
         "seeds=[0,1]",
         "data.train_samples=100",
         "data.augment=true",
-        "trainer.epochs=240",
+        "trainer.epochs=160",
         "run.checkpoint_seconds=0.2",
         "task.cells=2",
     )
     sweep.submit(*overrides)
-    sweep.wait(lambda: len(sweep.live()) == 4 and sweep.epochs() > 40)
+    sweep.wait(lambda: len(sweep.live()) == 4 and sweep.epochs() > 20)
     usr2, term, batch = sweep.live()[:3]
     sweep.cluster.run("scancel", "--signal=USR2", usr2)
     sweep.cluster.run("scancel", "--signal=TERM", term)
     sweep.cluster.run("scancel", "--full", "--signal=USR2", batch)
     os.kill(workers(sweep.folder, "launch.worker.child")[-1], signal.SIGKILL)
-    sweep.wait(lambda: sweep.epochs() > 500)
+    sweep.wait(lambda: sweep.epochs() > 330)
     os.kill(workers(sweep.folder, "launch.job")[0], signal.SIGKILL)
-    sweep.wait(lambda: sweep.epochs() > 750)
+    sweep.wait(lambda: sweep.epochs() > 500)
     names = {array["name"] for array in sweep.arrays()}
     node = next((node for name, *_, node in sweep.cluster.tasks("RUNNING") if name in names), "n1")
     sweep.cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
@@ -188,7 +188,7 @@ def test_cancelled_jobs_save_and_do_not_come_back_until_resumed(
 ) -> None:
     long = (*TINY, "trainer.epochs=1000", "run.checkpoint_seconds=0.5")
     sweep.submit(*long)
-    sweep.wait(lambda: sweep.epochs() > 40)
+    sweep.wait(lambda: sweep.epochs() > 20)
     sweep.redescent("cancel", "smoke")
     sweep.wait(sweep.ended, 30)
     time.sleep(2)
@@ -270,11 +270,19 @@ def test_every_backend_runs_a_plan_to_the_same_table(cluster: Cluster, tmp_path:
         pd.testing.assert_frame_equal(sweep.table(), sweeps[0].table(), check_exact=True)
 
 
-def test_doctor_asks_slurm_whether_it_would_take_the_jobs(sweep: Sweep) -> None:
-    assert "problem" not in sweep.redescent("doctor", "hydra/launcher=slurm")
-    assert "problem" in sweep.redescent(
-        "doctor", "hydra/launcher=slurm", "hydra.launcher.partition=nowhere", check=False
-    )
+def test_doctor_asks_slurm_whether_it_would_take_the_jobs(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from launch.cli import doctor
+
+    monkeypatch.setenv("SLURM_CONF", str(sweep.cluster.conf))
+    monkeypatch.setenv("REDESCENT_LOGS", str(sweep.logs))
+    # tests/launch/test_doctor.py checks the kernels, which takes ten seconds
+    monkeypatch.setattr(doctor, "kernels", lambda: doctor.Finding("kernels", "ok", ""))
+    for partition, expected in (("main", set()), ("nowhere", {"problem"})):
+        words = ["hydra/launcher=slurm", f"hydra.launcher.partition={partition}"]
+        verdicts = {finding.verdict for finding in doctor.examine(words)}
+        assert verdicts & {"problem"} == expected
 
 
 def test_a_time_limit_leads_to_a_checkpoint_and_a_requeue(limited: Sweep, cluster: Cluster) -> None:
