@@ -57,7 +57,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from turns import ROOT, TRAIN, Child, Series, flat_cell, flops_per_image, write_images
+
+CONFIGS = ROOT / "configs" / "model"
 
 # Relative distances ||a - b|| / ||b||. The limit on logits is below TF32's distance, 3e-4 to 1e-3.
 # Gradients need a wider one, since rounding flips some ReLUs and maxima: two memory layouts on one
@@ -103,6 +106,7 @@ class Settings:
 
     @property
     def compiled_cells(self) -> tuple[int, ...]:
+        """How many compiled cells and transformers are timed at once."""
         return self.cells[:1] if self.quick else self.cells
 
     @property
@@ -205,9 +209,7 @@ def machine(settings: Settings) -> Iterator[Row]:
 
 def model_names() -> list[str]:
     """Every model that a cell can have."""
-    return sorted(
-        path.stem for path in (ROOT / "configs" / "model").glob("*.yaml") if path.stem != "none"
-    )
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "none")
 
 
 def model_cell(model: str, settings: Settings) -> Any:
@@ -217,14 +219,11 @@ def model_cell(model: str, settings: Settings) -> Any:
     from launch.sweep import compose
     from trainers import config
 
-    if model in ("resnet18_pre", "resnet18_post", "cnn", "mlp"):
-        flat = flat_cell(
-            Path(settings.folder),
-            settings.images,
-            "cpu",
-            f"model={model}",
-            f"model.width={4 if settings.quick else 16}",
-        )
+    kind = yaml.safe_load((CONFIGS / f"{model}.yaml").read_text())["name"]
+    if kind != "transformer":
+        has_free_width = kind in ("resnet18", "cnn5", "mlp", "convnet")
+        width = [f"model.width={4 if settings.quick else 16}"] if has_free_width else []
+        flat = flat_cell(Path(settings.folder), settings.images, "cpu", f"model={model}", *width)
     else:
         rates = [f"model.dropout_{name}=0" for name in ("attention", "residual", "hidden")]
         flat = (
@@ -715,8 +714,9 @@ def transformer(settings: Settings) -> Iterator[Row]:
     steps = 3 if settings.quick else 200
     base = {"device": settings.device, "steps": steps, "way": "ours"}
     plain, _ = start_cells("transformer", base | {"way": "plain"}, 1)
-    eager, eager_seconds = start_cells("transformer", base | {"overrides": []}, max(settings.cells))
-    ways = {"plain": Series(plain)} | side_by_side("ours", eager, settings.cells)
+    cells = settings.compiled_cells
+    eager, eager_seconds = start_cells("transformer", base | {"overrides": []}, max(cells))
+    ways = {"plain": Series(plain)} | side_by_side("ours", eager, cells)
     half: list[Child] = []
     if "bfloat16" in settings.formats and not settings.quick:
         half, _ = start_cells(
@@ -730,7 +730,7 @@ def transformer(settings: Settings) -> Iterator[Row]:
         close(plain)
         return
     compiled, seconds = start_cells(
-        "transformer", base | {"overrides": ["run.compile=true"]}, max(settings.cells)
+        "transformer", base | {"overrides": ["run.compile=true"]}, max(cells)
     )
     yield Row(
         settings.section,
@@ -739,7 +739,7 @@ def transformer(settings: Settings) -> Iterator[Row]:
         "s",
         note="not in the rates",
     )
-    ways = {"plain": Series(plain)} | side_by_side("compiled", compiled, settings.cells)
+    ways = {"plain": Series(plain)} | side_by_side("compiled", compiled, cells)
     take_turns(ways, settings, 0.9)
     yield from list(rates(settings.section, ways, steps, "steps/s", lambda series: ""))[2:]
     close([*plain, *compiled])

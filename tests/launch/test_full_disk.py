@@ -24,7 +24,7 @@ WHEN = ["attempt", "seconds", "examples_per_second"]
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=900k", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("a disk that fills needs a small tmpfs, and mounting one needs root")
     yield folder
@@ -49,7 +49,7 @@ def submit(logs: Path) -> subprocess.CompletedProcess[str]:
         "model=cnn",
         "model.width=8",
         "seeds=[0,1]",
-        "trainer.epochs=12",
+        "trainer.epochs=6",
         "run.checkpoint_seconds=0",
         "--wait",
     )
@@ -63,7 +63,7 @@ def test_a_full_disk_fails_cells_with_its_name_and_a_resume_completes_them(
     small_disk: Path, tmp_path: Path
 ) -> None:
     stuffing = small_disk / "stuffing"
-    stuffing.write_bytes(b"x" * 300_000)
+    stuffing.write_bytes(b"x" * 400_000)
     first = submit(small_disk)
     assert first.returncode == 1, first.stdout
     assert "No space left on device" in first.stdout
@@ -80,7 +80,7 @@ def test_a_full_disk_fails_cells_with_its_name_and_a_resume_completes_them(
 
 
 def test_submitting_to_a_full_disk_reports_it_and_sends_nothing(small_disk: Path) -> None:
-    (small_disk / "stuffing").write_bytes(b"x" * 690_000)
+    (small_disk / "stuffing").write_bytes(b"x" * 890_000)
     output = submit(small_disk)
     assert output.returncode == 2
     assert "No space left on device" in output.stdout

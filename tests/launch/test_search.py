@@ -44,7 +44,7 @@ def test_a_sweep_with_search_is_a_search_at_each_point(expand: Expand) -> None:
     assert [search.point["model.width"] for search in searches] == [2, 4]
     assert {search.axis for search in searches} == {"data.train_samples"}
     assert searches[0].seeds == [3, 5, 7]
-    assert searches[0].budget == ["trainer.epochs"]
+    assert searches[0].budget == ["trainer.epochs", "trainer.least_steps"]
     settings = searches[0].settings
     assert (settings["most"], settings["until"], settings["seeds"]) == (12, 1.2, 3)
     assert (settings["low"], settings["high"], settings["lattice"]) == (16, 512, 8)

@@ -163,7 +163,7 @@ class Sweep:
         """
         from analysis import store
 
-        rows = store.curves(self.folder).drop(columns=NOT_COMPUTED)
+        rows = store.curves(self.folder).drop(columns=NOT_COMPUTED, errors="ignore")
         assert not rows.duplicated(["cell", "epoch"]).any()
         return rows.astype({"cell": str}).sort_values(["cell", "epoch"], ignore_index=True)
 

@@ -1,4 +1,4 @@
-"""A short storm (storm.py): fifteen seconds of random kills, then one resume to the table of a calm
+"""A short storm (storm.py): ten seconds of random kills, then one resume to the table of a calm
 run.
 """
 
@@ -12,4 +12,4 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
 
 def test_a_sweep_comes_through_a_storm_with_every_row_once(sweep: Sweep) -> None:
-    storm.run(sweep, cells=12, seconds=15, seed=1, epochs=150)
+    storm.run(sweep, cells=6, seconds=10, seed=1, epochs=150)

@@ -138,7 +138,7 @@ def _value(hint: Any, path: str, group: list[_Item]) -> Any:
     options = _options(hint)
     if dataclasses.is_dataclass(options[0]):
         inner = {key: value for key, value, _ in group}
-        if list(inner) == [""]:
+        if "" in inner:
             raise ConfigError(
                 f"{path}: found {inner['']!r}, expected a section with keys of its own"
             )
