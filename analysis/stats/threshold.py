@@ -105,8 +105,8 @@ class Settings:
 class Trial:
     """One training of a search.
 
-    level: 0, and 1 or 2 after so many doublings of the budget. value: on the lattice. number: the
-    number-th training at this value, an index into the seeds of the sweep.
+    level: 0, and 1 or 2 after so many doublings of the budget. value: on the lattice. number: an
+    index into the seeds of the sweep.
     """
 
     level: int
@@ -475,16 +475,28 @@ def _trials(settings: Settings, results: Results, indices: Sequence[int]) -> lis
     if it is at most three lattice steps away.
     """
     values = _values(settings)
-    counts = Counter(trial.value for trial, _ in results)
-    trials: list[Trial] = []
+    trials = [trial for trial, _ in results if trial.level == 0]
+    earlier = len(trials)
     for index in indices:
+        counts = Counter(trial.value for trial in trials)
         near = range(max(index - NEIGHBOURS, 0), min(index + NEIGHBOURS + 1, len(values)))
         free = [i for i in near if counts[values[i]] < settings.seeds]
-        if free and len(results) + len(trials) < settings.most:
+        if free and len(results) + len(trials) - earlier < settings.most:
             value = values[min(free, key=lambda i: (abs(i - index), i))]
-            trials.append(Trial(0, value, counts[value]))
-            counts[value] += 1
-    return trials
+            trials.append(Trial(0, value, _least_used(settings, trials, value)))
+    return trials[earlier:]
+
+
+def _least_used(settings: Settings, trials: Sequence[Trial], value: Value) -> int:
+    """The seed that the search used least so far, among those not used at this value.
+
+    The training sets of one seed are nested, and share a sample that is hard to fit: two trainings
+    with one seed are less than two observations, at different values too.
+    """
+    uses = Counter(trial.number for trial in trials)
+    used_here = {trial.number for trial in trials if trial.value == value}
+    free = [number for number in range(settings.seeds) if number not in used_here]
+    return min(free, key=lambda number: (uses[number], number))
 
 
 def _bisection(settings: Settings, results: Results) -> Rounds:

@@ -55,8 +55,8 @@ class Training:
 class Search:
     """One search of a sweep, as its last submission wrote it down.
 
-    axis: the key searched. success: the condition over a row of the runs table. seeds: the k-th
-    training at a value takes the k-th. budget: keys that are doubled at each level. point: the
+    axis: the key searched. success: the condition over a row of the runs table. seeds: a trial
+    has the number of one. budget: keys that are doubled at each level. point: the
     configuration of the point without axis and seed. held: cells that failed and hold the search.
     """
 

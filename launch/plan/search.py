@@ -17,8 +17,8 @@ Advance = Literal["auto", "manual"]
 class Search:
     """At one point of a grid, the search for the value of `axis` at which `success` changes.
 
-    `settings` are the fields of `analysis.stats.threshold.Settings`. The k-th training at one
-    value takes the k-th of `seeds`; the values of `budget` double at each level. `point` is a flat
+    `settings` are the fields of `analysis.stats.threshold.Settings`. A trial has the
+    number of one of `seeds`; the values of `budget` double at each level. `point` is a flat
     configuration; its seed and its value of the axis mean nothing.
     """
 

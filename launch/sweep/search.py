@@ -192,8 +192,8 @@ def _budget_key(key: Any, axis: str, point: Mapping[str, Any]) -> str:
 def _seeds(seeds: Any) -> Sequence[int]:
     if seeds is None:
         raise UserError(
-            "seeds: found null, but a search needs a list such as [0, 1, 2, 3]: the k-th training "
-            "at one value takes the k-th seed"
+            "seeds: found null, but a search needs a list such as [0, 1, 2, 3]: every training "
+            "takes the seed that its search used least so far"
         )
     try:
         numbers = axis_values("seed", seeds)

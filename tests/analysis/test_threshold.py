@@ -395,3 +395,33 @@ def test_replaying_a_whole_search_is_fast():
         threshold.progress(DEFAULT, outcomes)
         seconds.append(time.process_time() - start)
     assert min(seconds) < 0.05
+
+
+def coverage(settings: Settings, count: int) -> float:
+    """Share of searches whose interval holds n50 where the training sets of a seed are nested, and
+    most of the variance is between seeds."""
+    covered = 0
+    for repeat in range(count):
+        hardness = np.random.default_rng(repeat).normal(0.0, 0.25, settings.seeds)
+
+        def succeeds(trial: Trial, hardness: np.ndarray = hardness) -> bool:
+            return trial.value < 300 * math.exp(hardness[trial.number])
+
+        estimate = result(settings, succeeds)
+        if estimate.low is not None and estimate.high is not None:
+            covered += estimate.low <= 300 <= estimate.high
+    return covered / count
+
+
+def test_seeds_take_turns_so_that_few_trainings_share_one():
+    for seeds in (36, 8):
+        settings = replace(DEFAULT, seeds=seeds)
+        state, _ = search(settings, curve(300))
+        uses = Counter(trial.number for trials in state.rounds for trial in trials)
+        assert max(uses.values()) <= math.ceil(sum(uses.values()) / seeds) + 1
+    assert max(uses.values()) > 1
+
+
+def test_intervals_hold_n50_where_the_outcomes_of_a_seed_are_alike():
+    settings = replace(DEFAULT, verify=False, until=1.2, most=18, seeds=18)
+    assert coverage(settings, 60) > 0.8

@@ -116,7 +116,7 @@ def test_a_search_that_stops_after_any_outcome_continues_the_same_path(search: S
 
 
 def test_a_narrower_search_repeats_no_training(search: Search) -> None:
-    wide = replace(search, settings={**search.settings, "until": 1.5})
+    wide = replace(search, settings={**search.settings, "until": 3.0})
     outcomes: dict[str, bool] = {}
     first = {one.cell.id for one in run_to_the_end(wide, outcomes)[-1].trials}
     state = replay(search, outcomes)
