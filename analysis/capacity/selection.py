@@ -166,10 +166,23 @@ def parser(doc: str | None, name: str, several: bool = False) -> argparse.Argume
         add("folders", nargs="+", metavar="folder", help=folder)
     else:
         add("folder", help=folder)
-    add("--eps", type=float, default=0.0, help="share of wrong answers that is a fit (default: 0)")
+    add("--eps", type=_share, default=0.0, help="share of wrong answers that is a fit (default: 0)")
     add("--rates-from", metavar="FOLDER", help="log folder whose searches choose the learning rate")
     common_options(options, name)
     return options
+
+
+def _share(text: str) -> float:
+    """The share that --eps gives; argparse.ArgumentTypeError unless it is from 0 to below 1."""
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share < 1:
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}, expected a share of wrong answers from 0 to below 1, such as 0.05"
+        )
+    return share
 
 
 def common_options(options: argparse.ArgumentParser, name: str) -> None:
@@ -311,12 +324,21 @@ def check_unique(table: pd.DataFrame, columns: Sequence[str]) -> None:
     """FigureError if two searches share their place in the figure."""
     twice = table.duplicated(list(columns), keep=False)
     if twice.any():
-        place = ", ".join(str(value) for value in table.loc[twice, list(columns)].iloc[0])
-        same = table[(table[list(columns)] == table.loc[twice, list(columns)].iloc[0]).all(axis=1)]
+        shared = table.loc[twice, list(columns)].iloc[0]
+        place = ", ".join(_place_text(value) for value in shared if value != "")
+        same = table[(table[list(columns)] == shared).all(axis=1)]
+        varying = query.axes(same)
+        name = next(iter(varying), "COLUMN")
+        value = varying[name][0] if name in varying else "VALUE"
         raise query.FigureError(
-            f"{len(same)} searches have the place {place} in this figure; they differ in\n"
-            f"{query.listing(query.axes(same))}\nchoose one value with --where"
+            f"{len(same)} searches fall on one place of this figure ({place}); they differ in\n"
+            f"{query.listing(varying)}\nchoose one value, for example --where {name}={value}"
         )
+
+
+def _place_text(value: Any) -> str:
+    """A coordinate of a figure as text: 10 for 10.0."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _varying(table: pd.DataFrame, row: pd.Series) -> dict[str, Any]:

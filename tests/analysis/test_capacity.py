@@ -173,11 +173,12 @@ def test_axes_that_change_together_are_noted(searching: SearchSweep):
 
 def test_two_searches_at_one_place_are_refused(searching: SearchSweep):
     searching.write([Point({"optim.lr": 0.1}), Point({"optim.lr": 0.2})])
-    table = store.searches(searching.folder).assign(line="MLP")
+    table = store.searches(searching.folder).assign(bar="", line="MLP", classes=10.0)
     with pytest.raises(
-        FigureError, match=r"2 searches have the place MLP.*\n.*optim\.lr: 0\.1, 0\.2"
+        FigureError,
+        match=r"2 searches .* \(MLP, 10\);.*\n.*optim\.lr: 0\.1, 0\.2\n.*--where optim\.lr=0\.1",
     ):
-        selection.check_unique(table, ["line", "parameters"])
+        selection.check_unique(table, ["bar", "line", "classes"])
 
 
 def test_searches_over_another_axis_are_refused(searching: SearchSweep):
