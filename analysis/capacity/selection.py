@@ -6,6 +6,7 @@ import argparse
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from analysis.figure import query
 from analysis.figure.provenance import Source, fill, origin
 from analysis.stats import threshold
 from analysis.stats.threshold import Posterior, Settings, Trial
+from analysis.store.parts import FINAL
 from analysis.store.searches import SAMPLES, read, results_at
 
 RATE = "optim.lr"
@@ -217,7 +219,26 @@ def load(folder: str, where: Sequence[str], share: float = 0.0) -> Selection:
     records, trainings = read(folder), store.outcomes(folder)
     settings = {number: record.settings for number, record in enumerate(records)}
     selection = Selection(table, trainings, settings, share, (folder,)).only(table)
+    selection = selection.noted(*_newer_results(selection, folder))
     return _at_share(selection) if share else selection
+
+
+def _newer_results(selection: Selection, folder: str) -> list[str]:
+    """A note if trainings have ended since searches.json was written: they have no outcome in it.
+
+    Those that hold their search lack a value that its condition needs, and stay without one.
+    """
+    trainings = selection.trainings
+    held = {cell for cells in selection.table["held"] for cell in cells}
+    has_result = trainings["status"].isin(FINAL) & ~trainings["cell"].isin(held)
+    newer = int((has_result & trainings["success"].isna()).sum())
+    if not newer:
+        return []
+    name = Path(folder).resolve().name
+    return [
+        f"searches.json was written before {newer} of the {len(trainings)} trainings ended; they "
+        f"enter no estimate yet: `redescent resume {name}` adds them, and sends what is open"
+    ]
 
 
 def _at_share(selection: Selection) -> Selection:

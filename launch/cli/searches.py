@@ -20,8 +20,8 @@ SHOWN_SEARCHES = 20
 _FINISHED: Mapping[str, str] = {
     "converged": "converged",
     "most": "out of trainings",
-    "above": "above the range",
-    "below": "below the range",
+    "above": "maybe above range",
+    "below": "maybe below range",
     "exhausted": "no training left",
 }
 
@@ -130,7 +130,7 @@ def advice(standings: Sequence[Standing], name: str, *, live: bool) -> list[str]
         lines.append(
             f"{_count(len(cells), 'cell')} without an outcome {verb} "
             f"{_count(len(held), 'search')}: see "
-            f"`redescent why {min(cells)[:11]}`; `redescent resume {name}` sends them again"
+            f"`redescent why {held[0].held[0][:11]}`; `redescent resume {name}` sends them again"
         )
     unsent = [one for one in standings if one.unsent and not one.held]
     if unsent and not live:

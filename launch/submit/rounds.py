@@ -206,14 +206,14 @@ def unsent_cells(search: SearchState, state: SweepState) -> list[str]:
 
 
 def write(
-    state: SweepState, request: Request, states: Sequence[SearchState], sent: Collection[str]
+    state: SweepState, states: Sequence[SearchState] = (), sent: Collection[str] = ()
 ) -> None:
     """Write searches.json for all searches of a sweep's plans and of a request.
 
     `states` are those of the request's searches. `sent` are the ids of cells that are being sent:
     they hold nothing.
     """
-    searches = newest_searches([searches_of(state.plans), request.searches])
+    searches = newest_searches([searches_of(state.plans), [one.search for one in states]])
     if not searches:
         return
     by_key = {search_key(search.search): search for search in states}

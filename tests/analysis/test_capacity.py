@@ -171,6 +171,19 @@ def test_axes_that_change_together_are_noted(searching: SearchSweep):
     assert notes == ["trainer.least_steps changes together with what is drawn: 2000, 3000"]
 
 
+def test_results_newer_than_the_searches_are_noted(searching: SearchSweep):
+    searching.write([Point({})])
+    assert selection.load(str(searching.folder), []).notes == ()
+    entries = searching.load()
+    entries[0]["trials"][-1]["success"] = None
+    searching.save(entries)
+    (note,) = selection.load(str(searching.folder), []).notes
+    assert note.startswith("searches.json was written before 1 of the ")
+    entries[0]["held"] = [entries[0]["trials"][-1]["cell"]]
+    searching.save(entries)
+    assert selection.load(str(searching.folder), []).notes == ()
+
+
 def test_two_searches_at_one_place_are_refused(searching: SearchSweep):
     searching.write([Point({"optim.lr": 0.1}), Point({"optim.lr": 0.2})])
     table = store.searches(searching.folder).assign(bar="", line="MLP", classes=10.0)

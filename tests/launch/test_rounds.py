@@ -410,6 +410,15 @@ def test_the_file_of_searches_lists_trials_with_their_outcomes(sweep: Played) ->
     ]
 
 
+def test_the_file_of_searches_is_written_without_sending(sweep: Played) -> None:
+    sweep.play()
+    plans = len(load_all(sweep.folder))
+    submission.write_searches(sweep.folder)
+    successes = {trial["success"] for entry in sweep.file() for trial in entry["trials"][:4]}
+    assert None not in successes
+    assert len(load_all(sweep.folder)) == plans
+
+
 def test_a_grid_has_no_file_of_searches(
     logs: Path, write_sweep: WriteSweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
