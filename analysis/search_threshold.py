@@ -101,7 +101,7 @@ def draw(searches: Selection, over: str) -> Figure:
             if searches.results(search):
                 plot.fit_curve(right, searches, search, look)
         if table["step"].isna().all():
-            plot.plain_ticks(right, "x", dense=30)
+            plot.plain_ticks(right, "x", dense=200)
         left.set(xlabel=over, ylabel=f"threshold of {axis}")
         right.set(xlabel=axis, ylabel="probability of success", ylim=(-0.05, 1.05))
         if len(look_of) > 1:

@@ -186,7 +186,7 @@ def fits_over_n(
     lower.set_ylim(-0.05, 1.05)
     lower.set_ylabel("probability of a fit")
     lower.set_xlabel("training samples n")
-    plain_ticks(lower, "x", dense=30)
+    plain_ticks(lower, "x", dense=200)
 
 
 def fit_curve(axes: Axes, selection: Selection, search: int, look: Look) -> None:

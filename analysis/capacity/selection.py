@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -348,12 +349,12 @@ def check_unique(table: pd.DataFrame, columns: Sequence[str]) -> None:
         shared = table.loc[twice, list(columns)].iloc[0]
         place = ", ".join(_place_text(value) for value in shared if value != "")
         same = table[(table[list(columns)] == shared).all(axis=1)]
-        varying = query.axes(same)
-        name = next(iter(varying), "COLUMN")
-        value = varying[name][0] if name in varying else "VALUE"
+        varying = query.axes(same) or {"success": sorted(set(same["success"]))}
+        name, values = next(iter(varying.items()))
+        condition = shlex.quote(f"{name}={values[0]}")
         raise query.FigureError(
             f"{len(same)} searches fall on one place of this figure ({place}); they differ in\n"
-            f"{query.listing(varying)}\nchoose one value, for example --where {name}={value}"
+            f"{query.listing(varying)}\nchoose one value, for example --where {condition}"
         )
 
 

@@ -53,6 +53,8 @@ def search_table(standings: Sequence[Standing], *, live: bool) -> Table:
         return _counts(standings, title, live=live)
     keys = _varying_keys([one.search.search.point for one in standings])
     columns = [Column(name, no_wrap=True) for name in _short(keys)]
+    if len(rules) > 1:
+        columns.append(Column("success"))
     columns.append(Column("state"))
     for name in ("round", "trainings", "value, 90 % interval"):
         columns.append(Column(name, no_wrap=True))
@@ -68,6 +70,8 @@ def search_table(standings: Sequence[Standing], *, live: bool) -> Table:
     for one in standings:
         search = one.search
         values = [escape(str(search.search.point.get(key, ""))) for key in keys]
+        if len(rules) > 1:
+            values.append(escape(search.search.success))
         numbers = [str(search.rounds), str(search.trained), estimate_text(search.estimate)]
         table.add_row(*values, state_text(one, live=live), *numbers)
     return table

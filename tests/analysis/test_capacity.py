@@ -171,6 +171,15 @@ def test_axes_that_change_together_are_noted(searching: SearchSweep):
     assert notes == ["trainer.least_steps changes together with what is drawn: 2000, 3000"]
 
 
+def test_two_conditions_at_one_place_can_be_chosen_from(searching: SearchSweep):
+    searching.write([Point({})])
+    entries = searching.load()
+    searching.save([*entries, {**entries[0], "success": "wrong <= 3"}])
+    table = store.searches(searching.folder).assign(line="MLP")
+    with pytest.raises(FigureError, match=r"success: .*, wrong <= 3\n.* --where 'success="):
+        selection.check_unique(table, ["line"])
+
+
 def test_results_newer_than_the_searches_are_noted(searching: SearchSweep):
     searching.write([Point({})])
     assert selection.load(str(searching.folder), []).notes == ()
