@@ -123,8 +123,9 @@ class Selection:
         budgets = sorted(set(labels.texts(self.table, [labels.budget])))
         shown = budgets[0] if len(budgets) == 1 else f"budgets from {budgets[0]} to {budgets[-1]}"
         trained = int(self.trainings["success"].notna().sum())
+        wrong = f"at most {100 * self.share:g} % wrong" if self.share else "no wrong answer"
         return (
-            f"fit: at most {100 * self.share:g} % wrong at some check (ε = {self.share:g}); "
+            f"fit: {wrong} at some check (ε = {self.share:g}); "
             f"{shown}; 90 % intervals; {trained:,} trainings in {len(self.table)} searches"
         )
 

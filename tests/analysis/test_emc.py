@@ -183,6 +183,21 @@ def test_another_share_of_wrong_answers_moves_the_points(
     assert json.loads((out / "f.json").read_text())["eps"] == 0.05
 
 
+@pytest.mark.parametrize("n50", [1e6, 1.0])
+def test_unfinished_searches_are_drawn_from_their_bounds(
+    searching: SearchSweep, drawn: list[Figure], n50: float
+):
+    searching.write([Point({}, n50)], rounds=2)
+    status, out = run(emc, searching)
+    assert status == 0
+    row = pd.read_csv(out / "f.csv").iloc[0]
+    assert row["status"] == "open"
+    assert arrows(drawn[0]) == 1
+    low, high = drawn[0].axes[0].get_ylim()
+    tenth = (high / low) ** 0.1  # the length of an arrow
+    assert low * tenth < row["n50_bound"] < high / tenth
+
+
 @pytest.mark.parametrize("share", ["2", "1", "-0.1", "nan", "half"])
 def test_a_share_that_is_none_is_refused(
     searching: SearchSweep, capsys: pytest.CaptureFixture[str], share: str
