@@ -60,6 +60,12 @@ def _only_numeric_axis(table: pd.DataFrame) -> str:
     numeric = [
         name for name in varying if pd.to_numeric(table[name], errors="coerce").notna().all()
     ]
+    if not numeric:
+        raise query.FigureError(
+            "no key with numbers differs among the searches, and this figure draws the threshold "
+            "over one; choose a sweep with an axis of numbers, or read the values with "
+            f"`redescent status`; the keys that differ are\n{query.listing(varying)}"
+        )
     if len(numeric) != 1:
         raise query.FigureError(
             f"{len(numeric)} axes of the sweep have numbers, expected one or --over COLUMN; the "
@@ -95,7 +101,7 @@ def draw(searches: Selection, over: str) -> Figure:
             if searches.results(search):
                 plot.fit_curve(right, searches, search, look)
         if table["step"].isna().all():
-            plot.plain_ticks(right, "x", dense=30)
+            plot.plain_ticks(right, "x", dense=200)
         left.set(xlabel=over, ylabel=f"threshold of {axis}")
         right.set(xlabel=axis, ylabel="probability of success", ylim=(-0.05, 1.05))
         if len(look_of) > 1:

@@ -125,9 +125,9 @@ def draw(searches: Selection, kind: LineFigure) -> Figure:
             moved = rows.assign(**{kind.x: rows[kind.x] * plot.shift(number, len(names))})
             plot.capacity_line(axes, moved, kind.x, look_of[name])
         plot.log_axes(axes, table[kind.x].tolist())
-        plot.room_for_arrows(axes, table)
         if kind.diagonal:
             plot.diagonal(axes)
+        plot.room_for_arrows(axes, table)
         plot.plain_ticks(axes, "y")
         axes.set_xlabel(kind.label)
         axes.set_ylabel("samples fitted, n50")

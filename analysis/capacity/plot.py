@@ -80,17 +80,26 @@ def capacity_line(axes: Axes, rows: pd.DataFrame, x: str, look: Look) -> None:
             capsize=2.5,
             zorder=3,
         )
-    for row in rows[rows["status"].isin(CENSORED)].to_dict("records"):
-        arrow(axes, row[x], row["n50_bound"], row["status"], look)
+    for row in bounded(rows).to_dict("records"):
+        arrow(axes, row[x], row["n50_bound"], row["side"], look)
 
 
-def arrow(axes: Axes, x: float, bound: float, status: str, look: Look) -> None:
+def bounded(rows: pd.DataFrame) -> pd.DataFrame:
+    """The searches of which a bound of n50 is known and not n50, finished or not.
+
+    `side` says where n50 lies: "above" or "below" the bound.
+    """
+    hidden = rows[rows["n50"].isna() & rows["n50_bound"].notna()]
+    return hidden.assign(side=np.where(hidden["n50_high"].isna(), "above", "below"))
+
+
+def arrow(axes: Axes, x: float, bound: float, side: str, look: Look) -> None:
     """An arrow from the bound of a censored value to where the value may lie."""
     axes.plot([x], [bound], look.marker, color=look.colour, mfc="white", ms=5.5, zorder=3)
     axes.annotate(
         "",
         xy=(x, bound),
-        xytext=(0, ARROW if status == "above" else -ARROW),
+        xytext=(0, ARROW if side == "above" else -ARROW),
         textcoords="offset points",
         arrowprops={"arrowstyle": "<|-", "color": look.colour, "lw": 1.4},
         zorder=3,
@@ -134,9 +143,9 @@ def plain(value: float, _: object = None) -> str:
 def room_for_arrows(axes: Axes, rows: pd.DataFrame) -> None:
     """Widen a logarithmic y axis so that arrows stay inside."""
     low, high = axes.get_ylim()
-    bounds = rows.loc[rows["status"].isin(CENSORED), ["status", "n50_bound"]]
-    for status, bound in bounds.itertuples(index=False):
-        if status == "above":
+    bounds = bounded(rows)[["side", "n50_bound"]]
+    for side, bound in bounds.itertuples(index=False):
+        if side == "above":
             high = max(high, bound * (high / low) ** 0.12)
         else:
             low = min(low, bound / (high / low) ** 0.12)
@@ -146,6 +155,8 @@ def room_for_arrows(axes: Axes, rows: pd.DataFrame) -> None:
 def diagonal(axes: Axes) -> None:
     """The dashed line n = P over the drawn range."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    if left <= 0:  # nothing is drawn yet
+        return
     axes.plot([1, 1e12], [1, 1e12], "--", color="0.45", lw=1, zorder=1)
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, max(top, left * 1.5))
@@ -186,7 +197,7 @@ def fits_over_n(
     lower.set_ylim(-0.05, 1.05)
     lower.set_ylabel("probability of a fit")
     lower.set_xlabel("training samples n")
-    plain_ticks(lower, "x", dense=30)
+    plain_ticks(lower, "x", dense=200)
 
 
 def fit_curve(axes: Axes, selection: Selection, search: int, look: Look) -> None:
@@ -217,7 +228,7 @@ def legend(axes: Axes, look_of: Mapping[str, Look], table: pd.DataFrame) -> None
     hollow = ~table["status"].isin(["ok", *CENSORED])
     if hollow.any():
         handles.append(hollow_handle("interval not yet narrow"))
-    if table["status"].isin(CENSORED).any():
+    if not bounded(table).empty:
         arrow_handle = Line2D(
             [], [], color="0.4", marker=r"$\uparrow$", ls="", ms=8, label="censored"
         )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from analysis.figure import query
 from analysis.figure.provenance import Source, fill, origin
 from analysis.stats import threshold
 from analysis.stats.threshold import Posterior, Settings, Trial
+from analysis.store.parts import FINAL
 from analysis.store.searches import SAMPLES, read, results_at
 
 RATE = "optim.lr"
@@ -120,8 +123,9 @@ class Selection:
         budgets = sorted(set(labels.texts(self.table, [labels.budget])))
         shown = budgets[0] if len(budgets) == 1 else f"budgets from {budgets[0]} to {budgets[-1]}"
         trained = int(self.trainings["success"].notna().sum())
+        wrong = f"at most {100 * self.share:g} % wrong" if self.share else "no wrong answer"
         return (
-            f"fit: at most {100 * self.share:g} % wrong at some check (ε = {self.share:g}); "
+            f"fit: {wrong} at some check (ε = {self.share:g}); "
             f"{shown}; 90 % intervals; {trained:,} trainings in {len(self.table)} searches"
         )
 
@@ -166,10 +170,23 @@ def parser(doc: str | None, name: str, several: bool = False) -> argparse.Argume
         add("folders", nargs="+", metavar="folder", help=folder)
     else:
         add("folder", help=folder)
-    add("--eps", type=float, default=0.0, help="share of wrong answers that is a fit (default: 0)")
+    add("--eps", type=_share, default=0.0, help="share of wrong answers that is a fit (default: 0)")
     add("--rates-from", metavar="FOLDER", help="log folder whose searches choose the learning rate")
     common_options(options, name)
     return options
+
+
+def _share(text: str) -> float:
+    """The share that --eps gives; argparse.ArgumentTypeError unless it is from 0 to below 1."""
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share < 1:
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}, expected a share of wrong answers from 0 to below 1, such as 0.05"
+        )
+    return share
 
 
 def common_options(options: argparse.ArgumentParser, name: str) -> None:
@@ -204,7 +221,26 @@ def load(folder: str, where: Sequence[str], share: float = 0.0) -> Selection:
     records, trainings = read(folder), store.outcomes(folder)
     settings = {number: record.settings for number, record in enumerate(records)}
     selection = Selection(table, trainings, settings, share, (folder,)).only(table)
+    selection = selection.noted(*_newer_results(selection, folder))
     return _at_share(selection) if share else selection
+
+
+def _newer_results(selection: Selection, folder: str) -> list[str]:
+    """A note if trainings have ended since searches.json was written: they have no outcome in it.
+
+    Those that hold their search lack a value that its condition needs, and stay without one.
+    """
+    trainings = selection.trainings
+    held = {cell for cells in selection.table["held"] for cell in cells}
+    has_result = trainings["status"].isin(FINAL) & ~trainings["cell"].isin(held)
+    newer = int((has_result & trainings["success"].isna()).sum())
+    if not newer:
+        return []
+    name = Path(folder).resolve().name
+    return [
+        f"searches.json was written before {newer} of the {len(trainings)} trainings ended; they "
+        f"enter no estimate yet: `redescent resume {name}` adds them, and sends what is open"
+    ]
 
 
 def _at_share(selection: Selection) -> Selection:
@@ -311,12 +347,21 @@ def check_unique(table: pd.DataFrame, columns: Sequence[str]) -> None:
     """FigureError if two searches share their place in the figure."""
     twice = table.duplicated(list(columns), keep=False)
     if twice.any():
-        place = ", ".join(str(value) for value in table.loc[twice, list(columns)].iloc[0])
-        same = table[(table[list(columns)] == table.loc[twice, list(columns)].iloc[0]).all(axis=1)]
+        shared = table.loc[twice, list(columns)].iloc[0]
+        place = ", ".join(_place_text(value) for value in shared if value != "")
+        same = table[(table[list(columns)] == shared).all(axis=1)]
+        varying = query.axes(same) or {"success": sorted(set(same["success"]))}
+        name, values = next(iter(varying.items()))
+        condition = shlex.quote(f"{name}={values[0]}")
         raise query.FigureError(
-            f"{len(same)} searches have the place {place} in this figure; they differ in\n"
-            f"{query.listing(query.axes(same))}\nchoose one value with --where"
+            f"{len(same)} searches fall on one place of this figure ({place}); they differ in\n"
+            f"{query.listing(varying)}\nchoose one value, for example --where {condition}"
         )
+
+
+def _place_text(value: Any) -> str:
+    """A coordinate of a figure as text: 10 for 10.0."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _varying(table: pd.DataFrame, row: pd.Series) -> dict[str, Any]:

@@ -93,21 +93,22 @@ def read(folder: Folder) -> tuple[Search, ...]:
     if not path.exists():
         name = path.parent.resolve().name
         raise StoreError(
-            f"{path}: no such file; expected the searches of a sweep with `search:`. Run "
-            f"`redescent submit {name}`, or choose the logs of a sweep that searches"
+            f"{path}: no such file; expected the searches of a sweep with `search:`. Choose the "
+            f"logs of such a sweep; if these are, `redescent resume {name}` writes the file again"
         )
     try:
         content = json.loads(path.read_text())
         if content["version"] != VERSION:
             raise StoreError(
                 f"{path}: version {content['version']}, expected {VERSION}; it was written by "
-                "another version of redescent: read it with that one, or submit again with this"
+                f"another version of redescent: read it with that one, or run `redescent resume "
+                f"{path.parent.resolve().name}` with this one"
             )
         return tuple(_search(record) for record in content["searches"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(
             f"{path}: not a list of searches ({type(error).__name__}: {error}). It is derived from "
-            f"the runs: delete it, and run `redescent submit {path.parent.resolve().name}`"
+            f"the runs: `redescent resume {path.parent.resolve().name}` writes it again"
         ) from error
 
 

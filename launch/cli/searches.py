@@ -20,8 +20,8 @@ SHOWN_SEARCHES = 20
 _FINISHED: Mapping[str, str] = {
     "converged": "converged",
     "most": "out of trainings",
-    "above": "above the range",
-    "below": "below the range",
+    "above": "maybe above range",
+    "below": "maybe below range",
     "exhausted": "no training left",
 }
 
@@ -53,6 +53,8 @@ def search_table(standings: Sequence[Standing], *, live: bool) -> Table:
         return _counts(standings, title, live=live)
     keys = _varying_keys([one.search.search.point for one in standings])
     columns = [Column(name, no_wrap=True) for name in _short(keys)]
+    if len(rules) > 1:
+        columns.append(Column("success"))
     columns.append(Column("state"))
     for name in ("round", "trainings", "value, 90 % interval"):
         columns.append(Column(name, no_wrap=True))
@@ -68,6 +70,8 @@ def search_table(standings: Sequence[Standing], *, live: bool) -> Table:
     for one in standings:
         search = one.search
         values = [escape(str(search.search.point.get(key, ""))) for key in keys]
+        if len(rules) > 1:
+            values.append(escape(search.search.success))
         numbers = [str(search.rounds), str(search.trained), estimate_text(search.estimate)]
         table.add_row(*values, state_text(one, live=live), *numbers)
     return table
@@ -130,7 +134,7 @@ def advice(standings: Sequence[Standing], name: str, *, live: bool) -> list[str]
         lines.append(
             f"{_count(len(cells), 'cell')} without an outcome {verb} "
             f"{_count(len(held), 'search')}: see "
-            f"`redescent why {min(cells)[:11]}`; `redescent resume {name}` sends them again"
+            f"`redescent why {held[0].held[0][:11]}`; `redescent resume {name}` sends them again"
         )
     unsent = [one for one in standings if one.unsent and not one.held]
     if unsent and not live:

@@ -36,7 +36,7 @@ from launch.plan.snapshot import code_hash
 from launch.status import failures, summary, sweep_state
 from launch.status.summary import Summary
 from launch.status.sweep_state import SweepState
-from launch.submit import calibration, rounds
+from launch.submit import calibration, rounds, submission
 from launch.submit.advance import advance
 from launch.submit.rounds import Standing, keys_in_live_tasks
 
@@ -160,8 +160,15 @@ def wait_until_end(folder: Path, sid: str | None = None) -> bool:
 def wait_until_finished(folder: Path) -> bool:
     """Wait until no cell runs or waits, and send the rounds of searches that follow by themselves.
 
-    Returns whether all cells have a result and all these searches are finished.
+    Returns whether all cells have a result and all these searches are finished. Writes
+    searches.json at the end, so that a figure drawn next has the last round.
     """
+    complete = _wait_for_rounds(folder)
+    submission.write_searches(folder)
+    return complete
+
+
+def _wait_for_rounds(folder: Path) -> bool:
     while True:
         complete = wait_until_end(folder)
         state = sweep_state.load_sweep_state(folder)
@@ -171,8 +178,8 @@ def wait_until_finished(folder: Path) -> bool:
         ]
         if not open_searches:
             return complete
-        submission = advance(folder)
-        was_sent = submission is not None and submission.plan is not None
+        sent = advance(folder)
+        was_sent = sent is not None and sent.plan is not None
         if not was_sent and not _is_live(sweep_state.load_sweep_state(folder)):
             return False
 

@@ -94,6 +94,22 @@ def unknown_columns(success: str, runs: pd.DataFrame) -> list[str]:
     return [key for key in names(success) if key not in runs]
 
 
+def without_corrected(searches: Sequence[Search], runs: pd.DataFrame) -> list[Search]:
+    """The searches without those whose condition names no column and was corrected since.
+
+    It was corrected if another search has the same axis and point, and a condition of columns.
+    """
+    unknown = [bool(unknown_columns(search.success, runs)) for search in searches]
+    keys = [search_key(search) for search in searches]
+    places = [(key.axis, key.point) for key in keys]
+    answered = {place for place, is_unknown in zip(places, unknown, strict=True) if not is_unknown}
+    kept = []
+    for search, place, is_unknown in zip(searches, places, unknown, strict=True):
+        if not is_unknown or place not in answered:
+            kept.append(search)
+    return kept
+
+
 def _check_columns(success: str, runs: pd.DataFrame) -> None:
     unknown = unknown_columns(success, runs)
     if unknown:
@@ -206,14 +222,15 @@ def unsent_cells(search: SearchState, state: SweepState) -> list[str]:
 
 
 def write(
-    state: SweepState, request: Request, states: Sequence[SearchState], sent: Collection[str]
+    state: SweepState, states: Sequence[SearchState] = (), sent: Collection[str] = ()
 ) -> None:
     """Write searches.json for all searches of a sweep's plans and of a request.
 
     `states` are those of the request's searches. `sent` are the ids of cells that are being sent:
     they hold nothing.
     """
-    searches = newest_searches([searches_of(state.plans), request.searches])
+    searches = newest_searches([searches_of(state.plans), [one.search for one in states]])
+    searches = without_corrected(searches, state.runs)
     if not searches:
         return
     by_key = {search_key(search.search): search for search in states}
@@ -268,7 +285,8 @@ class Standing:
 def standings(state: SweepState) -> list[Standing]:
     """How every search of a sweep stands; empty for a grid."""
     result = []
-    for search in search_states(searches_of(state.plans), state.runs):
+    searches = without_corrected(searches_of(state.plans), state.runs)
+    for search in search_states(searches, state.runs):
         held, unsent = held_cells(search, state), unsent_cells(search, state)
         unknown = unknown_columns(search.search.success, state.runs)
         result.append(Standing(search, held, unsent, unknown))

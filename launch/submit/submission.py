@@ -67,7 +67,7 @@ def submit(
         contents = preview(request, state, calibration_runs, retry_errors=retry_errors, rerun=rerun)
         contents = with_searches(contents, searches)
         _check_sendable(contents)
-        rounds.write(state, request, searches, contents.selection.ids)
+        rounds.write(state, searches, contents.selection.ids)
         if not contents.cells:
             return Submission(contents, None)
         after: Sequence[str] = ()
@@ -83,6 +83,14 @@ def submit(
         plan.write(request.folder)
         deliver(plan, request.folder, after)
     return Submission(contents, plan)
+
+
+def write_searches(folder: Path) -> None:
+    """Write searches.json from the results so far, and send nothing; a grid has no such file."""
+    if not rounds.searches_of(load_all(folder)):
+        return
+    with locked(folder):
+        rounds.write(load_state_before_submission(folder))
 
 
 def _check_sendable(contents: Preview) -> None:

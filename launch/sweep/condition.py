@@ -43,6 +43,26 @@ def names(text: str) -> list[str]:
     return [key for key in dict.fromkeys(keys) if key not in _CONSTANTS]
 
 
+def values_as_truths(text: str) -> list[str]:
+    """The parts of a condition that stand for true or false without a comparison, as text.
+
+    These are `fitted` and `wrong` in "fitted and wrong". Raises UserError for bad syntax.
+    """
+    parts: list[str] = []
+    pending: list[ast.expr] = [_parse(text)]
+    while pending:
+        match pending.pop(0):
+            case ast.BoolOp(values=values):
+                pending += values
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                pending.append(operand)
+            case ast.Compare():
+                continue
+            case part:
+                parts.append(ast.unparse(part))
+    return parts
+
+
 MOST_LEVELS = 100
 """Most levels of a condition's syntax tree."""
 

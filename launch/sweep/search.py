@@ -14,7 +14,7 @@ from analysis.stats import threshold
 from launch.errors import UserError
 from launch.plan.identity import RESULT_FREE
 from launch.plan.search import Advance, Search
-from launch.sweep.condition import condition, names
+from launch.sweep.condition import names, values_as_truths
 from launch.sweep.grid import axis_values
 from trainers import config as schema
 
@@ -41,6 +41,9 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 _BOOLEANS = ("falling", "verify")
 _COUNTS: Mapping[str, int] = {"first": 1, "per_round": 1, "most": 1, "doublings": 0}
 
+_BOOLEAN_FACTS = ("fitted", "abandoned")
+"""Columns of the runs table that are true or false, beside keys of the configuration."""
+
 _BUDGETS = ("trainer.steps", "trainer.epochs", "trainer.least_steps")
 """Keys that set the length of a training; a doubling of the budget doubles those that it has."""
 
@@ -66,6 +69,12 @@ class SearchRule:
         budget = [key for key in _BUDGETS if key in point and key != self.axis]
         if self.budget is not None:
             budget = [_budget_key(key, self.axis, point) for key in self.budget]
+        if self.settings.doublings and not budget:
+            raise UserError(
+                f"search.doublings: found {self.settings.doublings}, but no key sets the budget of "
+                f"a training along {self.axis}; name the keys to double in search.budget, or "
+                "remove doublings"
+            )
         return Search(
             axis=self.axis,
             success=self.success,
@@ -136,11 +145,17 @@ def _axis(axis: Any, axes: Mapping[str, Any]) -> str:
 
 
 def _success(text: Any) -> str:
-    if not isinstance(text, str) or not names(text):
+    if not isinstance(text, str) or not text.strip() or not names(text):
         raise _wrong(
             "success", text, "a condition over a row of the runs table, such as 'fitted == true'"
         )
-    condition(text)
+    kinds = schema.columns()
+    for part in values_as_truths(text):
+        if part not in _BOOLEAN_FACTS and kinds.get(part) is not bool:
+            raise UserError(
+                f"search.success: found {text!r}, in which {part!r} stands alone; expected a "
+                f"comparison, such as '{part} == 0'"
+            )
     return text
 
 

@@ -171,13 +171,36 @@ def test_axes_that_change_together_are_noted(searching: SearchSweep):
     assert notes == ["trainer.least_steps changes together with what is drawn: 2000, 3000"]
 
 
+def test_two_conditions_at_one_place_can_be_chosen_from(searching: SearchSweep):
+    searching.write([Point({})])
+    entries = searching.load()
+    searching.save([*entries, {**entries[0], "success": "wrong <= 3"}])
+    table = store.searches(searching.folder).assign(line="MLP")
+    with pytest.raises(FigureError, match=r"success: .*, wrong <= 3\n.* --where 'success="):
+        selection.check_unique(table, ["line"])
+
+
+def test_results_newer_than_the_searches_are_noted(searching: SearchSweep):
+    searching.write([Point({})])
+    assert selection.load(str(searching.folder), []).notes == ()
+    entries = searching.load()
+    entries[0]["trials"][-1]["success"] = None
+    searching.save(entries)
+    (note,) = selection.load(str(searching.folder), []).notes
+    assert note.startswith("searches.json was written before 1 of the ")
+    entries[0]["held"] = [entries[0]["trials"][-1]["cell"]]
+    searching.save(entries)
+    assert selection.load(str(searching.folder), []).notes == ()
+
+
 def test_two_searches_at_one_place_are_refused(searching: SearchSweep):
     searching.write([Point({"optim.lr": 0.1}), Point({"optim.lr": 0.2})])
-    table = store.searches(searching.folder).assign(line="MLP")
+    table = store.searches(searching.folder).assign(bar="", line="MLP", classes=10.0)
     with pytest.raises(
-        FigureError, match=r"2 searches have the place MLP.*\n.*optim\.lr: 0\.1, 0\.2"
+        FigureError,
+        match=r"2 searches .* \(MLP, 10\);.*\n.*optim\.lr: 0\.1, 0\.2\n.*--where optim\.lr=0\.1",
     ):
-        selection.check_unique(table, ["line", "parameters"])
+        selection.check_unique(table, ["bar", "line", "classes"])
 
 
 def test_searches_over_another_axis_are_refused(searching: SearchSweep):

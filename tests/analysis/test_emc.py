@@ -183,6 +183,31 @@ def test_another_share_of_wrong_answers_moves_the_points(
     assert json.loads((out / "f.json").read_text())["eps"] == 0.05
 
 
+@pytest.mark.parametrize("n50", [1e6, 1.0])
+def test_unfinished_searches_are_drawn_from_their_bounds(
+    searching: SearchSweep, drawn: list[Figure], n50: float
+):
+    searching.write([Point({}, n50)], rounds=2)
+    status, out = run(emc, searching)
+    assert status == 0
+    row = pd.read_csv(out / "f.csv").iloc[0]
+    assert row["status"] == "open"
+    assert arrows(drawn[0]) == 1
+    low, high = drawn[0].axes[0].get_ylim()
+    tenth = (high / low) ** 0.1  # the length of an arrow
+    assert low * tenth < row["n50_bound"] < high / tenth
+
+
+@pytest.mark.parametrize("share", ["2", "1", "-0.1", "nan", "half"])
+def test_a_share_that_is_none_is_refused(
+    searching: SearchSweep, capsys: pytest.CaptureFixture[str], share: str
+):
+    with pytest.raises(SystemExit):
+        run(emc, searching, f"--eps={share}")
+    message = capsys.readouterr().err
+    assert f"found '{share}', expected a share of wrong answers from 0 to below 1" in message
+
+
 def test_bars_hold_the_estimates_of_every_group(searching: SearchSweep, drawn: list[Figure]):
     points = []
     for model, n50s in ((MLP, (427, 222, 509)), (CNN, (1046, 848, 1e6))):
@@ -469,6 +494,14 @@ def test_a_threshold_needs_one_axis_to_be_drawn_over(
     status, out = run(search_threshold, searching, "--over", "data.label_noise.rate")
     assert status == 0
     assert set(pd.read_csv(out / "f.csv")["line"]) == {"optim.lr 0.1", "optim.lr 0.01"}
+
+
+def test_a_threshold_without_an_axis_says_so(
+    searching: SearchSweep, capsys: pytest.CaptureFixture[str]
+):
+    threshold_points(searching).write([Point({}, 30)])
+    assert run(search_threshold, searching)[0] == 2
+    assert "no key with numbers differs among the searches" in capsys.readouterr().err
 
 
 def test_logs_without_searches_are_one_message(

@@ -191,7 +191,7 @@ def test_a_search_over_another_axis_has_no_shares(searching: SearchSweep):
 
 
 def test_without_searches_the_error_says_what_to_run(sweep: Any):
-    with pytest.raises(store.StoreError, match=r"searches\.json: no such file.*submit demo"):
+    with pytest.raises(store.StoreError, match=r"searches\.json: no such file.*resume demo"):
         store.searches(sweep.folder)
 
 
@@ -208,7 +208,9 @@ def test_without_searches_the_error_says_what_to_run(sweep: Any):
 def test_damaged_searches_are_an_error_that_names_the_file(searching: SearchSweep, text: str):
     searching.write(two_widths())
     (searching.folder / "searches.json").write_text(text)
-    with pytest.raises(store.StoreError, match=r"searches\.json: not a list of searches.*delete"):
+    with pytest.raises(
+        store.StoreError, match=r"searches\.json: not a list of searches.*`redescent resume "
+    ):
         store.outcomes(searching.folder)
 
 

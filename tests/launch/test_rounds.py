@@ -377,6 +377,9 @@ def test_a_condition_on_an_absent_column_can_be_corrected(
     corrected = submission.submit(replace(request_hunt, searches=searches))
     assert corrected.plan is not None
     assert {cell.attempts for cell in corrected.plan.cells} == {0}
+    shown = [one.search.search.success for one in rounds.standings(load_state(sweep))]
+    written = [entry["success"] for entry in sweep.file()]
+    assert shown == written == ["wrong == 0"] * 2
     assert submission.submit(submission.resume_request(sweep.folder, [])).plan is not None
 
 
@@ -408,6 +411,15 @@ def test_the_file_of_searches_lists_trials_with_their_outcomes(sweep: Played) ->
         }
         for one in state.trials
     ]
+
+
+def test_the_file_of_searches_is_written_without_sending(sweep: Played) -> None:
+    sweep.play()
+    plans = len(load_all(sweep.folder))
+    submission.write_searches(sweep.folder)
+    successes = {trial["success"] for entry in sweep.file() for trial in entry["trials"][:4]}
+    assert None not in successes
+    assert len(load_all(sweep.folder)) == plans
 
 
 def test_a_grid_has_no_file_of_searches(

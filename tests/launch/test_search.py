@@ -86,6 +86,9 @@ def test_a_float_axis_on_a_linear_lattice_has_float_values(expand: Expand) -> No
         ({**SEARCH, "budget": ["data.train_samples"]}, "search.budget: found"),
         ({**SEARCH, "success": 1}, "search.success: found 1, expected a condition"),
         ({**SEARCH, "success": "1 == 1"}, "search.success: found '1 == 1'"),
+        ({**SEARCH, "success": " "}, "search.success: found ' '"),
+        ({**SEARCH, "success": "final_wrong"}, "search.success: .* such as 'final_wrong == 0'"),
+        ({**SEARCH, "success": "fitted and not wrong + 1"}, "'wrong . 1' stands alone"),
         ({**SEARCH, "success": "fitted =="}, "condition 'fitted =='"),
         ({**SEARCH, "success": "len(error) > 3"}, "'len.error.' is not understood"),
     ],
@@ -115,6 +118,20 @@ def test_an_override_of_an_absent_key_says_how_to_add_it(expand: Expand) -> None
         expand(SEARCH, "search.most=12")
     with pytest.raises(UserError, match=r"search.mots: unknown key; did you mean search.most"):
         expand(SEARCH, "search.mots=12")
+
+
+def test_a_doubling_needs_a_budget(expand: Expand) -> None:
+    groups = {"model": "none", "data": "none", "optim": "none", "trainer": "noop"}
+    noop = {"defaults": [{f"override /{group}": name} for group, name in groups.items()]}
+    search = {"axis": "trainer.epochs", "success": "trainer.epochs < 9", "range": [2, 32]}
+    assert expand(search, **noop, axes={})[0].budget == []
+    with pytest.raises(UserError, match=r"search.doublings: found 1, but no key sets the budget"):
+        expand({**search, "doublings": 1}, **noop, axes={})
+
+
+def test_a_truth_needs_no_comparison(expand: Expand) -> None:
+    success = "fitted and not trainer.deterministic and not (abandoned or wrong > 3)"
+    assert expand({**SEARCH, "success": success})[0].success == success
 
 
 def test_the_names_in_a_condition_are_its_keys() -> None:

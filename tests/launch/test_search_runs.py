@@ -103,6 +103,8 @@ def test_the_waiting_command_and_the_worker_send_each_round_once(
     redescent: Redescent, folder: Path
 ) -> None:
     shown = redescent("submit", "noop_search", *LOCAL, "--wait").stdout
+    (written,) = store.searches(folder).to_dict("records")
+    assert (written["status"], written["trainings"]) == ("ok", 7)
     assert "converged" in shown
     trained_once(folder)
 

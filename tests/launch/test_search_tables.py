@@ -79,6 +79,14 @@ def test_a_search_is_shown_with_what_tells_it_apart(flat: Mapping[str, Any]) -> 
     assert "and 1 more" in text
 
 
+def test_searches_with_two_conditions_show_them(flat: Mapping[str, Any]) -> None:
+    one = standing(flat)
+    search = replace(one.search.search, success="wrong <= 3")
+    text = shown([one, replace(one, search=replace(one.search, search=search))], live=True)
+    rows = [line.split() for line in text.splitlines() if "trains" in line]
+    assert [row[1:4] for row in rows] == [["fitted", "==", "true"], ["wrong", "<=", "3"]]
+
+
 def test_the_searches_of_a_sweep_fit_into_eighty_columns(flat: Mapping[str, Any]) -> None:
     places = [(0.0, 4), (1.0, 4), (1.0, 16)]
     points = [{"data.label_noise.rate": rate, "model.width": width} for rate, width in places]
@@ -121,7 +129,7 @@ def test_advice_names_a_cell_that_holds_a_search(flat: Mapping[str, Any]) -> Non
     held = standing(flat, held=2)
     (line,) = searches.advice([held], "demo", live=False)
     assert "2 cells without an outcome hold 1 search" in line
-    assert f"`redescent why {min(held.held)[:11]}`" in line
+    assert f"`redescent why {held.held[0][:11]}`" in line
 
 
 @pytest.mark.parametrize(
