@@ -219,11 +219,13 @@ def model_cell(model: str, settings: Settings) -> Any:
     from launch.sweep import compose
     from trainers import config
 
-    kind = yaml.safe_load((CONFIGS / f"{model}.yaml").read_text())["name"]
-    if kind != "transformer":
-        has_free_width = kind in ("resnet18", "cnn5", "mlp", "convnet")
-        width = [f"model.width={4 if settings.quick else 16}"] if has_free_width else []
-        flat = flat_cell(Path(settings.folder), settings.images, "cpu", f"model={model}", *width)
+    own = yaml.safe_load((CONFIGS / f"{model}.yaml").read_text())
+    if own["name"] != "transformer":
+        width = 4 if settings.quick else 16
+        if own["name"] == "vit":  # its width is a multiple of its heads
+            width = own["width"]
+        chosen = (f"model={model}", f"model.width={width}")
+        flat = flat_cell(Path(settings.folder), settings.images, "cpu", *chosen)
     else:
         rates = [f"model.dropout_{name}=0" for name in ("attention", "residual", "hidden")]
         flat = (

@@ -74,7 +74,9 @@ SEARCHES = [sweep for sweep in options("sweep") if search_of(sweep)]
 
 def points(sweep: str) -> list[VisionCell]:
     """The points of a search over trainings on images, with the first seed of each."""
-    request = compose.expand_sweep(sweep, ["hydra/launcher=local", "~search", "seeds=[0]"])
+    request = compose.expand_sweep(
+        sweep, ["hydra/launcher=local", "~search", "~seeds", "+seeds=[0]"]
+    )
     cells = [config.parse(cell.flat) for cell in request.cells]
     assert all(isinstance(cell, VisionCell) for cell in cells)
     return [cell for cell in cells if isinstance(cell, VisionCell)]

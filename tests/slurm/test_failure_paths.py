@@ -138,19 +138,7 @@ def test_preemption_without_grace_continues_from_the_checkpoint(noop: Sweep) -> 
         "hydra.launcher.partition=harsh",
     )
     noop.wait(lambda: noop.epochs() > 4)
-    noop.cluster.run(
-        "sbatch",
-        "-p",
-        "prio",
-        "-N4",
-        "--exclusive",
-        "-t",
-        "1",
-        "-o",
-        "/dev/null",
-        "--wrap",
-        "sleep 1",
-    )
+    noop.preempt()
     noop.wait(lambda: "resuming from step" in noop.output())
     assert "start 2" in noop.output()
     noop.redescent("cancel", "noop")

@@ -209,19 +209,7 @@ def test_a_preempted_task_saves_and_continues_where_it_stopped(sweep: Sweep) -> 
     sweep.wait(lambda: len(records := sweep.records()) == 2 and records["epochs"].min() > 0)
     before = sweep.records().iloc[0]
     batches = before["steps"] // before["epochs"]
-    sweep.cluster.run(
-        "sbatch",
-        "-p",
-        "prio",
-        "-N4",
-        "--exclusive",
-        "-t",
-        "1",
-        "-o",
-        "/dev/null",
-        "--wrap",
-        "sleep 1",
-    )
+    sweep.preempt()
     sweep.wait(lambda: sweep.output().count("resuming from step") == 2, 240)
     output = sweep.output()
     assert output.count("stopping (preempted)") == 2
