@@ -152,7 +152,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _short(keys: Sequence[str]) -> list[str]:
-    """The last words of the keys; a key whose last word is also that of another as it is."""
+    """The part of each key after its last dot; the whole key where another ends alike."""
     words = [key.rpartition(".")[2] for key in keys]
     return [word if words.count(word) == 1 else key for key, word in zip(keys, words, strict=True)]
 
