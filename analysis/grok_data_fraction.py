@@ -29,7 +29,7 @@ SIZE = (7.6, 4.8)  # inches
 SPLITS = ("test", "train")
 MEDIAN = (
     "the first step by which half of the finished runs had got there (runs that never did count as "
-    "later than all); quartiles likewise; hollow: runs are under way or missing, so that it can "
+    "later than all); quartiles likewise; hollow: some runs are running or missing, so that it can "
     "still change"
 )
 PUBLISHED = "published (Power et al. 2022, S5 products): times {} to {} for each point less"
@@ -91,10 +91,10 @@ def fits(runs: pd.DataFrame, limits: tuple[float, float] | None) -> dict[str, Co
     """The cost on test rows within `limits` ("chosen"), if any, within the published range, and
     over all fractions. The first one that exists is drawn.
 
-    A fraction with runs under way is left out: those that got there already are its fast ones.
+    A fraction with unfinished runs is left out: those that got there already are its fast ones.
     """
-    under_way = runs["steps"].isna() & runs["last_step"].notna()
-    left_out = set(runs.loc[under_way & (runs["split"] == "test"), "train_percent"])
+    running = runs["steps"].isna() & runs["last_step"].notna()
+    left_out = set(runs.loc[running & (runs["split"] == "test"), "train_percent"])
     rows = runs[(runs["split"] == "test") & ~runs["train_percent"].isin(left_out)]
     steps: dict[float, dict[str, float]] = {}
     for percent, group in rows.groupby("train_percent"):

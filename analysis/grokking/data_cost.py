@@ -18,7 +18,7 @@ PUBLISHED = (1.4, 1.5)  # factor for each point less of data (Power et al. 2022)
 PUBLISHED_RANGE = (25.0, 30.0)  # % of the data
 METHOD = (
     "least squares of log(median steps) over the train fraction in percentage points, at the "
-    "fractions where at least half of the finished runs got there and none is under way; 95 % "
+    "fractions where at least half of the finished runs got there and none is running; 95 % "
     "bootstrap percentile interval, 1000 resamples of seeds (each with its runs at all fractions), "
     "the whole procedure for each"
 )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from launch.errors import UserError
+from launch.errors import UserError, quantity
 from launch.plan import PlanError
 from launch.sweep.request import CALIBRATION_EPOCHS, CALIBRATION_STEPS
 
@@ -247,7 +247,8 @@ def cancel(name: str, where: Sequence[str]) -> None:
     result = cancellation.cancel(sweep_folder(name), where)
     if result.cells:
         console.print(
-            f"cancelled {result.cells} cells, {result.tasks} whole tasks; running cells save first"
+            f"cancelled {quantity(result.cells, 'cell')}, "
+            f"{quantity(result.tasks, 'whole task')}; running cells save first"
         )
     else:
         console.print(f"{name}: no running or waiting cell{' matches' if where else ''}")
@@ -309,8 +310,9 @@ def compact(name: str) -> None:
 
     result = merge_parts(sweep_folder(name))
     console.print(
-        f"{result.cells} cells, {result.rows} rows in {result.shards} shards; "
-        f"{result.files_before} files became {result.files_after}"
+        f"{quantity(result.cells, 'cell')}, {quantity(result.rows, 'row')} in "
+        f"{quantity(result.shards, 'shard')}; "
+        f"{quantity(result.files_before, 'file')} became {result.files_after}"
     )
     if len(result.mismatches):
         console.print(
@@ -369,7 +371,7 @@ def _send(request: Request, retry_errors: bool, wait: bool) -> None:
         tables.console.print("nothing to send")
     else:
         tables.console.print(
-            f"sent {len(result.preview.cells)} cells as submission {plan.sid}; "
+            f"sent {quantity(len(result.preview.cells), 'cell')} as submission {plan.sid}; "
             f"`redescent status {name}` shows their state"
         )
         if request.policy.canary:

@@ -28,6 +28,7 @@ from analysis import store
 from launch.cli.searches import advice, search_table
 from launch.cli.tables import console, leave_on_interrupt
 from launch.cost import concurrency, rates
+from launch.errors import quantity
 from launch.plan import files, markers
 from launch.plan.launcher import cores
 from launch.plan.outcome import FINAL, LIVE, STATES, last_line
@@ -254,7 +255,7 @@ def view(report: Report) -> RenderableType:
 
 
 def _table(report: Report) -> Table:
-    title = f"{report.name}: {len(report.state.cells)} cells"
+    title = f"{report.name}: {quantity(len(report.state.cells), 'cell')}"
     table = Table("state", "cells", "", title=title, title_justify="left")
     for state, group in itertools.groupby(report.summary.lines, key=lambda line: line.state):
         lines = list(group)
@@ -276,7 +277,7 @@ def _hours(report: Report) -> Sequence[str]:
     if summary.unmeasured and not summary.hours_left:
         remaining = "unknown how many left"
     if summary.unmeasured:
-        reason = f"no measured run resembles {summary.unmeasured} of the cells"
+        reason = f"no similar run was measured for {quantity(summary.unmeasured, 'cell')}"
         is_calibration = report.name.endswith(f"/{CALIBRATION}")
         hint = "" if is_calibration else f": `redescent calibrate {report.name}`"
         remaining += f" ({reason}{hint})"
@@ -321,7 +322,8 @@ def _next_steps(report: Report) -> Sequence[str]:
     if report.state.silent:
         lines.append(
             "[yellow]the scheduler does not answer about "
-            f"{len(report.state.silent)} submissions[/yellow]; their cells may be running"
+            f"{quantity(len(report.state.silent), 'submission')}[/yellow]; "
+            "their cells may be running"
         )
     return lines
 

@@ -13,6 +13,7 @@ from rich.table import Column, Table
 
 from launch.cli.searches import expectation_rows
 from launch.cost import rates
+from launch.errors import quantity
 from launch.status import sweep_state
 from launch.submit.calibration import Measurement
 from launch.submit.preview import Preview, beyond_limit
@@ -64,7 +65,7 @@ def preview_warnings(preview: Preview) -> list[str]:
     selection = preview.selection
     if selection.held_back.cells:
         count = selection.held_back_with_them
-        rest = f", and the {count} others with them" if count else ""
+        rest = f", and {quantity(count, 'other')} with them" if count else ""
         warnings.append(
             f"{len(selection.held_back.cells)} failed cells are held back{rest}: they share the "
             f"error {selection.held_back.error!r} and the code has not changed. Fix it, or pass "
@@ -94,7 +95,7 @@ def hours(preview: Preview) -> str:
     estimate = f"{preview.estimate.hours:.2f} {unit}"
     if not preview.unmeasured:
         return f"{estimate}, from the measured seconds per epoch or step of similar cells"
-    reason = f"unknown: no measured run resembles {preview.unmeasured} of the cells"
+    reason = f"unknown: no similar run was measured for {quantity(preview.unmeasured, 'cell')}"
     hint = f"`redescent calibrate {preview.request.name}` measures the smallest and largest"
     if preview.unmeasured < len(preview.cells):
         return f"{reason}; the others take {estimate}. {hint}"
@@ -120,7 +121,9 @@ def _most_hours(preview: Preview) -> float | None:
 def _tasks(preview: Preview) -> str:
     if not preview.tasks:
         return "0"
-    return f"{len(preview.tasks)} ({_span([len(task.cells) for task in preview.tasks])} cells each)"
+    sizes = [len(task.cells) for task in preview.tasks]
+    noun = "cell" if set(sizes) == {1} else "cells"
+    return f"{len(sizes)} ({_span(sizes)} {noun} each)"
 
 
 def _span(numbers: Sequence[int]) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from launch.errors import quantity
 from launch.plan import load, markers
 from launch.plan.outcome import StopReason
 from launch.scheduler import slurm
@@ -52,7 +53,8 @@ class End:
 def decide_end(task: TaskState) -> End:
     """Exit status, message and requeue of a task; the status is 0 if no cell failed or is left."""
     if task.blocked_by and task.remaining:
-        return End(1, f"{task.blocked_by}. {task.remaining} cells are left for `redescent resume`")
+        left = quantity(task.remaining, "cell")
+        return End(1, f"{task.blocked_by}. {left} left for `redescent resume`")
     if task.reason is None or not task.remaining:
         return End(1 if task.failed else 0)
     if task.reason == "cancelled":
@@ -131,7 +133,7 @@ def _train(assignment: Assignment, received: Sequence[int], deadline: float | No
     stopped = pool.run() is not None or pool.blocked_by is not None
     while not stopped and (next_round := _next_round(assignment)):
         results, progress, assignment = pool.results, pool.progress, next_round
-        log(f"next round: {len(assignment.numbers)} cells")
+        log(f"next round: {quantity(len(assignment.numbers), 'cell')}")
         pool = Pool(assignment, received, deadline)
         pool.progress = progress
         stopped = pool.run() is not None or pool.blocked_by is not None
@@ -179,7 +181,7 @@ def _log_start(assignment: Assignment, cells: int, end: float | None) -> None:
     limit = f", until {time.strftime('%F %T', time.localtime(end))}" if end else ""
     log(
         f"task {assignment.task} of {assignment.plan.sid}, start {assignment.restart + 1}: "
-        f"{cells} cells on {socket.gethostname()}{limit}"
+        f"{quantity(cells, 'cell')} on {socket.gethostname()}{limit}"
     )
 
 

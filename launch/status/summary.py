@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from launch.cost import rates
+from launch.errors import quantity
 from launch.plan.launcher import Occupancy
 from launch.plan.outcome import FINAL, LIVE, PREEMPTED, STATES, last_line
 from launch.scheduler.slurm import Task
@@ -210,7 +211,7 @@ def _end(state: SweepState, remaining: Mapping[str, float], cores: int) -> tuple
         return None, "no task runs now"
     unmeasured = sum(math.isnan(seconds) for load in loads.values() for seconds in load)
     if unmeasured:
-        return None, f"no measured run resembles {unmeasured} of the cells"
+        return None, f"no similar run was measured for {quantity(unmeasured, 'cell')}"
     return _end_of_queue(_task_times(state, loads, cores), running), ""
 
 

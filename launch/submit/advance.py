@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from analysis.store import StoreError
-from launch.errors import UserError
+from launch.errors import UserError, quantity
 from launch.plan import Plan, PlanError, load_all, markers
 from launch.submit import submission
 from launch.submit.rounds import searches_of
@@ -70,7 +70,9 @@ def main(arguments: Sequence[str]) -> int:
     if result is None or result.plan is None:
         print("no round to send", file=sys.stderr)
     else:
-        print(f"sent {len(result.plan.cells)} cells as {result.plan.sid}", file=sys.stderr)
+        print(
+            f"sent {quantity(len(result.plan.cells), 'cell')} as {result.plan.sid}", file=sys.stderr
+        )
     return 0
 
 

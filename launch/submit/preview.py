@@ -12,6 +12,7 @@ import pandas as pd
 
 from launch.cost import concurrency, rates
 from launch.cost.packing import TaskPreview, pack
+from launch.errors import quantity
 from launch.plan.launcher import cores
 from launch.plan.outcome import FINAL, LIVE
 from launch.scheduler import backend
@@ -279,10 +280,11 @@ def beyond_limit(preview: Preview) -> str | None:
     if limit is None or estimate.unit != "GPU-hours" or not preview.cells:
         return None
     if preview.unmeasured or estimate.hours_committed is None:
+        unmeasured = quantity(preview.unmeasured, "cell") if preview.unmeasured else "some cells"
         return (
-            f"limits.gpu_hours: {limit:g}, but the hours of the sweep are unknown: no measured run "
-            f"resembles {preview.unmeasured or 'some'} of the cells. Run `redescent calibrate "
-            f"{preview.request.name}` with the same overrides, or set limits.gpu_hours=null"
+            f"limits.gpu_hours: {limit:g}, but the hours of the sweep are unknown: no similar run "
+            f"was measured for {unmeasured}. Run `redescent calibrate {preview.request.name}` with "
+            "the same overrides, or set limits.gpu_hours=null"
         )
     total = estimate.hours_committed + estimate.hours
     if total <= limit:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from launch.errors import quantity
 from launch.plan import Plan, markers
 from launch.plan.launcher import cores
 from launch.plan.outcome import CRASHED, KILLED, StopReason, failure_class
@@ -248,7 +249,7 @@ class Pool:
             child.unsaved.clear()
         child.cell = None
         error = f": {result.error}" if result.error else ""
-        log(f"cell {result.cell}: {result.status} after {result.epochs} epochs{error}")
+        log(f"cell {result.cell}: {result.status} after {quantity(result.epochs, 'epoch')}{error}")
         if result.failure is not None:
             self._on_failure(result.cell, result.failure, result.error or "")
 
@@ -284,7 +285,7 @@ class Pool:
             return
         self._remove_cancelled(look=True)
         self.reason = stop_reason(self.deadline, time.time(), self._only_cancelled_left())
-        log(f"stopping ({self.reason}): saving {len(self.children)} cells")
+        log(f"stopping ({self.reason}): saving {quantity(len(self.children), 'cell')}")
         for child in self.children:
             child.send(StopRequest(self.reason))
 

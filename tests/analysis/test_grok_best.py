@@ -111,7 +111,7 @@ def test_means_and_ranges_over_seeds(script, axes, labels, sweep, tmp_path, draw
     np.testing.assert_allclose(
         by_label.loc[(30, better), ["mean", "std", "min", "max"]], [0.41, 0.01, 0.4, 0.42]
     )
-    assert set(result["n"]) == {2}  # the run under way is in no mean
+    assert set(result["n"]) == {2}  # the running one is in no mean
     assert result["planned"].sum() == 9
     (legend,) = filter(None, (axes.get_legend() for axes in drawn_by_grok[0].axes))
     assert [

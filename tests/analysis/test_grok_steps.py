@@ -122,7 +122,7 @@ def test_medians_over_seeds_and_runs_that_never_got_there(sweep, tmp_path, capsy
     train = pd.read_csv(tmp_path / "grok_data_fraction.csv").query("split == 'train'")
     assert train["median"].tolist()[:3] == [51, 51, 51]
     record = json.loads((tmp_path / "grok_data_fraction.json").read_text())
-    # 50 % is left out: one of its runs is under way
+    # 50 % is left out: one of its runs is running
     assert record["cost"]["all"]["percents"] == [30, 40]
     assert record["cost"]["all"]["factor"] == pytest.approx((801 / 501) ** 0.1)
     assert record["cost"]["published_range"] is None

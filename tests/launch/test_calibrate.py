@@ -145,7 +145,7 @@ def test_hours_beyond_the_limit_or_unknown_are_refused_at_once(
         submission.submit(expand_sweep("smoke", [*gpu, "limits.gpu_hours=0"]))
     with pytest.raises(
         UserError,
-        match=r"no measured run resembles 4 of the cells. Run `redescent calibrate smoke`",
+        match=r"no similar run was measured for 4 cells. Run `redescent calibrate smoke`",
     ):
         submission.submit(
             expand_sweep("smoke", [*gpu, "limits.gpu_hours=9", "trainer.batch_size=4"])

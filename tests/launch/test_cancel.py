@@ -67,7 +67,7 @@ def test_a_running_task_skips_cells_cancelled_by_condition(redescent: Any, logs:
 
     redescent("resume", "smoke")
     wait_for(lambda: states(folder)[4] == "running", "the cell that was cancelled before")
-    assert "cancelled 2 cells, 1 whole tasks" in redescent("cancel", "smoke").stdout
+    assert "cancelled 2 cells, 1 whole task" in redescent("cancel", "smoke").stdout
     wait_for(lambda: states(folder) == {4: "interrupted", 8: "interrupted", 16: "done"}, "the end")
 
 

@@ -175,6 +175,6 @@ def test_an_end_that_cannot_be_known_is_said_to_be_unknown(
     queued = summarise(sweep_state(finished_cell, ("waiting", None, pending("Priority"), {})))
     assert (queued.end, queued.unknown) == (None, "no task runs now")
     other = summarise(sweep_state(finished_cell, ("running", None, RUNNING, {"model.width": 99})))
-    assert (other.end, other.unknown) == (None, "no measured run resembles 1 of the cells")
+    assert (other.end, other.unknown) == (None, "no similar run was measured for 1 cell")
     over = summarise(sweep_state(finished_cell))
     assert (over.end, over.unknown) == (None, "")

@@ -42,7 +42,7 @@ def test_why_shows_state_attempts_and_traceback_and_logs_the_output(
     assert "RuntimeError: trainer.precision=float16 needs a GPU" in text
     assert "failed (error)" in text
     output = redescent("logs", done_id[:12]).stdout
-    assert f"cell {done_id}: done after 1 epochs" in output
+    assert f"cell {done_id}: done after 1 epoch" in output
     assert "is done; `redescent why" in output
 
 

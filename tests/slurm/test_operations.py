@@ -34,7 +34,7 @@ def test_cancelling_by_condition_ends_tasks_only_if_all_their_cells_match(noop: 
     noop.submit(*FOUR, *ENDLESS, "hydra.launcher.array_parallelism=1")
     noop.wait(lambda: len(running(noop)) == 1)
     output = noop.redescent("cancel", "noop", "seed != 1")
-    assert "cancelled 3 cells, 1 whole tasks" in output
+    assert "cancelled 3 cells, 1 whole task" in output
     noop.wait(lambda: noop.states() == {"interrupted": 3, "running": 1}, 60)
     assert len(noop.live("RUNNING,PENDING")) == 1
     assert "3     │ cancelled" in noop.redescent("status", "noop")
