@@ -50,7 +50,7 @@ demo-capacity: .venv
 	@echo "      $(BIN)/redescent submit demo_capacity search.most=20 search.until=1.2 --wait"
 
 test: lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 4
 
 lint: .venv
 	$(BIN)/ruff check

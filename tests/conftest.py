@@ -1,5 +1,5 @@
-"""Tests in several processes (pytest -n 2): those on SLURM share one, and a test that ends its
-process fails alone.
+"""Tests in several processes (pytest -n 4): those on SLURM, which wait most of the time, share two,
+each with a cluster of its own; a test that ends its process fails alone.
 """
 
 from __future__ import annotations
@@ -25,12 +25,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from xdist.scheduler import LoadScopeScheduling
 
     class SlurmTogether(LoadScopeScheduling):  # type: ignore[misc]
-        """Every test by itself, those on SLURM as one scope. After a crash the rest of a scope goes
-        to one process.
+        """Every test by itself, those on SLURM as two scopes. After a crash the rest of a scope
+        goes to one process.
         """
 
         def _split_scope(self, nodeid: str) -> str:
-            return "slurm" if nodeid.startswith("tests/slurm/") else nodeid
+            if not nodeid.startswith("tests/slurm/"):
+                return nodeid
+            is_first = nodeid.startswith("tests/slurm/test_slurm.py")
+            return "slurm, first half" if is_first else "slurm, second half"
 
         def remove_node(self, node: Any) -> str | None:
             """Take a process out; returns the test that it crashed in. xdist's own would run that

@@ -19,6 +19,7 @@ import trainers
 from launch.scheduler import sbatch
 from launch.submit import rounds
 from launch.sweep import compose
+from launch.sweep.grid import axis_values
 from launch.sweep.request import Cell, Request
 from trainers import config
 from trainers.checkpoint import Checkpoints
@@ -62,11 +63,6 @@ def search_of(sweep: str) -> dict[str, Any] | None:
     text = (CONFIGS / "sweep" / f"{sweep}.yaml").read_text()
     search: dict[str, Any] | None = yaml.safe_load(text).get("search")
     return search
-
-
-def without_search(sweep: str) -> list[str]:
-    """The override that leaves the points of a search and their seeds as a plain grid."""
-    return ["~search"] if search_of(sweep) else []
 
 
 SEARCHES = [sweep for sweep in options("sweep") if search_of(sweep)]
@@ -138,10 +134,16 @@ def first_round(request: Request) -> list[Cell]:
 def test_every_sweep_expands_and_its_first_cell_trains_two_steps(
     sweep: str, tmp_path: Path, cifar: Path
 ) -> None:
-    request = compose.expand_sweep(sweep, ["hydra/launcher=local", *without_search(sweep)])
-    assert request.name == sweep
+    request = compose.expand_sweep(sweep, ["hydra/launcher=local"])
+    text = yaml.safe_load((CONFIGS / "sweep" / f"{sweep}.yaml").read_text())
+    assert request.name == sweep == text["name"]
     cells = request.cells or first_round(request)
     assert len({cell.id for cell in cells}) == len(cells) > 1
+    seeds = {cell.flat["seed"] for cell in request.cells}
+    seeds |= {seed for search in request.searches for seed in search.seeds}
+    assert seeds == set(axis_values("seed", text["seeds"]))
+    for cell in cells:
+        assert config.flatten(config.parse(cell.flat)) == cell.flat
     train_two_steps(dict(cells[0].flat), tmp_path, cifar)
 
 

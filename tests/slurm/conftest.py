@@ -4,7 +4,6 @@ short.
 
 from __future__ import annotations
 
-import inspect
 import os
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from slurm_sweep import ACTIVE, Cluster, Sweep
+from slurm_sweep import ACTIVE, LIMITED, Cluster, Sweep
 from storm import heal
 
 HERE = Path(__file__).parent
@@ -78,30 +77,6 @@ def sweep(cluster: Cluster, tmp_path: Path) -> Sweep:
     return Sweep(cluster, tmp_path / "logs")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def limited(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Sweep | None:
-    """A sweep whose tasks are longer than their time limit, sent first: SLURM's shortest limit is a
-    minute.
-    """
-    functions = [getattr(item, "function", None) for item in request.session.items]
-    if not any(
-        function and "limited" in inspect.signature(function).parameters for function in functions
-    ):
-        return None
-    sweep = Sweep(request.getfixturevalue("cluster"), tmp_path_factory.mktemp("limited"), "noop")
-    sweep.submit(
-        "seeds={range:[0,1,1]}",
-        "trainer.epochs=300",
-        "trainer.seconds=0.2",
-        "run.checkpoint_seconds=1",
-        "hydra.launcher.timeout_min=1",
-        "hydra.launcher.signal_delay_s=25",
-    )
-    return sweep
-
-
 @pytest.fixture(autouse=True)
 def _no_surrounding_job(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [key for key in os.environ if key.startswith("SLURM_") and key != "SLURM_CONF"]:
@@ -109,9 +84,9 @@ def _no_surrounding_job(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _queue_emptied(request: pytest.FixtureRequest, limited: Sweep | None) -> Iterator[None]:
+def _queue_emptied(request: pytest.FixtureRequest) -> Iterator[None]:
     """Take out of the queue what a test left there, also when it failed: the next one needs the
-    nodes.
+    nodes. Only the sweep `limited` is for another test.
     """
     failed = request.session.testsfailed
     yield
@@ -120,10 +95,11 @@ def _queue_emptied(request: pytest.FixtureRequest, limited: Sweep | None) -> Ite
     cluster = request.getfixturevalue("cluster")
     if request.session.testsfailed > failed:
         assert heal(cluster), "the cluster of a test that failed did not come back"
-    spared = {array["name"] for array in limited.arrays()} if limited else set()
     end = time.monotonic() + 60
     while remaining := {
-        task.partition("_")[0] for name, task, *_ in cluster.tasks(ACTIVE) if name not in spared
+        task.partition("_")[0]
+        for name, task, *_ in cluster.tasks(ACTIVE)
+        if not name.startswith(LIMITED)
     }:
         assert time.monotonic() < end, (
             f"jobs {sorted(remaining)} are still in the queue 60 s after scancel"

@@ -21,6 +21,9 @@ NOT_COMPUTED = ["attempt", "seconds", "examples_per_second"]
 trainings.
 """
 
+LIMITED = "limited"
+"""Name of the sweep that runs into its time limit while other tests run."""
+
 ACTIVE = "PENDING,RUNNING,COMPLETING,SUSPENDED,CONFIGURING"
 """States of a job that has not ended; squeue shows ended ones too for a while."""
 

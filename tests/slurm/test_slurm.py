@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from slurm_sweep import REPOSITORY, Cluster, Sweep
+from slurm_sweep import LIMITED, REPOSITORY, Cluster, Sweep
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
@@ -28,6 +28,24 @@ TINY = (
     "task.cells=2",
 )
 """Overrides that make `smoke` four cells of one model in two tasks."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def limited(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """A sweep whose tasks are longer than their time limit, sent first: SLURM's shortest limit is a
+    minute.
+    """
+    sweep = Sweep(cluster, tmp_path_factory.mktemp("limited"), "noop")
+    sweep.submit(
+        f"name={LIMITED}",
+        "seeds={range:[0,1,1]}",
+        "trainer.epochs=300",
+        "trainer.seconds=0.2",
+        "run.checkpoint_seconds=1",
+        "hydra.launcher.timeout_min=1",
+        "hydra.launcher.signal_delay_s=25",
+    )
+    return Sweep(cluster, sweep.logs, LIMITED)
 
 
 def workers(folder: Path, module: str) -> list[int]:
@@ -214,7 +232,7 @@ def test_a_preempted_task_saves_and_continues_where_it_stopped(sweep: Sweep) -> 
     output = sweep.output()
     assert output.count("stopping (preempted)") == 2
     assert output.count("requeued") == 2
-    stopped_cells = dict(re.findall(r"cell (\S+): stopped after (\d+) epochs", output))
+    stopped_cells = dict(re.findall(r"cell (\S+): stopped after (\d+) epochs?", output))
     resumed = dict(re.findall(r"cell (\S+): resuming from step (\d+) of attempt 1", output))
     assert {cell: int(step) // batches for cell, step in resumed.items()} == {
         cell: int(epochs) for cell, epochs in stopped_cells.items()
