@@ -4,7 +4,9 @@ state to save.
 
 from __future__ import annotations
 
+import functools
 import importlib
+import inspect
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -24,7 +26,7 @@ def build(
     RuntimeError for Shampoo and SOAP if pytorch-optimizer is not installed.
     """
     if isinstance(config, SGD):
-        return torch.optim.SGD(
+        return _without_dynamo(torch.optim.SGD)(
             parameters,
             lr=config.lr,
             momentum=config.momentum,
@@ -34,6 +36,21 @@ def build(
     if isinstance(config, Shampoo | SOAP):
         return _preconditioned(config, parameters)
     return _adam(config, parameters)
+
+
+@functools.cache
+def _without_dynamo(kind: Any) -> Any:
+    """The class `kind` without the graph breaks for torch.compile in its methods.
+
+    They import torch._dynamo, which takes every training process as long as torch itself, and mean
+    nothing here: only models are compiled, never the step of an optimiser. A method that this
+    version of torch does not wrap stays as it is.
+    """
+    methods = {}
+    for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
+        methods[name] = inspect.unwrap(getattr(kind, name))
+    methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
+    return type(kind.__name__, (kind,), methods)
 
 
 def _preconditioned(
@@ -72,7 +89,7 @@ def _pytorch_optimizer(name: str) -> Any:
 
 
 def _adam(config: Adam, parameters: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
-    kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
+    kind = _without_dynamo(torch.optim.Adam if config.name == "adam" else torch.optim.AdamW)
     betas, to_zero = (config.beta1, config.beta2), config.decay_towards == "zero"
     weights = list(parameters)
     decay = config.weight_decay if to_zero else 0.0

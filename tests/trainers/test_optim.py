@@ -1,8 +1,10 @@
-"""Shampoo and SOAP, which come from a package of their own."""
+"""Optimisers: what they import, and Shampoo and SOAP, which come from a package of their own."""
 
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -106,3 +108,25 @@ def test_without_the_package_the_message_says_what_to_install(
         RuntimeError, match=r"optim\.name=.*pip install 'pytorch-optimizer>=4\.1,<5'"
     ):
         Training(cell, begin(METRICS))
+
+
+STEPS = """
+import sys, torch
+from trainers import config, optim, vision
+weight = torch.ones(3, requires_grad=True)
+for settings in (
+    config.SGD("sgd", 0.1, 0.9, 0.0, None),
+    config.Adam("adamw", 0.1, 0.0, 0.9, 0.99, 1e-8, "zero", 0.0, None),
+):
+    optimiser = optim.build(settings, [weight])
+    weight.sum().backward()
+    optimiser.step()
+    optimiser.load_state_dict(optimiser.state_dict())
+    optimiser.zero_grad()
+print([name for name in ("torch._dynamo", "scipy", "sklearn") if name in sys.modules])
+"""
+
+
+def test_a_process_that_trains_imports_no_compiler() -> None:
+    process = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True)
+    assert process.stdout.strip() == "[]", process.stderr

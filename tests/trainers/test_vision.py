@@ -499,7 +499,7 @@ def test_the_optimiser_has_the_settings_of_the_cell_for_all_parameters(
     begin: Begin, flat: Flat, changes: dict[str, Any], kind: type, expected: dict[str, Any]
 ) -> None:
     training = new_training(begin, with_changes(flat, changes))
-    assert type(training.optimiser) is kind
+    assert type(training.optimiser).__base__ is kind
     (group,) = training.optimiser.param_groups
     assert {key: group[key] for key in expected} == expected
     assert len(group["params"]) == len(list(training.model.parameters()))

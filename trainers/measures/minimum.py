@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import linalg
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -89,6 +88,8 @@ def extreme_eigenvalues(
 
     The start vector is drawn from `seed`, so that the result can be repeated.
     """
+    from scipy.sparse import linalg  # half a second that only this measure needs
+
     first = parameters[0]
 
     def product(vector: NDArray[np.float64]) -> NDArray[np.float64]:
