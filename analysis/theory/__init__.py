@@ -2,5 +2,5 @@
 simulation.
 
 The functions are in `analysis.theory.teacher_student`. Needs numpy only (matplotlib for drawing);
-imports no pandas, so that a closed-form figure is drawn in a second.
+imports no pandas, which would take as long as a closed-form figure.
 """

@@ -78,7 +78,7 @@ def test_a_sweep_killed_in_every_way_ends_with_the_table_of_a_calm_run(
         "seeds=[0,1]",
         "data.train_samples=100",
         "data.augment=true",
-        "trainer.epochs=160",
+        "trainer.epochs=100",
         "run.checkpoint_seconds=0.2",
         "task.cells=2",
     )
@@ -89,9 +89,9 @@ def test_a_sweep_killed_in_every_way_ends_with_the_table_of_a_calm_run(
     sweep.cluster.run("scancel", "--signal=TERM", term)
     sweep.cluster.run("scancel", "--full", "--signal=USR2", batch)
     os.kill(workers(sweep.folder, "launch.worker.child")[-1], signal.SIGKILL)
-    sweep.wait(lambda: sweep.epochs() > 330)
+    sweep.wait(lambda: sweep.epochs() > 200)
     os.kill(workers(sweep.folder, "launch.job")[0], signal.SIGKILL)
-    sweep.wait(lambda: sweep.epochs() > 500)
+    sweep.wait(lambda: sweep.epochs() > 320)
     names = {array["name"] for array in sweep.arrays()}
     node = next((node for name, *_, node in sweep.cluster.tasks("RUNNING") if name in names), "n1")
     sweep.cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
