@@ -50,8 +50,8 @@ def select(options: argparse.Namespace) -> tuple[Selection, str]:
     table = table.assign(line=names).sort_values(["line", over], kind="stable")
     settings = {number: search.settings for number, search in enumerate(read(options.folder))}
     trainings = store.outcomes(options.folder)
-    searches = Selection(table, trainings, settings, 0.0, (options.folder,))
-    return searches.only(table), over
+    searches = Selection(table, trainings, settings, 0.0, (options.folder,)).only(table)
+    return searches.noted(*selection.newer_results(searches, options.folder)), over
 
 
 def _only_numeric_axis(table: pd.DataFrame) -> str:

@@ -193,9 +193,10 @@ def mark(axes: Axes, row: Mapping[Any, Any], x: float, width: float, look: plot.
             axes.plot([x], [row["n50"]], "o", color="0.2", mfc="white", ms=5, zorder=4)
         if row["status"] in UNFINISHED:
             axes.bar(x, row["n50"], width * 0.97, color="white", alpha=0.6, hatch=style.HATCH)
-    elif row["status"] in CENSORED:
+    elif row["n50_bound"] == row["n50_bound"]:  # a bound, of a finished search or not
+        side = "above" if row["n50_high"] != row["n50_high"] else "below"
         axes.bar(x, row["n50_bound"], width * 0.97, fill=False, hatch="....", edgecolor="0.3", lw=0)
-        plot.arrow(axes, x, row["n50_bound"], row["status"], plot.Look((0.2, 0.2, 0.2), "_"))
+        plot.arrow(axes, x, row["n50_bound"], side, plot.Look((0.2, 0.2, 0.2), "_"))
     else:
         axes.axvspan(left, left + width, fill=False, hatch=style.HATCH, lw=0, zorder=0.5)
 

@@ -141,8 +141,16 @@ def draw(searches: Selection, kind: LineFigure) -> Figure:
 def by_search(
     table: pd.DataFrame, column: str, look_of: Mapping[str, plot.Look]
 ) -> dict[int, plot.Look]:
-    """The look of each search, by index."""
-    return {int(str(index)): look_of[str(name)] for index, name in table[column].items()}
+    """The look of each search, by index: that of its line, lighter for the first searches of it.
+
+    The rows of a line are in the order of its places.
+    """
+    result = {}
+    for name, rows in table.groupby(column, sort=False):
+        for number, index in enumerate(rows.index):
+            share = (number + 1) / len(rows)
+            result[int(str(index))] = plot.lighter(look_of[str(name)], share)
+    return result
 
 
 def command(doc: str | None, name: str, kind: LineFigure, argv: Sequence[str] | None) -> int:

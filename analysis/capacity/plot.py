@@ -6,7 +6,7 @@ Functions draw on the Axes that they are given.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -50,6 +50,12 @@ def looks(names: Sequence[str], ordered: bool = False) -> dict[str, Look]:
         name: Look(to_rgb(colours[i]), MARKERS[i % len(MARKERS)], lines[i])
         for i, name in enumerate(names)
     }
+
+
+def lighter(look: Look, share: float) -> Look:
+    """The look with a colour between nearly white (share 0) and its own (share 1)."""
+    red, green, blue = (0.75 * (1 - share) + channel * share for channel in look.colour)
+    return replace(look, colour=(red, green, blue))
 
 
 def shift(number: int, count: int) -> float:

@@ -221,11 +221,11 @@ def load(folder: str, where: Sequence[str], share: float = 0.0) -> Selection:
     records, trainings = read(folder), store.outcomes(folder)
     settings = {number: record.settings for number, record in enumerate(records)}
     selection = Selection(table, trainings, settings, share, (folder,)).only(table)
-    selection = selection.noted(*_newer_results(selection, folder))
+    selection = selection.noted(*newer_results(selection, folder))
     return _at_share(selection) if share else selection
 
 
-def _newer_results(selection: Selection, folder: str) -> list[str]:
+def newer_results(selection: Selection, folder: str) -> list[str]:
     """A note if trainings have ended since searches.json was written: they have no outcome in it.
 
     Those that hold their search lack a value that its condition needs, and stay without one.

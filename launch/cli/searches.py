@@ -41,7 +41,17 @@ def expectation_rows(searches: Sequence[SearchState]) -> list[tuple[str, str]]:
     return [
         ("searches", f"{len(searches)} along {axes}"),
         ("  trainings", f"{usual} usual, {most} at most{each}; {trained} so far"),
+        ("  first values", _first_values(searches)),
     ]
+
+
+def _first_values(searches: Sequence[SearchState]) -> str:
+    """The values of the first round; where the searches differ, those of the first search."""
+    rounds = []
+    for state in searches:
+        rounds.append(sorted({one.trial.value for one in state.trials if one.round == 1}))
+    text = ", ".join(f"{value:g}" for value in rounds[0])
+    return text if all(values == rounds[0] for values in rounds) else f"{text} in the first search"
 
 
 def search_table(standings: Sequence[Standing], *, live: bool) -> Table:
@@ -116,6 +126,21 @@ def estimate_text(estimate: Estimate) -> str:
     if estimate.n50 is None:
         return ""
     return f"{estimate.n50:.4g} [{estimate.low:.4g}, {estimate.high:.4g}]"
+
+
+def trial_text(standings: Sequence[Standing], cell: str) -> str | None:
+    """What a cell is to the searches of its sweep; None if it is no trial of any."""
+    for standing in standings:
+        for one in standing.search.trials:
+            if one.cell.id == cell:
+                search = standing.search
+                outcome = {True: "success", False: "no success", None: "no outcome yet"}
+                return (
+                    f"{search.search.axis}={one.trial.value:g} in round {one.round} of "
+                    f"{search.rounds}: {outcome[one.success]}; the search has "
+                    f"{estimate_text(search.estimate) or 'no estimate yet'}"
+                )
+    return None
 
 
 def advice(standings: Sequence[Standing], name: str, *, live: bool) -> list[str]:

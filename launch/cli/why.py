@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from analysis import store
+from launch.cli.searches import trial_text
 from launch.cli.tables import console
 from launch.plan.outcome import FINAL, STATES, failure_class
 from launch.plan.plan import name_of
@@ -18,6 +19,7 @@ from launch.status import sweep_state
 from launch.status.attempts import Attempt, attempts
 from launch.status.cell_state import CellState
 from launch.status.sweep_state import SweepState
+from launch.submit import rounds
 
 ROWS = 3
 _POSITION = ("step", "seconds")
@@ -31,6 +33,9 @@ def why(folder: Path, cell_id: str) -> None:
     table = Table(show_header=False)
     table.add_row("cell", f"{cell_id} of {name_of(folder)}")
     table.add_row("state", f"[bold]{cell.state}[/bold]: {STATES[cell.state]}")
+    trial = trial_text(rounds.standings(state), cell_id)
+    if trial is not None:
+        table.add_row("search", escape(trial))
     table.add_row("what next", escape(advice(state, cell)))
     console.print(table)
     _print_attempts(attempts(state, cell_id))

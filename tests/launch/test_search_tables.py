@@ -147,8 +147,19 @@ def test_an_estimate_is_shown_with_its_interval_or_its_bound(estimate: Estimate,
 
 def test_a_plan_shows_the_trainings_to_expect(flat: Mapping[str, Any]) -> None:
     states = [standing(flat, **{"model.width": width}).search for width in (2, 4)]
-    (_, count), (_, trainings) = searches.expectation_rows(states)
+    (_, count), (_, trainings), (_, values) = searches.expectation_rows(states)
     assert count == "2 along data.train_samples"
     assert "32 at most" in trainings
     assert "16 at most); 0 so far" in trainings
     assert searches.expectation_rows([]) == []
+    first = sorted({one.trial.value for one in states[0].trials})
+    assert values == ", ".join(str(value) for value in first)
+
+
+def test_a_cell_of_a_search_is_named_with_its_value_and_outcome(flat: Mapping[str, Any]) -> None:
+    one = standing(flat)
+    trial = one.search.trials[0]
+    text = searches.trial_text([one], trial.cell.id)
+    assert text is not None
+    assert text.startswith(f"data.train_samples={trial.trial.value} in round 1 of 1: no outcome")
+    assert searches.trial_text([one], "c1-other") is None

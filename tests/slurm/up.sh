@@ -44,7 +44,17 @@ for v in $(compgen -e | grep -E '^(SLURM_|SBATCH_|SRUN_|SALLOC_|SQUEUE_|SINFO_|S
 
 # ---------------------------------------------------------------- packages
 missing=()
-for p in $PKGS; do dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing+=("$p"); done
+find_missing() {
+  missing=()
+  for p in $PKGS; do dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing+=("$p"); done
+}
+find_missing
+if [ ${#missing[@]} -gt 0 ]; then
+  # of two clusters that start at once one installs
+  exec 8>"${TMPDIR:-/tmp}/redescent-slurm-install-$(id -u).lock"
+  flock -w 600 8 || die "another up.sh has been installing packages for 10 minutes"
+  find_missing
+fi
 if [ ${#missing[@]} -gt 0 ]; then
   [ "${SLURM_DEV_INSTALL:-1}" = 1 ] || die "packages missing: ${missing[*]}"
   SUDO=; [ "$(id -u)" = 0 ] || SUDO="sudo -n"
@@ -57,6 +67,7 @@ if [ ${#missing[@]} -gt 0 ]; then
   } >"$aptlog" 2>&1 || { tail -20 "$aptlog" >&2; die "apt-get install failed"; }
   log "packages installed"
 fi
+exec 8>&-
 
 # ---------------------------------------------------------------- one at a time
 umask 022
