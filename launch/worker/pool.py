@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from launch.errors import quantity
+from launch.errors import UserError, quantity
 from launch.plan import Plan, markers
 from launch.plan.launcher import cores
 from launch.plan.outcome import CRASHED, KILLED, StopReason, failure_class
@@ -306,7 +306,11 @@ class Pool:
                 child.send(StopRequest("cancelled"))
 
     def _cancelled_numbers(self) -> set[int]:
-        ids = markers.cancelled_cells(self.assignment.submission)
+        try:
+            ids = markers.cancelled_cells(self.assignment.submission)
+        except (UserError, OSError) as error:
+            log(f"{error}; no further cell is cancelled meanwhile")
+            return self.cancelled
         numbers = self.plan.tasks[self.assignment.task]
         return {number for number in numbers if self.plan.cells[number].id in ids}
 

@@ -74,7 +74,6 @@ def test_a_running_task_skips_cells_cancelled_by_condition(redescent: Any, logs:
 def test_a_bad_condition_cancels_nothing(tmp_path: Path, plan_of: Callable[..., Any]) -> None:
     plan = plan_of()
     plan.write(tmp_path / "demo")
-    (plan.folder(tmp_path / "demo") / "jobs.json").write_text("[]")
     with pytest.raises(UserError, match=r"expected a condition such as 'model.width <= 16'"):
         cancel(tmp_path / "demo", ["model.width <"])
     assert cancel(tmp_path / "demo", ["model.width=4"]).cells == 0

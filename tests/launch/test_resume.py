@@ -4,7 +4,7 @@ where asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,9 +24,11 @@ def sweep(tmp_path: Path, plan_of: Callable[..., Plan]) -> Path:
     return tmp_path / "demo"
 
 
-def test_a_resume_sends_all_planned_cells_as_the_newest_plan_was_sent(sweep: Path) -> None:
+def test_a_resume_sends_all_planned_cells_as_the_newest_plan_was_sent(
+    sweep: Path, cell_ids: Sequence[str]
+) -> None:
     request = submission.resume_request(sweep, [])
-    assert [cell.id for cell in request.cells] == ["c1-0", "c1-1", "c1-2"]
+    assert [cell.id for cell in request.cells] == cell_ids
     assert [cell.flat["seed"] for cell in request.cells] == [0, 1, 2]
     assert request.launcher.settings["partition"] == "spot"
     assert request.packing.cells == 5
