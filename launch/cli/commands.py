@@ -78,11 +78,13 @@ _wait = click.option(
 def plan(name: str, overrides: Sequence[str], retry_errors: bool) -> None:
     """Show what `submit` would send: cells, tasks, arrays, hours. Changes nothing."""
     from launch.cli import tables
+    from launch.plan.folder import check_folder
     from launch.scheduler import sbatch
     from launch.submit.preview import load_preview
 
     request = _expand(name, overrides)
     sbatch.check(request.launcher)
+    check_folder(request.folder, request.launcher.kind)
     tables.print_preview(load_preview(request, retry_errors=retry_errors))
 
 

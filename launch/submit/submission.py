@@ -16,6 +16,7 @@ from typing import Any
 
 from launch.errors import UserError
 from launch.plan import Launcher, Plan, PlannedCell, jobs, load_all, markers, snapshot
+from launch.plan.folder import check_folder
 from launch.plan.jobs import Array
 from launch.plan.outcome import last_line
 from launch.plan.plan import factor, new_sid
@@ -53,6 +54,7 @@ def submit(
     what it accepted before that stays recorded.
     """
     sbatch.check(request.launcher)
+    check_folder(request.folder, request.launcher.kind)
     check_data([cell.flat for cell in request.cells])
     check_data([search.point for search in request.searches])
     request.folder.mkdir(parents=True, exist_ok=True)
@@ -183,6 +185,7 @@ def _check_launch_overrides(overrides: Sequence[str]) -> None:
 
 def plan_single_cell(folder: Path, name: str, cell: Cell, launcher: Launcher) -> tuple[Plan, bool]:
     """Plan a cell that this process will run; returns the plan and whether the cell is done."""
+    check_folder(folder, launcher.kind)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         records = records_of(runs_of(folder))

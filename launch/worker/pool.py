@@ -71,6 +71,8 @@ class Assignment:
     restart: int
     cells: Sequence[int] | None = None
     """Numbers of the cells to train; None for all cells of the task."""
+    refusal: Failure | None = None
+    """Why no cell may be trained: each is recorded as failed."""
 
     @property
     def numbers(self) -> Sequence[int]:
@@ -98,6 +100,7 @@ class Child:
     def __init__(self, assignment: Assignment, writer: str, concurrency: int) -> None:
         command = [sys.executable, "-P", "-m", "launch.worker.child"]
         command += [str(assignment.sweep), writer, assignment.prefix, str(1.0 / concurrency)]
+        command += [assignment.plan.code_archive]
         # Blocked signals stay blocked over exec: a signal to the whole job cannot kill a child that
         # is still importing.
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
@@ -214,7 +217,7 @@ class Pool:
     def _job(self, number: int) -> CellJob:
         cell = self.plan.cells[number]
         attempt = cell.attempts + 1 + self.assignment.restart
-        failure = None
+        failure = self.assignment.refusal
         if self.deaths[number] >= DEATHS_PER_CELL:
             failure = failure_of(self.exit_codes[number], attempt)
         return CellJob(
