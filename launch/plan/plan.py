@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from launch.plan import contents
+from launch.errors import UserError
+from launch.plan import contents, files
 from launch.plan.files import write_json
 from launch.plan.launcher import Launcher, cores
 from launch.plan.reader import Damaged, NewerCode, as_list, read_json, wrong
@@ -112,6 +113,19 @@ class Plan:
     def folder(self, sweep: Path) -> Path:
         """The folder of this plan inside the sweep's folder."""
         return sweep / SUBMISSIONS / self.sid
+
+    def check_owner(self, sweep: Path) -> None:
+        """Raise UserError if the plan belongs to another user: its launcher's `setup` lines and its
+        Python would run as whoever sends its jobs.
+        """
+        path = self.folder(sweep) / "plan.json"
+        other = files.owner(path)
+        if other is not None:
+            raise UserError(
+                f"{path}: belongs to {other}, and its launcher settings and Python would run as "
+                "you; nothing was sent. Look at them, then name a launcher of your own: "
+                f"`redescent resume {name_of(sweep)} hydra/launcher=...`"
+            )
 
     def write(self, sweep: Path) -> Path:
         """Write plan.json into its new folder; returns its path."""

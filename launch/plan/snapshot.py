@@ -5,7 +5,6 @@ Read inside jobs: standard library only.
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import importlib.metadata
 import io
@@ -25,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launch.plan.files import write_bytes
+from launch.plan.files import user_name, write_bytes
 
 SOURCE = Path(__file__).resolve().parents[2]
 
@@ -184,6 +183,6 @@ def origin() -> dict[str, Any]:
     """Fields of a plan: user, time and host."""
     return {
         "created": time.time(),
-        "user": getpass.getuser(),
+        "user": user_name(os.getuid()),
         "host": socket.gethostname(),
     }

@@ -144,9 +144,12 @@ def resume_request(folder: Path, overrides: Sequence[str]) -> Request:
         raise UserError(
             f"{folder}: no submitted sweep in this folder; `redescent submit NAME` creates one"
         )
+    newest = plans[-1]
+    other_launcher = any(text.startswith("hydra/launcher=") for text in overrides)
+    if not other_launcher:
+        newest.check_owner(folder)
     grids = [plan for plan in plans if not plan.searches]
     cells = {cell.id: Cell(cell.id, plan.flat(cell)) for plan in grids for cell in plan.cells}
-    newest = plans[-1]
     request = Request(
         name=folder.name,
         logs=folder.parent,
@@ -161,7 +164,6 @@ def resume_request(folder: Path, overrides: Sequence[str]) -> Request:
         return request
     from launch.sweep import compose  # loads Hydra, which the job after a round does without
 
-    other_launcher = any(text.startswith("hydra/launcher=") for text in overrides)
     earlier = [] if other_launcher else newest.chosen
     settings = compose.launcher_settings(backend.with_launcher([*earlier, *overrides]))
     return replace(

@@ -41,7 +41,7 @@ def test_why_shows_state_attempts_and_traceback_and_logs_the_output(
     assert "Traceback" in text
     assert "RuntimeError: trainer.precision=float16 needs a GPU" in text
     assert "failed (error)" in text
-    output = redescent("logs", done_id[:12]).stdout
+    output = redescent("logs", done_id[:12], "--lines", "60").stdout
     assert f"cell {done_id}: done after 1 epoch" in output
     assert "is done; `redescent why" in output
 
