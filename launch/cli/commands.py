@@ -40,11 +40,9 @@ def _errors(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _fail(message: str) -> None:
     """Print an error and exit with status 2."""
-    from rich.markup import escape
+    from launch.cli.console import console, styled
 
-    from launch.cli.tables import console
-
-    console.print(f"[red]error:[/red] {escape(message)}")
+    console.print(styled(("error:", "red"), f" {message}"))
     sys.exit(2)
 
 
@@ -78,11 +76,13 @@ _wait = click.option(
 def plan(name: str, overrides: Sequence[str], retry_errors: bool) -> None:
     """Show what `submit` would send: cells, tasks, arrays, hours. Changes nothing."""
     from launch.cli import tables
+    from launch.plan.folder import check_folder
     from launch.scheduler import sbatch
     from launch.submit.preview import load_preview
 
     request = _expand(name, overrides)
     sbatch.check(request.launcher)
+    check_folder(request.folder, request.launcher.kind)
     tables.print_preview(load_preview(request, retry_errors=retry_errors))
 
 
@@ -134,6 +134,7 @@ def calibrate(
     """
     from launch.cli import status as views
     from launch.cli import tables
+    from launch.cli.console import console
     from launch.plan.plan import CALIBRATION
     from launch.plan.snapshot import code_hash
     from launch.submit import calibration, submission
@@ -153,7 +154,7 @@ def calibrate(
     if {cell.id for cell in cells} - succeeded:
         views.print_status(request.folder / CALIBRATION)
         sys.exit(1)
-    tables.console.print(f"the sweep: {tables.hours(load_preview(request))}")
+    console.print(f"the sweep: {tables.hours(load_preview(request))}")
 
 
 @main.command()
@@ -238,10 +239,8 @@ def cancel(name: str, where: Sequence[str]) -> None:
     A condition looks like model.width=64. Logged rows are kept; `resume` and `submit` send the
     cells again.
     """
-    from rich.markup import escape
-
+    from launch.cli.console import console, styled
     from launch.cli.lookup import sweep_folder
-    from launch.cli.tables import console
     from launch.submit import cancel as cancellation
 
     result = cancellation.cancel(sweep_folder(name), where)
@@ -253,10 +252,11 @@ def cancel(name: str, where: Sequence[str]) -> None:
     else:
         console.print(f"{name}: no running or waiting cell{' matches' if where else ''}")
     for complaint in result.complaints:
-        console.print(
-            f"[yellow]not confirmed:[/yellow] {escape(complaint)}. The cells are marked, and tasks "
-            "skip them. Run this again to remove waiting tasks from the queue"
+        consequence = (
+            "The cells are marked, and tasks skip them. Run this again to remove waiting tasks "
+            "from the queue"
         )
+        console.print(styled(("not confirmed:", "yellow"), f" {complaint}. {consequence}"))
 
 
 _cell = click.argument("cell")
@@ -302,11 +302,9 @@ def logs(cell: str, sweep: str, lines: int, follow: bool) -> None:
 @_errors
 def compact(name: str) -> None:
     """Merge the parts of a sweep into its store: a few shards, a runs table, a manifest."""
-    from rich.markup import escape
-
     from analysis.store.compact import compact as merge_parts
+    from launch.cli.console import console, styled
     from launch.cli.lookup import sweep_folder
-    from launch.cli.tables import console
 
     result = merge_parts(sweep_folder(name))
     console.print(
@@ -315,11 +313,9 @@ def compact(name: str) -> None:
         f"{quantity(result.files_before, 'file')} became {result.files_after}"
     )
     if len(result.mismatches):
-        console.print(
-            f"[yellow]{len(result.mismatches)} values were computed twice and differ[/yellow] "
-            "(the newest attempt is kept):"
-        )
-        console.print(escape(result.mismatches.head(10).to_string()))
+        count = f"{len(result.mismatches)} values were computed twice and differ"
+        console.print(styled((count, "yellow"), " (the newest attempt is kept):"))
+        console.print(result.mismatches.head(10).to_string())
 
 
 @main.command()
@@ -345,7 +341,7 @@ def import_published(source: Path, target: Path) -> None:
     TARGET is a folder such as logs/published.
     """
     from analysis.double_descent import published
-    from launch.cli.tables import console
+    from launch.cli.console import console
 
     published.import_published(source, target)
     console.print(f"wrote a store to {target}; draw it with `python analysis/fig2_ab.py {target}`")
@@ -361,6 +357,7 @@ def _expand(name: str, overrides: Sequence[str]) -> Request:
 def _send(request: Request, retry_errors: bool, wait: bool) -> None:
     from launch.cli import status as views
     from launch.cli import tables
+    from launch.cli.console import console
     from launch.plan.plan import CALIBRATION
     from launch.submit import submission
 
@@ -368,14 +365,14 @@ def _send(request: Request, retry_errors: bool, wait: bool) -> None:
     tables.print_preview(result.preview)
     name, plan = request.name, result.plan
     if plan is None:
-        tables.console.print("nothing to send")
+        console.print("nothing to send")
     else:
-        tables.console.print(
+        console.print(
             f"sent {quantity(len(result.preview.cells), 'cell')} as submission {plan.sid}; "
             f"`redescent status {name}` shows their state"
         )
         if request.policy.canary:
-            tables.console.print(
+            console.print(
                 f"they start when the smallest and largest cells succeed in {name}/{CALIBRATION}; "
                 "if one of those fails, SLURM removes them from the queue"
             )

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from launch.errors import UserError
 from launch.plan import Launcher, files
+from launch.plan.folder import check_folder
 from launch.scheduler import backend, sbatch, slurm
 from launch.sweep import compose
 
@@ -44,7 +45,7 @@ def examine(overrides: Sequence[str]) -> list[Finding]:
     """All findings for this machine and the launcher set by `overrides`."""
     settings = compose.launcher_settings(backend.with_launcher(overrides))
     launcher, logs = settings.launcher, settings.logs
-    findings = [_python(), *_torch(), _disk(logs), _locks(logs)]
+    findings = [_python(), *_torch(), _path(launcher, logs), _disk(logs), _locks(logs)]
     if launcher.kind == "slurm":
         findings += _slurm()
         findings.append(_trial(launcher))
@@ -162,6 +163,15 @@ def _judged(
         "ok",
         f"{len(layers)} layers on this CPU agree with float64, forward and backward",
     )
+
+
+def _path(launcher: Launcher, logs: Path) -> Finding:
+    """Whether jobs can use the path of the log folder."""
+    try:
+        check_folder(logs, launcher.kind)
+    except UserError as error:
+        return Finding("path of logs", "problem", str(error))
+    return Finding("path of logs", "ok", str(logs.resolve()))
 
 
 def _disk(logs: Path) -> Finding:

@@ -6,10 +6,11 @@ import sys
 import time
 from pathlib import Path
 
-from rich.markup import escape
+from rich.text import Text
 
+from launch.cli.console import console, styled, visible
 from launch.cli.status import LOOK_SECONDS, POLL_SECONDS
-from launch.cli.tables import console, leave_on_interrupt
+from launch.cli.tables import leave_on_interrupt
 from launch.errors import UserError
 from launch.plan.outcome import LIVE
 from launch.plan.plan import name_of
@@ -31,11 +32,11 @@ def logs(folder: Path, cell: str, lines: int, follow: bool) -> None:
     position = 0
     if path is not None:
         text, position = _tail(path, lines)
-        console.print(f"[bold]{path}[/bold]\n{escape(text)}", end="")
+        console.print(styled((str(path), "bold"), f"\n{text}"), end="")
     if follow:
         with leave_on_interrupt(name_of(folder)):
             state = _follow(state, cell, path, position)
-    console.print(f"[bold]{cell[:11]} is {state.cells[cell].state}[/bold]; {hint}")
+    console.print(styled((f"{cell[:11]} is {state.cells[cell].state}", "bold"), f"; {hint}"))
 
 
 def output(state: SweepState, cell: str) -> Path | None:
@@ -65,7 +66,7 @@ def _follow(state: SweepState, cell: str, path: Path | None, position: int) -> S
         state, last_poll = sweep_state.load_sweep_state(state.folder), time.monotonic()
         newest = output(state, cell)
         if newest is not None and newest != path:
-            console.print(f"[bold]{newest}[/bold]")
+            console.print(Text(str(newest), "bold"))
             path, position = newest, 0
 
 
@@ -73,9 +74,15 @@ def _print_from(path: Path, position: int) -> int:
     with open(path, "rb") as file:
         file.seek(position)
         text = file.read()
-    sys.stdout.write(text.decode(errors="replace"))
+    sys.stdout.write(_lines(text))
     sys.stdout.flush()
     return position + len(text)
+
+
+def _lines(output: bytes) -> str:
+    """Output of a job as text: what a progress bar overwrites becomes a line of its own."""
+    text = output.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n")
+    return visible(text)
 
 
 def _tail(path: Path, lines: int) -> tuple[str, int]:
@@ -83,5 +90,5 @@ def _tail(path: Path, lines: int) -> tuple[str, int]:
     with open(path, "rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - lines * _BYTES_PER_LINE))
-        text = file.read(size).decode(errors="replace")
+        text = _lines(file.read(size))
     return "".join(text.splitlines(keepends=True)[-lines:]), size

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
-from rich.markup import escape
 from rich.table import Column, Table
 
 from analysis.stats.threshold import Estimate
@@ -58,7 +57,7 @@ def search_table(standings: Sequence[Standing], *, live: bool) -> Table:
     """The searches of a sweep; `live` says whether any of its cells runs or waits."""
     rules = dict.fromkeys((one.search.search.axis, one.search.search.success) for one in standings)
     what = "; ".join(f"{axis} where {success} changes" for axis, success in rules)
-    title = escape(f"{_count(len(standings), 'search')} for {what}")
+    title = f"{_count(len(standings), 'search')} for {what}"
     if len(standings) > SHOWN_SEARCHES:
         return _counts(standings, title, live=live)
     keys = _varying_keys([one.search.search.point for one in standings])
@@ -79,9 +78,9 @@ def search_table(standings: Sequence[Standing], *, live: bool) -> Table:
     )
     for one in standings:
         search = one.search
-        values = [escape(str(search.search.point.get(key, ""))) for key in keys]
+        values = [str(search.search.point.get(key, "")) for key in keys]
         if len(rules) > 1:
-            values.append(escape(search.search.success))
+            values.append(search.search.success)
         numbers = [str(search.rounds), str(search.trained), estimate_text(search.estimate)]
         table.add_row(*values, state_text(one, live=live), *numbers)
     return table

@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -25,8 +24,9 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis import store
+from launch.cli.console import console, styled
 from launch.cli.searches import advice, search_table
-from launch.cli.tables import console, leave_on_interrupt
+from launch.cli.tables import leave_on_interrupt
 from launch.cost import concurrency, rates
 from launch.errors import quantity
 from launch.plan import files, markers
@@ -130,6 +130,7 @@ def wait_until_end(folder: Path, sid: str | None = None) -> bool:
     With `sid`, also waits for the tasks of that submission whose cells have an earlier result.
     """
     columns = (
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
@@ -139,7 +140,7 @@ def wait_until_end(folder: Path, sid: str | None = None) -> bool:
     name = name_of(folder)
     with (
         leave_on_interrupt(name),
-        Progress("{task.description}", *columns, console=console) as progress,
+        Progress(*columns, console=console) as progress,
     ):
         bar = progress.add_task(name, total=1.0)
 
@@ -241,7 +242,7 @@ def print_failures(folder: Path) -> None:
     table = Table("cells", "class", "last line", "example", show_lines=True)
     for failure in kinds:
         command = f"redescent why {failure.cells[0][:11]}"
-        table.add_row(str(len(failure.cells)), failure.kind, escape(failure.error), command)
+        table.add_row(str(len(failure.cells)), failure.kind, failure.error, command)
     console.print(table)
 
 
@@ -251,7 +252,7 @@ def view(report: Report) -> RenderableType:
     tables = [_table(report)]
     if report.searches:
         tables.append(search_table(report.searches, live=report.is_live))
-    return Group(*tables, *(Text.from_markup(line) for line in lines))
+    return Group(*tables, *lines)
 
 
 def _table(report: Report) -> Table:
@@ -262,7 +263,7 @@ def _table(report: Report) -> Table:
         table.add_row(state, str(sum(line.cells for line in lines)), _meaning(STATES, state))
         for line in lines:
             if line.detail:
-                table.add_row("", f"[dim]{line.cells}[/dim]", f"[dim]{escape(line.detail)}[/dim]")
+                table.add_row("", Text(str(line.cells), "dim"), Text(line.detail, "dim"))
     return table
 
 
@@ -292,39 +293,35 @@ def _hours(report: Report) -> Sequence[str]:
     return lines
 
 
-def _failures(report: Report) -> Sequence[str]:
-    lines = []
+def _failures(report: Report) -> Sequence[RenderableType]:
+    lines: list[RenderableType] = []
     for failure in report.summary.failures[:SHOWN_FAILURES]:
-        lines.append(
-            f"[red]{len(failure.cells)} failed[/red] ({failure.kind}): {escape(failure.error)}; "
-            f"see `redescent why {failure.cells[0][:11]}`"
-        )
+        count = (f"{len(failure.cells)} failed", "red")
+        hint = f"see `redescent why {failure.cells[0][:11]}`"
+        lines.append(styled(count, f" ({failure.kind}): {failure.error}; {hint}"))
     more = len(report.summary.failures) - SHOWN_FAILURES
     if more > 0:
         lines.append(f"and {more} other errors: `redescent status {report.name} --failed`")
     return lines
 
 
-def _next_steps(report: Report) -> Sequence[str]:
-    lines = []
+def _next_steps(report: Report) -> Sequence[RenderableType]:
+    lines: list[RenderableType] = []
     states = {line.state for line in report.summary.lines}
     is_over = not states & {*LIVE, "preempted"}
     if is_over and states & {"failed", "interrupted", "missing"}:
         lines.append(_resume_hint(report))
-    lines += map(escape, advice(report.searches, report.name, live=report.is_live))
+    lines += advice(report.searches, report.name, live=report.is_live)
     if report.canary is not None:
         cell, error = report.canary
-        lines.append(
-            f"[red]the canary failed[/red]: {escape(last_line(error))}; SLURM removes the cells "
-            f"that waited for it from the queue; see `redescent why {cell[:11]} "
-            f"--sweep {report.name}/{CALIBRATION}`"
-        )
+        consequence = "SLURM removes the cells that waited for it from the queue"
+        hint = f"see `redescent why {cell[:11]} --sweep {report.name}/{CALIBRATION}`"
+        canary = ("the canary failed", "red")
+        lines.append(styled(canary, f": {last_line(error)}; {consequence}; {hint}"))
     if report.state.silent:
-        lines.append(
-            "[yellow]the scheduler does not answer about "
-            f"{quantity(len(report.state.silent), 'submission')}[/yellow]; "
-            "their cells may be running"
-        )
+        submissions = quantity(len(report.state.silent), "submission")
+        silence = (f"the scheduler does not answer about {submissions}", "yellow")
+        lines.append(styled(silence, "; their cells may be running"))
     return lines
 
 

@@ -7,10 +7,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
+from rich.console import RenderableType
 from rich.table import Column, Table
+from rich.text import Text
 
+from launch.cli.console import console, styled
 from launch.cli.searches import expectation_rows
 from launch.cost import rates
 from launch.errors import quantity
@@ -22,8 +23,6 @@ from launch.sweep.request import AUTO
 if TYPE_CHECKING:
     from launch.cli.doctor import Finding
 
-console = Console(highlight=False, soft_wrap=True)
-
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
@@ -31,10 +30,10 @@ def print_preview(preview: Preview) -> None:
     """Show what a submission sends, or would send."""
     table = Table(show_header=False)
     for name, value in preview_rows(preview):
-        table.add_row(name, escape(value))
+        table.add_row(name, value)
     console.print(table)
     for warning in preview_warnings(preview):
-        console.print(f"[yellow]{escape(warning)}[/yellow]")
+        console.print(Text(warning, "yellow"))
 
 
 def preview_rows(preview: Preview) -> list[tuple[str, str]]:
@@ -146,10 +145,10 @@ def print_calibration(measurements: Sequence[Measurement]) -> None:
     console.print(table)
 
 
-def _measurement_columns(measurement: Measurement) -> list[str]:
+def _measurement_columns(measurement: Measurement) -> list[RenderableType]:
     """Seconds, whole run, peak memory, throughput and verdict; or only the failure."""
     if measurement.failure:
-        return [f"[red]failed:[/red] {escape(measurement.failure)}"]
+        return [styled(("failed:", "red"), f" {measurement.failure}")]
     article = "a" if measurement.unit == "step" else "an"
     throughput = ""
     if measurement.count and measurement.compared:
@@ -203,7 +202,7 @@ def print_findings(findings: Sequence[Finding]) -> None:
     table = Table("check", "", "found")
     for finding in findings:
         colour = _COLOURS[finding.verdict]
-        table.add_row(finding.check, f"[{colour}]{finding.verdict}[/]", escape(finding.detail))
+        table.add_row(finding.check, Text(finding.verdict, colour), finding.detail)
     console.print(table)
 
 

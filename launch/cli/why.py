@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.markup import escape
 from rich.table import Table
 
 from analysis import store
+from launch.cli.console import console, styled
 from launch.cli.searches import trial_text
-from launch.cli.tables import console
 from launch.plan.outcome import FINAL, STATES, failure_class
 from launch.plan.plan import name_of
 from launch.status import sweep_state
@@ -32,18 +31,18 @@ def why(folder: Path, cell_id: str) -> None:
     cell = state.cells[cell_id]
     table = Table(show_header=False)
     table.add_row("cell", f"{cell_id} of {name_of(folder)}")
-    table.add_row("state", f"[bold]{cell.state}[/bold]: {STATES[cell.state]}")
+    table.add_row("state", styled((cell.state, "bold"), f": {STATES[cell.state]}"))
     trial = trial_text(rounds.standings(state), cell_id)
     if trial is not None:
-        table.add_row("search", escape(trial))
-    table.add_row("what next", escape(advice(state, cell)))
+        table.add_row("search", trial)
+    table.add_row("what next", advice(state, cell))
     console.print(table)
     _print_attempts(attempts(state, cell_id))
     _print_rows(folder, cell_id)
     settings = [f"{key}={value}" for key, value in _flat(state, cell).items()]
-    console.print(escape("  ".join(settings)))
+    console.print("  ".join(settings))
     if cell.record and cell.record.error:
-        console.print(f"\n{escape(cell.record.error.rstrip())}")
+        console.print(f"\n{cell.record.error.rstrip()}")
 
 
 def advice(state: SweepState, cell: CellState) -> str:
@@ -83,7 +82,7 @@ def _print_attempts(attempts: Sequence[Attempt]) -> None:
             attempt.node,
             execution.start,
             attempt.end,
-            escape(attempt.ending),
+            attempt.ending,
             attempt.progress,
         )
     console.print(table)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import socket
 import subprocess
 from collections.abc import Mapping
@@ -62,6 +63,32 @@ def write_bytes(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def owner(path: Path) -> str | None:
+    """The user that a file belongs to if it is another one, by name or number; None if it is ours.
+
+    Raises OSError if the file cannot be read.
+    """
+    number = path.stat().st_uid
+    return None if number == os.getuid() else user_name(number)
+
+
+def user_name(number: int) -> str:
+    """The name of a user; the number itself where nothing names it, as in many containers."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def command_line(process: int) -> list[str]:
+    """The words of a process's command; empty if it is gone, or not known on this system."""
+    try:
+        content = Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return []
+    return content.decode(errors="replace").rstrip("\0").split("\0")
 
 
 def open_lock(path: Path) -> IO[str]:

@@ -5,7 +5,6 @@ Read inside jobs: standard library only.
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Collection, Sequence
@@ -16,6 +15,7 @@ from typing import Any, Literal
 from launch.errors import UserError
 from launch.plan.files import write_json
 from launch.plan.plan import Plan
+from launch.plan.reader import Damaged, Fields, as_list, each, read_json, wrong
 
 Delivery = Literal["sent", "pending", "refused"]
 """Accepted by the scheduler; not known to be accepted; or never going to run."""
@@ -105,14 +105,47 @@ def read(plan: Plan, sweep: Path) -> list[Array]:
     if not path.exists():
         return [Array("", 0, len(plan.tasks), plan.created, error=NEVER_SENT)]
     try:
-        entries: list[dict[str, Any]] = json.loads(path.read_text())
-        return [Array(**entry) for entry in entries]
-    except (ValueError, TypeError) as error:
+        entries = as_list(read_json(path), "")
+        arrays = [_array(entry, key) for key, entry in each(entries, "arrays")]
+        _check_cover(arrays, len(plan.tasks))
+        return arrays
+    except Damaged as error:
         raise UserError(
             f"{path}: damaged ({error}); expected the jobs of this submission. If none of them "
             f"runs any more (squeue), move {path.parent} out of submissions/ and submit the sweep "
             "again: cells that are done stay done"
         ) from None
+
+
+def _array(content: Any, key: str) -> Array:
+    """An array of jobs.json. Raises Damaged."""
+    fields = Fields(content, key)
+    array = Array(
+        name=fields.text("name"),
+        first=fields.count("first"),
+        count=fields.count("count", 1),
+        sent=fields.number("sent"),
+        job=fields.text_or_null("job", None),
+        offset=fields.count("offset", 0, 0),
+        error=fields.text_or_null("error", None),
+        after=fields.texts("after", []),
+    )
+    fields.finish()
+    for job in (array.job or "local", *array.after):
+        if job != "local" and not job.isdecimal():
+            raise wrong(key, job, "the number of a job, or local")
+    return array
+
+
+def _check_cover(arrays: Sequence[Array], tasks: int) -> None:
+    """Raise Damaged unless the arrays have every task of the plan once, in order."""
+    end = 0
+    for array in arrays:
+        if array.first != end:
+            raise Damaged(f"found an array from task {array.first}, expected one from task {end}")
+        end += array.count
+    if end != tasks:
+        raise Damaged(f"found arrays of {end} tasks, expected the {tasks} of the plan")
 
 
 def _path(plan: Plan, sweep: Path) -> Path:

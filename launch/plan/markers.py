@@ -15,14 +15,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import re
 import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from launch.errors import UserError
 from launch.plan import files
+from launch.plan.reader import Damaged, Fields, as_texts, read_json
 
 SAME_ERROR = 3
 """If this many cells fail with the same last line, the submission stops: they share a cause."""
@@ -59,7 +60,7 @@ class RepeatedErrors:
             path = self.folder / f"{_key(error)}.{number}"
             if files.create(path, cell):
                 return number
-            if path.read_text() == cell:
+            if _text(path) == cell:
                 return None
         return None
 
@@ -68,7 +69,7 @@ class RepeatedErrors:
         if self._error is None and time.monotonic() - self._last_look >= LOOK_SECONDS:
             self._last_look = time.monotonic()
             with contextlib.suppress(OSError):
-                self._error = (self.folder / "stop").read_text() or "(an error)"
+                self._error = _text(self.folder / "stop") or "(an error)"
         return self._error
 
 
@@ -96,11 +97,17 @@ def cancel_cells(submission: Path, cells: Collection[str]) -> None:
 
 
 def cancelled_cells(submission: Path) -> set[str]:
-    """Ids of the cells of a submission that the user cancelled."""
-    try:
-        return set(json.loads((submission / "cancelled.json").read_text()))
-    except FileNotFoundError:
+    """Ids of the cells of a submission that the user cancelled. Raises UserError if damaged."""
+    path = submission / "cancelled.json"
+    if not path.exists():
         return set()
+    try:
+        return set(as_texts(read_json(path), ""))
+    except Damaged as error:
+        raise UserError(
+            f"{path}: damaged ({error}); expected a list of the ids of the cells that were "
+            "cancelled. Move it away and cancel them again (`redescent cancel`)"
+        ) from None
 
 
 def mark_local_worker(submission: Path) -> None:
@@ -109,9 +116,24 @@ def mark_local_worker(submission: Path) -> None:
 
 
 def local_worker(submission: Path) -> dict[str, Any] | None:
-    """The process that works on the submission outside SLURM; None if none has started."""
+    """The process that works on the submission outside SLURM; None if none has started.
+
+    Raises UserError if the file is damaged.
+    """
     path = submission / "local.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        fields = Fields(read_json(path))
+        process = {"host": fields.text("host"), "start": fields.text("start")}
+        process_id = fields.count("pid", 1)
+        fields.finish()
+        return {**process, "pid": process_id}
+    except Damaged as error:
+        raise UserError(
+            f"{path}: damaged ({error}); expected the process that trains the cells of this "
+            "submission. If no `launch.job` process of it runs any more (ps), move the file away"
+        ) from None
 
 
 def end_local_worker(submission: Path) -> None:
@@ -137,6 +159,10 @@ def allow_rounds(sweep: Path) -> None:
 def rounds_stopped(sweep: Path) -> bool:
     """Whether the user cancelled the sweep since it was last submitted or resumed."""
     return (sweep / "rounds_stopped").exists()
+
+
+def _text(path: Path) -> str:
+    return path.read_bytes().decode(errors="replace")
 
 
 def _key(error: str) -> str:

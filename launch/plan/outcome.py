@@ -84,6 +84,11 @@ DISK = FailureClass(
     "free space on the disk of the logs or raise your quota, then `redescent resume {name}`",
     stops_task=True,
 )
+FROZEN_CODE = FailureClass(
+    "code",
+    "the code that was frozen with its submission is damaged or gone: `redescent resume {name}` "
+    "writes it again and sends the cell",
+)
 PREEMPTED = FailureClass("preempted", _RESUMES)
 TIMEOUT = FailureClass("timeout", _RESUMES)
 CANCELLED = FailureClass("cancelled", _RESUMES)
@@ -96,6 +101,7 @@ FAILURES: Mapping[str, FailureClass] = {
         KILLED,
         CRASHED,
         DISK,
+        FROZEN_CODE,
         PREEMPTED,
         TIMEOUT,
         CANCELLED,

@@ -10,7 +10,6 @@ Read inside jobs before anything else: standard library only.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 import uuid
@@ -19,13 +18,19 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from launch.errors import UserError
+from launch.plan import contents, files
 from launch.plan.files import write_json
 from launch.plan.launcher import Launcher, cores
+from launch.plan.reader import Damaged, NewerCode, as_list, read_json, wrong
 from launch.plan.search import Search
 from launch.plan.snapshot import Software
 
 CALIBRATION = "calibration"
 """The folder inside a sweep's that holds the sweep of its calibrations."""
+
+SUBMISSIONS = "submissions"
+"""The folder inside a sweep's that holds the folders of its submissions."""
 
 
 class PlanError(ValueError):
@@ -107,14 +112,28 @@ class Plan:
 
     def folder(self, sweep: Path) -> Path:
         """The folder of this plan inside the sweep's folder."""
-        return sweep / "submissions" / self.sid
+        return sweep / SUBMISSIONS / self.sid
+
+    def check_owner(self, sweep: Path) -> None:
+        """Raise UserError if the plan belongs to another user: its launcher's `setup` lines and its
+        Python would run as whoever sends its jobs.
+        """
+        path = self.folder(sweep) / "plan.json"
+        other = files.owner(path)
+        if other is not None:
+            raise UserError(
+                f"{path}: belongs to {other}, and its launcher settings and Python would run as "
+                "you; nothing was sent. Look at them, then name a launcher of your own: "
+                f"`redescent resume {name_of(sweep)} hydra/launcher=...`"
+            )
 
     def write(self, sweep: Path) -> Path:
         """Write plan.json into its new folder; returns its path."""
         folder = self.folder(sweep)
         folder.mkdir(parents=True)
         path = folder / "plan.json"
-        write_json(path, asdict(self) | {"launcher": dict(self.launcher.settings)})
+        content = asdict(self) | {"launcher": dict(self.launcher.settings)}
+        write_json(path, content | {"checksum": contents.checksum(content)})
         return path
 
 
@@ -123,21 +142,42 @@ def name_of(sweep: Path) -> str:
     return f"{sweep.parent.name}/{sweep.name}" if sweep.name == CALIBRATION else sweep.name
 
 
-def load(path: Path) -> Plan:
-    """Read a plan, with the cells that its tasks added. Raises PlanError for an invalid file."""
+def load(path: Path, task: int | None = None) -> Plan:
+    """Read a plan, with the cells that its tasks added, and check that every cell has the id of its
+    configuration; with `task`, only those of this task.
+
+    Raises PlanError for an invalid file, OSError for one that cannot be read.
+    """
     try:
-        raw = json.loads(path.read_text())
-        _add_later_rounds(raw, path.parent)
-        cells = [PlannedCell(**cell) for cell in raw.pop("cells")]
-        launcher = Launcher(raw.pop("launcher"))
-        searches = [Search(**search) for search in raw.pop("searches", [])]
-        return Plan(**raw, cells=cells, launcher=launcher, searches=searches)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        content = read_json(path)
+        fields = contents.plan_fields(content)
+        if fields["sid"] != path.parent.name and path.parent.parent.name == SUBMISSIONS:
+            raise wrong("sid", fields["sid"], f"{path.parent.name}, the name of its folder")
+        _add_later_rounds(fields, path.parent)
+        numbers = range(len(fields["cells"])) if task is None else _cells_of(fields, task)
+        contents.check_ids(fields["bases"], fields["cells"], numbers)
+        contents.check_checksum(content)
+    except NewerCode as error:
+        raise PlanError(
+            f"{path}: {error}. Newer code wrote this plan, or the file is damaged; use the version "
+            "of redescent that submitted the sweep, or a newer one"
+        ) from None
+    except (Damaged, RecursionError) as error:
         raise PlanError(
             f"{path}: not a plan of this version ({error}); expected what `redescent submit` "
-            "writes. Move its folder "
+            "writes. Restore the file, or move its folder "
             "out of submissions/ and submit the sweep again: cells that are done stay done"
         ) from None
+    cells = [PlannedCell(*cell) for cell in fields["cells"]]
+    return Plan(**{**fields, "cells": cells})
+
+
+def _cells_of(fields: Mapping[str, Any], task: int) -> Sequence[int]:
+    """Numbers of the cells of a task of a plan that was just read."""
+    tasks: Sequence[Sequence[int]] = fields["tasks"]
+    if not 0 <= task < len(tasks):
+        raise Damaged(f"tasks: found {len(tasks)}, expected one with the number {task}")
+    return tasks[task]
 
 
 def later_rounds(submission: Path, task: int) -> Path:
@@ -145,15 +185,16 @@ def later_rounds(submission: Path, task: int) -> Path:
     return submission / "inside" / f"{task:05d}.json"
 
 
-def _add_later_rounds(raw: dict[str, Any], submission: Path) -> None:
+def _add_later_rounds(fields: dict[str, Any], submission: Path) -> None:
     """Append the cells that tasks added to the cells and tasks of a plan that was just read."""
-    for number, searches in enumerate(raw.get("task_searches", [])):
+    for number, searches in enumerate(fields["task_searches"]):
         path = later_rounds(submission, number)
         if searches and path.exists():
-            cells = json.loads(path.read_text())
-            start = len(raw["cells"])
-            raw["cells"] += cells
-            raw["tasks"][number] += range(start, start + len(cells))
+            key = f"cells of {path.relative_to(submission)}"
+            added = as_list(read_json(path, key), key)
+            start = len(fields["cells"])
+            fields["cells"] += contents.cell_fields(added, key, len(fields["bases"]))
+            fields["tasks"][number] += range(start, start + len(added))
 
 
 def load_all(sweep: Path) -> list[Plan]:
@@ -167,7 +208,7 @@ def plan_files(sweep: Path) -> list[Path]:
 
     Raises PlanError if a folder cannot be read: glob would find nothing, as if it were empty.
     """
-    folder = sweep / "submissions"
+    folder = sweep / SUBMISSIONS
     try:
         paths = [folder / sid / "plan.json" for sid in sorted(os.listdir(folder))]
         return [path for path in paths if not path.parent.name.startswith(".") and exists(path)]

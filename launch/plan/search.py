@@ -12,6 +12,12 @@ from typing import Any, Literal
 Advance = Literal["auto", "manual"]
 """Who sends the next round: a job after the last task of a round, or only the user's commands."""
 
+SETTINGS = (
+    "low", "high", "lattice", "step", "integer", "falling", "method", "first", "per_round",
+    "until", "most", "verify", "seeds", "doublings",
+)  # fmt: skip
+"""Keys of `Search.settings`: the fields of analysis.stats.threshold.Settings."""
+
 
 @dataclass(frozen=True)
 class Search:

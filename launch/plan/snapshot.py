@@ -5,23 +5,26 @@ Read inside jobs: standard library only.
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import importlib.metadata
 import io
 import json
+import os
 import platform
 import socket
+import struct
 import subprocess
 import sys
 import time
 import zipfile
+import zipimport
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launch.plan.files import write_bytes
+from launch.plan.files import user_name, write_bytes
 
 SOURCE = Path(__file__).resolve().parents[2]
 
@@ -36,6 +39,12 @@ _PACKAGES = (
     "omegaconf",
     "submitit",
 )
+
+_DAMAGES = (
+    OSError, EOFError, ImportError, LookupError, ValueError, OverflowError, NotImplementedError,
+    RuntimeError, struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What reading an archive can raise if a byte of it has changed."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +68,12 @@ def current_software(sweep: Path) -> Software:
 
 def code_hash() -> str:
     """Hash of the sources that jobs would import now. Changes nothing."""
+    return _hash(_sources())
+
+
+def _hash(sources: Mapping[str, bytes]) -> str:
     digest = hashlib.sha256()
-    for name, content in _sources().items():
+    for name, content in sources.items():
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:16]
 
@@ -71,12 +84,50 @@ def snapshot(sweep: Path) -> tuple[str, Path]:
     It is one zip file, from which Python imports directly: one inode, written atomically, and
     nobody edits it by accident.
     """
-    code = code_hash()
+    sources = _sources()
+    code = _hash(sources)
     archive = sweep / "code" / f"{code}.zip"
-    if not archive.exists():
+    if archive_hash(archive) != code:  # absent, damaged, or put there by somebody else
         archive.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(archive, _zip(_sources()))
+        write_bytes(archive, _zip(sources))
     return code, archive
+
+
+def archive_hash(archive: Path) -> str | None:
+    """Hash of the sources that Python imports from an archive, as in its name; None if it cannot
+    read them all.
+    """
+    try:
+        with zipfile.ZipFile(archive) as file:
+            names = file.namelist()
+        importer = zipimport.zipimporter(str(archive))
+        importer.invalidate_caches()  # of an earlier file with this name
+        contents = {name: importer.get_data(os.path.join(archive, name)) for name in names}
+    except _DAMAGES:
+        return None
+    return _hash(contents) if len(contents) == len(names) else None
+
+
+def difference_from_plan(code: str, archive: str) -> str | None:
+    """Why this process does not run the code of a plan; None if it does.
+
+    `code` and `archive` are those of the plan. Where Python cannot import from the archive, it
+    takes an installed package without a word.
+    """
+    remedy = "`redescent resume` writes the archive again"
+    imported = Path(__file__).parents[2]
+    if imported.resolve() != Path(archive).resolve():
+        return (
+            f"the code of the plan was not imported: found {imported}, expected {archive}, which "
+            f"was removed, damaged or cannot be read; {remedy}"
+        )
+    digest = archive_hash(Path(archive))
+    if digest != code:
+        return (
+            f"{archive}: not the code of the plan: found {digest or 'a damaged archive'}, expected "
+            f"{code}; {remedy}"
+        )
+    return None
 
 
 def _zip(sources: dict[str, bytes]) -> bytes:
@@ -132,6 +183,6 @@ def origin() -> dict[str, Any]:
     """Fields of a plan: user, time and host."""
     return {
         "created": time.time(),
-        "user": getpass.getuser(),
+        "user": user_name(os.getuid()),
         "host": socket.gethostname(),
     }

@@ -15,6 +15,7 @@ cores that exist.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -155,16 +156,35 @@ class Local:
     ) -> str:
         """Send SIGTERM to the worker, which saves and ends."""
         process = markers.local_worker(plan.folder(sweep))
-        alive = process is not None and files.alive(process)
-        if process is not None and alive is None:
+        if process is None or files.alive(process) is False:
+            return ""
+        if files.alive(process) is None:
             return f"it runs on {process['host']}; cancel it there"
-        if process is not None and alive:
+        if not _is_worker(files.command_line(process["pid"]), plan):
+            return (
+                f"local.json of {plan.sid} names process {process['pid']}, which is no worker of "
+                "this submission and was left alone"
+            )
+        with contextlib.suppress(ProcessLookupError):
             os.kill(process["pid"], signal.SIGTERM)
         return ""
 
 
+def _is_worker(command: Sequence[str], plan: Plan) -> bool:
+    """Whether a command is that of a worker of this plan: of its file, or of a single cell."""
+    if "launch.train" in command:
+        return True
+    return "launch.job" in command and any(f"/{plan.sid}/" in word for word in command)
+
+
 class Debug(Local):
     """The process of the command: `send` returns when the cells have ended."""
+
+    def cancel(
+        self, plan: Plan, sweep: Path, arrays: Sequence[Array], numbers: Collection[int]
+    ) -> str:
+        """Nothing to do: the command stops its own cells when it sees that they are cancelled."""
+        return ""
 
     def send(self, plan: Plan, sweep: Path, array: Array) -> Array:
         """Run the worker here."""

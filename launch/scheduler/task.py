@@ -14,9 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launch.errors import quantity
-from launch.plan import load, markers
-from launch.plan.outcome import StopReason
+from launch.plan import PlanError, load, markers
+from launch.plan.outcome import FROZEN_CODE, StopReason
+from launch.plan.snapshot import difference_from_plan
 from launch.scheduler import slurm
+from launch.worker.messages import Failure
 from launch.worker.pool import Assignment, Pool, RepeatedCrash, environment, log
 
 MAX_FRUITLESS_RESTARTS = 3
@@ -76,20 +78,33 @@ def _never_progresses(task: TaskState) -> bool:
     return is_fruitless and task.restart >= MAX_FRUITLESS_RESTARTS
 
 
-def main(arguments: Sequence[str], received: Sequence[int]) -> int:
-    """Work on one task of a plan; returns the exit status: 0 if no cell failed or is left."""
+def main(arguments: Sequence[str], received: Sequence[int], *, frozen: bool = False) -> int:
+    """Work on one task of a plan; returns the exit status: 0 if no cell failed or is left.
+
+    With `frozen`, this process must run the code of the plan; if it does not, every cell is
+    recorded as failed for this reason, and none is trained.
+    """
     args = _parse(arguments)
     in_slurm = args.task is None
     task, restart = args.task, 0
     if in_slurm:
         task = args.first + int(os.environ["SLURM_ARRAY_TASK_ID"])
         restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-    assignment = Assignment(load(args.plan), args.plan.resolve().parents[2], task, restart)
+    try:
+        plan = load(args.plan, task)
+    except (PlanError, OSError) as error:
+        log(f"{error}. Nothing was trained")
+        return 1
+    difference = difference_from_plan(plan.code, plan.code_archive) if frozen else None
+    if difference:
+        log(f"{difference}. No cell is trained")
+    refusal = Failure(FROZEN_CODE.name, difference) if difference else None
+    assignment = Assignment(plan, args.plan.resolve().parents[2], task, restart, refusal=refusal)
     if in_slurm:
         return work(assignment, received, in_slurm)
     markers.mark_local_worker(args.plan.parent)
     status = work(assignment, received, in_slurm)
-    if not received:
+    if not received and refusal is None:
         _follow_up(assignment)
     return status
 

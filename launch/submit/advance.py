@@ -33,6 +33,7 @@ def advance(folder: Path, sid: str | None = None) -> Submission | None:
     if markers.rounds_stopped(folder):
         return None
     plans = load_all(folder)
+    _plan_to_continue(plans, sid).check_owner(folder)
     request = next_request(folder, plans, sid)
     if not request.searches:
         return None
@@ -44,7 +45,7 @@ def next_request(folder: Path, plans: Sequence[Plan], sid: str | None) -> Reques
 
     The canary is left out: the first round had it.
     """
-    plan = next((plan for plan in plans if plan.sid == sid), plans[-1])
+    plan = _plan_to_continue(plans, sid)
     searches = [search for search in searches_of(plans) if search.advance == "auto"]
     return Request(
         name=folder.name,
@@ -57,6 +58,10 @@ def next_request(folder: Path, plans: Sequence[Plan], sid: str | None) -> Reques
         searches=searches,
         software=plan.software,
     )
+
+
+def _plan_to_continue(plans: Sequence[Plan], sid: str | None) -> Plan:
+    return next((plan for plan in plans if plan.sid == sid), plans[-1])
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 
 from launch.errors import UserError
 from launch.plan import Launcher, Plan, PlannedCell, jobs, load_all, markers, snapshot
+from launch.plan.folder import check_folder
 from launch.plan.jobs import Array
 from launch.plan.outcome import last_line
 from launch.plan.plan import factor, new_sid
@@ -53,6 +54,7 @@ def submit(
     what it accepted before that stays recorded.
     """
     sbatch.check(request.launcher)
+    check_folder(request.folder, request.launcher.kind)
     check_data([cell.flat for cell in request.cells])
     check_data([search.point for search in request.searches])
     request.folder.mkdir(parents=True, exist_ok=True)
@@ -142,9 +144,12 @@ def resume_request(folder: Path, overrides: Sequence[str]) -> Request:
         raise UserError(
             f"{folder}: no submitted sweep in this folder; `redescent submit NAME` creates one"
         )
+    newest = plans[-1]
+    other_launcher = any(text.startswith("hydra/launcher=") for text in overrides)
+    if not other_launcher:
+        newest.check_owner(folder)
     grids = [plan for plan in plans if not plan.searches]
     cells = {cell.id: Cell(cell.id, plan.flat(cell)) for plan in grids for cell in plan.cells}
-    newest = plans[-1]
     request = Request(
         name=folder.name,
         logs=folder.parent,
@@ -159,7 +164,6 @@ def resume_request(folder: Path, overrides: Sequence[str]) -> Request:
         return request
     from launch.sweep import compose  # loads Hydra, which the job after a round does without
 
-    other_launcher = any(text.startswith("hydra/launcher=") for text in overrides)
     earlier = [] if other_launcher else newest.chosen
     settings = compose.launcher_settings(backend.with_launcher([*earlier, *overrides]))
     return replace(
@@ -183,6 +187,7 @@ def _check_launch_overrides(overrides: Sequence[str]) -> None:
 
 def plan_single_cell(folder: Path, name: str, cell: Cell, launcher: Launcher) -> tuple[Plan, bool]:
     """Plan a cell that this process will run; returns the plan and whether the cell is done."""
+    check_folder(folder, launcher.kind)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         records = records_of(runs_of(folder))

@@ -19,10 +19,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from launch.plan.outcome import class_of
+from launch.plan.outcome import FROZEN_CODE, class_of
+from launch.plan.snapshot import difference_from_plan
 from launch.worker.messages import (
     CellJob,
     CellResult,
+    Failure,
     Message,
     Saved,
     StopRequest,
@@ -39,13 +41,15 @@ if TYPE_CHECKING:
 class Writer:
     """The files of a child: the sweep's folder, its own name, and its task's prefix.
 
-    `gpu_share` is the share of the task's GPU that each cell uses.
+    `gpu_share` is the share of the task's GPU that each cell uses. `archive` holds the code of the
+    plan, which this process must run.
     """
 
     sweep: Path
     name: str
     prefix: str
     gpu_share: float
+    archive: str
 
 
 class Inbox:
@@ -111,6 +115,8 @@ class CellTrainer:
             (writer.sweep / folder).mkdir(parents=True, exist_ok=True)
         self.finished = finished_cells(writer.sweep, writer.prefix)
         self.parts: dict[str, Part] = {}
+        self.differences: dict[str, str | None] = {}
+        """For the code of each plan, why this process does not run it."""
 
     @property
     def saved(self) -> bool:
@@ -131,14 +137,22 @@ class CellTrainer:
         run: Run | None = None
         try:
             run = self._start_run(job)
-            if job.failure is not None:
+            failure = job.failure or self._other_code(job.code)
+            if failure is not None:
                 run.restore()
-                run.close("failed", job.failure.name, job.failure.error)
-                return CellResult(job.cell, "failed", run.epochs, job.failure.error)
+                run.close("failed", failure.name, failure.error)
+                return CellResult(job.cell, "failed", run.epochs, failure.error)
             return self._train(run, job)
         except Exception as error:
             logging.exception("cell %s failed", job.cell)
             return _record_failure(run, job, error)
+
+    def _other_code(self, code: str) -> Failure | None:
+        """The failure of every cell if this process does not run the plan's code."""
+        if code not in self.differences:
+            self.differences[code] = difference_from_plan(code, self.writer.archive)
+        difference = self.differences[code]
+        return Failure(FROZEN_CODE.name, difference) if difference else None
 
     def _train(self, run: Run, job: CellJob) -> CellResult:
         import trainers

@@ -1,6 +1,6 @@
 """Entry of a child: signals first, everything else after.
 
-    python -m launch.worker.child SWEEP_FOLDER WRITER TASK_PREFIX GPU_SHARE
+    python -m launch.worker.child SWEEP_FOLDER WRITER TASK_PREFIX GPU_SHARE ARCHIVE
 
 Signals for the whole job reach its children too. They are ignored here: the parent says when to
 stop.
@@ -19,5 +19,5 @@ if __name__ == "__main__":
 
     from launch.worker import _child
 
-    sweep, name, prefix, gpu_share = sys.argv[1:]
-    _child.main(_child.Writer(Path(sweep), name, prefix, float(gpu_share)))
+    sweep, name, prefix, gpu_share, archive = sys.argv[1:]
+    _child.main(_child.Writer(Path(sweep), name, prefix, float(gpu_share), archive))

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from launch.errors import quantity
+from launch.errors import UserError, quantity
 from launch.plan import Plan, markers
 from launch.plan.launcher import cores
 from launch.plan.outcome import CRASHED, KILLED, StopReason, failure_class
@@ -71,6 +71,8 @@ class Assignment:
     restart: int
     cells: Sequence[int] | None = None
     """Numbers of the cells to train; None for all cells of the task."""
+    refusal: Failure | None = None
+    """Why no cell may be trained: each is recorded as failed."""
 
     @property
     def numbers(self) -> Sequence[int]:
@@ -98,6 +100,7 @@ class Child:
     def __init__(self, assignment: Assignment, writer: str, concurrency: int) -> None:
         command = [sys.executable, "-P", "-m", "launch.worker.child"]
         command += [str(assignment.sweep), writer, assignment.prefix, str(1.0 / concurrency)]
+        command += [assignment.plan.code_archive]
         # Blocked signals stay blocked over exec: a signal to the whole job cannot kill a child that
         # is still importing.
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
@@ -214,7 +217,7 @@ class Pool:
     def _job(self, number: int) -> CellJob:
         cell = self.plan.cells[number]
         attempt = cell.attempts + 1 + self.assignment.restart
-        failure = None
+        failure = self.assignment.refusal
         if self.deaths[number] >= DEATHS_PER_CELL:
             failure = failure_of(self.exit_codes[number], attempt)
         return CellJob(
@@ -306,7 +309,11 @@ class Pool:
                 child.send(StopRequest("cancelled"))
 
     def _cancelled_numbers(self) -> set[int]:
-        ids = markers.cancelled_cells(self.assignment.submission)
+        try:
+            ids = markers.cancelled_cells(self.assignment.submission)
+        except (UserError, OSError) as error:
+            log(f"{error}; no further cell is cancelled meanwhile")
+            return self.cancelled
         numbers = self.plan.tasks[self.assignment.task]
         return {number for number in numbers if self.plan.cells[number].id in ids}
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,10 +15,14 @@ import pytest
 from hypothesis import settings
 
 from launch.plan import Launcher, Plan, PlannedCell
+from launch.plan.identity import cell_id
 from launch.sweep import compose
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = "hydra/launcher=local"
+BASE: Mapping[str, Any] = {"seed": 0, "model.width": 4}
+CELLS = [cell_id({**BASE, "seed": seed}) for seed in range(3)]
+"""Ids of the cells of `plan_of`."""
 
 settings.register_profile("redescent", deadline=None)  # a busy machine is not a slow property
 settings.load_profile("redescent")
@@ -113,8 +117,8 @@ def plan_of() -> Callable[..., Plan]:
             "user": "somebody",
             "host": "login",
             "backend": "slurm",
-            "bases": [{"seed": 0, "model.width": 4}],
-            "cells": [PlannedCell(f"c1-{i}", 0, {"seed": i}, i) for i in range(3)],
+            "bases": [BASE],
+            "cells": [PlannedCell(cell, 0, {"seed": i}, i) for i, cell in enumerate(CELLS)],
             "tasks": [[0, 1], [2]],
             "packing": {"cells": 5, "at_a_time": 1, "minutes": 60, "most": 1000, "slots": 100},
             "chosen": [],
@@ -135,6 +139,12 @@ def plan_of() -> Callable[..., Plan]:
         return Plan(**fields | {"launcher": Launcher(fields["launcher"])})
 
     return build
+
+
+@pytest.fixture
+def cell_ids() -> Sequence[str]:
+    """Ids of the three cells of `plan_of`, in order."""
+    return CELLS
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ back on demand.
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 
 from analysis import store
 from launch.errors import UserError
+from launch.plan import files
+from launch.scheduler import backend
 from launch.scheduler.slurm import ranges
 from launch.status import sweep_state
 from launch.submit.cancel import cancel
@@ -74,7 +77,6 @@ def test_a_running_task_skips_cells_cancelled_by_condition(redescent: Any, logs:
 def test_a_bad_condition_cancels_nothing(tmp_path: Path, plan_of: Callable[..., Any]) -> None:
     plan = plan_of()
     plan.write(tmp_path / "demo")
-    (plan.folder(tmp_path / "demo") / "jobs.json").write_text("[]")
     with pytest.raises(UserError, match=r"expected a condition such as 'model.width <= 16'"):
         cancel(tmp_path / "demo", ["model.width <"])
     assert cancel(tmp_path / "demo", ["model.width=4"]).cells == 0
@@ -87,3 +89,36 @@ def test_a_bad_condition_cancels_nothing(tmp_path: Path, plan_of: Callable[..., 
 )
 def test_indices_are_written_in_the_short_form_of_slurm(indices: list[int], text: str) -> None:
     assert ranges(indices) == text
+
+
+def test_only_a_worker_of_the_plan_is_ended(plan_of: Callable[..., Any], tmp_path: Path) -> None:
+    plan = plan_of(backend="local")
+    path = plan.write(tmp_path)
+    process = subprocess.Popen(["sleep", "60"])
+    try:
+        identity = {**files.own_process(), "pid": process.pid, "start": files._start(process.pid)}
+        files.write_json(path.with_name("local.json"), identity)
+        complaint = backend.Local().cancel(plan, tmp_path, [], {0})
+        assert f"names process {process.pid}, which is no worker" in complaint
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+    assert backend.Local().cancel(plan, tmp_path, [], {0}) == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "is_worker"),
+    [
+        ("python -P -u -m launch.job /logs/demo/submissions/{sid}/plan.json --task 0", True),
+        ("python -P -u -m launch.job /logs/demo/submissions/other/plan.json --task 0", False),
+        ("python -m launch.train name=demo", True),
+        ("vim /logs/demo/submissions/{sid}/plan.json", False),
+        ("", False),
+    ],
+)
+def test_a_worker_is_known_by_its_command(
+    plan_of: Callable[..., Any], command: str, is_worker: bool
+) -> None:
+    plan = plan_of()
+    assert backend._is_worker(command.format(sid=plan.sid).split(), plan) is is_worker

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from launch.plan.identity import RESULT_FREE, cell_id
+from launch.plan.identity import RESULT_FREE, cell_id, ids_of
 from trainers import config
 from trainers.config.later import LATER_KEYS
 
@@ -185,3 +185,20 @@ def test_as_before_means_the_same_type_too() -> None:
     later = {("sgd", "nesterov"): False}
     assert cell_id(flat, later) == cell_id({"optim.name": "sgd"})
     assert cell_id({**flat, "optim.nesterov": 0}, later) != cell_id(flat, later)
+
+
+_scalars = st.sampled_from([0, 0.0, -0.0, 1, 1.5, True, None, "é", [1, 2.0], []])
+_keys = st.sampled_from(
+    ["seed", "model.name", "model.width", "model.activation", "run.threads", "data.root"]
+)
+_configurations = st.dictionaries(_keys, _scalars | st.sampled_from(["mlp", "vision", "relu"]))
+
+
+@given(_configurations, _configurations)
+def test_ids_from_a_base_are_those_of_whole_configurations(
+    base: dict[str, Any], values: dict[str, Any]
+) -> None:
+    assert ids_of([{}, base], [(1, values), (1, {})]) == [
+        cell_id({**base, **values}),
+        cell_id(base),
+    ]

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from launch.plan import Plan, PlannedCell, files, snapshot
 from launch.plan import plan as plans
+from launch.plan.identity import cell_id
 from launch.plan.plan import factor
 
 PlanOf = Callable[..., Plan]
@@ -38,9 +39,8 @@ def exact(flat: Any) -> str:
 
 
 def test_a_plan_comes_back_as_it_was_written(plan_of: PlanOf, tmp_path: Path) -> None:
-    plan = plan_of(
-        cells=[PlannedCell("c1-0", 0, {"a": None, "b": True, "c": 1.0, "d": [1, 2], "e": "é"}, 3)]
-    )
+    values = {"a": None, "b": True, "c": 1.0, "d": [1, 2], "e": "é"}
+    plan = plan_of(bases=[{}], cells=[PlannedCell(cell_id(values), 0, values, 3)], tasks=[[0]])
     path = plan.write(tmp_path)
     assert path == tmp_path / "submissions" / plan.sid / "plan.json"
     assert plans.load(path) == plan
@@ -73,15 +73,20 @@ def test_a_file_that_is_no_plan_is_named(tmp_path: Path, content: bytes) -> None
 
 
 @pytest.mark.parametrize(
-    "change", [{"colour": "red"}, {"sid": ...}], ids=["a key too many", "a key too few"]
+    ("change", "message"),
+    [
+        ({"colour": "red"}, r"colour: unknown key. Newer code wrote this plan"),
+        ({"sid": ...}, r"sid: missing.*expected what `redescent submit` writes"),
+    ],
+    ids=["a key too many", "a key too few"],
 )
 def test_a_plan_of_another_version_is_named(
-    plan_of: PlanOf, tmp_path: Path, change: dict[str, Any]
+    plan_of: PlanOf, tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     path = plan_of().write(tmp_path)
     raw = {**json.loads(path.read_text()), **change}
     path.write_text(json.dumps({key: value for key, value in raw.items() if value is not ...}))
-    with pytest.raises(ValueError, match=r"(colour|sid).*expected what `redescent submit` writes"):
+    with pytest.raises(ValueError, match=message):
         plans.load(path)
 
 

@@ -4,14 +4,14 @@ where asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from launch.errors import UserError
-from launch.plan import Plan
-from launch.submit import submission
+from launch.plan import Plan, files
+from launch.submit import advance, submission
 from launch.sweep.compose import launcher_settings
 
 
@@ -24,9 +24,11 @@ def sweep(tmp_path: Path, plan_of: Callable[..., Plan]) -> Path:
     return tmp_path / "demo"
 
 
-def test_a_resume_sends_all_planned_cells_as_the_newest_plan_was_sent(sweep: Path) -> None:
+def test_a_resume_sends_all_planned_cells_as_the_newest_plan_was_sent(
+    sweep: Path, cell_ids: Sequence[str]
+) -> None:
     request = submission.resume_request(sweep, [])
-    assert [cell.id for cell in request.cells] == ["c1-0", "c1-1", "c1-2"]
+    assert [cell.id for cell in request.cells] == cell_ids
     assert [cell.flat["seed"] for cell in request.cells] == [0, 1, 2]
     assert request.launcher.settings["partition"] == "spot"
     assert request.packing.cells == 5
@@ -54,3 +56,18 @@ def test_a_resume_takes_no_other_override(sweep: Path) -> None:
 def test_there_is_nothing_to_resume_before_a_submission(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no submitted sweep"):
         submission.resume_request(tmp_path, [])
+
+
+def test_settings_of_another_user_are_named_before_they_are_used(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files.os, "getuid", lambda: 4_000_000)
+    with pytest.raises(UserError, match=r"plan\.json: belongs to \w+, and its launcher settings"):
+        submission.resume_request(sweep, [])
+    with pytest.raises(UserError, match="belongs to"):
+        submission.resume_request(sweep, ["hydra.launcher.timeout_min=7"])
+    with pytest.raises(UserError, match="belongs to"):
+        advance.advance(sweep)
+    request = submission.resume_request(sweep, ["hydra/launcher=slurm"])
+    assert len(request.cells) == 3
+    assert request.launcher.settings["partition"] is None

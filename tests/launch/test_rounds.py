@@ -217,7 +217,8 @@ def test_the_next_round_has_the_code_and_settings_of_the_plan_before(
     sweep.play()
     path = next(sweep.folder.glob("submissions/*/plan.json"))
     plan = json.loads(path.read_text())
-    path.write_text(json.dumps({**plan, "code": "0ld", "commit": "f00", "environment": "e1"}))
+    plan |= {"code": "0ld", "commit": "f00", "environment": "e1", "checksum": None}
+    path.write_text(json.dumps(plan))
     submitted = advance(sweep.folder)
     assert submitted is not None
     assert submitted.plan is not None

@@ -7,10 +7,10 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from analysis.stats.threshold import Estimate, Settings
 from launch.cli import searches
+from launch.cli.console import PlainConsole
 from launch.plan import Search
 from launch.submit.rounds import Standing
 from launch.sweep.adaptive import replay
@@ -63,7 +63,7 @@ def standing(flat: Mapping[str, Any], held: int = 0, unsent: int = 0, **point: A
 
 
 def shown(standings: list[Standing], *, live: bool) -> str:
-    console = Console(width=160)
+    console = PlainConsole(width=160)
     with console.capture() as capture:
         console.print(searches.search_table(standings, live=live))
     return capture.get()
@@ -90,7 +90,7 @@ def test_searches_with_two_conditions_show_them(flat: Mapping[str, Any]) -> None
 def test_the_searches_of_a_sweep_fit_into_eighty_columns(flat: Mapping[str, Any]) -> None:
     places = [(0.0, 4), (1.0, 4), (1.0, 16)]
     points = [{"data.label_noise.rate": rate, "model.width": width} for rate, width in places]
-    console = Console(width=80)
+    console = PlainConsole(width=80)
     with console.capture() as capture:
         console.print(searches.search_table([standing(flat, **p) for p in points], live=True))
     header = next(line for line in capture.get().splitlines() if "state" in line)

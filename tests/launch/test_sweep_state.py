@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -64,15 +64,18 @@ def test_a_task_may_run_unless_its_scheduler_denies_it(
     assert may_run(array, task, silent=silent) is live
 
 
-def test_a_cancelled_cell_is_live_only_while_it_trains(plan_of: Callable[..., Plan]) -> None:
+def test_a_cancelled_cell_is_live_only_while_it_trains(
+    plan_of: Callable[..., Plan], cell_ids: Sequence[str]
+) -> None:
+    first, second, third = cell_ids
     plan = plan_of(tasks=[[0, 1, 2]])
     task = Task("7", 0, "a", "RUNNING")
     places = place_cells(
         [plan],
         {plan.sid: [Array("a", 0, 1, SENT, "7")]},
         Answers({(plan.sid, 0): task}, []),
-        {plan.sid: {"c1-0", "c1-1"}},
-        {"c1-0": Record("running", 1), "c1-1": Record("stopped", 1)},
+        {plan.sid: {first, second}},
+        {first: Record("running", 1), second: Record("stopped", 1)},
     )
     live = {cell: (place.live, place.cancelled) for cell, (place,) in places.items()}
-    assert live == {"c1-0": (True, True), "c1-1": (False, True), "c1-2": (True, False)}
+    assert live == {first: (True, True), second: (False, True), third: (True, False)}

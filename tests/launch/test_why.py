@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def test_why_shows_state_attempts_and_traceback_and_logs_the_output(
     assert "Traceback" in text
     assert "RuntimeError: trainer.precision=float16 needs a GPU" in text
     assert "failed (error)" in text
-    output = redescent("logs", done_id[:12]).stdout
+    output = redescent("logs", done_id[:12], "--lines", "60").stdout
     assert f"cell {done_id}: done after 1 epoch" in output
     assert "is done; `redescent why" in output
 
@@ -72,15 +72,16 @@ def test_logs_end_with_the_cell_and_why_lists_the_killed_attempt(
 
 
 def test_logs_of_a_cell_without_output_says_so(
-    redescent: Callable[..., Any], logs: Path, plan_of: Callable[..., Any]
+    redescent: Callable[..., Any], logs: Path, plan_of: Callable[..., Any], cell_ids: Sequence[str]
 ) -> None:
     plan_of().write(logs / "demo")
-    output = redescent("logs", "c1-0", check=False).stdout
+    cell = cell_ids[0]
+    output = redescent("logs", cell, check=False).stdout
     assert (
-        "error: c1-0: missing, and none of its jobs has written output; `redescent why c1-0` "
-        "explains the cell" in output
+        f"error: {cell}: missing, and none of its jobs has written output; `redescent why "
+        f"{cell[:11]}` explains the cell" in output
     )
-    assert "no record: not started" in redescent("why", "c1-0").stdout
+    assert "no record: not started" in redescent("why", cell).stdout
 
 
 @pytest.mark.parametrize(

@@ -31,13 +31,13 @@ LATER_KEYS: LaterKeys = {
 }
 """An entry is never changed and never removed."""
 
-_SECTIONS = ("model", "data", "optim", "trainer")
+SECTIONS = ("model", "data", "optim", "trainer")
 
 
 def as_before(flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS) -> dict[str, Any]:
     """The later keys of the kinds that a flat configuration names, by flat key."""
     values = {}
-    for section in _SECTIONS:
+    for section in SECTIONS:
         kind = flat.get(f"{section}.name")
         for (owner, key), value in later_keys.items():
             if owner == kind:
