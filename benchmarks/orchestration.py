@@ -264,7 +264,8 @@ def training(folder: Path) -> None:
     for name in ("curves", "runs", "checkpoints"):
         (folder / name).mkdir()
     for number, task in enumerate(only_plan.tasks):
-        part = Part(folder, f"{only_plan.sid}.{number:05d}.r0.generated.0.noop", noop.METRICS)
+        writer = f"{only_plan.sid}.{number:05d}.r0.generated.0.noop"
+        part = Part(folder, writer, noop.METRICS, throttle=True)
         for cell in (only_plan.cells[index] for index in task):
             flat = only_plan.flat(cell)
             checkpoints = Checkpoints(folder / "checkpoints", cell.id, 1, part.writer)
@@ -306,6 +307,56 @@ def larger(cells: int) -> None:
             print(f"{name:27s} {seconds:10.1f} {memory:9.0f} {files:8d}", flush=True)
 
 
+def measure(folder: Path, rounds: int, cells: int, few: int) -> tuple[list[Measured], list[float]]:
+    """All measurements of every way, and the seconds of `status` after each run of ours."""
+    runs: list[Measured] = []
+    status: list[float] = []
+    cluster = Cluster(folder)
+    try:
+        for _ in range(rounds):
+            runs.append(cluster.measure("ours", cells, ours(cells)))
+            status.append(cluster.status(runs[-1].folder))
+            runs.append(cluster.measure("ours, few cells", few, ours(few)))
+            commands = {
+                "hydra-submitit-launcher": (few, hydra(cluster.folder, few)),
+                "submitit map_array": (2 * few, submitit(cluster.folder, 2 * few)),
+            }
+            for way, (count, command) in commands.items():
+                runs.append(cluster.measure(way, count, command))
+    finally:
+        cluster.stop()
+    return runs, status
+
+
+def print_table(ways: Mapping[str, Sequence[Measured]], rounds: int) -> None:
+    """The machine, and a line for each way."""
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
+        f"load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, "
+        f"SLURM with 4 nodes of 4 CPUs on it, {rounds} rounds"
+    )
+    print(
+        "way                      cells submit s      range   done s         range cells/s  files  "
+        "    MB peak MB calls"
+    )
+    for way, runs in ways.items():
+        print(_row(way, runs))
+
+
+def print_ratios(ways: Mapping[str, Sequence[Measured]]) -> None:
+    """Every quantity per cell of the others over ours; memory as a whole."""
+    quantities = {"turn_round": "done", "submission": "submit", "files": "files", "bytes": "bytes"}
+    for way in ("hydra-submitit-launcher", "submitit map_array"):
+        label = way.split()[0].replace("-", "_")
+        for name, quantity in quantities.items():
+            plain = statistics.median(run.each(quantity) for run in ways[way])
+            own = statistics.median(run.each(quantity) for run in ways["ours"])
+            print(f"ratio {name}_{label} {plain / own:.1f}")
+        plain = statistics.median(run.memory for run in ways[way])
+        own = statistics.median(run.memory for run in ways["ours"])
+        print(f"ratio memory_{label} {plain / own:.2f}")
+
+
 def main() -> None:
     """Run the rounds and print the table and the ratios."""
     parser = argparse.ArgumentParser(
@@ -324,63 +375,22 @@ def main() -> None:
         "--planned", type=int, default=100_000, help="cells without SLURM (100000; quick: 10000)"
     )
     options = parser.parse_args()
-    rounds, cells, few, unsubmitted = (
-        (1, 2000, 20, 10_000)
-        if options.quick
-        else (options.rounds, options.cells, 60, options.planned)
-    )
-    runs: list[Measured] = []
-    status: list[float] = []
+    rounds, cells, few, unsubmitted = options.rounds, options.cells, 60, options.planned
+    if options.quick:
+        rounds, cells, few, unsubmitted = 1, 2000, 20, 10_000
     with tempfile.TemporaryDirectory() as folder:
-        cluster = Cluster(Path(folder))
-        try:
-            for _ in range(rounds):
-                runs.append(cluster.measure("ours", cells, ours(cells)))
-                status.append(cluster.status(runs[-1].folder))
-                runs.append(cluster.measure("ours, few cells", few, ours(few)))
-                runs.append(
-                    cluster.measure("hydra-submitit-launcher", few, hydra(cluster.folder, few))
-                )
-                runs.append(
-                    cluster.measure(
-                        "submitit map_array", 2 * few, submitit(cluster.folder, 2 * few)
-                    )
-                )
-        finally:
-            cluster.stop()
-    print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-        f"load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, "
-        f"SLURM with 4 nodes of 4 CPUs on it, {rounds} rounds"
-    )
-    print(
-        "way                      cells submit s      range   done s         range cells/s  files  "
-        "    MB peak MB calls"
-    )
+        runs, status = measure(Path(folder), rounds, cells, few)
     ways: dict[str, list[Measured]] = {}
     for run in runs:
         ways.setdefault(run.way, []).append(run)
-    for way, runs_of_way in ways.items():
-        print(_row(way, runs_of_way))
+    print_table(ways, rounds)
     print(
         f"\nstatus of {cells} cells: {statistics.median(status):.2f} s "
         f"({min(status):.2f}-{max(status):.2f})"
     )
     larger(unsubmitted)
     print()
-    for way in ("hydra-submitit-launcher", "submitit map_array"):
-        for name, quantity in (
-            ("turn_round", "done"),
-            ("submission", "submit"),
-            ("files", "files"),
-            ("bytes", "bytes"),
-        ):
-            plain = statistics.median(run.each(quantity) for run in ways[way])
-            ours = statistics.median(run.each(quantity) for run in ways["ours"])
-            print(f"ratio {name}_{way.split()[0].replace('-', '_')} {plain / ours:.1f}")
-        plain = statistics.median(run.memory for run in ways[way])
-        ours = statistics.median(run.memory for run in ways["ours"])
-        print(f"ratio memory_{way.split()[0].replace('-', '_')} {plain / ours:.2f}")
+    print_ratios(ways)
 
 
 def _row(way: str, runs: Sequence[Measured]) -> str:
