@@ -7,6 +7,7 @@ after it; a submission that died in between is found by its job name before anyt
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -323,6 +324,11 @@ def deliver(plan: Plan, folder: Path, after: Sequence[str]) -> None:
                 "sent and stay queued; change the refused setting (hydra.launcher.KEY=VALUE) and "
                 "submit again to send the rest"
             ) from None
+        except OSError as error:
+            arrays[i:] = _with_error(arrays[i:], str(error))
+            with contextlib.suppress(OSError):  # a full disk holds no answer either
+                jobs.write(plan, folder, arrays)
+            raise
         jobs.write(plan, folder, arrays)
     if plan.backend == "slurm":
         followup.send(plan, folder, [str(array.job) for array in arrays])
