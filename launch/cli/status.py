@@ -38,6 +38,7 @@ from launch.status import failures, summary, sweep_state
 from launch.status.silent_ends import SilentEnd, silent_ends
 from launch.status.summary import Summary
 from launch.status.sweep_state import SweepState
+from launch.status.waiting import never_starts, stuck_tasks
 from launch.submit import calibration, rounds, submission
 from launch.submit.advance import advance
 from launch.submit.rounds import Standing, keys_in_live_tasks
@@ -317,6 +318,13 @@ def _failures(report: Report) -> Sequence[RenderableType]:
 
 def _next_steps(report: Report) -> Sequence[RenderableType]:
     lines: list[RenderableType] = []
+    for wait in never_starts(report.state):
+        cells = (f"{quantity(wait.cells, 'cell')} will never start", "red")
+        lines.append(styled(cells, f" ({wait.reason}): {wait.advice.format(name=report.name)}"))
+    stuck = stuck_tasks(report.state)
+    if stuck is not None:
+        cells = (f"{quantity(stuck.cells, 'cell')} held by a node", "yellow")
+        lines.append(styled(cells, f": {stuck.advice(report.name)}"))
     for end in report.silent_ends[:SHOWN_FAILURES]:
         cells = (f"{quantity(len(end.cells), 'cell')} without a record", "red")
         lines.append(styled(cells, f": the task ended, and {end.cause}"))

@@ -18,6 +18,7 @@ from launch.status.attempts import Attempt, attempts
 from launch.status.cell_state import CellState
 from launch.status.silent_ends import SilentEnd, ended_silently, output_line
 from launch.status.sweep_state import SweepState
+from launch.status.waiting import NEVER_STARTS, stuck_task
 
 ROWS = 3
 _POSITION = ("step", "seconds")
@@ -63,9 +64,14 @@ def advice(state: SweepState, cell: CellState) -> str:
 
 def _waiting_advice(state: SweepState, cell: CellState) -> str:
     task = state.tasks.get((cell.placement.sid, cell.placement.task))
+    stuck, name = stuck_task(task), name_of(state.folder)
+    if stuck is not None:
+        return stuck.advice(name)
     if task is not None and task.state == "RUNNING":
         return "wait: its task runs and has not reached it"
     reason = task.reason if task else ""
+    if reason in NEVER_STARTS:
+        return f"it will never start: {NEVER_STARTS[reason].format(name=name)}"
     return _REASONS.get(reason, f"wait: SLURM gives the reason {reason!r}")
 
 

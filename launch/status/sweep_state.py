@@ -97,17 +97,24 @@ def load_sweep_state(folder: Path) -> SweepState:
     return _state_of(folder, plans, store.runs(folder))
 
 
-def load_state_before_submission(folder: Path) -> SweepState:
-    """The state of a sweep that may not have been submitted yet."""
+def load_state_before_submission(folder: Path, abandon_completing: bool = False) -> SweepState:
+    """The state of a sweep that may not have been submitted yet.
+
+    With `abandon_completing`, tasks that have been completing for too long count as ended.
+    """
     plans = load_all(folder) if folder.is_dir() else []
-    return _state_of(folder, plans, runs_of(folder))
+    return _state_of(folder, plans, runs_of(folder), abandon_completing)
 
 
-def _state_of(folder: Path, plans: Sequence[Plan], runs: pd.DataFrame) -> SweepState:
+def _state_of(
+    folder: Path, plans: Sequence[Plan], runs: pd.DataFrame, abandon_completing: bool = False
+) -> SweepState:
     records = records_of(runs)
     arrays = {plan.sid: _load_arrays(plan, folder) for plan in plans}
     open_plans = [plan for plan in plans if not _is_over(plan, records)]
     answers = ask_scheduler(open_plans, folder, arrays)
+    if abandon_completing:
+        answers = without_stuck(answers)
     cancelled = {plan.sid: markers.cancelled_cells(plan.folder(folder)) for plan in plans}
     places = place_cells(plans, arrays, answers, cancelled, records)
     return SweepState(
@@ -234,6 +241,12 @@ def ask_scheduler(
             silent.append(plan.sid)
         tasks |= {(plan.sid, task.index): task for task in answer or []}
     return Answers(tasks, silent)
+
+
+def without_stuck(answers: Answers) -> Answers:
+    """The answers without the tasks that have been completing for too long."""
+    tasks = {key: task for key, task in answers.tasks.items() if not task.is_stuck}
+    return replace(answers, tasks=tasks)
 
 
 def _ask_slurm(

@@ -46,10 +46,16 @@ class Submission:
 
 
 def submit(
-    request: Request, *, retry_errors: bool = False, rerun: bool = False, by_itself: bool = False
+    request: Request,
+    *,
+    retry_errors: bool = False,
+    rerun: bool = False,
+    by_itself: bool = False,
+    abandon_completing: bool = False,
 ) -> Submission:
     """Send every cell of `request` that is not done, running or queued, and of its searches the
-    open rounds. With `by_itself`, cells that hold a search are left for the user.
+    open rounds. With `by_itself`, cells that hold a search are left for the user. With
+    `abandon_completing`, cells of tasks that have been completing for too long are sent too.
 
     Raises UserError if the hours exceed the limit, or if the scheduler refuses or does not answer;
     what it accepted before that stays recorded.
@@ -60,7 +66,7 @@ def submit(
     check_data([search.point for search in request.searches])
     request.folder.mkdir(parents=True, exist_ok=True)
     with locked(request.folder):
-        state = load_state_before_submission(request.folder)
+        state = load_state_before_submission(request.folder, abandon_completing)
         request, searches = rounds.with_open_rounds(request, state)
         if by_itself:
             request = rounds.without_held(request, state)
