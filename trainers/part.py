@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import logging
 import math
@@ -19,6 +21,9 @@ from trainers.schema import FINAL, Metric, Status, curve_schema, run_schema
 
 STORE_NAME = re.compile(r"(runs|curves)-\d+(-\d+)?\.parquet")
 """Names that a compaction gives the files of a store."""
+
+FOOTER_MARK = b"\nredescent footer "
+"""Begins the line with the hash of the footer that follows it."""
 
 ROWS_PER_PART = 100_000
 QUICK_SECONDS = 2.0
@@ -143,8 +148,35 @@ class Part:
 
     def _replace(self, kind: str, table: pa.Table) -> None:
         name = self.writer + (f".{self._number}" if self._number else "")
+        content = io.BytesIO()
+        pq.write_table(table, content, compression="zstd", write_page_checksum=True)
         with replacing(self.folder / kind / f"{name}.parquet") as file:
-            pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+            file.write(with_footer_hash(content.getvalue()))
+
+
+def with_footer_hash(content: bytes) -> bytes:
+    """A Parquet file with the hash of its footer before it, where no reader of Parquet looks.
+
+    Pages have checksums; the footer, which holds types, statistics and positions, has none. The
+    hash is that of everything behind it (analysis/store/footer.py compares it).
+    """
+    start = _footer_start(content)
+    return content[:start] + _footer_line(content[start:]) + content[start:]
+
+
+def footer_is_whole(content: bytes) -> bool:
+    """Whether a Parquet file has the footer that was written; True for one without its hash."""
+    start = _footer_start(content)
+    line = content[max(0, start - len(_footer_line(b""))) : max(0, start)]
+    return not line.startswith(FOOTER_MARK) or line == _footer_line(content[start:])
+
+
+def _footer_start(content: bytes) -> int:
+    return len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+
+
+def _footer_line(footer: bytes) -> bytes:
+    return FOOTER_MARK + hashlib.sha256(footer).hexdigest().encode() + b"\n"
 
 
 def _concatenate(table: pa.Table, more: pa.Table) -> pa.Table:
@@ -167,8 +199,16 @@ def finished_cells(folder: Path, prefix: str) -> dict[str, tuple[Status, int]]:
 def _statuses(paths: Iterable[Path]) -> dict[str, tuple[Status, int]]:
     statuses: dict[str, tuple[Status, int]] = {}
     for path in paths:
-        with pq.ParquetFile(path) as file:  # read_table would load pandas
-            table = file.read(columns=["cell", "status", "epochs"])
+        try:
+            content = path.read_bytes()
+            if not footer_is_whole(content):
+                raise ValueError("its footer is not the one that was written")
+            source = pa.BufferReader(content)
+            with pq.ParquetFile(source, page_checksum_verification=True) as file:  # without pandas
+                table = file.read(columns=["cell", "status", "epochs"])
+        except (OSError, pa.ArrowException, ValueError, KeyError, IndexError) as error:
+            log.warning("%s cannot be read (%s): its cells are trained again", path, error)
+            continue
         columns = (column.to_pylist() for column in table.columns)
         statuses |= {cell: (status, epochs) for cell, status, epochs in zip(*columns, strict=True)}
     return statuses

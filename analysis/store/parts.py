@@ -22,6 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from analysis.store.footer import footer_problem
+
 SCHEMA_KEY = b"redescent.schema"
 SCHEMA_VERSION = 1
 CELL_TYPE = pa.dictionary(pa.int32(), pa.string())
@@ -295,6 +297,7 @@ def read_file(
     `cell`, or comes from newer code.
     """
     with _named_errors(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        check_footer(path)
         check_schema(path, file.schema_arrow)
         names = file.schema_arrow.names
         if columns is not None:
@@ -317,6 +320,13 @@ def _named_errors(path: Path) -> Iterator[None]:
     except (pa.ArrowException, ValueError, KeyError, IndexError) as error:
         # a changed byte in the footer can raise any of these
         raise unreadable(path, error) from error
+
+
+def check_footer(path: Path) -> None:
+    """StoreError for a part whose footer was changed since it was written."""
+    problem = footer_problem(path)
+    if problem:
+        raise unreadable(path, ValueError(problem))
 
 
 def unreadable(path: Path, error: Exception) -> StoreError:

@@ -161,9 +161,18 @@ def calibrate(
 @_name
 @_overrides
 @_retry
+@click.option(
+    "--abandon-completing",
+    is_flag=True,
+    help="Also send the cells of tasks that SLURM has been completing for more than five minutes. "
+    "If their processes are still alive, two attempts train the same cells at once: that costs "
+    "time, and the store keeps one of them.",
+)
 @_wait
 @_errors
-def resume(name: str, overrides: Sequence[str], retry_errors: bool, wait: bool) -> None:
+def resume(
+    name: str, overrides: Sequence[str], retry_errors: bool, abandon_completing: bool, wait: bool
+) -> None:
     """Send cells that failed, were interrupted or are missing; they resume from checkpoints.
 
     The cells come from earlier submissions, not from the sweep file. OVERRIDES may only change the
@@ -172,7 +181,8 @@ def resume(name: str, overrides: Sequence[str], retry_errors: bool, wait: bool) 
     from launch.cli.lookup import sweep_folder
     from launch.submit import submission
 
-    _send(submission.resume_request(sweep_folder(name), overrides), retry_errors, wait)
+    request = submission.resume_request(sweep_folder(name), overrides)
+    _send(request, retry_errors, wait, abandon_completing)
 
 
 class _Seconds(click.ParamType[float]):
@@ -354,14 +364,18 @@ def _expand(name: str, overrides: Sequence[str]) -> Request:
     return compose.expand_sweep(name, backend.with_launcher(overrides))
 
 
-def _send(request: Request, retry_errors: bool, wait: bool) -> None:
+def _send(
+    request: Request, retry_errors: bool, wait: bool, abandon_completing: bool = False
+) -> None:
     from launch.cli import status as views
     from launch.cli import tables
     from launch.cli.console import console
     from launch.plan.plan import CALIBRATION
     from launch.submit import submission
 
-    result = submission.submit(request, retry_errors=retry_errors)
+    result = submission.submit(
+        request, retry_errors=retry_errors, abandon_completing=abandon_completing
+    )
     tables.print_preview(result.preview)
     name, plan = request.name, result.plan
     if plan is None:

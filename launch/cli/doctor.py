@@ -48,7 +48,7 @@ def examine(overrides: Sequence[str]) -> list[Finding]:
     findings = [_python(), *_torch(), _path(launcher, logs), _disk(logs), _locks(logs)]
     if launcher.kind == "slurm":
         findings += _slurm()
-        findings.append(_trial(launcher))
+        findings += [_trial(launcher), *partition_findings(launcher)]
     elif slurm.present():
         findings.append(
             Finding("SLURM", "warning", "is here, but the launcher chosen does not use it")
@@ -220,6 +220,41 @@ def _slurm() -> list[Finding]:
     if accounting is None:
         verdict = ("warning", "sacct does not answer; status and resume work without it")
     return [*findings, Finding("accounting", *verdict)]
+
+
+def partition_findings(launcher: Launcher) -> list[Finding]:
+    """Whether a partition of the launcher lets its jobs start; SLURM accepts those that never do.
+
+    Empty if SLURM does not answer.
+    """
+    found = slurm.partitions(launcher.partition)
+    reasons = [refusal for refusal in (_never_starts(launcher, one) for one in found) if refusal]
+    if not found:
+        return []
+    if len(reasons) < len(found):
+        return [Finding("partition", "ok", f"{found[0].name} allows the time limit and one node")]
+    verdict: Literal["warning", "problem"] = "problem"
+    if launcher.settings.get("qos"):
+        verdict = "warning"  # a quality of service can lift the limits of a partition
+    return [Finding("partition", verdict, "; ".join(reasons))]
+
+
+def _never_starts(launcher: Launcher, partition: slurm.Partition) -> str | None:
+    """Why jobs of the launcher wait in a partition for ever; None if they do not."""
+    minutes, most = launcher.limit_minutes, partition.minutes
+    if minutes is not None and most is not None and minutes > most:
+        return (
+            f"jobs will never start: hydra.launcher.timeout_min is {minutes:g}, and partition "
+            f"{partition.name} allows {most:g}; set hydra.launcher.timeout_min={most:g} (a task "
+            "requeues itself before its limit) or another hydra.launcher.partition"
+        )
+    if partition.least_nodes > 1 or partition.most_nodes == 0:
+        return (
+            f"jobs will never start: they take one node, and partition {partition.name} allows "
+            f"{partition.least_nodes} to {partition.most_nodes}; set another "
+            "hydra.launcher.partition"
+        )
+    return None
 
 
 def _trial(launcher: Launcher) -> Finding:

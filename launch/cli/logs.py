@@ -15,6 +15,7 @@ from launch.errors import UserError
 from launch.plan.outcome import LIVE
 from launch.plan.plan import name_of
 from launch.status import sweep_state
+from launch.status.silent_ends import newest_output
 from launch.status.sweep_state import SweepState
 
 _BYTES_PER_LINE = 400
@@ -43,9 +44,7 @@ def output(state: SweepState, cell: str) -> Path | None:
     """The output file of the cell's newest job; None if the job has not started."""
     place = state.cells[cell].placement
     plan = next(plan for plan in state.plans if plan.sid == place.sid)
-    job = state.job_id(place.sid, place.task)
-    paths = (plan.folder(state.folder) / "output").glob(f"{job}_*" if job else "*")
-    return max(paths, key=lambda path: path.stat().st_mtime, default=None)
+    return newest_output(plan, state.folder, state.job_id(place.sid, place.task))
 
 
 def _is_live(state: SweepState, cell: str) -> bool:

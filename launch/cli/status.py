@@ -35,8 +35,10 @@ from launch.plan.outcome import FINAL, LIVE, STATES, last_line
 from launch.plan.plan import CALIBRATION, name_of
 from launch.plan.snapshot import code_hash
 from launch.status import failures, summary, sweep_state
+from launch.status.silent_ends import SilentEnd, silent_ends
 from launch.status.summary import Summary
 from launch.status.sweep_state import SweepState
+from launch.status.waiting import never_starts, stuck_tasks
 from launch.submit import calibration, rounds, submission
 from launch.submit.advance import advance
 from launch.submit.rounds import Standing, keys_in_live_tasks
@@ -72,6 +74,8 @@ class Report:
     held_back: int
     canary: tuple[str, str] | None
     searches: Sequence[Standing] = ()
+    silent_ends: Sequence[SilentEnd] = ()
+    """Cells whose task ended without a record of them."""
 
     @property
     def is_live(self) -> bool:
@@ -97,7 +101,14 @@ def load_report(state: SweepState) -> Report:
     held_back = failures.held_back(failed_cells, state, code_hash())
     numbers = summary.summarise(state, timed_runs, cores())
     canary = _canary_failure(state)
-    return Report(state, numbers, len(held_back.cells), canary, rounds.standings(state))
+    return Report(
+        state=state,
+        summary=numbers,
+        held_back=len(held_back.cells),
+        canary=canary,
+        searches=rounds.standings(state),
+        silent_ends=silent_ends(state),
+    )
 
 
 def _canary_failure(state: SweepState) -> tuple[str, str] | None:
@@ -307,6 +318,16 @@ def _failures(report: Report) -> Sequence[RenderableType]:
 
 def _next_steps(report: Report) -> Sequence[RenderableType]:
     lines: list[RenderableType] = []
+    for wait in never_starts(report.state):
+        cells = (f"{quantity(wait.cells, 'cell')} will never start", "red")
+        lines.append(styled(cells, f" ({wait.reason}): {wait.advice.format(name=report.name)}"))
+    stuck = stuck_tasks(report.state)
+    if stuck is not None:
+        cells = (f"{quantity(stuck.cells, 'cell')} held by a node", "yellow")
+        lines.append(styled(cells, f": {stuck.advice(report.name)}"))
+    for end in report.silent_ends[:SHOWN_FAILURES]:
+        cells = (f"{quantity(len(end.cells), 'cell')} without a record", "red")
+        lines.append(styled(cells, f": the task ended, and {end.cause}"))
     states = {line.state for line in report.summary.lines}
     is_over = not states & {*LIVE, "preempted"}
     if is_over and states & {"failed", "interrupted", "missing"}:

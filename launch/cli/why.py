@@ -17,7 +17,9 @@ from launch.plan.plan import name_of
 from launch.status import sweep_state
 from launch.status.attempts import Attempt, attempts
 from launch.status.cell_state import CellState
+from launch.status.silent_ends import SilentEnd, ended_silently, output_line
 from launch.status.sweep_state import SweepState
+from launch.status.waiting import NEVER_STARTS, stuck_task
 from launch.submit import rounds
 
 ROWS = 3
@@ -58,14 +60,23 @@ def advice(state: SweepState, cell: CellState) -> str:
         return "wait until the scheduler answers (`redescent doctor`)"
     if cell.state == "failed" and cell.record:
         return failure_class(cell.record.error_class).advice.format(name=name, short=short)
-    return f"`redescent resume {name}` sends it again; it resumes from its checkpoint if it has one"
+    resume = f"`redescent resume {name}` sends it again"
+    if ended_silently(state, cell):
+        end = SilentEnd([cell.id], output_line(state, cell.placement.sid, cell.placement.task))
+        return f"its task ended without a record of it; {end.cause}. Fix the cause, then {resume}"
+    return f"{resume}; it resumes from its checkpoint if it has one"
 
 
 def _waiting_advice(state: SweepState, cell: CellState) -> str:
     task = state.tasks.get((cell.placement.sid, cell.placement.task))
+    stuck, name = stuck_task(task), name_of(state.folder)
+    if stuck is not None:
+        return stuck.advice(name)
     if task is not None and task.state == "RUNNING":
         return "wait: its task runs and has not reached it"
     reason = task.reason if task else ""
+    if reason in NEVER_STARTS:
+        return f"it will never start: {NEVER_STARTS[reason].format(name=name)}"
     return _REASONS.get(reason, f"wait: SLURM gives the reason {reason!r}")
 
 

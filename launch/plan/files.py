@@ -82,6 +82,14 @@ def user_name(number: int) -> str:
         return str(number)
 
 
+def processes() -> list[int] | None:
+    """The numbers of the processes of this machine; None if the system does not list them."""
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdecimal()] or None
+    except OSError:
+        return None
+
+
 def command_line(process: int) -> list[str]:
     """The words of a process's command; empty if it is gone, or not known on this system."""
     try:

@@ -170,10 +170,21 @@ class Local:
         return ""
 
 
+def has_worker_process(plan: Plan) -> bool | None:
+    """Whether a process of this machine is a worker of the plan; None if that cannot be known."""
+    processes = files.processes()
+    if processes is None:
+        return None
+    return any(_is_worker_of(files.command_line(process), plan) for process in processes)
+
+
 def _is_worker(command: Sequence[str], plan: Plan) -> bool:
     """Whether a command is that of a worker of this plan: of its file, or of a single cell."""
-    if "launch.train" in command:
-        return True
+    return "launch.train" in command or _is_worker_of(command, plan)
+
+
+def _is_worker_of(command: Sequence[str], plan: Plan) -> bool:
+    """Whether a command is that of a worker that works on the file of this plan."""
     return "launch.job" in command and any(f"/{plan.sid}/" in word for word in command)
 
 

@@ -6,7 +6,6 @@ queries then return None.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -21,6 +20,13 @@ ENDED = {
 }  # fmt: skip
 """States after which a task never runs again. A task in any other state may still run."""
 
+REQUEUE_SECONDS = 120.0
+"""SLURM requeues a preempted task within seconds, if at all: one that is still PREEMPTED after this
+time has ended, as in a partition that cancels what it preempts."""
+
+COMPLETING_SECONDS = 300.0
+"""A task that completes for longer is stuck: its node does not report that its processes ended."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -32,11 +38,20 @@ class Task:
     state: str
     reason: str = ""
     node: str = ""
+    ended_seconds: float | None = None
+    """For a preempted or completing task, how long ago its processes ended; None if unknown."""
 
     @property
     def live(self) -> bool:
         """Whether it may still run."""
+        if self.state == "PREEMPTED" and (self.ended_seconds or 0.0) > REQUEUE_SECONDS:
+            return False
         return self.state not in ENDED
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it completes for longer than it should."""
+        return self.state == "COMPLETING" and (self.ended_seconds or 0.0) > COMPLETING_SECONDS
 
 
 def present() -> bool:
@@ -48,11 +63,15 @@ def present() -> bool:
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment for sbatch, without the SLURM_* and SBATCH_* of a surrounding job.
+    """The environment for SLURM's programs, without the variables that change what they do.
 
-    They would become settings of the new job. SLURM_CONF is kept: it names the cluster.
+    Those of a surrounding job would become settings of the new job; those of squeue and sacct, such
+    as SQUEUE_PARTITION, would hide tasks. SLURM_CONF is kept: it names the cluster.
     """
-    prefixes = ("SLURM_", "SBATCH_", "SRUN_", "SALLOC_")
+    prefixes = (
+        "SLURM_", "SBATCH_", "SRUN_", "SALLOC_", "SQUEUE_", "SACCT_", "SINFO_", "SCONTROL_",
+        "SCANCEL_",
+    )  # fmt: skip
     environment = {}
     for name, value in os.environ.items():
         if name == "SLURM_CONF" or not name.startswith(prefixes):
@@ -88,19 +107,46 @@ def queue(names: Sequence[str]) -> list[Task] | None:
     """
     if not names:
         return []
-    options = ["-h", "-r", "-a", "-t", "all", "-o", "%F|%K|%j|%T|%N|%r"]
+    options = ["-h", "-r", "-a", "-t", "all", "-o", "%F|%K|%j|%T|%N|%r|%e"]
     answer = call("squeue", *options, "--name", ",".join(names))
-    return parse_queue(answer.stdout) if answer.returncode == 0 else None
+    return parse_queue(answer.stdout, time.time()) if answer.returncode == 0 else None
 
 
-def parse_queue(text: str) -> list[Task]:
-    """The tasks in the output of squeue with the format above."""
+def parse_queue(text: str, now: float = 0.0) -> list[Task]:
+    """The tasks in the output of squeue with the format above, at the Unix time `now`."""
     tasks = []
     for line in text.splitlines():
-        job, index, name, state, node, reason = (line.strip().split("|", 5) + [""] * 6)[:6]
+        line, end = _without_time(line.strip())
+        job, index, name, state, node, reason = (line.split("|", 5) + [""] * 6)[:6]
         if job:
-            tasks.append(Task(job, int(index) if index.isdigit() else 0, name, state, reason, node))
+            number = int(index) if index.isdigit() else 0
+            ended = _ended_seconds(state, end, now)
+            tasks.append(Task(job, number, name, state, reason, node, ended))
     return tasks
+
+
+def _without_time(line: str) -> tuple[str, float | None]:
+    """A line without the time at its end, and that time; None if there is none, or if it is N/A."""
+    rest, _, last = line.rpartition("|")
+    end = unix_time(last)
+    if end is None and last not in ("N/A", "NONE", "Unknown"):
+        return line, None
+    return rest, end
+
+
+def _ended_seconds(state: str, end: float | None, now: float) -> float | None:
+    """How long ago a task ended that may run again; the end of others is their time limit."""
+    if state not in ("PREEMPTED", "COMPLETING") or end is None:
+        return None
+    return max(0.0, now - end)
+
+
+def unix_time(text: str) -> float | None:
+    """The Unix time of a local time as SLURM writes it; None for any other text."""
+    try:
+        return time.mktime(time.strptime(text, "%Y-%m-%dT%H:%M:%S"))
+    except (ValueError, OverflowError):
+        return None
 
 
 def accounting(names: Sequence[str]) -> list[Task] | None:
@@ -110,9 +156,9 @@ def accounting(names: Sequence[str]) -> list[Task] | None:
     """
     if not names:
         return []
-    options = ["-X", "-n", "-P", "-S", "now-90days", "-o", "JobID,JobName,State,Reason"]
+    options = ["-X", "-n", "-P", "-S", "now-90days", "-o", "JobID,JobName,State,Reason,End"]
     answer = call("sacct", *options, "--name", ",".join(names))
-    return parse_accounting(answer.stdout) if answer.returncode == 0 else None
+    return parse_accounting(answer.stdout, time.time()) if answer.returncode == 0 else None
 
 
 @dataclass(frozen=True)
@@ -156,21 +202,25 @@ def _clean_field(field: str) -> str:
     return "" if field in ("Unknown", "None", "None assigned") else field
 
 
-def parse_accounting(text: str) -> list[Task]:
-    """The tasks in the output of `sacct -X -n -P -o JobID,JobName,State,Reason`.
+def parse_accounting(text: str, now: float = 0.0) -> list[Task]:
+    """The tasks in the output of `sacct -X -n -P -o JobID,JobName,State,Reason,End`, at the Unix
+    time `now`.
 
     "5_[0-3]" stands for four tasks. SLURM shortens long lists ("5_[0-3,...]"): the indices that
     remain are returned, and the job in any case.
     """
     tasks = []
     for line in text.splitlines():
-        job_id, name, state, reason = (line.strip().split("|", 3) + [""] * 4)[:4]
+        line, end = _without_time(line.strip())
+        job_id, name, state, reason = (line.split("|", 3) + [""] * 4)[:4]
         job, _, indices = job_id.partition("_")
         is_step = re.match(r"\d+\.", indices)  # 5_3.0 and 5_3.batch
         if not job.isdigit() or not indices or is_step:
             continue
         for index in _indices(indices):
-            tasks.append(Task(job, index, name, state.split(" ")[0], reason))
+            word = state.split(" ")[0]
+            ended = _ended_seconds(word, end, now)
+            tasks.append(Task(job, index, name, word, reason, ended_seconds=ended))
     return tasks
 
 
@@ -199,6 +249,49 @@ def nodes_in_service(partition: str | None) -> set[str] | None:
     options = ["-p", partition] if partition else []
     answer = call("sinfo", "-h", "-N", "-t", "idle,mix,alloc,comp", *options, "-o", "%N")
     return set(answer.stdout.split()) if answer.returncode == 0 else None
+
+
+@dataclass(frozen=True)
+class Partition:
+    """What a partition allows a job: minutes, None without a limit, and numbers of nodes."""
+
+    name: str
+    minutes: float | None
+    least_nodes: int
+    most_nodes: int | None
+
+
+def partitions(names: str | None) -> list[Partition]:
+    """The partitions with these names (comma between them), or the default one; empty if SLURM does
+    not answer.
+    """
+    text = call("scontrol", "-o", "show", "partition").stdout
+    lines = [line for line in text.splitlines() if line.startswith("PartitionName=")]
+    everything = {partition.name: partition for partition in map(parse_partition, lines)}
+    if names:
+        return [everything[name] for name in names.split(",") if name in everything]
+    return [parse_partition(line) for line in lines if " Default=YES " in line]
+
+
+def parse_partition(line: str) -> Partition:
+    """A line of `scontrol -o show partition`."""
+    values = dict(word.partition("=")[::2] for word in line.split())
+    least, most = values.get("MinNodes", "0"), values.get("MaxNodes", "UNLIMITED")
+    return Partition(
+        name=values["PartitionName"],
+        minutes=minutes_of(values.get("MaxTime", "UNLIMITED")),
+        least_nodes=int(least) if least.isdecimal() else 0,
+        most_nodes=int(most) if most.isdecimal() else None,
+    )
+
+
+def minutes_of(text: str) -> float | None:
+    """Minutes of a time limit as SLURM writes it, DAYS-HOURS:MINUTES:SECONDS; None without one."""
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)", text)
+    if match is None:
+        return None
+    days, hours, minutes, seconds = (int(number or 0) for number in match.groups())
+    return 60 * (24 * days + hours) + minutes + seconds / 60
 
 
 def limits() -> Mapping[str, int]:
@@ -256,8 +349,9 @@ def own_end() -> float | None:
         return float(end)
     for _ in range(3):  # just after its start, the end of a job can be N/A
         answer = call("squeue", "-h", "-j", os.environ["SLURM_JOB_ID"], "-o", "%e", timeout=20)
-        with contextlib.suppress(ValueError):
-            return time.mktime(time.strptime(answer.stdout.strip(), "%Y-%m-%dT%H:%M:%S"))
+        limit = unix_time(answer.stdout.strip())
+        if limit is not None:
+            return limit
         time.sleep(1)
     return None
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ import pandas as pd
 
 from analysis import store
 from launch.errors import UserError
-from launch.plan import Plan, PlannedCell, jobs, load_all, markers
+from launch.plan import Plan, PlannedCell, files, jobs, load_all, markers
 from launch.plan.jobs import Array
 from launch.plan.outcome import FINAL
 from launch.scheduler import backend, slurm
@@ -76,12 +77,14 @@ class Lookup:
     """A scheduler's answer about arrays whose acceptance is unknown.
 
     `jobs` are those that it knows, by array name. `complete` is False if it may have others.
-    `absent` is the error for an array that it never received.
+    `absent` is the error for an array that it never received. `certain` is True if an array that
+    it does not know cannot appear later.
     """
 
     jobs: Mapping[str, str]
     complete: bool
     absent: str
+    certain: bool = False
 
 
 def load_sweep_state(folder: Path) -> SweepState:
@@ -94,17 +97,24 @@ def load_sweep_state(folder: Path) -> SweepState:
     return _state_of(folder, plans, store.runs(folder))
 
 
-def load_state_before_submission(folder: Path) -> SweepState:
-    """The state of a sweep that may not have been submitted yet."""
+def load_state_before_submission(folder: Path, abandon_completing: bool = False) -> SweepState:
+    """The state of a sweep that may not have been submitted yet.
+
+    With `abandon_completing`, tasks that have been completing for too long count as ended.
+    """
     plans = load_all(folder) if folder.is_dir() else []
-    return _state_of(folder, plans, runs_of(folder))
+    return _state_of(folder, plans, runs_of(folder), abandon_completing)
 
 
-def _state_of(folder: Path, plans: Sequence[Plan], runs: pd.DataFrame) -> SweepState:
+def _state_of(
+    folder: Path, plans: Sequence[Plan], runs: pd.DataFrame, abandon_completing: bool = False
+) -> SweepState:
     records = records_of(runs)
     arrays = {plan.sid: _load_arrays(plan, folder) for plan in plans}
     open_plans = [plan for plan in plans if not _is_over(plan, records)]
     answers = ask_scheduler(open_plans, folder, arrays)
+    if abandon_completing:
+        answers = without_stuck(answers)
     cancelled = {plan.sid: markers.cancelled_cells(plan.folder(folder)) for plan in plans}
     places = place_cells(plans, arrays, answers, cancelled, records)
     return SweepState(
@@ -180,19 +190,26 @@ def _look_up_slurm(plan: Plan, folder: Path, names: Sequence[str]) -> Lookup:
 
 
 def _look_up_here(plan: Plan, folder: Path, names: Sequence[str]) -> Lookup:
-    """A worker of this machine records itself when it starts."""
+    """A worker of this machine records itself when it starts, and until then it is a process here.
+
+    Whoever is about to send cells holds the lock of the sweep, so no other command starts a worker.
+    """
     has_worker = markers.local_worker(plan.folder(folder)) is not None
     job_by_name = dict.fromkeys(names if has_worker else (), "local")
-    return Lookup(job_by_name, complete=True, absent=jobs.NEVER_STARTED)
+    is_ours = (plan.host, plan.user) == (socket.gethostname(), files.user_name(os.getuid()))
+    certain = is_ours and backend.has_worker_process(plan) is False
+    return Lookup(job_by_name, complete=True, absent=jobs.NEVER_STARTED, certain=certain)
 
 
 def settle(arrays: Sequence[Array], lookup: Lookup, now: float) -> list[Array]:
     """The arrays of a plan, with the job or error that the lookup found for the pending ones.
 
-    An array that the scheduler does not know stays pending until UNANSWERED_SECONDS have passed.
+    An array that the scheduler does not know stays pending until UNANSWERED_SECONDS have passed,
+    unless it is certain that it will not appear.
     """
     age = abs(now - min(array.sent for array in arrays))
-    absent = lookup.absent if lookup.complete and age > UNANSWERED_SECONDS else None
+    is_over = lookup.certain or (lookup.complete and age > UNANSWERED_SECONDS)
+    absent = lookup.absent if is_over else None
     settled = []
     for array in arrays:
         if array.delivery == "pending":
@@ -224,6 +241,12 @@ def ask_scheduler(
             silent.append(plan.sid)
         tasks |= {(plan.sid, task.index): task for task in answer or []}
     return Answers(tasks, silent)
+
+
+def without_stuck(answers: Answers) -> Answers:
+    """The answers without the tasks that have been completing for too long."""
+    tasks = {key: task for key, task in answers.tasks.items() if not task.is_stuck}
+    return replace(answers, tasks=tasks)
 
 
 def _ask_slurm(

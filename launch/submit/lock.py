@@ -6,13 +6,16 @@ import contextlib
 import fcntl
 import json
 import os
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from launch.plan import files
+from launch.plan.reader import Damaged, Fields, read_json
 
 FRESH_SECONDS = 10.0
 """Seconds between touches of a lock file by its holder."""
@@ -32,20 +35,43 @@ CANCEL_LOCK = ".cancel.lock"
 def locked(folder: Path, name: str = SWEEP_LOCK) -> Iterator[None]:
     """Wait for a lock of the sweep and hold it; the lock ends with its process.
 
-    Raises OSError if somebody put a symbolic link in its place.
+    Says on standard error that it waits. Raises OSError if somebody put a symbolic link in its
+    place.
     """
     with files.open_lock(folder / name) as file, contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            _flock(file, folder / name)
         except OSError:  # no locks on this file system
             stack.enter_context(_lock_file(folder / f"{name}.held"))
         yield
 
 
+def _flock(file: IO[str], path: Path) -> None:
+    """Wait for the lock of an open file. Raises OSError if the file system has no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        _say_waiting(path)
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _say_waiting(path: Path) -> None:
+    print(
+        f"{path.parent}: another command is at work on this sweep (it holds {path.name}); waiting "
+        "until it ends",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
 @contextlib.contextmanager
 def _lock_file(path: Path) -> Iterator[None]:
     """Hold a lock file, and touch it until it is released."""
+    has_said = False
     while not files.create(path, json.dumps(files.own_process())):
+        if not has_said:
+            _say_waiting(path)
+            has_said = True
         if _stale(path):
             _remove_stale(path)
         else:
@@ -70,13 +96,23 @@ def _touch_until(released: threading.Event, path: Path) -> None:
 def _stale(path: Path) -> bool:
     """Whether the holder is gone: its process ended, or another host stopped touching the file."""
     try:
-        if files.alive(json.loads(path.read_text())) is False:
+        if _holder_is_gone(path):
             return True
         touched = path.stat().st_mtime
     except FileNotFoundError:  # released meanwhile
         return False
     with tempfile.NamedTemporaryFile(dir=path.parent) as now:  # a clock that all hosts share
         return os.fstat(now.fileno()).st_mtime - touched > STALE_SECONDS
+
+
+def _holder_is_gone(path: Path) -> bool:
+    """Whether the process that a lock file names has ended; False for a damaged file."""
+    try:
+        fields = Fields(read_json(path))
+        holder = {"host": fields.text("host"), "start": fields.text("start")}
+        return files.alive({**holder, "pid": fields.count("pid", 1)}) is False
+    except Damaged:
+        return False
 
 
 def _remove_stale(path: Path) -> None:

@@ -7,6 +7,7 @@ after it; a submission that died in between is found by its job name before anyt
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -45,10 +46,16 @@ class Submission:
 
 
 def submit(
-    request: Request, *, retry_errors: bool = False, rerun: bool = False, by_itself: bool = False
+    request: Request,
+    *,
+    retry_errors: bool = False,
+    rerun: bool = False,
+    by_itself: bool = False,
+    abandon_completing: bool = False,
 ) -> Submission:
     """Send every cell of `request` that is not done, running or queued, and of its searches the
-    open rounds. With `by_itself`, cells that hold a search are left for the user.
+    open rounds. With `by_itself`, cells that hold a search are left for the user. With
+    `abandon_completing`, cells of tasks that have been completing for too long are sent too.
 
     Raises UserError if the hours exceed the limit, or if the scheduler refuses or does not answer;
     what it accepted before that stays recorded.
@@ -59,7 +66,7 @@ def submit(
     check_data([search.point for search in request.searches])
     request.folder.mkdir(parents=True, exist_ok=True)
     with locked(request.folder):
-        state = load_state_before_submission(request.folder)
+        state = load_state_before_submission(request.folder, abandon_completing)
         request, searches = rounds.with_open_rounds(request, state)
         if by_itself:
             request = rounds.without_held(request, state)
@@ -323,6 +330,11 @@ def deliver(plan: Plan, folder: Path, after: Sequence[str]) -> None:
                 "sent and stay queued; change the refused setting (hydra.launcher.KEY=VALUE) and "
                 "submit again to send the rest"
             ) from None
+        except OSError as error:
+            arrays[i:] = _with_error(arrays[i:], str(error))
+            with contextlib.suppress(OSError):  # a full disk holds no answer either
+                jobs.write(plan, folder, arrays)
+            raise
         jobs.write(plan, folder, arrays)
     if plan.backend == "slurm":
         followup.send(plan, folder, [str(array.job) for array in arrays])

@@ -118,3 +118,36 @@ def test_cells_cancelled_at_the_same_moment_are_all_recorded(tmp_path: Path) -> 
     for process in processes:
         process.join(60)
     assert markers.cancelled_cells(tmp_path) == set(cells)
+
+
+def hold(folder: Path) -> None:
+    with locked(folder):
+        (folder / "held").touch()
+        time.sleep(1.0)
+
+
+def test_a_command_says_that_it_waits_for_another(
+    locks: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with locked(tmp_path):
+        pass
+    assert capsys.readouterr().err == ""
+    holder = multiprocessing.get_context("fork").Process(target=hold, args=(tmp_path,))
+    holder.start()
+    end = time.monotonic() + 60
+    while not (tmp_path / "held").exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    with locked(tmp_path):
+        pass
+    holder.join(60)
+    assert f"{tmp_path}: another command is at work on this sweep" in capsys.readouterr().err
+
+
+def test_a_damaged_lock_file_ends_with_its_time(
+    locks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".lock.held").write_text("{")
+    monkeypatch.setattr(lock, "STALE_SECONDS", -1.0)
+    with locked(tmp_path):
+        pass

@@ -8,6 +8,7 @@ import dataclasses
 import re
 import shlex
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from launch.cli import doctor
 from launch.errors import UserError
 from launch.plan import Launcher, Plan, Search
 from launch.plan.jobs import Array, job_name
@@ -203,6 +205,10 @@ def test_sbatch_forgets_the_surrounding_job_but_not_the_cluster(
         "SBATCH_PARTITION",
         "SRUN_CPUS_PER_TASK",
         "SALLOC_ACCOUNT",
+        "SQUEUE_PARTITION",
+        "SQUEUE_USERS",
+        "SACCT_FORMAT",
+        "SINFO_PARTITION",
         "SLURM_CONF",
         "SLURMTMP",
         "HOME",
@@ -210,9 +216,8 @@ def test_sbatch_forgets_the_surrounding_job_but_not_the_cluster(
         monkeypatch.setenv(name, "x")
     environment = slurm.clean_environment()
     assert {"SLURM_CONF", "SLURMTMP", "HOME"} <= set(environment)
-    assert [
-        name for name in environment if name.startswith(("SLURM_", "SBATCH_", "SRUN_", "SALLOC_"))
-    ] == ["SLURM_CONF"]
+    prefixes = ("SLURM_", "SBATCH_", "SRUN_", "SALLOC_", "SQUEUE_", "SACCT_", "SINFO_")
+    assert [name for name in environment if name.startswith(prefixes)] == ["SLURM_CONF"]
 
 
 @pytest.mark.parametrize(
@@ -265,6 +270,76 @@ def test_a_line_of_sacct_always_tells_its_job(indices: str, expected: list[int])
     assert [(t.job, t.index) for t in parse_accounting(f"5_{indices}|n|PENDING|x")] == [
         ("5", i) for i in expected
     ]
+
+
+NOON = time.mktime((2026, 1, 2, 12, 0, 0, 0, 0, -1))
+"""2026-01-02T12:00:00 in local time."""
+
+
+@pytest.mark.parametrize(
+    ("state", "end", "ended", "live", "stuck"),
+    [
+        ("PREEMPTED", "2026-01-02T11:59:30", 30.0, True, False),  # perhaps requeued in a moment
+        ("PREEMPTED", "2026-01-02T11:57:00", 180.0, False, False),
+        ("PREEMPTED", "N/A", None, True, False),
+        ("COMPLETING", "2026-01-02T11:57:00", 180.0, True, False),
+        ("COMPLETING", "2026-01-02T11:50:00", 600.0, True, True),
+        ("COMPLETING", "2026-01-02T13:00:00", 0.0, True, False),  # a clock that differs
+        ("RUNNING", "2026-01-02T11:50:00", None, True, False),
+        ("PENDING", "N/A", None, True, False),
+    ],
+)
+def test_a_preempted_task_ends_and_a_completing_one_is_stuck_after_a_while(
+    state: str, end: str, ended: float | None, live: bool, stuck: bool
+) -> None:
+    (task,) = parse_queue(f"5|3|n|{state}|n7|a|b|{end}", NOON)
+    assert (task.reason, task.node, task.ended_seconds) == ("a|b", "n7", ended)
+    assert (task.live, task.is_stuck) == (live, stuck)
+    (task,) = parse_accounting(f"5_3|n|{state}|None|{end}", NOON)
+    assert (task.reason, task.ended_seconds, task.live) == ("None", ended, live)
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [("00:02:00", 2), ("1-00:00:30", 1440.5), ("UNLIMITED", None), ("NONE", None), ("", None)],
+)
+def test_a_time_limit_in_minutes(text: str, minutes: float | None) -> None:
+    assert slurm.minutes_of(text) == minutes
+
+
+PARTITIONS = """\
+PartitionName=main AllowGroups=ALL Default=YES QoS=N/A MaxNodes=UNLIMITED MaxTime=1-00:00:00 MinNodes=0
+PartitionName=short AllowGroups=ALL Default=NO QoS=N/A MaxNodes=UNLIMITED MaxTime=00:02:00 MinNodes=0
+PartitionName=wide AllowGroups=ALL Default=NO QoS=N/A MaxNodes=8 MaxTime=UNLIMITED MinNodes=2
+"""  # noqa: E501
+
+
+@pytest.mark.parametrize(
+    ("settings", "verdict", "text"),
+    [
+        ({"partition": "short", "timeout_min": 60}, "problem", "partition short allows 2"),
+        ({"partition": "short", "timeout_min": 60, "qos": "long"}, "warning", "allows 2"),
+        ({"partition": "short", "timeout_min": 2}, "ok", "short allows"),
+        ({"partition": "short", "timeout_min": None}, "ok", "short allows"),
+        ({"partition": "short,main", "timeout_min": 60}, "ok", "short allows"),
+        ({"partition": None, "timeout_min": 60}, "ok", "main allows"),
+        ({"partition": None, "timeout_min": 2000}, "problem", "partition main allows 1440"),
+        ({"partition": "wide", "timeout_min": 60}, "problem", "partition wide allows 2 to 8"),
+    ],
+)  # fmt: skip
+def test_the_doctor_knows_jobs_that_never_start(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], verdict: str, text: str
+) -> None:
+    answer = subprocess.CompletedProcess((), 0, PARTITIONS, "")
+    monkeypatch.setattr(slurm, "call", lambda *_: answer)
+    (finding,) = doctor.partition_findings(Launcher({"_target_": "x.SlurmLauncher", **settings}))
+    assert finding.verdict == verdict
+    assert text in finding.detail
+
+
+def test_the_doctor_judges_no_partition_without_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm, "call", lambda *_: subprocess.CompletedProcess((), 1, "", "x"))
+    assert doctor.partition_findings(Launcher({"partition": "short"})) == []
 
 
 def test_an_empty_queue_has_no_tasks() -> None:

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from analysis import store
-from launch.plan import Plan, PlannedCell
+from launch.plan import Plan, PlannedCell, jobs
+from launch.plan.jobs import Array
+from launch.scheduler import backend
 from launch.status import sweep_state
 from launch.status.cell_state import Record
 from launch.submit import calibration, submission
@@ -48,3 +50,23 @@ def test_attempts_are_those_recorded_or_one_for_each_plan(plan_of: Callable[...,
     plans = [plan_of(cells=[PlannedCell(cell, 0, {}) for cell in ids]) for ids in ("ab", "b")]
     records = {"a": Record("stopped", 3), "b": Record("failed", 1), "c": Record("done", 2)}
     assert submission.attempts_before(plans, records) == {"a": 3, "b": 2, "c": 2}
+
+
+class _FullDisk(backend.Local):
+    """A backend whose disk is full before anything is sent."""
+
+    def send(self, plan: Plan, sweep: Path, array: Array) -> Array:
+        raise OSError(28, "No space left on device")
+
+
+def test_what_could_not_be_sent_is_recorded_as_not_sent(
+    plan_of: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "BACKENDS", {"local": _FullDisk()})
+    plan = plan_of(backend="local", tasks=[[0, 1, 2]])
+    plan.write(tmp_path)
+    with pytest.raises(OSError, match="No space left"):
+        submission.deliver(plan, tmp_path, ())
+    (array,) = jobs.read(plan, tmp_path)
+    assert array.delivery == "refused"
+    assert "No space left" in str(array.error)

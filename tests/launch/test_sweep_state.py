@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from launch.plan import Plan
+from launch.plan import Plan, files
 from launch.plan.jobs import NEVER_SENT, Array
+from launch.scheduler import backend
 from launch.scheduler.slurm import Task
-from launch.status.cell_state import Record
+from launch.status import sweep_state
+from launch.status.cell_state import Record, cell_states
+from launch.status.silent_ends import silent_ends
 from launch.status.sweep_state import (
     UNANSWERED_SECONDS,
     Answers,
     Lookup,
+    SweepState,
     may_run,
     place_cells,
     settle,
@@ -79,3 +88,75 @@ def test_a_cancelled_cell_is_live_only_while_it_trains(
     )
     live = {cell: (place.live, place.cancelled) for cell, (place,) in places.items()}
     assert live == {first: (True, True), second: (False, True), third: (True, False)}
+
+
+@pytest.mark.parametrize(
+    ("worker", "host", "delivery"),
+    [
+        (False, "here", "refused"),
+        (True, "here", "pending"),
+        (None, "here", "pending"),
+        (False, "elsewhere", "pending"),
+    ],
+)
+def test_a_local_submission_that_died_is_known_at_once_on_its_machine(
+    plan_of: Callable[..., Plan],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    worker: bool | None,
+    host: str,
+    delivery: str,
+) -> None:
+    monkeypatch.setattr(sweep_state.socket, "gethostname", lambda: "here")
+    monkeypatch.setattr(sweep_state.backend, "has_worker_process", lambda _: worker)
+    plan = plan_of(backend="local", host=host, user=files.user_name(os.getuid()))
+    lookup = sweep_state._look_up_here(plan, tmp_path, ["demo.S.0"])
+    (array,) = settle([PENDING], lookup, SENT + 1)
+    assert array.delivery == delivery
+
+
+def test_a_worker_process_is_found_by_the_file_of_its_plan(plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of()
+    assert backend.has_worker_process(plan) is False
+    program = "import sys; print(flush=True); sys.stdin.read()"
+    words = ["launch.job", f"/logs/demo/submissions/{plan.sid}/plan.json"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert backend.has_worker_process(plan) is True
+    finally:
+        process.communicate()
+
+
+def ended(plan: Plan, folder: Path, record: Record | None, job: str = "7") -> SweepState:
+    """A sweep whose three tasks have ended, of which one cell may have a record."""
+    arrays = {plan.sid: [Array("a", 0, len(plan.tasks), SENT, job)]}
+    records = {plan.cells[0].id: record} if record else {}
+    places = place_cells([plan], arrays, Answers({}, []), {plan.sid: set()}, records)
+    cells = {cell.id: cell for cell in cell_states(places, records)}
+    return SweepState(folder, [plan], arrays, cells, pd.DataFrame(), [], {})
+
+
+def test_a_task_without_a_record_is_told_by_its_output(
+    plan_of: Callable[..., Plan], tmp_path: Path
+) -> None:
+    plan = plan_of(tasks=[[0], [1], [2]])
+    output = plan.write(tmp_path).parent / "output"
+    output.mkdir()
+    (output / "7_0_0_log.out").write_text("start\n")
+    (output / "7_0_0_log.err").write_text("")
+    (output / "7_1_0_log.out").write_text("x\nOSError: [Errno 28] No space left\nnot compacted\n")
+    ends = silent_ends(ended(plan, tmp_path, None))
+    ids = [cell.id for cell in plan.cells]
+    assert sorted((end.line, *end.cells) for end in ends) == [
+        ("", ids[2]),
+        ("OSError: [Errno 28] No space left", ids[1]),
+        ("start", ids[0]),
+    ]
+    assert "it wrote no output" in next(end.cause for end in ends if not end.line)
+    with_record = silent_ends(ended(plan, tmp_path, Record("stopped", 1)))
+    assert [cell for end in with_record for cell in end.cells if cell == ids[0]] == []
+    assert len(silent_ends(ended(plan, tmp_path, Record("stopped", 0)))) == 3

@@ -31,6 +31,9 @@ import pandas as pd
 from slurm_sweep import REPOSITORY, Cluster, Sweep
 
 HERE = Path(__file__).parent
+PATIENCE = 60.0
+"""Seconds that a task may complete before the administrator steps in."""
+
 PREEMPTABLE = (
     "hydra.launcher.partition=spot",
     "hydra.launcher.timeout_min=2",
@@ -240,6 +243,31 @@ def heal(cluster: Cluster) -> bool:
     return process.returncode == 0
 
 
+class Administrator:
+    """Sets nodes down and up again that do not report the end of a task, as an administrator does
+    when `redescent status` names them.
+    """
+
+    def __init__(self, cluster: Cluster, say: Callable[[str], object]) -> None:
+        self.cluster, self.say = cluster, say
+        self.since: dict[tuple[str, str], float] = {}
+        self.down: set[str] = set()
+
+    def look(self) -> None:
+        """Set down the nodes of tasks that complete for too long, and bring back those set down."""
+        now = time.monotonic()
+        completing = {(task, node) for _, task, _, node in self.cluster.tasks("COMPLETING")}
+        self.since = {one: self.since.get(one, now) for one in completing}
+        self.down = {node for node in self.down if not self.cluster.resumed(node)}
+        stuck = {node for (_, node), since in self.since.items() if now - since > PATIENCE}
+        for node in sorted(stuck - self.down - {""}):
+            update = ("scontrol", "update", f"nodename={node}", "state=down", "reason=completing")
+            self.cluster.run(*update)
+            self.down.add(node)
+            self.since = {one: since for one, since in self.since.items() if one[1] != node}
+            self.say(f"the administrator sets {node} down and up again")
+
+
 @contextlib.contextmanager
 def meanwhile(*actions: Callable[[], object]) -> Iterator[None]:
     """Repeat each action in a thread of its own until the block ends."""
@@ -313,7 +341,13 @@ def run(
     sweep.wait(lambda: heal(sweep.cluster))
     assert counts, "nothing happened: the sweep was over before"
     log(f"the storm is over: {dict(counts.most_common())}")
-    sweep.wait(sweep.ended, 900)
+    administrator = Administrator(sweep.cluster, log)
+
+    def ended() -> bool:
+        administrator.look()
+        return sweep.ended()
+
+    sweep.wait(ended, 900)
     log(f"the queue is empty: {sweep.states()}")
     answers.append(sweep.redescent("resume", "smoke", "--wait", check=False))
     log(f"resumed: {sweep.states()}")

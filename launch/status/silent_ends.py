@@ -1,0 +1,93 @@
+"""Tasks that ended without a record of their cells: what their output says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from launch.plan import Plan
+from launch.plan.outcome import FINAL, LIVE, last_line
+from launch.status.cell_state import CellState
+from launch.status.sweep_state import SweepState, TaskKey
+
+MOST_OUTPUTS = 20
+"""So many outputs are read at most: tasks that die at their start mostly share the cause."""
+
+TAIL_BYTES = 8000
+
+
+@dataclass(frozen=True)
+class SilentEnd:
+    """Cells whose task ended without a record of them, and the line of its output that names the
+    error; the line is empty if the task wrote nothing.
+    """
+
+    cells: Sequence[str]
+    line: str
+
+    @property
+    def cause(self) -> str:
+        """What the output says, for a sentence about the task."""
+        if self.line:
+            return f"its output ends with: {self.line}"
+        return "it wrote no output: removed from the queue, or the scheduler could not start it"
+
+
+def silent_ends(state: SweepState) -> list[SilentEnd]:
+    """The cells whose newest task ended without a record, by what its output says.
+
+    Reads at most MOST_OUTPUTS outputs; the cells of other tasks are left out.
+    """
+    by_task: dict[TaskKey, list[str]] = {}
+    for cell in state.cells.values():
+        if ended_silently(state, cell):
+            key = (cell.placement.sid, cell.placement.task)
+            by_task.setdefault(key, []).append(cell.id)
+    by_line: dict[str, list[str]] = {}
+    for (sid, task), cells in list(by_task.items())[:MOST_OUTPUTS]:
+        by_line.setdefault(output_line(state, sid, task), []).extend(cells)
+    ends = [SilentEnd(cells, line) for line, cells in by_line.items()]
+    return sorted(ends, key=lambda end: -len(end.cells))
+
+
+def ended_silently(state: SweepState, cell: CellState) -> bool:
+    """Whether the newest task of a cell was sent and ended, and left no record of the cell."""
+    place = cell.placement
+    if cell.state in (*FINAL, *LIVE) or place.cancelled:
+        return False
+    has_record = cell.record is not None and cell.record.attempt >= place.attempt
+    return not has_record and was_sent(state, place.sid, place.task)
+
+
+def was_sent(state: SweepState, sid: str, task: int) -> bool:
+    """Whether the scheduler accepted a task."""
+    for array in state.arrays.get(sid, ()):
+        if task in array.numbers:
+            return array.delivery == "sent"
+    return False
+
+
+def output_line(state: SweepState, sid: str, task: int) -> str:
+    """The line of a task's output that names its error, or the last one; empty without output."""
+    plan = next(plan for plan in state.plans if plan.sid == sid)
+    path = newest_output(plan, state.folder, state.job_id(sid, task))
+    if path is None:
+        return ""
+    with open(path, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+        return last_line(file.read().decode(errors="replace"))
+
+
+def newest_output(plan: Plan, folder: Path, job: str | None) -> Path | None:
+    """The newest file that a task wrote its output to, one with content if any; None without one.
+
+    `job` is the SLURM id of the task ("5_3"), None for a task outside SLURM.
+    """
+    paths = (plan.folder(folder) / "output").glob(f"{job}_*" if job else "*")
+    times = {}
+    for path in paths:
+        status = path.stat()
+        times[path] = (status.st_size > 0, status.st_mtime)
+    return max(times, key=lambda path: times[path], default=None)

@@ -1,0 +1,98 @@
+"""Tasks that will not start by themselves: what SLURM never starts, and what it does not clear."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from launch.errors import quantity
+from launch.scheduler.slurm import Task
+from launch.status.sweep_state import SweepState
+
+_CHANGE = "`redescent cancel {name}`, then `redescent resume {name}` with"
+
+NEVER_STARTS: Mapping[str, str] = {
+    "PartitionTimeLimit": "its time limit is longer than the partition allows: "
+    f"{_CHANGE} a shorter hydra.launcher.timeout_min or another hydra.launcher.partition",
+    "PartitionNodeLimit": "the partition does not run jobs of one node: "
+    f"{_CHANGE} another hydra.launcher.partition",
+    "PartitionConfig": "it asks for what its partition does not allow: "
+    f"{_CHANGE} another hydra.launcher.partition or other limits",
+    "BadConstraints": "no node has what it asks for: "
+    f"{_CHANGE} other hydra.launcher.constraint, gres, cpus_per_task or mem_gb",
+    "AccountNotAllowed": "its account may not use the partition: "
+    f"{_CHANGE} another hydra.launcher.account or partition",
+    "InvalidAccount": f"its account is not known: {_CHANGE} another hydra.launcher.account",
+    "InvalidQOS": f"its quality of service is not known: {_CHANGE} another hydra.launcher.qos",
+    "QOSNotAllowed": "its quality of service may not use the partition: "
+    f"{_CHANGE} another hydra.launcher.qos or partition",
+    "AssocMaxWallDurationPerJobLimit": "its time limit is longer than your account allows: "
+    f"{_CHANGE} a shorter hydra.launcher.timeout_min",
+    "QOSMaxWallDurationPerJobLimit": "its time limit is longer than its quality of service allows: "
+    f"{_CHANGE} a shorter hydra.launcher.timeout_min",
+    "MaxMemPerLimit": f"it asks for more memory than a job may have: {_CHANGE} less "
+    "hydra.launcher.mem_gb",
+    "DependencyNeverSatisfied": "what it waits for has failed: `redescent cancel {name}`, then "
+    "`redescent resume {name}`",
+}
+"""Reasons of SLURM for which a task waits until somebody changes it, and what to do: a template of
+the sweep's `name`."""
+
+
+@dataclass(frozen=True)
+class NeverStarts:
+    """Cells whose tasks SLURM will never start, with its reason and what to do."""
+
+    reason: str
+    advice: str
+    cells: int
+
+
+@dataclass(frozen=True)
+class StuckTasks:
+    """Tasks that have been completing for too long, the nodes that hold them, and their cells."""
+
+    nodes: Sequence[str]
+    tasks: int
+    cells: int
+
+    def advice(self, name: str) -> str:
+        """What to do about them; `name` is that of the sweep."""
+        nodes = ",".join(self.nodes)
+        return (
+            f"SLURM has been completing {quantity(self.tasks, 'task')} on {nodes} for more than "
+            "five minutes: a node does not report that its processes have ended. Ask the "
+            f"administrator to set it down and up again (`scontrol update nodename={nodes} "
+            f"state=down reason=completing`, then `scontrol update nodename={nodes} state=resume`)."
+            f" If you cannot wait, `redescent resume {name} --abandon-completing` sends the cells "
+            "again; if a process of them is still alive, or SLURM requeues the tasks later, two "
+            "attempts train the same cells at once, which costs time and spoils no result"
+        )
+
+
+def never_starts(state: SweepState) -> list[NeverStarts]:
+    """The waiting cells that SLURM will never start, by reason."""
+    counts: dict[str, int] = {}
+    for cell in state.cells.values():
+        task = state.tasks.get((cell.placement.sid, cell.placement.task))
+        if cell.state == "waiting" and task is not None and task.reason in NEVER_STARTS:
+            counts[task.reason] = counts.get(task.reason, 0) + 1
+    return [NeverStarts(reason, NEVER_STARTS[reason], count) for reason, count in counts.items()]
+
+
+def stuck_tasks(state: SweepState) -> StuckTasks | None:
+    """The tasks of a sweep that have been completing for too long; None without any."""
+    stuck = {key: task for key, task in state.tasks.items() if task.is_stuck}
+    if not stuck:
+        return None
+    places = [(cell.placement.sid, cell.placement.task) for cell in state.cells.values()]
+    cells = sum(place in stuck for place in places)
+    nodes = sorted({task.node for task in stuck.values() if task.node})
+    return StuckTasks(nodes or ["unknown nodes"], len(stuck), cells)
+
+
+def stuck_task(task: Task | None) -> StuckTasks | None:
+    """The same for the task of one cell."""
+    if task is None or not task.is_stuck:
+        return None
+    return StuckTasks([task.node or "an unknown node"], 1, 1)

@@ -1,0 +1,109 @@
+"""Parts that were damaged after they were written: no changed bit is taken."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analysis.store import footer
+from analysis.store.parts import FileVanished, StoreError, read_file, read_records
+from trainers import part
+from trainers.part import FOOTER_MARK, Part, finished_cells, footer_is_whole, with_footer_hash
+from trainers.schema import Metric
+
+FLIPS = 300
+METRICS = [Metric("loss", "float32", "nats", "mean cross-entropy")]
+CELLS = [f"c1-{number}" for number in range(5)]
+
+
+def row(cell: str, epoch: int) -> dict[str, Any]:
+    return {
+        "cell": cell, "attempt": 1, "epoch": epoch, "step": epoch, "examples": 10 * epoch,
+        "seconds": float(epoch), "loss": 1.0 / epoch,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A sweep with one part of five cells."""
+    for name in ("curves", "runs"):
+        (tmp_path / name).mkdir()
+    writer = Part(tmp_path, "S1.00000.r0.w", METRICS)
+    for cell in CELLS:
+        record = {"cell": cell, "attempt": 1, "status": "done", "epochs": 9, "seconds": 9.0}
+        writer.add([row(cell, epoch) for epoch in range(1, 10)], record)
+    writer.write()
+    return tmp_path
+
+
+def flips(content: bytes) -> Iterator[bytes]:
+    """The content with one bit changed, FLIPS times."""
+    draws = random.Random(0)
+    for _ in range(FLIPS):
+        changed = bytearray(content)
+        changed[draws.randrange(len(content))] ^= 1 << draws.randrange(8)
+        yield bytes(changed)
+
+
+def read(path: Path, kind: str) -> list[pa.Table]:
+    """The whole part, and the rows of two cells."""
+    function = read_records if kind == "runs" else read_file
+    return [function(path), function(path, None, CELLS[:1]), function(path, None, CELLS[3:4])]
+
+
+@pytest.mark.parametrize("kind", ["curves", "runs"])
+def test_no_changed_bit_of_a_part_is_taken(folder: Path, kind: str) -> None:
+    (path,) = (folder / kind).iterdir()
+    expected = read(path, kind)
+    refused = 0
+    for changed in flips(path.read_bytes()):
+        path.write_bytes(changed)
+        try:
+            tables = read(path, kind)
+        except (StoreError, FileVanished):
+            refused += 1
+        else:
+            assert all(map(pa.Table.equals, tables, expected))
+            assert tables[0].schema.equals(expected[0].schema, check_metadata=True)
+    assert refused > FLIPS / 2
+
+
+def test_a_task_trains_again_what_a_damaged_part_held(folder: Path) -> None:
+    assert finished_cells(folder, "S1.00000.") == dict.fromkeys(CELLS, ("done", 9))
+    (path,) = (folder / "runs").iterdir()
+    for changed in flips(path.read_bytes()):
+        path.write_bytes(changed)
+        assert finished_cells(folder, "S1.00000.") in ({}, dict.fromkeys(CELLS, ("done", 9)))
+
+
+def test_other_readers_read_parts_as_before(folder: Path) -> None:
+    (path,) = (folder / "curves").iterdir()
+    assert FOOTER_MARK in path.read_bytes()
+    assert len(pd.read_parquet(path)) == len(pq.read_table(path)) == 45
+
+
+def test_writer_and_reader_agree_about_the_hash_of_a_footer(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"a": [1, 2, 3]}), buffer)
+    plain = buffer.getvalue()
+    marked = with_footer_hash(plain)
+    changed = bytearray(marked)
+    changed[-12] ^= 1
+    cases = {"plain": (plain, True), "marked": (marked, True), "changed": (bytes(changed), False)}
+    for name, (content, is_whole) in cases.items():
+        path = tmp_path / name
+        path.write_bytes(content)
+        assert footer_is_whole(content) is is_whole
+        assert (footer.footer_problem(path) is None) is is_whole
+    assert part.FOOTER_MARK == footer.MARK
+    (tmp_path / "short").write_bytes(b"PAR1")
+    assert footer.footer_problem(tmp_path / "short") is None
+    assert footer_is_whole(b"PAR1")
