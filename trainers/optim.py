@@ -8,7 +8,7 @@ import functools
 import importlib
 import inspect
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -39,7 +39,7 @@ def build(
 
 
 @functools.cache
-def _without_dynamo(kind: Any) -> Any:
+def _without_dynamo(kind: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
     """The class `kind` without the graph breaks for torch.compile in its methods.
 
     They import torch._dynamo, which takes every training process as long as torch itself, and mean
