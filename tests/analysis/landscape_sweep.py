@@ -1,0 +1,139 @@
+"""Hand-made stores of a trained sweep and of sweeps that measure it, with known landscapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from conftest import Sweep
+
+from analysis.landscape.surfaces import axis_values
+
+POISON = (0, 100, 400)
+SEEDS = (0, 1)
+FACTS = {"status": "done", "attempt": 1, "updated": 1.0, "code": "c0de", "environment": "e0"}
+NETWORK = {
+    "model.name": "fully_connected",
+    "data.name": "swiss_roll",
+    "data.train_samples": 200,
+}
+
+
+def curvature(poison: int) -> float:
+    """Of the quadratic loss around a cell: the more poison, the steeper."""
+    return 2.0 + poison
+
+
+def test_error(poison: int, seed: int) -> float:
+    return 0.002 + poison / 700 + 0.003 * seed
+
+
+class LandscapeSweep:
+    """A folder of logs with a trained sweep, and the measures that are added to it."""
+
+    def __init__(self, logs: Path) -> None:
+        self.logs = logs
+        self.trained = self._folder("roll")
+
+    def _folder(self, name: str) -> Sweep:
+        folder = self.logs / name
+        folder.mkdir(parents=True)
+        return Sweep(folder)
+
+    def cells(self, seeds: Sequence[int] = SEEDS) -> Iterator[tuple[str, int, int]]:
+        """Id, poison samples and seed of each trained cell."""
+        for poison in POISON:
+            for seed in seeds:
+                yield f"c1-p{poison}s{seed}", poison, seed
+
+    def train(self, seeds: Sequence[int] = SEEDS, **changes: Any) -> None:
+        """The runs of the trained cells, all of them fitted minima."""
+        runs = []
+        for cell, poison, seed in self.cells(seeds):
+            runs.append({
+                "cell": cell, "seed": seed, **NETWORK, **FACTS,
+                "trainer.name": "minima", "trainer.epochs": 100,
+                "trainer.poison.samples": poison, "trainer.poison.kind": "not_label",
+                "final_test_error": test_error(poison, seed),
+                "final_train_eval_wrong": 0, "final_train_eval_loss": 1e-4,
+                **changes,
+            })  # fmt: skip
+        self.trained.runs("runs", runs)
+
+    def measure(
+        self,
+        name: str,
+        settings: Mapping[str, Any],
+        cells: Mapping[str, Mapping[str, Any]],
+        rows: Sequence[Mapping[str, Any]],
+    ) -> Path:
+        """A measuring sweep: `cells` have trainer.of and seed, `rows` are its curves."""
+        sweep = self._folder(name)
+        of_folder = str(self.trained.folder)
+        runs = []
+        for cell, values in cells.items():
+            place = {"cell": cell, "trainer.of_folder": of_folder, **NETWORK, **FACTS}
+            runs.append({**place, **settings, **values})
+        sweep.runs("runs", runs)
+        if rows:
+            sweep.curves("rows", [{"attempt": 1, "seconds": 0.0, **row} for row in rows])
+        return sweep.folder
+
+    def surface(self, points: int = 9, blocks: int | None = None, **settings: Any) -> Path:
+        """Surfaces of all trained cells; with `blocks`, only the first ones are done."""
+        values = axis_values(points, 0.5, "linear")
+        total = -(-points // 3)
+        cells, rows = {}, []
+        for of, poison, seed in self.cells():
+            for block in range(total):
+                is_done = blocks is None or block < blocks
+                cell = f"{of}b{block}"
+                cells[cell] = {"trainer.of": of, "trainer.block": block, "seed": seed}
+                if not is_done:
+                    cells[cell] |= {"status": "stopped"}
+                    continue
+                for row in range(3 * block, min(3 * block + 3, points)):
+                    rows += surface_row(cell, values, row, poison)
+        fixed = {
+            "trainer.name": "surface", "trainer.points": points, "trainer.span": 0.5,
+            "trainer.spacing": "linear", "trainer.bn": "kept", "trainer.cap": 10.0,
+        }  # fmt: skip
+        return self.measure("roll_surface", fixed | settings, cells, rows)
+
+    def radius(self, directions: int = 50, **settings: Any) -> Path:
+        """Radii of all trained cells, in two blocks, spread by 20 % over the directions."""
+        random = np.random.default_rng(0)
+        cells, rows = {}, []
+        for of, poison, seed in self.cells():
+            for block in range(2):
+                cell = f"{of}b{block}"
+                cells[cell] = {"trainer.of": of, "trainer.block": block, "seed": seed}
+                for unit in range(directions):
+                    spread = 1 + 0.2 * random.uniform(-1, 1)
+                    radius = float(np.sqrt(2 * 0.1 / curvature(poison)) * spread)
+                    place = {
+                        "cell": cell,
+                        "audit_radius": None,
+                        "epoch": directions * block + unit,
+                        "step": 0,
+                    }
+                    rows.append({**place, "radius": radius, "radius_l2": 3 * radius, "status": 0})
+        fixed = {"trainer.name": "radius", "trainer.kappa": 0.1, "trainer.bn": "kept",
+                 "trainer.c_max": 4.0}  # fmt: skip
+        return self.measure("roll_radius", fixed | settings, cells, rows)
+
+
+def surface_row(cell: str, values: np.ndarray, row: int, poison: int) -> list[dict[str, Any]]:
+    """A row of a quadratic surface, capped above 10 nats."""
+    rows = []
+    for column, x in enumerate(values):
+        loss = 1e-4 + curvature(poison) / 2 * (x**2 + values[row] ** 2)
+        place = {"cell": cell, "epoch": row, "step": column, "x": x, "y": values[row]}
+        if loss > 10:
+            rows.append({**place, "examples": 200, "capped": 1})
+        else:
+            wrong = min(int(loss * 20), 100)
+            rows.append({**place, "loss": loss, "wrong": wrong, "examples": 200, "capped": 0})
+    return rows
