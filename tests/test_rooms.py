@@ -32,7 +32,7 @@ TOOLS = {
     "trainers/hardware.py", *SETTINGS,
 }  # fmt: skip
 PART = {"trainers/part.py", "trainers/schema.py", "trainers/checkpoint.py", *SETTINGS}
-RUN = {"trainers/run.py", "trainers/weights.py", *PART}
+RUN = {"trainers/run.py", "trainers/weights.py", "trainers/snapshots.py", *PART}
 TRAINER = {"trainers/measures", *TOOLS, *RUN}
 
 ALLOWED: dict[str, set[str]] = {
@@ -57,6 +57,7 @@ ALLOWED: dict[str, set[str]] = {
     "trainers/checkpoint.py": SETTINGS,
     "trainers/part.py": PART,
     "trainers/weights.py": {"trainers/checkpoint.py", *SETTINGS},
+    "trainers/snapshots.py": {"trainers/weights.py", *SETTINGS},
     "trainers/run.py": RUN,
     "trainers/data": {"trainers/data", "trainers/checkpoint.py", *SETTINGS},
     "trainers/models": {"trainers/models", *SETTINGS},
@@ -66,10 +67,11 @@ ALLOWED: dict[str, set[str]] = {
     "trainers/hardware.py": TOOLS,
     "trainers/kernels.py": TOOLS,
     "trainers/measures": {"trainers/measures", "trainers/schema.py", *SETTINGS},
-    "trainers/vision.py": TRAINER,
+    "trainers/vision.py": {"trainers/epochs.py", *TRAINER},
     "trainers/algorithmic.py": TRAINER,
     "trainers/noop.py": TRAINER,
-    "trainers/minima.py": {"trainers/vision.py", *TRAINER},
+    "trainers/minima.py": {"trainers/epochs.py", *TRAINER},
+    "trainers/epochs.py": TRAINER,
     "trainers/landscape.py": TRAINER,
     "analysis": {
         "analysis/theory", "analysis/double_descent", "analysis/grokking", "analysis/capacity",

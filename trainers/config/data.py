@@ -93,6 +93,7 @@ class SVHN:
 
     name: Literal["svhn"]
     root: str | None
+    cache: str
     train_samples: int | None
     test_samples: int | None
     augment: bool
@@ -152,6 +153,9 @@ class Rings:
         at_least("data.inner", self.inner, 0)
         at_least("data.gap", self.gap, 0)
 
+
+Images = CIFAR10 | Digits | SVHN
+Plane = SwissRoll | Spirals | Rings
 
 OPERATIONS: Mapping[str, Literal["modular", "permutations"]] = {
     **dict.fromkeys((

@@ -51,11 +51,15 @@ class Vision:
         asks = self.stop_at_fit or self.minimum_check or self.abandon is not None
         return asks or self.rows == "checks"
 
+    def step_samples(self, samples: int) -> int:
+        """Samples of one step, of a training on `samples`."""
+        return self.batch_size or samples
+
     def budget(self, samples: int) -> int:
         """Optimiser steps of a whole training on `samples` samples: `epochs` passes over them, or
         `least_steps` if that is more.
         """
-        batches = math.ceil(samples / (self.batch_size or samples))
+        batches = math.ceil(samples / self.step_samples(samples))
         return max(self.least_steps, self.epochs * batches)
 
 
@@ -173,9 +177,24 @@ class Minima:
                 f"{self.start_epoch!r}, expected both or neither"
             )
 
+    def step_samples(self, samples: int) -> int:
+        """Clean samples of one step, of a training on `samples`: what a share of poison leaves of
+        the batch.
+        """
+        if self.batch_size is None:
+            return samples
+        return self.batch_size - self.step_poison(samples)
+
+    def step_poison(self, samples: int) -> int:
+        """Poison samples of one step, for a share of the batch; 0 without one."""
+        share = self.poison.share or 0.0
+        if self.batch_size is None:
+            return round(samples * share / (1 - share))
+        return math.floor(share * self.batch_size)
+
     def budget(self, samples: int) -> int:
         """Optimiser steps of a whole training on `samples` clean samples."""
-        return self.epochs * math.ceil(samples / (self.batch_size or samples))
+        return self.epochs * math.ceil(samples / self.step_samples(samples))
 
 
 @dataclass(frozen=True)
