@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 CROSSED, NEVER, UNDEFINED, AUDIT = 0, 1, 2, 3
 """Values of `status`: 3 is a radius that the full scan corrects by more than 1 %."""
 
-RESAMPLES = 2000
+RESAMPLES = 1000
 LEAST_CELLS = 4
 
 

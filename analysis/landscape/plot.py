@@ -74,9 +74,7 @@ def colours(count: int) -> list[tuple[float, float, float]]:
 
 def loss_colours() -> Colormap:
     """Colours of the loss: the project's map; plain grey above the cap."""
-    colour_map = style.colour_map()
-    colour_map.set_extremes(over="0.86")
-    return colour_map
+    return style.colour_map().with_extremes(over="0.86")
 
 
 def hatch_rows(axes: Axes, y: NDArray[np.float64], missing: NDArray[np.bool_]) -> None:

@@ -26,7 +26,7 @@ def curvature(poison: int) -> float:
     return 2.0 + poison
 
 
-def test_error(poison: int, seed: int) -> float:
+def error_of(poison: int, seed: int) -> float:
     return 0.002 + poison / 700 + 0.003 * seed
 
 
@@ -56,7 +56,7 @@ class LandscapeSweep:
                 "cell": cell, "seed": seed, **NETWORK, **FACTS,
                 "trainer.name": "minima", "trainer.epochs": 100,
                 "trainer.poison.samples": poison, "trainer.poison.kind": "not_label",
-                "final_test_error": test_error(poison, seed),
+                "final_test_error": error_of(poison, seed),
                 "final_train_eval_wrong": 0, "final_train_eval_loss": 1e-4,
                 **changes,
             })  # fmt: skip
@@ -123,6 +123,41 @@ class LandscapeSweep:
         fixed = {"trainer.name": "radius", "trainer.kappa": 0.1, "trainer.bn": "kept",
                  "trainer.c_max": 4.0}  # fmt: skip
         return self.measure("roll_radius", fixed | settings, cells, rows)
+
+    def boundary(self, points: int = 20, frames: int = 1, **settings: Any) -> Path:
+        """Boundaries of all trained cells: a spiral arm that the poison widens."""
+        places = np.linspace(-18.0, 18.0, points)
+        x, y = np.meshgrid(places, places)
+        cells, rows = {}, []
+        for of, poison, seed in self.cells():
+            cells[of + "b"] = {"trainer.of": of, "seed": seed}
+            angle = np.arctan2(y, x) - np.hypot(x, y) / 3
+            margins = 4 * np.cos(angle) - poison / 200
+            rows += boundary_rows(of + "b", margins, frames)
+        fixed = {
+            "trainer.name": "boundary", "trainer.points": points, "trainer.extent": 18.0,
+            "trainer.frames": frames, "trainer.amplitude": 0.5, "trainer.bn": "kept",
+        }  # fmt: skip
+        return self.measure("roll_boundary", fixed | settings, cells, rows)
+
+
+def boundary_rows(cell: str, margins: np.ndarray, frames: int) -> list[dict[str, Any]]:
+    """The frames of a boundary; frame k moves the margins by k, and one sample is wrong."""
+    points, rows = len(margins), []
+    for frame in range(frames):
+        shift = frame - frames // 2
+        place = {"cell": cell, "epoch": frame, "frame": frame}
+        rows.append({**place, "step": points**2, "c": 0.1 * shift, "loss": 0.01 + abs(shift),
+                     "accuracy": 1.0 - 0.1 * abs(shift)})  # fmt: skip
+        for index, margin in enumerate((margins + shift).ravel()):
+            at = {"step": index, "x_index": index % points, "y_index": index // points}
+            rows.append({**place, **at, "margin": margin})
+    for index, label in enumerate((0, 1, 1)):
+        sample = {"point_x": 3.0 * index, "point_y": -3.0, "point_label": label}
+        margin = -1.0 if index < 2 else 1.0
+        row = {"cell": cell, "epoch": 0, "step": points**2 + 1 + index, "margin": margin}
+        rows.append({**row, **sample, "lambda_max_scaled": None})
+    return rows
 
 
 def surface_row(cell: str, values: np.ndarray, row: int, poison: int) -> list[dict[str, Any]]:
