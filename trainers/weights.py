@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from trainers.checkpoint import replacing
 
@@ -142,6 +144,34 @@ def read_path(folder: Path, cell: str) -> tuple[Owner, list[Snapshot]]:
         own = {name: array[i] for name, array in weights.items()}
         snapshots.append(Snapshot(epoch, Evaluated(losses[i], wrongs[i]), own))
     return _owner(arrays), snapshots
+
+
+def check_data(owner: Owner, data_hash: str) -> None:
+    """Raise WeightsError unless the weights were trained on the data of this hash."""
+    if owner.data_hash != data_hash:
+        raise WeightsError(
+            f"the weights of cell {owner.cell} were trained on data with the hash "
+            f"{owner.data_hash}, and this cell has {data_hash}; set data.root to the same source, "
+            "or use the version of redescent that trained it"
+        )
+
+
+def load_into(model: nn.Module, snapshot: Snapshot, cell: str) -> None:
+    """Give `model` the weights of a snapshot of `cell`.
+
+    Raises WeightsError if they are those of another network.
+    """
+    state = {name: torch.from_numpy(np.array(value)) for name, value in snapshot.arrays.items()}
+    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    shapes = {name: tuple(value.shape) for name, value in state.items()}
+    if shapes != own:
+        names = sorted(name for name in {*own, *shapes} if own.get(name) != shapes.get(name))
+        raise WeightsError(
+            f"the weights of cell {cell} are those of another network: {names[0]} is "
+            f"{shapes.get(names[0], 'absent')}, expected {own.get(names[0], 'none')}; the model "
+            "of this cell and that of the trained one differ"
+        )
+    model.load_state_dict(state)
 
 
 def _write(path: Path, owner: Owner, arrays: Arrays) -> None:

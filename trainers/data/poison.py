@@ -103,13 +103,12 @@ def _source(cell: MinimaCell, settings: Poison) -> tuple[Tensor, Tensor]:
     return left.points, left.labels
 
 
-def in_epoch(settings: Poison, poison: int, steps: int, order: Tensor, step: int) -> Tensor:
+def in_epoch(order: Tensor, steps: int, step: int) -> Tensor:
     """Positions of the poison samples of 0-based `step` of the `steps` of an epoch: one of `steps`
     equal parts of `order` (poison,), so that each sample is used once an epoch.
     """
-    assert settings.share is None
-    bounds = [round(poison * k / steps) for k in (step, step + 1)]
-    return order[bounds[0] : bounds[1]]
+    begin, end = (round(len(order) * k / steps) for k in (step, step + 1))
+    return order[begin:end]
 
 
 def in_turn(poison: int, count: int, step: int, seed: int) -> Tensor:

@@ -18,7 +18,7 @@ RADIUS = (
 VOLUME = (
     Metric("log10_term", "float32", "log10", "log10 of omega_n mult^n det P, a lower bound's term"),
     Metric("log10_prob_gauss", "float32", "log10", "log10 of the term of the Gaussian measure"),
-    Metric("log10_published", "float32", "log10", "log10 of omega_n mult^n, with filter only"),
+    Metric("log10_det", "float32", "log10", "log10 of det P, which log10_term includes"),
     Metric("proposal_norm", "float32", "1", "length of the proposal P u"),
     Metric("multiplier", "float32", "1", "proposals up to the first crossing; c_max where none"),
     Metric("status", "int32", "1", "0: crossed, 1: never up to c_max, 2: undefined"),
