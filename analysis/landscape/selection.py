@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from analysis.figure.provenance import Source, fill, origin
 from analysis.landscape import labels
 
 OF, TO, BLOCK, FOLDER = "trainer.of", "trainer.to", "trainer.block", "trainer.of_folder"
+WEIGHTS_AT = "trainer.weights_at"
 PARTS = (OF, TO, BLOCK)
 """Settings in which the cells of one measure differ; figures put them together."""
 
@@ -32,14 +33,21 @@ class Measures:
 
     folder: of the measuring sweep. cells: its runs table, planned cells included. trained: the
     runs table of the trained cells, by axis and seed. axes: columns in which the trained cells
-    differ, apart from the seed. notes: on the selection.
+    differ, apart from the seed. notes: on the selection. ends: as `trained`, with the other ends
+    of lines.
     """
 
     folder: str
     cells: pd.DataFrame
     trained: pd.DataFrame
     axes: tuple[str, ...]
+    ends: pd.DataFrame
     notes: tuple[str, ...] = ()
+
+    @property
+    def end_axes(self) -> tuple[str, ...]:
+        """Columns in which the trained cells and the other ends differ, apart from the seed."""
+        return _axes(self.ends)
 
     @property
     def finished(self) -> pd.DataFrame:
@@ -61,7 +69,7 @@ class Measures:
 
     def label(self, cell: str) -> str:
         """What tells a trained cell from the others, without its seed."""
-        return labels.point(self.trained.set_index("cell").loc[cell], self.axes)
+        return labels.point(self.ends.set_index("cell").loc[cell], self.end_axes)
 
     def messages(self) -> list[str]:
         """The notes, what is not measured yet, and the command that completes it."""
@@ -112,13 +120,19 @@ def load(
         raise query.FigureError(
             f"{folder}: no cells of trainer={measure}; found {', '.join(sorted(set(names)))}"
         )
-    trained = _trained_runs(folder, cells)
-    cells, trained = _where(cells, trained, where)
+    ends = _trained_runs(folder, cells)
+    cells, trained = _where(cells, ends, where)
     _check_settings(cells, free)
-    axes = tuple(name for name in query.axes(trained) if name not in ("seed", "trainer.weights_at"))
+    ends = ends[ends["cell"].isin([*cells[OF], *cells.get(TO, [])])]
+    axes = _axes(trained)
     notes = _notes(trained)
     trained = trained.sort_values([*axes, "seed"], ignore_index=True)
-    return Measures(folder, cells.reset_index(drop=True), trained, axes, notes)
+    return Measures(folder, cells.reset_index(drop=True), trained, axes, ends, notes)
+
+
+def _axes(trained: pd.DataFrame) -> tuple[str, ...]:
+    """Columns in which trained cells differ, apart from the seed and when weights are kept."""
+    return tuple(name for name in query.axes(trained) if name not in ("seed", WEIGHTS_AT))
 
 
 def require_finished(measures: Measures) -> Measures:
@@ -240,7 +254,7 @@ def one_seed(measures: Measures) -> Measures:
     note = f"seed {shown} of {count} is drawn; --where seed=N draws another"
     cells = measures.cells[measures.cells[OF].isin(first["cell"])]
     kept = first.reset_index(drop=True)
-    return Measures(measures.folder, cells, kept, measures.axes, (*measures.notes, note))
+    return replace(measures, cells=cells, trained=kept, notes=(*measures.notes, note))
 
 
 def parser(doc: str | None, name: str) -> argparse.ArgumentParser:

@@ -140,6 +140,22 @@ class LandscapeSweep:
         }  # fmt: skip
         return self.measure("roll_boundary", fixed | settings, cells, rows)
 
+    def line(self, points: int = 21, **settings: Any) -> Path:
+        """Lines from the natural cell of each seed to that with most poison, over a barrier."""
+        cells, rows = {}, []
+        for seed in SEEDS:
+            cell = f"line{seed}"
+            ends = {"trainer.of": f"c1-p0s{seed}", "trainer.to": f"c1-p{POISON[-1]}s{seed}"}
+            barrier = 0.5 + 0.1 * seed
+            cells[cell] = {**ends, "seed": seed, "barrier": barrier, "distance": 5.0}
+            for index, t in enumerate(np.linspace(-0.5, 1.5, points)):
+                loss = 1e-3 + barrier * max(0.0, 1 - abs(2 * t - 1))
+                rows.append({"cell": cell, "epoch": index, "step": 0, "t": t, "loss": loss,
+                             "wrong": 20 * loss, "examples": 200, "test_wrong": 100 * abs(t),
+                             "test_examples": 1000})  # fmt: skip
+        fixed = {"trainer.name": "line", "trainer.bn": "recalibrated", "trainer.points": points}
+        return self.measure("roll_line", fixed | settings, cells, rows)
+
 
 def boundary_rows(cell: str, margins: np.ndarray, frames: int) -> list[dict[str, Any]]:
     """The frames of a boundary; frame k moves the margins by k, and one sample is wrong."""

@@ -12,10 +12,10 @@ import pytest
 from landscape_sweep import POISON, LandscapeSweep, curvature, error_of
 from matplotlib.figure import Figure
 
-from analysis import decision_boundary, loss_surface, radius_accuracy, surface_3d
+from analysis import decision_boundary, loss_surface, radius_accuracy, surface_3d, walk
 from analysis.figure import output
 from analysis.figure.query import FigureError
-from analysis.landscape import basins, boundary, labels, selection, surfaces
+from analysis.landscape import basins, boundary, labels, selection, surfaces, walks
 
 
 @pytest.fixture
@@ -253,7 +253,37 @@ def test_wrong_samples_are_crosses(
     assert "natural: train 100.0 %, test accuracy 99.8 %" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("script", [loss_surface, surface_3d, radius_accuracy, decision_boundary])
+@pytest.mark.parametrize(
+    "script", [loss_surface, surface_3d, radius_accuracy, decision_boundary, walk]
+)
 def test_a_script_says_what_is_wrong_with_its_folder(script, landscape, capsys):
     assert script.main([str(landscape.trained.folder)]) == 2
     assert "no cells of trainer=" in capsys.readouterr().err
+
+
+def test_a_line_has_the_barriers_and_accuracies_of_its_seeds(
+    landscape: LandscapeSweep, drawn: list[Figure], tmp_path: Path, capsys
+):
+    folder = landscape.line()
+    (line,) = walks.walks(selection.load(str(folder), "line"))
+    assert (line.label, line.seeds) == ("natural to 400 poison", (0, 1))
+    assert line.barriers.tolist() == pytest.approx([0.5, 0.6])
+    middle = int(np.argmin(abs(line.t - 0.5)))
+    assert line.loss[:, middle].tolist() == pytest.approx([0.501, 0.601])
+    assert line.train[0, middle] == pytest.approx(1 - 20 * 0.501 / 200)
+    assert line.test[0, 0] == pytest.approx(0.95)
+    assert walk.main([str(folder), "--out", str(tmp_path / "out")]) == 0
+    assert "natural to 400 poison: barrier 0.5 to 0.6 nats" in capsys.readouterr().out
+    assert len(drawn[0].axes) == 2
+
+
+def test_the_ends_of_a_line_between_seeds_name_the_seed(landscape: LandscapeSweep):
+    folder = landscape.line()
+    runs = pd.read_parquet(folder / "runs" / "runs.parquet")
+    runs["trainer.to"] = ["c1-p0s1", "c1-p0s0"]
+    runs.to_parquet(folder / "runs" / "runs.parquet")
+    lines = walks.walks(selection.load(str(folder), "line"))
+    assert [line.label for line in lines] == [
+        "trained cell to trained cell, seed 1",
+        "trained cell to trained cell, seed 0",
+    ]
