@@ -140,6 +140,22 @@ class LandscapeSweep:
         }  # fmt: skip
         return self.measure("roll_boundary", fixed | settings, cells, rows)
 
+    def volume(self, names: Sequence[str] = ("none", "filter"), **settings: Any) -> Path:
+        """Terms of volumes: -10 and -12 plus 100 for `filter`, less a tenth of the poison."""
+        cells, rows = {}, []
+        for of, poison, seed in self.cells():
+            for name in names:
+                cell = f"{of}{name}"
+                cells[cell] = {"trainer.of": of, "seed": seed, "trainer.preconditioner": name}
+                shift = 100.0 * (name == "filter") - poison / 10
+                for unit, term in enumerate((-10.0, -12.0)):
+                    rows.append({"cell": cell, "epoch": unit, "step": 0, "status": 0,
+                                 "log10_term": term + shift, "log10_prob_gauss": term,
+                                 "log10_det": 7.0})  # fmt: skip
+        fixed = {"trainer.name": "volume", "trainer.kappa": 0.1, "trainer.bn": "kept",
+                 "trainer.damping": 0.01, "trainer.block": 0, "dimensions": 30}  # fmt: skip
+        return self.measure("roll_volume", fixed | settings, cells, rows)
+
     def line(self, points: int = 21, **settings: Any) -> Path:
         """Lines from the natural cell of each seed to that with most poison, over a barrier."""
         cells, rows = {}, []

@@ -12,10 +12,17 @@ import pytest
 from landscape_sweep import POISON, LandscapeSweep, curvature, error_of
 from matplotlib.figure import Figure
 
-from analysis import decision_boundary, loss_surface, radius_accuracy, surface_3d, walk
+from analysis import (
+    basin_volume,
+    decision_boundary,
+    loss_surface,
+    radius_accuracy,
+    surface_3d,
+    walk,
+)
 from analysis.figure import output
 from analysis.figure.query import FigureError
-from analysis.landscape import basins, boundary, labels, selection, surfaces, walks
+from analysis.landscape import basins, boundary, labels, selection, surfaces, volumes, walks
 
 
 @pytest.fixture
@@ -254,7 +261,8 @@ def test_wrong_samples_are_crosses(
 
 
 @pytest.mark.parametrize(
-    "script", [loss_surface, surface_3d, radius_accuracy, decision_boundary, walk]
+    "script",
+    [basin_volume, loss_surface, surface_3d, radius_accuracy, decision_boundary, walk],
 )
 def test_a_script_says_what_is_wrong_with_its_folder(script, landscape, capsys):
     assert script.main([str(landscape.trained.folder)]) == 2
@@ -287,3 +295,63 @@ def test_the_ends_of_a_line_between_seeds_name_the_seed(landscape: LandscapeSwee
         "trained cell to trained cell, seed 1",
         "trained cell to trained cell, seed 0",
     ]
+
+
+def test_a_volume_is_the_largest_bound_over_the_preconditioners(
+    landscape: LandscapeSweep, drawn: list[Figure], tmp_path: Path, capsys
+):
+    folder = landscape.volume()
+    measures = selection.load(str(folder), "volume", free=volumes.FREE)
+    table = volumes.volumes(measures).set_index(["cell", "preconditioner"])
+    mean = np.log10((10**-10.0 + 10**-12.0) / 2)
+    bound = table.loc[("c1-p100s0", "filter")]
+    assert bound["log10_volume"] == pytest.approx(mean + 100 - 10, abs=1e-4)
+    assert bound["log10_volume_scaled"] == pytest.approx(mean + 90 - 7, abs=1e-4)
+    assert bound["terms_sd"] == pytest.approx(np.sqrt(2))
+    assert (bound["m"], bound["largest"]) == (2, True)
+    assert not table.loc[("c1-p100s0", "none")]["largest"]
+    assert basin_volume.main([str(folder), "--out", str(tmp_path / "out")]) == 0
+    assert "Spearman 0.96 [0.96, 1.00], 6 cells of 2 seeds" in capsys.readouterr().out  # ties
+    assert "m = 2 proposals" in drawn[0].texts[0].get_text()
+
+
+def test_the_mean_of_powers_of_ten_does_not_overflow():
+    assert volumes.log10_mean(np.array([-5000.0, -5000.0])) == pytest.approx(-5000)
+    assert volumes.log10_mean(np.array([4000.0, 0.0])) == pytest.approx(4000 - np.log10(2))
+
+
+def test_a_cell_above_the_cut_has_no_volume(landscape: LandscapeSweep):
+    folder = landscape.volume(["none"])
+    rows = pd.read_parquet(folder / "curves" / "rows.parquet")
+    rows.loc[0, "status"] = 2
+    rows.astype({"cell": "category"}).to_parquet(folder / "curves" / "rows.parquet")
+    measures = selection.load(str(folder), "volume", free=volumes.FREE)
+    table = volumes.volumes(measures).set_index("cell")
+    assert np.isnan(table.loc["c1-p0s0", "log10_volume"])
+    assert np.isfinite(table.loc["c1-p0s1", "log10_volume"])
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [("dimensions", "numbers of weights cannot be compared: 30, 31"),
+     ("data.train_samples", "numbers of training samples cannot be compared: 31, 200")],
+)  # fmt: skip
+def test_volumes_of_other_spaces_are_not_compared(
+    landscape: LandscapeSweep, column: str, message: str
+):
+    folder = landscape.volume()
+    runs = pd.read_parquet(folder / "runs" / "runs.parquet")
+    runs.loc[0, column] = 31
+    runs.to_parquet(folder / "runs" / "runs.parquet")
+    measures = selection.load(str(folder), "volume", free=volumes.FREE)
+    with pytest.raises(FigureError, match=message):
+        volumes.volumes(measures)
+
+
+def test_bounds_of_unequal_counts_are_not_compared(landscape: LandscapeSweep):
+    folder = landscape.volume(["none"])
+    rows = pd.read_parquet(folder / "curves" / "rows.parquet").iloc[1:]
+    rows.astype({"cell": "category"}).to_parquet(folder / "curves" / "rows.parquet")
+    measures = selection.load(str(folder), "volume", free=volumes.FREE)
+    with pytest.raises(FigureError, match="different numbers of proposals"):
+        volumes.volumes(measures)
