@@ -156,6 +156,20 @@ class LandscapeSweep:
                  "trainer.damping": 0.01, "trainer.block": 0, "dimensions": 30}  # fmt: skip
         return self.measure("roll_volume", fixed | settings, cells, rows)
 
+    def curvature(self, **settings: Any) -> Path:
+        """Ends, two probes and two Lanczos starts of all trained cells, in both units."""
+        cells, rows = {}, []
+        for of, poison, seed in self.cells():
+            high = curvature(poison)
+            for part, block in (("ends", 0), ("probe", 0), ("probe", 1), ("density", 0),
+                                ("density", 1)):  # fmt: skip
+                cell = f"{of}{part}{block}"
+                cells[cell] = {"trainer.of": of, "seed": seed, "trainer.part": part,
+                               "trainer.block": block}  # fmt: skip
+                rows += curvature_rows(cell, part, block, high)
+        fixed = {"trainer.name": "curvature", "trainer.bn": "kept", "trainer.direction_seed": 0}
+        return self.measure("roll_curvature", fixed | settings, cells, rows)
+
     def line(self, points: int = 21, **settings: Any) -> Path:
         """Lines from the natural cell of each seed to that with most poison, over a barrier."""
         cells, rows = {}, []
@@ -171,6 +185,23 @@ class LandscapeSweep:
                              "test_examples": 1000})  # fmt: skip
         fixed = {"trainer.name": "line", "trainer.bn": "recalibrated", "trainer.points": points}
         return self.measure("roll_line", fixed | settings, cells, rows)
+
+
+def curvature_rows(cell: str, part: str, block: int, high: float) -> list[dict[str, Any]]:
+    """The rows of one part; in filter units all are a tenth."""
+    place = {"cell": cell, "epoch": block, "step": 0}
+    if part == "ends":
+        values = {"lambda_max": high, "lambda_min": -high / 100}
+        return [{**place, **values, **{f"{k}_scaled": v / 10 for k, v in values.items()}}]
+    if part == "probe":
+        trace = high * (5 + block)
+        return [{**place, "trace": trace, "trace_scaled": trace / 10}]
+    rows = []
+    for step, value in enumerate(np.linspace(-high / 100, high, 50)):
+        density = (1 + block) * np.exp(-abs(value))
+        scaled = {"eigenvalue_scaled": value / 10, "density_scaled": 10 * density}
+        rows.append({**place, "step": step, "eigenvalue": value, "density": density, **scaled})
+    return rows
 
 
 def boundary_rows(cell: str, margins: np.ndarray, frames: int) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from analysis import (
     basin_volume,
     decision_boundary,
+    hessian_spectrum,
     loss_surface,
     radius_accuracy,
     surface_3d,
@@ -22,7 +23,16 @@ from analysis import (
 )
 from analysis.figure import output
 from analysis.figure.query import FigureError
-from analysis.landscape import basins, boundary, labels, selection, surfaces, volumes, walks
+from analysis.landscape import (
+    basins,
+    boundary,
+    labels,
+    selection,
+    spectra,
+    surfaces,
+    volumes,
+    walks,
+)
 
 
 @pytest.fixture
@@ -355,3 +365,32 @@ def test_bounds_of_unequal_counts_are_not_compared(landscape: LandscapeSweep):
     measures = selection.load(str(folder), "volume", free=volumes.FREE)
     with pytest.raises(FigureError, match="different numbers of proposals"):
         volumes.volumes(measures)
+
+
+@pytest.mark.parametrize(("ending", "scale"), [("", 1.0), ("_scaled", 0.1)])
+def test_traces_are_means_over_probes_and_densities_over_starts(
+    landscape: LandscapeSweep, ending: str, scale: float
+):
+    folder = landscape.curvature()
+    measures = selection.load(str(folder), "curvature", free=spectra.FREE)
+    table = spectra.summary(measures, ending).set_index("cell")
+    row, high = table.loc["c1-p100s1"], scale * curvature(100)
+    assert (row["lambda_max"], row["lambda_min"]) == pytest.approx((high, -high / 100))
+    assert (row["trace"], row["probes"]) == pytest.approx((5.5 * high, 2))
+    assert row["trace_se"] == pytest.approx(0.5 * high)
+    first = spectra.densities(measures, ending)[0]
+    assert (first.label, first.starts) == ("natural", 2)
+    expected = 1.5 * np.exp(-abs(first.eigenvalues / scale)) / scale
+    np.testing.assert_allclose(first.density, expected, rtol=1e-4)
+
+
+def test_the_spectrum_is_drawn_with_what_is_measured(
+    landscape: LandscapeSweep, drawn: list[Figure], tmp_path: Path, capsys
+):
+    folder = str(landscape.curvature())
+    assert hessian_spectrum.main([folder, "--out", str(tmp_path / "out"), "--scaled"]) == 0
+    assert "100 poison, seed 1: eigenvalues -0.102 to 10.2, trace 56.1" in capsys.readouterr().out
+    assert len(drawn[0].axes) == 2
+    probes = ["--where", "trainer.part=probe"]
+    assert hessian_spectrum.main([folder, "--out", str(tmp_path / "out"), *probes]) == 0
+    assert len(drawn[1].axes) == 1
