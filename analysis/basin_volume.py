@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -49,7 +50,9 @@ def draw(table: pd.DataFrame, text: str) -> Figure:
     return figure
 
 
-def _bound(axes: Axes, x: float, row: dict[str, float], colour: tuple[float, float, float]) -> None:
+def _bound(
+    axes: Axes, x: float, row: Mapping[Any, Any], colour: tuple[float, float, float]
+) -> None:
     y = row["log10_volume"]
     axes.plot(x, y, "o", color=colour, mfc=colour if row["minimum"] else "white", ms=6, zorder=3)
     axes.annotate(

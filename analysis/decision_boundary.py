@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -81,7 +82,7 @@ def draw_points(axes: Axes, points: pd.DataFrame) -> None:
 def _handles() -> list[Line2D]:
     handles = []
     for label, colour in enumerate(plot.CLASSES):
-        style_of = {"marker": "o", "ls": "", "ms": 3.5, "mec": "black", "mew": 0.4}
+        style_of: dict[str, Any] = {"marker": "o", "ls": "", "ms": 3.5, "mec": "black", "mew": 0.4}
         handles.append(Line2D([], [], color=colour, label=f"class {label}", **style_of))
     return handles
 

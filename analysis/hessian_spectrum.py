@@ -14,11 +14,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import SymmetricalLogLocator
 
 from analysis.figure import output, query, style
 from analysis.landscape import plot, selection, spectra
@@ -50,6 +52,7 @@ def _densities(axes: Axes, curves: Sequence[Density], look: Colours, unit: str) 
     axes.set_yscale("log")
     axes.set_ylim(bottom=LOWEST)
     axes.set_xscale("symlog", linthresh=LINEAR)
+    axes.xaxis.set_major_locator(SymmetricalLogLocator(base=100, linthresh=LINEAR))
     axes.set_xlabel(f"eigenvalue ({unit})")
     axes.set_ylabel("density")
     axes.legend(fontsize=8.5, frameon=True)
@@ -59,12 +62,12 @@ def _summary(axes: Axes, table: pd.DataFrame, look: Colours, unit: str) -> None:
     for row in table.to_dict("records"):
         x, colour = 100 * row["test_accuracy"], look[row["label"]]
         axes.plot(x, row["lambda_max"], "o", color=colour, ms=6)
-        bars = {"yerr": row["trace_se"], "fmt": "s", "ms": 5, "mfc": "white"}
+        bars: dict[str, Any] = {"yerr": row["trace_se"], "fmt": "s", "ms": 5, "mfc": "white"}
         axes.errorbar(x, row["trace"], color=colour, **bars)
     axes.set_yscale("log")
     axes.set_xlabel("test accuracy (%)")
     axes.set_ylabel(f"largest eigenvalue, trace ({unit})")
-    grey = {"color": "0.3", "ls": ""}
+    grey: dict[str, Any] = {"color": "0.3", "ls": ""}
     handles = [Line2D([], [], marker="o", label="largest eigenvalue", **grey),
                Line2D([], [], marker="s", mfc="white", label="trace", **grey)]  # fmt: skip
     axes.legend(handles=handles, fontsize=8.5, frameon=True)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -62,11 +63,11 @@ def draw_surface(axes: Axes, surface: Surface, kappa: float) -> ContourSet | Non
         filled = axes.contourf(
             surface.x, surface.y, values, levels, cmap=plot.loss_colours(), extend="both"
         )
-        lines = {"colors": "black", "linewidths": 0.25, "linestyles": "solid"}
+        lines: dict[str, Any] = {"colors": "black", "linewidths": 0.25, "linestyles": "solid"}
         drawn = axes.contour(surface.x, surface.y, values, levels, **lines)
         decades = [level for level in drawn.levels if level % 1 == 0 and level < surfaces.HIGHEST]
         axes.clabel(drawn, decades, fmt=lambda level: style.power_label(level), fontsize=6)
-        thick = {"colors": "white", "linewidths": 2.0, "linestyles": "solid"}
+        thick: dict[str, Any] = {"colors": "white", "linewidths": 2.0, "linestyles": "solid"}
         axes.contour(surface.x, surface.y, values, [np.log10(kappa)], **thick)
     axes.plot(0, 0, "+", color="white", ms=8, mew=1.5)
     plot.hatch_rows(axes, surface.y, surface.missing)

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,7 +53,7 @@ def draw(table: pd.DataFrame, results: Sequence[basins.Correlation], text: str) 
     return figure
 
 
-def _point(axes: Axes, row: dict[str, float], colour: tuple[float, float, float]) -> None:
+def _point(axes: Axes, row: Mapping[Any, Any], colour: tuple[float, float, float]) -> None:
     """A cell with its directions; hollow if it is no minimum, with an arrow if it is a bound."""
     accuracy = 100 * row["test_accuracy"]
     bars = [[row["mean"] - row["q05"]], [row["q95"] - row["mean"]]]
@@ -92,7 +93,7 @@ def _legend(axes: Axes, look: dict[str, tuple[float, float, float]], table: pd.D
     for name, colour in look.items():
         handles.append(Line2D([], [], color=colour, marker="o", ls="", ms=6, label=name))
     if not table["minimum"].all():
-        hollow = {"marker": "o", "ls": "", "ms": 6, "mfc": "white", "color": "0.4"}
+        hollow: dict[str, Any] = {"marker": "o", "ls": "", "ms": 6, "mfc": "white", "color": "0.4"}
         handles.append(Line2D([], [], label="no minimum: see the text", **hollow))
     axes.legend(handles=handles, fontsize=8.5, frameon=True)
 

@@ -33,7 +33,7 @@ def axis(column: str) -> str:
     return NAMES.get(column, column.partition(".")[2] or column)
 
 
-def point(row: Mapping[str, Any], axes: Sequence[str]) -> str:
+def point(row: Mapping[Any, Any], axes: Sequence[str]) -> str:
     """What tells a trained cell from the others: the values of these columns, in words."""
     texts = []
     for column in axes:
@@ -45,7 +45,7 @@ def point(row: Mapping[str, Any], axes: Sequence[str]) -> str:
     return ", ".join(texts) or "trained cell"
 
 
-def _poison(row: Mapping[str, Any], column: str, value: Any) -> str:
+def _poison(row: Mapping[Any, Any], column: str, value: Any) -> str:
     """A level of poison: "natural" without any."""
     if not value:
         return "natural"

@@ -69,7 +69,8 @@ class Measures:
 
     def label(self, cell: str) -> str:
         """What tells a trained cell from the others, without its seed."""
-        return labels.point(self.ends.set_index("cell").loc[cell], self.end_axes)
+        (row,) = self.ends[self.ends["cell"] == cell].to_dict("records")
+        return labels.point(row, self.end_axes)
 
     def messages(self) -> list[str]:
         """The notes, what is not measured yet, and the command that completes it."""

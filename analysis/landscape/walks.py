@@ -73,10 +73,10 @@ def walks(measures: Measures) -> list[Walk]:
 
 def _second_labels(measures: Measures) -> list[str]:
     """The other ends; with the seed, if the seed is what differs."""
-    trained = measures.ends.set_index("cell")
+    ends = {row["cell"]: row for row in measures.ends.to_dict("records")}
     texts = []
     for row in measures.finished.to_dict("records"):
-        end = trained.loc[row[TO]]
+        end = ends[row[TO]]
         text = labels.point(end, measures.end_axes)
         texts.append(text if end["seed"] == row["seed"] else f"{text}, seed {end['seed']}")
     return texts
