@@ -38,10 +38,7 @@ def draw(table: pd.DataFrame, results: Sequence[basins.Correlation], text: str) 
         figure = Figure(figsize=(6.4, 4.6), layout="constrained")
         axes = figure.subplots()
         for _, rows in table.groupby("seed"):
-            ordered = rows.sort_values("mean")
-            axes.plot(
-                ordered["mean"], 100 * ordered["test_accuracy"], color="0.75", lw=0.8, zorder=1
-            )
+            axes.plot(rows["mean"], 100 * rows["test_accuracy"], color="0.75", lw=0.8, zorder=1)
         names = list(dict.fromkeys(table["label"]))
         look = dict(zip(names, plot.colours(len(names)), strict=True))
         for row in table.to_dict("records"):
