@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
@@ -28,6 +29,7 @@ from analysis.figure import output, query, style
 from analysis.landscape import plot, selection, surfaces
 from analysis.landscape.surfaces import Surface
 
+DARK = 2  # labelled levels on dark colours
 ABOVE = surfaces.HIGHEST + 1.0  # log10 loss that is drawn where the loss is capped
 
 
@@ -66,10 +68,12 @@ def draw_surface(axes: Axes, surface: Surface, kappa: float) -> ContourSet | Non
         lines: dict[str, Any] = {"colors": "black", "linewidths": 0.25, "linestyles": "solid"}
         drawn = axes.contour(surface.x, surface.y, values, levels, **lines)
         decades = [level for level in drawn.levels if level % 1 == 0 and level < surfaces.HIGHEST]
-        axes.clabel(drawn, decades, fmt=lambda level: style.power_label(level), fontsize=6)
-        thick: dict[str, Any] = {"colors": "white", "linewidths": 2.0, "linestyles": "solid"}
+        for colour, shown in (("white", decades[:DARK]), ("black", decades[DARK:])):
+            axes.clabel(drawn, shown, fmt=style.power_label, fontsize=6, colors=colour)
+        thick: dict[str, Any] = {"colors": "white", "linewidths": 1.5, "linestyles": "solid"}
         axes.contour(surface.x, surface.y, values, [np.log10(kappa)], **thick)
-    axes.plot(0, 0, "+", color="white", ms=8, mew=1.5)
+    outline = [patheffects.withStroke(linewidth=2.5, foreground="black")]
+    axes.plot(0, 0, "+", color="white", ms=6, mew=1.0, path_effects=outline)
     plot.hatch_rows(axes, surface.y, surface.missing)
     axes.set_xlim(surface.x[0], surface.x[-1])
     axes.set_ylim(surface.y[0], surface.y[-1])
