@@ -72,7 +72,8 @@ ALLOWED: dict[str, set[str]] = {
     "trainers/noop.py": TRAINER,
     "trainers/minima.py": {"trainers/epochs.py", *TRAINER},
     "trainers/epochs.py": TRAINER,
-    "trainers/landscape.py": TRAINER,
+    "trainers/landscape.py": {"trainers/trained.py", *TRAINER},
+    "trainers/trained.py": TRAINER,
     "analysis": {
         "analysis/theory", "analysis/double_descent", "analysis/grokking", "analysis/capacity",
         "analysis/landscape", "analysis", *FIGURE,

@@ -137,7 +137,8 @@ class EpochTraining(ABC):
     def _snapshots(self) -> Snapshots | None:
         if self.settings.weights_at is None:
             return None
-        owner = Owner(self.run.cell, self.data.facts["data_hash"])
+        data_hash, code = self.data.facts["data_hash"], self.run.facts.get("code")
+        owner = Owner(self.run.cell, data_hash, code)
         at = self.log_epochs if self.settings.weights_at == "log" else self.settings.weights_at
         return Snapshots(owner, at, self.epochs, self.model)
 

@@ -136,7 +136,7 @@ class Training(EpochTraining):
         x_bchw, y_b = clean
         with precision.autocast(self.precision, self.device):
             logits = self._logits(torch.cat([x_bchw, poison_set.images]))
-            clean_logits, poison_logits = logits.split([len(y_b), len(poison_set)])
+            clean_logits, poison_logits = logits[: len(y_b)], logits[len(y_b) :]
             clean_loss = functional.cross_entropy(clean_logits, y_b, reduction="sum")
             loss = clean_loss * factors[0]
         if len(poison_set):

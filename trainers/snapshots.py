@@ -33,8 +33,10 @@ class Snapshots:
         weights.check_size(owner.cell, self._arrays(), len(self.at))
 
     def due(self, epoch: int) -> bool:
-        """Whether the weights of this epoch are to be kept."""
-        return epoch in self.at
+        """Whether the weights of this epoch are to be kept, and are not yet: the algorithmic
+        trainer can repeat steps.
+        """
+        return epoch in self.at and epoch not in {kept["epoch"] for kept in self._kept}
 
     def add(self, epoch: int, result: Evaluated) -> None:
         """Keep the present weights and what the network answers with them."""
@@ -70,4 +72,4 @@ def _snapshot(kept: dict[str, Any]) -> Snapshot:
 
 
 def _array(value: Tensor) -> NDArray[Any]:
-    return np.ascontiguousarray(value.detach().cpu().numpy())
+    return np.asarray(value.detach().cpu().contiguous().numpy())

@@ -66,18 +66,21 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Owner:
-    """The cell that weights belong to, and the hash of the data that it was trained on."""
+    """The cell that weights belong to, the hash of the data that it was trained on, and the
+    fingerprint of the code that trained it.
+    """
 
     cell: str
     data_hash: str
+    code: str | None = None
 
 
 def write_final(folder: Path, owner: Owner, snapshot: Snapshot) -> None:
     """Write `folder`/CELL.npz, whole or not at all. Raises OSError."""
     own = {
-        "__epoch__": np.int64(snapshot.epoch),
-        "__loss__": np.float64(snapshot.result.loss),
-        "__wrong__": np.int64(snapshot.result.wrong),
+        "__epoch__": np.array(snapshot.epoch, np.int64),
+        "__loss__": np.array(snapshot.result.loss, np.float64),
+        "__wrong__": np.array(snapshot.result.wrong, np.int64),
     }
     _write(folder / f"{owner.cell}.npz", owner, {**snapshot.arrays, **own})
 
@@ -179,7 +182,8 @@ def _write(path: Path, owner: Owner, arrays: Arrays) -> None:
         **arrays,
         "__cell__": np.array(owner.cell),
         "__data_hash__": np.array(owner.data_hash),
-        "__format__": np.int64(FORMAT),
+        "__format__": np.array(FORMAT, np.int64),
+        "__code__": np.array(owner.code or ""),
     }
     everything["__checksum__"] = np.array(_checksum(everything))
     path.parent.mkdir(exist_ok=True)
@@ -262,7 +266,8 @@ def _damaged(path: Path, reason: str) -> WeightsError:
 
 
 def _owner(arrays: Arrays) -> Owner:
-    return Owner(str(arrays["__cell__"]), str(arrays["__data_hash__"]))
+    code = str(arrays["__code__"]) if "__code__" in arrays else ""
+    return Owner(str(arrays["__cell__"]), str(arrays["__data_hash__"]), code or None)
 
 
 def _weights(arrays: Arrays) -> dict[str, NDArray[Any]]:

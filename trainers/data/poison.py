@@ -115,7 +115,8 @@ def in_turn(poison: int, count: int, step: int, seed: int) -> Tensor:
     """Positions of the `count` poison samples of the training's 0-based `step`: the source in one
     random order after another.
     """
-    first, positions = step * count, []
+    first = step * count
+    positions: list[int] = []
     while len(positions) < count:
         turn, place = divmod(first + len(positions), poison)
         order = numpy_stream(seed, "poison order", turn).permutation(poison)

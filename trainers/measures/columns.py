@@ -1,5 +1,5 @@
 """The columns of the measuring trainers: a row's `epoch` is its unit in the whole measure, `step`
-the position inside the unit.
+the position inside the unit, and `examples` the samples behind `loss` and `wrong`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ SURFACE = (
     Metric("y", "float32", "1", "coordinate along the second direction"),
     Metric("loss", "float32", "nats", "mean cross-entropy; null above the cap"),
     Metric("wrong", "int32", "samples", "wrong answers; null above the cap"),
-    Metric("examples", "int32", "samples", "samples behind loss and wrong"),
     Metric("capped", "int32", "1", "1: the loss is above the cap, else 0"),
 )
 LINE = (
@@ -38,7 +37,6 @@ LINE = (
     Metric("test_loss", "float32", "nats", "mean cross-entropy on the test set"),
     Metric("wrong", "int32", "samples", "wrong answers on the clean training samples"),
     Metric("test_wrong", "int32", "samples", "wrong answers on the test set"),
-    Metric("examples", "int32", "samples", "samples behind loss and wrong"),
     Metric("test_examples", "int32", "samples", "samples behind test_loss and test_wrong"),
 )
 PATH = (
@@ -47,7 +45,6 @@ PATH = (
     Metric("off_plane", "float32", "1", "distance from the plane, relative to that from the end"),
     Metric("loss", "float32", "nats", "mean cross-entropy of the snapshot itself"),
     Metric("wrong", "int32", "samples", "wrong answers of the snapshot itself"),
-    Metric("examples", "int32", "samples", "samples behind loss and wrong"),
     Metric("snapshot_epoch", "int32", "epochs", "epoch of the snapshot in its training"),
     Metric("explained_x", "float32", "1", "share of the path's variance along x"),
     Metric("explained_y", "float32", "1", "share of the path's variance along y"),
