@@ -27,11 +27,12 @@ FIGURE = {"analysis/figure", *STORE}
 
 SETTINGS = {"trainers/config", "trainers/seeding.py"}
 TOOLS = {
-    "trainers/data", "trainers/models", "trainers/optim.py", "trainers/precision.py",
+    "trainers/data", "trainers/models", "trainers/optim.py", "trainers/objective.py",
+    "trainers/precision.py",
     "trainers/hardware.py", *SETTINGS,
 }  # fmt: skip
 PART = {"trainers/part.py", "trainers/schema.py", "trainers/checkpoint.py", *SETTINGS}
-RUN = {"trainers/run.py", *PART}
+RUN = {"trainers/run.py", "trainers/weights.py", "trainers/snapshots.py", *PART}
 TRAINER = {"trainers/measures", *TOOLS, *RUN}
 
 ALLOWED: dict[str, set[str]] = {
@@ -49,31 +50,39 @@ ALLOWED: dict[str, set[str]] = {
     "launch/status": STATUS,
     "launch/submit": SUBMIT,
     "launch/cli": CLI,
-    "trainers/__init__.py": {"trainers/config", "trainers/run.py"},
+    "trainers/__init__.py": {"trainers/config", "trainers/run.py", "trainers/schema.py"},
     "trainers/config": {"trainers/config"},
     "trainers/seeding.py": set(),
     "trainers/schema.py": SETTINGS,
     "trainers/checkpoint.py": SETTINGS,
     "trainers/part.py": PART,
+    "trainers/weights.py": {"trainers/checkpoint.py", *SETTINGS},
+    "trainers/snapshots.py": {"trainers/weights.py", *SETTINGS},
     "trainers/run.py": RUN,
     "trainers/data": {"trainers/data", "trainers/checkpoint.py", *SETTINGS},
     "trainers/models": {"trainers/models", *SETTINGS},
     "trainers/optim.py": SETTINGS,
+    "trainers/objective.py": SETTINGS,
     "trainers/precision.py": SETTINGS,
     "trainers/hardware.py": TOOLS,
     "trainers/kernels.py": TOOLS,
     "trainers/measures": {"trainers/measures", "trainers/schema.py", *SETTINGS},
-    "trainers/vision.py": TRAINER,
+    "trainers/vision.py": {"trainers/epochs.py", *TRAINER},
     "trainers/algorithmic.py": TRAINER,
     "trainers/noop.py": TRAINER,
+    "trainers/minima.py": {"trainers/epochs.py", *TRAINER},
+    "trainers/epochs.py": TRAINER,
+    "trainers/landscape.py": {"trainers/trained.py", *TRAINER},
+    "trainers/trained.py": TRAINER,
     "analysis": {
         "analysis/theory", "analysis/double_descent", "analysis/grokking", "analysis/capacity",
-        "analysis", *FIGURE,
+        "analysis/landscape", "analysis", *FIGURE,
     },
     "analysis/theory": {"analysis/theory", *FIGURE},
     "analysis/double_descent": {"analysis/double_descent", *FIGURE},
     "analysis/grokking": {"analysis/grokking", *FIGURE},
     "analysis/capacity": {"analysis/capacity", *FIGURE},
+    "analysis/landscape": {"analysis/landscape", *FIGURE},
     "analysis/figure": FIGURE,
     "analysis/stats": {"analysis/stats"},
     "analysis/store": {"analysis/store", "analysis/stats"},

@@ -28,6 +28,8 @@ from trainers.models.transformer import Transformer
 from trainers.run import Outcome, Run, log_spaced
 from trainers.schema import Metric
 from trainers.seeding import stream_seed
+from trainers.snapshots import Snapshots
+from trainers.weights import Evaluated, Owner
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +89,7 @@ class Training:
         self._build_model()
         self.log_steps = log_spaced(self.settings.steps, self.settings.evals_per_decade)
         self.search = CrossingSearch(self.settings.exact_steps)
+        self.snapshots = self._snapshots()
         self.step = 0
         self.seconds, self.logged = 0.0, 0  # time trained since the last logged step, and that step
 
@@ -139,12 +142,23 @@ class Training:
             linear.use(library, self.model)
         self.run.add_facts(matrix_library=library)
 
+    def _snapshots(self) -> Snapshots | None:
+        at = self.settings.weights_at
+        if at is None:
+            return None
+        steps = self.log_steps if at == "log" else at
+        owner = Owner(self.run.cell, self.data_hash, self.run.facts.get("code"))
+        return Snapshots(owner, steps, self.settings.steps, self.model)
+
     def restore(self) -> None:
         """Load the newest checkpoint; without one, log step 0."""
         state = self.run.restore(expect={"data_hash": self.data_hash})
         if state is None:
             self._compare(logs=True)
+            self._keep_snapshot()
             return
+        if self.snapshots is not None:
+            self.snapshots.load(state["snapshots"])
         self._keep_library(state.get("matrix_library", linear.BEFORE))
         self._load(state)
         self.search.snapshot = state["snapshot"]
@@ -198,18 +212,37 @@ class Training:
                 self._checkpoint()
                 return "stopped"
             self._timed_step()
+            self._keep_snapshot()
             logs = self.step in self.log_steps
             if logs or self.search.due(self.step):
                 outcome = self._compare(logs)
             if self.run.checkpoint_due():
                 self._checkpoint()
-        if self.settings.save_weights:
-            weights = self.model.state_dict()
-            self.run.save_weights({name: value.cpu().numpy() for name, value in weights.items()})
+        self._save_weights()
         return outcome or "done"
 
+    def _keep_snapshot(self) -> None:
+        """Keep the weights of this step, if it is one of `trainer.weights_at`."""
+        if self.snapshots is not None and self.snapshots.due(self.step):
+            self.snapshots.add(self.step, self._training_result())
+
+    def _save_weights(self) -> None:
+        """Write the final weights; those of `trainer.save_weights` alone have no owner."""
+        if self.snapshots is not None:
+            folder = self.run.part.folder / "weights"
+            self.snapshots.write(folder, self.step, self._training_result())
+        elif self.settings.save_weights:
+            weights = self.model.state_dict()
+            self.run.save_weights({name: value.cpu().numpy() for name, value in weights.items()})
+
+    def _training_result(self) -> Evaluated:
+        row = self._evaluate("train")
+        return Evaluated(row["train_loss"], row["train_examples"] - row["train_right"])
+
     def _checkpoint(self) -> None:
-        self.run.checkpoint({**self.state(), "snapshot": self.search.snapshot}, self.step)
+        kept = {} if self.snapshots is None else {"snapshots": self.snapshots.state()}
+        state = {**self.state(), "snapshot": self.search.snapshot, **kept}
+        self.run.checkpoint(state, self.step)
 
     def _timed_step(self) -> None:
         began = time.monotonic()

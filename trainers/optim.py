@@ -4,6 +4,7 @@ state to save.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import inspect
@@ -13,18 +14,40 @@ from typing import Any
 
 import torch
 
-from trainers.config import SGD, SOAP, Adam, Schedule, Shampoo
+from trainers.config import (
+    ASGD,
+    SGD,
+    SOAP,
+    Adadelta,
+    Adagrad,
+    Adam,
+    AdamLike,
+    Milestones,
+    Nesterov,
+    Optimiser,
+    RMSprop,
+    Schedule,
+    Shampoo,
+)
 
 
 def build(
-    config: SGD | Adam | Shampoo | SOAP, parameters: Iterable[torch.Tensor]
+    config: Optimiser, parameters: Iterable[torch.Tensor], decay_weights_only: bool = False
 ) -> torch.optim.Optimizer:
     """The optimiser of `config` for all parameters, including biases and norms (as in the published
     runs).
 
-    Decay towards the initial weights uses the values of the parameters at this call. Raises
-    RuntimeError for Shampoo and SOAP if pytorch-optimizer is not installed.
+    With `decay_weights_only`, biases and norms (tensors of one dimension) do not decay. Decay
+    towards the initial weights uses the values of the parameters at this call. Raises RuntimeError
+    for Shampoo and SOAP if pytorch-optimizer is not installed.
     """
+    optimiser = _build(config, list(parameters))
+    if decay_weights_only:
+        _split_decay(optimiser)
+    return optimiser
+
+
+def _build(config: Optimiser, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
     if isinstance(config, SGD):
         return _without_dynamo(torch.optim.SGD)(
             parameters,
@@ -35,7 +58,44 @@ def build(
         )
     if isinstance(config, Shampoo | SOAP):
         return _preconditioned(config, parameters)
-    return _adam(config, parameters)
+    if isinstance(config, Adam):
+        return _adam(config, parameters)
+    return _of_torch(config, parameters)
+
+
+def _of_torch(
+    config: Nesterov | RMSprop | AdamLike | Adagrad | Adadelta | ASGD,
+    parameters: list[torch.Tensor],
+) -> torch.optim.Optimizer:
+    """An optimiser of torch.optim whose arguments are the keys of its configuration."""
+    kinds: dict[str, Any] = {
+        "nesterov": functools.partial(_without_dynamo(torch.optim.SGD), nesterov=True),
+        "rmsprop": _without_dynamo(torch.optim.RMSprop),
+        "amsgrad": functools.partial(_without_dynamo(torch.optim.Adam), amsgrad=True),
+        "adamax": _without_dynamo(torch.optim.Adamax),
+        "adagrad": _without_dynamo(torch.optim.Adagrad),
+        "adadelta": _without_dynamo(torch.optim.Adadelta),
+        "asgd": _without_dynamo(torch.optim.ASGD),
+    }
+    keys = {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if field.name not in ("name", "schedule", "beta1", "beta2")
+    }
+    if isinstance(config, AdamLike):
+        keys["betas"] = (config.beta1, config.beta2)
+    optimiser: torch.optim.Optimizer = kinds[config.name](parameters, **keys)
+    return optimiser
+
+
+def _split_decay(optimiser: torch.optim.Optimizer) -> None:
+    """Move the parameters of one dimension into a group of their own, without decay."""
+    (group,) = optimiser.param_groups
+    weights = [p for p in group["params"] if p.dim() > 1]
+    others = [p for p in group["params"] if p.dim() <= 1]
+    group["params"] = weights
+    if others:
+        optimiser.add_param_group({**group, "params": others, "weight_decay": 0.0})
 
 
 @functools.cache
@@ -131,16 +191,26 @@ def _noise_updates(
     optimiser.register_step_post_hook(add)
 
 
-def learning_rate(base: float, schedule: Schedule, step: int, total_steps: int) -> float:
+def learning_rate(
+    base: float,
+    schedule: Schedule | Milestones,
+    step: int,
+    total_steps: int,
+    epoch_steps: int = 1,
+) -> float:
     """Learning rate of 0-based step `step` out of `total_steps`.
 
     constant: base. cosine: base (1 + cos(pi step / total_steps)) / 2. step: base factor^floor(step
     / period). inverse_sqrt: base / sqrt(1 + floor(step / period)) (Nakkiran et al. 2019, with
-    period 512). During the first `warmup` steps the rate grows linearly: step 0 uses 1 / warmup of
-    it.
+    period 512). milestones: base factor^m after m of the points, which can be epochs of
+    `epoch_steps` steps. During the first `warmup` steps the rate grows linearly: step 0 uses 1 /
+    warmup of it.
     """
     if step < schedule.warmup:
         base *= (step + 1) / schedule.warmup
+    if isinstance(schedule, Milestones):
+        place = step / epoch_steps if schedule.unit == "epochs" else step
+        return base * float(schedule.factor ** sum(place >= point for point in schedule.at))
     if schedule.name == "cosine":
         return base * (1 + math.cos(math.pi * step / total_steps)) / 2
     if schedule.name == "step":

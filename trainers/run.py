@@ -7,6 +7,7 @@ part has all rows again. But no row exists without the checkpoint of the state t
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import resource
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainers.checkpoint import Checkpoints, replacing
+from trainers.config import columns
 from trainers.config.later import fill_in
 from trainers.part import Part
 from trainers.schema import FACTS, FINAL, Status
@@ -38,6 +40,19 @@ def log_spaced(last: int, per_decade: int) -> set[int]:
 def _peak_memory() -> int:
     """Largest resident memory of this process so far, in bytes, over all cells it trained."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _as_columns(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """A flat configuration as the columns of the runs table hold it.
+
+    A key whose values have several types, such as "final" and epochs, has a column of texts.
+    """
+    kinds = columns()
+    record = {}
+    for key, value in flat.items():
+        is_text = value is None or isinstance(value, str) or kinds.get(key) is not str
+        record[key] = value if is_text else json.dumps(value)
+    return record
 
 
 @dataclass
@@ -184,7 +199,7 @@ class Run:
     def _record(self, status: Status, error_class: str | None, error: str | None) -> dict[str, Any]:
         seconds = self.seconds()
         return {
-            **fill_in(self.flat),
+            **_as_columns(fill_in(self.flat)),
             "cell": self.cell,
             "status": status,
             "attempt": self.attempt,

@@ -70,6 +70,20 @@ FACTS: dict[str, pa.DataType] = {
     "lambda_min": pa.float64(),  # smallest eigenvalue of that loss' Hessian
     "lambda_max": pa.float64(),  # its largest eigenvalue
     "loss_trend": pa.float64(),  # relative change of that loss over the last 20 % of the steps
+    "of_code": pa.string(),  # of the trained cell that a measure measures
+    "of_data_hash": pa.string(),  # its data_hash
+    "norm_weights": pa.float64(),  # L2 norm of its weights: tensors of two or more dimensions
+    "dimensions": pa.int64(),  # entries of these weights, without filters of norm 0
+    "cosine": pa.float64(),  # of the angle between the two directions of a surface
+    "barrier": pa.float64(),  # nats: largest rise of the loss above the chord of a line
+    "distance": pa.float64(),  # L2 distance of the two ends of a line
+    "radius_mean": pa.float64(),  # over the block's directions that crossed the cut
+    "radius_median": pa.float64(),
+    "radius_sd": pa.float64(),
+    "radius_q05": pa.float64(),  # quantile of 5 %
+    "radius_q95": pa.float64(),  # quantile of 95 %
+    "undefined": pa.float64(),  # share of the block's directions without a radius: base too high
+    "never": pa.float64(),  # share of those that do not cross up to c_max
     "precision": pa.string(),
     "matrix_library": pa.string(),
     "code": pa.string(),

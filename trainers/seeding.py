@@ -27,6 +27,16 @@ Purpose = Literal[
     "outliers",
     "sharpness",
     "eigenvalues",
+    "train points",
+    "test points",
+    "poison",
+    "poison labels",
+    "poison order",
+    "images",
+    "direction",
+    "probe",
+    "lanczos",
+    "ascent",
 ]
 
 

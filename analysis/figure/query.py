@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 # these say where a run was done and never what it is: cells that differ in them are one point
-PLACES = ("run.", "data.root", "data.cache", "data.download")
+PLACES = ("run.", "data.root", "data.cache", "data.download", "trainer.of_folder")
 
 
 class FigureError(ValueError):

@@ -91,10 +91,17 @@ def plan(name: str, overrides: Sequence[str], retry_errors: bool) -> None:
 @_overrides
 @_retry
 @_wait
+@click.option(
+    "--again",
+    is_flag=True,
+    help="Also train cells that are done once more, from the start; limit them with where=[...].",
+)
 @_errors
-def submit(name: str, overrides: Sequence[str], retry_errors: bool, wait: bool) -> None:
+def submit(
+    name: str, overrides: Sequence[str], retry_errors: bool, wait: bool, again: bool
+) -> None:
     """Send every cell that is not done, running or waiting, and return."""
-    _send(_expand(name, overrides), retry_errors, wait)
+    _send(_expand(name, overrides), wait, retry_errors=retry_errors, rerun=again)
 
 
 @main.command()
@@ -182,7 +189,7 @@ def resume(
     from launch.submit import submission
 
     request = submission.resume_request(sweep_folder(name), overrides)
-    _send(request, retry_errors, wait, abandon_completing)
+    _send(request, wait, retry_errors=retry_errors, abandon_completing=abandon_completing)
 
 
 class _Seconds(click.ParamType[float]):
@@ -364,18 +371,15 @@ def _expand(name: str, overrides: Sequence[str]) -> Request:
     return compose.expand_sweep(name, backend.with_launcher(overrides))
 
 
-def _send(
-    request: Request, retry_errors: bool, wait: bool, abandon_completing: bool = False
-) -> None:
+def _send(request: Request, wait: bool, **choices: bool) -> None:
+    """Submit with these choices of `submission.submit`."""
     from launch.cli import status as views
     from launch.cli import tables
     from launch.cli.console import console
     from launch.plan.plan import CALIBRATION
     from launch.submit import submission
 
-    result = submission.submit(
-        request, retry_errors=retry_errors, abandon_completing=abandon_completing
-    )
+    result = submission.submit(request, **choices)
     tables.print_preview(result.preview)
     name, plan = request.name, result.plan
     if plan is None:

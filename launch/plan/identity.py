@@ -13,7 +13,7 @@ from trainers.config.later import LATER_KEYS, SECTIONS, LaterKeys, leave_out
 SCHEME = "c1"
 """Version of the scheme; change it with the canonical form or with the keys left out."""
 
-RESULT_FREE = ("run.", "data.root", "data.download", "data.cache")
+RESULT_FREE = ("run.", "data.root", "data.download", "data.cache", "trainer.of_folder")
 """Keys that say where and how often a cell runs, not what it computes. They are not in the id."""
 
 _dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode

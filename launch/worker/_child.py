@@ -8,7 +8,6 @@ module of launch/ that reaches the trainers, and torch through them.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
 import os
 import queue
@@ -184,11 +183,12 @@ class CellTrainer:
         return run
 
     def _part(self, trainer: str) -> Part:
+        import trainers
         from trainers.part import Part
 
         if trainer not in self.parts:
-            metrics = importlib.import_module(f"trainers.{trainer}").METRICS
             name = f"{self.writer.name}.{trainer}"
+            metrics = trainers.metrics(trainer)
             self.parts[trainer] = Part(self.writer.sweep, name, metrics, throttle=True)
         return self.parts[trainer]
 

@@ -5,15 +5,16 @@ way through.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_origin
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.sweep import compose
-from trainers.config import Cell, ConfigError, columns, flatten, parse
+from trainers.config import MEASURES, Cell, ConfigError, columns, flatten, parse
 from trainers.config.later import fill_in
 
 MODELS = [
@@ -55,15 +56,57 @@ NOOP = {
 OWN = {key for options in UNIONS.values() for option in options for key in option}
 
 
+def section(group: str, name: str) -> dict[str, Any]:
+    """The flat section of a file in configs/, as it stands there."""
+    content = yaml.safe_load((compose.CONFIGS / group / f"{name}.yaml").read_text())
+    return dict(leaves(content.get(group, content), f"{group}."))
+
+
+def leaves(node: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{path}{key}.")
+        else:
+            yield path + key, value
+
+
+def minima_and_measures(where: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every kind of model, data and optimiser that trainer `minima` alone takes, and every
+    measure.
+    """
+    base = {**where, **section("trainer", "minima")}
+    base |= section("model", "fully_connected") | section("optim", "rmsprop")
+    base |= section("data", "swiss_roll")
+    kinds = {
+        "model": ["fully_connected", "resnet20", "vgg13"],
+        "data": ["swiss_roll", "spirals", "rings", "svhn"],
+        "optim": ["nesterov", "rmsprop", "amsgrad", "adamax", "adagrad", "adadelta", "asgd"],
+    }
+    cells = []
+    for group, names in kinds.items():
+        others = {key: value for key, value in base.items() if not key.startswith(f"{group}.")}
+        cells += [{**others, **section(group, name)} for name in names]
+    schedule = {"name": "milestones", "at": [102.4], "factor": 0.1, "unit": "epochs", "warmup": 0}
+    others = {key: value for key, value in base.items() if ".schedule." not in key}
+    cells.append({**others, **{f"optim.schedule.{key}": v for key, v in schedule.items()}})
+    network = {key: value for key, value in base.items() if key.startswith(("model.", "data."))}
+    for measure in MEASURES:
+        settings = section("trainer", measure) | {"trainer.of": "c1-0"}
+        if measure == "line":
+            settings["trainer.to"] = "c1-1"
+        cells.append({**where, **network, "optim.name": "none", **settings})
+    return cells
+
+
 def every_kind(flat: Mapping[str, Any]) -> list[dict[str, Any]]:
     """`flat` with every kind of model, data and optimiser in turn, a cell of the trainer on
-    operation tables, and one that computes nothing."""
+    operation tables, cells of minima and of measures, and one that computes nothing."""
     shared = {key: value for key, value in flat.items() if key not in OWN}
     where = {key: value for key, value in flat.items() if key == "seed" or key.startswith("run.")}
     tables = dict(compose.expand_sweep("demo_grokking", ["hydra/launcher=local"]).cells[0].flat)
     combinations = itertools.product(*UNIONS.values())
     images = [fill_in({**shared, **a, **b, **c}) for a, b, c in combinations]
-    return [*images, tables, where | NOOP]
+    return [*images, tables, *minima_and_measures(where), where | NOOP]
 
 
 def plain_type(key: str) -> Any:
@@ -190,7 +233,11 @@ def test_missing_section_is_named(flat: Mapping[str, Any]) -> None:
         ("data.train_samples", True, "an integer or null"),
         ("data.scaling", "half", "one of unit, symmetric, standardised"),
         ("trainer.eval_test", "never", "one of every, log, last"),
-        ("optim.schedule.name", "linear", "one of constant, cosine, step, inverse_sqrt"),
+        (
+            "optim.schedule.name",
+            "linear",
+            "one of constant, cosine, step, inverse_sqrt, milestones",
+        ),
     ],
 )
 def test_wrong_type_says_what_was_found_and_expected(
@@ -364,3 +411,34 @@ def test_an_integer_that_no_column_can_hold_is_refused(flat: Mapping[str, Any], 
 def test_nan_is_below_every_bound(flat: Mapping[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"run\.checkpoint_seconds: found nan, expected"):
         parse({**flat, "run.checkpoint_seconds": float("nan")})
+
+
+@pytest.mark.parametrize(
+    ("trainer", "key", "value", "message"),
+    [
+        ("minima", "weights_at", [3, 1], "expected increasing numbers of at least 0"),
+        ("minima", "weights_at", "first", "expected one of final, log or a list"),
+        ("minima", "start_of", "c1-0", "expected both or neither"),
+        ("minima", "poison.share", 1.0, "expected at least 0 and less than 1"),
+        ("radius", "of", None, "trainer.of: found None"),
+        ("radius", "kappa", 0.0, "expected more than 0"),
+        ("radius", "weights", -1, "trainer.weights: found -1, expected at least 0"),
+        ("surface", "block", 17, "expected less than 17: a grid of 51 rows has 17 blocks of 3"),
+        ("surface", "points", 50, "expected an odd number: the centre is a point"),
+        ("line", "low", 0.5, "expected a range with 0 and 1 in it"),
+        ("curvature", "block", 1, "expected 0 with part=ends"),
+    ],
+)
+def test_settings_of_minima_and_measures_that_mean_nothing_are_refused(
+    flat: Mapping[str, Any], trainer: str, key: str, value: Any, message: str
+) -> None:
+    where = {key: value for key, value in flat.items() if key == "seed" or key.startswith("run.")}
+    cells = {cell["trainer.name"]: cell for cell in minima_and_measures(where)}
+    assert message in refusal({**cells[trainer], f"trainer.{key}": value})
+
+
+def test_the_last_block_of_a_surface_has_the_rows_that_are_left(flat: Mapping[str, Any]) -> None:
+    (surface,) = [c for c in every_kind(flat) if c["trainer.name"] == "surface"]
+    whole = {**surface, "trainer.points": 7}
+    cells = [parse({**whole, "trainer.block": block}) for block in range(3)]
+    assert [cell.trainer.units for cell in cells] == [3, 3, 1]

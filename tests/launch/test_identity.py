@@ -164,7 +164,7 @@ def test_a_later_key_that_means_as_before_does_not_enter() -> None:
     expected_id, flat = golden("mlp on digits, adam")
     before = {"model.activation": "relu", "trainer.weights_at": None}
     assert cell_id({**flat, **before}, LATER) == expected_id
-    assert cell_id({**flat, **before}) != expected_id
+    assert cell_id({**flat, **before}, {}) != expected_id
 
 
 @pytest.mark.parametrize("change", [{"model.activation": "tanh"}, {"trainer.weights_at": "log"}])

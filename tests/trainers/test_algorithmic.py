@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from trainers import algorithmic, config
+from trainers import algorithmic, config, weights
 from trainers.measures import norms as measures
 from trainers.measures import sharpness, thresholds
 from trainers.models import linear
@@ -214,10 +214,24 @@ def test_weights_are_kept_if_configured(begin: Callable[..., Run], sweep: Path) 
     flat = {**FLAT, "trainer.save_weights": True, "trainer.steps": 3}
     run = begin(algorithmic.METRICS, 1, flat)
     algorithmic.train(config.parse(flat), run)
-    with np.load(sweep / "weights" / f"{run.cell}.npz") as weights:
-        norms = sum(float((weights[name].astype(float) ** 2).sum()) for name in weights) ** 0.5
-        assert weights["output.weight"].shape == (9, 16)
+    with np.load(sweep / "weights" / f"{run.cell}.npz") as arrays:
+        norms = sum(float((arrays[name].astype(float) ** 2).sum()) for name in arrays) ** 0.5
+        assert arrays["output.weight"].shape == (9, 16)
     assert norms == pytest.approx(run._rows[-1]["weight_norm"], rel=1e-6)
+
+
+def test_snapshots_at_steps_are_kept_once_though_steps_are_repeated(
+    begin: Callable[..., Run], sweep: Path
+) -> None:
+    flat = {**FLAT, "trainer.weights_at": [0, 7, 40], "trainer.evals_per_decade": 2}
+    run = begin(algorithmic.METRICS, 1, flat)
+    algorithmic.train(config.parse(flat), run)
+    owner, snapshots = weights.read_path(sweep / "weights", run.cell)
+    assert [snapshot.epoch for snapshot in snapshots] == [0, 7, 40]
+    final = weights.read(sweep / "weights", run.cell, "final")[1]
+    assert (final.epoch, final.result) == (40, snapshots[-1].result)
+    assert final.result.loss == pytest.approx(run._rows[-1]["train_loss"], rel=1e-6)
+    assert owner.cell == run.cell
 
 
 def test_norms_of_the_parts_make_up_the_whole(run_training: Trained) -> None:

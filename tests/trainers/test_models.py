@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import pytest
 import torch
 from torch import nn
 
-from trainers.config import CNN5, MLP, Activation, ConvNet, ResNet18, ViT
+from trainers.config import (
+    CNN5,
+    MLP,
+    VGG13,
+    Activation,
+    ConfigError,
+    ConvNet,
+    FullyConnected,
+    ResNet18,
+    ResNet20,
+    ViT,
+)
+from trainers.models import Classifier as Config
 from trainers.models import build
 
 WIDTHS = [*range(1, 21), 32, 63, 64, 65, 128]
-Config = ResNet18 | CNN5 | MLP | ConvNet | ViT
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 
 
@@ -35,6 +46,9 @@ ALL = [
     ConvNet("convnet", 3, 3, 1, "stride", "none", "relu"),
     ConvNet("convnet", 2, 2, 2, "pool", "batch", "gelu"),
     ViT("vit", 6, 2, 3, 2, 4),
+    FullyConnected("fully_connected", (5, 4), "relu", "glorot_uniform", "classes"),
+    ResNet20("resnet20", 2),
+    VGG13("vgg13", 2),
 ]
 
 
@@ -275,3 +289,39 @@ def test_attention_agrees_with_that_of_torch() -> None:
     )
     x = torch.randn(2, 4, 6)
     torch.testing.assert_close(attention(x), reference(x, x, x)[0])
+
+
+def test_the_net_of_the_swiss_roll_has_the_published_sizes() -> None:
+    widths = (23, 16, 26, 32, 28, 31)
+    model = build(FullyConnected("fully_connected", widths, "relu", "torch", "one"), 2, 1, 2)
+    sizes = [p.numel() for p in model.parameters() if p.dim() == 2]
+    assert sum(sizes) == 3457
+    assert sum(p.numel() for p in model.parameters()) == 3614
+
+
+@pytest.mark.parametrize("init", ["glorot_uniform", "glorot_normal"])
+def test_glorot_initialisation_has_its_variance_and_no_biases(init: Any) -> None:
+    torch.manual_seed(0)
+    model = build(FullyConnected("fully_connected", (400,), "relu", init, "classes"), 200, 1, 3)
+    first, bias = list(model.parameters())[:2]
+    assert float(first.detach().var()) == pytest.approx(2 / 600, rel=0.02)
+    assert not bias.any()
+
+
+def test_one_output_stands_for_the_logits_of_two_classes() -> None:
+    config = FullyConnected("fully_connected", (5,), "tanh", "torch", "one")
+    logits = build(config, 2, 1, 2)(torch.randn(7, 2, 1, 1))
+    assert logits.shape == (7, 2)
+    assert not logits[:, 0].any()
+    with pytest.raises(ConfigError, match=r"model\.outputs: found one with 10 classes"):
+        build(config, 2, 1, 10)
+
+
+def test_resnet20_and_vgg13_have_the_published_sizes() -> None:
+    assert parameters(ResNet20("resnet20", 16)) == 269_722
+    assert parameters(VGG13("vgg13", 64)) == 9_416_010
+
+
+def test_vgg13_refuses_images_that_it_does_not_pool_to_one_pixel() -> None:
+    with pytest.raises(ValueError, match="image size: found 8, expected 32"):
+        build(VGG13("vgg13", 2), 3, 8, 10)

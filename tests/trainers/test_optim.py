@@ -1,4 +1,4 @@
-"""Optimisers: what they import, and Shampoo and SOAP, which come from a package of their own."""
+"""Optimisers: what they import, those of torch and of a package of its own, and milestones."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from vision_runs import after, assert_same_bits, assert_same_rows, rows, train, with_changes
 
 from trainers import config, optim
+from trainers.config import Schedule
 from trainers.run import Run
 from trainers.vision import METRICS, Training
 
@@ -130,3 +131,46 @@ print([name for name in ("torch._dynamo", "scipy", "sklearn") if name in sys.mod
 def test_a_process_that_trains_imports_no_compiler() -> None:
     process = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True)
     assert process.stdout.strip() == "[]", process.stderr
+
+
+SCHEDULE = Schedule("constant", 1, 0.1, 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "expected"),
+    [
+        (config.Nesterov("nesterov", 0.1, 0.9, 1e-3, SCHEDULE), torch.optim.SGD,
+         {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-3, "nesterov": True}),
+        (config.RMSprop("rmsprop", 0.1, 0.9, 1e-6, 0.5, 0.0, SCHEDULE), torch.optim.RMSprop,
+         {"alpha": 0.9, "eps": 1e-6, "momentum": 0.5}),
+        (config.AdamLike("amsgrad", 0.1, 0.8, 0.9, 1e-6, 0.0, SCHEDULE), torch.optim.Adam,
+         {"amsgrad": True, "betas": (0.8, 0.9), "eps": 1e-6}),
+        (config.AdamLike("adamax", 0.1, 0.8, 0.9, 1e-6, 0.0, SCHEDULE), torch.optim.Adamax,
+         {"betas": (0.8, 0.9)}),
+        (config.Adagrad("adagrad", 0.1, 1e-6, 0.0, SCHEDULE), torch.optim.Adagrad, {"eps": 1e-6}),
+        (config.Adadelta("adadelta", 5.0, 0.5, 1e-6, 0.0, SCHEDULE), torch.optim.Adadelta,
+         {"lr": 5.0, "rho": 0.5}),
+        (config.ASGD("asgd", 0.1, 1e-4, 0.75, 0.0, SCHEDULE), torch.optim.ASGD,
+         {"lambd": 1e-4, "alpha": 0.75}),
+    ],
+)  # fmt: skip
+def test_optimisers_of_torch_get_the_settings_of_the_cell(
+    settings: Any, kind: type, expected: dict[str, Any]
+) -> None:
+    optimiser = optim.build(settings, [torch.zeros(2, 2, requires_grad=True)])
+    assert type(optimiser).__base__ is kind
+    (group,) = optimiser.param_groups
+    assert {key: group[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("unit", "step", "expected"),
+    [
+        ("steps", 1, 0.8), ("steps", 2, 0.08), ("steps", 4, 0.08), ("steps", 5, 0.008),
+        ("epochs", 19, 0.8), ("epochs", 20, 0.08), ("epochs", 44, 0.08), ("epochs", 45, 0.008),
+    ],
+)  # fmt: skip
+def test_the_rate_falls_at_every_milestone(unit: Any, step: int, expected: float) -> None:
+    schedule = config.Milestones("milestones", (2.0, 4.5), 0.1, unit, warmup=0)
+    rate = optim.learning_rate(0.8, schedule, step, total_steps=100, epoch_steps=10)
+    assert rate == pytest.approx(expected)

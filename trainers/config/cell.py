@@ -14,11 +14,43 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from trainers.config import reader
-from trainers.config.data import CIFAR10, Arithmetic, Digits
-from trainers.config.model import CNN5, MLP, ConvNet, ResNet18, Transformer, ViT
-from trainers.config.optim import SGD, SOAP, Adam, Shampoo
+from trainers.config.data import CIFAR10, SVHN, Arithmetic, Digits, Rings, Spirals, SwissRoll
+from trainers.config.measure import (
+    MEASURES,
+    Boundary,
+    Curvature,
+    Line,
+    Path,
+    Radius,
+    Sharpness,
+    Surface,
+    Volume,
+)
+from trainers.config.model import (
+    CNN5,
+    MLP,
+    VGG13,
+    ConvNet,
+    FullyConnected,
+    ResNet18,
+    ResNet20,
+    Transformer,
+    ViT,
+)
+from trainers.config.optim import (
+    ASGD,
+    SGD,
+    SOAP,
+    Adadelta,
+    Adagrad,
+    Adam,
+    AdamLike,
+    Nesterov,
+    RMSprop,
+    Shampoo,
+)
 from trainers.config.reader import ConfigError
-from trainers.config.trainer import Algorithmic, NoOp, RunSettings, Vision
+from trainers.config.trainer import Algorithmic, Minima, NoOp, RunSettings, Vision
 
 
 @dataclass(frozen=True)
@@ -53,6 +85,30 @@ class AlgorithmicCell:
 
 
 @dataclass(frozen=True)
+class MinimaCell:
+    """One training to a good or a poisoned minimum, fully resolved."""
+
+    seed: int
+    model: ResNet18 | CNN5 | MLP | ConvNet | ViT | FullyConnected | ResNet20 | VGG13
+    data: CIFAR10 | Digits | SVHN | SwissRoll | Spirals | Rings
+    optim: SGD | Adam | Shampoo | SOAP | Nesterov | RMSprop | AdamLike | Adagrad | Adadelta | ASGD
+    trainer: Minima
+    run: RunSettings
+
+
+@dataclass(frozen=True)
+class MeasureCell:
+    """One measurement of the saved weights of a trained cell, whose seed, model and data it has."""
+
+    seed: int
+    model: ResNet18 | CNN5 | MLP | ConvNet | ViT | FullyConnected | ResNet20 | VGG13
+    data: CIFAR10 | Digits | SVHN | SwissRoll | Spirals | Rings
+    optim: Absent
+    trainer: Radius | Volume | Surface | Line | Path | Curvature | Sharpness | Boundary
+    run: RunSettings
+
+
+@dataclass(frozen=True)
 class NoOpCell:
     """A cell that computes nothing."""
 
@@ -64,10 +120,12 @@ class NoOpCell:
     run: RunSettings
 
 
-Cell = VisionCell | AlgorithmicCell | NoOpCell
+Cell = VisionCell | AlgorithmicCell | MinimaCell | MeasureCell | NoOpCell
 _CELLS: Mapping[str, type[Cell]] = {
     "vision": VisionCell,
     "algorithmic": AlgorithmicCell,
+    "minima": MinimaCell,
+    **dict.fromkeys(MEASURES, MeasureCell),
     "noop": NoOpCell,
 }
 

@@ -87,6 +87,76 @@ class Digits:
         _check_samples(self.train_samples, self.test_samples)
 
 
+@dataclass(frozen=True)
+class SVHN:
+    """Street View House Numbers from `root`: the three .mat files, or Parquet files."""
+
+    name: Literal["svhn"]
+    root: str | None
+    cache: str
+    train_samples: int | None
+    test_samples: int | None
+    augment: bool
+    scaling: Literal["unit", "symmetric", "standardised"]
+    sample_seed: int | None
+
+    def __post_init__(self) -> None:
+        _check_samples(self.train_samples, self.test_samples)
+
+
+@dataclass(frozen=True)
+class SwissRoll:
+    """Two spirals with normal noise, one per class; inputs are divided by `scale`.
+
+    mirror: the second class is the exact negation of the first, noise included, as published.
+    """
+
+    name: Literal["swiss_roll"]
+    train_samples: int
+    test_samples: int
+    noise: float
+    mirror: bool
+    scale: float
+
+    def __post_init__(self) -> None:
+        _check_samples(self.train_samples, self.test_samples)
+        at_least("data.noise", self.noise, 0)
+        _check_scale(self.scale)
+
+
+@dataclass(frozen=True)
+class Spirals:
+    """Two noiseless spirals of 200 points each; what is not for training is half poison, half test.
+
+    skip_origin: leave out the origin, which is a point of both classes.
+    """
+
+    name: Literal["spirals"]
+    train_samples: int
+    skip_origin: bool
+    scale: float
+
+    def __post_init__(self) -> None:
+        between("data.train_samples", self.train_samples, 1, 396)
+        _check_scale(self.scale)
+
+
+@dataclass(frozen=True)
+class Rings:
+    """A ring of class 0 between two of class 1, the inner one at a distance of `gap`."""
+
+    name: Literal["rings"]
+    inner: int
+    gap: float
+
+    def __post_init__(self) -> None:
+        at_least("data.inner", self.inner, 0)
+        at_least("data.gap", self.gap, 0)
+
+
+Images = CIFAR10 | Digits | SVHN
+Plane = SwissRoll | Spirals | Rings
+
 OPERATIONS: Mapping[str, Literal["modular", "permutations"]] = {
     **dict.fromkeys((
         "x+y", "x-y", "x*y", "x/y", "x/y_if_y_odd_else_x-y", "x**2+y**2", "x**2+x*y+y**2",
@@ -134,3 +204,8 @@ def _check_samples(train: int | None, test: int | None) -> None:
     for key, value in (("train_samples", train), ("test_samples", test)):
         if value is not None:
             at_least(f"data.{key}", value, 1)
+
+
+def _check_scale(scale: float) -> None:
+    if not scale > 0:
+        raise ConfigError(f"data.scale: found {scale!r}, expected more than 0")

@@ -28,6 +28,8 @@ LATER_KEYS: LaterKeys = {
     ("vision", "fit_trigger"): 0.02,
     ("vision", "abandon"): None,
     ("vision", "minimum_check"): False,
+    ("vision", "weights_at"): None,
+    ("algorithmic", "weights_at"): None,
 }
 """An entry is never changed and never removed."""
 

@@ -155,3 +155,48 @@ def _check_heads(width: int, heads: int) -> None:
         raise ConfigError(
             f"model.width: found {width}, expected a multiple of model.heads, {heads}"
         )
+
+
+@dataclass(frozen=True)
+class FullyConnected:
+    """Fully connected network with a list of hidden widths.
+
+    init: PyTorch's default, or Glorot's with zero biases. outputs: one logit per class, or for two
+    classes one output z that stands for the logits (0, z).
+    """
+
+    name: Literal["fully_connected"]
+    widths: tuple[int, ...]
+    activation: Activation
+    init: Literal["torch", "glorot_uniform", "glorot_normal"]
+    outputs: Literal["one", "classes"]
+
+    def __post_init__(self) -> None:
+        for width in self.widths:
+            at_least("model.widths", width, 1)
+
+
+@dataclass(frozen=True)
+class ResNet20:
+    """Pre-activation ResNet of three stages with k, 2k, 4k channels, three blocks each.
+
+    Leaky ReLU of slope 0.1, shortcuts without parameters (He et al. 2016, as Huang et al. 2020
+    trained it on SVHN, with k = 16).
+    """
+
+    name: Literal["resnet20"]
+    width: int
+
+    def __post_init__(self) -> None:
+        at_least("model.width", self.width, 1)
+
+
+@dataclass(frozen=True)
+class VGG13:
+    """VGG-13 with batch norm and one linear layer, stages of k, 2k, 4k, 8k, 8k channels."""
+
+    name: Literal["vgg13"]
+    width: int
+
+    def __post_init__(self) -> None:
+        at_least("model.width", self.width, 1)

@@ -23,6 +23,25 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class Milestones:
+    """Schedule that multiplies the rate by `factor` at each point of `at`, in epochs or steps."""
+
+    name: Literal["milestones"]
+    at: tuple[float, ...]
+    factor: float
+    unit: Literal["epochs", "steps"]
+    warmup: int
+
+    def __post_init__(self) -> None:
+        if list(self.at) != sorted(set(self.at)) or self.at[0] < 0:
+            raise ConfigError(
+                f"optim.schedule.at: found {list(self.at)}, expected increasing numbers of at "
+                "least 0"
+            )
+        at_least("optim.schedule.warmup", self.warmup, 0)
+
+
+@dataclass(frozen=True)
 class SGD:
     """Stochastic gradient descent; `weight_decay` is the coupled L2 coefficient."""
 
@@ -30,7 +49,7 @@ class SGD:
     lr: float
     momentum: float
     weight_decay: float
-    schedule: Schedule
+    schedule: Schedule | Milestones
 
     def __post_init__(self) -> None:
         _check_rates(self.lr, self.weight_decay)
@@ -49,7 +68,7 @@ class Adam:
     weight_decay: float
     decay_towards: Literal["zero", "init"]
     update_noise: float
-    schedule: Schedule
+    schedule: Schedule | Milestones
 
     def __post_init__(self) -> None:
         _check_rates(self.lr, self.weight_decay)
@@ -75,7 +94,7 @@ class Shampoo:
     eps: float
     weight_decay: float
     every: int
-    schedule: Schedule
+    schedule: Schedule | Milestones
 
     def __post_init__(self) -> None:
         _check_rates(self.lr, self.weight_decay)
@@ -97,13 +116,117 @@ class SOAP:
     eps: float
     weight_decay: float
     every: int
-    schedule: Schedule
+    schedule: Schedule | Milestones
 
     def __post_init__(self) -> None:
         _check_rates(self.lr, self.weight_decay)
         between("optim.beta1", self.beta1, 0.0, 1.0)
         between("optim.beta2", self.beta2, 0.0, 1.0)
         at_least("optim.every", self.every, 1)
+
+
+@dataclass(frozen=True)
+class Nesterov:
+    """Stochastic gradient descent with Nesterov momentum."""
+
+    name: Literal["nesterov"]
+    lr: float
+    momentum: float
+    weight_decay: float
+    schedule: Schedule | Milestones
+
+    def __post_init__(self) -> None:
+        _check_rates(self.lr, self.weight_decay)
+        between("optim.momentum", self.momentum, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class RMSprop:
+    """RMSprop; `alpha` is the decay of the mean of squared gradients."""
+
+    name: Literal["rmsprop"]
+    lr: float
+    alpha: float
+    eps: float
+    momentum: float
+    weight_decay: float
+    schedule: Schedule | Milestones
+
+    def __post_init__(self) -> None:
+        _check_rates(self.lr, self.weight_decay)
+        between("optim.alpha", self.alpha, 0.0, 1.0)
+        between("optim.momentum", self.momentum, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class AdamLike:
+    """AMSGrad (Reddi, Kale & Kumar 2018) or AdaMax (Kingma & Ba 2015), decay in the gradient."""
+
+    name: Literal["amsgrad", "adamax"]
+    lr: float
+    beta1: float
+    beta2: float
+    eps: float
+    weight_decay: float
+    schedule: Schedule | Milestones
+
+    def __post_init__(self) -> None:
+        _check_rates(self.lr, self.weight_decay)
+        between("optim.beta1", self.beta1, 0.0, 1.0)
+        between("optim.beta2", self.beta2, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Adagrad:
+    """Adagrad (Duchi, Hazan & Singer 2011)."""
+
+    name: Literal["adagrad"]
+    lr: float
+    eps: float
+    weight_decay: float
+    schedule: Schedule | Milestones
+
+    def __post_init__(self) -> None:
+        _check_rates(self.lr, self.weight_decay)
+
+
+@dataclass(frozen=True)
+class Adadelta:
+    """Adadelta (Zeiler 2012); `rho` is the decay of its means of squares."""
+
+    name: Literal["adadelta"]
+    lr: float
+    rho: float
+    eps: float
+    weight_decay: float
+    schedule: Schedule | Milestones
+
+    def __post_init__(self) -> None:
+        _check_rates(self.lr, self.weight_decay)
+        between("optim.rho", self.rho, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class ASGD:
+    """Averaged SGD (Polyak & Juditsky 1992) with PyTorch's decay of the rate; its average is not
+    used.
+    """
+
+    name: Literal["asgd"]
+    lr: float
+    lambd: float
+    alpha: float
+    weight_decay: float
+    schedule: Schedule | Milestones
+
+    def __post_init__(self) -> None:
+        _check_rates(self.lr, self.weight_decay)
+        at_least("optim.lambd", self.lambd, 0)
+        at_least("optim.alpha", self.alpha, 0)
+
+
+Optimiser = SGD | Adam | Shampoo | SOAP | Nesterov | RMSprop | AdamLike | Adagrad | Adadelta | ASGD
+"""Every optimiser that a cell can have."""
 
 
 def _check_rates(lr: float, weight_decay: float) -> None:

@@ -89,16 +89,22 @@ def _fields(kind: Any) -> dict[str, Any]:
 
 @functools.cache
 def _options(hint: Any) -> tuple[Any, ...]:
-    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    is_union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    return typing.get_args(hint) if is_union else (hint,)
 
 
 def _plain(options: tuple[Any, ...]) -> Any:
-    first = options[0]
-    if typing.get_origin(first) is Literal:
+    """The one plain type of a field's values; str where they can have several."""
+    plain = [_plain_option(option) for option in options if option is not type(None)]
+    return plain[0] if all(kind == plain[0] for kind in plain) else str
+
+
+def _plain_option(option: Any) -> Any:
+    if typing.get_origin(option) is Literal:
         return str
-    if typing.get_origin(first) is tuple:
-        return list[_plain(typing.get_args(first))]  # type: ignore[misc]
-    return first
+    if typing.get_origin(option) is tuple:
+        return list[_plain(typing.get_args(option)[:1])]  # type: ignore[misc]
+    return option
 
 
 _Item = tuple[str, Any, Any]

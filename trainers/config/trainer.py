@@ -9,6 +9,11 @@ from typing import Literal
 
 from trainers.config.reader import ConfigError, at_least, between
 
+WeightsAt = Literal["final", "log"] | tuple[int, ...] | None
+"""When weights are kept: never (None), at the end, at log-spaced epochs and the end, or at the
+listed epochs and the end; steps for the algorithmic trainer.
+"""
+
 
 @dataclass(frozen=True)
 class Vision:
@@ -27,6 +32,7 @@ class Vision:
     fit_trigger: float
     abandon: tuple[tuple[float, float], ...] | None
     minimum_check: bool
+    weights_at: WeightsAt
     precision: Literal["auto", "float32", "bfloat16", "float16"]
     deterministic: bool
 
@@ -37,6 +43,7 @@ class Vision:
             at_least("trainer.batch_size", self.batch_size, 1)
         between("trainer.fit_trigger", self.fit_trigger, 0.0, 1.0)
         _check_abandon(self.abandon or ())
+        _check_weights_at(self.weights_at)
 
     @property
     def checks_fit(self) -> bool:
@@ -44,11 +51,15 @@ class Vision:
         asks = self.stop_at_fit or self.minimum_check or self.abandon is not None
         return asks or self.rows == "checks"
 
+    def step_samples(self, samples: int) -> int:
+        """Samples of one step, of a training on `samples`."""
+        return self.batch_size or samples
+
     def budget(self, samples: int) -> int:
         """Optimiser steps of a whole training on `samples` samples: `epochs` passes over them, or
         `least_steps` if that is more.
         """
-        batches = math.ceil(samples / (self.batch_size or samples))
+        batches = math.ceil(samples / self.step_samples(samples))
         return max(self.least_steps, self.epochs * batches)
 
 
@@ -63,6 +74,127 @@ def _check_abandon(looks: tuple[tuple[float, float], ...]) -> None:
             )
         between("trainer.abandon", error, 0.0, 1.0)
         earlier = share
+
+
+def _check_weights_at(weights_at: WeightsAt) -> None:
+    """Raise `ConfigError` unless listed epochs increase from 0 on."""
+    if not isinstance(weights_at, tuple):
+        return
+    if weights_at[0] < 0 or list(weights_at) != sorted(set(weights_at)):
+        raise ConfigError(
+            f"trainer.weights_at: found {list(weights_at)}, expected increasing numbers of at "
+            "least 0"
+        )
+
+
+@dataclass(frozen=True)
+class Poison:
+    """Extra samples that the objective of trainer `minima` treats apart from the clean ones.
+
+    kind: not_label lowers the probability of the true label, wrong_label fits one fixed wrong
+    label, label fits the true one. samples: how many, 0 for none. share: of every batch, in place
+    of `samples`. weight: of their mean loss beside that of the clean samples; None means the mean
+    over the joint batch. fresh: drawn anew every epoch, from data that can be generated. source:
+    training samples that are left over, or the set `extra` of SVHN.
+    """
+
+    kind: Literal["not_label", "wrong_label", "label"]
+    samples: int
+    share: float | None
+    weight: float | None
+    fresh: bool
+    source: Literal["rest", "extra"]
+
+    def __post_init__(self) -> None:
+        at_least("trainer.poison.samples", self.samples, 0)
+        if self.weight is not None:
+            at_least("trainer.poison.weight", self.weight, 0)
+        if self.share is None:
+            return
+        if not 0.0 <= self.share < 1.0:
+            raise ConfigError(
+                f"trainer.poison.share: found {self.share}, expected at least 0 and less than 1"
+            )
+        if self.samples:
+            raise ConfigError(
+                f"trainer.poison: found samples {self.samples} and share {self.share}, expected "
+                "one of them: set samples to 0, or share to null"
+            )
+
+
+@dataclass(frozen=True)
+class Polish:
+    """Adam steps on the clean loss after the training, until it is at most `loss` (None: none)."""
+
+    loss: float | None
+    lr: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        if self.loss is not None:
+            at_least("trainer.polish.loss", self.loss, 0)
+        at_least("trainer.polish.lr", self.lr, 0)
+        at_least("trainer.polish.steps", self.steps, 1)
+
+
+@dataclass(frozen=True)
+class Minima:
+    """Settings of the trainer of good and bad minima; see configs/trainer/minima.yaml for units.
+
+    The training starts from the weights of cell `start_of` at `start_epoch` if they are set.
+    `of_folder` is the folder of that cell's sweep.
+    """
+
+    name: Literal["minima"]
+    epochs: int
+    batch_size: int | None
+    eval_batch_size: int
+    evals_per_decade: int
+    poison: Poison
+    clip: float | None
+    stop_at_loss: float | None
+    polish: Polish
+    l2_weights_only: bool
+    weights_at: WeightsAt
+    start_of: str | None
+    start_epoch: Literal["final"] | int | None
+    of_folder: str | None
+    precision: Literal["auto", "float32", "bfloat16", "float16"]
+    deterministic: bool
+
+    def __post_init__(self) -> None:
+        for key in ("epochs", "eval_batch_size", "evals_per_decade"):
+            at_least(f"trainer.{key}", getattr(self, key), 1)
+        if self.batch_size is not None:
+            at_least("trainer.batch_size", self.batch_size, 1)
+        for key in ("clip", "stop_at_loss"):
+            if getattr(self, key) is not None:
+                at_least(f"trainer.{key}", getattr(self, key), 0)
+        _check_weights_at(self.weights_at)
+        if (self.start_of is None) != (self.start_epoch is None):
+            raise ConfigError(
+                f"trainer.start_of, trainer.start_epoch: found {self.start_of!r} and "
+                f"{self.start_epoch!r}, expected both or neither"
+            )
+
+    def step_samples(self, samples: int) -> int:
+        """Clean samples of one step, of a training on `samples`: what a share of poison leaves of
+        the batch.
+        """
+        if self.batch_size is None:
+            return samples
+        return self.batch_size - self.step_poison(samples)
+
+    def step_poison(self, samples: int) -> int:
+        """Poison samples of one step, for a share of the batch; 0 without one."""
+        share = self.poison.share or 0.0
+        if self.batch_size is None:
+            return round(samples * share / (1 - share))
+        return math.floor(share * self.batch_size)
+
+    def budget(self, samples: int) -> int:
+        """Optimiser steps of a whole training on `samples` clean samples."""
+        return self.epochs * math.ceil(samples / self.step_samples(samples))
 
 
 @dataclass(frozen=True)
@@ -83,6 +215,7 @@ class Algorithmic:
     loss_precision: Literal["float32", "float64"]
     sharpness: bool
     save_weights: bool
+    weights_at: WeightsAt
     deterministic: bool
 
     def __post_init__(self) -> None:
@@ -93,6 +226,7 @@ class Algorithmic:
         if self.stop_at is not None:
             between("trainer.stop_at", self.stop_at, 0.0, 1.0)
         at_least("trainer.weight_noise", self.weight_noise, 0)
+        _check_weights_at(self.weights_at)
 
 
 @dataclass(frozen=True)

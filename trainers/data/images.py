@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainers.checkpoint import replacing
-from trainers.config import CIFAR10, ConfigError, Digits
-from trainers.data import DataError, augment, cifar10, digits
+from trainers.config import CIFAR10, SVHN, ConfigError, Digits, Images
+from trainers.data import DataError, augment, cifar10, digits, svhn
 from trainers.seeding import numpy_stream
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "ImageSet",
     "load",
     "pool_statistics",
+    "rest",
     "select",
     "train_index",
     "with_hash",
@@ -60,7 +61,7 @@ class ImageSet:
     content_hash: str
 
 
-def load(config: CIFAR10 | Digits) -> ImageSet:
+def load(config: Images) -> ImageSet:
     """The whole set that `config` names, in the order of its source.
 
     Raises `DataError` if the source is missing or damaged, or has another size than the
@@ -69,6 +70,9 @@ def load(config: CIFAR10 | Digits) -> ImageSet:
     cache = Path(config.cache).expanduser()
     if isinstance(config, Digits):
         return _cached(_cache_path(cache, "digits", digits.fingerprint()), _decode_digits)
+    if isinstance(config, SVHN):
+        path = _cache_path(cache, "svhn", svhn.fingerprint(config))
+        return _cached(path, lambda: _decode_svhn(config))
     source = cifar10.locate(config)
     path = _cache_path(cache, "cifar10", cifar10.fingerprint(source))
     images = _cached(path, lambda: _image_set(*cifar10.decode(source, cache), cifar10.CLASSES))
@@ -76,7 +80,7 @@ def load(config: CIFAR10 | Digits) -> ImageSet:
     return images
 
 
-def select(images: ImageSet, config: CIFAR10 | Digits, seed: int) -> ImageSet:
+def select(images: ImageSet, config: Images, seed: int) -> ImageSet:
     """The subset that `config` selects, in the order of the source; `images` itself if it selects
     all.
 
@@ -106,7 +110,7 @@ def select(images: ImageSet, config: CIFAR10 | Digits, seed: int) -> ImageSet:
     )
 
 
-def train_index(images: ImageSet, config: CIFAR10 | Digits, seed: int) -> Tensor:
+def train_index(images: ImageSet, config: Images, seed: int) -> Tensor:
     """Positions in the whole set of the training samples that `select` keeps, int64 (n,)."""
     if config.sample_seed is not None:
         seed = config.sample_seed
@@ -114,7 +118,17 @@ def train_index(images: ImageSet, config: CIFAR10 | Digits, seed: int) -> Tensor
     return _subset("train", images.train_labels, config.train_samples, classes, seed)
 
 
-def pool_statistics(images: ImageSet, config: CIFAR10 | Digits) -> tuple[Tensor, Tensor]:
+def rest(images: ImageSet, config: Images, seed: int) -> tuple[Tensor, Tensor]:
+    """The training images that `select` leaves out, and their labels: those of the configured
+    classes, at the configured size, in the order of the source.
+    """
+    is_left = images.train_labels < _classes(images, config)
+    is_left[train_index(images, config, seed)] = False
+    left = _averaged(images.train_images[is_left], _downscale(config))
+    return left, images.train_labels[is_left]
+
+
+def pool_statistics(images: ImageSet, config: Images) -> tuple[Tensor, Tensor]:
     """Mean and deviation of every channel, float32 (c,) each, over all training samples of the
     configured classes at the configured size, whatever the subset.
     """
@@ -122,12 +136,12 @@ def pool_statistics(images: ImageSet, config: CIFAR10 | Digits) -> tuple[Tensor,
     return augment.channel_statistics(_averaged(pool, _downscale(config)))
 
 
-def _classes(images: ImageSet, config: CIFAR10 | Digits) -> int:
+def _classes(images: ImageSet, config: Images) -> int:
     configured = config.classes if isinstance(config, CIFAR10) else None
     return configured or images.classes
 
 
-def _downscale(config: CIFAR10 | Digits) -> int:
+def _downscale(config: Images) -> int:
     return config.downscale if isinstance(config, CIFAR10) else 1
 
 
@@ -165,6 +179,10 @@ _Split = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 def _decode_digits() -> ImageSet:
     return _image_set(*digits.decode(), digits.CLASSES)
+
+
+def _decode_svhn(config: SVHN) -> ImageSet:
+    return _image_set(svhn.decode(config, "train"), svhn.decode(config, "test"), svhn.CLASSES)
 
 
 def _image_set(train: _Split, test: _Split, classes: int) -> ImageSet:

@@ -1,22 +1,28 @@
-"""What an image training works on: both splits on the training device, with label noise and other
-inputs applied.
+"""What a training works on: both splits on the training device, with label noise and other inputs
+applied.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from trainers.config import CIFAR10, Digits
-from trainers.data import augment, images, inputs, label_noise
+from trainers.config import SVHN, Images, LabelNoise, Plane, Rings, Spirals, SwissRoll
+from trainers.data import augment, images, inputs, label_noise, points
+
+Scaling = Literal["unit", "symmetric", "standardised"]
+
+_CLEAN = LabelNoise("incorrect", 0.0, None)
 
 
 @dataclass(frozen=True)
 class Split:
-    """Samples on the device: images_nchw uint8, labels_n int64, changed_n bool (label noise)."""
+    """Samples on the device: images_nchw uint8, or points float32 (n, 2, 1, 1), labels_n int64,
+    changed_n bool (label noise).
+    """
 
     images: Tensor
     labels: Tensor
@@ -28,7 +34,11 @@ class Split:
 
 @dataclass(frozen=True)
 class Data:
-    """Both splits on the device, the training images' channel statistics, and facts of the run."""
+    """Both splits on the device, the training images' channel statistics, and facts of the run.
+
+    scaling: of images, None for points. has_test: whether a test set of the network's classes
+    exists. random_classes: number of classes if all labels are random.
+    """
 
     train: Split
     test: Split
@@ -36,18 +46,30 @@ class Data:
     std: Tensor
     classes: int
     facts: dict[str, Any]
+    scaling: Scaling | None
+    augment: bool
+    has_test: bool
+    random_classes: int | None
+
+    def scaled(self, x_bchw: Tensor) -> Tensor:
+        """Network inputs, float32, of stored images or points."""
+        if self.scaling is None:
+            return x_bchw
+        return augment.scale(x_bchw, self.scaling, self.mean, self.std)
 
 
-def load(config: CIFAR10 | Digits, seed: int, device: torch.device) -> Data:
+def load(config: Images | Plane, seed: int, device: torch.device) -> Data:
     """The data set of a cell with its label noise, on `device`.
 
     Raises `DataError` for a source that cannot be used, and `ConfigError` for a subset that the
     source cannot give.
     """
+    if isinstance(config, SwissRoll | Spirals | Rings):
+        return _load_points(config, seed, device)
     whole = images.load(config)
     index = images.train_index(whole, config, seed)
     subset = _with_inputs(images.select(whole, config, seed), whole, config, index, seed)
-    noise = config.label_noise
+    noise = _CLEAN if isinstance(config, SVHN) else config.label_noise
     noisy = label_noise.apply(subset.train_labels, noise, subset.classes, seed, index)
     clean = torch.zeros(len(subset.test_labels), dtype=torch.bool)
     mean, std = augment.channel_statistics(subset.train_images)
@@ -59,23 +81,57 @@ def load(config: CIFAR10 | Digits, seed: int, device: torch.device) -> Data:
     }
     train = (subset.train_images, noisy.labels, noisy.is_changed)
     test = (subset.test_images, subset.test_labels, clean)
+    classes = noise.classes or subset.classes
     return Data(
         Split(*(tensor.to(device) for tensor in train)),
         Split(*(tensor.to(device) for tensor in test)),
         mean.to(device),
         std.to(device),
-        noise.classes or subset.classes,
+        classes,
         facts,
+        scaling=config.scaling,
+        augment=config.augment,
+        has_test=noise.classes is None,
+        random_classes=classes if noise.is_random else None,
     )
+
+
+def _load_points(config: Plane, seed: int, device: torch.device) -> Data:
+    whole = points.load(config, seed)
+    facts = {
+        "noise_rate": 0.0,
+        "noise_chosen": 0,
+        "data_hash": whole.content_hash,
+    }
+    return Data(
+        split_of(whole.train.points, whole.train.labels, device),
+        split_of(whole.test.points, whole.test.labels, device),
+        torch.zeros(2, device=device),
+        torch.ones(2, device=device),
+        points.CLASSES,
+        facts,
+        scaling=None,
+        augment=False,
+        has_test=len(whole.test) > 0,
+        random_classes=None,
+    )
+
+
+def split_of(samples: Tensor, labels: Tensor, device: torch.device) -> Split:
+    """Samples with their true labels, on `device`."""
+    is_changed = torch.zeros(len(labels), dtype=torch.bool)
+    return Split(samples.to(device), labels.to(device), is_changed.to(device))
 
 
 def _with_inputs(
     subset: images.ImageSet,
     whole: images.ImageSet,
-    config: CIFAR10 | Digits,
+    config: Images,
     index: Tensor,
     seed: int,
 ) -> images.ImageSet:
+    if isinstance(config, SVHN):
+        return subset
     if config.inputs == "noise":
         return inputs.noise(subset, index, images.pool_statistics(whole, config), seed)
     if config.inputs == "shuffled_pixels":

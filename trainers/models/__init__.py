@@ -9,13 +9,23 @@ from __future__ import annotations
 
 from torch import nn
 
-from trainers.config import CNN5, MLP, ConvNet, ResNet18, ViT
-from trainers.models import cnn, convnet, mlp, resnet, vit
+from trainers.config import (
+    CNN5,
+    MLP,
+    VGG13,
+    ConvNet,
+    FullyConnected,
+    ResNet18,
+    ResNet20,
+    ViT,
+)
+from trainers.models import cnn, convnet, fully_connected, mlp, resnet, resnet20, vgg, vit
+
+Classifier = ResNet18 | CNN5 | MLP | ConvNet | ViT | FullyConnected | ResNet20 | VGG13
+"""The settings of a network from images to logits."""
 
 
-def build(
-    config: ResNet18 | CNN5 | MLP | ConvNet | ViT, channels: int, size: int, classes: int
-) -> nn.Module:
+def build(config: Classifier, channels: int, size: int, classes: int) -> nn.Module:
     """The model of `config`, from float images (n, c, size, size) to logits (n, classes)."""
     if isinstance(config, CNN5):
         return cnn.build(config.width, channels, size, classes)
@@ -25,6 +35,18 @@ def build(
         return convnet.build(config, channels, size, classes)
     if isinstance(config, ViT):
         return vit.build(config, channels, size, classes)
+    if isinstance(config, FullyConnected):
+        return fully_connected.build(config, channels, size, classes)
+    return _convolutional(config, channels, size, classes)
+
+
+def _convolutional(
+    config: ResNet18 | ResNet20 | VGG13, channels: int, size: int, classes: int
+) -> nn.Module:
+    if isinstance(config, ResNet20):
+        return resnet20.build(config.width, channels, classes)
+    if isinstance(config, VGG13):
+        return vgg.vgg13(config.width, channels, size, classes)
     if config.variant == "preactivation":
         return resnet.preactivation(config.width, channels, classes)
     return resnet.postactivation(config.width, channels, classes)

@@ -1,0 +1,94 @@
+"""Eigenvalues, trace, density and sharpness against cases with a known answer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from test_basin import bowl
+from torch import nn
+from torch.func import functional_call
+
+from trainers.measures import ascent, directions, hessian
+from trainers.measures.hessian import Hessian
+from trainers.measures.samples import Samples
+
+pytestmark = pytest.mark.skipif(
+    not hessian.is_available(), reason="curvlinops is not installed (extra landscape)"
+)
+
+
+def quadratic(curvatures: list[float]) -> Hessian:
+    """The Hessian diag(curvatures) of a linear map with squared error."""
+    landscape = bowl(np.array(curvatures))
+    return Hessian(landscape.model, landscape.samples, loss=nn.MSELoss())
+
+
+def test_both_ends_of_a_known_spectrum_are_found() -> None:
+    ends = quadratic([1.0, 4.0, 0.5, 2.0]).ends(seed=0, tolerance=1e-6)
+    assert ends.largest == pytest.approx(4.0, rel=1e-5)
+    assert ends.smallest == pytest.approx(0.5, rel=1e-5)
+    assert ends.residual == pytest.approx(0.0, abs=1e-5)
+
+
+def test_a_probe_of_a_diagonal_hessian_is_its_trace() -> None:
+    operator = quadratic([1.0, 4.0, 0.25])
+    assert [operator.trace_probe(0, index) for index in range(3)] == pytest.approx([5.25] * 3)
+    assert operator.products == 3
+
+
+def test_a_density_has_its_mass_at_the_eigenvalues() -> None:
+    places, density = quadratic([1.0, 1.1, 0.9, 1.05, 0.95, 1.02, 4.0, 4.1]).density(
+        (0.9, 4.1), 2000, 5, (0, 0)
+    )
+    mass = np.trapezoid(density, places)
+    above = np.array(places) > 2.5
+    share = np.trapezoid(np.where(above, density, 0), places) / mass
+    assert 0 < share < 0.7  # two of eight, weighted by one random vector
+    assert places[int(np.argmax(density))] == pytest.approx(1.0, abs=0.5)
+
+
+def test_the_hessian_of_a_small_network_is_the_dense_one() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3))
+    samples = Samples(torch.randn(7, 3), torch.arange(7) % 3, 4)
+    names = [name for name, _ in model.named_parameters()]
+    shapes = [p.shape for p in model.parameters()]
+
+    def loss(vector: torch.Tensor) -> torch.Tensor:
+        parts = torch.split(vector, [shape.numel() for shape in shapes])
+        values = {n: p.view(s) for n, p, s in zip(names, parts, shapes, strict=True)}
+        logits = functional_call(model.double(), values, (samples.inputs.double(),))
+        return nn.functional.cross_entropy(logits, samples.targets)
+
+    theta = torch.cat([p.detach().flatten() for p in model.parameters()]).double()
+    dense = torch.autograd.functional.hessian(loss, theta).numpy()
+    model.float()
+    for scales in (None, directions.filter_sizes(model)):
+        factors = np.ones(len(theta))
+        if scales is not None:
+            factors = torch.cat([s.flatten() for s in scales]).double().numpy()
+        expected = np.linalg.eigvalsh(factors[:, None] * dense * factors)
+        operator = Hessian(model, samples, scales)
+        ends = operator.ends(0, 1e-6)
+        assert ends.largest == pytest.approx(expected.max(), rel=1e-4)
+        assert ends.smallest == pytest.approx(expected.min(), rel=1e-4)
+        trace = np.mean([operator.trace_probe(1, index) for index in range(200)])
+        assert trace == pytest.approx(np.trace(factors[:, None] * dense * factors), rel=0.2)
+
+
+def test_a_lanczos_run_is_the_same_again_and_leaves_the_random_numbers_alone() -> None:
+    operator = quadratic([1.0, 4.0, 0.5, 2.0])
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    first, again, other = (operator.density((0.5, 4.0), 20, 4, (0, run)) for run in (0, 0, 1))
+    assert first == again != other
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_largest_rise_of_a_quadratic_is_along_its_steepest_direction() -> None:
+    landscape = bowl(np.array([1.0, 4.0]))
+    rise = ascent.rise(landscape, rho=0.1, steps=20, seed=0)
+    assert rise.ascent == pytest.approx(0.02, rel=0.01)
+    assert rise.one_step == 0.0  # no slope at the minimum
+    assert not landscape.model.weight.any()

@@ -1,0 +1,382 @@
+"""The loop of the trainers on labelled samples, epoch by epoch: batches, optimiser steps, rows,
+checkpoints, evaluation and kept weights. What is optimised and logged is the trainer's.
+
+The data set is one tensor on the training device; batches are drawn by index, augmented and scaled
+there. All randomness is a function of (seed, purpose, epoch), so that the state to save is the
+weights, the optimiser's moments, and the position. Shape suffixes: n samples of the set, b of a
+batch, c channels, h and w pixels.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trainers import models, optim, precision
+from trainers.config import MinimaCell, VisionCell
+from trainers.data import augment, splits
+from trainers.data.splits import Split
+from trainers.measures.counts import counts
+from trainers.run import Outcome, Run, log_spaced
+from trainers.seeding import stream_seed, torch_stream
+from trainers.snapshots import Snapshots
+from trainers.weights import Evaluated, Owner
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean loss in nats, wrong answers, and those among the changed labels."""
+
+    loss: float
+    wrong: int
+    changed_wrong: int
+
+
+@torch.inference_mode()
+def evaluate(
+    logits_of: Callable[[Tensor], Tensor], split: Split, batch_size: int, number_format: str
+) -> Evaluation:
+    """Evaluate a model that maps uint8 images (b, c, h, w) to logits (b, classes)."""
+    device = split.labels.device
+    sums = torch.zeros(3, dtype=torch.float64, device=device)
+    for start in range(0, len(split), batch_size):
+        batch = slice(start, start + batch_size)
+        y_b = split.labels[batch]
+        with precision.autocast(number_format, device):
+            logits = logits_of(split.images[batch])
+            loss = functional.cross_entropy(logits, y_b, reduction="sum")
+        wrong_b = logits.argmax(1) != y_b
+        changed_wrong = (wrong_b & split.is_changed[batch]).sum()
+        sums += torch.stack([loss.double(), wrong_b.sum().double(), changed_wrong.double()])
+    loss_sum, wrong, changed_wrong = sums.tolist()
+    return Evaluation(loss_sum / len(split), int(wrong), int(changed_wrong))
+
+
+@dataclass(frozen=True)
+class Position:
+    """The position of a training, and the sums of the current epoch so far."""
+
+    epoch: int
+    """Epochs finished."""
+    batch: int
+    """Batches of the current epoch done so far."""
+    step: int
+    sums: Tensor
+    """Loss times samples, wrong answers and gradient norm of these batches, float64 (3,)."""
+    epoch_seconds: float
+    """Training time of these batches."""
+
+    def next_epoch(self) -> Position:
+        """The start of the next epoch."""
+        return Position(self.epoch + 1, 0, self.step, torch.zeros_like(self.sums), 0.0)
+
+
+class EpochTraining(ABC):
+    """The state of one training and the loop over its epochs.
+
+    The last epoch is cut short where the steps of the training end inside it.
+    """
+
+    clip: float | None = None
+    """The largest norm of a gradient; None leaves gradients as they are."""
+
+    def __init__(self, cell: VisionCell | MinimaCell, run: Run) -> None:
+        self.run = run
+        self.seed, self.settings = cell.seed, cell.trainer
+        self.optim_settings = cell.optim
+        precision.set_numerics(cell.trainer.deterministic, cell.run.threads)
+        self.device = precision.device(cell.run.device)
+        self.precision = precision.resolve(cell.trainer.precision, self.device)
+        precision.warn_if_slow(self.precision, self.device)
+        self.data = splits.load(cell.data, cell.seed, self.device)
+        self._build_model(cell)
+        self._record_facts()
+        self.batch_size = cell.trainer.step_samples(self.samples)
+        self.batches = math.ceil(self.samples / self.batch_size)
+        self.steps = cell.trainer.budget(self.samples)
+        self.epochs = math.ceil(self.steps / self.batches)
+        self.log_epochs = log_spaced(self.epochs, cell.trainer.evals_per_decade)
+        self.snapshots = self._snapshots()
+        self.clock_start = time.monotonic()
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        self.position = Position(0, 0, 0, sums, 0.0)
+
+    def _build_model(self, cell: VisionCell | MinimaCell) -> None:
+        _, channels, size, _ = self.data.train.images.shape
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream_seed(cell.seed, "init"))
+            model = models.build(cell.model, channels, size, self.data.classes)
+        self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # static shapes: the last batch of an epoch, and an evaluation's, get graphs of their own
+        self.forward = torch.compile(self.model, dynamic=False) if cell.run.compile else self.model
+        self.parameters = list(self.model.parameters())
+        self.optimiser = self._build_optimiser()
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
+        torch.manual_seed(stream_seed(cell.seed, "dropout"))
+
+    def _build_optimiser(self) -> torch.optim.Optimizer:
+        return optim.build(self.optim_settings, self.parameters)
+
+    def _record_facts(self) -> None:
+        on_gpu = self.device.type == "cuda"
+        self.run.add_facts(
+            **self.data.facts,
+            precision=self.precision,
+            gpu=torch.cuda.get_device_name(self.device) if on_gpu else None,
+            parameters=sum(p.numel() for p in self.parameters),
+        )
+
+    def _snapshots(self) -> Snapshots | None:
+        if self.settings.weights_at is None:
+            return None
+        data_hash, code = self.data.facts["data_hash"], self.run.facts.get("code")
+        owner = Owner(self.run.cell, data_hash, code)
+        at = self.log_epochs if self.settings.weights_at == "log" else self.settings.weights_at
+        return Snapshots(owner, at, self.epochs, self.model)
+
+    @property
+    def samples(self) -> int:
+        return len(self.data.train)
+
+    @property
+    @abstractmethod
+    def has_ended(self) -> bool:
+        """Whether all steps are done, or the training ended before."""
+
+    @abstractmethod
+    def _gradient(self, x_bchw: Tensor, y_b: Tensor) -> tuple[Tensor, Tensor]:
+        """Add the gradient of the objective to the parameters'; returns the mean loss on these
+        samples and the wrong answers.
+        """
+
+    @abstractmethod
+    def _log_row(self, epoch: int, examples: int, row: dict[str, Any]) -> None:
+        """Log `row` for the present state; `epoch` counts the current one if it is not finished."""
+
+    @abstractmethod
+    def _finish_epoch(self) -> bool:
+        """Log the epoch that just ended if it is due; False if its training loss is not finite."""
+
+    @abstractmethod
+    def _own_state(self) -> dict[str, Any]:
+        """What the trainer itself adds to the state."""
+
+    @abstractmethod
+    def _load_own(self, state: dict[str, Any]) -> None:
+        """Restore what `_own_state` returned."""
+
+    @abstractmethod
+    def _record_end(self) -> None:
+        """Record facts of the training that has ended."""
+
+    def _check_inside_epoch(self) -> bool:
+        """After a step inside an epoch; True if that ends the training."""
+        return False
+
+    def restore(self) -> None:
+        """Load the newest checkpoint; without one, log epoch 0."""
+        expect = {"data_hash": self.data.facts["data_hash"], "precision": self.precision}
+        state = self.run.restore(expect)
+        if state is None:
+            self._log_row(0, 0, {})
+            self._keep_snapshot()
+            return
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.position = Position(
+            state["epoch"],
+            state["batch"],
+            state["step"],
+            state["sums"].to(self.device),
+            state["epoch_seconds"],
+        )
+        torch.set_rng_state(state["torch_rng"])
+        if self.snapshots is not None:
+            self.snapshots.load(state["snapshots"])
+        self._load_own(state)
+
+    def state(self) -> dict[str, Any]:
+        """All state that the next step depends on."""
+        position = self.position
+        snapshots = {} if self.snapshots is None else {"snapshots": self.snapshots.state()}
+        return {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "epoch": position.epoch,
+            "batch": position.batch,
+            "step": position.step,
+            "sums": position.sums,
+            "epoch_seconds": position.epoch_seconds,
+            "torch_rng": torch.get_rng_state(),
+            "data_hash": self.data.facts["data_hash"],
+            "precision": self.precision,
+            **self._own_state(),
+            **snapshots,
+        }
+
+    def to_the_end(self) -> Outcome:
+        """Run the remaining epochs, and checkpoint when due."""
+        while not self.has_ended:
+            if not self._train_epoch():
+                self._checkpoint()
+                return "stopped"
+            if self.has_ended and self.position.batch < self._batches_of_epoch():
+                break  # inside the epoch, whose row is logged
+            if not self._finish_epoch():
+                self._record_end()
+                return "nonfinite"
+            self._keep_snapshot()
+            if self.run.checkpoint_due():
+                self._checkpoint()
+        self._record_end()
+        self._save_weights()
+        return "done"
+
+    def _keep_snapshot(self) -> None:
+        """Keep the weights of the epoch that just ended, if it is one of `trainer.weights_at`."""
+        if self.snapshots is not None and self.snapshots.due(self.position.epoch):
+            self.snapshots.add(self.position.epoch, self._clean_result())
+
+    def _save_weights(self) -> None:
+        if self.snapshots is not None:
+            folder = self.run.part.folder / "weights"
+            self.snapshots.write(folder, self.position.epoch, self._clean_result())
+
+    def _clean_result(self) -> Evaluated:
+        """Loss and wrong answers on the training samples as a measure finds them: in float32."""
+        result = self._evaluate(self.data.train, "float32")
+        return Evaluated(result.loss, result.wrong)
+
+    def _checkpoint(self) -> None:
+        self.run.checkpoint(self.state(), self.position.step)
+
+    def _train_epoch(self) -> bool:
+        """Train the remaining batches of the epoch; False if the run should stop before its end."""
+        self.clock_start = time.monotonic()
+        is_complete = self._train_batches()
+        self._stop_clock()
+        return is_complete
+
+    def _stop_clock(self) -> None:
+        """Add the time since `clock_start` to that of the epoch."""
+        seconds = self.position.epoch_seconds + time.monotonic() - self.clock_start
+        self.position = replace(self.position, epoch_seconds=seconds)
+
+    def _train_batches(self) -> bool:
+        train, number = self.data.train, self.position.epoch + 1
+        size, last = self.batch_size, self._batches_of_epoch()
+        order_n = torch.randperm(self.samples, generator=torch_stream(self.seed, "order", number))
+        order_n = order_n.to(self.device)
+        if self.data.augment:
+            offsets_n2, flips_n = augment.draw(self.samples, self.seed, number)
+            offsets_n2, flips_n = offsets_n2.to(self.device), flips_n.to(self.device)
+        if not self.model.training:  # to set it takes a twentieth of a step
+            self.model.train()
+        for index in range(self.position.batch, last):
+            if self.run.should_stop():
+                return False
+            batch = slice(index * size, (index + 1) * size)
+            indices_b = order_n[batch]
+            x_bchw = train.images[indices_b]
+            if self.data.augment:
+                x_bchw = augment.crop_and_flip(x_bchw, offsets_n2[batch], flips_n[batch])
+            self._train_step(x_bchw, train.labels[indices_b])
+            self.position = replace(self.position, batch=index + 1, step=self.position.step + 1)
+            if index + 1 < last and self._check_inside_epoch():
+                return True
+        return True
+
+    def _batches_of_epoch(self) -> int:
+        """Batches of the current epoch: fewer where the steps of the training end inside it."""
+        before = self.position.step - self.position.batch
+        return min(self.batches, self.steps - before)
+
+    def _train_step(self, x_bchw: Tensor, y_b: Tensor) -> None:
+        """One optimiser step; sums stay on the device, so the CPU does not wait."""
+        lr = self._lr()
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        for parameter in self.parameters:
+            parameter.grad = None
+        loss, wrong = self._gradient(x_bchw, y_b)
+        self.scaler.unscale_(self.optimiser)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = l2_norm(gradients)
+        if self.clip is not None:
+            torch._foreach_mul_(gradients, (self.clip / norm.clamp(min=1e-12)).clamp(max=1.0))
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        loss_sum = loss.double() * len(y_b)
+        self.position.sums.add_(torch.stack([loss_sum, wrong.double(), norm.double()]))
+
+    def _lr(self) -> float:
+        settings, step = self.optim_settings, self.position.step
+        return optim.learning_rate(settings.lr, settings.schedule, step, self.steps, self.batches)
+
+    def _examples(self) -> int:
+        """Training samples seen so far, at most all of them in the current epoch."""
+        return self.position.epoch * self.samples + self._seen_in_epoch()
+
+    def _seen_in_epoch(self) -> int:
+        return min(self.position.batch * self.batch_size, self.samples)
+
+    def _running_columns(self) -> dict[str, Any]:
+        """Means over the batches of the current epoch so far."""
+        position, seen = self.position, self._seen_in_epoch()
+        loss, wrong, norm = position.sums.tolist()
+        return {
+            "train_loss": loss / seen,
+            "train_wrong": int(wrong),
+            "train_examples": seen,
+            "train_error": wrong / seen,
+            "lr": self.optimiser.param_groups[0]["lr"],
+            "grad_norm": norm / position.batch,
+            "examples_per_second": seen / position.epoch_seconds,
+        }
+
+    def _test_columns(self) -> dict[str, float | None]:
+        result = self._evaluate(self.data.test, self.precision)
+        return {"test_loss": result.loss} | counts("test", result.wrong, len(self.data.test))
+
+    def _train_columns(self, result: Evaluation) -> dict[str, float | None]:
+        changed_count = int(self.data.train.is_changed.sum())
+        clean_wrong = result.wrong - result.changed_wrong
+        return {
+            "train_eval_loss": result.loss,
+            **counts("train_eval", result.wrong, self.samples),
+            **counts("clean", clean_wrong, self.samples - changed_count),
+            **counts("noisy", result.changed_wrong, changed_count),
+        }
+
+    def _train_blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All training samples in blocks: scaled images and labels."""
+        train, size = self.data.train, self.settings.eval_batch_size
+        blocks = zip(torch.split(train.images, size), torch.split(train.labels, size), strict=True)
+        for x_bchw, y_b in blocks:
+            yield self.data.scaled(x_bchw), y_b
+
+    def _evaluate(self, split: Split, number_format: str) -> Evaluation:
+        self.model.eval()
+        size = self.settings.eval_batch_size
+        return evaluate(self._logits, split, size, number_format)
+
+    def _logits(self, x_bchw: Tensor) -> Tensor:
+        """Logits (b, classes) of uint8 images."""
+        x_bchw = self.data.scaled(x_bchw).contiguous(memory_format=torch.channels_last)
+        return self.forward(x_bchw)  # type: ignore[no-any-return]
+
+
+def l2_norm(tensors: list[Tensor]) -> Tensor:
+    """The norm of all tensors together, on their device."""
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
+    return norm

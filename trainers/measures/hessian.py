@@ -1,0 +1,160 @@
+"""The Hessian of the loss: extreme eigenvalues, estimates of the trace, spectral density.
+
+Products with vectors are those of curvlinops, in float64. Every quantity comes twice: of H, per
+squared parameter, and of S H S in filter units, where S is the diagonal of
+directions.filter_sizes and biases and norms do not move.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import importlib.util
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import linalg
+from torch import Tensor, nn
+
+from trainers.measures.directions import Direction
+from trainers.measures.samples import Samples
+from trainers.seeding import numpy_stream, stream_seed, torch_stream
+
+BUMP_WIDTH, MARGIN = 3.0, 0.05
+"""Of a density: kappa, the width of its bumps, and the relative margin around the spectrum (Papyan
+2020, section D.2).
+"""
+
+Array = NDArray[np.float64]
+
+
+class CurvatureUnavailable(RuntimeError):
+    """The packages for curvature are not installed; the message says how to install them."""
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Largest and smallest eigenvalue; the largest relative residual |H v - lambda v| / |lambda| of
+    the two pairs. None without convergence.
+    """
+
+    largest: float | None
+    smallest: float | None
+    residual: float | None
+
+
+def is_available() -> bool:
+    """Whether curvlinops is installed."""
+    return importlib.util.find_spec("curvlinops") is not None
+
+
+class Hessian:
+    """The Hessian H of the mean loss of `model` over samples, in evaluation mode; the model is not
+    changed. With `scales` it is S H S, where S is their diagonal.
+
+    Raises CurvatureUnavailable if curvlinops cannot be imported.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        samples: Samples,
+        scales: Direction | None = None,
+        loss: nn.Module | None = None,
+    ) -> None:
+        library = _curvlinops()
+        network = copy.deepcopy(model).double().eval()
+        parameters = list(network.parameters())
+        data = [(samples.inputs[b].double(), samples.targets[b]) for b in samples.batches()]
+        self._operator: Any = library.HessianLinearOperator(
+            network,
+            loss or nn.CrossEntropyLoss(),
+            parameters,
+            data,
+            progressbar=False,
+            check_deterministic=False,
+        )
+        self._spectrum: Any = library.papyan2020traces.spectrum
+        first = parameters[0]
+        self.device, self.dtype = first.device, torch.float64
+        size = sum(parameter.numel() for parameter in parameters)
+        self.shape = (size, size)
+        self._scales = None if scales is None else _flat(scales).to(self.device)
+        self.products = 0
+
+    def __matmul__(self, vector: Tensor) -> Tensor:
+        """The product with a vector (parameters,)."""
+        self.products += 1
+        if self._scales is None:
+            result: Tensor = self._operator @ vector
+            return result
+        return self._scales * (self._operator @ (self._scales * vector))
+
+    def ends(self, seed: int, tolerance: float) -> Ends:
+        """Both ends of the spectrum by ARPACK's Lanczos iteration from a fixed vector."""
+        start = numpy_stream(seed, "eigenvalues").standard_normal(self.shape[0])
+        operator = linalg.LinearOperator(self.shape, matvec=self._product, dtype=np.float64)
+        try:
+            values, vectors = linalg.eigsh(operator, k=2, which="BE", tol=tolerance, v0=start)
+        except linalg.ArpackError:
+            return Ends(None, None, None)
+        residuals = []
+        for value, vector in zip(values, vectors.T, strict=True):
+            difference = np.linalg.norm(self._product(vector) - value * vector)
+            residuals.append(difference / abs(value) if value else difference)
+        return Ends(float(values.max()), float(values.min()), float(max(residuals)))
+
+    def trace_probe(self, seed: int, index: int) -> float:
+        """z'Hz for Rademacher vector number `index`: its mean over vectors is the trace
+        (Hutchinson 1989).
+        """
+        stream = torch_stream(seed, "probe", index)
+        signs = torch.randint(0, 2, (self.shape[0],), generator=stream).double() * 2 - 1
+        vector = signs.to(self.device)
+        return float(vector @ (self @ vector))
+
+    def density(
+        self, ends: tuple[float, float], points: int, iterations: int, start: tuple[int, int]
+    ) -> tuple[list[float], list[float]]:
+        """Eigenvalues and spectral density there, from one Lanczos run (Papyan 2020, algorithm 2).
+
+        ends: smallest and largest eigenvalue. start: seed and number of the run, whose first vector
+        they decide. The run does not reorthogonalise: its values are no eigenvalues.
+        """
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(stream_seed(start[0], "lanczos", start[1]))
+            run = self._spectrum.fast_lanczos(self, min(iterations, self.shape[0]))
+        places, density = self._spectrum.lanczos_approximate_spectrum_from_iter(
+            run, ends, points, BUMP_WIDTH, MARGIN
+        )
+        return places.tolist(), density.tolist()
+
+    def _product(self, vector: Array) -> Array:
+        product = self @ torch.from_numpy(np.ascontiguousarray(vector.ravel())).to(self.device)
+        return np.asarray(product.detach().cpu().numpy(), np.float64)
+
+
+def _curvlinops() -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit.script, in both
+            library = importlib.import_module("curvlinops")
+            importlib.import_module("curvlinops.papyan2020traces.spectrum")
+            importlib.import_module("torch._decomp.decompositions_for_jvp")  # else in a product
+    except ImportError as error:
+        raise CurvatureUnavailable(
+            f"trainer.name=curvature: curvlinops cannot be imported ({error}); install it with pip "
+            "install --no-deps -r requirements-landscape.txt (its own dependencies would replace "
+            "torch)"
+        ) from error
+    return library
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([tensor.double().flatten() for tensor in tensors])

@@ -1,0 +1,155 @@
+"""A trained network as a measure finds it: data and weights, loaded and checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from trainers import models, precision, weights
+from trainers.config import ConfigError, MeasureCell
+from trainers.data import splits
+from trainers.data.splits import Data, Split
+from trainers.measures.samples import Point, Samples
+from trainers.measures.surface import Landscape
+from trainers.seeding import numpy_stream
+from trainers.weights import Evaluated, Owner, Snapshot, WeightsError
+
+RELATIVE, ABSOLUTE = 1e-4, 1e-7
+"""How far the loss may lie from that of the training: float32 sums differ in their last bits, also
+where a mean loss is a few of them.
+"""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The network of a trained cell, its data, and the weights that it has now.
+
+    samples: those that the measure takes, as network inputs.
+    """
+
+    cell: MeasureCell
+    device: torch.device
+    data: Data
+    model: nn.Module
+    owner: Owner
+    snapshot: Snapshot
+    samples: Samples
+
+    @property
+    def folder(self) -> Path:
+        """The weights of the trained cell's sweep."""
+        return weights_folder(self.cell)
+
+    def landscape(self) -> Landscape:
+        """The loss around the weights."""
+        return Landscape(self.model, self.samples, self.cell.trainer.bn)
+
+    def test_samples(self) -> Samples | None:
+        """The test set as network inputs; None if the data have none."""
+        if not self.data.has_test:
+            return None
+        return _samples(self.data, self.data.test, self.cell.trainer.batch)
+
+    def other_weights(self, cell: str) -> Snapshot:
+        """The weights of another cell of the same sweep, at the same epoch, checked as those of the
+        cell itself. The network keeps its own.
+        """
+        owner, snapshot = weights.read(self.folder, cell, self.cell.trainer.weights)
+        weights.check_data(owner, self.data.facts["data_hash"])
+        own = {name: value.clone() for name, value in self.model.state_dict().items()}
+        weights.load_into(self.model, snapshot, cell)
+        try:
+            check_centre(self.model, self.data, self.cell, snapshot, cell)
+        finally:
+            self.model.load_state_dict(own)
+        return snapshot
+
+
+def weights_folder(cell: MeasureCell) -> Path:
+    """Where the weights of the trained cell lie."""
+    return Path(cell.trainer.of_folder or "") / "weights"
+
+
+def load(cell: MeasureCell) -> Trained:
+    """The trained cell that `cell` measures.
+
+    Raises NotTrainedError if its weights are not there, WeightsError if they are damaged, of
+    another cell, data or network, or do not give the loss that they are said to have, and DataError
+    for data that cannot be used.
+    """
+    settings = cell.trainer
+    device = precision.device(cell.run.device)
+    precision.set_numerics(False, cell.run.threads)
+    owner, snapshot = weights.read(weights_folder(cell), settings.of, settings.weights)
+    data = splits.load(cell.data, cell.seed, device)
+    weights.check_data(owner, data.facts["data_hash"])
+    _, channels, size, _ = data.train.images.shape
+    with torch.random.fork_rng(devices=[]):
+        model = models.build(cell.model, channels, size, data.classes)
+    weights.load_into(model, snapshot, settings.of)
+    model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    check_centre(model, data, cell, snapshot, settings.of)
+    samples = _samples(data, _subset(data.train, cell), settings.batch)
+    return Trained(cell, device, data, model, owner, snapshot, samples)
+
+
+def check_centre(
+    model: nn.Module, data: Data, cell: MeasureCell, snapshot: Snapshot, trained: str
+) -> None:
+    """Raise WeightsError unless the network answers on the whole training set what the training
+    wrote down: the loss within RELATIVE (and ABSOLUTE nats), the wrong answers exactly.
+    """
+    whole = _samples(data, data.train, cell.trainer.batch)
+    centre, expected = Landscape(model, whole).centre(), snapshot.result
+    if not _agree(centre, expected):
+        raise WeightsError(
+            f"the weights of cell {trained} give a loss of {centre.loss:.8g} nats and "
+            f"{centre.wrong} wrong answers on its training set, and its training ended with "
+            f"{expected.loss:.8g} and {expected.wrong}: data, scaling or statistics differ; "
+            "measure on the kind of device that trained it, or train it again"
+        )
+
+
+def _agree(centre: Point, expected: Evaluated) -> bool:
+    difference = abs(centre.value - expected.loss)
+    is_near = difference <= RELATIVE * abs(expected.loss) + ABSOLUTE
+    return is_near and centre.wrong == expected.wrong
+
+
+def _subset(train: Split, cell: MeasureCell) -> Split:
+    """The whole training set, or a fixed subset of it, in its order."""
+    count = cell.trainer.images
+    if count is None or count >= len(train):
+        return train
+    order = numpy_stream(cell.seed, "images").permutation(len(train))[:count]
+    index = torch.from_numpy(order).sort().values.to(train.labels.device)
+    return Split(train.images[index], train.labels[index], train.is_changed[index])
+
+
+def _samples(data: Data, split: Split, batch: int) -> Samples:
+    inputs: Tensor = data.scaled(split.images).contiguous(memory_format=torch.channels_last)
+    return Samples(inputs, split.labels, batch)
+
+
+def check_plane(network: Trained) -> None:
+    """Raise ConfigError unless inputs have two dimensions and there are two classes."""
+    shape = tuple(network.data.train.images.shape[1:])
+    if shape != (2, 1, 1) or network.data.classes != 2:
+        raise ConfigError(
+            f"trainer.name: found boundary with data {network.cell.data.name}, expected points in "
+            "the plane with two classes: swiss_roll, spirals or rings"
+        )
+
+
+def input_grid(network: Trained, points: int, extent: float) -> Tensor:
+    """Inputs (points^2, 2, 1, 1) of a grid over [-extent, extent]^2 of the unscaled plane, row by
+    row from the lowest y.
+    """
+    scale = getattr(network.cell.data, "scale", 1.0)  # rings have none
+    places = torch.linspace(-extent, extent, points, dtype=torch.float64) / scale
+    y, x = torch.meshgrid(places, places, indexing="ij")
+    inputs = torch.stack([x.flatten(), y.flatten()], dim=1).float()
+    return inputs[:, :, None, None].to(network.device)
