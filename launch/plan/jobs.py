@@ -178,9 +178,10 @@ def _array(content: Any, key: str) -> Array:
         offset=fields.count("offset", 0, 0),
         error=fields.text_or_null("error", None),
         after=fields.texts("after", []),
+        follows=fields.texts("follows", []),
     )
     fields.finish()
-    for job in (array.job or "local", *array.after):
+    for job in (array.job or "local", *array.after, *array.follows):
         if job != "local" and not job.isdecimal():
             raise wrong(key, job, "the number of a job, or local")
     return array

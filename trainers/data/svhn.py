@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import io as scipy_io
 
 from trainers.config import SVHN
 from trainers.data import DataError
@@ -75,7 +74,9 @@ def _files(config: SVHN, part: str) -> list[Path]:
 
 
 def _decode_matlab(path: Path) -> Split:
-    content = scipy_io.loadmat(path)
+    from scipy import io  # half a second that other data sets do not need
+
+    content = io.loadmat(path)
     if "X" not in content or "y" not in content:
         raise DataError(
             f"{path}: found {sorted(n for n in content if not n.startswith('_'))}, expected X and y"
