@@ -64,7 +64,7 @@ def test_arrays_are_read_as_written(plan_of: Callable[..., Plan], tmp_path: Path
     plan = plan_of()
     assert jobs.read(plan, tmp_path)[0].error == jobs.NEVER_SENT
     path = plan.write(tmp_path).with_name("jobs.json")
-    array = replace(ARRAY, first=0, count=2, after=[])
+    array = replace(ARRAY, first=0, count=2, after=[], follows=[])
     jobs.write(plan, tmp_path, [array])
     assert jobs.read(plan, tmp_path) == [array]
     keys = ["name", "first", "count", "sent", "job", "offset", "error", "after"]
