@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from analysis import store
 from analysis.store import footer
 from analysis.store.parts import FileVanished, StoreError, read_file, read_records
 from trainers import part
@@ -107,3 +108,40 @@ def test_writer_and_reader_agree_about_the_hash_of_a_footer(tmp_path: Path) -> N
     (tmp_path / "short").write_bytes(b"PAR1")
     assert footer.footer_problem(tmp_path / "short") is None
     assert footer_is_whole(b"PAR1")
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "message"),
+    [
+        ("runs", {"status": pa.array([1] * 5)}, "column 'status': found int64, expected text"),
+        ("runs", {"attempt": pa.array(["1"] * 5)}, "column 'attempt': found string"),
+        ("runs", {"attempt": pa.array([None] * 5, pa.int16())}, "found 5 rows without a value"),
+        ("runs", {"attempt": pa.array([70_000] * 5)}, "found 70000 to 70000, expected counts"),
+        ("runs", {"updated": pa.array(["now"] * 5)}, "column 'updated': found string"),
+        ("runs", {"cell": pa.array([None] * 5, pa.string())}, "column 'cell': found 5 rows"),
+        ("runs", {"cell": pa.array(range(5))}, "column 'cell': found int64, expected text"),
+        ("runs", {"attempt": None}, "no column 'attempt'"),
+        ("curves", {"epoch": pa.array([0.5] * 45)}, "column 'epoch': found double"),
+        ("curves", {"seconds": pa.array(["x"] * 45)}, "column 'seconds': found string"),
+    ],
+)  # fmt: skip
+def test_a_column_of_a_foreign_type_is_named(
+    folder: Path, kind: str, changes: dict[str, pa.Array | None], message: str
+) -> None:
+    (path,) = (folder / kind).iterdir()
+    table = pq.read_table(path)
+    for name, column in changes.items():
+        index = table.schema.get_field_index(name)
+        table = table.remove_column(index)
+        if column is not None:
+            table = table.append_column(name, column)
+    pq.write_table(table, path)
+    with pytest.raises(StoreError, match=message):
+        getattr(store, kind)(folder)
+
+
+def test_a_column_of_texts_that_a_trainer_added_is_read(folder: Path) -> None:
+    (path,) = (folder / "curves").iterdir()
+    table = pq.read_table(path)
+    pq.write_table(table.append_column("note", pa.array(["x"] * 45)), path)
+    assert set(store.curves(folder)["note"]) == {"x"}

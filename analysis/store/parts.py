@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from analysis.store.columns import foreign_column, foreign_value, message
 from analysis.store.footer import footer_problem
 
 SCHEMA_KEY = b"redescent.schema"
@@ -40,6 +41,10 @@ T = TypeVar("T")
 
 class StoreError(FileNotFoundError):
     """Logs that are absent, empty or unreadable; the message says what to do about it."""
+
+
+class NothingLogged(StoreError):
+    """A sweep, or a cell, that has logged nothing yet."""
 
 
 class FileVanished(Exception):
@@ -303,6 +308,7 @@ def read_file(
         if columns is not None:
             names = [name for name in names if name in set(columns)]
         table = _encoded(file.read_row_groups(_row_groups(file, cells), columns=names))
+        _refuse(path, foreign_value(table))
         return filter_cells(table, cells)
 
 
@@ -354,6 +360,12 @@ def check_schema(path: Path, schema: pa.Schema) -> None:
     if "cell" not in schema.names:
         columns = ", ".join(schema.names[:8])
         raise StoreError(f"{path}: no column 'cell' (found {columns}); not a sweep's file")
+    _refuse(path, foreign_column(schema))
+
+
+def _refuse(path: Path, difference: str | None) -> None:
+    if difference:
+        raise StoreError(message(path, difference))
 
 
 def _row_groups(file: pq.ParquetFile, cells: Sequence[str] | None) -> list[int]:

@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.store.merge import ATTEMPTS_SEEN, concatenate, newest_curves, newest_runs
-from analysis.store.parts import KEYS, StoreError, read_all, retrying
+from analysis.store.parts import KEYS, NothingLogged, StoreError, read_all, retrying
 
 Folder = str | os.PathLike[str]
 
@@ -152,7 +152,7 @@ def _neighbours(root: Path) -> str:
 def _empty(root: Path, what: str, expected: str) -> StoreError:
     """The error for a folder without the files that are needed."""
     names = ", ".join(sorted(path.name for path in root.iterdir())[:12])
-    return StoreError(
+    return NothingLogged(
         f"{root}: no {what}; found {names or 'an empty folder'}; expected {expected}. Run "
         f"`redescent submit {root.name}`, or wait for the first epochs if jobs are queued "
         "(`redescent status`)"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,6 +27,8 @@ class PlainConsole(Console):
     """A console that takes neither markup nor emoji from text, and sends no control character."""
 
     def __init__(self, **options: Any) -> None:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a locale may know fewer characters
+            sys.stdout.reconfigure(errors="backslashreplace")
         super().__init__(markup=False, emoji=False, highlight=False, soft_wrap=True, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -102,7 +104,10 @@ def _print_attempts(attempts: Sequence[Attempt]) -> None:
 def _print_rows(folder: Path, cell: str) -> None:
     try:
         rows = store.curves(folder, cells=[cell]).tail(ROWS)
-    except store.StoreError:  # no cell of the sweep has logged anything
+    except store.NothingLogged:
+        return
+    except store.StoreError as error:
+        console.print(styled(("rows cannot be read:", "red"), f" {error}"))
         return
     if rows.empty:
         return
@@ -119,7 +124,10 @@ def _metrics(rows: pd.DataFrame) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    return "" if pd.isna(value) else f"{value:.6g}"
+    """A value of a row; a trainer of somebody else may log texts and lists too."""
+    if not isinstance(value, numbers.Real):
+        return "" if value is None or value is pd.NA else str(value)
+    return "" if math.isnan(value) else f"{float(value):.6g}"
 
 
 def _flat(state: SweepState, cell: CellState) -> dict[str, Any]:

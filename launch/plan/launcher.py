@@ -102,5 +102,7 @@ class Launcher:
 
 def cores() -> int:
     """Cores that this process may use: those of its SLURM task, or of its CPU affinity."""
-    allocated = os.environ.get("SLURM_CPUS_PER_TASK")
-    return int(allocated) if allocated else len(os.sched_getaffinity(0))
+    allocated = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if allocated and allocated.isdecimal() and int(allocated) > 0:
+        return int(allocated)
+    return len(os.sched_getaffinity(0))

@@ -28,6 +28,9 @@ from launch.plan.reader import Damaged, Fields, as_texts, read_json
 SAME_ERROR = 3
 """If this many cells fail with the same last line, the submission stops: they share a cause."""
 
+_NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+"""What can be the name of a node; another name in the folder would spoil the job script."""
+
 LOOK_SECONDS = 1.0
 BAD_NODE_SECONDS = 1800.0
 """How long new submissions avoid a node on which processes died."""
@@ -85,7 +88,10 @@ def bad_nodes(submission: Path) -> set[str]:
     nodes: set[str] = set()
     with contextlib.suppress(FileNotFoundError):
         for path in (submission / "bad_nodes").iterdir():
-            if time.time() - path.stat().st_mtime < BAD_NODE_SECONDS:
+            if (
+                _NODE_NAME.fullmatch(path.name)
+                and time.time() - path.stat().st_mtime < BAD_NODE_SECONDS
+            ):
                 nodes.add(path.name)
     return nodes
 

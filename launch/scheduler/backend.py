@@ -83,9 +83,8 @@ class Slurm:
         output = (folder / "output").resolve()
         output.mkdir(exist_ok=True)
         script = folder / f"{array.first:05d}.sbatch"
-        script.write_text(
-            sbatch.array_script(plan, (folder / "plan.json").resolve(), output, array)
-        )
+        text = sbatch.array_script(plan, (folder / "plan.json").resolve(), output, array)
+        script.write_text(text, encoding="utf-8")
         answer = slurm.call("sbatch", "--parsable", str(script), timeout=120)
         if answer.returncode == 124 or (answer.returncode != 0 and _LOST.search(answer.stderr)):
             raise Unanswered(answer.stderr.strip())

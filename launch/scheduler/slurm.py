@@ -14,6 +14,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from launch.errors import UserError
+
 ENDED = {
     "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL",
     "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "REVOKED",
@@ -58,8 +60,22 @@ def present() -> bool:
     """Whether this machine has SLURM's client programs and a configuration.
 
     Without a configuration even --version fails. Whether the controller is up is not checked.
+    Raises UserError if SLURM_CONF names no file: SLURM's programs would look for a minute.
     """
-    return shutil.which("sbatch") is not None and call("scontrol", "--version").returncode == 0
+    if shutil.which("sbatch") is None:
+        return False
+    problem = _wrong_configuration()
+    if problem:
+        raise UserError(f"{problem}; correct or unset it")
+    return call("scontrol", "--version").returncode == 0
+
+
+def _wrong_configuration() -> str | None:
+    """What is wrong with SLURM_CONF; None if it is not set or names a file."""
+    path = os.environ.get("SLURM_CONF")
+    if path is None or os.path.isfile(path):
+        return None
+    return f"SLURM_CONF: found {path!r}, which is no file, expected SLURM's configuration"
 
 
 def clean_environment() -> dict[str, str]:
@@ -80,7 +96,12 @@ def clean_environment() -> dict[str, str]:
 
 
 def call(*command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-    """Run a SLURM program; returns code 127 if it is missing, 124 if it does not answer in time."""
+    """Run a SLURM program; returns code 127 if it is missing, 124 if it does not answer in time, 1
+    with a message if SLURM_CONF names no file.
+    """
+    problem = _wrong_configuration()
+    if problem:
+        return subprocess.CompletedProcess(command, 1, "", problem)
     try:
         return subprocess.run(
             command,
@@ -324,8 +345,10 @@ def own_task() -> Task | None:
     job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
     if not job:
         return None
-    index = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
-    return Task(job, index, os.environ.get("SLURM_JOB_NAME", ""), "RUNNING")
+    index = os.environ.get("SLURM_ARRAY_TASK_ID", "")
+    return Task(
+        job, int(index) if index.isdecimal() else 0, os.environ.get("SLURM_JOB_NAME", ""), "RUNNING"
+    )
 
 
 def own_id() -> str:

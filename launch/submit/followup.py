@@ -58,7 +58,7 @@ def send(plan: Plan, folder: Path, jobs: Sequence[str]) -> None:
     for follow_up in follow_ups(plan, folder.resolve()):
         for settings in (small_settings(plan), full_settings(plan)):
             script = plan.folder(folder) / f"{follow_up.name}.sbatch"
-            script.write_text(text(plan, follow_up, jobs, settings))
+            script.write_text(text(plan, follow_up, jobs, settings), encoding="utf-8")
             answer = slurm.call("sbatch", "--parsable", str(script), timeout=120)
             if answer.returncode == 0:
                 break

@@ -41,7 +41,7 @@ def add_round(path: Path, task: int) -> int:
     file = later_rounds(path.parent, task)
     file.parent.mkdir(exist_ok=True)
     added = [asdict(planned_cell(plan, cell, attempts[cell.id])) for cell in cells]
-    earlier = json.loads(file.read_text()) if file.exists() else []
+    earlier = json.loads(file.read_bytes()) if file.exists() else []
     files.write_json(file, [*earlier, *added])
     return len(cells)
 

@@ -88,7 +88,7 @@ def _sweep_file(sweep: str) -> Path:
 
 def _check_file(path: Path) -> None:
     """Refuse a sweep file that Hydra would silently misread."""
-    first, *_ = path.read_text().splitlines() or [""]
+    first, *_ = path.read_text(encoding="utf-8").splitlines() or [""]
     if first.replace(" ", "") != "#@package_global_":
         raise UserError(
             f"{path}: its first line is {first!r}, expected '# @package _global_': without it "
