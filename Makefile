@@ -2,6 +2,7 @@
 # demo     the whole way on this machine: a sweep, its figure, its table (under 5 minutes on 2 cores)
 # demo-grokking  grokking on this machine: a sweep of three seeds and its figure (under 3 minutes on 2 cores)
 # demo-capacity  how many labels an MLP and a CNN memorise: searches, their figure, their table (under 5 minutes)
+# demo-landscape  good and bad minima of the swiss roll: boundaries, surfaces, radii (under 4 minutes on 2 cores)
 # test     lint, types and all tests, those against a real SLURM included where it can be started
 # lint     ruff and mypy
 # figures  every figure that needs no training; PUBLISHED=DIR draws those of published arrays too
@@ -14,7 +15,7 @@ PUBLISHED ?=
 LOGS := $(or $(REDESCENT_LOGS),logs)
 THEORY := fig1 fig1_variants fig2_cd fig3 fig3_variants fig_trace_vs_ridge fig_q_regulariser emp_vs_analytic
 
-.PHONY: .venv demo demo-grokking demo-capacity test lint figures slurm-up slurm-down
+.PHONY: .venv demo demo-grokking demo-capacity demo-landscape test lint figures slurm-up slurm-down
 
 .venv: .venv/.installed
 
@@ -49,6 +50,20 @@ demo-capacity: .venv
 	@echo "the searches and trainings behind it: figures/demo_capacity_searches.csv and demo_capacity_trainings.csv."
 	@echo "Next: $(BIN)/redescent status demo_capacity, or narrower intervals (nothing is trained twice):"
 	@echo "      $(BIN)/redescent submit demo_capacity search.most=20 search.until=1.2 --wait"
+
+demo-landscape: .venv
+	$(BIN)/redescent submit demo_landscape hydra/launcher=local --wait
+	$(BIN)/redescent submit demo_landscape_radius hydra/launcher=local --wait
+	$(BIN)/redescent submit demo_landscape_surface hydra/launcher=local --wait
+	$(BIN)/redescent submit demo_landscape_boundary hydra/launcher=local --wait
+	$(BIN)/python analysis/decision_boundary.py $(LOGS)/demo_landscape_boundary --out figures --name demo_boundary
+	$(BIN)/python analysis/loss_surface.py $(LOGS)/demo_landscape_surface --out figures --name demo_surface
+	$(BIN)/python analysis/surface_3d.py $(LOGS)/demo_landscape_surface --out figures --name demo_surface_3d
+	$(BIN)/python analysis/radius_accuracy.py $(LOGS)/demo_landscape_radius --out figures --name demo_radius
+	@echo
+	@echo "The pictures: figures/demo_boundary.png, demo_surface.png and demo_radius.png; a page to turn: demo_surface_3d.html."
+	@echo "Next: more directions (only the new ones are measured):"
+	@echo "      $(BIN)/redescent submit demo_landscape_radius 'axes={trainer.block:{range:[0,20,1]}}' --wait"
 
 test: lint
 	$(BIN)/python -m pytest -n 4

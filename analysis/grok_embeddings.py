@@ -31,6 +31,7 @@ from threadpoolctl import threadpool_limits
 from analysis.figure import output, query, style
 from analysis.grokking import cosets
 from analysis.grokking import runs as grok
+from analysis.store import weights
 
 Array = NDArray[np.float64]
 PRODUCT, SUM = "x.y", "x+y"
@@ -69,14 +70,13 @@ def best_run(selection: grok.SelectedRuns, operation: str) -> pd.Series | None:
 
 def output_rows(folder: str, run: pd.Series) -> Array:
     """The output matrix's rows of the elements, (elements, width); FigureError without weights."""
-    path = Path(folder) / "weights" / f"{run['cell']}.npz"
-    if not path.exists():
+    try:
+        arrays = weights.load(Path(folder), f"{run['cell']}.npz")
+    except FileNotFoundError as error:
         raise query.FigureError(
-            f"{path} does not exist: submit with trainer.save_weights=true, which makes other cells"
-        )
-    with np.load(path) as arrays:
-        weights = np.asarray(arrays["output.weight"], np.float64)
-    return weights[: elements(run)]
+            f"{error}: submit with trainer.save_weights=true, which makes other cells"
+        ) from None
+    return np.asarray(arrays["output.weight"], np.float64)[: elements(run)]
 
 
 def elements(run: pd.Series) -> int:

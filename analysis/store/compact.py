@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analysis.store import weights
 from analysis.store.claim import (
     CompactionRunning,
     Part,
@@ -140,14 +141,14 @@ def _compact(root: Path, rows_in_memory: int) -> Compaction:
             "*.parquet"
         )
     if not inputs.parts and store_is_whole(root):
-        delete_outlived(root, newest_records(inputs.runs))
+        tidy(root, newest_records(inputs.runs))
         earlier_generation = Generation(inputs.manifest, None, no_mismatches())
         return _report(earlier_generation, files, files)
     generation = write_generation(root, inputs, rows_in_memory)
     verify(root, generation.records)
     switch(root, generation.records)
     delete(root, inputs, kept=generation.records)
-    delete_outlived(root, generation.runs)
+    tidy(root, generation.runs)
     return _report(generation, files, count_files(root))
 
 
@@ -255,15 +256,21 @@ def _mtime(path: Path) -> float:
         return time.time()
 
 
-def delete_outlived(root: Path, runs: pa.Table | None) -> None:
-    """Deletes checkpoints of cells with a final result.
-
-    A second execution of a cell can save one after the first has deleted its own.
-    """
+def tidy(root: Path, runs: pa.Table | None) -> None:
+    """Deletes the checkpoints of cells with a final result, and packs their weights into shards."""
     if runs is None or "status" not in runs.schema.names:
         return
     is_final = pc.is_in(runs["status"], pa.array(FINAL, pa.string()))
     cells = set(runs.filter(is_final)["cell"].to_pylist())
+    delete_outlived(root, cells)
+    weights.pack(root, cells)
+
+
+def delete_outlived(root: Path, cells: Collection[str]) -> None:
+    """Deletes checkpoints of cells with a final result.
+
+    A second execution of a cell can save one after the first has deleted its own.
+    """
     for path in (root / "checkpoints").glob("*.pt"):
         if path.name.split(".")[0] in cells:
             path.unlink(missing_ok=True)

@@ -91,10 +91,17 @@ def plan(name: str, overrides: Sequence[str], retry_errors: bool) -> None:
 @_overrides
 @_retry
 @_wait
+@click.option(
+    "--again",
+    is_flag=True,
+    help="Also train cells that are done once more, from the start; limit them with where=[...].",
+)
 @_errors
-def submit(name: str, overrides: Sequence[str], retry_errors: bool, wait: bool) -> None:
+def submit(
+    name: str, overrides: Sequence[str], retry_errors: bool, wait: bool, again: bool
+) -> None:
     """Send every cell that is not done, running or waiting, and return."""
-    _send(_expand(name, overrides), retry_errors, wait)
+    _send(_expand(name, overrides), retry_errors, wait, again=again)
 
 
 @main.command()
@@ -358,13 +365,13 @@ def _expand(name: str, overrides: Sequence[str]) -> Request:
     return compose.expand_sweep(name, backend.with_launcher(overrides))
 
 
-def _send(request: Request, retry_errors: bool, wait: bool) -> None:
+def _send(request: Request, retry_errors: bool, wait: bool, again: bool = False) -> None:
     from launch.cli import status as views
     from launch.cli import tables
     from launch.plan.plan import CALIBRATION
     from launch.submit import submission
 
-    result = submission.submit(request, retry_errors=retry_errors)
+    result = submission.submit(request, retry_errors=retry_errors, rerun=again)
     tables.print_preview(result.preview)
     name, plan = request.name, result.plan
     if plan is None:

@@ -39,13 +39,15 @@ def print_preview(preview: Preview) -> None:
 
 def preview_rows(preview: Preview) -> list[tuple[str, str]]:
     """The facts of a submission as (name, value)."""
-    request = preview.request
+    request, selection = preview.request, preview.selection
     rows = [("folder", str(request.folder)), *expectation_rows(preview.searches)]
     rows.append(("cells of the round" if preview.searches else "cells", str(len(request.cells))))
-    rows += [
-        (f"  {state}", str(count)) for state, count in sorted(preview.selection.states.items())
-    ]
+    rows += [(f"  {state}", str(count)) for state, count in sorted(selection.states.items())]
     rows.append(("to run", str(len(preview.cells))))
+    if selection.weights.jobs:
+        rows.append(("  wait for weights", str(len(selection.weights.jobs))))
+    if selection.weights.absent:
+        rows.append(("  left out", str(len(selection.weights.absent))))
     rows.append(("tasks", _tasks(preview)))
     concurrencies = [task.concurrency for task in preview.tasks if task.concurrency]
     if request.packing.at_a_time == AUTO and concurrencies:
@@ -61,8 +63,8 @@ def preview_rows(preview: Preview) -> list[tuple[str, str]]:
 
 def preview_warnings(preview: Preview) -> list[str]:
     """Warnings to show before sending, one sentence each."""
-    warnings = []
     selection = preview.selection
+    warnings = [*selection.left_out]
     if selection.held_back.cells:
         count = selection.held_back_with_them
         rest = f", and {quantity(count, 'other')} with them" if count else ""

@@ -11,10 +11,14 @@ from launch.sweep.request import AUTO, Concurrency, Packing
 
 @dataclass(frozen=True)
 class TaskPreview:
-    """A planned task: the indices of its cells, and how many of them train at a time."""
+    """A planned task: the indices of its cells, and how many of them train at a time.
+
+    `follows` are the jobs that must have ended before it starts.
+    """
 
     cells: Sequence[int]
     concurrency: Concurrency
+    follows: Sequence[str] = ()
 
 
 def pack(
@@ -40,6 +44,32 @@ def pack(
         times = [seconds[i] for i in group]
         for chunk in distribute(times, replace(packing, at_a_time=number)):
             tasks.append(TaskPreview([group[i] for i in chunk], number))
+    return tasks
+
+
+def pack_in_groups(
+    seconds: Sequence[float | None],
+    concurrency: Sequence[Concurrency],
+    packing: Packing,
+    follows: Sequence[Sequence[str]],
+    *,
+    one_task: bool = False,
+) -> list[TaskPreview]:
+    """As `pack`, but cells that wait for different jobs are in different tasks.
+
+    `follows[i]` are the jobs that cell i waits for; tasks that wait for the same jobs are
+    neighbours.
+    """
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for index, jobs in enumerate(follows):
+        groups.setdefault(tuple(jobs), []).append(index)
+    tasks = []
+    for jobs, indices in groups.items():
+        times = [seconds[index] for index in indices]
+        numbers = [concurrency[index] for index in indices]
+        for task in pack(times, numbers, packing, one_task=one_task):
+            cells = [indices[index] for index in task.cells]
+            tasks.append(TaskPreview(cells, task.concurrency, jobs))
     return tasks
 
 

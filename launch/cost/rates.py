@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from launch.plan.outcome import FINAL
+
 _NO_EFFECT = (
     "data.label_noise.", "data.root", "data.download", "data.cache", "data.split_seed",
     "data.outliers", "data.outlier_size",
@@ -15,12 +17,19 @@ _NO_EFFECT = (
     "optim.eps",
     "trainer.epochs", "trainer.least_steps", "trainer.steps", "trainer.stop_at", "trainer.abandon",
     "trainer.fail",
+    "trainer.of", "trainer.weights", "trainer.block", "trainer.start_", "trainer.direction_seed",
     "run.device", "run.checkpoint_seconds",
 )  # fmt: skip
 """Keys that do not affect how fast a cell trains. Neither does `seed`; every other key does.
 
 `run.device` is included because `auto` depends on the launcher's machines.
 """
+
+_NO_EFFECT_KEYS = ("trainer.to",)
+"""The same for whole keys, which are the beginning of others that do affect the speed."""
+
+MEASURED = "trainer.of"
+"""The key of a measure: such a cell is one block of work, and is measured as a whole."""
 
 WIDTH = "model.width"
 SAMPLES = "data.train_samples"
@@ -100,7 +109,8 @@ def speed_groups(
 
 def _decides_speed(column: str) -> bool:
     """Whether a column of a runs table is a configuration key that affects a cell's speed."""
-    return "." in column and not column.startswith(_NO_EFFECT)
+    has_no_effect = column.startswith(_NO_EFFECT) or column in _NO_EFFECT_KEYS
+    return "." in column and not has_no_effect
 
 
 def _hashable(value: Any) -> Any:
@@ -113,7 +123,8 @@ def width_families(cells: pd.DataFrame) -> np.ndarray[Any, Any]:
 
 
 def planned_length(cells: pd.DataFrame) -> pd.Series[float]:
-    """Length of each run: optimiser steps if its trainer counts steps, else epochs.
+    """Length of each run: optimiser steps if its trainer counts steps, else epochs; 1 for a
+    measure, whose blocks have a fixed size.
 
     The epochs are those after which `trainer.least_steps` are done too.
     """
@@ -121,13 +132,24 @@ def planned_length(cells: pd.DataFrame) -> pd.Series[float]:
     samples = _numbers(cells, SAMPLES)
     batch = _numbers(cells, "trainer.batch_size").fillna(samples)
     least = np.ceil(_numbers(cells, "trainer.least_steps") / np.ceil(samples / batch))
-    return _numbers(cells, "trainer.steps").fillna(epochs.where(~(least > epochs), least))
+    epochs = epochs.where(~(least > epochs), least).mask(measures(cells), 1.0)
+    return _numbers(cells, "trainer.steps").mask(measures(cells)).fillna(epochs)
 
 
 def logged(runs: pd.DataFrame) -> pd.Series[float]:
     """Progress of each run, in the unit of `planned_length`; 0 if nothing is logged."""
     by_step = _numbers(runs, "trainer.steps").notna()
-    return _numbers(runs, "steps").where(by_step, _numbers(runs, "epochs")).fillna(0.0)
+    progress = _numbers(runs, "steps").where(by_step, _numbers(runs, "epochs")).fillna(0.0)
+    if "status" not in runs:
+        return progress
+    return progress.mask(measures(runs), runs["status"].isin(FINAL).astype(float))
+
+
+def measures(cells: pd.DataFrame) -> pd.Series[bool]:
+    """Whether each cell measures a trained cell."""
+    if MEASURED not in cells:
+        return pd.Series(False, cells.index)
+    return cells[MEASURED].notna()
 
 
 def pace(runs: pd.DataFrame) -> pd.Series[float]:

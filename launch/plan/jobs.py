@@ -30,7 +30,8 @@ class Array:
 
     `job` is None until the scheduler has accepted it. `offset` is the array index of task `first`.
     `error` says why the array will never run. It starts when the jobs `after` have succeeded, and
-    is removed from the queue if one of them fails.
+    is removed from the queue if one of them fails; and when the jobs `follows` have ended in any
+    way, because its cells read what those train.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Array:
     offset: int = 0
     error: str | None = None
     after: Sequence[str] = ()
+    follows: Sequence[str] = ()
 
     @property
     def delivery(self) -> Delivery:
@@ -75,25 +77,72 @@ def job_name(plan: Plan, first: int) -> str:
     return f"{sweep}.{plan.sid}.{first}"
 
 
-def intended_arrays(plan: Plan, size: int, after: Sequence[str] = ()) -> list[Array]:
-    """Split a plan into arrays of at most `size` tasks."""
+@dataclass(frozen=True)
+class Dependencies:
+    """What the tasks of a plan wait for.
+
+    `success` are jobs that must succeed before any task starts. `ends` has for each task the jobs
+    that must have ended; it is empty if no task waits for one.
+    """
+
+    success: Sequence[str] = ()
+    ends: Sequence[Sequence[str]] = ()
+
+
+def intended_arrays(
+    plan: Plan, size: int, dependencies: Dependencies = Dependencies()
+) -> list[Array]:
+    """Split a plan into arrays of at most `size` tasks that wait for the same jobs."""
+    ends = dependencies.ends or [()] * len(plan.tasks)
     arrays = []
-    for first in range(0, len(plan.tasks), size):
-        count = min(size, len(plan.tasks) - first)
-        arrays.append(Array(job_name(plan, first), first, count, time.time(), after=[*after]))
+    for first, count in array_ranges(ends, size):
+        array = Array(
+            job_name(plan, first),
+            first,
+            count,
+            time.time(),
+            after=[*dependencies.success],
+            follows=[*ends[first]],
+        )
+        arrays.append(array)
     return arrays
 
 
-def record(plan: Plan, sweep: Path, size: int, after: Sequence[str] = ()) -> list[Array]:
+def array_ranges(ends: Sequence[Sequence[str]], size: int) -> list[tuple[int, int]]:
+    """First task and length of each array: at most `size` neighbours that wait for the same jobs.
+
+    `ends` has the jobs that each task waits for.
+    """
+    ranges: list[tuple[int, int]] = []
+    for number, jobs in enumerate(ends):
+        first, count = ranges[-1] if ranges else (0, size)
+        if count < size and list(ends[first]) == list(jobs):
+            ranges[-1] = (first, count + 1)
+        else:
+            ranges.append((number, 1))
+    return ranges
+
+
+def record(
+    plan: Plan, sweep: Path, size: int, dependencies: Dependencies = Dependencies()
+) -> list[Array]:
     """Record the arrays about to be sent in jobs.json, and return them."""
-    arrays = intended_arrays(plan, size, after)
+    arrays = intended_arrays(plan, size, dependencies)
     write(plan, sweep, arrays)
     return arrays
 
 
 def write(plan: Plan, sweep: Path, arrays: Sequence[Array]) -> None:
     """Record the arrays of a plan in its jobs.json."""
-    write_json(_path(plan, sweep), [asdict(array) for array in arrays])
+    write_json(_path(plan, sweep), [_entry(array) for array in arrays])
+
+
+def _entry(array: Array) -> dict[str, Any]:
+    """An array as JSON; without `follows` if it is empty, since older code does not know it."""
+    entry = asdict(array)
+    if not array.follows:
+        del entry["follows"]
+    return entry
 
 
 def read(plan: Plan, sweep: Path) -> list[Array]:

@@ -84,6 +84,11 @@ DISK = FailureClass(
     "free space on the disk of the logs or raise your quota, then `redescent resume {name}`",
     stops_task=True,
 )
+NOT_TRAINED = FailureClass(
+    "not trained",
+    "it reads the weights of a trained cell that are not there yet: train that cell (its id and "
+    "the folder of its sweep are in the traceback), then `redescent resume {name}`",
+)
 PREEMPTED = FailureClass("preempted", _RESUMES)
 TIMEOUT = FailureClass("timeout", _RESUMES)
 CANCELLED = FailureClass("cancelled", _RESUMES)
@@ -96,6 +101,7 @@ FAILURES: Mapping[str, FailureClass] = {
         KILLED,
         CRASHED,
         DISK,
+        NOT_TRAINED,
         PREEMPTED,
         TIMEOUT,
         CANCELLED,
@@ -108,8 +114,14 @@ def failure_class(name: str | None) -> FailureClass:
     return FAILURES.get(name or "", ERROR)
 
 
+NOT_TRAINED_ERROR = "NotTrainedError"
+"""Name of the trainers' exception for weights that are not there; launch/ cannot import it."""
+
+
 def class_of(error: Exception) -> FailureClass:
     """The class of a failure that Python raised as an exception."""
+    if type(error).__name__ == NOT_TRAINED_ERROR:
+        return NOT_TRAINED
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         return OUT_OF_MEMORY
     if isinstance(error, OSError) and error.errno in _DISK_ERRORS:

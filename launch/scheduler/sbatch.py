@@ -69,9 +69,10 @@ def array_script(plan: Plan, plan_path: Path, output: Path, array: Array) -> str
     """
     parameters = _parameters(plan.launcher.settings)
     parameters |= {"job_name": array.name, "map_count": array.count}
-    if array.after:
-        after = f"afterok:{':'.join(array.after)}"
-        parameters["additional_parameters"] = add_dependency(parameters, after)
+    for kind, jobs in (("afterok", array.after), ("afterany", array.follows)):
+        if jobs:
+            dependency = f"{kind}:{':'.join(jobs)}"
+            parameters["additional_parameters"] = add_dependency(parameters, dependency)
     if plan.excluded:
         nodes = [parameters["exclude"]] if "exclude" in parameters else []
         parameters["exclude"] = ",".join([*nodes, *plan.excluded])

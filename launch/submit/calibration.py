@@ -32,6 +32,7 @@ from launch.sweep.request import (
     Policy,
     Request,
 )
+from launch.sweep.trained import needs_trained_cell
 
 MOST = 16
 """At most this many cells are calibrated: the smallest and largest of each family."""
@@ -50,8 +51,12 @@ def calibration_request(
     """
     number = count or _fixed_concurrency(request.packing.at_a_time)
     cells = []
-    for cell in smallest_and_largest(calibrated_cells(request)):
-        cells += _copies(_shortened(cell, epochs, steps), number or 1)
+    calibrated = calibrated_cells(request)
+    for cell in smallest_and_largest(calibrated):
+        if needs_trained_cell(cell.flat):
+            cells += _measures_like(cell, calibrated, number or 1)
+        else:
+            cells += _copies(_shortened(cell, epochs, steps), number or 1)
     return replace(
         request,
         name=CALIBRATION,
@@ -142,7 +147,8 @@ def _with_measurements(folder: Path, runs: pd.DataFrame) -> pd.DataFrame:
     """The runs with the seconds, epochs and steps of their second half, if they succeeded."""
     columns = [name for name in ("seconds", "epochs", "steps") if name in runs]
     measurements = runs[columns].add_prefix("measured_").astype(float)
-    halves = _second_halves(folder, list(runs["cell"][runs["status"].isin(FINAL)]))
+    has_halves = runs["status"].isin(FINAL) & ~rates.measures(runs)
+    halves = _second_halves(folder, list(runs["cell"][has_halves]))
     for row, cell in runs["cell"].items():
         for name, value in halves.get(cell, {}).items():
             measurements.loc[row, f"measured_{name}"] = value
@@ -213,6 +219,8 @@ def _winning_counts(runs: pd.DataFrame, groups: np.ndarray[Any, Any]) -> pd.Seri
 def _measurement(cell: Cell, copies: pd.DataFrame) -> Measurement:
     number = copies["concurrency"].iloc[0]
     unit = "epoch" if cell.flat.get("trainer.steps") is None else "step"
+    if needs_trained_cell(cell.flat):
+        unit = "block"
     count = None if math.isnan(number) else int(number)
     failure = _failure(copies)
     if failure is not None:
@@ -306,6 +314,18 @@ def _copies(flat: Mapping[str, Any], count: int) -> list[Cell]:
     first = count * (count - 1) // 2
     flats = [{**flat, "seed": seed} for seed in range(first, first + count)]
     return [Cell(identity.cell_id(flat), flat) for flat in flats]
+
+
+def _measures_like(cell: Cell, cells: Sequence[Cell], count: int) -> list[Cell]:
+    """Measures as fast as `cell`, to run at the same time: blocks of the sweep as they are.
+
+    A measure has the seed of its trained cell, so copies cannot have seeds of their own. No two
+    counts share a cell, if the sweep has enough.
+    """
+    group, groups = rates.speed_groups(_flats([cell]), _flats(cells))
+    like = [other for other, number in zip(cells, groups, strict=True) if number == group[0]]
+    first = count * (count - 1) // 2
+    return like[first : first + count] or like[:count]
 
 
 def _shortened(cell: Cell, epochs: int, steps: int) -> dict[str, Any]:

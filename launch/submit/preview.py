@@ -11,8 +11,9 @@ from typing import Literal
 import pandas as pd
 
 from launch.cost import concurrency, rates
-from launch.cost.packing import TaskPreview, pack
+from launch.cost.packing import TaskPreview, pack_in_groups
 from launch.errors import quantity
+from launch.plan.jobs import array_ranges
 from launch.plan.launcher import cores
 from launch.plan.outcome import FINAL, LIVE
 from launch.scheduler import backend
@@ -21,6 +22,7 @@ from launch.status.failures import HeldBack
 from launch.status.sweep_state import SweepState, is_final, load_state_before_submission
 from launch.submit import calibration
 from launch.submit.rounds import with_open_rounds
+from launch.submit.weights import Availability, look_up
 from launch.sweep.adaptive import SearchState, search_key
 from launch.sweep.request import AUTO, INSIDE, Cell, Concurrency, Request
 
@@ -39,6 +41,10 @@ class Selection:
     """Ids of cells that ran out of memory on their own, and would not get more."""
     limits: Mapping[str, int] = field(default_factory=dict)
     """How many cells may train at a time in the task of a cell that lacked memory."""
+    weights: Availability = field(default_factory=Availability)
+    """Whether the trained cells that the cells read have their weights."""
+    left_out: Sequence[str] = ()
+    """What is left out for lack of weights, one sentence each."""
 
     @property
     def ids(self) -> list[str]:
@@ -155,6 +161,7 @@ def preview(
     Raises UserError if `task.at_a_time=auto` lacks measurements.
     """
     selection = select_cells(request, state, retry_errors=retry_errors, rerun=rerun)
+    selection = with_weights(selection, request)
     choice = choose_concurrency(request, selection, calibration_runs)
     resources = request.launcher.resources
     timed_runs = concurrency.with_calibrations(
@@ -163,7 +170,10 @@ def preview(
     earlier_runs = state.runs.iloc[:0] if rerun else state.runs
     seconds = remaining_seconds(selection.cells, earlier_runs, timed_runs)
     scheduler = backend.BACKENDS[request.launcher.kind]
-    tasks = pack(seconds, choice.by_cell, request.packing, one_task=scheduler.one_task)
+    follows = selection.weights.follows(selection.cells)
+    tasks = pack_in_groups(
+        seconds, choice.by_cell, request.packing, follows, one_task=scheduler.one_task
+    )
     estimate = Estimate(
         unit=request.launcher.occupancy(1).unit,
         hours=hours_of(request, tasks, seconds),
@@ -174,7 +184,7 @@ def preview(
         selection=selection,
         seconds=seconds,
         tasks=tasks,
-        arrays=math.ceil(len(tasks) / scheduler.array_size()) if tasks else 0,
+        arrays=len(array_ranges([task.follows for task in tasks], scheduler.array_size())),
         reduced_concurrency=choice.reduced,
         estimate=estimate,
     )
@@ -218,6 +228,14 @@ def hold_back(
         held_back_with_them=with_them,
         needs_more_memory=needs_more_memory,
     )
+
+
+def with_weights(selection: Selection, request: Request) -> Selection:
+    """The selection without cells that read trained cells whose weights no job will write."""
+    availability = look_up(selection.cells, can_wait=request.launcher.kind == "slurm")
+    cells = [cell for cell in selection.cells if cell.id not in availability.absent]
+    left_out = availability.messages(selection.ids, request.name)
+    return replace(selection, cells=cells, weights=availability, left_out=left_out)
 
 
 def _states_of_cells(state: SweepState) -> Mapping[str, str]:

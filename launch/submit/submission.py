@@ -16,7 +16,7 @@ from typing import Any
 
 from launch.errors import UserError
 from launch.plan import Launcher, Plan, PlannedCell, jobs, load_all, markers, snapshot
-from launch.plan.jobs import Array
+from launch.plan.jobs import Array, Dependencies
 from launch.plan.outcome import last_line
 from launch.plan.plan import factor, new_sid
 from launch.scheduler import backend, sbatch, slurm
@@ -70,10 +70,11 @@ def submit(
         rounds.write(state, searches, contents.selection.ids)
         if not contents.cells:
             return Submission(contents, None)
-        after: Sequence[str] = ()
+        dependencies = Dependencies(ends=[task.follows for task in contents.tasks])
         if request.policy.canary:
             to_send = replace(request, cells=contents.cells)
-            after = send_calibration_first(to_send, retry_errors=retry_errors)
+            jobs_before = send_calibration_first(to_send, retry_errors=retry_errors)
+            dependencies = replace(dependencies, success=jobs_before)
         attempts = attempts_before(state.plans, state.records)
         plan = replace(
             freeze(contents, request.launcher.kind, attempts),
@@ -81,7 +82,7 @@ def submit(
             excluded=_excluded_nodes(request, state.lost_nodes),
         )
         plan.write(request.folder)
-        deliver(plan, request.folder, after)
+        deliver(plan, request.folder, dependencies)
     return Submission(contents, plan)
 
 
@@ -291,14 +292,14 @@ def _excluded_nodes(request: Request, lost_nodes: Collection[str]) -> list[str]:
     return sorted(lost_nodes) if in_service - set(lost_nodes) else []
 
 
-def deliver(plan: Plan, folder: Path, after: Sequence[str]) -> None:
+def deliver(plan: Plan, folder: Path, dependencies: Dependencies) -> None:
     """Record what is about to be sent, send the arrays one by one, and record each answer.
 
     After a refusal or a lost answer nothing more is sent: the rest is recorded as never sent, and
     UserError is raised.
     """
     scheduler = backend.BACKENDS[plan.backend]
-    arrays = jobs.record(plan, folder, scheduler.array_size(), after)
+    arrays = jobs.record(plan, folder, scheduler.array_size(), dependencies)
     for i, array in enumerate(arrays):
         try:
             arrays[i] = scheduler.send(plan, folder, array)

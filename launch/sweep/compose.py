@@ -22,9 +22,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from launch.errors import UserError
+from launch.plan import load_all
+from launch.plan.identity import RESULT_FREE
 from launch.plan.launcher import Launcher
 from launch.plan.search import Search
-from launch.sweep import search, spec
+from launch.sweep import search, spec, trained
 from launch.sweep.adaptive import newest_searches
 from launch.sweep.grid import Grid
 from launch.sweep.request import (
@@ -144,12 +146,9 @@ def _expand(
     sections = {key: _plain(config.get(key)) for key in spec.KEYS}
     sweep = spec.read(sections, config.seed, overrides)
     _check_size(sweep.grid, config.limits.get("cells"))
-    base_of = _bases(config, overrides)
     cells: dict[str, Cell] = {}
-    for point in sweep.grid.points():
-        groups = [group for group in _GROUPS if group in point]
-        choices = tuple(f"{group}={point.pop(group)}" for group in groups)
-        cell = _cell(base_of(choices), point)
+    for base, values in _points(config, overrides, sweep):
+        cell = _cell(base, values)
         if sweep.accepts(cell.flat):
             cells[cell.id] = cell
     if not cells:
@@ -160,15 +159,87 @@ def _expand(
     return (), newest_searches([searches])
 
 
-def _check_size(grid: Grid, limit: Any) -> None:
-    """Raise UserError for a grid with more points than `limits.cells`."""
+def _points(
+    config: DictConfig, overrides: Sequence[str], sweep: spec.Sweep
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """The base configuration and the values of each point; with `of`, for every trained cell."""
+    reads: Sequence[_Read] = ()
+    if sweep.trained is not None:
+        reads = _reads(config, overrides, sweep.trained)
+        _check_size(sweep.grid, config.limits.get("cells"), len(reads))
+    base_of = _bases(config, overrides)
+    for point in sweep.grid.points():
+        groups = [group for group in _GROUPS if group in point]
+        base = base_of(tuple(f"{group}={point.pop(group)}" for group in groups))
+        if sweep.trained is None:
+            _refuse_measure(base)
+            yield base, point
+        for read in reads:
+            flat = read.flat(base)
+            trained.check_kept({**flat, **point}, read.cell.flat)
+            yield flat, point
+
+
+def _refuse_measure(base: Mapping[str, Any]) -> None:
+    """Raise UserError for a measuring trainer in a sweep without `of`."""
+    if trained.needs_trained_cell(base):
+        raise UserError(
+            f"of: missing; the trainer {base['trainer.name']} measures trained cells: name their "
+            "sweep with of: {sweep: NAME}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Read:
+    """A trained cell to read, and its partner; `places` say where its data are now."""
+
+    folder: Path
+    cell: Cell
+    partner: Cell | None
+    places: Mapping[str, Any]
+
+    def flat(self, base: Mapping[str, Any]) -> dict[str, Any]:
+        """The configuration of the cell that reads it, from that of the sweep."""
+        flat = trained.reading_flat(base, self.folder, self.cell, self.partner)
+        return flat | {key: value for key, value in self.places.items() if key in flat}
+
+
+def _reads(
+    config: DictConfig, overrides: Sequence[str], rule: trained.TrainedRule
+) -> Sequence[_Read]:
+    """What a sweep with `of` reads: cells of the frozen plans of the sweep that it names.
+
+    Raises UserError if that sweep was never submitted.
+    """
+    folder = Path(config.logs).absolute() / rule.sweep
+    cells: dict[str, Cell] = {}
+    for plan in load_all(folder) if folder.is_dir() else []:
+        cells |= {cell.id: Cell(cell.id, plan.flat(cell)) for cell in plan.cells}
+    if not cells:
+        raise UserError(
+            f"of.sweep: {folder} has no submitted sweep; `redescent submit {rule.sweep}` creates "
+            "it, and this one may be sent while its cells train"
+        )
+    keys = [text.lstrip("+").partition("=")[0] for text in overrides]
+    flat = _flat(config)
+    places = {key: flat[key] for key in keys if key.startswith(RESULT_FREE) and key in flat}
+    return [_Read(folder, cell, partner, places) for cell, partner in rule.pairs(cells.values())]
+
+
+def _check_size(grid: Grid, limit: Any, trained_cells: int = 1) -> None:
+    """Raise UserError for a grid with more points than `limits.cells`; `trained_cells` are read at
+    each point.
+    """
     if type(limit) is not int or limit < 1:
         raise UserError(f"limits.cells: found {limit!r}, expected an integer of at least 1")
-    if grid.size() > limit:
-        lengths = ", ".join(f"{axis} {len(values)}" for axis, values in grid.axes.items())
+    size = grid.size() * trained_cells
+    if size > limit:
+        lengths = [f"{axis} {len(values)}" for axis, values in grid.axes.items()]
+        if trained_cells > 1:
+            lengths.append(f"trained cells {trained_cells}")
         raise UserError(
-            f"the grid has {grid.size()} points ({lengths}), and limits.cells is {limit}; shorten "
-            "an axis, or raise limits.cells"
+            f"the grid has {size} points ({', '.join(lengths)}), and limits.cells is {limit}; "
+            "shorten an axis, or raise limits.cells"
         )
 
 

@@ -1,4 +1,4 @@
-"""The keys of a sweep, checked and ready to expand: axes, zip, where, seeds and search. Pure."""
+"""The keys of a sweep, checked and ready to expand: axes, zip, where, seeds, search, of. Pure."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from typing import Any
 
 from launch.errors import UserError
 from launch.plan.identity import RESULT_FREE
-from launch.sweep import search
+from launch.sweep import search, trained
 from launch.sweep.condition import UnknownKey, condition
 from launch.sweep.grid import Grid, axis_values
 
-KEYS = ("seeds", "axes", "zip", "where", "search")
+KEYS = ("seeds", "axes", "zip", "where", "search", "of", "to")
 
 
 @dataclass(frozen=True)
 class Sweep:
     """A grid, the conditions for its cells, and the text of the conditions.
 
-    With a `search`, the points of the grid have no seeds: the search gives them.
+    With a `search`, the points of the grid have no seeds: the search gives them. With `trained`,
+    each trained cell is read at every point, and has the seed.
     """
 
     grid: Grid
     conditions: Sequence[Callable[[Mapping[str, Any]], bool]]
     texts: Sequence[str]
     search: search.SearchRule | None = None
+    trained: trained.TrainedRule | None = None
 
     def accepts(self, flat: Mapping[str, Any]) -> bool:
         """Whether a flat configuration meets every condition.
@@ -55,14 +57,29 @@ def read(described: Mapping[str, Any], seed: Any, overrides: Sequence[str]) -> S
     check_where(texts)
     check_zip(zipped)
     check_axes(axes)
+    source = _source(described, list(axes), overrides)
     rule = None
     if described.get("search") is not None:
         rule = search.read(described["search"], axes, seeds)
     _refuse_undone(overrides, [*axes, *([rule.axis] if rule else [])], seeds)
     values = {axis: axis_values(axis, spec) for axis, spec in axes.items()}
-    if rule is None:
+    if rule is None and source is None:
         values["seed"] = _seed_values(seed, seeds)
-    return Sweep(Grid(values, zipped), [condition(text) for text in texts], texts, rule)
+    return Sweep(Grid(values, zipped), [condition(text) for text in texts], texts, rule, source)
+
+
+def _source(
+    described: Mapping[str, Any], axes: Sequence[str], overrides: Sequence[str]
+) -> trained.TrainedRule | None:
+    """The trained cells that the cells of the sweep read, if it names any."""
+    rule = trained.read(described.get("of"), described.get("to"), described.get("seeds"))
+    if rule is None:
+        return None
+    if described.get("search") is not None:
+        raise UserError("search: a sweep with `of` reads the cells of another, and searches none")
+    trained.check_axes(axes)
+    trained.check_overrides(overrides)
+    return rule
 
 
 def _seed_values(seed: Any, seeds: Any) -> list[Any]:

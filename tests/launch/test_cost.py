@@ -141,3 +141,20 @@ def test_a_cell_occupies_its_share_of_its_task(
 ) -> None:
     result = Launcher(launcher).occupancy(at_a_time)
     assert (result.unit, result.amount) == (unit, amount)
+
+
+def test_a_measure_is_one_block_whose_time_is_that_of_blocks_like_it(flat: Flat) -> None:
+    measure = {**flat, "trainer.of": "c1-a", "trainer.block": 0, "trainer.epochs": None}
+    block = {"trainer.of": "c1-b", "trainer.block": 3, "trainer.epochs": None, "epochs": 199}
+    runs = table(flat, {**block, "status": "done"}, {**block, "status": "stopped", "seconds": 9.0})
+    assert seconds([measure], runs) == [30.0]
+    assert seconds([{**measure, "trainer.images": 50}], runs) == [None]
+    cells = pd.DataFrame([{"cell": "x", **measure}, {"cell": "y", **measure}])
+    assert list(remaining_seconds(cells, runs.assign(cell=["x", "y"]), runs)) == [0.0, 30.0]
+
+
+def test_the_other_end_of_a_line_has_no_effect_on_its_time_but_a_tolerance_has(flat: Flat) -> None:
+    measure = {**flat, "trainer.of": "c1-a", "trainer.to": "c1-b", "trainer.tolerance": 0.1}
+    runs = table(measure, {"status": "done"})
+    assert seconds([{**measure, "trainer.to": "c1-c"}], runs) == [30.0]
+    assert seconds([{**measure, "trainer.tolerance": 0.2}], runs) == [None]

@@ -10,7 +10,7 @@ import pytest
 
 from launch.errors import UserError
 from launch.plan import Plan, jobs
-from launch.plan.jobs import Array
+from launch.plan.jobs import Array, Dependencies
 
 ARRAY = Array("demo.sid.10", first=10, count=3, sent=0.0, job="77", offset=4)
 
@@ -35,10 +35,28 @@ def test_delivery_follows_from_job_and_error() -> None:
 
 
 def test_a_plan_is_cut_into_arrays_of_the_size(plan_of: Callable[..., Plan]) -> None:
-    arrays = jobs.intended_arrays(plan_of(tasks=[[0], [1], [2]]), 2, after=["5"])
+    plan = plan_of(tasks=[[0], [1], [2]])
+    arrays = jobs.intended_arrays(plan, 2, Dependencies(success=["5"]))
     assert [(array.first, array.count) for array in arrays] == [(0, 2), (2, 1)]
     assert [array.name.rpartition(".")[2] for array in arrays] == ["0", "2"]
     assert [array.after for array in arrays] == [["5"], ["5"]]
+
+
+def test_tasks_that_wait_for_other_jobs_are_other_arrays(plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of(tasks=[[0], [1], [2]])
+    arrays = jobs.intended_arrays(plan, 5, Dependencies(ends=[(), ("7", "8"), ("7", "8")]))
+    assert [(array.first, array.count) for array in arrays] == [(0, 1), (1, 2)]
+    assert [list(array.follows) for array in arrays] == [[], ["7", "8"]]
+
+
+def test_an_array_that_waits_for_trainings_is_read_as_written(
+    plan_of: Callable[..., Plan], tmp_path: Path
+) -> None:
+    plan = plan_of(tasks=[[0]])
+    plan.write(tmp_path)
+    arrays = jobs.record(plan, tmp_path, 5, Dependencies(ends=[["7"]]))
+    assert jobs.read(plan, tmp_path) == arrays
+    assert list(arrays[0].follows) == ["7"]
 
 
 def test_arrays_are_read_as_written(plan_of: Callable[..., Plan], tmp_path: Path) -> None:

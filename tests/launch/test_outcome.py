@@ -12,12 +12,17 @@ from launch.plan.outcome import (
     ERROR,
     FAILURES,
     KILLED,
+    NOT_TRAINED,
     OUT_OF_MEMORY,
     FailureClass,
     class_of,
     failure_class,
     last_line,
 )
+
+
+class NotTrainedError(RuntimeError):
+    """Bears the name of the trainers' exception."""
 
 
 @pytest.mark.parametrize(
@@ -30,6 +35,7 @@ from launch.plan.outcome import (
         (OSError(errno.EROFS, "Read-only file system"), DISK),
         (FileNotFoundError(errno.ENOENT, "No such file"), ERROR),
         (ValueError("x"), ERROR),
+        (NotTrainedError("no weights"), NOT_TRAINED),
     ],
     ids=str,
 )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch.cost.packing import TaskPreview, distribute, pack
+from launch.cost.packing import TaskPreview, distribute, pack, pack_in_groups
 from launch.errors import UserError
 from launch.sweep.request import Packing
 
@@ -33,6 +33,18 @@ def test_every_cell_is_in_exactly_one_task_and_no_task_is_empty(
     tasks = pack(seconds, numbers[: len(seconds)], packing, one_task=one_task)
     assert sorted(i for task in tasks for i in task.cells) == list(range(len(seconds)))
     assert all(task.cells for task in tasks)
+
+
+@given(partly, packings, st.lists(st.sampled_from([(), ("7",), ("8",)]), min_size=120))
+def test_cells_that_wait_for_different_jobs_share_no_task(
+    seconds: list[float | None], packing: Packing, jobs: list[tuple[str, ...]]
+) -> None:
+    follows = jobs[: len(seconds)]
+    tasks = pack_in_groups(seconds, [1] * len(seconds), packing, follows)
+    assert sorted(i for task in tasks for i in task.cells) == list(range(len(seconds)))
+    for task in tasks:
+        assert {follows[i] for i in task.cells} == {tuple(task.follows)}
+    assert len(list(itertools.groupby(tasks, key=lambda task: task.follows))) == len(set(follows))
 
 
 @given(partly, packings)

@@ -60,6 +60,11 @@ def test_an_array_that_waits_for_a_canary_leaves_the_queue_when_that_fails(plan_
     assert flags(text_of(own_array, held_file))["dependency"] == "after:1,afterok:7:9"
 
 
+def test_an_array_starts_when_trainings_have_ended_in_any_way(plan_of: PlanOf) -> None:
+    held_file = dataclasses.replace(ARRAY, after=["7"], follows=["9", "10"])
+    assert flags(text_of(plan_of(), held_file))["dependency"] == "afterok:7,afterany:9:10"
+
+
 def test_compaction_is_a_small_job_that_runs_after_all_arrays_end(
     plan_of: PlanOf,
 ) -> None:

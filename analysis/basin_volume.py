@@ -1,0 +1,104 @@
+"""Test accuracy against a lower bound of the volume of the basin.
+
+    python analysis/basin_volume.py logs/NAME [--out figures] [--where trainer.kappa=0.1]
+
+A point for each trained cell: the largest of the bounds over the preconditioners that were
+measured. Arrows upward, since each is a bound; the number m of proposals is at the foot. The
+difference of two bounds is no ratio of volumes. Writes STEM.png, STEM.pdf, STEM.csv (a row for each
+cell and preconditioner) and STEM.json.
+
+The quantity: Huang et al. (2020), "Understanding Generalization through Visualizations"
+(arXiv 1906.03291); preconditioners as in EleutherAI's basin-volume.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.figure import output, query, style
+from analysis.landscape import basins, plot, selection, volumes
+
+ARROW = 14  # points
+
+
+def draw(table: pd.DataFrame, text: str) -> Figure:
+    """Accuracy to the right, the bounds up; hollow where the cell is no minimum."""
+    with style.themed():
+        figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+        axes = figure.subplots()
+        names = list(dict.fromkeys(table["label"]))
+        look = dict(zip(names, plot.colours(len(names)), strict=True))
+        for row in table.to_dict("records"):
+            _bound(axes, 100 * row["test_accuracy"], row, look[row["label"]])
+        handles = [
+            Line2D([], [], color=colour, marker="o", ls="", ms=6, label=name)
+            for name, colour in look.items()
+        ]
+        axes.legend(handles=handles, fontsize=8.5, frameon=True)
+        axes.margins(y=0.12)
+        axes.set_xlabel("test accuracy (%)")
+        axes.set_ylabel("log10 of the volume, a lower bound")
+        plot.foot(figure, text)
+    return figure
+
+
+def _bound(
+    axes: Axes, x: float, row: Mapping[Any, Any], colour: tuple[float, float, float]
+) -> None:
+    y = row["log10_volume"]
+    axes.plot(x, y, "o", color=colour, mfc=colour if row["minimum"] else "white", ms=6, zorder=3)
+    axes.annotate(
+        "",
+        xy=(x, y),
+        xytext=(0, ARROW),
+        textcoords="offset points",
+        arrowprops={"arrowstyle": "<|-", "color": colour, "lw": 1.2},
+    )
+
+
+def make(options: argparse.Namespace) -> None:
+    """Query, reduce, draw, write."""
+    loaded = selection.load(options.folder, "volume", options.where, volumes.FREE)
+    measures = selection.require_finished(loaded)
+    table = volumes.volumes(measures)
+    drawn = table[table["largest"] & table["test_accuracy"].notna()]
+    if drawn.empty:
+        raise query.FigureError(
+            "no measured cell has a volume: their loss is above the cut; train them longer, or "
+            "measure with a larger trainer.kappa"
+        )
+    results = basins.correlations(drawn, "log10_volume", "test_accuracy")
+    names = ", ".join(sorted(set(table["preconditioner"])))
+    counts = ", ".join(str(count) for count in sorted(set(table["m"])))
+    text = (
+        f"lower bounds from m = {counts} proposals; the largest over the preconditioners: {names}; "
+        f"cut {measures.setting('trainer.kappa'):g} nats; batch norm: "
+        f"{measures.setting('trainer.bn')}"
+    )
+    lines = [f"bound and test accuracy: {result}" for result in results]
+    never = int(drawn["never"].sum())
+    if never:
+        lines.append(f"{never} proposals never cross; they count with the end of their search")
+    facts = {
+        "bound": "log10 of the mean over m of omega_n mult^n det P, at most the volume in the mean",
+        "correlations": [vars(result) for result in results],
+    }
+    record = measures.record(options, facts)
+    output.write(options, draw(drawn, text), {"": table}, record, lines + measures.messages())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    return output.run(make, selection.parser(__doc__, "basin_volume").parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What the figures of minima and their surroundings share."""

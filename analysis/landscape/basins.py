@@ -1,0 +1,132 @@
+"""The width of basins: radii of trained cells over their directions, beside test accuracy.
+
+A radius is where the loss along a direction first exceeds the cut. Directions that never do are
+counted, and enter with the end of the search: the mean is then a lower bound. A cell whose loss is
+above the cut has no radius.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats as scipy_stats
+
+from analysis.landscape import selection
+from analysis.landscape.selection import Measures
+
+Array = NDArray[np.float64]
+
+CROSSED, NEVER, UNDEFINED, AUDIT = 0, 1, 2, 3
+"""Values of `status`: 3 is a radius that the full scan corrects by more than 1 %."""
+
+RESAMPLES = 1000
+LEAST_CELLS = 4
+
+
+def radii(measures: Measures) -> pd.DataFrame:
+    """One row for each trained cell that is measured.
+
+    cell, label, seed, the axes; mean, sd, median, q05 and q95 of the radius over `m` directions;
+    `never`, directions that do not cross up to c_max; `audits`, directions that the full scan
+    corrects; test_accuracy, 0 to 1; clean_loss, nats; minimum, whether the cell counts as one.
+    """
+    rows = measures.rows("radius", "status", "audit_radius")
+    end, kappa = float(measures.setting("trainer.c_max")), float(measures.setting("trainer.kappa"))
+    corrected = (rows["status"] == AUDIT) & rows["audit_radius"].notna()
+    radius = rows["radius"].mask(corrected, rows["audit_radius"])
+    rows = rows.assign(radius=radius.mask(rows["status"] == NEVER, end))
+    trained = measures.trained
+    table = trained[["cell", *measures.axes, "seed"]].copy()
+    table["label"] = [measures.label(cell) for cell in trained["cell"]]
+    table["test_accuracy"] = selection.test_accuracy(trained)
+    table["clean_loss"] = selection.number(trained, "final_train_eval_loss")
+    table["minimum"] = selection.is_minimum(trained, kappa)
+    return table.merge(_over_directions(rows), left_on="cell", right_on="of").drop(columns="of")
+
+
+def _over_directions(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean, sd, median and quantiles over the directions of each trained cell, by `of`."""
+    records = []
+    for cell, directions in rows.groupby("of"):
+        radius = directions["radius"].astype("float64")
+        if (directions["status"] == UNDEFINED).any():
+            radius = radius * np.nan
+        records.append({
+            "of": cell,
+            "mean": radius.mean(), "sd": radius.std(ddof=1), "median": radius.median(),
+            "q05": radius.quantile(0.05), "q95": radius.quantile(0.95),
+            "m": len(directions),
+            "never": int((directions["status"] == NEVER).sum()),
+            "audits": int((directions["status"] == AUDIT).sum()),
+        })  # fmt: skip
+    return pd.DataFrame(records)
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """A rank correlation over cells, with a 95 % bootstrap interval over seeds; NaN if undefined.
+
+    within: mean of the correlations inside each seed.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    within: float
+    cells: int
+    seeds: int
+
+    def __str__(self) -> str:
+        count = f"{self.cells} cells of {self.seeds} seeds"
+        if np.isnan(self.value):
+            return f"{self.name} undefined, {count}"
+        interval = f" [{self.low:.2f}, {self.high:.2f}]" if np.isfinite(self.low) else ""
+        within = f"; within a seed {self.within:.2f}" if np.isfinite(self.within) else ""
+        return f"{self.name} {self.value:.2f}{interval}, {count}{within}"
+
+
+def correlations(table: pd.DataFrame, x: str, y: str) -> list[Correlation]:
+    """Spearman's and Kendall's correlations of two columns over the rows that have both."""
+    rows = table[["seed", x, y]].dropna()
+    return [
+        _correlation("Spearman", scipy_stats.spearmanr, rows),
+        _correlation("Kendall", scipy_stats.kendalltau, rows),
+    ]
+
+
+def _correlation(
+    name: str, function: Callable[..., tuple[float, float]], rows: pd.DataFrame
+) -> Correlation:
+    seeds = [group.to_numpy(np.float64)[:, 1:] for _, group in rows.groupby("seed")]
+    values = np.concatenate(seeds) if seeds else np.empty((0, 2))
+    draws = _resampled(function, seeds)
+    low, high = np.quantile(draws, [0.025, 0.975]) if len(draws) else (np.nan, np.nan)
+    inside = np.array([_statistic(function, group) for group in seeds])
+    within = float(np.nanmean(inside)) if np.isfinite(inside).any() else float("nan")
+    return Correlation(
+        name, _statistic(function, values), float(low), float(high), within, len(rows), len(seeds)
+    )
+
+
+def _resampled(function: Callable[..., tuple[float, float]], seeds: list[Array]) -> Array:
+    """The statistic of RESAMPLES draws of whole seeds, with replacement; none for one seed."""
+    if len(seeds) < 2:
+        return np.empty(0)
+    random = np.random.default_rng(0)
+    draws = []
+    for chosen in random.integers(0, len(seeds), (RESAMPLES, len(seeds))):
+        draws.append(_statistic(function, np.concatenate([seeds[index] for index in chosen])))
+    values = np.array(draws, np.float64)
+    return values[np.isfinite(values)]
+
+
+def _statistic(function: Callable[..., tuple[float, float]], values: Array) -> float:
+    """The correlation of two columns; NaN for few rows, or if a column never changes."""
+    if len(values) < LEAST_CELLS or (np.ptp(values, axis=0) == 0).any():
+        return float("nan")
+    return float(function(values[:, 0], values[:, 1])[0])

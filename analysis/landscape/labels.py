@@ -1,0 +1,75 @@
+"""Names of trained cells, axes and settings as figures show them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+NAMES: Mapping[str, str] = {
+    "trainer.poison.samples": "poison samples",
+    "trainer.poison.share": "share of poison",
+    "trainer.poison.kind": "poison",
+    "trainer.poison.weight": "weight of the poison",
+    "trainer.epochs": "epochs",
+    "trainer.batch_size": "batch size",
+    "optim.weight_decay": "weight decay",
+    "optim.name": "optimiser",
+    "optim.lr": "learning rate",
+    "model.width": "width",
+    "model.name": "model",
+    "data.train_samples": "training samples",
+    "data.inner": "inner points",
+    "data.gap": "gap",
+}
+POISON = ("trainer.poison.samples", "trainer.poison.share")
+KINDS = {"not_label": "", "wrong_label": ", wrong labels", "label": ", true labels"}
+
+
+def axis(column: str) -> str:
+    """The name of an axis of the trained sweep."""
+    return NAMES.get(column, column.partition(".")[2] or column)
+
+
+def point(row: Mapping[Any, Any], axes: Sequence[str]) -> str:
+    """What tells a trained cell from the others: the values of these columns, in words."""
+    texts = []
+    for column in axes:
+        value = plain(row.get(column))
+        if column in POISON:
+            texts.append(_poison(row, column, value))
+        elif column != "trainer.poison.kind" or not set(POISON) & set(axes):
+            texts.append(f"{axis(column)} {text(value)}")
+    return ", ".join(texts) or "trained cell"
+
+
+def _poison(row: Mapping[Any, Any], column: str, value: Any) -> str:
+    """A level of poison: "natural" without any."""
+    if not value:
+        return "natural"
+    kind = KINDS.get(str(row.get("trainer.poison.kind")), "")
+    if column == POISON[0]:
+        return f"{text(value)} poison{kind}"
+    return f"{100 * float(value):g} % poison{kind}"
+
+
+def text(value: Any) -> str:
+    """A value for a label; null for none."""
+    if value is None:
+        return "null"
+    if isinstance(value, float) and not isinstance(value, bool):
+        return f"{value:g}"
+    return str(value)
+
+
+def plain(value: Any) -> Any:
+    """A value of a table as JSON has it; whole numbers of float columns are integers."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if value is None or value is pd.NA or value != value:
+        return None
+    return int(value) if isinstance(value, float) and value.is_integer() else value

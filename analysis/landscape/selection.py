@@ -1,0 +1,272 @@
+"""The measures of a sweep beside the trained cells that they measure.
+
+A measuring sweep has cells of its own; `trainer.of` names the trained cell of each, and
+`trainer.of_folder` the log folder of its sweep. If that folder has moved, the folder of the same
+name beside the measuring sweep is read.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis import store
+from analysis.figure import query
+from analysis.figure.provenance import Source, fill, origin
+from analysis.landscape import labels
+
+OF, TO, BLOCK, FOLDER = "trainer.of", "trainer.to", "trainer.block", "trainer.of_folder"
+WEIGHTS_AT = "trainer.weights_at"
+PARTS = (OF, TO, BLOCK)
+"""Settings in which the cells of one measure differ; figures put them together."""
+
+
+@dataclass(frozen=True)
+class Measures:
+    """The cells of one measure, and the trained cells that they measure.
+
+    folder: of the measuring sweep. cells: its runs table, planned cells included. trained: the
+    runs table of the trained cells, by axis and seed. axes: columns in which the trained cells
+    differ, apart from the seed. notes: on the selection. ends: as `trained`, with the other ends
+    of lines.
+    """
+
+    folder: str
+    cells: pd.DataFrame
+    trained: pd.DataFrame
+    axes: tuple[str, ...]
+    ends: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+    @property
+    def end_axes(self) -> tuple[str, ...]:
+        """Columns in which the trained cells and the other ends differ, apart from the seed."""
+        return _axes(self.ends)
+
+    @property
+    def finished(self) -> pd.DataFrame:
+        """The measuring cells that are done."""
+        return self.cells[self.cells["status"] == "done"]
+
+    def rows(self, *columns: str) -> pd.DataFrame:
+        """The rows of the finished measures with the named metrics, epoch, step and `of`, the
+        trained cell.
+        """
+        ids = dict(zip(self.finished["cell"].astype(str), self.finished[OF], strict=True))
+        rows = store.curves(self.folder, ["epoch", "step", *columns], list(ids))
+        return rows.assign(cell=rows["cell"].astype(str), of=rows["cell"].astype(str).map(ids))
+
+    def setting(self, key: str) -> Any:
+        """The value of a setting that all measures share."""
+        values = self.cells[key].dropna()
+        return None if values.empty else values.iloc[0]
+
+    def label(self, cell: str) -> str:
+        """What tells a trained cell from the others, without its seed."""
+        (row,) = self.ends[self.ends["cell"] == cell].to_dict("records")
+        return labels.point(row, self.end_axes)
+
+    def messages(self) -> list[str]:
+        """The notes, what is not measured yet, and the command that completes it."""
+        lines = [f"note: {note}" for note in self.notes]
+        left = len(self.cells) - len(self.finished)
+        if left:
+            lines.append(f"{left} of {len(self.cells)} measures are not done")
+            lines.append(fill(self.folder))
+        return lines
+
+    def record(self, options: argparse.Namespace, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """The record beside the figure: `facts`, the settings, the measures and what they
+        measure.
+        """
+        settings = {}
+        for key in _settings(self.cells):
+            settings[key] = labels.plain(self.setting(key))
+        trained = []
+        for row in self.trained.to_dict("records"):
+            cell = str(row["cell"])
+            cells = self.finished["cell"][self.finished[OF] == cell]
+            point = {key: labels.plain(row.get(key)) for key in (*self.axes, "seed")}
+            trained.append({"cell": cell, **point, "measures": sorted(cells.astype(str))})
+        source = Source(self.cells, self.folder, self.notes)
+        code = sorted(set(self.trained.get("code", pd.Series(dtype=str)).dropna()))
+        return {
+            **origin(source, options),
+            **facts,
+            "settings": settings,
+            "trained_code": code,
+            "trained": trained,
+        }
+
+
+def load(
+    folder: str, measure: str, where: Sequence[str] = (), free: Sequence[str] = ()
+) -> Measures:
+    """The cells of a measure in a log folder, joined to the trained cells.
+
+    where: conditions on columns of the trained cells, or on settings of the measure. free: settings
+    in which the measures may differ. Raises StoreError without logs, and FigureError if there are
+    no such measures, or measures whose values cannot be compared.
+    """
+    runs = store.runs(folder)
+    names = runs.get("trainer.name", pd.Series("", runs.index))
+    cells = runs[names == measure]
+    if cells.empty:
+        raise query.FigureError(
+            f"{folder}: no cells of trainer={measure}; found {', '.join(sorted(set(names)))}"
+        )
+    ends = _trained_runs(folder, cells)
+    cells, trained = _where(cells, ends, where)
+    _check_settings(cells, free)
+    ends = ends[ends["cell"].isin([*cells[OF], *cells.get(TO, [])])]
+    axes = _axes(trained)
+    notes = _notes(trained)
+    trained = trained.sort_values([*axes, "seed"], ignore_index=True)
+    return Measures(folder, cells.reset_index(drop=True), trained, axes, ends, notes)
+
+
+def _axes(trained: pd.DataFrame) -> tuple[str, ...]:
+    """Columns in which trained cells differ, apart from the seed and when weights are kept."""
+    return tuple(name for name in query.axes(trained) if name not in ("seed", WEIGHTS_AT))
+
+
+def require_finished(measures: Measures) -> Measures:
+    """The same measures; FigureError if none is done."""
+    if measures.finished.empty:
+        statuses = ", ".join(sorted(set(measures.cells["status"].astype(str))))
+        raise query.FigureError(
+            f"none of the {len(measures.cells)} chosen measures is done yet (statuses: "
+            f"{statuses}); wait, or `redescent resume {Path(measures.folder).resolve().name}`"
+        )
+    return measures
+
+
+def _trained_runs(folder: str, cells: pd.DataFrame) -> pd.DataFrame:
+    """The runs of all cells that are measured, ends of lines included."""
+    ids = set(cells[OF].dropna())
+    if TO in cells:
+        ids |= set(cells[TO].dropna())
+    tables = []
+    for name in sorted(set(cells[FOLDER].dropna())):
+        runs = store.runs(_present(folder, str(name)))
+        tables.append(runs[runs["cell"].isin(ids)])
+    trained = pd.concat(tables, ignore_index=True).drop_duplicates("cell")
+    lost = ids - set(trained["cell"])
+    if lost:
+        raise query.FigureError(
+            f"{folder}: {len(lost)} trained cells are in no log, for example {min(lost)}; expected "
+            f"them in {', '.join(sorted(set(cells[FOLDER].dropna())))}"
+        )
+    return trained
+
+
+def _present(folder: str, name: str) -> Path:
+    """The log folder of a trained sweep, or the one of its name beside the measuring sweep."""
+    beside = Path(folder).resolve().parent / Path(name).name
+    return beside if not Path(name).is_dir() and beside.is_dir() else Path(name)
+
+
+def _where(
+    cells: pd.DataFrame, trained: pd.DataFrame, conditions: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Measures and trained cells that meet all conditions."""
+    measured = trained[trained["cell"].isin(cells[OF])]
+    for condition in conditions:
+        name = condition.partition("=")[0]
+        if name in trained and trained[name].notna().any():
+            measured = query.where(measured, [condition])
+            cells = cells[cells[OF].isin(measured["cell"])]
+        else:
+            cells = query.where(cells, [condition])
+            measured = measured[measured["cell"].isin(cells[OF])]
+    return cells, measured
+
+
+def _settings(cells: pd.DataFrame) -> list[str]:
+    """The settings of a measure that have a value."""
+    names = [name for name in query.configuration(cells) if name.startswith("trainer.")]
+    return [name for name in names if name not in PARTS and cells[name].notna().any()]
+
+
+def _check_settings(cells: pd.DataFrame, free: Sequence[str]) -> None:
+    """FigureError if the measures differ in a setting, such as the cut or the batch norm."""
+    differing = {}
+    for name in _settings(cells):
+        values = query.sorted_values(cells, name)
+        if len(values) > 1 and name not in free:
+            differing[name] = values
+    if differing:
+        name, values = next(iter(differing.items()))
+        raise query.FigureError(
+            "measures with different settings cannot be compared:\n"
+            f"{query.listing(differing)}\nchoose one, for example --where {name}={values[0]}"
+        )
+
+
+def _notes(trained: pd.DataFrame) -> tuple[str, ...]:
+    """What the reader should know of the trained cells."""
+    open_cells = trained[trained["status"] != "done"]
+    if open_cells.empty:
+        return ()
+    statuses = ", ".join(sorted(set(open_cells["status"].astype(str))))
+    return (f"{len(open_cells)} trained cells are not done ({statuses})",)
+
+
+def number(runs: pd.DataFrame, column: str) -> pd.Series:
+    """A column as float64; NaN throughout where no record has it."""
+    if column not in runs.columns:
+        return pd.Series(np.nan, index=runs.index)
+    return pd.to_numeric(runs[column], errors="coerce").astype("float64")
+
+
+def test_accuracy(trained: pd.DataFrame) -> pd.Series:
+    """Share of right answers on the test set at the end of each training; NaN without one."""
+    return 1.0 - number(trained, "final_test_error")
+
+
+def fits(trained: pd.DataFrame) -> pd.Series:
+    """Whether each trained cell has no wrong answer on its clean training set."""
+    return number(trained, "final_train_eval_wrong") == 0
+
+
+def is_minimum(trained: pd.DataFrame, kappa: float) -> pd.Series:
+    """Whether each trained cell counts as a minimum: it fits, and its clean loss is at most a tenth
+    of the cut `kappa`, in nats.
+    """
+    return fits(trained) & (number(trained, "final_train_eval_loss") <= kappa / 10)
+
+
+def one_seed(measures: Measures) -> Measures:
+    """One trained cell for each point of the axes: that of the lowest seed."""
+    trained = measures.trained
+    points = query.points(trained, measures.axes)
+    first = trained.loc[~points.duplicated()]
+    if len(first) == len(trained):
+        return measures
+    seeds = sorted(set(first["seed"]))
+    shown = ", ".join(str(seed) for seed in seeds)
+    count = trained["seed"].nunique()
+    note = f"seed {shown} of {count} is drawn; --where seed=N draws another"
+    cells = measures.cells[measures.cells[OF].isin(first["cell"])]
+    kept = first.reset_index(drop=True)
+    return replace(measures, cells=cells, trained=kept, notes=(*measures.notes, note))
+
+
+def parser(doc: str | None, name: str) -> argparse.ArgumentParser:
+    """The options that every figure has: folder, --where, --out, --name."""
+    options = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = options.add_argument
+    add("folder", help="log folder of a measuring sweep, logs/NAME")
+    where_help = "take only these trained cells, or measures with this setting"
+    add("--where", action="append", default=[], metavar="COLUMN=VALUE", help=where_help)
+    add("--out", default="figures", help="folder for the files written (default: figures)")
+    add("--name", default=name, metavar="STEM", help=f"name of the files written (default: {name})")
+    return options

@@ -1,0 +1,148 @@
+"""Test accuracy against the radius of the basin: a point for each trained cell, seeds joined.
+
+    python analysis/radius_accuracy.py logs/NAME [--out figures] [--where trainer.kappa=0.1]
+
+The radius is the mean over random filter-normalised directions of the distance to the loss cut; 1
+is as far as the weights are long. Bars hold 5 to 95 % of the directions. Hollow: no minimum, since
+the cell has a wrong answer on its training set or a clean loss above a tenth of the cut. An arrow:
+some directions never reach the cut, so the mean is a lower bound. Writes STEM.png, STEM.pdf,
+STEM.csv (a row for each cell) and STEM.json with rank correlations; their intervals are over seeds.
+
+The figure follows Huang et al. (2020), "Understanding Generalization through Visualizations"
+(arXiv 1906.03291).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from analysis.figure import output, query, style
+from analysis.landscape import basins, plot, selection
+
+ARROW = 16  # points
+
+
+def draw(table: pd.DataFrame, results: Sequence[basins.Correlation], text: str) -> Figure:
+    """Radius to the right on a logarithmic axis, test accuracy up, colour by the other axes."""
+    with style.themed():
+        figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+        axes = figure.subplots()
+        for _, rows in table.groupby("seed"):
+            axes.plot(rows["mean"], 100 * rows["test_accuracy"], color="0.75", lw=0.8, zorder=1)
+        names = list(dict.fromkeys(table["label"]))
+        look = dict(zip(names, plot.colours(len(names)), strict=True))
+        for row in table.to_dict("records"):
+            _point(axes, row, look[row["label"]])
+        _axes(axes)
+        _legend(axes, look, table)
+        axes.set_title(str(results[0]), fontsize=10)
+        plot.foot(figure, text)
+    return figure
+
+
+def _point(axes: Axes, row: Mapping[Any, Any], colour: tuple[float, float, float]) -> None:
+    """A cell with its directions; hollow if it is no minimum, with an arrow if it is a bound."""
+    accuracy = 100 * row["test_accuracy"]
+    bars = [[row["mean"] - row["q05"]], [row["q95"] - row["mean"]]]
+    axes.errorbar(
+        row["mean"],
+        accuracy,
+        xerr=np.maximum(bars, 0.0),
+        fmt="o",
+        color=colour,
+        mfc=colour if row["minimum"] else "white",
+        ms=6,
+        lw=1.1,
+        zorder=3,
+    )
+    if row["never"]:
+        axes.annotate(
+            "",
+            xy=(row["mean"], accuracy),
+            xytext=(ARROW, 0),
+            textcoords="offset points",
+            arrowprops={"arrowstyle": "<|-", "color": colour, "lw": 1.4},
+        )
+
+
+def _axes(axes: Axes) -> None:
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 50 else (1,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("radius (1: as far as the weights are long)")
+    axes.set_ylabel("test accuracy (%)")
+
+
+def _legend(axes: Axes, look: dict[str, tuple[float, float, float]], table: pd.DataFrame) -> None:
+    handles = []
+    for name, colour in look.items():
+        handles.append(Line2D([], [], color=colour, marker="o", ls="", ms=6, label=name))
+    if not table["minimum"].all():
+        hollow: dict[str, Any] = {"marker": "o", "ls": "", "ms": 6, "mfc": "white", "color": "0.4"}
+        handles.append(Line2D([], [], label="no minimum: see the text", **hollow))
+    axes.legend(handles=handles, fontsize=8.5, frameon=True)
+
+
+def caption(measures: selection.Measures, table: pd.DataFrame) -> str:
+    """What stands behind the points."""
+    counts = sorted(set(table["m"]))
+    directions = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return (
+        f"mean over m = {directions} directions, bars: 5 to 95 % of them; "
+        f"cut {measures.setting('trainer.kappa'):g} nats; "
+        f"batch norm: {measures.setting('trainer.bn')}; "
+        f"{table['seed'].nunique()} seeds, grey lines join the cells of one"
+    )
+
+
+def make(options: argparse.Namespace) -> None:
+    """Query, reduce, draw, write."""
+    loaded = selection.load(options.folder, "radius", options.where)
+    measures = selection.require_finished(loaded)
+    table = basins.radii(measures)
+    drawn = table[table["mean"].notna() & table["test_accuracy"].notna()]
+    if drawn.empty:
+        raise query.FigureError(
+            f"none of the {len(table)} measured cells has a radius and a test accuracy: their loss "
+            "is above the cut; train them longer, or measure with a larger trainer.kappa"
+        )
+    results = basins.correlations(drawn, "mean", "test_accuracy")
+    minima = drawn[drawn["minimum"]]
+    lines = [f"radius and test accuracy: {result}" for result in results]
+    if len(minima) < len(drawn):
+        lines.append(f"{len(drawn) - len(minima)} of {len(drawn)} cells are no minima (hollow)")
+        lines += [
+            f"among the minima: {result}"
+            for result in basins.correlations(minima, "mean", "test_accuracy")
+        ]
+    undefined = len(table) - len(drawn)
+    if undefined:
+        lines.append(f"{undefined} cells have no radius: their loss is above the cut")
+    facts = {
+        "correlations": [vars(result) for result in results],
+        "interval": f"95 % bootstrap over seeds, {basins.RESAMPLES} resamples, seed 0",
+    }
+    record = measures.record(options, facts)
+    figure = draw(drawn, results, caption(measures, drawn))
+    output.write(options, figure, {"": table}, record, lines + measures.messages())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    return output.run(make, selection.parser(__doc__, "radius_accuracy").parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

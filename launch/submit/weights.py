@@ -1,0 +1,142 @@
+"""Whether the trained cells that a request reads have their weights: read now, wait, or leave out.
+
+A cell whose weights are on disk is sent. One whose trained cell a SLURM job may still train is sent
+too, and waits inside SLURM until that job has ended in any way. All others are left out: nothing
+waits in a process of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from analysis.store import weights
+from launch.errors import UserError, quantity
+from launch.plan.outcome import FINAL, LIVE
+from launch.status.sweep_state import SweepState, load_sweep_state
+from launch.sweep.request import Cell
+from launch.sweep.trained import Weights, weights_of
+
+Reason = Literal["not trained", "trains on this machine", "weights not kept", "unknown"]
+
+
+@dataclass(frozen=True)
+class Absence:
+    """Why a cell is left out, and the log folder of the trained sweep that it reads."""
+
+    folder: Path
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Of the cells of a request: the jobs that some wait for, and why others are left out."""
+
+    jobs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    absent: Mapping[str, Absence] = field(default_factory=dict)
+
+    def follows(self, cells: Sequence[Cell]) -> list[Sequence[str]]:
+        """The jobs that each cell waits for."""
+        return [self.jobs.get(cell.id, ()) for cell in cells]
+
+    def messages(self, cells: Iterable[str], name: str) -> list[str]:
+        """What is left out of these cells, and the commands that train and then measure them.
+
+        `name` is the sweep of the request.
+        """
+        counts: dict[Absence, int] = {}
+        for cell in cells:
+            if cell in self.absent:
+                absence = self.absent[cell]
+                counts[absence] = counts.get(absence, 0) + 1
+        return [_message(absence, count, name) for absence, count in counts.items()]
+
+
+def _message(absence: Absence, count: int, name: str) -> str:
+    cells, sweep = quantity(count, "cell"), absence.folder.name
+    verb = "is" if count == 1 else "are"
+    then = f"then `redescent resume {name}`"
+    match absence.reason:
+        case "not trained":
+            return (
+                f"{cells} {verb} left out, because the trained cells of {sweep} have no weights "
+                f"yet and no job trains them: `redescent resume {sweep}`, {then}"
+            )
+        case "trains on this machine":
+            return (
+                f"{cells} {verb} left out, because {sweep} trains without SLURM, which could hold "
+                f"them back: wait until it has ended, {then}"
+            )
+        case "weights not kept":
+            return (
+                f"{cells} {verb} left out, because the weights in {absence.folder}/weights are "
+                f"gone: `redescent submit {sweep} --again` trains its cells once more, {then}"
+            )
+        case "unknown":
+            return (
+                f"{cells} {verb} left out, because the scheduler does not answer about {sweep}; "
+                f"when it does, `redescent resume {name}`"
+            )
+
+
+def look_up(cells: Sequence[Cell], *, can_wait: bool) -> Availability:
+    """Look for the weights that these cells read, and for the jobs that train missing ones.
+
+    `can_wait` says whether the launcher can hold cells back until a job has ended. The scheduler is
+    asked only about sweeps whose weights are missing.
+    """
+    present: dict[Path, frozenset[str]] = {}
+    states: dict[Path, SweepState | None] = {}
+    jobs: dict[str, Sequence[str]] = {}
+    absent: dict[str, Absence] = {}
+    for cell in cells:
+        awaited: set[str] = set()
+        for needed in weights_of(cell.flat):
+            if needed.folder not in present:
+                present[needed.folder] = weights.names(needed.folder)
+            if needed.file in present[needed.folder]:
+                continue
+            if needed.folder not in states:
+                states[needed.folder] = _state_of(needed.folder)
+            answer = _job_or_reason(needed, states[needed.folder], can_wait)
+            if answer.job is not None:
+                awaited.add(answer.job)
+            else:
+                absent[cell.id] = Absence(needed.folder, answer.reason)
+        if awaited and cell.id not in absent:
+            jobs[cell.id] = sorted(awaited)
+    return Availability(jobs, absent)
+
+
+def _state_of(folder: Path) -> SweepState | None:
+    """The state of a trained sweep; None if it was never submitted, or its folder is gone."""
+    try:
+        return load_sweep_state(folder)
+    except UserError:
+        return None
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """The job that trains a cell, or why there is none to wait for."""
+
+    job: str | None = None
+    reason: Reason = "not trained"
+
+
+def _job_or_reason(needed: Weights, state: SweepState | None, can_wait: bool) -> _Answer:
+    cell = state.cells.get(needed.cell) if state is not None else None
+    if state is None or cell is None:
+        return _Answer()
+    if cell.state == "unknown":
+        return _Answer(reason="unknown")
+    if cell.state in FINAL:
+        return _Answer(reason="weights not kept")
+    if cell.state not in LIVE:
+        return _Answer()
+    job = state.job_id(cell.placement.sid, cell.placement.task)
+    if job is None or not can_wait:
+        return _Answer(reason="trains on this machine")
+    return _Answer(job=job.partition("_")[0])

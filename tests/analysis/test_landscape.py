@@ -1,0 +1,396 @@
+"""Figures of landscapes on hand-made stores: what is joined, computed, refused and drawn."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from landscape_sweep import POISON, LandscapeSweep, curvature, error_of
+from matplotlib.figure import Figure
+
+from analysis import (
+    basin_volume,
+    decision_boundary,
+    hessian_spectrum,
+    loss_surface,
+    radius_accuracy,
+    surface_3d,
+    walk,
+)
+from analysis.figure import output
+from analysis.figure.query import FigureError
+from analysis.landscape import (
+    basins,
+    boundary,
+    labels,
+    selection,
+    spectra,
+    surfaces,
+    volumes,
+    walks,
+)
+
+
+@pytest.fixture
+def landscape(tmp_path: Path) -> LandscapeSweep:
+    """A trained sweep of three levels of poison and two seeds."""
+    sweep = LandscapeSweep(tmp_path / "logs")
+    sweep.train()
+    return sweep
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """Collects the figures that are saved, laid out without rendering them."""
+    figures: list[Figure] = []
+
+    def keep(figure: Figure, out_dir: str, stem: str) -> list[Path]:
+        Path(out_dir).mkdir(parents=True, exist_ok=True)
+        figure.draw_without_rendering()
+        figures.append(figure)
+        return []
+
+    monkeypatch.setattr(output, "save", keep)
+    return figures
+
+
+def test_measures_are_joined_to_the_cells_that_they_measure(landscape: LandscapeSweep):
+    measures = selection.load(str(landscape.radius()), "radius")
+    assert measures.axes == ("trainer.poison.samples",)
+    assert list(measures.trained["trainer.poison.samples"]) == [0, 0, 100, 100, 400, 400]
+    rows = measures.rows("radius")
+    assert rows.groupby("of").size().to_dict() == {cell: 100 for cell, *_ in landscape.cells()}
+
+
+def test_logs_that_were_moved_together_are_still_joined(landscape: LandscapeSweep):
+    folder = landscape.radius()
+    moved = landscape.logs.parent / "elsewhere"
+    shutil.move(landscape.logs, moved)
+    assert len(selection.load(str(moved / folder.name), "radius").trained) == 6
+
+
+def test_where_chooses_trained_cells_and_settings_of_the_measure(landscape: LandscapeSweep):
+    folder = str(landscape.radius())
+    conditions = ["trainer.poison.samples=0,400", "trainer.kappa=0.1", "seed=1"]
+    measures = selection.load(folder, "radius", conditions)
+    assert list(measures.trained["cell"]) == ["c1-p0s1", "c1-p400s1"]
+    assert set(measures.cells["trainer.of"]) == {"c1-p0s1", "c1-p400s1"}
+    with pytest.raises(FigureError, match=r"trainer\.kappa=0\.2: no run left"):
+        selection.load(folder, "radius", ["trainer.kappa=0.2"])
+
+
+def test_measures_of_different_settings_are_not_mixed(landscape: LandscapeSweep):
+    folder = landscape.radius()
+    runs = pd.read_parquet(folder / "runs" / "runs.parquet")
+    runs.loc[0, "trainer.bn"] = "recalibrated"
+    runs.to_parquet(folder / "runs" / "runs.parquet")
+    with pytest.raises(FigureError, match=r"trainer\.bn: kept, recalibrated"):
+        selection.load(str(folder), "radius")
+
+
+def test_a_folder_without_the_measure_is_refused(landscape: LandscapeSweep):
+    with pytest.raises(FigureError, match="no cells of trainer=surface; found radius"):
+        selection.load(str(landscape.radius()), "surface")
+
+
+@pytest.mark.parametrize(
+    ("row", "axes", "expected"),
+    [
+        ({"trainer.poison.samples": 0}, ["trainer.poison.samples"], "natural"),
+        (
+            {"trainer.poison.samples": 400.0, "trainer.poison.kind": "label"},
+            ["trainer.poison.kind", "trainer.poison.samples"],
+            "400 poison, true labels",
+        ),
+        ({"trainer.poison.share": 0.35}, ["trainer.poison.share"], "35 % poison"),
+        ({"optim.weight_decay": 1e-4, "model.width": 8.0}, ["model.width", "optim.weight_decay"],
+         "width 8, weight decay 0.0001"),
+        ({}, [], "trained cell"),
+    ],
+)  # fmt: skip
+def test_a_trained_cell_is_called_by_what_tells_it_from_others(row, axes, expected):
+    assert labels.point(row, axes) == expected
+
+
+def test_radii_are_summarised_over_all_blocks(landscape: LandscapeSweep):
+    table = basins.radii(selection.load(str(landscape.radius()), "radius"))
+    assert set(table["m"]) == {100}
+    for row in table.to_dict("records"):
+        poison = row["trainer.poison.samples"]
+        assert row["mean"] == pytest.approx(np.sqrt(0.2 / curvature(poison)), rel=0.05)
+        assert row["q05"] < row["median"] < row["q95"]
+        assert row["test_accuracy"] == pytest.approx(1 - error_of(poison, row["seed"]))
+    assert table["minimum"].all()
+
+
+def with_status(folder: Path, status: int, **values: float) -> None:
+    """Changes the first direction of the cell c1-p0s0."""
+    rows = pd.read_parquet(folder / "curves" / "rows.parquet")
+    index = rows.index[rows["cell"] == "c1-p0s0b0"][0]
+    rows["audit_radius"] = np.float32("nan")
+    rows.loc[index, "radius"] = np.nan
+    for name, value in {"status": status, **values}.items():
+        rows.loc[index, name] = value
+    rows.astype({"cell": "category"}).to_parquet(folder / "curves" / "rows.parquet")
+
+
+@pytest.mark.parametrize(
+    ("status", "values", "column", "expected"),
+    [(1, {}, "never", 1), (3, {"radius": 0.3, "audit_radius": 0.2}, "audits", 1)],
+)
+def test_directions_that_never_cross_or_are_corrected_are_counted(
+    landscape: LandscapeSweep, status: int, values: dict[str, float], column: str, expected: int
+):
+    folder = landscape.radius()
+    before = basins.radii(selection.load(str(folder), "radius")).set_index("cell")
+    with_status(folder, status, **values)
+    after = basins.radii(selection.load(str(folder), "radius")).set_index("cell")
+    assert after.loc["c1-p0s0", column] == expected
+    assert after.loc["c1-p0s1", column] == 0
+    moved = after.loc["c1-p0s0", "mean"] - before.loc["c1-p0s0", "mean"]
+    assert (moved > 0.02) == (status == 1)
+
+
+def test_a_cell_above_the_cut_has_no_radius(landscape: LandscapeSweep):
+    folder = landscape.radius()
+    with_status(folder, 2)
+    table = basins.radii(selection.load(str(folder), "radius")).set_index("cell")
+    assert np.isnan(table.loc["c1-p0s0", "mean"])
+    assert np.isfinite(table.loc["c1-p0s1", "mean"])
+
+
+def test_a_correlation_has_an_interval_over_seeds_and_one_within_them():
+    seeds = np.repeat([0, 1, 2], 5)
+    x = np.tile(np.arange(5.0), 3) + 10 * seeds
+    rows = pd.DataFrame({"seed": seeds, "x": x, "y": np.tile(np.arange(5.0), 3) - 10 * seeds})
+    spearman, kendall = basins.correlations(rows, "x", "y")
+    assert spearman.value < 0
+    assert (spearman.within, kendall.within) == pytest.approx((1.0, 1.0))
+    assert spearman.low <= spearman.value < spearman.high
+    assert (kendall.cells, kendall.seeds) == (15, 3)
+    assert "undefined" in str(basins.correlations(rows.assign(x=1.0), "x", "y")[0])
+
+
+def test_a_surface_has_its_rows_at_their_places(landscape: LandscapeSweep):
+    panels = surfaces.surfaces(selection.load(str(landscape.surface()), "surface"))
+    assert [panel.label for panel in panels] == ["natural"] * 2 + ["100 poison"] * 2 + [
+        "400 poison"
+    ] * 2
+    for panel, poison in zip(panels, np.repeat(POISON, 2), strict=True):
+        assert panel.loss[4, 4] == pytest.approx(1e-4)
+        expected = 1e-4 + curvature(poison) / 2 * (panel.x[None] ** 2 + panel.y[:, None] ** 2)
+        inside = ~panel.capped
+        np.testing.assert_allclose(panel.loss[inside], expected[inside], rtol=1e-5)
+        assert np.isnan(panel.loss[panel.capped]).all()
+    assert panels[-1].capped.any()
+
+
+def test_rows_that_are_not_measured_are_hatched(landscape: LandscapeSweep, drawn: list[Figure]):
+    folder = landscape.surface(blocks=2)
+    panel = surfaces.surfaces(selection.load(str(folder), "surface"))[0]
+    assert panel.missing.tolist() == [False] * 6 + [True] * 3
+    assert loss_surface.main([str(folder), "--out", str(folder / "out")]) == 0
+    hatches = [patch.get_hatch() for patch in drawn[0].axes[0].patches]
+    assert sum(hatch is not None for hatch in hatches) == 3
+
+
+def test_all_surfaces_have_the_same_levels(
+    landscape: LandscapeSweep, drawn: list[Figure], tmp_path: Path, capsys
+):
+    folder = landscape.surface()
+    assert loss_surface.main([str(folder), "--out", str(tmp_path / "out")]) == 0
+    filled = [axes.collections[0] for axes in drawn[0].axes[:3]]
+    for contours in filled:
+        levels = [level for level in contours.levels if -4 <= level <= 1]
+        np.testing.assert_allclose(levels, surfaces.levels())
+    record = json.loads((tmp_path / "out" / "loss_surface.json").read_text())
+    assert [entry["cell"] for entry in record["trained"]] == [f"c1-p{n}s0" for n in POISON]
+    assert "seed 0 of 2 is drawn" in capsys.readouterr().out
+
+
+def test_the_page_of_surfaces_needs_no_network(landscape: LandscapeSweep, tmp_path: Path):
+    folder = landscape.surface()
+    assert surface_3d.main([str(folder), "--out", str(tmp_path / "out"), "--kappa", "0.05"]) == 0
+    page = (tmp_path / "out" / "surface_3d.html").read_text()
+    assert "<script src" not in page.replace('"', "").lower()
+    assert page.count('"type":"surface"') >= 3
+    assert "green: loss below " in page
+
+
+def test_the_colours_of_a_page_change_at_the_cut():
+    scale = surface_3d.colours(-1.0)
+    (basin, place), (above, _) = (scale[1][1], scale[1][0]), (scale[2][0], scale[2][1])
+    assert basin == surface_3d.BASIN
+    assert place == above == pytest.approx(3 / (surface_3d.CEILING - surfaces.LOWEST))
+
+
+def test_radius_and_accuracy_are_drawn_with_all_seeds(
+    landscape: LandscapeSweep, drawn: list[Figure], tmp_path: Path, capsys
+):
+    folder = landscape.radius()
+    assert radius_accuracy.main([str(folder), "--out", str(tmp_path / "out")]) == 0
+    text = capsys.readouterr().out
+    assert "Spearman 1.00 [1.00, 1.00], 6 cells of 2 seeds" in text
+    legend = [entry.get_text() for entry in drawn[0].axes[0].get_legend().get_texts()]
+    assert legend == ["natural", "100 poison", "400 poison"]
+
+
+def test_cells_that_do_not_fit_are_hollow(tmp_path: Path, drawn: list[Figure], capsys):
+    sweep = LandscapeSweep(tmp_path / "logs")
+    sweep.train(final_train_eval_wrong=1)
+    assert radius_accuracy.main([str(sweep.radius()), "--out", str(tmp_path / "out")]) == 0
+    assert "6 of 6 cells are no minima (hollow)" in capsys.readouterr().out
+    markers = [line for line in drawn[0].axes[0].lines if line.get_marker() == "o"]
+    assert {line.get_markerfacecolor() for line in markers} == {"white"}
+
+
+def test_boundaries_have_frames_and_samples(landscape: LandscapeSweep):
+    panels = boundary.boundaries(selection.load(str(landscape.boundary(frames=3)), "boundary"))
+    first = panels[0]
+    assert first.margins.shape == (3, 20, 20)
+    np.testing.assert_allclose(first.margins[2] - first.margins[1], 1.0, atol=1e-5)
+    x, y = first.places[15], first.places[4]
+    expected = 4 * np.cos(np.arctan2(y, x) - np.hypot(x, y) / 3)
+    assert first.margins[1][4, 15] == pytest.approx(expected, abs=1e-5)
+    assert first.points["label"].tolist() == [0, 1, 1]
+    assert first.frames["accuracy"].tolist() == pytest.approx([0.9, 1.0, 0.9])
+
+
+def test_wrong_samples_are_crosses(
+    landscape: LandscapeSweep, drawn: list[Figure], tmp_path: Path, capsys
+):
+    folder = landscape.boundary()
+    assert decision_boundary.main([str(folder), "--out", str(tmp_path / "out")]) == 0
+    sizes = [len(points.get_offsets()) for points in drawn[0].axes[0].collections[-4:]]
+    assert sizes == [1, 0, 1, 1]  # dots and crosses of class 0, then of class 1
+    assert "natural: train 100.0 %, test accuracy 99.8 %" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "script",
+    [basin_volume, loss_surface, surface_3d, radius_accuracy, decision_boundary, walk],
+)
+def test_a_script_says_what_is_wrong_with_its_folder(script, landscape, capsys):
+    assert script.main([str(landscape.trained.folder)]) == 2
+    assert "no cells of trainer=" in capsys.readouterr().err
+
+
+def test_a_line_has_the_barriers_and_accuracies_of_its_seeds(
+    landscape: LandscapeSweep, drawn: list[Figure], tmp_path: Path, capsys
+):
+    folder = landscape.line()
+    (line,) = walks.walks(selection.load(str(folder), "line"))
+    assert (line.label, line.seeds) == ("natural to 400 poison", (0, 1))
+    assert line.barriers.tolist() == pytest.approx([0.5, 0.6])
+    middle = int(np.argmin(abs(line.t - 0.5)))
+    assert line.loss[:, middle].tolist() == pytest.approx([0.501, 0.601])
+    assert line.train[0, middle] == pytest.approx(1 - 20 * 0.501 / 200)
+    assert line.test[0, 0] == pytest.approx(0.95)
+    assert walk.main([str(folder), "--out", str(tmp_path / "out")]) == 0
+    assert "natural to 400 poison: barrier 0.5 to 0.6 nats" in capsys.readouterr().out
+    assert len(drawn[0].axes) == 2
+
+
+def test_the_ends_of_a_line_between_seeds_name_the_seed(landscape: LandscapeSweep):
+    folder = landscape.line()
+    runs = pd.read_parquet(folder / "runs" / "runs.parquet")
+    runs["trainer.to"] = ["c1-p0s1", "c1-p0s0"]
+    runs.to_parquet(folder / "runs" / "runs.parquet")
+    lines = walks.walks(selection.load(str(folder), "line"))
+    assert [line.label for line in lines] == [
+        "trained cell to trained cell, seed 1",
+        "trained cell to trained cell, seed 0",
+    ]
+
+
+def test_a_volume_is_the_largest_bound_over_the_preconditioners(
+    landscape: LandscapeSweep, drawn: list[Figure], tmp_path: Path, capsys
+):
+    folder = landscape.volume()
+    measures = selection.load(str(folder), "volume", free=volumes.FREE)
+    table = volumes.volumes(measures).set_index(["cell", "preconditioner"])
+    mean = np.log10((10**-10.0 + 10**-12.0) / 2)
+    bound = table.loc[("c1-p100s0", "filter")]
+    assert bound["log10_volume"] == pytest.approx(mean + 100 - 10, abs=1e-4)
+    assert bound["log10_volume_scaled"] == pytest.approx(mean + 90 - 7, abs=1e-4)
+    assert bound["terms_sd"] == pytest.approx(np.sqrt(2))
+    assert (bound["m"], bound["largest"]) == (2, True)
+    assert not table.loc[("c1-p100s0", "none")]["largest"]
+    assert basin_volume.main([str(folder), "--out", str(tmp_path / "out")]) == 0
+    assert "Spearman 0.96 [0.96, 1.00], 6 cells of 2 seeds" in capsys.readouterr().out  # ties
+    assert "m = 2 proposals" in drawn[0].texts[0].get_text()
+
+
+def test_the_mean_of_powers_of_ten_does_not_overflow():
+    assert volumes.log10_mean(np.array([-5000.0, -5000.0])) == pytest.approx(-5000)
+    assert volumes.log10_mean(np.array([4000.0, 0.0])) == pytest.approx(4000 - np.log10(2))
+
+
+def test_a_cell_above_the_cut_has_no_volume(landscape: LandscapeSweep):
+    folder = landscape.volume(["none"])
+    rows = pd.read_parquet(folder / "curves" / "rows.parquet")
+    rows.loc[0, "status"] = 2
+    rows.astype({"cell": "category"}).to_parquet(folder / "curves" / "rows.parquet")
+    measures = selection.load(str(folder), "volume", free=volumes.FREE)
+    table = volumes.volumes(measures).set_index("cell")
+    assert np.isnan(table.loc["c1-p0s0", "log10_volume"])
+    assert np.isfinite(table.loc["c1-p0s1", "log10_volume"])
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [("dimensions", "numbers of weights cannot be compared: 30, 31"),
+     ("data.train_samples", "numbers of training samples cannot be compared: 31, 200")],
+)  # fmt: skip
+def test_volumes_of_other_spaces_are_not_compared(
+    landscape: LandscapeSweep, column: str, message: str
+):
+    folder = landscape.volume()
+    runs = pd.read_parquet(folder / "runs" / "runs.parquet")
+    runs.loc[0, column] = 31
+    runs.to_parquet(folder / "runs" / "runs.parquet")
+    measures = selection.load(str(folder), "volume", free=volumes.FREE)
+    with pytest.raises(FigureError, match=message):
+        volumes.volumes(measures)
+
+
+def test_bounds_of_unequal_counts_are_not_compared(landscape: LandscapeSweep):
+    folder = landscape.volume(["none"])
+    rows = pd.read_parquet(folder / "curves" / "rows.parquet").iloc[1:]
+    rows.astype({"cell": "category"}).to_parquet(folder / "curves" / "rows.parquet")
+    measures = selection.load(str(folder), "volume", free=volumes.FREE)
+    with pytest.raises(FigureError, match="different numbers of proposals"):
+        volumes.volumes(measures)
+
+
+@pytest.mark.parametrize(("ending", "scale"), [("", 1.0), ("_scaled", 0.1)])
+def test_traces_are_means_over_probes_and_densities_over_starts(
+    landscape: LandscapeSweep, ending: str, scale: float
+):
+    folder = landscape.curvature()
+    measures = selection.load(str(folder), "curvature", free=spectra.FREE)
+    table = spectra.summary(measures, ending).set_index("cell")
+    row, high = table.loc["c1-p100s1"], scale * curvature(100)
+    assert (row["lambda_max"], row["lambda_min"]) == pytest.approx((high, -high / 100))
+    assert (row["trace"], row["probes"]) == pytest.approx((5.5 * high, 2))
+    assert row["trace_se"] == pytest.approx(0.5 * high)
+    first = spectra.densities(measures, ending)[0]
+    assert (first.label, first.starts) == ("natural", 2)
+    expected = 1.5 * np.exp(-abs(first.eigenvalues / scale)) / scale
+    np.testing.assert_allclose(first.density, expected, rtol=1e-4)
+
+
+def test_the_spectrum_is_drawn_with_what_is_measured(
+    landscape: LandscapeSweep, drawn: list[Figure], tmp_path: Path, capsys
+):
+    folder = str(landscape.curvature())
+    assert hessian_spectrum.main([folder, "--out", str(tmp_path / "out"), "--scaled"]) == 0
+    assert "100 poison, seed 1: eigenvalues -0.102 to 10.2, trace 56.1" in capsys.readouterr().out
+    assert len(drawn[0].axes) == 2
+    probes = ["--where", "trainer.part=probe"]
+    assert hessian_spectrum.main([folder, "--out", str(tmp_path / "out"), *probes]) == 0
+    assert len(drawn[1].axes) == 1

@@ -1,0 +1,233 @@
+"""Sweeps that read trained cells: expansion over frozen plans, and which cells are sent when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launch.errors import UserError
+from launch.plan import Plan, PlannedCell
+from launch.plan.plan import factor
+from launch.submit import weights
+from launch.sweep.compose import expand_sweep
+from launch.sweep.request import Cell
+from launch.sweep.trained import weights_of
+
+LOCAL = "hydra/launcher=local"
+TRAINED = """\
+defaults:
+  - override /trainer: minima
+  - override /data: swiss_roll
+  - override /model: fully_connected
+axes: {trainer.poison.samples: [0, 100]}
+seeds: [0, 1]
+"""
+RADIUS = """\
+defaults: [override /trainer: radius]
+of: {sweep: roll, where: ["trainer.poison.samples == 100"]}
+axes: {trainer.block: {range: [0, 3, 1]}}
+"""
+LINE = """\
+defaults: [override /trainer: line]
+of: {sweep: roll, where: ["trainer.poison.samples == 0"]}
+to: {trainer.poison.samples: 100}
+"""
+FrozenSweep = Callable[..., Sequence[Cell]]
+
+
+def cells(sweep: str, *overrides: str) -> Sequence[Cell]:
+    return expand_sweep(sweep, [LOCAL, *overrides]).cells
+
+
+def refusal(sweep: str, *overrides: str) -> str:
+    with pytest.raises(UserError) as error:
+        cells(sweep, *overrides)
+    return str(error.value)
+
+
+@pytest.fixture
+def frozen(
+    write_sweep: Callable[[str, str], None], plan_of: Callable[..., Plan], logs: Path
+) -> FrozenSweep:
+    """Freezes the cells of a trained sweep in a plan under logs/roll, as submit does."""
+
+    def freeze(*overrides: str) -> Sequence[Cell]:
+        write_sweep("roll", TRAINED)
+        trained = cells("roll", *overrides)
+        bases, split = factor([cell.flat for cell in trained])
+        planned = [
+            PlannedCell(cell.id, base, values)
+            for cell, (base, values) in zip(trained, split, strict=True)
+        ]
+        plan = plan_of(name="roll", bases=bases, cells=planned, tasks=[list(range(len(planned)))])
+        plan.write(logs / "roll")
+        return trained
+
+    return freeze
+
+
+def test_every_trained_cell_is_measured_at_every_point(
+    frozen: FrozenSweep, write_sweep: Callable[[str, str], None], logs: Path
+) -> None:
+    poisoned = [cell for cell in frozen() if cell.flat["trainer.poison.samples"] == 100]
+    write_sweep("roll_radius", RADIUS)
+    measures = cells("roll_radius")
+    points = [(cell.flat["trainer.of"], cell.flat["trainer.block"]) for cell in measures]
+    assert sorted(points) == sorted((cell.id, b) for cell in poisoned for b in range(3))
+    by_id = {cell.id: cell.flat for cell in poisoned}
+    for measure in measures:
+        trained = by_id[measure.flat["trainer.of"]]
+        for key, value in trained.items():
+            if key == "seed" or key.startswith(("model.", "data.")):
+                assert measure.flat[key] == value
+        assert measure.flat["optim.name"] == "none"
+        assert measure.flat["trainer.of_folder"] == str(logs / "roll")
+
+
+def test_more_blocks_leave_the_ids_of_the_first(
+    frozen: FrozenSweep, write_sweep: Callable[[str, str], None]
+) -> None:
+    frozen()
+    write_sweep("roll_radius", RADIUS)
+    ids = {cell.id for cell in cells("roll_radius")}
+    more = {cell.id for cell in cells("roll_radius", "axes={trainer.block:{range:[0,5,1]}}")}
+    assert ids < more
+    assert len(more) == 10
+
+
+def test_the_id_of_a_measure_does_not_depend_on_where_the_weights_are(
+    frozen: FrozenSweep,
+    write_sweep: Callable[[str, str], None],
+    logs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frozen()
+    write_sweep("roll_radius", RADIUS)
+    ids = [cell.id for cell in cells("roll_radius")]
+    logs.rename(logs.parent / "moved")
+    monkeypatch.setenv("REDESCENT_LOGS", str(logs.parent / "moved"))
+    assert [cell.id for cell in cells("roll_radius")] == ids
+
+
+def test_the_plan_decides_what_is_measured_and_not_the_edited_sweep(
+    frozen: FrozenSweep, write_sweep: Callable[[str, str], None]
+) -> None:
+    frozen()
+    write_sweep("roll_radius", RADIUS)
+    ids = [cell.id for cell in cells("roll_radius")]
+    write_sweep("roll", TRAINED + "trainer: {epochs: 7}\n")
+    assert [cell.id for cell in cells("roll_radius")] == ids
+
+
+def test_a_line_joins_cells_that_differ_in_one_key(
+    frozen: FrozenSweep, write_sweep: Callable[[str, str], None]
+) -> None:
+    by_point = {
+        (cell.flat["seed"], cell.flat["trainer.poison.samples"]): cell.id for cell in frozen()
+    }
+    write_sweep("roll_line", LINE)
+    pairs = {(cell.flat["trainer.of"], cell.flat["trainer.to"]) for cell in cells("roll_line")}
+    assert pairs == {(by_point[seed, 0], by_point[seed, 100]) for seed in (0, 1)}
+    whole = {
+        (cell.flat["trainer.of"], cell.flat["trainer.to"])
+        for cell in cells("roll_line", "of.where=[]", "~to", "+to={seed:1}")
+    }
+    assert whole == {(by_point[0, n], by_point[1, n]) for n in (0, 100)}
+
+
+def test_a_training_can_start_from_trained_cells(
+    frozen: FrozenSweep, write_sweep: Callable[[str, str], None]
+) -> None:
+    frozen("trainer.weights_at=[10,20]")
+    write_sweep(
+        "from_roll",
+        "defaults: [override /trainer: minima, override /optim: adam]\n"
+        "of: {sweep: roll, where: ['seed == 0']}\n"
+        "axes: {trainer.start_epoch: [10, 20]}\noptim: {lr: 0.5}\n",
+    )
+    starts = cells("from_roll")
+    assert len(starts) == 4
+    assert {cell.flat["optim.lr"] for cell in starts} == {0.5}
+    assert {cell.flat["model.name"] for cell in starts} == {"fully_connected"}
+    files = [weights_of(cell.flat)[0].file for cell in starts]
+    assert all(file.endswith(".path.npz") for file in files)
+    assert "keeps its weights at [10, 20]" in refusal(
+        "from_roll", "axes={trainer.start_epoch:[10,15]}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["of.sweep=other"], "has no submitted sweep; `redescent submit other`"),
+        (["of.where=['seed == 7']"], "none of the 4 cells of roll meets ['seed == 7']"),
+        (["of.where=['model.depth == 7']"], "no configuration key 'model.depth'"),
+        (["seeds=[0]"], "each cell has the seed of the trained cell"),
+        (["model.width=3"], "model.width"),
+        (["data=digits"], "data=digits: each cell has the seed, model and data"),
+        (
+            ["~axes", "+axes={data.noise:[0.1,0.2]}"],
+            "axes.data.noise: each cell has the data of the trained",
+        ),
+        (["+to={seed:1}"], "to: the trainer radius reads one cell; remove `to`"),
+        (["~of", "+of={swep:roll}"], "of.swep: unknown key; known: sweep, where"),
+        (["of=null"], "of: missing; the trainer radius measures trained cells"),
+        (["trainer.weights=10"], "found 10, but a trained cell keeps its weights at final"),
+        (["limits.cells=5"], "the grid has 6 points (trainer.block 3, trained cells 2)"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(
+    frozen: FrozenSweep,
+    write_sweep: Callable[[str, str], None],
+    overrides: Sequence[str],
+    message: str,
+) -> None:
+    frozen()
+    write_sweep("roll_radius", RADIUS)
+    assert message in refusal("roll_radius", *overrides)
+
+
+def test_a_line_needs_another_end_that_was_trained(
+    frozen: FrozenSweep, write_sweep: Callable[[str, str], None]
+) -> None:
+    frozen()
+    write_sweep("roll_line", LINE)
+    assert "no cell of roll differs from" in refusal("roll_line", "to={trainer.poison.samples:50}")
+    assert "to: the trainer line needs `to`, the other end" in refusal("roll_line", "to=null")
+    assert "to.model.depth: no key" in refusal("roll_line", "~to", "+to={model.depth:2}")
+
+
+def test_cells_without_weights_cannot_be_measured(
+    frozen: FrozenSweep, write_sweep: Callable[[str, str], None]
+) -> None:
+    frozen("trainer.weights_at=null")
+    write_sweep("roll_radius", RADIUS)
+    assert "submit its sweep with trainer.weights_at=final" in refusal("roll_radius")
+
+
+def sent(trained: Sequence[Cell], measures: Sequence[Cell], **changes: Any) -> list[int]:
+    """Indices of the trained cells whose measures would be sent."""
+    available = weights.look_up(measures, can_wait=False)
+    kept = {cell.flat["trainer.of"] for cell in measures if cell.id not in available.absent}
+    return [index for index, cell in enumerate(trained) if cell.id in kept]
+
+
+def test_only_measures_of_weights_that_are_there_are_sent(
+    frozen: FrozenSweep, write_sweep: Callable[[str, str], None], logs: Path
+) -> None:
+    trained = frozen()
+    write_sweep("roll_radius", RADIUS.replace(', where: ["trainer.poison.samples == 100"]', ""))
+    measures = cells("roll_radius")
+    assert sent(trained, measures) == []
+    (logs / "roll" / "weights").mkdir()
+    (logs / "roll" / "weights" / f"{trained[2].id}.npz").touch()
+    assert sent(trained, measures) == [2]
+    available = weights.look_up(measures, can_wait=False)
+    (message,) = available.messages([cell.id for cell in measures], "roll_radius")
+    assert message == (
+        "9 cells are left out, because the trained cells of roll have no weights yet and no job "
+        "trains them: `redescent resume roll`, then `redescent resume roll_radius`"
+    )
