@@ -16,10 +16,11 @@ from PIL import Image
 
 import trainers
 from launch.scheduler import sbatch
-from launch.submit import rounds
+from launch.submit import rounds, submission
 from launch.sweep import compose
 from launch.sweep.grid import axis_values
 from launch.sweep.request import Cell, Request
+from launch.sweep.trained import weights_of
 from trainers import config
 from trainers.checkpoint import Checkpoints
 from trainers.config import CIFAR10, MEASURES, MLP, ConvNet, VisionCell, ViT
@@ -84,6 +85,17 @@ def search_of(sweep: str) -> dict[str, Any] | None:
 
 
 SEARCHES = [sweep for sweep in options("sweep") if search_of(sweep)]
+
+
+def trained_sweep(sweep: str) -> str | None:
+    """The sweep whose trained cells a sweep file reads, if it has a section `of`."""
+    text = yaml.safe_load((CONFIGS / "sweep" / f"{sweep}.yaml").read_text())
+    name: str | None = text.get("of", {}).get("sweep")
+    return name
+
+
+READING = [sweep for sweep in options("sweep") if trained_sweep(sweep)]
+"""Sweeps that read trained cells: measures, and trainings that start from others."""
 
 
 def points(sweep: str) -> list[VisionCell]:
@@ -158,7 +170,7 @@ def first_round(request: Request) -> list[Cell]:
     return rounds.open_cells(rounds.search_states(request.searches, pd.DataFrame()))
 
 
-@pytest.mark.parametrize("sweep", options("sweep"))
+@pytest.mark.parametrize("sweep", sorted(set(options("sweep")) - set(READING)))
 def test_every_sweep_expands_and_its_first_cell_trains_two_steps(
     sweep: str, tmp_path: Path, cifar: Path
 ) -> None:
@@ -173,6 +185,21 @@ def test_every_sweep_expands_and_its_first_cell_trains_two_steps(
     for cell in cells:
         assert config.flatten(config.parse(cell.flat)) == cell.flat
     train_two_steps(dict(cells[0].flat), tmp_path, cifar)
+
+
+@pytest.mark.parametrize("sweep", READING)
+def test_every_sweep_that_reads_trained_cells_expands_over_their_plan(
+    sweep: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDESCENT_LOGS", str(tmp_path))
+    trained = compose.expand_sweep(str(trained_sweep(sweep)), ["hydra/launcher=local"])
+    submission.freeze_cells(trained, "local", trained.cells, {}).write(trained.folder)
+    request = compose.expand_sweep(sweep, ["hydra/launcher=local"])
+    ids = {cell.id for cell in trained.cells}
+    assert request.name == sweep
+    assert {read.cell for cell in request.cells for read in weights_of(cell.flat)} <= ids
+    for cell in request.cells:
+        assert config.flatten(config.parse(cell.flat)) == cell.flat
 
 
 @pytest.mark.parametrize(

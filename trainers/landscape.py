@@ -308,7 +308,7 @@ class Line(Measure):
         model = self.network.model
         with self.line.at(t), self.landscape.recalibrated():
             point = self.landscape.centre()
-            row = {"t": t} | _columns(point)
+            row: Row = {"t": t, **_columns(point)}
             if self.test is not None:
                 inputs = self.test.inputs
                 test = sum_losses(self.test, lambda batch: model(inputs[batch]), cross_entropy)
@@ -369,7 +369,9 @@ class Boundary(Measure):
         self.inputs = trained.input_grid(network, own.points, own.extent)
 
     def rows(self, unit: int) -> Iterator[Row]:
-        """One row for the frame, then one for each point of the grid."""
+        """One row for the frame, then one for each point of the grid; for the weights themselves
+        also one for each sample.
+        """
         coordinate, points = self.coordinates[unit], self.settings.points
         with self.landscape.moved([self.direction], [coordinate]) as model:
             point = self.landscape.centre()
@@ -388,6 +390,24 @@ class Boundary(Measure):
                 "y_index": y_index,
                 "margin": margin,
             }
+        if unit == self.units // 2:
+            yield from self._samples(1 + len(margins))
+
+    def _samples(self, step: int) -> Iterator[Row]:
+        """One row for each sample of the measure; the first is at `step`."""
+        network = self.network
+        margins = _margins(network.model, network.samples.inputs, network.samples.batch)
+        labels = network.samples.targets.tolist()
+        places = trained.plane_points(network)
+        for (x, y), label, margin in zip(places, labels, margins, strict=True):
+            yield {
+                "step": step,
+                "point_x": x,
+                "point_y": y,
+                "point_label": label,
+                "margin": margin,
+            }
+            step += 1
 
     def _largest_eigenvalue(self) -> float | None:
         """Of the Hessian at the present weights, in filter units of the trained ones; None without

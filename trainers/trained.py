@@ -144,6 +144,13 @@ def check_plane(network: Trained) -> None:
         )
 
 
+def plane_points(network: Trained) -> list[tuple[float, float]]:
+    """The samples of a measure as points of the unscaled plane."""
+    scale = getattr(network.cell.data, "scale", 1.0)
+    inputs = network.samples.inputs.flatten(1).double() * scale
+    return [(x, y) for x, y in inputs.tolist()]
+
+
 def input_grid(network: Trained, points: int, extent: float) -> Tensor:
     """Inputs (points^2, 2, 1, 1) of a grid over [-extent, extent]^2 of the unscaled plane, row by
     row from the lowest y.

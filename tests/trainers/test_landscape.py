@@ -245,7 +245,9 @@ def test_a_boundary_has_a_margin_for_every_point_and_a_row_for_every_frame(
     frames = table[table["margin"].isna()]
     assert frames["frame"].tolist() == [0, 1, 2]
     np.testing.assert_allclose(frames["c"], [-0.5, 0.0, 0.5])
-    assert len(table) == 3 * 17
+    samples = table[table["point_label"].notna()]
+    assert len(table) == 3 * 17 + len(samples)
+    assert (samples["epoch"] == 1).all()
     network = network_of(measuring(points[1], points[0], "boundary"))
     centre = table[(table["frame"] == 1) & table["margin"].notna()]
     corner = centre[(centre["x_index"] == 3) & (centre["y_index"] == 0)].iloc[0]
@@ -253,6 +255,11 @@ def test_a_boundary_has_a_margin_for_every_point_and_a_row_for_every_frame(
     x[0, 0], x[0, 1] = 1.0, -1.0  # the extent is the scale
     logits = network.model(x)[0].tolist()
     assert corner["margin"] == pytest.approx(logits[1] - logits[0], rel=1e-5)
+    inputs = network.samples.inputs.flatten(1).numpy() * 15.0
+    np.testing.assert_allclose(samples[["point_x", "point_y"]], inputs, rtol=1e-5)
+    assert samples["point_label"].tolist() == network.samples.targets.tolist()
+    right = (samples["margin"] > 0) == (samples["point_label"] == 1)
+    assert (~right).sum() == network.landscape().centre().wrong
 
 
 def test_a_boundary_needs_points_in_the_plane(

@@ -81,6 +81,9 @@ BOUNDARY = (
     Metric("loss", "float32", "nats", "mean cross-entropy of the frame's weights, a row a frame"),
     Metric("accuracy", "float32", "1", "right training samples / all, a row a frame"),
     Metric("lambda_max_scaled", "float32", "nats", "largest eigenvalue in filter units"),
+    Metric("point_x", "float32", "1", "first input of a sample, a row a sample"),
+    Metric("point_y", "float32", "1", "second input of a sample, a row a sample"),
+    Metric("point_label", "int32", "1", "label of a sample, a row a sample"),
 )
 
 METRICS: Mapping[str, tuple[Metric, ...]] = {
