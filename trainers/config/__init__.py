@@ -9,6 +9,7 @@ from trainers.config.cell import (
     columns,
     flatten,
     parse,
+    resolve_section,
 )
 from trainers.config.data import CIFAR10, OPERATIONS, Arithmetic, Digits, LabelNoise
 from trainers.config.model import CNN5, MLP, Activation, ConvNet, ResNet18, Transformer, ViT
@@ -47,4 +48,5 @@ __all__ = [
     "columns",
     "flatten",
     "parse",
+    "resolve_section",
 ]
