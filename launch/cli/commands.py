@@ -39,12 +39,11 @@ def _errors(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _fail(message: str) -> None:
-    """Print an error and exit with status 2."""
-    from rich.markup import escape
+    """Print an error to standard error and exit with status 2."""
+    from launch.cli.tables import errors
 
-    from launch.cli.tables import console
-
-    console.print(f"[red]error:[/red] {escape(message)}")
+    errors.print("[red]error:[/red]", end=" ")
+    errors.print(message, markup=False, emoji=False)
     sys.exit(2)
 
 
@@ -180,15 +179,16 @@ class _Seconds(click.ParamType[float]):
     def convert(
         self, value: Any, param: click.Parameter | None, context: click.Context | None
     ) -> float:
-        from launch.cli.status import LEAST_SECONDS
+        from launch.cli.status import LEAST_SECONDS, MOST_SECONDS
 
         try:
             seconds = float(value)
         except ValueError:
             hint = f"found {value!r}, expected seconds; write NAME before --watch"
             self.fail(hint, param, context)
-        if seconds < LEAST_SECONDS:
-            self.fail(f"found {value} s, expected at least {LEAST_SECONDS:.0f}", param, context)
+        if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
+            hint = f"found {value} s, expected {LEAST_SECONDS:.0f} to {MOST_SECONDS:.0f}"
+            self.fail(hint, param, context)
         return seconds
 
 

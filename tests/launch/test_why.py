@@ -75,7 +75,7 @@ def test_logs_of_a_cell_without_output_says_so(
     redescent: Callable[..., Any], logs: Path, plan_of: Callable[..., Any]
 ) -> None:
     plan_of().write(logs / "demo")
-    output = redescent("logs", "c1-0", check=False).stdout
+    output = redescent("logs", "c1-0", check=False).stderr
     assert (
         "error: c1-0: missing, and none of its jobs has written output; `redescent why c1-0` "
         "explains the cell" in output
