@@ -446,7 +446,7 @@ def test_a_value_that_refers_to_the_axis_of_a_search_is_refused(write_sweep: Wri
 
 def test_cells_of_a_grid_equal_cells_that_are_resolved_alone(write_sweep: WriteSweep) -> None:
     lines = (
-        "axes: {model: [mlp, cnn], model.width: [1, 2], optim.lr: [1, 0.5], trainer.epochs: [2, 4]}",
+        "axes: {model: [mlp, cnn], model.width: [1, 2], optim.lr: [1, 0.5], optim.eps: [1, 2]}",
         "seeds: [0, 1]",
     )
     grid = cells(write_lines(write_sweep, *lines))
