@@ -18,9 +18,17 @@ import pandas as pd
 
 from analysis import store
 from analysis.double_descent import published
-from analysis.double_descent.time_map import draw
+from analysis.double_descent.time_map import MapData, draw
 from analysis.figure import output, query
-from analysis.figure.provenance import Source, feature_record, progress, record, summary
+from analysis.figure.provenance import (
+    Source,
+    feature_record,
+    measured_rows,
+    nothing_logged,
+    progress,
+    record,
+    summary,
+)
 from analysis.stats import seed_curves
 
 METRIC, TRAINING = "test_error", "train_error"
@@ -45,6 +53,7 @@ def load(options: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame, list[
     if not options.published:
         extra = [f"{METRIC}_std"] if published.is_published(runs) else []
         curves = store.curves(options.folder, [METRIC, TRAINING, *extra], runs["cell"].tolist())
+        curves = measured_rows(runs, curves)
     if "note" in runs.columns:
         notes += sorted(set(runs["note"].dropna()))
     return runs, curves, notes
@@ -89,10 +98,7 @@ def make(options: argparse.Namespace) -> None:
     runs, curves, notes = load(options)
     data = seed_curves.seed_curves(runs, curves, options.column, METRIC)
     if not any(column.cells for column in data):
-        raise query.FigureError(
-            f"none of the {len(runs)} chosen runs has logged {METRIC} yet; wait for its first "
-            "epochs"
-        )
+        raise query.FigureError(nothing_logged(runs, METRIC))
     features = seed_curves.feature_table(data, options.window)
     times = seed_curves.threshold_table(
         seed_curves.seed_curves(runs, curves, options.column, TRAINING), options.interpolation
@@ -100,8 +106,12 @@ def make(options: argparse.Namespace) -> None:
     times.columns = times.columns.str.replace("threshold", "interpolation")
     features = features.merge(times, on="lambda", validate="one_to_one")
     state = progress(runs, data)
+    is_diverged = runs["cell"].astype(str).isin(state.diverged)
     figure = draw(
-        data, features, options.column, state.planned_epochs, published.is_published(runs)
+        MapData(data, features, sorted(set(runs.loc[is_diverged, options.column]))),
+        options.column,
+        state.planned_epochs,
+        published.is_published(runs),
     )
     source = Source(runs, options.published or options.folder, notes)
     facts = record(source, data, state, options, METRIC) | feature_record(options.window)

@@ -15,6 +15,7 @@ import argparse
 import math
 import operator
 import sys
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,13 +71,26 @@ def best_run(selection: grok.SelectedRuns, operation: str) -> pd.Series | None:
 
 def output_rows(folder: str, run: pd.Series) -> Array:
     """The output matrix's rows of the elements, (elements, width); FigureError without weights."""
+    name = f"{run['cell']}.npz"
+    path = Path(folder) / "weights" / name
     try:
-        arrays = weights.load(Path(folder), f"{run['cell']}.npz")
+        matrix = np.asarray(weights.load(Path(folder), name)["output.weight"], np.float64)
     except FileNotFoundError as error:
         raise query.FigureError(
             f"{error}: submit with trainer.save_weights=true, which makes other cells"
         ) from None
-    return np.asarray(arrays["output.weight"], np.float64)[: elements(run)]
+    except (OSError, ValueError, LookupError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise query.FigureError(
+            f"{path}: not the saved weights of a run ({type(error).__name__}: {error}); expected "
+            "an npz file with output.weight. Restore it, or move it away to leave the run out"
+        ) from None
+    count = elements(run)
+    if matrix.ndim != 2 or len(matrix) < count or not np.isfinite(matrix).all():
+        raise query.FigureError(
+            f"{path}: output.weight has shape {matrix.shape}, expected finite numbers in at least "
+            f"{count} rows, one for each element"
+        )
+    return matrix[:count]
 
 
 def elements(run: pd.Series) -> int:
@@ -114,6 +128,11 @@ def product_panel(run: pd.Series, options: argparse.Namespace) -> Panel:
 def sum_panel(run: pd.Series, options: argparse.Namespace) -> Panel:
     """Residues, grouped by k mod stride."""
     rows, stride = output_rows(options.folder, run), options.stride
+    most = len(rows) // 2
+    if stride > most:
+        raise query.FigureError(
+            f"--stride {stride}: expected 1 to {most}, half of the modulus {len(rows)}"
+        )
     shortest, ratios = shortest_stride(rows)
     points = point_table(run, project(rows, options), np.arange(len(rows)) % stride)
     text = (
@@ -258,13 +277,25 @@ def facts(
     return {"tsne": tsne, **texts, "drawn": "; ".join(labels)}
 
 
+def _positive(text: str) -> int:
+    """A number of at least 1 on the command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected an integer of at least 1")
+    return int(text)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = grok.parser(__doc__, "grok_embeddings")
     add = parser.add_argument
     help_generators = f"of the subgroup (default in S5, the published: {cosets.PUBLISHED!r})"
     add("--generators", metavar="CYCLES", help=help_generators)
-    add("--stride", type=int, default=8, help="joins k and k + STRIDE (default: 8, the published)")
+    add(
+        "--stride",
+        type=_positive,
+        default=8,
+        help="joins k and k + STRIDE (default: 8, the published)",
+    )
     add("--perplexity", type=float, default=30, help="of t-SNE (default: 30)")
     add("--random-state", type=int, default=0, help="of t-SNE (default: 0)")
     return output.run(make, parser.parse_args(argv))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -95,6 +96,30 @@ def _offset_lines(scaled: Array, variance: Whole | None, tolerance: float, seeds
     return lines
 
 
+def _positive(text: str) -> int:
+    """A number of at least 1 on the command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected an integer of at least 1")
+    return int(text)
+
+
+def _load(path: str) -> Array:
+    """An array of errors; ValueError for a file that is none, with its name."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)  # reads the header alone
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, EOFError, MemoryError, OverflowError, BadZipFile) as error:
+        raise ValueError(f"{path}: no npy array ({error})") from None
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{path}: an archive of arrays, expected one array (.npy)")
+    if array.dtype.kind not in "fiu" or array.size == 0:
+        raise ValueError(
+            f"{path}: {array.size} values of type {array.dtype}, expected real numbers"
+        )
+    return np.array(array)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns 0 if all cells of the mean are possible, 1 if not, 2 if unknown."""
     parser = argparse.ArgumentParser(
@@ -104,10 +129,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--std", help="array of population standard deviations over the seeds, .npy, same shape"
     )
-    parser.add_argument("--images", type=int, required=True, help="images behind one error")
-    parser.add_argument("--seeds", type=int, required=True, help="seeds behind one mean")
+    parser.add_argument("--images", type=_positive, required=True, help="images behind one error")
+    parser.add_argument("--seeds", type=_positive, required=True, help="seeds behind one mean")
     parser.add_argument(
-        "--batch", type=int, help="images in a batch, where an error is a mean of batch errors"
+        "--batch",
+        type=_positive,
+        help="images in a batch, where an error is a mean of batch errors",
     )
     parser.add_argument(
         "--cells",
@@ -116,7 +143,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(argv)
     try:
-        mean, std = np.load(options.mean), np.load(options.std) if options.std else None
+        mean = _load(options.mean)
+        std = _load(options.std) if options.std else None
         if std is not None and std.shape != mean.shape:
             raise ValueError(
                 f"{options.std} has shape {std.shape}; expected that of the mean, {mean.shape}"

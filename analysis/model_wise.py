@@ -21,8 +21,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.double_descent import axis_sweep
-from analysis.figure import heatmap, output, style
-from analysis.figure.provenance import BAND, criterion_text, interval_text, summary
+from analysis.figure import heatmap, output, query, style
+from analysis.figure.provenance import (
+    BAND,
+    criterion_text,
+    diverged_text,
+    interval_text,
+    summary,
+)
 
 SIZE = (6.6, 5.0)  # inches
 BEST = "each seed's lowest test error over its epochs, chosen on the test set, which flatters it"
@@ -38,10 +44,10 @@ class Line:
     dashes: str = "-"
 
 
-def draw(table: pd.DataFrame, by: str, axis: str) -> Figure:
+def draw(table: pd.DataFrame, by: str, axis: str, diverged: Sequence[float] = ()) -> Figure:
     """Test error (top) and training error (bottom) over width, a colour for each value of `by`.
 
-    table: from `axis_sweep.end_table`.
+    table: from `axis_sweep.end_table`. diverged: widths at which a run diverged, marked by a cross.
     """
     with style.styled():
         figure = Figure(figsize=SIZE, layout="constrained")
@@ -57,6 +63,7 @@ def draw(table: pd.DataFrame, by: str, axis: str) -> Figure:
             draw_error(bottom, group, axis, Line("train_end", label, colour))
         for axes in (top, bottom):
             width_axis(axes, table, axis)
+            style.mark_diverged(axes, diverged, axes.get_ylim()[0])
         top.set_ylabel("test error")
         bottom.set_ylabel("training error")
         bottom.set_xlabel("width k" if axis == "model.width" else axis)
@@ -97,10 +104,23 @@ def hatch(axes: Axes, counts: pd.Series) -> None:
             axes.axvspan(left, right, fill=False, hatch=style.HATCH, lw=0)
 
 
+def nothing_finished(data: axis_sweep.AxisSweep) -> str:
+    """Why there is no end of a training to draw, as one line."""
+    diverged, total = len(data.state.diverged), len(data.runs)
+    if diverged == total:
+        return f"{diverged_text(diverged)}; there is no error at the end to draw; lower optim.lr"
+    return (
+        f"none of the {total} chosen runs is at its last epoch yet ({diverged} diverged); wait, or "
+        "`redescent resume`. analysis/width_noise.py draws what has been logged so far"
+    )
+
+
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
     data = axis_sweep.load(options.folder, options.column, options.by, options.where)
     table = axis_sweep.end_table(data, options.by, options.column, options.interpolation)
+    if not table["n_seeds"].any():
+        raise query.FigureError(nothing_finished(data))
     peaks = axis_sweep.peak_table(data, options.by)
     facts = data.provenance(options) | {
         "best": BEST,
@@ -111,7 +131,8 @@ def make(options: argparse.Namespace) -> None:
     lines = [table.to_string(index=False, float_format="{:.4g}".format)]
     lines += [f"note: {note}" for note in data.notes]
     lines += [*data.state.messages(options.folder), summary(peaks, options.by, "widths")]
-    figure = draw(table, options.by, options.column)
+    diverged = data.diverged(options.column, options.by)[options.column].tolist()
+    figure = draw(table, options.by, options.column, diverged)
     output.write(options, figure, {"": table, "_features": peaks}, facts, lines)
 
 

@@ -43,11 +43,22 @@ def draw(data: AxisSweep, group: SweepGroup, ends: pd.DataFrame, by: str, axis: 
         right.set_yticks(range(1, len(levels) + 1), [f"{level:g}" for level in levels])
         right.set_ylabel(by)
         right.set_title("test error at the end")
+        mark_diverged(left, right, data.diverged(axis, by), group.value, levels)
         for axes in (left, right):
             label_widths(axes, sorted(ends[axis].unique()), axis)
         if mesh is not None:
             figure.colorbar(mesh, ax=[left, right], pad=0.01)
     return figure
+
+
+def mark_diverged(
+    left: Axes, right: Axes, diverged: pd.DataFrame, shown: float, levels: Sequence[float]
+) -> None:
+    """Crosses on both maps; `diverged` has width and second axis, `shown` is that of the left."""
+    width, level = (diverged.iloc[:, column].to_numpy(np.float64) for column in (0, 1))
+    style.mark_diverged(left, np.log2(width[np.isclose(level, shown)]), 1.0)
+    ranks = [1.0 + levels.index(value) for value in level]
+    style.mark_diverged(right, np.log2(width), ranks)
 
 
 def time_grid(data: AxisSweep, group: SweepGroup) -> heatmap.Grid:

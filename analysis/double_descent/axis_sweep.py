@@ -17,7 +17,14 @@ import pandas as pd
 
 from analysis import store
 from analysis.figure import query
-from analysis.figure.provenance import Progress, Source, progress, record
+from analysis.figure.provenance import (
+    Progress,
+    Source,
+    measured_rows,
+    nothing_logged,
+    progress,
+    record,
+)
 from analysis.stats import features, seed_curves
 from analysis.stats.seed_curves import Array, SeedCurves
 
@@ -41,6 +48,11 @@ class AxisSweep:
     groups: list[SweepGroup]
     state: Progress
     notes: list[str]
+
+    def diverged(self, column: str, by: str) -> pd.DataFrame:
+        """The axis value (`column`) and the value of `by` of each run that diverged."""
+        is_diverged = self.runs["cell"].astype(str).isin(self.state.diverged)
+        return self.runs.loc[is_diverged, [column, by]].drop_duplicates()
 
     def provenance(self, options: argparse.Namespace) -> dict[str, Any]:
         """The record beside the figure; each of its `columns` has its value of the second axis."""
@@ -92,12 +104,11 @@ def load(folder: str | Path, column: str, by: str, conditions: Sequence[str]) ->
         )
     notes = query.check_axes(runs, column, by)
     curves = store.curves(folder, [TEST, TRAINING], runs["cell"].tolist())
+    curves = measured_rows(runs, curves)
     groups = [_group(float(str(value)), part, curves, column) for value, part in runs.groupby(by)]
     test = [seeds for group in groups for seeds in group.test]
     if not any(seeds.cells for seeds in test):
-        raise query.FigureError(
-            f"none of the {len(runs)} chosen runs has logged {TEST} yet; wait for its first epochs"
-        )
+        raise query.FigureError(nothing_logged(runs, TEST))
     return AxisSweep(runs, groups, progress(runs, test), notes)
 
 
@@ -139,7 +150,7 @@ def end_table(sweep: AxisSweep, by: str, axis: str, below: float) -> pd.DataFram
     for group in sweep.groups:
         for test, training in zip(group.test, group.training, strict=True):
             curve_pair = [
-                finished_only(curves, sweep.state.unfinished) for curves in (test, training)
+                finished_only(curves, sweep.state.without_end) for curves in (test, training)
             ]
             ends = _ends(*curve_pair)
             interpolates = bool(ends["train_end"] < below)
@@ -173,7 +184,7 @@ def as_seed_curves(sweep: AxisSweep) -> list[SeedCurves]:
     `seed_curves.feature_table` then finds the peak over the axis instead of over time. Seeds
     without a finished cell at some value have NaN there.
     """
-    return [_over_axis(group, sweep.state.unfinished) for group in sweep.groups]
+    return [_over_axis(group, sweep.state.without_end) for group in sweep.groups]
 
 
 def _over_axis(group: SweepGroup, unfinished: Sequence[str]) -> SeedCurves:

@@ -13,6 +13,7 @@ minimum, without it, it does not.
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -144,15 +145,21 @@ def _load(folder: Path) -> dict[str, NDArray[np.float64]]:
             f"{', '.join(FILES.values())}, each ({EPOCHS}, {COLUMNS}): copy all four from the "
             "repository NNdoubledescent/doubledescent into one folder"
         )
-    return {name: np.load(folder / file) for name, file in FILES.items()}
+    return {name: np.load(folder / file, mmap_mode="r") for name, file in FILES.items()}
 
 
 def _problem(path: Path) -> str:
     """What is wrong with one of the four files; empty if nothing is."""
     try:
-        shape = np.load(path).shape
+        array = np.load(path, mmap_mode="r", allow_pickle=False)  # reads the header alone
     except FileNotFoundError:
         return f"{path.name} is missing"
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError, OverflowError, zipfile.BadZipFile) as error:
         return f"{path.name} is no npy array ({error})"
-    return "" if shape == (EPOCHS, COLUMNS) else f"{path.name} has shape {shape}"
+    if not isinstance(array, np.ndarray):
+        return f"{path.name} is an archive of arrays"
+    if array.shape != (EPOCHS, COLUMNS):
+        return f"{path.name} has shape {array.shape}"
+    if array.dtype.kind != "f":
+        return f"{path.name} has values of type {array.dtype}, expected floats"
+    return "" if np.isfinite(array).all() else f"{path.name} has values that are not finite"

@@ -44,14 +44,20 @@ class Look:
     time: str
 
 
-def draw(
-    data: Sequence[SeedCurves],
-    features: pd.DataFrame,
-    axis: str,
-    planned_epochs: int,
-    published: bool,
-) -> Figure:
-    """The figure: heat map left, three curves right; `data`, `features` by increasing λ."""
+@dataclass(frozen=True)
+class MapData:
+    """What the figure shows: curves and their features, both by increasing λ, and the λ at which a
+    run diverged, marked by a cross.
+    """
+
+    curves: Sequence[SeedCurves]
+    features: pd.DataFrame
+    diverged: Sequence[float] = ()
+
+
+def draw(contents: MapData, axis: str, planned_epochs: int, published: bool) -> Figure:
+    """The figure: heat map left, three curves right."""
+    data, features = contents.curves, contents.features
     x = positions(np.array([c.value for c in data]))
     symbol = "λ" if axis == "optim.weight_decay" else axis
     look = (
@@ -64,6 +70,8 @@ def draw(
         )
         left, right = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
         draw_map(left, data, x, look, planned_epochs)
+        place = dict(zip([curves.value for curves in data], x, strict=True))
+        style.mark_diverged(left, [place[value] for value in contents.diverged], 1.0)
         left.set_xlabel("Regularization strength λ" if symbol == "λ" else axis)
         draw_slices(right, data, look)
     return figure

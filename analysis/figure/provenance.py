@@ -52,14 +52,20 @@ class Progress:
     """How much of what was planned is in the logs.
 
     planned_epochs: last planned epoch. missing: cells without rows. unfinished: cells with rows
-    that have not reached their planned epochs. uneven: columns with fewer seeds than the others
-    have.
+    that have not reached their planned epochs and have no result yet. uneven: columns with fewer
+    seeds than the others have. diverged: cells that ended because their loss was not finite.
     """
 
     planned_epochs: int
     missing: tuple[str, ...]
     unfinished: tuple[str, ...]
     uneven: int
+    diverged: tuple[str, ...] = ()
+
+    @property
+    def without_end(self) -> tuple[str, ...]:
+        """Cells with no value at the end of training: unfinished or diverged."""
+        return (*self.unfinished, *self.diverged)
 
     def messages(self, folder: str | None) -> list[str]:
         """Lines for the terminal; the last one is the command that completes the sweep, if any."""
@@ -76,7 +82,45 @@ class Progress:
             lines.append(f"{self.uneven} columns are drawn with fewer seeds than planned")
         if lines and folder:
             lines.append(fill(folder))
+        if self.diverged:
+            lines.append(diverged_text(len(self.diverged)))
         return lines
+
+
+def diverged_text(count: int) -> str:
+    """The line about cells that diverged; a resume would not train them again."""
+    cells = "1 cell" if count == 1 else f"{count} cells"
+    return f"{cells} diverged: the training loss is not finite (a result, which resume leaves)"
+
+
+def diverged_cells(runs: pd.DataFrame) -> tuple[str, ...]:
+    """The cells that ended because their loss was not finite, sorted."""
+    if "status" not in runs.columns:
+        return ()
+    return tuple(sorted(runs.loc[runs["status"] == "nonfinite", "cell"].astype(str)))
+
+
+def measured_rows(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    """The curves without the last row of each diverged cell.
+
+    Its weights are not finite, so its error is that of always naming the first class: no
+    measurement.
+    """
+    cells = curves["cell"].astype(str)
+    last = curves["epoch"].groupby(cells).transform("max")
+    return curves[~(cells.isin(diverged_cells(runs)) & (curves["epoch"] == last))]
+
+
+def nothing_logged(runs: pd.DataFrame, metric: str) -> str:
+    """Why a figure of these runs has nothing to draw, as one line."""
+    diverged = len(diverged_cells(runs))
+    if diverged == len(runs):
+        return f"{diverged_text(diverged)} before an epoch was measured; lower optim.lr"
+    others = f", and {diverged_text(diverged)}" if diverged else ""
+    return (
+        f"none of the {len(runs)} chosen runs has logged {metric} yet; wait for its first "
+        f"epochs{others}"
+    )
 
 
 def fill(folder: str | os.PathLike[str]) -> str:
@@ -92,12 +136,23 @@ def progress(runs: pd.DataFrame, data: Sequence[SeedCurves]) -> Progress:
             reached[cell] = int(curves.x[np.isfinite(values)].max())
     last = max(reached.values(), default=1)
     planned = planned_epochs(runs, last)
+    diverged, ended = diverged_cells(runs), _ended_cells(runs)
+    missing = [set(curves.missing) - set(diverged) for curves in data]
+    early = {cell for cell, epoch in reached.items() if epoch < planned[cell]}
     return Progress(
         max([last, *planned.values()]),
-        tuple(cell for curves in data for cell in curves.missing),
-        tuple(sorted(cell for cell, epoch in reached.items() if epoch < planned[cell])),
-        sum(bool(curves.cells and curves.missing) for curves in data),
+        tuple(sorted(set().union(*missing))),
+        tuple(sorted(early - ended)),
+        sum(bool(curves.cells and cells) for curves, cells in zip(data, missing, strict=True)),
+        diverged,
     )
+
+
+def _ended_cells(runs: pd.DataFrame) -> set[str]:
+    """The cells with a result, some of which ended before their last epoch (stop_at_fit)."""
+    if "status" not in runs.columns:
+        return set()
+    return set(runs.loc[runs["status"].isin(("done", "nonfinite")), "cell"].astype(str))
 
 
 def planned_epochs(runs: pd.DataFrame, default: int) -> dict[str, int]:
@@ -132,6 +187,7 @@ def record(
         "epochs": EPOCHS,
         "planned_epochs": state.planned_epochs,
         "unfinished": list(state.unfinished),
+        "diverged": list(state.diverged),
         "columns": [_column(curves, attempts) for curves in data],
     }
 

@@ -19,6 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import ArrayLike
 
 DPI = 200
 ROUNDING = 1e-8  # relative; a tick so near the end of an axis is drawn
@@ -74,9 +75,21 @@ class SeenDecades(LogLocator):
 
 @contextlib.contextmanager
 def styled() -> Iterator[None]:
-    """Font sizes and line settings of every figure; matplotlib's own defaults return afterwards."""
-    with mpl.rc_context(RC):
+    """Font sizes and line settings of every figure; the settings of before return afterwards.
+
+    All others are matplotlib's defaults: a matplotlibrc of the user changes no picture.
+    """
+    with mpl.rc_context({**_defaults(), **RC}):
         yield
+
+
+def _defaults() -> dict[Any, Any]:
+    """Matplotlib's defaults, without those that say how pictures are shown and not how they look.
+
+    To set `backend` would load a toolkit.
+    """
+    free = ("backend", "backend_fallback", "interactive", "toolbar", "timezone")
+    return {key: value for key, value in mpl.rcParamsDefault.items() if key not in free}
 
 
 @contextlib.contextmanager
@@ -89,7 +102,7 @@ def themed() -> Iterator[None]:
     import seaborn as sns
 
     context = sns.plotting_context("notebook", font_scale=FONT_SIZE / 12)
-    with mpl.rc_context({**sns.axes_style("whitegrid"), **context, **RC, **THEME}):
+    with mpl.rc_context({**_defaults(), **sns.axes_style("whitegrid"), **context, **RC, **THEME}):
         yield
 
 
@@ -118,6 +131,14 @@ def log_epochs(axes: Axes, last: float, which: str) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: power_label(round(math.log10(value)))))
     axis.set_minor_locator(SeenDecades(10, subs=range(2, 10)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def mark_diverged(axes: Axes, x: ArrayLike, y: ArrayLike | float) -> None:
+    """A black cross at each place where a run diverged."""
+    places = np.atleast_1d(np.asarray(x, np.float64))
+    heights = np.broadcast_to(np.asarray(y, np.float64), places.shape)
+    if places.size:
+        axes.plot(places, heights, "x", color="black", ms=6, mew=1.5, zorder=5, clip_on=False)
 
 
 def place_empty_labels(figure: Figure) -> None:

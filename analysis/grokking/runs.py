@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from analysis import store
 from analysis.figure import query
-from analysis.figure.provenance import Source, fill, origin
+from analysis.figure.provenance import Source, diverged_cells, diverged_text, fill, origin
 
 FRACTION = "data.train_fraction"
 FINAL = ("done", "nonfinite")  # statuses of a run that is finished
@@ -52,12 +52,17 @@ class SelectedRuns:
             lines.append(f"{unfinished} cells are not finished")
         if lines:
             lines.append(fill(folder))
+        diverged = len(diverged_cells(self.runs))
+        if diverged:
+            lines.append(diverged_text(diverged))
         return [*(f"note: {note}" for note in self.notes), *lines]
 
     def record(self, options: argparse.Namespace, facts: Mapping[str, Any]) -> dict[str, Any]:
         """The record beside the figure; `facts` says what its bands, medians and fits mean."""
         source = Source(self.runs, options.folder, self.notes)
-        return {**origin(source, options), **facts, "groups": cells_by_point(self)}
+        diverged = list(diverged_cells(self.runs))
+        groups = cells_by_point(self)
+        return {**origin(source, options), **facts, "diverged": diverged, "groups": groups}
 
 
 def parser(doc: str | None, name: str) -> argparse.ArgumentParser:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -47,9 +47,12 @@ WITHOUT_NULLS = ("cell", "attempt", "epoch")
 """Columns that identify a row."""
 
 
-def foreign_column(schema: pa.Schema) -> str | None:
-    """How a file differs from what a sweep holds in a column that we use; None if it does not."""
-    if "attempt" not in schema.names:
+def foreign_column(schema: pa.Schema, columns: Sequence[str] | None = None) -> str | None:
+    """How a table that was read differs from what a sweep holds; None if it does not.
+
+    columns: those that were read, None if all were.
+    """
+    if "attempt" not in schema.names and (columns is None or "attempt" in columns):
         return f"no column 'attempt' (found {', '.join(schema.names[:8])})"
     for field in schema:
         expected = TYPES.get(field.name)

@@ -8,6 +8,7 @@ of pyarrow tables whose `cell` column is dictionary-encoded.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,12 +33,12 @@ def concatenate(tables: Iterable[pa.Table]) -> pa.Table:
     first table that has some.
     """
     parts = list(tables)
-    schema = _common_schema([part.schema for part in parts])
+    schema = common_schema([part.schema for part in parts])
     table = pa.concat_tables([_conform(part, schema) for part in parts])
     return table.unify_dictionaries().combine_chunks()
 
 
-def _common_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
+def common_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
     """The schema that all of `schemas` fit into; columns in the order of first appearance."""
     fields: dict[str, pa.Field] = {}
     for schema in dict.fromkeys(schemas):
@@ -67,13 +68,13 @@ def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     columns = []
     for field in schema:
         if field.name in table.schema.names:
-            columns.append(_as_type(table[field.name], field.type))
+            columns.append(as_type(table[field.name], field.type))
         else:
             columns.append(pa.nulls(table.num_rows, field.type))
     return pa.table(columns, schema=schema)
 
 
-def _as_type(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+def as_type(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     """The column as `kind`; what Arrow cannot cast to text is written as JSON."""
     if column.type == kind:
         return column
@@ -132,8 +133,40 @@ class NewestRows:
 def newest_rows(table: pa.Table) -> NewestRows:
     """Sorts and groups curve rows, newest attempt last; of one attempt twice, any one is last."""
     keys = row_keys(table)
-    order = np.lexsort((numbers(table, "attempt"), *keys[::-1]))
+    order = _sort_order([*keys, numbers(table, "attempt")])
     return NewestRows(order, group_ends([key[order] for key in keys]))
+
+
+def increases(keys: Sequence[NDArray[Any]]) -> NDArray[np.bool_]:
+    """(rows - 1,) whether a row is greater than the one before it; keys, (rows,) each, the most
+    significant first.
+    """
+    equal = np.ones(max(len(keys[0]) - 1, 0), bool)
+    greater = np.zeros_like(equal)
+    for key in keys:
+        greater |= equal & (key[1:] > key[:-1])
+        equal &= key[1:] == key[:-1]
+    return greater
+
+
+def _sort_order(keys: Sequence[NDArray[Any]]) -> NDArray[np.intp]:
+    """Row numbers that sort integer keys, the most significant first; equal rows keep their order.
+
+    The keys are packed into one number where they fit: files are sorted, so one merge of them is
+    enough.
+    """
+    if len(keys[0]) == 0:
+        return np.zeros(0, np.intp)
+    lows = [int(key.min()) for key in keys]
+    counts = [int(key.max()) - low + 1 for key, low in zip(keys, lows, strict=True)]
+    if math.prod(counts) >= 2**63:
+        return np.lexsort(keys[::-1])
+    packed = np.zeros(len(keys[0]), np.int64)
+    for key, low, count in zip(keys, lows, counts, strict=True):
+        packed *= count
+        packed += key
+        packed -= low
+    return np.argsort(packed, kind="stable")
 
 
 def row_keys(table: pa.Table) -> list[NDArray[Any]]:

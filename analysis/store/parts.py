@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +33,7 @@ KINDS = ("curves", "runs")
 CLAIMED = ".consumed"  # ends the hidden name of a part that a compaction is about to delete
 FINAL = ("done", "nonfinite")  # statuses of a cell that needs no further run
 RETRIES = 5
+ROWS_FOR_THREADS = 50_000
 STORE_NAME = re.compile(r"(?P<kind>runs|curves)-(?P<generation>\d+)(-\d+)?\.parquet")
 """Names that a compaction gives the files of a store."""
 
@@ -58,11 +59,11 @@ def list_parts(folder: Path) -> tuple[Path, ...]:
     listed too.
     """
     paths = []
-    for name in list_names(folder):
+    for name in sorted(list_names(folder)):
         is_complete = name.endswith(".parquet") and not name.startswith((".", "tmp"))
         if is_complete or (name.startswith(".") and name.endswith(CLAIMED)):
             paths.append(folder / name)
-    return tuple(sorted(paths))
+    return tuple(paths)
 
 
 def list_names(folder: Path) -> list[str]:
@@ -228,13 +229,28 @@ def read_all(
     over, and the manifest read after them names a store that has their rows. May raise
     FileVanished, if a second compaction ends in between.
     """
-    read = read_records if kind == "runs" else read_file
-    tables = []
+    tables = {}
     for path in list_parts(folder / kind):
         with contextlib.suppress(FileVanished):
-            tables.append(read(path, columns, cells))
+            tables[path] = read_file(path, columns, cells)
+    if kind == "runs":
+        tables = _checked_records(folder, tables)
+    read = read_records if kind == "runs" else read_file
     shards = [read(path, columns, cells) for path in verified_store_files(folder, kind)]
-    return shards + tables
+    return [*shards, *tables.values()]
+
+
+def _checked_records(folder: Path, tables: Mapping[Path, pa.Table]) -> dict[Path, pa.Table]:
+    """The parts of records, each as `read_records` returns it; the folder of rows is listed once.
+
+    It is listed after they were read: rows are written before records.
+    """
+    parts_of_rows = {_part_name(path) for path in list_parts(folder / "curves")}
+    checked = {}
+    for path, table in tables.items():
+        has_rows = _part_name(path) in parts_of_rows
+        checked[path] = table if has_rows else _without_rows(path, table)
+    return checked
 
 
 def verified_store_files(folder: Path, kind: str) -> list[Path]:
@@ -258,29 +274,40 @@ def read_records(
     shows here.
     """
     table = read_file(path, columns, cells)
-    if not {"status", "epochs"} <= set(table.schema.names):
-        return table
     if path.parent.name == "store" and store_is_whole(path.parent.parent):
+        return table
+    if path.parent.name == "runs" and _has_rows(path):
+        return table
+    return _without_rows(path, table)
+
+
+def _without_rows(path: Path, table: pa.Table) -> pa.Table:
+    """Records whose rows may be lost: those that are final and have none count as stopped."""
+    if not {"status", "epochs"} <= set(table.schema.names):
         return table
     status = pc.if_else(_rows_lost(path, table), "stopped", table["status"])
     return table.set_column(table.schema.get_field_index("status"), "status", status)
 
 
 def _rows_lost(path: Path, table: pa.Table) -> pa.ChunkedArray:
-    """Whether each record is final and says that epochs were logged, but its rows are lost."""
+    """Whether each record is final and says that epochs were logged; not if the store has rows."""
     final = pc.is_in(table["status"], pa.array(FINAL, pa.string()))
     logged = pc.and_(final, pc.greater(pc.fill_null(table["epochs"], 0), 0))
     if path.parent.name == "runs":
-        return pc.and_(logged, not _has_rows(path))
+        return logged
     with_rows = pa.array(_cells_with_rows(path.parent.parent), pa.string())
     return pc.and_not(logged, pc.is_in(table["cell"].cast(pa.string()), with_rows))
 
 
+def _part_name(path: Path) -> str:
+    """The name of a part, claimed by a compaction or not."""
+    name = path.name
+    return name[1 : -len(CLAIMED)] if name.endswith(CLAIMED) else name
+
+
 def _has_rows(path: Path) -> bool:
     """Whether the part of rows that was written with this part of records still exists."""
-    name = path.name
-    if name.endswith(CLAIMED):
-        name = name[1 : -len(CLAIMED)]
+    name = _part_name(path)
     curves = path.parent.parent / "curves"
     return (curves / name).exists() or (curves / f".{name}{CLAIMED}").exists()
 
@@ -303,11 +330,13 @@ def read_file(
     """
     with _named_errors(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
         check_footer(path)
-        check_schema(path, file.schema_arrow)
-        names = file.schema_arrow.names
-        if columns is not None:
-            names = [name for name in names if name in set(columns)]
-        table = _encoded(file.read_row_groups(_row_groups(file, cells), columns=names))
+        check_version(path, file.metadata.metadata)
+        threads = file.metadata.num_rows > ROWS_FOR_THREADS  # they cost a small part more time
+        table = file.read_row_groups(_row_groups(file, cells), columns=columns, use_threads=threads)
+        if "cell" not in table.schema.names:
+            raise _no_cells(path, file.schema_arrow.names)
+        _refuse(path, foreign_column(table.schema, columns))
+        table = _encoded(table)
         _refuse(path, foreign_value(table))
         return filter_cells(table, cells)
 
@@ -345,22 +374,23 @@ def unreadable(path: Path, error: Exception) -> StoreError:
     )
 
 
-def check_schema(path: Path, schema: pa.Schema) -> None:
-    """StoreError for a schema version that this code does not know, or a file without `cell`.
+def check_version(path: Path, metadata: Mapping[bytes, bytes] | None) -> None:
+    """StoreError for a schema version that this code does not know.
 
     A file that names no version is accepted.
     """
-    version = (schema.metadata or {}).get(SCHEMA_KEY, b"1")
+    version = (metadata or {}).get(SCHEMA_KEY, b"1")
     if not version.isdigit() or int(version) > SCHEMA_VERSION:
         raise StoreError(
             f"{path}: schema version {version.decode(errors='replace')}, but this code reads up to "
             f"{SCHEMA_VERSION}; update the project that reads, or read the file with the version "
             "that wrote it"
         )
-    if "cell" not in schema.names:
-        columns = ", ".join(schema.names[:8])
-        raise StoreError(f"{path}: no column 'cell' (found {columns}); not a sweep's file")
-    _refuse(path, foreign_column(schema))
+
+
+def _no_cells(path: Path, names: Sequence[str]) -> StoreError:
+    found = ", ".join(names[:8])
+    return StoreError(f"{path}: no column 'cell' (found {found}); not a sweep's file")
 
 
 def _refuse(path: Path, difference: str | None) -> None:
@@ -371,10 +401,11 @@ def _refuse(path: Path, difference: str | None) -> None:
 def _row_groups(file: pq.ParquetFile, cells: Sequence[str] | None) -> list[int]:
     """Row groups whose range of cell ids meets `cells`; all of those without statistics."""
     groups = list(range(file.num_row_groups))
-    if cells is None:
+    names = [] if cells is None else file.schema_arrow.names
+    if "cell" not in names:
         return groups
+    column = names.index("cell")
     ids = np.sort(np.asarray(cells, dtype=str))
-    column = file.schema_arrow.names.index("cell")
     return [
         g
         for g in groups

@@ -6,47 +6,74 @@ write and a compaction runs. Never writes. Which rows are the newest is decided 
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from analysis.store.merge import ATTEMPTS_SEEN, concatenate, newest_curves, newest_runs
+from analysis.store.frame import newest_frame, returned_memory
+from analysis.store.merge import ATTEMPTS_SEEN, concatenate, newest_runs
 from analysis.store.parts import KEYS, NothingLogged, StoreError, read_all, retrying
+from analysis.store.planned import planned_cells
 
 Folder = str | os.PathLike[str]
 
+RECORD_KEYS = ("cell", "status", "attempt", "updated", "epochs", "attempts", ATTEMPTS_SEEN)
+"""Columns that decide which record of a cell is the newest, and whether its rows were lost."""
 
-def runs(folder: Folder) -> pd.DataFrame:
+
+def runs(folder: Folder, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """One row per cell of the sweep, sorted by cell, with a default index.
 
     Columns are those of the run records (newest record of each cell) plus `attempts`. Cells that
     were planned but have no record yet come from the plans: their configuration, status "missing",
-    attempts 0, all else empty. Raises StoreError if the folder is absent or holds neither records
-    nor plans, or if a file is damaged.
+    attempts 0, all else empty. `columns` limits what is read of the records, beside `status` and
+    `attempt`; the configurations then come from the plans, which is faster where there are many
+    parts. Raises StoreError if the folder is absent or holds neither records nor plans, or if a
+    file is damaged.
     """
     root = log_folder(folder)
-    recorded = retrying(lambda: read_runs(root))
-    planned_cells = _planned_cells(root)
-    if recorded is None and planned_cells.empty:
+    names = None if columns is None else [*RECORD_KEYS, *columns]
+    recorded = retrying(lambda: read_runs(root, names))
+    planned = planned_cells(root)
+    if recorded is None and planned.empty:
         files = "runs/*.parquet, store/manifest.json or submissions/*/plan.json"
         raise _empty(root, "run records or plans", files)
     if recorded is None:
-        return planned_cells.sort_values("cell", ignore_index=True)
+        return _missing(planned).sort_values("cell", ignore_index=True)
     frame: pd.DataFrame = recorded.drop_columns([ATTEMPTS_SEEN]).to_pandas()
     frame["cell"] = frame["cell"].astype("str")
-    return _with_missing(frame, planned_cells)
+    if columns is None:
+        return _with_missing(frame, planned)
+    if not _is_in(frame["cell"], planned["cell"]).all():
+        return runs(folder)  # a cell's configuration is in its record alone
+    rows = _with_missing(frame, planned[["cell"]])
+    configuration = ["cell", *(name for name in planned if name not in rows)]
+    return rows.merge(planned[configuration], on="cell", how="left")
 
 
-def _with_missing(recorded: pd.DataFrame, planned_cells: pd.DataFrame) -> pd.DataFrame:
+def _missing(planned: pd.DataFrame) -> pd.DataFrame:
+    """Planned cells as rows of a runs table without a record."""
+    rows = planned[["cell"]].assign(status="missing", attempts=0)
+    return pd.concat([rows, planned.drop(columns="cell")], axis=1)
+
+
+def _is_in(cells: pd.Series[str], others: pd.Series[str]) -> NDArray[np.bool_]:
+    """(rows,) whether each cell is among the others; `isin` of a column of texts is slow."""
+    ids = set(others.tolist())
+    return np.array([cell in ids for cell in cells.tolist()], bool)
+
+
+def _with_missing(recorded: pd.DataFrame, planned: pd.DataFrame) -> pd.DataFrame:
     """The runs table with a row for every planned cell without a record."""
-    if planned_cells.empty:
+    if planned.empty:
         return recorded
-    missing = planned_cells[~planned_cells["cell"].isin(recorded["cell"])]
+    missing = _missing(planned[~_is_in(planned["cell"], recorded["cell"])])
     if missing.empty:
         return recorded
     recorded["attempt"] = recorded["attempt"].astype("Int16")  # nullable: a missing cell has none
@@ -81,45 +108,32 @@ def curves(
     logged yet or a file is damaged, ValueError if no file has one of `columns`.
     """
     root = log_folder(folder)
-    table = retrying(lambda: read_curves(root, columns, cells))
-    if table is None:
-        raise _empty(root, "logged epochs", "curves/*.parquet or store/manifest.json")
-    frame: pd.DataFrame = table.to_pandas()
-    # sorted, so that equal rows are equal frames whatever files they came from
-    categories = frame["cell"].cat.remove_unused_categories().cat.categories
-    frame["cell"] = frame["cell"].cat.set_categories(sorted(categories))
-    return frame
+    names = None if columns is None else list(dict.fromkeys([*KEYS, *columns]))
+    needed = None if names is None else [*names, "step"]
+    with returned_memory():
+        tables = retrying(lambda: read_all(root, "curves", needed, cells))
+        if not tables:
+            raise _empty(root, "logged epochs", "curves/*.parquet or store/manifest.json")
+        _check_columns(root, names or (), tables)
+        return newest_frame(tables, names)
 
 
-def read_runs(folder: Path) -> pa.Table | None:
+def read_runs(folder: Path, columns: Sequence[str] | None = None) -> pa.Table | None:
     """Newest record of every cell as an Arrow table with `attempts`; None without any record.
 
     May raise FileVanished.
     """
-    tables = read_all(folder, "runs")
+    tables = read_all(folder, "runs", columns)
     return newest_runs(concatenate(tables)) if tables else None
 
 
-def read_curves(
-    folder: Path, columns: Sequence[str] | None, cells: Sequence[str] | None
-) -> pa.Table | None:
-    """Newest curve rows as an Arrow table; None where the sweep has no curve file.
-
-    May raise FileVanished.
-    """
-    if columns is None:
-        tables = read_all(folder, "curves", None, cells)
-        return newest_curves(concatenate(tables)) if tables else None
-    names = list(dict.fromkeys([*KEYS, *columns]))
-    tables = read_all(folder, "curves", [*names, "step"], cells)
-    if not tables:
-        return None
-    table = newest_curves(concatenate(tables))
-    absent = sorted(set(names) - set(table.schema.names))
+def _check_columns(folder: Path, names: Sequence[str], tables: Sequence[pa.Table]) -> None:
+    """Raise ValueError if no table has one of the columns `names`."""
+    present = set().union(*(schema.names for schema in {table.schema for table in tables}))
+    absent = sorted(set(names) - present)
     if absent:
         logged = ", ".join(_logged_columns(folder))
         raise ValueError(f"{folder}: no curve column {', '.join(absent)}; there are {logged}")
-    return table.select(names)
 
 
 def _logged_columns(folder: Path) -> list[str]:
@@ -157,28 +171,3 @@ def _empty(root: Path, what: str, expected: str) -> StoreError:
         f"`redescent submit {root.name}`, or wait for the first epochs if jobs are queued "
         "(`redescent status`)"
     )
-
-
-def _planned_cells(folder: Path) -> pd.DataFrame:
-    """Cells of all plans, one row each, as missing runs: cell, status, attempts, configuration."""
-    rows: dict[str, dict[str, Any]] = {}
-    for path in sorted(folder.glob("submissions/*/plan.json")):
-        if not path.parent.name.startswith((".", "tmp")):
-            rows.update((row["cell"], row) for row in _plan_rows(path))
-    return pd.DataFrame(list(rows.values()))
-
-
-def _plan_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The cells of one plan; StoreError if it is not a plan."""
-    try:
-        plan = json.loads(path.read_text())
-        later_rounds = sorted(path.parent.glob("inside/*.json"))  # cells that tasks added
-        added = [cell for file in later_rounds for cell in json.loads(file.read_text())]
-        for cell in [*plan["cells"], *added]:
-            config = {**plan["bases"][cell["base"]], **cell["values"]}
-            yield {"cell": cell["id"], "status": "missing", "attempts": 0, **config}
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise StoreError(
-            f"{path}: not a plan ({type(error).__name__}: {error}); expected JSON with 'bases' and "
-            "'cells'. Remove the submission's folder if it was interrupted, and submit again"
-        ) from error

@@ -39,10 +39,10 @@ def _errors(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _fail(message: str) -> None:
-    """Print an error and exit with status 2."""
-    from launch.cli.console import console, styled
+    """Print an error to standard error and exit with status 2."""
+    from launch.cli.console import errors, styled
 
-    console.print(styled(("error:", "red"), f" {message}"))
+    errors.print(styled(("error:", "red"), f" {message}"))
     sys.exit(2)
 
 
@@ -198,15 +198,16 @@ class _Seconds(click.ParamType[float]):
     def convert(
         self, value: Any, param: click.Parameter | None, context: click.Context | None
     ) -> float:
-        from launch.cli.status import LEAST_SECONDS
+        from launch.cli.status import LEAST_SECONDS, MOST_SECONDS
 
         try:
             seconds = float(value)
         except ValueError:
             hint = f"found {value!r}, expected seconds; write NAME before --watch"
             self.fail(hint, param, context)
-        if seconds < LEAST_SECONDS:
-            self.fail(f"found {value} s, expected at least {LEAST_SECONDS:.0f}", param, context)
+        if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
+            hint = f"found {value} s, expected {LEAST_SECONDS:.0f} to {MOST_SECONDS:.0f}"
+            self.fail(hint, param, context)
         return seconds
 
 

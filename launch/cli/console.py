@@ -47,6 +47,7 @@ class PlainConsole(Console):
 
 
 console = PlainConsole()
+errors = PlainConsole(stderr=True)
 
 
 def styled(*parts: str | tuple[str, str]) -> Text:

@@ -10,6 +10,9 @@ from launch.plan import load_all
 from launch.plan.plan import CALIBRATION, name_of
 from launch.sweep.request import check_name
 
+ANY = "*"
+"""The value of --sweep that stands for all sweeps."""
+
 
 def sweep_folder(name: str) -> Path:
     """The folder of a sweep: its NAME, `logs/NAME` as a shell completes it, or NAME/calibration."""
@@ -28,7 +31,8 @@ def find_cell(cell: str, sweep: str) -> tuple[Path, str]:
     The scheme's prefix may be left out. Calibrations are searched only if no sweep has the cell: a
     cell can be in both. Raises UserError if no cell or several match.
     """
-    matches = _with_prefix(cell, sweep) or _with_prefix(cell, f"{sweep}/{CALIBRATION}")
+    pattern = sweep if sweep == ANY else str(sweep_folder(sweep).relative_to(_logs().absolute()))
+    matches = _with_prefix(cell, pattern) or _with_prefix(cell, f"{pattern}/{CALIBRATION}")
     if not matches:
         raise UserError(
             f"{cell}: no cell in {_logs() / sweep} has an id that starts with this; "

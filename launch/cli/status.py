@@ -23,7 +23,6 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from analysis import store
 from launch.cli.console import console, styled
 from launch.cli.searches import advice, search_table
 from launch.cli.tables import leave_on_interrupt
@@ -48,6 +47,9 @@ POLL_SECONDS = 10.0
 
 LEAST_SECONDS = 5.0
 """The shortest period that `--watch` accepts."""
+
+MOST_SECONDS = 86400.0
+"""The longest period that `--watch` accepts."""
 
 LOOK_SECONDS = 0.5
 """Seconds between checks of the log folder between two queries; they read no file."""
@@ -222,7 +224,7 @@ def _follow_parts(state: SweepState, show: Callable[[pd.DataFrame], None]) -> No
         if _modified(state.folder) == modified or time.monotonic() < next_read:
             continue
         modified, start = _modified(state.folder), time.process_time()
-        runs = store.runs(state.folder)
+        runs = sweep_state.runs_of(state.folder, sweep_state.RECORD_COLUMNS)
         show(runs)
         if _count_ended(runs) == len(runs):
             return

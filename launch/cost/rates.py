@@ -99,12 +99,28 @@ def speed_groups(
     """
     names = sorted({str(column) for frame in (cells, runs) for column in frame})
     columns = [name for name in names if _decides_speed(name) and name != without]
-    frames = [frame.reindex(columns=columns).astype(object) for frame in (cells, runs)]
-    rows = pd.concat(frames, ignore_index=True)
+    codes = np.zeros(len(cells) + len(runs), np.int64)
     for column in columns:
-        rows[column] = rows[column].map(_hashable)
-    codes = rows.groupby(columns, dropna=False, sort=False).ngroup().to_numpy()
+        values = [_values(frame, column) for frame in (cells, runs)]
+        numbers = _numbered(np.concatenate(values))
+        codes = pd.factorize(codes * (numbers.max(initial=0) + 1) + numbers)[0]
     return codes[: len(cells)], codes[len(cells) :]
+
+
+def _values(frame: pd.DataFrame, column: str) -> np.ndarray[Any, Any]:
+    """A column as Python objects; NaN where the frame lacks it."""
+    if column not in frame:
+        return np.full(len(frame), np.nan, dtype=object)
+    return frame[column].astype(object).to_numpy()
+
+
+def _numbered(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A number for each value, equal for equal values; all missing values are equal."""
+    try:
+        return pd.factorize(values, use_na_sentinel=False)[0]
+    except (TypeError, ValueError):  # lists cannot be hashed
+        texts = np.array([_hashable(value) for value in values], dtype=object)
+        return pd.factorize(texts, use_na_sentinel=False)[0]
 
 
 def _decides_speed(column: str) -> bool:
@@ -114,7 +130,9 @@ def _decides_speed(column: str) -> bool:
 
 
 def _hashable(value: Any) -> Any:
-    return str(list(value)) if isinstance(value, list | tuple | np.ndarray) else value
+    if isinstance(value, np.ndarray):
+        return str(value.tolist())
+    return str(list(value)) if isinstance(value, list | tuple) else value
 
 
 def width_families(cells: pd.DataFrame) -> np.ndarray[Any, Any]:

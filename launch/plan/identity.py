@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trainers.config.later import LATER_KEYS, SECTIONS, LaterKeys, leave_out
@@ -30,6 +30,24 @@ def cell_id(flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS) -> str:
     Raises ValueError for a value without a stable form: NaN, infinities, and anything but None,
     bool, int, float, str and lists of these.
     """
+    return id_of_sections([section_text(flat, later_keys)])
+
+
+def id_of_sections(texts: Iterable[str]) -> str:
+    """The id of a configuration from the canonical texts of its sections, sorted by section.
+
+    The keys of a section (`model.width`) begin alike, so the sections in order have all keys in
+    order.
+    """
+    text = "{" + ",".join(text for text in texts if text) + "}"
+    return f"{SCHEME}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+def section_text(flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS) -> str:
+    """The canonical JSON of some keys of a configuration, without its braces; raises as `cell_id`.
+
+    `flat` has the `name` of each section of which it has later keys.
+    """
     hashed = {}
     for key, value in leave_out(flat, later_keys).items():
         if not key.startswith(RESULT_FREE):
@@ -38,7 +56,7 @@ def cell_id(flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS) -> str:
     text = json.dumps(
         hashed, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
     )
-    return f"{SCHEME}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+    return text[1:-1]
 
 
 def _check(key: str, value: Any) -> None:

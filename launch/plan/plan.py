@@ -132,7 +132,10 @@ class Plan:
         folder = self.folder(sweep)
         folder.mkdir(parents=True)
         path = folder / "plan.json"
-        content = asdict(self) | {"launcher": dict(self.launcher.settings)}
+        content = {field.name: getattr(self, field.name) for field in fields(self)}
+        content["launcher"] = dict(self.launcher.settings)
+        content["cells"] = [vars(cell) for cell in self.cells]
+        content["searches"] = [asdict(search) for search in self.searches]
         write_json(path, content | {"checksum": contents.checksum(content)})
         return path
 
@@ -260,9 +263,17 @@ def factor(
         index = by_keys.setdefault(frozenset(flat), len(bases))
         if index == len(bases):
             bases.append(dict(flat))
-        base = bases[index]
-        split.append((index, {k: v for k, v in flat.items() if repr(v) != repr(base[k])}))
+        split.append((index, _difference(flat, bases[index])))
     return bases, split
+
+
+def _difference(flat: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that differ from those of the base; 1 and 1.0 do."""
+    values = {}
+    for key, value in flat.items():
+        if value is not base[key] and repr(value) != repr(base[key]):
+            values[key] = value
+    return values
 
 
 def new_sid() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,15 +50,15 @@ def _check_time_limit(settings: Mapping[str, Any]) -> None:
     minutes, delay = settings.get("timeout_min"), settings.get("signal_delay_s")
     if minutes is None:
         return
-    if not isinstance(minutes, (int, float)) or isinstance(minutes, bool) or not minutes >= 1:
+    if type(minutes) not in (int, float) or not 1 <= minutes < math.inf:
         raise UserError(
             f"hydra.launcher.timeout_min: found {minutes!r}, expected at least 1 minute, or null"
         )
-    if isinstance(delay, (int, float)) and delay >= 60 * minutes:
+    if delay is not None and not (type(delay) in (int, float) and 0 <= delay < 60 * minutes):
         raise UserError(
-            f"hydra.launcher.signal_delay_s: found {delay}, expected less than the "
-            f"{60 * minutes:g} s of hydra.launcher.timeout_min: a task would be told to stop "
-            "before it starts"
+            f"hydra.launcher.signal_delay_s: found {delay!r}, expected less than the "
+            f"{60 * minutes:g} s of hydra.launcher.timeout_min, and at least 0: a task would be "
+            "told to stop before it starts"
         )
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
 
 from launch.plan import Launcher, Plan
 from launch.plan.markers import SAME_ERROR
@@ -26,9 +29,10 @@ class HeldBack:
 
 def held_back(cells: Collection[str], state: SweepState, code: str) -> HeldBack:
     """The cells that failed with this code and share their error with several others."""
-    codes = {row["cell"]: row.get("code") for row in state.runs.to_dict("records")}
+    failed_records = _failed_records(cells, state)
+    codes = _codes(state.runs) if failed_records else {}
     cells_by_error: dict[str, set[str]] = {}
-    for cell, record in _failed_records(cells, state).items():
+    for cell, record in failed_records.items():
         if codes.get(cell) == code and failure_class(record.error_class).repeats_stop_sweep:
             cells_by_error.setdefault(last_line(record.error), set()).add(cell)
     shared = {line: group for line, group in cells_by_error.items() if len(group) >= SAME_ERROR}
@@ -36,6 +40,11 @@ def held_back(cells: Collection[str], state: SweepState, code: str) -> HeldBack:
         return HeldBack()
     most_frequent = max(shared, key=lambda line: len(shared[line]))
     return HeldBack(frozenset().union(*shared.values()), most_frequent)
+
+
+def _codes(runs: pd.DataFrame) -> dict[str, Any]:
+    """The code that each cell of a runs table last ran with."""
+    return dict(zip(runs["cell"], runs["code"], strict=True)) if "code" in runs else {}
 
 
 def _failed_records(cells: Collection[str], state: SweepState) -> dict[str, Record]:

@@ -29,6 +29,16 @@ UNANSWERED_SECONDS = 120.0
 never accepted: an sbatch that waits for a slow controller gives up earlier, and accounting lags
 only by seconds. A send time this far in the future means that the clock was set back."""
 
+RECORD_COLUMNS = (
+    "error_class",
+    "error",
+    "code",
+    "seconds",
+    "gpu_seconds",
+    "steps",
+)
+"""Columns of the records that the state of a grid is computed from; its plans have the rest."""
+
 _NODE_LOST = ("NODE_FAIL", "BOOT_FAIL")
 
 TaskKey = tuple[str, int]
@@ -94,16 +104,25 @@ def load_sweep_state(folder: Path) -> SweepState:
         raise UserError(
             f"{folder}: no submitted sweep in this folder; `redescent submit NAME` creates one"
         )
-    return _state_of(folder, plans, store.runs(folder))
+    return _state_of(folder, plans, runs_of(folder, _columns(plans)))
 
 
-def load_state_before_submission(folder: Path, abandon_completing: bool = False) -> SweepState:
+def load_state_before_submission(
+    folder: Path, *, searches: bool = False, abandon_completing: bool = False
+) -> SweepState:
     """The state of a sweep that may not have been submitted yet.
 
-    With `abandon_completing`, tasks that have been completing for too long count as ended.
+    With `searches`, its runs have all columns, which the conditions of a search may name. With
+    `abandon_completing`, tasks that have been completing for too long count as ended.
     """
     plans = load_all(folder) if folder.is_dir() else []
-    return _state_of(folder, plans, runs_of(folder), abandon_completing)
+    columns = None if searches else _columns(plans)
+    return _state_of(folder, plans, runs_of(folder, columns), abandon_completing)
+
+
+def _columns(plans: Sequence[Plan]) -> Sequence[str] | None:
+    """The columns of the records that a state needs; None for all, which a search may name."""
+    return None if any(plan.searches for plan in plans) else RECORD_COLUMNS
 
 
 def _state_of(
@@ -129,8 +148,8 @@ def _state_of(
     )
 
 
-def runs_of(folder: Path) -> pd.DataFrame:
-    """The runs table, empty if nothing was planned or logged yet.
+def runs_of(folder: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """The runs table, empty if nothing was planned or logged yet; `columns` as in store.runs.
 
     Raises OSError for a folder that cannot be read, in which glob would find nothing.
     """
@@ -139,7 +158,7 @@ def runs_of(folder: Path) -> pd.DataFrame:
             os.listdir(folder / name)
     for pattern in ("runs/*.parquet", "store/runs-*.parquet", "submissions/*/plan.json"):
         if any(folder.glob(pattern)):
-            return store.runs(folder)
+            return store.runs(folder, columns)
     return pd.DataFrame()
 
 

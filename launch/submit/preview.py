@@ -102,7 +102,7 @@ class Preview:
 
 def load_preview(request: Request, *, retry_errors: bool = False, rerun: bool = False) -> Preview:
     """The preview of a request for the current state of its sweep. Changes nothing."""
-    state = load_state_before_submission(request.folder)
+    state = load_state_before_submission(request.folder, searches=bool(request.searches))
     request, searches = with_open_rounds(request, state)
     contents = preview(
         request,
@@ -248,12 +248,13 @@ def choose_concurrency(
     request: Request, selection: Selection, calibration_runs: pd.DataFrame
 ) -> ConcurrencyChoice:
     """How many cells train at a time for each selected cell; fewer if it lacked memory."""
-    partial = not calibration.covers_all_families(request.cells)
+    automatic = request.packing.at_a_time == AUTO
+    partial = automatic and not calibration.covers_all_families(request.cells)
     numbers = concurrency.choose(
         request,
         selection.cells,
         calibration_runs,
-        across_families=request.packing.at_a_time == AUTO and partial,
+        across_families=partial,
         one_task=backend.BACKENDS[request.launcher.kind].one_task,
     )
     by_cell = []
@@ -271,6 +272,8 @@ def remaining_seconds(
     cells: Sequence[Cell], runs: pd.DataFrame, timed_runs: pd.DataFrame
 ) -> list[float | None]:
     """Seconds that each cell still has to train after `runs`, by `timed_runs`; None if unknown."""
+    if timed_runs.empty:
+        return [None] * len(cells)
     table = pd.DataFrame([{"cell": cell.id, **cell.flat} for cell in cells])
     times = rates.remaining_seconds(table, runs, timed_runs)
     return [None if pd.isna(time) else float(time) for time in times]

@@ -24,6 +24,7 @@ from launch.plan.plan import factor, new_sid
 from launch.scheduler import backend, sbatch, slurm
 from launch.status.cell_state import Record
 from launch.status.sweep_state import (
+    RECORD_COLUMNS,
     is_final,
     load_state_before_submission,
     load_sweep_state,
@@ -66,7 +67,11 @@ def submit(
     check_data([search.point for search in request.searches])
     request.folder.mkdir(parents=True, exist_ok=True)
     with locked(request.folder):
-        state = load_state_before_submission(request.folder, abandon_completing)
+        state = load_state_before_submission(
+            request.folder,
+            searches=bool(request.searches),
+            abandon_completing=abandon_completing,
+        )
         request, searches = rounds.with_open_rounds(request, state)
         if by_itself:
             request = rounds.without_held(request, state)
@@ -198,7 +203,7 @@ def plan_single_cell(folder: Path, name: str, cell: Cell, launcher: Launcher) ->
     check_folder(folder, launcher.kind)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
-        records = records_of(runs_of(folder))
+        records = records_of(runs_of(folder, RECORD_COLUMNS))
         task = slurm.own_task()
         request = Request(name, folder.parent, [cell], Packing(), launcher, [])
         attempts = attempts_before(load_all(folder), records)

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -26,9 +27,10 @@ from launch.plan import load_all
 from launch.plan.identity import RESULT_FREE
 from launch.plan.launcher import Launcher
 from launch.plan.search import Search
-from launch.sweep import search, spec, trained
+from launch.sweep import search, spec, sweep_file, trained
 from launch.sweep.adaptive import newest_searches
 from launch.sweep.grid import Grid
+from launch.sweep.references import References, leaves
 from launch.sweep.request import (
     LAUNCH_KEYS,
     Cell,
@@ -38,6 +40,7 @@ from launch.sweep.request import (
     check_name,
     resolved_cell,
 )
+from launch.sweep.resolve import Resolver
 from trainers import config as schema
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -45,6 +48,9 @@ _CELL_KEYS = ("seed", "model", "data", "optim", "trainer", "run")
 _LAUNCH_SECTIONS = ("task", "limits", "canary", "compact", "sweep", "hydra")
 _TOP_KEYS = (*_CELL_KEYS, "name", "logs", *spec.KEYS, *_LAUNCH_SECTIONS)
 _LIMITS = ("gpu_hours", "cells")
+_PACKING = tuple(field.name for field in dataclasses.fields(Packing))
+_KNOWN: Mapping[str, Sequence[str]] = {"limits": _LIMITS, "task": _PACKING}
+_NEEDED = (*_CELL_KEYS, "name", "logs", "limits", "canary", "compact")
 _GROUPS = ("model", "data", "optim", "trainer", "preset")
 _PATH_KEYS = ("data.root", "data.cache")
 _NOT_SETTINGS = ("submitit_folder", "name")
@@ -60,8 +66,9 @@ def expand_sweep(sweep: str, overrides: Sequence[str]) -> Request:
     """
     check_name(sweep)
     with _hydra():
-        _check_file(_sweep_file(sweep))
-        overrides = [f"sweep={sweep}", *overrides]
+        sweep_file.check(_sweep_file(sweep))
+        _check_overrides(sweep, overrides)
+        overrides = [f"sweep={sweep}", *_replacing(overrides)]
         config = _compose(overrides)
         cells, searches = _expand(config, overrides)
         return replace(_request(config, cells, overrides), searches=searches)
@@ -70,12 +77,13 @@ def expand_sweep(sweep: str, overrides: Sequence[str]) -> Request:
 def launcher_settings(overrides: Sequence[str]) -> Request:
     """A request without cells: packing, launcher and logs folder from `overrides`."""
     with _hydra():
+        _check_grammar(overrides)
         return _request(_compose(overrides), [], overrides)
 
 
 def single_cell(config: DictConfig) -> Cell:
     """The one cell of a configuration that `python -m launch.train` composed."""
-    return _cell(_flat(config), {})
+    return resolved_cell(_flat(config))
 
 
 def _sweep_file(sweep: str) -> Path:
@@ -86,19 +94,53 @@ def _sweep_file(sweep: str) -> Path:
     return folder / f"{sweep}.yaml"
 
 
-def _check_file(path: Path) -> None:
-    """Refuse a sweep file that Hydra would silently misread."""
-    first, *_ = path.read_text(encoding="utf-8").splitlines() or [""]
-    if first.replace(" ", "") != "#@package_global_":
-        raise UserError(
-            f"{path}: its first line is {first!r}, expected '# @package _global_': without it "
-            "nothing is used"
-        )
-    if "name" not in OmegaConf.load(path):
-        raise UserError(
-            f"{path}: no `name`; expected the name of the folder in logs/ that its runs are "
-            "written to"
-        )
+def _check_overrides(sweep: str, overrides: Sequence[str]) -> None:
+    """Raise UserError for an override that cannot be parsed, or that names another sweep."""
+    _check_grammar(overrides)
+    for text in overrides:
+        if text.lstrip("+~").partition("=")[0] == "sweep":
+            raise UserError(
+                f"{text}: the sweep is {sweep}, the first argument of the command; give the name "
+                "of the other sweep there"
+            )
+
+
+def _check_grammar(overrides: Sequence[str]) -> None:
+    """Raise UserError for an override that Hydra cannot parse; Hydra's errors do not name it."""
+    parser = OverridesParser.create()
+    for text in overrides:
+        try:
+            override = parser.parse_override(text)
+        except (HydraException, ValueError, RecursionError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(
+                f"override {text!r}: {reason}; expected KEY=VALUE, in quotes where the shell would "
+                "split it"
+            ) from None
+        group = override.key_or_group
+        if not group:
+            raise UserError(f"override {text!r}: no key before '='; expected KEY=VALUE")
+        if group in _GROUPS and type(override.value()) in (int, float, bool):
+            raise UserError(
+                f"override {text!r}: found {override.value()!r}, expected the name of a file in "
+                f"configs/{group}: {_names_in(group)}"
+            )
+
+
+def _names_in(group: str) -> str:
+    return ", ".join(sorted(path.stem for path in (CONFIGS / group).glob("*.yaml")))
+
+
+def _replacing(overrides: Sequence[str]) -> list[str]:
+    """The overrides with seeds that replace those of the sweep: Hydra would merge two ranges, and
+    refuse a list in place of a range.
+    """
+    texts = []
+    for text in overrides:
+        if text.startswith("seeds=") and "~seeds" not in overrides:
+            texts.append("seeds=null")
+        texts.append(text)
+    return texts
 
 
 def _request(config: DictConfig, cells: Sequence[Cell], overrides: Sequence[str]) -> Request:
@@ -109,7 +151,7 @@ def _request(config: DictConfig, cells: Sequence[Cell], overrides: Sequence[str]
         name=config.name,
         logs=Path(config.logs).absolute(),
         cells=cells,
-        packing=_packing(config.get("task", {})),
+        packing=_packing(config),
         launcher=_launcher(config.hydra.launcher),
         chosen=[text for text in overrides if text.lstrip("+").startswith(LAUNCH_KEYS)],
         policy=_policy(config),
@@ -125,18 +167,23 @@ def _plain(node: Any) -> Any:
 
 
 def _policy(config: DictConfig) -> Policy:
-    for key in config.limits:
-        if key not in _LIMITS:
-            raise UserError(f"limits.{key}: unknown key; known: {', '.join(_LIMITS)}")
-    return Policy(config.limits.gpu_hours, config.canary, config.compact)
+    limits = _section(config, "limits", _LIMITS)
+    return Policy(limits.get("gpu_hours"), config.canary, config.compact)
 
 
-def _packing(task: Mapping[str, Any]) -> Packing:
-    legal = [field.name for field in dataclasses.fields(Packing)]
-    for key in task:
-        if key not in legal:
-            raise UserError(f"task.{key}: unknown key; known: {', '.join(legal)}")
-    return Packing(**task)
+def _packing(config: DictConfig) -> Packing:
+    return Packing(**_section(config, "task", _PACKING))
+
+
+def _section(config: DictConfig, name: str, known: Sequence[str]) -> dict[str, Any]:
+    """The keys of a section that belongs to no cell; UserError for an unknown one."""
+    section = _plain(config.get(name, {}))
+    if not isinstance(section, dict):
+        raise UserError(f"{name}: found {section!r}, expected a mapping with {', '.join(known)}")
+    for key in section:
+        if key not in known:
+            raise UserError(f"{name}.{key}: unknown key; known: {', '.join(known)}")
+    return section
 
 
 def _expand(
@@ -145,10 +192,10 @@ def _expand(
     """The cells of the grid that meet every condition, or a search at each such point."""
     sections = {key: _plain(config.get(key)) for key in spec.KEYS}
     sweep = spec.read(sections, config.seed, overrides)
-    _check_size(sweep.grid, config.limits.get("cells"))
+    _check_groups(sweep.grid)
+    _check_size(sweep.grid, _most_cells(config))
     cells: dict[str, Cell] = {}
-    for base, values in _points(config, overrides, sweep):
-        cell = _cell(base, values)
+    for cell in _cells(config, overrides, sweep):
         if sweep.accepts(cell.flat):
             cells[cell.id] = cell
     if not cells:
@@ -159,25 +206,25 @@ def _expand(
     return (), newest_searches([searches])
 
 
-def _points(
-    config: DictConfig, overrides: Sequence[str], sweep: spec.Sweep
-) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """The base configuration and the values of each point; with `of`, for every trained cell."""
+def _cells(config: DictConfig, overrides: Sequence[str], sweep: spec.Sweep) -> Iterator[Cell]:
+    """The cell at each point; with `of`, one for every trained cell."""
     reads: Sequence[_Read] = ()
     if sweep.trained is not None:
         reads = _reads(config, overrides, sweep.trained)
-        _check_size(sweep.grid, config.limits.get("cells"), len(reads))
-    base_of = _bases(config, overrides)
+        _check_size(sweep.grid, _most_cells(config), len(reads))
+    bases = _Bases(config, overrides, sweep)
     for point in sweep.grid.points():
         groups = [group for group in _GROUPS if group in point]
-        base = base_of(tuple(f"{group}={point.pop(group)}" for group in groups))
+        base = bases.of(tuple(f"{group}={point.pop(group)}" for group in groups))
         if sweep.trained is None:
-            _refuse_measure(base)
-            yield base, point
+            _refuse_measure(base.flat)
+            yield base.cell(point)
         for read in reads:
-            flat = read.flat(base)
-            trained.check_kept({**flat, **point}, read.cell.flat)
-            yield flat, point
+            yield base.cell_reading(read, point)
+
+
+def _most_cells(config: DictConfig) -> Any:
+    return _section(config, "limits", _LIMITS).get("cells")
 
 
 def _refuse_measure(base: Mapping[str, Any]) -> None:
@@ -226,6 +273,17 @@ def _reads(
     return [_Read(folder, cell, partner, places) for cell, partner in rule.pairs(cells.values())]
 
 
+def _check_groups(grid: Grid) -> None:
+    """Raise UserError for a value of a group's axis that is not the name of a file."""
+    for group in _GROUPS:
+        for value in grid.axes.get(group, ()):
+            if not isinstance(value, str):
+                raise UserError(
+                    f"axes.{group}: found {value!r}, expected names of files in configs/{group}: "
+                    f"{_names_in(group)}"
+                )
+
+
 def _check_size(grid: Grid, limit: Any, trained_cells: int = 1) -> None:
     """Raise UserError for a grid with more points than `limits.cells`; `trained_cells` are read at
     each point.
@@ -243,44 +301,72 @@ def _check_size(grid: Grid, limit: Any, trained_cells: int = 1) -> None:
         )
 
 
-def _bases(
-    config: DictConfig, overrides: Sequence[str]
-) -> Callable[[tuple[str, ...]], dict[str, Any]]:
-    """The flat configuration for a choice of groups; Hydra composes each choice once."""
-    bases: dict[tuple[str, ...], dict[str, Any]] = {(): _flat(config)}
+class _Base:
+    """One choice of groups: the cells at the points of the grid, and what refers to its axes."""
 
-    def base_of(choices: tuple[str, ...]) -> dict[str, Any]:
-        if choices not in bases:
-            bases[choices] = _flat(_compose([*overrides, *choices]))
-        return bases[choices]
+    def __init__(self, config: DictConfig, sweep: spec.Sweep) -> None:
+        axes = [axis for axis in sweep.grid.axes if axis not in _GROUPS]
+        self.flat = _flat(config)
+        self._resolver = Resolver(self.flat)
+        self._references = References(config, _CELL_KEYS, axes)
+        if sweep.search is not None:
+            self._check_search(config, sweep.search)
 
-    return base_of
+    def cell(self, point: Mapping[str, Any]) -> Cell:
+        """The cell at a point. Raises UserError for a key that the configuration lacks."""
+        return self._resolver.cell(self._values_at(point))
+
+    def cell_reading(self, read: _Read, point: Mapping[str, Any]) -> Cell:
+        """The cell at a point that reads a trained cell."""
+        values = self._values_at(point)
+        flat = read.flat(self.flat)
+        trained.check_kept({**flat, **values}, read.cell.flat)
+        return resolved_cell({**flat, **values})
+
+    def _values_at(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of the axes, and those that refer to axes."""
+        self._resolver.check_keys(point)
+        references = self._references.values_at(point)
+        return {**_with_absolute_paths(references), **point}
+
+    def _check_search(self, config: DictConfig, rule: search.SearchRule) -> None:
+        """Raise UserError for a value that refers to what the search decides."""
+        decided = (rule.axis, "seed")
+        keys = References(config, _CELL_KEYS, decided).keys
+        if keys:
+            raise UserError(
+                f"{keys[0]}: found a value that refers to {' or '.join(decided)}, which the search "
+                "decides; expected a value that is the same in all trainings of the search"
+            )
 
 
-def _cell(base: Mapping[str, Any], values: Mapping[str, Any]) -> Cell:
-    for key in values:
-        if key not in base:
-            legal = ", ".join(sorted(base))
-            raise UserError(f"axes.{key}: no such configuration key; known: {legal}")
-    return resolved_cell({**base, **values})
+class _Bases:
+    """The bases of a sweep; Hydra composes each choice of groups once."""
+
+    def __init__(self, config: DictConfig, overrides: Sequence[str], sweep: spec.Sweep) -> None:
+        self._overrides, self._sweep = overrides, sweep
+        self._by_choices = {(): _Base(config, sweep)}
+
+    def of(self, choices: tuple[str, ...]) -> _Base:
+        """The base with these choices, as overrides."""
+        if choices not in self._by_choices:
+            config = _compose([*self._overrides, *choices])
+            self._by_choices[choices] = _Base(config, self._sweep)
+        return self._by_choices[choices]
 
 
 def _flat(config: DictConfig) -> dict[str, Any]:
     sections = OmegaConf.masked_copy(config, list(_CELL_KEYS))
-    flat = dict(_leaves(OmegaConf.to_container(sections, resolve=True), ""))
+    return _with_absolute_paths(dict(leaves(OmegaConf.to_container(sections, resolve=True), "")))
+
+
+def _with_absolute_paths(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """A flat configuration whose folders do not depend on the folder that a command runs in."""
+    values = dict(flat)
     for key in _PATH_KEYS:  # jobs and later resumes run in other folders
-        if isinstance(flat.get(key), str):
-            flat[key] = str(Path(flat[key]).expanduser().absolute())
-    return flat
-
-
-def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Dotted paths and values of a nested mapping."""
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", value
+        if isinstance(values.get(key), str):
+            values[key] = str(Path(values[key]).expanduser().absolute())
+    return values
 
 
 @contextlib.contextmanager
@@ -292,6 +378,10 @@ def _hydra() -> Iterator[None]:
             yield
         except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
             raise UserError(_reason(error)) from None
+        except RecursionError:
+            raise UserError(
+                "the configuration is nested too deeply, or refers to itself; expected a few levels"
+            ) from None
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:
@@ -300,6 +390,9 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
         if key not in _TOP_KEYS:
             legal = ", ".join(_TOP_KEYS)
             raise UserError(f"{key}: unknown key; known at the top level: {legal}")
+    for key in _NEEDED:
+        if key not in config:
+            raise UserError(f"{key}: removed by ~{key}, but every sweep needs it")
     return config
 
 
@@ -318,6 +411,9 @@ def _unknown_key(text: str) -> str:
     full_key = re.search(r"full_key: (\S+)", text)
     match = full_key or re.search(r"Could not override '([^']+)'", text)
     key = match.group(1) if match else text
+    section, _, name = key.partition(".")
+    if name and section in _KNOWN:
+        return f"{key}: unknown key; known: {', '.join(_KNOWN[section])}"
     message = f"{key}: unknown key"
     legal = [*schema.columns(), *_TOP_KEYS, *(f"search.{name}" for name in search.KEYS)]
     nearest = [name for name in difflib.get_close_matches(key, legal, n=1) if name != key]

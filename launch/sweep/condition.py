@@ -95,6 +95,26 @@ def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
     return meets
 
 
+def remembered(text: str) -> Callable[[Mapping[str, Any]], bool]:
+    """The same as `condition(text)`, computed once for equal values of the keys that it names.
+
+    For a grid, in which few values of these keys are in many cells.
+    """
+    keys = names(text)
+    meets = condition(text)
+    outcomes: dict[str, bool] = {}
+
+    def look_up(flat: Mapping[str, Any]) -> bool:
+        if any(key not in flat for key in keys):
+            return meets(flat)
+        values = repr([flat[key] for key in keys])
+        if values not in outcomes:
+            outcomes[values] = meets(flat)
+        return outcomes[values]
+
+    return look_up
+
+
 def _parse(text: str) -> ast.expr:
     """The syntax tree; UserError for text that is no expression, or one that is nested deeply.
 

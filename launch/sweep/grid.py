@@ -97,10 +97,23 @@ def axis_values(axis: str, spec: Any) -> list[Any]:
 
 def _distinct(axis: str, values: list[Any]) -> list[Any]:
     """The values; UserError if two of them make the same cell, as 1 and 1.0 do."""
+    for value in values:
+        if not _is_plain(value):
+            raise UserError(
+                f"axes.{axis}: found {value!r} in the list, expected numbers, texts, true, false, "
+                "null or lists of these"
+            )
     keys = {value if _is_number(value) else repr(value) for value in values}
     if len(keys) < len(values):
         raise UserError(f"axes.{axis}: found a value twice in {values}, expected each value once")
     return values
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value can be that of one configuration key."""
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str))
 
 
 def _is_number(value: Any) -> bool:

@@ -5,6 +5,7 @@ Standard library only, so that packing and cost load neither Hydra nor pandas.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ class Packing:
 def _check_at_least_one(
     key: str, value: Any, types: tuple[type, ...] = (int,), also: str = ""
 ) -> None:
-    if type(value) in types and value >= 1:
+    if type(value) in types and 1 <= value < math.inf:
         return
     expected = "an integer" if types == (int,) else "a number"
     raise UserError(f"task.{key}: found {value!r}, expected {expected} of at least 1{also}")
@@ -98,7 +99,8 @@ class Policy:
 
     def __post_init__(self) -> None:
         hours = self.gpu_hours
-        if hours is not None and (type(hours) not in (int, float) or hours < 0):
+        is_number = type(hours) in (int, float)
+        if hours is not None and not (is_number and 0 <= hours < math.inf):
             raise UserError(
                 f"limits.gpu_hours: found {hours!r}, expected a number of hours, or null"
             )

@@ -9,7 +9,7 @@ from typing import Any
 from launch.errors import UserError
 from launch.plan.identity import RESULT_FREE
 from launch.sweep import search, trained
-from launch.sweep.condition import UnknownKey, condition
+from launch.sweep.condition import UnknownKey, remembered
 from launch.sweep.grid import Grid, axis_values
 
 KEYS = ("seeds", "axes", "zip", "where", "search", "of", "to")
@@ -65,7 +65,7 @@ def read(described: Mapping[str, Any], seed: Any, overrides: Sequence[str]) -> S
     values = {axis: axis_values(axis, spec) for axis, spec in axes.items()}
     if rule is None and source is None:
         values["seed"] = _seed_values(seed, seeds)
-    return Sweep(Grid(values, zipped), [condition(text) for text in texts], texts, rule, source)
+    return Sweep(Grid(values, zipped), [remembered(text) for text in texts], texts, rule, source)
 
 
 def _source(
@@ -103,11 +103,19 @@ def check_zip(groups: Sequence[Any]) -> None:
     for group in groups:
         if not isinstance(group, list):
             raise UserError(f"zip: found {group!r}, expected a list of axes that advance together")
+        for axis in group:
+            if not isinstance(axis, str):
+                raise UserError(f"zip: found {axis!r} in a group, expected the name of an axis")
 
 
 def check_axes(axes: Mapping[str, Any]) -> None:
     """Raise UserError for a key that cannot be an axis."""
     for axis in axes:
+        if not isinstance(axis, str):
+            raise UserError(
+                f"axes: found the key {axis!r} ({type(axis).__name__}), expected a configuration "
+                "key such as model.width"
+            )
         if axis == "seed":
             raise UserError(
                 "axes.seed: seeds are an axis of their own; write them as `seeds: [0, 1, 2]`"

@@ -17,7 +17,7 @@ from launch.errors import UserError
 from launch.scheduler import sbatch
 from launch.sweep import compose
 from launch.sweep.compose import expand_sweep
-from launch.sweep.request import Cell
+from launch.sweep.request import Cell, resolved_cell
 
 LOCAL = "hydra/launcher=local"
 WriteSweep = Callable[[str, str], None]
@@ -316,3 +316,142 @@ def test_a_grid_beyond_the_limit_is_refused_with_its_size() -> None:
         compose.expand_sweep("smoke", words)
     with pytest.raises(UserError, match=r"limits\.cells: found 0, expected an integer"):
         compose.expand_sweep("smoke", ["hydra/launcher=local", "limits.cells=0"])
+
+
+def write_lines(write_sweep: WriteSweep, *lines: str) -> str:
+    """A sweep of MLPs on digits with these lines; returns its name."""
+    head = "defaults: [{override /model: mlp}, {override /data: digits}, {override /optim: adam}]"
+    write_sweep("bad", "\n".join((head, *lines)) + "\n")
+    return "bad"
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("axes: {1: [1, 2]}", "axes: found the key 1 (int), expected a configuration key"),
+        ("axes: [model.width, 4]", "bad.yaml: axes: found ['model.width', 4] (list)"),
+        ("axes: {model.width: [{a: 1}]}", "axes.model.width: found {'a': 1} in the list"),
+        ("axes: {model: [1, 2]}", "axes.model: found 1, expected names of files in configs/model"),
+        ("axes: {model.width: {log: [1, .inf, 3]}}", "axes.model.width: found {'log': [1, inf, 3]"),
+        ("zip: [[[model.width]]]", "zip: found ['model.width'] in a group"),
+        ("zip: {a: 1}", "bad.yaml: zip: found {'a': 1} (mapping), expected a list"),
+        ("limits: null", "bad.yaml: limits: found None (null), expected a mapping"),
+        ("task: 3", "bad.yaml: task: found 3 (number), expected a mapping"),
+        ("model: [1]", "bad.yaml: model: found [1] (list), expected a mapping"),
+        ("sweep: demo", "bad.yaml: found `sweep`, which has no effect"),
+        ("seeds: [0, {a: 1}]", "seeds: found {'a': 1} in the list"),
+        ("a: {b: [1", "bad.yaml: not valid YAML"),
+        ("a: 1\na: 2", "bad.yaml: not valid YAML"),
+        (f"a: {'[' * 3000}", "bad.yaml: nested too deeply"),
+    ],
+)
+def test_a_bad_sweep_file_is_named_with_its_key(
+    write_sweep: WriteSweep, lines: str, expected: str
+) -> None:
+    assert expected in refusal(write_lines(write_sweep, lines))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"# @package _global_\n42\n", "bad.yaml: found a number, expected a mapping"),
+        (b"# @package _global_\n", "bad.yaml: no `name`"),
+        (b"# @package _global_\nname: caf\xe9\n", "bad.yaml: byte 29 is not UTF-8"),
+        (b"name: bad\n", "bad.yaml: its first line is 'name: bad'"),
+    ],
+)
+def test_a_file_that_is_no_sweep_is_named(
+    write_sweep: WriteSweep, content: bytes, expected: str
+) -> None:
+    write_lines(write_sweep)
+    (compose.CONFIGS / "sweep" / "bad.yaml").write_bytes(content)
+    assert expected in refusal("bad")
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("=3", "override '=3': "),
+        ("seeds=[0,1", "override 'seeds=[0,1': "),
+        ("model=3", "override 'model=3': found 3, expected the name of a file in configs/model"),
+        ("~name", "name: removed by ~name"),
+        ("~limits", "limits: removed by ~limits"),
+        ("sweep=demo", "sweep=demo: the sweep is tiny"),
+        ("task.foo=1", "task.foo: unknown key; known: cells, at_a_time"),
+        ("limits.x=1", "limits.x: unknown key; known: gpu_hours, cells"),
+        ("limits.gpu_hours=nan", "limits.gpu_hours: found nan"),
+        ("run.checkpoint_seconds=inf", "run.checkpoint_seconds: found inf"),
+        ("limits=null", "limits: found None"),
+    ],
+)
+def test_a_bad_override_is_named(tiny: str, override: str, expected: str) -> None:
+    assert expected in refusal(tiny, override)
+
+
+@pytest.mark.parametrize(
+    ("written", "override", "seeds"),
+    [
+        ("{range: [0, 9, 1]}", "seeds=[4,5]", [4, 5]),
+        ("[0, 1]", "seeds={range:[0,3,1]}", [0, 1, 2]),
+        ("{range: [0, 9, 1]}", "seeds={range:[5,7,1]}", [5, 6]),
+        ("null", "seeds=[7]", [7]),
+    ],
+)
+def test_seeds_on_the_command_line_replace_those_of_the_sweep(
+    write_sweep: WriteSweep, written: str, override: str, seeds: list[int]
+) -> None:
+    sweep = write_lines(write_sweep, f"seeds: {written}")
+    assert [cell.flat["seed"] for cell in cells(sweep, override)] == seeds
+
+
+@pytest.mark.parametrize("is_override", [False, True])
+def test_a_value_that_refers_to_an_axis_has_its_value(
+    write_sweep: WriteSweep, plain: Callable[..., Cell], is_override: bool
+) -> None:
+    tie = "optim: {weight_decay: '${optim.lr}'}"
+    axis = "axes: {optim.lr: [0.1, 0.01]}"
+    overrides = ["optim.weight_decay=${optim.lr}"] if is_override else []
+    sweep = write_lines(write_sweep, axis, "seeds: [0]", "" if is_override else tie)
+    grid = {cell.flat["optim.lr"]: cell for cell in cells(sweep, *overrides)}
+    assert [cell.flat["optim.weight_decay"] for cell in grid.values()] == [0.1, 0.01]
+    for rate, cell in grid.items():
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(str(compose.CONFIGS), version_base="1.3"):
+            alone = plain(f"sweep={sweep}", "~axes", f"optim.lr={rate}", *overrides)
+        assert alone.id == cell.id
+
+
+def test_a_value_may_refer_to_the_seed_and_through_another_value(write_sweep: WriteSweep) -> None:
+    lines = (
+        "axes: {optim.lr: [0.1, 0.01]}",
+        "seeds: [3, 4]",
+        "optim: {weight_decay: '${optim.eps}', eps: '${.lr}'}",
+        "data: {sample_seed: '${seed}'}",
+    )
+    for cell in cells(write_lines(write_sweep, *lines)):
+        assert cell.flat["optim.weight_decay"] == cell.flat["optim.lr"]
+        assert cell.flat["data.sample_seed"] == cell.flat["seed"]
+
+
+def test_a_value_that_refers_to_the_axis_of_a_search_is_refused(write_sweep: WriteSweep) -> None:
+    lines = (
+        "seeds: [0, 1]",
+        "search: {axis: data.train_samples, success: 'fitted == true', range: [16, 64]}",
+        "trainer: {batch_size: '${data.train_samples}'}",
+    )
+    message = refusal(write_lines(write_sweep, *lines))
+    assert "trainer.batch_size" in message
+    assert "the search decides" in message
+
+
+def test_cells_of_a_grid_equal_cells_that_are_resolved_alone(write_sweep: WriteSweep) -> None:
+    lines = (
+        "axes: {model: [mlp, cnn], model.width: [1, 2], optim.lr: [1, 0.5], optim.eps: [1, 2]}",
+        "seeds: [0, 1]",
+    )
+    grid = cells(write_lines(write_sweep, *lines))
+    assert len(grid) == 32
+    for cell in grid:
+        alone = resolved_cell(dict(cell.flat))
+        assert alone.id == cell.id
+        assert list(alone.flat.items()) == list(cell.flat.items())

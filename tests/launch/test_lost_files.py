@@ -28,7 +28,7 @@ def redescent(logs: Path, *words: str) -> str:
         command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False
     )
     assert "Traceback" not in process.stdout + process.stderr
-    return process.stdout
+    return process.stdout + process.stderr
 
 
 @pytest.fixture(scope="module")

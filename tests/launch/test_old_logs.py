@@ -62,7 +62,7 @@ def test_another_machine_does_not_know_whether_old_workers_live(
     assert "unknown │ 3" in redescent("status", "noop").stdout
     message = redescent("resume", "noop", LOCAL, "--retry-errors", check=False)
     assert message.returncode == 2
-    assert "nothing was sent" in message.stdout
+    assert "nothing was sent" in message.stderr
 
 
 def test_why_explains_the_cells_of_an_old_folder(same_machine: Path, redescent: Redescent) -> None:

@@ -76,7 +76,7 @@ def test_logs_of_a_cell_without_output_says_so(
 ) -> None:
     plan_of().write(logs / "demo")
     cell = cell_ids[0]
-    output = redescent("logs", cell, check=False).stdout
+    output = redescent("logs", cell, check=False).stderr
     assert (
         f"error: {cell}: missing, and none of its jobs has written output; `redescent why "
         f"{cell[:11]}` explains the cell" in output

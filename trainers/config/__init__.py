@@ -11,6 +11,7 @@ from trainers.config.cell import (
     columns,
     flatten,
     parse,
+    resolve_section,
 )
 from trainers.config.data import (
     CIFAR10,
@@ -142,4 +143,5 @@ __all__ = [
     "columns",
     "flatten",
     "parse",
+    "resolve_section",
 ]

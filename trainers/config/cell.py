@@ -139,6 +139,15 @@ def parse(flat: Mapping[str, Any]) -> Cell:
     return cell
 
 
+def resolve_section(trainer: str, section: str, flat: Mapping[str, Any]) -> dict[str, Any]:
+    """One section of a flat configuration, such as the keys of `model`, as `flatten` returns it.
+
+    The sections of a cell do not depend on one another, except that the trainer says which kinds
+    they may have. Raises `ConfigError` with key and value.
+    """
+    return reader.read_section(_CELLS[trainer], section, flat)
+
+
 def flatten(cell: Cell) -> dict[str, Any]:
     """The flat configuration of `cell`; every value has its declared type."""
     return reader.flatten(cell)

@@ -11,12 +11,13 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import math
 import types
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from trainers.config.later import LATER_KEYS, LaterKeys, fill_in
+from trainers.config.later import LATER_KEYS, LaterKeys, as_before, fill_in
 
 
 class ConfigError(ValueError):
@@ -33,6 +34,26 @@ def read(kind: Any, flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS)
     """
     items = ((key, _as_tuples(value)) for key, value in sorted(fill_in(flat, later_keys).items()))
     return _section(kind, "", tuple((key, value, _kinds(value)) for key, value in items))
+
+
+def read_section(
+    kind: Any, section: str, flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS
+) -> dict[str, Any]:
+    """The flat configuration of one field of the dataclass `kind`, values of their declared types.
+
+    `flat` has the keys of that section alone, and may lack `later_keys`. Raises `ConfigError` as
+    `read`.
+    """
+    before = as_before(flat, later_keys)
+    own = {key: value for key, value in before.items() if key.startswith(f"{section}.")}
+    group: list[_Item] = []
+    for key, value in sorted({**own, **flat}.items()):
+        as_tuples = _as_tuples(value)
+        group.append((key.partition(".")[2], as_tuples, _kinds(as_tuples)))
+    value = _value(_fields(kind)[section], section, group)
+    if dataclasses.is_dataclass(value):
+        return flatten(value, f"{section}.")
+    return {section: _as_lists(value)}
 
 
 def flatten(node: Any, path: str = "") -> dict[str, Any]:
@@ -71,9 +92,11 @@ def columns(kind: Any, path: str = "") -> Iterator[tuple[str, type]]:
 
 
 def at_least(key: str, value: float, bound: float) -> None:
-    """Raise `ConfigError` unless the value of `key` is `bound` or more."""
+    """Raise `ConfigError` unless the value of `key` is `bound` or more, and finite."""
     if not value >= bound:  # NaN is not
         raise ConfigError(f"{key}: found {value!r}, expected at least {bound}")
+    if value == math.inf:
+        raise ConfigError(f"{key}: found {value!r}, expected a finite number")
 
 
 def between(key: str, value: float, low: float, high: float) -> None:
@@ -115,7 +138,7 @@ def _kinds(value: Any) -> Any:
     return (tuple, *map(_kinds, value)) if isinstance(value, tuple) else type(value)
 
 
-@functools.lru_cache(maxsize=65536)
+@functools.lru_cache(maxsize=4096)
 def _section(kind: Any, path: str, items: tuple[_Item, ...]) -> Any:
     """Build the dataclass `kind` from sorted (path below this section, value, type of value)
     triples.

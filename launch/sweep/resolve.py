@@ -1,0 +1,99 @@
+"""Resolve the points of a grid into cells; each section is resolved once for each of its values.
+
+The cells of a grid share most of their sections (`model`, `data`, ...), so a cell costs little more
+time and memory than the values in which it differs. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from launch.errors import UserError
+from launch.plan.identity import id_of_sections, section_text
+from launch.sweep.request import Cell, resolved_cell
+from trainers import config as schema
+
+
+@dataclass(frozen=True)
+class Section:
+    """The keys of one section, every value of its declared type, and their text in the id."""
+
+    flat: Mapping[str, Any]
+    text: str
+
+
+class Sections(Mapping[str, Any]):
+    """A flat configuration whose sections it shares with other cells; immutable."""
+
+    __slots__ = ("_sections",)
+
+    def __init__(self, sections: Mapping[str, Section]) -> None:
+        self._sections = tuple(section.flat for section in sections.values())
+
+    def __getitem__(self, key: str) -> Any:
+        for section in self._sections:
+            if key in section:
+                return section[key]
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        for section in self._sections:
+            yield from section
+
+    def __len__(self) -> int:
+        return sum(map(len, self._sections))
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+class Resolver:
+    """The cells of points that change values of one flat configuration."""
+
+    def __init__(self, base: Mapping[str, Any]) -> None:
+        self.base = base
+        self._sections: dict[tuple[str, ...], Section] = {}
+        self._names: list[str] = []
+
+    def cell(self, point: Mapping[str, Any]) -> Cell:
+        """The cell at a point, whose keys are those of the base.
+
+        Raises UserError for one that no trainer accepts.
+        """
+        if not self._names:
+            first = resolved_cell({**self.base, **point})  # also checks that no section is missing
+            self._names = list(dict.fromkeys(map(_section_of, first.flat)))
+        trainer = point.get("trainer.name", self.base.get("trainer.name", "vision"))
+        values: dict[str, dict[str, Any]] = {name: {} for name in self._names}
+        for key, value in point.items():
+            values[_section_of(key)][key] = value
+        sections = {name: self._section(trainer, name, values[name]) for name in self._names}
+        texts = (sections[name].text for name in sorted(sections))
+        return Cell(id_of_sections(texts), Sections(sections))
+
+    def check_keys(self, point: Mapping[str, Any]) -> None:
+        """Raise UserError for a point with a key that the base lacks."""
+        for key in point:
+            if key not in self.base:
+                legal = ", ".join(sorted(self.base))
+                raise UserError(f"axes.{key}: no such configuration key; known: {legal}")
+
+    def _section(self, trainer: str, name: str, values: Mapping[str, Any]) -> Section:
+        variant = (trainer, name, repr(values))
+        if variant not in self._sections:
+            self._sections[variant] = self._resolved(trainer, name, values)
+        return self._sections[variant]
+
+    def _resolved(self, trainer: str, name: str, values: Mapping[str, Any]) -> Section:
+        base = {key: value for key, value in self.base.items() if _section_of(key) == name}
+        try:
+            flat = schema.resolve_section(trainer, name, {**base, **values})
+            return Section(flat, section_text(flat))
+        except ValueError as error:
+            raise UserError(str(error)) from None
+
+
+def _section_of(key: str) -> str:
+    return key.partition(".")[0]
