@@ -40,6 +40,9 @@ TYPES: Mapping[str, tuple[str, Test]] = {
 }
 """For each column that we compute with, what it holds. A column without any value has no type."""
 
+OF_ROWS = ("cell", "attempt", "epoch", "step", "seconds")
+"""Those that rows have. A trainer may call a metric of its own like a column of records."""
+
 LAST_ATTEMPT = 32_767
 """Attempts are 16-bit integers."""
 
@@ -47,15 +50,19 @@ WITHOUT_NULLS = ("cell", "attempt", "epoch")
 """Columns that identify a row."""
 
 
-def foreign_column(schema: pa.Schema, columns: Sequence[str] | None = None) -> str | None:
+def foreign_column(
+    schema: pa.Schema, kind: str, columns: Sequence[str] | None = None
+) -> str | None:
     """How a table that was read differs from what a sweep holds; None if it does not.
 
-    columns: those that were read, None if all were.
+    kind: "curves", whose other columns are the trainer's metrics, or "runs". columns: those that
+    were read, None if all were.
     """
     if "attempt" not in schema.names and (columns is None or "attempt" in columns):
         return f"no column 'attempt' (found {', '.join(schema.names[:8])})"
     for field in schema:
-        expected = TYPES.get(field.name)
+        is_metric = kind == "curves" and field.name not in OF_ROWS
+        expected = None if is_metric else TYPES.get(field.name)
         if expected and not pa.types.is_null(field.type) and not expected[1](field.type):
             return f"column {field.name!r}: found {field.type}, expected {expected[0]}"
     return None

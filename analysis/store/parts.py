@@ -335,7 +335,7 @@ def read_file(
         table = file.read_row_groups(_row_groups(file, cells), columns=columns, use_threads=threads)
         if "cell" not in table.schema.names:
             raise _no_cells(path, file.schema_arrow.names)
-        _refuse(path, foreign_column(table.schema, columns))
+        _refuse(path, foreign_column(table.schema, _kind(path), columns))
         table = _encoded(table)
         _refuse(path, foreign_value(table))
         return filter_cells(table, cells)
@@ -386,6 +386,12 @@ def check_version(path: Path, metadata: Mapping[bytes, bytes] | None) -> None:
             f"{SCHEMA_VERSION}; update the project that reads, or read the file with the version "
             "that wrote it"
         )
+
+
+def _kind(path: Path) -> str:
+    """What a part or a file of the store holds: "runs" or "curves"."""
+    is_records = path.parent.name == "runs" or path.name.startswith("runs-")
+    return "runs" if is_records else "curves"
 
 
 def _no_cells(path: Path, names: Sequence[str]) -> StoreError:

@@ -82,7 +82,7 @@ class SearchRule:
             seeds=self.seeds,
             budget=budget,
             advance=self.advance,
-            point=point,
+            point=dict(point),
         )
 
 

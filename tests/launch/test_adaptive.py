@@ -155,7 +155,7 @@ def test_a_plan_without_searches_is_read_as_before(
 ) -> None:
     path = plan_of().write(tmp_path)
     raw = json.loads(path.read_text())
-    del raw["searches"]
+    del raw["searches"], raw["checksum"]
     path.write_text(json.dumps(raw))
     assert load(path) == plan_of()
 

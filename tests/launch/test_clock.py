@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -95,7 +96,8 @@ def test_a_lost_answer_of_the_future_is_not_waited_for(
     overrides = ["hydra/launcher=local", "seeds={range:[0,2,1]}"]
     preview = load_preview(compose.expand_sweep("noop", overrides))
     folder.mkdir(parents=True)
-    plan = submission.freeze(preview, "local", attempts={})
+    # of a worker on another machine, which cannot be looked up
+    plan = replace(submission.freeze(preview, "local", attempts={}), host="elsewhere")
     plan.write(folder)
     jobs.record(plan, folder, size=1)
     assert {cell.state for cell in sweep_state.load_sweep_state(folder).cells.values()} == {

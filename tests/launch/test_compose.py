@@ -21,6 +21,11 @@ from launch.sweep.request import Cell, resolved_cell
 
 LOCAL = "hydra/launcher=local"
 WriteSweep = Callable[[str, str], None]
+MINIMA = (
+    "swiss_roll", "spirals", "rings", "svhn", "fully_connected", "resnet20", "vgg13", "adadelta",
+    "adagrad", "adamax", "amsgrad", "asgd", "nesterov", "rmsprop",
+)  # fmt: skip
+"""Files of data, models and optimisers that only the trainer of minima takes."""
 
 
 def cells(sweep: str, *overrides: str) -> Sequence[Cell]:
@@ -79,6 +84,8 @@ def test_every_key_of_every_group_file_is_a_key_of_the_cell(
         choices = ["trainer=noop", "model=none", "data=none", "optim=none"]
     elif {text["name"], name} & {"transformer", "arithmetic"}:
         choices = ["trainer=algorithmic", f"{group}={name}"]
+    elif name in MINIMA:
+        choices = ["trainer=minima", f"{group}={name}"]
     else:
         choices = [f"{group}={name}"]
     result = plain(*choices).flat

@@ -62,7 +62,7 @@ class Played:
         self.folder = folder
         self.rows: dict[str, Row] = {}
         monkeypatch.setattr(submission, "deliver", lambda *_: None)
-        monkeypatch.setattr(sweep_state, "runs_of", lambda _: self.runs)
+        monkeypatch.setattr(sweep_state, "runs_of", lambda *_, **__: self.runs)
 
     @property
     def runs(self) -> pd.DataFrame:

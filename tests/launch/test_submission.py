@@ -66,7 +66,7 @@ def test_what_could_not_be_sent_is_recorded_as_not_sent(
     plan = plan_of(backend="local", tasks=[[0, 1, 2]])
     plan.write(tmp_path)
     with pytest.raises(OSError, match="No space left"):
-        submission.deliver(plan, tmp_path, ())
+        submission.deliver(plan, tmp_path, jobs.Dependencies())
     (array,) = jobs.read(plan, tmp_path)
     assert array.delivery == "refused"
     assert "No space left" in str(array.error)
