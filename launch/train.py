@@ -18,8 +18,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from analysis.store import StoreError
 from launch.errors import UserError
-from launch.plan import Launcher, Plan, markers
+from launch.plan import Launcher, Plan, PlanError, markers
 from launch.submit import submission
 from launch.sweep import compose
 from launch.sweep.request import check_name
@@ -34,7 +35,7 @@ def run(config: DictConfig) -> None:
     """
     try:
         plan, sweep, is_done = _plan_cell(config)
-    except UserError as error:
+    except (UserError, PlanError, StoreError) as error:
         sys.exit(f"error: {error}")
     cell = plan.cells[0]
     if is_done:

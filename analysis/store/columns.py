@@ -62,9 +62,11 @@ def foreign_column(
         return f"no column 'attempt' (found {', '.join(schema.names[:8])})"
     for field in schema:
         is_metric = kind == "curves" and field.name not in OF_ROWS
-        expected = None if is_metric else TYPES.get(field.name)
-        if expected and not pa.types.is_null(field.type) and not expected[1](field.type):
-            return f"column {field.name!r}: found {field.type}, expected {expected[0]}"
+        if is_metric or field.name not in TYPES or pa.types.is_null(field.type):
+            continue
+        content, is_right = TYPES[field.name]
+        if not is_right(field.type):
+            return f"column {field.name!r}: found {field.type}, expected {content}"
     return None
 
 

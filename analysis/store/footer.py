@@ -32,7 +32,7 @@ def footer_problem(path: Path) -> str | None:
         line, footer = file.read(MARK_LENGTH), file.read()
     if not line.startswith(MARK):
         return None
-    stated = line[len(MARK) : -1].decode(errors="replace")
-    if stated != hashlib.sha256(footer).hexdigest():
+    digest = line[len(MARK) : -1].decode(errors="replace")
+    if digest != hashlib.sha256(footer).hexdigest():
         return "its footer is not the one that was written"
     return None

@@ -227,12 +227,14 @@ def partition_findings(launcher: Launcher) -> list[Finding]:
 
     Empty if SLURM does not answer.
     """
-    found = slurm.partitions(launcher.partition)
-    reasons = [refusal for refusal in (_never_starts(launcher, one) for one in found) if refusal]
-    if not found:
+    partitions = slurm.partitions(launcher.partition)
+    if not partitions:
         return []
-    if len(reasons) < len(found):
-        return [Finding("partition", "ok", f"{found[0].name} allows the time limit and one node")]
+    answers = [_never_starts(launcher, partition) for partition in partitions]
+    reasons = [reason for reason in answers if reason]
+    if len(reasons) < len(partitions):
+        detail = f"{partitions[0].name} allows the time limit and one node"
+        return [Finding("partition", "ok", detail)]
     verdict: Literal["warning", "problem"] = "problem"
     if launcher.settings.get("qos"):
         verdict = "warning"  # a quality of service can lift the limits of a partition

@@ -156,6 +156,7 @@ def wait_until_end(folder: Path, sid: str | None = None) -> bool:
         Progress(*columns, console=console) as progress,
     ):
         bar = progress.add_task(name, total=1.0)
+        notes: set[str] = set()
 
         def show(runs: pd.DataFrame) -> None:
             has_ended = runs["status"].isin([*FINAL, "failed"])  # perhaps before its planned end
@@ -166,6 +167,10 @@ def wait_until_end(folder: Path, sid: str | None = None) -> bool:
         while True:
             state = sweep_state.load_sweep_state(folder)
             show(state.runs)
+            for line in waiting_lines(state):
+                if line.plain not in notes:
+                    notes.add(line.plain)
+                    progress.console.print(line)
             if not _is_live(state, sid):
                 break
             _follow_parts(state, show)
@@ -319,14 +324,7 @@ def _failures(report: Report) -> Sequence[RenderableType]:
 
 
 def _next_steps(report: Report) -> Sequence[RenderableType]:
-    lines: list[RenderableType] = []
-    for wait in never_starts(report.state):
-        cells = (f"{quantity(wait.cells, 'cell')} will never start", "red")
-        lines.append(styled(cells, f" ({wait.reason}): {wait.advice.format(name=report.name)}"))
-    stuck = stuck_tasks(report.state)
-    if stuck is not None:
-        cells = (f"{quantity(stuck.cells, 'cell')} held by a node", "yellow")
-        lines.append(styled(cells, f": {stuck.advice(report.name)}"))
+    lines: list[RenderableType] = [*waiting_lines(report.state)]
     for end in report.silent_ends[:SHOWN_FAILURES]:
         cells = (f"{quantity(len(end.cells), 'cell')} without a record", "red")
         lines.append(styled(cells, f": the task ended, and {end.cause}"))
@@ -345,6 +343,20 @@ def _next_steps(report: Report) -> Sequence[RenderableType]:
         submissions = quantity(len(report.state.silent), "submission")
         silence = (f"the scheduler does not answer about {submissions}", "yellow")
         lines.append(styled(silence, "; their cells may be running"))
+    return lines
+
+
+def waiting_lines(state: SweepState) -> list[Text]:
+    """What the user must know about cells that will not start or end by themselves."""
+    name = name_of(state.folder)
+    lines = []
+    for wait in never_starts(state):
+        cells = (f"{quantity(wait.cells, 'cell')} will never start", "red")
+        lines.append(styled(cells, f" ({wait.reason}): {wait.advice.format(name=name)}"))
+    stuck = stuck_tasks(state)
+    if stuck is not None:
+        cells = (f"{quantity(stuck.cells, 'cell')} held by a node", "yellow")
+        lines.append(styled(cells, f": {stuck.advice(name)}"))
     return lines
 
 

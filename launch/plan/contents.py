@@ -49,8 +49,8 @@ def checksum(content: Mapping[str, Any]) -> str:
 
 def check_checksum(content: Mapping[str, Any]) -> None:
     """Raise Damaged if the content has another checksum than it states; one without is accepted."""
-    stated = content.get("checksum")
-    if stated is not None and stated != checksum(content):
+    digest = content.get("checksum")
+    if digest is not None and digest != checksum(content):
         raise Damaged(
             "checksum: found one of other content, so the file was changed or damaged after it was "
             "written"
@@ -117,16 +117,16 @@ def check_ids(
 
     A cell of newer code can have a configuration that this code hashes otherwise.
     """
-    checked = [cells[number] for number in numbers]
-    pairs = [(cell[1], cell[2]) for cell in checked]
+    selection = [cells[number] for number in numbers]
+    pairs = [(cell[1], cell[2]) for cell in selection]
     try:
         ids = ids_of(bases, pairs)
     except ValueError as error:
         raise Damaged(f"cells: {error}") from None
-    for cell, expected in zip(checked, ids, strict=True):
-        if cell[0] != expected:
+    for cell, digest in zip(selection, ids, strict=True):
+        if cell[0] != digest:
             raise Damaged(
-                f"cells: found {cell[0]} with a configuration whose id is {expected}, so the file "
+                f"cells: found {cell[0]} with a configuration whose id is {digest}, so the file "
                 "was changed or damaged after it was written, or newer code wrote it"
             )
 

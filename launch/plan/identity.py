@@ -93,16 +93,16 @@ class _Template:
 
     def __init__(self, base: Mapping[str, Any], later_keys: LaterKeys) -> None:
         self.base, self.later_keys = base, later_keys
-        self.undecided = {f"{section}.name" for section in SECTIONS}
+        self.deciding_keys = {f"{section}.name" for section in SECTIONS}
         """Keys that decide which other keys are in the id, and those other keys."""
         for section in SECTIONS:
-            self.undecided |= {f"{section}.{key}" for _, key in later_keys}
+            self.deciding_keys |= {f"{section}.{key}" for _, key in later_keys}
         hashed = _hashed(base, later_keys)
         self.entries = {key: _entry(key, value) for key, value in sorted(hashed.items())}
 
     def id_with(self, values: Mapping[str, Any]) -> str:
         """The id of the base updated with `values`."""
-        if not self.undecided.isdisjoint(values) or not self.base.keys() >= values.keys():
+        if not self.deciding_keys.isdisjoint(values) or not self.base.keys() >= values.keys():
             return cell_id({**self.base, **values}, self.later_keys)
         entries = self.entries.copy()
         for key, value in values.items():

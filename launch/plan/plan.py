@@ -194,10 +194,10 @@ def _add_later_rounds(fields: dict[str, Any], submission: Path) -> None:
         path = later_rounds(submission, number)
         if searches and path.exists():
             key = f"cells of {path.relative_to(submission)}"
-            added = as_list(read_json(path, key), key)
+            cells = as_list(read_json(path, key), key)
             start = len(fields["cells"])
-            fields["cells"] += contents.cell_fields(added, key, len(fields["bases"]))
-            fields["tasks"][number] += range(start, start + len(added))
+            fields["cells"] += contents.cell_fields(cells, key, len(fields["bases"]))
+            fields["tasks"][number] += range(start, start + len(cells))
 
 
 def load_all(sweep: Path) -> list[Plan]:

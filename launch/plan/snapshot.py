@@ -115,10 +115,10 @@ def difference_from_plan(code: str, archive: str) -> str | None:
     takes an installed package without a word.
     """
     remedy = "`redescent resume` writes the archive again"
-    imported = Path(__file__).parents[2]
-    if imported.resolve() != Path(archive).resolve():
+    source = Path(__file__).parents[2]
+    if source.resolve() != Path(archive).resolve():
         return (
-            f"the code of the plan was not imported: found {imported}, expected {archive}, which "
+            f"the code of the plan was not imported: found {source}, expected {archive}, which "
             f"was removed, damaged or cannot be read; {remedy}"
         )
     digest = archive_hash(Path(archive))

@@ -28,6 +28,7 @@ from typing import Protocol
 
 from launch.plan import Plan, files, markers
 from launch.plan.jobs import Array
+from launch.plan.outcome import last_line
 from launch.scheduler import sbatch, slurm, task
 
 
@@ -135,7 +136,8 @@ class Local:
             )
         while markers.local_worker(folder) is None:
             if worker_process.poll() is not None:
-                raise Refused(f"the worker exited immediately; see {log.name}")
+                text = Path(log.name).read_bytes()[-8000:].decode(errors="replace")
+                raise Refused(f"the worker exited immediately: {last_line(text)}; see {log.name}")
             time.sleep(0.02)
         return replace(array, job="local")
 

@@ -141,8 +141,8 @@ def parse_queue(text: str, now: float = 0.0) -> list[Task]:
         job, index, name, state, node, reason = (line.split("|", 5) + [""] * 6)[:6]
         if job:
             number = int(index) if index.isdigit() else 0
-            ended = _ended_seconds(state, end, now)
-            tasks.append(Task(job, number, name, state, reason, node, ended))
+            seconds = _ended_seconds(state, end, now)
+            tasks.append(Task(job, number, name, state, reason, node, seconds))
     return tasks
 
 
@@ -240,8 +240,8 @@ def parse_accounting(text: str, now: float = 0.0) -> list[Task]:
             continue
         for index in _indices(indices):
             word = state.split(" ")[0]
-            ended = _ended_seconds(word, end, now)
-            tasks.append(Task(job, index, name, word, reason, ended_seconds=ended))
+            seconds = _ended_seconds(word, end, now)
+            tasks.append(Task(job, index, name, word, reason, ended_seconds=seconds))
     return tasks
 
 

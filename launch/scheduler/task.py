@@ -166,7 +166,11 @@ def _next_round(assignment: Assignment) -> Assignment | None:
         return None
     path = assignment.submission / "plan.json"
     _run_module(assignment, "launch.submit.inside", str(path), str(number))
-    later = load(path)
+    try:
+        later = load(path, number)
+    except (PlanError, OSError) as error:
+        log(f"{error}. The searches of this task go on when the sweep is resumed")
+        return None
     known = {plan.cells[index].id for index in plan.tasks[number]}
     cells = [index for index in later.tasks[number] if later.cells[index].id not in known]
     return replace(assignment, plan=later, cells=cells) if cells else None

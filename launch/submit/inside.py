@@ -17,7 +17,7 @@ from pathlib import Path
 
 from analysis import store
 from launch.errors import UserError
-from launch.plan import Plan, PlannedCell, files, load, load_all
+from launch.plan import Plan, PlanError, PlannedCell, files, load, load_all
 from launch.plan.plan import later_rounds
 from launch.status.sweep_state import records_of
 from launch.submit.rounds import open_cells, search_states
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     path, task = arguments
     try:
         add_round(Path(path), int(task))
-    except (UserError, store.StoreError, OSError) as error:
+    except (UserError, PlanError, store.StoreError, OSError) as error:
         print(f"the next round was not added: {error}", file=sys.stderr)
         return 1
     return 0

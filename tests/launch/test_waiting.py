@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from launch.cli.status import waiting_lines
 from launch.cli.why import advice
 from launch.plan import Plan
 from launch.plan.jobs import Array
@@ -73,6 +74,14 @@ def test_a_cell_that_never_starts_is_named(state_of: StateOf) -> None:
     assert "it will never start: its time limit is longer" in advice(state, first)
     assert "resume demo` with a shorter hydra.launcher.timeout_min" in advice(state, first)
     assert advice(state, third).startswith("wait")
+
+
+def test_status_and_wait_show_what_will_not_start_or_end(state_of: StateOf) -> None:
+    state = state_of(STUCK, Task("7", 1, "a", "PENDING", "PartitionTimeLimit"))
+    never, stuck = (line.plain for line in waiting_lines(state))
+    assert never.startswith("1 cell will never start (PartitionTimeLimit): its time limit")
+    assert stuck.startswith("2 cells held by a node: SLURM has been completing 1 task on n3")
+    assert waiting_lines(state_of(BRIEF)) == []
 
 
 def test_a_cell_that_was_preempted_for_good_is_interrupted(state_of: StateOf) -> None:
