@@ -76,7 +76,7 @@ def output_rows(folder: str, run: pd.Series) -> Array:
             f"{path} does not exist: submit with trainer.save_weights=true, which makes other cells"
         )
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             weights = np.asarray(arrays["output.weight"], np.float64)
     except (OSError, ValueError, LookupError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise query.FigureError(

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -200,12 +200,22 @@ def _expand(
         cell = bases.of(choices).cell(point)
         if sweep.accepts(cell.flat):
             cells[cell.id] = cell
+    _check_batches(cells.values())
     if not cells:
         raise UserError(f"the grid is empty: no point meets {list(sweep.texts)}")
     if sweep.search is None:
         return list(cells.values()), ()
     searches = [sweep.search.at(cell.flat) for cell in cells.values()]
     return (), newest_searches([searches])
+
+
+def _check_batches(cells: Iterable[Cell]) -> None:
+    """Raise UserError for a cell that would fail in the last batch of its first epoch."""
+    for cell in cells:
+        try:
+            schema.check_last_batch(cell.flat)
+        except ValueError as error:
+            raise UserError(str(error)) from None
 
 
 def _check_groups(grid: Grid) -> None:

@@ -1,4 +1,4 @@
-"""Runs that diverged, and sweeps of which nothing has ended: what figures draw, print and record."""
+"""Runs that diverged, and sweeps without an end: what figures draw, print and record."""
 
 from __future__ import annotations
 
