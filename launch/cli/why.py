@@ -76,6 +76,11 @@ def _waiting_advice(state: SweepState, cell: CellState) -> str:
         return stuck.advice(name)
     if task is not None and task.state == "RUNNING":
         return "wait: its task runs and has not reached it"
+    if task is not None and task.state == "SUSPENDED":
+        return (
+            "it is suspended: `scontrol resume JOB` lets it go on, or the partition does when the "
+            "jobs that displaced it have ended"
+        )
     reason = task.reason if task else ""
     if reason in NEVER_STARTS:
         return f"it will never start: {NEVER_STARTS[reason].format(name=name)}"
@@ -135,6 +140,11 @@ def _flat(state: SweepState, cell: CellState) -> dict[str, Any]:
     return plan.flat(next(entry for entry in plan.cells if entry.id == cell.id))
 
 
+_REQUEUED_AND_HELD = ("job requeued in held state", "launch failed requeued held")
+_RELEASE = (
+    "SLURM requeued it and holds it, by `scontrol requeuehold` or after failed starts; "
+    "`scontrol release JOB` releases it, once the reason is gone"
+)
 _REASONS = {
     "Priority": "wait: others are ahead in the queue",
     "Resources": "wait: it is next, and no suitable node is free",
@@ -147,6 +157,7 @@ _REASONS = {
     "JobHeldUser": "it is held; `scontrol release JOB` releases it",
     "JobHeldAdmin": "SLURM holds it, as after repeated failures to start; ask your administrator, "
     "or cancel and resume",
+    **dict.fromkeys(_REQUEUED_AND_HELD, _RELEASE),
     "ReqNodeNotAvail, UnavailableNodes": "wait, or resume elsewhere: the nodes that it needs are "
     "down",
 }

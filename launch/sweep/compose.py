@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -198,6 +198,7 @@ def _expand(
     for cell in _cells(config, overrides, sweep):
         if sweep.accepts(cell.flat):
             cells[cell.id] = cell
+    _check_batches(cells.values())
     if not cells:
         raise UserError(f"the grid is empty: no point meets {list(sweep.texts)}")
     if sweep.search is None:
@@ -271,6 +272,15 @@ def _reads(
     flat = _flat(config)
     places = {key: flat[key] for key in keys if key.startswith(RESULT_FREE) and key in flat}
     return [_Read(folder, cell, partner, places) for cell, partner in rule.pairs(cells.values())]
+
+
+def _check_batches(cells: Iterable[Cell]) -> None:
+    """Raise UserError for a cell that would fail in the last batch of its first epoch."""
+    for cell in cells:
+        try:
+            schema.check_last_batch(cell.flat)
+        except ValueError as error:
+            raise UserError(str(error)) from None
 
 
 def _check_groups(grid: Grid) -> None:

@@ -140,3 +140,27 @@ def test_runs_without_weights_say_how_to_keep_them(sweep, capsys):
     add(sweep, "a", {}, final_test_accuracy=0.5)
     assert grok_embeddings.main([str(sweep.folder)]) == 2
     assert "trainer.save_weights=true" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"\x80\x04N."])
+def test_damaged_weights_are_named(sweep, tmp_path, capsys, content):
+    add(sweep, "sum", {"data.modulus": 97}, final_test_accuracy=1.0)
+    (sweep.folder / "weights").mkdir()
+    (sweep.folder / "weights" / "sum.npz").write_bytes(content)
+    assert grok_embeddings.main([str(sweep.folder), "--out", str(tmp_path)]) == 2
+    assert "sum.npz: not the saved weights of a run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("stride", "message"), [("0", "found '0'"), ("8", "expected 1 to 6")])
+def test_a_stride_beyond_half_the_modulus_is_refused(sweep, tmp_path, capsys, stride, message):
+    add(sweep, "sum", {"data.modulus": 13}, final_test_accuracy=1.0)
+    (sweep.folder / "weights").mkdir()
+    rows = np.random.default_rng(0).normal(size=(13, 4))
+    np.savez(sweep.folder / "weights" / "sum.npz", **{"output.weight": rows})
+    options = [str(sweep.folder), "--out", str(tmp_path), "--stride", stride]
+    try:
+        status = grok_embeddings.main(options)
+    except SystemExit as ended:
+        status = ended.code
+    assert status == 2
+    assert message in capsys.readouterr().err

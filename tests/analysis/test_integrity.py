@@ -35,6 +35,40 @@ def test_untouched_arrays_pass(counts):
     assert not any("fractional" in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    "options", [("--images", "0", "--seeds", "5"), ("--images", "10", "--seeds", "-1")]
+)
+def test_counts_below_one_are_refused(options, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        integrity.main([str(tmp_path / "mean.npy"), *options])
+    assert ended.value.code == 2
+    assert "expected an integer of at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["zip", "complex", "huge", "short", "empty"])
+def test_a_file_that_is_no_array_of_errors_is_named(kind, tmp_path, capsys):
+    write_bad_array(tmp_path / "mean.npy", kind)
+    options = [str(tmp_path / "mean.npy"), "--images", "10", "--seeds", "5"]
+    assert integrity.main(options) == 2
+    assert "mean.npy" in capsys.readouterr().err
+
+
+def write_bad_array(path, kind):
+    """A file named .npy that holds no array of real numbers."""
+    if kind == "zip":
+        with path.open("wb") as file:
+            np.savez(file, a=np.zeros(2))
+    elif kind == "complex":
+        np.save(path, np.zeros((2, 2), complex))
+    elif kind == "huge":
+        header = {"descr": "<f8", "fortran_order": False, "shape": (10**16,)}
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+    else:
+        np.save(path, np.zeros((20, 20)))
+        path.write_bytes(path.read_bytes()[: 200 if kind == "short" else 0])
+
+
 def test_single_impossible_cells_are_named(counts, tmp_path, capsys):
     mean, _ = mean_and_std(counts)
     mean[3, 7] += 1e-5

@@ -61,6 +61,18 @@ def test_one_error_names_all_that_is_wrong(arrays):
         published.read(arrays)
 
 
+def test_arrays_of_other_types_are_named(arrays):
+    np.save(arrays / "resnet-test-errors_mean.npy", np.zeros((1001, 92), complex))
+    with (arrays / "resnet-test-errors_std.npy").open("wb") as file:
+        np.savez(file, a=np.zeros(2))
+    (arrays / "resnet-train-errors_std.npy").write_bytes(b"")
+    with pytest.raises(store.StoreError) as error:
+        published.read(arrays)
+    for text in ("test-errors_mean.npy has values of type complex128", "is an archive of arrays"):
+        assert text in str(error.value)
+    assert "train-errors_std.npy is no npy array" in str(error.value)
+
+
 def test_counts_behind_the_published_train_errors_stay_exact(reference):
     _, curves = published.read(reference)
     counts = curves["train_error"].to_numpy() * 391 * 640 * 5

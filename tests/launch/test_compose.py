@@ -462,3 +462,18 @@ def test_cells_of_a_grid_equal_cells_that_are_resolved_alone(write_sweep: WriteS
         alone = resolved_cell(dict(cell.flat))
         assert alone.id == cell.id
         assert list(alone.flat.items()) == list(cell.flat.items())
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "is_refused"),
+    [("resnet18_post", 499, True), ("resnet18_post", 500, False), ("cnn", 499, False)],
+)
+def test_a_last_batch_of_one_image_is_refused_where_batch_norm_fails(
+    write_sweep: WriteSweep, model: str, size: int, is_refused: bool
+) -> None:
+    sweep = write_lines(write_sweep, "seeds: [0]")
+    overrides = (f"model={model}", f"trainer.batch_size={size}")
+    if is_refused:
+        assert "found 499 with 999 training images" in refusal(sweep, *overrides)
+    else:
+        assert len(cells(sweep, *overrides)) == 1

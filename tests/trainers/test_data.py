@@ -43,7 +43,7 @@ ROOT = Path(__file__).parents[2]
 REAL = ROOT.parent / "shared" / "data" / "cifar10"
 TRAIN, TEST = 50, 20
 FIELDS = ("train_images", "train_labels", "test_images", "test_labels")
-NOISE = LabelNoise("incorrect", 0.0, None)
+NOISE = LabelNoise("incorrect", 0.0, None, "floor")
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
@@ -601,7 +601,7 @@ cifar10.decode = noted
 (notes / f"ready-{os.getpid()}").touch()
 while not (notes / "go").exists():
     time.sleep(0.01)
-noise = LabelNoise("incorrect", 0.0, None)
+noise = LabelNoise("incorrect", 0.0, None, "floor")
 config = CIFAR10("cifar10", str(root), False, str(cache), (50, 20), None, None, None, 1, True,
     "unit", "real", None, noise)
 print(images.load(config).content_hash)

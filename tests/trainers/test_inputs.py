@@ -98,7 +98,7 @@ def test_a_pool_has_the_statistics_of_its_classes_and_size(tmp_path: Any) -> Non
     pixels = torch.randint(0, 256, (30, 3, 4, 4), dtype=torch.uint8)
     labels = torch.arange(30) % 3
     whole = images.ImageSet(pixels, labels, pixels[:3], labels[:3], 3, "")
-    noise = config.LabelNoise("incorrect", 0.0, None)
+    noise = config.LabelNoise("incorrect", 0.0, None, "floor")
     settings = config.CIFAR10(
         "cifar10", None, False, str(tmp_path), (30, 3), 2, None, None, 2, False, "unit",
         "real", None, noise,

@@ -19,7 +19,7 @@ LABELS = torch.arange(20_000) % 10
 
 
 def noisy(kind: Kind, rate: float, seed: int = 0, labels: Tensor = LABELS) -> NoisyLabels:
-    return apply(labels, LabelNoise(kind, rate, None), 10, seed)
+    return apply(labels, LabelNoise(kind, rate, None, "floor"), 10, seed)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -119,7 +119,7 @@ def test_an_empty_set_has_rate_zero(kind: Kind) -> None:
 def random(n: int, index: Tensor | None = None, **changes: Any) -> NoisyLabels:
     """Random labels of `n` samples, at rate 1 and seed 0 unless `changes` says otherwise."""
     settings = {"rate": 1.0, "seed": 0, "classes": None, **changes}
-    noise = LabelNoise("random", settings["rate"], settings["classes"])
+    noise = LabelNoise("random", settings["rate"], settings["classes"], "floor")
     return apply(LABELS[:n], noise, 10, settings["seed"], index)
 
 
@@ -141,7 +141,7 @@ def test_a_random_label_depends_on_seed_and_source_alone(seed: int, data: st.Dat
 
 
 def test_random_labels_do_not_depend_on_the_true_ones() -> None:
-    noise = LabelNoise("random", 1.0, None)
+    noise = LabelNoise("random", 1.0, None, "floor")
     assert torch.equal(apply(LABELS.flip(0), noise, 10, 0).labels, random(20_000).labels)
     assert not torch.equal(random(20_000, seed=1).labels, random(20_000).labels)
 
@@ -161,3 +161,16 @@ def test_random_labels_can_have_other_classes(classes: int) -> None:
 
 def test_the_stream_of_random_labels_is_the_same_in_every_release() -> None:
     assert random(20_000).mask_hash == "bd600f8735bde428"
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "floor", "nearest"),
+    [(700, 0.35, 244, 245), (50_000, 0.29, 14_499, 14_500), (10, 0.25, 2, 2), (40, 0.2, 8, 8)],
+)
+def test_the_count_is_rounded_down_or_to_the_nearest(
+    samples: int, rate: float, floor: int, nearest: int
+) -> None:
+    for count, expected in (("floor", floor), ("nearest", nearest)):
+        noise = LabelNoise("incorrect", rate, None, count)
+        noisy = apply(torch.zeros(samples, dtype=torch.int64), noise, 10, 0)
+        assert int(noisy.is_chosen.sum()) == expected

@@ -1,5 +1,6 @@
 """The typed configuration of a cell. Imports neither torch nor hydra: login nodes read it too."""
 
+from trainers.config.batches import check_last_batch
 from trainers.config.cell import (
     Absent,
     AlgorithmicCell,
@@ -140,6 +141,7 @@ __all__ = [
     "VisionCell",
     "Volume",
     "WeightsAt",
+    "check_last_batch",
     "columns",
     "flatten",
     "parse",

@@ -14,15 +14,23 @@ from trainers.config.reader import ConfigError, at_least, between
 class LabelNoise:
     """Noise on the training labels; `rate` is the share of samples drawn for it, 0 to 1.
 
-    `classes` is the number of classes of random labels; None means those of the data.
+    `classes` is the number of classes of random labels; None means those of the data. `count` says
+    how the number of samples follows from the rate: `floor` rounds its float down (244 of 700 at
+    0.35), `nearest` is the nearest integer (245).
     """
 
     kind: Literal["incorrect", "uniform", "permute", "random"]
     rate: float
     classes: int | None
+    count: Literal["floor", "nearest"]
 
     def __post_init__(self) -> None:
         between("data.label_noise.rate", self.rate, 0.0, 1.0)
+        if self.kind == "random" and self.count != "floor":
+            raise ConfigError(
+                f"data.label_noise.count: found {self.count} with kind random, expected floor: "
+                "the rate is each sample's chance, and nothing is rounded"
+            )
         if self.classes is None:
             return
         at_least("data.label_noise.classes", self.classes, 2)

@@ -49,7 +49,7 @@ def apply(
     seed: int,
     source_index: Tensor | None = None,
 ) -> NoisyLabels:
-    """`labels` (n,) with noise on int(n * rate) distinct samples; the input is not changed.
+    """`labels` (n,) with noise on `chosen(n)` distinct samples; the input is not changed.
 
     incorrect: one of the other classes, uniformly. uniform: any class, uniformly, so about 1 /
     classes stay as they were. permute: the labels of the chosen samples are shuffled, which keeps
@@ -64,7 +64,7 @@ def apply(
         index = np.arange(len(clean)) if source_index is None else source_index.numpy()
         return _random(clean, index, noise.rate, noise.classes or classes, seed)
     generator = numpy_stream(seed, "label noise")
-    indices = generator.permutation(len(clean))[: int(len(clean) * noise.rate)]
+    indices = generator.permutation(len(clean))[: chosen(noise, len(clean))]
     noisy = clean.copy()
     noisy[indices] = _noisy(clean[indices], len(clean), noise.kind, classes, generator)
     mask = np.zeros(len(clean), dtype=bool)
@@ -72,6 +72,15 @@ def apply(
     return NoisyLabels(
         torch.from_numpy(noisy), torch.from_numpy(mask), torch.from_numpy(noisy != clean)
     )
+
+
+def chosen(noise: LabelNoise, samples: int) -> int:
+    """How many of `samples` are drawn: their number times the rate, as `noise.count` rounds it.
+
+    `floor` is int(n * rate), which is one too low where the product is an integer that floats miss.
+    """
+    exact = samples * noise.rate
+    return round(exact) if noise.count == "nearest" else int(exact)
 
 
 def _random(
