@@ -114,7 +114,9 @@ def _decides_speed(column: str) -> bool:
 
 
 def _hashable(value: Any) -> Any:
-    return str(list(value)) if isinstance(value, list | tuple | np.ndarray) else value
+    if isinstance(value, np.ndarray):  # as the runs table has lists
+        value = value.tolist()
+    return str(list(value)) if isinstance(value, list | tuple) else value
 
 
 def width_families(cells: pd.DataFrame) -> np.ndarray[Any, Any]:

@@ -75,7 +75,7 @@ def launcher_settings(overrides: Sequence[str]) -> Request:
 
 def single_cell(config: DictConfig) -> Cell:
     """The one cell of a configuration that `python -m launch.train` composed."""
-    return _cell(_flat(config), {})
+    return resolved_cell(_flat(config))
 
 
 def _sweep_file(sweep: str) -> Path:
@@ -148,8 +148,10 @@ def _expand(
     _check_size(sweep.grid, config.limits.get("cells"))
     cells: dict[str, Cell] = {}
     for base, values in _points(config, overrides, sweep):
-        cell = _cell(base, values)
-        if sweep.accepts(cell.flat):
+        _check_keys(base, values)
+        flat = {**base, **values}
+        if sweep.accepts(flat):  # before the cell is checked, so that `where` can leave it out
+            cell = resolved_cell(flat)
             cells[cell.id] = cell
     if not cells:
         raise UserError(f"the grid is empty: no point meets {list(sweep.texts)}")
@@ -257,12 +259,12 @@ def _bases(
     return base_of
 
 
-def _cell(base: Mapping[str, Any], values: Mapping[str, Any]) -> Cell:
+def _check_keys(base: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Raise UserError for an axis that is no key of the configuration."""
     for key in values:
         if key not in base:
             legal = ", ".join(sorted(base))
             raise UserError(f"axes.{key}: no such configuration key; known: {legal}")
-    return resolved_cell({**base, **values})
 
 
 def _flat(config: DictConfig) -> dict[str, Any]:
