@@ -308,7 +308,7 @@ class Line(Measure):
         model = self.network.model
         with self.line.at(t), self.landscape.recalibrated():
             point = self.landscape.centre()
-            row = {"t": t} | _columns(point)
+            row: Row = {"t": t, **_columns(point)}
             if self.test is not None:
                 inputs = self.test.inputs
                 test = sum_losses(self.test, lambda batch: model(inputs[batch]), cross_entropy)

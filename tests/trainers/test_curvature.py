@@ -73,8 +73,9 @@ def test_the_hessian_of_a_small_network_is_the_dense_one() -> None:
         ends = operator.ends(0, 1e-6)
         assert ends.largest == pytest.approx(expected.max(), rel=1e-4)
         assert ends.smallest == pytest.approx(expected.min(), rel=1e-4)
-        trace = np.mean([operator.trace_probe(1, index) for index in range(200)])
-        assert trace == pytest.approx(np.trace(factors[:, None] * dense * factors), rel=0.2)
+        probes = [operator.trace_probe(1, index) for index in range(200)]
+        standard_error = np.std(probes) / len(probes) ** 0.5
+        assert abs(np.mean(probes) - expected.sum()) < 4 * standard_error
 
 
 def test_a_lanczos_run_is_the_same_again_and_leaves_the_random_numbers_alone() -> None:

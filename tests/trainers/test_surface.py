@@ -136,7 +136,7 @@ def test_the_centre_stays_the_same_to_the_bit(kind: str, bn: Any) -> None:
     landscape = Landscape(model, samples, bn)
     centre = landscape.centre()
     plane = landscape.along([directions.draw(model, "filter", 0, 0)], folds=False)
-    for index in range(100):
+    for index in range(30):
         plane.at(math.sin(index))
     assert landscape.centre() == centre
     for name, value in model.state_dict().items():

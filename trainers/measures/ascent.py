@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -94,4 +95,5 @@ def _scaled(parts: Sequence[Tensor], length: float) -> list[Tensor]:
 
 
 def _length(parts: Sequence[Tensor]) -> float:
-    return float(torch.stack([part.double().square().sum() for part in parts]).sum()) ** 0.5
+    squares = torch.stack([part.double().square().sum() for part in parts])
+    return math.sqrt(float(squares.sum()))

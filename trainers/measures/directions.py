@@ -151,7 +151,7 @@ def _as_long_as(weight: Tensor, normal: Tensor) -> Tensor:
 
 def _filter_norms(weight: Tensor) -> Tensor:
     """Norms of the filters, in a shape that multiplies the tensor: (f, 1, ...)."""
-    norms = torch.linalg.vector_norm(weight.flatten(1).double(), dim=1)
+    norms: Tensor = torch.linalg.vector_norm(weight.flatten(1).double(), dim=1)
     return norms.float().view(-1, *[1] * (weight.dim() - 1))
 
 

@@ -90,10 +90,9 @@ class Hessian:
     def __matmul__(self, vector: Tensor) -> Tensor:
         """The product with a vector (parameters,)."""
         self.products += 1
-        if self._scales is None:
-            result: Tensor = self._operator @ vector
-            return result
-        return self._scales * (self._operator @ (self._scales * vector))
+        scales = 1.0 if self._scales is None else self._scales
+        product: Tensor = self._operator @ (scales * vector)
+        return scales * product
 
     def ends(self, seed: int, tolerance: float) -> Ends:
         """Both ends of the spectrum by ARPACK's Lanczos iteration from a fixed vector."""
