@@ -190,10 +190,15 @@ def finished_cells(folder: Path, prefix: str) -> dict[str, tuple[Status, int]]:
     failed in this task before it was requeued: only a resume runs them again.
     """
     compacted = _statuses(folder / "store" / name for name in _compacted_runs(folder))
+    final = {cell: end for cell, end in compacted.items() if end[0] in FINAL}
+    return final | finished_in_task(folder, prefix)
+
+
+def finished_in_task(folder: Path, prefix: str) -> dict[str, tuple[Status, int]]:
+    """The same of the task's own parts alone: what it finished before it was requeued."""
     parts = (folder / "runs").glob(f"{prefix}*.parquet")
     from_parts = _statuses(path for path in parts if (folder / "curves" / path.name).exists())
-    final = {cell: end for cell, end in compacted.items() if end[0] in FINAL}
-    return final | {cell: end for cell, end in from_parts.items() if end[0] in (*FINAL, "failed")}
+    return {cell: end for cell, end in from_parts.items() if end[0] in (*FINAL, "failed")}
 
 
 def _statuses(paths: Iterable[Path]) -> dict[str, tuple[Status, int]]:

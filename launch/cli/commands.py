@@ -397,6 +397,6 @@ def _send(request: Request, wait: bool, **choices: bool) -> None:
             )
     runs_here = request.launcher.kind == "debug" and len(request.searches) > 0
     if wait or runs_here:
-        complete = views.wait_until_finished(request.folder)
+        complete = views.wait_until_finished(request.folder, plan.sid if plan else None)
         views.print_status(request.folder)
         sys.exit(0 if complete else 1)

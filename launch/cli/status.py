@@ -177,20 +177,22 @@ def wait_until_end(folder: Path, sid: str | None = None) -> bool:
     return all(cell.state in FINAL for cell in state.cells.values())
 
 
-def wait_until_finished(folder: Path) -> bool:
+def wait_until_finished(folder: Path, sid: str | None = None) -> bool:
     """Wait until no cell runs or waits, and send the rounds of searches that follow by themselves.
+
+    With `sid`, also waits for the tasks of that submission whose cells have an earlier result.
 
     Returns whether all cells have a result and all these searches are finished. Writes
     searches.json at the end, so that a figure drawn next has the last round.
     """
-    complete = _wait_for_rounds(folder)
+    complete = _wait_for_rounds(folder, sid)
     submission.write_searches(folder)
     return complete
 
 
-def _wait_for_rounds(folder: Path) -> bool:
+def _wait_for_rounds(folder: Path, sid: str | None) -> bool:
     while True:
-        complete = wait_until_end(folder)
+        complete = wait_until_end(folder, sid)
         state = sweep_state.load_sweep_state(folder)
         searches = [one.search for one in rounds.standings(state)]
         open_searches = [

@@ -130,8 +130,8 @@ def _decides_speed(column: str) -> bool:
 
 
 def _hashable(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return str(value.tolist())
+    if isinstance(value, np.ndarray):  # as the runs table has lists
+        value = value.tolist()
     return str(list(value)) if isinstance(value, list | tuple) else value
 
 

@@ -87,6 +87,7 @@ def plan_fields(content: Any) -> dict[str, Any]:
         "sizes": _sizes(fields.list("sizes", []), len(tasks)),
         "excluded": fields.texts("excluded", []),
         "retry_errors": fields.flag("retry_errors", False),
+        "rerun": fields.flag("rerun", False),
         "searches": searches,
         "task_searches": _task_searches(
             fields.list("task_searches", []), len(tasks), len(searches)

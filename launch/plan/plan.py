@@ -81,6 +81,8 @@ class Plan:
     """Whether the tasks continue even if several cells fail with the same error."""
     searches: Sequence[Search] = field(default_factory=list)
     """The searches that the cells are a round of; empty for a grid."""
+    rerun: bool = False
+    """Whether cells that are done are trained once more."""
     task_searches: Sequence[Sequence[int]] = field(default_factory=list)
     """For each task the indices of the searches whose later rounds it trains too; may be empty."""
 
@@ -136,6 +138,8 @@ class Plan:
         content["launcher"] = dict(self.launcher.settings)
         content["cells"] = [vars(cell) for cell in self.cells]
         content["searches"] = [asdict(search) for search in self.searches]
+        if not self.rerun:  # older code, which jobs in the queue may run, does not know the key
+            del content["rerun"]
         write_json(path, content | {"checksum": contents.checksum(content)})
         return path
 

@@ -93,6 +93,7 @@ def submit(
         plan = replace(
             freeze(contents, request.launcher.kind, attempts),
             retry_errors=retry_errors,
+            rerun=rerun,
             excluded=_excluded_nodes(request, state.lost_nodes),
         )
         plan.write(request.folder)

@@ -196,8 +196,7 @@ def _expand(
     _check_size(sweep.grid, _most_cells(config))
     cells: dict[str, Cell] = {}
     for cell in _cells(config, overrides, sweep):
-        if sweep.accepts(cell.flat):
-            cells[cell.id] = cell
+        cells[cell.id] = cell
     _check_batches(cells.values())
     if not cells:
         raise UserError(f"the grid is empty: no point meets {list(sweep.texts)}")
@@ -208,7 +207,10 @@ def _expand(
 
 
 def _cells(config: DictConfig, overrides: Sequence[str], sweep: spec.Sweep) -> Iterator[Cell]:
-    """The cell at each point; with `of`, one for every trained cell."""
+    """The cell at each point that meets every condition; with `of`, one for every trained cell.
+
+    Conditions come first, so that they can leave out configurations that no trainer accepts.
+    """
     reads: Sequence[_Read] = ()
     if sweep.trained is not None:
         reads = _reads(config, overrides, sweep.trained)
@@ -219,9 +221,13 @@ def _cells(config: DictConfig, overrides: Sequence[str], sweep: spec.Sweep) -> I
         base = bases.of(tuple(f"{group}={point.pop(group)}" for group in groups))
         if sweep.trained is None:
             _refuse_measure(base.flat)
-            yield base.cell(point)
+        values = base.values_at(point)
+        if sweep.trained is None and sweep.accepts({**base.flat, **values}):
+            yield base.cell(values)
         for read in reads:
-            yield base.cell_reading(read, point)
+            flat = base.flat_reading(read, values)
+            if sweep.accepts(flat):
+                yield resolved_cell(flat)
 
 
 def _most_cells(config: DictConfig) -> Any:
@@ -322,22 +328,24 @@ class _Base:
         if sweep.search is not None:
             self._check_search(config, sweep.search)
 
-    def cell(self, point: Mapping[str, Any]) -> Cell:
-        """The cell at a point. Raises UserError for a key that the configuration lacks."""
-        return self._resolver.cell(self._values_at(point))
+    def values_at(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of the axes at a point, and those that refer to axes.
 
-    def cell_reading(self, read: _Read, point: Mapping[str, Any]) -> Cell:
-        """The cell at a point that reads a trained cell."""
-        values = self._values_at(point)
-        flat = read.flat(self.flat)
-        trained.check_kept({**flat, **values}, read.cell.flat)
-        return resolved_cell({**flat, **values})
-
-    def _values_at(self, point: Mapping[str, Any]) -> dict[str, Any]:
-        """The values of the axes, and those that refer to axes."""
+        Raises UserError for a key that the configuration lacks.
+        """
         self._resolver.check_keys(point)
         references = self._references.values_at(point)
         return {**_with_absolute_paths(references), **point}
+
+    def cell(self, values: Mapping[str, Any]) -> Cell:
+        """The cell with these values."""
+        return self._resolver.cell(values)
+
+    def flat_reading(self, read: _Read, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The configuration of the cell with these values that reads a trained cell."""
+        flat = {**read.flat(self.flat), **values}
+        trained.check_kept(flat, read.cell.flat)
+        return flat
 
     def _check_search(self, config: DictConfig, rule: search.SearchRule) -> None:
         """Raise UserError for a value that refers to what the search decides."""

@@ -107,12 +107,13 @@ class CellTrainer:
     """Trains cells into the parts of one writer, one part per trainer."""
 
     def __init__(self, writer: Writer, inbox: Inbox) -> None:
-        from trainers.part import finished_cells
+        from trainers.part import finished_cells, finished_in_task
 
         self.writer, self.inbox = writer, inbox
         for folder in ("curves", "runs", "checkpoints"):
             (writer.sweep / folder).mkdir(parents=True, exist_ok=True)
         self.finished = finished_cells(writer.sweep, writer.prefix)
+        self.finished_in_task = finished_in_task(writer.sweep, writer.prefix)
         self.parts: dict[str, Part] = {}
         self.differences: dict[str, str | None] = {}
         """For the code of each plan, why this process does not run it."""
@@ -130,8 +131,9 @@ class CellTrainer:
 
     def train(self, job: CellJob) -> CellResult:
         """Train one cell. An exception becomes its record and answer, and the child continues."""
-        if job.cell in self.finished:
-            status, epochs = self.finished[job.cell]
+        finished = self.finished_in_task if job.again else self.finished
+        if job.cell in finished:
+            status, epochs = finished[job.cell]
             return CellResult(job.cell, status, epochs)
         run: Run | None = None
         try:

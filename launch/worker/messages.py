@@ -27,6 +27,7 @@ class CellJob:
     """A cell to train: its id, flat configuration and attempt, and facts for its record.
 
     `failure` is set for a cell whose processes keep dying: it is recorded as failed, not trained.
+    `again` trains it although an earlier task finished it.
     """
 
     cell: str
@@ -35,6 +36,7 @@ class CellJob:
     code: str
     environment: str
     failure: Failure | None = None
+    again: bool = False
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> CellJob:

@@ -221,7 +221,13 @@ class Pool:
         if self.deaths[number] >= DEATHS_PER_CELL:
             failure = failure_of(self.exit_codes[number], attempt)
         return CellJob(
-            cell.id, self.plan.flat(cell), attempt, self.plan.code, self.plan.environment, failure
+            cell=cell.id,
+            flat=self.plan.flat(cell),
+            attempt=attempt,
+            code=self.plan.code,
+            environment=self.plan.environment,
+            failure=failure,
+            again=self.plan.rerun,
         )
 
     def _read_answers(self) -> None:

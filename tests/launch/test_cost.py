@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -158,3 +159,9 @@ def test_the_other_end_of_a_line_has_no_effect_on_its_time_but_a_tolerance_has(f
     runs = table(measure, {"status": "done"})
     assert seconds([{**measure, "trainer.to": "c1-c"}], runs) == [30.0]
     assert seconds([{**measure, "trainer.tolerance": 0.2}], runs) == [None]
+
+
+def test_lists_are_alike_in_a_configuration_and_in_the_runs_table(flat: Flat) -> None:
+    runs = table(flat, {"model.widths": np.array([4, 5])})
+    assert seconds([{**flat, "model.widths": [4, 5]}], runs) == [30.0]
+    assert seconds([{**flat, "model.widths": [4, 6]}], runs) == [None]
