@@ -89,7 +89,7 @@ def newest_frame(tables: list[pa.Table], names: Sequence[str] | None = None) -> 
     for name in names:
         if name == "cell":
             codes = np.repeat(runs.cell, runs.stop - runs.start)
-            frame["cell"] = pd.Categorical.from_codes(codes, cells)
+            frame["cell"] = pd.Categorical.from_codes(codes, pd.Index(cells))
         else:
             frame[name] = _column(schema.field(name), columns, lengths, slices)
     return pd.DataFrame(frame, copy=False)

@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from launch.cli.console import console, styled
+from launch.cli.console import console, styled, visible
 from launch.cli.searches import expectation_rows
 from launch.cost import rates
 from launch.errors import quantity
@@ -190,7 +190,7 @@ def print_cells(state: sweep_state.SweepState) -> None:
     """
     runs = state.runs.set_index("cell").reindex(list(state.cells))
     progress = zip(rates.logged(runs), rates.planned_length(runs), strict=True)
-    columns = {
+    columns: dict[str, list[str]] = {
         "cell": list(state.cells),
         "state": [cell.state for cell in state.cells.values()],
         "epochs or steps": [f"{logged:.0f}/{length:.0f}" for logged, length in progress],
@@ -201,7 +201,7 @@ def print_cells(state: sweep_state.SweepState) -> None:
             values = list(map(str, runs[key].tolist()))
             if len(set(values)) > 1:
                 columns[key] = values
-    console.out("\n".join(_aligned(columns)), highlight=False)
+    console.out(visible("\n".join(_aligned(columns))), highlight=False)
 
 
 def _aligned(columns: Mapping[str, Sequence[str]]) -> Iterator[str]:

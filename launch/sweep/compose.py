@@ -363,7 +363,7 @@ class _Bases:
 
     def __init__(self, config: DictConfig, overrides: Sequence[str], sweep: spec.Sweep) -> None:
         self._overrides, self._sweep = overrides, sweep
-        self._by_choices = {(): _Base(config, sweep)}
+        self._by_choices: dict[tuple[str, ...], _Base] = {(): _Base(config, sweep)}
 
     def of(self, choices: tuple[str, ...]) -> _Base:
         """The base with these choices, as overrides."""

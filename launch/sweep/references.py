@@ -26,7 +26,9 @@ class References:
         self.keys = _dependent(texts, axes)
         self.axes = [axis for axis in axes if _dependent(texts, [axis])]
         if self.keys:
-            self._config = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+            self._config = OmegaConf.masked_copy(
+                config, [str(key) for key in config if key != "hydra"]
+            )
         self._values: dict[str, dict[str, Any]] = {}
 
     def values_at(self, point: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -45,7 +47,7 @@ class References:
     def _resolve(self, position: Mapping[str, Any]) -> dict[str, Any]:
         for axis, value in position.items():
             OmegaConf.update(self._config, axis, value, merge=False)
-        values = {}
+        values: dict[str, Any] = {}
         for key in self.keys:
             value = OmegaConf.select(self._config, key)
             if OmegaConf.is_config(value):

@@ -15,7 +15,7 @@ from trainers.data import augment, images, inputs, label_noise, points
 
 Scaling = Literal["unit", "symmetric", "standardised"]
 
-_CLEAN = LabelNoise("incorrect", 0.0, None)
+_CLEAN = LabelNoise("incorrect", 0.0, None, "floor")
 
 
 @dataclass(frozen=True)
