@@ -142,7 +142,7 @@ def test_columns_are_exactly_the_keys_of_all_kinds_with_their_types(
         {
             "seed": st.integers(-(2**63), 2**63 - 1),
             "model.width": st.integers(1, 10**6),
-            "optim.lr": st.floats(0, allow_nan=False) | st.integers(0, 10**9),
+            "optim.lr": st.floats(0, allow_nan=False, allow_infinity=False) | st.integers(0, 10**9),
             "data.train_samples": st.none() | st.integers(1, 2**63 - 1),
             "data.augment": st.booleans(),
             "data.label_noise.rate": st.floats(0, 1) | st.integers(0, 1),

@@ -24,7 +24,7 @@ WHEN = ["attempt", "seconds", "examples_per_second"]
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=900k", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1100k", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("a disk that fills needs a small tmpfs, and mounting one needs root")
     yield folder
@@ -63,7 +63,7 @@ def test_a_full_disk_fails_cells_with_its_name_and_a_resume_completes_them(
     small_disk: Path, tmp_path: Path
 ) -> None:
     stuffing = small_disk / "stuffing"
-    stuffing.write_bytes(b"x" * 400_000)
+    stuffing.write_bytes(b"x" * 450_000)
     first = submit(small_disk)
     assert first.returncode == 1, first.stdout
     assert "No space left on device" in first.stdout
@@ -80,7 +80,7 @@ def test_a_full_disk_fails_cells_with_its_name_and_a_resume_completes_them(
 
 
 def test_submitting_to_a_full_disk_reports_it_and_sends_nothing(small_disk: Path) -> None:
-    (small_disk / "stuffing").write_bytes(b"x" * 890_000)
+    (small_disk / "stuffing").write_bytes(b"x" * 1_090_000)
     output = submit(small_disk)
     assert output.returncode == 2
     assert "No space left on device" in output.stderr
