@@ -85,6 +85,7 @@ def newest_frame(tables: list[pa.Table], names: Sequence[str] | None = None) -> 
     lengths = [table.num_rows for table in tables]
     tables.clear()
     slices = _slices(runs)
+    pa.default_memory_pool().release_unused()
     frame: dict[str, Any] = {}
     for name in names:
         if name == "cell":
@@ -92,6 +93,7 @@ def newest_frame(tables: list[pa.Table], names: Sequence[str] | None = None) -> 
             frame["cell"] = pd.Categorical.from_codes(codes, pd.Index(cells))
         else:
             frame[name] = _column(schema.field(name), columns, lengths, slices)
+        pa.default_memory_pool().release_unused()  # what was freed goes back to the system
     return pd.DataFrame(frame, copy=False)
 
 
