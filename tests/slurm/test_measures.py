@@ -17,7 +17,7 @@ SMALL = (
     "axes={trainer.poison.samples:[0,25]}",
     "seeds=[0]",
     "model.widths=[4]",
-    "trainer.epochs=1500",
+    "trainer.epochs=150",
     "trainer.polish.loss=null",
     "run.checkpoint_seconds=0",
     "compact=false",
@@ -50,7 +50,7 @@ def test_measures_wait_for_trainings_that_are_killed_and_requeued(
     trained.submit(*SMALL)
     answer = measuring.submit(*ONE_BLOCK)
     assert "wait for weights" in answer
-    trained.wait(lambda: trained.epochs() > 20)
+    trained.wait(lambda: trained.epochs() > 5)
     trained.cluster.run("scancel", "--signal=USR2", trained.live()[0])  # saves, requeues itself
     assert measuring.live() == []
     assert len(measuring.live("PENDING")) == 2
