@@ -410,10 +410,10 @@ class Boundary(Measure):
             step += 1
 
     def _largest_eigenvalue(self) -> float | None:
-        """Of the Hessian at the present weights, in filter units of the trained ones; None without
-        curvlinops, and for a single frame, which `curvature` measures.
+        """Of the Hessian at the present weights, in filter units of the trained ones; None for a
+        single frame, which `curvature` measures.
         """
-        if self.units == 1 or not hessian.is_available():
+        if self.units == 1:
             return None
         operator = hessian.Hessian(self.network.model, self.network.samples, self.sizes)
         return operator.ends(self.settings.direction_seed, 1e-3).largest

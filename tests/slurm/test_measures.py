@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from slurm_sweep import Cluster, Sweep
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1500)]
 
 SMALL = (
     "task.cells=1",
@@ -23,6 +23,9 @@ SMALL = (
     "compact=false",
 )
 """Two trainings of some seconds each, in tasks of their own, that save after every epoch."""
+
+PATIENCE = 600
+"""Seconds: both sweeps follow each other, and every process of them imports torch."""
 
 ONE_BLOCK = ("task.cells=1", "axes={trainer.block:{range:[0,1,1]}}", "trainer.kappa=2.0")
 
@@ -50,11 +53,11 @@ def test_measures_wait_for_trainings_that_are_killed_and_requeued(
     trained.submit(*SMALL)
     answer = measuring.submit(*ONE_BLOCK)
     assert "wait for weights" in answer
-    trained.wait(lambda: trained.epochs() > 20)
+    trained.wait(lambda: trained.epochs() > 5)
     trained.cluster.run("scancel", "--signal=USR2", trained.live()[0])  # saves, requeues itself
     assert measuring.live() == []
     assert len(measuring.live("PENDING")) == 2
-    measuring.wait(measuring.ended)
+    measuring.wait(measuring.ended, PATIENCE)
     assert trained.states() == measuring.states() == {"done": 2}
     calm = Sweep(trained.cluster, tmp_path / "calm", measuring.name)
     calm.logs.mkdir()
@@ -71,14 +74,14 @@ def test_a_failed_training_leaves_only_its_own_measures_undone(
     measuring.submit(*ONE_BLOCK)
     trained.wait(lambda: len(trained.live()) == 2)
     trained.cluster.run("scancel", trained.live()[-1])
-    measuring.wait(measuring.ended)
+    measuring.wait(measuring.ended, PATIENCE)
     assert measuring.states() == {"done": 1, "failed": 1}
     assert "not trained" in measuring.redescent("status", measuring.name, "--failed")
     left_out = measuring.redescent("resume", measuring.name)
     assert "redescent resume demo_landscape`" in left_out
     assert "nothing to send" in left_out
     trained.redescent("resume", trained.name)
-    trained.wait(trained.ended)
+    trained.wait(trained.ended, PATIENCE)
     measuring.redescent("resume", measuring.name)
-    measuring.wait(measuring.ended)
+    measuring.wait(measuring.ended, PATIENCE)
     assert measuring.states() == {"done": 2}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -9,11 +11,13 @@ from test_basin import bowl
 from torch import nn
 from torch.func import functional_call
 
+from trainers.config import ViT
 from trainers.measures import ascent, directions, hessian
-from trainers.measures.hessian import Hessian
-from trainers.measures.samples import Samples
+from trainers.measures.hessian import CurvatureUnavailable, Hessian
+from trainers.measures.samples import Samples, squared_error
+from trainers.models import build
 
-pytestmark = pytest.mark.skipif(
+needs_curvlinops = pytest.mark.skipif(
     not hessian.is_available(), reason="curvlinops is not installed (extra landscape)"
 )
 
@@ -21,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 def quadratic(curvatures: list[float]) -> Hessian:
     """The Hessian diag(curvatures) of a linear map with squared error."""
     landscape = bowl(np.array(curvatures))
-    return Hessian(landscape.model, landscape.samples, loss=nn.MSELoss())
+    return Hessian(landscape.model, landscape.samples, loss=squared_error)
 
 
 def test_both_ends_of_a_known_spectrum_are_found() -> None:
@@ -37,6 +41,7 @@ def test_a_probe_of_a_diagonal_hessian_is_its_trace() -> None:
     assert operator.products == 3
 
 
+@needs_curvlinops
 def test_a_density_has_its_mass_at_the_eigenvalues() -> None:
     places, density = quadratic([1.0, 1.1, 0.9, 1.05, 0.95, 1.02, 4.0, 4.1]).density(
         (0.9, 4.1), 2000, 5, (0, 0)
@@ -78,6 +83,37 @@ def test_the_hessian_of_a_small_network_is_the_dense_one() -> None:
         assert abs(np.mean(probes) - expected.sum()) < 4 * standard_error
 
 
+def test_a_density_without_curvlinops_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}")
+
+    operator = quadratic([1.0, 4.0])
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(CurvatureUnavailable, match="install --no-deps -r requirements-landscape"):
+        operator.density((1.0, 4.0), 5, 2, (0, 0))
+
+
+def test_products_of_a_vision_transformer_are_differences_of_gradients() -> None:
+    torch.manual_seed(0)
+    model = build(ViT("vit", 4, 1, 1, 2, 4), 1, 8, 3)
+    samples = Samples(torch.randn(6, 1, 8, 8), torch.arange(6) % 3, 4)
+    operator = Hessian(model, samples)
+    vector = torch.randn(operator.shape[0], dtype=torch.float64)
+    network = model.double()
+    start = nn.utils.parameters_to_vector(network.parameters()).detach()
+
+    def gradient(place: torch.Tensor) -> torch.Tensor:
+        nn.utils.vector_to_parameters(place, network.parameters())
+        loss = nn.functional.cross_entropy(network(samples.inputs.double()), samples.targets)
+        return nn.utils.parameters_to_vector(torch.autograd.grad(loss, network.parameters()))
+
+    ahead, behind = gradient(start + 1e-5 * vector), gradient(start - 1e-5 * vector)
+    torch.testing.assert_close(operator @ vector, (ahead - behind) / 2e-5, rtol=1e-4, atol=1e-6)
+
+
+@needs_curvlinops
 def test_a_lanczos_run_is_the_same_again_and_leaves_the_random_numbers_alone() -> None:
     operator = quadratic([1.0, 4.0, 0.5, 2.0])
     torch.manual_seed(3)

@@ -96,10 +96,7 @@ def table_of(
     return rows(run)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=[needs_curvlinops] if n == "curvature" else []) for n in SETTINGS],
-)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_a_measure_killed_at_any_unit_gives_the_same_rows(
     points: tuple[Path, dict[str, Any]], tmp_path: Path, name: str
 ) -> None:

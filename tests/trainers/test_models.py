@@ -48,7 +48,6 @@ ALL = [
     ViT("vit", 6, 2, 3, 2, 4),
     FullyConnected("fully_connected", (5, 4), "relu", "glorot_uniform", "classes"),
     ResNet20("resnet20", 2),
-    VGG13("vgg13", 2),
 ]
 
 
@@ -320,6 +319,10 @@ def test_one_output_stands_for_the_logits_of_two_classes() -> None:
 def test_resnet20_and_vgg13_have_the_published_sizes() -> None:
     assert parameters(ResNet20("resnet20", 16)) == 269_722
     assert parameters(VGG13("vgg13", 64)) == 9_416_010
+
+
+def test_vgg13_maps_images_to_logits() -> None:
+    assert build(VGG13("vgg13", 2), 3, 32, 7)(torch.randn(2, 3, 32, 32)).shape == (2, 7)
 
 
 def test_vgg13_refuses_images_that_it_does_not_pool_to_one_pixel() -> None:

@@ -1,8 +1,9 @@
 """The Hessian of the loss: extreme eigenvalues, estimates of the trace, spectral density.
 
-Products with vectors are those of curvlinops, in float64. Every quantity comes twice: of H, per
-squared parameter, and of S H S in filter units, where S is the diagonal of
-directions.filter_sizes and biases and norms do not move.
+Products with vectors are those of minimum.hessian_product, in float64; curvlinops' own are wrong
+for attention (3.0.1 with torch 2.13: a tenth of the norm), and only its Lanczos run for densities
+is used. Every quantity comes twice: of H, per squared parameter, and of S H S in filter units,
+where S is the diagonal of directions.filter_sizes and biases and norms do not move.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import copy
 import importlib
 import importlib.util
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,8 @@ from scipy.sparse import linalg
 from torch import Tensor, nn
 
 from trainers.measures.directions import Direction
-from trainers.measures.samples import Samples
+from trainers.measures.minimum import hessian_product
+from trainers.measures.samples import LossFunction, Samples, cross_entropy
 from trainers.seeding import numpy_stream, stream_seed, torch_stream
 
 BUMP_WIDTH, MARGIN = 3.0, 0.05
@@ -34,7 +36,7 @@ Array = NDArray[np.float64]
 
 
 class CurvatureUnavailable(RuntimeError):
-    """The packages for curvature are not installed; the message says how to install them."""
+    """The packages for densities are not installed; the message says how to install them."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,6 @@ def is_available() -> bool:
 class Hessian:
     """The Hessian H of the mean loss of `model` over samples, in evaluation mode; the model is not
     changed. With `scales` it is S H S, where S is their diagonal.
-
-    Raises CurvatureUnavailable if curvlinops cannot be imported.
     """
 
     def __init__(
@@ -65,34 +65,29 @@ class Hessian:
         model: nn.Module,
         samples: Samples,
         scales: Direction | None = None,
-        loss: nn.Module | None = None,
+        loss: LossFunction = cross_entropy,
     ) -> None:
-        library = _curvlinops()
-        network = copy.deepcopy(model).double().eval()
-        parameters = list(network.parameters())
-        data = [(samples.inputs[b].double(), samples.targets[b]) for b in samples.batches()]
-        self._operator: Any = library.HessianLinearOperator(
-            network,
-            loss or nn.CrossEntropyLoss(),
-            parameters,
-            data,
-            progressbar=False,
-            check_deterministic=False,
-        )
-        self._spectrum: Any = library.papyan2020traces.spectrum
-        first = parameters[0]
-        self.device, self.dtype = first.device, torch.float64
-        size = sum(parameter.numel() for parameter in parameters)
+        self._network = copy.deepcopy(model).double().eval()
+        self._parameters = list(self._network.parameters())
+        self._samples, self._loss = samples, loss
+        self.device, self.dtype = self._parameters[0].device, torch.float64
+        size = sum(parameter.numel() for parameter in self._parameters)
         self.shape = (size, size)
         self._scales = None if scales is None else _flat(scales).to(self.device)
         self.products = 0
+
+    def _losses(self) -> Iterator[Tensor]:
+        """Terms whose sum is the mean loss."""
+        samples = self._samples
+        for batch in samples.batches():
+            output = self._network(samples.inputs[batch].double())
+            yield self._loss(output, samples.targets[batch]).sum() / len(samples)
 
     def __matmul__(self, vector: Tensor) -> Tensor:
         """The product with a vector (parameters,)."""
         self.products += 1
         scales = 1.0 if self._scales is None else self._scales
-        product: Tensor = self._operator @ (scales * vector)
-        return scales * product
+        return scales * hessian_product(self._parameters, self._losses, scales * vector)
 
     def ends(self, seed: int, tolerance: float) -> Ends:
         """Both ends of the spectrum by ARPACK's Lanczos iteration from a fixed vector."""
@@ -123,13 +118,15 @@ class Hessian:
         """Eigenvalues and spectral density there, from one Lanczos run (Papyan 2020, algorithm 2).
 
         ends: smallest and largest eigenvalue. start: seed and number of the run, whose first vector
-        they decide. The run does not reorthogonalise: its values are no eigenvalues.
+        they decide. The run does not reorthogonalise: its values are no eigenvalues. Raises
+        CurvatureUnavailable if curvlinops cannot be imported.
         """
+        spectrum = _spectrum()
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(stream_seed(start[0], "lanczos", start[1]))
-            run = self._spectrum.fast_lanczos(self, min(iterations, self.shape[0]))
-        places, density = self._spectrum.lanczos_approximate_spectrum_from_iter(
+            run = spectrum.fast_lanczos(self, min(iterations, self.shape[0]))
+        places, density = spectrum.lanczos_approximate_spectrum_from_iter(
             run, ends, points, BUMP_WIDTH, MARGIN
         )
         return places.tolist(), density.tolist()
@@ -139,20 +136,17 @@ class Hessian:
         return np.asarray(product.detach().cpu().numpy(), np.float64)
 
 
-def _curvlinops() -> Any:
+def _spectrum() -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit.script, in both
-            library = importlib.import_module("curvlinops")
-            importlib.import_module("curvlinops.papyan2020traces.spectrum")
-            importlib.import_module("torch._decomp.decompositions_for_jvp")  # else in a product
+            warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit.script, in a package
+            return importlib.import_module("curvlinops.papyan2020traces.spectrum")
     except ImportError as error:
         raise CurvatureUnavailable(
-            f"trainer.name=curvature: curvlinops cannot be imported ({error}); install it with pip "
+            f"trainer.part=density: curvlinops cannot be imported ({error}); install it with pip "
             "install --no-deps -r requirements-landscape.txt (its own dependencies would replace "
             "torch)"
         ) from error
-    return library
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:
