@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
+from analysis import store
 from analysis.figure import output, query, style
 from analysis.grokking import cosets
 from analysis.grokking import runs as grok
@@ -75,6 +76,8 @@ def output_rows(folder: str, run: pd.Series) -> Array:
     path = Path(folder) / "weights" / name
     try:
         matrix = np.asarray(weights.load(Path(folder), name)["output.weight"], np.float64)
+    except store.StoreError:
+        raise  # names the damaged file; StoreError is a FileNotFoundError too
     except FileNotFoundError as error:
         raise query.FigureError(
             f"{error}: submit with trainer.save_weights=true, which makes other cells"

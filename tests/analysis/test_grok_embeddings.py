@@ -148,7 +148,7 @@ def test_damaged_weights_are_named(sweep, tmp_path, capsys, content):
     (sweep.folder / "weights").mkdir()
     (sweep.folder / "weights" / "sum.npz").write_bytes(content)
     assert grok_embeddings.main([str(sweep.folder), "--out", str(tmp_path)]) == 2
-    assert "sum.npz: not the saved weights of a run" in capsys.readouterr().err
+    assert "sum.npz: not a whole file of weights" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("stride", "message"), [("0", "found '0'"), ("8", "expected 1 to 6")])
