@@ -212,8 +212,8 @@ def test_cancelled_jobs_save_and_do_not_come_back_until_resumed(sweep: Sweep) ->
     assert sweep.states() == {"interrupted": 4}
     reached = sweep.epochs()
     sweep.redescent("resume", "smoke")
+    sweep.wait(lambda: sweep.output().count("resuming from step") == 2)
     sweep.wait(lambda: sweep.epochs() > reached)
-    assert sweep.output().count("resuming from step") == 2
     table = sweep.table()
     assert len(table) == sum(table.groupby("cell")["epoch"].max() + 1), "an epoch is missing"
     sweep.redescent("cancel", "smoke")
