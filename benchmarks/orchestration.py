@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from process_cost import in_child_process
+
 ROOT = Path(__file__).resolve().parents[1]
 CELLS_OF_A_TASK = 250
 REDESCENT = [sys.executable, "-c", "from launch.cli import main; main()"]
@@ -221,23 +223,6 @@ def submitit(folder: Path, cells: int) -> list[str]:
     return [sys.executable, str(folder / "with_submitit.py"), "jobs", str(cells)]
 
 
-def in_child_process(action: Callable[[], None]) -> tuple[float, float]:
-    """Seconds and peak megabytes of an action in its own process."""
-    began = time.time()
-    pid = os.fork()
-    if not pid:
-        try:
-            action()
-            os._exit(0)
-        except BaseException as error:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr)
-            os._exit(1)
-    _, status, usage = os.wait4(pid, 0)
-    if status:
-        raise SystemExit("a step of the larger sweep failed")
-    return time.time() - began, usage.ru_maxrss * 1024 / 1e6
-
-
 def planning(folder: Path, cells: int) -> None:
     """Plan and freeze a sweep of no-op cells without sending it."""
     from launch.submit import submission
@@ -302,9 +287,9 @@ def larger(cells: int) -> None:
         }
         print(f"\n{cells} cells without SLURM      seconds   peak MB    files")
         for name, action in steps.items():
-            seconds, memory = in_child_process(action)
+            cost = in_child_process(action)
             files = sum(path.is_file() for path in folder.rglob("*"))
-            print(f"{name:27s} {seconds:10.1f} {memory:9.0f} {files:8d}", flush=True)
+            print(f"{name:27s} {cost.wall:10.1f} {cost.memory / 1e6:9.0f} {files:8d}", flush=True)
 
 
 def measure(folder: Path, rounds: int, cells: int, few: int) -> tuple[list[Measured], list[float]]:

@@ -22,38 +22,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from process_cost import Cost, cost_of, in_child_process
 
 ROOT = Path(__file__).resolve().parents[1]
 REDESCENT = [sys.executable, "-c", "from launch.cli import main; main()"]
 METRICS = 20
 CELLS_OF_A_FILE, EPOCHS = 100, 1000
 DAY = 86400.0
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a process took: CPU seconds, seconds by the clock, and peak memory in bytes."""
-
-    cpu: float
-    wall: float
-    memory: int
-
-
-def in_child_process(action: Callable[[], None]) -> Cost:
-    """The cost of an action in a process of its own. Exits if it fails."""
-    began = time.time()
-    pid = os.fork()
-    if not pid:
-        try:
-            action()
-            os._exit(0)
-        except BaseException as error:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr)
-            os._exit(1)
-    return _cost(pid, began)
 
 
 def of_command(words: Sequence[str], logs: Path) -> Cost:
@@ -63,15 +41,7 @@ def of_command(words: Sequence[str], logs: Path) -> Cost:
     process = subprocess.Popen(
         [*REDESCENT, *words], env=environment, cwd=ROOT, stdout=subprocess.DEVNULL
     )
-    return _cost(process.pid, began)
-
-
-def _cost(pid: int, began: float) -> Cost:
-    _, status, usage = os.wait4(pid, 0)
-    if status:
-        raise SystemExit("a step failed")
-    memory = usage.ru_maxrss * 1024
-    return Cost(usage.ru_utime + usage.ru_stime, time.time() - began, memory)
+    return cost_of(process.pid, began)
 
 
 def plan(logs: Path, cells: int, tasks: int) -> None:

@@ -82,7 +82,7 @@ def complete(
     attempt: int = 1,
     stop: Callable[[], bool] = lambda: False,
 ) -> Run:
-    """Run an attempt to its end, or until it is told to stop."""
+    """Run an attempt to its end, or until it is asked to stop."""
     run = begin(folder, flat, cell, attempt, stop)
     run.close(trainers.train(config.parse(flat), run))
     return run

@@ -23,7 +23,7 @@ Directions = Literal["filter", "scaled", "gaussian"]
 
 @dataclass(frozen=True)
 class SavedWeights:
-    """What every measure is told about the cell that it measures.
+    """The cell that a measure reads, and how.
 
     of: id of the trained cell. of_folder: the folder of its sweep in logs/. weights: "final", or
     the epoch of a snapshot. images: size of a fixed subset of the clean training set, None for the

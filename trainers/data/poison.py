@@ -16,8 +16,8 @@ from trainers.seeding import numpy_stream
 
 @dataclass(frozen=True)
 class PoisonSet:
-    """Samples as the data set stores them, their true labels, and the labels that their loss is
-    told: other ones for wrong_label.
+    """Samples as the data set stores them, their true labels, and the labels that their loss
+    takes: other ones for wrong_label.
     """
 
     images: Tensor
