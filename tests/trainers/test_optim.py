@@ -113,7 +113,8 @@ def test_without_the_package_the_message_says_what_to_install(
 
 STEPS = """
 import sys, torch
-from trainers import config, optim, vision
+from trainers import config, optim, precision, vision
+precision.set_numerics(deterministic=False, threads=1)
 weight = torch.ones(3, requires_grad=True)
 for settings in (
     config.SGD("sgd", 0.1, 0.9, 0.0, None),
@@ -124,7 +125,7 @@ for settings in (
     optimiser.step()
     optimiser.load_state_dict(optimiser.state_dict())
     optimiser.zero_grad()
-print([name for name in ("torch._dynamo", "scipy", "sklearn") if name in sys.modules])
+print([name for name in ("torch._dynamo", "torch._inductor", "scipy", "sklearn") if name in sys.modules])
 """
 
 
