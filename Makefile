@@ -66,7 +66,7 @@ demo-landscape: .venv
 	@echo "      $(BIN)/redescent submit demo_landscape_radius 'axes={trainer.block:{range:[0,20,1]}}' --wait"
 
 test: lint
-	$(BIN)/python -m pytest -n 4
+	$(BIN)/python -m pytest -n 5
 
 lint: .venv
 	$(BIN)/ruff check

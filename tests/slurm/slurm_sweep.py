@@ -97,12 +97,14 @@ class Sweep:
 
     def wait(self, until: Callable[[], bool], seconds: float = 240) -> None:
         end = time.monotonic() + seconds
+        pause = 0.2
         while not until():
             assert time.monotonic() < end, (
                 f"waited {seconds} s in "
                 f"vain\n{self.redescent('status', self.name)}\n{self.output()}"
             )
-            time.sleep(0.3)
+            time.sleep(pause)
+            pause = min(1.0, 1.2 * pause)  # every look at a sweep asks SLURM and reads its files
 
     def ended(self) -> bool:
         """No task of this sweep is in the queue."""

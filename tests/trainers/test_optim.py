@@ -125,7 +125,8 @@ for settings in (
     optimiser.step()
     optimiser.load_state_dict(optimiser.state_dict())
     optimiser.zero_grad()
-print([name for name in ("torch._dynamo", "torch._inductor", "scipy", "sklearn") if name in sys.modules])
+unwanted = ("torch._dynamo", "torch._inductor", "scipy", "sklearn")
+print([name for name in unwanted if name in sys.modules])
 """
 
 
