@@ -28,6 +28,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where command_line.py is
+
 from slurm_sweep import REPOSITORY, Cluster, Sweep
 
 HERE = Path(__file__).parent
