@@ -83,9 +83,9 @@ chmod 755 "$D/run"            # clients of any uid must reach the munge socket (
 starttime() { [ -r "/proc/$1/stat" ] && sed 's/.*) //' "/proc/$1/stat" | cut -d' ' -f20; }
 alive() { local pid st; [ -s "$D/run/$1.pid" ] || return 1; read -r pid st <"$D/run/$1.pid"
           [ -n "${st:-}" ] && [ "$(starttime "$pid" 2>/dev/null)" = "$st" ] && [ "$(sed 's/.*) //' "/proc/$pid/stat" | cut -c1)" != Z ]; }
-start() { # start NAME cmd...: in the background, own session, fd 9 (the lock) closed
+start() { # start NAME cmd...: in the background, own session, fds 9 and 7 (the locks) closed
   local name=$1; shift
-  setsid "$@" </dev/null >>"$D/log/$name.out" 2>&1 9>&- &
+  setsid "$@" </dev/null >>"$D/log/$name.out" 2>&1 9>&- 7>&- &
   local pid=$! st
   # setsid execs in place here (a background child is never a group leader), so $! is the daemon itself
   st=$(starttime "$pid" || true); [ -n "$st" ] || die "$name died at once; see $D/log/$name.out"
@@ -115,12 +115,17 @@ ADDR=$(getent ahostsv4 "$(hostname)" 2>/dev/null | awk 'NR==1{print $1}' || true
 case "$ADDR" in 127.*) COMM=NoCtldInAddrAny,NoInAddrAny ;;
   *) ADDR=127.0.0.1; COMM=keepaliveprobes=3; log "warning: $(hostname) is not a loopback name: daemons listen on all interfaces" ;; esac
 export SLURM_CONF="$D/etc/slurm.conf"
+# of clusters that start at once one after the other looks for ports, and holds them when the next one looks
+if [ ! -s "$D/etc/port_base" ]; then
+  exec 7>"${TMPDIR:-/tmp}/redescent-slurm-start-$(id -u).lock"
+  flock -w 300 7 || die "another up.sh has been starting a cluster for 5 minutes"
+fi
 port_free() { ! (exec 3<>"/dev/tcp/$ADDR/$1") 2>/dev/null; }
 if ! alive slurmctld; then
   if [ -n "${SLURM_DEV_PORT:-}" ]; then BASE=$SLURM_DEV_PORT
   elif [ -s "$D/etc/port_base" ] && { alive slurmdbd || alive slurmd-n1; }; then BASE=$(cat "$D/etc/port_base")
   else
-    BASE=$((16800 + 100 * (RANDOM % 100)))   # two clusters that start at once look for ports at different ends
+    BASE=$((16800 + 100 * (RANDOM % 100)))
     while :; do ok=1
       for ((i=0;i<NODES+3;i++)); do port_free $((BASE+i)) || { ok=0; break; }; done
       [ $ok = 1 ] && break; BASE=$((BASE+100)); [ $BASE -lt 32000 ] || die "no free port range"
@@ -305,5 +310,6 @@ until ready; do
   for n in $(sinfo -h -N -o '%N %T' | awk '$2 ~ /^(down|drained|draining)/ {print $1}' | sort -u); do scontrol update nodename="$n" state=resume 2>/dev/null || true; done
   sleep 0.1
 done
+exec 7>&-
 log "$NODES nodes ready: $(sinfo -h -o '%P:%D:%t' | tr '\n' ' ')"
 emit
