@@ -107,6 +107,16 @@ def failures(state: SweepState) -> list[Failure]:
     return [Failure(kind, error, cells) for (kind, error), cells in largest_first]
 
 
+def share_done(runs: pd.DataFrame) -> float:
+    """The share of the planned training that is done, 0 to 1; a cell that has ended counts whole.
+
+    `runs` is a runs table with at least one cell.
+    """
+    has_ended = runs["status"].isin([*FINAL, "failed"])  # perhaps before its planned end
+    share = rates.logged(runs) / rates.planned_length(runs)
+    return float(share.where(~has_ended, 1.0).mean())
+
+
 def _lines(state: SweepState) -> list[Line]:
     """In the order of STATES, preempted cells after the waiting ones; then the most cells first."""
     order: list[str] = [*STATES]
