@@ -121,12 +121,12 @@ def _lines(state: SweepState) -> list[Line]:
     """In the order of STATES, preempted cells after the waiting ones; then the most cells first."""
     order: list[str] = [*STATES]
     order.insert(order.index("waiting") + 1, "preempted")
-    counts = Counter(_line(state, cell) for cell in state.cells.values())
+    counts = Counter(shown_state(state, cell) for cell in state.cells.values())
     lines = [Line(name, detail, count) for (name, detail), count in counts.items()]
     return sorted(lines, key=lambda line: (order.index(line.state), -line.cells, line.detail))
 
 
-def _line(state: SweepState, cell: CellState) -> tuple[str, str]:
+def shown_state(state: SweepState, cell: CellState) -> tuple[str, str]:
     """The state under which a cell is counted, and its detail."""
     if cell.state == "waiting":
         task = state.tasks.get((cell.placement.sid, cell.placement.task))

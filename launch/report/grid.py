@@ -1,0 +1,119 @@
+"""The grid of a sweep as a page shows it: its axes, and the points at which only seeds differ.
+
+Pure functions of the runs table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.figure import query
+from launch.report.searches import short_names
+
+Codes = NDArray[np.intp]
+
+SEED = "seed"
+LONG_TEXT = 24
+"""Characters of a value that is shown whole."""
+
+SHORT_TEXT = 11
+"""Characters of a longer one, such as the id of a cell."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A key that varies: its values in increasing order as text, and short labels for them."""
+
+    key: str
+    name: str
+    values: Sequence[str]
+    labels: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Axes and points. Indices are those of the lists here.
+
+    axes: without the seed, which is `seeds`. points: for each point the index of its value on each
+    axis. point_of_cell, seed_of_cell: (cells,), in the order of the runs table. follows: keys that
+    vary too, but follow from the axes.
+    """
+
+    axes: Sequence[Axis]
+    seeds: Axis
+    points: Sequence[Sequence[int]]
+    point_of_cell: Sequence[int]
+    seed_of_cell: Sequence[int]
+    follows: Sequence[str]
+
+
+def grid_of(runs: pd.DataFrame) -> Grid:
+    """The grid that the cells of a runs table, at least one, form."""
+    varying = query.axes(runs)
+    codes = {name: _codes(runs[name], values) for name, values in varying.items()}
+    seed_values = query.sorted_values(runs, SEED) if SEED in runs else ["none"]
+    seeds = codes.get(SEED, np.zeros(len(runs), np.intp))
+    keys = independent_keys(codes, seeds)
+    follows = [name for name in varying if name not in (*keys, SEED)]
+    point_of_cell, points = _points([codes[key] for key in keys], len(runs))
+    names = short_names(keys)
+    axes = [
+        Axis(key, name, varying[key], labels(varying[key]))
+        for key, name in zip(keys, names, strict=True)
+    ]
+    seed_axis = Axis(SEED, SEED, seed_values, labels(seed_values))
+    return Grid(axes, seed_axis, points, point_of_cell.tolist(), seeds.tolist(), follows)
+
+
+def _codes(column: pd.Series, values: Sequence[str]) -> Codes:
+    """(cells,) the index of each cell's value among the values."""
+    return pd.Index(values).get_indexer(pd.Index(query.as_text(column)))
+
+
+def independent_keys(codes: Mapping[str, Codes], seeds: Codes) -> list[str]:
+    """The keys that tell the cells apart beside their seeds, without those that follow from others.
+
+    Names of models, data sets and the like come first: what belongs to one of them follows from it.
+    """
+    order = sorted((key for key in codes if key != SEED), key=lambda key: (not _is_name(key), key))
+    keys: list[str] = []
+    groups = pd.factorize(seeds)[0]
+    for key in order:
+        refined = pd.factorize(groups * (codes[key].max() + 1) + codes[key])[0]
+        if refined.max() > groups.max():
+            keys.append(key)
+            groups = refined
+    return keys
+
+
+def _is_name(key: str) -> bool:
+    return key.endswith(".name")
+
+
+def _points(codes: Sequence[Codes], cells: int) -> tuple[Codes, list[list[int]]]:
+    """(cells,) the number of each cell's point, and the indices of each point, sorted."""
+    if not codes:
+        return np.zeros(cells, np.intp), [[]]
+    table = np.stack(codes, axis=1)
+    points, point_of_cell = np.unique(table, axis=0, return_inverse=True)
+    return point_of_cell.reshape(-1), points.tolist()
+
+
+def labels(values: Sequence[str]) -> list[str]:
+    """Values as short texts: numbers with three digits, long texts cut, where they stay apart."""
+    short = [_short(value) for value in values]
+    return short if len(set(short)) == len(values) else list(values)
+
+
+def _short(value: str) -> str:
+    if value == "null":
+        return "none"
+    try:
+        return f"{float(value):.3g}"
+    except ValueError:
+        return value if len(value) <= LONG_TEXT else value[:SHORT_TEXT]
