@@ -133,7 +133,7 @@ STEPS = (
     Thinning(None, 200, False),
     Thinning(None, 80, False),
     Thinning(6, 80, False),
-    Thinning(3, 60, False),
+    Thinning(3, 48, False),
     Thinning(2, 40, False),
     Thinning(1, 40, False),
 )

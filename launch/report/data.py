@@ -149,13 +149,15 @@ class Provenance:
 @dataclass(frozen=True)
 class Page:
     """All that a page shows. `written` is a Unix time; `refresh` the seconds until it is written
-    again, None if it is not.
+    again, None if it is not. `is_measure`: its cells measure trained cells, and have
+    no training time.
     """
 
     name: str
     folder: str
     written: float
     is_live: bool
+    is_measure: bool
     refresh: float | None
     unit: str
     hours_spent: float
@@ -185,7 +187,7 @@ class Page:
 
     def to_json(self) -> dict[str, Any]:
         """What the scripts of the page read."""
-        names = ("name", "written", "is_live", "refresh", "grid", "cells", "searches")
+        names = ("name", "written", "is_live", "is_measure", "refresh", "grid", "cells", "searches")
         content: dict[str, Any] = {name: getattr(self, name) for name in names}
         content["letters"] = LETTERS
         content["curves"] = self.curves.to_json()
@@ -206,6 +208,7 @@ def load_page(folder: Path, refresh: float | None = None) -> Page:
         folder=str(folder),
         written=time.time(),
         is_live=overview.is_live,
+        is_measure=bool(rates.measures(runs).any()),
         refresh=refresh,
         unit=summary.unit,
         hours_spent=summary.hours_spent,

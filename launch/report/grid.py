@@ -21,6 +21,9 @@ SEED = "seed"
 LONG_TEXT = 24
 """Characters of a value that is shown whole."""
 
+SMALL, LARGE = 0.01, 1e6
+"""Sizes of numbers beyond which an axis is written in powers of ten."""
+
 SHORT_TEXT = 11
 """Characters of a longer one, such as the id of a cell."""
 
@@ -106,14 +109,27 @@ def _points(codes: Sequence[Codes], cells: int) -> tuple[Codes, list[list[int]]]
 
 def labels(values: Sequence[str]) -> list[str]:
     """Values as short texts: numbers with three digits, long texts cut, where they stay apart."""
-    short = [_short(value) for value in values]
+    numbers = [number for number in map(_number, values) if number]
+    is_wide = any(abs(number) < SMALL or abs(number) >= LARGE for number in numbers)
+    short = [_short(value, is_wide) for value in values]
     return short if len(set(short)) == len(values) else list(values)
 
 
-def _short(value: str) -> str:
+def _number(value: str) -> float | None:
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+def _short(value: str, is_wide: bool) -> str:
+    """One value; `is_wide` writes numbers as powers of ten, so that an axis has one form."""
+    number = _number(value)
     if value == "null":
         return "none"
-    try:
-        return f"{float(value):.3g}"
-    except ValueError:
+    if number is None:
         return value if len(value) <= LONG_TEXT else value[:SHORT_TEXT]
+    if not is_wide or not number:
+        return f"{number:.6g}"
+    mantissa, exponent = f"{number:.2e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"

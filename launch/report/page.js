@@ -158,14 +158,26 @@ function layoutOf(height, xaxis, yaxis, extra) {
   };
 }
 
-const CONFIG = {
-  responsive: true, displaylogo: false, doubleClick: "reset",
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
-};
+// drag to enlarge a part, click twice to see all again
+const CONFIG = { responsive: true, displayModeBar: false, doubleClick: "reset" };
+
+// ticks of a logarithmic axis: powers of ten, with 2 and 5 between them where there are few
+function logTicks(values) {
+  const positive = values.filter((value) => value > 0);
+  if (!positive.length) return {};
+  const [low, high] = [Math.min(...positive), Math.max(...positive)];
+  const [first, last] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))];
+  const steps = Math.log10(high / low) > 3 ? [1] : [1, 2, 5];
+  const ticks = [];
+  for (let power = first; power <= last; power++) for (const step of steps) ticks.push(step * 10 ** power);
+  const shown = ticks.filter((tick) => tick >= low / 1.05 && tick <= high * 1.05);
+  if (shown.length < 2) return {};
+  return { tickvals: shown, ticktext: shown.map((tick) => (tick >= 1e5 || tick < 1e-3 ? tick.toExponential(0).replace("+", "") : String(Number(tick.toPrecision(2))))) };
+}
 
 function show(id, traces, layout) {
   find(id).style.height = layout.height + "px";
-  Plotly.react(id, traces, layout, { ...CONFIG, displayModeBar: isNarrow() ? false : "hover" });
+  Plotly.react(id, traces, layout, CONFIG);
 }
 
 // ---------------------------------------------------------------- states of all cells
@@ -218,7 +230,7 @@ function stateTrace(places, x, y) {
   const scale = colours.flatMap((colour, i) => [[i / colours.length, colour], [(i + 1) / colours.length, colour]]);
   return {
     type: "heatmap", z, text, hovertext: hover, hoverinfo: "text", texttemplate: "%{text}",
-    textfont: { size: isNarrow() ? 9 : 12 }, colorscale: scale, zmin: -0.5, zmax: URGENT.length - 0.5,
+    textfont: { size: isNarrow() ? 9 : 12, color: "#10151c" }, colorscale: scale, zmin: -0.5, zmax: URGENT.length - 0.5,
     showscale: false, xgap: 1, ygap: 1, hoverongaps: false,
   };
 }
@@ -271,19 +283,31 @@ function timeOptions() {
   return names.map((name) => [name, name + "s"]);
 }
 
+// the first metric that is a curve, not a single row at the end of training
+function firstCurve() {
+  const isCurve = (metric) => curves.series[metric.name].some((one) => one && one.mean.length > 2);
+  return (curves.metrics.find(isCurve) || curves.metrics[0]).name;
+}
+
+// what rows are counted by: a measure has a row for each direction or point, and no training
+const timeTitle = (time) => (DATA.is_measure ? `row (${time})` : `training time (${time}s)`);
+const scaleOptions = [["log", "logarithmic"], ["linear", "linear"]];
+const defaultScale = (times) => (DATA.is_measure || times.length < 2 ? "linear" : "log");
+
 function drawCurves() {
   if (!find("curves-controls")) return;
   const controls = curvesControls;
   controls.begin();
   const names = curves.metrics.map((metric) => [metric.name, metric.name]);
-  const metric = controls.add("curves.metric", "metric", names, names[0][0]);
+  const metric = controls.add("curves.metric", "metric", names, firstCurve());
   const series = curves.series[metric];
   const options = [...keyOptions(varied(AXES)), [NONE, "nothing"]];
   const largest = [...varied(AXES)].sort((a, b) => b.values.length - a.values.length)[0];
   const by = byKey(controls.add("curves.by", "one line for each", options, largest ? largest.key : NONE));
   const fixed = fixedValues(controls, "curves", by ? [by] : [], (point) => series[point]);
   const time = controls.add("curves.time", "over", timeOptions(), "epoch");
-  const xType = controls.add("curves.x", "horizontal", [["log", "logarithmic"], ["linear", "linear"]], "log");
+  const allTimes = [...new Set(curves.x.flatMap((times) => times[time] || []))];
+  const xType = controls.add("curves.x", "horizontal", scaleOptions, defaultScale(allTimes));
   const yType = controls.add("curves.y", "vertical", [["linear", "linear"], ["log", "logarithmic"]], "linear");
   const repeated = series.some((one) => one && one.cells.length > 1);
   const shown = [["mean", "mean and standard error"], ["seeds", "every seed"]];
@@ -293,7 +317,7 @@ function drawCurves() {
   if (by) logged.sort((a, b) => pointIndex(a, by) - pointIndex(b, by));
   const lines = thinnedList(logged, MOST_LINES);
   const traces = lines.flatMap((point, i) => {
-    const look = { colour: colourOf(i, lines.length), dash: lines.length <= 8 ? DASHES[i] : "solid" };
+    const look = { colour: colourOf(i, lines.length), dash: lines.length <= 8 ? DASHES[i] : "solid", symbol: i % 8 };
     const label = by ? by.labels[pointIndex(point, by)] : metric;
     return what === "seeds" && series[point].seeds.length
       ? seedTraces(series[point], label, time, look)
@@ -319,8 +343,9 @@ function meanTraces(one, label, time, look) {
   const seeds = x.map((_, i) => (Array.isArray(one.count) ? one.count[i] : one.count));
   const extra = x.map((_, i) => [one.error && one.error[i] !== null ? ` ± ${shortNumber(one.error[i])}` : "", count(seeds[i], "seed")]);
   const line = {
-    type: "scatter", mode: x.length > 1 ? "lines" : "markers", x, y: one.mean, name: plain(label), legendgroup: label,
-    line: { color: look.colour, width: 2, dash: look.dash }, customdata: extra,
+    type: "scatter", mode: x.length > 1 && !DATA.is_measure ? "lines" : "markers", x, y: one.mean, name: plain(label), legendgroup: label,
+    line: { color: look.colour, width: 2, dash: look.dash }, marker: { color: look.colour, symbol: look.symbol, size: 7 },
+    customdata: extra,
     hovertemplate: `<b>${plain(label)}</b>, ${time} %{x}: %{y:.4g}%{customdata[0]}, %{customdata[1]}<br>${behind(one.cells)}<extra></extra>`,
   };
   if (!one.error || one.error.every((error) => error === null)) return [line];
@@ -350,7 +375,8 @@ function curvesLayout(metric, time, xType, yType, by, lines) {
     : { x: 1.01, y: 1, xanchor: "left" };
   const title = { text: by ? plain(by.name) : "", font: { size: 12 } };
   const height = (isNarrow() ? 400 : 430) + (legend.orientation ? Math.ceil(lines / (isNarrow() ? 4 : 12)) * 20 : 0);
-  const x = axisLook(`training time (${time}s)`, { type: xType, nticks: 8, exponentformat: "power" });
+  const ticks = xType === "log" ? logTicks(curves.x.flatMap((times) => [times[time][0], times[time].at(-1)])) : {};
+  const x = axisLook(timeTitle(time), { type: xType, ...ticks });
   const y = axisLook(withUnit(metric.name, metric.unit), { type: yType, exponentformat: "power" });
   return layoutOf(height, x, y, { showlegend: Boolean(by), legend: { ...legend, title, bgcolor: "rgba(0,0,0,0)" } });
 }
@@ -384,10 +410,11 @@ function finishMap(trace, layout, caption) {
 }
 
 function mapTrace(z, hovertext, unit) {
+  const isFlat = new Set(z.flat().filter((value) => value !== null)).size < 2;
   const bar = isNarrow()
     ? { orientation: "h", y: 1.02, yanchor: "bottom", thickness: 10, outlinewidth: 0 }
-    : { thickness: 14, outlinewidth: 0, title: { text: plain(unit), side: "right" } };
-  return { type: "heatmap", z, hovertext, hoverinfo: "text", colorscale: "Viridis", colorbar: bar, hoverongaps: false };
+    : { thickness: 14, outlinewidth: 0, title: { text: z.length > 8 ? plain(unit) : "", side: "right" } };
+  return { type: "heatmap", z, hovertext, hoverinfo: "text", colorscale: "Viridis", colorbar: bar, showscale: !isFlat, hoverongaps: false };
 }
 
 function drawResultMap(controls, x, y) {
@@ -420,20 +447,21 @@ const pointText = (point) => AXES.map((axis) => `${plain(axis.key)} = ${plain(ax
 
 function drawTimeMap(controls, x) {
   const names = curves.metrics.map((metric) => [metric.name, metric.name]);
-  const metric = controls.add("map.metric", "metric", names, names[0][0]);
+  const metric = controls.add("map.metric", "metric", names, firstCurve());
   const series = curves.series[metric];
   const fixed = fixedValues(controls, "map", [x], (point) => series[point]);
   const time = controls.add("map.time", "time in", timeOptions(), "epoch");
-  const scale = controls.add("map.scale", "vertical", [["log", "logarithmic"], ["linear", "linear"]], "log");
-  controls.end();
   const points = pointsWhere(fixed).filter((point) => series[point]);
   const times = [...new Set(points.flatMap((point) => curves.x[series[point].x][time]))].sort((a, b) => a - b);
+  const scale = controls.add("map.scale", "vertical", scaleOptions, defaultScale(times));
+  controls.end();
   const z = times.map(() => x.values.map(() => null));
   const hover = times.map(() => x.values.map(() => ""));
   for (const point of points) fillColumn(z, hover, { point, one: series[point], column: pointIndex(point, x), times, time, metric });
   const described = metricOf(metric);
   const trace = { ...mapTrace(z, hover, withUnit(metric, described.unit)), y: edges(times), ...colourLimits(z) };
-  const up = axisLook(`training time (${time}s)`, { type: scale, showgrid: false, exponentformat: "power" });
+  const ticks = scale === "log" ? logTicks(times) : {};
+  const up = axisLook(timeTitle(time), { type: scale, showgrid: false, ...ticks });
   const layout = layoutOf(isNarrow() ? 420 : 440, axisLook(x.key, indexTicks(x)), up, { plot_bgcolor: css("empty") });
   finishMap(trace, layout, "Mean over seeds. Between two logged rows the earlier one is shown.");
 }
@@ -463,7 +491,7 @@ function edges(times) {
 
 function colourLimits(z) {
   const values = z.flat().filter((value) => value !== null).sort((a, b) => a - b);
-  if (values.length < 50) return {};
+  if (values.length < 50 || values[0] === values[values.length - 1]) return {};
   const at = (share) => values[Math.round(share * (values.length - 1))];
   return { zmin: at(0.01), zmax: at(0.98) };
 }
@@ -497,11 +525,12 @@ function drawSearches() {
   });
   const height = 110 + Math.min(searches.length * 46, 1600);
   const legend = { orientation: "h", x: 0, y: 1, yanchor: "bottom" };
-  show("search-chart", traces, layoutOf(height, axisLook(axes, { type: isLog ? "log" : "linear" }), y, { legend }));
+  show("search-chart", traces, layoutOf(height, axisLook(axes, isLog ? { type: "log", ...logTicks(values) } : {}), y, { legend }));
 }
 
 function wrapped(text) {
-  return isNarrow() ? text.split(", ").map((part) => part.split(".").pop()).join("<br>") : text.split(", ").join("<br>");
+  const parts = text.split(", ");
+  return (isNarrow() ? parts.map((part) => part.replace(/^[^=]*\./, "")) : parts).join("<br>");
 }
 
 function trainingText(id) {
@@ -561,6 +590,7 @@ function drawAll() {
   drawCurves();
   drawMap();
   document.documentElement.dataset.ready = "yes";
+  performance.mark("ready");
 }
 
 drawAll();
