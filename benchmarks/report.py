@@ -46,10 +46,17 @@ def plan(logs: Path, cells: int) -> None:
 
     decays = max(1, cells // (SEEDS * WIDTHS))
     axes = (
-        f"axes={{optim.weight_decay:{{log:[1e-2,1e-6,{decays}]}},"
+        f"+axes={{optim.weight_decay:{{log:[1e-2,1e-6,{decays}]}},"
         f"model.width:{{range:[8,{8 * WIDTHS + 8},8]}}}}"
     )
-    overrides = ["hydra/launcher=local", f"logs={logs}", "where=[]", f"limits.cells={cells}", axes]
+    overrides = [
+        "hydra/launcher=local",
+        f"logs={logs}",
+        "where=[]",
+        f"limits.cells={cells}",
+        "~axes",
+        axes,
+    ]
     request = compose.expand_sweep("demo", overrides)
     frozen = submission.freeze(load_preview(request), "local", attempts={})
     frozen.write(request.folder)

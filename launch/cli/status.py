@@ -6,7 +6,6 @@ import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from rich.console import Group, RenderableType
@@ -27,7 +26,7 @@ from launch.cli.searches import search_table
 from launch.cli.tables import leave_on_interrupt
 from launch.errors import quantity
 from launch.plan import files, markers
-from launch.plan.outcome import FINAL, STATES
+from launch.plan.outcome import FINAL
 from launch.plan.plan import name_of
 from launch.report import notes
 from launch.report.notes import Note, Severity
@@ -52,8 +51,6 @@ LOOK_SECONDS = 0.5
 
 READ_SHARE = 0.02
 """The parts are read again only so often that reading takes at most this share of a core."""
-
-_PREEMPTED = "preempted, and queued again"
 
 _COLOURS: Mapping[Severity, str] = {"bad": "red", "warning": "yellow", "plain": ""}
 
@@ -207,15 +204,11 @@ def _table(overview: Overview) -> Table:
     table = Table("state", "cells", "", title=title, title_justify="left")
     for state, group in itertools.groupby(overview.summary.lines, key=lambda line: line.state):
         lines = list(group)
-        table.add_row(state, str(sum(line.cells for line in lines)), _meaning(STATES, state))
+        table.add_row(state, str(sum(line.cells for line in lines)), notes.meaning_of(state))
         for line in lines:
             if line.detail:
                 table.add_row("", Text(str(line.cells), "dim"), Text(line.detail, "dim"))
     return table
-
-
-def _meaning(states: Mapping[Any, str], state: str) -> str:
-    return states.get(state, _PREEMPTED)
 
 
 def _failures(overview: Overview) -> Sequence[RenderableType]:

@@ -173,7 +173,8 @@ def load_curves(
     logged = measured_rows(runs, logged)
     collector = _Collector(runs, logged, time, thinning)
     at_points = runs.assign(**{POINT: list(point_of_cell)})
-    series, main = {}, []
+    series: dict[str, list[Series | None]] = {}
+    main: list[SeedCurves] = []
     for name in names:
         curves = seed_curves(at_points, logged, POINT, name, time)
         series[name] = [collector.series(of_point) for of_point in curves]

@@ -19,7 +19,7 @@ from analysis.figure.provenance import BAND, criterion_text, interval_text
 from analysis.stats.features import WINDOW
 from analysis.stats.seed_curves import SeedCurves, feature_table
 from launch.cost import rates
-from launch.plan.outcome import FINAL, STATES, failure_class, last_line
+from launch.plan.outcome import FINAL, failure_class, last_line
 from launch.report import notes
 from launch.report.curves import CurveSet, load_curves
 from launch.report.drawn import Drawn, drawn_figures
@@ -36,8 +36,6 @@ LETTERS: Mapping[str, str] = {
     "failed": "F", "interrupted": "I", "missing": "M", "unknown": "U",
 }  # fmt: skip
 """How a cell's state is written in the map of states."""
-
-MEANINGS: Mapping[str, str] = {**STATES, "preempted": "preempted, and queued again"}
 
 MOST_FEATURES = 40
 """Points up to which the features of curves are computed: each takes a bootstrap."""
@@ -241,8 +239,9 @@ def state_counts(lines: Sequence[Line]) -> list[StateCount]:
     counts = []
     for state, group in by_state.items():
         cells = sum(line.cells for line in group)
+        meaning = notes.meaning_of(state)
         details = [(line.detail, line.cells) for line in group if line.detail]
-        counts.append(StateCount(state, LETTERS[state], cells, MEANINGS[state], details))
+        counts.append(StateCount(state, LETTERS[state], cells, meaning, details))
     return counts
 
 

@@ -38,7 +38,7 @@ def drawn_figures(folder: Path) -> list[Drawn]:
     They are looked for in `figures/` of the current folder, of the project that the logs lie in and
     of the sweep itself. A record that is no JSON, or of another sweep, is passed over.
     """
-    figures = []
+    figures: list[Drawn] = []
     for path in sorted(_records(folder)):
         files = [path.with_suffix(ending) for ending in FORMATS]
         links = [(file.suffix[1:], _link(file, folder)) for file in files if file.exists()]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from launch.errors import quantity
-from launch.plan.outcome import LIVE, last_line
+from launch.plan.outcome import LIVE, STATES, last_line
 from launch.plan.plan import CALIBRATION, name_of
 from launch.report.overview import Overview
 from launch.report.searches import advice
@@ -18,6 +18,8 @@ from launch.status.waiting import never_starts, stuck_tasks
 
 SHOWN_FAILURES = 3
 """Kinds of failures shown by the plain status; `--failed` and the report list all."""
+
+_MEANINGS: Mapping[str, str] = {str(state): meaning for state, meaning in STATES.items()}
 
 Severity = Literal["bad", "warning", "plain"]
 
@@ -39,6 +41,11 @@ class Note:
 def plain(text: str) -> Note:
     """A note without a headline."""
     return Note("", text, "plain")
+
+
+def meaning_of(state: str) -> str:
+    """What a state in the status table means."""
+    return _MEANINGS.get(state, "preempted, and queued again")
 
 
 def hours(overview: Overview) -> list[str]:

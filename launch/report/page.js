@@ -175,7 +175,12 @@ function logTicks(values) {
   return { tickvals: shown, ticktext: shown.map((tick) => (tick >= 1e5 || tick < 1e-3 ? tick.toExponential(0).replace("+", "") : String(Number(tick.toPrecision(2))))) };
 }
 
+const wasNarrow = new Map();
+
 function show(id, traces, layout) {
+  // plotly keeps parts of a colour bar that is turned
+  if (wasNarrow.get(id) !== isNarrow()) Plotly.purge(id);
+  wasNarrow.set(id, isNarrow());
   find(id).style.height = layout.height + "px";
   Plotly.react(id, traces, layout, CONFIG);
 }

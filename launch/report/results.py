@@ -72,8 +72,8 @@ def results_of(
     most = max(1, MOST_VALUES // (3 * len(every_point)))
     thinned = []
     if len(columns) > most:
-        count = quantity(most, "result")
-        thinned.append(f"{count} out of {len(columns)} can be chosen for the map")
+        kept = quantity(most, "result")
+        thinned.append(f"{kept} out of {len(columns)} can be chosen for the map")
     return Results(columns[:most], thinned)
 
 
