@@ -82,20 +82,27 @@ def independent_keys(codes: Mapping[str, Codes], seeds: Codes) -> list[str]:
     """The keys that tell the cells apart beside their seeds, without those that follow from others.
 
     Names of models, data sets and the like come first: what belongs to one of them follows from it.
+    Other kinds of seeds come last, and are no axes if they follow from the seed of the cell. Any
+    other key is one, even if it changes with the seed: a mean over seeds is over nothing else.
     """
-    order = sorted((key for key in codes if key != SEED), key=lambda key: (not _is_name(key), key))
+    order = sorted((key for key in codes if key != SEED), key=_rank)
     keys: list[str] = []
-    groups = pd.factorize(seeds)[0]
+    groups = np.zeros(len(seeds), np.intp)
     for key in order:
-        refined = pd.factorize(groups * (codes[key].max() + 1) + codes[key])[0]
-        if refined.max() > groups.max():
+        coarse = _refined(groups, seeds) if key.endswith(SEED) else groups
+        if _refined(coarse, codes[key]).max() > coarse.max():
             keys.append(key)
-            groups = refined
+            groups = _refined(groups, codes[key])
     return keys
 
 
-def _is_name(key: str) -> bool:
-    return key.endswith(".name")
+def _refined(groups: Codes, codes: Codes) -> Codes:
+    """(cells,) the groups of the cells that are equal in both."""
+    return pd.factorize(groups * (codes.max() + 1) + codes)[0]
+
+
+def _rank(key: str) -> tuple[bool, bool, str]:
+    return key.endswith(SEED), not key.endswith(".name"), key
 
 
 def _points(codes: Sequence[Codes], cells: int) -> tuple[Codes, list[list[int]]]:

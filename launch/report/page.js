@@ -251,10 +251,13 @@ function indexTicks(axis) {
   };
 }
 
+// an upright title needs about 8 pixels for a letter
+const titleHeight = (axis) => (axis ? Math.max(60, axis.name.length * 8) : 60);
+
 function progressLayout(x, y, rows) {
-  const height = 90 + Math.min(Math.max(rows * 26, 60), 520);
+  const height = 90 + Math.min(Math.max(rows * 26, titleHeight(y)), 520);
   const down = y
-    ? axisLook(y.key, { ...indexTicks(y), range: [y.values.length - 0.5, -0.5] })
+    ? axisLook(y.name, { ...indexTicks(y), range: [y.values.length - 0.5, -0.5] })
     : axisLook("", { showticklabels: false, showgrid: false });
   return layoutOf(height, axisLook(x.key, indexTicks(x)), down);
 }
@@ -442,8 +445,8 @@ function drawResultMap(controls, x, y) {
   }
   const trace = { ...mapTrace(z, hover, result ? withUnit(result.label, result.unit) : ""), xgap: 1, ygap: 1 };
   if (rows * x.values.length <= 300 && !isNarrow()) trace.texttemplate = "%{z:.3g}";
-  const up = y ? axisLook(y.key, indexTicks(y)) : axisLook("", { showticklabels: false, showgrid: false });
-  const height = 100 + Math.min(Math.max(rows * 30, 80), 520);
+  const up = y ? axisLook(y.name, indexTicks(y)) : axisLook("", { showticklabels: false, showgrid: false });
+  const height = 100 + Math.min(Math.max(rows * 30, titleHeight(y)), 520);
   const extra = { plot_bgcolor: css("empty") };
   finishMap(trace, layoutOf(height, axisLook(x.key, indexTicks(x)), up, extra), "Mean over the seeds that are done.");
 }

@@ -7,6 +7,7 @@ written whole or not at all, so that an open page never reads half of it.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -85,6 +86,13 @@ def script_json(content: Any) -> str:
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
+def with_code(text: str) -> Any:
+    """A sentence as HTML, with what stands between backquotes as code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
 def _template(name: str, **values: Any) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -95,6 +103,7 @@ def _template(name: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["with_code"] = with_code
     style = (HERE / "page.css").read_text(encoding="utf-8")
     return environment.get_template(name).render(style=style, **values)
 

@@ -12,8 +12,8 @@ from analysis.store import LoggedMetric
 from launch.errors import quantity
 from launch.report.curves import Values, to_json
 
-MOST_VALUES = 400_000
-"""Numbers of the results of one page: about 3 MB."""
+MOST_VALUES = 200_000
+"""Numbers of the results of one page: about 2 MB."""
 
 FACTS: Mapping[str, str] = {
     "fit_step": "steps", "best_wrong": "training samples", "bits": "bits",

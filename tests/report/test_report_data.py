@@ -113,6 +113,13 @@ def test_keys_that_follow_from_others_are_no_axes() -> None:
     assert grid.follows == ["data.split_seed", "model.depth"]
 
 
+def test_an_axis_that_changes_with_the_seed_stays_an_axis() -> None:
+    frame = pd.DataFrame({"cell": list("ab"), "seed": [0, 1], "trainer.epochs": [10, 20]})
+    grid = grid_of(frame)
+    assert [axis.key for axis in grid.axes] == ["trainer.epochs"]
+    assert len(grid.points) == 2
+
+
 def test_labels_are_short_and_stay_apart() -> None:
     assert labels(["0", "1e-06", "0.000215443469003"]) == ["0", "1e-6", "2.15e-4"]
     assert labels(["16", "64", "null"]) == ["16", "64", "none"]
