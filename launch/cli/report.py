@@ -48,8 +48,8 @@ def open_page(path: Path) -> None:
 
 def print_sweeps(logs: Path) -> None:
     """Show one line per sweep, the last submitted first."""
-    columns = ["sweep", "done", "cells", "spent", "left", "submitted"]
-    numbers = ("done", "spent", "left")
+    columns = ["sweep", "done", "cells", "spent", "hours left", "submitted"]
+    numbers = ("done", "spent", "hours left")
     table = Table(
         *(Column(name, justify="right" if name in numbers else "left") for name in columns),
         box=box.SIMPLE_HEAD,
@@ -60,7 +60,6 @@ def print_sweeps(logs: Path) -> None:
         if line.problem:
             table.add_row(line.name, "", styled(("cannot be read: ", "red"), line.problem))
             continue
-        spent = f"{line.hours_spent:.2f}"
         done = f"{line.percent} %"
-        table.add_row(line.name, done, line.states(), spent, line.left, line.day)
+        table.add_row(line.name, done, line.states(), line.spent, line.left, line.day[:10])
     console.print(table)

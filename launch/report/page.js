@@ -191,7 +191,8 @@ function drawProgress() {
   const dimensions = varied(DIMENSIONS);
   const controls = progressControls;
   controls.begin();
-  const longest = [...dimensions].sort((a, b) => b.values.length - a.values.length);
+  const bySize = (a, b) => (a === grid.seeds) - (b === grid.seeds) || b.values.length - a.values.length;
+  const longest = [...dimensions].sort(bySize);
   const x = byKey(controls.add("progress.x", "across", keyOptions(dimensions), longest[0].key));
   const others = dimensions.filter((axis) => axis !== x);
   const second = longest.find((axis) => axis !== x);
@@ -325,7 +326,7 @@ function drawCurves() {
   if (by) logged.sort((a, b) => pointIndex(a, by) - pointIndex(b, by));
   const lines = thinnedList(logged, MOST_LINES);
   const traces = lines.flatMap((point, i) => {
-    const look = { colour: colourOf(i, lines.length), dash: lines.length <= 8 ? DASHES[i] : "solid", symbol: i % 8 };
+    const look = { colour: colourOf(i, lines.length), dash: lines.length <= 8 ? DASHES[i] : "solid", symbol: i % 8, isCrowded: lines.length > 8 };
     const label = by ? by.labels[pointIndex(point, by)] : metric;
     return what === "seeds" && series[point].seeds.length
       ? seedTraces(series[point], label, time, look)
@@ -363,7 +364,7 @@ function meanTraces(one, label, time, look) {
   const times = known.map((i) => x[i]);
   const band = {
     type: "scatter", mode: "lines", x: [...times, ...times.slice().reverse()], y: [...upper, ...lower.reverse()],
-    fill: "toself", fillcolor: look.colour, opacity: 0.18, line: { width: 0 }, hoverinfo: "skip",
+    fill: "toself", fillcolor: look.colour, opacity: look.isCrowded ? 0.08 : 0.18, line: { width: 0 }, hoverinfo: "skip",
     showlegend: false, legendgroup: label,
   };
   return [band, line];
@@ -381,7 +382,7 @@ function curvesLayout(metric, time, xType, yType, by, lines) {
   const legend = isNarrow() || lines > 14
     ? { orientation: "h", y: -0.2, yanchor: "top", x: 0 }
     : { x: 1.01, y: 1, xanchor: "left" };
-  const title = { text: by ? plain(by.name) : "", font: { size: 12 } };
+  const title = { text: by ? plain(by.key) : "", font: { size: 12 } };
   const height = (isNarrow() ? 400 : 430) + (legend.orientation ? Math.ceil(lines / (isNarrow() ? 4 : 12)) * 20 : 0);
   const ticks = xType === "log" ? logTicks(curves.x.flatMap((times) => [times[time][0], times[time].at(-1)])) : {};
   const x = axisLook(timeTitle(time), { type: xType, ...ticks });

@@ -50,6 +50,11 @@ class SweepLine:
         return time.strftime("%F %H:%M", time.localtime(self.submitted))
 
     @property
+    def spent(self) -> str:
+        """Hours spent, with their unit."""
+        return f"{self.hours_spent:.2f} {self.unit}"
+
+    @property
     def left(self) -> str:
         """Hours left as text: "unknown" where cells resemble no measured run."""
         if self.ended == self.cells:

@@ -16,6 +16,8 @@ from small_sweep import EXAMPLES, SID
 
 from analysis import store
 from analysis.stats.seed_curves import feature_table, seed_curves
+from launch.cli import main
+from launch.cli.console import console
 from launch.errors import UserError
 from launch.report import notes, page
 from launch.report.curves import STEPS, Sizes, kept_positions, load_curves, thinning_for
@@ -194,6 +196,38 @@ def test_the_index_lists_every_sweep_and_names_damage(example: Example, tmp_path
     assert "redescent report all_failed" in text
     with pytest.raises(UserError, match="no submitted sweep"):
         load_sweeps(tmp_path / "nowhere")
+
+
+def test_list_shows_every_sweep_in_80_columns(
+    example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDESCENT_LOGS", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in ("finished", "unfinished"):
+        shutil.copytree(example(name), tmp_path / name)
+    with console.capture() as text:
+        main(["list"], standalone_mode=False)
+    lines = text.get().splitlines()
+    (finished,) = [line for line in lines if line.split()[:1] == ["finished"]]
+    assert finished.split()[1:5] == ["100", "%", "27", "done"]
+    assert max(map(len, lines)) <= 80
+
+
+def test_report_writes_the_page_and_names_it(
+    example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDESCENT_LOGS", str(tmp_path))
+    shutil.copytree(example("one_cell"), tmp_path / "one_cell")
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: bool(opened.append(address)) or True)
+    with console.capture() as text:
+        main(["report", "one_cell", "--open"], standalone_mode=False)
+    path = tmp_path / "one_cell" / "report.html"
+    assert text.get().replace("\n", "") == f"wrote {path}"
+    assert opened == [path.as_uri()]
+    with pytest.raises(SystemExit) as end:
+        main(["report", "--watch", "5"], standalone_mode=False)
+    assert end.value.code == 2
 
 
 def test_following_ends_with_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
