@@ -1,5 +1,6 @@
 """Tests in several processes (pytest -n 4): those on SLURM, which wait most of the time, share two,
-each with a cluster of its own; a test that ends its process fails alone.
+each with a cluster of its own; those in a browser share one; a test that ends its process fails
+alone.
 """
 
 from __future__ import annotations
@@ -25,15 +26,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from xdist.scheduler import LoadScopeScheduling
 
     class SlurmTogether(LoadScopeScheduling):  # type: ignore[misc]
-        """Every test by itself, those on SLURM as two scopes. After a crash the rest of a scope
-        goes to one process.
+        """Every test by itself, those on SLURM as two scopes, those in a browser as one. After a
+        crash the rest of a scope goes to one process.
         """
 
         def _split_scope(self, nodeid: str) -> str:
-            if not nodeid.startswith("tests/slurm/"):
-                return nodeid
-            is_first = nodeid.startswith("tests/slurm/test_slurm.py")
-            return "slurm, first half" if is_first else "slurm, second half"
+            return _scope_of(nodeid)
 
         def remove_node(self, node: Any) -> str | None:
             """Take a process out; returns the test that it crashed in. xdist's own would run that
@@ -62,6 +60,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
                 super()._reschedule(node)
 
     return SlurmTogether(config, log)
+
+
+def _scope_of(nodeid: str) -> str:
+    """What a test shares a process with: itself alone, unless it needs a cluster or a browser."""
+    if nodeid.startswith("tests/report/test_report_page.py"):
+        return "in a browser"
+    if not nodeid.startswith("tests/slurm/"):
+        return nodeid
+    is_first = nodeid.startswith("tests/slurm/test_slurm.py")
+    return "slurm, first half" if is_first else "slurm, second half"
 
 
 def _unfinished(scopes: Mapping[str, Mapping[str, bool]]) -> OrderedDict[str, dict[str, bool]]:

@@ -18,7 +18,7 @@ from launch.report.sweeps import load_sweeps
 def report(folder: Path, watch: float | None, *, show: bool) -> None:
     """Write the page of a sweep; with `watch`, again every so many seconds. `show` opens it."""
 
-    def written(path: Path) -> None:
+    def announce(path: Path) -> None:
         console.print(f"wrote {path}")
         if watch is not None:
             console.print(f"written again every {watch:g} s until no cell runs or waits")
@@ -26,10 +26,10 @@ def report(folder: Path, watch: float | None, *, show: bool) -> None:
             open_page(path)
 
     if watch is None:
-        written(page.write_page(folder)[0])
+        announce(page.write_page(folder)[0])
         return
     with leave_on_interrupt(name_of(folder)):
-        page.follow(folder, watch, written)
+        page.follow(folder, watch, announce)
 
 
 def report_index(logs: Path, *, show: bool) -> None:

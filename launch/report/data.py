@@ -37,6 +37,9 @@ LETTERS: Mapping[str, str] = {
 }  # fmt: skip
 """How a cell's state is written in the map of states."""
 
+MOST_ERROR_CHARACTERS = 120
+"""Of the error of a cell, where a chart names it; the table of failures has all of it."""
+
 MOST_FEATURES = 40
 """Points up to which the features of curves are computed: each takes a bootstrap."""
 
@@ -262,7 +265,7 @@ def _cells(overview: Overview, runs: pd.DataFrame) -> Cells:
     errors = {}
     for cell, record in overview.state.records.items():
         if record.error and cell in overview.state.cells:
-            errors[cell] = last_line(record.error)
+            errors[cell] = last_line(record.error)[:MOST_ERROR_CHARACTERS]
     return Cells(
         id=runs["cell"].tolist(),
         state=[states.index(name) for name in shown],

@@ -15,10 +15,7 @@ from typing import Any
 
 from launch.plan import files
 from launch.report.data import Page, load_page
-from launch.report.sweeps import load_sweeps
-
-FILE = "report.html"
-"""The page of a sweep, in its folder."""
+from launch.report.sweeps import REPORT, load_sweeps
 
 INDEX = "index.html"
 """The page of all sweeps, in the folder of the logs."""
@@ -36,21 +33,21 @@ def write_page(folder: Path, refresh: float | None = None) -> tuple[Path, bool]:
     there is no sweep, StoreError for damaged logs, OSError if the file cannot be written.
     """
     page = load_page(folder, refresh)
-    path = folder / FILE
+    path = folder / REPORT
     files.write_bytes(path, render(page).encode("utf-8", "backslashreplace"))
     return path, page.is_live
 
 
-def follow(folder: Path, seconds: float, written: Callable[[Path], None]) -> None:
+def follow(folder: Path, seconds: float, announce: Callable[[Path], None]) -> None:
     """Write the page every `seconds`, or more rarely for a large sweep, until no cell runs or
-    waits. `written` is called with the path after the first time.
+    waits. `announce` is called with the path after the first time.
     """
     is_first = True
     while True:
         start = time.process_time()
         path, is_live = write_page(folder, seconds)
         if is_first:
-            written(path)
+            announce(path)
             is_first = False
         if not is_live:
             return

@@ -18,6 +18,7 @@ from launch.status.summary import share_done
 from launch.status.sweep_state import load_sweep_state
 
 REPORT = "report.html"
+"""The page of a sweep, in its folder."""
 
 
 @dataclass(frozen=True)
