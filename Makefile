@@ -65,8 +65,9 @@ demo-landscape: .venv
 	@echo "Next: more directions (only the new ones are measured):"
 	@echo "      $(BIN)/redescent submit demo_landscape_radius 'axes={trainer.block:{range:[0,20,1]}}' --wait"
 
+# bytecode is kept: otherwise each of the hundreds of processes compiles all that it imports
 test: lint
-	$(BIN)/python -m pytest -n 4
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 5
 
 lint: .venv
 	$(BIN)/ruff check

@@ -1,6 +1,6 @@
-"""Tests in several processes (pytest -n 4): those on SLURM, which wait most of the time, share two,
-each with a cluster of its own; those in a browser share one; a test that ends its process fails
-alone.
+"""Tests in several processes (pytest -n 5): those on SLURM, which wait most of the time, share
+three, each with a cluster of its own; those in a browser share one; a test that ends its process
+fails alone.
 """
 
 from __future__ import annotations
@@ -10,6 +10,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+
+SLURM_CHAINS = {
+    "test_slurm.py": 1,
+    "test_cluster.py": 1,
+    "test_failure_paths.py": 2,
+    "test_storm.py": 2,
+    "test_measures.py": 3,
+    "test_operations.py": 3,
+    "test_search_rounds.py": 3,
+}
+"""Test files that one process runs one after another, on one cluster; about equally long."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -26,7 +37,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from xdist.scheduler import LoadScopeScheduling
 
     class SlurmTogether(LoadScopeScheduling):  # type: ignore[misc]
-        """Every test by itself, those on SLURM as two scopes, those in a browser as one. After a
+        """Every test by itself, those on SLURM as three scopes, those in a browser as one. After a
         crash the rest of a scope goes to one process.
         """
 
@@ -68,8 +79,8 @@ def _scope_of(nodeid: str) -> str:
         return "in a browser"
     if not nodeid.startswith("tests/slurm/"):
         return nodeid
-    is_first = nodeid.startswith("tests/slurm/test_slurm.py")
-    return "slurm, first half" if is_first else "slurm, second half"
+    file = nodeid.removeprefix("tests/slurm/").partition("::")[0]
+    return f"slurm, chain {SLURM_CHAINS.get(file, 3)}"
 
 
 def _unfinished(scopes: Mapping[str, Mapping[str, bool]]) -> OrderedDict[str, dict[str, bool]]:

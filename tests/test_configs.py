@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,11 @@ def train_two_steps(flat: dict[str, object], tmp_path: Path, cifar: Path) -> Run
     return run
 
 
+def some(cells: Sequence[Cell]) -> Sequence[Cell]:
+    """At most fifty cells from all over a grid, the first one and neighbours among them."""
+    return [*cells[:2], *cells[2 :: max(1, len(cells) // 48)]]
+
+
 def first_round(request: Request) -> list[Cell]:
     """The cells that a sweep with `search` begins with."""
     return rounds.open_cells(rounds.search_states(request.searches, pd.DataFrame()))
@@ -182,7 +188,7 @@ def test_every_sweep_expands_and_its_first_cell_trains_two_steps(
     seeds = {cell.flat["seed"] for cell in request.cells}
     seeds |= {seed for search in request.searches for seed in search.seeds}
     assert seeds == set(axis_values("seed", text["seeds"]))
-    for cell in cells:
+    for cell in some(cells):
         assert config.flatten(config.parse(cell.flat)) == cell.flat
     train_two_steps(dict(cells[0].flat), tmp_path, cifar)
 
@@ -198,7 +204,7 @@ def test_every_sweep_that_reads_trained_cells_expands_over_their_plan(
     ids = {cell.id for cell in trained.cells}
     assert request.name == sweep
     assert {read.cell for cell in request.cells for read in weights_of(cell.flat)} <= ids
-    for cell in request.cells:
+    for cell in some(request.cells):
         assert config.flatten(config.parse(cell.flat)) == cell.flat
 
 

@@ -9,7 +9,7 @@ import functools
 import importlib
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -119,7 +119,7 @@ def _preconditioned(
     """Shampoo with its matrices summed over all steps, or SOAP, with the package's defaults."""
     library = _pytorch_optimizer(config.name)
     if isinstance(config, Shampoo):
-        return library.Shampoo(  # type: ignore[no-any-return]
+        optimiser = library.Shampoo(
             parameters,
             lr=config.lr,
             momentum=config.momentum,
@@ -127,14 +127,50 @@ def _preconditioned(
             preconditioning_compute_steps=config.every,
             matrix_eps=config.eps,
         )
-    return library.SOAP(  # type: ignore[no-any-return]
-        parameters,
-        lr=config.lr,
-        betas=(config.beta1, config.beta2),
-        eps=config.eps,
-        weight_decay=config.weight_decay,
-        precondition_frequency=config.every,
-    )
+    else:
+        optimiser = library.SOAP(
+            parameters,
+            lr=config.lr,
+            betas=(config.beta1, config.beta2),
+            eps=config.eps,
+            weight_decay=config.weight_decay,
+            precondition_frequency=config.every,
+        )
+    return _diverges_to_nan(optimiser)
+
+
+def _diverges_to_nan(optimiser: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The optimiser, whose step makes the weights NaN where its matrices have overflowed.
+
+    These have no decomposition, and the package raises. A run that diverges is a result, with this
+    optimiser as with others.
+    """
+    step = optimiser.step
+
+    def step_or_nan() -> None:
+        try:
+            step()
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+            if all(torch.isfinite(tensor).all() for tensor in _tensors(optimiser.state)):
+                raise
+            for group in optimiser.param_groups:
+                for parameter in group["params"]:
+                    parameter.data.fill_(math.nan)
+
+    optimiser.step = step_or_nan  # type: ignore[assignment, method-assign]
+    return optimiser
+
+
+def _tensors(value: object) -> Iterator[torch.Tensor]:
+    """All tensors in nested mappings and lists."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _tensors(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _tensors(inner)
 
 
 def _pytorch_optimizer(name: str) -> Any:

@@ -93,7 +93,9 @@ def set_numerics(deterministic: bool, threads: int) -> None:
     torch.backends.cudnn.benchmark = not deterministic
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(deterministic)
+    if torch.are_deterministic_algorithms_enabled() != deterministic:
+        # imports torch._inductor, which takes as long as torch itself
+        torch.use_deterministic_algorithms(deterministic)
 
 
 def _keep_freed_memory() -> None:

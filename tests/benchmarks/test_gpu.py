@@ -35,13 +35,13 @@ def read(path: Path) -> list[dict[str, str]]:
 @pytest.mark.timeout(1800)
 def test_the_script_measures_speed_and_writes_its_table(tmp_path: Path) -> None:
     command = [sys.executable, SCRIPT, "--device", "cpu", "--quick", "--minutes", "29"]
-    command += ["--sections", "machine", "speed", "transformer", "--out", tmp_path]
+    command += ["--sections", "machine", "speed", "--out", tmp_path]
     # torch.compile does nothing: a C++ compiler takes minutes, and the trainers' tests cover it
     eager = os.environ | {"TORCH_COMPILE_DISABLE": "1"}
     process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=eager)
     assert process.returncode == 0, process.stdout + process.stderr
     table = read(tmp_path / "gpu.csv")
-    sections = ["machine", "speed k=4", "transformer", "hours"]
+    sections = ["machine", "speed k=4", "hours"]
     assert list(dict.fromkeys(row["section"] for row in table)) == sections
     assert {row["status"] for row in table} == {"measured"}
     names = {(row["section"], row["name"]) for row in table}
@@ -52,17 +52,22 @@ def test_the_script_measures_speed_and_writes_its_table(tmp_path: Path) -> None:
         m[1]: float(m[2]) for line in lines if (m := re.fullmatch(r"ratio (\w+) (\d+\.\d\d)", line))
     }
     assert len(ratios) == len(lines) == sum(row["unit"] == "ratio" for row in table)
-    assert {"gpu_k4_ours_x_2_over_plain", "gpu_transformer_ours_x_1_over_plain"} <= set(ratios)
+    assert "gpu_k4_ours_x_2_over_plain" in ratios
 
 
 @pytest.mark.timeout(900)
-def test_on_a_cpu_every_check_passes(tmp_path: Path, gpu: ModuleType) -> None:
+def test_on_a_cpu_every_check_passes(
+    tmp_path: Path, gpu: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = ("mlp", "power2022", "resnet18_pre")  # the others take as long again
+    assert set(models) < set(gpu.model_names())
+    monkeypatch.setattr(gpu, "model_names", lambda: list(models))
     section = gpu.Settings("checks", "cpu", True, str(tmp_path), time.time() + 900)
     gpu.write_images(tmp_path, section.images, section.images // 5)
     table = [*gpu.models(section), *gpu.formats(section), *gpu.resume(section)]
     assert {row.status for row in table} == {"measured", "passed"}
     names = {row.name for row in table}
-    for model in gpu.model_names():
+    for model in models:
         assert {f"{model} logits", f"{model} bfloat16 gradients"} <= names
     assert {"mlp rows that differ", "mlp tensors that differ", "mlp resumed from"} <= names
 

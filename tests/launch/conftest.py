@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import command_line
 import pytest
 from hypothesis import settings
 
@@ -18,7 +18,6 @@ from launch.plan import Launcher, Plan, PlannedCell
 from launch.plan.identity import cell_id
 from launch.sweep import compose
 
-ROOT = Path(__file__).resolve().parents[2]
 LOCAL = "hydra/launcher=local"
 BASE: Mapping[str, Any] = {"seed": 0, "model.width": 4}
 CELLS = [cell_id({**BASE, "seed": seed}) for seed in range(3)]
@@ -156,17 +155,9 @@ def redescent() -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(
         *words: str, configs: Path | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        configs_path = f"pathlib.Path({str(configs or compose.CONFIGS)!r})"
-        program = (
-            "import pathlib; from launch import cli; from launch.sweep import compose; "
-            f"compose.CONFIGS = {configs_path}; cli.main()"
-        )
-        command = [sys.executable, "-c", program, *words]
         environment = os.environ | {"COLUMNS": "200"}
-        process = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+        return command_line.redescent(
+            *words, environment=environment, configs=configs or compose.CONFIGS, check=check
         )
-        assert process.returncode == 0 or not check, process.stdout + process.stderr
-        return process
 
     return run

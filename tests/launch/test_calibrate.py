@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import command_line
 import pytest
 
 from analysis import store
@@ -95,19 +94,9 @@ def test_a_calibration_has_as_many_copies_as_train_at_a_time(flat: Flat, tmp_pat
 def calibrated_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Logs in which the smallest and the largest width were calibrated."""
     logs = tmp_path_factory.mktemp("calibrated")
-    command = [
-        sys.executable,
-        "-c",
-        "from launch.cli import main; main()",
-        "calibrate",
-        "smoke",
-        "hydra/launcher=local",
-    ]
     environment = os.environ | {"REDESCENT_LOGS": str(logs), "COLUMNS": "200"}
-    process = subprocess.run(
-        [*command, *WIDTHS], env=environment, capture_output=True, text=True, check=False
-    )
-    assert process.returncode == 0, process.stdout + process.stderr
+    words = ("calibrate", "smoke", "hydra/launcher=local", *WIDTHS)
+    process = command_line.redescent(*words, environment=environment, check=True)
     line = r"mlp +│ (?:4|64) +│ one per core +│ \S+ an epoch"
     assert len(re.findall(line, process.stdout)) == 2, process.stdout
     assert re.search(r"the sweep: \S+ core-hours, from the measured seconds", process.stdout), (

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import command_line
 import pandas as pd
 import pytest
 
@@ -32,11 +32,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def redescent(logs: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from launch.cli import main; main()", *words]
     environment = os.environ | {"REDESCENT_LOGS": str(logs)}
-    return subprocess.run(
-        command, capture_output=True, text=True, env=environment, cwd=REPOSITORY, check=False
-    )
+    return command_line.redescent(*words, environment=environment)
 
 
 def submit(logs: Path) -> subprocess.CompletedProcess[str]:

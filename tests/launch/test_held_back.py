@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
+
+import command_line
 
 ROOT = Path(__file__).resolve().parents[2]
 FAILING = ("hydra/launcher=debug", "trainer.fail=error", "seeds={range:[0,3,1]}")
@@ -16,12 +16,8 @@ ERROR = "RuntimeError: failed as requested (trainer.fail=error)"
 
 
 def redescent(logs: Path, *words: str) -> str:
-    command = [sys.executable, "-c", "from launch.cli import main; main()", *words]
     environment = os.environ | {"REDESCENT_LOGS": str(logs), "COLUMNS": "200"}
-    process = subprocess.run(
-        command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False
-    )
-    return process.stdout
+    return command_line.redescent(*words, environment=environment).stdout
 
 
 def files(folder: Path) -> dict[Path, int]:

@@ -6,10 +6,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import command_line
 import pytest
 
 from analysis import store
@@ -22,11 +21,8 @@ WHEN = ["attempt", "seconds"]
 
 
 def redescent(logs: Path, *words: str) -> str:
-    command = [sys.executable, "-c", "from launch.cli import main; main()", *words]
     environment = os.environ | {"REDESCENT_LOGS": str(logs)}
-    process = subprocess.run(
-        command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False
-    )
+    process = command_line.redescent(*words, environment=environment)
     assert "Traceback" not in process.stdout + process.stderr
     return process.stdout + process.stderr
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,6 +16,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
+import command_line
 import pytest
 
 from analysis import store
@@ -143,18 +142,10 @@ def test_two_people_submit_at_once(
     redescent: Redescent,
     folder: Path,
 ) -> None:
-    command = [
-        sys.executable,
-        "-c",
-        "from launch.cli import main; main()",
-        "submit",
-        "noop_search",
-        *LOCAL,
-        "--wait",
-    ]
-    people = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    answers = [person.communicate(timeout=200)[0] for person in people]
-    assert [person.returncode for person in people] == [0, 0], answers
+    words = ("submit", "noop_search", *LOCAL, "--wait")
+    people = [command_line.start(*words) for _ in range(2)]
+    answers = [person.wait(200) for person in people]
+    assert [answer.returncode for answer in answers] == [0, 0], answers
     trained_once(folder)
 
 

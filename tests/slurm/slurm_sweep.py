@@ -7,12 +7,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import command_line
 import pandas as pd
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -83,16 +83,9 @@ class Sweep:
             "PYTHONPATH": str(code),
         }
         environment |= {"COLUMNS": "200"}
-        command = [sys.executable, "-P", "-c", "from launch.cli import main; main()", *words]
-        process = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            env=environment,
-            cwd=self.logs.parent,
-            check=False,
+        process = command_line.redescent(
+            *words, environment=environment, folder=self.logs.parent, check=check, seconds=600
         )
-        assert not check or process.returncode == 0, process.stdout + process.stderr
         return process.stdout + process.stderr
 
     def submit(
@@ -104,12 +97,14 @@ class Sweep:
 
     def wait(self, until: Callable[[], bool], seconds: float = 240) -> None:
         end = time.monotonic() + seconds
+        pause = 0.2
         while not until():
             assert time.monotonic() < end, (
                 f"waited {seconds} s in "
                 f"vain\n{self.redescent('status', self.name)}\n{self.output()}"
             )
-            time.sleep(0.3)
+            time.sleep(pause)
+            pause = min(1.0, 1.2 * pause)  # every look at a sweep asks SLURM and reads its files
 
     def ended(self) -> bool:
         """No task of this sweep is in the queue."""

@@ -28,6 +28,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where command_line.py is
+
 from slurm_sweep import REPOSITORY, Cluster, Sweep
 
 HERE = Path(__file__).parent
@@ -93,6 +96,12 @@ def node_of(pid: int) -> str:
     return ""
 
 
+def daemon(folder: Path, name: str) -> list[int]:
+    """The process of a daemon of the cluster in a folder, if it was started."""
+    path = folder / "run" / f"{name}.pid"
+    return [int(word) for word in path.read_text().split()[:1]] if path.exists() else []
+
+
 class Storm:
     """What can happen to a sweep. Every method does one thing and says what, or None where there
     was nothing to hit.
@@ -123,8 +132,7 @@ class Storm:
         return [self.chance.choice(sorted(pids))] if pids else []
 
     def _daemon(self, name: str) -> list[int]:
-        path = self.folder / "run" / f"{name}.pid"
-        return [int(path.read_text().split()[0])] if path.exists() and path.read_text() else []
+        return daemon(self.folder, name)
 
     def has_ended(self, name: str) -> bool:
         """Whether a daemon has ended; one that was told to may take a while."""
@@ -244,8 +252,8 @@ def heal(cluster: Cluster) -> bool:
 
 
 class Administrator:
-    """Sets nodes down and up again that do not report the end of a task, as an administrator does
-    when `redescent status` names them.
+    """Restarts the daemon of a node that does not report the end of a task, or nothing at all, and
+    sets the node down and up again: as an administrator does when `redescent status` names it.
     """
 
     def __init__(self, cluster: Cluster, say: Callable[[str], object]) -> None:
@@ -254,18 +262,32 @@ class Administrator:
         self.down: set[str] = set()
 
     def look(self) -> None:
-        """Set down the nodes of tasks that complete for too long, and bring back those set down."""
+        """Restart the nodes that have had a trouble for too long, and bring them back."""
         now = time.monotonic()
-        completing = {(task, node) for _, task, _, node in self.cluster.tasks("COMPLETING")}
-        self.since = {one: self.since.get(one, now) for one in completing}
+        self.since = {trouble: self.since.get(trouble, now) for trouble in self._troubles()}
         self.down = {node for node in self.down if not self.cluster.resumed(node)}
         stuck = {node for (_, node), since in self.since.items() if now - since > PATIENCE}
         for node in sorted(stuck - self.down - {""}):
-            update = ("scontrol", "update", f"nodename={node}", "state=down", "reason=completing")
-            self.cluster.run(*update)
+            self._restart(node)
             self.down.add(node)
             self.since = {one: since for one, since in self.since.items() if one[1] != node}
-            self.say(f"the administrator sets {node} down and up again")
+
+    def _troubles(self) -> set[tuple[str, str]]:
+        """What troubles which node: a task that completes, or silence."""
+        completing = {(task, node) for _, task, _, node in self.cluster.tasks("COMPLETING")}
+        nodes = self.cluster.run("sinfo", "-h", "-N", "-p", "main", "-o", "%N %T").split()
+        states = zip(nodes[::2], nodes[1::2], strict=True)
+        silent = {("silent", node) for node, state in states if state.endswith("*")}
+        return completing | silent
+
+    def _restart(self, node: str) -> None:
+        update = ("scontrol", "update", f"nodename={node}", "state=down", "reason=completing")
+        self.cluster.run(*update)
+        folder = self.cluster.conf.parent.parent
+        for pid in daemon(folder, f"slurmd-{node}"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.say(f"the administrator restarts {node}")
 
 
 @contextlib.contextmanager
@@ -338,14 +360,16 @@ def run(
                 counts[event.__name__] += 1
                 log(happened)
             time.sleep(storm.chance.uniform(0.5, 3.5))
-    sweep.wait(lambda: heal(sweep.cluster))
     assert counts, "nothing happened: the sweep was over before"
     log(f"the storm is over: {dict(counts.most_common())}")
     administrator = Administrator(sweep.cluster, log)
 
     def ended() -> bool:
-        administrator.look()
-        return sweep.ended()
+        is_whole = heal(sweep.cluster)
+        with contextlib.suppress(AssertionError):  # the controller may not answer yet
+            administrator.look()
+            return is_whole and sweep.ended()
+        return False
 
     sweep.wait(ended, 900)
     log(f"the queue is empty: {sweep.states()}")

@@ -134,7 +134,7 @@ def test_without_accounting_two_concurrent_resumes_send_each_cell_once(
 
 def test_preemption_without_grace_continues_from_the_checkpoint(noop: Sweep) -> None:
     noop.submit(
-        *cells(4, "trainer.epochs=1000", "trainer.seconds=0.5", SAVING),
+        *cells(2, "trainer.epochs=1000", "trainer.seconds=0.5", SAVING),
         "hydra.launcher.partition=harsh",
     )
     noop.wait(lambda: noop.epochs() > 4)
@@ -169,8 +169,10 @@ def test_resume_completes_tasks_stopped_by_a_full_or_read_only_disk(
     output = noop.redescent("resume", "noop")
     assert "sent" in output, output
     noop.wait(lambda: len(noop.live()) > 0)
-    for options in (["--bind"], ["-o", "remount,bind,ro"]):
-        subprocess.run(["mount", *options, str(small_disk), str(small_disk)], check=True)
+    subprocess.run(["mount", "--bind", str(small_disk), str(small_disk)], check=True)
+    read_only = ["mount", "-o", "remount,bind,ro", str(small_disk), str(small_disk)]
+    # the mount is busy while a task writes a file
+    noop.wait(lambda: subprocess.run(read_only, capture_output=True, check=False).returncode == 0)
     output = noop.redescent("resume", "noop", check=False)
     assert "Read-only file system" in output
     assert "Traceback" not in output

@@ -115,7 +115,7 @@ def first_reached(rows: list[dict[str, Any]], split: str, percent: int) -> int:
     )
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_steps_to_an_accuracy_are_the_first_that_reached_it(
     seed: int, run_training: Trained
 ) -> None:
@@ -269,7 +269,7 @@ def test_sharpness_in_the_trainer_is_measured_once_and_changes_nothing(
     assert rows == plain
 
 
-WIDE = {"model.width": 64, "data.modulus": 97, "trainer.batch_size": 512, "trainer.steps": 4}
+WIDE = {"model.width": 64, "data.modulus": 47, "trainer.batch_size": 512, "trainer.steps": 4}
 """Products large enough for oneDNN, whose bits are not MKL's."""
 
 

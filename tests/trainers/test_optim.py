@@ -111,9 +111,40 @@ def test_without_the_package_the_message_says_what_to_install(
         Training(cell, begin(METRICS))
 
 
+@pytest.mark.parametrize("changes", [SHAMPOO, SOAP], ids=["shampoo", "soap"])
+def test_a_diverging_run_is_a_result(
+    begin: Begin, flat: Flat, package: Any, changes: dict[str, Any]
+) -> None:
+    run = begin(
+        METRICS,
+        flat=with_changes(
+            flat, changes | {"optim.lr": 1e30, "optim.every": 1, "trainer.batch_size": 4}
+        ),
+    )
+    outcome, _ = train(run)
+    assert outcome == "nonfinite"
+
+
+def test_a_decomposition_that_fails_on_finite_matrices_is_an_error(
+    package: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight = torch.ones(3, 2, requires_grad=True)
+    optimiser = optim.build(config.Shampoo("shampoo", 0.1, 0.0, 1e-6, 0.0, 1, SCHEDULE), [weight])
+
+    def fails(*_: object, **__: object) -> None:
+        raise torch.linalg.LinAlgError("no convergence")
+
+    weight.sum().backward()
+    monkeypatch.setattr(torch.linalg, "svd", fails)
+    with pytest.raises(torch.linalg.LinAlgError, match="no convergence"):
+        optimiser.step()
+    assert torch.isfinite(weight).all()
+
+
 STEPS = """
 import sys, torch
-from trainers import config, optim, vision
+from trainers import config, optim, precision, vision
+precision.set_numerics(deterministic=False, threads=1)
 weight = torch.ones(3, requires_grad=True)
 for settings in (
     config.SGD("sgd", 0.1, 0.9, 0.0, None),
@@ -124,7 +155,8 @@ for settings in (
     optimiser.step()
     optimiser.load_state_dict(optimiser.state_dict())
     optimiser.zero_grad()
-print([name for name in ("torch._dynamo", "scipy", "sklearn") if name in sys.modules])
+unwanted = ("torch._dynamo", "torch._inductor", "scipy", "sklearn")
+print([name for name in unwanted if name in sys.modules])
 """
 
 
