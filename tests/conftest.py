@@ -1,5 +1,6 @@
 """Tests in several processes (pytest -n 5): those on SLURM, which wait most of the time, share
-three, each with a cluster of its own; a test that ends its process fails alone.
+three, each with a cluster of its own; those in a browser share one; a test that ends its process
+fails alone.
 """
 
 from __future__ import annotations
@@ -36,15 +37,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from xdist.scheduler import LoadScopeScheduling
 
     class SlurmTogether(LoadScopeScheduling):  # type: ignore[misc]
-        """Every test by itself, those on SLURM as three scopes. After a crash the rest of a scope
-        goes to one process.
+        """Every test by itself, those on SLURM as three scopes, those in a browser as one. After a
+        crash the rest of a scope goes to one process.
         """
 
         def _split_scope(self, nodeid: str) -> str:
-            if not nodeid.startswith("tests/slurm/"):
-                return nodeid
-            file = nodeid.removeprefix("tests/slurm/").partition("::")[0]
-            return f"slurm, chain {SLURM_CHAINS.get(file, 3)}"
+            return _scope_of(nodeid)
 
         def remove_node(self, node: Any) -> str | None:
             """Take a process out; returns the test that it crashed in. xdist's own would run that
@@ -73,6 +71,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
                 super()._reschedule(node)
 
     return SlurmTogether(config, log)
+
+
+def _scope_of(nodeid: str) -> str:
+    """What a test shares a process with: itself alone, unless it needs a cluster or a browser."""
+    if nodeid.startswith("tests/report/test_report_page.py"):
+        return "in a browser"
+    if not nodeid.startswith("tests/slurm/"):
+        return nodeid
+    file = nodeid.removeprefix("tests/slurm/").partition("::")[0]
+    return f"slurm, chain {SLURM_CHAINS.get(file, 3)}"
 
 
 def _unfinished(scopes: Mapping[str, Mapping[str, bool]]) -> OrderedDict[str, dict[str, bool]]:

@@ -20,7 +20,8 @@ SWEEP = {"launch/sweep", "trainers/config", "analysis/stats", *PLAN}
 COST = {"launch/cost", *SWEEP}
 STATUS = {"launch/status", "launch/cost", "launch/scheduler", "analysis/store", *PLAN}
 SUBMIT = {"launch/submit", "analysis/store", "analysis/stats", *STATUS, *COST, *SCHEDULER}
-CLI = {"launch/cli", "analysis/double_descent", *SUBMIT}
+REPORT = {"launch/report", "analysis/double_descent", "analysis/figure", *SUBMIT}
+CLI = {"launch/cli", *REPORT}
 
 STORE = {"analysis/store", "analysis/stats"}
 FIGURE = {"analysis/figure", *STORE}
@@ -49,6 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     "launch/cost": COST,
     "launch/status": STATUS,
     "launch/submit": SUBMIT,
+    "launch/report": REPORT,
     "launch/cli": CLI,
     "trainers/__init__.py": {"trainers/config", "trainers/run.py", "trainers/schema.py"},
     "trainers/config": {"trainers/config"},

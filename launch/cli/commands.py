@@ -248,6 +248,43 @@ def status(name: str, cells: bool, failed: bool, watch: float | None) -> None:
 
 
 @main.command()
+@click.argument("name", required=False)
+@click.option(
+    "--watch",
+    is_flag=False,
+    flag_value=30.0,
+    type=_Seconds(),
+    help="Write the page again every SECONDS (30 by default) until no cell runs or waits.",
+)
+@click.option("--open", "show", is_flag=True, help="Open the page in the browser.")
+@_errors
+def report(name: str | None, watch: float | None, show: bool) -> None:
+    """Write a sweep as one HTML page, logs/NAME/report.html; without NAME an index of all sweeps.
+
+    The page needs no network and no server. While it is rewritten, an open page follows.
+    """
+    from launch.cli import report as pages
+    from launch.cli.lookup import logs_folder, sweep_folder
+
+    if name is not None:
+        pages.report(sweep_folder(name), watch, show=show)
+    elif watch is None:
+        pages.report_index(logs_folder(), show=show)
+    else:
+        raise UserError("--watch rewrites the page of one sweep: found none, expected NAME")
+
+
+@main.command(name="list")
+@_errors
+def list_sweeps() -> None:
+    """Show all sweeps, one line each: cells by state, hours spent and left."""
+    from launch.cli import report as pages
+    from launch.cli.lookup import logs_folder
+
+    pages.print_sweeps(logs_folder())
+
+
+@main.command()
 @_name
 @click.argument("where", nargs=-1)
 @_errors

@@ -16,7 +16,7 @@ ANY = "*"
 
 def sweep_folder(name: str) -> Path:
     """The folder of a sweep: its NAME, `logs/NAME` as a shell completes it, or NAME/calibration."""
-    logs = _logs().absolute()
+    logs = logs_folder().absolute()
     path = Path(name).absolute()
     if path.parent == logs:
         name = path.name
@@ -31,11 +31,13 @@ def find_cell(cell: str, sweep: str) -> tuple[Path, str]:
     The scheme's prefix may be left out. Calibrations are searched only if no sweep has the cell: a
     cell can be in both. Raises UserError if no cell or several match.
     """
-    pattern = sweep if sweep == ANY else str(sweep_folder(sweep).relative_to(_logs().absolute()))
+    pattern = (
+        sweep if sweep == ANY else str(sweep_folder(sweep).relative_to(logs_folder().absolute()))
+    )
     matches = _with_prefix(cell, pattern) or _with_prefix(cell, f"{pattern}/{CALIBRATION}")
     if not matches:
         raise UserError(
-            f"{cell}: no cell in {_logs() / sweep} has an id that starts with this; "
+            f"{cell}: no cell in {logs_folder() / sweep} has an id that starts with this; "
             "`redescent status NAME --cells` lists them"
         )
     if len(matches) > 1:
@@ -49,7 +51,7 @@ def find_cell(cell: str, sweep: str) -> tuple[Path, str]:
 
 def _with_prefix(prefix: str, pattern: str) -> set[tuple[Path, str]]:
     matches = set()
-    for folder in sorted(_logs().glob(pattern)):
+    for folder in sorted(logs_folder().glob(pattern)):
         for plan in load_all(folder):
             for cell in plan.cells:
                 without_scheme = cell.id.partition("-")[2]
@@ -58,5 +60,6 @@ def _with_prefix(prefix: str, pattern: str) -> set[tuple[Path, str]]:
     return matches
 
 
-def _logs() -> Path:
+def logs_folder() -> Path:
+    """The folder of all sweeps: REDESCENT_LOGS, or logs/ in the current folder."""
     return Path(os.environ.get("REDESCENT_LOGS", "logs"))

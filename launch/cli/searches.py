@@ -1,67 +1,36 @@
-"""The searches of a sweep as text: what `plan` expects of them, and how `status` shows them."""
+"""The searches of a sweep as the table of `status`."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rich import box
 from rich.table import Column, Table
 
-from analysis.stats.threshold import Estimate
+from launch.errors import quantity
+from launch.report.searches import (
+    estimate_text,
+    search_kind,
+    short_names,
+    state_text,
+    varying_keys,
+)
 from launch.submit.rounds import Standing
-from launch.sweep.adaptive import SearchState, expected_trainings, settings_of
 
 SHOWN_SEARCHES = 20
 """The plain status shows so many searches one by one; more are counted by state."""
-
-_FINISHED: Mapping[str, str] = {
-    "converged": "converged",
-    "most": "out of trainings",
-    "above": "maybe above range",
-    "below": "maybe below range",
-    "exhausted": "no training left",
-}
-
-
-def expectation_rows(searches: Sequence[SearchState]) -> list[tuple[str, str]]:
-    """What `plan` shows of the searches, as (name, value): how many, and trainings to expect."""
-    if not searches:
-        return []
-    numbers = [expected_trainings(settings_of(state.search)) for state in searches]
-    usual = sum(number for number, _ in numbers)
-    most = sum(number for _, number in numbers)
-    each = ""
-    if len(searches) > 1 and len(set(numbers)) == 1:
-        each = f" (each {numbers[0][0]} usual, {numbers[0][1]} at most)"
-    axes = ", ".join(dict.fromkeys(state.search.axis for state in searches))
-    trained = sum(state.trained for state in searches)
-    return [
-        ("searches", f"{len(searches)} along {axes}"),
-        ("  trainings", f"{usual} usual, {most} at most{each}; {trained} so far"),
-        ("  first values", _first_values(searches)),
-    ]
-
-
-def _first_values(searches: Sequence[SearchState]) -> str:
-    """The values of the first round; where the searches differ, those of the first search."""
-    rounds = []
-    for state in searches:
-        rounds.append(sorted({one.trial.value for one in state.trials if one.round == 1}))
-    text = ", ".join(f"{value:g}" for value in rounds[0])
-    return text if all(values == rounds[0] for values in rounds) else f"{text} in the first search"
 
 
 def search_table(standings: Sequence[Standing], *, live: bool) -> Table:
     """The searches of a sweep; `live` says whether any of its cells runs or waits."""
     rules = dict.fromkeys((one.search.search.axis, one.search.search.success) for one in standings)
     what = "; ".join(f"{axis} where {success} changes" for axis, success in rules)
-    title = f"{_count(len(standings), 'search')} for {what}"
+    title = f"{quantity(len(standings), 'search', 'searches')} for {what}"
     if len(standings) > SHOWN_SEARCHES:
         return _counts(standings, title, live=live)
-    keys = _varying_keys([one.search.search.point for one in standings])
-    columns = [Column(name, no_wrap=True) for name in _short(keys)]
+    keys = varying_keys([one.search.search.point for one in standings])
+    columns = [Column(name, no_wrap=True) for name in short_names(keys)]
     if len(rules) > 1:
         columns.append(Column("success"))
     columns.append(Column("state"))
@@ -88,119 +57,10 @@ def search_table(standings: Sequence[Standing], *, live: bool) -> Table:
 
 def _counts(standings: Sequence[Standing], title: str, *, live: bool) -> Table:
     table = Table("state", "searches", "trainings", title=title, title_justify="left")
-    states = [_kind(one, live=live) for one in standings]
+    states = [search_kind(one, live=live) for one in standings]
     for state, count in Counter(states).most_common():
         trained = 0
         for one, other in zip(standings, states, strict=True):
             trained += one.search.trained if other == state else 0
         table.add_row(state, str(count), str(trained))
     return table
-
-
-def _kind(standing: Standing, *, live: bool) -> str:
-    """The state of a search in words that many searches share."""
-    if standing.search.finished:
-        return _FINISHED[standing.search.finished]
-    if standing.held:
-        return "held"
-    if standing.unsent:
-        return "next round follows" if live else "next round not sent"
-    return "trains"
-
-
-def state_text(standing: Standing, *, live: bool) -> str:
-    """The state of one search, with the cell that holds it."""
-    kind = _kind(standing, live=live)
-    if kind != "held":
-        return kind
-    more = f" and {len(standing.held) - 1} more" if len(standing.held) > 1 else ""
-    return f"held by {standing.held[0][:11]}{more}"
-
-
-def estimate_text(estimate: Estimate) -> str:
-    """The estimate with its interval; for a censored one the bound, empty without outcomes."""
-    if estimate.bound is not None:
-        sign = ">" if estimate.high is None else "<"
-        return f"{sign} {estimate.bound:.4g}"
-    if estimate.n50 is None:
-        return ""
-    return f"{estimate.n50:.4g} [{estimate.low:.4g}, {estimate.high:.4g}]"
-
-
-def trial_text(standings: Sequence[Standing], cell: str) -> str | None:
-    """What a cell is to the searches of its sweep; None if it is no trial of any."""
-    for standing in standings:
-        for one in standing.search.trials:
-            if one.cell.id == cell:
-                search = standing.search
-                outcome = {True: "success", False: "no success", None: "no outcome yet"}
-                return (
-                    f"{search.search.axis}={one.trial.value:g} in round {one.round} of "
-                    f"{search.rounds}: {outcome[one.success]}; the search has "
-                    f"{estimate_text(search.estimate) or 'no estimate yet'}"
-                )
-    return None
-
-
-def advice(standings: Sequence[Standing], name: str, *, live: bool) -> list[str]:
-    """What the user can do about searches that do not go on by themselves."""
-    lines = []
-    unknown = {one.search.search.success: one.unknown for one in standings if one.unknown}
-    for success, columns in unknown.items():
-        lines.append(
-            f"search.success {success!r}: the runs table has no column {columns[0]!r}; correct it "
-            "in the sweep file and submit again: the trainings so far count"
-        )
-    held = [one for one in standings if one.held and not one.unknown]
-    if held:
-        cells = {cell for one in held for cell in one.held}
-        verb = "hold" if len(cells) > 1 else "holds"
-        lines.append(
-            f"{_count(len(cells), 'cell')} without an outcome {verb} "
-            f"{_count(len(held), 'search')}: see "
-            f"`redescent why {held[0].held[0][:11]}`; `redescent resume {name}` sends them again"
-        )
-    unsent = [one for one in standings if one.unsent and not one.held]
-    if unsent and not live:
-        lines.append(
-            f"the next round of {_count(len(unsent), 'search')} was not sent yet; if no job sends "
-            f"it, `redescent resume {name}` does"
-        )
-    return lines
-
-
-def _count(number: int, noun: str) -> str:
-    """A number with its noun, such as "2 searches"."""
-    plural = f"{noun}es" if noun.endswith("h") else f"{noun}s"
-    return f"{number} {noun if number == 1 else plural}"
-
-
-def _short(keys: Sequence[str]) -> list[str]:
-    """The part of each key after its last dot; the whole key where another ends alike."""
-    words = [key.rpartition(".")[2] for key in keys]
-    return [word if words.count(word) == 1 else key for key, word in zip(keys, words, strict=True)]
-
-
-def _varying_keys(points: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The keys that tell the points apart, without those that follow from other keys."""
-    names = {key for point in points for key in point if not key.startswith("run.")}
-    by_kind = sorted(names, key=lambda key: (not key.endswith(".name"), key))
-    keys: list[str] = []
-    groups = {"": list(points)}
-    for key in by_kind:
-        refined = _split(groups, key)
-        if len(refined) > len(groups):
-            keys.append(key)
-            groups = refined
-    return keys or ["model.name"]
-
-
-def _split(
-    groups: Mapping[str, Sequence[Mapping[str, Any]]], key: str
-) -> dict[str, list[Mapping[str, Any]]]:
-    """Each group of points split by their value of a key."""
-    refined: dict[str, list[Mapping[str, Any]]] = {}
-    for name, points in groups.items():
-        for point in points:
-            refined.setdefault(f"{name}\0{point.get(key)!r}", []).append(point)
-    return refined

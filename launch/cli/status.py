@@ -5,9 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from rich.console import Group, RenderableType
@@ -24,23 +22,20 @@ from rich.table import Table
 from rich.text import Text
 
 from launch.cli.console import console, styled
-from launch.cli.searches import advice, search_table
+from launch.cli.searches import search_table
 from launch.cli.tables import leave_on_interrupt
-from launch.cost import concurrency, rates
 from launch.errors import quantity
 from launch.plan import files, markers
-from launch.plan.launcher import cores
-from launch.plan.outcome import FINAL, LIVE, STATES, last_line
-from launch.plan.plan import CALIBRATION, name_of
-from launch.plan.snapshot import code_hash
-from launch.status import failures, summary, sweep_state
-from launch.status.silent_ends import SilentEnd, silent_ends
-from launch.status.summary import Summary
+from launch.plan.outcome import FINAL
+from launch.plan.plan import name_of
+from launch.report import notes
+from launch.report.notes import Note, Severity
+from launch.report.overview import Overview, is_live, load_overview
+from launch.status import summary, sweep_state
+from launch.status.summary import share_done
 from launch.status.sweep_state import SweepState
-from launch.status.waiting import never_starts, stuck_tasks
-from launch.submit import calibration, rounds, submission
+from launch.submit import rounds, submission
 from launch.submit.advance import advance
-from launch.submit.rounds import Standing, keys_in_live_tasks
 
 POLL_SECONDS = 10.0
 """Seconds between queries of the scheduler, which serves other users too."""
@@ -57,72 +52,12 @@ LOOK_SECONDS = 0.5
 READ_SHARE = 0.02
 """The parts are read again only so often that reading takes at most this share of a core."""
 
-SHOWN_FAILURES = 3
-"""Kinds of failures shown by the plain status; `--failed` lists all."""
-
-_PREEMPTED = "preempted, and queued again"
-
-
-@dataclass(frozen=True)
-class Report:
-    """What `redescent status` shows of a sweep.
-
-    `held_back` counts the failed cells that share an error. `canary` is the cell and error of a
-    failed calibration that blocks the rest of the sweep.
-    """
-
-    state: SweepState
-    summary: Summary
-    held_back: int
-    canary: tuple[str, str] | None
-    searches: Sequence[Standing] = ()
-    silent_ends: Sequence[SilentEnd] = ()
-    """Cells whose task ended without a record of them."""
-
-    @property
-    def is_live(self) -> bool:
-        """Whether a cell may still train."""
-        return _is_live(self.state)
-
-    @property
-    def name(self) -> str:
-        """The name of the sweep."""
-        return name_of(self.state.folder)
-
-
-def load_report(state: SweepState) -> Report:
-    """The report on a sweep in this state."""
-    plan = state.plans[-1]
-    same = len(set(plan.sizes)) == 1
-    at_a_time = plan.sizes[0] if same else plan.packing["at_a_time"]
-    calibrations = calibration.calibration_runs(state.folder)
-    timed_runs = concurrency.with_calibrations(
-        state.runs, calibrations, at_a_time, plan.launcher.resources
-    )
-    failed_cells = [id for id, cell in state.cells.items() if cell.state == "failed"]
-    held_back = failures.held_back(failed_cells, state, code_hash())
-    numbers = summary.summarise(state, timed_runs, cores())
-    canary = _canary_failure(state)
-    return Report(
-        state=state,
-        summary=numbers,
-        held_back=len(held_back.cells),
-        canary=canary,
-        searches=rounds.standings(state),
-        silent_ends=silent_ends(state),
-    )
-
-
-def _canary_failure(state: SweepState) -> tuple[str, str] | None:
-    plan = state.plans[-1]
-    if not plan.policy.get("canary"):
-        return None
-    return next(iter(calibration.failed_cells(state.folder, plan.packing["at_a_time"])), None)
+_COLOURS: Mapping[Severity, str] = {"bad": "red", "warning": "yellow", "plain": ""}
 
 
 def print_status(folder: Path) -> None:
     """Show the current status."""
-    console.print(view(load_report(sweep_state.load_sweep_state(folder))))
+    console.print(view(load_overview(sweep_state.load_sweep_state(folder))))
 
 
 def watch(folder: Path, seconds: float) -> None:
@@ -131,8 +66,8 @@ def watch(folder: Path, seconds: float) -> None:
         while True:
             state = sweep_state.load_sweep_state(folder)
             footer = f"{time.strftime('%T')}, every {seconds:.0f} s; Ctrl-C leaves the jobs running"
-            live.update(Group(view(load_report(state)), Text(footer, "dim")), refresh=True)
-            if not _is_live(state):
+            live.update(Group(view(load_overview(state)), Text(footer, "dim")), refresh=True)
+            if not is_live(state):
                 return
             time.sleep(seconds)
 
@@ -156,22 +91,20 @@ def wait_until_end(folder: Path, sid: str | None = None) -> bool:
         Progress(*columns, console=console) as progress,
     ):
         bar = progress.add_task(name, total=1.0)
-        notes: set[str] = set()
+        printed: set[str] = set()
 
         def show(runs: pd.DataFrame) -> None:
-            has_ended = runs["status"].isin([*FINAL, "failed"])  # perhaps before its planned end
-            share = (rates.logged(runs) / rates.planned_length(runs)).where(~has_ended, 1.0).mean()
             text = f"{_count_ended(runs)}/{len(runs)} cells"
-            progress.update(bar, completed=float(share), description=text)
+            progress.update(bar, completed=share_done(runs), description=text)
 
         while True:
             state = sweep_state.load_sweep_state(folder)
             show(state.runs)
             for line in waiting_lines(state):
-                if line.plain not in notes:
-                    notes.add(line.plain)
+                if line.plain not in printed:
+                    printed.add(line.plain)
                     progress.console.print(line)
-            if not _is_live(state, sid):
+            if not is_live(state, sid):
                 break
             _follow_parts(state, show)
     return all(cell.state in FINAL for cell in state.cells.values())
@@ -202,18 +135,8 @@ def _wait_for_rounds(folder: Path, sid: str | None) -> bool:
             return complete
         sent = advance(folder)
         was_sent = sent is not None and sent.plan is not None
-        if not was_sent and not _is_live(sweep_state.load_sweep_state(folder)):
+        if not was_sent and not is_live(sweep_state.load_sweep_state(folder)):
             return False
-
-
-def _is_live(state: SweepState, sid: str | None = None) -> bool:
-    """Whether a cell may still train, or a task of submission `sid` may still run.
-
-    A task that trains whole searches may be about to add cells.
-    """
-    if any(cell.state in LIVE for cell in state.cells.values()) or keys_in_live_tasks(state):
-        return True
-    return any(task.live for (other, _), task in state.tasks.items() if other == sid)
 
 
 def _follow_parts(state: SweepState, show: Callable[[pd.DataFrame], None]) -> None:
@@ -266,107 +189,45 @@ def print_failures(folder: Path) -> None:
     console.print(table)
 
 
-def view(report: Report) -> RenderableType:
+def view(overview: Overview) -> RenderableType:
     """Render the whole status; computes nothing."""
-    lines = [*_hours(report), *_failures(report), *_next_steps(report)]
-    tables = [_table(report)]
-    if report.searches:
-        tables.append(search_table(report.searches, live=report.is_live))
+    lines: list[RenderableType] = [*notes.hours(overview), *_failures(overview)]
+    lines += [_line(note) for note in notes.next_steps(overview)]
+    tables = [_table(overview)]
+    if overview.searches:
+        tables.append(search_table(overview.searches, live=overview.is_live))
     return Group(*tables, *lines)
 
 
-def _table(report: Report) -> Table:
-    title = f"{report.name}: {quantity(len(report.state.cells), 'cell')}"
+def _table(overview: Overview) -> Table:
+    title = f"{overview.name}: {quantity(len(overview.state.cells), 'cell')}"
     table = Table("state", "cells", "", title=title, title_justify="left")
-    for state, group in itertools.groupby(report.summary.lines, key=lambda line: line.state):
+    for state, group in itertools.groupby(overview.summary.lines, key=lambda line: line.state):
         lines = list(group)
-        table.add_row(state, str(sum(line.cells for line in lines)), _meaning(STATES, state))
+        table.add_row(state, str(sum(line.cells for line in lines)), notes.meaning_of(state))
         for line in lines:
             if line.detail:
                 table.add_row("", Text(str(line.cells), "dim"), Text(line.detail, "dim"))
     return table
 
 
-def _meaning(states: Mapping[Any, str], state: str) -> str:
-    return states.get(state, _PREEMPTED)
-
-
-def _hours(report: Report) -> Sequence[str]:
-    """Hours spent and left, and the expected end; "unknown" if not measured."""
-    summary = report.summary
-    remaining = f"about {summary.hours_left:.2f} left"
-    if summary.unmeasured and not summary.hours_left:
-        remaining = "unknown how many left"
-    if summary.unmeasured:
-        reason = f"no similar run was measured for {quantity(summary.unmeasured, 'cell')}"
-        is_calibration = report.name.endswith(f"/{CALIBRATION}")
-        hint = "" if is_calibration else f": `redescent calibrate {report.name}`"
-        remaining += f" ({reason}{hint})"
-    lines = [f"{summary.hours_spent:.2f} {summary.unit} spent, {remaining}"]
-    if summary.end is not None:
-        end = time.strftime("%F %H:%M", time.localtime(time.time() + summary.end))
-        lines.append(
-            f"expected end of the queued cells: {end}, if as many tasks keep running as now"
-        )
-    elif summary.unknown:
-        lines.append(f"expected end: unknown, {summary.unknown}")
-    return lines
-
-
-def _failures(report: Report) -> Sequence[RenderableType]:
+def _failures(overview: Overview) -> Sequence[RenderableType]:
     lines: list[RenderableType] = []
-    for failure in report.summary.failures[:SHOWN_FAILURES]:
+    for failure in overview.summary.failures[: notes.SHOWN_FAILURES]:
         count = (f"{len(failure.cells)} failed", "red")
         hint = f"see `redescent why {failure.cells[0][:11]}`"
         lines.append(styled(count, f" ({failure.kind}): {failure.error}; {hint}"))
-    more = len(report.summary.failures) - SHOWN_FAILURES
+    more = len(overview.summary.failures) - notes.SHOWN_FAILURES
     if more > 0:
-        lines.append(f"and {more} other errors: `redescent status {report.name} --failed`")
-    return lines
-
-
-def _next_steps(report: Report) -> Sequence[RenderableType]:
-    lines: list[RenderableType] = [*waiting_lines(report.state)]
-    for end in report.silent_ends[:SHOWN_FAILURES]:
-        cells = (f"{quantity(len(end.cells), 'cell')} without a record", "red")
-        lines.append(styled(cells, f": the task ended, and {end.cause}"))
-    states = {line.state for line in report.summary.lines}
-    is_over = not states & {*LIVE, "preempted"}
-    if is_over and states & {"failed", "interrupted", "missing"}:
-        lines.append(_resume_hint(report))
-    lines += advice(report.searches, report.name, live=report.is_live)
-    if report.canary is not None:
-        cell, error = report.canary
-        consequence = "SLURM removes the cells that waited for it from the queue"
-        hint = f"see `redescent why {cell[:11]} --sweep {report.name}/{CALIBRATION}`"
-        canary = ("the canary failed", "red")
-        lines.append(styled(canary, f": {last_line(error)}; {consequence}; {hint}"))
-    if report.state.silent:
-        submissions = quantity(len(report.state.silent), "submission")
-        silence = (f"the scheduler does not answer about {submissions}", "yellow")
-        lines.append(styled(silence, "; their cells may be running"))
+        lines.append(f"and {more} other errors: `redescent status {overview.name} --failed`")
     return lines
 
 
 def waiting_lines(state: SweepState) -> list[Text]:
     """What the user must know about cells that will not start or end by themselves."""
-    name = name_of(state.folder)
-    lines = []
-    for wait in never_starts(state):
-        cells = (f"{quantity(wait.cells, 'cell')} will never start", "red")
-        lines.append(styled(cells, f" ({wait.reason}): {wait.advice.format(name=name)}"))
-    stuck = stuck_tasks(state)
-    if stuck is not None:
-        cells = (f"{quantity(stuck.cells, 'cell')} held by a node", "yellow")
-        lines.append(styled(cells, f": {stuck.advice(name)}"))
-    return lines
+    return [_line(note) for note in notes.waiting(state)]
 
 
-def _resume_hint(report: Report) -> str:
-    command = f"redescent resume {report.name}"
-    if not report.held_back:
-        return f"not complete: `{command}` sends the rest"
-    return (
-        f"not complete: {report.held_back} cells share an error; after you fix it, "
-        f"`{command} --retry-errors` sends the rest"
-    )
+def _line(note: Note) -> Text:
+    """A note with its headline in the colour of its severity."""
+    return styled((note.headline, _COLOURS[note.severity]), note.text)

@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from launch.cli.console import console, styled, visible
-from launch.cli.searches import expectation_rows
 from launch.cost import rates
 from launch.errors import quantity
+from launch.report.searches import expectation_rows
 from launch.status import sweep_state
 from launch.submit.calibration import Measurement
 from launch.submit.preview import Preview, beyond_limit

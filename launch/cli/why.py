@@ -13,9 +13,9 @@ from rich.table import Table
 
 from analysis import store
 from launch.cli.console import console, styled
-from launch.cli.searches import trial_text
 from launch.plan.outcome import FINAL, STATES, failure_class
 from launch.plan.plan import name_of
+from launch.report.searches import trial_text
 from launch.status import sweep_state
 from launch.status.attempts import Attempt, attempts
 from launch.status.cell_state import CellState

@@ -107,16 +107,26 @@ def failures(state: SweepState) -> list[Failure]:
     return [Failure(kind, error, cells) for (kind, error), cells in largest_first]
 
 
+def share_done(runs: pd.DataFrame) -> float:
+    """The share of the planned training that is done, 0 to 1; a cell that has ended counts whole.
+
+    `runs` is a runs table with at least one cell.
+    """
+    has_ended = runs["status"].isin([*FINAL, "failed"])  # perhaps before its planned end
+    share = rates.logged(runs) / rates.planned_length(runs)
+    return float(share.where(~has_ended, 1.0).mean())
+
+
 def _lines(state: SweepState) -> list[Line]:
     """In the order of STATES, preempted cells after the waiting ones; then the most cells first."""
     order: list[str] = [*STATES]
     order.insert(order.index("waiting") + 1, "preempted")
-    counts = Counter(_line(state, cell) for cell in state.cells.values())
+    counts = Counter(shown_state(state, cell) for cell in state.cells.values())
     lines = [Line(name, detail, count) for (name, detail), count in counts.items()]
     return sorted(lines, key=lambda line: (order.index(line.state), -line.cells, line.detail))
 
 
-def _line(state: SweepState, cell: CellState) -> tuple[str, str]:
+def shown_state(state: SweepState, cell: CellState) -> tuple[str, str]:
     """The state under which a cell is counted, and its detail."""
     if cell.state == "waiting":
         task = state.tasks.get((cell.placement.sid, cell.placement.task))

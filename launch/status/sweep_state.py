@@ -97,14 +97,18 @@ class Lookup:
     certain: bool = False
 
 
-def load_sweep_state(folder: Path) -> SweepState:
-    """Read plans and parts, query each scheduler once. Raises UserError if there is no sweep."""
+def load_sweep_state(folder: Path, *, all_columns: bool = False) -> SweepState:
+    """Read plans and parts, query each scheduler once. Raises UserError if there is no sweep.
+
+    With `all_columns`, its runs have every column of the records, which the report shows.
+    """
     plans = load_all(folder) if folder.is_dir() else []
     if not plans:
         raise UserError(
             f"{folder}: no submitted sweep in this folder; `redescent submit NAME` creates one"
         )
-    return _state_of(folder, plans, runs_of(folder, _columns(plans)))
+    columns = None if all_columns else _columns(plans)
+    return _state_of(folder, plans, runs_of(folder, columns))
 
 
 def load_state_before_submission(

@@ -69,6 +69,7 @@ def test_help_loads_nothing_that_takes_long_to_import() -> None:
     modules = loaded_modules(program)
     assert "click" in modules
     assert not {"pandas", "numpy", "pyarrow", "hydra", "omegaconf", "submitit", "torch"} & modules
+    assert not {"plotly", "jinja2", "PIL", "rich"} & modules
 
 
 def test_the_commands_load_neither_torch_nor_a_trainer_with_it() -> None:

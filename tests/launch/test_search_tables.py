@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from analysis.stats.threshold import Estimate, Settings
-from launch.cli import searches
 from launch.cli.console import PlainConsole
+from launch.cli.searches import search_table
 from launch.plan import Search
+from launch.report import searches
 from launch.submit.rounds import Standing
 from launch.sweep.adaptive import replay
 
@@ -65,7 +66,7 @@ def standing(flat: Mapping[str, Any], held: int = 0, unsent: int = 0, **point: A
 def shown(standings: list[Standing], *, live: bool) -> str:
     console = PlainConsole(width=160)
     with console.capture() as capture:
-        console.print(searches.search_table(standings, live=live))
+        console.print(search_table(standings, live=live))
     return capture.get()
 
 
@@ -92,7 +93,7 @@ def test_the_searches_of_a_sweep_fit_into_eighty_columns(flat: Mapping[str, Any]
     points = [{"data.label_noise.rate": rate, "model.width": width} for rate, width in places]
     console = PlainConsole(width=80)
     with console.capture() as capture:
-        console.print(searches.search_table([standing(flat, **p) for p in points], live=True))
+        console.print(search_table([standing(flat, **p) for p in points], live=True))
     header = next(line for line in capture.get().splitlines() if "state" in line)
     assert header.split()[:3] == ["rate", "width", "state"]
     assert "…" not in capture.get()
@@ -104,8 +105,8 @@ def test_keys_that_follow_from_others_are_left_out(flat: Mapping[str, Any]) -> N
         {"model.name": "mlp", "model.width": 4, "model.depth": 1},
         {"model.name": "convnet", "model.width": 4, "model.stages": 2},
     ]
-    assert searches._varying_keys(points) == ["model.name", "model.width"]
-    assert searches._varying_keys(points[:1]) == ["model.name"]
+    assert searches.varying_keys(points) == ["model.name", "model.width"]
+    assert searches.varying_keys(points[:1]) == ["model.name"]
 
 
 def test_many_searches_are_counted_by_state(flat: Mapping[str, Any]) -> None:

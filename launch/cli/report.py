@@ -1,0 +1,65 @@
+"""`redescent report` and `redescent list`: pages of sweeps, and all sweeps in the terminal."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+
+from rich import box
+from rich.table import Column, Table
+
+from launch.cli.console import console, styled
+from launch.cli.tables import leave_on_interrupt
+from launch.plan.plan import name_of
+from launch.report import page
+from launch.report.sweeps import load_sweeps
+
+
+def report(folder: Path, watch: float | None, *, show: bool) -> None:
+    """Write the page of a sweep; with `watch`, again every so many seconds. `show` opens it."""
+
+    def announce(path: Path) -> None:
+        console.print(f"wrote {path}")
+        if watch is not None:
+            console.print(f"written again every {watch:g} s until no cell runs or waits")
+        if show:
+            open_page(path)
+
+    if watch is None:
+        announce(page.write_page(folder)[0])
+        return
+    with leave_on_interrupt(name_of(folder)):
+        page.follow(folder, watch, announce)
+
+
+def report_index(logs: Path, *, show: bool) -> None:
+    """Write the page of all sweeps."""
+    path = page.write_index(logs)
+    console.print(f"wrote {path}")
+    if show:
+        open_page(path)
+
+
+def open_page(path: Path) -> None:
+    """Open a page in the user's browser, or say that there is none."""
+    if not webbrowser.open(path.resolve().as_uri()):
+        console.print(styled(("no browser", "yellow"), f" can be started here; copy {path} to one"))
+
+
+def print_sweeps(logs: Path) -> None:
+    """Show one line per sweep, the last submitted first."""
+    columns = ["sweep", "done", "cells", "spent", "hours left", "submitted"]
+    numbers = ("done", "spent", "hours left")
+    table = Table(
+        *(Column(name, justify="right" if name in numbers else "left") for name in columns),
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    for line in load_sweeps(logs):
+        if line.problem:
+            table.add_row(line.name, "", styled(("cannot be read: ", "red"), line.problem))
+            continue
+        done = f"{line.percent} %"
+        table.add_row(line.name, done, line.states(), line.spent, line.left, line.day[:10])
+    console.print(table)

@@ -1,0 +1,142 @@
+"""The grid of a sweep as a page shows it: its axes, and the points at which only seeds differ.
+
+Pure functions of the runs table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.figure import query
+from launch.report.searches import short_names
+
+Codes = NDArray[np.intp]
+
+SEED = "seed"
+LONG_TEXT = 24
+"""Characters of a value that is shown whole."""
+
+SMALL, LARGE = 0.01, 1e6
+"""Sizes of numbers beyond which an axis is written in powers of ten."""
+
+SHORT_TEXT = 11
+"""Characters of a longer one, such as the id of a cell."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A key that varies: its values in increasing order as text, and short labels for them."""
+
+    key: str
+    name: str
+    values: Sequence[str]
+    labels: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Axes and points. Indices are those of the lists here.
+
+    axes: without the seed, which is `seeds`. points: for each point the index of its value on each
+    axis. point_of_cell, seed_of_cell: (cells,), in the order of the runs table. follows: keys that
+    vary too, but follow from the axes.
+    """
+
+    axes: Sequence[Axis]
+    seeds: Axis
+    points: Sequence[Sequence[int]]
+    point_of_cell: Sequence[int]
+    seed_of_cell: Sequence[int]
+    follows: Sequence[str]
+
+
+def grid_of(runs: pd.DataFrame) -> Grid:
+    """The grid that the cells of a runs table, at least one, form."""
+    varying = query.axes(runs)
+    codes = {name: _codes(runs[name], values) for name, values in varying.items()}
+    seed_values = query.sorted_values(runs, SEED) if SEED in runs else ["none"]
+    seeds = codes.get(SEED, np.zeros(len(runs), np.intp))
+    keys = independent_keys(codes, seeds)
+    follows = [name for name in varying if name not in (*keys, SEED)]
+    point_of_cell, points = _points([codes[key] for key in keys], len(runs))
+    names = short_names(keys)
+    axes = [
+        Axis(key, name, varying[key], labels(varying[key]))
+        for key, name in zip(keys, names, strict=True)
+    ]
+    seed_axis = Axis(SEED, SEED, seed_values, labels(seed_values))
+    return Grid(axes, seed_axis, points, point_of_cell.tolist(), seeds.tolist(), follows)
+
+
+def _codes(column: pd.Series, values: Sequence[str]) -> Codes:
+    """(cells,) the index of each cell's value among the values."""
+    return pd.Index(values).get_indexer(pd.Index(query.as_text(column)))
+
+
+def independent_keys(codes: Mapping[str, Codes], seeds: Codes) -> list[str]:
+    """The keys that tell the cells apart beside their seeds, without those that follow from others.
+
+    Names of models, data sets and the like come first: what belongs to one of them follows from it.
+    Other kinds of seeds come last, and are no axes if they follow from the seed of the cell. Any
+    other key is one, even if it changes with the seed: a mean over seeds is over nothing else.
+    """
+    order = sorted((key for key in codes if key != SEED), key=_rank)
+    keys: list[str] = []
+    groups = np.zeros(len(seeds), np.intp)
+    for key in order:
+        coarse = _refined(groups, seeds) if key.endswith(SEED) else groups
+        if _refined(coarse, codes[key]).max() > coarse.max():
+            keys.append(key)
+            groups = _refined(groups, codes[key])
+    return keys
+
+
+def _refined(groups: Codes, codes: Codes) -> Codes:
+    """(cells,) the groups of the cells that are equal in both."""
+    return pd.factorize(groups * (codes.max() + 1) + codes)[0]
+
+
+def _rank(key: str) -> tuple[bool, bool, str]:
+    return key.endswith(SEED), not key.endswith(".name"), key
+
+
+def _points(codes: Sequence[Codes], cells: int) -> tuple[Codes, list[list[int]]]:
+    """(cells,) the number of each cell's point, and the indices of each point, sorted."""
+    if not codes:
+        return np.zeros(cells, np.intp), [[]]
+    table = np.stack(codes, axis=1)
+    points, point_of_cell = np.unique(table, axis=0, return_inverse=True)
+    return point_of_cell.reshape(-1), points.tolist()
+
+
+def labels(values: Sequence[str]) -> list[str]:
+    """Values as short texts: numbers with three digits, long texts cut, where they stay apart."""
+    numbers = [number for number in map(_number, values) if number]
+    is_wide = any(abs(number) < SMALL or abs(number) >= LARGE for number in numbers)
+    short = [_short(value, is_wide) for value in values]
+    return short if len(set(short)) == len(values) else list(values)
+
+
+def _number(value: str) -> float | None:
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+def _short(value: str, is_wide: bool) -> str:
+    """One value; `is_wide` writes numbers as powers of ten, so that an axis has one form."""
+    number = _number(value)
+    if value == "null":
+        return "none"
+    if number is None:
+        return value if len(value) <= LONG_TEXT else value[:SHORT_TEXT]
+    if not is_wide or not number:
+        return f"{number:.6g}"
+    mantissa, exponent = f"{number:.2e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"

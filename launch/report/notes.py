@@ -1,0 +1,139 @@
+"""What a sweep's status says in words: hours, the expected end, and what to do next."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from launch.errors import quantity
+from launch.plan.outcome import LIVE, STATES, last_line
+from launch.plan.plan import CALIBRATION, name_of
+from launch.report.overview import Overview
+from launch.report.searches import advice
+from launch.status.summary import Summary
+from launch.status.sweep_state import SweepState
+from launch.status.waiting import never_starts, stuck_tasks
+
+SHOWN_FAILURES = 3
+"""Kinds of failures shown by the plain status; `--failed` and the report list all."""
+
+_MEANINGS: Mapping[str, str] = {str(state): meaning for state, meaning in STATES.items()}
+
+Severity = Literal["bad", "warning", "plain"]
+
+
+@dataclass(frozen=True)
+class Note:
+    """One sentence about a sweep: `headline` says what is wrong, `text` goes on from there."""
+
+    headline: str
+    text: str
+    severity: Severity
+
+    @property
+    def sentence(self) -> str:
+        """The whole sentence."""
+        return self.headline + self.text
+
+
+def plain(text: str) -> Note:
+    """A note without a headline."""
+    return Note("", text, "plain")
+
+
+def meaning_of(state: str) -> str:
+    """What a state in the status table means."""
+    return _MEANINGS.get(state, "preempted, and queued again")
+
+
+def hours(overview: Overview) -> list[str]:
+    """Hours spent and left, and the expected end; "unknown" if not measured."""
+    summary = overview.summary
+    lines = [f"{summary.hours_spent:.2f} {summary.unit} spent, {hours_left(overview)}"]
+    if summary.end is not None:
+        end = end_time(summary)
+        lines.append(
+            f"expected end of the queued cells: {end}, if as many tasks keep running as now"
+        )
+    elif summary.unknown:
+        lines.append(f"expected end: unknown, {summary.unknown}")
+    return lines
+
+
+def hours_left(overview: Overview) -> str:
+    """The hours left, and why they are not known."""
+    summary = overview.summary
+    remaining = f"about {summary.hours_left:.2f} left"
+    if summary.unmeasured and not summary.hours_left:
+        remaining = "unknown how many left"
+    if summary.unmeasured:
+        reason = f"no similar run was measured for {quantity(summary.unmeasured, 'cell')}"
+        is_calibration = overview.name.endswith(f"/{CALIBRATION}")
+        hint = "" if is_calibration else f": `redescent calibrate {overview.name}`"
+        remaining += f" ({reason}{hint})"
+    return remaining
+
+
+def end_time(summary: Summary) -> str:
+    """When the queue is expected to be empty, in local time; empty if unknown."""
+    if summary.end is None:
+        return ""
+    return time.strftime("%F %H:%M", time.localtime(time.time() + summary.end))
+
+
+def next_steps(overview: Overview) -> list[Note]:
+    """What the user must know or do for the sweep to go on."""
+    notes = waiting(overview.state)
+    for end in overview.silent_ends[:SHOWN_FAILURES]:
+        cells = f"{quantity(len(end.cells), 'cell')} without a record"
+        notes.append(Note(cells, f": the task ended, and {end.cause}", "bad"))
+    states = {line.state for line in overview.summary.lines}
+    is_over = not states & {*LIVE, "preempted"}
+    if is_over and states & {"failed", "interrupted", "missing"}:
+        notes.append(plain(_resume_hint(overview)))
+    searches = advice(overview.searches, overview.name, live=overview.is_live)
+    notes += [plain(line) for line in searches]
+    return [*notes, *_canary(overview), *_silence(overview.state.silent)]
+
+
+def waiting(state: SweepState) -> list[Note]:
+    """What the user must know about cells that will not start or end by themselves."""
+    name = name_of(state.folder)
+    notes = []
+    for wait in never_starts(state):
+        headline = f"{quantity(wait.cells, 'cell')} will never start"
+        notes.append(Note(headline, f" ({wait.reason}): {wait.advice.format(name=name)}", "bad"))
+    stuck = stuck_tasks(state)
+    if stuck is not None:
+        headline = f"{quantity(stuck.cells, 'cell')} held by a node"
+        notes.append(Note(headline, f": {stuck.advice(name)}", "warning"))
+    return notes
+
+
+def _resume_hint(overview: Overview) -> str:
+    command = f"redescent resume {overview.name}"
+    if not overview.held_back:
+        return f"not complete: `{command}` sends the rest"
+    return (
+        f"not complete: {overview.held_back} cells share an error; after you fix it, "
+        f"`{command} --retry-errors` sends the rest"
+    )
+
+
+def _canary(overview: Overview) -> list[Note]:
+    if overview.canary is None:
+        return []
+    cell, error = overview.canary
+    consequence = "SLURM removes the cells that waited for it from the queue"
+    hint = f"see `redescent why {cell[:11]} --sweep {overview.name}/{CALIBRATION}`"
+    return [Note("the canary failed", f": {last_line(error)}; {consequence}; {hint}", "bad")]
+
+
+def _silence(silent: Sequence[str]) -> list[Note]:
+    if not silent:
+        return []
+    submissions = quantity(len(silent), "submission")
+    headline = f"the scheduler does not answer about {submissions}"
+    return [Note(headline, "; their cells may be running", "warning")]

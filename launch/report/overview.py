@@ -1,0 +1,83 @@
+"""The status of a sweep in one object: what `redescent status` and the report show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from launch.cost import concurrency
+from launch.plan.launcher import cores
+from launch.plan.outcome import LIVE
+from launch.plan.plan import name_of
+from launch.plan.snapshot import code_hash
+from launch.status import failures, summary
+from launch.status.silent_ends import SilentEnd, silent_ends
+from launch.status.summary import Summary
+from launch.status.sweep_state import SweepState
+from launch.submit import calibration, rounds
+from launch.submit.rounds import Standing, keys_in_live_tasks
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What `redescent status` shows of a sweep.
+
+    `held_back` counts the failed cells that share an error. `canary` is the cell and error of a
+    failed calibration that blocks the rest of the sweep.
+    """
+
+    state: SweepState
+    summary: Summary
+    held_back: int
+    canary: tuple[str, str] | None
+    searches: Sequence[Standing] = ()
+    silent_ends: Sequence[SilentEnd] = ()
+    """Cells whose task ended without a record of them."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a cell may still train."""
+        return is_live(self.state)
+
+    @property
+    def name(self) -> str:
+        """The name of the sweep."""
+        return name_of(self.state.folder)
+
+
+def load_overview(state: SweepState) -> Overview:
+    """The overview of a sweep in this state."""
+    plan = state.plans[-1]
+    same = len(set(plan.sizes)) == 1
+    at_a_time = plan.sizes[0] if same else plan.packing["at_a_time"]
+    calibrations = calibration.calibration_runs(state.folder)
+    timed_runs = concurrency.with_calibrations(
+        state.runs, calibrations, at_a_time, plan.launcher.resources
+    )
+    failed_cells = [id for id, cell in state.cells.items() if cell.state == "failed"]
+    held_back = failures.held_back(failed_cells, state, code_hash())
+    return Overview(
+        state=state,
+        summary=summary.summarise(state, timed_runs, cores()),
+        held_back=len(held_back.cells),
+        canary=_canary_failure(state),
+        searches=rounds.standings(state),
+        silent_ends=silent_ends(state),
+    )
+
+
+def _canary_failure(state: SweepState) -> tuple[str, str] | None:
+    plan = state.plans[-1]
+    if not plan.policy.get("canary"):
+        return None
+    return next(iter(calibration.failed_cells(state.folder, plan.packing["at_a_time"])), None)
+
+
+def is_live(state: SweepState, sid: str | None = None) -> bool:
+    """Whether a cell may still train, or a task of submission `sid` may still run.
+
+    A task that trains whole searches may be about to add cells.
+    """
+    if any(cell.state in LIVE for cell in state.cells.values()) or keys_in_live_tasks(state):
+        return True
+    return any(task.live for (other, _), task in state.tasks.items() if other == sid)

@@ -1,0 +1,116 @@
+"""All sweeps of a folder of logs, one line each: for `redescent list` and the index of reports."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis.store import StoreError
+from launch.errors import UserError
+from launch.plan import PlanError
+from launch.plan.outcome import FINAL
+from launch.plan.plan import plan_files
+from launch.report.data import StateCount, state_counts
+from launch.report.overview import load_overview
+from launch.status.summary import share_done
+from launch.status.sweep_state import load_sweep_state
+
+REPORT = "report.html"
+"""The page of a sweep, in its folder."""
+
+
+@dataclass(frozen=True)
+class SweepLine:
+    """One sweep in a list. `problem` says why it cannot be read, and the rest is then empty.
+
+    ended: cells with a result. submitted: when its newest submission was made. report: the link to
+    its page, empty without one.
+    """
+
+    name: str
+    problem: str = ""
+    cells: int = 0
+    ended: int = 0
+    share_done: float = 0.0
+    is_live: bool = False
+    counts: Sequence[StateCount] = ()
+    unit: str = ""
+    hours_spent: float = 0.0
+    hours_left: float = 0.0
+    unmeasured: int = 0
+    submitted: float = 0.0
+    report: str = ""
+
+    @property
+    def day(self) -> str:
+        """When it was submitted last, in local time; empty if unknown."""
+        if not self.submitted:
+            return ""
+        return time.strftime("%F %H:%M", time.localtime(self.submitted))
+
+    @property
+    def spent(self) -> str:
+        """Hours spent, with their unit."""
+        return f"{self.hours_spent:.2f} {self.unit}"
+
+    @property
+    def left(self) -> str:
+        """Hours left as text: "unknown" where cells resemble no measured run."""
+        if self.ended == self.cells:
+            return "0"
+        return "unknown" if self.unmeasured else f"{self.hours_left:.2f}"
+
+    @property
+    def percent(self) -> int:
+        """The share of the planned training that is done, rounded down: 100 is the whole."""
+        return int(100 * self.share_done)
+
+    def states(self) -> str:
+        """The cells by state, such as "75 done, 3 failed"."""
+        return ", ".join(f"{count.cells} {count.state}" for count in self.counts)
+
+
+def load_sweeps(logs: Path) -> list[SweepLine]:
+    """The sweeps of a folder of logs, the last submitted first; those that cannot be read last.
+
+    Raises UserError if the folder is absent or has no sweep.
+    """
+    folders = sorted(path for path in logs.glob("*") if path.is_dir())
+    lines = [_line(folder) for folder in folders if _is_sweep(folder)]
+    if not lines:
+        raise UserError(
+            f"{logs}: no submitted sweep in this folder; `redescent submit NAME` creates one"
+        )
+    return sorted(lines, key=lambda line: -line.submitted)
+
+
+def _is_sweep(folder: Path) -> bool:
+    try:
+        return bool(plan_files(folder))
+    except PlanError:
+        return True
+
+
+def _line(folder: Path) -> SweepLine:
+    try:
+        overview = load_overview(load_sweep_state(folder))
+    except (UserError, PlanError, StoreError, OSError) as error:
+        return SweepLine(folder.name, problem=str(error))
+    state, summary = overview.state, overview.summary
+    runs = state.runs[state.runs["cell"].isin(set(state.cells))]
+    return SweepLine(
+        name=overview.name,
+        cells=len(state.cells),
+        ended=sum(cell.state in FINAL for cell in state.cells.values()),
+        share_done=share_done(runs),
+        is_live=overview.is_live,
+        counts=state_counts(summary.lines),
+        unit=summary.unit,
+        hours_spent=summary.hours_spent,
+        hours_left=summary.hours_left,
+        unmeasured=summary.unmeasured,
+        submitted=state.plans[-1].created,
+        report=f"{folder.name}/{REPORT}" if (folder / REPORT).exists() else "",
+    )

@@ -1,0 +1,254 @@
+"""What a page shows, before it is drawn: counts, axes, thinning, figures, the list of sweeps."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from small_sweep import EXAMPLES, SID
+
+from analysis import store
+from analysis.stats.seed_curves import feature_table, seed_curves
+from launch.cli import main
+from launch.cli.console import console
+from launch.errors import UserError
+from launch.report import notes, page
+from launch.report.curves import STEPS, Sizes, kept_positions, load_curves, thinning_for
+from launch.report.data import load_page
+from launch.report.drawn import drawn_figures
+from launch.report.grid import grid_of, labels
+from launch.report.overview import load_overview
+from launch.report.sweeps import load_sweeps
+from launch.status.sweep_state import load_sweep_state
+
+Example = Callable[[str], Path]
+
+
+def test_the_numbers_are_those_of_status(example: Example) -> None:
+    folder = example("unfinished")
+    overview = load_overview(load_sweep_state(folder))
+    shown = load_page(folder)
+    lines = [(line.state, line.cells) for line in overview.summary.lines]
+    assert lines[-2:] == [("failed", 3), ("failed", 2)]
+    expected = [*lines[:-2], ("failed", 5)]
+    assert [(count.state, count.cells) for count in shown.counts] == expected
+    assert shown.counts[-1].details == [("error", 3), ("out of memory", 2)]
+    assert sum(count.cells for count in shown.counts) == len(shown.cells.id) == 27
+    assert shown.hours_spent == overview.summary.hours_spent > 0
+    assert shown.hours_left == pytest.approx(overview.summary.hours_left)
+    assert shown.notes == notes.next_steps(overview)
+    failures = [(group.kind, len(group.cells)) for group in shown.failures]
+    assert failures == [(one.kind, len(one.cells)) for one in overview.summary.failures]
+    assert failures == [("error", 3), ("out of memory", 2)]
+    assert "hydra.launcher.mem_gb" in shown.failures[1].advice
+
+
+def test_the_features_are_those_of_the_figure(example: Example) -> None:
+    folder = example("finished")
+    rows = store.curves(folder, ["test_error"])
+    curves = seed_curves(store.runs(folder), rows, "optim.weight_decay", "test_error")
+    expected = feature_table(curves, 11)
+    shown = load_page(folder).features
+    assert [row.peak for row in shown] == expected["peak"].tolist()
+    assert [row.double_descent for row in shown] == expected["double_descent"].tolist()
+    assert len({row.double_descent for row in shown}) == 2
+
+
+def test_provenance_names_submission_code_and_hosts(example: Example) -> None:
+    provenance = load_page(example("finished")).provenance
+    (submission,) = provenance.submissions
+    assert (submission.user, submission.host, submission.cells) == ("ada", "login1", 27)
+    assert provenance.counts["code"] == {"906a612f1c23d507": 27}
+    assert provenance.counts["host"] == {"node01": 27}
+
+
+def test_a_measured_surface_has_results_and_no_curves(example: Example) -> None:
+    shown = load_page(example("measure"))
+    assert not shown.curves.metrics
+    (radius,) = [result for result in shown.results.columns if result.column == "radius_mean"]
+    assert radius.mean == [0.3, 0.3, 1.3, 1.3]
+    assert [axis.key for axis in shown.grid.axes] == ["trainer.block", "trainer.of"]
+    assert shown.grid.axes[1].labels == ["c1-aaaaaaaa", "c1-bbbbbbbb"]
+
+
+def test_steps_are_the_time_of_an_algorithmic_sweep(example: Example) -> None:
+    curves = load_page(example("algorithmic")).curves
+    assert [times.epoch for times in curves.x] == [None]
+    assert curves.x[0].step == [10, 20, 50, 100, 200, 500, 1000]
+    assert [metric.name for metric in curves.metrics] == ["test_accuracy", "train_accuracy"]
+    assert curves.metrics[0].meaning == "share of right answers on the test set"
+
+
+def test_a_diverged_cell_has_no_result_and_loses_its_last_row(example: Example) -> None:
+    shown = load_page(example("unfinished"))
+    (final,) = [one for one in shown.results.columns if one.column == "final_test_error"]
+    assert final.count[0] == 2
+    series = shown.curves.series["test_error"][0]
+    assert series is not None
+    diverged = [i for i, cell in enumerate(series.cells) if shown.cells.logged[cell] == 6]
+    assert np.isfinite([v for v in series.seeds[diverged[0]] if v is not None]).sum() == 5
+
+
+def test_keys_that_follow_from_others_are_no_axes() -> None:
+    frame = pd.DataFrame(
+        {
+            "cell": list("abcdef"),
+            "seed": [0, 1, 0, 1, 0, 1],
+            "data.split_seed": [10, 11, 10, 11, 10, 11],
+            "model.name": ["cnn", "cnn", "mlp", "mlp", "mlp", "mlp"],
+            "model.depth": [1.0, 1.0, None, None, None, None],
+            "optim.lr": [0.1, 0.1, 0.1, 0.1, 0.2, 0.2],
+        }
+    )
+    grid = grid_of(frame)
+    assert [axis.key for axis in grid.axes] == ["model.name", "optim.lr"]
+    assert grid.points == [[0, 0], [1, 0], [1, 1]]
+    assert grid.point_of_cell == [0, 0, 1, 1, 2, 2]
+    assert grid.seed_of_cell == [0, 1, 0, 1, 0, 1]
+    assert grid.follows == ["data.split_seed", "model.depth"]
+
+
+def test_an_axis_that_changes_with_the_seed_stays_an_axis() -> None:
+    frame = pd.DataFrame({"cell": list("ab"), "seed": [0, 1], "trainer.epochs": [10, 20]})
+    grid = grid_of(frame)
+    assert [axis.key for axis in grid.axes] == ["trainer.epochs"]
+    assert len(grid.points) == 2
+
+
+def test_labels_are_short_and_stay_apart() -> None:
+    assert labels(["0", "1e-06", "0.000215443469003"]) == ["0", "1e-6", "2.15e-4"]
+    assert labels(["16", "64", "null"]) == ["16", "64", "none"]
+    assert labels(["0.0010001", "0.0010002"]) == ["0.0010001", "0.0010002"]
+
+
+def test_little_is_kept_whole_and_much_is_thinned() -> None:
+    assert thinning_for(Sizes(3, 9, 27, 40)) == STEPS[0]
+    large = Sizes(metrics=20, points=2000, cells=10_000, rows=150)
+    thinning = thinning_for(large)
+    assert thinning.size(large) <= 600_000
+    assert "curves of 3 of 20 metrics are in this page" in thinning.sentences(large)
+    huge = Sizes(20, 100_000, 100_000, 150)
+    assert thinning_for(huge).size(huge) <= 600_000
+    assert "curves are those of" in thinning_for(huge).sentences(huge)[-1]
+
+
+def test_thinned_curves_keep_their_values_and_their_ends(example: Example) -> None:
+    folder = example("finished")
+    runs = store.runs(folder)
+    points = grid_of(runs).point_of_cell
+    whole, thin = load_curves(folder, runs, points), load_curves(folder, runs, points, most=400)
+    assert len(thin.thinned) == 3
+    before, after = whole.series["test_error"][8], thin.series["test_error"][8]
+    assert before is not None
+    assert after is not None
+    epochs = thin.x[after.x].epoch
+    assert epochs is not None
+    assert (epochs[0], epochs[-1]) == (1, 40)
+    assert [before.mean[epoch - 1] for epoch in epochs] == list(after.mean)
+
+
+def test_kept_positions_are_few_and_increase() -> None:
+    positions = kept_positions(np.arange(1, 100_001), 80)
+    assert 40 < len(positions) <= 81
+    assert (np.diff(positions) > 0).all()
+    assert (positions[0], positions[-1]) == (0, 99_999)
+
+
+def test_figures_of_this_sweep_are_linked(
+    example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = shutil.copytree(example("one_cell"), tmp_path / "logs" / "one_cell")
+    drawings = tmp_path / "figures"
+    drawings.mkdir()
+    Image.new("RGB", (1200, 600), "white").save(drawings / "mine.png")
+    (drawings / "mine.json").write_text(json.dumps({"figure": "mine", "source": "logs/one_cell"}))
+    (drawings / "other.json").write_text(json.dumps({"figure": "other", "source": "logs/other"}))
+    (drawings / "damaged.json").write_text("{")
+    (figure,) = drawn_figures(folder)
+    assert figure.name == "mine"
+    assert figure.files == [
+        ("png", "../../figures/mine.png"),
+        ("json", "../../figures/mine.json"),
+    ]
+    assert figure.picture.startswith("data:image/jpeg;base64,")
+
+
+def test_the_index_lists_every_sweep_and_names_damage(example: Example, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    for name in ("finished", "all_failed", "empty"):
+        shutil.copytree(example(name), logs / name)
+    (logs / "empty" / "submissions" / SID / "plan.json").write_text("{")
+    page.write_page(logs / "finished")
+    lines = {line.name: line for line in load_sweeps(logs)}
+    assert (lines["finished"].states(), lines["finished"].percent) == ("27 done", 100)
+    assert lines["all_failed"].states() == "4 failed"
+    assert "not a plan" in lines["empty"].problem
+    text = page.write_index(logs).read_text()
+    assert 'href="finished/report.html"' in text
+    assert "redescent report all_failed" in text
+    with pytest.raises(UserError, match="no submitted sweep"):
+        load_sweeps(tmp_path / "nowhere")
+
+
+def test_list_shows_every_sweep_in_80_columns(
+    example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDESCENT_LOGS", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in ("finished", "unfinished"):
+        shutil.copytree(example(name), tmp_path / name)
+    with console.capture() as text:
+        main(["list"], standalone_mode=False)
+    lines = text.get().splitlines()
+    (finished,) = [line for line in lines if line.split()[:1] == ["finished"]]
+    assert finished.split()[1:5] == ["100", "%", "27", "done"]
+    assert max(map(len, lines)) <= 80
+
+
+def test_report_writes_the_page_and_names_it(
+    example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDESCENT_LOGS", str(tmp_path))
+    shutil.copytree(example("one_cell"), tmp_path / "one_cell")
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: bool(opened.append(address)) or True)
+    with console.capture() as text:
+        main(["report", "one_cell", "--open"], standalone_mode=False)
+    path = tmp_path / "one_cell" / "report.html"
+    assert text.get().replace("\n", "") == f"wrote {path}"
+    assert opened == [path.as_uri()]
+    with pytest.raises(SystemExit) as end:
+        main(["report", "--watch", "5"], standalone_mode=False)
+    assert end.value.code == 2
+
+
+def test_following_ends_with_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = EXAMPLES["unfinished"]().write(tmp_path / "live")
+    written: list[Path] = []
+    waits: list[float] = []
+
+    def end_the_sweep(seconds: float) -> None:
+        waits.append(seconds)
+        shutil.rmtree(folder)
+        dataclasses.replace(EXAMPLES["unfinished"](), is_live=False).write(folder)
+
+    monkeypatch.setattr(page.time, "sleep", end_the_sweep)
+    page.follow(folder, 5.0, written.append)
+    assert written == [folder / "report.html"]
+    assert len(waits) == 1
+    assert waits[0] >= 5
+    assert "no cell is training or waiting" in written[0].read_text()
+
+
+def test_what_the_scripts_read_holds_no_html() -> None:
+    text = page.script_json({"error": "</script><b>\u2028"})
+    assert "<" not in text
+    assert json.loads(text) == {"error": "</script><b>\u2028"}
