@@ -154,7 +154,7 @@ def _trained_runs(folder: str, cells: pd.DataFrame) -> pd.DataFrame:
         ids |= set(cells[TO].dropna())
     tables = []
     for name in sorted(set(cells[FOLDER].dropna())):
-        runs = store.runs(_present(folder, str(name)))
+        runs = store.runs(present(folder, str(name)))
         tables.append(runs[runs["cell"].isin(ids)])
     trained = pd.concat(tables, ignore_index=True).drop_duplicates("cell")
     lost = ids - set(trained["cell"])
@@ -166,7 +166,7 @@ def _trained_runs(folder: str, cells: pd.DataFrame) -> pd.DataFrame:
     return trained
 
 
-def _present(folder: str, name: str) -> Path:
+def present(folder: str, name: str) -> Path:
     """The log folder of a trained sweep, or the one of its name beside the measuring sweep."""
     beside = Path(folder).resolve().parent / Path(name).name
     return beside if not Path(name).is_dir() and beside.is_dir() else Path(name)

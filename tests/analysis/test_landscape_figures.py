@@ -21,7 +21,6 @@ from analysis import (
     surface_3d,
     walk,
 )
-from analysis.figure import output
 from analysis.figure.query import FigureError
 from analysis.landscape import (
     basins,
@@ -41,21 +40,6 @@ def landscape(tmp_path: Path) -> LandscapeSweep:
     sweep = LandscapeSweep(tmp_path / "logs")
     sweep.train()
     return sweep
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """Collects the figures that are saved, laid out without rendering them."""
-    figures: list[Figure] = []
-
-    def keep(figure: Figure, out_dir: str, stem: str) -> list[Path]:
-        Path(out_dir).mkdir(parents=True, exist_ok=True)
-        figure.draw_without_rendering()
-        figures.append(figure)
-        return []
-
-    monkeypatch.setattr(output, "save", keep)
-    return figures
 
 
 def test_measures_are_joined_to_the_cells_that_they_measure(landscape: LandscapeSweep):
