@@ -5,9 +5,9 @@
 NAME is a sweep of trainer=boundary. Each training sample makes a pair with the nearest one of the
 other class; its margin is the smaller of their distances from the boundary, at most half of their
 distance. At the left the mean margin, with bars for 5 to 95 % of the pairs and a dash at the widest
-that the data allow; at the right the share of the widest: 1 is as wide as possible. The axis is the test accuracy, or the gap of rings, or a column of the trained cells.
-Hollow: wrong on a training sample. Writes STEM.png, STEM.pdf, STEM.csv (a row for each cell) and
-STEM.json.
+that the data allow; at the right the share of the widest: 1 is as wide as possible. The axis is the
+test accuracy, or the gap of rings, or a column of the trained cells. Hollow: wrong on a training
+sample. Writes STEM.png, STEM.pdf, STEM.csv (a row for each cell) and STEM.json.
 
 The question is that of Huang et al. (2020), "Understanding Generalization through Visualizations"
 (arXiv 1906.03291), section 6: do nets leave wide margins where the data allow them?

@@ -131,6 +131,12 @@ def load(
     return Measures(folder, cells.reset_index(drop=True), trained, axes, ends, notes)
 
 
+def measures_of(folder: str) -> set[str]:
+    """The trainers of the cells in a log folder; StoreError without logs."""
+    runs = store.runs(folder)
+    return set(runs.get("trainer.name", pd.Series(dtype=str)).dropna().astype(str))
+
+
 def _axes(trained: pd.DataFrame) -> tuple[str, ...]:
     """Columns in which trained cells differ, apart from the seed and when weights are kept."""
     return tuple(name for name in query.axes(trained) if name not in ("seed", WEIGHTS_AT))
@@ -258,13 +264,17 @@ def one_seed(measures: Measures) -> Measures:
     return replace(measures, cells=cells, trained=kept, notes=(*measures.notes, note))
 
 
-def parser(doc: str | None, name: str) -> argparse.ArgumentParser:
-    """The options that every figure has: folder, --where, --out, --name."""
+def parser(doc: str | None, name: str, many: bool = False) -> argparse.ArgumentParser:
+    """The options that every figure has: folder (or `many`: folders), --where, --out, --name."""
     options = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = options.add_argument
-    add("folder", help="log folder of a measuring sweep, logs/NAME")
+    folder_help = "log folder of a measuring sweep, logs/NAME"
+    if many:
+        add("folders", nargs="+", metavar="folder", help=folder_help)
+    else:
+        add("folder", help=folder_help)
     where_help = "take only these trained cells, or measures with this setting"
     add("--where", action="append", default=[], metavar="COLUMN=VALUE", help=where_help)
     add("--out", default="figures", help="folder for the files written (default: figures)")
