@@ -104,7 +104,7 @@ def make(options: argparse.Namespace) -> None:
         share = rows["share"]
         lines.append(
             f"{label}: margin {rows['mean'].mean():.3g}, {100 * share.mean():.0f} % of the widest "
-            f"({share.min():.2f} to {share.max():.2f} over {len(rows)} seeds)"
+            f"({share.min():.2f} to {share.max():.2f} over {labels.quantity(len(rows), 'seed')})"
         )
     record = measures.record(options, {"axis": str(x.name)})
     figure = draw(table, x, text)

@@ -63,8 +63,8 @@ class Measures:
         return rows.assign(cell=rows["cell"].astype(str), of=rows["cell"].astype(str).map(ids))
 
     def setting(self, key: str) -> Any:
-        """The value of a setting that all measures share."""
-        values = self.cells[key].dropna()
+        """The value of a setting that all measures share; None if no record has it."""
+        values = self.cells.get(key, pd.Series(dtype=object)).dropna()
         return None if values.empty else values.iloc[0]
 
     def label(self, cell: str) -> str:

@@ -6,14 +6,13 @@ import base64
 import json
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from landscape_sweep import POISON, LandscapeSweep, curvature, error_of
+from landscape_sweep import POISON, LandscapeSweep, References, curvature, error_of
 from matplotlib.figure import Figure
 
 from analysis import (
@@ -198,19 +197,6 @@ def test_all_surfaces_have_the_same_levels(
     record = json.loads((tmp_path / "out" / "loss_surface.json").read_text())
     assert [entry["cell"] for entry in record["trained"]] == [f"c1-p{n}s0" for n in POISON]
     assert "seed 0 of 2 is drawn" in capsys.readouterr().out
-
-
-class References(HTMLParser):
-    """Counts the scripts of a page, and collects what it loads from elsewhere."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scripts = 0
-        self.found: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.scripts += tag == "script"
-        self.found += [str(value) for name, value in attrs if name in ("src", "href")]
 
 
 def test_the_page_of_surfaces_needs_no_network(landscape: LandscapeSweep, tmp_path: Path):

@@ -10,11 +10,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Sweep
-from landscape_sweep import FACTS, LandscapeSweep
+from landscape_sweep import FACTS, LandscapeSweep, References
 from matplotlib.figure import Figure
 
-from analysis import linear_vs_net, minefield, optimizer_table, rings, trajectory, wide_margin
-from analysis.landscape import boundary, margins, selection, trajectories
+from analysis import (
+    atlas,
+    linear_vs_net,
+    minefield,
+    optimizer_table,
+    rings,
+    sharpness_time,
+    trajectory,
+    wide_margin,
+)
+from analysis.landscape import boundary, margins, over_time, selection, surfaces, trajectories
 from analysis.landscape import minefield as fields
 from analysis.landscape.boundary import Boundary
 
@@ -276,3 +285,107 @@ def test_margins_need_only_what_a_boundary_measure_has(landscape: LandscapeSweep
     table = margins.table(measures)
     assert len(table) == len(boundary.boundaries(measures)) == 6
     assert (table["mean"] <= table["widest"] + 1e-9).all()
+
+
+def page_data(page: str) -> dict[str, Any]:
+    """The values of a page of the atlas."""
+    data = page.partition('<script type="application/json" id="data">')[2]
+    return dict(json.loads(data.partition("</script>")[0]))
+
+
+def test_an_atlas_has_every_measure_of_the_cells_on_common_scales(
+    landscape: LandscapeSweep, tmp_path: Path
+) -> None:
+    folders = (landscape.surface(), landscape.radius(), landscape.curvature(),
+               landscape.boundary())  # fmt: skip
+    out = tmp_path / "out"
+    assert atlas.main([str(landscape.trained.folder), "--out", str(out)]) == 0
+    page = (out / "atlas.html").read_text()
+    reader = References()
+    reader.feed(page)
+    assert reader.found == []
+    data = page_data(page)
+    assert data["axis"] == "poison samples"
+    assert set(data["sources"].values()) == {folder.name for folder in folders}
+    ids = {cell["id"] for cell in data["cells"]}
+    assert len(ids) == 6
+    for measure in ("surface", "radius", "curvature", "boundary"):
+        assert set(data["measures"][measure]) == ids
+    (one, *_) = surfaces.surfaces(selection.load(str(folders[0]), "surface", ["seed=0"]))
+    drawn = np.array(data["measures"]["surface"][one.cell]["z"], float)
+    np.testing.assert_allclose(drawn, np.log10(one.loss), atol=1e-3)
+    radii = data["measures"]["radius"]["c1-p100s0"]
+    assert (sum(radii["counts"]), radii["m"], radii["never"]) == (100, 100, 0)
+    edges = np.array(data["scales"]["radius"])
+    middle = np.average(np.log(edges), weights=radii["counts"])
+    assert np.exp(middle) == pytest.approx(radii["mean"], rel=0.05)
+    assert data["measures"]["curvature"]["c1-p100s0"]["lambda_max"] == pytest.approx(102)
+
+
+def test_an_atlas_says_which_measures_it_leaves_out(
+    landscape: LandscapeSweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = landscape.radius()
+    runs = pd.read_parquet(folder / "runs" / "runs.parquet")
+    runs.loc[0, "trainer.kappa"] = 1.0
+    runs.to_parquet(folder / "runs" / "runs.parquet")
+    assert atlas.main([str(landscape.trained.folder), "--out", str(tmp_path / "out")]) == 0
+    text = capsys.readouterr().out
+    assert "note: roll_radius: left out: measures with different settings" in text
+    data = page_data((tmp_path / "out" / "atlas.html").read_text())
+    assert (len(data["cells"]), data["measures"]) == (6, {})
+
+
+EPOCHS = (1, 3, 100)
+"""Of the weights whose sharpness is measured."""
+
+
+def sharp_sweep(sweep: LandscapeSweep) -> Path:
+    """Sharpness at three epochs, which grows with the test error of that epoch, as its square."""
+    cells, rows = {}, []
+    for of, poison, seed in sweep.cells():
+        errors = {epoch: (1 + poison / 100) / (10 + epoch) + 0.001 * seed for epoch in EPOCHS}
+        sweep.trained.curves(f"rows{of}", [
+            {"cell": of, "attempt": 1, "epoch": epoch, "step": epoch, "test_error": error}
+            for epoch, error in errors.items()
+        ])  # fmt: skip
+        for epoch, error in errors.items():
+            cell, weights = f"{of}e{epoch}", "final" if epoch == 100 else str(epoch)
+            cells[cell] = {"trainer.of": of, "trainer.weights": weights, "seed": seed}
+            rows.append({"cell": cell, "epoch": 0, "step": 0, "sharpness_ascent": error**2})
+    fixed = {"trainer.name": "sharpness", "trainer.bn": "kept", "trainer.rho": 0.05}
+    return sweep.measure("roll_sharpness", fixed, cells, rows)
+
+
+def test_measures_over_time_stand_beside_the_test_error_of_their_epoch(
+    landscape: LandscapeSweep,
+) -> None:
+    folder = str(sharp_sweep(landscape))
+    measures = selection.load(folder, "sharpness", free=over_time.FREE)
+    column = "trainer.poison.samples"
+    sharpness = over_time.measured(measures, column)
+    errors = over_time.test_errors(measures, column)
+    assert sharpness.values == [0.0, 100.0, 400.0]
+    assert sorted(set(sharpness.table["epoch"])) == list(EPOCHS)
+    both = over_time.beside(sharpness, errors)
+    assert len(both) == 18
+    np.testing.assert_allclose(both["x"], both["y"] ** 2, rtol=1e-5)
+
+
+def test_sharpness_is_drawn_over_time_and_an_axis(
+    landscape: LandscapeSweep, drawn: list[Figure], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    folder = str(sharp_sweep(landscape))
+    column = ["--column", "trainer.poison.samples"]
+    assert sharpness_time.main([folder, *column, "--out", str(tmp_path / "out")]) == 0
+    assert "sharpness and test error, all epochs: Spearman 1.00" in capsys.readouterr().out
+    titles = [axes.get_title() for axes in drawn[0].axes if axes.get_title()]
+    assert titles == ["test error", "sharpness (nats)"]
+
+
+def test_only_measures_of_a_whole_network_are_drawn_over_time(
+    landscape: LandscapeSweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sharpness_time.main([str(landscape.boundary())]) == 2
+    assert "found trainers boundary, expected one of sharpness, radius" in capsys.readouterr().err
