@@ -89,7 +89,8 @@ def _distances(axes: Axes, field: Minefield) -> None:
 def sentences(field: Minefield) -> list[str]:
     """What the figure shows, in numbers."""
     bad, end, path = field.of_kind(BAD), field.of_kind(END).iloc[0], field.of_kind(GOOD)
-    norm = float(np.linalg.norm(field.vectors[end.name]))
+    (place,) = field.of_kind(END).index
+    norm = float(np.linalg.norm(field.vectors[place]))
     fits = int((bad["train_accuracy"] == 1).sum())
     return [
         f"good training, seed {field.seed}: train {100 * end['train_accuracy']:.1f} %, test "

@@ -142,13 +142,14 @@ def _radii(measures: Measures) -> Values:
     of the search.
     """
     rows = measures.rows("radius", "status")
-    means = basins.radii(measures).set_index("cell")
+    table = basins.radii(measures).set_index("cell")
+    means, never = table["mean"], table["never"]
     result = {}
     for cell, own in rows.groupby("of"):
-        mean = float(means.loc[cell, "mean"])
+        mean = float(means[str(cell)])
         reached = own["radius"].dropna().astype("float64")
         result[str(cell)] = {"radii": reached.tolist(), "mean": labels.plain(mean),
-                             "m": len(own), "never": int(means.loc[cell, "never"])}  # fmt: skip
+                             "m": len(own), "never": int(never[str(cell)])}  # fmt: skip
     return result
 
 

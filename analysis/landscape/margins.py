@@ -51,7 +51,7 @@ def sample_margins(one: Boundary) -> Array:
         return np.full(len(points), np.nan)
     distance, _ = cKDTree(line).query(points[["x", "y"]].to_numpy(np.float64))
     is_right = (points["margin"] > 0) == (points["label"] == 1)
-    return np.where(is_right, distance, -distance)
+    return np.asarray(np.where(is_right, distance, -distance), np.float64)
 
 
 @dataclass(frozen=True)
@@ -101,13 +101,13 @@ def table(measures: Measures) -> pd.DataFrame:
     widest, at most 1; fits, whether no training sample is wrong; test_accuracy, 0 to 1.
     """
     trained = measures.trained.set_index("cell")
-    test, fits = selection.test_accuracy(trained), selection.fits(trained)
+    seed, test, fits = trained["seed"], selection.test_accuracy(trained), selection.fits(trained)
     rows = []
     for one in boundaries(measures):
         pair = pairs(one)
         low, high = np.quantile(pair.margin, [0.05, 0.95])
         rows.append({
-            "cell": one.cell, "label": one.label, "seed": int(trained.loc[one.cell, "seed"]),
+            "cell": one.cell, "label": one.label, "seed": int(seed[one.cell]),
             **{axis: trained.loc[one.cell, axis] for axis in measures.axes},
             "mean": float(pair.margin.mean()), "q05": float(low), "q95": float(high),
             "widest": float(pair.widest.mean()),

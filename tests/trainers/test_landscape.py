@@ -235,6 +235,19 @@ def test_a_path_ends_at_the_centre_and_its_surface_shares_its_coordinates(
     assert np.isfinite(surface["loss"]).all()
 
 
+def test_a_surface_along_eigenvectors_is_steeper_than_along_random_directions(
+    points: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    rises = {}
+    for plane in ("eigenvector", "filter"):
+        table = table_of(points, tmp_path / plane, "surface", plane=plane, points=3, span=0.02,
+                         block=0)  # fmt: skip
+        loss = table.set_index(["epoch", "step"])["loss"]
+        rises[plane] = loss[1, 0] + loss[1, 2] - 2 * loss[1, 1]  # along the first direction
+    assert rises["eigenvector"] > rises["filter"]
+    assert rises["eigenvector"] > 0
+
+
 def test_a_boundary_has_a_margin_for_every_point_and_a_row_for_every_frame(
     points: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:

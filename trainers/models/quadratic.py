@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 
 import torch
@@ -37,7 +38,7 @@ class Products(nn.Module):
         right_np = values_nv.index_select(1, self.columns)
         products_np = left_np * right_np
         features_nf = torch.cat([products_np, x_nchw.flatten(1)], dim=1)
-        return features_nf / self.features**0.5
+        return features_nf / math.sqrt(self.features)
 
 
 def build(downscale: int, channels: int, size: int, classes: int) -> nn.Module:
