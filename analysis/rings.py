@@ -46,10 +46,10 @@ def table(panels: Sequence[Boundary], measures: selection.Measures) -> pd.DataFr
     """One row for each panel: inner points and gap, the boundary's distance from the centre
     (median, q05 and q95 over rays), `epochs` of the training, clean loss and wrong answers.
     """
-    trained = measures.trained.set_index("cell")
+    runs = {str(run["cell"]): run for run in measures.trained.to_dict("records")}
     rows = []
     for one in panels:
-        run, radii = trained.loc[one.cell], margins.ray_radii(one)
+        run, radii = runs[one.cell], margins.ray_radii(one)
         low, median, high = np.nanquantile(radii, [0.05, 0.5, 0.95])
         rows.append({
             "cell": one.cell, "inner": int(run[INNER]), "gap": float(run[GAP]),
@@ -81,8 +81,9 @@ def make(options: argparse.Namespace) -> None:
     panels = boundary.boundaries(measures)
     if not panels:
         raise query.FigureError("no boundary of the drawn seed is measured; choose --where seed=N")
-    order = measures.trained.set_index("cell")
-    panels.sort(key=lambda one: (order.loc[one.cell, INNER], -order.loc[one.cell, GAP]))
+    ordered = measures.trained.sort_values([INNER, GAP], ascending=[True, False])
+    places = {str(cell): place for place, cell in enumerate(ordered["cell"])}
+    panels.sort(key=lambda one: places[one.cell])
     rows = table(panels, measures)
     text = (
         "points of the outer class at a distance from the inner ring; boundary: distance from the "

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -61,7 +62,12 @@ def draw_path(axes: Axes, one: Trajectory) -> None:
         plot.hatch_rows(axes, one.surface.y, one.surface.missing)
     rows = one.snapshots
     loss = np.log10(np.maximum(rows["loss"].to_numpy(np.float64), surfaces.FLOOR))
-    look = {"cmap": plot.loss_colours(), "norm": SCALE, "edgecolors": "black", "linewidths": 0.6}
+    look: dict[str, Any] = {
+        "cmap": plot.loss_colours(),
+        "norm": SCALE,
+        "edgecolors": "black",
+        "linewidths": 0.6,
+    }
     axes.plot(rows["x"], rows["y"], color="white", lw=2.2, zorder=3)
     axes.plot(rows["x"], rows["y"], color="0.25", lw=1.0, zorder=3)
     axes.scatter(rows["x"], rows["y"], s=26, c=loss, zorder=4, **look)

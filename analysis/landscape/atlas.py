@@ -98,11 +98,12 @@ def collect(folder: str, where: Sequence[str], axis: str | None) -> Atlas:
 def _cells(runs: pd.DataFrame, names: Sequence[str], x: Sequence[Any]) -> list[dict[str, Any]]:
     """The trained cells, those of low values of the axes first."""
     result = []
+    runs = runs.assign(test_error=1 - selection.test_accuracy(runs))
     for place, row in zip(x, runs.to_dict("records"), strict=True):
         result.append({
             "id": str(row["cell"]), "label": labels.point(row, names), "seed": int(row["seed"]),
             "x": place if isinstance(place, int | float) else labels.text(place),
-            "test_error": float(row["final_test_error"]),
+            "test_error": float(row["test_error"]),
         })  # fmt: skip
     return result
 

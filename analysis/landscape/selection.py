@@ -232,20 +232,28 @@ def number(runs: pd.DataFrame, column: str) -> pd.Series:
 
 
 def test_accuracy(trained: pd.DataFrame) -> pd.Series:
-    """Share of right answers on the test set at the end of each training; NaN without one."""
-    return 1.0 - number(trained, "final_test_error")
+    """Share of right answers on the test set at the end of each training; NaN without one.
+
+    Trainings on operation tables log the accuracy, the others the error.
+    """
+    accuracy = 1.0 - number(trained, "final_test_error")
+    return accuracy.fillna(number(trained, "final_test_accuracy"))
 
 
 def fits(trained: pd.DataFrame) -> pd.Series:
     """Whether each trained cell has no wrong answer on its clean training set."""
-    return number(trained, "final_train_eval_wrong") == 0
+    all_right = number(trained, "final_train_right") == number(trained, "final_train_examples")
+    return (number(trained, "final_train_eval_wrong") == 0) | all_right
 
 
 def is_minimum(trained: pd.DataFrame, kappa: float) -> pd.Series:
     """Whether each trained cell counts as a minimum: it fits, and its clean loss is at most a tenth
     of the cut `kappa`, in nats.
     """
-    return fits(trained) & (number(trained, "final_train_eval_loss") <= kappa / 10)
+    loss = number(trained, "final_train_eval_loss")
+    if "final_train_right" in trained:  # operation tables are always evaluated whole
+        loss = loss.fillna(number(trained, "final_train_loss"))
+    return fits(trained) & (loss <= kappa / 10)
 
 
 def one_seed(measures: Measures) -> Measures:

@@ -106,8 +106,8 @@ class MeasureCell:
     """One measurement of the saved weights of a trained cell, whose seed, model and data it has."""
 
     seed: int
-    model: Network
-    data: CIFAR10 | Digits | SVHN | SwissRoll | Spirals | Rings
+    model: Network | Transformer
+    data: CIFAR10 | Digits | SVHN | SwissRoll | Spirals | Rings | Arithmetic
     optim: Absent
     trainer: Radius | Volume | Surface | Line | Path | Curvature | Sharpness | Boundary
     run: RunSettings
