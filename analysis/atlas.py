@@ -2,10 +2,12 @@
 
     python analysis/atlas.py logs/NAME [--out figures] [--where seed=0] [--axis model.width]
 
-NAME is a sweep of trainings. At the left its test errors over an axis, and below them mean radius
-and largest eigenvalue over the same axis; at the right whatever was measured of the cell under the
-pointer: a loss surface that can be turned, the radii, the spectrum of the Hessian, the decision
-boundary, on scales that all cells share. The measures are those in the log folders beside NAME.
+NAME is a sweep of trainings. At the left its test errors (training losses where there is no test
+set) over an axis, and below them mean radius and largest eigenvalue over the same axis; at the
+right whatever was measured of the cell under the pointer: a loss surface that can be turned, the
+radii, the spectrum of the Hessian, the decision boundary, on scales that all cells share. The
+measures are those in the log folders beside NAME.
+
 Writes STEM.html with plotly's JavaScript inside (5 MB), and STEM.json.
 """
 

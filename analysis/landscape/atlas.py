@@ -44,14 +44,17 @@ FREE: Mapping[str, Sequence[str]] = {
 class Atlas:
     """All that the page draws, as JSON values.
 
-    axis: name of the axis below the sweep, `is_log` its scale. cells: for each trained cell id,
-    label, seed, x and test_error. measures: by name, then by cell. scales: ranges of the panels,
-    the same for all cells. sources: log folder of each measure. notes: what is left out, and why.
+    axis: name of the axis below the sweep, `is_log` its scale. quantity: what the values of the
+    cells are, test error or, for data without a test set, training loss. cells: for each trained
+    cell id, label, seed, x and value. measures: by name, then by cell. scales: ranges of the
+    panels, the same for all cells. sources: log folder of each measure. notes: what is left out,
+    and why.
     """
 
     sweep: str
     axis: str
     is_log: bool
+    quantity: str
     cells: Sequence[Mapping[str, Any]]
     measures: Mapping[str, Values]
     scales: Mapping[str, Any]
@@ -63,12 +66,14 @@ def collect(folder: str, where: Sequence[str], axis: str | None) -> Atlas:
     """The finished cells of a trained sweep, and the measures of them in the folders beside it.
 
     axis: column for the horizontal axis; by default the first in which the cells differ. Raises
-    StoreError without logs, and FigureError if no chosen cell is done or has a test error.
+    StoreError without logs, and FigureError if no chosen cell is done.
     """
     runs = query.where(store.runs(folder), where)
-    runs = runs[(runs["status"] == "done") & selection.test_accuracy(runs).notna()]
+    runs = runs[runs["status"] == "done"]
     if runs.empty:
-        raise query.FigureError(f"{folder}: no chosen training is done and has a test error")
+        raise query.FigureError(f"{folder}: none of the chosen trainings is done")
+    quantity, values = _quantity(runs)
+    runs = runs.assign(value=values)[values.notna()]
     names = [name for name in query.axes(runs) if name not in ("seed", selection.WEIGHTS_AT)]
     axis = axis or next(iter(names), "seed")
     if axis not in runs:
@@ -91,19 +96,38 @@ def collect(folder: str, where: Sequence[str], axis: str | None) -> Atlas:
     numbers = [value for value in x if isinstance(value, int | float)]
     is_log = len(numbers) == len(x) and min(numbers) > 0 and max(numbers) / min(numbers) >= 50
     scales = _scales(measures)
-    return Atlas(Path(folder).resolve().name, labels.axis(axis), is_log, _cells(runs, names, x),
-                 measures, scales, sources, notes)  # fmt: skip
+    return Atlas(
+        sweep=Path(folder).resolve().name,
+        axis=labels.axis(axis),
+        is_log=is_log,
+        quantity=quantity,
+        cells=_cells(runs, names, x),
+        measures=measures,
+        scales=scales,
+        sources=sources,
+        notes=notes,
+    )
+
+
+def _quantity(runs: pd.DataFrame) -> tuple[str, pd.Series]:
+    """What is drawn of the trainings: the test error if one of them has it, else the loss."""
+    errors = 1 - selection.test_accuracy(runs)
+    if errors.notna().any():
+        return "test error", errors
+    losses = selection.number(runs, "final_train_eval_loss")
+    if losses.isna().all():
+        raise query.FigureError("the trainings have neither a test error nor a training loss")
+    return "training loss (nats)", losses
 
 
 def _cells(runs: pd.DataFrame, names: Sequence[str], x: Sequence[Any]) -> list[dict[str, Any]]:
     """The trained cells, those of low values of the axes first."""
     result = []
-    runs = runs.assign(test_error=1 - selection.test_accuracy(runs))
     for place, row in zip(x, runs.to_dict("records"), strict=True):
         result.append({
             "id": str(row["cell"]), "label": labels.point(row, names), "seed": int(row["seed"]),
             "x": place if isinstance(place, int | float) else labels.text(place),
-            "test_error": float(row["test_error"]),
+            "value": float(row["value"]),
         })  # fmt: skip
     return result
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Sweep
-from landscape_sweep import FACTS, LandscapeSweep, References
+from landscape_sweep import FACTS, LandscapeSweep, References, error_of
 from matplotlib.figure import Figure
 
 from analysis import (
@@ -63,12 +63,16 @@ def test_a_pair_has_the_smaller_of_two_margins_and_half_the_distance() -> None:
 def ring_sweep(logs: Path) -> LandscapeSweep:
     """A trained sweep of rings: no inner points, or ten at two gaps."""
     sweep = LandscapeSweep(logs)
+    runs = []
     for inner, gap in ((0, 0.1), (10, 0.1), (10, 0.01)):
-        sweep.trained.runs(f"runs{inner}{gap}", [{
+        runs.append({
             "cell": f"c1-i{inner}g{gap}", "seed": 0, **FACTS, "trainer.name": "minima",
             "data.name": "rings", "data.inner": inner, "data.gap": gap, "epochs": 100,
             "final_train_eval_wrong": int(gap < 0.1), "final_train_eval_loss": 1e-6,
-        }])  # fmt: skip
+        })  # fmt: skip
+    sweep.trained.runs("runs", runs)
+    rows = [{"cell": run["cell"], "attempt": 1, "epoch": 100, "step": 100} for run in runs]
+    sweep.trained.curves("runs", rows)  # a part of records counts with its part of rows alone
     return sweep
 
 
@@ -305,7 +309,8 @@ def test_an_atlas_has_every_measure_of_the_cells_on_common_scales(
     reader.feed(page)
     assert reader.found == []
     data = page_data(page)
-    assert data["axis"] == "poison samples"
+    assert (data["axis"], data["quantity"]) == ("poison samples", "test error")
+    assert data["cells"][0]["value"] == pytest.approx(error_of(0, 0))
     assert set(data["sources"].values()) == {folder.name for folder in folders}
     ids = {cell["id"] for cell in data["cells"]}
     assert len(ids) == 6
@@ -334,6 +339,17 @@ def test_an_atlas_says_which_measures_it_leaves_out(
     assert "note: roll_radius: left out: measures with different settings" in text
     data = page_data((tmp_path / "out" / "atlas.html").read_text())
     assert (len(data["cells"]), data["measures"]) == (6, {})
+
+
+def test_an_atlas_of_data_without_a_test_set_has_training_losses(tmp_path: Path) -> None:
+    sweep = ring_sweep(tmp_path / "logs")
+    ring_boundary(sweep)
+    out = ["--out", str(tmp_path / "out"), "--axis", "data.gap"]
+    assert atlas.main([str(sweep.trained.folder), *out]) == 0
+    data = page_data((tmp_path / "out" / "atlas.html").read_text())
+    assert data["quantity"] == "training loss (nats)"
+    assert [cell["value"] for cell in data["cells"]] == [1e-6] * 3
+    assert len(data["measures"]["boundary"]) == 3
 
 
 EPOCHS = (1, 3, 100)
