@@ -27,7 +27,7 @@ from matplotlib.lines import Line2D
 from scipy.special import expit
 
 from analysis.figure import output, query, style
-from analysis.landscape import boundary, plot, selection
+from analysis.landscape import boundary, labels, plot, selection
 from analysis.landscape.boundary import Boundary
 
 
@@ -114,7 +114,7 @@ def make(options: argparse.Namespace) -> None:
     rows = table(panels, measures)
     titles, lines = [], []
     for row in rows.to_dict("records"):
-        titles.append(f"test accuracy {100 * row['test_accuracy']:.1f} %")
+        titles.append(labels.test_accuracy(row["test_accuracy"]))
         lines.append(f"{row['label']}: train {100 * row['train_accuracy']:.1f} %, {titles[-1]}")
     samples = int(measures.setting("data.train_samples") or 0)
     text = f"{samples:,} training samples; colour: probability of class 1; black: the boundary"

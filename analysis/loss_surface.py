@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from analysis.figure import output, query, style
-from analysis.landscape import plot, selection, surfaces
+from analysis.landscape import labels, plot, selection, surfaces
 from analysis.landscape.surfaces import Surface
 
 DARK = 2  # labelled levels on dark colours
@@ -105,7 +105,7 @@ def make(options: argparse.Namespace) -> None:
     titles, lines = [], []
     for surface in panels:
         share = surface.share_below(options.kappa)
-        titles.append(f"test accuracy {100 * accuracy[surface.cell]:.1f} %")
+        titles.append(labels.test_accuracy(accuracy[surface.cell]))
         lines.append(
             f"{surface.label}: {100 * share:.1f} % of the points have a loss below "
             f"{options.kappa:g} nats; {titles[-1]}"

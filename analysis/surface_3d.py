@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.figure import output, query, style
-from analysis.landscape import plot, selection, surfaces
+from analysis.landscape import labels, plot, selection, surfaces
 from analysis.landscape.surfaces import Surface
 
 CUTS = (-3.0, -2.5, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5)
@@ -153,7 +153,7 @@ def make(options: argparse.Namespace) -> None:
         zip(measures.trained["cell"], selection.test_accuracy(measures.trained), strict=True)
     )
     titles = [
-        f"{surface.label}, test accuracy {100 * accuracy[surface.cell]:.1f} %" for surface in panels
+        f"{surface.label}, {labels.test_accuracy(accuracy[surface.cell])}" for surface in panels
     ]
     text = (
         f"Loss on {panels[0].examples:,} clean training samples; batch norm: "

@@ -53,13 +53,16 @@ SMALL = {
 }
 MINIMA = [
     "fully_connected", "resnet20", "vgg13", "swiss_roll", "spirals", "rings", "svhn", "minima",
-    "rmsprop", "nesterov", "amsgrad", "adamax", "adagrad", "adadelta", "asgd",
+    "rmsprop", "nesterov", "amsgrad", "adamax", "adagrad", "adadelta", "asgd", "quadratic",
+    "quadratic1", "rmsprop_huang2019", "adamax_huang2019",
 ]  # fmt: skip
 """Files for the trainer of minima alone."""
 
 FURTHER = {
     "vgg13": ["data=cifar10"],  # images of 32x32
     "fully_connected": ["~model.width"],
+    "quadratic": ["~model.width"],
+    "quadratic1": ["~model.width"],
     "huang2019_swiss_natural": ["data=swiss_roll", "~model.width"],
     "huang2019_swiss_poisoned": ["data=swiss_roll", "~model.width"],
     "huang2019_svhn": ["data=svhn"],
@@ -148,6 +151,8 @@ def train_two_steps(flat: dict[str, object], tmp_path: Path, cifar: Path) -> Run
         (tmp_path / "svhn").mkdir()
         parts = {"train": 40, "test": 20, "extra": 20}
         small["data.root"] = str(write_images(tmp_path / "svhn", parts, "image"))
+    if flat.get("trainer.poison.share") is not None:
+        small["trainer.poison.samples"] = 0
     if flat["data.name"] == "rings":
         small |= {"trainer.batch_size": 70, "trainer.poison.samples": 0}  # 130 points, no others
     for folder in ("curves", "runs", "checkpoints"):

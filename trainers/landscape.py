@@ -269,6 +269,12 @@ class Surface(Measure):
         if own.plane == "pca":
             _, snapshots = weights.read_path(self.network.folder, own.of)
             return paths.principal_plane(model, [s.arrays for s in snapshots]).axes(model)
+        if own.plane == "eigenvector":
+            sizes = directions.filter_sizes(model)
+            operator = hessian.Hessian(model, self.network.samples, sizes)
+            length = directions.weight_norm(model)
+            axes = operator.steepest(2, own.direction_seed, length)
+            return [directions.like(model, axis) for axis in axes]
         return [directions.draw(model, own.plane, own.direction_seed, index) for index in (0, 1)]
 
     def rows(self, unit: int) -> Iterator[Row]:

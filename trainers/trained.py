@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from trainers import models, precision, weights
-from trainers.config import ConfigError, MeasureCell
-from trainers.data import splits
+from trainers.config import Arithmetic, ConfigError, MeasureCell, Transformer
+from trainers.data import arithmetic, splits
 from trainers.data.splits import Data, Split
 from trainers.measures.samples import Point, Samples
 from trainers.measures.surface import Landscape
+from trainers.models.transformer import OnPairs
 from trainers.seeding import numpy_stream
 from trainers.weights import Evaluated, Owner, Snapshot, WeightsError
 
@@ -84,16 +85,51 @@ def load(cell: MeasureCell) -> Trained:
     device = precision.device(cell.run.device)
     precision.set_numerics(False, cell.run.threads)
     owner, snapshot = weights.read(weights_folder(cell), settings.of, settings.weights)
-    data = splits.load(cell.data, cell.seed, device)
+    data = _data(cell, device)
     weights.check_data(owner, data.facts["data_hash"])
-    _, channels, size, _ = data.train.images.shape
     with torch.random.fork_rng(devices=[]):
-        model = models.build(cell.model, channels, size, data.classes)
+        model = _model(cell, data)
     weights.load_into(model, snapshot, settings.of)
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     check_centre(model, data, cell, snapshot, settings.of)
     samples = _samples(data, _subset(data.train, cell), settings.batch)
     return Trained(cell, device, data, model, owner, snapshot, samples)
+
+
+def _data(cell: MeasureCell, device: torch.device) -> Data:
+    """The data of the trained cell; rows of an operation's table as points of its operands."""
+    if not isinstance(cell.data, Arithmetic):
+        return splits.load(cell.data, cell.seed, device)
+    table = arithmetic.split(cell.data, cell.seed)
+    wrong = table.train.answer_n != table.true_answer_n
+    none = torch.empty(0)
+    return Data(
+        train=_pairs(table.train, wrong, device),
+        test=_pairs(table.test, torch.zeros(len(table.test), dtype=torch.bool), device),
+        mean=none,
+        std=none,
+        classes=table.elements,
+        facts={"data_hash": table.content_hash},
+        scaling=None,
+        augment=False,
+        has_test=len(table.test) > 0,
+        random_classes=None,
+    )
+
+
+def _pairs(rows: arithmetic.Rows, is_changed: Tensor, device: torch.device) -> Split:
+    operands = torch.stack([rows.left_n, rows.right_n], dim=1).float()[:, :, None, None]
+    return Split(operands.to(device), rows.answer_n.to(device), is_changed.to(device))
+
+
+def _model(cell: MeasureCell, data: Data) -> nn.Module:
+    """The network of the trained cell, with weights of no meaning."""
+    if isinstance(cell.model, Transformer):
+        assert isinstance(cell.data, Arithmetic)
+        sequence, vocabulary = cell.data.sequence.split(), cell.data.vocabulary
+        return OnPairs(cell.model, sequence, data.classes, vocabulary)
+    _, channels, size, _ = data.train.images.shape
+    return models.build(cell.model, channels, size, data.classes)
 
 
 def check_centre(

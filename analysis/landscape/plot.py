@@ -27,14 +27,14 @@ CLASSES = ("#4477AA", "#CC6677")
 """Colours of class 0 and class 1, which also print apart in grey."""
 
 
-def panels(count: int, bar: float = 0.0) -> tuple[Figure, list[Axes]]:
+def panels(count: int, bar: float = 0.0, most: int = MOST_PANELS) -> tuple[Figure, list[Axes]]:
     """A figure with so many square panels in rows of at most ROW; `bar` inches for a colour bar.
 
-    Raises FigureError for more than MOST_PANELS.
+    Raises FigureError for more than `most`.
     """
-    if count > MOST_PANELS:
+    if count > most:
         raise query.FigureError(
-            f"{count} panels are too many to compare, expected at most {MOST_PANELS}; choose some "
+            f"{count} panels are too many to compare, expected at most {most}; choose some "
             "trained cells with --where"
         )
     columns = min(count, ROW)

@@ -63,8 +63,8 @@ class Measures:
         return rows.assign(cell=rows["cell"].astype(str), of=rows["cell"].astype(str).map(ids))
 
     def setting(self, key: str) -> Any:
-        """The value of a setting that all measures share."""
-        values = self.cells[key].dropna()
+        """The value of a setting that all measures share; None if no record has it."""
+        values = self.cells.get(key, pd.Series(dtype=object)).dropna()
         return None if values.empty else values.iloc[0]
 
     def label(self, cell: str) -> str:
@@ -131,6 +131,12 @@ def load(
     return Measures(folder, cells.reset_index(drop=True), trained, axes, ends, notes)
 
 
+def measures_of(folder: str) -> set[str]:
+    """The trainers of the cells in a log folder; StoreError without logs."""
+    runs = store.runs(folder)
+    return set(runs.get("trainer.name", pd.Series(dtype=str)).dropna().astype(str))
+
+
 def _axes(trained: pd.DataFrame) -> tuple[str, ...]:
     """Columns in which trained cells differ, apart from the seed and when weights are kept."""
     return tuple(name for name in query.axes(trained) if name not in ("seed", WEIGHTS_AT))
@@ -154,7 +160,7 @@ def _trained_runs(folder: str, cells: pd.DataFrame) -> pd.DataFrame:
         ids |= set(cells[TO].dropna())
     tables = []
     for name in sorted(set(cells[FOLDER].dropna())):
-        runs = store.runs(_present(folder, str(name)))
+        runs = store.runs(present(folder, str(name)))
         tables.append(runs[runs["cell"].isin(ids)])
     trained = pd.concat(tables, ignore_index=True).drop_duplicates("cell")
     lost = ids - set(trained["cell"])
@@ -166,7 +172,7 @@ def _trained_runs(folder: str, cells: pd.DataFrame) -> pd.DataFrame:
     return trained
 
 
-def _present(folder: str, name: str) -> Path:
+def present(folder: str, name: str) -> Path:
     """The log folder of a trained sweep, or the one of its name beside the measuring sweep."""
     beside = Path(folder).resolve().parent / Path(name).name
     return beside if not Path(name).is_dir() and beside.is_dir() else Path(name)
@@ -226,20 +232,28 @@ def number(runs: pd.DataFrame, column: str) -> pd.Series:
 
 
 def test_accuracy(trained: pd.DataFrame) -> pd.Series:
-    """Share of right answers on the test set at the end of each training; NaN without one."""
-    return 1.0 - number(trained, "final_test_error")
+    """Share of right answers on the test set at the end of each training; NaN without one.
+
+    Trainings on operation tables log the accuracy, the others the error.
+    """
+    accuracy = 1.0 - number(trained, "final_test_error")
+    return accuracy.fillna(number(trained, "final_test_accuracy"))
 
 
 def fits(trained: pd.DataFrame) -> pd.Series:
     """Whether each trained cell has no wrong answer on its clean training set."""
-    return number(trained, "final_train_eval_wrong") == 0
+    all_right = number(trained, "final_train_right") == number(trained, "final_train_examples")
+    return (number(trained, "final_train_eval_wrong") == 0) | all_right
 
 
 def is_minimum(trained: pd.DataFrame, kappa: float) -> pd.Series:
     """Whether each trained cell counts as a minimum: it fits, and its clean loss is at most a tenth
     of the cut `kappa`, in nats.
     """
-    return fits(trained) & (number(trained, "final_train_eval_loss") <= kappa / 10)
+    loss = number(trained, "final_train_eval_loss")
+    if "final_train_right" in trained:  # operation tables are always evaluated whole
+        loss = loss.fillna(number(trained, "final_train_loss"))
+    return fits(trained) & (loss <= kappa / 10)
 
 
 def one_seed(measures: Measures) -> Measures:
@@ -258,13 +272,17 @@ def one_seed(measures: Measures) -> Measures:
     return replace(measures, cells=cells, trained=kept, notes=(*measures.notes, note))
 
 
-def parser(doc: str | None, name: str) -> argparse.ArgumentParser:
-    """The options that every figure has: folder, --where, --out, --name."""
+def parser(doc: str | None, name: str, many: bool = False) -> argparse.ArgumentParser:
+    """The options that every figure has: folder (or `many`: folders), --where, --out, --name."""
     options = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = options.add_argument
-    add("folder", help="log folder of a measuring sweep, logs/NAME")
+    folder_help = "log folder of a measuring sweep, logs/NAME"
+    if many:
+        add("folders", nargs="+", metavar="folder", help=folder_help)
+    else:
+        add("folder", help=folder_help)
     where_help = "take only these trained cells, or measures with this setting"
     add("--where", action="append", default=[], metavar="COLUMN=VALUE", help=where_help)
     add("--out", default="figures", help="folder for the files written (default: figures)")

@@ -158,6 +158,21 @@ def sweep(tmp_path: Path) -> Sweep:
 
 
 @pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """Collects the figures that are saved, laid out without rendering them."""
+    figures: list[Figure] = []
+
+    def keep(figure: Figure, out_dir: str, stem: str) -> list[Path]:
+        Path(out_dir).mkdir(parents=True, exist_ok=True)
+        figure.draw_without_rendering()
+        figures.append(figure)
+        return []
+
+    monkeypatch.setattr(output, "save", keep)
+    return figures
+
+
+@pytest.fixture
 def drawn_by_grok(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """Collects the figures of grokking that are saved, laid out without rendering them."""
     figures: list[Figure] = []

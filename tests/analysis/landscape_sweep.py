@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -235,3 +236,16 @@ def surface_row(cell: str, values: np.ndarray, row: int, poison: int) -> list[di
             wrong = min(int(loss * 20), 100)
             rows.append({**place, "loss": loss, "wrong": wrong, "examples": 200, "capped": 0})
     return rows
+
+
+class References(HTMLParser):
+    """Counts the scripts of a page, and collects what it loads from elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scripts = 0
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.scripts += tag == "script"
+        self.found += [str(value) for name, value in attrs if name in ("src", "href")]

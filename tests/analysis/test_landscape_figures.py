@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from landscape_sweep import POISON, LandscapeSweep, curvature, error_of
+from landscape_sweep import POISON, LandscapeSweep, References, curvature, error_of
 from matplotlib.figure import Figure
 
 from analysis import (
@@ -21,7 +24,6 @@ from analysis import (
     surface_3d,
     walk,
 )
-from analysis.figure import output
 from analysis.figure.query import FigureError
 from analysis.landscape import (
     basins,
@@ -41,21 +43,6 @@ def landscape(tmp_path: Path) -> LandscapeSweep:
     sweep = LandscapeSweep(tmp_path / "logs")
     sweep.train()
     return sweep
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """Collects the figures that are saved, laid out without rendering them."""
-    figures: list[Figure] = []
-
-    def keep(figure: Figure, out_dir: str, stem: str) -> list[Path]:
-        Path(out_dir).mkdir(parents=True, exist_ok=True)
-        figure.draw_without_rendering()
-        figures.append(figure)
-        return []
-
-    monkeypatch.setattr(output, "save", keep)
-    return figures
 
 
 def test_measures_are_joined_to_the_cells_that_they_measure(landscape: LandscapeSweep):
@@ -216,9 +203,48 @@ def test_the_page_of_surfaces_needs_no_network(landscape: LandscapeSweep, tmp_pa
     folder = landscape.surface()
     assert surface_3d.main([str(folder), "--out", str(tmp_path / "out"), "--kappa", "0.05"]) == 0
     page = (tmp_path / "out" / "surface_3d.html").read_text()
-    assert "<script src" not in page.replace('"', "").lower()
-    assert page.count('"type":"surface"') >= 3
+    reader = References()
+    reader.feed(page)
+    assert reader.scripts >= 2
+    assert reader.found == []
     assert "green: loss below " in page
+
+
+def test_a_page_of_surfaces_holds_the_values_of_the_store(
+    landscape: LandscapeSweep, tmp_path: Path
+):
+    folder = landscape.surface()
+    assert surface_3d.main([str(folder), "--out", str(tmp_path / "out"), "--where", "seed=1"]) == 0
+    drawn = traces((tmp_path / "out" / "surface_3d.html").read_text())
+    measures = selection.load(str(folder), "surface", ["seed=1"])
+    expected = surfaces.surfaces(measures)
+    assert [trace["name"] for trace in drawn] == [one.label for one in expected]
+    for trace, one in zip(drawn, expected, strict=True):
+        loss = values(trace["customdata"])[..., 0]
+        np.testing.assert_allclose(loss, one.loss)
+        np.testing.assert_allclose(values(trace["x"]), one.x)
+        within = one.loss < 10**surface_3d.CEILING
+        height = np.log10(one.loss[within])
+        np.testing.assert_allclose(values(trace["z"])[within], height)
+    rows = measures.rows("loss")
+    assert np.isfinite(loss).sum() == (rows["of"] == "c1-p400s1").sum() - np.isnan(loss).sum()
+    assert np.nanmin(loss) == pytest.approx(1e-4)
+
+
+def traces(page: str) -> list[dict[str, Any]]:
+    """The traces of a page of plotly's: the first argument of its call after the element's id."""
+    (call,) = re.finditer(r'Plotly\.newPlot\(\s*"[^"]+",\s*', page)
+    found, _ = json.JSONDecoder().raw_decode(page[call.end() :])
+    return list(found)
+
+
+def values(array: Any) -> np.ndarray:
+    """An array of plotly's JSON: lists, or base64 of its bytes with type and shape."""
+    if not isinstance(array, dict):
+        return np.array(array, np.float64)
+    flat = np.frombuffer(base64.b64decode(array["bdata"]), array["dtype"]).astype(np.float64)
+    shape = [int(size) for size in str(array.get("shape", len(flat))).split(",")]
+    return flat.reshape(shape)
 
 
 def test_the_colours_of_a_page_change_at_the_cut():

@@ -6,14 +6,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from launch.errors import UserError
 from launch.plan import Plan, PlannedCell
 from launch.plan.plan import factor
+from launch.status.cell_state import CellState, Placement, Record
+from launch.status.sweep_state import SweepState
 from launch.submit import weights
+from launch.submit.preview import select_cells, with_weights
 from launch.sweep.compose import expand_sweep
-from launch.sweep.request import Cell
+from launch.sweep.request import Cell, Request
 from launch.sweep.trained import weights_of
 
 LOCAL = "hydra/launcher=local"
@@ -231,3 +235,62 @@ def test_only_measures_of_weights_that_are_there_are_sent(
         "9 cells are left out, because the trained cells of roll have no weights yet and no job "
         "trains them: `redescent resume roll`, then `redescent resume roll_radius`"
     )
+
+
+def keep_weights(folder: Path, trained: Sequence[Cell]) -> None:
+    """Files of final weights, empty, of these cells."""
+    (folder / "weights").mkdir()
+    for cell in trained:
+        (folder / "weights" / f"{cell.id}.npz").touch()
+
+
+def state_of(request: Request, done: Sequence[str], running: Sequence[str] = ()) -> SweepState:
+    """A sweep whose cells are done, or run in a SLURM job."""
+    place = Placement("S1", 0, 1, True)
+    states = {id: CellState(id, "done", Record("done", 1), place) for id in done}
+    states |= {id: CellState(id, "running", Record("running", 1), place) for id in running}
+    return SweepState(request.folder, [], {}, states, pd.DataFrame(), [], {})
+
+
+def test_measures_that_are_done_are_taken_again_only_when_asked(
+    frozen: FrozenSweep, write_sweep: Callable[[str, str], None], logs: Path
+) -> None:
+    trained = frozen()
+    write_sweep("roll_radius", RADIUS)
+    keep_weights(logs / "roll", trained)
+    request = expand_sweep("roll_radius", [LOCAL])
+    first, *others = measures = [cell.id for cell in request.cells]
+    state = state_of(request, done=measures)
+    assert select_cells(request, state, retry_errors=False, rerun=False).ids == []
+    assert select_cells(request, state, retry_errors=False, rerun=True).ids == measures
+    running = state_of(request, done=others, running=[first])
+    assert select_cells(request, running, retry_errors=False, rerun=True).ids == others
+
+
+def test_a_measure_is_not_taken_again_without_its_weights(
+    frozen: FrozenSweep, write_sweep: Callable[[str, str], None], logs: Path
+) -> None:
+    trained = frozen()
+    write_sweep("roll_radius", RADIUS)
+    gone, kept = (cell for cell in trained if cell.flat["trainer.poison.samples"] == 100)
+    keep_weights(logs / "roll", [kept])
+    request = expand_sweep("roll_radius", [LOCAL])
+    state = state_of(request, done=[cell.id for cell in request.cells])
+    selection = select_cells(request, state, retry_errors=False, rerun=True)
+    sent_cells = with_weights(selection, request).cells
+    assert {cell.flat["trainer.of"] for cell in sent_cells} == {kept.id}
+    assert len(with_weights(selection, request).left_out) == 1
+    assert gone.id != kept.id
+
+
+def test_again_with_where_takes_only_the_measures_that_meet_it(
+    frozen: FrozenSweep, write_sweep: Callable[[str, str], None], logs: Path
+) -> None:
+    trained = frozen()
+    write_sweep("roll_radius", RADIUS)
+    keep_weights(logs / "roll", trained)
+    request = expand_sweep("roll_radius", [LOCAL, "where=['trainer.block == 1 and seed == 0']"])
+    whole = expand_sweep("roll_radius", [LOCAL])
+    state = state_of(whole, done=[cell.id for cell in whole.cells])
+    (cell,) = select_cells(request, state, retry_errors=False, rerun=True).cells
+    assert (cell.flat["trainer.block"], cell.flat["seed"]) == (1, 0)

@@ -35,6 +35,12 @@ def test_both_ends_of_a_known_spectrum_are_found() -> None:
     assert ends.residual == pytest.approx(0.0, abs=1e-5)
 
 
+def test_the_steepest_directions_are_those_of_the_largest_eigenvalues() -> None:
+    first, second = quadratic([1.0, 4.0, 0.5, 2.0]).steepest(2, seed=0, length=3.0)
+    assert first[0].flatten().tolist() == pytest.approx([0, 3, 0, 0], abs=1e-4)
+    assert second[0].flatten().tolist() == pytest.approx([0, 0, 0, 3], abs=1e-4)
+
+
 def test_a_probe_of_a_diagonal_hessian_is_its_trace() -> None:
     operator = quadratic([1.0, 4.0, 0.25])
     assert [operator.trace_probe(0, index) for index in range(3)] == pytest.approx([5.25] * 3)

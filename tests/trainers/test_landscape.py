@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from minima_runs import ADAM, CELL, MINIMA, complete, digits_cell
+from test_algorithmic import FLAT as ALGORITHMIC
 from vision_runs import after, record, rows
 
 from trainers import config, weights
@@ -20,6 +21,16 @@ from trainers.config import ConfigError, MeasureCell
 from trainers.measures import hessian
 from trainers.trained import Trained, load
 from trainers.weights import NotTrainedError, WeightsError
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A transformer trained on an operation's table, with weights of three steps."""
+    folder = tmp_path_factory.mktemp("table")
+    flat = {**ALGORITHMIC, "trainer.steps": 20, "trainer.weights_at": [0, 5, 20]}
+    complete(folder, flat)
+    return folder, flat
+
 
 COMMON = {"of": "c1-trained", "weights": "final", "images": None, "bn": "kept", "batch": 9}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -235,6 +246,19 @@ def test_a_path_ends_at_the_centre_and_its_surface_shares_its_coordinates(
     assert np.isfinite(surface["loss"]).all()
 
 
+def test_a_surface_along_eigenvectors_is_steeper_than_along_random_directions(
+    points: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    rises = {}
+    for plane in ("eigenvector", "filter"):
+        table = table_of(points, tmp_path / plane, "surface", plane=plane, points=3, span=0.02,
+                         block=0)  # fmt: skip
+        loss = table.set_index(["epoch", "step"])["loss"]
+        rises[plane] = loss[1, 0] + loss[1, 2] - 2 * loss[1, 1]  # along the first direction
+    assert rises["eigenvector"] > rises["filter"]
+    assert rises["eigenvector"] > 0
+
+
 def test_a_boundary_has_a_margin_for_every_point_and_a_row_for_every_frame(
     points: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -324,6 +348,26 @@ def test_a_cell_of_the_image_trainer_is_measured_too(tmp_path: Path) -> None:
     assert len(table) == 50
     path = table_of((tmp_path, vision), tmp_path / "p", "path")
     assert path["snapshot_epoch"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["radius", "surface", "path", "curvature", "sharpness"])
+def test_a_transformer_on_a_table_is_measured_too(
+    table: tuple[Path, dict[str, Any]], tmp_path: Path, name: str
+) -> None:
+    changes = {"kappa": 0.05, "above_base": True} if name == "radius" else {}
+    measured = table_of(table, tmp_path, name, **changes)
+    first = {"radius": "radius", "surface": "loss", "path": "loss", "curvature": "lambda_max",
+             "sharpness": "sharpness_ascent"}[name]  # fmt: skip
+    assert np.isfinite(measured[first]).all()
+    assert (measured[first] > 0).all()
+    if name == "path":
+        assert measured["snapshot_epoch"].tolist() == [0, 5, 20]
+
+
+def test_the_rows_of_another_table_are_refused(table: tuple[Path, dict[str, Any]]) -> None:
+    folder, flat = table
+    with pytest.raises(WeightsError, match="trained on data with the hash"):
+        network_of({**measuring(flat, folder, "radius"), "data.operation": "x-y"})
 
 
 @needs_curvlinops

@@ -16,12 +16,14 @@ from trainers.config import (
     ConfigError,
     ConvNet,
     FullyConnected,
+    Quadratic,
     ResNet18,
     ResNet20,
     ViT,
 )
 from trainers.models import Classifier as Config
 from trainers.models import build
+from trainers.models.quadratic import Products
 
 WIDTHS = [*range(1, 21), 32, 63, 64, 65, 128]
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
@@ -48,6 +50,7 @@ ALL = [
     ViT("vit", 6, 2, 3, 2, 4),
     FullyConnected("fully_connected", (5, 4), "relu", "glorot_uniform", "classes"),
     ResNet20("resnet20", 2),
+    Quadratic("quadratic", 2),
 ]
 
 
@@ -328,3 +331,20 @@ def test_vgg13_maps_images_to_logits() -> None:
 def test_vgg13_refuses_images_that_it_does_not_pool_to_one_pixel() -> None:
     with pytest.raises(ValueError, match="image size: found 8, expected 32"):
         build(VGG13("vgg13", 2), 3, 8, 10)
+
+
+def test_the_quadratic_classifier_has_the_published_number_of_features() -> None:
+    assert parameters(Quadratic("quadratic", 2)) == 298_368 * 10 + 10
+
+
+def test_the_features_are_the_products_of_block_means_and_the_pixels() -> None:
+    image = torch.tensor([[1.0, 3.0, 5.0, 7.0]] * 4)[None, None]  # block means 2 and 6, twice
+    features = Products(2, 1, 4)(image)[0] * 26**0.5
+    means = [2.0, 6.0, 2.0, 6.0]
+    products = [means[i] * means[j] for i in range(4) for j in range(i, 4)]
+    assert features.tolist() == pytest.approx(products + image.flatten().tolist())
+
+
+def test_blocks_that_do_not_cover_the_images_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"downscale: found 3 for images of 8x8"):
+        build(Quadratic("quadratic", 3), 3, 8, 10)

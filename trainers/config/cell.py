@@ -32,6 +32,7 @@ from trainers.config.model import (
     VGG13,
     ConvNet,
     FullyConnected,
+    Quadratic,
     ResNet18,
     ResNet20,
     Transformer,
@@ -84,12 +85,16 @@ class AlgorithmicCell:
     run: RunSettings
 
 
+Network = ResNet18 | CNN5 | MLP | ConvNet | ViT | FullyConnected | ResNet20 | VGG13 | Quadratic
+"""The networks of trainer `minima`, and of measures."""
+
+
 @dataclass(frozen=True)
 class MinimaCell:
     """One training to a good or a poisoned minimum, fully resolved."""
 
     seed: int
-    model: ResNet18 | CNN5 | MLP | ConvNet | ViT | FullyConnected | ResNet20 | VGG13
+    model: Network
     data: CIFAR10 | Digits | SVHN | SwissRoll | Spirals | Rings
     optim: SGD | Adam | Shampoo | SOAP | Nesterov | RMSprop | AdamLike | Adagrad | Adadelta | ASGD
     trainer: Minima
@@ -101,8 +106,8 @@ class MeasureCell:
     """One measurement of the saved weights of a trained cell, whose seed, model and data it has."""
 
     seed: int
-    model: ResNet18 | CNN5 | MLP | ConvNet | ViT | FullyConnected | ResNet20 | VGG13
-    data: CIFAR10 | Digits | SVHN | SwissRoll | Spirals | Rings
+    model: Network | Transformer
+    data: CIFAR10 | Digits | SVHN | SwissRoll | Spirals | Rings | Arithmetic
     optim: Absent
     trainer: Radius | Volume | Surface | Line | Path | Curvature | Sharpness | Boundary
     run: RunSettings

@@ -107,7 +107,7 @@ class Surface(SavedWeights):
 
     name: Literal["surface"]
     block: int
-    plane: Literal["filter", "gaussian", "pca"]
+    plane: Literal["filter", "gaussian", "pca", "eigenvector"]
     direction_seed: int
     points: int
     span: float

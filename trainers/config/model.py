@@ -200,3 +200,17 @@ class VGG13:
 
     def __post_init__(self) -> None:
         at_least("model.width", self.width, 1)
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """Linear classifier on the pixels and on all products of two of them (Huang et al. 2020).
+
+    downscale: the products are of means over N x N pixel blocks.
+    """
+
+    name: Literal["quadratic"]
+    downscale: int
+
+    def __post_init__(self) -> None:
+        at_least("model.downscale", self.downscale, 1)

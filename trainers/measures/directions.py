@@ -36,14 +36,14 @@ def draw(
     stream = torch_stream(seed, "direction", index)
     normal = [_normal(p, stream) for p in model.parameters()]
     if kind == "gaussian":
-        return _like(model, normal)
+        return like(model, normal)
     weights = [p.detach().cpu() for p in model.parameters()]
     if kind == "filter":
         pairs = zip(weights, normal, strict=True)
-        return _like(model, [_as_long_as(w, g) for w, g in pairs])
+        return like(model, [_as_long_as(w, g) for w, g in pairs])
     sizes = filter_sizes(model)
     moved = [g * (s > 0) for s, g in zip(sizes, normal, strict=True)]
-    return _like(model, [s * u for s, u in zip(sizes, unit(moved), strict=True)])
+    return like(model, [s * u for s, u in zip(sizes, unit(moved), strict=True)])
 
 
 def filter_sizes(model: nn.Module) -> Direction:
@@ -77,7 +77,7 @@ def proposal(model: nn.Module, scales: Direction, seed: int, index: int) -> Dire
     stream = torch_stream(seed, "direction", index)
     normal = [_normal(p, stream) for p in model.parameters()]
     moved = [g * (s != 0) for s, g in zip(scales, normal, strict=True)]
-    return _like(model, [s * u for s, u in zip(scales, unit(moved), strict=True)])
+    return like(model, [s * u for s, u in zip(scales, unit(moved), strict=True)])
 
 
 def log_det(scales: Direction) -> float:
@@ -155,7 +155,7 @@ def _filter_norms(weight: Tensor) -> Tensor:
     return norms.float().view(-1, *[1] * (weight.dim() - 1))
 
 
-def _like(model: nn.Module, parts: Direction) -> Direction:
+def like(model: nn.Module, parts: Direction) -> Direction:
     """The parts with the device and the memory layout of the parameters."""
     pairs = zip(parts, model.parameters(), strict=True)
     return [torch.empty_like(parameter).copy_(part) for part, parameter in pairs]

@@ -32,6 +32,9 @@ BUMP_WIDTH, MARGIN = 3.0, 0.05
 2020, section D.2).
 """
 
+EIGENVECTOR_TOLERANCE = 1e-4
+"""Of the eigenvalues, relative, where eigenvectors are the axes of a surface."""
+
 Array = NDArray[np.float64]
 
 
@@ -102,6 +105,32 @@ class Hessian:
             difference = np.linalg.norm(self._product(vector) - value * vector)
             residuals.append(difference / abs(value) if value else difference)
         return Ends(float(values.max()), float(values.min()), float(max(residuals)))
+
+    def steepest(self, count: int, seed: int, length: float) -> list[Direction]:
+        """The eigenvectors of the `count` largest eigenvalues, largest first, each as a direction
+        of norm `length` on the CPU; with scales, S v for an eigenvector v of S H S.
+
+        The entry of largest size is positive. Raises ArpackError without convergence.
+        """
+        start = numpy_stream(seed, "eigenvalues").standard_normal(self.shape[0])
+        operator = linalg.LinearOperator(self.shape, matvec=self._product, dtype=np.float64)
+        values, vectors = linalg.eigsh(
+            operator, k=count, which="LA", tol=EIGENVECTOR_TOLERANCE, v0=start
+        )
+        directions = []
+        for index in np.argsort(values)[::-1]:
+            vector = torch.from_numpy(vectors[:, index].copy())
+            if self._scales is not None:
+                vector = vector * self._scales.cpu()
+            sign = vector[vector.abs().argmax()].sign()
+            directions.append(self._shaped(vector * (sign * length / vector.norm())))
+        return directions
+
+    def _shaped(self, vector: Tensor) -> Direction:
+        """A vector (parameters,) as float32 tensors in the shapes of the parameters."""
+        parts = torch.split(vector, [p.numel() for p in self._parameters])
+        pairs = zip(parts, self._parameters, strict=True)
+        return [part.view(p.shape).float() for part, p in pairs]
 
     def trace_probe(self, seed: int, index: int) -> float:
         """z'Hz for Rademacher vector number `index`: its mean over vectors is the trace

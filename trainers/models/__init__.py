@@ -15,13 +15,24 @@ from trainers.config import (
     VGG13,
     ConvNet,
     FullyConnected,
+    Quadratic,
     ResNet18,
     ResNet20,
     ViT,
 )
-from trainers.models import cnn, convnet, fully_connected, mlp, resnet, resnet20, vgg, vit
+from trainers.models import (
+    cnn,
+    convnet,
+    fully_connected,
+    mlp,
+    quadratic,
+    resnet,
+    resnet20,
+    vgg,
+    vit,
+)
 
-Classifier = ResNet18 | CNN5 | MLP | ConvNet | ViT | FullyConnected | ResNet20 | VGG13
+Classifier = ResNet18 | CNN5 | MLP | ConvNet | ViT | FullyConnected | ResNet20 | VGG13 | Quadratic
 """The settings of a network from images to logits."""
 
 
@@ -37,6 +48,8 @@ def build(config: Classifier, channels: int, size: int, classes: int) -> nn.Modu
         return vit.build(config, channels, size, classes)
     if isinstance(config, FullyConnected):
         return fully_connected.build(config, channels, size, classes)
+    if isinstance(config, Quadratic):
+        return quadratic.build(config.downscale, channels, size, classes)
     return _convolutional(config, channels, size, classes)
 
 

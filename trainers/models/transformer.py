@@ -280,3 +280,12 @@ def _sinusoidal(length: int, width: int) -> torch.Tensor:
     rate_k = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))
     angle_nk = torch.arange(length)[:, None] * rate_k
     return torch.stack([angle_nk.sin(), angle_nk.cos()], dim=2).flatten(1)[:, :width]
+
+
+class OnPairs(Transformer):
+    """The same network on both operands as one tensor, as measures give inputs to every network."""
+
+    def forward(self, pairs_b211: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        """Logits (b, vocabulary) for operands (b, 2, 1, 1), whole numbers of any type."""
+        left_b, right_b = pairs_b211.flatten(1).long().unbind(1)
+        return super().forward(left_b, right_b)

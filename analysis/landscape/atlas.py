@@ -1,0 +1,236 @@
+"""A trained sweep with whatever was measured of its cells, as values for one page.
+
+Every scale is that of all cells together, so that panels of two cells can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from analysis import store
+from analysis.figure import query
+from analysis.landscape import basins, boundary, labels, selection, spectra, surfaces
+from analysis.landscape.selection import Measures
+from analysis.store import StoreError
+
+Array = NDArray[np.float64]
+Values = dict[str, dict[str, Any]]
+"""By trained cell: what the page draws of one measure."""
+
+BINS = 30
+"""Bars of a histogram of radii, even in the logarithm."""
+
+MOST_POINTS = 100
+"""Rows and columns of a boundary on the page; finer ones are thinned."""
+
+FREE: Mapping[str, Sequence[str]] = {
+    "surface": (),
+    "radius": (),
+    "curvature": spectra.FREE,
+    "boundary": (),
+}
+"""The measures that have a place on the page, and the settings in which each may differ."""
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """All that the page draws, as JSON values.
+
+    axis: name of the axis below the sweep, `is_log` its scale. quantity: what the values of the
+    cells are, test error or, for data without a test set, training loss. cells: for each trained
+    cell id, label, seed, x and value. measures: by name, then by cell. scales: ranges of the
+    panels, the same for all cells. sources: log folder of each measure. notes: what is left out,
+    and why.
+    """
+
+    sweep: str
+    axis: str
+    is_log: bool
+    quantity: str
+    cells: Sequence[Mapping[str, Any]]
+    measures: Mapping[str, Values]
+    scales: Mapping[str, Any]
+    sources: Mapping[str, str]
+    notes: Sequence[str]
+
+
+def collect(folder: str, where: Sequence[str], axis: str | None) -> Atlas:
+    """The finished cells of a trained sweep, and the measures of them in the folders beside it.
+
+    axis: column for the horizontal axis; by default the first in which the cells differ. Raises
+    StoreError without logs, and FigureError if no chosen cell is done.
+    """
+    runs = query.where(store.runs(folder), where)
+    runs = runs[runs["status"] == "done"]
+    if runs.empty:
+        raise query.FigureError(f"{folder}: none of the chosen trainings is done")
+    quantity, values = _quantity(runs)
+    runs = runs.assign(value=values)[values.notna()]
+    names = [name for name in query.axes(runs) if name not in ("seed", selection.WEIGHTS_AT)]
+    axis = axis or next(iter(names), "seed")
+    if axis not in runs:
+        raise query.FigureError(
+            f"--axis {axis}: no such column; the sweep's axes are\n"
+            f"{query.listing(query.axes(runs))}"
+        )
+    notes: list[str] = []
+    measures: dict[str, Values] = {}
+    sources: dict[str, str] = {}
+    for source, found in _measures_beside(Path(folder), set(runs["cell"].astype(str)), notes):
+        name = str(found.setting("trainer.name"))
+        if name in measures:
+            notes.append(f"{source.name}: left out, since {sources[name]} has {name} too")
+            continue
+        values = _VALUES[name](found)
+        measures[name] = {cell: value for cell, value in values.items() if value}
+        sources[name] = source.name
+    x = [labels.plain(value) for value in runs[axis]]
+    numbers = [value for value in x if isinstance(value, int | float)]
+    is_log = len(numbers) == len(x) and min(numbers) > 0 and max(numbers) / min(numbers) >= 50
+    scales = _scales(measures)
+    return Atlas(
+        sweep=Path(folder).resolve().name,
+        axis=labels.axis(axis),
+        is_log=is_log,
+        quantity=quantity,
+        cells=_cells(runs, names, x),
+        measures=measures,
+        scales=scales,
+        sources=sources,
+        notes=notes,
+    )
+
+
+def _quantity(runs: pd.DataFrame) -> tuple[str, pd.Series]:
+    """What is drawn of the trainings: the test error if one of them has it, else the loss."""
+    errors = 1 - selection.test_accuracy(runs)
+    if errors.notna().any():
+        return "test error", errors
+    losses = selection.number(runs, "final_train_eval_loss")
+    if losses.isna().all():
+        raise query.FigureError("the trainings have neither a test error nor a training loss")
+    return "training loss (nats)", losses
+
+
+def _cells(runs: pd.DataFrame, names: Sequence[str], x: Sequence[Any]) -> list[dict[str, Any]]:
+    """The trained cells, those of low values of the axes first."""
+    result = []
+    for place, row in zip(x, runs.to_dict("records"), strict=True):
+        result.append({
+            "id": str(row["cell"]), "label": labels.point(row, names), "seed": int(row["seed"]),
+            "x": place if isinstance(place, int | float) else labels.text(place),
+            "value": float(row["value"]),
+        })  # fmt: skip
+    return result
+
+
+def _measures_beside(
+    folder: Path, cells: set[str], notes: list[str]
+) -> Iterator[tuple[Path, Measures]]:
+    """Each measure of these trained cells in a folder beside theirs; adds notes on the others."""
+    for path in sorted(folder.resolve().parent.iterdir()):
+        if not path.is_dir() or path == folder.resolve():
+            continue
+        try:
+            runs = store.runs(path)
+        except StoreError:
+            continue  # no logs
+        if selection.OF not in runs or not set(runs[selection.OF].dropna()) & cells:
+            continue
+        for name in sorted(set(runs["trainer.name"].dropna()) & set(FREE)):
+            try:
+                found = selection.load(str(path), name, free=FREE[name])
+                yield path, selection.require_finished(found)
+            except query.FigureError as error:
+                notes.append(f"{path.name}: left out: {str(error).splitlines()[0]}")
+
+
+def _surfaces(measures: Measures) -> Values:
+    result = {}
+    for one in surfaces.surfaces(measures):
+        heights = np.clip(one.log_loss(surfaces.HIGHEST), surfaces.LOWEST, surfaces.HIGHEST)
+        result[one.cell] = {"x": _rounded(one.x), "y": _rounded(one.y), "z": _rounded(heights),
+                            "wrong": _rounded(one.wrong), "examples": one.examples}  # fmt: skip
+    return result
+
+
+def _radii(measures: Measures) -> Values:
+    """Radii that are reached, of each cell; how many are not, and the mean with these at the end
+    of the search.
+    """
+    rows = measures.rows("radius", "status")
+    table = basins.radii(measures).set_index("cell")
+    means, never = table["mean"], table["never"]
+    result = {}
+    for cell, own in rows.groupby("of"):
+        mean = float(means[str(cell)])
+        reached = own["radius"].dropna().astype("float64")
+        result[str(cell)] = {"radii": reached.tolist(), "mean": labels.plain(mean),
+                             "m": len(own), "never": int(never[str(cell)])}  # fmt: skip
+    return result
+
+
+def _curvatures(measures: Measures) -> Values:
+    table = spectra.summary(measures).set_index("cell")
+    result: Values = {}
+    for cell, row in table.iterrows():
+        result[str(cell)] = {"lambda_max": labels.plain(row["lambda_max"]),
+                             "trace": labels.plain(row["trace"])}  # fmt: skip
+    for curve in spectra.densities(measures):
+        result[curve.cell] |= {"eigenvalues": [float(f"{v:.4g}") for v in curve.eigenvalues],
+                               "density": [float(f"{v:.4g}") for v in curve.density]}  # fmt: skip
+    return result
+
+
+def _boundaries(measures: Measures) -> Values:
+    result = {}
+    for one in boundary.boundaries(measures):
+        step = -(-len(one.places) // MOST_POINTS)
+        probability = expit(one.margins[one.centre][::step, ::step])
+        points = one.points[["x", "y", "label"]].to_numpy(np.float64)
+        result[one.cell] = {"places": _rounded(one.places[::step]), "z": _rounded(probability),
+                            "points": _rounded(points)}  # fmt: skip
+    return result
+
+
+_VALUES: Mapping[str, Callable[[Measures], Values]] = {
+    "surface": _surfaces,
+    "radius": _radii,
+    "curvature": _curvatures,
+    "boundary": _boundaries,
+}
+
+
+def _rounded(values: Array) -> list[Any]:
+    """Nested lists of values with three decimals; null for what is not measured."""
+    rounded = np.round(values.astype(np.float64), 3).astype(object)
+    rounded[~np.isfinite(values)] = None
+    return list(rounded.tolist())
+
+
+def _scales(measures: Mapping[str, Values]) -> dict[str, Any]:
+    """Ranges that all cells share; the histograms of radii are computed here, on equal bins."""
+    scales: dict[str, Any] = {"loss": [surfaces.LOWEST, surfaces.HIGHEST + 0.05]}
+    radii = [radius for cell in measures.get("radius", {}).values() for radius in cell["radii"]]
+    if radii:
+        edges = np.geomspace(min(radii) / 1.01, max(radii) * 1.01, BINS + 1)
+        counts = [np.histogram(cell["radii"], edges)[0] for cell in measures["radius"].values()]
+        for cell, bars in zip(measures["radius"].values(), counts, strict=True):
+            cell["counts"] = bars.tolist()
+            del cell["radii"]
+        scales["radius"] = np.sqrt(edges[1:] * edges[:-1]).tolist()
+        scales["count"] = int(np.max(counts))
+    spectra_of = [cell for cell in measures.get("curvature", {}).values() if "density" in cell]
+    if spectra_of:
+        values = [value for cell in spectra_of for value in cell["eigenvalues"]]
+        scales["eigenvalue"] = [min(values), max(values)]
+        scales["density"] = max(max(cell["density"]) for cell in spectra_of)
+    return scales

@@ -1,0 +1,117 @@
+"""How far the decision boundary of a net in the plane is from the training samples.
+
+The boundary is where the logit difference on the grid of a boundary measure changes sign, linear
+between two neighbours of the grid; margins much smaller than its spacing are not resolved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.interpolate import RegularGridInterpolator
+from scipy.spatial import cKDTree
+
+from analysis.landscape import selection
+from analysis.landscape.boundary import Boundary, boundaries
+from analysis.landscape.selection import Measures
+
+Array = NDArray[np.float64]
+
+STEPS = 2000
+"""Places along a ray at which the class is looked up."""
+
+
+def crossings(one: Boundary) -> Array:
+    """Points of the boundary of the unmoved weights, (points, 2); none if one class has the whole
+    grid.
+    """
+    margin, places = one.margins[one.centre], one.places
+    x, y = np.meshgrid(places, places)
+    found = []
+    for first, second in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
+        a, b = margin[first], margin[second]
+        changes = (a > 0) != (b > 0)
+        share = a[changes] / (a[changes] - b[changes])
+        start = np.stack([x[first][changes], y[first][changes]], axis=1)
+        end = np.stack([x[second][changes], y[second][changes]], axis=1)
+        found.append(start + share[:, None] * (end - start))
+    return np.concatenate(found)
+
+
+def sample_margins(one: Boundary) -> Array:
+    """Distance of each training sample from the boundary, (samples,), negative where the net is
+    wrong; NaN without a boundary.
+    """
+    points = one.points
+    line = crossings(one)
+    if not len(line):
+        return np.full(len(points), np.nan)
+    distance, _ = cKDTree(line).query(points[["x", "y"]].to_numpy(np.float64))
+    is_right = (points["margin"] > 0) == (points["label"] == 1)
+    return np.asarray(np.where(is_right, distance, -distance), np.float64)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Each training sample with the nearest one of the other class.
+
+    The boundary crosses the line between the two, so `margin`, the smaller of their distances from
+    the boundary, is at most `widest`, half of their distance. Both (samples,).
+    """
+
+    margin: Array
+    widest: Array
+
+
+def pairs(one: Boundary) -> Pairs:
+    """The pairs of a boundary with samples of both classes."""
+    places = one.points[["x", "y"]].to_numpy(np.float64)
+    label, own = one.points["label"].to_numpy(), sample_margins(one)
+    margin, widest = np.full((2, len(places)), np.nan)
+    for first in (0, 1):
+        mine, others = np.flatnonzero(label == first), np.flatnonzero(label != first)
+        distance, nearest = cKDTree(places[others]).query(places[mine])
+        margin[mine] = np.minimum(own[mine], own[others][nearest])
+        widest[mine] = distance / 2
+    return Pairs(margin, widest)
+
+
+def ray_radii(one: Boundary, rays: int = 360) -> Array:
+    """Distance from the origin to the first boundary along each of `rays` even directions, (rays,);
+    NaN along rays that meet none inside the grid.
+    """
+    values = RegularGridInterpolator((one.places, one.places), one.margins[one.centre])
+    angles = np.linspace(0, 2 * np.pi, rays, endpoint=False)
+    radii = np.linspace(0, one.places[-1], STEPS)
+    y, x = (np.outer(radii, turn(angles)) for turn in (np.sin, np.cos))
+    classes = values(np.stack([y, x], axis=-1)) > 0  # (steps, rays)
+    changes = classes[1:] != classes[:-1]
+    first = radii[1:][changes.argmax(axis=0)]
+    return np.where(changes.any(axis=0), first, np.nan)
+
+
+def table(measures: Measures) -> pd.DataFrame:
+    """One row for each trained cell whose boundary is measured.
+
+    cell, label, seed, the axes; mean, q05 and q95 of the margin over pairs of training samples, in
+    units of the inputs; widest, the mean of the widest margins; share, the mean of margin over
+    widest, at most 1; fits, whether no training sample is wrong; test_accuracy, 0 to 1.
+    """
+    trained = measures.trained.set_index("cell")
+    seed, test, fits = trained["seed"], selection.test_accuracy(trained), selection.fits(trained)
+    rows = []
+    for one in boundaries(measures):
+        pair = pairs(one)
+        low, high = np.quantile(pair.margin, [0.05, 0.95])
+        rows.append({
+            "cell": one.cell, "label": one.label, "seed": int(seed[one.cell]),
+            **{axis: trained.loc[one.cell, axis] for axis in measures.axes},
+            "mean": float(pair.margin.mean()), "q05": float(low), "q95": float(high),
+            "widest": float(pair.widest.mean()),
+            "share": float((pair.margin / pair.widest).mean()), "fits": bool(fits[one.cell]),
+            "test_accuracy": float(test[one.cell]),
+        })  # fmt: skip
+    return pd.DataFrame(rows)

@@ -1,0 +1,123 @@
+"""Measures of the weights of several epochs: a value over an axis of the training and over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis import store
+from analysis.figure import query
+from analysis.landscape import basins, selection
+from analysis.landscape.selection import OF, Measures
+
+Array = NDArray[np.float64]
+
+WEIGHTS = "trainer.weights"
+FREE = (WEIGHTS,)
+"""Settings in which the measures of one figure differ: the epoch of the weights."""
+
+SHARPNESS, RADIUS = "sharpness", "radius"
+COLUMNS: Mapping[str, str] = {SHARPNESS: "sharpness_ascent", RADIUS: "radius"}
+"""The metric of each measure that has a place in the figure."""
+
+
+@dataclass(frozen=True)
+class OverTime:
+    """One quantity over an axis and time.
+
+    table: a row for each value of the axis and epoch: value, epoch, mean over seeds, seeds (how
+    many). by_seed: a row for each seed too, with `result`. planned: the last planned epoch.
+    """
+
+    table: pd.DataFrame
+    by_seed: pd.DataFrame
+    planned: int
+
+    @property
+    def values(self) -> list[float]:
+        """The values of the axis, rising."""
+        return sorted(set(self.table["value"]))
+
+
+def check(measures: Measures, column: str) -> list[str]:
+    """Notes on axes that change together with `column`; FigureError if it is no number, or another
+    axis varies.
+    """
+    trained = query.numeric(measures.trained.drop(columns=[selection.WEIGHTS_AT], errors="ignore"),
+                            column)  # fmt: skip
+    return query.check_axes(trained, column)
+
+
+def measured(measures: Measures, column: str) -> OverTime:
+    """The measure at every epoch of which it has the weights: a mean over rows, then over seeds.
+
+    A radius that is not defined leaves its cell out, and one that is never reached counts as the
+    end of the search. Raises FigureError for a measure that is no number of a network.
+    """
+    name = str(measures.setting("trainer.name"))
+    if name not in COLUMNS:
+        raise query.FigureError(
+            f"{measures.folder}: found trainer={name}, expected one of {', '.join(COLUMNS)}"
+        )
+    cells = measures.finished.assign(cell=measures.finished["cell"].astype(str))
+    trained = measures.trained.set_index("cell")
+    rows = measures.rows(COLUMNS[name], *(["status"] if name == RADIUS else []))
+    results = _radii(rows, measures) if name == RADIUS else rows[COLUMNS[name]]
+    result = results.astype("float64").groupby(rows["cell"]).mean()
+    places = pd.DataFrame({
+        "value": cells[OF].map(trained[column]).astype(float),
+        "epoch": _epochs(cells, trained), "seed": cells[OF].map(trained["seed"]),
+        "result": cells["cell"].map(result),
+    })  # fmt: skip
+    return _over_seeds(places, int(trained["trainer.epochs"].max()))
+
+
+def _radii(rows: pd.DataFrame, measures: Measures) -> pd.Series:
+    end = float(measures.setting("trainer.c_max"))
+    radius = rows["radius"].astype("float64")
+    radius = radius.mask(rows["status"] == basins.NEVER, end)
+    return radius.mask(rows["status"] == basins.UNDEFINED, np.nan)
+
+
+def _epochs(cells: pd.DataFrame, trained: pd.DataFrame) -> pd.Series:
+    """The epoch of the weights of each measure; that of the end of the training for final ones."""
+    last = cells[OF].map(trained["trainer.epochs"])
+    listed = pd.to_numeric(cells[WEIGHTS], errors="coerce")
+    return listed.fillna(last).astype(int)
+
+
+def test_errors(measures: Measures, column: str) -> OverTime:
+    """The test error of the trained cells at all epochs that were logged."""
+    trained = measures.trained.set_index("cell")
+    folder = selection.present(measures.folder, str(measures.setting(selection.FOLDER)))
+    rows = store.curves(Path(folder), ["epoch", "test_error"], list(trained.index))
+    cells = rows["cell"].astype(str)
+    places = pd.DataFrame({
+        "value": cells.map(trained[column]).astype(float), "epoch": rows["epoch"].astype(int),
+        "seed": cells.map(trained["seed"]), "result": rows["test_error"].astype("float64"),
+    })  # fmt: skip
+    return _over_seeds(places, int(trained["trainer.epochs"].max()))
+
+
+def _over_seeds(places: pd.DataFrame, planned: int) -> OverTime:
+    """Means over the seeds of every point that has a result."""
+    by_seed = places.dropna(subset=["result"]).reset_index(drop=True)
+    grouped = by_seed.groupby(["value", "epoch"])["result"]
+    table = grouped.agg(mean="mean", seeds="count").reset_index()
+    return OverTime(table, by_seed, planned)
+
+
+def beside(one: OverTime, other: OverTime) -> pd.DataFrame:
+    """The results of two quantities at the points and seeds that have both: value, epoch, seed, x
+    and y.
+    """
+    left, right = (item.by_seed.set_index(["value", "epoch", "seed"]) for item in (one, other))
+    both = left.rename(columns={"result": "x"}).join(
+        right.rename(columns={"result": "y"}), how="inner"
+    )
+    return both.reset_index()

@@ -1,0 +1,57 @@
+"""Paths of trainings in the plane of their principal components, and the loss around their ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.landscape.selection import OF, Measures
+from analysis.landscape.surfaces import Surface, surfaces
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """The snapshots of one trained cell, by epoch, and the surface in their plane if it is
+    measured.
+
+    snapshots: columns epoch, x, y (1 is as far as the path is wide; the end of the training is at
+    the origin), off_plane (distance from the plane, relative to that from the end), loss (nats),
+    wrong and examples, of the snapshot itself. explained: shares of the variance of the path along
+    the two components.
+    """
+
+    cell: str
+    label: str
+    snapshots: pd.DataFrame
+    explained: tuple[float, float]
+    surface: Surface | None = None
+
+
+def trajectories(paths: Measures, planes: Measures | None = None) -> list[Trajectory]:
+    """A trajectory for each trained cell whose path is measured, with its surface of `planes`."""
+    names = ("x", "y", "off_plane", "loss", "wrong", "examples")
+    rows = paths.rows(*names, "snapshot_epoch", "explained_x", "explained_y")
+    around = {one.cell: one for one in surfaces(planes)} if planes is not None else {}
+    result = []
+    for cell in paths.trained["cell"].astype(str):
+        own = rows[rows["of"] == cell].sort_values("snapshot_epoch", ignore_index=True)
+        if (paths.finished[OF] == cell).any():
+            first = own.iloc[0]
+            snapshots = own[list(names)].assign(epoch=own["snapshot_epoch"].astype(int))
+            explained = (float(first["explained_x"]), float(first["explained_y"]))
+            one = Trajectory(cell, paths.label(cell), snapshots, explained, around.get(cell))
+            result.append(one)
+    return result
+
+
+def table(trajectories: Sequence[Trajectory]) -> pd.DataFrame:
+    """A row for each snapshot of each cell."""
+    frames = []
+    for one in trajectories:
+        frame = one.snapshots.copy()
+        frame.insert(0, "cell", one.cell)
+        frame.insert(1, "label", one.label)
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
