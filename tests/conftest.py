@@ -9,6 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("redescent", deadline=None)  # a busy machine is not a slow property
+settings.load_profile("redescent")
 
 
 @pytest.hookimpl(tryfirst=True)
