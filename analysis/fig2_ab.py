@@ -22,8 +22,8 @@ from analysis.double_descent.time_map import MapData, draw
 from analysis.figure import output, query
 from analysis.figure.provenance import (
     Source,
+    curves_of,
     feature_record,
-    measured_rows,
     nothing_logged,
     progress,
     record,
@@ -52,8 +52,7 @@ def load(options: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame, list[
         notes.append(f"{left_out} runs without a number >= 0 in {options.column} are left out")
     if not options.published:
         extra = [f"{METRIC}_std"] if published.is_published(runs) else []
-        curves = store.curves(options.folder, [METRIC, TRAINING, *extra], runs["cell"].tolist())
-        curves = measured_rows(runs, curves)
+        curves = curves_of(runs, options.folder, [METRIC, TRAINING, *extra])
     if "note" in runs.columns:
         notes += sorted(set(runs["note"].dropna()))
     return runs, curves, notes

@@ -127,8 +127,11 @@ def draw(runs: pd.DataFrame, table: pd.DataFrame, cost: Cost | None, percent: in
 
 def draw_runs(axes: Axes, runs: pd.DataFrame) -> None:
     """A dot for each run that got there."""
+    reached = runs[np.isfinite(runs["steps"])]
+    if reached.empty:
+        return
     sns.scatterplot(
-        runs[np.isfinite(runs["steps"])],
+        reached,
         x="train_percent",
         y="steps",
         hue="split",

@@ -252,6 +252,7 @@ def make(options: argparse.Namespace) -> None:
     if not panels:
         raise query.FigureError(
             f"no finished run of {PRODUCT} or {SUM} among the {len(selection.runs)} chosen runs"
+            + grok.of_diverged(selection.runs)
         )
     labels = [label_of(panels, operation) for operation in (PRODUCT, SUM)]
     lines = [*labels, *(panel.text for panel in panels.values())]

@@ -88,7 +88,7 @@ def make(options: argparse.Namespace) -> None:
     if rows.empty:
         raise query.FigureError(
             f"none of the {len(selection.finished)} finished runs has a sharpness; "
-            "submit with trainer.sharpness=true"
+            f"submit with trainer.sharpness=true{grok.of_diverged(selection.runs)}"
         )
     result = correlation(rows)
     facts = {

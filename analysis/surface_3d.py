@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.figure import output, query, style
+from analysis.figure.provenance import diverged_text
 from analysis.landscape import labels, plot, selection, surfaces
 from analysis.landscape.surfaces import Surface
 
@@ -159,6 +160,8 @@ def make(options: argparse.Namespace) -> None:
         f"Loss on {panels[0].examples:,} clean training samples; batch norm: "
         f"{measures.setting('trainer.bn')}; 1 is as far as the weights are long"
     )
+    if measures.diverged:
+        text += f"; {diverged_text(len(measures.diverged))}"
     figure = page(panels, titles, options.kappa, text)
     folder = Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("redescent", deadline=None)  # a busy machine is not a slow property
+settings.load_profile("redescent")
 
 SLURM_CHAINS = {
     "test_slurm.py": 1,

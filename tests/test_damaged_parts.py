@@ -14,11 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis import store
-from analysis.store import footer
-from analysis.store.parts import FileVanished, StoreError, read_file, read_records
+from analysis.store import footer, states
+from analysis.store.parts import FileVanished, StoreError, read_all, read_file, read_records
+from analysis.store.reader import RECORD_KEYS
+from launch.status import sweep_state
 from trainers import part
 from trainers.part import FOOTER_MARK, Part, finished_cells, footer_is_whole, with_footer_hash
-from trainers.schema import Metric
+from trainers.schema import STATE_COLUMNS, Metric
 
 FLIPS = 300
 METRICS = [Metric("loss", "float32", "nats", "mean cross-entropy")]
@@ -75,6 +77,40 @@ def test_no_changed_bit_of_a_part_is_taken(folder: Path, kind: str) -> None:
             assert all(map(pa.Table.equals, tables, expected))
             assert tables[0].schema.equals(expected[0].schema, check_metadata=True)
     assert refused > FLIPS / 2
+
+
+def test_no_changed_bit_of_the_states_is_taken(folder: Path) -> None:
+    (path,) = (folder / "runs").iterdir()
+    expected = read_file(path, STATE_COLUMNS).to_pylist()
+    refused = 0
+    for changed in flips(path.read_bytes()):
+        path.write_bytes(changed)
+        try:
+            (table,) = read_all(folder, "runs", STATE_COLUMNS)
+        except (StoreError, FileVanished):
+            refused += 1
+        else:
+            assert table.to_pylist() == expected
+    assert refused > 0
+
+
+def test_a_block_of_states_is_read_where_it_has_all_columns(folder: Path) -> None:
+    (path,) = (folder / "runs").iterdir()
+    assert states.MARK == part.STATES_MARK
+    assert states.MARK in path.read_bytes()
+    table = states.read_states(path, ["cell", "status", "attempts"])
+    assert table.to_pydict() == {"cell": CELLS, "status": ["done"] * 5}
+    assert states.read_states(path, ["cell", "host"]) is None
+    (curves,) = (folder / "curves").iterdir()
+    assert states.read_states(curves, ["cell"]) is None
+    (from_block,) = read_all(folder, "runs", STATE_COLUMNS, CELLS[1:2])
+    (from_pages,) = read_all(folder, "runs", [*STATE_COLUMNS, "host"], CELLS[1:2])
+    assert from_block.to_pylist() == from_pages.drop_columns("host").to_pylist()
+    assert from_block.schema.field("cell").type == from_pages.schema.field("cell").type
+
+
+def test_status_needs_nothing_but_the_block_of_states() -> None:
+    assert {*sweep_state.RECORD_COLUMNS, *RECORD_KEYS} <= {*STATE_COLUMNS, *states.OF_STORE}
 
 
 def test_a_task_trains_again_what_a_damaged_part_held(folder: Path) -> None:

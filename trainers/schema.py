@@ -91,6 +91,12 @@ FACTS: dict[str, pa.DataType] = {
     "error_class": pa.string(),
     "error": pa.string(),
 }
+STATE_COLUMNS = (
+    "cell", "status", "attempt", "updated", "epochs", "steps", "seconds", "gpu_seconds",
+    "error_class", "error", "code",
+)  # fmt: skip
+"""Columns of the run records that a part repeats in its block of states: what `status` needs."""
+
 _ARROW = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string()}
 
 

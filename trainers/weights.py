@@ -254,7 +254,7 @@ def _member(shard: Path, file: str) -> bytes | None:
     try:
         with zipfile.ZipFile(shard) as archive:
             return archive.read(file) if file in archive.namelist() else None
-    except (OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # damage can raise anything
         raise _damaged(shard, f"{type(error).__name__}: {error}") from error
 
 

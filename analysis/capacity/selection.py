@@ -16,7 +16,7 @@ import pandas as pd
 from analysis import store
 from analysis.capacity import estimate, labels
 from analysis.figure import query
-from analysis.figure.provenance import Source, fill, origin
+from analysis.figure.provenance import Source, diverged_text, fill, origin
 from analysis.stats import threshold
 from analysis.stats.threshold import Posterior, Settings, Trial
 from analysis.store.parts import FINAL
@@ -112,6 +112,9 @@ class Selection:
                     f"{int(self.table[flag].sum())} searches have a {flag}: success does not "
                     "change steadily along the axis, and their intervals hold less than 90 %"
                 )
+        diverged = int((self.trainings["status"] == "nonfinite").sum())
+        if diverged:
+            lines.append(f"{diverged_text(diverged)}; a search counts them as trainings that fail")
         missing = status.isin(UNFINISHED)
         if missing.any():
             lines.append(f"{missing.sum()} of {len(status)} searches are not finished (hollow)")

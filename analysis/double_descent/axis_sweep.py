@@ -20,7 +20,7 @@ from analysis.figure import query
 from analysis.figure.provenance import (
     Progress,
     Source,
-    measured_rows,
+    curves_of,
     nothing_logged,
     progress,
     record,
@@ -103,8 +103,7 @@ def load(folder: str | Path, column: str, by: str, conditions: Sequence[str]) ->
             "axis"
         )
     notes = query.check_axes(runs, column, by)
-    curves = store.curves(folder, [TEST, TRAINING], runs["cell"].tolist())
-    curves = measured_rows(runs, curves)
+    curves = curves_of(runs, folder, [TEST, TRAINING])
     groups = [_group(float(str(value)), part, curves, column) for value, part in runs.groupby(by)]
     test = [seeds for group in groups for seeds in group.test]
     if not any(seeds.cells for seeds in test):

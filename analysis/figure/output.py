@@ -16,7 +16,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from analysis.figure.style import save
+from analysis.figure.style import note_diverged, save
 
 
 def write(
@@ -30,9 +30,11 @@ def write(
 
     options: out and name, the folder and the stem of the files. tables: by the ending of their
     name, "" or for example "_seeds", a DataFrame or a mapping of columns. record: how the figure
-    came about, as JSON values. The files are STEM.png, STEM.pdf, STEM<ending>.csv for each table,
+    came about, as JSON values; the number of cells under its key "diverged" is noted at the edge of
+    the figure. The files are STEM.png, STEM.pdf, STEM<ending>.csv for each table,
     and STEM.json.
     """
+    note_diverged(figure, len(record.get("diverged", ())))
     files = [*save(figure, options.out, options.name)]
     folder = Path(options.out)
     for ending, table in tables.items():

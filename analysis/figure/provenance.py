@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis import store
+from analysis.figure import query
 from analysis.stats import features as stats
 from analysis.stats import verdict
 from analysis.stats.seed_curves import SeedCurves
@@ -100,15 +102,31 @@ def diverged_cells(runs: pd.DataFrame) -> tuple[str, ...]:
     return tuple(sorted(runs.loc[runs["status"] == "nonfinite", "cell"].astype(str)))
 
 
-def measured_rows(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
-    """The curves without the last row of each diverged cell.
+def measured_rows(runs: pd.DataFrame, curves: pd.DataFrame, time: str = "epoch") -> pd.DataFrame:
+    """The curves without the last row of each diverged cell; `time` is the column of its place.
 
     Its weights are not finite, so its error is that of always naming the first class: no
     measurement.
     """
     cells = curves["cell"].astype(str)
-    last = curves["epoch"].groupby(cells).transform("max")
-    return curves[~(cells.isin(diverged_cells(runs)) & (curves["epoch"] == last))]
+    last = curves[time].groupby(cells).transform("max")
+    return curves[~(cells.isin(diverged_cells(runs)) & (curves[time] == last))]
+
+
+def curves_of(
+    runs: pd.DataFrame, folder: str | os.PathLike[str], columns: Sequence[str], time: str = "epoch"
+) -> pd.DataFrame:
+    """The measured rows of the runs: `columns` of `store.curves`, by epoch or by `time`.
+
+    Raises FigureError if the folder has no row because every run diverged.
+    """
+    try:
+        curves = store.curves(folder, columns, runs["cell"].tolist())
+    except store.NothingLogged:
+        if len(diverged_cells(runs)) == len(runs):
+            raise query.FigureError(nothing_logged(runs, columns[0])) from None
+        raise
+    return measured_rows(runs, curves, time)
 
 
 def nothing_logged(runs: pd.DataFrame, metric: str) -> str:
@@ -201,6 +219,7 @@ def origin(source: Source, options: argparse.Namespace) -> dict[str, Any]:
         "notes": list(source.notes),
         "code": _distinct(source.runs, "code"),
         "environment": _distinct(source.runs, "environment"),
+        "diverged": list(diverged_cells(source.runs)),
     }
 
 

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 
 DPI = 200
 ROUNDING = 1e-8  # relative; a tick so near the end of an axis is drawn
-FONT_SIZE, LEGEND_SIZE = 11, 10  # points
+FONT_SIZE, LEGEND_SIZE, NOTE_SIZE = 11, 10, 6  # points
 HATCH = "////"  # what is planned but not in the logs
 ANCHOR_INDEX = (0, 64, 128, 191, 255)
 ANCHOR_RGB = ((5, 0, 83), (84, 58, 197), (197, 124, 150), (236, 192, 101), (253, 254, 36))  # of 255
@@ -139,6 +139,13 @@ def mark_diverged(axes: Axes, x: ArrayLike, y: ArrayLike | float) -> None:
     heights = np.broadcast_to(np.asarray(y, np.float64), places.shape)
     if places.size:
         axes.plot(places, heights, "x", color="black", ms=6, mew=1.5, zorder=5, clip_on=False)
+
+
+def note_diverged(figure: Figure, count: int) -> None:
+    """A note at the lower right edge that says what crosses are, and how many runs diverged."""
+    if count:
+        text = f"\N{MULTIPLICATION SIGN} diverged: {count} {'cell' if count == 1 else 'cells'}"
+        figure.text(0.995, 0.005, text, ha="right", va="bottom", fontsize=NOTE_SIZE)
 
 
 def place_empty_labels(figure: Figure) -> None:

@@ -60,9 +60,7 @@ class SelectedRuns:
     def record(self, options: argparse.Namespace, facts: Mapping[str, Any]) -> dict[str, Any]:
         """The record beside the figure; `facts` says what its bands, medians and fits mean."""
         source = Source(self.runs, options.folder, self.notes)
-        diverged = list(diverged_cells(self.runs))
-        groups = cells_by_point(self)
-        return {**origin(source, options), **facts, "diverged": diverged, "groups": groups}
+        return {**origin(source, options), **facts, "groups": cells_by_point(self)}
 
 
 def parser(doc: str | None, name: str) -> argparse.ArgumentParser:
@@ -147,6 +145,12 @@ def reached_by(steps: ArrayLike, share: float = 0.5) -> float:
         return float("nan")
     rank = max(int(np.ceil(share * len(times) - 1e-9)), 1)
     return float(times[rank - 1])
+
+
+def of_diverged(runs: pd.DataFrame) -> str:
+    """The end of a message about runs that lack what a figure draws; empty if none diverged."""
+    diverged = len(diverged_cells(runs))
+    return f"; {diverged_text(diverged)}" if diverged else ""
 
 
 def require_finished(selection: SelectedRuns) -> SelectedRuns:

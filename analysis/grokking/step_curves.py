@@ -11,8 +11,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from analysis import store
 from analysis.figure import query
+from analysis.figure.provenance import curves_of, nothing_logged
 from analysis.grokking import runs as grok
 from analysis.grokking.plot import RANGE
 from analysis.stats import features, seed_curves
@@ -38,17 +38,14 @@ def load(options: argparse.Namespace) -> tuple[grok.SelectedRuns, dict[str, Seed
     Raises FigureError if nothing is logged yet, beside what `grok.select_runs` raises.
     """
     selection = grok.select_runs(options)
-    rows = store.curves(options.folder, ["step", *METRICS], selection.runs["cell"].tolist())
+    rows = curves_of(selection.runs, options.folder, [*METRICS, "step"], "step")
     curves = {}
     for metric in METRICS:
         curves[metric] = seed_curves.seed_curves(
             selection.runs, rows, grok.FRACTION, metric, "step"
         )[0]
     if not curves["test_accuracy"].cells:
-        raise query.FigureError(
-            f"none of the {len(selection.runs)} chosen runs has logged a step yet; "
-            "wait for the first"
-        )
+        raise query.FigureError(nothing_logged(selection.runs, "test_accuracy"))
     return selection, curves
 
 

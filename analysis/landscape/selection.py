@@ -18,7 +18,7 @@ import pandas as pd
 
 from analysis import store
 from analysis.figure import query
-from analysis.figure.provenance import Source, fill, origin
+from analysis.figure.provenance import Source, diverged_cells, diverged_text, fill, origin
 from analysis.landscape import labels
 
 OF, TO, BLOCK, FOLDER = "trainer.of", "trainer.to", "trainer.block", "trainer.of_folder"
@@ -54,6 +54,11 @@ class Measures:
         """The measuring cells that are done."""
         return self.cells[self.cells["status"] == "done"]
 
+    @property
+    def diverged(self) -> tuple[str, ...]:
+        """The measures, and the trained cells, whose loss was not finite."""
+        return (*diverged_cells(self.cells), *diverged_cells(self.ends))
+
     def rows(self, *columns: str) -> pd.DataFrame:
         """The rows of the finished measures with the named metrics, epoch, step and `of`, the
         trained cell.
@@ -75,10 +80,12 @@ class Measures:
     def messages(self) -> list[str]:
         """The notes, what is not measured yet, and the command that completes it."""
         lines = [f"note: {note}" for note in self.notes]
-        left = len(self.cells) - len(self.finished)
+        left = len(self.cells) - len(self.finished) - len(diverged_cells(self.cells))
         if left:
             lines.append(f"{left} of {len(self.cells)} measures are not done")
             lines.append(fill(self.folder))
+        if self.diverged:
+            lines.append(diverged_text(len(self.diverged)))
         return lines
 
     def record(self, options: argparse.Namespace, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,6 +106,7 @@ class Measures:
         return {
             **origin(source, options),
             **facts,
+            "diverged": list(self.diverged),
             "settings": settings,
             "trained_code": code,
             "trained": trained,
@@ -144,6 +152,11 @@ def _axes(trained: pd.DataFrame) -> tuple[str, ...]:
 
 def require_finished(measures: Measures) -> Measures:
     """The same measures; FigureError if none is done."""
+    if measures.finished.empty and len(diverged_cells(measures.cells)) == len(measures.cells):
+        raise query.FigureError(
+            f"none of the {len(measures.cells)} chosen measures has a value; "
+            f"{diverged_text(len(measures.cells))}"
+        )
     if measures.finished.empty:
         statuses = ", ".join(sorted(set(measures.cells["status"].astype(str))))
         raise query.FigureError(

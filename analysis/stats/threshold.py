@@ -50,6 +50,13 @@ VOTES = 3  # trainings of one round of the bisection
 RUNG = (2, 2)  # ladder: lattice steps between rungs at least, and trainings of one
 
 
+LARGEST = 1e15
+"""The largest value that a search can try; every integer up to it is a float."""
+
+MOST_VALUES = 10_000
+"""The largest number of values of a lattice."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """Settings of one search, from `search:` in the sweep file. ValueError if they contradict.
@@ -88,8 +95,18 @@ class Settings:
             raise ValueError(
                 f"lattice {self.lattice} and step {self.step}: expected exactly one of the two"
             )
+        if not -LARGEST <= self.low < self.high <= LARGEST:
+            raise ValueError(
+                f"range {self.low:g} to {self.high:g}: expected two numbers between "
+                f"{-LARGEST:.0e} and {LARGEST:.0e}, the lower one first"
+            )
         if self.step is None and self.low <= 0:
             raise ValueError(f"range from {self.low:g}: a lattice of ratios needs values above 0")
+        if _number_of_values(self) > MOST_VALUES:
+            raise ValueError(
+                f"range {self.low:g} to {self.high:g} has more than {MOST_VALUES} values of the "
+                "lattice: narrow the range or coarsen the lattice"
+            )
         if len(_values(self)) < 2:
             raise ValueError(
                 f"range {self.low:g} to {self.high:g} has {len(_values(self))} values of the "
@@ -97,7 +114,7 @@ class Settings:
             )
         if min(self.first, self.per_round, self.most, self.seeds) < 1:
             raise ValueError("first, per_round, most and the number of seeds must be at least 1")
-        if self.until <= 1:
+        if not 1 < self.until < math.inf:
             raise ValueError(f"until {self.until:g}: expected a ratio above 1, such as 1.15")
 
 
@@ -364,6 +381,13 @@ def _grid(settings: Settings) -> tuple[Array, Array]:
     return grid, np.geomspace(*slopes, 7, dtype=np.float64)
 
 
+def _number_of_values(settings: Settings) -> float:
+    """About how many values the lattice has, before they are made."""
+    if settings.step is not None:
+        return (settings.high - settings.low) / settings.step
+    return (settings.lattice or 0) * (math.log2(settings.high) - math.log2(settings.low))
+
+
 @lru_cache(maxsize=64)
 def _values(settings: Settings) -> tuple[Value, ...]:
     """The values of the lattice in the range, increasing.
@@ -384,6 +408,12 @@ def _values(settings: Settings) -> tuple[Value, ...]:
         if settings.low - slack <= value <= settings.high + slack:
             values.append(value)
     return tuple(dict.fromkeys(values))
+
+
+def ends(settings: Settings) -> tuple[Value, Value]:
+    """The least and the largest value that a search tries."""
+    values = _values(settings)
+    return values[0], values[-1]
 
 
 def _integers_around(low: float, high: float) -> range:

@@ -11,22 +11,30 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 MARK = b"\nredescent footer "
 MARK_LENGTH = len(MARK) + 64 + 1  # with the hash and the end of the line
 TAIL_LENGTH = 8  # the length of the footer, and the magic that ends a Parquet file
 
 
+def mark_start(file: BinaryIO) -> int | None:
+    """Where the line with the hash of the footer begins, if there is one; None in a file that is
+    too short for it.
+    """
+    size = file.seek(0, os.SEEK_END)
+    if size < TAIL_LENGTH:
+        return None  # no Parquet file, as its reader will say
+    file.seek(size - TAIL_LENGTH)
+    start = size - TAIL_LENGTH - int.from_bytes(file.read(4), "little") - MARK_LENGTH
+    return start if start >= 0 else None
+
+
 def footer_problem(path: Path) -> str | None:
     """How the footer of a file differs from its hash; None if it agrees or if there is no hash."""
     with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        if size < TAIL_LENGTH:
-            return None  # no Parquet file, as its reader will say
-        file.seek(size - TAIL_LENGTH)
-        tail = file.read()
-        start = size - TAIL_LENGTH - int.from_bytes(tail[:4], "little") - MARK_LENGTH
-        if start < 0:
+        start = mark_start(file)
+        if start is None:
             return None
         file.seek(start)
         line, footer = file.read(MARK_LENGTH), file.read()

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from analysis.store.columns import foreign_column, foreign_value, message
 from analysis.store.footer import footer_problem
+from analysis.store.states import read_states
 
 SCHEMA_KEY = b"redescent.schema"
 SCHEMA_VERSION = 1
@@ -232,12 +233,25 @@ def read_all(
     tables = {}
     for path in list_parts(folder / kind):
         with contextlib.suppress(FileVanished):
-            tables[path] = read_file(path, columns, cells)
+            tables[path] = _read_part(path, kind, columns, cells)
     if kind == "runs":
         tables = _checked_records(folder, tables)
     read = read_records if kind == "runs" else read_file
     shards = [read(path, columns, cells) for path in verified_store_files(folder, kind)]
     return [*shards, *tables.values()]
+
+
+def _read_part(
+    path: Path, kind: str, columns: Sequence[str] | None, cells: Sequence[str] | None
+) -> pa.Table:
+    """A part as `read_file` returns it, from its block of states where that has all columns."""
+    if kind == "runs" and columns is not None:
+        with _named_errors(path):
+            table = read_states(path, columns)
+            if table is not None:
+                check_version(path, table.schema.metadata)
+                return filter_cells(_checked_columns(path, table, columns), cells)
+    return read_file(path, columns, cells)
 
 
 def _checked_records(folder: Path, tables: Mapping[Path, pa.Table]) -> dict[Path, pa.Table]:
@@ -335,10 +349,15 @@ def read_file(
         table = file.read_row_groups(_row_groups(file, cells), columns=columns, use_threads=threads)
         if "cell" not in table.schema.names:
             raise _no_cells(path, file.schema_arrow.names)
-        _refuse(path, foreign_column(table.schema, _kind(path), columns))
-        table = _encoded(table)
-        _refuse(path, foreign_value(table))
-        return filter_cells(table, cells)
+        return filter_cells(_checked_columns(path, table, columns), cells)
+
+
+def _checked_columns(path: Path, table: pa.Table, columns: Sequence[str] | None) -> pa.Table:
+    """The table with its cells encoded; StoreError for columns that no sweep has."""
+    _refuse(path, foreign_column(table.schema, _kind(path), columns))
+    table = _encoded(table)
+    _refuse(path, foreign_value(table))
+    return table
 
 
 @contextlib.contextmanager

@@ -11,11 +11,12 @@ is removed. A file beside the shards is newer than a member of its name.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import re
 import zipfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,21 +59,44 @@ def load(folder: Path, name: str) -> dict[str, NDArray[np.generic]]:
     except FileNotFoundError:
         content = _from_shards(folder, name)
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise StoreError(
-            f"{path}: not a whole file of weights ({error}); restore it from a copy, or move it "
-            "away and train the cell again"
-        ) from None
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            arrays = dict(archive)
+    except Exception as error:  # damage can raise anything
+        raise _damaged(path, error) from None
+    if "__checksum__" in arrays and str(arrays["__checksum__"]) != checksum(arrays):
+        raise _damaged(path, ValueError("its checksum is not that of its content"))
+    return arrays
+
+
+def checksum(arrays: Mapping[str, NDArray[np.generic]]) -> str:
+    """SHA-256 over name, type, shape and bytes of every array but the checksum itself."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        if name != "__checksum__":
+            array = np.ascontiguousarray(arrays[name])
+            digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+            digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _damaged(path: Path, error: Exception) -> StoreError:
+    reason = str(error) or type(error).__name__
+    return StoreError(
+        f"{path}: not a whole file of weights ({reason}); restore it from a copy, or move it "
+        "away and train the cell again"
+    )
 
 
 def _from_shards(folder: Path, name: str) -> bytes:
     """The content of a packed file, from the newest shard that has it."""
     for shard in reversed(_shards(folder / "weights")):
         with _opened(shard) as archive:
-            if name in archive.namelist():
+            if name not in archive.namelist():
+                continue
+            try:
                 return archive.read(name)
+            except Exception as error:  # damage can raise anything
+                raise _damaged(shard, error) from None
     raise FileNotFoundError(f"{folder / 'weights' / name} does not exist")
 
 
@@ -92,7 +116,7 @@ def _opened(shard: Path) -> zipfile.ZipFile:
         if all(map(_FILE_NAME.fullmatch, archive.namelist())):
             return archive
         archive.close()
-    except (OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # damage can raise anything
         problem = str(error)
     raise StoreError(
         f"{shard}: not a whole shard of weights ({problem}); restore it from a copy, or move it "

@@ -26,16 +26,25 @@ def _errors(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        from analysis.store import CompactionRunning, StoreError
-
         try:
             return command(*args, **kwargs)
-        except (UserError, PlanError, StoreError, CompactionRunning) as error:
+        except (UserError, PlanError) as error:
             _fail(str(error))
-        except OSError as error:
-            _fail(f"{error}. No results are lost; fix the cause and run this command again")
+        except (OSError, RuntimeError) as error:
+            _fail(_message_of(error))
 
     return wrapped
+
+
+def _message_of(error: OSError | RuntimeError) -> str:
+    """The message of an error of the store or of the file system; raises any other again."""
+    from analysis.store import CompactionRunning, StoreError  # loads pandas
+
+    if isinstance(error, (StoreError, CompactionRunning)):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error}. No results are lost; fix the cause and run this command again"
+    raise error
 
 
 def _fail(message: str) -> None:

@@ -49,8 +49,13 @@ MOST_SECONDS = 86400.0
 LOOK_SECONDS = 0.5
 """Seconds between checks of the log folder between two queries; they read no file."""
 
-READ_SHARE = 0.02
-"""The parts are read again only so often that reading takes at most this share of a core."""
+READ_SHARE = 0.005
+"""Parts are read again, and the scheduler queried again, only so often that each of the two takes
+at most this share of a core. So a sweep of many cells is looked at less often.
+"""
+
+DRAWS_PER_SECOND = 1.0
+"""How often the progress bar is drawn; rich's own 10 times a second takes a percent of a core."""
 
 _COLOURS: Mapping[Severity, str] = {"bad": "red", "warning": "yellow", "plain": ""}
 
@@ -88,7 +93,7 @@ def wait_until_end(folder: Path, sid: str | None = None) -> bool:
     name = name_of(folder)
     with (
         leave_on_interrupt(name),
-        Progress(*columns, console=console) as progress,
+        Progress(*columns, console=console, refresh_per_second=DRAWS_PER_SECOND) as progress,
     ):
         bar = progress.add_task(name, total=1.0)
         printed: set[str] = set()
@@ -98,6 +103,7 @@ def wait_until_end(folder: Path, sid: str | None = None) -> bool:
             progress.update(bar, completed=share_done(runs), description=text)
 
         while True:
+            start = time.process_time()
             state = sweep_state.load_sweep_state(folder)
             show(state.runs)
             for line in waiting_lines(state):
@@ -106,7 +112,7 @@ def wait_until_end(folder: Path, sid: str | None = None) -> bool:
                     progress.console.print(line)
             if not is_live(state, sid):
                 break
-            _follow_parts(state, show)
+            _follow_parts(state, show, seconds_between_queries(time.process_time() - start))
     return all(cell.state in FINAL for cell in state.cells.values())
 
 
@@ -139,12 +145,17 @@ def _wait_for_rounds(folder: Path, sid: str | None) -> bool:
             return False
 
 
-def _follow_parts(state: SweepState, show: Callable[[pd.DataFrame], None]) -> None:
+def seconds_between_queries(cost: float) -> float:
+    """How long not to query the scheduler after a query and its display took `cost` CPU seconds."""
+    return max(POLL_SECONDS, cost / READ_SHARE)
+
+
+def _follow_parts(state: SweepState, show: Callable[[pd.DataFrame], None], seconds: float) -> None:
     """Show progress from the parts only, until it is time to query the scheduler again.
 
-    That is after POLL_SECONDS, or as soon as every cell or a local worker has ended.
+    That is after `seconds`, or as soon as every cell or a local worker has ended.
     """
-    deadline = time.monotonic() + POLL_SECONDS
+    deadline = time.monotonic() + seconds
     next_read = time.monotonic()
     modified, workers = _modified(state.folder), _workers_alive(state)
     while time.monotonic() < deadline:
@@ -172,7 +183,8 @@ def _modified(folder: Path) -> list[int]:
 
 
 def _workers_alive(state: SweepState) -> list[bool | None]:
-    workers = [markers.local_worker(plan.folder(state.folder)) for plan in state.plans]
+    here = [plan for plan in state.plans if plan.backend != "slurm"]
+    workers = [markers.local_worker(plan.folder(state.folder)) for plan in here]
     return [files.alive(worker) for worker in workers if worker is not None]
 
 

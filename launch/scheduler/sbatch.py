@@ -115,7 +115,8 @@ def _parameters(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The launcher's settings, by submitit's names."""
     parameters = {}
     for key, value in settings.items():
-        if key not in _NOT_FOR_SBATCH and value is not None:
+        is_set = value not in (None, "")  # SBATCH_PARTITION can be set and empty
+        if key not in _NOT_FOR_SBATCH and is_set:
             parameters[_SBATCH_NAMES.get(key, key)] = value
     if "mem" in parameters:
         parameters["mem"] = f"{round(1024 * parameters['mem'])}MB"

@@ -105,6 +105,18 @@ def trial_cell(search: Search, trial: Trial) -> Cell:
     return resolved_cell(flat)
 
 
+def check_trials(search: Search) -> None:
+    """Raise UserError if no trainer accepts a trial at one end of the range, with one of the seeds
+    or after the last doubling: later rounds would fail, after others have been trained.
+    """
+    settings = settings_of(search)
+    low, high = threshold.ends(settings)
+    for value in (low, high):
+        trial_cell(search, Trial(settings.doublings, value, 0))
+    for number in range(len(search.seeds)):
+        trial_cell(search, Trial(0, low, number))
+
+
 def replay(search: Search, outcomes: Mapping[str, bool]) -> SearchState:
     """The state of a search after these outcomes, by cell id.
 

@@ -28,7 +28,7 @@ from launch.plan.identity import RESULT_FREE
 from launch.plan.launcher import Launcher
 from launch.plan.search import Search
 from launch.sweep import search, spec, sweep_file, trained
-from launch.sweep.adaptive import newest_searches
+from launch.sweep.adaptive import check_trials, newest_searches
 from launch.sweep.grid import Grid
 from launch.sweep.references import References, leaves
 from launch.sweep.request import (
@@ -203,6 +203,8 @@ def _expand(
     if sweep.search is None:
         return list(cells.values()), ()
     searches = [sweep.search.at(cell.flat) for cell in cells.values()]
+    for one in searches:
+        check_trials(one)
     return (), newest_searches([searches])
 
 
@@ -382,6 +384,12 @@ def _with_absolute_paths(flat: Mapping[str, Any]) -> dict[str, Any]:
     """A flat configuration whose folders do not depend on the folder that a command runs in."""
     values = dict(flat)
     for key in _PATH_KEYS:  # jobs and later resumes run in other folders
+        if isinstance(values.get(key), str) and not values[key].strip():
+            raise UserError(
+                f"{key}: found an empty path, expected a folder; give one, or unset the "
+                "environment variable that it comes from (REDESCENT_CIFAR10, REDESCENT_SVHN or "
+                "REDESCENT_CACHE)"
+            )
         if isinstance(values.get(key), str):
             values[key] = str(Path(values[key]).expanduser().absolute())
     return values

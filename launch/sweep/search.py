@@ -6,6 +6,8 @@ The search itself is in analysis/stats/threshold.py, and what it trains in adapt
 from __future__ import annotations
 
 import dataclasses
+import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,13 +41,25 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "advance": ("auto", "manual"),
 }
 _BOOLEANS = ("falling", "verify")
-_COUNTS: Mapping[str, int] = {"first": 1, "per_round": 1, "most": 1, "doublings": 0}
+_COUNTS: Mapping[str, tuple[int, int]] = {
+    "first": (1, 10_000),
+    "per_round": (1, 10_000),
+    "most": (1, 100_000),
+    "doublings": (0, 20),
+}
+"""The least and the largest value of keys that count."""
 
 _BOOLEAN_FACTS = ("fitted", "abandoned")
 """Columns of the runs table that are true or false, beside keys of the configuration."""
 
 _BUDGETS = ("trainer.steps", "trainer.epochs", "trainer.least_steps")
 """Keys that set the length of a training; a doubling of the budget doubles those that it has."""
+
+
+_TEXT = reprlib.Repr()
+"""Shows a value in an error, shortened if it is long or deep."""
+
+_TEXT.maxstring = _TEXT.maxlong = _TEXT.maxother = 80
 
 
 @dataclass(frozen=True)
@@ -110,7 +124,8 @@ def read(described: Any, axes: Mapping[str, Any], seeds: Any) -> SearchRule:
 def _mapping(described: Any) -> dict[str, Any]:
     if not isinstance(described, Mapping):
         raise UserError(
-            f"search: found {described!r}, expected a mapping with {', '.join(_REQUIRED)}, or null"
+            f"search: found {_TEXT.repr(described)}, expected a mapping with "
+            f"{', '.join(_REQUIRED)}, or null"
         )
     for key in described:
         if key not in KEYS:
@@ -129,9 +144,11 @@ def _check_plain(given: Mapping[str, Any]) -> None:
     for key in _BOOLEANS:
         if type(given[key]) is not bool:
             raise _wrong(key, given[key], "true or false")
-    for key, least in _COUNTS.items():
+    for key, (least, most) in _COUNTS.items():
         if type(given[key]) is not int or given[key] < least:
             raise _wrong(key, given[key], f"an integer of at least {least}")
+        if given[key] > most:
+            raise _wrong(key, given[key], f"an integer of at most {most}")
 
 
 def _axis(axis: Any, axes: Mapping[str, Any]) -> str:
@@ -162,7 +179,7 @@ def _success(text: Any) -> str:
 def _settings(given: Mapping[str, Any], axis: str, seeds: int) -> threshold.Settings:
     low, high = _range(given["range"])
     lattice, step = _lattice(given["lattice"])
-    if type(given["until"]) not in (int, float):
+    if not _is_finite(given["until"]):
         raise _wrong("until", given["until"], "a ratio above 1, such as 1.15")
     names_of_settings = {field.name for field in dataclasses.fields(threshold.Settings)}
     values = {key: given[key] for key in KEYS if key in names_of_settings}
@@ -175,20 +192,29 @@ def _settings(given: Mapping[str, Any], axis: str, seeds: int) -> threshold.Sett
 
 def _range(ends: Any) -> tuple[float, float]:
     is_pair = isinstance(ends, list) and len(ends) == 2
-    if not is_pair or not all(type(end) in (int, float) for end in ends) or ends[0] >= ends[1]:
+    if not is_pair or not all(map(_is_finite, ends)) or ends[0] >= ends[1]:
         raise _wrong("range", ends, "[low, high] with low below high")
     return ends[0], ends[1]
 
 
+def _is_finite(value: Any) -> bool:
+    """Whether a value is a number that a float holds."""
+    try:
+        return type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def _lattice(lattice: Any) -> tuple[int | None, float | None]:
     """Values for every factor of two, or the distance of values on a linear lattice."""
-    if type(lattice) is int and lattice >= 1:
+    if type(lattice) is int and 1 <= lattice <= threshold.MOST_VALUES:
         return lattice, None
     if isinstance(lattice, Mapping) and list(lattice) == ["step"]:
         step = lattice["step"]
-        if type(step) in (int, float) and step > 0:
+        if _is_finite(step) and step > 0:
             return None, float(step)
-    raise _wrong("lattice", lattice, "an integer of at least 1, or {step: NUMBER above 0}")
+    expected = f"an integer of 1 to {threshold.MOST_VALUES}, or {{step: NUMBER above 0}}"
+    raise _wrong("lattice", lattice, expected)
 
 
 def _budget(given: Mapping[str, Any]) -> Sequence[str] | None:
@@ -199,7 +225,8 @@ def _budget(given: Mapping[str, Any]) -> Sequence[str] | None:
 
 
 def _budget_key(key: Any, axis: str, point: Mapping[str, Any]) -> str:
-    if type(point.get(key)) not in (int, float) or key == axis:
+    is_number = isinstance(key, str) and type(point.get(key)) in (int, float)
+    if not is_number or key == axis:
         raise _wrong("budget", key, f"numeric keys beside the axis, as {', '.join(_BUDGETS)}")
     return str(key)
 
@@ -225,4 +252,4 @@ def _number_keys(point: Mapping[str, Any]) -> list[str]:
 
 
 def _wrong(key: str, value: Any, expected: str) -> UserError:
-    return UserError(f"search.{key}: found {value!r}, expected {expected}")
+    return UserError(f"search.{key}: found {_TEXT.repr(value)}, expected {expected}")

@@ -184,7 +184,9 @@ def _mapping(of: Any) -> Mapping[str, Any]:
 
 
 def _conditions(of: Mapping[str, Any]) -> list[str]:
-    texts = of.get("where") or []
+    texts = of.get("where")
+    if texts is None:
+        return []
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise UserError(
             f"of.where: found {texts!r}, expected a list of quoted conditions such as 'seed == 0'"
@@ -197,7 +199,12 @@ def _partner(to: Any) -> dict[str, Any]:
         return {}
     if not isinstance(to, Mapping) or not to:
         raise UserError(f"to: found {to!r}, expected keys with their values, or null")
-    return dict(_leaves(to, ""))
+    partner = dict(_leaves(to, ""))
+    if not partner:
+        raise UserError(
+            f"to: found {dict(to)!r}, in which no key has a value; expected one or more"
+        )
+    return partner
 
 
 def _leaves(node: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:

@@ -371,3 +371,47 @@ def test_a_folder_that_may_not_be_read_does_not_look_empty() -> None:
                 parts.list_parts(folder)
             assert parts.list_parts(Path(name) / "absent") == ()
         folder.chmod(0o700)
+
+
+def test_some_columns_of_the_runs_come_with_the_planned_configuration(sweep):
+    cells = {cell: {"seed": seed} for seed, cell in enumerate("abc")}
+    sweep.plan({"model.width": 8}, cells)
+    more = {"model.width": 8, "host": "n1", "seconds": 2.0}
+    sweep.runs("p", [record("a", 1, 1.0, "running", seed=0, **more)])
+    sweep.runs("q", [record("a", 2, 2.0, "done", seed=0, **more)])
+    sweep.runs("r", [record("c", 1, 1.0, "failed", seed=2, **more)])
+    frame = store.runs(sweep.folder, ["seconds"])
+    assert "host" not in frame
+    assert frame["cell"].tolist() == ["a", "b", "c"]
+    assert frame["status"].tolist() == ["done", "missing", "failed"]
+    assert frame["attempts"].tolist() == [2, 0, 1]
+    assert frame["seconds"].fillna(-1).tolist() == [2.0, -1.0, 2.0]
+    everything = store.runs(sweep.folder)
+    for name in ("cell", "status", "attempt", "attempts", "seconds", "seed", "model.width"):
+        pd.testing.assert_series_equal(frame[name], everything[name], check_dtype=False)
+
+
+def test_some_columns_of_runs_without_a_plan_have_the_recorded_configuration(sweep):
+    sweep.plan({"model.width": 8}, {"a": {"seed": 0}})
+    sweep.runs("p", [record("a", 1, 1.0, "done", seed=0, **{"model.width": 8})])
+    sweep.runs("q", [record("x", 1, 1.0, "done", seed=7, **{"model.width": 16})])
+    frame = store.runs(sweep.folder, ["status"])
+    assert frame["seed"].tolist() == [0, 7]
+    assert frame["model.width"].tolist() == [8, 16]
+
+
+def test_some_columns_of_the_runs_are_the_same_after_a_compaction(sweep):
+    sweep.plan({"model.width": 8}, {"a": {"seed": 0}, "b": {"seed": 1}})
+    for attempt in (1, 2):
+        status = "done" if attempt == 2 else "stopped"
+        sweep.runs(f"p{attempt}", [record("a", attempt, 1.0, status, seconds=2.0)])
+    before = store.runs(sweep.folder, ["seconds"])
+    compact.compact(sweep.folder)
+    pd.testing.assert_frame_equal(store.runs(sweep.folder, ["seconds"]), before)
+    assert before["attempts"].tolist() == [2, 0]
+
+
+def test_a_column_that_no_record_has_is_left_out_of_the_runs(sweep):
+    sweep.plan({"model.width": 8}, {"a": {"seed": 0}})
+    sweep.runs("p", [record("a", 1, 1.0, "done")])
+    assert "secnds" not in store.runs(sweep.folder, ["secnds"])

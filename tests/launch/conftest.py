@@ -12,7 +12,6 @@ from typing import Any
 
 import command_line
 import pytest
-from hypothesis import settings
 
 from launch.plan import Launcher, Plan, PlannedCell
 from launch.plan.identity import cell_id
@@ -22,9 +21,6 @@ LOCAL = "hydra/launcher=local"
 BASE: Mapping[str, Any] = {"seed": 0, "model.width": 4}
 CELLS = [cell_id({**BASE, "seed": seed}) for seed in range(3)]
 """Ids of the cells of `plan_of`."""
-
-settings.register_profile("redescent", deadline=None)  # a busy machine is not a slow property
-settings.load_profile("redescent")
 
 
 @pytest.fixture(scope="session")

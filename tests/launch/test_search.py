@@ -72,6 +72,21 @@ def test_a_float_axis_on_a_linear_lattice_has_float_values(expand: Expand) -> No
         ({**SEARCH, "axis": "data.modulus"}, "'data.modulus' is no key of every point"),
         ({**SEARCH, "range": [512, 16]}, "search.range: found .*expected .low, high."),
         ({**SEARCH, "range": [16]}, "search.range"),
+        ({**SEARCH, "range": [float("nan"), 512]}, "search.range: found .nan, 512., expected"),
+        ({**SEARCH, "range": [16, float("inf")]}, "search.range: found .16, inf."),
+        ({**SEARCH, "range": [16, 10**400]}, "search.range: found .16, 1000"),
+        ({**SEARCH, "range": ["16", "512"]}, "search.range: found .'16', '512'."),
+        ({**SEARCH, "range": [16, 2**60]}, "search: range 16 to .*: expected two numbers between"),
+        ({**SEARCH, "lattice": 10**9}, "search.lattice: found 1000000000"),
+        ({**SEARCH, "lattice": {"step": float("inf")}}, "search.lattice: found .'step': inf."),
+        ({**SEARCH, "lattice": {"step": 1e-9}}, "more than 10000 values of the lattice"),
+        ({**SEARCH, "until": float("nan")}, "search.until: found nan"),
+        ({**SEARCH, "most": 0}, "search.most: found 0, expected an integer of at least 1"),
+        ({**SEARCH, "most": 10**9}, "search.most: found 1000000000, expected .* at most 100000"),
+        ({**SEARCH, "doublings": 99}, "search.doublings: found 99, expected .* at most 20"),
+        ({**SEARCH, "budget": [["trainer.epochs"]]}, "search.budget: found"),
+        ({**SEARCH, "success": "x" * 9999}, "search.success: .* stands alone"),
+        ({**SEARCH, "axis": "optim.lr", "range": [-1, 1], "lattice": {"step": 0.5}}, "optim.lr"),
         ({**SEARCH, "range": [400, 401]}, "search: range 400 to 401"),
         ({**SEARCH, "lattice": {"stop": 1}}, "search.lattice: found"),
         ({**SEARCH, "lattice": 0}, "search.lattice: found 0"),
@@ -103,6 +118,11 @@ def test_a_search_needs_a_list_of_integer_seeds(expand: Expand) -> None:
         expand(seeds=None)
     with pytest.raises(UserError, match=r"seeds: found 0.5, expected integers"):
         expand(seeds=[0.5])
+
+
+def test_a_seed_that_no_cell_can_have_is_refused_before_the_first_round(expand: Expand) -> None:
+    with pytest.raises(UserError, match=f"seed.*{2**63}"):
+        expand(seeds=[0, 1, 2**63])
 
 
 def test_what_the_search_decides_cannot_be_set_or_filtered(expand: Expand) -> None:

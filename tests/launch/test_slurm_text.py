@@ -25,6 +25,7 @@ from launch.scheduler import slurm
 from launch.scheduler.sbatch import array_script, check
 from launch.scheduler.slurm import Task, parse_accounting, parse_queue
 from launch.submit import followup
+from launch.sweep.compose import expand_sweep
 
 ARRAY = Array("demo.S1.20", first=20, count=10, sent=0.0)
 PlanOf = Callable[..., Plan]
@@ -198,6 +199,32 @@ def test_a_launcher_of_another_kind_is_refused(launcher: dict[str, str]) -> None
 def test_job_names_carry_sweep_submission_and_first_task(plan_of: PlanOf) -> None:
     assert job_name(plan_of(), 40) == "demo.20260102T030405-0a1b2c3d.40"
     assert job_name(plan_of(name="a,b c"), 0).startswith("a-b-c.")
+
+
+@pytest.mark.parametrize(
+    ("environment", "overrides", "expected"),
+    [
+        ({"SBATCH_PARTITION": "gpu", "SBATCH_ACCOUNT": "lab"}, [], ("gpu", "lab")),
+        ({"SBATCH_ACCOUNT": "lab"}, ["hydra.launcher.account=own"], (None, "own")),
+        ({"SBATCH_PARTITION": "gpu"}, ["hydra.launcher.partition=null"], (None, None)),
+        ({"SBATCH_PARTITION": "", "SBATCH_ACCOUNT": ""}, [], (None, None)),
+        ({}, [], (None, None)),
+    ],
+)
+def test_partition_and_account_of_the_login_shell_are_those_of_the_jobs(
+    environment: dict[str, str],
+    overrides: list[str],
+    expected: tuple[str | None, str | None],
+    plan_of: PlanOf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("SBATCH_PARTITION", "SBATCH_ACCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    request = expand_sweep("noop", ["hydra/launcher=slurm", *overrides])
+    options = flags(text_of(plan_of(launcher=dict(request.launcher.settings))))
+    assert (options.get("partition"), options.get("account")) == expected
 
 
 def test_sbatch_forgets_the_surrounding_job_but_not_the_cluster(

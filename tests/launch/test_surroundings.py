@@ -14,6 +14,7 @@ from launch.errors import UserError
 from launch.plan import Plan, files, markers, snapshot
 from launch.plan.launcher import cores
 from launch.scheduler import slurm
+from launch.sweep.compose import expand_sweep
 
 
 def test_a_user_without_a_name_can_submit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,3 +102,13 @@ def test_an_interrupt_while_python_imports_shows_no_traceback() -> None:
 def test_the_owner_of_a_plan_is_known(plan_of: Callable[..., Plan], tmp_path: Path) -> None:
     path = plan_of().write(tmp_path)
     assert files.owner(path) is None
+
+
+@pytest.mark.parametrize("variable", ["REDESCENT_CIFAR10", "REDESCENT_CACHE"])
+def test_an_empty_path_of_the_data_is_refused(
+    variable: str, write_sweep: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "")
+    write_sweep("images", "defaults: [override /data: cifar10, override /model: mlp]\nseeds: [0]\n")
+    with pytest.raises(UserError, match=r"data\.(root|cache): found an empty path.*unset"):
+        expand_sweep("images", ["hydra/launcher=local"])
