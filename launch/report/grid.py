@@ -98,7 +98,8 @@ def independent_keys(codes: Mapping[str, Codes], seeds: Codes) -> list[str]:
 
 def _refined(groups: Codes, codes: Codes) -> Codes:
     """(cells,) the groups of the cells that are equal in both."""
-    return pd.factorize(groups * (codes.max() + 1) + codes)[0]
+    numbers: Codes = pd.factorize(groups * (codes.max() + 1) + codes)[0]
+    return numbers
 
 
 def _rank(key: str) -> tuple[bool, bool, str]:
