@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from conftest import Sweep
+from sweep_folder import Sweep
 
 from analysis.landscape.surfaces import axis_values
 

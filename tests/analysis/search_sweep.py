@@ -50,7 +50,7 @@ class Point:
 class SearchSweep:
     """A log folder under construction."""
 
-    sweep: Any  # tests/analysis/conftest.py: Sweep
+    sweep: Any  # sweep_folder.Sweep
     settings: Settings = SETTINGS
     axis: str = "data.train_samples"
     base: Mapping[str, Any] = field(default_factory=lambda: dict(BASE))

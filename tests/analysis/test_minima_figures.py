@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Sweep
 from landscape_sweep import FACTS, LandscapeSweep, References, error_of
 from matplotlib.figure import Figure
+from sweep_folder import Sweep
 
 from analysis import (
     atlas,
