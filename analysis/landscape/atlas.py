@@ -84,13 +84,13 @@ def collect(folder: str, where: Sequence[str], axis: str | None) -> Atlas:
     notes: list[str] = []
     measures: dict[str, Values] = {}
     sources: dict[str, str] = {}
-    for source, found in _measures_beside(Path(folder), set(runs["cell"].astype(str)), notes):
-        name = str(found.setting("trainer.name"))
+    for source, measure in _measures_beside(Path(folder), set(runs["cell"].astype(str)), notes):
+        name = str(measure.setting("trainer.name"))
         if name in measures:
             notes.append(f"{source.name}: left out, since {sources[name]} has {name} too")
             continue
-        values = _VALUES[name](found)
-        measures[name] = {cell: value for cell, value in values.items() if value}
+        by_cell = _VALUES[name](measure)
+        measures[name] = {str(cell): value for cell, value in by_cell.items() if value}
         sources[name] = source.name
     x = [labels.plain(value) for value in runs[axis]]
     numbers = [value for value in x if isinstance(value, int | float)]
