@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args, get_origin
 
@@ -112,15 +112,19 @@ def curve_schema(metrics: Sequence[Metric]) -> pa.Schema:
     return pa.schema([*_POSITION, *fields], metadata={"redescent.schema": str(SCHEMA_VERSION)})
 
 
-def run_schema(metrics: Sequence[Metric]) -> pa.Schema:
-    """Columns of the run records: status, configuration, facts, final and best metrics."""
+def run_schema(metrics: Sequence[Metric], columns: Mapping[str, type] | None = None) -> pa.Schema:
+    """Columns of the run records: status, configuration, facts, final and best metrics.
+
+    `columns` are those of the configuration with their types; by default those of our own kinds.
+    """
     fields = [
         ("cell", pa.string()),
         ("status", pa.string()),
         ("attempt", pa.int16()),
         ("updated", pa.float64()),
     ]
-    fields += [(key, _arrow(kind)) for key, kind in config.columns().items()]
+    columns = config.columns() if columns is None else columns
+    fields += [(key, _arrow(kind)) for key, kind in columns.items()]
     fields += list(FACTS.items())
     for metric in metrics:
         fields.append((f"final_{metric.name}", pa.type_for_alias(metric.dtype)))
