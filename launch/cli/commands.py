@@ -54,6 +54,12 @@ def main() -> None:
     NAME is a file in configs/sweep/ and a folder in logs/. OVERRIDES use Hydra's grammar, such as
     seeds=[0,1] trainer.epochs=200 hydra/launcher=v100.
     """
+    from launch.plan import project
+
+    try:
+        project.make_importable()
+    except UserError as error:
+        _fail(str(error))
 
 
 _name = click.argument("name")
@@ -143,7 +149,6 @@ def calibrate(
     from launch.cli import tables
     from launch.cli.console import console
     from launch.plan.plan import CALIBRATION
-    from launch.plan.snapshot import code_hash
     from launch.submit import calibration, submission
     from launch.submit.preview import load_preview
 
@@ -151,7 +156,7 @@ def calibrate(
     concurrencies: Sequence[int | None] = sorted(set(counts)) or [None]
     for concurrency in concurrencies:
         runs = calibration.calibration_request(request, epochs, steps, concurrency)
-        missing = calibration.still_to_measure(runs, code_hash())
+        missing = calibration.still_to_measure(runs, runs.code)
         plan = submission.submit(missing, retry_errors=True, rerun=True).plan
         views.wait_until_end(missing.folder, plan.sid if plan else None)
     measurements = calibration.measurements(request)
@@ -334,6 +339,19 @@ def compact(name: str) -> None:
         count = f"{len(result.mismatches)} values were computed twice and differ"
         console.print(styled((count, "yellow"), " (the newest attempt is kept):"))
         console.print(result.mismatches.head(10).to_string())
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@_errors
+def init(folder: Path) -> None:
+    """Write a project into FOLDER: a model, a data set, a sweep and a figure of your own.
+
+    All commands work inside it; docs/your_own.md explains each part.
+    """
+    from launch.cli import init as example
+
+    example.init(folder)
 
 
 @main.command()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from launch.errors import UserError
 from launch.plan import load_all
 from launch.plan.plan import CALIBRATION, name_of
+from launch.plan.project import logs_folder
 from launch.sweep.request import check_name
 
 ANY = "*"
@@ -59,4 +59,4 @@ def _with_prefix(prefix: str, pattern: str) -> set[tuple[Path, str]]:
 
 
 def _logs() -> Path:
-    return Path(os.environ.get("REDESCENT_LOGS", "logs"))
+    return logs_folder()

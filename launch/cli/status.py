@@ -27,7 +27,7 @@ from launch.cli.console import console, styled
 from launch.cli.searches import advice, search_table
 from launch.cli.tables import leave_on_interrupt
 from launch.cost import concurrency, rates
-from launch.errors import quantity
+from launch.errors import UserError, quantity
 from launch.plan import files, markers
 from launch.plan.launcher import cores
 from launch.plan.outcome import FINAL, LIVE, STATES, last_line
@@ -100,7 +100,7 @@ def load_report(state: SweepState) -> Report:
         state.runs, calibrations, at_a_time, plan.launcher.resources
     )
     failed_cells = [id for id, cell in state.cells.items() if cell.state == "failed"]
-    held_back = failures.held_back(failed_cells, state, code_hash())
+    held_back = failures.held_back(failed_cells, state, _present_code(state))
     numbers = summary.summarise(state, timed_runs, cores())
     canary = _canary_failure(state)
     return Report(
@@ -111,6 +111,16 @@ def load_report(state: SweepState) -> Report:
         searches=rounds.standings(state),
         silent_ends=silent_ends(state),
     )
+
+
+def _present_code(state: SweepState) -> str:
+    """Hash of the sources that jobs of the newest plan would import now; empty where a package of
+    the user's cannot be imported here.
+    """
+    try:
+        return code_hash(state.plans[-1].own_packages)
+    except UserError:
+        return ""
 
 
 def _canary_failure(state: SweepState) -> tuple[str, str] | None:
