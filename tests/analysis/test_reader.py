@@ -371,3 +371,22 @@ def test_a_folder_that_may_not_be_read_does_not_look_empty() -> None:
                 parts.list_parts(folder)
             assert parts.list_parts(Path(name) / "absent") == ()
         folder.chmod(0o700)
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_cell_trained_once_more_keeps_its_rows_until_the_new_ones_are_whole(
+    sweep, compacted: bool
+):
+    sweep.curves("old", [row("a", 1, 1, 0.5), row("a", 1, 2, 0.4), row("b", 1, 1, 0.9)])
+    sweep.runs("old", [record("a", 1, 1.0, "done"), record("b", 1, 1.0, "running")])
+    sweep.curves("new", [row("a", 2, 1, 0.3), row("b", 2, 1, 0.8)])
+    sweep.runs("new", [record("a", 2, 2.0, "running"), record("b", 2, 2.0, "running")])
+    if compacted:
+        compact.compact(sweep.folder)
+    frame = store.curves(sweep.folder)
+    assert frame["attempt"].tolist() == [1, 1, 2]
+    sweep.curves("new", [row("a", 2, 1, 0.3), row("a", 2, 2, 0.2)])
+    sweep.runs("new", [record("a", 2, 3.0, "done")])
+    frame = store.curves(sweep.folder, cells=["a"])
+    assert frame["attempt"].tolist() == [2, 2]
+    assert frame["test_error"].tolist() == [np.float32(0.3), np.float32(0.2)]
