@@ -60,6 +60,7 @@ FACTS: dict[str, pa.DataType] = {
     "noise_chosen": pa.int64(),
     "noise_mask_hash": pa.string(),
     "data_hash": pa.string(),
+    "source_hash": pa.string(),  # of the files of data.root; data_hash is that of what a cell uses
     "fitted": pa.bool_(),  # some check had no wrong training sample
     "fit_step": pa.int64(),  # steps: the first such check
     "wrong": pa.int64(),  # training samples, at the last check

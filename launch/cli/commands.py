@@ -100,14 +100,21 @@ def plan(name: str, overrides: Sequence[str], retry_errors: bool) -> None:
 @click.option(
     "--again",
     is_flag=True,
-    help="Also train cells that are done once more, from the start; limit them with where=[...].",
+    help="Also train cells that are done once more, from the start. Conditions among the "
+    "OVERRIDES, such as 'model.width <= 16', choose which of them.",
 )
 @_errors
 def submit(
     name: str, overrides: Sequence[str], retry_errors: bool, wait: bool, again: bool
 ) -> None:
     """Send every cell that is not done, running or waiting, and return."""
-    _send(_expand(name, overrides), wait, retry_errors=retry_errors, rerun=again)
+    from dataclasses import replace
+
+    from launch.cli.words import conditions_and_overrides
+
+    conditions, others = conditions_and_overrides(overrides) if again else ([], overrides)
+    request = replace(_expand(name, others), again=conditions)
+    _send(request, wait, retry_errors=retry_errors, rerun=again)
 
 
 @main.command()

@@ -33,7 +33,7 @@ from launch.plan.launcher import cores
 from launch.plan.outcome import FINAL, LIVE, STATES, last_line
 from launch.plan.plan import CALIBRATION, name_of
 from launch.plan.snapshot import code_hash
-from launch.status import failures, summary, sweep_state
+from launch.status import failures, other_results, summary, sweep_state
 from launch.status.silent_ends import SilentEnd, silent_ends
 from launch.status.summary import Summary
 from launch.status.sweep_state import SweepState
@@ -78,6 +78,8 @@ class Report:
     searches: Sequence[Standing] = ()
     silent_ends: Sequence[SilentEnd] = ()
     """Cells whose task ended without a record of them."""
+    other_code: int = 0
+    """How many cells are done with other code than the present."""
 
     @property
     def is_live(self) -> bool:
@@ -110,6 +112,7 @@ def load_report(state: SweepState) -> Report:
         canary=canary,
         searches=rounds.standings(state),
         silent_ends=silent_ends(state),
+        other_code=len(other_results.with_other_code(state, other_results.present_codes(state))),
     )
 
 
@@ -351,6 +354,9 @@ def _next_steps(report: Report) -> Sequence[RenderableType]:
         hint = f"see `redescent why {cell[:11]} --sweep {report.name}/{CALIBRATION}`"
         canary = ("the canary failed", "red")
         lines.append(styled(canary, f": {last_line(error)}; {consequence}; {hint}"))
+    if report.other_code:
+        cells = (f"{quantity(report.other_code, 'cell')} done with other code", "yellow")
+        lines.append(styled(cells, f": `redescent submit {report.name} --again` runs them anew"))
     if report.state.silent:
         submissions = quantity(len(report.state.silent), "submission")
         silence = (f"the scheduler does not answer about {submissions}", "yellow")

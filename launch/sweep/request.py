@@ -128,6 +128,8 @@ class Request:
     policy: Policy = Policy()
     searches: Sequence[Search] = ()
     """Searches whose open rounds are sent too; `cells` does not hold their trainings."""
+    again: Sequence[str] = ()
+    """Conditions for the cells that are done and are to be trained once more; none for all."""
     software: Software | None = None
     """The code and environment of the jobs; None for those of this process."""
 

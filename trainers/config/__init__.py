@@ -73,6 +73,7 @@ from trainers.config.optim import (
     Shampoo,
 )
 from trainers.config.reader import ConfigError
+from trainers.config.source import source_hash
 from trainers.config.trainer import (
     Algorithmic,
     Minima,
@@ -158,4 +159,5 @@ __all__ = [
     "imported",
     "parse",
     "resolve_section",
+    "source_hash",
 ]

@@ -55,6 +55,12 @@ class CIFAR10:
     """CIFAR-10 from `root`: Parquet files, the python batches as a folder, or their tar.gz."""
 
     entry = "trainers.data.images:dataset"
+    layouts = (
+        ("train-*.parquet", "test-*.parquet"),
+        ("data_batch_*", "test_batch"),
+        ("cifar-10-batches-py/data_batch_*", "cifar-10-batches-py/test_batch"),
+        ("cifar-10-python.tar.gz",),
+    )
 
     name: Literal["cifar10"]
     root: str | None
@@ -104,6 +110,7 @@ class SVHN:
     """Street View House Numbers from `root`: the three .mat files, or Parquet files."""
 
     entry = "trainers.data.images:dataset"
+    layouts = (("train_32x32.mat", "test_32x32.mat"), ("train-*.parquet", "test-*.parquet"))
 
     name: Literal["svhn"]
     root: str | None

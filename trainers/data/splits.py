@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from trainers.config import Kind, LabelNoise, entry
+from trainers.config import Kind, LabelNoise, entry, source_hash
 from trainers.data import augment, label_noise
 from trainers.data.labelled import Labelled
 
@@ -73,6 +73,7 @@ def load(config: Kind, seed: int, device: torch.device) -> Data:
         "noise_chosen": int(noisy.is_chosen.sum()),
         "noise_mask_hash": noisy.mask_hash,
         "data_hash": source.content_hash,
+        "source_hash": source_hash(config),
     }
     train = (source.train_inputs, noisy.labels, noisy.is_changed)
     classes = noise.classes or source.classes
