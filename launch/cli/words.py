@@ -11,7 +11,8 @@ _OVERRIDE = re.compile(r"[+~]{0,2}[\w./@-]+=(?!=)|~\S+$")
 
 def conditions_and_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """The words that are conditions, such as "model.width == 4", and those that are overrides."""
-    conditions, overrides = [], []
+    conditions: list[str] = []
+    overrides: list[str] = []
     for word in words:
         (overrides if _OVERRIDE.match(word) else conditions).append(word)
     return conditions, overrides
