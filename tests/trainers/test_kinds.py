@@ -260,3 +260,60 @@ def test_a_trainer_of_the_users_writes_its_settings_into_the_record(tmp_path: Pa
     assert (record["trainer.to"], record["trainer.word"]) == ("2", "a")  # ours is a text
     assert record["trainer.most"] == 7
     assert (record["final_count"], record["model.width"]) == (2, None)
+
+
+@dataclass(frozen=True)
+class SignDescent:
+    """Settings of an optimiser."""
+
+    entry = "test_kinds:sign_descent"
+    name: str
+    lr: float
+    schedule: config.Schedule | config.Milestones
+
+
+def sign_descent(settings: SignDescent, parameters: Any) -> Any:
+    import torch
+
+    return torch.optim.Rprop(parameters, lr=settings.lr)
+
+
+def test_an_optimiser_of_the_users_is_built(flat: Mapping[str, Any]) -> None:
+    import torch
+
+    from trainers import optim
+
+    others = {
+        key: value
+        for key, value in flat.items()
+        if not key.startswith("optim.") or ".schedule." in key
+    }
+    own = {**others, "optim.name": "test_kinds.SignDescent", "optim.lr": 0.5}
+    cell = config.parse(own)
+    optimiser = optim.build(cell.optim, [torch.zeros(2)])  # type: ignore[arg-type]
+    assert isinstance(optimiser, torch.optim.Rprop)
+    assert optimiser.defaults["lr"] == 0.5
+
+
+@dataclass(frozen=True)
+class Flatness(config.SavedWeights):
+    """Settings of a measure."""
+
+    measure = "test_kinds:Flatness"
+    metrics = "test_kinds:COLUMNS"
+    name: str
+    steps: int
+
+
+def test_a_measure_of_the_users_reads_trained_cells(flat: Mapping[str, Any]) -> None:
+    others = {k: v for k, v in flat.items() if not k.startswith(("optim.", "trainer."))}
+    settings = {
+        "name": "test_kinds.Flatness", "of": "c1-0", "of_folder": None, "weights": "final",
+        "images": None, "bn": "kept", "batch": 10, "steps": 3,
+    }  # fmt: skip
+    trainer = {f"trainer.{key}": value for key, value in settings.items()}
+    cell = config.parse({**others, "optim.name": "none", **trainer})
+    assert isinstance(cell, config.MeasureCell)
+    assert cell.trainer.entry == "trainers.landscape:train"
+    assert config.imported(cell.trainer.measure) is Flatness
+    assert trainers.metrics("test_kinds.Flatness") == COLUMNS

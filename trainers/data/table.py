@@ -34,8 +34,8 @@ def dataset(config: Table, seed: int) -> Labelled:
     a file that cannot be used.
     """
     columns = read(Path(config.root or ""))
-    features_nd = _features(columns, config)
     classes, labels_n = np.unique(_labels(columns, config), return_inverse=True)
+    features_nd = _features(columns, config)
     train, test = _split(config, len(labels_n), seed)
     if config.standardise:
         mean, deviation = features_nd[train].mean(axis=0), features_nd[train].std(axis=0)
