@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from trainers.config import MLP
+from trainers.config import CNN5, MLP
 from trainers.measures import basin, directions
 from trainers.measures.basin import Cut
 from trainers.measures.directions import Direction
@@ -86,7 +86,8 @@ def case(name: str, channels: int, size: int, count: int, points: int) -> Case:
     if name == "wide inputs":
         model: nn.Module = mlp.build(MLP("mlp", 256, 2, "relu"), channels, size, 10)
     else:
-        model = cnn.build(8 if channels == 1 else 16, channels, size, 10)
+        width = 8 if channels == 1 else 16
+        model = cnn.build(CNN5("cnn5", width), channels, size, 10)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     built = Case(name, model, Pictures(pixels, [i % 10 for i in range(count)]), points)
     with torch.no_grad():

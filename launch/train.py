@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from analysis.store import StoreError
 from launch.errors import UserError
-from launch.plan import Launcher, Plan, PlanError, markers
+from launch.plan import Launcher, Plan, PlanError, markers, project
 from launch.submit import submission
 from launch.sweep import compose
 from launch.sweep.request import check_name
@@ -72,9 +72,11 @@ def _plan_cell(config: DictConfig) -> tuple[Plan, Path, bool]:
         raise UserError(
             "seeds: this trains one cell; use seed=N, or `redescent submit` for several"
         )
+    start = Path(hydra.utils.get_original_cwd())
+    project.make_importable(start)
     cell = compose.single_cell(config)
     submission.check_data([cell.flat])
-    sweep = Path(hydra.utils.to_absolute_path(config.logs)) / config.name
+    sweep = project.below_project(config.logs, start) / config.name
     settings: Any = OmegaConf.to_container(HydraConfig.get().launcher, resolve=False)
     plan, is_done = submission.plan_single_cell(sweep, config.name, cell, Launcher(settings))
     return plan, sweep, is_done

@@ -68,6 +68,7 @@ FURTHER = {
     "huang2019_svhn": ["data=svhn"],
     "spirals": ["~data.test_samples"],
     "rings": ["~data.test_samples", "~data.train_samples"],
+    "table": ["~data.test_samples", "model=mlp"],
 }
 """What else is chosen with a file, since the sweep that it is tried on sets keys it lacks."""
 
@@ -136,6 +137,13 @@ def write_images(folder: Path, parts: dict[str, int], column: str) -> Path:
     return folder
 
 
+def write_table(path: Path) -> Path:
+    """A CSV of 60 rows: two columns of numbers, and labels in turn."""
+    rows = [f"{number * 0.1},{number % 7},{number % 3}" for number in range(60)]
+    path.write_text("\n".join(["first,second,label", *rows]))
+    return path
+
+
 @pytest.fixture(scope="module")
 def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A set in the layout of CIFAR-10 with noise for images: 80 to train on, 40 to test."""
@@ -153,6 +161,8 @@ def train_two_steps(flat: dict[str, object], tmp_path: Path, cifar: Path) -> Run
         small["data.root"] = str(write_images(tmp_path / "svhn", parts, "image"))
     if flat.get("trainer.poison.share") is not None:
         small["trainer.poison.samples"] = 0
+    if flat["data.name"] == "table":
+        small |= {"data.root": str(write_table(tmp_path / "rows.csv"))}
     if flat["data.name"] == "rings":
         small |= {"trainer.batch_size": 70, "trainer.poison.samples": 0}  # 130 points, no others
     for folder in ("curves", "runs", "checkpoints"):

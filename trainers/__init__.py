@@ -6,11 +6,7 @@ names.
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
-from typing import TYPE_CHECKING
-
-from trainers.config.measure import MEASURES
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trainers.config import Cell
@@ -25,19 +21,20 @@ def train(cell: Cell, run: Run) -> Outcome:
     Returns "done", "stopped", or "nonfinite": a loss that is not finite is a result, not an error.
     Exceptions of the trainer are not caught.
     """
-    outcome: Outcome = _module(cell.trainer.name).train(cell, run)
+    from trainers.config import entry
+
+    outcome: Outcome = entry(cell.trainer)(cell, run)
     return outcome
 
 
 def metrics(trainer: str) -> tuple[Metric, ...]:
-    """The columns that the trainer of that name logs."""
-    if trainer in MEASURES:
-        columns = importlib.import_module("trainers.measures.columns")
-        return tuple(columns.METRICS[trainer])
-    return tuple(_module(trainer).METRICS)
+    """The columns that the trainer of that name logs: `METRICS` beside its code, or what the
+    attribute `metrics` of its settings names.
 
+    Raises `ConfigError` for an unknown trainer.
+    """
+    from trainers.config import imported, kinds
 
-def _module(trainer: str) -> ModuleType:
-    """The file of a trainer; all measures share one."""
-    name = "landscape" if trainer in MEASURES else trainer
-    return importlib.import_module(f"trainers.{name}")
+    settings: Any = kinds.resolve("trainer", trainer)
+    module = settings.entry.partition(":")[0]
+    return tuple(imported(getattr(settings, "metrics", f"{module}:METRICS")))

@@ -19,7 +19,7 @@ import torch
 from torch.nn import functional
 
 from trainers import optim, precision
-from trainers.config import AlgorithmicCell
+from trainers.config import AlgorithmicCell, entry
 from trainers.data import arithmetic
 from trainers.measures import norms, sharpness, thresholds
 from trainers.measures.crossing import CrossingSearch
@@ -95,7 +95,7 @@ class Training:
 
     def _load_data(self) -> None:
         config, settings = self.cell.data, self.settings
-        data = arithmetic.split(config, self.cell.seed)
+        data = entry(config)(config, self.cell.seed)
         self.data_hash, self.elements = data.content_hash, data.elements
         self.outliers = data.outliers
         self.rows = {"train": data.train.to(self.device), "test": data.test.to(self.device)}
@@ -118,8 +118,9 @@ class Training:
         cell = self.cell
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(cell.seed, "init"))
-            model = Transformer(
-                cell.model, cell.data.sequence.split(), self.elements, cell.data.vocabulary
+            sequence = cell.data.sequence.split()
+            model: Transformer = entry(cell.model)(
+                cell.model, sequence, self.elements, cell.data.vocabulary
             )
         self.model = model.to(
             self.device, torch.float64 if self.settings.precision == "float64" else torch.float32

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from trainers import trained, weights
-from trainers.config import MeasureCell
+from trainers.config import MeasureCell, imported
 from trainers.config import measure as settings
 from trainers.measures import ascent, basin, directions, hessian, paths, sharpness
 from trainers.measures.basin import Cut, Ray
@@ -42,7 +42,7 @@ def train(cell: MeasureCell, run: Run) -> Outcome:
     `trained.load` raises.
     """
     network = trained.load(cell)
-    measure = _MEASURES[cell.trainer.name](network)
+    measure: Measure = imported(cell.trainer.measure)(network)
     data_hash = network.data.facts["data_hash"]
     run.add_facts(
         data_hash=data_hash,
@@ -527,15 +527,3 @@ def _columns(point: Point) -> Row:
     is_number = point.loss is not None and not math.isnan(point.loss)
     columns: Row = {"loss": point.loss if is_number else None, "wrong": point.wrong}
     return columns
-
-
-_MEASURES: Mapping[str, type[Measure]] = {
-    "radius": Radius,
-    "volume": Volume,
-    "surface": Surface,
-    "line": Line,
-    "path": Path,
-    "boundary": Boundary,
-    "curvature": Curvature,
-    "sharpness": Sharpness,
-}

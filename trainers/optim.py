@@ -24,15 +24,16 @@ from trainers.config import (
     AdamLike,
     Milestones,
     Nesterov,
-    Optimiser,
+    Rated,
     RMSprop,
     Schedule,
     Shampoo,
+    entry,
 )
 
 
 def build(
-    config: Optimiser, parameters: Iterable[torch.Tensor], decay_weights_only: bool = False
+    config: Rated, parameters: Iterable[torch.Tensor], decay_weights_only: bool = False
 ) -> torch.optim.Optimizer:
     """The optimiser of `config` for all parameters, including biases and norms (as in the published
     runs).
@@ -41,51 +42,65 @@ def build(
     towards the initial weights uses the values of the parameters at this call. Raises RuntimeError
     for Shampoo and SOAP if pytorch-optimizer is not installed.
     """
-    optimiser = _build(config, list(parameters))
+    optimiser: torch.optim.Optimizer = entry(config)(config, list(parameters))
     if decay_weights_only:
         _split_decay(optimiser)
     return optimiser
 
 
-def _build(config: Optimiser, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
-    if isinstance(config, SGD):
-        return _without_dynamo(torch.optim.SGD)(
-            parameters,
-            lr=config.lr,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
-    if isinstance(config, Shampoo | SOAP):
-        return _preconditioned(config, parameters)
-    if isinstance(config, Adam):
-        return _adam(config, parameters)
-    return _of_torch(config, parameters)
+def sgd(config: SGD, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
+    """SGD with momentum and coupled decay."""
+    return _without_dynamo(torch.optim.SGD)(
+        parameters,
+        lr=config.lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
 
 
-def _of_torch(
-    config: Nesterov | RMSprop | AdamLike | Adagrad | Adadelta | ASGD,
-    parameters: list[torch.Tensor],
-) -> torch.optim.Optimizer:
-    """An optimiser of torch.optim whose arguments are the keys of its configuration."""
-    kinds: dict[str, Any] = {
-        "nesterov": functools.partial(_without_dynamo(torch.optim.SGD), nesterov=True),
-        "rmsprop": _without_dynamo(torch.optim.RMSprop),
-        "amsgrad": functools.partial(_without_dynamo(torch.optim.Adam), amsgrad=True),
-        "adamax": _without_dynamo(torch.optim.Adamax),
-        "adagrad": _without_dynamo(torch.optim.Adagrad),
-        "adadelta": _without_dynamo(torch.optim.Adadelta),
-        "asgd": _without_dynamo(torch.optim.ASGD),
-    }
-    keys = {
+def nesterov(config: Nesterov, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum."""
+    return _without_dynamo(torch.optim.SGD)(parameters, nesterov=True, **_arguments(config))
+
+
+def rmsprop(config: RMSprop, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
+    """RMSprop of torch.optim."""
+    return _without_dynamo(torch.optim.RMSprop)(parameters, **_arguments(config))
+
+
+def adam_like(config: AdamLike, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
+    """AMSGrad or AdaMax of torch.optim."""
+    betas = (config.beta1, config.beta2)
+    if config.name == "adamax":
+        kind = _without_dynamo(torch.optim.Adamax)
+        return kind(parameters, betas=betas, **_arguments(config))
+    kind = _without_dynamo(torch.optim.Adam)
+    return kind(parameters, betas=betas, amsgrad=True, **_arguments(config))
+
+
+def adagrad(config: Adagrad, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
+    """Adagrad of torch.optim."""
+    return _without_dynamo(torch.optim.Adagrad)(parameters, **_arguments(config))
+
+
+def adadelta(config: Adadelta, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
+    """Adadelta of torch.optim."""
+    return _without_dynamo(torch.optim.Adadelta)(parameters, **_arguments(config))
+
+
+def asgd(config: ASGD, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
+    """ASGD of torch.optim."""
+    return _without_dynamo(torch.optim.ASGD)(parameters, **_arguments(config))
+
+
+def _arguments(config: Any) -> dict[str, Any]:
+    """The keys of a configuration that are arguments of its optimiser in torch.optim."""
+    return {
         field.name: getattr(config, field.name)
         for field in dataclasses.fields(config)
         if field.name not in ("name", "schedule", "beta1", "beta2")
     }
-    if isinstance(config, AdamLike):
-        keys["betas"] = (config.beta1, config.beta2)
-    optimiser: torch.optim.Optimizer = kinds[config.name](parameters, **keys)
-    return optimiser
 
 
 def _split_decay(optimiser: torch.optim.Optimizer) -> None:
@@ -113,29 +128,29 @@ def _without_dynamo(kind: type[torch.optim.Optimizer]) -> Callable[..., torch.op
     return type(kind.__name__, (kind,), methods)
 
 
-def _preconditioned(
-    config: Shampoo | SOAP, parameters: Iterable[torch.Tensor]
-) -> torch.optim.Optimizer:
-    """Shampoo with its matrices summed over all steps, or SOAP, with the package's defaults."""
-    library = _pytorch_optimizer(config.name)
-    if isinstance(config, Shampoo):
-        optimiser = library.Shampoo(
-            parameters,
-            lr=config.lr,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            preconditioning_compute_steps=config.every,
-            matrix_eps=config.eps,
-        )
-    else:
-        optimiser = library.SOAP(
-            parameters,
-            lr=config.lr,
-            betas=(config.beta1, config.beta2),
-            eps=config.eps,
-            weight_decay=config.weight_decay,
-            precondition_frequency=config.every,
-        )
+def shampoo(config: Shampoo, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
+    """Shampoo with its matrices summed over all steps, and the package's other defaults."""
+    optimiser = _pytorch_optimizer(config.name).Shampoo(
+        parameters,
+        lr=config.lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        preconditioning_compute_steps=config.every,
+        matrix_eps=config.eps,
+    )
+    return _diverges_to_nan(optimiser)
+
+
+def soap(config: SOAP, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
+    """SOAP with the package's other defaults."""
+    optimiser = _pytorch_optimizer(config.name).SOAP(
+        parameters,
+        lr=config.lr,
+        betas=(config.beta1, config.beta2),
+        eps=config.eps,
+        weight_decay=config.weight_decay,
+        precondition_frequency=config.every,
+    )
     return _diverges_to_nan(optimiser)
 
 
@@ -184,18 +199,20 @@ def _pytorch_optimizer(name: str) -> Any:
         ) from error
 
 
-def _adam(config: Adam, parameters: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
+def adam(config: Adam, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
+    """Adam or AdamW, with decay towards the initial weights and noise on the updates if the cell
+    asks for them.
+    """
     kind = _without_dynamo(torch.optim.Adam if config.name == "adam" else torch.optim.AdamW)
     betas, to_zero = (config.beta1, config.beta2), config.decay_towards == "zero"
-    weights = list(parameters)
     decay = config.weight_decay if to_zero else 0.0
     optimiser = kind(
-        weights, lr=config.lr, betas=betas, eps=config.eps, weight_decay=decay, fused=True
+        parameters, lr=config.lr, betas=betas, eps=config.eps, weight_decay=decay, fused=True
     )
     if not to_zero:
-        _decay_to_init(optimiser, weights, config.weight_decay)
+        _decay_to_init(optimiser, parameters, config.weight_decay)
     if config.update_noise:
-        _noise_updates(optimiser, weights, config.update_noise)
+        _noise_updates(optimiser, parameters, config.update_noise)
     return optimiser
 
 

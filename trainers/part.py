@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trainers import config
 from trainers.checkpoint import replacing
 from trainers.schema import FINAL, STATE_COLUMNS, Metric, Status, curve_schema, run_schema
 
@@ -72,6 +73,7 @@ class Part:
     ) -> None:
         self.folder, self.writer, self.metrics = folder, writer, metrics
         self.throttle = Throttle(throttle)
+        self._columns = config.columns()
         self._schemas = {"curves": curve_schema(metrics), "runs": run_schema(metrics)}
         self._number = 0
         self._earlier_tables: Tables = self._no_rows()
@@ -86,6 +88,27 @@ class Part:
     def due(self) -> bool:
         """Whether the throttle lets the part be written now."""
         return self.throttle.due(time.monotonic())
+
+    def add_columns(self, columns: Mapping[str, type]) -> None:
+        """Add columns of the configuration to the run records: those of a class of the user's.
+
+        Raises `ConfigError` if the part has such a column of another type.
+        """
+        for key, kind in columns.items():
+            if self._columns.get(key, kind) != kind and key not in config.columns():
+                raise config.ConfigError(
+                    f"{key}: two classes of one sweep have fields of this name with different "
+                    "types; give one of them another name"
+                )
+        if columns.keys() <= self._columns.keys():
+            return
+        self._columns = {**self._columns, **columns}
+        self._schemas["runs"] = run_schema(self.metrics, self._columns)
+        records = self._earlier_tables["runs"]
+        wider = pa.concat_tables(
+            [self._schemas["runs"].empty_table(), records], promote_options="default"
+        )
+        self._earlier_tables = {**self._earlier_tables, "runs": wider}
 
     def add(self, rows: Rows, record: Record) -> None:
         """Keep the rows and the last record of a cell for the next write."""

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainers.checkpoint import Checkpoints, replacing
-from trainers.config import columns
+from trainers.config import columns, fill_in_own
 from trainers.config.later import fill_in
 from trainers.part import Part
 from trainers.schema import FACTS, FINAL, Status
@@ -42,12 +42,11 @@ def _peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _as_columns(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """A flat configuration as the columns of the runs table hold it.
+def _as_columns(flat: Mapping[str, Any], kinds: Mapping[str, type]) -> dict[str, Any]:
+    """A flat configuration as columns of these types hold it.
 
     A key whose values have several types, such as "final" and epochs, has a column of texts.
     """
-    kinds = columns()
     record = {}
     for key, value in flat.items():
         is_text = value is None or isinstance(value, str) or kinds.get(key) is not str
@@ -73,6 +72,10 @@ class Run:
     _saved_step: int = 0
     _start: float = field(default_factory=time.monotonic)
     _last_checkpoint: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self._columns = columns(self.flat)
+        self.part.add_columns(self._columns)
 
     def restore(self, expect: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
         """The trainer's state in the newest complete checkpoint, or None; restores rows and time.
@@ -199,7 +202,7 @@ class Run:
     def _record(self, status: Status, error_class: str | None, error: str | None) -> dict[str, Any]:
         seconds = self.seconds()
         return {
-            **_as_columns(fill_in(self.flat)),
+            **_as_columns(fill_in_own(fill_in(self.flat)), self._columns),
             "cell": self.cell,
             "status": status,
             "attempt": self.attempt,

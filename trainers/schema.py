@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args, get_origin
 
@@ -60,6 +60,7 @@ FACTS: dict[str, pa.DataType] = {
     "noise_chosen": pa.int64(),
     "noise_mask_hash": pa.string(),
     "data_hash": pa.string(),
+    "source_hash": pa.string(),  # of the files of data.root; data_hash is that of what a cell uses
     "fitted": pa.bool_(),  # some check had no wrong training sample
     "fit_step": pa.int64(),  # steps: the first such check
     "wrong": pa.int64(),  # training samples, at the last check
@@ -118,15 +119,19 @@ def curve_schema(metrics: Sequence[Metric]) -> pa.Schema:
     return pa.schema([*_POSITION, *fields], metadata={"redescent.schema": str(SCHEMA_VERSION)})
 
 
-def run_schema(metrics: Sequence[Metric]) -> pa.Schema:
-    """Columns of the run records: status, configuration, facts, final and best metrics."""
+def run_schema(metrics: Sequence[Metric], columns: Mapping[str, type] | None = None) -> pa.Schema:
+    """Columns of the run records: status, configuration, facts, final and best metrics.
+
+    `columns` are those of the configuration with their types; by default those of our own kinds.
+    """
     fields = [
         ("cell", pa.string()),
         ("status", pa.string()),
         ("attempt", pa.int16()),
         ("updated", pa.float64()),
     ]
-    fields += [(key, _arrow(kind)) for key, kind in config.columns().items()]
+    columns = config.columns() if columns is None else columns
+    fields += [(key, _arrow(kind)) for key, kind in columns.items()]
     fields += list(FACTS.items())
     for metric in metrics:
         fields.append((f"final_{metric.name}", pa.type_for_alias(metric.dtype)))

@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +38,13 @@ from analysis.store.generation import (
     write_curves,
     write_runs,
 )
-from analysis.store.merge import concatenate, newest_rows, newest_runs
+from analysis.store.merge import (
+    concatenate,
+    newest_rows,
+    newest_runs,
+    of_results,
+    result_attempts,
+)
 from analysis.store.mismatch import COLUMNS, mismatches
 from analysis.store.parts import (
     FINAL,
@@ -172,19 +178,23 @@ def write_generation(root: Path, inputs: Inputs, rows_in_memory: int) -> Generat
     number = next_generation(root)
     records: list[Record] = []
     frames = []
-    for rows, differing in merged_curves(inputs.curves, rows_in_memory):
+    runs = newest_records(inputs.runs)
+    attempts = {} if runs is None else result_attempts(runs)
+    for rows, differing in merged_curves(inputs.curves, rows_in_memory, attempts):
         records.append(write_curves(root, number, len(records), rows))
         if len(differing):
             frames.append(differing)
-    runs = newest_records(inputs.runs)
     if runs is not None:
         records.append(write_runs(root, number, runs))
     differences = pd.concat(frames, ignore_index=True) if frames else no_mismatches()
     return Generation(tuple(records), runs, differences)
 
 
-def merged_curves(paths: Sequence[Path], limit: int) -> Iterator[tuple[pa.Table, pd.DataFrame]]:
-    """Tables of kept rows with their mismatches, each for a range of cell ids.
+def merged_curves(
+    paths: Sequence[Path], limit: int, attempts: Mapping[str, int]
+) -> Iterator[tuple[pa.Table, pd.DataFrame]]:
+    """Tables of kept rows with their mismatches, each for a range of cell ids; rows of attempts
+    after a cell's result, as `attempts` has it, are left out.
 
     A table has at most about `limit` rows before the merge.
     """
@@ -192,6 +202,7 @@ def merged_curves(paths: Sequence[Path], limit: int) -> Iterator[tuple[pa.Table,
     for cells in buckets(sources, limit):
         overlapping = [s.path for s in sources if not s.rows.keys().isdisjoint(cells)]
         table = concatenate(read_file(path, cells=cells) for path in overlapping)
+        table = of_results(table, attempts)
         newest = newest_rows(table)
         differing = mismatches(table.take(pa.array(newest.repeated)))
         yield table.take(pa.array(newest.kept_rows)), differing

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -184,6 +184,29 @@ def group_ends(keys: Sequence[NDArray[Any]]) -> NDArray[np.bool_]:
 def newest_curves(table: pa.Table) -> pa.Table:
     """The kept rows of `newest_rows`, sorted by cell, epoch and step."""
     return table.take(pa.array(newest_rows(table).kept_rows))
+
+
+def result_attempts(runs: pa.Table) -> dict[str, int]:
+    """The attempt of the result of each cell that has one, from `newest_runs`."""
+    finished = runs.filter(pa.array(_is_final(runs)))
+    cells, attempts = finished["cell"].to_pylist(), finished["attempt"].to_pylist()
+    return dict(zip(cells, attempts, strict=True))
+
+
+def of_results(table: pa.Table, attempts: Mapping[str, int]) -> pa.Table:
+    """Curve rows without those of attempts after the result of their cell.
+
+    A cell that is trained once more keeps the rows of its result until the new attempt has one.
+    `attempts` is what `result_attempts` gives.
+    """
+    if table.num_rows == 0 or not attempts:
+        return table
+    column = single_chunk(table["cell"], CELL_TYPE)
+    no_limit = np.iinfo(np.int64).max
+    names = column.dictionary.to_pylist()
+    limits = np.asarray([attempts.get(name, no_limit) for name in names], np.int64)
+    kept = numbers(table, "attempt") <= limits[column.indices.to_numpy(zero_copy_only=False)]
+    return table if kept.all() else table.filter(pa.array(kept))
 
 
 def newest_runs(table: pa.Table) -> pa.Table:

@@ -17,7 +17,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from analysis.store.frame import newest_frame, returned_memory
-from analysis.store.merge import ATTEMPTS_SEEN, concatenate, newest_runs
+from analysis.store.merge import (
+    ATTEMPTS_SEEN,
+    concatenate,
+    newest_runs,
+    of_results,
+    result_attempts,
+)
 from analysis.store.parts import KEYS, NothingLogged, StoreError, read_all, retrying
 from analysis.store.planned import planned_cells
 
@@ -100,7 +106,8 @@ def records(folder: Folder, cell: str) -> list[dict[str, Any]]:
 def curves(
     folder: Folder, columns: Sequence[str] | None = None, cells: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """One row per cell, logged epoch and step, in that order, of the newest attempt.
+    """One row per cell, logged epoch and step, in that order, of the newest attempt; a cell that is
+    trained once more has the rows of its result until the new attempt has one.
 
     The index is the default one. Always has `cell` (categorical, categories sorted), `attempt` and
     `epoch`; `columns` names what else to read (default: everything) and `cells` limits the rows. An
@@ -111,11 +118,20 @@ def curves(
     names = None if columns is None else list(dict.fromkeys([*KEYS, *columns]))
     needed = None if names is None else [*names, "step"]
     with returned_memory():
-        tables = retrying(lambda: read_all(root, "curves", needed, cells))
+        tables = retrying(lambda: _read_curves(root, needed, cells))
         if not tables:
             raise _empty(root, "logged epochs", "curves/*.parquet or store/manifest.json")
         _check_columns(root, names or (), tables)
         return newest_frame(tables, names)
+
+
+def _read_curves(
+    folder: Path, columns: Sequence[str] | None, cells: Sequence[str] | None
+) -> list[pa.Table]:
+    """The curve rows of all files; the records are read first, so that they are no newer."""
+    runs = read_runs(folder, RECORD_KEYS)
+    attempts = {} if runs is None else result_attempts(runs)
+    return [of_results(table, attempts) for table in read_all(folder, "curves", columns, cells)]
 
 
 def read_runs(folder: Path, columns: Sequence[str] | None = None) -> pa.Table | None:

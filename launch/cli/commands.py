@@ -63,6 +63,12 @@ def main() -> None:
     NAME is a file in configs/sweep/ and a folder in logs/. OVERRIDES use Hydra's grammar, such as
     seeds=[0,1] trainer.epochs=200 hydra/launcher=v100.
     """
+    from launch.plan import project
+
+    try:
+        project.make_importable()
+    except UserError as error:
+        _fail(str(error))
 
 
 _name = click.argument("name")
@@ -103,14 +109,21 @@ def plan(name: str, overrides: Sequence[str], retry_errors: bool) -> None:
 @click.option(
     "--again",
     is_flag=True,
-    help="Also train cells that are done once more, from the start; limit them with where=[...].",
+    help="Also train cells that are done once more, from the start. Conditions among the "
+    "OVERRIDES, such as 'model.width <= 16', choose which of them.",
 )
 @_errors
 def submit(
     name: str, overrides: Sequence[str], retry_errors: bool, wait: bool, again: bool
 ) -> None:
     """Send every cell that is not done, running or waiting, and return."""
-    _send(_expand(name, overrides), wait, retry_errors=retry_errors, rerun=again)
+    from dataclasses import replace
+
+    from launch.cli.words import conditions_and_overrides
+
+    conditions, others = conditions_and_overrides(overrides) if again else ([], overrides)
+    request = replace(_expand(name, others), again=conditions)
+    _send(request, wait, retry_errors=retry_errors, rerun=again)
 
 
 @main.command()
@@ -152,7 +165,6 @@ def calibrate(
     from launch.cli import tables
     from launch.cli.console import console
     from launch.plan.plan import CALIBRATION
-    from launch.plan.snapshot import code_hash
     from launch.submit import calibration, submission
     from launch.submit.preview import load_preview
 
@@ -160,7 +172,7 @@ def calibrate(
     concurrencies: Sequence[int | None] = sorted(set(counts)) or [None]
     for concurrency in concurrencies:
         runs = calibration.calibration_request(request, epochs, steps, concurrency)
-        missing = calibration.still_to_measure(runs, code_hash())
+        missing = calibration.still_to_measure(runs, runs.code)
         plan = submission.submit(missing, retry_errors=True, rerun=True).plan
         views.wait_until_end(missing.folder, plan.sid if plan else None)
     measurements = calibration.measurements(request)
@@ -273,7 +285,8 @@ def report(name: str | None, watch: float | None, show: bool) -> None:
     The page needs no network and no server. While it is rewritten, an open page follows.
     """
     from launch.cli import report as pages
-    from launch.cli.lookup import logs_folder, sweep_folder
+    from launch.cli.lookup import sweep_folder
+    from launch.plan.project import logs_folder
 
     if name is not None:
         pages.report(sweep_folder(name), watch, show=show)
@@ -288,7 +301,7 @@ def report(name: str | None, watch: float | None, show: bool) -> None:
 def list_sweeps() -> None:
     """Show all sweeps, one line each: cells by state, hours spent and left."""
     from launch.cli import report as pages
-    from launch.cli.lookup import logs_folder
+    from launch.plan.project import logs_folder
 
     pages.print_sweeps(logs_folder())
 
@@ -380,6 +393,19 @@ def compact(name: str) -> None:
         count = f"{len(result.mismatches)} values were computed twice and differ"
         console.print(styled((count, "yellow"), " (the newest attempt is kept):"))
         console.print(result.mismatches.head(10).to_string())
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@_errors
+def init(folder: Path) -> None:
+    """Write a project into FOLDER: a model, a data set, a sweep and a figure of your own.
+
+    All commands work inside it; docs/your_own.md explains each part.
+    """
+    from launch.cli import init as example
+
+    example.init(folder)
 
 
 @main.command()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from launch.errors import UserError
 from launch.plan import load_all
 from launch.plan.plan import CALIBRATION, name_of
+from launch.plan.project import logs_folder
 from launch.sweep.request import check_name
 
 ANY = "*"
@@ -58,8 +58,3 @@ def _with_prefix(prefix: str, pattern: str) -> set[tuple[Path, str]]:
                 if cell.id.startswith(prefix) or without_scheme.startswith(prefix):
                     matches.add((folder, cell.id))
     return matches
-
-
-def logs_folder() -> Path:
-    """The folder of all sweeps: REDESCENT_LOGS, or logs/ in the current folder."""
-    return Path(os.environ.get("REDESCENT_LOGS", "logs"))

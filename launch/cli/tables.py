@@ -42,6 +42,8 @@ def preview_rows(preview: Preview) -> list[tuple[str, str]]:
     rows = [("folder", str(request.folder)), *expectation_rows(preview.searches)]
     rows.append(("cells of the round" if preview.searches else "cells", str(len(request.cells))))
     rows += [(f"  {state}", str(count)) for state, count in sorted(selection.states.items())]
+    if selection.other_code:
+        rows.append(("  done with other code", f"{selection.other_code}; --again runs them anew"))
     rows.append(("to run", str(len(preview.cells))))
     if selection.weights.jobs:
         rows.append(("  wait for weights", str(len(selection.weights.jobs))))
@@ -64,6 +66,12 @@ def preview_warnings(preview: Preview) -> list[str]:
     """Warnings to show before sending, one sentence each."""
     selection = preview.selection
     warnings = [*selection.left_out]
+    if selection.other_data:
+        warnings.append(
+            f"{quantity(len(selection.other_data), 'cell')} of {preview.request.name} have results "
+            "from other data than data.root has now, and are not sent: `redescent submit "
+            f"{preview.request.name} --again` trains them anew, and name=OTHER keeps both"
+        )
     if selection.held_back.cells:
         count = selection.held_back_with_them
         rest = f", and {quantity(count, 'other')} with them" if count else ""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.errors import UserError
-from launch.plan import contents, files
+from launch.plan import contents, files, own_code
 from launch.plan.files import write_json
 from launch.plan.launcher import Launcher, cores
 from launch.plan.reader import Damaged, NewerCode, as_list, read_json, wrong
@@ -90,6 +90,14 @@ class Plan:
     def advances_by_itself(self) -> bool:
         """Whether the next round of a search is sent after the last task, without the user."""
         return any(search.advance == "auto" for search in self.searches)
+
+    @property
+    def own_packages(self) -> frozenset[str]:
+        """The user's packages that the cells and searches name."""
+        named = [cell for cell in self.cells if any(key.endswith(".name") for key in cell.values)]
+        flats = [self.flat(cell) for cell in named]
+        points = [search.point for search in self.searches]
+        return own_code.packages_of([*self.bases, *flats, *points])
 
     @property
     def software(self) -> Software:

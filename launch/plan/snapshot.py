@@ -19,14 +19,17 @@ import time
 import zipfile
 import zipimport
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from launch.plan.files import user_name, write_bytes
+from launch.plan.own_code import own_sources
 
 SOURCE = Path(__file__).resolve().parents[2]
+EXAMPLE = SOURCE / "launch" / "example"
+"""What `redescent init` writes, in an installed package; no code of jobs."""
 
 _PACKAGES = (
     "torch",
@@ -63,16 +66,22 @@ class Software:
     commit: str
 
 
-def current_software(sweep: Path) -> Software:
-    """The sources and packages of this process; archives the sources in the sweep's folder."""
-    code, archive = snapshot(sweep)
+def current_software(sweep: Path, packages: Collection[str] = ()) -> Software:
+    """The sources and packages of this process; archives the sources in the sweep's folder, those
+    of the user's `packages` with them.
+    """
+    code, archive = snapshot(sweep, packages)
     digest, packages = environment()
     return Software(sys.executable, code, str(archive.resolve()), digest, packages, commit())
 
 
-def code_hash() -> str:
-    """Hash of the sources that jobs would import now. Changes nothing."""
-    return _hash(_sources())
+def code_hash(packages: Collection[str] = ()) -> str:
+    """Hash of the sources that jobs would import now, those of the user's `packages` with them.
+    Changes nothing.
+
+    Raises UserError for a package that cannot be imported.
+    """
+    return _hash({**_sources(), **own_sources(packages)})
 
 
 def _hash(sources: Mapping[str, bytes]) -> str:
@@ -82,13 +91,14 @@ def _hash(sources: Mapping[str, bytes]) -> str:
     return digest.hexdigest()[:16]
 
 
-def snapshot(sweep: Path) -> tuple[str, Path]:
-    """Archive the packages that jobs import; returns the hash of the sources and the archive.
+def snapshot(sweep: Path, packages: Collection[str] = ()) -> tuple[str, Path]:
+    """Archive the packages that jobs import, ours and the user's `packages`; returns the hash of
+    the sources and the archive.
 
     It is one zip file, from which Python imports directly: one inode, written atomically, and
     nobody edits it by accident.
     """
-    sources = _sources()
+    sources = {**_sources(), **own_sources(packages)}
     code = _hash(sources)
     archive = sweep / "code" / f"{code}.zip"
     if archive_hash(archive) != code:  # absent, damaged, or put there by somebody else
@@ -148,7 +158,8 @@ def _sources() -> dict[str, bytes]:
     """
     paths: list[Path] = []
     for package in ("launch", "trainers"):
-        paths += sorted((SOURCE / package).rglob("*.py"))
+        files = sorted((SOURCE / package).rglob("*.py"))
+        paths += [path for path in files if EXAMPLE not in path.parents]
     paths = [path for path in paths if path.parent.name not in TERMINAL_ONLY]
     paths.append(SOURCE / "analysis" / "__init__.py")
     paths += sorted((SOURCE / "analysis" / "store").glob("*.py"))
@@ -169,7 +180,11 @@ def environment() -> tuple[str, dict[str, str]]:
 
 
 def commit() -> str:
-    """The git commit of the sources, with "+changes" if they were edited; empty outside git."""
+    """The git commit of the sources, with "+changes" if they were edited; empty where they are no
+    checkout, such as an installed package inside another repository.
+    """
+    if not (SOURCE / ".git").exists():
+        return ""
     try:
         head = _git("rev-parse", "HEAD")
         edited = head and _git("status", "--porcelain", "--", "launch", "trainers")

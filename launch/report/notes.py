@@ -95,7 +95,8 @@ def next_steps(overview: Overview) -> list[Note]:
         notes.append(plain(_resume_hint(overview)))
     searches = advice(overview.searches, overview.name, live=overview.is_live)
     notes += [plain(line) for line in searches]
-    return [*notes, *_canary(overview), *_silence(overview.state.silent)]
+    notes += [*_canary(overview), *_other_code(overview)]
+    return [*notes, *_silence(overview.state.silent)]
 
 
 def waiting(state: SweepState) -> list[Note]:
@@ -129,6 +130,14 @@ def _canary(overview: Overview) -> list[Note]:
     consequence = "SLURM removes the cells that waited for it from the queue"
     hint = f"see `redescent why {cell[:11]} --sweep {overview.name}/{CALIBRATION}`"
     return [Note("the canary failed", f": {last_line(error)}; {consequence}; {hint}", "bad")]
+
+
+def _other_code(overview: Overview) -> list[Note]:
+    if not overview.other_code:
+        return []
+    headline = f"{quantity(overview.other_code, 'cell')} done with other code"
+    command = f"redescent submit {overview.name} --again"
+    return [Note(headline, f": `{command}` runs them anew", "warning")]
 
 
 def _silence(silent: Sequence[str]) -> list[Note]:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from launch.cost import concurrency
+from launch.errors import UserError
 from launch.plan.launcher import cores
 from launch.plan.outcome import LIVE
 from launch.plan.plan import name_of
 from launch.plan.snapshot import code_hash
-from launch.status import failures, summary
+from launch.status import failures, other_results, summary
 from launch.status.silent_ends import SilentEnd, silent_ends
 from launch.status.summary import Summary
 from launch.status.sweep_state import SweepState
@@ -33,6 +34,8 @@ class Overview:
     searches: Sequence[Standing] = ()
     silent_ends: Sequence[SilentEnd] = ()
     """Cells whose task ended without a record of them."""
+    other_code: int = 0
+    """How many cells are done with other code than the present."""
 
     @property
     def is_live(self) -> bool:
@@ -55,7 +58,7 @@ def load_overview(state: SweepState) -> Overview:
         state.runs, calibrations, at_a_time, plan.launcher.resources
     )
     failed_cells = [id for id, cell in state.cells.items() if cell.state == "failed"]
-    held_back = failures.held_back(failed_cells, state, code_hash())
+    held_back = failures.held_back(failed_cells, state, _present_code(state))
     return Overview(
         state=state,
         summary=summary.summarise(state, timed_runs, cores()),
@@ -63,7 +66,18 @@ def load_overview(state: SweepState) -> Overview:
         canary=_canary_failure(state),
         searches=rounds.standings(state),
         silent_ends=silent_ends(state),
+        other_code=len(other_results.with_other_code(state, other_results.present_codes(state))),
     )
+
+
+def _present_code(state: SweepState) -> str:
+    """Hash of the sources that jobs of the newest plan would import now; empty where a package of
+    the user's cannot be imported here.
+    """
+    try:
+        return code_hash(state.plans[-1].own_packages)
+    except UserError:
+        return ""
 
 
 def _canary_failure(state: SweepState) -> tuple[str, str] | None:

@@ -33,6 +33,7 @@ RECORD_COLUMNS = (
     "error_class",
     "error",
     "code",
+    "source_hash",
     "seconds",
     "gpu_seconds",
     "steps",

@@ -18,6 +18,7 @@ import pandas as pd
 
 from analysis import store
 from launch.cost import concurrency, rates
+from launch.errors import UserError
 from launch.plan import Plan, identity, load_all
 from launch.plan.outcome import FINAL, LIVE
 from launch.plan.plan import CALIBRATION, ran_in
@@ -332,4 +333,9 @@ def _shortened(cell: Cell, epochs: int, steps: int) -> dict[str, Any]:
     key, most = "trainer.epochs", epochs
     if cell.flat.get("trainer.steps") is not None:
         key, most = "trainer.steps", steps
+    if key not in cell.flat:
+        raise UserError(
+            f"calibrate: the trainer {cell.flat['trainer.name']} has neither trainer.epochs nor "
+            "trainer.steps, so its trainings cannot be shortened; submit a few cells instead"
+        )
     return {**cell.flat, key: min(most, cell.flat[key])}

@@ -17,13 +17,14 @@ from launch.plan.jobs import array_ranges
 from launch.plan.launcher import cores
 from launch.plan.outcome import FINAL, LIVE
 from launch.scheduler import backend
-from launch.status import failures, summary
+from launch.status import failures, other_results, summary
 from launch.status.failures import HeldBack
 from launch.status.sweep_state import SweepState, is_final, load_state_before_submission
 from launch.submit import calibration
 from launch.submit.rounds import with_open_rounds
 from launch.submit.weights import Availability, look_up
 from launch.sweep.adaptive import SearchState, search_key
+from launch.sweep.condition import condition
 from launch.sweep.request import AUTO, INSIDE, Cell, Concurrency, Request
 
 
@@ -45,6 +46,10 @@ class Selection:
     """Whether the trained cells that the cells read have their weights."""
     left_out: Sequence[str] = ()
     """What is left out for lack of weights, one sentence each."""
+    other_code: int = 0
+    """How many of the cells that are done, and are not sent, have their result from other code."""
+    other_data: Sequence[str] = ()
+    """Ids of the same whose result comes from other data."""
 
     @property
     def ids(self) -> list[str]:
@@ -162,6 +167,7 @@ def preview(
     """
     selection = select_cells(request, state, retry_errors=retry_errors, rerun=rerun)
     selection = with_weights(selection, request)
+    selection = with_other_results(selection, request, state)
     choice = choose_concurrency(request, selection, calibration_runs)
     resources = request.launcher.resources
     timed_runs = concurrency.with_calibrations(
@@ -195,8 +201,13 @@ def select_cells(
 ) -> Selection:
     """The cells to run, and those that are held back."""
     states = _states_of_cells(state)
-    spared = LIVE if rerun else (*FINAL, *LIVE)
-    cells = [cell for cell in request.cells if states.get(cell.id) not in spared]
+    conditions = [condition(text) for text in request.again]
+    cells = []
+    for cell in request.cells:
+        cell_state = states.get(cell.id)
+        may_repeat = rerun and all(meets(cell.flat) for meets in conditions)
+        if cell_state not in LIVE and (may_repeat or cell_state not in FINAL):
+            cells.append(cell)
     selection = Selection(
         cells=cells,
         states=Counter(states.get(cell.id, "new") for cell in request.cells),
@@ -236,6 +247,24 @@ def with_weights(selection: Selection, request: Request) -> Selection:
     cells = [cell for cell in selection.cells if cell.id not in availability.absent]
     left_out = availability.messages(selection.ids, request.name)
     return replace(selection, cells=cells, weights=availability, left_out=left_out)
+
+
+def with_other_results(selection: Selection, request: Request, state: SweepState) -> Selection:
+    """The selection with the cells that stay done although their result is of other code or data.
+
+    Those of other data are counted apart from the done ones.
+    """
+    sent = set(selection.ids)
+    done = {cell.id: cell.flat for cell in request.cells if cell.id not in sent}
+    codes = other_results.present_codes(state, [request.own_packages])
+    other_code = [cell for cell in other_results.with_other_code(state, codes) if cell in done]
+    other_data = other_results.with_other_data(state, done)
+    states = Counter(selection.states)
+    states_of_cells = _states_of_cells(state)
+    for cell in other_data:
+        states[states_of_cells[cell]] -= 1
+        states["done with other data"] += 1
+    return replace(selection, states=+states, other_code=len(other_code), other_data=other_data)
 
 
 def _states_of_cells(state: SweepState) -> Mapping[str, str]:

@@ -128,7 +128,7 @@ def send_calibration_first(request: Request, *, retry_errors: bool) -> Sequence[
     if request.launcher.kind != "slurm":
         raise UserError("canary: found true, but only SLURM can hold jobs back; set canary=false")
     all_copies = calibration.calibration_request(request)
-    missing = calibration.still_to_measure(all_copies, snapshot.code_hash())
+    missing = calibration.still_to_measure(all_copies, all_copies.code)
     submission = submit(missing, retry_errors=retry_errors, rerun=True)
     state = load_sweep_state(all_copies.folder)
     running = calibration.running_jobs(state, all_copies.cells)
@@ -227,12 +227,12 @@ def check_data(configurations: Sequence[Mapping[str, Any]]) -> None:
     sources = set()
     for flat in configurations:
         if "data.root" in flat:
-            sources.add((flat["data.root"], flat["data.download"]))
+            sources.add((flat["data.root"], flat.get("data.download", False)))
     for root, download in sources:
         if root is None and not download:
             raise UserError(
-                "data.root: not set; give the folder with data.root=DIR, or data.download=true to "
-                "fetch it"
+                "data.root: not set; give the place of the data with data.root=PATH, or set "
+                "data.download=true for a data set that can be fetched"
             )
         if root is not None and not Path(root).exists():
             raise UserError(
@@ -276,7 +276,9 @@ def freeze_cells(
     planned_cells = []
     for cell, (base, values) in zip(cells, differences, strict=True):
         planned_cells.append(PlannedCell(cell.id, base, values, attempts.get(cell.id, 0)))
-    software = request.software or snapshot.current_software(request.folder)
+    software = request.software
+    if software is None:
+        software = snapshot.current_software(request.folder, request.own_packages)
     return Plan(
         sid=new_sid(),
         name=request.name,

@@ -16,9 +16,12 @@ from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -26,6 +29,7 @@ from launch.errors import UserError
 from launch.plan import load_all
 from launch.plan.identity import RESULT_FREE
 from launch.plan.launcher import Launcher
+from launch.plan.project import below_project, config_folders, make_importable
 from launch.plan.search import Search
 from launch.sweep import search, spec, sweep_file, trained
 from launch.sweep.adaptive import check_trials, newest_searches
@@ -43,7 +47,10 @@ from launch.sweep.request import (
 from launch.sweep.resolve import Resolver
 from trainers import config as schema
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+_ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = _ROOT / "configs" if (_ROOT / "configs").is_dir() else _ROOT / "launch" / "configs"
+"""The shipped configurations: of a checkout, or of an installed package."""
+
 _CELL_KEYS = ("seed", "model", "data", "optim", "trainer", "run")
 _LAUNCH_SECTIONS = ("task", "limits", "canary", "compact", "sweep", "hydra")
 _TOP_KEYS = (*_CELL_KEYS, "name", "logs", *spec.KEYS, *_LAUNCH_SECTIONS)
@@ -81,17 +88,30 @@ def launcher_settings(overrides: Sequence[str]) -> Request:
         return _request(_compose(overrides), [], overrides)
 
 
+class ProjectConfigs(SearchPathPlugin):  # type: ignore[misc]
+    """Lets Hydra look into configs/ of the project before the shipped ones."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Put configs/ of the project first."""
+        for folder in config_folders(CONFIGS)[:-1]:
+            search_path.prepend("redescent-project", f"file://{folder}")
+
+
+Plugins.instance().register(ProjectConfigs)
+
+
 def single_cell(config: DictConfig) -> Cell:
     """The one cell of a configuration that `python -m launch.train` composed."""
     return resolved_cell(_flat(config))
 
 
 def _sweep_file(sweep: str) -> Path:
-    folder = CONFIGS / "sweep"
-    names = sorted(path.stem for path in folder.glob("*.yaml"))
-    if sweep not in names:
-        raise UserError(f"no sweep {sweep!r} in {folder}; known: {', '.join(names)}")
-    return folder / f"{sweep}.yaml"
+    folders = [folder / "sweep" for folder in config_folders(CONFIGS)]
+    for folder in folders:
+        if (folder / f"{sweep}.yaml").exists():
+            return folder / f"{sweep}.yaml"
+    places = " or ".join(map(str, folders))
+    raise UserError(f"no sweep {sweep!r} in {places}; known: {_names_in('sweep')}")
 
 
 def _check_overrides(sweep: str, overrides: Sequence[str]) -> None:
@@ -128,7 +148,11 @@ def _check_grammar(overrides: Sequence[str]) -> None:
 
 
 def _names_in(group: str) -> str:
-    return ", ".join(sorted(path.stem for path in (CONFIGS / group).glob("*.yaml")))
+    """The names of the files in a group: those of the project, then the shipped ones."""
+    names: list[str] = []
+    for folder in config_folders(CONFIGS):
+        names += sorted(path.stem for path in (folder / group).glob("*.yaml"))
+    return ", ".join(dict.fromkeys(names))
 
 
 def _replacing(overrides: Sequence[str]) -> list[str]:
@@ -149,7 +173,7 @@ def _request(config: DictConfig, cells: Sequence[Cell], overrides: Sequence[str]
         raise UserError(f"logs: found {config.logs!r}, expected the path of a folder")
     return Request(
         name=config.name,
-        logs=Path(config.logs).absolute(),
+        logs=below_project(config.logs),
         cells=cells,
         packing=_packing(config),
         launcher=_launcher(config.hydra.launcher),
@@ -191,7 +215,7 @@ def _expand(
 ) -> tuple[Sequence[Cell], Sequence[Search]]:
     """The cells of the grid that meet every condition, or a search at each such point."""
     sections = {key: _plain(config.get(key)) for key in spec.KEYS}
-    sweep = spec.read(sections, config.seed, overrides)
+    sweep = spec.read(sections, config.seed, overrides, _columns(config))
     _check_groups(sweep.grid)
     _check_size(sweep.grid, _most_cells(config))
     cells: dict[str, Cell] = {}
@@ -232,6 +256,22 @@ def _cells(config: DictConfig, overrides: Sequence[str], sweep: spec.Sweep) -> I
                 yield resolved_cell(flat)
 
 
+def _columns(config: DictConfig) -> Mapping[str, type]:
+    """The keys of a cell with their types, those of the user's classes with them.
+
+    Raises UserError for a class that cannot be used.
+    """
+    names = {}
+    for group in _GROUPS:
+        section = config.get(group)
+        if OmegaConf.is_config(section) and "name" in section:
+            names[f"{group}.name"] = section.name
+    try:
+        return schema.columns(names)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
 def _most_cells(config: DictConfig) -> Any:
     return _section(config, "limits", _LIMITS).get("cells")
 
@@ -267,7 +307,7 @@ def _reads(
 
     Raises UserError if that sweep was never submitted.
     """
-    folder = Path(config.logs).absolute() / rule.sweep
+    folder = below_project(config.logs) / rule.sweep
     cells: dict[str, Cell] = {}
     for plan in load_all(folder) if folder.is_dir() else []:
         cells |= {cell.id: Cell(cell.id, plan.flat(cell)) for cell in plan.cells}
@@ -381,7 +421,9 @@ def _flat(config: DictConfig) -> dict[str, Any]:
 
 
 def _with_absolute_paths(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """A flat configuration whose folders do not depend on the folder that a command runs in."""
+    """A flat configuration whose folders do not depend on the folder that a command runs in;
+    relative ones are taken from the project folder.
+    """
     values = dict(flat)
     for key in _PATH_KEYS:  # jobs and later resumes run in other folders
         if isinstance(values.get(key), str) and not values[key].strip():
@@ -391,13 +433,14 @@ def _with_absolute_paths(flat: Mapping[str, Any]) -> dict[str, Any]:
                 "REDESCENT_CACHE)"
             )
         if isinstance(values.get(key), str):
-            values[key] = str(Path(values[key]).expanduser().absolute())
+            values[key] = str(below_project(values[key]))
     return values
 
 
 @contextlib.contextmanager
 def _hydra() -> Iterator[None]:
     """Hydra on configs/; an error of Hydra or OmegaConf becomes a UserError of one line."""
+    make_importable()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         try:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from launch.errors import UserError
 from launch.plan.identity import cell_id
 from launch.plan.launcher import Launcher
+from launch.plan.own_code import packages_of
 from launch.plan.search import Search
 from launch.plan.snapshot import Software, code_hash
 from trainers import config as schema
@@ -127,6 +128,8 @@ class Request:
     policy: Policy = Policy()
     searches: Sequence[Search] = ()
     """Searches whose open rounds are sent too; `cells` does not hold their trainings."""
+    again: Sequence[str] = ()
+    """Conditions for the cells that are done and are to be trained once more; none for all."""
     software: Software | None = None
     """The code and environment of the jobs; None for those of this process."""
 
@@ -138,7 +141,13 @@ class Request:
     @property
     def code(self) -> str:
         """Hash of the sources that the jobs will import."""
-        return self.software.code if self.software else code_hash()
+        return self.software.code if self.software else code_hash(self.own_packages)
+
+    @property
+    def own_packages(self) -> frozenset[str]:
+        """The user's packages that the cells and searches name."""
+        points = [search.point for search in self.searches]
+        return packages_of([*(cell.flat for cell in self.cells), *points])
 
 
 def check_name(name: Any) -> None:

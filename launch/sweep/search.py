@@ -18,7 +18,6 @@ from launch.plan.identity import RESULT_FREE
 from launch.plan.search import Advance, Search
 from launch.sweep.condition import names, values_as_truths
 from launch.sweep.grid import axis_values
-from trainers import config as schema
 
 _REQUIRED = ("axis", "success", "range")
 _DEFAULTS: Mapping[str, Any] = {
@@ -100,21 +99,24 @@ class SearchRule:
         )
 
 
-def read(described: Any, axes: Mapping[str, Any], seeds: Any) -> SearchRule:
-    """The rule that `search` describes, with the `axes` and `seeds` of the same sweep.
+def read(
+    described: Any, axes: Mapping[str, Any], seeds: Any, columns: Mapping[str, type]
+) -> SearchRule:
+    """The rule that `search` describes, with the `axes` and `seeds` of the same sweep. `columns`
+    has the keys of a cell with their types.
 
     Raises UserError for an unknown or missing key, a value of the wrong type or out of range, an
     axis that is among `axes`, or a sweep without a list of seeds.
     """
     given = _mapping(described)
-    axis = _axis(given["axis"], axes)
-    success = _success(given["success"])
+    axis = _axis(given["axis"], axes, columns)
+    success = _success(given["success"], columns)
     _check_plain(given)
     numbers = _seeds(seeds)
     return SearchRule(
         axis=axis,
         success=success,
-        settings=_settings(given, axis, len(numbers)),
+        settings=_settings(given, len(numbers), columns[axis]),
         seeds=numbers,
         budget=_budget(given),
         advance=given["advance"],
@@ -151,9 +153,8 @@ def _check_plain(given: Mapping[str, Any]) -> None:
             raise _wrong(key, given[key], f"an integer of at most {most}")
 
 
-def _axis(axis: Any, axes: Mapping[str, Any]) -> str:
-    kinds = schema.columns()
-    is_key = isinstance(axis, str) and kinds.get(axis) in (int, float)
+def _axis(axis: Any, axes: Mapping[str, Any], columns: Mapping[str, type]) -> str:
+    is_key = isinstance(axis, str) and columns.get(axis) in (int, float)
     if not is_key or axis == "seed" or axis.startswith(RESULT_FREE):
         raise _wrong("axis", axis, "an integer or float key, such as data.train_samples")
     if axis in axes:
@@ -161,14 +162,13 @@ def _axis(axis: Any, axes: Mapping[str, Any]) -> str:
     return str(axis)
 
 
-def _success(text: Any) -> str:
+def _success(text: Any, columns: Mapping[str, type]) -> str:
     if not isinstance(text, str) or not text.strip() or not names(text):
         raise _wrong(
             "success", text, "a condition over a row of the runs table, such as 'fitted == true'"
         )
-    kinds = schema.columns()
     for part in values_as_truths(text):
-        if part not in _BOOLEAN_FACTS and kinds.get(part) is not bool:
+        if part not in _BOOLEAN_FACTS and columns.get(part) is not bool:
             raise UserError(
                 f"search.success: found {text!r}, in which {part!r} stands alone; expected a "
                 f"comparison, such as '{part} == 0'"
@@ -176,7 +176,7 @@ def _success(text: Any) -> str:
     return text
 
 
-def _settings(given: Mapping[str, Any], axis: str, seeds: int) -> threshold.Settings:
+def _settings(given: Mapping[str, Any], seeds: int, axis_type: type) -> threshold.Settings:
     low, high = _range(given["range"])
     lattice, step = _lattice(given["lattice"])
     if not _is_finite(given["until"]):
@@ -185,7 +185,7 @@ def _settings(given: Mapping[str, Any], axis: str, seeds: int) -> threshold.Sett
     values = {key: given[key] for key in KEYS if key in names_of_settings}
     values |= {"low": low, "high": high, "lattice": lattice, "step": step, "seeds": seeds}
     try:
-        return threshold.Settings(**values, integer=schema.columns()[axis] is int)
+        return threshold.Settings(**values, integer=axis_type is int)
     except ValueError as error:
         raise UserError(f"search: {error}") from None
 

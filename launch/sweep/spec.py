@@ -44,8 +44,14 @@ class Sweep:
             raise UserError(f"where: {error}; the search decides {decided[0]} and seed") from None
 
 
-def read(described: Mapping[str, Any], seed: Any, overrides: Sequence[str]) -> Sweep:
-    """The sweep described by the keys in `KEYS`; `seed` is used if no seeds are given.
+def read(
+    described: Mapping[str, Any],
+    seed: Any,
+    overrides: Sequence[str],
+    columns: Mapping[str, type],
+) -> Sweep:
+    """The sweep described by the keys in `KEYS`; `seed` is used if no seeds are given. `columns`
+    has the keys of a cell with their types.
 
     Raises UserError for a key of the wrong shape, a key that cannot be an axis, or an override that
     an axis would undo.
@@ -60,7 +66,7 @@ def read(described: Mapping[str, Any], seed: Any, overrides: Sequence[str]) -> S
     source = _source(described, list(axes), overrides)
     rule = None
     if described.get("search") is not None:
-        rule = search.read(described["search"], axes, seeds)
+        rule = search.read(described["search"], axes, seeds, columns)
     _refuse_undone(overrides, [*axes, *([rule.axis] if rule else [])], seeds)
     values = {axis: axis_values(axis, spec) for axis, spec in axes.items()}
     if rule is None and source is None:

@@ -415,3 +415,22 @@ def test_a_column_that_no_record_has_is_left_out_of_the_runs(sweep):
     sweep.plan({"model.width": 8}, {"a": {"seed": 0}})
     sweep.runs("p", [record("a", 1, 1.0, "done")])
     assert "secnds" not in store.runs(sweep.folder, ["secnds"])
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_cell_trained_once_more_keeps_its_rows_until_the_new_ones_are_whole(
+    sweep, compacted: bool
+):
+    sweep.curves("old", [row("a", 1, 1, 0.5), row("a", 1, 2, 0.4), row("b", 1, 1, 0.9)])
+    sweep.runs("old", [record("a", 1, 1.0, "done"), record("b", 1, 1.0, "running")])
+    sweep.curves("new", [row("a", 2, 1, 0.3), row("b", 2, 1, 0.8)])
+    sweep.runs("new", [record("a", 2, 2.0, "running"), record("b", 2, 2.0, "running")])
+    if compacted:
+        compact.compact(sweep.folder)
+    frame = store.curves(sweep.folder)
+    assert frame["attempt"].tolist() == [1, 1, 2]
+    sweep.curves("new", [row("a", 2, 1, 0.3), row("a", 2, 2, 0.2)])
+    sweep.runs("new", [record("a", 2, 3.0, "done")])
+    frame = store.curves(sweep.folder, cells=["a"])
+    assert frame["attempt"].tolist() == [2, 2]
+    assert frame["test_error"].tolist() == [np.float32(0.3), np.float32(0.2)]

@@ -79,7 +79,7 @@ def minima_and_measures(where: Mapping[str, Any]) -> list[dict[str, Any]]:
     base |= section("data", "swiss_roll")
     kinds = {
         "model": ["fully_connected", "resnet20", "vgg13"],
-        "data": ["swiss_roll", "spirals", "rings", "svhn"],
+        "data": ["swiss_roll", "spirals", "rings", "svhn", "table"],
         "optim": ["nesterov", "rmsprop", "amsgrad", "adamax", "adagrad", "adadelta", "asgd"],
     }
     cells = []
@@ -265,7 +265,7 @@ def test_a_list_of_wrong_length_or_content_is_refused(flat: Mapping[str, Any], v
     ("section", "suggestion"),
     [
         ("model", "resnet18, cnn5, mlp, convnet, vit"),
-        ("data", "cifar10, digits"),
+        ("data", "cifar10, digits, table"),
         ("optim", "sgd, adam, adamw, shampoo, soap"),
     ],
 )

@@ -16,12 +16,12 @@ from trainers.config import (
     ConfigError,
     ConvNet,
     FullyConnected,
+    Kind,
     Quadratic,
     ResNet18,
     ResNet20,
     ViT,
 )
-from trainers.models import Classifier as Config
 from trainers.models import build
 from trainers.models.quadratic import Products
 
@@ -33,7 +33,7 @@ def resnet(variant: Literal["preactivation", "postactivation"], width: int) -> R
     return ResNet18("resnet18", variant, width)
 
 
-def parameters(config: Config, channels: int = 3, size: int = 32) -> int:
+def parameters(config: Kind, channels: int = 3, size: int = 32) -> int:
     with torch.device("meta"):
         return sum(p.numel() for p in build(config, channels, size, 10).parameters())
 
@@ -84,7 +84,7 @@ def test_mlp_counts_weights_and_biases_of_every_layer(width: int, depth: int) ->
 @pytest.mark.parametrize("config", ALL, ids=str)
 @pytest.mark.parametrize(("channels", "size"), [(1, 8), (3, 32)])
 def test_every_model_maps_images_to_logits_and_trains_all_its_parameters(
-    config: Config, channels: int, size: int
+    config: Kind, channels: int, size: int
 ) -> None:
     torch.manual_seed(0)
     model = build(config, channels, size, 7)
@@ -95,7 +95,7 @@ def test_every_model_maps_images_to_logits_and_trains_all_its_parameters(
 
 
 @pytest.mark.parametrize("config", ALL, ids=str)
-def test_parameters_follow_from_the_global_seed(config: Config) -> None:
+def test_parameters_follow_from_the_global_seed(config: Kind) -> None:
     def drawn(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
         return nn.utils.parameters_to_vector(build(config, 3, 32, 10).parameters())

@@ -11,7 +11,7 @@ import torch
 from test_basin import bowl
 from torch import nn
 
-from trainers.config import MLP
+from trainers.config import CNN5, MLP, VGG13
 from trainers.measures import directions, paths
 from trainers.measures.folding import fold
 from trainers.measures.samples import Samples
@@ -28,9 +28,9 @@ def network(kind: str) -> tuple[nn.Module, Samples]:
     elif kind == "resnet":
         model, inputs = resnet.preactivation(2, 1, 3), torch.randn(10, 1, 8, 8)
     elif kind == "vgg":
-        model, inputs = vgg.vgg13(1, 1, 32, 3), torch.randn(10, 1, 32, 32)
+        model, inputs = vgg.build(VGG13("vgg13", 1), 1, 32, 3), torch.randn(10, 1, 32, 32)
     else:
-        model, inputs = cnn.build(3, 1, 8, 3), torch.randn(10, 1, 8, 8)
+        model, inputs = cnn.build(CNN5("cnn5", 3), 1, 8, 3), torch.randn(10, 1, 8, 8)
     model.train()
     for _ in range(3):
         model(inputs)

@@ -8,8 +8,11 @@ from trainers.config.cell import (
     MeasureCell,
     MinimaCell,
     NoOpCell,
+    OwnCell,
+    Rated,
     VisionCell,
     columns,
+    fill_in_own,
     flatten,
     parse,
     resolve_section,
@@ -26,7 +29,9 @@ from trainers.config.data import (
     Rings,
     Spirals,
     SwissRoll,
+    Table,
 )
+from trainers.config.kinds import Kind, entry, imported
 from trainers.config.measure import (
     MEASURES,
     Boundary,
@@ -69,6 +74,7 @@ from trainers.config.optim import (
     Shampoo,
 )
 from trainers.config.reader import ConfigError
+from trainers.config.source import source_hash
 from trainers.config.trainer import (
     Algorithmic,
     Minima,
@@ -108,6 +114,7 @@ __all__ = [
     "Digits",
     "FullyConnected",
     "Images",
+    "Kind",
     "LabelNoise",
     "Line",
     "Measure",
@@ -119,6 +126,7 @@ __all__ = [
     "NoOp",
     "NoOpCell",
     "Optimiser",
+    "OwnCell",
     "Path",
     "Plane",
     "Poison",
@@ -126,6 +134,7 @@ __all__ = [
     "Quadratic",
     "RMSprop",
     "Radius",
+    "Rated",
     "ResNet18",
     "ResNet20",
     "Rings",
@@ -137,6 +146,7 @@ __all__ = [
     "Spirals",
     "Surface",
     "SwissRoll",
+    "Table",
     "Transformer",
     "ViT",
     "Vision",
@@ -145,7 +155,11 @@ __all__ = [
     "WeightsAt",
     "check_last_batch",
     "columns",
+    "entry",
+    "fill_in_own",
     "flatten",
+    "imported",
     "parse",
     "resolve_section",
+    "source_hash",
 ]

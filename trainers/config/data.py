@@ -54,6 +54,14 @@ Inputs = Literal["real", "noise", "shuffled_pixels"]
 class CIFAR10:
     """CIFAR-10 from `root`: Parquet files, the python batches as a folder, or their tar.gz."""
 
+    entry = "trainers.data.images:dataset"
+    layouts = (
+        ("train-*.parquet", "test-*.parquet"),
+        ("data_batch_*", "test_batch"),
+        ("cifar-10-batches-py/data_batch_*", "cifar-10-batches-py/test_batch"),
+        ("cifar-10-python.tar.gz",),
+    )
+
     name: Literal["cifar10"]
     root: str | None
     download: bool
@@ -81,6 +89,8 @@ class CIFAR10:
 class Digits:
     """The 8x8 handwritten digits that scikit-learn ships."""
 
+    entry = "trainers.data.images:dataset"
+
     name: Literal["digits"]
     cache: str
     train_samples: int | None
@@ -98,6 +108,9 @@ class Digits:
 @dataclass(frozen=True)
 class SVHN:
     """Street View House Numbers from `root`: the three .mat files, or Parquet files."""
+
+    entry = "trainers.data.images:dataset"
+    layouts = (("train_32x32.mat", "test_32x32.mat"), ("train-*.parquet", "test-*.parquet"))
 
     name: Literal["svhn"]
     root: str | None
@@ -119,6 +132,8 @@ class SwissRoll:
     mirror: the second class is the exact negation of the first, noise included, as published.
     """
 
+    entry = "trainers.data.points:dataset"
+
     name: Literal["swiss_roll"]
     train_samples: int
     test_samples: int
@@ -139,6 +154,8 @@ class Spirals:
     skip_origin: leave out the origin, which is a point of both classes.
     """
 
+    entry = "trainers.data.points:dataset"
+
     name: Literal["spirals"]
     train_samples: int
     skip_origin: bool
@@ -153,6 +170,8 @@ class Spirals:
 class Rings:
     """A ring of class 0 between two of class 1, the inner one at a distance of `gap`."""
 
+    entry = "trainers.data.points:dataset"
+
     name: Literal["rings"]
     inner: int
     gap: float
@@ -160,6 +179,27 @@ class Rings:
     def __post_init__(self) -> None:
         at_least("data.inner", self.inner, 0)
         at_least("data.gap", self.gap, 0)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of the file `root`: real features and a label; configs/data/table.yaml has the keys."""
+
+    entry = "trainers.data.table:dataset"
+
+    name: Literal["table"]
+    root: str | None
+    label: str
+    features: tuple[str, ...] | None
+    test_share: float
+    split_seed: int | None
+    train_samples: int | None
+    standardise: bool
+    label_noise: LabelNoise
+
+    def __post_init__(self) -> None:
+        between("data.test_share", self.test_share, 0.0, 1.0)
+        _check_samples(self.train_samples, None)
 
 
 Images = CIFAR10 | Digits | SVHN
@@ -178,6 +218,8 @@ OPERATIONS: Mapping[str, Literal["modular", "permutations"]] = {
 @dataclass(frozen=True)
 class Arithmetic:
     """The table of one binary operation; configs/data/arithmetic.yaml says what each key means."""
+
+    entry = "trainers.data.arithmetic:split"
 
     name: Literal["arithmetic"]
     operation: str

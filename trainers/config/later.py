@@ -60,10 +60,10 @@ def leave_out(flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS) -> di
     return {
         key: value
         for key, value in flat.items()
-        if key not in before or not _same(value, before[key])
+        if key not in before or not same(value, before[key])
     }
 
 
-def _same(value: Any, other: Any) -> bool:
+def same(value: Any, other: Any) -> bool:
     """Equal and of one type: 1, 1.0 and True are equal in Python, and give different ids."""
     return type(value) is type(other) and bool(value == other)

@@ -30,6 +30,8 @@ class SavedWeights:
     whole. bn: running statistics as trained, or computed anew after every move of the weights.
     """
 
+    entry = "trainers.landscape:train"
+
     of: str
     of_folder: str | None
     weights: Literal["final"] | int
@@ -53,6 +55,9 @@ class SavedWeights:
 @dataclass(frozen=True)
 class Radius(SavedWeights):
     """How far the weights can move along random directions before the loss is above `kappa`."""
+
+    measure = "trainers.landscape:Radius"
+    metrics = "trainers.measures.columns:RADIUS"
 
     name: Literal["radius"]
     block: int
@@ -80,6 +85,9 @@ class Radius(SavedWeights):
 class Volume(SavedWeights):
     """A lower bound of the volume around the weights in which the loss is at most `kappa`."""
 
+    measure = "trainers.landscape:Volume"
+    metrics = "trainers.measures.columns:VOLUME"
+
     name: Literal["volume"]
     block: int
     preconditioner: Literal["none", "filter", "jacobian"]
@@ -104,6 +112,9 @@ class Volume(SavedWeights):
 @dataclass(frozen=True)
 class Surface(SavedWeights):
     """Loss on a square grid of `points` x `points` over [-span, span]^2 around the weights."""
+
+    measure = "trainers.landscape:Surface"
+    metrics = "trainers.measures.columns:SURFACE"
 
     name: Literal["surface"]
     block: int
@@ -142,6 +153,9 @@ class Surface(SavedWeights):
 class Line(SavedWeights):
     """Loss on the straight line from the weights (t = 0) to those of the cell `to` (t = 1)."""
 
+    measure = "trainers.landscape:Line"
+    metrics = "trainers.measures.columns:LINE"
+
     name: Literal["line"]
     to: str
     points: int
@@ -167,6 +181,9 @@ class Line(SavedWeights):
 class Path(SavedWeights):
     """The snapshots of a training in the plane of their two first principal components."""
 
+    measure = "trainers.landscape:Path"
+    metrics = "trainers.measures.columns:PATH"
+
     name: Literal["path"]
 
 
@@ -176,6 +193,9 @@ class Curvature(SavedWeights):
 
     Block b is probe b, or Lanczos start b; `ends` has one block.
     """
+
+    measure = "trainers.landscape:Curvature"
+    metrics = "trainers.measures.columns:CURVATURE"
 
     name: Literal["curvature"]
     part: Literal["ends", "probe", "density"]
@@ -199,6 +219,9 @@ class Curvature(SavedWeights):
 class Sharpness(SavedWeights):
     """The largest rise of the loss within a distance `rho`, and Keskar's sharpness."""
 
+    measure = "trainers.landscape:Sharpness"
+    metrics = "trainers.measures.columns:SHARPNESS"
+
     name: Literal["sharpness"]
     rho: float
     steps: int
@@ -218,6 +241,9 @@ class Boundary(SavedWeights):
     amplitude * linspace(-1, 1, frames)[k]^5 along the direction; one frame is the weights
     themselves.
     """
+
+    measure = "trainers.landscape:Boundary"
+    metrics = "trainers.measures.columns:BOUNDARY"
 
     name: Literal["boundary"]
     points: int

@@ -12,6 +12,8 @@ from trainers.config.reader import ConfigError, at_least, between
 class ResNet18:
     """ResNet-18 of width k for small images: stages of k, 2k, 4k, 8k channels."""
 
+    entry = "trainers.models.resnet:build"
+
     name: Literal["resnet18"]
     variant: Literal["preactivation", "postactivation"]
     width: int
@@ -23,6 +25,8 @@ class ResNet18:
 @dataclass(frozen=True)
 class CNN5:
     """CNN of k, 2k, 4k, 8k channels in four convolutions, linear head (Nakkiran et al. 2019)."""
+
+    entry = "trainers.models.cnn:build"
 
     name: Literal["cnn5"]
     width: int
@@ -37,6 +41,8 @@ Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "gelu", "silu", "i
 @dataclass(frozen=True)
 class MLP:
     """Fully connected network with `depth` hidden layers of `width` units."""
+
+    entry = "trainers.models.mlp:build"
 
     name: Literal["mlp"]
     width: int
@@ -61,6 +67,8 @@ class ConvNet:
     A stage has `blocks` 3x3 convolutions. The first has stride 2, or 2x2 max pooling follows the
     last. Its smallest form has no norm, so that training and evaluation compute the same function.
     """
+
+    entry = "trainers.models.convnet:build"
 
     name: Literal["convnet"]
     width: int
@@ -96,6 +104,8 @@ class ViT:
     Differs from the published one: the mean over the tokens is classified, no class token.
     """
 
+    entry = "trainers.models.vit:build"
+
     name: Literal["vit"]
     width: int
     depth: int
@@ -121,6 +131,8 @@ class ViT:
 @dataclass(frozen=True)
 class Transformer:
     """Decoder-only transformer; configs/model/transformer.yaml explains each key."""
+
+    entry = "trainers.models.transformer:Transformer"
 
     name: Literal["transformer"]
     width: int
@@ -165,6 +177,8 @@ class FullyConnected:
     classes one output z that stands for the logits (0, z).
     """
 
+    entry = "trainers.models.fully_connected:build"
+
     name: Literal["fully_connected"]
     widths: tuple[int, ...]
     activation: Activation
@@ -184,6 +198,8 @@ class ResNet20:
     trained it on SVHN, with k = 16).
     """
 
+    entry = "trainers.models.resnet20:build"
+
     name: Literal["resnet20"]
     width: int
 
@@ -194,6 +210,8 @@ class ResNet20:
 @dataclass(frozen=True)
 class VGG13:
     """VGG-13 with batch norm and one linear layer, stages of k, 2k, 4k, 8k, 8k channels."""
+
+    entry = "trainers.models.vgg:build"
 
     name: Literal["vgg13"]
     width: int
@@ -208,6 +226,8 @@ class Quadratic:
 
     downscale: the products are of means over N x N pixel blocks.
     """
+
+    entry = "trainers.models.quadratic:build"
 
     name: Literal["quadratic"]
     downscale: int

@@ -45,6 +45,8 @@ class Milestones:
 class SGD:
     """Stochastic gradient descent; `weight_decay` is the coupled L2 coefficient."""
 
+    entry = "trainers.optim:sgd"
+
     name: Literal["sgd"]
     lr: float
     momentum: float
@@ -59,6 +61,8 @@ class SGD:
 @dataclass(frozen=True)
 class Adam:
     """Adam with L2 in the gradient, or AdamW with decoupled decay (Loshchilov & Hutter 2019)."""
+
+    entry = "trainers.optim:adam"
 
     name: Literal["adam", "adamw"]
     lr: float
@@ -88,6 +92,8 @@ class Shampoo:
     products, renewed every `every` steps.
     """
 
+    entry = "trainers.optim:shampoo"
+
     name: Literal["shampoo"]
     lr: float
     momentum: float
@@ -109,6 +115,8 @@ class SOAP:
     steps.
     """
 
+    entry = "trainers.optim:soap"
+
     name: Literal["soap"]
     lr: float
     beta1: float
@@ -129,6 +137,8 @@ class SOAP:
 class Nesterov:
     """Stochastic gradient descent with Nesterov momentum."""
 
+    entry = "trainers.optim:nesterov"
+
     name: Literal["nesterov"]
     lr: float
     momentum: float
@@ -143,6 +153,8 @@ class Nesterov:
 @dataclass(frozen=True)
 class RMSprop:
     """RMSprop; `alpha` is the decay of the mean of squared gradients."""
+
+    entry = "trainers.optim:rmsprop"
 
     name: Literal["rmsprop"]
     lr: float
@@ -162,6 +174,8 @@ class RMSprop:
 class AdamLike:
     """AMSGrad (Reddi, Kale & Kumar 2018) or AdaMax (Kingma & Ba 2015), decay in the gradient."""
 
+    entry = "trainers.optim:adam_like"
+
     name: Literal["amsgrad", "adamax"]
     lr: float
     beta1: float
@@ -180,6 +194,8 @@ class AdamLike:
 class Adagrad:
     """Adagrad (Duchi, Hazan & Singer 2011)."""
 
+    entry = "trainers.optim:adagrad"
+
     name: Literal["adagrad"]
     lr: float
     eps: float
@@ -193,6 +209,8 @@ class Adagrad:
 @dataclass(frozen=True)
 class Adadelta:
     """Adadelta (Zeiler 2012); `rho` is the decay of its means of squares."""
+
+    entry = "trainers.optim:adadelta"
 
     name: Literal["adadelta"]
     lr: float
@@ -211,6 +229,8 @@ class ASGD:
     """Averaged SGD (Polyak & Juditsky 1992) with PyTorch's decay of the rate; its average is not
     used.
     """
+
+    entry = "trainers.optim:asgd"
 
     name: Literal["asgd"]
     lr: float

@@ -2,8 +2,9 @@
 and expected.
 
 A flat configuration maps dotted paths to plain values (`{"model.width": 16, ...}`). If a field can
-be one of several dataclasses, the `name` literal decides. The reader does not depend on what the
-dataclasses mean, and does not import torch.
+be one of several dataclasses, its `name` decides: by the literals of the dataclasses, or as the
+`OneOf` of an annotation chooses (kinds.py). The reader does not depend on what the dataclasses
+mean, and does not import torch.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import math
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from trainers.config.later import LATER_KEYS, LaterKeys, as_before, fill_in
+from trainers.config.later import LATER_KEYS, LaterKeys, as_before, fill_in, same
 
 
 class ConfigError(ValueError):
@@ -53,27 +54,88 @@ def read_section(
     value = _value(_fields(kind)[section], section, group)
     if dataclasses.is_dataclass(value):
         return flatten(value, f"{section}.")
-    return {section: _as_lists(value)}
+    return {section: as_lists(value)}
 
 
 def flatten(node: Any, path: str = "") -> dict[str, Any]:
     """The flat configuration of a dataclass instance; tuples become lists."""
     flat: dict[str, Any] = {}
+    kind: Any = type(node)
+    later = own_later_keys(kind)
     for field in dataclasses.fields(node):
         value = getattr(node, field.name)
         if dataclasses.is_dataclass(value):
             flat |= flatten(value, f"{path}{field.name}.")
-        else:
-            flat[path + field.name] = _as_lists(value)
+        elif field.name not in later or not same(value, later[field.name]):
+            flat[path + field.name] = as_lists(value)
     return flat
+
+
+@functools.cache
+def own_later_keys(kind: Any) -> Mapping[str, Any]:
+    """The keys that a class came to have after results of it existed, and the values that mean "as
+    before": its attribute `later_keys`.
+
+    While a key has that value it is left out of the flat configuration, and so of the id. Keys of
+    our own classes stand in later.py instead. Raises `ConfigError` for a key that is no field, or a
+    value of the wrong type.
+    """
+    values = {}
+    for key, value in getattr(kind, "later_keys", {}).items():
+        place = f"later_keys.{key}"
+        if key not in _fields(kind):
+            raise ConfigError(_unknown(place, list(_fields(kind))))
+        as_tuples = _as_tuples(value)
+        values[key] = _value(_fields(kind)[key], place, [("", as_tuples, _kinds(as_tuples))])
+    return values
+
+
+def check_settings(path: str, kind: Any) -> None:
+    """Raise `ConfigError` unless the dataclass `kind`, at the import path `path`, can be read from
+    a flat configuration: it has a field `name`, and fields of plain types alone.
+    """
+    try:
+        fields = _fields(kind)
+    except NameError as error:
+        raise ConfigError(
+            f"{path}: the type of a field is not known where the class stands: {error}; import it "
+            "at the top of the module, outside `if TYPE_CHECKING`"
+        ) from None
+    if "name" not in fields:
+        raise ConfigError(f"{path}: no field `name: str`, which holds the import path of the class")
+    for field, hint in fields.items():
+        _check_hint(f"{path}.{field}", hint)
+    own_later_keys(kind)
+
+
+def _check_hint(place: str, hint: Any) -> None:
+    """Raise `ConfigError` for a type that no value of a configuration can have."""
+    for option in _options(hint):
+        is_section: bool = dataclasses.is_dataclass(option)
+        if is_section:
+            for field, inner in _fields(option).items():
+                _check_hint(f"{place}.{field}", inner)
+        elif typing.get_origin(option) is tuple:
+            for item in typing.get_args(option):
+                if item is not Ellipsis:
+                    _check_hint(place, item)
+        elif option not in _PLAIN and typing.get_origin(option) is not Literal:
+            raise ConfigError(
+                f"{place}: found the type {option}, expected int, float, bool, str, None, a "
+                "Literal, a tuple of these, or a frozen dataclass"
+            )
+
+
+_PLAIN = (int, float, bool, str, type(None))
 
 
 def _as_tuples(value: Any) -> Any:
     return tuple(_as_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def _as_lists(value: Any) -> Any:
-    return [_as_lists(item) for item in value] if isinstance(value, tuple) else value
+def as_lists(value: Any) -> Any:
+    """A value with its tuples as lists, as a flat configuration holds them."""
+    return [as_lists(item) for item in value] if isinstance(value, tuple) else value
 
 
 def columns(kind: Any, path: str = "") -> Iterator[tuple[str, type]]:
@@ -84,6 +146,11 @@ def columns(kind: Any, path: str = "") -> Iterator[tuple[str, type]]:
     """
     for field, hint in _fields(kind).items():
         options = _options(hint)
+        one_of = _one_of(hint)
+        if one_of is not None:
+            options = tuple(one_of.short_kinds())
+            if not options:
+                continue
         if dataclasses.is_dataclass(options[0]):
             for option in options:
                 yield from columns(option, f"{path}{field}.")
@@ -107,7 +174,13 @@ def between(key: str, value: float, low: float, high: float) -> None:
 
 @functools.cache
 def _fields(kind: Any) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def _one_of(hint: Any) -> Any:
+    """The `OneOf` of an annotated field; None if it has none."""
+    return hint.__metadata__[0] if typing.get_origin(hint) is Annotated else None
 
 
 @functools.cache
@@ -153,6 +226,8 @@ def _section(kind: Any, path: str, items: tuple[_Item, ...]) -> Any:
         if head not in fields:
             raise ConfigError(_unknown(path + key, [path + f for f in fields]))
         groups.setdefault(head, []).append((rest, value, value_kind))
+    for key, value in own_later_keys(kind).items():
+        groups.setdefault(key, [("", value, _kinds(value))])
     missing = [f for f in fields if f not in groups]
     if missing:
         raise ConfigError(
@@ -164,14 +239,19 @@ def _section(kind: Any, path: str, items: tuple[_Item, ...]) -> Any:
 
 
 def _value(hint: Any, path: str, group: list[_Item]) -> Any:
-    options = _options(hint)
-    if dataclasses.is_dataclass(options[0]):
+    options, one_of = _options(hint), _one_of(hint)
+    if one_of is not None or dataclasses.is_dataclass(options[0]):
         inner = {key: value for key, value, _ in group}
         if "" in inner:
             raise ConfigError(
                 f"{path}: found {inner['']!r}, expected a section with keys of its own"
             )
-        return _section(_choose(options, path, inner.get("name")), path + ".", tuple(group))
+        name = inner.get("name")
+        if one_of is not None:
+            kind = one_of.choose(f"{path}.name", name)
+        else:
+            kind = _choose(options, path, name)
+        return _section(kind, path + ".", tuple(group))
     if group[0][0]:
         raise ConfigError(_unknown(f"{path}.{group[0][0]}", [path]))
     value = group[0][1]

@@ -19,6 +19,8 @@ listed epochs and the end; steps for the algorithmic trainer.
 class Vision:
     """Settings of the image trainer; see configs/trainer/vision.yaml for units."""
 
+    entry = "trainers.vision:train"
+
     name: Literal["vision"]
     epochs: int
     least_steps: int
@@ -145,6 +147,8 @@ class Minima:
     `of_folder` is the folder of that cell's sweep.
     """
 
+    entry = "trainers.minima:train"
+
     name: Literal["minima"]
     epochs: int
     batch_size: int | None
@@ -201,6 +205,8 @@ class Minima:
 class Algorithmic:
     """Settings of the trainer on operation tables; see configs/trainer/algorithmic.yaml."""
 
+    entry = "trainers.algorithmic:train"
+
     name: Literal["algorithmic"]
     steps: int
     batch_size: int | None
@@ -232,6 +238,8 @@ class Algorithmic:
 @dataclass(frozen=True)
 class NoOp:
     """Settings of the trainer that computes nothing; see configs/trainer/noop.yaml for units."""
+
+    entry = "trainers.noop:train"
 
     name: Literal["noop"]
     epochs: int

@@ -27,12 +27,14 @@ from torch import Tensor
 
 from trainers.checkpoint import replacing
 from trainers.config import CIFAR10, SVHN, ConfigError, Digits, Images
-from trainers.data import DataError, augment, cifar10, digits, svhn
+from trainers.data import DataError, augment, cifar10, digits, inputs, svhn
+from trainers.data.labelled import Labelled
 from trainers.seeding import numpy_stream
 
 __all__ = [
     "DataError",
     "ImageSet",
+    "dataset",
     "load",
     "pool_statistics",
     "rest",
@@ -78,6 +80,39 @@ def load(config: Images) -> ImageSet:
     images = _cached(path, lambda: _image_set(*cifar10.decode(source, cache), cifar10.CLASSES))
     cifar10.check_rows(config, len(images.train_labels), len(images.test_labels))
     return images
+
+
+def dataset(config: Images, seed: int) -> Labelled:
+    """The subset that a cell trains and is tested on, with the pixels that it asks for."""
+    whole = load(config)
+    index = train_index(whole, config, seed)
+    subset = _with_inputs(select(whole, config, seed), whole, config, index, seed)
+    return Labelled(
+        subset.train_images,
+        subset.train_labels,
+        subset.test_images,
+        subset.test_labels,
+        subset.classes,
+        index,
+        subset.content_hash,
+    )
+
+
+def _with_inputs(
+    subset: ImageSet, whole: ImageSet, config: Images, index: Tensor, seed: int
+) -> ImageSet:
+    """The subset with other pixels, if its cell asks for them."""
+    kind = "real" if isinstance(config, SVHN) else config.inputs
+    if kind == "real":
+        return subset
+    images: tuple[Tensor, Tensor]
+    if kind == "noise":
+        images = inputs.noise(
+            (subset.train_images, subset.test_images), index, pool_statistics(whole, config), seed
+        )
+    else:
+        images = inputs.shuffled_pixels((subset.train_images, subset.test_images), seed)
+    return with_hash(dataclasses.replace(subset, train_images=images[0], test_images=images[1]))
 
 
 def select(images: ImageSet, config: Images, seed: int) -> ImageSet:

@@ -6,41 +6,42 @@ its position in the source alone, so that it stays the same when the subset grow
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trainers.data.images import ImageSet, with_hash
 from trainers.seeding import numpy_stream
 
 
 def noise(
-    images: ImageSet, source_index: Tensor, statistics: tuple[Tensor, Tensor], seed: int
-) -> ImageSet:
-    """`images` with normal pixels, rounded and cut to 0..255.
+    images: tuple[Tensor, Tensor],
+    source_index: Tensor,
+    statistics: tuple[Tensor, Tensor],
+    seed: int,
+) -> tuple[Tensor, Tensor]:
+    """Training and test images like `images`, with normal pixels, rounded and cut to 0..255.
 
     statistics: mean and deviation of every channel on the scale 0..1, (c,) each. `source_index`
     (n,) has the training samples' positions in the source.
     """
-    test_index = range(-1, -1 - len(images.test_labels), -1)  # streams of their own
-    shape = tuple(images.train_images.shape[1:])
+    train_nchw, test_nchw = images
+    test_index = range(-1, -1 - len(test_nchw), -1)  # streams of their own
+    shape = tuple(train_nchw.shape[1:])
     train = _noise(source_index.tolist(), shape, statistics, seed)
     test = _noise(test_index, shape, statistics, seed)
-    return with_hash(dataclasses.replace(images, train_images=train, test_images=test))
+    return train, test
 
 
-def shuffled_pixels(images: ImageSet, seed: int) -> ImageSet:
-    """`images` with their pixels in another order, the same for all images and channels."""
-    size = images.train_images[0, 0].numel()
+def shuffled_pixels(images: tuple[Tensor, Tensor], seed: int) -> tuple[Tensor, Tensor]:
+    """Training and test images with their pixels in another order, the same for all images and
+    channels.
+    """
+    size = images[0][0, 0].numel()
     order = torch.from_numpy(numpy_stream(seed, "inputs").permutation(size))
-    train, test = (
-        split.flatten(2)[:, :, order].view_as(split)
-        for split in (images.train_images, images.test_images)
-    )
-    return with_hash(dataclasses.replace(images, train_images=train, test_images=test))
+    train, test = (split.flatten(2)[:, :, order].view_as(split) for split in images)
+    return train, test
 
 
 def _noise(

@@ -6,7 +6,6 @@ trainers take them as they take images. Labels are int64 (n,).
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass
 
@@ -15,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainers.config import Rings, Spirals, SwissRoll
+from trainers.config import Plane, Rings, Spirals, SwissRoll
+from trainers.data.labelled import Labelled, hash_of
 from trainers.seeding import Purpose, numpy_stream
 
 CLASSES = 2
@@ -49,16 +49,23 @@ class PointSet:
     @property
     def content_hash(self) -> str:
         """16 hex digits over the training and test points."""
-        digest = hashlib.sha256()
-        for split in (self.train, self.test):
-            for tensor in (split.points, split.labels):
-                array = tensor.numpy()
-                digest.update(f"{array.dtype.str}{array.shape}".encode())
-                digest.update(array.tobytes())
-        return digest.hexdigest()[:16]
+        return hash_of(self.train.points, self.train.labels, self.test.points, self.test.labels)
 
 
-def load(config: SwissRoll | Spirals | Rings, seed: int) -> PointSet:
+def dataset(config: Plane, seed: int) -> Labelled:
+    """The points that a cell trains and is tested on."""
+    whole = load(config, seed)
+    return Labelled(
+        whole.train.points,
+        whole.train.labels,
+        whole.test.points,
+        whole.test.labels,
+        CLASSES,
+        content_hash=whole.content_hash,
+    )
+
+
+def load(config: Plane, seed: int) -> PointSet:
     """The points of a cell. A swiss roll leaves none for poison: it can draw more."""
     if isinstance(config, Rings):
         return PointSet(_rings(config), _none(), _none())

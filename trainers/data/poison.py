@@ -9,7 +9,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainers.config import CIFAR10, SVHN, ConfigError, Digits, MinimaCell, Poison, SwissRoll
+from trainers.config import (
+    CIFAR10,
+    SVHN,
+    ConfigError,
+    Digits,
+    MinimaCell,
+    Poison,
+    Rings,
+    Spirals,
+    SwissRoll,
+)
 from trainers.data import images, points, svhn
 from trainers.seeding import numpy_stream
 
@@ -99,8 +109,13 @@ def _source(cell: MinimaCell, settings: Poison) -> tuple[Tensor, Tensor]:
     if isinstance(cell.data, CIFAR10 | Digits | SVHN):
         whole = images.load(cell.data)
         return images.rest(whole, cell.data, cell.seed)
-    left = points.load(cell.data, cell.seed).rest
-    return left.points, left.labels
+    if isinstance(cell.data, SwissRoll | Spirals | Rings):
+        left = points.load(cell.data, cell.seed).rest
+        return left.points, left.labels
+    raise ConfigError(
+        f"trainer.poison: found data {cell.data.name}, which leaves no samples for poison; "
+        "expected trainer.poison.samples=0 and trainer.poison.share=null"
+    )
 
 
 def in_epoch(order: Tensor, steps: int, step: int) -> Tensor:

@@ -4,8 +4,6 @@ the position inside the unit, and `examples` the samples behind `loss` and `wron
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from trainers.schema import Metric
 
 RADIUS = (
@@ -85,15 +83,3 @@ BOUNDARY = (
     Metric("point_y", "float32", "1", "second input of a sample, a row a sample"),
     Metric("point_label", "int32", "1", "label of a sample, a row a sample"),
 )
-
-METRICS: Mapping[str, tuple[Metric, ...]] = {
-    "radius": RADIUS,
-    "volume": VOLUME,
-    "surface": SURFACE,
-    "line": LINE,
-    "path": PATH,
-    "curvature": CURVATURE,
-    "sharpness": SHARPNESS,
-    "boundary": BOUNDARY,
-}
-"""Columns by the name of the measure."""

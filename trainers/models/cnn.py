@@ -6,8 +6,10 @@ from collections import OrderedDict
 
 from torch import nn
 
+from trainers.config import CNN5
 
-def build(width: int, channels: int, size: int, classes: int) -> nn.Module:
+
+def build(config: CNN5, channels: int, size: int, classes: int) -> nn.Module:
     """Convolutions of k, 2k, 4k, 8k channels, pooled by 1, 2, 2 and size // 4, so that the last map
     is 1x1.
 
@@ -20,7 +22,7 @@ def build(width: int, channels: int, size: int, classes: int) -> nn.Module:
     layers: list[nn.Module] = []
     inputs = channels
     for stage, pool in enumerate((1, 2, 2, size // 4)):
-        outputs = width * 2**stage
+        outputs = config.width * 2**stage
         layers += [
             nn.Conv2d(inputs, outputs, 3, padding=1),
             nn.BatchNorm2d(outputs),
@@ -29,4 +31,4 @@ def build(width: int, channels: int, size: int, classes: int) -> nn.Module:
         layers += [nn.MaxPool2d(pool)] if pool > 1 else []
         inputs = outputs
     body = nn.Sequential(*layers, nn.Flatten())
-    return nn.Sequential(OrderedDict(body=body, head=nn.Linear(8 * width, classes)))
+    return nn.Sequential(OrderedDict(body=body, head=nn.Linear(8 * config.width, classes)))

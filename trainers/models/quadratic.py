@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trainers.config import Quadratic
+
 
 class Products(nn.Module):
     """Images (n, c, h, w) -> features (n, features), divided by the root of their number.
@@ -41,12 +43,13 @@ class Products(nn.Module):
         return features_nf / math.sqrt(self.features)
 
 
-def build(downscale: int, channels: int, size: int, classes: int) -> nn.Module:
+def build(config: Quadratic, channels: int, size: int, classes: int) -> nn.Module:
     """The classifier: 298,368 features for colour images of 32x32 and `downscale` 2 (Huang et al.
     2020), one weight for each feature and class, and biases.
 
     Raises ValueError if the blocks do not cover the images.
     """
+    downscale = config.downscale
     if size % downscale:
         raise ValueError(
             f"model.downscale: found {downscale} for images of {size}x{size}, expected a divisor"

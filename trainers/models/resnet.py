@@ -16,7 +16,16 @@ from collections.abc import Callable, Iterator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainers.config import ResNet18
+
 STRIDES = (1, 2, 2, 2)
+
+
+def build(config: ResNet18, channels: int, size: int, classes: int) -> nn.Module:
+    """The form that `config.variant` names; any `size` of images will do."""
+    if config.variant == "preactivation":
+        return preactivation(config.width, channels, classes)
+    return postactivation(config.width, channels, classes)
 
 
 def preactivation(width: int, channels: int, classes: int) -> nn.Module:

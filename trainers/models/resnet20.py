@@ -11,12 +11,15 @@ from collections import OrderedDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainers.config import ResNet20
+
 SLOPE = 0.1  # of leaky ReLU
 BLOCKS = 3  # of a stage
 
 
-def build(width: int, channels: int, classes: int) -> nn.Module:
+def build(config: ResNet20, channels: int, size: int, classes: int) -> nn.Module:
     """Three stages of k, 2k, 4k channels with strides 1, 2, 2; k = 16 has about 0.27 M weights."""
+    width = config.width
     blocks: list[nn.Module] = []
     inputs = width
     for stage in range(3):

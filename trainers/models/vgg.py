@@ -6,10 +6,12 @@ from collections import OrderedDict
 
 from torch import nn
 
+from trainers.config import VGG13
+
 STAGES = (1, 2, 4, 8, 8)
 
 
-def vgg13(width: int, channels: int, size: int, classes: int) -> nn.Module:
+def build(config: VGG13, channels: int, size: int, classes: int) -> nn.Module:
     """Five stages of two 3x3 convolutions, each with batch norm and ReLU, and max pooling.
 
     Raises ValueError for images that five halvings do not bring to one pixel.
@@ -21,7 +23,7 @@ def vgg13(width: int, channels: int, size: int, classes: int) -> nn.Module:
     layers: list[nn.Module] = []
     inputs = channels
     for factor in STAGES:
-        outputs = width * factor
+        outputs = config.width * factor
         for source in (inputs, outputs):
             layers.append(nn.Conv2d(source, outputs, 3, padding=1))
             layers += [nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]

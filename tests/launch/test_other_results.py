@@ -1,0 +1,133 @@
+"""Cells that are done with other data or code are reported, and run anew when asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from launch.cli.words import conditions_and_overrides
+from launch.plan.launcher import Launcher
+from launch.status import other_results
+from launch.submit import preview
+from launch.sweep.request import Cell, Packing, Request
+from trainers import config
+from trainers.config import source
+
+TABLE: dict[str, Any] = {
+    "data.name": "table", "data.label": "label", "data.features": None, "data.test_share": 0.5,
+    "data.split_seed": None, "data.train_samples": None, "data.standardise": True,
+    "data.label_noise.kind": "incorrect", "data.label_noise.rate": 0.0,
+    "data.label_noise.classes": None, "data.label_noise.count": "nearest",
+}  # fmt: skip
+Selection = Callable[..., preview.Selection]
+
+
+@pytest.fixture
+def cells(tmp_path: Path, flat: dict[str, Any]) -> list[Cell]:
+    """Two cells on a table."""
+    (tmp_path / "rows.csv").write_text("a,label\n1,0\n2,1\n")
+    others = {key: value for key, value in flat.items() if not key.startswith("data.")}
+    whole = {**others, **TABLE, "data.root": str(tmp_path / "rows.csv")}
+    return [Cell(f"c1-{width}", {**whole, "model.width": width}) for width in (4, 8)]
+
+
+def state_of(runs: list[dict[str, Any]]) -> Any:
+    """A sweep whose records are `runs`, and that has no plan left."""
+    frame = pd.DataFrame(runs)
+    records = {run["cell"]: SimpleNamespace(status=run["status"]) for run in runs}
+    return SimpleNamespace(runs=frame, plans=[], cells={}, records=records)
+
+
+def select(cells: list[Cell], state: Any, rerun: bool = False, again: Any = ()) -> Any:
+    request = Request("s", Path("/logs"), cells, Packing(), Launcher({}), [], again=again)
+    selection = preview.select_cells(request, state, retry_errors=True, rerun=rerun)
+    return preview.with_other_results(selection, request, state)
+
+
+def done(cell: str, source_hash: str | None, code: str = "c0de") -> dict[str, Any]:
+    return {"cell": cell, "status": "done", "code": code, "source_hash": source_hash}
+
+
+def test_a_cell_of_other_data_is_not_done(cells: list[Cell], tmp_path: Path) -> None:
+    present = config.source_hash(config.parse(cells[0].flat).data)
+    state = state_of([done("c1-4", "0123456789abcdef"), done("c1-8", present)])
+    selection = select(cells, state)
+    assert selection.other_data == ["c1-4"]
+    assert selection.cells == []
+    assert selection.states == {"done": 1, "done with other data": 1}
+    (tmp_path / "rows.csv").write_text("a,label\n1,1\n2,0\n3,1\n")
+    assert select(cells, state).other_data == ["c1-4", "c1-8"]
+
+
+def test_nothing_is_said_where_the_data_of_a_record_are_unknown(
+    cells: list[Cell], tmp_path: Path
+) -> None:
+    state = state_of([done("c1-4", None), done("c1-8", "0123456789abcdef")])
+    (tmp_path / "rows.csv").unlink()
+    assert select(cells, state).other_data == []
+    old = state_of([{"cell": "c1-4", "status": "done"}])
+    assert select(cells, old).other_data == []
+
+
+def test_again_takes_the_done_cells_that_meet_its_conditions(cells: list[Cell]) -> None:
+    state = state_of([done("c1-4", None), done("c1-8", None)])
+    assert select(cells, state).cells == []
+    assert select(cells, state, rerun=True).ids == ["c1-4", "c1-8"]
+    assert select(cells, state, rerun=True, again=["model.width == 8"]).ids == ["c1-8"]
+    fresh = state_of([done("c1-4", None)])
+    assert select(cells, fresh, rerun=True, again=["model.width == 3"]).ids == ["c1-8"]
+
+
+def test_done_cells_with_other_code_are_counted(
+    cells: list[Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(other_results, "code_hash", lambda packages: "c0de")
+    state = state_of([done("c1-4", None), done("c1-8", None, code="01d")])
+    assert select(cells, state).other_code == 1
+    assert select(cells, state, rerun=True, again=["model.width == 8"]).other_code == 0
+
+
+def test_conditions_are_told_from_overrides() -> None:
+    conditions = ["model.width == 4", "optim.lr<0.1", "model.width in [1, 2]", "a.b==1"]
+    overrides = [
+        "model.width=4",
+        "+axes={a: [1]}",
+        "~seeds",
+        "hydra/launcher=local",
+        "where=['a<3']",
+    ]
+    assert conditions_and_overrides([*conditions, *overrides]) == (conditions, overrides)
+
+
+def test_the_hash_of_a_source_follows_its_contents_alone(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        (folder / "inner").mkdir(parents=True)
+        (folder / "a.csv").write_text("1")
+        (folder / "inner" / "b.csv").write_text("2")
+    hash_of = lambda root: config.source_hash(SimpleNamespace(root=root, cache=tmp_path / "c"))  # noqa: E731
+    first = hash_of(str(one))
+    assert first == hash_of(str(two))
+    (two / "inner" / "b.csv").write_text("3.")
+    assert hash_of(str(two)) != first
+    assert hash_of(str(tmp_path / "none")) is None
+    assert hash_of(None) is None
+    kept = sorted((tmp_path / "c" / "sources").glob("*.json"))
+    assert first in {json.loads(path.read_text())["source_hash"] for path in kept}
+
+
+def test_the_first_layout_that_is_there_is_hashed(tmp_path: Path) -> None:
+    layouts = config.CIFAR10.layouts
+    for name in ("train-0.parquet", "test-0.parquet", "test_batch", "notes.txt"):
+        (tmp_path / name).write_text(name)
+    names = [path.name for path in source.source_files(tmp_path, layouts)]
+    assert names == ["test-0.parquet", "train-0.parquet"]
+    (tmp_path / "test-0.parquet").unlink()
+    assert source.source_files(tmp_path, layouts) == []
+    assert source.source_files(tmp_path / "notes.txt", layouts) == [tmp_path / "notes.txt"]

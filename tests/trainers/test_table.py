@@ -1,0 +1,136 @@
+"""Rows of a file of the user's: the same from every format, split by the seed, standardised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+import torch
+
+from trainers.config import ConfigError, LabelNoise, Table
+from trainers.data import DataError, splits, table
+from trainers.data.labelled import Labelled
+
+CPU = torch.device("cpu")
+CLEAN = LabelNoise("incorrect", 0.0, None, "nearest")
+ROWS = 40
+COLUMNS = {
+    "first": np.arange(ROWS) * 0.5,
+    "second": (np.arange(ROWS) * 7) % 11,
+    "constant": np.full(ROWS, 3.0),
+    "kind": np.array(["red", "blue", "green", "blue"] * (ROWS // 4)),
+}
+
+
+def settings(root: Path, **changes: Any) -> Table:
+    keys: dict[str, Any] = {
+        "name": "table", "root": str(root), "label": "kind", "features": None, "test_share": 0.25,
+        "split_seed": None, "train_samples": None, "standardise": True, "label_noise": CLEAN,
+    }  # fmt: skip
+    return Table(**keys | changes)
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Path:
+    """The rows as a CSV file."""
+    pa.csv.write_csv(pa.table(COLUMNS), tmp_path / "rows.csv")
+    return tmp_path / "rows.csv"
+
+
+def test_all_formats_give_the_same_samples(csv: Path) -> None:
+    parquet, npz = csv.with_suffix(".parquet"), csv.with_suffix(".npz")
+    pa.parquet.write_table(pa.table(COLUMNS), parquet)
+    np.savez(npz, **COLUMNS)
+    hashes = {
+        splits.load(settings(path), 0, CPU).facts["data_hash"] for path in (csv, parquet, npz)
+    }
+    assert len(hashes) == 1
+
+
+def test_rows_are_split_by_the_seed_and_standardised_on_the_training_rows(csv: Path) -> None:
+    data = splits.load(settings(csv), 0, CPU)
+    assert data.train.images.shape == (30, 3, 1, 1)
+    assert data.test.images.shape == (10, 3, 1, 1)
+    assert data.classes == 3
+    train = data.train.images[:, :, 0, 0].double()
+    assert train.mean(0).abs().max() < 1e-6
+    assert train[:, :2].std(0, unbiased=False).tolist() == pytest.approx([1, 1], abs=1e-6)
+    assert train[:, 2].abs().max() == 0  # the constant feature
+    other = splits.load(settings(csv), 1, CPU)
+    assert other.facts["data_hash"] != data.facts["data_hash"]
+    fixed = [splits.load(settings(csv, split_seed=0), seed, CPU) for seed in (1, 2)]
+    assert {one.facts["data_hash"] for one in fixed} == {data.facts["data_hash"]}
+
+
+def test_fewer_training_rows_are_among_more(csv: Path) -> None:
+    few, many = (
+        table.dataset(settings(csv, train_samples=n, standardise=False), 0) for n in (10, 20)
+    )
+    assert set(few.train_inputs[:, 0]) < set(many.train_inputs[:, 0])
+    assert (few.test_inputs == many.test_inputs).all()
+
+
+def test_labels_are_numbered_in_sorted_order_and_get_noise(csv: Path) -> None:
+    chosen = settings(csv, features=("first",), test_share=0.0, standardise=False)
+    data = table.dataset(chosen, 0)
+    assert data.train_labels[:4].tolist() == [2, 0, 1, 0]  # red, blue, green, blue
+    noise = LabelNoise("incorrect", 0.25, None, "nearest")
+    noisy = splits.load(settings(csv, label_noise=noise), 0, CPU)
+    assert noisy.facts["noise_chosen"] == round(30 * 0.25)
+    assert not splits.load(chosen, 0, CPU).has_test
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"label": "colour"}, "data.label: .* has no column 'colour'; its columns: first, second"),
+        ({"features": ("first", "kind")}, "data.features: column kind .* expected numbers"),
+        ({"label": "first"}, "data.label: column first .* expected one integer or text"),
+    ],
+)
+def test_a_column_that_cannot_be_used_is_named(
+    csv: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        table.dataset(settings(csv, **changes), 0)
+
+
+def test_files_that_cannot_be_used_are_named(tmp_path: Path, csv: Path) -> None:
+    for path, message in (
+        (tmp_path / "rows.txt", r"expected a file that ends in \.csv"),
+        (tmp_path / "none.csv", "cannot be read as csv"),
+    ):
+        with pytest.raises(DataError, match=message):
+            table.read(path)
+    (tmp_path / "gaps.csv").write_text("a,label\n1,0\n,1\n")
+    with pytest.raises(DataError, match="column a has missing values"):
+        table.read(tmp_path / "gaps.csv")
+    with pytest.raises(ConfigError, match="found 31, expected at most 30"):
+        table.dataset(settings(csv, train_samples=31), 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_labels": np.array([0, 3])}, "training labels: found 0 to 3, expected 0 to 1"),
+        ({"train_labels": np.array([0.0, 1.0])}, "expected integers"),
+        ({"train_labels": np.array([0])}, r"expected \(n, d\) or \(n, c, h, w\), and \(n,\)"),
+        ({"train_inputs": np.array([[1.0], [np.nan]])}, "values that are not finite"),
+        ({"test_inputs": np.zeros((1, 2)), "test_labels": np.array([0])}, "test inputs: found"),
+    ],
+)
+def test_inputs_and_labels_that_do_not_fit_are_refused(
+    changes: dict[str, Any], message: str
+) -> None:
+    arrays: dict[str, Any] = {
+        "train_inputs": np.zeros((2, 1)), "train_labels": np.array([0, 1]),
+        "test_inputs": np.zeros((0, 1)), "test_labels": np.zeros(0, np.int64), "classes": 2,
+    }  # fmt: skip
+    assert Labelled(**arrays).checked().train_inputs.shape == (2, 1, 1, 1)
+    with pytest.raises(DataError, match=message):
+        Labelled(**arrays | changes).checked()

@@ -1,0 +1,241 @@
+"""Models, data sets, optimisers and trainers by name.
+
+A name is one of the short names below, or the import path `package.module.Class` of any other
+frozen dataclass, so that a class of the user's is used as one of ours is. The class declares the
+settings, and its attribute `entry` is the place of the code, `package.module:function`, which is
+imported only where a cell trains. docs/your_own.md says what each function is given and returns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from trainers.config.reader import ConfigError, check_settings
+
+SHORT_NAMES: Mapping[str, Mapping[str, str]] = {
+    "model": {
+        "none": "trainers.config.cell.Absent",
+        "resnet18": "trainers.config.model.ResNet18",
+        "cnn5": "trainers.config.model.CNN5",
+        "mlp": "trainers.config.model.MLP",
+        "convnet": "trainers.config.model.ConvNet",
+        "vit": "trainers.config.model.ViT",
+        "fully_connected": "trainers.config.model.FullyConnected",
+        "resnet20": "trainers.config.model.ResNet20",
+        "vgg13": "trainers.config.model.VGG13",
+        "quadratic": "trainers.config.model.Quadratic",
+        "transformer": "trainers.config.model.Transformer",
+    },
+    "data": {
+        "none": "trainers.config.cell.Absent",
+        "cifar10": "trainers.config.data.CIFAR10",
+        "digits": "trainers.config.data.Digits",
+        "svhn": "trainers.config.data.SVHN",
+        "swiss_roll": "trainers.config.data.SwissRoll",
+        "spirals": "trainers.config.data.Spirals",
+        "rings": "trainers.config.data.Rings",
+        "table": "trainers.config.data.Table",
+        "arithmetic": "trainers.config.data.Arithmetic",
+    },
+    "optim": {
+        "none": "trainers.config.cell.Absent",
+        "sgd": "trainers.config.optim.SGD",
+        "adam": "trainers.config.optim.Adam",
+        "adamw": "trainers.config.optim.Adam",
+        "shampoo": "trainers.config.optim.Shampoo",
+        "soap": "trainers.config.optim.SOAP",
+        "nesterov": "trainers.config.optim.Nesterov",
+        "rmsprop": "trainers.config.optim.RMSprop",
+        "amsgrad": "trainers.config.optim.AdamLike",
+        "adamax": "trainers.config.optim.AdamLike",
+        "adagrad": "trainers.config.optim.Adagrad",
+        "adadelta": "trainers.config.optim.Adadelta",
+        "asgd": "trainers.config.optim.ASGD",
+    },
+    "trainer": {
+        "vision": "trainers.config.trainer.Vision",
+        "algorithmic": "trainers.config.trainer.Algorithmic",
+        "minima": "trainers.config.trainer.Minima",
+        "radius": "trainers.config.measure.Radius",
+        "volume": "trainers.config.measure.Volume",
+        "surface": "trainers.config.measure.Surface",
+        "line": "trainers.config.measure.Line",
+        "path": "trainers.config.measure.Path",
+        "curvature": "trainers.config.measure.Curvature",
+        "sharpness": "trainers.config.measure.Sharpness",
+        "boundary": "trainers.config.measure.Boundary",
+        "noop": "trainers.config.trainer.NoOp",
+    },
+}
+"""The short names of each section, and the import path that each stands for."""
+
+
+class Kind(Protocol):
+    """The settings of a model, data set, optimiser or trainer."""
+
+    @property
+    def name(self) -> str:
+        """The short name or import path of its class."""
+
+    @property
+    def entry(self) -> str:
+        """Where its code is: `package.module:function`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OneOf:
+    """What a section of a cell can be: some short names, and with `also_own` any import path."""
+
+    section: str
+    names: tuple[str, ...]
+    also_own: bool = True
+
+    def choose(self, key: str, name: Any) -> type:
+        """The dataclass that `name`, the value of `key`, stands for. Raises `ConfigError`."""
+        if name in self.names or (self.also_own and is_import_path(name)):
+            return resolve(self.section, name)
+        expected = ", ".join(self.names) if self.names else "an import path package.module.Class"
+        raise ConfigError(f"{key}: found {name!r}, expected one of {expected}")
+
+    def short_kinds(self) -> list[type]:
+        """The dataclasses of the short names, each once."""
+        return list(dict.fromkeys(resolve(self.section, name) for name in self.names))
+
+
+def is_import_path(name: Any) -> bool:
+    """Whether a name is an import path, and no short name."""
+    return isinstance(name, str) and "." in name
+
+
+def own_names(flat: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The sections of a flat configuration whose name is an import path, with that path."""
+    names = [(section, str(flat.get(f"{section}.name"))) for section in SHORT_NAMES]
+    return [(section, name) for section, name in names if is_import_path(name)]
+
+
+@functools.cache
+def resolve(section: str, name: str) -> type:
+    """The frozen dataclass that a short name or an import path stands for.
+
+    Raises `ConfigError` if there is none, or if it cannot be used as settings.
+    """
+    key = f"{section}.name"
+    path = SHORT_NAMES[section].get(name, name)
+    if not is_import_path(path):
+        names = ", ".join(SHORT_NAMES[section])
+        raise ConfigError(
+            f"{key}: found {name!r}, expected one of {names}, or an import path "
+            "package.module.Class"
+        )
+    module_name, _, class_name = path.rpartition(".")
+    settings: type = _attribute(key, _without_torch(key, module_name), class_name)
+    if path == name:
+        _check(key, path, settings)
+        if section == "optim":
+            _check_rate(key, path, settings)
+    return settings
+
+
+def _without_torch(key: str, name: str) -> Any:
+    """The module of that name, which must not import torch: sweeps are planned without it."""
+    had_torch = "torch" in sys.modules
+    module = _module(key, name)
+    if "torch" in sys.modules and not had_torch:
+        raise ConfigError(
+            f"{key}: the module {name} imports torch, which takes seconds and is never loaded to "
+            "plan a sweep; import it inside the function that `entry` names, or put that function "
+            "into a module of its own (the __init__.py of a package counts too)"
+        )
+    return module
+
+
+def _module(key: str, name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise ConfigError(
+                f"{key}: no module {error.name!r}, expected a package of the project folder or an "
+                "installed one; run the command inside the project, whose pyproject.toml has a "
+                "table [tool.redescent], or set REDESCENT_PROJECT to its folder"
+            ) from None
+        raise ConfigError(f"{key}: the module {name} cannot be imported: {error}") from error
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"{key}: the module {name} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _attribute(key: str, module: Any, name: str) -> Any:
+    if hasattr(module, name):
+        return getattr(module, name)
+    names = [other for other, value in vars(module).items() if dataclasses.is_dataclass(value)]
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"its dataclasses: {', '.join(names) or 'none'}"
+    raise ConfigError(f"{key}: the module {module.__name__} has no class {name!r}; {hint}")
+
+
+def _check(key: str, path: str, settings: Any) -> None:
+    """Raise `ConfigError` unless `settings` is a frozen dataclass with a name and an entry."""
+    is_dataclass = isinstance(settings, type) and dataclasses.is_dataclass(settings)
+    if not is_dataclass or not settings.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        kind = "a dataclass that is not frozen" if is_dataclass else f"a {type(settings).__name__}"
+        raise ConfigError(
+            f"{key}: {path} is {kind}, expected a frozen dataclass: write @dataclass(frozen=True) "
+            "above the class"
+        )
+    check_settings(path, settings)
+    _check_entry(key, path, settings)
+
+
+def _check_entry(key: str, path: str, settings: Any) -> None:
+    """Raise `ConfigError` unless the entry of a class names something in a module that exists."""
+    place = getattr(settings, "entry", None)
+    module, colon, name = place.partition(":") if isinstance(place, str) else ("", "", "")
+    if not (module and colon and name):
+        raise ConfigError(
+            f"{key}: {path} has entry {place!r}, expected the place of its code as a class "
+            'attribute without annotation: entry = "package.module:function"'
+        )
+    exists = hasattr(sys.modules[module], name) if module in sys.modules else _is_module(module)
+    if not exists:
+        raise ConfigError(f"{key}: the entry of {path}, {place}, does not exist")
+
+
+def _is_module(name: str) -> bool:
+    """Whether a module exists; its parents are imported, it is not."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _check_rate(key: str, path: str, settings: Any) -> None:
+    names = {field.name for field in dataclasses.fields(settings)}
+    missing = sorted({"lr", "schedule"} - names)
+    if missing:
+        raise ConfigError(
+            f"{key}: {path} has no field {' and no field '.join(missing)}, expected `lr: float` "
+            "and `schedule: Schedule | Milestones` (from trainers.config): the trainers set the "
+            "rate before each step"
+        )
+
+
+def entry(settings: Kind) -> Any:
+    """The function or class that the entry of some settings names. Imports torch with it."""
+    return imported(settings.entry)
+
+
+def imported(place: str) -> Any:
+    """What stands at a place `package.module:name`."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,142 @@
+"""Rows of a file of the user's: real features and a label, split by the seed.
+
+CSV and Parquet files have a column for each feature and one for the label; npz files have arrays
+(n,) or (n, d) in their place. Shapes: n rows, d features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from trainers.config import ConfigError, Table
+from trainers.data import DataError
+from trainers.data.labelled import Labelled
+from trainers.seeding import numpy_stream
+
+Columns = Mapping[str, NDArray[Any]]
+
+
+def dataset(config: Table, seed: int) -> Labelled:
+    """The rows that a cell trains and is tested on; labels are numbered in the order of their
+    sorted values.
+
+    The test rows and the order from which training rows are taken depend on `split_seed`, or on
+    `seed` where that is null; more training rows contain fewer. Standardised features have mean 0
+    and deviation 1 over the training rows; a constant one is only shifted. Raises `DataError` for
+    a file that cannot be used.
+    """
+    columns = read(Path(config.root or ""))
+    classes, labels_n = np.unique(_labels(columns, config), return_inverse=True)
+    features_nd = _features(columns, config)
+    train, test = _split(config, len(labels_n), seed)
+    if config.standardise:
+        mean, deviation = features_nd[train].mean(axis=0), features_nd[train].std(axis=0)
+        features_nd = (features_nd - mean) / np.where(deviation > 0, deviation, 1.0)
+    return Labelled(
+        features_nd[train],
+        labels_n[train],
+        features_nd[test],
+        labels_n[test],
+        len(classes),
+        source_index=_tensor(train),
+    )
+
+
+def _tensor(index: NDArray[np.int64]) -> Any:
+    import torch
+
+    return torch.from_numpy(index)
+
+
+def read(path: Path) -> Columns:
+    """The columns of a file by name. Raises `DataError` if it cannot be read."""
+    readers = {".csv": _read_csv, ".parquet": _read_parquet, ".npz": _read_npz}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(
+            f"data.root: found {path}, expected a file that ends in .csv, .parquet, .npz"
+        )
+    try:
+        return reader(path)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read as {path.suffix[1:]}: {error}") from error
+
+
+def _read_csv(path: Path) -> Columns:
+    return _columns(path, pyarrow.csv.read_csv(path))
+
+
+def _read_parquet(path: Path) -> Columns:
+    return _columns(path, pyarrow.parquet.read_table(path))
+
+
+def _read_npz(path: Path) -> Columns:
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def _columns(path: Path, table: pa.Table) -> Columns:
+    missing = [name for name in table.column_names if table[name].null_count]
+    if missing:
+        raise DataError(
+            f"{path}: column {missing[0]} has missing values; fill them or leave it out"
+        )
+    return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
+
+
+def _features(columns: Columns, config: Table) -> NDArray[np.float64]:
+    """The features (n, d), in the order of the configuration or of the file."""
+    names = config.features or tuple(name for name in columns if name != config.label)
+    arrays = []
+    for name in names:
+        array = _column(columns, name, "features", config)
+        if array.dtype.kind not in "fiub":
+            raise DataError(
+                f"data.features: column {name} of {config.root} holds {array.dtype}, expected "
+                "numbers; list the columns to use in data.features"
+            )
+        arrays.append(array.reshape(len(array), -1).astype(np.float64))
+    if not arrays:
+        raise DataError(f"{config.root}: has no columns besides the label {config.label}")
+    return np.concatenate(arrays, axis=1)
+
+
+def _labels(columns: Columns, config: Table) -> NDArray[Any]:
+    labels_n = _column(columns, config.label, "label", config)
+    if labels_n.ndim != 1 or labels_n.dtype.kind == "f":
+        raise DataError(
+            f"data.label: column {config.label} of {config.root} holds {labels_n.dtype} of the "
+            f"shape {labels_n.shape}, expected one integer or text for each row"
+        )
+    return labels_n.astype(str) if labels_n.dtype.kind == "O" else labels_n
+
+
+def _column(columns: Columns, name: str, key: str, config: Table) -> NDArray[Any]:
+    if name not in columns:
+        raise DataError(
+            f"data.{key}: {config.root} has no column {name!r}; its columns: {', '.join(columns)}"
+        )
+    return columns[name]
+
+
+def _split(config: Table, rows: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions of the training and of the test rows, in the order of the file."""
+    split_seed = seed if config.split_seed is None else config.split_seed
+    order = numpy_stream(split_seed, "split").permutation(rows)
+    tested = round(rows * config.test_share)
+    train = order[tested:]
+    count = len(train) if config.train_samples is None else config.train_samples
+    if count > len(train):
+        raise ConfigError(
+            f"data.train_samples: found {count}, expected at most {len(train)}, which "
+            f"data.test_share leaves of {rows} rows"
+        )
+    return np.sort(train[:count]), np.sort(order[:tested])
