@@ -200,8 +200,9 @@ def commands() -> Iterator[str]:
     yield "# Commands"
     yield ""
     yield "NAME is a file in `configs/sweep/` and a folder in `logs/`. OVERRIDES use Hydra's"
-    yield "grammar, such as `seeds=[0,1] trainer.epochs=200 hydra/launcher=v100`. `redescent COMMAND --help`"
-    yield "prints the same. [Exit statuses](exit_statuses.md) are on a page of their own."
+    yield "grammar, such as `seeds=[0,1] trainer.epochs=200 hydra/launcher=v100`."
+    yield "`redescent COMMAND --help` prints the same. [Exit statuses](exit_statuses.md) are on a"
+    yield "page of their own."
     yield ""
     for name, command in command_line.commands.items():
         context = click.Context(command, info_name=f"redescent {name}")
@@ -249,8 +250,8 @@ def columns() -> Iterator[str]:
     yield "# Columns of curves"
     yield ""
     yield "The rows of `store.curves`, one for each logged epoch or step of a cell. The same"
-    yield "meanings and units are in the metadata of every Parquet file. For a metric with an entry under"
-    yield "`best`, the runs table has the best value and its epoch beside the final value."
+    yield "meanings and units are in the metadata of every Parquet file. For a metric with an entry"
+    yield "under `best`, the runs table has the best value and its epoch beside the final value."
     yield ""
     yield "## Columns of every row"
     yield ""

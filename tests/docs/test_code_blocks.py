@@ -116,61 +116,68 @@ def check_make(words: list[str]) -> None:
         assert re.search(pattern, makefile, re.MULTILINE), f"make {word}: not in the Makefile"
 
 
-def check_python(words: list[str]) -> None:
-    if words[0] == "-c":
-        compile(words[1], "<page>", "exec")
+def check_module(module: str, arguments: list[str]) -> None:
+    """A module of the project; those of others are not looked at."""
+    if module.split(".")[0] not in ("launch", "analysis", "trainers"):
         return
-    if words[0] == "-m":
-        module, *arguments = words[1:]
-        if module.split(".")[0] not in ("launch", "analysis", "trainers"):
-            return
-        path = ROOT / f"{module.replace('.', '/')}.py"
-        assert path.exists(), module
-        if module == "launch.train":
-            for text in arguments:
-                if text != "-m":
-                    check_override(text.partition(",")[0])
-        return
-    script, *arguments = words
-    if ANYTHING.fullmatch(Path(script).stem):
-        return
+    assert (ROOT / f"{module.replace('.', '/')}.py").exists(), module
+    if module == "launch.train":
+        for text in arguments:
+            if text != "-m":
+                check_override(text.partition(",")[0])
+
+
+def check_script(script: str, arguments: list[str]) -> None:
     path = ROOT / script
     assert path.exists(), script
     sources = path.read_text()
     if path.parent.name == "analysis":
         sources += "".join(file.read_text() for file in path.parent.glob("*/*.py"))
-    for option in [word for word in arguments if word.startswith("--")]:
-        field = rf"^    {option.removeprefix('--')}: "  # of a dataclass that becomes options
-        is_option = f'"{option}"' in sources or re.search(field, sources, re.MULTILINE)
-        assert is_option, f"{script} {option}: no such option"
-    for word in [word for word in arguments if word.startswith("logs/")]:
-        check_sweep(word)
+    for word in arguments:
+        if word.startswith("--"):
+            field = rf"^    {word.removeprefix('--')}: "  # of a dataclass that becomes options
+            is_option = f'"{word}"' in sources or re.search(field, sources, re.MULTILINE)
+            assert is_option, f"{script} {word}: no such option"
+        elif word.startswith("logs/"):
+            check_sweep(word)
+
+
+def check_python(words: list[str]) -> None:
+    if words[0] == "-c":
+        compile(words[1], "<page>", "exec")
+    elif words[0] == "-m":
+        check_module(words[1], words[2:])
+    elif not ANYTHING.fullmatch(Path(words[0]).stem):
+        check_script(words[0], words[1:])
 
 
 CHECKS = {"redescent": check_redescent, "make": check_make, "python": check_python}
 
 
+def check_line(line: str) -> None:
+    for name, *words in commands(line):
+        CHECKS[name](words)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_of_the_pages_exist(page: Path) -> None:
     for line in command_lines(page):
-        for name, *words in commands(line):
-            try:
-                CHECKS[name](words)
-            except (click.ClickException, KeyError, AssertionError) as error:
-                pytest.fail(f"`{line}`: {error}")
+        try:
+            check_line(line)
+        except (click.ClickException, KeyError, AssertionError) as error:
+            pytest.fail(f"`{line}`: {error}")
 
 
 @pytest.mark.parametrize("line", [
     "redescent sumbit demo", "redescent submit demo --now", "redescent submit dmeo",
     "redescent submit demo trainer.epoch=3", "redescent submit demo model=cnm", "make figure",
     "redescent submit demo hydra/launcher=v101", "python analysis/fig2.py logs/demo",
-    "python analysis/fig2_ab.py logs/demo --where2 a", "python -m launch.trian", "redescent why a b",
-    "python analysis/fig2_ab.py logs/dmeo && make demo",
+    "python analysis/fig2_ab.py logs/demo --where2 a", "python -m launch.trian",
+    "redescent why a b", "python analysis/fig2_ab.py logs/dmeo && make demo",
 ])  # fmt: skip
 def test_a_command_that_does_not_exist_is_noticed(line: str) -> None:
     with pytest.raises((click.ClickException, KeyError, AssertionError)):
-        for name, *words in commands(line):
-            CHECKS[name](words)
+        check_line(line)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

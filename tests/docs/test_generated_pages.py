@@ -63,7 +63,8 @@ def test_defaults_and_comments_are_read_as_written(generate: ModuleType, tmp_pat
     path = tmp_path / "example.yaml"
     path.write_text(
         "# What it is,\n# in two lines\nname: kind\n# above\nrate: 0.5   # share, 0 to 1;\n"
-        "            # and more\nlist: [1,\n  2]  # two\npart:       # a section\n  inner: ${rate}\n"
+        "            # and more\nlist: [1,\n  2]  # two\npart:       # a section\n"
+        "  inner: ${rate}\n"
     )
     file = generate.config_files.read(path, "model")
     assert file.description == "What it is, in two lines"
