@@ -62,8 +62,9 @@ def prose(comment: str) -> str:
     """A comment as Markdown: outside `code`, marks of Markdown are shown as they are."""
     parts = comment.split("`")
     for i in range(0, len(parts), 2):
-        for mark in "\\*_<[":
+        for mark in "\\*_[":
             parts[i] = parts[i].replace(mark, f"\\{mark}")
+        parts[i] = parts[i].replace("<", "&lt;")
     return "`".join(parts)
 
 
