@@ -5,6 +5,7 @@
 # demo-landscape  good and bad minima of the swiss roll: boundaries, surfaces, radii (under 4 minutes on 2 cores)
 # test     lint, types and all tests, those against a real SLURM included where it can be started
 # lint     ruff and mypy
+# docs     the pages that come from the code, then the site in site/ (mkdocs-material, installed into .venv-docs)
 # figures  every figure that needs no training; PUBLISHED=DIR draws those of published arrays too
 # slurm-up    a real SLURM of four small nodes on this machine, for trying things out: eval "$(make slurm-up)"
 # slurm-down  ends its jobs, stops it and removes what it kept
@@ -15,7 +16,7 @@ PUBLISHED ?=
 LOGS := $(or $(REDESCENT_LOGS),logs)
 THEORY := fig1 fig1_variants fig2_cd fig3 fig3_variants fig_trace_vs_ridge fig_q_regulariser emp_vs_analytic
 
-.PHONY: .venv demo demo-grokking demo-capacity demo-landscape test lint figures slurm-up slurm-down
+.PHONY: .venv demo demo-grokking demo-capacity demo-landscape test lint docs figures slurm-up slurm-down
 
 .venv: .venv/.installed
 
@@ -73,6 +74,15 @@ lint: .venv
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+docs: .venv .venv-docs/.installed
+	$(BIN)/python docs/generate.py
+	.venv-docs/bin/mkdocs build --strict
+
+.venv-docs/.installed: requirements-docs.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -r requirements-docs.txt
+	@touch $@
 
 figures: .venv
 	@set -e; for name in $(THEORY); do $(BIN)/python analysis/$$name.py --out figures; done

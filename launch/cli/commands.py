@@ -401,7 +401,7 @@ def compact(name: str) -> None:
 def init(folder: Path) -> None:
     """Write a project into FOLDER: a model, a data set, a sweep and a figure of your own.
 
-    All commands work inside it; docs/your_own.md explains each part.
+    All commands work inside it; docs/how-to/your_own.md explains each part.
     """
     from launch.cli import init as example
 
