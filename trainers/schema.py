@@ -94,7 +94,7 @@ FACTS: dict[str, pa.DataType] = {
 }
 STATE_COLUMNS = (
     "cell", "status", "attempt", "updated", "epochs", "steps", "seconds", "gpu_seconds",
-    "error_class", "error", "code",
+    "error_class", "error", "code", "source_hash",
 )  # fmt: skip
 """Columns of the run records that a part repeats in its block of states: what `status` needs."""
 

@@ -256,7 +256,10 @@ def with_other_results(selection: Selection, request: Request, state: SweepState
     """
     sent = set(selection.ids)
     done = {cell.id: cell.flat for cell in request.cells if cell.id not in sent}
-    codes = other_results.present_codes(state, [request.own_packages])
+    if request.software is not None:  # a later round of a search has the code of the first
+        codes = frozenset({request.code})
+    else:
+        codes = other_results.present_codes(state, [request.own_packages])
     other_code = [cell for cell in other_results.with_other_code(state, codes) if cell in done]
     other_data = other_results.with_other_data(state, done)
     states = Counter(selection.states)

@@ -78,7 +78,7 @@ def minima_and_measures(where: Mapping[str, Any]) -> list[dict[str, Any]]:
     base |= section("model", "fully_connected") | section("optim", "rmsprop")
     base |= section("data", "swiss_roll")
     kinds = {
-        "model": ["fully_connected", "resnet20", "vgg13"],
+        "model": ["fully_connected", "resnet20", "vgg13", "quadratic"],
         "data": ["swiss_roll", "spirals", "rings", "svhn", "table"],
         "optim": ["nesterov", "rmsprop", "amsgrad", "adamax", "adagrad", "adadelta", "asgd"],
     }
