@@ -81,14 +81,18 @@ _wait = click.option(
     is_flag=True,
     help="Show progress until the cells end; Ctrl-C leaves the jobs running.",
 )
+_json = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object instead, for scripts."
+)
 
 
 @main.command()
 @_name
 @_overrides
 @_retry
+@_json
 @_errors
-def plan(name: str, overrides: Sequence[str], retry_errors: bool) -> None:
+def plan(name: str, overrides: Sequence[str], retry_errors: bool, as_json: bool) -> None:
     """Show what `submit` would send: cells, tasks, arrays, hours. Changes nothing."""
     from launch.cli import tables
     from launch.plan.folder import check_folder
@@ -98,7 +102,11 @@ def plan(name: str, overrides: Sequence[str], retry_errors: bool) -> None:
     request = _expand(name, overrides)
     sbatch.check(request.launcher)
     check_folder(request.folder, request.launcher.kind)
-    tables.print_preview(load_preview(request, retry_errors=retry_errors))
+    preview = load_preview(request, retry_errors=retry_errors)
+    if as_json:
+        tables.write_preview(preview)
+    else:
+        tables.print_preview(preview)
 
 
 @main.command()
@@ -249,8 +257,9 @@ class _Seconds(click.ParamType[float]):
     type=_Seconds(),
     help="Refresh every SECONDS (30 by default).",
 )
+@_json
 @_errors
-def status(name: str, cells: bool, failed: bool, watch: float | None) -> None:
+def status(name: str, cells: bool, failed: bool, watch: float | None, as_json: bool) -> None:
     """Show the cells by state, hours spent and left, the expected end, and failures."""
     from launch.cli import status as views
     from launch.cli import tables
@@ -258,7 +267,11 @@ def status(name: str, cells: bool, failed: bool, watch: float | None) -> None:
     from launch.status import sweep_state
 
     folder = sweep_folder(name)
-    if cells:
+    if as_json and watch is not None:
+        raise UserError("--json writes one object: found --watch too, expected one of the two")
+    if as_json:
+        views.write_status(folder, cells=cells)
+    elif cells:
         tables.print_cells(sweep_state.load_sweep_state(folder))
     elif failed:
         views.print_failures(folder)
@@ -297,13 +310,14 @@ def report(name: str | None, watch: float | None, show: bool) -> None:
 
 
 @main.command(name="list")
+@_json
 @_errors
-def list_sweeps() -> None:
+def list_sweeps(as_json: bool) -> None:
     """Show all sweeps, one line each: cells by state, hours spent and left."""
     from launch.cli import report as pages
     from launch.plan.project import logs_folder
 
-    pages.print_sweeps(logs_folder())
+    pages.print_sweeps(logs_folder(), as_json=as_json)
 
 
 @main.command()
@@ -345,8 +359,9 @@ _sweep = click.option(
 @main.command()
 @_cell
 @_sweep
+@_json
 @_errors
-def why(cell: str, sweep: str) -> None:
+def why(cell: str, sweep: str, as_json: bool) -> None:
     """Explain the state of a cell: attempts, last rows, traceback, what to do.
 
     CELL is an id or its beginning.
@@ -354,7 +369,7 @@ def why(cell: str, sweep: str) -> None:
     from launch.cli import why as explanation
     from launch.cli.lookup import find_cell
 
-    explanation.why(*find_cell(cell, sweep))
+    explanation.why(*find_cell(cell, sweep), as_json=as_json)
 
 
 @main.command()
@@ -410,14 +425,18 @@ def init(folder: Path) -> None:
 
 @main.command()
 @click.argument("overrides", nargs=-1)
+@_json
 @_errors
-def doctor(overrides: Sequence[str]) -> None:
+def doctor(overrides: Sequence[str], as_json: bool) -> None:
     """Check Python, torch, SLURM, the launcher's settings and the disk before you send jobs."""
     from launch.cli import doctor as checks
     from launch.cli import tables
 
     findings = checks.examine(overrides)
-    tables.print_findings(findings)
+    if as_json:
+        tables.write_findings(findings)
+    else:
+        tables.print_findings(findings)
     sys.exit(1 if any(finding.verdict == "problem" for finding in findings) else 0)
 
 

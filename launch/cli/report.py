@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich import box
 from rich.table import Column, Table
 
+from launch.cli import machine
 from launch.cli.console import console, styled
 from launch.cli.tables import leave_on_interrupt
 from launch.plan.plan import name_of
 from launch.report import page
-from launch.report.sweeps import load_sweeps
+from launch.report.sweeps import SweepLine, load_sweeps
 
 
 def report(folder: Path, watch: float | None, *, show: bool) -> None:
@@ -46,8 +48,16 @@ def open_page(path: Path) -> None:
         console.print(styled(("no browser", "yellow"), f" can be started here; copy {path} to one"))
 
 
-def print_sweeps(logs: Path) -> None:
+def print_sweeps(logs: Path, *, as_json: bool = False) -> None:
     """Show one line per sweep, the last submitted first."""
+    sweeps = load_sweeps(logs)
+    if as_json:
+        machine.write("list", machine.sweeps(sweeps))
+    else:
+        console.print(_sweep_table(sweeps))
+
+
+def _sweep_table(sweeps: Sequence[SweepLine]) -> Table:
     columns = ["sweep", "done", "cells", "spent", "hours left", "submitted"]
     numbers = ("done", "spent", "hours left")
     table = Table(
@@ -56,10 +66,10 @@ def print_sweeps(logs: Path) -> None:
         pad_edge=False,
         collapse_padding=True,
     )
-    for line in load_sweeps(logs):
+    for line in sweeps:
         if line.problem:
             table.add_row(line.name, "", styled(("cannot be read: ", "red"), line.problem))
             continue
         done = f"{line.percent} %"
         table.add_row(line.name, done, line.states(), line.spent, line.left, line.day[:10])
-    console.print(table)
+    return table

@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from launch.cli import machine, tables
 from launch.cli.console import console, styled
 from launch.cli.searches import search_table
 from launch.cli.tables import leave_on_interrupt
@@ -63,6 +64,15 @@ _COLOURS: Mapping[Severity, str] = {"bad": "red", "warning": "yellow", "plain": 
 def print_status(folder: Path) -> None:
     """Show the current status."""
     console.print(view(load_overview(sweep_state.load_sweep_state(folder))))
+
+
+def write_status(folder: Path, *, cells: bool) -> None:
+    """Write the current status as JSON; with `cells`, also every cell."""
+    overview = load_overview(sweep_state.load_sweep_state(folder))
+    document = machine.status(overview)
+    if cells:
+        document["list"] = tables.cell_rows(overview.state)
+    machine.write("status", document)
 
 
 def watch(folder: Path, seconds: float) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from launch.cli import machine
 from launch.cli.console import console, styled, visible
 from launch.cost import rates
 from launch.errors import quantity
+from launch.report.grid import varying_settings
 from launch.report.searches import expectation_rows
 from launch.status import sweep_state
 from launch.submit.calibration import Measurement
@@ -24,6 +27,11 @@ if TYPE_CHECKING:
     from launch.cli.doctor import Finding
 
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
+
+
+def write_preview(preview: Preview) -> None:
+    """Write what a submission would send as JSON."""
+    machine.write("plan", machine.plan(preview, preview_warnings(preview)))
 
 
 def print_preview(preview: Preview) -> None:
@@ -191,24 +199,47 @@ def _varying_keys(measurements: Sequence[Measurement]) -> list[str]:
     return sorted(keys)
 
 
+@dataclass(frozen=True)
+class CellRow:
+    """A cell in a list: progress and planned length in epochs or steps, and the settings that vary
+    in the sweep.
+    """
+
+    id: str
+    state: str
+    logged: float
+    planned: float
+    settings: Mapping[str, Any]
+
+
+def cell_rows(state: sweep_state.SweepState) -> list[CellRow]:
+    """Every cell of a sweep, in the order of its plans."""
+    runs = state.runs.set_index("cell").reindex(list(state.cells))
+    keys = varying_settings(state)
+    columns = [runs[key].tolist() for key in keys]
+    progress = zip(rates.logged(runs), rates.planned_length(runs), strict=True)
+    rows = []
+    for number, (cell, (logged, planned)) in enumerate(
+        zip(state.cells.values(), progress, strict=True)
+    ):
+        settings = {key: column[number] for key, column in zip(keys, columns, strict=True)}
+        rows.append(CellRow(cell.id, cell.state, float(logged), float(planned), settings))
+    return rows
+
+
 def print_cells(state: sweep_state.SweepState) -> None:
     """Show one row per cell: id, state, progress, and the settings that vary.
 
     Plain columns: a table with a frame takes a second for every 2,000 rows.
     """
-    runs = state.runs.set_index("cell").reindex(list(state.cells))
-    progress = zip(rates.logged(runs), rates.planned_length(runs), strict=True)
+    rows = cell_rows(state)
     columns: dict[str, list[str]] = {
-        "cell": list(state.cells),
-        "state": [cell.state for cell in state.cells.values()],
-        "epochs or steps": [f"{logged:.0f}/{length:.0f}" for logged, length in progress],
+        "cell": [row.id for row in rows],
+        "state": [row.state for row in rows],
+        "epochs or steps": [f"{row.logged:.0f}/{row.planned:.0f}" for row in rows],
     }
-    for key in sorted(runs.columns):
-        is_setting = "." in key or key == "seed"
-        if is_setting and not key.startswith("run."):
-            values = list(map(str, runs[key].tolist()))
-            if len(set(values)) > 1:
-                columns[key] = values
+    for key in rows[0].settings:
+        columns[key] = [str(row.settings[key]) for row in rows]
     console.out(visible("\n".join(_aligned(columns))), highlight=False)
 
 
@@ -218,6 +249,11 @@ def _aligned(columns: Mapping[str, Sequence[str]]) -> Iterator[str]:
     for row in [tuple(columns), *zip(*columns.values(), strict=True)]:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         yield "  ".join(cells).rstrip()
+
+
+def write_findings(findings: Sequence[Finding]) -> None:
+    """Write the checks of `redescent doctor` as JSON."""
+    machine.write("doctor", machine.doctor(findings))
 
 
 def print_findings(findings: Sequence[Finding]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import pandas as pd
 from rich.table import Table
 
 from analysis import store
+from launch.cli import machine
 from launch.cli.console import console, styled
 from launch.plan.outcome import FINAL, STATES, failure_class
 from launch.plan.plan import name_of
+from launch.report.grid import varying_settings
 from launch.report.searches import trial_text
 from launch.status import sweep_state
 from launch.status.attempts import Attempt, attempts
@@ -29,24 +32,73 @@ _POSITION = ("step", "seconds")
 _NOT_METRICS = ("cell", "attempt", "epoch", "examples", *_POSITION)
 
 
-def why(folder: Path, cell_id: str) -> None:
-    """Show the state of a cell and what to do next."""
+@dataclass(frozen=True)
+class Explanation:
+    """What `why` says of a cell.
+
+    trial: its part in a search. rows: the last rows logged, empty if there are none; `unreadable`
+    says why they cannot be read. differs: the settings that vary among the cells of the sweep.
+    """
+
+    cell: str
+    sweep: str
+    state: str
+    meaning: str
+    advice: str
+    trial: str | None
+    attempts: Sequence[Attempt]
+    rows: pd.DataFrame
+    unreadable: str | None
+    flat: Mapping[str, Any]
+    differs: Mapping[str, Any]
+    error: str | None
+
+
+def explain(folder: Path, cell_id: str) -> Explanation:
+    """The state of a cell and its reason. Raises UserError or StoreError for damaged files."""
     state = sweep_state.load_sweep_state(folder)
     cell = state.cells[cell_id]
+    flat = _flat(state, cell)
+    rows, unreadable = _last_rows(folder, cell_id)
+    return Explanation(
+        cell=cell_id,
+        sweep=name_of(folder),
+        state=cell.state,
+        meaning=STATES[cell.state],
+        advice=advice(state, cell),
+        trial=trial_text(rounds.standings(state), cell_id),
+        attempts=attempts(state, cell_id),
+        rows=rows,
+        unreadable=unreadable,
+        flat=flat,
+        differs={key: flat[key] for key in varying_settings(state) if key in flat},
+        error=cell.record.error if cell.record else None,
+    )
+
+
+def why(folder: Path, cell_id: str, *, as_json: bool = False) -> None:
+    """Show the state of a cell and what to do next."""
+    explanation = explain(folder, cell_id)
+    if as_json:
+        machine.write("why", machine.why(explanation))
+    else:
+        _show(explanation)
+
+
+def _show(explanation: Explanation) -> None:
     table = Table(show_header=False)
-    table.add_row("cell", f"{cell_id} of {name_of(folder)}")
-    table.add_row("state", styled((cell.state, "bold"), f": {STATES[cell.state]}"))
-    trial = trial_text(rounds.standings(state), cell_id)
-    if trial is not None:
-        table.add_row("search", trial)
-    table.add_row("what next", advice(state, cell))
+    table.add_row("cell", f"{explanation.cell} of {explanation.sweep}")
+    table.add_row("state", styled((explanation.state, "bold"), f": {explanation.meaning}"))
+    if explanation.trial is not None:
+        table.add_row("search", explanation.trial)
+    table.add_row("what next", explanation.advice)
     console.print(table)
-    _print_attempts(attempts(state, cell_id))
-    _print_rows(folder, cell_id)
-    settings = [f"{key}={value}" for key, value in _flat(state, cell).items()]
+    _print_attempts(explanation.attempts)
+    _print_rows(explanation)
+    settings = [f"{key}={value}" for key, value in explanation.flat.items()]
     console.print("  ".join(settings))
-    if cell.record and cell.record.error:
-        console.print(f"\n{cell.record.error.rstrip()}")
+    if explanation.error:
+        console.print(f"\n{explanation.error.rstrip()}")
 
 
 def advice(state: SweepState, cell: CellState) -> str:
@@ -106,14 +158,20 @@ def _print_attempts(attempts: Sequence[Attempt]) -> None:
     console.print(table)
 
 
-def _print_rows(folder: Path, cell: str) -> None:
+def _last_rows(folder: Path, cell: str) -> tuple[pd.DataFrame, str | None]:
+    """The last rows of a cell, or why they cannot be read."""
     try:
-        rows = store.curves(folder, cells=[cell]).tail(ROWS)
+        return store.curves(folder, cells=[cell]).tail(ROWS), None
     except store.NothingLogged:
-        return
+        return pd.DataFrame(), None
     except store.StoreError as error:
-        console.print(styled(("rows cannot be read:", "red"), f" {error}"))
-        return
+        return pd.DataFrame(), str(error)
+
+
+def _print_rows(explanation: Explanation) -> None:
+    rows = explanation.rows
+    if explanation.unreadable:
+        console.print(styled(("rows cannot be read:", "red"), f" {explanation.unreadable}"))
     if rows.empty:
         return
     table = Table("last rows", *(f"epoch {epoch}" for epoch in rows["epoch"]))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from analysis.figure import query
 from launch.report.searches import short_names
+from launch.status.sweep_state import SweepState
 
 Codes = NDArray[np.intp]
 
@@ -53,6 +54,13 @@ class Grid:
     point_of_cell: Sequence[int]
     seed_of_cell: Sequence[int]
     follows: Sequence[str]
+
+
+def varying_settings(state: SweepState) -> list[str]:
+    """The settings that tell the cells of a sweep apart, with the seed last."""
+    runs = state.runs[state.runs["cell"].isin(set(state.cells))]
+    varying = query.axes(runs)
+    return sorted(varying, key=lambda key: (key == SEED, *_rank(key)))
 
 
 def grid_of(runs: pd.DataFrame) -> Grid:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from launch.cost import concurrency
 from launch.errors import UserError
 from launch.plan.launcher import cores
-from launch.plan.outcome import LIVE
+from launch.plan.outcome import FINAL, LIVE
 from launch.plan.plan import name_of
 from launch.plan.snapshot import code_hash
 from launch.status import failures, other_results, summary
 from launch.status.silent_ends import SilentEnd, silent_ends
-from launch.status.summary import Summary
+from launch.status.summary import Summary, share_done
 from launch.status.sweep_state import SweepState
 from launch.submit import calibration, rounds
 from launch.submit.rounds import Standing, keys_in_live_tasks
@@ -41,6 +41,17 @@ class Overview:
     def is_live(self) -> bool:
         """Whether a cell may still train."""
         return is_live(self.state)
+
+    @property
+    def ended(self) -> int:
+        """Cells with a result."""
+        return sum(cell.state in FINAL for cell in self.state.cells.values())
+
+    @property
+    def share_done(self) -> float:
+        """The share of the planned training that is done, 0 to 1."""
+        runs = self.state.runs
+        return share_done(runs[runs["cell"].isin(set(self.state.cells))])
 
     @property
     def name(self) -> str:

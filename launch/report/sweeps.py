@@ -10,11 +10,9 @@ from pathlib import Path
 from analysis.store import StoreError
 from launch.errors import UserError
 from launch.plan import PlanError
-from launch.plan.outcome import FINAL
 from launch.plan.plan import plan_files
 from launch.report.data import StateCount, state_counts
 from launch.report.overview import load_overview
-from launch.status.summary import share_done
 from launch.status.sweep_state import load_sweep_state
 
 REPORT = "report.html"
@@ -99,12 +97,11 @@ def _line(folder: Path) -> SweepLine:
     except (UserError, PlanError, StoreError, OSError) as error:
         return SweepLine(folder.name, problem=str(error))
     state, summary = overview.state, overview.summary
-    runs = state.runs[state.runs["cell"].isin(set(state.cells))]
     return SweepLine(
         name=overview.name,
         cells=len(state.cells),
-        ended=sum(cell.state in FINAL for cell in state.cells.values()),
-        share_done=share_done(runs),
+        ended=overview.ended,
+        share_done=overview.share_done,
         is_live=overview.is_live,
         counts=state_counts(summary.lines),
         unit=summary.unit,

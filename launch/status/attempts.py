@@ -72,6 +72,11 @@ class Attempt:
         return self.execution.node or (self.record.host if self.record else "")
 
     @property
+    def start(self) -> str:
+        """When it started, as accounting says; empty if unknown."""
+        return self.execution.start
+
+    @property
     def end(self) -> str:
         """When it ended; without accounting, the time of its last record."""
         if self.execution.end or self.record is None or not self.record.updated:
