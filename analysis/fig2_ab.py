@@ -23,6 +23,7 @@ from analysis.figure import output, query
 from analysis.figure.provenance import (
     Source,
     curves_of,
+    end_text,
     feature_record,
     nothing_logged,
     progress,
@@ -30,6 +31,7 @@ from analysis.figure.provenance import (
     summary,
 )
 from analysis.stats import seed_curves
+from analysis.stats.features import LAST, PUBLISHED_LAST
 
 METRIC, TRAINING = "test_error", "train_error"
 SHOWN = (
@@ -83,6 +85,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         default=0.1,
         help="training error that counts as interpolation",
     )
+    output.last_option(parser, default=None)
     parser.add_argument(
         "--name", default="fig2_ab", metavar="STEM", help="name of the files written"
     )
@@ -92,13 +95,21 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+def choose_last(options: argparse.Namespace, is_published: bool) -> None:
+    """Fill in --last: 1, or the published choice for the published arrays."""
+    if options.last is None:
+        options.last = PUBLISHED_LAST if is_published else LAST
+
+
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
     runs, curves, notes = load(options)
+    is_published = published.is_published(runs)
+    choose_last(options, is_published)
     data = seed_curves.seed_curves(runs, curves, options.column, METRIC)
     if not any(column.cells for column in data):
         raise query.FigureError(nothing_logged(runs, METRIC))
-    features = seed_curves.feature_table(data, options.window)
+    features = seed_curves.feature_table(data, options.window, last=options.last)
     times = seed_curves.threshold_table(
         seed_curves.seed_curves(runs, curves, options.column, TRAINING), options.interpolation
     )
@@ -110,12 +121,13 @@ def make(options: argparse.Namespace) -> None:
         MapData(data, features, sorted(set(runs.loc[is_diverged, options.column]))),
         options.column,
         state.planned_epochs,
-        published.is_published(runs),
+        is_published,
     )
     source = Source(runs, options.published or options.folder, notes)
     facts = record(source, data, state, options, METRIC) | feature_record(options.window)
     table = features[list(SHOWN)].iloc[::-1]
     lines = [table.to_string(index=False, float_format="{:.4g}".format)]
+    lines.append(f"final: {end_text(options.last)}")
     lines += [f"note: {note}" for note in notes]
     lines += [*state.messages(options.folder), summary(features)]
     tables = {"": seed_curves.tidy(data), "_features": features}

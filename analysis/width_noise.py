@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from analysis.double_descent import axis_sweep
 from analysis.double_descent.axis_sweep import AxisSweep, SweepGroup
 from analysis.figure import heatmap, output, query, style
+from analysis.figure.provenance import end_label
 from analysis.stats import seed_curves
 
 SIZE, RATIOS = (13.3, 4.0), (1.5, 1.0)  # inches; widths of the panels
@@ -42,7 +43,7 @@ def draw(data: AxisSweep, group: SweepGroup, ends: pd.DataFrame, by: str, axis: 
         right.set_ylim(0.5, len(levels) + 0.5)
         right.set_yticks(range(1, len(levels) + 1), [f"{level:g}" for level in levels])
         right.set_ylabel(by)
-        right.set_title("test error at the end")
+        right.set_title(f"test error {end_label(data.last)}")
         mark_diverged(left, right, data.diverged(axis, by), group.value, levels)
         for axes in (left, right):
             label_widths(axes, sorted(ends[axis].unique()), axis)
@@ -96,7 +97,7 @@ def choose(groups: Sequence[SweepGroup], at: float | None, by: str) -> SweepGrou
 
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
-    data = axis_sweep.load(options.folder, options.column, options.by, options.where)
+    data = axis_sweep.load(options.folder, options.column, options.by, options.where, options.last)
     group = choose(data.groups, options.at, options.by)
     if not any(column.cells for column in group.test):
         raise query.FigureError(

@@ -58,6 +58,24 @@ def write_table(path: Path, table: Any) -> None:
         rows.writerows(zip(*table.values(), strict=True))
 
 
+def last_option(parser: argparse.ArgumentParser, default: int | None = 1) -> None:
+    """The option --last, of scripts that draw or print a value at the end of training."""
+    parser.add_argument(
+        "--last",
+        type=_positive,
+        default=default,
+        metavar="N",
+        help="the end of training is the mean of the last N epochs (default: the last logged one)",
+    )
+
+
+def _positive(text: str) -> int:
+    """A whole number of at least 1; argparse.ArgumentTypeError for anything else."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number of at least 1")
+    return int(text)
+
+
 def run(make: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
     """Make the figure; return 0, or 2 with one message on standard error if it cannot be drawn.
 

@@ -232,7 +232,25 @@ def test_a_sweep_of_another_second_axis_is_drawn_too(grid, saved_figures, tmp_pa
     assert pd.read_csv(tmp_path / "model_wise.csv")["n_seeds"].tolist() == [1] * 12
 
 
-def test_an_end_is_the_mean_of_the_last_epochs_that_the_cell_logged(grid):
+def test_an_end_is_the_last_epoch_unless_the_mean_of_more_is_asked_for(
+    grid, saved_figures, tmp_path
+):
+    folder = grid()
+    assert run(model_wise, folder, "--out", tmp_path, "--last", 27) == 0
+    mean = pd.read_csv(tmp_path / "model_wise.csv")["test_end"]
+    lower = (0.1 + 0.09) / 27  # epochs 4 and 5 lie below the end
+    np.testing.assert_allclose(mean, np.array([*END[0.0], *END[0.2]]) - lower, atol=1e-6)
+    labels = [text.get_text() for text in saved_figures[0].axes[0].get_legend().get_texts()]
+    assert "mean of the last 27 epochs" in labels[0]
+    record = json.loads((tmp_path / "model_wise.json").read_text())
+    assert record["final_value"] == "mean of the last 27 epochs"
+    run(width_noise, folder, "--out", tmp_path)
+    assert saved_figures[1].axes[1].get_title() == "test error at the end"
+    record = json.loads((tmp_path / "width_noise.json").read_text())
+    assert record["final_value"] == "value at the last logged epoch"
+
+
+def test_an_end_is_that_of_the_epochs_that_the_cell_logged(grid):
     data = axis_sweep.load(grid({"k4r0.2s0": 28}), "model.width", "data.label_noise.rate", [])
     column = data.groups[1].test[2]
     np.testing.assert_allclose(axis_sweep.final_errors(column), [0.49, 0.5, 0.51], atol=1e-6)
