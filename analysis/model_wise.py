@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.double_descent import axis_sweep
-from analysis.figure import heatmap, output, query, style
+from analysis.figure import heatmap, names, output, query, style
 from analysis.figure.provenance import (
     BAND,
     criterion_text,
@@ -59,7 +59,7 @@ def draw(
         groups = list(table.groupby(by))
         for index, (value, group) in enumerate(groups):
             colour = style.colour_map()(0.85 * index / max(len(groups) - 1, 1))
-            label = f"{by.rpartition('.')[0].replace('data.label_noise', 'noise') or by} {value:g}"
+            label = f"{names.name(by)} {value:g}"
             at_end = f"{label}, {end} (n = {seeds(group)})"
             best = f"{label}, at the best epoch"
             draw_error(top, group, axis, Line("test_end", at_end, colour))
@@ -70,7 +70,7 @@ def draw(
             style.mark_diverged(axes, diverged, axes.get_ylim()[0])
         top.set_ylabel("test error")
         bottom.set_ylabel("training error")
-        bottom.set_xlabel("width k" if axis == "model.width" else axis)
+        bottom.set_xlabel(names.name(axis))
         top.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(groups), fontsize=7)
     return figure
 

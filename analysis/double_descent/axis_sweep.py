@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import store
+from analysis.figure import options as figure_options
 from analysis.figure import output, query
 from analysis.figure.provenance import (
     Progress,
@@ -77,9 +78,6 @@ def arguments(parser: argparse.ArgumentParser, name: str) -> None:
     """The options that both figures have."""
     parser.add_argument("folder", help="log folder of a sweep, logs/NAME")
     parser.add_argument(
-        "--out", default="figures", help="folder for the files written (default: figures)"
-    )
-    parser.add_argument(
         "--column", default="model.width", help="axis from left to right (default: model.width)"
     )
     parser.add_argument(
@@ -88,9 +86,7 @@ def arguments(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
         "--where", action="append", default=[], metavar="COLUMN=VALUE", help="take only these runs"
     )
-    parser.add_argument(
-        "--name", default=name, metavar="STEM", help=f"name of the files written (default: {name})"
-    )
+    figure_options.add(parser, name)
     output.last_option(parser)
 
 

@@ -16,6 +16,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from analysis.figure import origin
+from analysis.figure.options import apply, formats
 from analysis.figure.style import note_diverged, save
 
 
@@ -31,11 +33,13 @@ def write(
     options: out and name, the folder and the stem of the files. tables: by the ending of their
     name, "" or for example "_seeds", a DataFrame or a mapping of columns. record: how the figure
     came about, as JSON values; the number of cells under its key "diverged" is noted at the edge of
-    the figure. The files are STEM.png, STEM.pdf, STEM<ending>.csv for each table,
-    and STEM.json.
+    the figure. The files are STEM.FORMAT for each of --format, STEM<ending>.csv for each table, and
+    STEM.json. The pictures carry the command, a hash of the cells in the record and the commit.
     """
     note_diverged(figure, len(record.get("diverged", ())))
-    files = [*save(figure, options.out, options.name)]
+    apply(figure, options)
+    facts = origin.metadata(record)
+    files = [*save(figure, options.out, options.name, formats(options), facts)]
     folder = Path(options.out)
     for ending, table in tables.items():
         files.append(folder / f"{options.name}{ending}.csv")

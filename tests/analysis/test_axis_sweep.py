@@ -33,7 +33,7 @@ def saved_figures(monkeypatch) -> list[Figure]:
     """Collects the figures that are saved, without rendering them."""
     figures: list[Figure] = []
 
-    def keep(figure: Figure, out_dir: str, stem: str) -> tuple[Path, Path]:
+    def keep(figure: Figure, out_dir: str, stem: str, *_: object) -> tuple[Path, Path]:
         figures.append(figure)
         Path(out_dir).mkdir(parents=True, exist_ok=True)
         return Path(out_dir) / f"{stem}.png", Path(out_dir) / f"{stem}.pdf"
@@ -127,7 +127,7 @@ def test_curves_are_drawn_through_the_table(grid, saved_figures, tmp_path):
     np.testing.assert_allclose(bottom.lines[1].get_ydata(), [0.3, 0.3, 0.3, 0.0], atol=1e-6)
     assert not hatched(top)
     labels = [text.get_text() for text in top.get_legend().get_texts()]
-    assert labels[2] == "noise 0.2, at the end (n = 3)"
+    assert labels[2] == "label-noise rate 0.2, at the end (n = 3)"
 
 
 def hatched(axes) -> list[Rectangle]:
