@@ -43,7 +43,7 @@ def draw(data: AxisSweep, group: SweepGroup, ends: pd.DataFrame, by: str, axis: 
         right.set_ylim(0.5, len(levels) + 0.5)
         right.set_yticks(range(1, len(levels) + 1), [f"{level:g}" for level in levels])
         right.set_ylabel(names.name(by))
-        right.set_title(f"test error {end_label(data.last)}")
+        right.set_title(f"test error, {end_label(data.last)}")
         mark_diverged(left, right, data.diverged(axis, by), group.value, levels)
         for axes in (left, right):
             label_widths(axes, sorted(ends[axis].unique()), axis)

@@ -245,7 +245,7 @@ def test_an_end_is_the_last_epoch_unless_the_mean_of_more_is_asked_for(
     record = json.loads((tmp_path / "model_wise.json").read_text())
     assert record["final_value"] == "mean of the last 27 epochs"
     run(width_noise, folder, "--out", tmp_path)
-    assert saved_figures[1].axes[1].get_title() == "test error at the end"
+    assert saved_figures[1].axes[1].get_title() == "test error, at the end"
     record = json.loads((tmp_path / "width_noise.json").read_text())
     assert record["final_value"] == "value at the last logged epoch"
 
