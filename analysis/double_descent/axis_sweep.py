@@ -151,10 +151,9 @@ def end_table(sweep: AxisSweep, by: str, axis: str, below: float) -> pd.DataFram
     rows = []
     for group in sweep.groups:
         for test, training in zip(group.test, group.training, strict=True):
-            curve_pair = [
-                finished_only(curves, sweep.state.without_end) for curves in (test, training)
-            ]
-            ends = _ends(*curve_pair, sweep.last)
+            finished_test = finished_only(test, sweep.state.without_end)
+            finished_training = finished_only(training, sweep.state.without_end)
+            ends = _ends(finished_test, finished_training, sweep.last)
             interpolates = bool(ends["train_end"] < below)
             rows.append({by: group.value, axis: test.value, **ends, "interpolates": interpolates})
     return pd.DataFrame(rows)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -47,7 +48,7 @@ class Look:
     last: int
     time: str
     error: str
-    legend: str
+    legend: Literal["best", "upper center"]
 
 
 @dataclass(frozen=True)

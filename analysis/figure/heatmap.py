@@ -121,7 +121,8 @@ def extend(meshes: Sequence[ScalarMappable]) -> str:
     """Which ends of the colours clip values: "neither", "min", "max" or "both"."""
     below = above = False
     for mesh in meshes:
-        values = np.ma.masked_invalid(mesh.get_array()).compressed()
+        array = mesh.get_array()
+        values = np.ma.masked_invalid([] if array is None else array).compressed()
         low, high = mesh.get_clim()
         if len(values) and low is not None and high is not None:
             slack = 1e-9 * (high - low)
@@ -138,7 +139,9 @@ def renew_bar(bar: Colorbar, meshes: Sequence[ScalarMappable]) -> Colorbar:
     label = place.get_ylabel()
     figure = place.get_figure(root=True)
     place.clear()
-    place.set_axes_locator(None)
+    place.set_axes_locator(None)  # type: ignore[arg-type]
+    if figure is None:
+        raise ValueError("a colour bar needs axes of a figure")
     return figure.colorbar(mesh, cax=place, label=label, extend=extend(meshes))
 
 

@@ -80,13 +80,12 @@ def apply(figure: Figure, options: argparse.Namespace) -> None:
 def scale(figure: Figure, text: float, lines: float) -> None:
     """Multiply the sizes of text, but not to below 6 points, and the widths of lines."""
     for label in figure.findobj(Text):
-        size = label.get_fontsize()
+        size = float(label.get_fontsize())
         label.set_fontsize(max(size * text, min(size, SMALLEST_TEXT)))
     for axes in figure.axes:
         for axis in ("x", "y"):
-            label = next(iter(getattr(axes, f"{axis}axis").get_ticklabels()), None)
-            if label is not None:
-                axes.tick_params(axis=axis, which="both", labelsize=label.get_fontsize())
+            for tick in getattr(axes, f"{axis}axis").get_ticklabels()[:1]:
+                axes.tick_params(axis=axis, which="both", labelsize=tick.get_fontsize())
         for line in axes.findobj(Line2D):
             line.set_linewidth(line.get_linewidth() * lines)
 
@@ -103,13 +102,13 @@ def set_limits(figure: Figure, low: float, high: float) -> None:
     """Set the ends of all colours, or of the vertical axes of a figure without colour bars."""
     if low >= high:
         raise ValueError(f"--limits {low:g} {high:g}: expected the lower one first")
-    coloured = list(figure.findobj(_has_values))
+    coloured: list[Any] = list(figure.findobj(_has_values))
     if not coloured:
         for axes in figure.axes:
             axes.set_ylim(low, high)
         return
     for mappable in coloured:
-        mappable.set_clim(low, high)  # type: ignore[attr-defined]
+        mappable.set_clim(low, high)
     for mappable in coloured:
         bar = getattr(mappable, "colorbar", None)
         if bar is not None:
