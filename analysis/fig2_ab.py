@@ -19,10 +19,12 @@ import pandas as pd
 from analysis import store
 from analysis.double_descent import published
 from analysis.double_descent.time_map import MapData, draw
+from analysis.figure import options as figure_options
 from analysis.figure import output, query
 from analysis.figure.provenance import (
     Source,
     curves_of,
+    end_text,
     feature_record,
     nothing_logged,
     progress,
@@ -30,8 +32,9 @@ from analysis.figure.provenance import (
     summary,
 )
 from analysis.stats import seed_curves
+from analysis.stats.features import LAST, PUBLISHED_LAST
 
-METRIC, TRAINING = "test_error", "train_error"
+METRIC, TRAINING = "test_error", "train_error"  # the default of --metric
 SHOWN = (
     "lambda", "n_seeds", "first_minimum", "first_minimum_epoch", "peak", "peak_epoch", "final",
     "interpolation_epoch", "double_descent",
@@ -51,8 +54,10 @@ def load(options: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame, list[
     if left_out:
         notes.append(f"{left_out} runs without a number >= 0 in {options.column} are left out")
     if not options.published:
-        extra = [f"{METRIC}_std"] if published.is_published(runs) else []
-        curves = curves_of(runs, options.folder, [METRIC, TRAINING, *extra])
+        extra = [f"{options.metric}_std"] if published.is_published(runs) else []
+        curves = curves_of(
+            runs, options.folder, list(dict.fromkeys([options.metric, TRAINING, *extra]))
+        )
     if "note" in runs.columns:
         notes += sorted(set(runs["note"].dropna()))
     return runs, curves, notes
@@ -65,9 +70,6 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("folder", nargs="?", help="log folder of a sweep, logs/NAME")
     parser.add_argument("--published", metavar="DIR", help="folder with the four published arrays")
-    parser.add_argument(
-        "--out", default="figures", help="folder for the files written (default: figures)"
-    )
     parser.add_argument(
         "--column", default="optim.weight_decay", help="axis from left to right, falling"
     )
@@ -83,22 +85,30 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         default=0.1,
         help="training error that counts as interpolation",
     )
-    parser.add_argument(
-        "--name", default="fig2_ab", metavar="STEM", help="name of the files written"
-    )
+    parser.add_argument("--metric", default=METRIC, help=f"column to draw (default: {METRIC})")
+    output.last_option(parser, default=None)
+    figure_options.add(parser, "fig2_ab")
     options = parser.parse_args(argv)
     if bool(options.folder) == bool(options.published):
         parser.error("give either the log folder of a sweep or --published DIR")
     return options
 
 
+def choose_last(options: argparse.Namespace, is_published: bool) -> None:
+    """Fill in --last: 1, or the published choice for the published arrays."""
+    if options.last is None:
+        options.last = PUBLISHED_LAST if is_published else LAST
+
+
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
     runs, curves, notes = load(options)
-    data = seed_curves.seed_curves(runs, curves, options.column, METRIC)
+    is_published = published.is_published(runs)
+    choose_last(options, is_published)
+    data = seed_curves.seed_curves(runs, curves, options.column, options.metric)
     if not any(column.cells for column in data):
-        raise query.FigureError(nothing_logged(runs, METRIC))
-    features = seed_curves.feature_table(data, options.window)
+        raise query.FigureError(nothing_logged(runs, options.metric))
+    features = seed_curves.feature_table(data, options.window, last=options.last)
     times = seed_curves.threshold_table(
         seed_curves.seed_curves(runs, curves, options.column, TRAINING), options.interpolation
     )
@@ -107,15 +117,16 @@ def make(options: argparse.Namespace) -> None:
     state = progress(runs, data)
     is_diverged = runs["cell"].astype(str).isin(state.diverged)
     figure = draw(
-        MapData(data, features, sorted(set(runs.loc[is_diverged, options.column]))),
+        MapData(data, features, sorted(set(runs.loc[is_diverged, options.column])), options.metric),
         options.column,
         state.planned_epochs,
-        published.is_published(runs),
+        is_published,
     )
     source = Source(runs, options.published or options.folder, notes)
-    facts = record(source, data, state, options, METRIC) | feature_record(options.window)
+    facts = record(source, data, state, options, options.metric) | feature_record(options.window)
     table = features[list(SHOWN)].iloc[::-1]
     lines = [table.to_string(index=False, float_format="{:.4g}".format)]
+    lines.append(f"final: {end_text(options.last)}")
     lines += [f"note: {note}" for note in notes]
     lines += [*state.messages(options.folder), summary(features)]
     tables = {"": seed_curves.tidy(data), "_features": features}

@@ -21,11 +21,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.double_descent import axis_sweep
-from analysis.figure import heatmap, output, query, style
+from analysis.figure import heatmap, names, output, query, style
 from analysis.figure.provenance import (
     BAND,
     criterion_text,
     diverged_text,
+    end_label,
     interval_text,
     summary,
 )
@@ -44,10 +45,13 @@ class Line:
     dashes: str = "-"
 
 
-def draw(table: pd.DataFrame, by: str, axis: str, diverged: Sequence[float] = ()) -> Figure:
+def draw(
+    table: pd.DataFrame, by: str, axis: str, end: str, diverged: Sequence[float] = ()
+) -> Figure:
     """Test error (top) and training error (bottom) over width, a colour for each value of `by`.
 
-    table: from `axis_sweep.end_table`. diverged: widths at which a run diverged, marked by a cross.
+    table: from `axis_sweep.end_table`. end: what its ends are. diverged: widths at which a run
+    diverged, marked by a cross.
     """
     with style.styled():
         figure = Figure(figsize=SIZE, layout="constrained")
@@ -55,10 +59,10 @@ def draw(table: pd.DataFrame, by: str, axis: str, diverged: Sequence[float] = ()
         groups = list(table.groupby(by))
         for index, (value, group) in enumerate(groups):
             colour = style.colour_map()(0.85 * index / max(len(groups) - 1, 1))
-            label = f"{by.rpartition('.')[0].replace('data.label_noise', 'noise') or by} {value:g}"
-            end = f"{label}, at the end (n = {seeds(group)})"
+            label = f"{names.name(by)} {value:g}"
+            at_end = f"{label}, {end} (n = {seeds(group)})"
             best = f"{label}, at the best epoch"
-            draw_error(top, group, axis, Line("test_end", end, colour))
+            draw_error(top, group, axis, Line("test_end", at_end, colour))
             draw_error(top, group, axis, Line("test_best", best, colour, "--"))
             draw_error(bottom, group, axis, Line("train_end", label, colour))
         for axes in (top, bottom):
@@ -66,7 +70,7 @@ def draw(table: pd.DataFrame, by: str, axis: str, diverged: Sequence[float] = ()
             style.mark_diverged(axes, diverged, axes.get_ylim()[0])
         top.set_ylabel("test error")
         bottom.set_ylabel("training error")
-        bottom.set_xlabel("width k" if axis == "model.width" else axis)
+        bottom.set_xlabel(names.name(axis))
         top.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(groups), fontsize=7)
     return figure
 
@@ -117,7 +121,7 @@ def nothing_finished(data: axis_sweep.AxisSweep) -> str:
 
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
-    data = axis_sweep.load(options.folder, options.column, options.by, options.where)
+    data = axis_sweep.load(options.folder, options.column, options.by, options.where, options.last)
     table = axis_sweep.end_table(data, options.by, options.column, options.interpolation)
     if not table["n_seeds"].any():
         raise query.FigureError(nothing_finished(data))
@@ -132,7 +136,7 @@ def make(options: argparse.Namespace) -> None:
     lines += [f"note: {note}" for note in data.notes]
     lines += [*data.state.messages(options.folder), summary(peaks, options.by, "widths")]
     diverged = data.diverged(options.column, options.by)[options.column].tolist()
-    figure = draw(table, options.by, options.column, diverged)
+    figure = draw(table, options.by, options.column, end_label(options.last), diverged)
     output.write(options, figure, {"": table, "_features": peaks}, facts, lines)
 
 

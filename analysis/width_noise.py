@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 
 from analysis.double_descent import axis_sweep
 from analysis.double_descent.axis_sweep import AxisSweep, SweepGroup
-from analysis.figure import heatmap, output, query, style
+from analysis.figure import heatmap, names, output, query, style
+from analysis.figure.provenance import end_label
 from analysis.stats import seed_curves
 
 SIZE, RATIOS = (13.3, 4.0), (1.5, 1.0)  # inches; widths of the panels
@@ -35,19 +36,20 @@ def draw(data: AxisSweep, group: SweepGroup, ends: pd.DataFrame, by: str, axis: 
         figure = Figure(figsize=SIZE, layout="constrained")
         left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": RATIOS})
         mesh = heatmap.draw(left, time, vmin, vmax)
-        heatmap.draw(right, noise, vmin, vmax)
+        meshes = [mesh, heatmap.draw(right, noise, vmin, vmax)]
         style.log_epochs(left, data.state.planned_epochs, "y")
-        left.set_ylabel("Training time t (epochs)")
-        left.set_title(f"test error, {by} {group.value:g}")
+        left.set_ylabel("training time t (epochs)")
+        left.set_title(f"test error, {names.name(by)} {group.value:g}")
         right.set_ylim(0.5, len(levels) + 0.5)
         right.set_yticks(range(1, len(levels) + 1), [f"{level:g}" for level in levels])
-        right.set_ylabel(by)
-        right.set_title("test error at the end")
+        right.set_ylabel(names.name(by))
+        right.set_title(f"test error, {end_label(data.last)}")
         mark_diverged(left, right, data.diverged(axis, by), group.value, levels)
         for axes in (left, right):
             label_widths(axes, sorted(ends[axis].unique()), axis)
-        if mesh is not None:
-            figure.colorbar(mesh, ax=[left, right], pad=0.01)
+        drawn = [mesh for mesh in meshes if mesh is not None]
+        if drawn:
+            heatmap.colour_bar(drawn, [left, right], "test error")
     return figure
 
 
@@ -80,7 +82,7 @@ def noise_grid(ends: pd.DataFrame, by: str, axis: str) -> tuple[heatmap.Grid, li
 def label_widths(axes: Axes, values: Sequence[float], axis: str) -> None:
     """Ticks at the widths themselves, on an axis of their logarithm."""
     axes.set_xticks([float(np.log2(value)) for value in values], [f"{value:g}" for value in values])
-    axes.set_xlabel("width k" if axis == "model.width" else axis)
+    axes.set_xlabel(names.name(axis))
 
 
 def choose(groups: Sequence[SweepGroup], at: float | None, by: str) -> SweepGroup:
@@ -96,7 +98,7 @@ def choose(groups: Sequence[SweepGroup], at: float | None, by: str) -> SweepGrou
 
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
-    data = axis_sweep.load(options.folder, options.column, options.by, options.where)
+    data = axis_sweep.load(options.folder, options.column, options.by, options.where, options.last)
     group = choose(data.groups, options.at, options.by)
     if not any(column.cells for column in group.test):
         raise query.FigureError(

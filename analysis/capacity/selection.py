@@ -15,6 +15,7 @@ import pandas as pd
 
 from analysis import store
 from analysis.capacity import estimate, labels
+from analysis.figure import options as figure_options
 from analysis.figure import query
 from analysis.figure.provenance import Source, diverged_text, fill, origin
 from analysis.stats import threshold
@@ -196,8 +197,7 @@ def common_options(options: argparse.ArgumentParser, name: str) -> None:
     """The options of every figure of searches: --where, --out, --name."""
     add = options.add_argument
     add("--where", action="append", default=[], metavar="COLUMN=VALUE", help="take only these")
-    add("--out", default="figures", help="folder for the files written (default: figures)")
-    add("--name", default=name, metavar="STEM", help=f"name of the files written (default: {name})")
+    figure_options.add(options, name)
 
 
 def select(options: argparse.Namespace, free: Sequence[str]) -> Selection:

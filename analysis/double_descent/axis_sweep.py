@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from analysis import store
-from analysis.figure import query
+from analysis.figure import options as figure_options
+from analysis.figure import output, query
 from analysis.figure.provenance import (
     Progress,
     Source,
@@ -42,12 +43,16 @@ class SweepGroup:
 
 @dataclass(frozen=True)
 class AxisSweep:
-    """What a figure over an axis is drawn from: runs, their groups in order, progress and notes."""
+    """What a figure over an axis is drawn from: runs, their groups in order, progress and notes.
+
+    last: epochs that a value at the end of training is the mean of.
+    """
 
     runs: pd.DataFrame
     groups: list[SweepGroup]
     state: Progress
     notes: list[str]
+    last: int = features.LAST
 
     def diverged(self, column: str, by: str) -> pd.DataFrame:
         """The axis value (`column`) and the value of `by` of each run that diverged."""
@@ -73,9 +78,6 @@ def arguments(parser: argparse.ArgumentParser, name: str) -> None:
     """The options that both figures have."""
     parser.add_argument("folder", help="log folder of a sweep, logs/NAME")
     parser.add_argument(
-        "--out", default="figures", help="folder for the files written (default: figures)"
-    )
-    parser.add_argument(
         "--column", default="model.width", help="axis from left to right (default: model.width)"
     )
     parser.add_argument(
@@ -84,13 +86,14 @@ def arguments(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
         "--where", action="append", default=[], metavar="COLUMN=VALUE", help="take only these runs"
     )
-    parser.add_argument(
-        "--name", default=name, metavar="STEM", help=f"name of the files written (default: {name})"
-    )
+    figure_options.add(parser, name)
+    output.last_option(parser)
 
 
-def load(folder: str | Path, column: str, by: str, conditions: Sequence[str]) -> AxisSweep:
-    """Runs and curves of a sweep over `column` and `by`.
+def load(
+    folder: str | Path, column: str, by: str, conditions: Sequence[str], last: int = features.LAST
+) -> AxisSweep:
+    """Runs and curves of a sweep over `column` and `by`; the end is the mean of `last` epochs.
 
     Raises FigureError where a further axis varies, StoreError or ValueError where the logs do not
     hold what is needed.
@@ -108,7 +111,7 @@ def load(folder: str | Path, column: str, by: str, conditions: Sequence[str]) ->
     test = [seeds for group in groups for seeds in group.test]
     if not any(seeds.cells for seeds in test):
         raise query.FigureError(nothing_logged(runs, TEST))
-    return AxisSweep(runs, groups, progress(runs, test), notes)
+    return AxisSweep(runs, groups, progress(runs, test), notes, last)
 
 
 def _group(value: float, runs: pd.DataFrame, curves: pd.DataFrame, column: str) -> SweepGroup:
@@ -130,12 +133,12 @@ def finished_only(curves: SeedCurves, unfinished: Sequence[str]) -> SeedCurves:
     return replace(curves, cells=cells, seeds=seeds, missing=missing, values=values)
 
 
-def final_errors(curves: SeedCurves) -> Array:
-    """(cells,) mean of each cell's error over the last epochs that it logged (`features.final`)."""
+def final_errors(curves: SeedCurves, last: int = features.LAST) -> Array:
+    """(cells,) mean of each cell's error over its `last` last epochs (`features.final`)."""
     errors = []
     for values in curves.values:
         logged = np.isfinite(values)
-        errors.append(float(features.final(values[logged], curves.x[logged])))
+        errors.append(float(features.final(values[logged], curves.x[logged], last)))
     return np.array(errors)
 
 
@@ -148,24 +151,23 @@ def end_table(sweep: AxisSweep, by: str, axis: str, below: float) -> pd.DataFram
     rows = []
     for group in sweep.groups:
         for test, training in zip(group.test, group.training, strict=True):
-            curve_pair = [
-                finished_only(curves, sweep.state.without_end) for curves in (test, training)
-            ]
-            ends = _ends(*curve_pair)
+            finished_test = finished_only(test, sweep.state.without_end)
+            finished_training = finished_only(training, sweep.state.without_end)
+            ends = _ends(finished_test, finished_training, sweep.last)
             interpolates = bool(ends["train_end"] < below)
             rows.append({by: group.value, axis: test.value, **ends, "interpolates": interpolates})
     return pd.DataFrame(rows)
 
 
-def _ends(test: SeedCurves, training: SeedCurves) -> dict[str, float]:
+def _ends(test: SeedCurves, training: SeedCurves, last: int) -> dict[str, float]:
     """The numbers of one row of `end_table`, from finished cells."""
     best = np.array([np.nanmin(values) for values in test.values])
     best_epochs = np.array([test.x[np.nanargmin(values)] for values in test.values])
     return {
         "n_seeds": len(test.cells),
-        **_mean_and_std("test_end", final_errors(test)),
+        **_mean_and_std("test_end", final_errors(test, last)),
         **_mean_and_std("test_best", best),
-        **_mean_and_std("train_end", final_errors(training)),
+        **_mean_and_std("train_end", final_errors(training, last)),
         "best_epoch": float(np.median(best_epochs)) if len(best_epochs) else np.nan,
     }
 
@@ -183,12 +185,12 @@ def as_seed_curves(sweep: AxisSweep) -> list[SeedCurves]:
     `seed_curves.feature_table` then finds the peak over the axis instead of over time. Seeds
     without a finished cell at some value have NaN there.
     """
-    return [_over_axis(group, sweep.state.without_end) for group in sweep.groups]
+    return [_over_axis(group, sweep) for group in sweep.groups]
 
 
-def _over_axis(group: SweepGroup, unfinished: Sequence[str]) -> SeedCurves:
+def _over_axis(group: SweepGroup, sweep: AxisSweep) -> SeedCurves:
     """The final test errors of one group, (seeds, axis values); values without any are left out."""
-    curves_by_width = [finished_only(curves, unfinished) for curves in group.test]
+    curves_by_width = [finished_only(curves, sweep.state.without_end) for curves in group.test]
     names: set[str] = set()
     missing: list[str] = []
     for curves in curves_by_width:
@@ -198,7 +200,7 @@ def _over_axis(group: SweepGroup, unfinished: Sequence[str]) -> SeedCurves:
     errors = np.full((len(seeds), len(curves_by_width)), np.nan)
     for position, curves in enumerate(curves_by_width):
         rows = [seeds.index(seed) for seed in curves.seeds]
-        errors[rows, position] = final_errors(curves)
+        errors[rows, position] = final_errors(curves, sweep.last)
     has_values = np.isfinite(errors).any(axis=0)
     x = np.array([curves.value for curves in curves_by_width])[has_values].astype(np.int64)
     values = errors[:, has_values]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,10 +16,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis.figure import heatmap, style
+from analysis.figure import heatmap, names, style
 from analysis.stats.seed_curves import SeedCurves, slices, tidy
 
 SIZE, RATIOS = (13.3, 4.0), (3.0, 1.3)  # inches; widths of the panels
+WIDEST = 1.0  # decades; a column is no wider, however far its neighbours are
+HEADROOM = 0.4  # of the error axis, above the curves, for the legend
 PUBLISHED_LIMITS, PUBLISHED_LAST = (0.18, 0.50), 1000  # error rate; last epoch on the axes
 PUBLISHED_SLICES = {
     "Large λ": 10,
@@ -33,7 +37,8 @@ class Look:
 
     limits: of the colours. ticks: of the x axis, position to label. slices: curves to show, label
     to index into the data. error_limits: of the error axis at the right. last, time: last epoch and
-    label of both axes of time.
+    label of both axes of time. error: label of the colours and of the error axis. legend: where
+    it is.
     """
 
     limits: tuple[float, float]
@@ -42,53 +47,72 @@ class Look:
     error_limits: tuple[float, float]
     last: int
     time: str
+    error: str
+    legend: Literal["best", "upper center"]
 
 
 @dataclass(frozen=True)
 class MapData:
     """What the figure shows: curves and their features, both by increasing λ, and the λ at which a
-    run diverged, marked by a cross.
+    run diverged, marked by a cross. metric: the column that they are of.
     """
 
     curves: Sequence[SeedCurves]
     features: pd.DataFrame
     diverged: Sequence[float] = ()
+    metric: str = "test_error"
 
 
 def draw(contents: MapData, axis: str, planned_epochs: int, published: bool) -> Figure:
     """The figure: heat map left, three curves right."""
-    data, features = contents.curves, contents.features
+    data = contents.curves
     x = positions(np.array([c.value for c in data]))
-    symbol = "λ" if axis == "optim.weight_decay" else axis
-    look = (
-        published_look(data) if published else own_look(data, features, x, symbol, planned_epochs)
-    )
+    symbol = "λ" if axis == "optim.weight_decay" else names.name(axis)
+    look = published_look(data) if published else own_look(contents, x, symbol, planned_epochs)
     with style.styled():
         figure = Figure(figsize=SIZE)
         grid = figure.add_gridspec(
-            1, 2, width_ratios=RATIOS, left=0.062, right=0.98, bottom=0.145, top=0.955, wspace=0.06
+            1, 2, width_ratios=RATIOS, left=0.062, right=0.98, bottom=0.145, top=0.93, wspace=0.08
         )
         left, right = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
         draw_map(left, data, x, look, planned_epochs)
         place = dict(zip([curves.value for curves in data], x, strict=True))
         style.mark_diverged(left, [place[value] for value in contents.diverged], 1.0)
-        left.set_xlabel("Regularization strength λ" if symbol == "λ" else axis)
+        left.set_xlabel("Regularization strength λ" if published else names.name(axis))
         draw_slices(right, data, look)
+        for axes, letter in ((left, "(a)"), (right, "(b)")):
+            axes.set_title(letter, loc="left")
     return figure
 
 
 def positions(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Place of each value: -log10(value), so that large ones are left; 0 is set apart, right."""
+    """Place of each value: -log10(value), so that large ones are left; 0 is set apart, right, by a
+    quarter of a column.
+    """
     with np.errstate(divide="ignore"):
         x = -np.log10(values)
     finite = np.sort(x[np.isfinite(x)])
-    zero = finite[-1] + 1.25 * column_width(finite) if len(finite) else 0.0
+    zero = 0.0
+    if len(finite):
+        start = stretches(finite)[-1][0]
+        right_edge = heatmap.edges(finite[start:], column_width(finite))[-1]
+        zero = float(right_edge) + 0.75 * column_width(finite)
     return np.where(values == 0, zero, x)
 
 
 def column_width(x: NDArray[np.float64]) -> float:
-    """Typical distance of columns; 1 where there is only one."""
-    return float(np.median(np.diff(np.sort(x)))) if len(x) > 1 else 1.0
+    """Typical distance of columns, at most `WIDEST`, which it is where there is only one."""
+    return min(float(np.median(np.diff(np.sort(x)))), WIDEST) if len(x) > 1 else WIDEST
+
+
+def stretches(x: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """First and one after the last of the columns at increasing `x` that touch one another.
+
+    Neighbours further apart than `WIDEST` have nothing between them.
+    """
+    breaks = np.flatnonzero(np.diff(x) > WIDEST * (1 + 1e-9)) + 1
+    bounds = [0, *breaks.tolist(), len(x)]
+    return list(pairwise(bounds))
 
 
 def published_look(data: Sequence[SeedCurves]) -> Look:
@@ -104,29 +128,29 @@ def published_look(data: Sequence[SeedCurves]) -> Look:
         PUBLISHED_LIMITS,
         PUBLISHED_LAST,
         "Training time t",
+        "0-1 generalization loss",
+        "best",
     )
 
 
-def own_look(
-    data: Sequence[SeedCurves],
-    features: pd.DataFrame,
-    x: NDArray[np.float64],
-    symbol: str,
-    planned_epochs: int,
-) -> Look:
+def own_look(contents: MapData, x: NDArray[np.float64], symbol: str, planned_epochs: int) -> Look:
     """Colours, ticks and curves that follow from the data."""
+    data, features = contents.curves, contents.features
     indices = slices(features)
     labels = {
         f"{symbol} = {style.value_label(data[i].value)} (n = {_seeds(data[i])})": i for i in indices
     }
     means = np.concatenate([data[i].mean for i in indices])
+    low, high = heatmap.rounded(float(means.min()), float(means.max()), 0.05)
     return Look(
         heatmap.limits(np.concatenate([c.mean for c in data])),
         ticks(np.array([c.value for c in data]), x),
         labels,
-        heatmap.rounded(float(means.min()), float(means.max()), 0.05),
+        (low, high + HEADROOM * (high - low)),
         planned_epochs,
-        "Training time t (epochs)",
+        "training time t (epochs)",
+        names.name(contents.metric),
+        "upper center",
     )
 
 
@@ -168,10 +192,14 @@ def draw_map(
     zero = int(any(c.value == 0 for c in data))
     size = len(x)
     width = column_width(grid.x[: size - zero])
-    blocks = [grid.block(a, b) for a, b in ((0, size - zero), (size - zero, size)) if b > a]
+    bounds = stretches(grid.x[: size - zero]) if size > zero else []
+    blocks = [grid.block(first, stop) for first, stop in bounds]
+    if zero:
+        blocks.append(grid.block(size - 1, size))
     meshes = [heatmap.draw(axes, block, *look.limits, width=width) for block in blocks]
-    if axes.figure is not None and meshes[0] is not None:
-        axes.figure.colorbar(meshes[0], ax=axes, pad=0.02)
+    drawn = [mesh for mesh in meshes if mesh is not None]
+    if drawn:
+        heatmap.colour_bar(drawn, axes, look.error)
     borders = [heatmap.edges(block.x, width) for block in blocks]
     axes.set_xlim(float(borders[0][0]), float(borders[-1][-1]))
     axes.set_xticks(list(look.ticks), list(look.ticks.values()))
@@ -192,5 +220,5 @@ def draw_slices(axes: Axes, data: Sequence[SeedCurves], look: Look) -> None:
     style.log_epochs(axes, look.last, "x")
     axes.set_ylim(*look.error_limits)
     axes.set_xlabel(look.time)
-    axes.set_ylabel("0-1 generalization loss")
-    axes.legend()
+    axes.set_ylabel(look.error)
+    axes.legend(loc=look.legend)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import QuadMesh
+from matplotlib.colorbar import Colorbar
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
@@ -100,6 +102,47 @@ def draw(axes: Axes, data: Grid, vmin: float, vmax: float, width: float = 1.0) -
         gap = Rectangle(corner, width, height, fill=False, hatch=HATCH, lw=0, zorder=0.5)
         axes.add_patch(gap)
     return mesh
+
+
+def colour_bar(
+    meshes: Sequence[ScalarMappable], axes: Axes | Sequence[Axes], label: str
+) -> Colorbar:
+    """The colour bar of meshes with the same limits, with its label; an arrow stands at each end
+    beyond which there are values.
+    """
+    beside = axes if isinstance(axes, Axes) else axes[0]
+    figure = beside.get_figure(root=True)
+    if figure is None:
+        raise ValueError("a colour bar needs axes of a figure")
+    return figure.colorbar(meshes[0], ax=axes, pad=0.02, label=label, extend=extend(meshes))
+
+
+def extend(meshes: Sequence[ScalarMappable]) -> str:
+    """Which ends of the colours clip values: "neither", "min", "max" or "both"."""
+    below = above = False
+    for mesh in meshes:
+        array = mesh.get_array()
+        values = np.ma.masked_invalid([] if array is None else array).compressed()
+        low, high = mesh.get_clim()
+        if len(values) and low is not None and high is not None:
+            slack = 1e-9 * (high - low)
+            below |= bool(values.min() < low - slack)
+            above |= bool(values.max() > high + slack)
+    return {(False, False): "neither", (True, False): "min", (False, True): "max"}.get(
+        (below, above), "both"
+    )
+
+
+def renew_bar(bar: Colorbar, meshes: Sequence[ScalarMappable]) -> Colorbar:
+    """The colour bar in the same place, with arrows where the colours of `meshes` clip now."""
+    place, mesh = bar.ax, bar.mappable
+    label = place.get_ylabel()
+    figure = place.get_figure(root=True)
+    place.clear()
+    place.set_axes_locator(None)  # type: ignore[arg-type]
+    if figure is None:
+        raise ValueError("a colour bar needs axes of a figure")
+    return figure.colorbar(mesh, cax=place, label=label, extend=extend(meshes))
 
 
 def _epoch_edges(data: Grid) -> Array:

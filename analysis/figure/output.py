@@ -16,6 +16,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from analysis.figure import origin
+from analysis.figure.options import apply, formats
 from analysis.figure.style import note_diverged, save
 
 
@@ -31,11 +33,13 @@ def write(
     options: out and name, the folder and the stem of the files. tables: by the ending of their
     name, "" or for example "_seeds", a DataFrame or a mapping of columns. record: how the figure
     came about, as JSON values; the number of cells under its key "diverged" is noted at the edge of
-    the figure. The files are STEM.png, STEM.pdf, STEM<ending>.csv for each table,
-    and STEM.json.
+    the figure. The files are STEM.FORMAT for each of --format, STEM<ending>.csv for each table, and
+    STEM.json. The pictures carry the command, a hash of the cells in the record and the commit.
     """
     note_diverged(figure, len(record.get("diverged", ())))
-    files = [*save(figure, options.out, options.name)]
+    apply(figure, options)
+    facts = origin.metadata(record)
+    files = [*save(figure, options.out, options.name, formats(options), facts)]
     folder = Path(options.out)
     for ending, table in tables.items():
         files.append(folder / f"{options.name}{ending}.csv")
@@ -56,6 +60,24 @@ def write_table(path: Path, table: Any) -> None:
         rows = csv.writer(stream)
         rows.writerow(table)
         rows.writerows(zip(*table.values(), strict=True))
+
+
+def last_option(parser: argparse.ArgumentParser, default: int | None = 1) -> None:
+    """The option --last, of scripts that draw or print a value at the end of training."""
+    parser.add_argument(
+        "--last",
+        type=_positive,
+        default=default,
+        metavar="N",
+        help="the end of training is the mean of the last N epochs (default: the last logged one)",
+    )
+
+
+def _positive(text: str) -> int:
+    """A whole number of at least 1; argparse.ArgumentTypeError for anything else."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number of at least 1")
+    return int(text)
 
 
 def run(make: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:

@@ -15,12 +15,21 @@ from numpy.typing import NDArray
 
 from analysis import store
 from analysis.figure import query
-from analysis.stats import features as stats
 from analysis.stats import verdict
 from analysis.stats.seed_curves import SeedCurves
 
 BAND = "one standard error of the mean, population std / sqrt(n - 1)"
 EPOCHS = "1-based everywhere: epoch 1 is the first, in the heat map and in the curves alike"
+
+
+def end_text(last: int) -> str:
+    """What a value at the end of training is, with `last` the number of its epochs."""
+    return "value at the last logged epoch" if last == 1 else f"mean of the last {last} epochs"
+
+
+def end_label(last: int) -> str:
+    """The same for a legend or a title: "at the end", or the mean that it is."""
+    return "at the end" if last == 1 else end_text(last)
 
 
 def interval_text(curve: str = "curve") -> str:
@@ -191,7 +200,7 @@ def record(
 ) -> dict[str, Any]:
     """What every figure of curves records, as JSON; `columns` names the cells of each column.
 
-    `options` has name, column and where.
+    `options` has name, column, where and last, the epochs that the end of training is a mean of.
     """
     runs, attempts = source.runs, dict[str, Any]()
     if "attempts" in runs.columns:
@@ -200,7 +209,7 @@ def record(
         **origin(source, options),
         "metric": metric,
         "axis": options.column,
-        "final_value": f"mean of the last {stats.LAST} epochs",
+        "final_value": end_text(options.last),
         "std": "population standard deviation (ddof 0) over seeds",
         "epochs": EPOCHS,
         "planned_epochs": state.planned_epochs,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import ArrayLike
+
+from analysis.figure.origin import by_format
 
 DPI = 200
 ROUNDING = 1e-8  # relative; a tick so near the end of an axis is drawn
@@ -158,18 +160,25 @@ def place_empty_labels(figure: Figure) -> None:
                 axis.set_label_coords(0, 0)
 
 
-def save(figure: Figure, out_dir: str | os.PathLike[str], stem: str) -> tuple[Path, Path]:
-    """Write `out_dir/stem.png` at 200 dpi and `stem.pdf`; return both paths.
+def save(
+    figure: Figure,
+    out_dir: str | os.PathLike[str],
+    stem: str,
+    formats: Sequence[str] = ("png", "pdf"),
+    facts: Mapping[str, str] | None = None,
+) -> tuple[Path, ...]:
+    """Write `out_dir/stem.FORMAT` for each format, at 200 dpi; return the paths.
 
-    The PDF carries no date: equal figures are equal files.
+    facts: what the files say of their origin. They carry no date: equal figures are equal files.
     """
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     if not isinstance(figure.canvas, FigureCanvasAgg):
         FigureCanvasAgg(figure)
-    png, pdf = folder / f"{stem}.png", folder / f"{stem}.pdf"
     place_empty_labels(figure)
-    with styled():
-        figure.savefig(png, dpi=DPI)
-        figure.savefig(pdf, dpi=DPI, metadata={"CreationDate": None})
-    return png, pdf
+    paths = []
+    with styled(), mpl.rc_context({"svg.hashsalt": stem}):
+        for name in formats:
+            paths.append(folder / f"{stem}.{name}")
+            figure.savefig(paths[-1], dpi=DPI, metadata=by_format(facts or {}, name))
+    return tuple(paths)

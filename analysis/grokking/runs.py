@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from analysis import store
+from analysis.figure import options as figure_options
 from analysis.figure import query
 from analysis.figure.provenance import Source, diverged_cells, diverged_text, fill, origin
 
@@ -71,8 +72,7 @@ def parser(doc: str | None, name: str) -> argparse.ArgumentParser:
     add = options.add_argument
     add("folder", help="log folder of a sweep, logs/NAME")
     add("--where", action="append", default=[], metavar="COLUMN=VALUE", help="take only these runs")
-    add("--out", default="figures", help="folder for the files written (default: figures)")
-    add("--name", default=name, metavar="STEM", help=f"name of the files written (default: {name})")
+    figure_options.add(options, name)
     return options
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import store
+from analysis.figure import options as figure_options
 from analysis.figure import query
 from analysis.figure.provenance import Source, diverged_cells, diverged_text, fill, origin
 from analysis.landscape import labels
@@ -298,6 +299,5 @@ def parser(doc: str | None, name: str, many: bool = False) -> argparse.ArgumentP
         add("folder", help=folder_help)
     where_help = "take only these trained cells, or measures with this setting"
     add("--where", action="append", default=[], metavar="COLUMN=VALUE", help=where_help)
-    add("--out", default="figures", help="folder for the files written (default: figures)")
-    add("--name", default=name, metavar="STEM", help=f"name of the files written (default: {name})")
+    figure_options.add(options, name)
     return options

@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[Any]
 
 WINDOW = 11  # logged epochs
-LAST = 20  # epochs
+LAST = 1  # epochs: the value at the last logged one
+PUBLISHED_LAST = 20  # epochs, the end of training of the published features
 CHUNK = 4_000_000  # values of a bootstrap in memory at a time: 16 MB in float32
 
 

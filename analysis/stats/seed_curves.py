@@ -227,12 +227,12 @@ def _verdict(curves: SeedCurves, features: stats.Features, window: int, last: in
     if curves.std is None:
         block, x = _block(curves)
         return has_double_descent(block, window, x, last)
-    errors = _aggregate_errors(curves, features, window)
+    errors = _aggregate_errors(curves, features, window, last)
     return judge(float(features.rise), float(features.second_descent), errors)
 
 
 def _aggregate_errors(
-    curves: SeedCurves, features: stats.Features, window: int
+    curves: SeedCurves, features: stats.Features, window: int, last: int
 ) -> tuple[float, float]:
     """Standard errors of rise and second descent where only the spread at each epoch is known.
 
@@ -242,7 +242,7 @@ def _aggregate_errors(
     errors = stats.smooth(curves.error, window)
     peak = errors[np.searchsorted(curves.x, features.peak_epoch)]
     low = errors[np.searchsorted(curves.x, features.first_minimum_epoch)]
-    end = stats.final(curves.error, curves.x)
+    end = stats.final(curves.error, curves.x, last)
     return float(np.hypot(peak, low)), float(np.hypot(peak, end))
 
 

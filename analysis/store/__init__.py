@@ -5,8 +5,9 @@ from analysis.store.described import LoggedMetric, metrics
 from analysis.store.parts import NothingLogged, StoreError
 from analysis.store.reader import curves, records, runs
 from analysis.store.searches import outcomes, searches
+from analysis.store.tidying import tidy
 
 __all__ = [
     "CompactionRunning", "LoggedMetric", "NothingLogged", "StoreError", "curves", "metrics",
-    "outcomes", "records", "runs", "searches",
+    "outcomes", "records", "runs", "searches", "tidy",
 ]  # fmt: skip

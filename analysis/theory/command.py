@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.figure import options as figure_options
 from analysis.theory.setting import Setting
 
 Array = NDArray[np.float64]
@@ -61,8 +62,7 @@ def parser(doc: str | None, name: str, published: Published) -> argparse.Argumen
         metavar=("FIRST", "LAST", "NUMBER"),
         help=f"log10 of the first and last time, and how many (published: {times})",
     )
-    add("--out", default="figures", help="folder for the files written (default: figures)")
-    add("--name", default=name, metavar="STEM", help=f"name of the files written (default: {name})")
+    figure_options.add(options, name)
     return options
 
 
@@ -98,6 +98,6 @@ def sizes(text: str) -> tuple[int, int, int]:
 
 def record(options: argparse.Namespace, curves: Any, **facts: Any) -> dict[str, Any]:
     """The record beside a figure: its options, its axes, how each curve was computed, and facts."""
-    values = {key: value for key, value in vars(options).items() if key not in ("out", "name")}
+    values = {k: v for k, v in vars(options).items() if k not in figure_options.OF_PICTURE}
     head = {"figure": options.name, "options": values, "abscissa": ABSCISSA, "error": ERROR}
     return {**head, "curves": curves, **facts}

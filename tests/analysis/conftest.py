@@ -26,7 +26,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """Collects the figures that are saved, laid out without rendering them."""
     figures: list[Figure] = []
 
-    def keep(figure: Figure, out_dir: str, stem: str) -> list[Path]:
+    def keep(figure: Figure, out_dir: str, stem: str, *_: object) -> list[Path]:
         Path(out_dir).mkdir(parents=True, exist_ok=True)
         figure.draw_without_rendering()
         figures.append(figure)
@@ -41,7 +41,7 @@ def drawn_by_grok(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """Collects the figures of grokking that are saved, laid out without rendering them."""
     figures: list[Figure] = []
 
-    def keep(figure: Figure, out_dir: str, stem: str) -> list[Path]:
+    def keep(figure: Figure, out_dir: str, stem: str, *_: object) -> list[Path]:
         figure.draw_without_rendering()
         figures.append(figure)
         return []

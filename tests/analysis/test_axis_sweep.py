@@ -33,7 +33,7 @@ def saved_figures(monkeypatch) -> list[Figure]:
     """Collects the figures that are saved, without rendering them."""
     figures: list[Figure] = []
 
-    def keep(figure: Figure, out_dir: str, stem: str) -> tuple[Path, Path]:
+    def keep(figure: Figure, out_dir: str, stem: str, *_: object) -> tuple[Path, Path]:
         figures.append(figure)
         Path(out_dir).mkdir(parents=True, exist_ok=True)
         return Path(out_dir) / f"{stem}.png", Path(out_dir) / f"{stem}.pdf"
@@ -127,7 +127,7 @@ def test_curves_are_drawn_through_the_table(grid, saved_figures, tmp_path):
     np.testing.assert_allclose(bottom.lines[1].get_ydata(), [0.3, 0.3, 0.3, 0.0], atol=1e-6)
     assert not hatched(top)
     labels = [text.get_text() for text in top.get_legend().get_texts()]
-    assert labels[2] == "noise 0.2, at the end (n = 3)"
+    assert labels[2] == "label-noise rate 0.2, at the end (n = 3)"
 
 
 def hatched(axes) -> list[Rectangle]:
@@ -232,7 +232,25 @@ def test_a_sweep_of_another_second_axis_is_drawn_too(grid, saved_figures, tmp_pa
     assert pd.read_csv(tmp_path / "model_wise.csv")["n_seeds"].tolist() == [1] * 12
 
 
-def test_an_end_is_the_mean_of_the_last_epochs_that_the_cell_logged(grid):
+def test_an_end_is_the_last_epoch_unless_the_mean_of_more_is_asked_for(
+    grid, saved_figures, tmp_path
+):
+    folder = grid()
+    assert run(model_wise, folder, "--out", tmp_path, "--last", 27) == 0
+    mean = pd.read_csv(tmp_path / "model_wise.csv")["test_end"]
+    lower = (0.1 + 0.09) / 27  # epochs 4 and 5 lie below the end
+    np.testing.assert_allclose(mean, np.array([*END[0.0], *END[0.2]]) - lower, atol=1e-6)
+    labels = [text.get_text() for text in saved_figures[0].axes[0].get_legend().get_texts()]
+    assert "mean of the last 27 epochs" in labels[0]
+    record = json.loads((tmp_path / "model_wise.json").read_text())
+    assert record["final_value"] == "mean of the last 27 epochs"
+    run(width_noise, folder, "--out", tmp_path)
+    assert saved_figures[1].axes[1].get_title() == "test error, at the end"
+    record = json.loads((tmp_path / "width_noise.json").read_text())
+    assert record["final_value"] == "value at the last logged epoch"
+
+
+def test_an_end_is_that_of_the_epochs_that_the_cell_logged(grid):
     data = axis_sweep.load(grid({"k4r0.2s0": 28}), "model.width", "data.label_noise.rate", [])
     column = data.groups[1].test[2]
     np.testing.assert_allclose(axis_sweep.final_errors(column), [0.49, 0.5, 0.51], atol=1e-6)

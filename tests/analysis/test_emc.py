@@ -46,7 +46,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that are saved, laid out without rendering them."""
     figures: list[Figure] = []
 
-    def keep(figure: Figure, out_dir: str, stem: str) -> list[Path]:
+    def keep(figure: Figure, out_dir: str, stem: str, *_: object) -> list[Path]:
         figure.draw_without_rendering()
         figures.append(figure)
         Path(out_dir).mkdir(parents=True, exist_ok=True)

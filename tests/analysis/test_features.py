@@ -47,7 +47,7 @@ def test_a_window_without_a_centre_is_refused(window: int):
 
 @given(CURVES)
 def test_features_obey_their_definition(curve: np.ndarray):
-    result, s = features.features(curve, 5), features.smooth(curve, 5)
+    result, s = features.features(curve, 5, last=20), features.smooth(curve, 5)
     low, peak = int(result.first_minimum_epoch) - 1, int(result.peak_epoch) - 1
     assert low <= peak
     assert result.first_minimum == s[low] == s[: peak + 1].min()
@@ -55,6 +55,13 @@ def test_features_obey_their_definition(curve: np.ndarray):
     assert result.rise == rises.max() == s[peak] - s[low]
     assert result.second_descent == s[peak] - result.final
     np.testing.assert_allclose(result.final, curve[-20:].mean(), atol=1e-12)
+
+
+def test_the_end_of_a_curve_is_its_last_logged_value_unless_more_are_asked_for():
+    curve = [0.5, 0.4, 0.3, 0.1]
+    assert features.final(curve) == 0.1
+    assert features.final(curve, last=2) == pytest.approx(0.2)
+    assert features.final(curve, epochs=[1, 2, 3, 50], last=2) == 0.1
 
 
 def test_a_falling_curve_has_no_rise():
@@ -75,7 +82,7 @@ def test_many_curves_at_once_equal_one_at_a_time():
 
 def test_epochs_with_gaps_are_reported_as_they_were_logged():
     epochs = np.unique(np.geomspace(1, 300, 60).round().astype(int))
-    result = features.features(bump(1, noise=0)[0][epochs - 1], 3, epochs)
+    result = features.features(bump(1, noise=0)[0][epochs - 1], 3, epochs, last=20)
     assert result.peak_epoch in epochs
     assert 60 < result.peak_epoch < 80
     assert result.final == pytest.approx(bump(1, noise=0)[0][epochs[epochs > 280] - 1].mean())
@@ -101,7 +108,7 @@ def test_threshold_epoch_is_the_first_below_or_nan():
 
 def test_the_published_table_is_reproduced(reference):
     mean = np.load(reference / "resnet-test-errors_mean.npy")
-    result = features.features(mean.T)
+    result = features.features(mean.T, last=features.PUBLISHED_LAST)
     for column, (low, low_epoch, peak, peak_epoch, final) in TABLE.items():
         assert result.first_minimum[column] == pytest.approx(low, abs=1e-4)
         assert result.peak[column] == pytest.approx(peak, abs=1e-4)
@@ -115,7 +122,8 @@ def test_the_published_table_is_reproduced(reference):
 def test_the_features_of_every_published_column_are_reproduced(reference):
     table = pd.read_csv(reference / "resnet_features_per_lambda.csv")
     _, curves = published.read(reference)
-    result = features.features(curves["test_error"].to_numpy().reshape(92, 1001))
+    errors = curves["test_error"].to_numpy().reshape(92, 1001)
+    result = features.features(errors, last=features.PUBLISHED_LAST)
     np.testing.assert_array_equal(result.first_minimum_epoch, table["saved_first_min_epoch"])
     np.testing.assert_array_equal(result.peak_epoch, table["saved_peak_epoch"])
     for field, column in (

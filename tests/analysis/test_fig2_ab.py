@@ -27,7 +27,7 @@ def saved_figures(monkeypatch) -> list[Figure]:
     """Collects the figures that are saved, without rendering them."""
     figures: list[Figure] = []
 
-    def keep(figure: Figure, out_dir: str, stem: str) -> tuple[Path, Path]:
+    def keep(figure: Figure, out_dir: str, stem: str, *_: object) -> tuple[Path, Path]:
         figures.append(figure)
         Path(out_dir).mkdir(parents=True, exist_ok=True)
         return Path(out_dir) / f"{stem}.png", Path(out_dir) / f"{stem}.pdf"

@@ -102,7 +102,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """Collects the figures that are saved, without rendering them."""
     figures: list[Figure] = []
 
-    def keep(figure: Figure, out_dir: str, stem: str) -> list[Path]:
+    def keep(figure: Figure, out_dir: str, stem: str, *_: object) -> list[Path]:
         Path(out_dir).mkdir(parents=True, exist_ok=True)
         figures.append(figure)
         return []

@@ -29,7 +29,7 @@ def saved_figures(monkeypatch):
     """Collects the figures that are saved, without rendering them."""
     figures = []
 
-    def keep(figure, out, stem):
+    def keep(figure, out, stem, *_):
         figures.append(figure)
         Path(out).mkdir(parents=True, exist_ok=True)
         return Path(out) / f"{stem}.png", Path(out) / f"{stem}.pdf"

@@ -1,0 +1,27 @@
+"""What figures call the columns of the logs: words with units where there are any, never keys."""
+
+from __future__ import annotations
+
+NAMES = {
+    "data.label_noise.rate": "label-noise rate",
+    "data.label_noise.kind": "kind of label noise",
+    "data.train_samples": "training samples",
+    "model.depth": "depth",
+    "model.width": "width k",
+    "optim.lr": "learning rate",
+    "optim.momentum": "momentum",
+    "optim.name": "optimiser",
+    "optim.weight_decay": "weight decay λ",
+    "seed": "seed",
+    "test_error": "test error",
+    "test_loss": "test loss (nats)",
+    "train_error": "training error",
+    "train_loss": "training loss (nats)",
+    "trainer.batch_size": "batch size (examples)",
+    "trainer.epochs": "training time (epochs)",
+}
+
+
+def name(column: str) -> str:
+    """The name of a column; one that the table lacks is the end of its key, in words."""
+    return NAMES.get(column, column.rpartition(".")[2].replace("_", " "))

@@ -1,0 +1,123 @@
+"""The options that every figure script has, and what they make of a finished figure."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+
+from analysis.figure import heatmap
+
+FORMATS = ("png", "pdf", "svg")
+WIDTHS = {"column": 3.35, "page": 6.9}  # inches, of a two-column paper
+TALK_TEXT, TALK_LINES = 1.35, 1.6  # factors on those of a paper
+SMALLEST_TEXT = 6.0  # points
+OF_PICTURE = ("out", "name", "format", "width", "style", "limits", "title")
+"""The options that say where and how a picture is drawn and never what it shows."""
+
+
+def add(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add --out, --name, --format, --width, --style, --limits and --title."""
+    option = parser.add_argument
+    option("--out", default="figures", help="folder for the files written (default: figures)")
+    stem = f"name of the files written (default: {name})"
+    option("--name", default=name, metavar="STEM", help=stem)
+    formats = "of the picture (default: png pdf)"
+    option("--format", nargs="+", choices=FORMATS, default=["png", "pdf"], help=formats)
+    width = f"inches, column ({WIDTHS['column']}) or page ({WIDTHS['page']}); text is at least 6 pt"
+    option("--width", type=_width, metavar="INCHES", help=width)
+    style = "talk has larger text and thicker lines (default: paper)"
+    option("--style", choices=("paper", "talk"), default="paper", help=style)
+    limits = "of the colours, or of the vertical axes where nothing is coloured by value"
+    option("--limits", type=float, nargs=2, metavar=("LOW", "HIGH"), help=limits)
+    option("--title", help="a line above the figure")
+
+
+def _width(text: str) -> float:
+    """The inches that --width gives; argparse.ArgumentTypeError for anything else."""
+    try:
+        width = WIDTHS.get(text) or float(text)
+    except ValueError:
+        width = 0.0
+    if not 1 <= width <= 100:
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}, expected column, page or 1 to 100 inches, such as 5.5"
+        )
+    return width
+
+
+def formats(options: argparse.Namespace) -> list[str]:
+    """The formats to write, each once."""
+    return list(dict.fromkeys(getattr(options, "format", ("png", "pdf"))))
+
+
+def apply(figure: Figure, options: argparse.Namespace) -> None:
+    """Make the figure what the options ask for; without any it stays as it is.
+
+    Raises ValueError unless the limits increase.
+    """
+    chosen: dict[str, Any] = vars(options)
+    if chosen.get("limits"):
+        set_limits(figure, *chosen["limits"])
+    width, title = chosen.get("width"), chosen.get("title")
+    is_talk = chosen.get("style") == "talk"
+    if not (width or title or is_talk):
+        return
+    if figure.get_layout_engine() is None:
+        figure.set_layout_engine("constrained")
+    if title:
+        figure.suptitle(title)
+    if is_talk:
+        scale(figure, TALK_TEXT, TALK_LINES)
+    if width:
+        resize(figure, width)
+
+
+def scale(figure: Figure, text: float, lines: float) -> None:
+    """Multiply the sizes of text, but not to below 6 points, and the widths of lines."""
+    for label in figure.findobj(Text):
+        size = float(label.get_fontsize())
+        label.set_fontsize(max(size * text, min(size, SMALLEST_TEXT)))
+    for axes in figure.axes:
+        for axis in ("x", "y"):
+            for tick in getattr(axes, f"{axis}axis").get_ticklabels()[:1]:
+                axes.tick_params(axis=axis, which="both", labelsize=tick.get_fontsize())
+        for line in axes.findobj(Line2D):
+            line.set_linewidth(line.get_linewidth() * lines)
+
+
+def resize(figure: Figure, width: float) -> None:
+    """Give the figure a width in inches at the same ratio of its sides, with text in proportion."""
+    old_width, old_height = figure.get_size_inches()
+    factor = width / old_width
+    figure.set_size_inches(width, old_height * factor)
+    scale(figure, factor, max(factor, 0.5))
+
+
+def set_limits(figure: Figure, low: float, high: float) -> None:
+    """Set the ends of all colours, or of the vertical axes of a figure without colour bars."""
+    if low >= high:
+        raise ValueError(f"--limits {low:g} {high:g}: expected the lower one first")
+    coloured: list[Any] = list(figure.findobj(_has_values))
+    if not coloured:
+        for axes in figure.axes:
+            axes.set_ylim(low, high)
+        return
+    for mappable in coloured:
+        mappable.set_clim(low, high)
+    for mappable in coloured:
+        bar = getattr(mappable, "colorbar", None)
+        if bar is not None:
+            heatmap.renew_bar(bar, coloured)
+
+
+def _has_values(artist: Any) -> bool:
+    """Whether an artist is coloured by values; the colours of a colour bar itself are not."""
+    if not isinstance(artist, ScalarMappable) or artist.get_array() is None:
+        return False
+    axes = getattr(artist, "axes", None)
+    return axes is None or axes.get_label() != "<colorbar>"

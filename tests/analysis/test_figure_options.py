@@ -1,0 +1,107 @@
+"""The options that every figure script has, and what picture files say of their origin."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from analysis.figure import heatmap, options, origin, output, style
+
+VALUES = np.linspace(0.0, 1.0, 12).reshape(3, 4)
+
+
+def parsed(folder: Path, *arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    options.add(parser, "x")
+    return parser.parse_args(["--out", str(folder), *arguments])
+
+
+def picture(colours: bool = True) -> Figure:
+    with style.styled():
+        figure = Figure(figsize=(6, 3))
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], lw=2)
+        axes.set_xlabel("weight decay")
+        if colours:
+            grid = heatmap.Grid(np.arange(4.0), np.arange(1.0, 4.0), VALUES, 3)
+            mesh = heatmap.draw(axes, grid, 0.0, 1.0)
+            heatmap.colour_bar([mesh], axes, "test error")
+    return figure
+
+
+def test_the_formats_are_those_asked_for(tmp_path: Path):
+    output.write(parsed(tmp_path, "--format", "svg", "png"), picture(), {}, {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.json", "x.png", "x.svg"]
+
+
+def test_a_width_keeps_the_ratio_and_readable_text(tmp_path: Path):
+    figure = picture()
+    options.apply(figure, parsed(tmp_path, "--width", "column"))
+    assert figure.get_size_inches().tolist() == pytest.approx([3.35, 3.35 / 2])
+    sizes = [figure.axes[0].xaxis.label.get_fontsize(), figure.axes[1].yaxis.label.get_fontsize()]
+    assert min(sizes) >= options.SMALLEST_TEXT
+    assert max(sizes) < style.FONT_SIZE
+
+
+def test_a_talk_has_larger_text_and_a_title_is_drawn(tmp_path: Path):
+    figure = picture()
+    options.apply(figure, parsed(tmp_path, "--style", "talk", "--title", "Weight decay"))
+    assert figure.get_suptitle() == "Weight decay"
+    assert figure.axes[0].xaxis.label.get_fontsize() == pytest.approx(style.FONT_SIZE * 1.35)
+    assert figure.axes[0].lines[0].get_linewidth() == pytest.approx(3.2)
+
+
+def test_limits_set_the_colours_and_their_arrows(tmp_path: Path):
+    figure = picture()
+    mesh = figure.axes[0].collections[0]
+    assert mesh.colorbar.extend == "neither"
+    options.apply(figure, parsed(tmp_path, "--limits", "0.2", "1"))
+    assert mesh.get_clim() == (0.2, 1.0)
+    assert mesh.colorbar.extend == "min"
+    assert mesh.colorbar.ax.get_ylabel() == "test error"
+    with pytest.raises(ValueError, match="the lower one first"):
+        options.apply(picture(), parsed(tmp_path, "--limits", "1", "0"))
+
+
+def test_limits_set_the_vertical_axis_where_nothing_is_coloured(tmp_path: Path):
+    figure = picture(colours=False)
+    options.apply(figure, parsed(tmp_path, "--limits", "0.2", "0.4"))
+    assert figure.axes[0].get_ylim() == (0.2, 0.4)
+
+
+def test_pictures_name_their_command_cells_and_commit(tmp_path: Path, monkeypatch):
+    script = str(origin.ANALYSIS / "fig2_ab.py")
+    monkeypatch.setattr("sys.argv", [script, "logs/demo", "--title", "two words"])
+    record = {"columns": [{"cells": ["b", "a"]}, {"cells": ["b"]}]}
+    output.write(parsed(tmp_path), picture(), {}, record)
+    expected = {
+        "command": "python analysis/fig2_ab.py logs/demo --title 'two words'",
+        "cells": hashlib.sha256(b"a\nb").hexdigest()[:32],
+    }
+    with Image.open(tmp_path / "x.png") as image:
+        text = dict(image.info)
+    for key, value in expected.items():
+        assert text[f"redescent {key}"] == value
+        assert value.split()[0].encode() in (tmp_path / "x.pdf").read_bytes()
+    assert text.get("redescent commit", "") == origin.commit()
+
+
+def test_a_record_without_cells_has_no_hash():
+    assert "cells" not in origin.metadata({"notes": ["cells"]})
+
+
+@pytest.mark.parametrize("name", ["fig1", "fig2_ab", "model_wise", "grok_fig1", "emc", "rings"])
+def test_scripts_of_every_kind_have_the_options(name: str, capsys):
+    with pytest.raises(SystemExit) as stop:
+        importlib.import_module(f"analysis.{name}").main(["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for option in ("--format", "--width", "--style", "--limits", "--title"):
+        assert option in text
