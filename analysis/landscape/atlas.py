@@ -147,8 +147,8 @@ def _measures_beside(
             continue
         for name in sorted(set(runs["trainer.name"].dropna()) & set(FREE)):
             try:
-                found = selection.load(str(path), name, free=FREE[name])
-                yield path, selection.require_finished(found)
+                measures = selection.load(str(path), name, free=FREE[name])
+                yield path, selection.require_finished(measures)
             except query.FigureError as error:
                 notes.append(f"{path.name}: left out: {str(error).splitlines()[0]}")
 

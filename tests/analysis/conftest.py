@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from landscape_sweep import LandscapeSweep
 from matplotlib.figure import Figure
 from sweep_folder import Sweep
 
@@ -19,6 +20,14 @@ def sweep(tmp_path: Path) -> Sweep:
     folder = tmp_path / "logs" / "demo"
     folder.mkdir(parents=True)
     return Sweep(folder)
+
+
+@pytest.fixture
+def landscape(tmp_path: Path) -> LandscapeSweep:
+    """A trained sweep of three levels of poison and two seeds."""
+    sweep = LandscapeSweep(tmp_path / "logs")
+    sweep.train()
+    return sweep
 
 
 @pytest.fixture

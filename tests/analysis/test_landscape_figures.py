@@ -37,14 +37,6 @@ from analysis.landscape import (
 )
 
 
-@pytest.fixture
-def landscape(tmp_path: Path) -> LandscapeSweep:
-    """A trained sweep of three levels of poison and two seeds."""
-    sweep = LandscapeSweep(tmp_path / "logs")
-    sweep.train()
-    return sweep
-
-
 def test_measures_are_joined_to_the_cells_that_they_measure(landscape: LandscapeSweep):
     measures = selection.load(str(landscape.radius()), "radius")
     assert measures.axes == ("trainer.poison.samples",)

@@ -28,14 +28,6 @@ from analysis.landscape import minefield as fields
 from analysis.landscape.boundary import Boundary
 
 
-@pytest.fixture
-def landscape(tmp_path: Path) -> LandscapeSweep:
-    """A trained sweep of three levels of poison and two seeds."""
-    sweep = LandscapeSweep(tmp_path / "logs")
-    sweep.train()
-    return sweep
-
-
 def disc(radius: float, points: pd.DataFrame | None = None) -> Boundary:
     """A net that answers class 1 outside a disc around the origin."""
     places = np.linspace(-1.0, 1.0, 101)
