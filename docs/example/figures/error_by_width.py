@@ -27,8 +27,11 @@ def main(folder: Path) -> None:
         (line,) = axes.plot(widths, lines["mean"], marker="o", label=f"{noise:g}")
         axes.fill_between(widths, lines["min"], lines["max"], color=line.get_color(), alpha=0.2)
     axes.set(xlabel="Width", ylabel="Test error", xscale="log")
+    axes.set_xticks(widths, [str(width) for width in widths])
+    axes.minorticks_off()
     seeds = int(table["count"].min())
-    axes.legend(title=f"Label-noise rate (at least {seeds} seeds)")
+    title = f"Label-noise rate (at least {seeds} seeds)"
+    figure.legend(loc="outside upper center", ncols=2, title=title)
     stem = Path(__file__).with_suffix("")
     figure.savefig(stem.with_suffix(".png"), dpi=200)
     table.to_csv(stem.with_suffix(".csv"))
