@@ -25,7 +25,7 @@ from launch.report.data import load_page
 from launch.report.drawn import drawn_figures
 from launch.report.grid import grid_of, labels
 from launch.report.overview import load_overview
-from launch.report.sweeps import load_sweeps
+from launch.report.sweeps import REPORT, load_sweeps
 from launch.status.sweep_state import load_sweep_state
 
 Example = Callable[[str], Path]
@@ -183,8 +183,9 @@ def test_figures_of_this_sweep_are_linked(
 
 def test_the_index_lists_every_sweep_and_names_damage(example: Example, tmp_path: Path) -> None:
     logs = tmp_path / "logs"
+    no_page = shutil.ignore_patterns(REPORT)  # another test may have written the example's page
     for name in ("finished", "all_failed", "empty"):
-        shutil.copytree(example(name), logs / name)
+        shutil.copytree(example(name), logs / name, ignore=no_page)
     (logs / "empty" / "submissions" / SID / "plan.json").write_text("{")
     page.write_page(logs / "finished")
     lines = {line.name: line for line in load_sweeps(logs)}
