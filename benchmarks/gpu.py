@@ -1,6 +1,7 @@
 """Check training on a GPU and measure its speed, in one command of at most eight minutes.
 
     python benchmarks/gpu.py [--device cpu] [--quick] [--minutes 8] [--sections NAME ...]
+                             [--widths K ...]
 
 It needs no network and no data set: images are random uint8 in CIFAR-10's shape, or the digits of
 scikit-learn. Each section runs in its own process with a time budget:
@@ -24,8 +25,8 @@ scikit-learn. Each section runs in its own process with a time budget:
 
 The first epoch of a process (start, search for algorithms, compilation) is not timed. Compilation
 has its own line: the extra time of the first epoch. With several cells the rate is the total until
-the last one has finished. Unused budget goes to the next sections. A section that fails or exceeds
-its budget is reported as failed, after the lines that it finished.
+the last one has finished. Time that a section leaves goes to the next ones. A section that fails or
+exceeds its budget is reported as failed, after the lines that it finished.
 
 Writes gpu.csv, whose lines are printed too, then `ratio NAME VALUE`: ours over plain by the wall
 clock. Exit status 1 if a check or a section failed. --quick --device cpu takes about a minute on
@@ -51,7 +52,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,7 @@ import yaml
 from turns import ROOT, TRAIN, Child, Series, flat_cell, flops_per_image, write_images
 
 CONFIGS = ROOT / "configs" / "model"
+sys.path.insert(0, str(ROOT))  # `launch` and `trainers`, where they are not installed
 
 # Relative distances ||a - b|| / ||b||. The limit on logits is below TF32's distance, 3e-4 to 1e-3.
 # Gradients need a wider one, since rounding flips some ReLUs and maxima: two memory layouts on one
@@ -207,13 +209,15 @@ def machine(settings: Settings) -> Iterator[Row]:
         )
 
 
-OTHERS = ("none", "fully_connected", "resnet20", "vgg13")
-"""Models that neither trainer timed here takes."""
-
-
 def model_names() -> list[str]:
     """Every model of the trainers that are timed here."""
-    return sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem not in OTHERS)
+    from trainers.config.cell import IMAGE_MODELS
+
+    names = []
+    for path in sorted(CONFIGS.glob("*.yaml")):
+        if yaml.safe_load(path.read_text())["name"] in (*IMAGE_MODELS, "transformer"):
+            names.append(path.stem)
+    return names
 
 
 def model_cell(model: str, settings: Settings) -> Any:
@@ -795,15 +799,26 @@ SHARES = {
 }
 
 
-def deadlines(widths: tuple[int, ...], seconds: float) -> dict[str, float]:
-    """When each section must end, in seconds from the start of the first."""
-    ends, end = {}, 0.0
-    for section, share in SHARES.items():
-        names = [f"speed k={width}" for width in widths] if section == "speed" else [section]
-        for name in names:
-            end += share * seconds / len(names)
-            ends[name] = end
-    return ends
+def section_names(chosen: Collection[str], widths: Iterable[int]) -> list[str]:
+    """The sections to run, in their order: one of `speed` for each width."""
+    names = []
+    for section in SHARES:
+        if section not in chosen:
+            continue
+        if section == "speed":
+            names += [f"speed k={width}" for width in widths]
+        else:
+            names.append(section)
+    return names
+
+
+def time_limit(left: list[str], seconds: float) -> float:
+    """Seconds of the first of the sections that are `left`, of the `seconds` for all of them."""
+    widths = sum(name.startswith("speed ") for name in left)
+    weights = [
+        SHARES["speed"] / widths if name.startswith("speed ") else SHARES[name] for name in left
+    ]
+    return seconds * weights[0] / sum(weights)
 
 
 def run_section(settings: Settings) -> Iterator[Row]:
@@ -900,13 +915,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         settings = Settings("", options.device, options.quick, folder, 0.0)
         write_images(Path(folder), settings.images, settings.images // 5)
-        start = time.time()
-        for section, end in deadlines(settings.widths, options.minutes * 60).items():
-            if section.partition(" ")[0] not in options.sections:
-                continue
+        end = time.time() + 60 * options.minutes
+        sections = section_names(options.sections, options.widths or settings.widths)
+        for number, section in enumerate(sections):
             began = time.time()
+            limit = time_limit(sections[number:], end - began)
             for row in run_section(
-                dataclasses.replace(settings, section=section, deadline=start + end)
+                dataclasses.replace(settings, section=section, deadline=began + limit)
             ):
                 table.append(row)
                 print(row.text(), flush=True)
@@ -956,6 +971,13 @@ def arguments() -> argparse.Namespace:
         default=list(SECTIONS),
         metavar="NAME",
         help=f"only these: {', '.join(SECTIONS)} (default: all)",
+    )
+    parser.add_argument(
+        "--widths",
+        type=int,
+        nargs="+",
+        metavar="K",
+        help="widths of the network that `speed` times, in this order (default: 8 16 64)",
     )
     parser.add_argument("--out", default="figures", help="folder for gpu.csv (default: figures)")
     options = parser.parse_args()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import importlib
 import math
 import os
@@ -129,19 +130,20 @@ def test_the_table_keeps_all_fields_of_a_row(gpu: ModuleType, tmp_path: Path) ->
     assert (failed["limit"], failed["status"], failed["note"]) == ("1.0", "failed", "of 3")
 
 
-def test_the_sections_share_the_time_in_their_order(gpu: ModuleType) -> None:
-    ends = gpu.deadlines((8, 16), 480.0)
-    assert list(ends) == [
-        "machine",
-        "models",
-        "formats",
-        "resume",
-        "speed k=8",
-        "speed k=16",
-        "transformer",
-    ]
-    assert list(ends.values()) == sorted(ends.values())
-    assert ends["transformer"] == pytest.approx(480.0)
+def test_every_model_that_is_timed_has_a_cell(gpu: ModuleType, tmp_path: Path) -> None:
+    names = gpu.model_names()
+    assert {"resnet18_post", "vit", "power2022"} < set(names)
+    for name in names:
+        cell = gpu.model_cell(name, settings(gpu, tmp_path, "models", 60.0))
+        assert dataclasses.is_dataclass(cell.model)
+
+
+def test_the_sections_share_the_time_that_is_left(gpu: ModuleType) -> None:
+    names = gpu.section_names(("speed", "machine", "transformer"), (8, 16))
+    assert names == ["machine", "speed k=8", "speed k=16", "transformer"]
+    assert gpu.time_limit(names[1:3], 480.0) == pytest.approx(240.0)
+    assert gpu.time_limit(names[1:], 480.0) == pytest.approx(480.0 * 0.25 / 0.62)
+    assert gpu.time_limit(names[3:], 480.0) == pytest.approx(480.0)
 
 
 def settings(gpu: ModuleType, tmp_path: Path, section: str, seconds: float) -> Any:

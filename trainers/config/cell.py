@@ -25,8 +25,10 @@ from trainers.config.optim import Milestones, Schedule
 from trainers.config.reader import ConfigError
 from trainers.config.trainer import Algorithmic, Minima, NoOp, RunSettings, Vision
 
-_IMAGE_MODELS = ("resnet18", "cnn5", "mlp", "convnet", "vit")
-_MODELS = (*_IMAGE_MODELS, "fully_connected", "resnet20", "vgg13", "quadratic")
+IMAGE_MODELS = ("resnet18", "cnn5", "mlp", "convnet", "vit")
+"""The models that the vision trainer takes."""
+
+_MODELS = (*IMAGE_MODELS, "fully_connected", "resnet20", "vgg13", "quadratic")
 _DATA = ("cifar10", "digits", "svhn", "swiss_roll", "spirals", "rings", "table")
 _OPTIMISERS = ("sgd", "adam", "adamw", "shampoo", "soap")
 _ALL_OPTIMISERS = (
@@ -60,7 +62,7 @@ class VisionCell:
     """One training of a grid on labelled samples, fully resolved."""
 
     seed: int
-    model: Annotated[Kind, OneOf("model", _IMAGE_MODELS)]
+    model: Annotated[Kind, OneOf("model", IMAGE_MODELS)]
     data: Annotated[Kind, OneOf("data", ("cifar10", "digits", "table"))]
     optim: Annotated[Rated, OneOf("optim", _OPTIMISERS)]
     trainer: Annotated[Vision, OneOf("trainer", ("vision",))]
