@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from analysis.store.frame import newest_frame, returned_memory
+from analysis.store.later import fill_in_table
 from analysis.store.merge import (
     ATTEMPTS_SEEN,
     concatenate,
@@ -38,7 +39,8 @@ def runs(folder: Folder, columns: Sequence[str] | None = None) -> pd.DataFrame:
 
     Columns are those of the run records (newest record of each cell) plus `attempts`. Cells that
     were planned but have no record yet come from the plans: their configuration, status "missing",
-    attempts 0, all else empty. `columns` limits what is read of the records, beside `status` and
+    attempts 0, all else empty. A key that records of an earlier version lack has the value that it
+    had then. `columns` limits what is read of the records, beside `status` and
     `attempt`; the configurations then come from the plans, which is faster where there are many
     parts. Raises StoreError if the folder is absent or holds neither records nor plans, or if a
     file is damaged.
@@ -51,16 +53,16 @@ def runs(folder: Folder, columns: Sequence[str] | None = None) -> pd.DataFrame:
         files = "runs/*.parquet, store/manifest.json or submissions/*/plan.json"
         raise _empty(root, "run records or plans", files)
     if recorded is None:
-        return _missing(planned).sort_values("cell", ignore_index=True)
+        return fill_in_table(_missing(planned).sort_values("cell", ignore_index=True))
     frame: pd.DataFrame = recorded.drop_columns([ATTEMPTS_SEEN]).to_pandas()
     frame["cell"] = frame["cell"].astype("str")
     if columns is None:
-        return _with_missing(frame, planned)
+        return fill_in_table(_with_missing(frame, planned))
     if not _is_in(frame["cell"], planned["cell"]).all():
         return runs(folder)  # a cell's configuration is in its record alone
     rows = _with_missing(frame, planned[["cell"]])
     configuration = ["cell", *(name for name in planned if name not in rows)]
-    return rows.merge(planned[configuration], on="cell", how="left")
+    return fill_in_table(rows.merge(planned[configuration], on="cell", how="left"))
 
 
 def _missing(planned: pd.DataFrame) -> pd.DataFrame:

@@ -21,6 +21,7 @@ import pandas as pd
 
 from analysis.stats import threshold
 from analysis.stats.threshold import Settings, Trial
+from analysis.store.later import fill_in
 from analysis.store.parts import StoreError
 from analysis.store.reader import Folder, log_folder, runs
 
@@ -128,7 +129,7 @@ def _search(record: Mapping[str, Any]) -> Search:
         settings,
         tuple(record["seeds"]),
         tuple(record["budget"]),
-        point,
+        fill_in(point),
         tuple(record["held"]),
         tuple(trainings),
     )
