@@ -44,7 +44,7 @@ def draw(table: pd.DataFrame, results: Sequence[basins.Correlation], text: str) 
         for row in table.to_dict("records"):
             _point(axes, row, look[row["label"]])
         _axes(axes)
-        _legend(axes, look, table)
+        _legend(figure, look, table)
         axes.set_title(str(results[0]), fontsize=10)
         plot.foot(figure, text)
     return figure
@@ -85,24 +85,27 @@ def _axes(axes: Axes) -> None:
     axes.set_ylabel("test accuracy (%)")
 
 
-def _legend(axes: Axes, look: dict[str, tuple[float, float, float]], table: pd.DataFrame) -> None:
+def _legend(
+    figure: Figure, look: dict[str, tuple[float, float, float]], table: pd.DataFrame
+) -> None:
     handles = []
     for name, colour in look.items():
         handles.append(Line2D([], [], color=colour, marker="o", ls="", ms=6, label=name))
     if not table["minimum"].all():
         hollow: dict[str, Any] = {"marker": "o", "ls": "", "ms": 6, "mfc": "white", "color": "0.4"}
-        handles.append(Line2D([], [], label="no minimum: see the text", **hollow))
-    axes.legend(handles=handles, fontsize=8.5, frameon=True)
+        handles.append(Line2D([], [], label="no minimum", **hollow))
+    figure.legend(handles=handles, loc="outside right center", fontsize=8.5, frameon=True)
 
 
 def caption(measures: selection.Measures, table: pd.DataFrame) -> str:
     """What stands behind the points."""
     counts = sorted(set(table["m"]))
     directions = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    hollow = "no minimum: a wrong answer on the training set, or a loss above a tenth of the cut; "
     return (
         f"mean over m = {directions} directions, bars: 5 to 95 % of them; "
         f"cut {measures.setting('trainer.kappa'):g} nats; "
-        f"batch norm: {measures.setting('trainer.bn')}; "
+        f"batch norm: {measures.setting('trainer.bn')}; {'' if table['minimum'].all() else hollow}"
         f"{table['seed'].nunique()} seeds, grey lines join the cells of one"
     )
 

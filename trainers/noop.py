@@ -2,7 +2,7 @@
 
     redescent submit noop hydra/launcher=slurm trainer.seconds=5
 
-Does not import torch; only saving or loading a checkpoint imports it.
+Never imports torch.
 """
 
 from __future__ import annotations

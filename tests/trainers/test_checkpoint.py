@@ -48,6 +48,26 @@ def files(folder: Path) -> list[str]:
     return sorted(os.listdir(folder))
 
 
+def test_a_process_without_torch_saves_and_reads_its_checkpoints(tmp_path: Path) -> None:
+    script = """
+import pathlib, sys
+from trainers.checkpoint import Checkpoints
+folder, content = pathlib.Path(sys.argv[1]), {"state": {"epoch": 3}, "rows": [{"progress": 0.1}]}
+Checkpoints(folder, "c1-0123", 1, "w").save(content | {"seconds": 0.5, "attempt": 1, "step": 2})
+loaded = Checkpoints(folder, "c1-0123", 2, "v").load()
+assert loaded["state"] == {"epoch": 3} and loaded["rows"] == [{"progress": 0.1}], loaded
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script, tmp_path], check=True)
+    assert state_of(of(tmp_path, attempt=2)) == {"epoch": 3}
+    (path,) = tmp_path.iterdir()
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"3", b"4"))
+    assert of(tmp_path, attempt=2).load() is None
+    path.write_bytes(content[content.index(b"{") :])
+    assert of(tmp_path, attempt=2).load() is None
+
+
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     state = {"weights": torch.randn(3, 2), "rng": torch.get_rng_state()}
     rows = [{"cell": CELL, "epoch": 1, "loss": None, "error": 0.5}]
