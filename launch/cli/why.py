@@ -117,7 +117,7 @@ def advice(state: SweepState, cell: CellState) -> str:
     resume = f"`redescent resume {name}` sends it again"
     if ended_silently(state, cell):
         end = SilentEnd([cell.id], output_line(state, cell.placement.sid, cell.placement.task))
-        return f"its task ended without a record of it; {end.cause}. Fix the cause, then {resume}"
+        return f"its task ended without a final record of it; {end.cause}. Fix the cause, then {resume}"
     return f"{resume}; it resumes from its checkpoint if it has one"
 
 

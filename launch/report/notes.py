@@ -87,7 +87,7 @@ def next_steps(overview: Overview) -> list[Note]:
     """What the user must know or do for the sweep to go on."""
     notes = waiting(overview.state)
     for end in overview.silent_ends[:SHOWN_FAILURES]:
-        cells = f"{quantity(len(end.cells), 'cell')} without a record"
+        cells = f"{quantity(len(end.cells), 'cell')} without a final record"
         notes.append(Note(cells, f": the task ended, and {end.cause}", "bad"))
     states = {line.state for line in overview.summary.lines}
     is_over = not states & {*LIVE, "preempted"}

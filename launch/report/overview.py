@@ -33,7 +33,7 @@ class Overview:
     canary: tuple[str, str] | None
     searches: Sequence[Standing] = ()
     silent_ends: Sequence[SilentEnd] = ()
-    """Cells whose task ended without a record of them."""
+    """Cells whose task ended without a final record of them."""
     other_code: int = 0
     """How many cells are done with other code than the present."""
 

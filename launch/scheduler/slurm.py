@@ -365,6 +365,17 @@ def own_state() -> str:
     return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
+def own_job_is_cancelled() -> bool:
+    """Whether somebody cancelled the job that this process runs in; False if SLURM does not answer
+    within the seconds that are left for saving.
+
+    While its processes end, its state is shown as COMPLETING, but selected as CANCELLED.
+    """
+    options = ["-h", "-a", "-t", "CANCELLED", "-j", os.environ["SLURM_JOB_ID"], "-o", "%i"]
+    answer = call("squeue", *options, timeout=3)
+    return answer.returncode == 0 and bool(answer.stdout.strip())
+
+
 def own_end() -> float | None:
     """Unix time of this job's time limit; None if neither the environment nor SLURM has it."""
     end = os.environ.get("SLURM_JOB_END_TIME", "")
