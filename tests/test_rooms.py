@@ -33,7 +33,13 @@ TOOLS = {
     "trainers/hardware.py", *SETTINGS,
 }  # fmt: skip
 PART = {"trainers/part.py", "trainers/schema.py", "trainers/checkpoint.py", *SETTINGS}
-RUN = {"trainers/run.py", "trainers/progress.py", "trainers/weights.py", "trainers/snapshots.py", *PART}
+RUN = {
+    "trainers/run.py",
+    "trainers/progress.py",
+    "trainers/weights.py",
+    "trainers/snapshots.py",
+    *PART,
+}
 TRAINER = {"trainers/measures", *TOOLS, *RUN}
 
 ALLOWED: dict[str, set[str]] = {

@@ -89,7 +89,7 @@ def main(arguments: Sequence[str], received: Sequence[int], *, frozen: bool = Fa
     task, restart = args.task, 0
     if in_slurm:
         task = args.first + int(os.environ["SLURM_ARRAY_TASK_ID"])
-        restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+        restart = slurm.own_restarts()
     try:
         plan = load(args.plan, task)
     except (PlanError, OSError) as error:

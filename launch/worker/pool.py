@@ -350,9 +350,7 @@ class Pool:
                 child.process.kill()
 
 
-def stop_reason(
-    deadline: float | None, now: float, only_cancelled_left: bool
-) -> StopReason | None:
+def stop_reason(deadline: float | None, now: float, only_cancelled_left: bool) -> StopReason | None:
     """Why a task was asked to stop; None if neither its end time nor a marker file says.
 
     The job's end time distinguishes a time limit from a preemption; a marker file shows a

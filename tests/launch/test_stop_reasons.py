@@ -18,29 +18,45 @@ from trainers.progress import ProgressLines
 TERM, USR2 = int(signal.SIGTERM), int(signal.SIGUSR2)
 
 
+ENDS = "JobId=7 JobState=COMPLETING PreemptEligibleTime=2026-01-02T03:04:05 PreemptTime="
+
+
 @pytest.mark.parametrize(
-    ("received", "answer", "expected"),
+    ("received", "accounting", "job", "expected"),
     [
-        ([TERM], "7\n", "cancelled"),
-        ([USR2, TERM], "7\n", "cancelled"),
-        ([TERM], "", "preempted"),
-        ([TERM], None, "preempted"),
-        ([USR2], "7\n", "preempted"),
+        ([TERM], "PREEMPTED\nCANCELLED by 0\n", "", "cancelled"),
+        ([USR2, TERM], "CANCELLED by 0\n", "", "cancelled"),
+        ([TERM], "PREEMPTED\nPREEMPTED\nCANCELLED by 0\n", "", "preempted"),
+        ([TERM], "", f"{ENDS}None Restarts=2", "preempted"),
+        ([TERM], "RUNNING\n", f"{ENDS}None", "cancelled"),
+        ([TERM], "", "JobId=7 JobState=COMPLETING Reason=None", "cancelled"),
+        ([TERM], "", f"{ENDS}2026-01-02T03:04:06", "preempted"),
+        ([TERM], "RUNNING\n", "JobId=7 JobState=RUNNING Reason=None", "preempted"),
+        ([TERM], "", "", "preempted"),
+        ([USR2], "CANCELLED by 0\n", "", "preempted"),
     ],
 )
 def test_slurm_tells_a_cancelled_job_from_a_preempted_one(
     received: Sequence[int],
-    answer: str | None,
+    accounting: str,
+    job: str,
     expected: StopReason,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """The texts are those of SLURM 24.11 in the moment in which the job gets SIGTERM."""
+    interrupted = ["sacct", "scontrol"]
+
     def call(*words: str, timeout: float = 60) -> CompletedProcess[str]:
-        assert words[words.index("-t") + 1] == "CANCELLED"
-        assert timeout <= 3, "the rest of the time is for saving"
-        return CompletedProcess(words, 1 if answer is None else 0, answer or "", "")
+        assert timeout <= 2, "the rest of the time is for saving"
+        if words[0] in interrupted:
+            interrupted.remove(words[0])
+            return CompletedProcess(words, -TERM, "", "")
+        answer = accounting if words[0] == "sacct" else job
+        return CompletedProcess(words, 0 if answer else 1, answer, "")
 
     monkeypatch.setattr(slurm, "call", call)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert task._why_stopped(received)() == expected
 
 

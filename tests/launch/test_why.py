@@ -68,7 +68,7 @@ def test_logs_end_with_the_cell_and_why_lists_the_killed_attempt(
     followed = redescent("logs", cell, "--follow").stdout  # its last 20 lines, and what comes after
     assert f"cell {cell}: stopped after" in followed
     assert "is interrupted; `redescent why" in followed
-    assert "stopped (preempted)" in redescent("why", cell).stdout
+    assert "stopped (terminated)" in redescent("why", cell).stdout
 
 
 def test_logs_of_a_cell_without_output_says_so(
