@@ -29,8 +29,13 @@ Cell = str | Text
 
 def print_paragraph(text: Cell, indent: int = INDENT) -> None:
     """Show a sentence; what follows its first line is indented."""
-    for number, line in enumerate(wrapped(text, console.width, indent)):
-        console.print(Text(" " * indent if number else "") + line)
+    console.print(paragraph(text, indent))
+
+
+def paragraph(text: Cell, indent: int = INDENT) -> Text:
+    """A sentence as lines that fit the terminal."""
+    lines = wrapped(text, console.width, indent)
+    return Text("\n").join([*lines[:1], *(Text(" " * indent) + line for line in lines[1:])])
 
 
 def print_pairs(pairs: Sequence[tuple[str, Cell]]) -> None:
@@ -49,6 +54,18 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[Cell]], *, right: s
             console.print(line)
         else:
             console.out(visible(line), highlight=False)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[Cell]], *, right: str = "") -> Text:
+    """A small table as one text."""
+    lines = table_lines(head, rows, console.width, right=right)
+    return Text("\n").join(line if isinstance(line, Text) else Text(line) for line in lines)
+
+
+def table_width(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> int:
+    """Characters of a table whose lines are not wrapped."""
+    widths = [max(map(_length, column)) for column in zip(head, *rows, strict=True)]
+    return sum(widths) + GAP * (len(widths) - 1)
 
 
 def table_lines(

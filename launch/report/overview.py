@@ -54,6 +54,11 @@ class Overview:
         return share_done(runs[runs["cell"].isin(set(self.state.cells))])
 
     @property
+    def percent(self) -> int:
+        """The same share in percent, rounded down: 100 is the whole."""
+        return int(100 * self.share_done)
+
+    @property
     def name(self) -> str:
         """The name of the sweep."""
         return name_of(self.state.folder)

@@ -208,7 +208,7 @@ def _log_start(assignment: Assignment, cells: int, end: float | None) -> None:
 
 
 def _follow_up(assignment: Assignment) -> None:
-    """Do what small jobs do after the last task on SLURM: send the next round, and compact.
+    """Do what small jobs do after the last task on SLURM: send the next round, compact, notify.
 
     The next round counts this process as ended; the worker of the last round compacts. In the
     process of a command (launcher debug), the command sends the next round itself, since it holds
@@ -220,6 +220,10 @@ def _follow_up(assignment: Assignment) -> None:
         _run_module(assignment, "launch.submit.advance", sweep, plan.sid)
     if plan.policy.get("compact") and plan.sid == _newest_submission(assignment):
         _run_module(assignment, "analysis.store.compact", sweep)
+    if plan.policy.get("notify"):
+        if plan.backend == "local":
+            markers.end_local_worker(assignment.submission)
+        _run_module(assignment, "launch.submit.notify", sweep, plan.sid)
 
 
 def _newest_submission(assignment: Assignment) -> str:

@@ -20,8 +20,8 @@ TAIL_BYTES = 8000
 
 @dataclass(frozen=True)
 class SilentEnd:
-    """Cells whose task ended without a final record of them, and the line of its output that names the
-    error; the line is empty if the task wrote nothing.
+    """Cells whose task ended without a final record of them, and the line of its output that names
+    the error; the line is empty if the task wrote nothing.
     """
 
     cells: Sequence[str]

@@ -108,13 +108,13 @@ def failures(state: SweepState) -> list[Failure]:
 
 
 def share_done(runs: pd.DataFrame) -> float:
-    """The share of the planned training that is done, 0 to 1; a cell that has ended counts whole.
+    """The share of the planned training that is done, 0 to 1; a cell with a result counts whole.
 
     `runs` is a runs table with at least one cell.
     """
-    has_ended = runs["status"].isin([*FINAL, "failed"])  # perhaps before its planned end
-    share = rates.logged(runs) / rates.planned_length(runs)
-    return float(share.where(~has_ended, 1.0).mean())
+    has_result = runs["status"].isin(FINAL)  # perhaps before its planned end
+    share = (rates.logged(runs) / rates.planned_length(runs)).clip(0, 1).fillna(0.0)
+    return float(share.where(~has_result, 1.0).mean())
 
 
 def _lines(state: SweepState) -> list[Line]:

@@ -37,7 +37,7 @@ def test_why_shows_state_attempts_and_traceback_and_logs_the_output(
     assert "test_error" in text
     assert "trainer.precision=float32" in text
     text = redescent("why", failed[3:12]).stdout
-    assert "what next │ fix the error in the traceback" in text
+    assert "what next  fix the error in the traceback" in text
     assert "Traceback" in text
     assert "RuntimeError: trainer.precision=float16 needs a GPU" in text
     assert "failed (error)" in text
