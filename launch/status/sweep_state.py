@@ -300,10 +300,10 @@ def ask_scheduler(
     for plan in plans:
         if plan.backend == "slurm":
             continue
-        answer = backend.BACKENDS[plan.backend].tasks(plan, folder, arrays[plan.sid])
-        if answer is None:
+        here = backend.BACKENDS[plan.backend].tasks(plan, folder, arrays[plan.sid])
+        if here is None:
             silent.append(plan.sid)
-        tasks |= {(plan.sid, task.index): task for task in answer or []}
+        tasks |= {(plan.sid, task.index): task for task in here or []}
     return Answers(tasks, silent)
 
 
