@@ -24,7 +24,7 @@ from trainers.checkpoint import Checkpoints, replacing
 from trainers.config import columns, fill_in_own
 from trainers.config.later import fill_in
 from trainers.part import Part
-from trainers.progress import ProgressLines, metric_text
+from trainers.progress_lines import ProgressLines, metric_text
 from trainers.schema import FACTS, FINAL, Status
 
 log = logging.getLogger(__name__)

@@ -321,7 +321,7 @@ def write_findings(findings: Sequence[Finding]) -> None:
 
 def print_findings(findings: Sequence[Finding]) -> None:
     """Show the checks of `redescent doctor`."""
-    rows = []
+    rows: list[list[layout.Cell]] = []
     for finding in findings:
         verdict = Text(finding.verdict, _COLOURS[finding.verdict])
         rows.append([finding.check, verdict, finding.detail])
