@@ -1,4 +1,10 @@
-"""The one error that the command line shows without a traceback, and numbers in messages."""
+"""The one error that the command line shows without a traceback, exit statuses, and numbers in
+messages.
+"""
+
+FAILED, WRONG_USE, FAULT, INTERRUPTED = 1, 2, 3, 130
+"""Exit statuses: something is not complete or not in order; a mistake of the user; a fault of this
+program; Ctrl-C."""
 
 
 class UserError(Exception):

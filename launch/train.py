@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from analysis.store import StoreError
-from launch.errors import UserError
+from launch.errors import FAILED, INTERRUPTED, WRONG_USE, UserError
 from launch.plan import Launcher, Plan, PlanError, markers, project
 from launch.submit import submission
 from launch.sweep import compose
@@ -30,13 +30,13 @@ from launch.worker import pool
 def run(config: DictConfig) -> None:
     """Train the cell of a composed configuration in a child of this process.
 
-    Exits with one message if the configuration is bad, or if the cell failed or was stopped. In a
-    multirun the latter raises RuntimeError, as Hydra's launchers expect.
+    Exits with one message and status 2 if the configuration is bad, 1 if the cell failed or was
+    stopped. In a multirun the latter raises RuntimeError, as Hydra's launchers expect.
     """
     try:
         plan, sweep, is_done = _plan_cell(config)
     except (UserError, PlanError, StoreError) as error:
-        sys.exit(f"error: {error}")
+        _end(WRONG_USE, f"error: {error}")
     cell = plan.cells[0]
     if is_done:
         pool.log(f"cell {cell.id}: already done; its rows are in {sweep}")
@@ -47,7 +47,7 @@ def run(config: DictConfig) -> None:
     try:
         reason = task.run()
     except KeyboardInterrupt:
-        sys.exit(f"interrupted: cell {cell.id} is saved, the same command resumes it")
+        _end(INTERRUPTED, f"interrupted: cell {cell.id} is saved, the same command resumes it")
     if reason is None and not task.results["failed"]:
         pool.log(f"cell {cell.id}: rows are in {sweep}")
         return
@@ -57,7 +57,13 @@ def run(config: DictConfig) -> None:
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         # The other cells of the multirun continue, and the launcher names this one.
         raise RuntimeError(message)
-    sys.exit(f"error: {message}")
+    _end(FAILED, f"error: {message}")
+
+
+def _end(status: int, message: str) -> NoReturn:
+    """End the process with a message on standard error."""
+    print(message, file=sys.stderr)
+    sys.exit(status)
 
 
 def _plan_cell(config: DictConfig) -> tuple[Plan, Path, bool]:
@@ -82,5 +88,23 @@ def _plan_cell(config: DictConfig) -> tuple[Plan, Path, bool]:
     return plan, sweep, is_done
 
 
+def main() -> None:
+    """Compose the configuration and train; Hydra's own errors end with the status of wrong use."""
+    composed: list[str] = []
+
+    def train(config: DictConfig) -> None:
+        composed.append(str(config.name))
+        run(config)
+
+    settings = {"config_path": str(compose.CONFIGS), "config_name": "config"}
+    try:
+        hydra.main(**settings, version_base="1.3")(train)()
+    except SystemExit as end:
+        is_bad_command_line = end.code == 1 and not composed
+        sys.exit(WRONG_USE if is_bad_command_line else end.code)
+    except KeyboardInterrupt:
+        _end(INTERRUPTED, "interrupted")
+
+
 if __name__ == "__main__":
-    hydra.main(config_path=str(compose.CONFIGS), config_name="config", version_base="1.3")(run)()
+    main()

@@ -50,7 +50,7 @@ def test_tests_that_crash_fail_alone(tmp_path: Path) -> None:
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")
     }
-    environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "COLUMNS": "200"}
+    environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "COLUMNS": "1000"}
     completed_run = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=250
     )

@@ -33,7 +33,13 @@ TOOLS = {
     "trainers/hardware.py", *SETTINGS,
 }  # fmt: skip
 PART = {"trainers/part.py", "trainers/schema.py", "trainers/checkpoint.py", *SETTINGS}
-RUN = {"trainers/run.py", "trainers/weights.py", "trainers/snapshots.py", *PART}
+RUN = {
+    "trainers/run.py",
+    "trainers/progress_lines.py",
+    "trainers/weights.py",
+    "trainers/snapshots.py",
+    *PART,
+}
 TRAINER = {"trainers/measures", *TOOLS, *RUN}
 
 ALLOWED: dict[str, set[str]] = {
@@ -61,6 +67,7 @@ ALLOWED: dict[str, set[str]] = {
     "trainers/weights.py": {"trainers/checkpoint.py", *SETTINGS},
     "trainers/snapshots.py": {"trainers/weights.py", *SETTINGS},
     "trainers/run.py": RUN,
+    "trainers/progress_lines.py": {"trainers/config"},
     "trainers/data": {"trainers/data", "trainers/checkpoint.py", *SETTINGS},
     "trainers/models": {"trainers/models", *SETTINGS},
     "trainers/optim.py": SETTINGS,

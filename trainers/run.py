@@ -24,6 +24,7 @@ from trainers.checkpoint import Checkpoints, replacing
 from trainers.config import columns, fill_in_own
 from trainers.config.later import fill_in
 from trainers.part import Part
+from trainers.progress_lines import ProgressLines, metric_text
 from trainers.schema import FACTS, FINAL, Status
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self._columns = columns(self.flat)
+        self._lines = ProgressLines(self.cell, self.flat, self.gpu_share)
         self.part.add_columns(self._columns)
 
     def restore(self, expect: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
@@ -136,6 +138,7 @@ class Run:
             "examples": examples,
         }
         self._rows.append({**position, "seconds": self.seconds(), **metrics})
+        self._lines.add(self._rows[-1])
         if not self.part.saved and self.part.due:
             self.flush("running")
 
@@ -148,6 +151,11 @@ class Run:
     def steps(self) -> int:
         """The step of the last row."""
         return int(self._rows[-1]["step"]) if self._rows else 0
+
+    @property
+    def last_metric(self) -> str:
+        """The most telling metric of the last row, such as ", test_error 0.25"; may be empty."""
+        return metric_text(self._rows[-1]) if self._rows else ""
 
     @property
     def progressed(self) -> bool:

@@ -50,6 +50,7 @@ from analysis.store.parts import (
     FINAL,
     KINDS,
     FileVanished,
+    NothingLogged,
     StoreError,
     list_parts,
     read_file,
@@ -142,7 +143,7 @@ def _compact(root: Path, rows_in_memory: int) -> Compaction:
     files = count_files(root)
     inputs = list_inputs(root)
     if not inputs.parts and not inputs.manifest:
-        raise StoreError(
+        raise NothingLogged(
             f"{root}: nothing to compact; found no file in curves/, runs/ or store/, expected "
             "*.parquet"
         )
@@ -309,18 +310,24 @@ def _report(generation: Generation, before: int, after: int) -> Compaction:
     return Compaction(cells, rows, len(curves), before, after, generation.mismatches)
 
 
-def main(folder: str) -> None:
-    """Compacts after a job, when nothing may be left or another compaction may be running."""
+def main(folder: str) -> int:
+    """Compacts after a job, when nothing may be left or another compaction may be running; returns
+    the exit status, 1 if a file is damaged.
+    """
     try:
         report = compact(folder)
-    except (CompactionRunning, StoreError) as error:
+    except (CompactionRunning, NothingLogged) as error:
         print(f"not compacted: {error}")
-        return
+        return 0
+    except StoreError as error:
+        print(f"not compacted: {error}", file=sys.stderr)
+        return 1
     print(
         f"{folder}: {report.cells} cells, {report.rows} rows; "
         f"{report.files_before} files became {report.files_after}"
     )
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    sys.exit(main(sys.argv[1]))

@@ -5,7 +5,10 @@ Each function imports what it needs, so that `redescent --help` loads neither pa
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -13,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from launch.errors import UserError, quantity
+from launch.errors import FAILED, FAULT, INTERRUPTED, WRONG_USE, UserError, quantity
 from launch.plan import PlanError
 from launch.sweep.request import CALIBRATION_EPOCHS, CALIBRATION_STEPS
 
@@ -52,10 +55,30 @@ def _fail(message: str) -> None:
     from launch.cli.console import errors, styled
 
     errors.print(styled(("error:", "red"), f" {message}"))
-    sys.exit(2)
+    sys.exit(WRONG_USE)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Group(click.Group):
+    """The commands: Ctrl-C and faults of this program have exit statuses of their own."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command that the context names."""
+        try:
+            return super().invoke(context)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            sys.exit(INTERRUPTED)
+        except Exception:
+            traceback.print_exc()
+            sys.exit(FAULT)
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="redescent")
 def main() -> None:
     """Run sweeps over width, training time, regularisation and label noise on SLURM.
@@ -71,8 +94,23 @@ def main() -> None:
         _fail(str(error))
 
 
-_name = click.argument("name")
-_overrides = click.argument("overrides", nargs=-1)
+def _complete(what: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Completes an argument by a function of launch/cli/completion.py, which is loaded then."""
+
+    def completions(
+        context: click.Context, parameter: click.Parameter, incomplete: str
+    ) -> list[str]:
+        from launch.cli import completion
+
+        complete = getattr(completion, what)
+        return list(complete(context, parameter, incomplete))
+
+    return completions
+
+
+_name = click.argument("name", shell_complete=_complete("sweep_files"))
+_sent_name = click.argument("name", shell_complete=_complete("sweep_folders"))
+_overrides = click.argument("overrides", nargs=-1, shell_complete=_complete("overrides"))
 _retry = click.option(
     "--retry-errors", is_flag=True, help="Also send cells held back because they share an error."
 )
@@ -90,9 +128,12 @@ _json = click.option(
 @_name
 @_overrides
 @_retry
+@click.option("--sbatch", "script", is_flag=True, help="Print what sbatch would get instead.")
 @_json
 @_errors
-def plan(name: str, overrides: Sequence[str], retry_errors: bool, as_json: bool) -> None:
+def plan(
+    name: str, overrides: Sequence[str], retry_errors: bool, script: bool, as_json: bool
+) -> None:
     """Show what `submit` would send: cells, tasks, arrays, hours. Changes nothing."""
     from launch.cli import tables
     from launch.plan.folder import check_folder
@@ -103,7 +144,9 @@ def plan(name: str, overrides: Sequence[str], retry_errors: bool, as_json: bool)
     sbatch.check(request.launcher)
     check_folder(request.folder, request.launcher.kind)
     preview = load_preview(request, retry_errors=retry_errors)
-    if as_json:
+    if script:
+        tables.print_scripts(preview)
+    elif as_json:
         tables.write_preview(preview)
     else:
         tables.print_preview(preview)
@@ -189,12 +232,12 @@ def calibrate(
     cells = calibration.smallest_and_largest(calibration.calibrated_cells(request))
     if {cell.id for cell in cells} - succeeded:
         views.print_status(request.folder / CALIBRATION)
-        sys.exit(1)
+        sys.exit(FAILED)
     console.print(f"the sweep: {tables.hours(load_preview(request))}")
 
 
 @main.command()
-@_name
+@_sent_name
 @_overrides
 @_retry
 @click.option(
@@ -241,7 +284,7 @@ class _Seconds(click.ParamType[float]):
 
 
 @main.command()
-@_name
+@_sent_name
 @click.option(
     "--cells",
     is_flag=True,
@@ -257,10 +300,13 @@ class _Seconds(click.ParamType[float]):
     type=_Seconds(),
     help="Refresh every SECONDS (30 by default).",
 )
+@click.option("--metric", help="Metric to show, such as test_error, the default if it is logged.")
 @_json
 @_errors
-def status(name: str, cells: bool, failed: bool, watch: float | None, as_json: bool) -> None:
-    """Show the cells by state, hours spent and left, the expected end, and failures."""
+def status(
+    name: str, watch: float | None, metric: str | None, as_json: bool, **choices: bool
+) -> None:
+    """Show the cells by state, a metric, what runs, hours, the expected end, and failures."""
     from launch.cli import status as views
     from launch.cli import tables
     from launch.cli.lookup import sweep_folder
@@ -270,19 +316,19 @@ def status(name: str, cells: bool, failed: bool, watch: float | None, as_json: b
     if as_json and watch is not None:
         raise UserError("--json writes one object: found --watch too, expected one of the two")
     if as_json:
-        views.write_status(folder, cells=cells)
-    elif cells:
+        views.write_status(folder, metric, cells=choices["cells"])
+    elif choices["cells"]:
         tables.print_cells(sweep_state.load_sweep_state(folder))
-    elif failed:
+    elif choices["failed"]:
         views.print_failures(folder)
     elif watch is not None:
-        views.watch(folder, watch)
+        views.watch(folder, watch, metric)
     else:
-        views.print_status(folder)
+        views.print_status(folder, metric)
 
 
 @main.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=_complete("sweep_folders"))
 @click.option(
     "--watch",
     is_flag=False,
@@ -321,7 +367,7 @@ def list_sweeps(as_json: bool) -> None:
 
 
 @main.command()
-@_name
+@_sent_name
 @click.argument("where", nargs=-1)
 @_errors
 def cancel(name: str, where: Sequence[str]) -> None:
@@ -350,9 +396,12 @@ def cancel(name: str, where: Sequence[str]) -> None:
         console.print(styled(("not confirmed:", "yellow"), f" {complaint}. {consequence}"))
 
 
-_cell = click.argument("cell")
+_cell = click.argument("cell", shell_complete=_complete("cells"))
 _sweep = click.option(
-    "--sweep", default="*", help="Name of the sweep, if several contain the cell."
+    "--sweep",
+    default="*",
+    shell_complete=_complete("sweep_folders"),
+    help="Name of the sweep, if several contain the cell.",
 )
 
 
@@ -390,7 +439,7 @@ def logs(cell: str, sweep: str, lines: int, follow: bool) -> None:
 
 
 @main.command()
-@_name
+@_sent_name
 @_errors
 def compact(name: str) -> None:
     """Merge the parts of a sweep into its store: a few shards, a runs table, a manifest."""
@@ -424,7 +473,7 @@ def init(folder: Path) -> None:
 
 
 @main.command()
-@click.argument("overrides", nargs=-1)
+@_overrides
 @_json
 @_errors
 def doctor(overrides: Sequence[str], as_json: bool) -> None:
@@ -437,7 +486,20 @@ def doctor(overrides: Sequence[str], as_json: bool) -> None:
         tables.write_findings(findings)
     else:
         tables.print_findings(findings)
-    sys.exit(1 if any(finding.verdict == "problem" for finding in findings) else 0)
+    sys.exit(FAILED if any(finding.verdict == "problem" for finding in findings) else 0)
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+@_errors
+def completion(shell: str) -> None:
+    """Print what lets your shell complete commands, sweeps, cells and keys.
+
+    For bash, add `eval "$(redescent completion bash)"` to ~/.bashrc.
+    """
+    from launch.cli.completion import script
+
+    print(script(shell, main))
 
 
 @main.command(name="import-published")
@@ -456,38 +518,49 @@ def import_published(source: Path, target: Path) -> None:
     console.print(f"wrote a store to {target}; draw it with `python analysis/fig2_ab.py {target}`")
 
 
+if "_REDESCENT_COMPLETE" in os.environ:  # the shell asks
+    from launch.cli.completion import register
+
+    register()
+
+
 def _expand(name: str, overrides: Sequence[str]) -> Request:
+    from dataclasses import replace
+
     from launch.scheduler import backend
     from launch.sweep import compose
 
-    return compose.expand_sweep(name, backend.with_launcher(overrides))
+    choice = backend.choose_launcher(overrides)
+    request = compose.expand_sweep(name, choice.overrides)
+    return replace(request, why_launcher=choice.reason)
 
 
 def _send(request: Request, wait: bool, **choices: bool) -> None:
     """Submit with these choices of `submission.submit`."""
+    from launch.cli import layout, progress, tables
     from launch.cli import status as views
-    from launch.cli import tables
     from launch.cli.console import console
     from launch.plan.plan import CALIBRATION
     from launch.submit import submission
 
-    result = submission.submit(request, **choices)
+    is_here = request.launcher.kind == "debug"
+    with progress.foreground(request.folder) if is_here else contextlib.nullcontext():
+        result = submission.submit(request, **choices)
     tables.print_preview(result.preview)
     name, plan = request.name, result.plan
     if plan is None:
         console.print("nothing to send")
     else:
-        console.print(
+        layout.print_paragraph(
             f"sent {quantity(len(result.preview.cells), 'cell')} as submission {plan.sid}; "
             f"`redescent status {name}` shows their state"
         )
         if request.policy.canary:
-            console.print(
+            layout.print_paragraph(
                 f"they start when the smallest and largest cells succeed in {name}/{CALIBRATION}; "
                 "if one of those fails, SLURM removes them from the queue"
             )
-    runs_here = request.launcher.kind == "debug" and len(request.searches) > 0
-    if wait or runs_here:
+    if wait or is_here:
         complete = views.wait_until_finished(request.folder, plan.sid if plan else None)
         views.print_status(request.folder)
-        sys.exit(0 if complete else 1)
+        sys.exit(0 if complete else FAILED)

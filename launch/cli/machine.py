@@ -4,14 +4,15 @@ Each object has "version" (1 now) and "command". Within a version keys are only 
 meaning gets a new number. Hours are in "unit", GPU-hours or core-hours; times are seconds since
 1970 unless they are texts of the scheduler; numbers that are unknown or not finite are null.
 
-plan    name, folder, launcher (kind), cells, states (state -> cells), to_run (ids), tasks,
+plan    name, folder, launcher (kind, reason), cells, states (state -> cells), to_run (ids), tasks,
         arrays, hours (of the cells of known time), unit, unmeasured (cells of unknown time),
         searches, warnings
 status  name, folder, live, cells, done (cells with a result), share_done (0 to 1), states (a list
         of state, detail, cells), unit, hours_spent, hours_left, unmeasured, seconds_left,
         failures (a list of kind, error, cells), searches (a list of point, axis, state, rounds,
-        trainings, value, low, high), notes (sentences); with --cells also list (a list of id,
-        state, logged, planned, settings)
+        trainings, value, low, high), notes (sentences), metric (null, or metric, cells, is_final,
+        low, median, high, best, settings), running (a list of job, node); with --cells also list
+        (a list of id, state, logged, planned, settings)
 why     cell, sweep, state, meaning, advice, search, attempts (a list of number, submission, job,
         node, start, end, ending, progress), rows (the last ones, by column), differs (settings that
         vary in the sweep), settings, error
@@ -31,7 +32,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from launch.report import notes
+from launch.report.headline import Headline
 from launch.report.overview import Overview
+from launch.report.running import running_tasks
 from launch.report.sweeps import SweepLine
 from launch.submit.preview import Preview
 from launch.submit.rounds import Standing
@@ -57,7 +60,7 @@ def plan(preview: Preview, warnings: Sequence[str]) -> Document:
     return {
         "name": request.name,
         "folder": request.folder,
-        "launcher": {"kind": request.launcher.kind},
+        "launcher": {"kind": request.launcher.kind, "reason": request.why_launcher},
         "cells": len(request.cells),
         "states": dict(preview.selection.states),
         "to_run": preview.selection.ids,
@@ -71,7 +74,7 @@ def plan(preview: Preview, warnings: Sequence[str]) -> Document:
     }
 
 
-def status(overview: Overview) -> Document:
+def status(overview: Overview, headline: Headline | None = None) -> Document:
     """How a sweep stands."""
     summary = overview.summary
     return {
@@ -90,6 +93,8 @@ def status(overview: Overview) -> Document:
         "failures": summary.failures,
         "searches": [_search(standing) for standing in overview.searches],
         "notes": [note.sentence for note in notes.next_steps(overview)],
+        "metric": headline,
+        "running": running_tasks(overview.state),
     }
 
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import webbrowser
-from collections.abc import Sequence
 from pathlib import Path
 
-from rich import box
-from rich.table import Column, Table
-
-from launch.cli import machine
+from launch.cli import layout, machine
 from launch.cli.console import console, styled
 from launch.cli.tables import leave_on_interrupt
 from launch.plan.plan import name_of
@@ -53,23 +49,12 @@ def print_sweeps(logs: Path, *, as_json: bool = False) -> None:
     sweeps = load_sweeps(logs)
     if as_json:
         machine.write("list", machine.sweeps(sweeps))
-    else:
-        console.print(_sweep_table(sweeps))
+        return
+    head = ("sweep", "done", "hours spent", "left", "submitted", "cells")
+    layout.print_table(head, [_row(line) for line in sweeps], right=" rrr")
 
 
-def _sweep_table(sweeps: Sequence[SweepLine]) -> Table:
-    columns = ["sweep", "done", "cells", "spent", "hours left", "submitted"]
-    numbers = ("done", "spent", "hours left")
-    table = Table(
-        *(Column(name, justify="right" if name in numbers else "left") for name in columns),
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-    )
-    for line in sweeps:
-        if line.problem:
-            table.add_row(line.name, "", styled(("cannot be read: ", "red"), line.problem))
-            continue
-        done = f"{line.percent} %"
-        table.add_row(line.name, done, line.states(), line.spent, line.left, line.day[:10])
-    return table
+def _row(line: SweepLine) -> list[layout.Cell]:
+    if line.problem:
+        return [line.name, "", "", "", "", styled(("cannot be read: ", "red"), line.problem)]
+    return [line.name, line.done, line.spent, line.left, line.day[:10], line.states()]

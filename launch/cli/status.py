@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,18 +11,9 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
 from rich.text import Text
 
-from launch.cli import machine, tables
+from launch.cli import layout, machine, progress, tables
 from launch.cli.console import console, styled
 from launch.cli.searches import search_table
 from launch.cli.tables import leave_on_interrupt
@@ -30,10 +22,11 @@ from launch.plan import files, markers
 from launch.plan.outcome import FINAL
 from launch.plan.plan import name_of
 from launch.report import notes
+from launch.report.headline import Headline, load_headline
 from launch.report.notes import Note, Severity
 from launch.report.overview import Overview, is_live, load_overview
+from launch.report.running import running_tasks, running_text
 from launch.status import summary, sweep_state
-from launch.status.summary import share_done
 from launch.status.sweep_state import SweepState
 from launch.submit import rounds, submission
 from launch.submit.advance import advance
@@ -55,74 +48,68 @@ READ_SHARE = 0.005
 at most this share of a core. So a sweep of many cells is looked at less often.
 """
 
-DRAWS_PER_SECOND = 1.0
-"""How often the progress bar is drawn; rich's own 10 times a second takes a percent of a core."""
-
 _COLOURS: Mapping[Severity, str] = {"bad": "red", "warning": "yellow", "plain": ""}
 
 
-def print_status(folder: Path) -> None:
-    """Show the current status."""
-    console.print(view(load_overview(sweep_state.load_sweep_state(folder))))
+def print_status(folder: Path, metric: str | None = None) -> None:
+    """Show the current status with a metric, by default the most telling one.
+
+    Raises UserError for a metric that no cell has.
+    """
+    state = sweep_state.load_sweep_state(folder)
+    console.print(view(load_overview(state), load_headline(state, metric)))
 
 
-def write_status(folder: Path, *, cells: bool) -> None:
+def write_status(folder: Path, metric: str | None = None, *, cells: bool) -> None:
     """Write the current status as JSON; with `cells`, also every cell."""
     overview = load_overview(sweep_state.load_sweep_state(folder))
-    document = machine.status(overview)
+    document = machine.status(overview, load_headline(overview.state, metric))
     if cells:
         document["list"] = tables.cell_rows(overview.state)
     machine.write("status", document)
 
 
-def watch(folder: Path, seconds: float) -> None:
-    """Refresh the status every `seconds` until no cell runs or waits, or until Ctrl-C."""
+def watch(folder: Path, seconds: float, metric: str | None = None) -> None:
+    """Refresh the status every `seconds` until no cell runs or waits, or until Ctrl-C.
+
+    The scheduler is asked every POLL_SECONDS at most; between, progress comes from the parts.
+    """
     with leave_on_interrupt(name_of(folder)), Live(console=console, auto_refresh=False) as live:
+        answer, asked, plans = None, -math.inf, 0
         while True:
-            state = sweep_state.load_sweep_state(folder)
+            files = sweep_state.read_files(folder)
+            is_old = time.monotonic() - asked >= POLL_SECONDS or len(files.plans) != plans
+            if answer is None or is_old:
+                answer, asked = sweep_state.ask_slurm([files]), time.monotonic()
+                plans = len(files.plans)
+            state = sweep_state.state_of(files, answer)
+            shown = view(load_overview(state), load_headline(state, metric))
             footer = f"{time.strftime('%T')}, every {seconds:.0f} s; Ctrl-C leaves the jobs running"
-            live.update(Group(view(load_overview(state)), Text(footer, "dim")), refresh=True)
+            live.update(Group(shown, Text(footer, "dim")), refresh=True)
             if not is_live(state):
                 return
             time.sleep(seconds)
 
 
 def wait_until_end(folder: Path, sid: str | None = None) -> bool:
-    """Show a progress bar until no cell runs or waits; returns whether all cells have a result.
+    """Show progress until no cell runs or waits; returns whether all cells have a result.
 
     With `sid`, also waits for the tasks of that submission whose cells have an earlier result.
     """
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    name = name_of(folder)
-    with (
-        leave_on_interrupt(name),
-        Progress(*columns, console=console, refresh_per_second=DRAWS_PER_SECOND) as progress,
-    ):
-        bar = progress.add_task(name, total=1.0)
+    with leave_on_interrupt(name_of(folder)), progress.display() as shown:
         printed: set[str] = set()
-
-        def show(runs: pd.DataFrame) -> None:
-            text = f"{_count_ended(runs)}/{len(runs)} cells"
-            progress.update(bar, completed=share_done(runs), description=text)
-
         while True:
             start = time.process_time()
             state = sweep_state.load_sweep_state(folder)
-            show(state.runs)
+            shown.show(state.runs)
             for line in waiting_lines(state):
                 if line.plain not in printed:
                     printed.add(line.plain)
-                    progress.console.print(line)
+                    shown.say(line)
             if not is_live(state, sid):
                 break
-            _follow_parts(state, show, seconds_between_queries(time.process_time() - start))
+            seconds = seconds_between_queries(time.process_time() - start)
+            _follow_parts(state, shown.show, seconds)
     return all(cell.state in FINAL for cell in state.cells.values())
 
 
@@ -163,8 +150,9 @@ def seconds_between_queries(cost: float) -> float:
 def _follow_parts(state: SweepState, show: Callable[[pd.DataFrame], None], seconds: float) -> None:
     """Show progress from the parts only, until it is time to query the scheduler again.
 
-    That is after `seconds`, or as soon as every cell or a local worker has ended.
+    That is after `seconds`, or without SLURM as soon as every cell or a local worker has ended.
     """
+    is_here = all(plan.backend != "slurm" for plan in state.plans)
     deadline = time.monotonic() + seconds
     next_read = time.monotonic()
     modified, workers = _modified(state.folder), _workers_alive(state)
@@ -177,13 +165,9 @@ def _follow_parts(state: SweepState, show: Callable[[pd.DataFrame], None], secon
         modified, start = _modified(state.folder), time.process_time()
         runs = sweep_state.runs_of(state.folder, sweep_state.RECORD_COLUMNS)
         show(runs)
-        if _count_ended(runs) == len(runs):
+        if is_here and progress.count_ended(runs) == len(runs):
             return
         next_read = time.monotonic() + (time.process_time() - start) / READ_SHARE
-
-
-def _count_ended(runs: pd.DataFrame) -> int:
-    return int(runs["status"].isin([*FINAL, "failed"]).sum())
 
 
 def _modified(folder: Path) -> list[int]:
@@ -204,37 +188,45 @@ def print_failures(folder: Path) -> None:
     if not kinds:
         console.print(f"{name_of(folder)}: no cell failed")
         return
-    table = Table("cells", "class", "last line", "example", show_lines=True)
+    rows: list[list[layout.Cell]] = []
     for failure in kinds:
-        command = f"redescent why {failure.cells[0][:11]}"
-        table.add_row(str(len(failure.cells)), failure.kind, failure.error, command)
-    console.print(table)
+        example = f"`redescent why {failure.cells[0][:11]}`"
+        rows.append([str(len(failure.cells)), failure.kind, f"{failure.error}; {example}"])
+    layout.print_table(("cells", "class", "last line"), rows, right="r")
 
 
-def view(overview: Overview) -> RenderableType:
+def view(overview: Overview, headline: Headline | None = None) -> RenderableType:
     """Render the whole status; computes nothing."""
-    lines: list[RenderableType] = [*notes.hours(overview), *_failures(overview)]
-    lines += [_line(note) for note in notes.next_steps(overview)]
-    tables = [_table(overview)]
+    parts: list[RenderableType] = [_table(overview)]
     if overview.searches:
-        tables.append(search_table(overview.searches, live=overview.is_live))
-    return Group(*tables, *lines)
+        parts.append(search_table(overview.searches, live=overview.is_live))
+    if headline is not None:
+        parts.append(layout.paragraph(headline.sentence))
+    running = running_text(running_tasks(overview.state))
+    if running:
+        parts.append(layout.paragraph(f"running: {running}"))
+    parts += [layout.paragraph(line) for line in notes.hours(overview)]
+    parts += [layout.paragraph(line) for line in _failures(overview)]
+    parts += [layout.paragraph(_line(note)) for note in notes.next_steps(overview)]
+    return Group(*parts)
 
 
-def _table(overview: Overview) -> Table:
-    title = f"{overview.name}: {quantity(len(overview.state.cells), 'cell')}"
-    table = Table("state", "cells", "", title=title, title_justify="left")
+def _table(overview: Overview) -> Text:
+    cells = quantity(len(overview.state.cells), "cell")
+    title = Text(f"{overview.name}: {cells}, {overview.percent} % of the training done", "bold")
+    rows: list[list[layout.Cell]] = []
     for state, group in itertools.groupby(overview.summary.lines, key=lambda line: line.state):
         lines = list(group)
-        table.add_row(state, str(sum(line.cells for line in lines)), notes.meaning_of(state))
+        total = str(sum(line.cells for line in lines))
+        rows.append([state, total, notes.meaning_of(state)])
         for line in lines:
             if line.detail:
-                table.add_row("", Text(str(line.cells), "dim"), Text(line.detail, "dim"))
-    return table
+                rows.append(["", Text(str(line.cells), "dim"), Text(line.detail, "dim")])
+    return Text("\n").join([title, layout.table(("state", "cells", ""), rows, right=" r")])
 
 
-def _failures(overview: Overview) -> Sequence[RenderableType]:
-    lines: list[RenderableType] = []
+def _failures(overview: Overview) -> Sequence[layout.Cell]:
+    lines: list[layout.Cell] = []
     for failure in overview.summary.failures[: notes.SHOWN_FAILURES]:
         count = (f"{len(failure.cells)} failed", "red")
         hint = f"see `redescent why {failure.cells[0][:11]}`"

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from launch.cli import machine
-from launch.cli.console import console, styled, visible
+from launch.cli import layout, machine
+from launch.cli.console import console, styled
 from launch.cost import rates
 from launch.errors import quantity
+from launch.report.drawing import shown_path
 from launch.report.grid import varying_settings
-from launch.report.searches import expectation_rows
+from launch.report.searches import expectation_rows, short_names
 from launch.status import sweep_state
 from launch.submit.calibration import Measurement
 from launch.submit.preview import Preview, beyond_limit
-from launch.sweep.request import AUTO
+from launch.submit.submission import array_scripts
+from launch.sweep.request import AUTO, Request
 
 if TYPE_CHECKING:
     from launch.cli.doctor import Finding
 
+SHORT_ID = 11
+"""Characters of an id that tell the cells of most sweeps apart: "c1-" and eight more."""
+
+LAUNCHER = "hydra/launcher="
+
+_CELL_ID = re.compile(r"c\d+-[0-9a-f]{32}")
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
@@ -36,18 +44,23 @@ def write_preview(preview: Preview) -> None:
 
 def print_preview(preview: Preview) -> None:
     """Show what a submission sends, or would send."""
-    table = Table(show_header=False)
-    for name, value in preview_rows(preview):
-        table.add_row(name, value)
-    console.print(table)
+    layout.print_pairs(preview_rows(preview))
     for warning in preview_warnings(preview):
-        console.print(Text(warning, "yellow"))
+        layout.print_paragraph(Text(warning, "yellow"))
+
+
+def print_scripts(preview: Preview) -> None:
+    """Print the script of each array that a submission sends, with a comment above each."""
+    scripts = array_scripts(preview)
+    for number, script in enumerate(scripts, 1):
+        console.out(f"# array {number} of {len(scripts)}\n{script.rstrip()}", highlight=False)
 
 
 def preview_rows(preview: Preview) -> list[tuple[str, str]]:
     """The facts of a submission as (name, value)."""
     request, selection = preview.request, preview.selection
-    rows = [("folder", str(request.folder)), *expectation_rows(preview.searches)]
+    rows = [("folder", shown_path(request.folder)), ("launcher", launcher_text(request))]
+    rows += expectation_rows(preview.searches)
     rows.append(("cells of the round" if preview.searches else "cells", str(len(request.cells))))
     rows += [(f"  {state}", str(count)) for state, count in sorted(selection.states.items())]
     if selection.other_code:
@@ -63,11 +76,49 @@ def preview_rows(preview: Preview) -> list[tuple[str, str]]:
         rows.append(("side by side", f"{_span(concurrencies)} at a time, as measured"))
     if request.launcher.kind == "slurm":
         rows.append(("arrays", str(preview.arrays)))
-    rows.append(("hours", hours(preview)))
+    if not _is_first_here(preview):
+        rows.append(("hours", hours(preview)))
     if request.policy.gpu_hours is not None:
         within = f"within limits.gpu_hours={request.policy.gpu_hours:g}"
         rows.append(("limit", beyond_limit(preview) or within))
     return rows
+
+
+def launcher_text(request: Request) -> str:
+    """The launcher with its resources, and why it was chosen."""
+    launcher = request.launcher
+    names = [text.partition("=")[2] for text in request.chosen if text.startswith(LAUNCHER)]
+    name = names[-1] if names else launcher.kind
+    reason = f" ({request.why_launcher})" if request.why_launcher else ""
+    if launcher.kind != "slurm":
+        place = "in this process" if launcher.kind == "debug" else "on this machine"
+        return f"{name}{reason}: cells train {place}"
+    parts = [_partition(request)]
+    if launcher.gpus:
+        parts.append(quantity(launcher.gpus, "GPU"))
+    if launcher.cores:
+        parts.append(quantity(launcher.cores, "core"))
+    if launcher.memory_gb:
+        parts.append(f"{launcher.memory_gb:g} GB")
+    if launcher.limit_minutes:
+        parts.append(f"{launcher.limit_minutes:g} minutes")
+    return f"{name}{reason}: for each task {', '.join(parts)}"
+
+
+def _partition(request: Request) -> str:
+    """The partition, and where it comes from if the user did not name it."""
+    partition = request.launcher.partition
+    if not partition:
+        return "the default partition"
+    is_named = any("partition=" in text for text in request.chosen)
+    is_variable = not is_named and partition == os.environ.get("SBATCH_PARTITION")
+    return f"partition {partition}" + (", from SBATCH_PARTITION" if is_variable else "")
+
+
+def _is_first_here(preview: Preview) -> bool:
+    """Whether nothing like these cells was measured and no cluster has to grant their hours."""
+    is_here = preview.request.launcher.kind != "slurm"
+    return is_here and preview.unmeasured == len(preview.cells) and bool(preview.cells)
 
 
 def preview_warnings(preview: Preview) -> list[str]:
@@ -152,21 +203,20 @@ def _span(numbers: Sequence[int]) -> str:
 def print_calibration(measurements: Sequence[Measurement]) -> None:
     """Show what a calibration measured, one row per cell and number of concurrent copies."""
     keys = _varying_keys(measurements)
-    columns = ("side by side", "seconds", "whole run", "peak memory", "cells an hour", "")
-    table = Table(*keys, *columns)
+    head = [*short_names(keys), "at once", "seconds", "whole run", "memory", "cells/h", "verdict"]
+    rows = []
     for measurement in measurements:
         flat = measurement.cell.flat
         values = [str(flat.get(key, "")) for key in keys]
-        table.add_row(
-            *values, str(measurement.count or "one per core"), *_measurement_columns(measurement)
-        )
-    console.print(table)
+        count = str(measurement.count or "a core")
+        rows.append([*values, count, *_measurement_columns(measurement)])
+    layout.print_table(head, rows)
 
 
-def _measurement_columns(measurement: Measurement) -> list[RenderableType]:
+def _measurement_columns(measurement: Measurement) -> list[layout.Cell]:
     """Seconds, whole run, peak memory, throughput and verdict; or only the failure."""
     if measurement.failure:
-        return [styled(("failed:", "red"), f" {measurement.failure}")]
+        return ["", "", "", "", styled(("failed:", "red"), f" {measurement.failure}")]
     article = "a" if measurement.unit == "step" else "an"
     throughput = ""
     if measurement.count and measurement.compared:
@@ -230,25 +280,38 @@ def cell_rows(state: sweep_state.SweepState) -> list[CellRow]:
 def print_cells(state: sweep_state.SweepState) -> None:
     """Show one row per cell: id, state, progress, and the settings that vary.
 
-    Plain columns: a table with a frame takes a second for every 2,000 rows.
+    Where the settings do not fit as columns, they follow the progress as KEY=VALUE.
     """
     rows = cell_rows(state)
-    columns: dict[str, list[str]] = {
-        "cell": [row.id for row in rows],
-        "state": [row.state for row in rows],
-        "epochs or steps": [f"{row.logged:.0f}/{row.planned:.0f}" for row in rows],
-    }
-    for key in rows[0].settings:
-        columns[key] = [str(row.settings[key]) for row in rows]
-    console.out(visible("\n".join(_aligned(columns))), highlight=False)
+    ids = short_ids([row.id for row in rows])
+    keys = list(rows[0].settings)
+    names = short_names(keys)
+    head = ["cell", "state", "progress", *names]
+    table = []
+    for row, short in zip(rows, ids, strict=True):
+        values = [setting_text(row.settings[key]) for key in keys]
+        table.append([short, row.state, f"{row.logged:.0f}/{row.planned:.0f}", *values])
+    if layout.table_width(head, table) > console.width:
+        head = [*head[:3], "settings"]
+        pairs = [[f"{n}={v}" for n, v in zip(names, row[3:], strict=True)] for row in table]
+        table = [[*row[:3], " ".join(texts)] for row, texts in zip(table, pairs, strict=True)]
+    layout.print_table(head, table)
 
 
-def _aligned(columns: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """The lines of a table: the names of the columns, then their values, padded."""
-    widths = [max(map(len, (name, *values))) for name, values in columns.items()]
-    for row in [tuple(columns), *zip(*columns.values(), strict=True)]:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        yield "  ".join(cells).rstrip()
+def short_ids(ids: Sequence[str]) -> list[str]:
+    """The ids cut to the same number of characters, as many as tell them apart; at least 11."""
+    length = SHORT_ID
+    while len({id[:length] for id in ids}) < len(set(ids)):
+        length += 1
+    return [id[:length] for id in ids]
+
+
+def setting_text(value: Any) -> str:
+    """The value of a setting; an id of a cell is cut."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = str(value)
+    return text[:SHORT_ID] if _CELL_ID.fullmatch(text) else text
 
 
 def write_findings(findings: Sequence[Finding]) -> None:
@@ -258,11 +321,11 @@ def write_findings(findings: Sequence[Finding]) -> None:
 
 def print_findings(findings: Sequence[Finding]) -> None:
     """Show the checks of `redescent doctor`."""
-    table = Table("check", "", "found")
+    rows: list[list[layout.Cell]] = []
     for finding in findings:
-        colour = _COLOURS[finding.verdict]
-        table.add_row(finding.check, Text(finding.verdict, colour), finding.detail)
-    console.print(table)
+        verdict = Text(finding.verdict, _COLOURS[finding.verdict])
+        rows.append([finding.check, verdict, finding.detail])
+    layout.print_table(("check", "verdict", "found"), rows)
 
 
 @contextlib.contextmanager

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import numbers
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.table import Table
+from rich.text import Text
 
 from analysis import store
-from launch.cli import machine
+from launch.cli import layout, machine
 from launch.cli.console import console, styled
 from launch.plan.outcome import FINAL, STATES, failure_class
 from launch.plan.plan import name_of
@@ -28,6 +29,7 @@ from launch.status.waiting import NEVER_STARTS, stuck_task
 from launch.submit import rounds
 
 ROWS = 3
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 _POSITION = ("step", "seconds")
 _NOT_METRICS = ("cell", "attempt", "epoch", "examples", *_POSITION)
 
@@ -86,17 +88,21 @@ def why(folder: Path, cell_id: str, *, as_json: bool = False) -> None:
 
 
 def _show(explanation: Explanation) -> None:
-    table = Table(show_header=False)
-    table.add_row("cell", f"{explanation.cell} of {explanation.sweep}")
-    table.add_row("state", styled((explanation.state, "bold"), f": {explanation.meaning}"))
+    pairs: list[tuple[str, layout.Cell]] = [("cell", f"{explanation.cell} of {explanation.sweep}")]
+    differs = " ".join(f"{key}={value}" for key, value in explanation.differs.items())
+    if differs:
+        pairs.append(("settings", differs))
+    pairs.append(("state", styled((explanation.state, "bold"), f": {explanation.meaning}")))
     if explanation.trial is not None:
-        table.add_row("search", explanation.trial)
-    table.add_row("what next", explanation.advice)
-    console.print(table)
+        pairs.append(("search", explanation.trial))
+    pairs.append(("what next", explanation.advice))
+    layout.print_pairs(pairs)
     _print_attempts(explanation.attempts)
     _print_rows(explanation)
-    settings = [f"{key}={value}" for key, value in explanation.flat.items()]
-    console.print("  ".join(settings))
+    common = [f"{k}={v}" for k, v in explanation.flat.items() if k not in explanation.differs]
+    heading = "as in all cells" if differs else "configuration"
+    console.print(Text(f"\n{heading}", "bold"))
+    layout.print_paragraph(" ".join(common), indent=0)
     if explanation.error:
         console.print(f"\n{explanation.error.rstrip()}")
 
@@ -117,7 +123,8 @@ def advice(state: SweepState, cell: CellState) -> str:
     resume = f"`redescent resume {name}` sends it again"
     if ended_silently(state, cell):
         end = SilentEnd([cell.id], output_line(state, cell.placement.sid, cell.placement.task))
-        return f"its task ended without a record of it; {end.cause}. Fix the cause, then {resume}"
+        ending = f"its task ended without a final record of it; {end.cause}"
+        return f"{ending}. Fix the cause, then {resume}"
     return f"{resume}; it resumes from its checkpoint if it has one"
 
 
@@ -140,22 +147,29 @@ def _waiting_advice(state: SweepState, cell: CellState) -> str:
 
 
 def _print_attempts(attempts: Sequence[Attempt]) -> None:
-    table = Table(
-        "attempt", "submission", "job", "node", "start", "end or last record", "how", "logged"
-    )
+    """Show each attempt: when and where it ran, how far it got, and how it ended."""
+    head = ("attempt", "start", "end", "job", "node", "logged", "how it ended")
+    rows = []
     for attempt in attempts:
         execution = attempt.execution
-        table.add_row(
-            str(attempt.number),
-            attempt.sid,
-            execution.job,
-            attempt.node,
-            execution.start,
-            attempt.end,
-            attempt.ending,
-            attempt.progress,
+        rows.append(
+            [
+                str(attempt.number),
+                short_time(attempt.start),
+                short_time(attempt.end),
+                execution.job or attempt.sid[-8:],
+                attempt.node,
+                attempt.progress,
+                attempt.ending,
+            ]
         )
-    console.print(table)
+    console.print()
+    layout.print_table(head, rows)
+
+
+def short_time(text: str) -> str:
+    """A time of SLURM, such as 2026-01-02T03:04:05, as 01-02 03:04:05; another text as it is."""
+    return text[5:].replace("T", " ") if _TIME.fullmatch(text) else text
 
 
 def _last_rows(folder: Path, cell: str) -> tuple[pd.DataFrame, str | None]:
@@ -174,10 +188,12 @@ def _print_rows(explanation: Explanation) -> None:
         console.print(styled(("rows cannot be read:", "red"), f" {explanation.unreadable}"))
     if rows.empty:
         return
-    table = Table("last rows", *(f"epoch {epoch}" for epoch in rows["epoch"]))
+    table = []
     for name in (*_POSITION, *_metrics(rows)):
-        table.add_row(name, *(_text(value) for value in rows[name]))
-    console.print(table)
+        table.append([name, *(_text(value) for value in rows[name])])
+    head = ("last rows", *(f"epoch {epoch}" for epoch in rows["epoch"]))
+    console.print()
+    layout.print_table(head, table, right=" rrr")
 
 
 def _metrics(rows: pd.DataFrame) -> list[str]:

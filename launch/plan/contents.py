@@ -30,7 +30,7 @@ BACKENDS = ("slurm", "local", "debug")
 PACKING = ("cells", "at_a_time", "minutes", "most", "slots", "search")
 """Keys of `packing`: the fields of launch.sweep.request.Packing."""
 
-POLICY = ("gpu_hours", "canary", "compact")
+POLICY = ("gpu_hours", "canary", "compact", "notify")
 """Keys of `policy`: the fields of launch.sweep.request.Policy."""
 
 NOT_IN_CHECKSUM = ("checksum", "created")
@@ -182,6 +182,7 @@ def _policy(content: dict[str, Any]) -> dict[str, Any]:
     fields.number_or_null("gpu_hours", 0, None)
     fields.flag("canary", False)
     fields.flag("compact", False)
+    fields.text_or_null("notify", None)
     fields.finish()
     return content
 

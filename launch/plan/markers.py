@@ -5,6 +5,7 @@
     logs/NAME/submissions/SID/bad_nodes/NODE           a node on which every process dies
     logs/NAME/submissions/SID/cancelled.json           ids of the cells that the user cancelled
     logs/NAME/submissions/SID/local.json               the process that works on it outside SLURM
+    logs/NAME/submissions/SID/notify_error             why `notify.command` failed
     logs/NAME/rounds_stopped                           no round of a search is sent by itself
 
 A thousand tasks write a handful of files, and each task looks for one name at most once a second.
@@ -150,6 +151,19 @@ def end_local_worker(submission: Path) -> None:
 def remove_local_worker(submission: Path) -> None:
     """Record that the process of the submission is no longer its worker."""
     (submission / "local.json").unlink()
+
+
+def record_notify_error(submission: Path, error: str) -> None:
+    """Record that the user's notification failed. On a full disk nothing is recorded."""
+    with contextlib.suppress(OSError):
+        files.write_bytes(submission / "notify_error", error.encode())
+
+
+def notify_error(submission: Path) -> str:
+    """Why the user's notification failed; empty if it did not."""
+    with contextlib.suppress(OSError):
+        return _text(submission / "notify_error")
+    return ""
 
 
 def stop_rounds(sweep: Path) -> None:

@@ -30,8 +30,8 @@ FINAL: tuple[State, ...] = ("done", "nonfinite")
 LIVE: tuple[State, ...] = ("running", "waiting", "unknown")
 """States of a cell that a sent job may still train."""
 
-StopReason = Literal["preempted", "timeout", "cancelled"]
-"""Why a task was asked to stop."""
+StopReason = Literal["preempted", "timeout", "cancelled", "terminated"]
+"""Why a task was asked to stop; outside SLURM, where nothing preempts, a signal terminates it."""
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _ERROR_LINE = re.compile(r"[\w.]+(Error|Exception|Interrupt): ")
@@ -97,6 +97,7 @@ NOT_TRAINED = FailureClass(
 PREEMPTED = FailureClass("preempted", _RESUMES)
 TIMEOUT = FailureClass("timeout", _RESUMES)
 CANCELLED = FailureClass("cancelled", _RESUMES)
+TERMINATED = FailureClass("terminated", _RESUMES)
 
 FAILURES: Mapping[str, FailureClass] = {
     failure.name: failure
@@ -111,6 +112,7 @@ FAILURES: Mapping[str, FailureClass] = {
         PREEMPTED,
         TIMEOUT,
         CANCELLED,
+        TERMINATED,
     )
 }
 

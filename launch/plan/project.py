@@ -59,6 +59,12 @@ def logs_folder() -> Path:
     return below_project(os.environ.get("REDESCENT_LOGS", "logs"))
 
 
+def shipped_configs() -> Path:
+    """The shipped configurations: of a checkout, or of an installed package."""
+    root = Path(__file__).resolve().parents[2]
+    return root / "configs" if (root / "configs").is_dir() else root / "launch" / "configs"
+
+
 def config_folders(shipped: Path) -> list[Path]:
     """Where the files of sweeps and groups are looked for, first to last: configs/ of the project,
     then those that are `shipped`.

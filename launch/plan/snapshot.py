@@ -75,6 +75,14 @@ def current_software(sweep: Path, packages: Collection[str] = ()) -> Software:
     return Software(sys.executable, code, str(archive.resolve()), digest, packages, commit())
 
 
+def planned_software(sweep: Path, packages: Collection[str] = ()) -> Software:
+    """The same without an archive: where `current_software` would put it."""
+    code = code_hash(packages)
+    digest, versions = environment()
+    archive = (sweep / "code" / f"{code}.zip").resolve()
+    return Software(sys.executable, code, str(archive), digest, versions, commit())
+
+
 def code_hash(packages: Collection[str] = ()) -> str:
     """Hash of the sources that jobs would import now, those of the user's `packages` with them.
     Changes nothing.

@@ -21,16 +21,10 @@ from analysis.figure.provenance import measured_rows
 from analysis.stats.seed_curves import SeedCurves, seed_curves
 from analysis.store import LoggedMetric
 from launch.errors import quantity
+from trainers.config.main_metrics import MAIN_METRICS
 
 MOST_VALUES = 600_000
 """Numbers of the curves of one page: about 5 MB."""
-
-PREFERRED = (
-    "test_error", "test_accuracy", "train_eval_error", "train_accuracy", "test_loss",
-    "train_eval_loss", "train_error", "train_loss", "noisy_error", "clean_error",
-    "radius", "loss", "progress",
-)  # fmt: skip
-"""Metrics that a page shows first, and keeps where not all fit."""
 
 POINT = "point"
 TIMES = ("epoch", "step")
@@ -188,10 +182,10 @@ def in_order(metrics: Sequence[LoggedMetric]) -> list[LoggedMetric]:
 
 
 def _rank(name: str) -> int:
-    if name in PREFERRED:
-        return PREFERRED.index(name)
+    if name in MAIN_METRICS:
+        return MAIN_METRICS.index(name)
     is_count = name.endswith(("_wrong", "_examples"))
-    return len(PREFERRED) + is_count
+    return len(MAIN_METRICS) + is_count
 
 
 def time_column(rows: pd.DataFrame) -> str | None:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from launch.errors import quantity
+from launch.plan.markers import notify_error
 from launch.plan.outcome import LIVE, STATES, last_line
 from launch.plan.plan import CALIBRATION, name_of
+from launch.report.drawing import drawing_command
 from launch.report.overview import Overview
 from launch.report.searches import advice
 from launch.status.summary import Summary
@@ -87,15 +89,19 @@ def next_steps(overview: Overview) -> list[Note]:
     """What the user must know or do for the sweep to go on."""
     notes = waiting(overview.state)
     for end in overview.silent_ends[:SHOWN_FAILURES]:
-        cells = f"{quantity(len(end.cells), 'cell')} without a record"
+        cells = f"{quantity(len(end.cells), 'cell')} without a final record"
         notes.append(Note(cells, f": the task ended, and {end.cause}", "bad"))
     states = {line.state for line in overview.summary.lines}
     is_over = not states & {*LIVE, "preempted"}
     if is_over and states & {"failed", "interrupted", "missing"}:
         notes.append(plain(_resume_hint(overview)))
+    elif is_over and not overview.searches:
+        notes.append(plain(f"complete: `{drawing_command(overview.state.folder)}` draws it"))
+    elif overview.is_live:
+        notes.append(plain(f"not over: `redescent status {overview.name} --watch` follows it"))
     searches = advice(overview.searches, overview.name, live=overview.is_live)
     notes += [plain(line) for line in searches]
-    notes += [*_canary(overview), *_other_code(overview)]
+    notes += [*_canary(overview), *_other_code(overview), *_notification(overview)]
     return [*notes, *_silence(overview.state.silent)]
 
 
@@ -138,6 +144,14 @@ def _other_code(overview: Overview) -> list[Note]:
     headline = f"{quantity(overview.other_code, 'cell')} done with other code"
     command = f"redescent submit {overview.name} --again"
     return [Note(headline, f": `{command}` runs them anew", "warning")]
+
+
+def _notification(overview: Overview) -> list[Note]:
+    plan = overview.state.plans[-1]
+    error = notify_error(plan.folder(overview.state.folder))
+    if not error:
+        return []
+    return [Note("notify.command failed", f": {error}; the sweep is not affected", "warning")]
 
 
 def _silence(silent: Sequence[str]) -> list[Note]:

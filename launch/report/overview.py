@@ -33,7 +33,7 @@ class Overview:
     canary: tuple[str, str] | None
     searches: Sequence[Standing] = ()
     silent_ends: Sequence[SilentEnd] = ()
-    """Cells whose task ended without a record of them."""
+    """Cells whose task ended without a final record of them."""
     other_code: int = 0
     """How many cells are done with other code than the present."""
 
@@ -52,6 +52,11 @@ class Overview:
         """The share of the planned training that is done, 0 to 1."""
         runs = self.state.runs
         return share_done(runs[runs["cell"].isin(set(self.state.cells))])
+
+    @property
+    def percent(self) -> int:
+        """The same share in percent, rounded down: 100 is the whole."""
+        return int(100 * self.share_done)
 
     @property
     def name(self) -> str:

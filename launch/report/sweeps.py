@@ -13,7 +13,16 @@ from launch.plan import PlanError
 from launch.plan.plan import plan_files
 from launch.report.data import StateCount, state_counts
 from launch.report.overview import load_overview
-from launch.status.sweep_state import load_sweep_state
+from launch.status.sweep_state import (
+    SlurmAnswer,
+    SweepFiles,
+    ask_slurm,
+    read_files,
+    state_of,
+)
+
+_UNREADABLE = (UserError, PlanError, StoreError, OSError)
+"""What reading a damaged sweep raises."""
 
 REPORT = "report.html"
 """The page of a sweep, in its folder."""
@@ -65,6 +74,12 @@ class SweepLine:
         """The share of the planned training that is done, rounded down: 100 is the whole."""
         return int(100 * self.share_done)
 
+    @property
+    def done(self) -> str:
+        """The share as text: "unknown" while cells may have gone on without our knowing."""
+        is_known = all(count.state != "unknown" for count in self.counts)
+        return f"{self.percent} %" if is_known else "unknown"
+
     def states(self) -> str:
         """The cells by state, such as "75 done, 3 failed"."""
         return ", ".join(f"{count.cells} {count.state}" for count in self.counts)
@@ -73,10 +88,14 @@ class SweepLine:
 def load_sweeps(logs: Path) -> list[SweepLine]:
     """The sweeps of a folder of logs, the last submitted first; those that cannot be read last.
 
+    SLURM is asked once about all of them.
+
     Raises UserError if the folder is absent or has no sweep.
     """
     folders = sorted(path for path in logs.glob("*") if path.is_dir())
-    lines = [_line(folder) for folder in folders if _is_sweep(folder)]
+    sweeps = [_read(folder) for folder in folders if _is_sweep(folder)]
+    answer = ask_slurm([sweep for sweep in sweeps if isinstance(sweep, SweepFiles)])
+    lines = [_line(sweep, answer) for sweep in sweeps]
     if not lines:
         raise UserError(
             f"{logs}: no submitted sweep in this folder; `redescent submit NAME` creates one"
@@ -91,10 +110,21 @@ def _is_sweep(folder: Path) -> bool:
         return True
 
 
-def _line(folder: Path) -> SweepLine:
+def _read(folder: Path) -> SweepFiles | SweepLine:
+    """The files of a sweep, or the line that says why they cannot be read."""
     try:
-        overview = load_overview(load_sweep_state(folder))
-    except (UserError, PlanError, StoreError, OSError) as error:
+        return read_files(folder)
+    except _UNREADABLE as error:
+        return SweepLine(folder.name, problem=str(error))
+
+
+def _line(sweep: SweepFiles | SweepLine, answer: SlurmAnswer) -> SweepLine:
+    if isinstance(sweep, SweepLine):
+        return sweep
+    folder = sweep.folder
+    try:
+        overview = load_overview(state_of(sweep, answer))
+    except _UNREADABLE as error:
         return SweepLine(folder.name, problem=str(error))
     state, summary = overview.state, overview.summary
     return SweepLine(

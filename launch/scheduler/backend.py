@@ -22,7 +22,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -210,9 +210,23 @@ class Debug(Local):
 BACKENDS: Mapping[str, Backend] = {"slurm": Slurm(), "local": Local(), "debug": Debug()}
 
 
-def with_launcher(overrides: Sequence[str]) -> list[str]:
+@dataclass(frozen=True)
+class LauncherChoice:
+    """Overrides that name a launcher, and why it is this one."""
+
+    overrides: Sequence[str]
+    reason: str
+
+
+def choose_launcher(overrides: Sequence[str]) -> LauncherChoice:
     """The overrides, plus SLURM or this machine as the launcher if they name none."""
     if any(text.startswith("hydra/launcher=") for text in overrides):
-        return list(overrides)
-    default = "slurm" if slurm.present() else "local"
-    return [f"hydra/launcher={default}", *overrides]
+        return LauncherChoice(list(overrides), "named on the command line")
+    if slurm.present():
+        return LauncherChoice(["hydra/launcher=slurm", *overrides], "SLURM is on this machine")
+    return LauncherChoice(["hydra/launcher=local", *overrides], "no SLURM on this machine")
+
+
+def with_launcher(overrides: Sequence[str]) -> list[str]:
+    """The overrides of `choose_launcher`."""
+    return list(choose_launcher(overrides).overrides)

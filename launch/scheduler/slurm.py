@@ -365,6 +365,47 @@ def own_state() -> str:
     return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
+def own_job_is_cancelled() -> bool:
+    """Whether somebody cancelled the job that this process runs in; False if SLURM does not say so
+    within the seconds that are left for saving.
+    """
+    job, restarts = os.environ["SLURM_JOB_ID"], own_restarts()
+    executions = _call_while_stopping("sacct", "-X", "-D", "-n", "-P", "-j", job, "-o", "State")
+    state = executions[min(restarts, len(executions) - 1)] if executions else ""
+    if state.startswith(("CANCELLED", "PREEMPTED", "REQUEUED")):
+        return state.startswith("CANCELLED")
+    lines = _call_while_stopping("scontrol", "-o", "show", "job", job)
+    return bool(lines) and says_cancelled(lines[-1], restarts)
+
+
+def own_restarts() -> int:
+    """How often the job that this process runs in was requeued before."""
+    return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+
+
+def _call_while_stopping(*command: str) -> list[str]:
+    """The lines that a program prints, none without an answer.
+
+    SLURM signals all processes of a job twice, which can end a first call.
+    """
+    for _ in range(2):
+        answer = call(*command, timeout=2)
+        if answer.returncode >= 0:
+            break
+    return answer.stdout.strip().splitlines() if answer.returncode == 0 else []
+
+
+def says_cancelled(text: str, restarts: int) -> bool:
+    """Whether a line of `scontrol -o show job` is that of a job that ends for good although no
+    other job takes its place. While its processes end, its state is COMPLETING.
+    """
+    values = dict(word.partition("=")[::2] for word in text.split())
+    if values.get("JobState") not in ("COMPLETING", "CANCELLED"):
+        return False
+    is_requeued = values.get("Restarts", str(restarts)) != str(restarts)
+    return not is_requeued and values.get("PreemptTime", "None") == "None"
+
+
 def own_end() -> float | None:
     """Unix time of this job's time limit; None if neither the environment nor SLURM has it."""
     end = os.environ.get("SLURM_JOB_END_TIME", "")

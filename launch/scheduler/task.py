@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from launch.plan.outcome import FROZEN_CODE, StopReason
 from launch.plan.snapshot import difference_from_plan
 from launch.scheduler import slurm
 from launch.worker.messages import Failure
-from launch.worker.pool import Assignment, Pool, RepeatedCrash, environment, log
+from launch.worker.pool import Assignment, Pool, RepeatedCrash, environment, log, terminated
 
 MAX_FRUITLESS_RESTARTS = 3
 """A task that makes no progress within its time limit is requeued at most this many times."""
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str], received: Sequence[int], *, frozen: bool = Fa
     task, restart = args.task, 0
     if in_slurm:
         task = args.first + int(os.environ["SLURM_ARRAY_TASK_ID"])
-        restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+        restart = slurm.own_restarts()
     try:
         plan = load(args.plan, task)
     except (PlanError, OSError) as error:
@@ -115,7 +115,7 @@ def work(assignment: Assignment, received: Sequence[int], in_slurm: bool) -> int
     deadline = None if end is None else end - assignment.plan.launcher.lead_seconds
     _log_start(assignment, len(assignment.numbers), end)
     try:
-        pool = _train(assignment, received, deadline)
+        pool = _train(assignment, received, deadline, in_slurm)
     except RepeatedCrash as error:
         node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
         markers.mark_bad_node(assignment.submission, node)
@@ -139,17 +139,20 @@ def work(assignment: Assignment, received: Sequence[int], in_slurm: bool) -> int
     return _finish(decide_end(state), end)
 
 
-def _train(assignment: Assignment, received: Sequence[int], deadline: float | None) -> Pool:
+def _train(
+    assignment: Assignment, received: Sequence[int], deadline: float | None, in_slurm: bool
+) -> Pool:
     """Train the cells of a task, and the later rounds of the searches that it goes on with.
 
     Returns the last pool, with the results of all rounds.
     """
-    pool = Pool(assignment, received, deadline)
+    why_stopped = _why_stopped(received) if in_slurm else terminated
+    pool = Pool(assignment, received, deadline, why_stopped)
     stopped = pool.run() is not None or pool.blocked_by is not None
     while not stopped and (next_round := _next_round(assignment)):
         results, progress, assignment = pool.results, pool.progress, next_round
         log(f"next round: {quantity(len(assignment.numbers), 'cell')}")
-        pool = Pool(assignment, received, deadline)
+        pool = Pool(assignment, received, deadline, why_stopped)
         pool.progress = progress
         stopped = pool.run() is not None or pool.blocked_by is not None
         pool.results.update(results)
@@ -205,7 +208,7 @@ def _log_start(assignment: Assignment, cells: int, end: float | None) -> None:
 
 
 def _follow_up(assignment: Assignment) -> None:
-    """Do what small jobs do after the last task on SLURM: send the next round, and compact.
+    """Do what small jobs do after the last task on SLURM: send the next round, compact, notify.
 
     The next round counts this process as ended; the worker of the last round compacts. In the
     process of a command (launcher debug), the command sends the next round itself, since it holds
@@ -217,6 +220,10 @@ def _follow_up(assignment: Assignment) -> None:
         _run_module(assignment, "launch.submit.advance", sweep, plan.sid)
     if plan.policy.get("compact") and plan.sid == _newest_submission(assignment):
         _run_module(assignment, "analysis.store.compact", sweep)
+    if plan.policy.get("notify"):
+        if plan.backend == "local":
+            markers.end_local_worker(assignment.submission)
+        _run_module(assignment, "launch.submit.notify", sweep, plan.sid)
 
 
 def _newest_submission(assignment: Assignment) -> str:
@@ -226,6 +233,21 @@ def _newest_submission(assignment: Assignment) -> str:
 def _run_module(assignment: Assignment, module: str, *arguments: str) -> None:
     command = [sys.executable, "-P", "-m", module, *arguments]
     subprocess.run(command, env=environment(assignment.plan), check=False)
+
+
+def _why_stopped(received: Sequence[int]) -> Callable[[], StopReason]:
+    """Tells a job that its owner cancelled from one that SLURM preempts, after a signal.
+
+    SLURM sends both SIGTERM; USR2 comes before a preemption or from the user, and never with
+    scancel.
+    """
+
+    def reason() -> StopReason:
+        if signal.SIGTERM in received and slurm.own_job_is_cancelled():
+            return "cancelled"
+        return "preempted"
+
+    return reason
 
 
 def _ended_by_scheduler(received: Sequence[int]) -> bool:

@@ -1,4 +1,4 @@
-"""Tasks that ended without a record of their cells: what their output says."""
+"""Tasks that ended without a final record of their cells: what their output says."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ TAIL_BYTES = 8000
 
 @dataclass(frozen=True)
 class SilentEnd:
-    """Cells whose task ended without a record of them, and the line of its output that names the
-    error; the line is empty if the task wrote nothing.
+    """Cells whose task ended without a final record of them, and the line of its output that names
+    the error; the line is empty if the task wrote nothing.
     """
 
     cells: Sequence[str]
@@ -36,7 +36,7 @@ class SilentEnd:
 
 
 def silent_ends(state: SweepState) -> list[SilentEnd]:
-    """The cells whose newest task ended without a record, by what its output says.
+    """The cells whose newest task ended without a final record, by what its output says.
 
     Reads at most MOST_OUTPUTS outputs; the cells of other tasks are left out.
     """
@@ -53,12 +53,18 @@ def silent_ends(state: SweepState) -> list[SilentEnd]:
 
 
 def ended_silently(state: SweepState, cell: CellState) -> bool:
-    """Whether the newest task of a cell was sent and ended, and left no record of the cell."""
+    """Whether the newest task of a cell was sent and ended, and left no final record of the cell.
+
+    A record that still says "running" is that of a process that was killed, or of a lost node.
+    """
     place = cell.placement
     if cell.state in (*FINAL, *LIVE) or place.cancelled:
         return False
-    has_record = cell.record is not None and cell.record.attempt >= place.attempt
-    return not has_record and was_sent(state, place.sid, place.task)
+    record = cell.record
+    is_of_task = record is not None and record.attempt >= place.attempt
+    if is_of_task and record is not None and record.status != "running":
+        return False
+    return was_sent(state, place.sid, place.task)
 
 
 def was_sent(state: SweepState, sid: str, task: int) -> bool:

@@ -14,7 +14,7 @@ import pandas as pd
 from launch.cost import rates
 from launch.errors import quantity
 from launch.plan.launcher import Occupancy
-from launch.plan.outcome import FINAL, LIVE, PREEMPTED, STATES, last_line
+from launch.plan.outcome import CANCELLED, FINAL, LIVE, PREEMPTED, STATES, last_line
 from launch.scheduler.slurm import Task
 from launch.status.cell_state import CellState, Record
 from launch.status.sweep_state import SweepState, TaskKey
@@ -108,13 +108,13 @@ def failures(state: SweepState) -> list[Failure]:
 
 
 def share_done(runs: pd.DataFrame) -> float:
-    """The share of the planned training that is done, 0 to 1; a cell that has ended counts whole.
+    """The share of the planned training that is done, 0 to 1; a cell with a result counts whole.
 
     `runs` is a runs table with at least one cell.
     """
-    has_ended = runs["status"].isin([*FINAL, "failed"])  # perhaps before its planned end
-    share = rates.logged(runs) / rates.planned_length(runs)
-    return float(share.where(~has_ended, 1.0).mean())
+    has_result = runs["status"].isin(FINAL)  # perhaps before its planned end
+    share = (rates.logged(runs) / rates.planned_length(runs)).clip(0, 1).fillna(0.0)
+    return float(share.where(~has_result, 1.0).mean())
 
 
 def _lines(state: SweepState) -> list[Line]:
@@ -131,11 +131,17 @@ def shown_state(state: SweepState, cell: CellState) -> tuple[str, str]:
     if cell.state == "waiting":
         task = state.tasks.get((cell.placement.sid, cell.placement.task))
         return _waiting_name(cell.record), _waiting_reason(task)
-    if cell.state == "interrupted" and cell.placement.cancelled:
-        return cell.state, "cancelled"
+    if cell.state in ("interrupted", "missing") and _was_cancelled(state, cell):
+        return cell.state, CANCELLED.name
     if cell.state in ("failed", "interrupted") and cell.record:
         return cell.state, cell.record.error_class or ""
     return cell.state, ""
+
+
+def _was_cancelled(state: SweepState, cell: CellState) -> bool:
+    """Whether the user took the cell, or SLURM by scancel its whole task, out."""
+    task = state.tasks.get((cell.placement.sid, cell.placement.task))
+    return cell.placement.cancelled or (task is not None and task.state == "CANCELLED")
 
 
 def _waiting_name(record: Record | None) -> str:

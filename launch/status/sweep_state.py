@@ -76,6 +76,33 @@ class SweepState:
 
 
 @dataclass(frozen=True)
+class SweepFiles:
+    """What the folder of a sweep has, before its schedulers are asked."""
+
+    folder: Path
+    plans: Sequence[Plan]
+    arrays: Mapping[str, Sequence[Array]]
+    runs: pd.DataFrame
+
+    @cached_property
+    def records(self) -> Mapping[str, Record]:
+        """The newest record of each cell that has one."""
+        return records_of(self.runs)
+
+    @cached_property
+    def open_plans(self) -> Sequence[Plan]:
+        """The plans of which a task may still run."""
+        return [plan for plan in self.plans if not _is_over(plan, self.records)]
+
+
+@dataclass(frozen=True)
+class SlurmAnswer:
+    """The tasks that SLURM knows, by job and index; None if it does not answer."""
+
+    tasks: Mapping[tuple[str, int], slurm.Task] | None
+
+
+@dataclass(frozen=True)
 class Answers:
     """The schedulers' answers: the tasks that they know, and the submissions without an answer."""
 
@@ -103,13 +130,23 @@ def load_sweep_state(folder: Path, *, all_columns: bool = False) -> SweepState:
 
     With `all_columns`, its runs have every column of the records, which the report shows.
     """
+    return state_of(read_files(folder, all_columns=all_columns))
+
+
+def read_files(folder: Path, *, all_columns: bool = False) -> SweepFiles:
+    """Read the plans, arrays and parts of a sweep. Raises UserError if there is no sweep."""
     plans = load_all(folder) if folder.is_dir() else []
     if not plans:
         raise UserError(
             f"{folder}: no submitted sweep in this folder; `redescent submit NAME` creates one"
         )
     columns = None if all_columns else _columns(plans)
-    return _state_of(folder, plans, runs_of(folder, columns))
+    return _files_of(folder, plans, columns)
+
+
+def _files_of(folder: Path, plans: Sequence[Plan], columns: Sequence[str] | None) -> SweepFiles:
+    arrays = {plan.sid: _load_arrays(plan, folder) for plan in plans}
+    return SweepFiles(folder, plans, arrays, runs_of(folder, columns))
 
 
 def load_state_before_submission(
@@ -121,8 +158,8 @@ def load_state_before_submission(
     `abandon_completing`, tasks that have been completing for too long count as ended.
     """
     plans = load_all(folder) if folder.is_dir() else []
-    columns = None if searches else _columns(plans)
-    return _state_of(folder, plans, runs_of(folder, columns), abandon_completing)
+    files = _files_of(folder, plans, None if searches else _columns(plans))
+    return state_of(files, abandon_completing=abandon_completing)
 
 
 def _columns(plans: Sequence[Plan]) -> Sequence[str] | None:
@@ -130,13 +167,13 @@ def _columns(plans: Sequence[Plan]) -> Sequence[str] | None:
     return None if any(plan.searches for plan in plans) else RECORD_COLUMNS
 
 
-def _state_of(
-    folder: Path, plans: Sequence[Plan], runs: pd.DataFrame, abandon_completing: bool = False
+def state_of(
+    files: SweepFiles, answer: SlurmAnswer | None = None, *, abandon_completing: bool = False
 ) -> SweepState:
-    records = records_of(runs)
-    arrays = {plan.sid: _load_arrays(plan, folder) for plan in plans}
-    open_plans = [plan for plan in plans if not _is_over(plan, records)]
-    answers = ask_scheduler(open_plans, folder, arrays)
+    """The state of a sweep, with what SLURM answered about it, by default when asked now."""
+    folder, plans, arrays, runs = files.folder, files.plans, files.arrays, files.runs
+    records, open_plans = files.records, files.open_plans
+    answers = ask_scheduler(open_plans, folder, arrays, answer or ask_slurm([files]))
     if abandon_completing:
         answers = without_stuck(answers)
     cancelled = {plan.sid: markers.cancelled_cells(plan.folder(folder)) for plan in plans}
@@ -245,25 +282,28 @@ def settle(arrays: Sequence[Array], lookup: Lookup, now: float) -> list[Array]:
 
 
 def ask_scheduler(
-    plans: Sequence[Plan], folder: Path, arrays: Mapping[str, Sequence[Array]]
+    plans: Sequence[Plan],
+    folder: Path,
+    arrays: Mapping[str, Sequence[Array]],
+    answer: SlurmAnswer,
 ) -> Answers:
-    """Query each scheduler of these plans once."""
+    """What the schedulers of these plans say; SLURM's answer is given."""
     tasks: dict[TaskKey, slurm.Task] = {}
     silent: list[str] = []
-    slurm_plans = [plan for plan in plans if plan.backend == "slurm"]
-    slurm_tasks = _ask_slurm(slurm_plans, arrays)
-    for plan in slurm_plans:
-        if slurm_tasks is None:
+    for plan in plans:
+        if plan.backend != "slurm":
+            continue
+        if answer.tasks is None:
             silent.append(plan.sid)
         else:
-            tasks |= _tasks_of(plan, arrays[plan.sid], slurm_tasks)
+            tasks |= _tasks_of(plan, arrays[plan.sid], answer.tasks)
     for plan in plans:
         if plan.backend == "slurm":
             continue
-        answer = backend.BACKENDS[plan.backend].tasks(plan, folder, arrays[plan.sid])
-        if answer is None:
+        here = backend.BACKENDS[plan.backend].tasks(plan, folder, arrays[plan.sid])
+        if here is None:
             silent.append(plan.sid)
-        tasks |= {(plan.sid, task.index): task for task in answer or []}
+        tasks |= {(plan.sid, task.index): task for task in here or []}
     return Answers(tasks, silent)
 
 
@@ -273,32 +313,31 @@ def without_stuck(answers: Answers) -> Answers:
     return replace(answers, tasks=tasks)
 
 
-def _ask_slurm(
-    plans: Sequence[Plan], arrays: Mapping[str, Sequence[Array]]
-) -> dict[tuple[str, int], slurm.Task] | None:
-    """The tasks of these plans that SLURM knows, by job and index; None without an answer.
+def ask_slurm(sweeps: Sequence[SweepFiles]) -> SlurmAnswer:
+    """Ask SLURM once about the open tasks of all these sweeps.
 
     The queue forgets ended jobs after minutes, and a controller that was restored from an old state
     forgets others, so tasks that may still run according to accounting are added. Accounting lags
     and can be absent; without its answer nothing is added.
     """
-    names = _accepted_names(plans, arrays)
+    names = sorted({name for sweep in sweeps for name in _accepted_names(sweep)})
     queue = slurm.queue(names)
     if queue is None:
-        return None
+        return SlurmAnswer(None)
     queue_names = {task.name for task in queue}
     forgotten = [name for name in names if name not in queue_names]
     accounting = slurm.accounting(forgotten) or []
     live = [task for task in accounting if task.live]
-    return {(task.job, task.index): task for task in [*live, *queue]}
+    return SlurmAnswer({(task.job, task.index): task for task in [*live, *queue]})
 
 
-def _accepted_names(plans: Sequence[Plan], arrays: Mapping[str, Sequence[Array]]) -> list[str]:
-    """Names of the arrays that SLURM accepted."""
+def _accepted_names(files: SweepFiles) -> set[str]:
+    """Names of the arrays of a sweep that SLURM accepted and that may still run."""
     names = set()
-    for plan in plans:
-        names |= {array.name for array in arrays[plan.sid] if array.job}
-    return sorted(names)
+    for plan in files.open_plans:
+        if plan.backend == "slurm":
+            names |= {array.name for array in files.arrays[plan.sid] if array.job}
+    return names
 
 
 def _tasks_of(

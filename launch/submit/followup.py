@@ -1,8 +1,9 @@
 """Small SLURM jobs that start after the last task of a submission has ended in any way.
 
 One compacts the store; it is safe at any time, even while somebody resumes the sweep
-(analysis/store/claim.py). The other sends the next round of the sweep's searches, if it has any. A
-worker without SLURM does both before it exits (launch/scheduler/task.py).
+(analysis/store/claim.py). Another sends the next round of the sweep's searches, if it has any. The
+last one runs `notify.command`, after the others. A worker without SLURM does all of it before it
+exits (launch/scheduler/task.py).
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class FollowUp:
     arguments: Sequence[str]
     output: Path
     """The folder of its output."""
+    is_last: bool = False
+    """Whether it waits for the other follow-ups too."""
 
 
 def follow_ups(plan: Plan, folder: Path) -> list[FollowUp]:
@@ -45,6 +48,9 @@ def follow_ups(plan: Plan, folder: Path) -> list[FollowUp]:
         jobs.append(FollowUp("next", "launch.submit.advance", [str(folder), plan.sid], output))
     if plan.policy.get("compact"):
         jobs.append(FollowUp("compact", "analysis.store.compact", [str(folder)], output))
+    if plan.policy.get("notify"):
+        arguments = [str(folder), plan.sid]
+        jobs.append(FollowUp("notify", "launch.submit.notify", arguments, output, is_last=True))
     return jobs
 
 
@@ -55,12 +61,15 @@ def send(plan: Plan, folder: Path, jobs: Sequence[str]) -> None:
     settings of the tasks. A second refusal is not an error: `redescent compact` and `redescent
     resume` do the same.
     """
+    others: list[str] = []
     for follow_up in follow_ups(plan, folder.resolve()):
+        before = [*jobs, *others] if follow_up.is_last else jobs
         for settings in (small_settings(plan), full_settings(plan)):
             script = plan.folder(folder) / f"{follow_up.name}.sbatch"
-            script.write_text(text(plan, follow_up, jobs, settings), encoding="utf-8")
+            script.write_text(text(plan, follow_up, before, settings), encoding="utf-8")
             answer = slurm.call("sbatch", "--parsable", str(script), timeout=120)
             if answer.returncode == 0:
+                others.append(answer.stdout.strip().split(";")[0])
                 break
 
 

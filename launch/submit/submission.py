@@ -173,19 +173,22 @@ def resume_request(folder: Path, overrides: Sequence[str]) -> Request:
         chosen=newest.chosen,
         policy=Policy(**newest.policy),
         searches=rounds.searches_of(plans),
+        why_launcher="that of the newest submission",
     )
     if not overrides:
         return request
     from launch.sweep import compose  # loads Hydra, which the job after a round does without
 
     earlier = [] if other_launcher else newest.chosen
-    settings = compose.launcher_settings(backend.with_launcher([*earlier, *overrides]))
+    choice = backend.choose_launcher([*earlier, *overrides])
+    settings = compose.launcher_settings(choice.overrides)
     return replace(
         request,
         packing=settings.packing,
         launcher=settings.launcher,
         chosen=settings.chosen,
         policy=settings.policy,
+        why_launcher=choice.reason if other_launcher else request.why_launcher,
     )
 
 
@@ -289,11 +292,35 @@ def freeze_cells(
         packing=asdict(request.packing),
         launcher=request.launcher,
         chosen=request.chosen,
-        policy=asdict(request.policy),
+        policy=request.policy.to_json(),
         searches=request.searches,
         **vars(software),
         **snapshot.origin(),
     )
+
+
+def array_scripts(preview: Preview) -> list[str]:
+    """The scripts that sbatch would get for a preview, one for each array; nothing is written.
+
+    The id in the names of the jobs is another one in each submission. Raises UserError if there is
+    nothing to send, or another launcher than SLURM.
+    """
+    request = preview.request
+    if request.launcher.kind != "slurm":
+        raise UserError(
+            f"--sbatch: found the launcher {request.launcher.kind}, expected hydra/launcher=slurm "
+            "or a file like it"
+        )
+    if not preview.cells:
+        raise UserError("--sbatch: there is nothing to send, so no script")
+    software = request.software or snapshot.planned_software(request.folder, request.own_packages)
+    request = replace(request, software=software)
+    plan = freeze(replace(preview, request=request), "slurm", {})
+    folder = plan.folder(request.folder).resolve()
+    dependencies = Dependencies(ends=[task.follows for task in preview.tasks])
+    arrays = jobs.intended_arrays(plan, slurm.array_size(), dependencies)
+    paths = folder / "plan.json", folder / "output"
+    return [sbatch.array_script(plan, *paths, array) for array in arrays]
 
 
 def attempts_before(plans: Sequence[Plan], records: Mapping[str, Record]) -> Counter[str]:

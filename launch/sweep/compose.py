@@ -29,7 +29,12 @@ from launch.errors import UserError
 from launch.plan import load_all
 from launch.plan.identity import RESULT_FREE
 from launch.plan.launcher import Launcher
-from launch.plan.project import below_project, config_folders, make_importable
+from launch.plan.project import (
+    below_project,
+    config_folders,
+    make_importable,
+    shipped_configs,
+)
 from launch.plan.search import Search
 from launch.sweep import search, spec, sweep_file, trained
 from launch.sweep.adaptive import check_trials, newest_searches
@@ -47,16 +52,16 @@ from launch.sweep.request import (
 from launch.sweep.resolve import Resolver
 from trainers import config as schema
 
-_ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = _ROOT / "configs" if (_ROOT / "configs").is_dir() else _ROOT / "launch" / "configs"
-"""The shipped configurations: of a checkout, or of an installed package."""
+CONFIGS = shipped_configs()
+"""The shipped configurations."""
 
 _CELL_KEYS = ("seed", "model", "data", "optim", "trainer", "run")
-_LAUNCH_SECTIONS = ("task", "limits", "canary", "compact", "sweep", "hydra")
+_LAUNCH_SECTIONS = ("task", "limits", "canary", "compact", "notify", "sweep", "hydra")
 _TOP_KEYS = (*_CELL_KEYS, "name", "logs", *spec.KEYS, *_LAUNCH_SECTIONS)
 _LIMITS = ("gpu_hours", "cells")
 _PACKING = tuple(field.name for field in dataclasses.fields(Packing))
-_KNOWN: Mapping[str, Sequence[str]] = {"limits": _LIMITS, "task": _PACKING}
+_NOTIFY = ("command",)
+_KNOWN: Mapping[str, Sequence[str]] = {"limits": _LIMITS, "task": _PACKING, "notify": _NOTIFY}
 _NEEDED = (*_CELL_KEYS, "name", "logs", "limits", "canary", "compact")
 _GROUPS = ("model", "data", "optim", "trainer", "preset")
 _PATH_KEYS = ("data.root", "data.cache")
@@ -192,7 +197,8 @@ def _plain(node: Any) -> Any:
 
 def _policy(config: DictConfig) -> Policy:
     limits = _section(config, "limits", _LIMITS)
-    return Policy(limits.get("gpu_hours"), config.canary, config.compact)
+    command = _section(config, "notify", _NOTIFY).get("command")
+    return Policy(limits.get("gpu_hours"), config.canary, config.compact, command)
 
 
 def _packing(config: DictConfig) -> Packing:

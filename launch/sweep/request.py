@@ -5,10 +5,12 @@ Standard library only, so that packing and cost load neither Hydra nor pandas.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +22,9 @@ from launch.plan.search import Search
 from launch.plan.snapshot import Software, code_hash
 from trainers import config as schema
 
-LAUNCH_KEYS = ("hydra/launcher=", "hydra.launcher.", "task.", "limits.", "canary=", "compact=")
+LAUNCH_KEYS = (
+    "hydra/launcher=", "hydra.launcher.", "task.", "limits.", "canary=", "compact=", "notify.",
+)  # fmt: skip
 """Overrides that change how cells are sent, not which cells."""
 
 AUTO: Literal["auto"] = "auto"
@@ -92,11 +96,14 @@ def _check_at_least_one(
 
 @dataclass(frozen=True)
 class Policy:
-    """What a submission does besides sending cells: `limits`, `canary` and `compact`."""
+    """What a submission does besides sending cells: `limits`, `canary`, `compact` and
+    `notify.command`.
+    """
 
     gpu_hours: float | None = None
     canary: bool = False
     compact: bool = False
+    notify: str | None = None
 
     def __post_init__(self) -> None:
         hours = self.gpu_hours
@@ -107,6 +114,26 @@ class Policy:
             )
         _check_boolean("canary", self.canary)
         _check_boolean("compact", self.compact)
+        _check_command(self.notify)
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys of a plan; without `notify` if it is not set: older code does not know it."""
+        content = asdict(self)
+        if self.notify is None:
+            del content["notify"]
+        return content
+
+
+def _check_command(command: Any) -> None:
+    """Raise UserError for a `notify.command` that names no program."""
+    if command is None:
+        return
+    with contextlib.suppress(ValueError):  # quotes that are not closed
+        if isinstance(command, str) and shlex.split(command):
+            return
+    raise UserError(
+        f"notify.command: found {command!r}, expected a program with its options, or null"
+    )
 
 
 def _check_boolean(key: str, value: Any) -> None:
@@ -132,6 +159,8 @@ class Request:
     """Conditions for the cells that are done and are to be trained once more; none for all."""
     software: Software | None = None
     """The code and environment of the jobs; None for those of this process."""
+    why_launcher: str = ""
+    """Why this launcher was chosen, in a few words."""
 
     @property
     def folder(self) -> Path:

@@ -162,7 +162,9 @@ class CellTrainer:
         run.mark_running()
         outcome = trainers.train(config.parse(job.flat), run)
         run.close(outcome, self.inbox.reason if outcome == "stopped" else None)
-        return CellResult(job.cell, outcome, run.epochs, progress=run.progressed)
+        return CellResult(
+            job.cell, outcome, run.epochs, progress=run.progressed, metric=run.last_metric
+        )
 
     def _start_run(self, job: CellJob) -> Run:
         from trainers.checkpoint import Checkpoints

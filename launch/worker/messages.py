@@ -64,6 +64,8 @@ class CellResult:
     """Name of the failure's class, for an error that the child caught."""
     progress: bool = True
     saved: bool = False
+    metric: str = ""
+    """The most telling metric of the last row, for the job's output."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import sys
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -150,13 +150,27 @@ class Child:
             self.process.stdin.close()
 
 
+def terminated() -> StopReason:
+    """Why a process outside SLURM is asked to stop."""
+    return "terminated"
+
+
 class Pool:
-    """The children of one task and the queue of its cells."""
+    """The children of one task and the queue of its cells.
+
+    `why_stopped` says what a signal means that neither the time limit nor `redescent cancel`
+    explains.
+    """
 
     def __init__(
-        self, assignment: Assignment, received: Sequence[int], deadline: float | None
+        self,
+        assignment: Assignment,
+        received: Sequence[int],
+        deadline: float | None,
+        why_stopped: Callable[[], StopReason] = terminated,
     ) -> None:
         self.assignment, self.received, self.deadline = assignment, received, deadline
+        self.why_stopped = why_stopped
         self.plan = assignment.plan
         self.queue = deque(assignment.numbers)
         self.concurrency = self.plan.at_a_time(assignment.task) or cores()
@@ -258,7 +272,8 @@ class Pool:
             child.unsaved.clear()
         child.cell = None
         error = f": {result.error}" if result.error else ""
-        log(f"cell {result.cell}: {result.status} after {quantity(result.epochs, 'epoch')}{error}")
+        length = quantity(result.epochs, "epoch")
+        log(f"cell {result.cell}: {result.status} after {length}{result.metric}{error}")
         if result.failure is not None:
             self._on_failure(result.cell, result.failure, result.error or "")
 
@@ -294,6 +309,7 @@ class Pool:
             return
         self._remove_cancelled(look=True)
         self.reason = stop_reason(self.deadline, time.time(), self._only_cancelled_left())
+        self.reason = self.reason or self.why_stopped()
         log(f"stopping ({self.reason}): saving {quantity(len(self.children), 'cell')}")
         for child in self.children:
             child.send(StopRequest(self.reason))
@@ -334,17 +350,17 @@ class Pool:
                 child.process.kill()
 
 
-def stop_reason(deadline: float | None, now: float, only_cancelled_left: bool) -> StopReason:
-    """Why a task was asked to stop.
+def stop_reason(deadline: float | None, now: float, only_cancelled_left: bool) -> StopReason | None:
+    """Why a task was asked to stop; None if neither its end time nor a marker file says.
 
     The job's end time distinguishes a time limit from a preemption; a marker file shows a
-    cancellation.
+    cancellation by `redescent cancel`.
     """
     if only_cancelled_left:
         return "cancelled"
     if deadline is not None and now > deadline - TIMEOUT_MARGIN_SECONDS:
         return "timeout"
-    return "preempted"
+    return None
 
 
 def failure_of(code: int, attempt: int) -> Failure:

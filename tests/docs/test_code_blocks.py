@@ -33,7 +33,7 @@ OF_SWEEPS = (
 WITH_OVERRIDES = ("plan", "submit", "calibrate", "resume", "doctor")
 GROUPS = ("model", "data", "optim", "trainer", "preset", "sweep", "hydra/launcher")
 FREE_KEYS = ("seed", "seeds", "axes", "where", "zip", "canary", "compact", "name", "logs")
-FREE_SECTIONS = ("hydra.launcher.", "task.", "limits.", "search.", "axes.", "of.")
+FREE_SECTIONS = ("hydra.launcher.", "task.", "limits.", "search.", "axes.", "of.", "notify.")
 
 
 def blocks(page: Path, language: str) -> list[str]:

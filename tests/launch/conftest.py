@@ -151,7 +151,7 @@ def redescent() -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(
         *words: str, configs: Path | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"COLUMNS": "200"}
+        environment = os.environ | {"COLUMNS": "1000"}
         return command_line.redescent(
             *words, environment=environment, configs=configs or compose.CONFIGS, check=check
         )

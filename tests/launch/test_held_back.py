@@ -16,7 +16,7 @@ ERROR = "RuntimeError: failed as requested (trainer.fail=error)"
 
 
 def redescent(logs: Path, *words: str) -> str:
-    environment = os.environ | {"REDESCENT_LOGS": str(logs), "COLUMNS": "200"}
+    environment = os.environ | {"REDESCENT_LOGS": str(logs), "COLUMNS": "1000"}
     return command_line.redescent(*words, environment=environment).stdout
 
 

@@ -51,15 +51,15 @@ def same_machine(old_logs: Path) -> Path:
 
 def test_status_counts_the_cells_of_an_old_folder(same_machine: Path, redescent: Redescent) -> None:
     smoke, noop = (redescent("status", name).stdout for name in ("smoke", "noop"))
-    assert [word in smoke for word in ("done        │ 2", "interrupted │ 1")] == [True, True]
-    assert "failed │ 3" in noop
+    assert [word in smoke for word in ("done             2", "interrupted      1")] == [True, True]
+    assert "failed      3" in noop
     assert "the cell was told to fail (trainer.fail=error)" in noop
 
 
 def test_another_machine_does_not_know_whether_old_workers_live(
     old_logs: Path, redescent: Redescent
 ) -> None:
-    assert "unknown │ 3" in redescent("status", "noop").stdout
+    assert "unknown      3" in redescent("status", "noop").stdout
     message = redescent("resume", "noop", LOCAL, "--retry-errors", check=False)
     assert message.returncode == 2
     assert "nothing was sent" in message.stderr

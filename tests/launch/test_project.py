@@ -136,7 +136,7 @@ def test_what_init_writes_trains_and_draws_without_torch_in_planning(tmp_path: P
     """The commands of its README, in processes of their own."""
     folder = tmp_path / "project"
     init.init(folder)
-    environment = {**os.environ, "COLUMNS": "200"}
+    environment = {**os.environ, "COLUMNS": "1000"}
     del environment["REDESCENT_LOGS"]
     program = (
         "import sys; from launch import cli\n"

@@ -4,6 +4,7 @@ for real.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -243,12 +244,10 @@ def test_the_next_submission_runs_what_a_calibration_found_best(redescent: Any, 
         "calibrate", "noop", *auto, "--side-by-side", "2", "--side-by-side", "1"
     ).stdout
     lines = [
-        [word.strip() for word in line.split("│")]
-        for line in output.splitlines()
-        if "an epoch" in line
+        re.split(r"\s{2,}", line.strip()) for line in output.splitlines() if "an epoch" in line
     ]
-    assert [line[-7] for line in lines] == ["1", "2"]
-    (wins,) = (int(line[-7]) for line in lines if line[-2] == "best")
+    assert [line[2] for line in lines] == ["1", "2"]
+    (wins,) = (int(line[2]) for line in lines if line[-1] == "best")
     one, two = plan.load_all(logs / "noop" / "calibration")
     assert (one.sizes, [len(task) for task in one.tasks]) == ([1], [1])
     assert (two.sizes, [len(task) for task in two.tasks]) == ([2], [2])

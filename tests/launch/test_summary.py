@@ -53,6 +53,7 @@ def sweep_state(plan_of: Callable[..., Plan], flat: Flat) -> Callable[..., Sweep
 
 
 RUNNING = Task("5", 0, "n", "RUNNING")
+CANCELLED = Task("5", 0, "n", "CANCELLED")
 
 
 def pending(reason: str) -> Task:
@@ -77,6 +78,8 @@ def test_cells_are_counted_by_state_and_reason_or_class_of_failure(
             ("failed", Record("failed", 1, "out of memory", "x"), None, {}),
             ("done", Record("done", 1), None, {}),
             ("interrupted", Record("stopped", 1, "cancelled"), None, {}),
+            ("interrupted", Record("stopped", 1, "preempted"), CANCELLED, {}),
+            ("missing", None, CANCELLED, {}),
         )
     )
     assert summary.lines == [
@@ -87,7 +90,8 @@ def test_cells_are_counted_by_state_and_reason_or_class_of_failure(
         Line("waiting", "its task runs", 1),
         Line("preempted", "BeginTime", 1),
         Line("failed", "out of memory", 1),
-        Line("interrupted", "cancelled", 1),
+        Line("interrupted", "cancelled", 2),
+        Line("missing", "cancelled", 1),
     ]
 
 

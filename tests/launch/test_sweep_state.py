@@ -160,3 +160,4 @@ def test_a_task_without_a_record_is_told_by_its_output(
     with_record = silent_ends(ended(plan, tmp_path, Record("stopped", 1)))
     assert [cell for end in with_record for cell in end.cells if cell == ids[0]] == []
     assert len(silent_ends(ended(plan, tmp_path, Record("stopped", 0)))) == 3
+    assert len(silent_ends(ended(plan, tmp_path, Record("running", 1)))) == 3, "it was killed"

@@ -70,7 +70,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def test_an_installed_package_plans_a_project_of_the_users(site: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(site), "COLUMNS": "200"}
+    environment = {**os.environ, "PYTHONPATH": str(site), "COLUMNS": "1000"}
     del environment["REDESCENT_LOGS"]
     program = (
         "import launch; print(launch.__file__)\n"

@@ -82,7 +82,7 @@ class Sweep:
             "REDESCENT_LOGS": str(self.logs),
             "PYTHONPATH": str(code),
         }
-        environment |= {"COLUMNS": "200"}
+        environment |= {"COLUMNS": "1000"}
         process = command_line.redescent(
             *words, environment=environment, folder=self.logs.parent, check=check, seconds=600
         )

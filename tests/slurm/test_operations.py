@@ -37,7 +37,7 @@ def test_cancelling_by_condition_ends_tasks_only_if_all_their_cells_match(noop: 
     assert "cancelled 3 cells, 1 whole task" in output
     noop.wait(lambda: noop.states() == {"interrupted": 3, "running": 1}, 60)
     assert len(noop.live("RUNNING,PENDING")) == 1
-    assert "3     │ cancelled" in noop.redescent("status", "noop")
+    assert "3  cancelled" in noop.redescent("status", "noop")
     assert "stopping (" not in noop.output(), "the task itself was ended"
     noop.redescent("cancel", "noop", "seed=1")
     noop.wait(noop.ended, 60)
@@ -68,7 +68,7 @@ def test_arrays_wait_for_the_canary_and_a_job_compacts_the_sweep(noop: Sweep) ->
     cells = (*FOUR, "trainer.seconds=2")
     noop.submit(*cells, "canary=true")
     assert noop.states() == {"waiting": 4}
-    assert "4     │ Dependency" in noop.redescent("status", "noop")
+    assert "4  Dependency" in noop.redescent("status", "noop")
     noop.wait(noop.ended)
     assert noop.states() == {"done": 4}
     canary = Sweep(noop.cluster, noop.folder, "calibration")

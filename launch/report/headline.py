@@ -1,0 +1,116 @@
+"""One metric of a sweep in a line: where its cells stand, and which of them is best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis import store
+from launch.errors import UserError, quantity
+from launch.report.grid import varying_settings
+from launch.report.searches import short_names
+from launch.status.sweep_state import SweepState
+from trainers.config.main_metrics import MAIN_METRICS, main_metric
+
+MOST_CELLS = 20_000
+"""Of larger sweeps the records are read only if the user names a metric."""
+
+_SMALLER_IS_BETTER = ("error", "loss", "wrong")
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The last values of a metric over cells.
+
+    cells: how many have one; `is_final` says whether they are done, or all that have begun. best:
+    id of the best of them, None for a metric without a better direction. settings: those of the
+    best cell that vary in the sweep.
+    """
+
+    metric: str
+    cells: int
+    is_final: bool
+    low: float
+    median: float
+    high: float
+    best: str | None
+    settings: Mapping[str, Any]
+
+    @property
+    def sentence(self) -> str:
+        """The line of `status`."""
+        cells = quantity(self.cells, "done cell") if self.is_final else quantity(self.cells, "cell")
+        so_far = "" if self.is_final else " so far"
+        values = f"{self.low:.4g} to {self.high:.4g}, median {self.median:.4g}"
+        if self.cells == 1:
+            values = f"{self.low:.4g}"
+        text = f"{self.metric} of {cells}{so_far}: {values}"
+        if self.best is None or self.cells == 1:
+            return text
+        names = short_names(list(self.settings))
+        pairs = zip(names, self.settings.values(), strict=True)
+        settings = ", ".join(f"{name}={value}" for name, value in pairs)
+        return f"{text}; best {self.best[:11]}" + (f" ({settings})" if settings else "")
+
+
+def load_headline(state: SweepState, metric: str | None = None) -> Headline | None:
+    """The metric of a sweep, by default its most telling one; None if nothing has a value yet.
+
+    Raises UserError for a metric that no cell has.
+    """
+    if metric is None and len(state.cells) > MOST_CELLS:
+        return None
+    wanted = MAIN_METRICS if metric is None else (metric,)
+    runs = store.runs(state.folder, [f"final_{name}" for name in wanted])
+    runs = runs[runs["cell"].isin(set(state.cells))]
+    if metric is not None and f"final_{metric}" not in runs:
+        raise UserError(_unknown_metric(state, metric))
+    names = [name for name in wanted if f"final_{name}" in runs]
+    with_values = [name for name in names if runs[f"final_{name}"].notna().any()]
+    name = metric or main_metric(with_values)
+    if name is None:
+        return None
+    is_final = bool((runs["status"] == "done").any())
+    of_metric = runs[runs["status"] == "done"] if is_final else runs
+    values = pd.to_numeric(of_metric[f"final_{name}"], errors="coerce").astype(float)
+    return _headline(state, name, of_metric["cell"][values.notna()], values.dropna(), is_final)
+
+
+def _headline(
+    state: SweepState, metric: str, cells: pd.Series, values: pd.Series, is_final: bool
+) -> Headline | None:
+    if values.empty:
+        return None
+    best = _best(metric, values)
+    cell = None if best is None else str(cells[best])
+    return Headline(
+        metric=metric,
+        cells=len(values),
+        is_final=is_final,
+        low=float(values.min()),
+        median=float(values.median()),
+        high=float(values.max()),
+        best=cell,
+        settings=_settings(state, cell) if cell else {},
+    )
+
+
+def _best(metric: str, values: pd.Series) -> Any:
+    """The index of the best value; None if the name of the metric does not say what is better."""
+    if metric.endswith(_SMALLER_IS_BETTER):
+        return values.idxmin()
+    return values.idxmax() if metric.endswith(("accuracy", "radius")) else None
+
+
+def _settings(state: SweepState, cell: str) -> dict[str, Any]:
+    row = state.runs[state.runs["cell"] == cell].iloc[0]
+    return {key: row[key] for key in varying_settings(state)}
+
+
+def _unknown_metric(state: SweepState, metric: str) -> str:
+    names = [one.name for one in store.metrics(state.folder)]
+    known = f"expected one of {', '.join(names)}" if names else "but nothing is logged yet"
+    return f"--metric: found {metric!r}, {known}"

@@ -1,0 +1,117 @@
+"""Exit statuses: one meaning each, and messages of errors on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig
+
+from analysis.store import compact
+from launch import train
+from launch.cli import commands, doctor
+from launch.cli.doctor import Finding
+from launch.report import sweeps
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "exit_statuses.md"
+
+
+def status_of(call: Callable[[], object]) -> Any:
+    with pytest.raises(SystemExit) as end:
+        call()
+    return end.value.code or 0
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def fault(*_: object) -> None:
+    raise ZeroDivisionError("a fault")
+
+
+@pytest.mark.parametrize(("verdict", "expected"), [("ok", 0), ("warning", 0), ("problem", 1)])
+def test_doctor_ends_with_one_if_a_check_found_a_problem(
+    verdict: Any, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "examine", lambda overrides: [Finding("x", verdict, "")])
+    assert status_of(lambda: commands.main(["doctor"])) == expected
+
+
+@pytest.mark.parametrize(
+    "words", [["status", "nothing"], ["status"], ["status", "--nothing"], ["nothing"]]
+)
+def test_a_mistake_of_the_user_ends_with_two(
+    words: list[str], logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status_of(lambda: commands.main(words)) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "rror:" in output.err
+
+
+def test_a_fault_of_the_program_ends_with_three_and_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("launch.cli.report.load_sweeps", fault)
+    assert sweeps.load_sweeps is not fault
+    assert status_of(lambda: commands.main(["list"])) == 3
+    assert "ZeroDivisionError: a fault" in capsys.readouterr().err
+
+
+def test_an_interrupt_ends_with_130_in_every_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("launch.cli.report.load_sweeps", interrupt)
+    assert status_of(lambda: commands.main(["list"])) == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected", "message"),
+    [
+        (["modle.width=3"], 2, "modle"),
+        (["trainer=noop", "model=none", "data=none", "optim=none", "seeds=[0,1]"], 2, "seeds"),
+    ],
+)
+def test_train_ends_with_two_for_a_wrong_configuration(
+    words: list[str],
+    expected: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train", *words])
+    assert status_of(train.main) == expected
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("raised", "expected"), [(interrupt, 130), (sys.exit, 1)])
+def test_train_tells_an_interrupt_from_a_failed_cell(
+    raised: Callable[..., Any], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(config: DictConfig) -> None:
+        raised(1)
+
+    monkeypatch.setattr(train, "run", run)
+    monkeypatch.setattr(sys, "argv", ["train"])
+    assert status_of(train.main) == expected
+
+
+def test_compacting_ends_with_one_for_a_damaged_file_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("runs", "curves"):
+        (tmp_path / name).mkdir()
+    assert compact.main(str(tmp_path)) == 0
+    (tmp_path / "runs" / "a.parquet").write_bytes(b"damaged")
+    assert compact.main(str(tmp_path)) == 1
+    assert "not compacted" in capsys.readouterr().err
+
+
+def test_the_page_has_every_status() -> None:
+    text = PAGE.read_text()
+    assert [code for code in (0, 1, 2, 3, 130) if f"\n| {code} |" not in text] == []

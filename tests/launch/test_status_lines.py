@@ -1,0 +1,146 @@
+"""What `status` and `list` say beside the states: a metric, what runs, the next command."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis import store
+from launch.cli import status as views
+from launch.errors import UserError
+from launch.plan import Plan, jobs
+from launch.plan.jobs import Array
+from launch.report import drawing, headline
+from launch.report.drawing import SCRIPTS, drawing_command
+from launch.report.overview import load_overview
+from launch.report.running import RunningTask, running_tasks, running_text
+from launch.report.sweeps import load_sweeps
+from launch.scheduler import slurm
+from launch.scheduler.slurm import Task
+from launch.status import sweep_state
+
+OLD_LOGS = Path(__file__).parent / "old_logs"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
+    """The names of each query of the queue, which answers that one task runs."""
+    queries: list[Sequence[str]] = []
+
+    def queue(names: Sequence[str]) -> list[Task] | None:
+        queries.append(list(names))
+        return [Task("7", 0, names[0], "RUNNING", node="n1")] if names else []
+
+    monkeypatch.setattr(slurm, "queue", queue)
+    monkeypatch.setattr(slurm, "accounting", lambda names: [])
+    return queries
+
+
+def sent(plan: Plan, folder: Path, name: str) -> None:
+    plan.write(folder)
+    jobs.write(plan, folder, [Array(name, 0, len(plan.tasks), 1.0, "7")])
+
+
+def test_list_asks_slurm_once_for_all_sweeps(
+    logs: Path, plan_of: Callable[..., Plan], asked: list[Sequence[str]]
+) -> None:
+    for name in ("one", "two", "three"):
+        sent(plan_of(), logs / name, name)
+    assert {line.name for line in load_sweeps(logs)} == {"one", "two", "three"}
+    assert asked == [["one", "three", "two"]]
+
+
+def test_list_does_not_know_how_much_is_done_where_slurm_is_silent(
+    logs: Path, plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent(plan_of(), logs / "one", "one")
+    monkeypatch.setattr(slurm, "queue", lambda names: None)
+    (line,) = load_sweeps(logs)
+    assert (line.done, line.states()) == ("unknown", "3 unknown")
+
+
+def test_watching_asks_the_scheduler_every_ten_seconds_at_most(
+    logs: Path,
+    plan_of: Callable[..., Plan],
+    asked: list[Sequence[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [0.0]
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+        if clock[0] > 40:
+            raise KeyboardInterrupt
+
+    sent(plan_of(), logs / "one", "one")
+    monkeypatch.setattr(views.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(views.time, "sleep", sleep)
+    with pytest.raises(SystemExit):
+        views.watch(logs / "one", 5.0)
+    assert len(asked) == 5
+
+
+def test_status_names_what_runs(
+    logs: Path, plan_of: Callable[..., Plan], asked: list[Sequence[str]]
+) -> None:
+    sent(plan_of(), logs / "one", "one")
+    state = sweep_state.load_sweep_state(logs / "one")
+    assert running_tasks(state) == [RunningTask("job 7_0", "n1")]
+    many = [RunningTask(f"job 7_{number}", "n1") for number in range(6)]
+    assert running_text(many) == (
+        "job 7_0 on n1, job 7_1 on n1, job 7_2 on n1, job 7_3 on n1 and 2 other tasks"
+    )
+    assert running_text([]) == ""
+
+
+def test_status_shows_the_main_metric_or_the_one_that_is_named(logs: Path) -> None:
+    shutil.copytree(OLD_LOGS / "smoke", logs / "smoke")
+    state = sweep_state.load_sweep_state(logs / "smoke")
+    main = headline.load_headline(state)
+    assert main is not None
+    assert (main.metric, main.cells, main.is_final) == ("test_error", 2, True)
+    runs = store.runs(logs / "smoke")
+    assert main.low == pytest.approx(runs[runs["status"] == "done"]["final_test_error"].min())
+    assert main.best is not None
+    assert main.sentence.startswith("test_error of 2 done cells: ")
+    assert f"best {main.best[:11]} (" in main.sentence
+    other = headline.load_headline(state, "train_loss")
+    assert other is not None
+    assert other.metric == "train_loss"
+    with pytest.raises(UserError, match="--metric: found 'nothing', expected one of"):
+        headline.load_headline(state, "nothing")
+
+
+def test_a_sweep_that_is_done_names_the_command_that_draws_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    logs = tmp_path / "logs"
+    assert drawing_command(logs / "demo") == "python analysis/fig2_ab.py logs/demo"
+    assert "analysis/loss_surface.py" in drawing_command(logs / "demo_landscape_surface")
+    assert "analysis/rings.py" in drawing_command(logs / "rings_small_boundary")
+    assert drawing_command(logs / "mine") == "redescent report mine"
+    assert drawing.shown_path(Path("/elsewhere/logs")) == "/elsewhere/logs"
+
+
+@pytest.mark.parametrize(("sweep", "script"), SCRIPTS.items())
+def test_the_scripts_of_shipped_sweeps_exist(sweep: str, script: str) -> None:
+    assert (ROOT / "analysis" / f"{script}.py").exists()
+    assert any((ROOT / "configs" / "sweep").glob(f"{sweep}*.yaml"))
+
+
+def test_the_next_command_depends_on_how_the_sweep_stands(
+    logs: Path, plan_of: Callable[..., Any], asked: list[Sequence[str]]
+) -> None:
+    from launch.report.notes import next_steps
+
+    sent(plan_of(tasks=[[0, 1, 2]]), logs / "one", "one")
+    overview = load_overview(sweep_state.load_sweep_state(logs / "one"))
+    assert [note.sentence for note in next_steps(overview)] == [
+        "not over: `redescent status one --watch` follows it"
+    ]
