@@ -100,6 +100,8 @@ def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
     def meets(flat: Mapping[str, Any]) -> bool:
         try:
             return bool(_evaluate(tree, flat, text))
+        except ConditionError:
+            raise
         except (TypeError, ValueError, ArithmeticError) as error:
             raise ConditionError(
                 f"condition {text!r}: cannot be computed for a cell of this sweep: {error}"
