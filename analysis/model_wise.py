@@ -71,7 +71,7 @@ def draw(table: pd.DataFrame, choice: Choice, diverged: Sequence[float] = ()) ->
         bottom.set_ylabel(names.name(choice.training))
         style.letter((top, bottom))
         bottom.set_xlabel(names.name(axis))
-        top.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(groups), fontsize=7)
+        top.legend(loc="lower center", bbox_to_anchor=(0.5, 1.09), ncols=len(groups), fontsize=7)
     return figure
 
 
