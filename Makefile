@@ -30,7 +30,7 @@ THEORY := fig1 fig1_variants fig2_cd fig3 fig3_variants fig_trace_vs_ridge fig_q
 
 demo: .venv
 	$(BIN)/redescent submit demo hydra/launcher=local --wait
-	$(BIN)/python analysis/fig2_ab.py $(LOGS)/demo --out figures --name demo --window 5
+	$(BIN)/python analysis/fig2_ab.py $(LOGS)/demo --out figures --name demo --window 5 --time steps
 	@echo
 	@echo "The pictures: figures/demo.png and figures/demo.pdf; the table behind them: figures/demo_features.csv;"
 	@echo "the runs behind every pixel: figures/demo.json. The logs: $(LOGS)/demo, which pandas and duckdb read as they are."

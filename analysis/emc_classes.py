@@ -1,6 +1,6 @@
 """Capacity over the number of classes, for correct and for random labels (Figure E8).
 
-    python analysis/emc_classes.py logs/NAME [--out figures] [--where COLUMN=VALUE] [--eps 0.05]
+    python analysis/emc_classes.py logs/NAME [--out figures] [--where CONDITION] [--eps 0.05]
 
 With random labels the number of classes changes on the same images, so that it is not confounded
 with the data set. Values that the range of the search censors are arrows and enter no line. At the

@@ -1,6 +1,6 @@
 """Capacity by data set (Figure E9).
 
-    python analysis/emc_modality.py logs/NAME [--out figures] [--where COLUMN=VALUE] [--eps 0.05]
+    python analysis/emc_modality.py logs/NAME [--out figures] [--where CONDITION] [--eps 0.05]
 
 A bar is the posterior median of n50 with its 90 % interval; a dotted bar with an arrow is censored
 by the range of the search, a hatched strip has no training yet. At the right, the training error of

@@ -1,6 +1,6 @@
 """Capacity by optimiser, at equal updates and at equal epochs (Figure E3).
 
-    python analysis/emc_optimizers.py logs/NAME [--out figures] [--where COLUMN=VALUE] [--eps 0.05]
+    python analysis/emc_optimizers.py logs/NAME [--out figures] [--where CONDITION] [--eps 0.05]
 
 Groups of bars are budgets: the order of full batch and mini-batches depends on which is equal. A
 bar is the posterior median of n50 with its 90 % interval; a dotted bar with an arrow is censored by

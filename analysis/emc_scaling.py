@@ -1,6 +1,6 @@
 """Capacity over parameters where width, depth, resolution or all grow (Figure E7).
 
-    python analysis/emc_scaling.py logs/NAME [--out figures] [--where COLUMN=VALUE] [--eps 0.05]
+    python analysis/emc_scaling.py logs/NAME [--out figures] [--where CONDITION] [--eps 0.05]
 
 The smallest model is the base; a line holds the models that differ from it in one quantity, or in
 all of them (the compound rule of Tan & Le 2019). Values that the range of the search censors are

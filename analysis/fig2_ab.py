@@ -1,6 +1,6 @@
 """Figure 2 (a, b): test error over weight decay and training time, and three of its curves.
 
-    python analysis/fig2_ab.py logs/NAME [--out figures] [--where model.width=64]
+    python analysis/fig2_ab.py logs/NAME [--out figures] [--where model.width=64] [--time steps]
     python analysis/fig2_ab.py --published DIR      # DIR has the four published resnet-*.npy
 
 Writes STEM.png, STEM.pdf, STEM.csv (mean, population std, n), STEM_features.csv and STEM.json
@@ -19,8 +19,8 @@ import pandas as pd
 from analysis import store
 from analysis.double_descent import published
 from analysis.double_descent.time_map import MapData, draw
+from analysis.figure import names, output, query
 from analysis.figure import options as figure_options
-from analysis.figure import output, query
 from analysis.figure.provenance import (
     Source,
     curves_of,
@@ -33,11 +33,12 @@ from analysis.figure.provenance import (
 )
 from analysis.stats import seed_curves
 from analysis.stats.features import LAST, PUBLISHED_LAST
+from analysis.stats.seed_curves import SeedCurves
 
 METRIC, TRAINING = "test_error", "train_error"  # the default of --metric
 SHOWN = (
-    "lambda", "n_seeds", "first_minimum", "first_minimum_epoch", "peak", "peak_epoch", "final",
-    "interpolation_epoch", "double_descent",
+    "lambda", "n_seeds", "first_minimum", "first_minimum_{time}", "peak", "peak_{time}", "final",
+    "interpolation_{time}", "double_descent",
 )  # fmt: skip
 
 
@@ -55,9 +56,9 @@ def load(options: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame, list[
         notes.append(f"{left_out} runs without a number >= 0 in {options.column} are left out")
     if not options.published:
         extra = [f"{options.metric}_std"] if published.is_published(runs) else []
-        curves = curves_of(
-            runs, options.folder, list(dict.fromkeys([options.metric, TRAINING, *extra]))
-        )
+        time = names.TIMES[options.time]
+        columns = [options.metric, TRAINING, time, *extra]
+        curves = curves_of(runs, options.folder, list(dict.fromkeys(columns)), time)
     if "note" in runs.columns:
         notes += sorted(set(runs["note"].dropna()))
     return runs, curves, notes
@@ -74,10 +75,10 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--column", default="optim.weight_decay", help="axis from left to right, falling"
     )
     parser.add_argument(
-        "--where", action="append", default=[], metavar="COLUMN=VALUE", help="take only these runs"
+        "--where", action="append", default=[], metavar="CONDITION", help="take only these runs"
     )
     parser.add_argument(
-        "--window", type=int, default=11, help="smoothing of the features, in logged epochs (odd)"
+        "--window", type=int, default=11, help="smoothing of the features, in logged rows (odd)"
     )
     parser.add_argument(
         "--interpolation",
@@ -86,11 +87,14 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="training error that counts as interpolation",
     )
     parser.add_argument("--metric", default=METRIC, help=f"column to draw (default: {METRIC})")
+    figure_options.add_time(parser)
     output.last_option(parser, default=None)
     figure_options.add(parser, "fig2_ab")
     options = parser.parse_args(argv)
     if bool(options.folder) == bool(options.published):
         parser.error("give either the log folder of a sweep or --published DIR")
+    if options.published and options.time != "epochs":
+        parser.error("the published arrays have a row an epoch: leave out --time")
     return options
 
 
@@ -100,35 +104,46 @@ def choose_last(options: argparse.Namespace, is_published: bool) -> None:
         options.last = PUBLISHED_LAST if is_published else LAST
 
 
+def features_of(
+    runs: pd.DataFrame,
+    curves: pd.DataFrame,
+    data: Sequence[SeedCurves],
+    options: argparse.Namespace,
+) -> pd.DataFrame:
+    """The features of each column, with the time of interpolation."""
+    features = seed_curves.feature_table(data, options.window, last=options.last)
+    training = seed_curves.seed_curves(
+        runs, curves, options.column, TRAINING, names.TIMES[options.time]
+    )
+    times = seed_curves.threshold_table(training, options.interpolation)
+    times.columns = times.columns.str.replace("threshold", "interpolation")
+    return features.merge(times, on="lambda", validate="one_to_one")
+
+
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
     runs, curves, notes = load(options)
     is_published = published.is_published(runs)
     choose_last(options, is_published)
-    data = seed_curves.seed_curves(runs, curves, options.column, options.metric)
+    time = names.TIMES[options.time]
+    data = seed_curves.seed_curves(runs, curves, options.column, options.metric, time)
     if not any(column.cells for column in data):
         raise query.FigureError(nothing_logged(runs, options.metric))
-    features = seed_curves.feature_table(data, options.window, last=options.last)
-    times = seed_curves.threshold_table(
-        seed_curves.seed_curves(runs, curves, options.column, TRAINING), options.interpolation
-    )
-    times.columns = times.columns.str.replace("threshold", "interpolation")
-    features = features.merge(times, on="lambda", validate="one_to_one")
-    state = progress(runs, data)
+    features = features_of(runs, curves, data, options)
+    state = progress(runs, seed_curves.seed_curves(runs, curves, options.column, options.metric))
     is_diverged = runs["cell"].astype(str).isin(state.diverged)
-    figure = draw(
-        MapData(data, features, sorted(set(runs.loc[is_diverged, options.column])), options.metric),
-        options.column,
-        state.planned_epochs,
-        is_published,
-    )
+    planned = state.planned_epochs * max(column.per_epoch for column in data)
+    diverged = sorted(set(runs.loc[is_diverged, options.column]))
+    contents = MapData(data, features, planned, diverged, options.metric)
+    figure = draw(contents, options.column, is_published)
     source = Source(runs, options.published or options.folder, notes)
-    facts = record(source, data, state, options, options.metric) | feature_record(options.window)
-    table = features[list(SHOWN)].iloc[::-1]
+    facts = record(source, data, state, options, options.metric)
+    facts |= feature_record(options.window, options.time)
+    table = features[[name.format(time=time) for name in SHOWN]].iloc[::-1]
     lines = [table.to_string(index=False, float_format="{:.4g}".format)]
     lines.append(f"final: {end_text(options.last)}")
     lines += [f"note: {note}" for note in notes]
-    lines += [*state.messages(options.folder), summary(features)]
+    lines += [*state.messages(options.folder), summary(features, points=options.time)]
     tables = {"": seed_curves.tidy(data), "_features": features}
     output.write(options, figure, tables, facts, lines)
 

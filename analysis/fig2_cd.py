@@ -51,7 +51,7 @@ def draw_map(axes: Axes, columns: Sequence[Curve]) -> None:
         axes.figure.colorbar(mesh, ax=axes, pad=0.02)
     ticks = range(math.ceil(x[0]), math.floor(x[-1] + 1e-9) + 1)
     axes.set_xticks(list(ticks), [style.power_label(-tick) for tick in ticks])
-    style.log_epochs(axes, LAST, "y")
+    style.log_time(axes, LAST, "y")
     axes.set_xlabel("Regularization strength λ")
     axes.set_ylabel("Training time t")
 

@@ -118,8 +118,8 @@ def draw(runs: pd.DataFrame, table: pd.DataFrame, cost: Cost | None, percent: in
             draw_fit(axes, cost)
         counts = table[table["split"] == "test"].set_index("train_percent")["n"]
         plot.hatch_missing(axes, {float(str(p)): bool(count) for p, count in counts.items()})
-        axes.set_xlabel("Training data (% of the table)")
-        axes.set_ylabel(f"Optimiser steps to {percent} %")
+        axes.set_xlabel("training data (% of the table)")
+        axes.set_ylabel(f"optimiser steps to {percent} %")
         axes.margins(y=0.12)
         axes.legend(loc="best", framealpha=0.9)
     return figure

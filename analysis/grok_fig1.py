@@ -43,7 +43,7 @@ def draw(data: Mapping[str, SeedCurves], steps: Mapping[str, float]) -> Figure:
             step_curves.draw(accuracy, data[f"{split}_accuracy"], split, split, 100)
             step_curves.draw(loss, data[f"{split}_loss"], split, split)
         step_curves.draw(norm, data["weight_norm"], "weight", "all parameters")
-        style.log_epochs(norm, float(data["test_accuracy"].x.max()), "x")
+        style.log_time(norm, float(data["test_accuracy"].x.max()), "x")
         accuracy.set_ylim(-2, 102)
         loss.set_yscale("log")
         values = data["test_loss"].values
@@ -52,10 +52,10 @@ def draw(data: Mapping[str, SeedCurves], steps: Mapping[str, float]) -> Figure:
         for axes in (accuracy, loss, norm):
             mark_steps(axes, steps)
         draw_gap(accuracy, steps)
-        accuracy.set_ylabel("Accuracy (%)")
-        loss.set_ylabel("Loss (nats)")
-        norm.set_ylabel("Weight norm")
-        norm.set_xlabel("Optimiser steps")
+        accuracy.set_ylabel("accuracy (%)")
+        loss.set_ylabel("loss (nats)")
+        norm.set_ylabel("weight norm")
+        norm.set_xlabel("optimiser steps")
         accuracy.legend(title=step_curves.seeds_text(data), loc="best", framealpha=0.9)
     return figure
 

@@ -74,9 +74,9 @@ def draw(rows: pd.DataFrame, result: Correlation) -> Figure:
         axes = figure.subplots()
         colour = plot.COLOURS[0]
         sns.scatterplot(percent, x="sharpness", y="test_accuracy", color=colour, s=40, ax=axes)
-        axes.set_xlabel("Sharpness φ (%)")
+        axes.set_xlabel("sharpness φ (%)")
         axes.xaxis.set_major_locator(MaxNLocator(4))
-        axes.set_ylabel("Test accuracy (%)")
+        axes.set_ylabel("test accuracy (%)")
         axes.set_title(str(result))
     return figure
 

@@ -57,7 +57,7 @@ QUANTITIES = tuple(
     for panel, metric in (("error", "accuracy"), ("loss", "loss"))
     for name, (label, look) in CURVES.items()
 )
-LABELS = {"error": "Error (%)", "loss": "Loss (nats)"}
+LABELS = {"error": "error (%)", "loss": "loss (nats)"}
 FLOORS = {"error": 1.0, "loss": 0.05}  # % and nats; a rise or descent below it counts as none
 
 
@@ -122,7 +122,7 @@ def draw(rows: pd.DataFrame, names: Sequence[str]) -> Figure:
             draw_panel(upper, level, "error")
             draw_panel(lower, level, "loss")
             upper.set_title(name[0].upper() + name[1:])
-            lower.set_xlabel("Width (d_model)")
+            lower.set_xlabel("width (d_model)")
             width_axis(lower, widths)
         for axes in grid.flat[1:]:
             axes.get_legend().remove()

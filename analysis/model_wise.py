@@ -21,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.double_descent import axis_sweep
+from analysis.double_descent.axis_sweep import Choice
 from analysis.figure import heatmap, names, output, query, style
 from analysis.figure.provenance import (
     BAND,
@@ -45,14 +46,12 @@ class Line:
     dashes: str = "-"
 
 
-def draw(
-    table: pd.DataFrame, by: str, axis: str, end: str, diverged: Sequence[float] = ()
-) -> Figure:
-    """Test error (top) and training error (bottom) over width, a colour for each value of `by`.
+def draw(table: pd.DataFrame, choice: Choice, diverged: Sequence[float] = ()) -> Figure:
+    """Test error (a) and training error (b) over width, a colour for each value of the second axis.
 
-    table: from `axis_sweep.end_table`. end: what its ends are. diverged: widths at which a run
-    diverged, marked by a cross.
+    table: from `axis_sweep.end_table`. diverged: widths at which a run diverged, marked by a cross.
     """
+    by, axis, end = choice.by, choice.column, end_label(choice.last)
     with style.styled():
         figure = Figure(figsize=SIZE, layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (2, 1)})
@@ -68,10 +67,11 @@ def draw(
         for axes in (top, bottom):
             width_axis(axes, table, axis)
             style.mark_diverged(axes, diverged, axes.get_ylim()[0])
-        top.set_ylabel("test error")
-        bottom.set_ylabel("training error")
+        top.set_ylabel(names.name(choice.metric))
+        bottom.set_ylabel(names.name(choice.training))
+        style.letter((top, bottom))
         bottom.set_xlabel(names.name(axis))
-        top.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(groups), fontsize=7)
+        top.legend(loc="lower center", bbox_to_anchor=(0.5, 1.09), ncols=len(groups), fontsize=7)
     return figure
 
 
@@ -121,11 +121,12 @@ def nothing_finished(data: axis_sweep.AxisSweep) -> str:
 
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
-    data = axis_sweep.load(options.folder, options.column, options.by, options.where, options.last)
-    table = axis_sweep.end_table(data, options.by, options.column, options.interpolation)
+    choice = axis_sweep.choice_of(options)
+    data = axis_sweep.load(options.folder, choice)
+    table = axis_sweep.end_table(data, options.interpolation)
     if not table["n_seeds"].any():
         raise query.FigureError(nothing_finished(data))
-    peaks = axis_sweep.peak_table(data, options.by)
+    peaks = axis_sweep.peak_table(data)
     facts = data.provenance(options) | {
         "best": BEST,
         "interval": interval_text("curve over widths"),
@@ -135,8 +136,7 @@ def make(options: argparse.Namespace) -> None:
     lines = [table.to_string(index=False, float_format="{:.4g}".format)]
     lines += [f"note: {note}" for note in data.notes]
     lines += [*data.state.messages(options.folder), summary(peaks, options.by, "widths")]
-    diverged = data.diverged(options.column, options.by)[options.column].tolist()
-    figure = draw(table, options.by, options.column, end_label(options.last), diverged)
+    figure = draw(table, choice, data.diverged()[choice.column].tolist())
     output.write(options, figure, {"": table, "_features": peaks}, facts, lines)
 
 

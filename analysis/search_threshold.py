@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from analysis import store
 from analysis.capacity import lines, plot, selection
 from analysis.capacity.selection import Selection
-from analysis.figure import output, query, style
+from analysis.figure import names, output, query, style
 from analysis.store.searches import read
 
 SIZE = (10.2, 4.6)  # inches
@@ -46,8 +46,8 @@ def select(options: argparse.Namespace) -> tuple[Selection, str]:
     over = options.over or _only_numeric_axis(table)
     table = query.numeric(table, over)
     others = [name for name in query.axes(table) if name != over]
-    names = [_name(table.loc[index], others) for index in table.index]
-    table = table.assign(line=names).sort_values(["line", over], kind="stable")
+    line_names = [_name(table.loc[index], others) for index in table.index]
+    table = table.assign(line=line_names).sort_values(["line", over], kind="stable")
     settings = {number: search.settings for number, search in enumerate(read(options.folder))}
     trainings = store.outcomes(options.folder)
     searches = Selection(table, trainings, settings, 0.0, (options.folder,)).only(table)
@@ -102,8 +102,8 @@ def draw(searches: Selection, over: str) -> Figure:
                 plot.fit_curve(right, searches, search, look)
         if table["step"].isna().all():
             plot.plain_ticks(right, "x", dense=200)
-        left.set(xlabel=over, ylabel=f"threshold of {axis}")
-        right.set(xlabel=axis, ylabel="probability of success", ylim=(-0.05, 1.05))
+        left.set(xlabel=names.name(over), ylabel=f"threshold of {names.name(axis)}")
+        right.set(xlabel=names.name(axis), ylabel="probability of success", ylim=(-0.05, 1.05))
         if len(look_of) > 1:
             plot.legend(left, look_of, table)
         plot.foot(figure, caption(searches))

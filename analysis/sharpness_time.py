@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from analysis.double_descent import time_map
-from analysis.figure import heatmap, output, query, style
+from analysis.figure import heatmap, names, output, query, style
 from analysis.landscape import basins, labels, over_time, plot, selection
 from analysis.landscape.over_time import OverTime
 
@@ -61,12 +61,12 @@ def draw(panels: Sequence[Panel], column: str, text: str) -> Figure:
     positions = time_map.positions(np.array(values))
     with style.styled():
         figure = Figure(figsize=(0.8 + 4.4 * len(panels), 4.2), layout="constrained")
-        for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels,
-                               strict=True):  # fmt: skip
+        maps = figure.subplots(1, len(panels), squeeze=False)[0].tolist()
+        for axes, panel in zip(maps, panels, strict=True):
             draw_map(axes, panel, dict(zip(values, positions, strict=True)))
             axes.set_xlabel(labels.axis(column))
-            axes.set_title(TITLES[panel.name], fontsize=10)
-        figure.axes[0].set_ylabel("epoch")
+        style.letter(maps)
+        maps[0].set_ylabel(names.name("epoch"))
         plot.foot(figure, text)
     return figure
 
@@ -79,8 +79,8 @@ def draw_map(axes: Axes, panel: Panel, places: Mapping[float, float]) -> None:
     low, high = heatmap.limits(frame["mean"], 0.25 if panel.is_log else 0.01)
     width = time_map.column_width(np.array(x))
     mesh = heatmap.draw(axes, grid, low, high, width)
-    if mesh is not None and axes.figure is not None:
-        bar = axes.figure.colorbar(mesh, ax=axes, pad=0.02)
+    if mesh is not None:
+        bar = heatmap.colour_bar([mesh], axes, TITLES[panel.name])
         if panel.is_log:
             shown = FuncFormatter(lambda value, _: style.value_label(float(f"{10**value:.2g}")))
             bar.ax.yaxis.set_major_formatter(shown)
@@ -88,7 +88,7 @@ def draw_map(axes: Axes, panel: Panel, places: Mapping[float, float]) -> None:
     borders = heatmap.edges(grid.x, width)
     axes.set_xlim(borders[0], borders[-1])
     axes.set_xticks(list(ticks), list(ticks.values()))
-    style.log_epochs(axes, panel.data.planned, "y")
+    style.log_time(axes, panel.data.planned, "y")
 
 
 def sentences(panels: Sequence[Panel]) -> list[str]:

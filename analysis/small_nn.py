@@ -38,9 +38,9 @@ def draw(data: Mapping[str, SeedCurves]) -> Figure:
             for split in ("train", "test"):
                 step_curves.draw(axes, data[f"{split}_{metric}"], split, split.capitalize())
             step_axes(axes, last)
-        accuracy.set_ylabel("Accuracy")
+        accuracy.set_ylabel("accuracy")
         accuracy.set_ylim(0, 1)
-        loss.set_ylabel("Loss (nats)")
+        loss.set_ylabel("loss (nats)")
         loss.set_ylim(bottom=0)
         accuracy.legend(title=step_curves.seeds_text(data), loc="center right", framealpha=0.9)
     return figure
@@ -49,10 +49,10 @@ def draw(data: Mapping[str, SeedCurves]) -> Figure:
 def step_axes(axes: Axes, last: float) -> None:
     """Linear steps below, published records above."""
     axes.set_xlim(0, last)
-    axes.set_xlabel("Optimiser steps")
+    axes.set_xlabel("optimiser steps")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
     above = axes.secondary_xaxis("top", functions=(to_records, to_steps))
-    label = f"Records of {RECORD} steps (the published axis)"
+    label = f"records of {RECORD} steps (the published axis)"
     above.set_xlabel(label, fontsize=style.LEGEND_SIZE)
     above.tick_params(labelsize=style.LEGEND_SIZE)
 

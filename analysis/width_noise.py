@@ -1,6 +1,6 @@
 """Test error over width and training time, and over width and label noise at the end: heat maps.
 
-    python analysis/width_noise.py logs/NAME [--out figures] [--at 0.2] [--where COLUMN=VALUE]
+    python analysis/width_noise.py logs/NAME [--out figures] [--at 0.2] [--time steps]
 
 Writes STEM.png, STEM.pdf, STEM_time.csv and STEM_noise.csv (the two maps: mean, population std, n)
 and STEM.json (which runs stand behind every column). What is not in the logs is hatched: in the
@@ -21,14 +21,18 @@ from matplotlib.figure import Figure
 from analysis.double_descent import axis_sweep
 from analysis.double_descent.axis_sweep import AxisSweep, SweepGroup
 from analysis.figure import heatmap, names, output, query, style
+from analysis.figure import options as figure_options
 from analysis.figure.provenance import end_label
 from analysis.stats import seed_curves
+from analysis.stats.seed_curves import first_time
 
 SIZE, RATIOS = (13.3, 4.0), (1.5, 1.0)  # inches; widths of the panels
 
 
-def draw(data: AxisSweep, group: SweepGroup, ends: pd.DataFrame, by: str, axis: str) -> Figure:
-    """The figure: left `group` over width and epoch, right `ends` over width and `by`."""
+def draw(data: AxisSweep, group: SweepGroup, ends: pd.DataFrame) -> Figure:
+    """The figure: (a) `group` over width and time, (b) `ends` over both axes."""
+    axis, by, last = data.choice.column, data.choice.by, data.choice.last
+    value = names.name(data.choice.metric)
     time = time_grid(data, group)
     noise, levels = noise_grid(ends, by, axis)
     vmin, vmax = heatmap.limits(np.concatenate([time.values.ravel(), noise.values.ravel()]))
@@ -37,19 +41,20 @@ def draw(data: AxisSweep, group: SweepGroup, ends: pd.DataFrame, by: str, axis: 
         left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": RATIOS})
         mesh = heatmap.draw(left, time, vmin, vmax)
         meshes = [mesh, heatmap.draw(right, noise, vmin, vmax)]
-        style.log_epochs(left, data.state.planned_epochs, "y")
-        left.set_ylabel("training time t (epochs)")
-        left.set_title(f"test error, {names.name(by)} {group.value:g}")
+        style.log_time(left, time.planned, "y", first_time(group.test))
+        left.set_ylabel(names.name(group.test[0].x_name))
+        left.set_title(f"{value}, {names.name(by)} {group.value:g}")
         right.set_ylim(0.5, len(levels) + 0.5)
         right.set_yticks(range(1, len(levels) + 1), [f"{level:g}" for level in levels])
         right.set_ylabel(names.name(by))
-        right.set_title(f"test error, {end_label(data.last)}")
-        mark_diverged(left, right, data.diverged(axis, by), group.value, levels)
+        right.set_title(f"{value}, {end_label(last)}")
+        style.letter((left, right))
+        mark_diverged(left, right, data.diverged(), group.value, levels)
         for axes in (left, right):
             label_widths(axes, sorted(ends[axis].unique()), axis)
         drawn = [mesh for mesh in meshes if mesh is not None]
         if drawn:
-            heatmap.colour_bar(drawn, [left, right], "test error")
+            heatmap.colour_bar(drawn, [left, right], value)
     return figure
 
 
@@ -58,20 +63,23 @@ def mark_diverged(
 ) -> None:
     """Crosses on both maps; `diverged` has width and second axis, `shown` is that of the left."""
     width, level = (diverged.iloc[:, column].to_numpy(np.float64) for column in (0, 1))
-    style.mark_diverged(left, np.log2(width[np.isclose(level, shown)]), 1.0)
+    bottom = left.get_ylim()[0]
+    style.mark_diverged(left, np.log2(width[np.isclose(level, shown)]), bottom)
     ranks = [1.0 + levels.index(value) for value in level]
     style.mark_diverged(right, np.log2(width), ranks)
 
 
 def time_grid(data: AxisSweep, group: SweepGroup) -> heatmap.Grid:
-    """Mean test error over width (log2) and epoch."""
+    """Mean of the metric over width (log2) and time."""
     frame = seed_curves.tidy(group.test, "width")
+    frame = frame.assign(x=np.log2(frame["width"]))
     x = [float(np.log2(column.value)) for column in group.test]
-    return heatmap.grid(frame.assign(x=np.log2(frame["width"])), x, data.state.planned_epochs)
+    planned = data.state.planned_epochs * max(column.per_epoch for column in group.test)
+    return heatmap.grid(frame, x, planned, time=group.test[0].x_name)
 
 
 def noise_grid(ends: pd.DataFrame, by: str, axis: str) -> tuple[heatmap.Grid, list[float]]:
-    """Mean test error at the end over width (log2) and rank of `by`; and the values of `by`."""
+    """Mean at the end over width (log2) and rank of `by`; and the values of `by`."""
     wide = ends.pivot(index=by, columns=axis, values="test_end")
     ranks = np.arange(1, len(wide) + 1, dtype=np.float64)
     x = np.log2(wide.columns.to_numpy(np.float64))
@@ -98,15 +106,16 @@ def choose(groups: Sequence[SweepGroup], at: float | None, by: str) -> SweepGrou
 
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
-    data = axis_sweep.load(options.folder, options.column, options.by, options.where, options.last)
+    data = axis_sweep.load(options.folder, axis_sweep.choice_of(options))
     group = choose(data.groups, options.at, options.by)
     if not any(column.cells for column in group.test):
         raise query.FigureError(
-            f"no run with {options.by} {group.value:g} has logged {axis_sweep.TEST} yet"
+            f"no run with {options.by} {group.value:g} has logged {options.metric} yet"
         )
-    table = axis_sweep.end_table(data, options.by, options.column, 0.0)
+    group = axis_sweep.over_time(data, group, options.folder, names.TIMES[options.time])
+    table = axis_sweep.end_table(data, 0.0)
     ends = table[[options.by, options.column, "test_end", "test_end_std", "n_seeds"]]
-    figure = draw(data, group, table, options.by, options.column)
+    figure = draw(data, group, table)
     tables = {"_time": seed_curves.tidy(group.test, options.column), "_noise": ends}
     facts = data.provenance(options) | {"left": {options.by: group.value}}
     lines = [f"note: {note}" for note in data.notes]
@@ -120,6 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     axis_sweep.arguments(parser, "width_noise")
+    figure_options.add_time(parser)
     parser.add_argument(
         "--at", type=float, help="value of the second axis in the left map (default: the largest)"
     )

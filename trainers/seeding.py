@@ -37,6 +37,7 @@ Purpose = Literal[
     "probe",
     "lanczos",
     "ascent",
+    "recalibration",
 ]
 
 

@@ -22,11 +22,16 @@ from trainers import models, precision
 from trainers.config import VisionCell
 from trainers.epochs import EpochTraining, evaluate, l2_norm
 from trainers.measures import minimum
-from trainers.measures.counts import METRICS
+from trainers.measures.counts import METRICS as CLASSIFICATION
+from trainers.measures.counts import RECALIBRATED, counts
 from trainers.measures.fit import CHECKS_PER_DECADE, Check, FitChecks
+from trainers.measures.recalibration import Recalibration
 from trainers.run import Outcome, Run, log_spaced
+from trainers.seeding import torch_stream
 
 __all__ = ["METRICS", "Training", "evaluate", "models", "train"]
+
+METRICS = (*CLASSIFICATION, *RECALIBRATED)
 
 
 def train(cell: VisionCell, run: Run) -> Outcome:
@@ -48,6 +53,25 @@ class Training(EpochTraining):
         self.cell = cell
         super().__init__(cell, run)
         self.fit = self._fit_checks()
+        self.row_steps = self._row_steps()
+        self.recalibration = self._recalibration()
+
+    def _row_steps(self) -> set[int]:
+        """The steps of `trainer.step_rows_per_decade`, up to where they are an epoch apart."""
+        per_decade = self.cell.trainer.step_rows_per_decade
+        if per_decade is None:
+            return set()
+        last = math.ceil(self.batches / (10 ** (1 / per_decade) - 1))
+        return log_spaced(min(last, self.steps), per_decade)
+
+    def _recalibration(self) -> Recalibration | None:
+        """None without `trainer.recalibrate`, and for a model that has nothing to recompute."""
+        samples = self.cell.trainer.recalibrate
+        if samples is None or not Recalibration.applies_to(self.model):
+            return None
+        order = torch.randperm(self.samples, generator=torch_stream(self.seed, "recalibration"))
+        images = self.data.train.images[order[:samples].to(self.device)]
+        return Recalibration(self.model, images)
 
     def _fit_checks(self) -> FitChecks | None:
         settings = self.cell.trainer
@@ -93,15 +117,27 @@ class Training(EpochTraining):
         return loss.detach(), (logits.argmax(1) != y_b).sum()
 
     def _check_inside_epoch(self) -> bool:
-        """Check the fit and log a row if the step is due; True if that ends the training."""
-        if self.fit is None or self.position.step not in self.fit.steps:
+        """Log a row if the step is due, with a check of the fit if that is; True if the check ends
+        the training.
+        """
+        checks = self.fit is not None and self.position.step in self.fit.steps
+        if not checks and not self._is_row_step():
             return False
         self._stop_clock()
-        row = self._running_columns() | self._check()
+        row = self._running_columns()
+        if checks:
+            row |= self._check()
         self._log_row(self.position.epoch + 1, self._examples(), row)
         self.model.train()
         self.clock_start = time.monotonic()
-        return self.fit.has_ended
+        return self.fit is not None and self.fit.has_ended
+
+    def _is_row_step(self) -> bool:
+        """Whether the step has a row of its own; weights that are not finite get no more rows
+        before that of their epoch.
+        """
+        is_due = self.position.step in self.row_steps
+        return is_due and math.isfinite(float(l2_norm([p.detach() for p in self.parameters])))
 
     def _finish_epoch(self) -> bool:
         """Check and log the epoch that just ended; False if its training loss is not finite."""
@@ -128,14 +164,33 @@ class Training(EpochTraining):
     def _log_row(self, epoch: int, examples: int, row: dict[str, Any]) -> None:
         """Log `row` for the present state; `epoch` counts the current one if it is not finished."""
         settings = self.cell.trainer
-        logs = epoch == self.position.epoch and epoch in self.log_epochs
+        ends_log_epoch = epoch == self.position.epoch and epoch in self.log_epochs
+        logs = ends_log_epoch or self.position.step in self.row_steps
         if self._evaluates_test(logs):
-            row |= self._test_columns()
+            row |= self._test_columns() | self._recalibrated_columns()
         wants_train = settings.eval_train == "every" or (settings.eval_train == "log" and logs)
         if wants_train and "train_eval_loss" not in row:
             row |= self._train_columns(self._evaluate(self.data.train, self.precision))
         row["weight_norm"] = float(l2_norm([p.detach() for p in self.parameters]))
         self.run.log(epoch=epoch, step=self.position.step, examples=examples, **row)
+
+    def _recalibrated_columns(self) -> dict[str, float | None]:
+        """Columns of the test set with recomputed statistics, if the cell asks for them.
+
+        Without batch norm they equal those with the running statistics.
+        """
+        if self.cell.trainer.recalibrate is None:
+            return {}
+        test, size = self.data.test, self.settings.eval_batch_size
+        if self.recalibration is None:
+            result = self._evaluate(test, self.precision)
+        else:
+            with precision.autocast(self.precision, self.device):
+                self.recalibration.update(self.model, self.data.scaled, size)
+            logits_of = self.recalibration.logits_of(self.data.scaled)
+            result = evaluate(logits_of, test, size, self.precision)
+        columns = counts("recalibrated_test", result.wrong, len(test))
+        return {"recalibrated_test_loss": result.loss} | columns
 
     def _evaluates_test(self, logs: bool) -> bool:
         if not self.data.has_test:

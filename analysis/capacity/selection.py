@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -196,7 +195,7 @@ def _share(text: str) -> float:
 def common_options(options: argparse.ArgumentParser, name: str) -> None:
     """The options of every figure of searches: --where, --out, --name."""
     add = options.add_argument
-    add("--where", action="append", default=[], metavar="COLUMN=VALUE", help="take only these")
+    add("--where", action="append", default=[], metavar="CONDITION", help="take only these")
     figure_options.add(options, name)
 
 
@@ -335,7 +334,7 @@ def check_axes(table: pd.DataFrame, free: Sequence[str]) -> list[str]:
         name, values = next(iter(crossed.items()))
         raise query.FigureError(
             f"the searches differ in more than this figure draws:\n{query.listing(crossed)}\n"
-            f"choose one value of each, for example --where {name}={values[0]}"
+            f"choose one value of each, for example --where {query.equality(name, values[0])}"
         )
     return notes
 
@@ -355,7 +354,7 @@ def check_unique(table: pd.DataFrame, columns: Sequence[str]) -> None:
         same = table[(table[list(columns)] == shared).all(axis=1)]
         varying = query.axes(same) or {"success": sorted(set(same["success"]))}
         name, values = next(iter(varying.items()))
-        condition = shlex.quote(f"{name}={values[0]}")
+        condition = query.equality(name, values[0])
         raise query.FigureError(
             f"{len(same)} searches fall on one place of this figure ({place}); they differ in\n"
             f"{query.listing(varying)}\nchoose one value, for example --where {condition}"

@@ -29,7 +29,25 @@ from analysis.figure.provenance import (
 from analysis.stats import features, seed_curves
 from analysis.stats.seed_curves import Array, SeedCurves
 
-TEST, TRAINING = "test_error", "train_error"
+TEST = "test_error"  # the default of --metric
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a figure shows of a sweep: both axes, conditions on the runs, the metric, and the number
+    of epochs that a value at the end of training is the mean of.
+    """
+
+    column: str
+    by: str
+    where: Sequence[str] = ()
+    metric: str = TEST
+    last: int = features.LAST
+
+    @property
+    def training(self) -> str:
+        """The metric of the training samples that belongs to `metric`."""
+        return "train_loss" if self.metric.endswith("_loss") else "train_error"
 
 
 @dataclass(frozen=True)
@@ -43,21 +61,19 @@ class SweepGroup:
 
 @dataclass(frozen=True)
 class AxisSweep:
-    """What a figure over an axis is drawn from: runs, their groups in order, progress and notes.
+    """What a figure over an axis is drawn from: runs, their groups in order, progress and notes."""
 
-    last: epochs that a value at the end of training is the mean of.
-    """
-
+    choice: Choice
     runs: pd.DataFrame
     groups: list[SweepGroup]
     state: Progress
     notes: list[str]
-    last: int = features.LAST
 
-    def diverged(self, column: str, by: str) -> pd.DataFrame:
-        """The axis value (`column`) and the value of `by` of each run that diverged."""
+    def diverged(self) -> pd.DataFrame:
+        """The values of both axes of each run that diverged."""
         is_diverged = self.runs["cell"].astype(str).isin(self.state.diverged)
-        return self.runs.loc[is_diverged, [column, by]].drop_duplicates()
+        columns = [self.choice.column, self.choice.by]
+        return self.runs.loc[is_diverged, columns].drop_duplicates()
 
     def provenance(self, options: argparse.Namespace) -> dict[str, Any]:
         """The record beside the figure; each of its `columns` has its value of the second axis."""
@@ -67,10 +83,10 @@ class AxisSweep:
             test += group.test
             values += [group.value] * len(group.test)
         source = Source(self.runs, options.folder, self.notes)
-        behind = record(source, test, self.state, options, TEST)
-        behind["by"] = options.by
+        behind = record(source, test, self.state, options, self.choice.metric)
+        behind["by"] = self.choice.by
         for entry, value in zip(behind["columns"], values, strict=True):
-            entry[options.by] = value
+            entry[self.choice.by] = value
         return behind
 
 
@@ -84,21 +100,26 @@ def arguments(parser: argparse.ArgumentParser, name: str) -> None:
         "--by", default="data.label_noise.rate", help="second axis (default: data.label_noise.rate)"
     )
     parser.add_argument(
-        "--where", action="append", default=[], metavar="COLUMN=VALUE", help="take only these runs"
+        "--where", action="append", default=[], metavar="CONDITION", help="take only these runs"
     )
+    parser.add_argument("--metric", default=TEST, help=f"column to draw (default: {TEST})")
     figure_options.add(parser, name)
     output.last_option(parser)
 
 
-def load(
-    folder: str | Path, column: str, by: str, conditions: Sequence[str], last: int = features.LAST
-) -> AxisSweep:
-    """Runs and curves of a sweep over `column` and `by`; the end is the mean of `last` epochs.
+def choice_of(options: argparse.Namespace) -> Choice:
+    """The choice that the options make."""
+    return Choice(options.column, options.by, options.where, options.metric, options.last)
+
+
+def load(folder: str | Path, choice: Choice) -> AxisSweep:
+    """Runs and curves of a sweep over the axes of `choice`.
 
     Raises FigureError where a further axis varies, StoreError or ValueError where the logs do not
     hold what is needed.
     """
-    matching = query.where(store.runs(folder), conditions)
+    column, by = choice.column, choice.by
+    matching = query.where(store.runs(folder), choice.where)
     runs = query.numeric(query.numeric(matching, column), by)
     if (runs[column] <= 0).any():
         raise query.FigureError(
@@ -106,21 +127,32 @@ def load(
             "axis"
         )
     notes = query.check_axes(runs, column, by)
-    curves = curves_of(runs, folder, [TEST, TRAINING])
-    groups = [_group(float(str(value)), part, curves, column) for value, part in runs.groupby(by)]
+    curves = curves_of(runs, folder, [choice.metric, choice.training])
+    groups = [_group(float(str(value)), part, curves, choice) for value, part in runs.groupby(by)]
     test = [seeds for group in groups for seeds in group.test]
     if not any(seeds.cells for seeds in test):
-        raise query.FigureError(nothing_logged(runs, TEST))
-    return AxisSweep(runs, groups, progress(runs, test), notes, last)
+        raise query.FigureError(nothing_logged(runs, choice.metric))
+    return AxisSweep(choice, runs, groups, progress(runs, test), notes)
 
 
-def _group(value: float, runs: pd.DataFrame, curves: pd.DataFrame, column: str) -> SweepGroup:
+def _group(value: float, runs: pd.DataFrame, curves: pd.DataFrame, choice: Choice) -> SweepGroup:
     """The curves of the runs at one value of the second axis."""
     return SweepGroup(
         value,
-        seed_curves.seed_curves(runs, curves, column, TEST),
-        seed_curves.seed_curves(runs, curves, column, TRAINING),
+        seed_curves.seed_curves(runs, curves, choice.column, choice.metric),
+        seed_curves.seed_curves(runs, curves, choice.column, choice.training),
     )
+
+
+def over_time(sweep: AxisSweep, group: SweepGroup, folder: str | Path, time: str) -> SweepGroup:
+    """`group` with its test curves over the column `time`: "epoch", "step" or "examples"."""
+    if time == "epoch":
+        return group
+    choice = sweep.choice
+    runs = sweep.runs[np.isclose(sweep.runs[choice.by], group.value)]
+    curves = curves_of(runs, folder, [choice.metric, time], time)
+    test = seed_curves.seed_curves(runs, curves, choice.column, choice.metric, time)
+    return replace(group, test=test)
 
 
 def finished_only(curves: SeedCurves, unfinished: Sequence[str]) -> SeedCurves:
@@ -142,18 +174,20 @@ def final_errors(curves: SeedCurves, last: int = features.LAST) -> Array:
     return np.array(errors)
 
 
-def end_table(sweep: AxisSweep, by: str, axis: str, below: float) -> pd.DataFrame:
-    """One row per value of `by` and of `axis`, over the finished seeds.
+def end_table(sweep: AxisSweep, below: float) -> pd.DataFrame:
+    """One row per value of both axes, over the finished seeds.
 
-    Columns: n_seeds; mean and population std (`_std`) of test_end, test_best (at each seed's best
-    epoch) and train_end; best_epoch, the median; interpolates, whether train_end is below `below`.
+    Columns: both axes; n_seeds; mean and population std (`_std`) of test_end, test_best (at each
+    seed's best epoch) and train_end; best_epoch, the median; interpolates, whether train_end is
+    below `below`. "test" is the metric of the choice.
     """
+    by, axis, last = sweep.choice.by, sweep.choice.column, sweep.choice.last
     rows = []
     for group in sweep.groups:
         for test, training in zip(group.test, group.training, strict=True):
             finished_test = finished_only(test, sweep.state.without_end)
             finished_training = finished_only(training, sweep.state.without_end)
-            ends = _ends(finished_test, finished_training, sweep.last)
+            ends = _ends(finished_test, finished_training, last)
             interpolates = bool(ends["train_end"] < below)
             rows.append({by: group.value, axis: test.value, **ends, "interpolates": interpolates})
     return pd.DataFrame(rows)
@@ -200,13 +234,15 @@ def _over_axis(group: SweepGroup, sweep: AxisSweep) -> SeedCurves:
     errors = np.full((len(seeds), len(curves_by_width)), np.nan)
     for position, curves in enumerate(curves_by_width):
         rows = [seeds.index(seed) for seed in curves.seeds]
-        errors[rows, position] = final_errors(curves, sweep.last)
+        errors[rows, position] = final_errors(curves, sweep.choice.last)
     has_values = np.isfinite(errors).any(axis=0)
     x = np.array([curves.value for curves in curves_by_width])[has_values].astype(np.int64)
     values = errors[:, has_values]
     return SeedCurves(group.value, seeds, seeds, tuple(missing), x, values, x_name="width")
 
 
-def peak_table(sweep: AxisSweep, by: str) -> pd.DataFrame:
-    """One row per value of `by`: features of the final test error over the axis, and verdict."""
-    return seed_curves.feature_table(as_seed_curves(sweep), 1, by, last=1)
+def peak_table(sweep: AxisSweep) -> pd.DataFrame:
+    """One row per value of the second axis: features of the final test error over the first, and
+    verdict.
+    """
+    return seed_curves.feature_table(as_seed_curves(sweep), 1, sweep.choice.by, last=1)

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analysis.figure import heatmap, names, style
-from analysis.stats.seed_curves import SeedCurves, slices, tidy
+from analysis.stats.seed_curves import SeedCurves, first_time, slices, tidy
 
 SIZE, RATIOS = (13.3, 4.0), (3.0, 1.3)  # inches; widths of the panels
 WIDEST = 1.0  # decades; a column is no wider, however far its neighbours are
@@ -36,16 +36,15 @@ class Look:
     """What differs between the published figure and one's own sweep.
 
     limits: of the colours. ticks: of the x axis, position to label. slices: curves to show, label
-    to index into the data. error_limits: of the error axis at the right. last, time: last epoch and
-    label of both axes of time. error: label of the colours and of the error axis. legend: where
-    it is.
+    to index into the data. error_limits: of the error axis at the right. span, time: ends and label
+    of both axes of time. error: label of the colours and of the error axis. legend: where it is.
     """
 
     limits: tuple[float, float]
     ticks: dict[float, str]
     slices: dict[str, int]
     error_limits: tuple[float, float]
-    last: int
+    span: tuple[int, int]
     time: str
     error: str
     legend: Literal["best", "upper center"]
@@ -54,34 +53,35 @@ class Look:
 @dataclass(frozen=True)
 class MapData:
     """What the figure shows: curves and their features, both by increasing λ, and the λ at which a
-    run diverged, marked by a cross. metric: the column that they are of.
+    run diverged, marked by a cross. planned: the last planned time, in what the curves run over.
+    metric: the column that they are of.
     """
 
     curves: Sequence[SeedCurves]
     features: pd.DataFrame
+    planned: int
     diverged: Sequence[float] = ()
     metric: str = "test_error"
 
 
-def draw(contents: MapData, axis: str, planned_epochs: int, published: bool) -> Figure:
+def draw(contents: MapData, axis: str, published: bool) -> Figure:
     """The figure: heat map left, three curves right."""
     data = contents.curves
     x = positions(np.array([c.value for c in data]))
     symbol = "λ" if axis == "optim.weight_decay" else names.name(axis)
-    look = published_look(data) if published else own_look(contents, x, symbol, planned_epochs)
+    look = published_look(data) if published else own_look(contents, x, symbol)
     with style.styled():
         figure = Figure(figsize=SIZE)
         grid = figure.add_gridspec(
             1, 2, width_ratios=RATIOS, left=0.062, right=0.98, bottom=0.145, top=0.93, wspace=0.08
         )
         left, right = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
-        draw_map(left, data, x, look, planned_epochs)
+        draw_map(left, contents, x, look)
         place = dict(zip([curves.value for curves in data], x, strict=True))
-        style.mark_diverged(left, [place[value] for value in contents.diverged], 1.0)
+        style.mark_diverged(left, [place[value] for value in contents.diverged], look.span[0])
         left.set_xlabel("Regularization strength λ" if published else names.name(axis))
         draw_slices(right, data, look)
-        for axes, letter in ((left, "(a)"), (right, "(b)")):
-            axes.set_title(letter, loc="left")
+        style.letter((left, right))
     return figure
 
 
@@ -126,14 +126,14 @@ def published_look(data: Sequence[SeedCurves]) -> Look:
         PUBLISHED_TICKS,
         labels,
         PUBLISHED_LIMITS,
-        PUBLISHED_LAST,
+        (1, PUBLISHED_LAST),
         "Training time t",
         "0-1 generalization loss",
         "best",
     )
 
 
-def own_look(contents: MapData, x: NDArray[np.float64], symbol: str, planned_epochs: int) -> Look:
+def own_look(contents: MapData, x: NDArray[np.float64], symbol: str) -> Look:
     """Colours, ticks and curves that follow from the data."""
     data, features = contents.curves, contents.features
     indices = slices(features)
@@ -147,8 +147,8 @@ def own_look(contents: MapData, x: NDArray[np.float64], symbol: str, planned_epo
         ticks(np.array([c.value for c in data]), x),
         labels,
         (low, high + HEADROOM * (high - low)),
-        planned_epochs,
-        "training time t (epochs)",
+        (first_time(data), contents.planned),
+        names.name(data[0].x_name),
         names.name(contents.metric),
         "upper center",
     )
@@ -182,13 +182,13 @@ def _seeds(curves: SeedCurves) -> str:
     return str(high) if low == high else f"{low}–{high}"
 
 
-def draw_map(
-    axes: Axes, data: Sequence[SeedCurves], x: NDArray[np.float64], look: Look, planned_epochs: int
-) -> None:
+def draw_map(axes: Axes, contents: MapData, x: NDArray[np.float64], look: Look) -> None:
     """Heat map of the mean error; the column of λ = 0, if there is one, stands apart."""
+    data = contents.curves
     place = dict(zip([c.value for c in data], x, strict=True))
     frame = tidy(data)
-    grid = heatmap.grid(frame.assign(x=frame["lambda"].map(place)), x.tolist(), planned_epochs)
+    frame = frame.assign(x=frame["lambda"].map(place))
+    grid = heatmap.grid(frame, x.tolist(), contents.planned, time=data[0].x_name)
     zero = int(any(c.value == 0 for c in data))
     size = len(x)
     width = column_width(grid.x[: size - zero])
@@ -203,7 +203,7 @@ def draw_map(
     borders = [heatmap.edges(block.x, width) for block in blocks]
     axes.set_xlim(float(borders[0][0]), float(borders[-1][-1]))
     axes.set_xticks(list(look.ticks), list(look.ticks.values()))
-    style.log_epochs(axes, look.last, "y")
+    style.log_time(axes, look.span[1], "y", look.span[0])
     axes.set_ylabel(look.time)
 
 
@@ -217,7 +217,7 @@ def draw_slices(axes: Axes, data: Sequence[SeedCurves], look: Look) -> None:
             low, high = curves.mean - band, curves.mean + band
             colour = line.get_color()
             axes.fill_between(curves.x, low, high, color=colour, alpha=0.25, lw=0)
-    style.log_epochs(axes, look.last, "x")
+    style.log_time(axes, look.span[1], "x", look.span[0])
     axes.set_ylim(*look.error_limits)
     axes.set_xlabel(look.time)
     axes.set_ylabel(look.error)

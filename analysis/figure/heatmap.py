@@ -1,4 +1,4 @@
-"""A heat map over (axis value, epoch) from a tidy frame, with what is not in the logs hatched.
+"""A heat map over (axis value, time) from a tidy frame, with what is not in the logs hatched.
 
 Shared by all figures with time on the vertical axis. Draws on the Axes that it is given; reads and
 computes nothing but the geometry of the cells. seaborn's heat map has cells of one size, so it
@@ -31,31 +31,36 @@ Array = NDArray[np.float64]
 class Grid:
     """Values on a grid, ready to draw.
 
-    x: (columns,) increasing positions; epochs: (rows,) increasing; values: (rows, columns), NaN
-    where nothing is logged; planned_epochs: last planned epoch, where hatching ends.
+    x: (columns,) increasing positions; times: (rows,) increasing epochs, steps or examples; values:
+    (rows, columns), NaN where nothing is logged; planned: last planned time, where hatching ends.
     """
 
     x: Array
-    epochs: Array
+    times: Array
     values: Array
-    planned_epochs: int
+    planned: int
 
     def block(self, start: int, stop: int) -> Grid:
         """The columns start..stop-1."""
-        return Grid(
-            self.x[start:stop], self.epochs, self.values[:, start:stop], self.planned_epochs
-        )
+        return Grid(self.x[start:stop], self.times, self.values[:, start:stop], self.planned)
 
 
-def grid(frame: pd.DataFrame, x: Sequence[float], planned_epochs: int, value: str = "mean") -> Grid:
-    """Grid from a tidy frame with columns x, epoch and `value`; `x` lists columns without rows too.
+def grid(
+    frame: pd.DataFrame,
+    x: Sequence[float],
+    planned: int,
+    value: str = "mean",
+    time: str = "epoch",
+) -> Grid:
+    """Grid from a tidy frame with columns x, `time` and `value`; `x` lists columns without rows
+    too.
 
-    Epochs before 1 are left out, the axis being logarithmic.
+    Times before 1 are left out, the axis being logarithmic.
     """
-    wide = frame[frame["epoch"] >= 1].pivot(index="epoch", columns="x", values=value)
+    wide = frame[frame[time] >= 1].pivot(index=time, columns="x", values=value)
     wide = wide.reindex(columns=sorted(x))
     columns, rows = wide.columns.to_numpy(np.float64), wide.index.to_numpy(np.float64)
-    return Grid(columns, rows, wide.to_numpy(np.float64), planned_epochs)
+    return Grid(columns, rows, wide.to_numpy(np.float64), planned)
 
 
 def edges(centres: ArrayLike, single: float = 1.0) -> Array:
@@ -86,8 +91,8 @@ def draw(axes: Axes, data: Grid, vmin: float, vmax: float, width: float = 1.0) -
     """
     x = edges(data.x, width)
     mesh = None
-    if len(data.epochs):
-        borders = _epoch_edges(data)
+    if len(data.times):
+        borders = _time_edges(data)
         mesh = axes.pcolormesh(
             x,
             borders,
@@ -145,19 +150,19 @@ def renew_bar(bar: Colorbar, meshes: Sequence[ScalarMappable]) -> Colorbar:
     return figure.colorbar(mesh, cax=place, label=label, extend=extend(meshes))
 
 
-def _epoch_edges(data: Grid) -> Array:
-    """Borders of the epochs; the first is at least 1/2, because a logarithmic axis has no zero."""
-    borders = edges(data.epochs)
+def _time_edges(data: Grid) -> Array:
+    """Borders of the times; the first is at least 1/2, because a logarithmic axis has no zero."""
+    borders = edges(data.times)
     borders[0] = max(borders[0], 0.5)
     return borders
 
 
 def gaps(data: Grid, x: Array) -> list[tuple[float, float, float, float]]:
-    """Rectangles (left, right, bottom, top) that hold no logged value, up to the planned epoch."""
-    end = data.planned_epochs + 0.5
-    if not len(data.epochs):
+    """Rectangles (left, right, bottom, top) that hold no logged value, up to the planned time."""
+    end = data.planned + 0.5
+    if not len(data.times):
         return [(float(x[i]), float(x[i + 1]), 0.5, end) for i in range(len(data.x))]
-    borders = _epoch_edges(data)
+    borders = _time_edges(data)
     empty = np.isnan(data.values)
     if end > borders[-1]:
         borders, empty = np.append(borders, end), np.vstack([empty, np.ones(len(data.x), bool)])

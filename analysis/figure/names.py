@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+TIMES = {"epochs": "epoch", "steps": "step", "examples": "examples"}
+"""The choices of --time, and the column of the curves that each is."""
+
 NAMES = {
     "data.label_noise.rate": "label-noise rate",
     "data.label_noise.kind": "kind of label noise",
     "data.train_samples": "training samples",
+    "epoch": "training time t (epochs)",
+    "examples": "training time t (examples seen)",
     "model.depth": "depth",
     "model.width": "width k",
     "optim.lr": "learning rate",
     "optim.momentum": "momentum",
     "optim.name": "optimiser",
     "optim.weight_decay": "weight decay λ",
+    "recalibrated_test_error": "test error, batch norm recalibrated",
+    "recalibrated_test_loss": "test loss (nats), batch norm recalibrated",
     "seed": "seed",
+    "step": "training time t (steps)",
     "test_error": "test error",
     "test_loss": "test loss (nats)",
     "train_error": "training error",

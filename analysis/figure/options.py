@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
-from analysis.figure import heatmap
+from analysis.figure import heatmap, names
 
 FORMATS = ("png", "pdf", "svg")
 WIDTHS = {"column": 3.35, "page": 6.9}  # inches, of a two-column paper
@@ -35,6 +35,16 @@ def add(parser: argparse.ArgumentParser, name: str) -> None:
     limits = "of the colours, or of the vertical axes where nothing is coloured by value"
     option("--limits", type=float, nargs=2, metavar=("LOW", "HIGH"), help=limits)
     option("--title", help="a line above the figure")
+
+
+def add_time(parser: argparse.ArgumentParser) -> None:
+    """Add --time: what an axis of training time counts."""
+    parser.add_argument(
+        "--time",
+        choices=tuple(names.TIMES),
+        default="epochs",
+        help="what the axis of time counts; steps and examples show rows inside epochs too",
+    )
 
 
 def _width(text: str) -> float:

@@ -232,13 +232,15 @@ def origin(source: Source, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def feature_record(window: int) -> dict[str, Any]:
-    """How the features of curves over time were taken; `window` in logged epochs."""
+def feature_record(window: int, points: str = "epochs") -> dict[str, Any]:
+    """How the features of curves over time were taken; `window` in logged epochs, or in rows at
+    other `points`.
+    """
     return {
-        "smoothing_window_logged_epochs": window,
+        f"smoothing_window_logged_{points}": window,
         "interval": interval_text(),
         "band": BAND,
-        "double_descent_criterion": criterion_text(),
+        "double_descent_criterion": criterion_text(points),
     }
 
 

@@ -7,10 +7,14 @@ with a dot.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+
+from analysis import store
+from analysis.stats import condition as grammar
 
 # these say where a run was done and never what it is: cells that differ in them are one point
 PLACES = ("run.", "data.root", "data.cache", "data.download", "trainer.of_folder")
@@ -77,32 +81,40 @@ def listing(columns: dict[str, list[str]]) -> str:
 
 
 def where(runs: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
-    """The runs that meet all conditions, each "column=value" ("column=a,b" for either).
+    """The runs that meet all conditions (`store.where`), such as "column=value".
 
-    Raises FigureError for an unknown column or a choice that leaves no run, with the known values.
+    Raises FigureError for a condition that is not understood, an unknown column, or a choice that
+    leaves no run, with the known values.
     """
     for condition in conditions:
-        name, equals, text = condition.partition("=")
-        if not equals or name not in runs.columns:
-            fault = f"no column {name!r} in the runs" if equals else "expected COLUMN=VALUE"
+        try:
+            selected = store.where(runs, condition)
+        except grammar.UnknownKey:
+            unknown = [name for name in grammar.names(condition) if name not in runs.columns]
             raise FigureError(
-                f"--where {condition}: {fault}; the sweep's axes are\n{listing(axes(runs))}"
-            )
-        options = {_text(_parse_value(option)) for option in text.split(",")}
-        selected = runs[as_text(runs[name]).isin(options)]
+                f"--where {condition}: no column {unknown[0]!r} in the runs; the sweep's axes are\n"
+                f"{listing(axes(runs))}"
+            ) from None
+        except grammar.ConditionError as error:
+            raise FigureError(
+                f"--where {condition}: {error}; the sweep's axes are\n{listing(axes(runs))}"
+            ) from None
         if selected.empty:
-            values = {name: sorted_values(runs, name)}
+            values = {name: sorted_values(runs, name) for name in grammar.names(condition)}
             raise FigureError(f"--where {condition}: no run left; there are\n{listing(values)}")
         runs = selected
     return runs
 
 
-def _parse_value(text: str) -> object:
-    """The value that a condition names, read as JSON where it is JSON."""
+def equality(column: str, text: str) -> str:
+    """The condition that a column has a value, given as `as_text` has it, for a shell."""
+    condition = f"{column}={text}"
+    value = {column: store.plain(text)}
     try:
-        return json.loads(text)
-    except ValueError:
-        return text
+        is_understood = grammar.condition(condition)(value)
+    except grammar.ConditionError:
+        is_understood = False
+    return shlex.quote(condition if is_understood else f"{column} == {json.dumps(text)}")
 
 
 def numeric(runs: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -137,7 +149,7 @@ def check_axes(runs: pd.DataFrame, *columns: str) -> list[str]:
         name, values = next(iter(crossed.items()))
         raise FigureError(
             f"the runs vary in more than {axis_names}:\n{listing(crossed)}\n"
-            f"choose one value of each, for example --where {name}={values[0]}"
+            f"choose one value of each, for example --where {equality(name, values[0])}"
         )
     _check_seeds(runs, groups, axis_names)
     names = " and ".join(columns)

@@ -124,15 +124,21 @@ def value_label(value: float) -> str:
     )
 
 
-def log_epochs(axes: Axes, last: float, which: str) -> None:
-    """Make the "x" or "y" axis logarithmic from 1 to `last` epochs, labelled at every decade."""
+def log_time(axes: Axes, last: float, which: str, first: float = 1) -> None:
+    """Make the "x" or "y" axis logarithmic from `first` to `last`, labelled at every decade."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-    (axes.set_xlim if which == "x" else axes.set_ylim)(1, max(last, 2))
+    (axes.set_xlim if which == "x" else axes.set_ylim)(first, max(last, 2 * first))
     axis.set_major_locator(SeenDecades(10))
     axis.set_major_formatter(FuncFormatter(lambda value, _: power_label(round(math.log10(value)))))
     axis.set_minor_locator(SeenDecades(10, subs=range(2, 10)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def letter(panels: Sequence[Axes]) -> None:
+    """Letters (a), (b), ... above the left edge of the panels, in order."""
+    for number, axes in enumerate(panels):
+        axes.set_title(f"({chr(ord('a') + number)})", loc="left")
 
 
 def mark_diverged(axes: Axes, x: ArrayLike, y: ArrayLike | float) -> None:

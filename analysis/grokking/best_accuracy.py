@@ -41,7 +41,7 @@ def panel(axes: Axes, rows: pd.DataFrame, looks: Mapping[str, plot.Look], title:
     """The curves in %, from 0 to 100."""
     plot.curves(axes, rows.assign(value=100 * rows["value"]), PERCENT, looks)
     plot.hatch_without_value(axes, rows, PERCENT)
-    axes.set_xlabel("Training data (% of the table)")
+    axes.set_xlabel("training data (% of the table)")
     axes.set_ylim(-2, 102)
     axes.set_ylabel(title)
 
@@ -51,7 +51,7 @@ def figure(rows: pd.DataFrame, labels: Sequence[str], title: str, budget: str) -
     with style.themed():
         figure = Figure(figsize=(9.4, 4.4), layout="constrained")
         axes = figure.subplots()
-        panel(axes, rows, plot.looks(labels), f"Best test accuracy within\n{budget} (%)")
+        panel(axes, rows, plot.looks(labels), f"best test accuracy within\n{budget} (%)")
         place = {"bbox_to_anchor": (1.01, 0.5), "frameon": False, "alignment": "left"}
         sns.move_legend(axes, "center left", title=title, **place)
     return figure

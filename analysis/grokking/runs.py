@@ -71,7 +71,7 @@ def parser(doc: str | None, name: str) -> argparse.ArgumentParser:
     )
     add = options.add_argument
     add("folder", help="log folder of a sweep, logs/NAME")
-    add("--where", action="append", default=[], metavar="COLUMN=VALUE", help="take only these runs")
+    add("--where", action="append", default=[], metavar="CONDITION", help="take only these runs")
     figure_options.add(options, name)
     return options
 

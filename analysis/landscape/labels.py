@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.figure import names
+
 NAMES: Mapping[str, str] = {
     "trainer.poison.samples": "poison samples",
     "trainer.poison.share": "share of poison",
@@ -30,7 +32,7 @@ KINDS = {"not_label": "", "wrong_label": ", wrong labels", "label": ", true labe
 
 def axis(column: str) -> str:
     """The name of an axis of the trained sweep."""
-    return NAMES.get(column, column.partition(".")[2] or column)
+    return NAMES.get(column) or names.name(column)
 
 
 def point(row: Mapping[Any, Any], axes: Sequence[str]) -> str:

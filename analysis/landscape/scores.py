@@ -72,7 +72,7 @@ def load(options: argparse.Namespace, name: Name, axes: Sequence[str]) -> Scores
         column, values = next(iter(varying.items()))
         raise query.FigureError(
             f"the trainings differ in more than {', '.join(axes)}:\n{query.listing(varying)}\n"
-            f"choose one value of each, for example --where {column}={values[0]}"
+            f"choose one value of each, for example --where {query.equality(column, values[0])}"
         )
     done = runs[runs["status"] == "done"]
     done = done[selection.test_accuracy(done).notna()]

@@ -225,7 +225,8 @@ def _check_settings(cells: pd.DataFrame, free: Sequence[str]) -> None:
         name, values = next(iter(differing.items()))
         raise query.FigureError(
             "measures with different settings cannot be compared:\n"
-            f"{query.listing(differing)}\nchoose one, for example --where {name}={values[0]}"
+            f"{query.listing(differing)}\n"
+            f"choose one, for example --where {query.equality(name, values[0])}"
         )
 
 
@@ -298,6 +299,6 @@ def parser(doc: str | None, name: str, many: bool = False) -> argparse.ArgumentP
     else:
         add("folder", help=folder_help)
     where_help = "take only these trained cells, or measures with this setting"
-    add("--where", action="append", default=[], metavar="COLUMN=VALUE", help=where_help)
+    add("--where", action="append", default=[], metavar="CONDITION", help=where_help)
     figure_options.add(options, name)
     return options

@@ -6,7 +6,7 @@ Pure functions. No drawing, no files.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,10 +24,11 @@ class SeedCurves:
     """All that the logs hold at one value of the axis.
 
     value: of the axis. cells, seeds: those with rows, in the order of `values`. missing: planned
-    cells without rows. x: (X,) where along the curve, increasing: epochs or steps that any of the
-    cells logged (>= 1), or widths. values: (cells, X), NaN where a cell has none. std: (X,)
-    population standard deviation that an aggregate came with, else None. seeds_per_row: how many
-    seeds one row stands for, 1 if it is a run of its own. x_name: what `x` counts.
+    cells without rows. x: (X,) where along the curve, increasing: epochs, steps or examples that
+    any of the cells logged (>= 1), or widths. values: (cells, X), NaN where a cell has none. std:
+    (X,) population standard deviation that an aggregate came with, else None. seeds_per_row: how
+    many seeds one row stands for, 1 if it is a run of its own. x_name: what `x` counts. per_epoch:
+    how much of `x` is an epoch.
     """
 
     value: float
@@ -39,6 +40,11 @@ class SeedCurves:
     std: Array | None = None
     seeds_per_row: int = 1
     x_name: str = "epoch"
+    per_epoch: int = 1
+
+    def span(self, last: int) -> int:
+        """How far before the end of `x`, exclusive, the `last` last epochs begin."""
+        return (last - 1) * self.per_epoch + 1
 
     @property
     def count(self) -> NDArray[np.int64]:
@@ -73,17 +79,41 @@ def seed_curves(
 ) -> list[SeedCurves]:
     """SeedCurves of the given runs for each value of `axis`, in increasing order.
 
-    `time` is the column of `curves` to take for x: "step" where a figure runs over steps. Rows
-    without the metric, and those before training, are left out. A column `<metric>_std` in the
-    curves, with `seeds` in the runs, marks rows that are aggregates already.
+    `time` is the column of `curves` to take for x: "epoch", "step" or "examples". Over epochs, the
+    last row of an epoch stands for it. Rows without the metric, and those before training, are left
+    out. A column `<metric>_std` in the curves, with `seeds` in the runs, marks rows that are
+    aggregates already.
     """
     names = {"cell": "cell", time: "x", metric: "value", f"{metric}_std": "std"}
     present = [name for name in names if name in curves.columns]
+    if time == "epoch":
+        curves = curves[~curves.duplicated(["cell", "epoch"], keep="last")]
     logged = curves.loc[(curves[time] >= 1) & curves[metric].notna(), present]
     by_cell = logged.rename(columns=names).groupby("cell", observed=True)
     rows = {str(cell): group for cell, group in by_cell}
-    by_value = runs.groupby(axis)
-    return [_at_value(float(str(value)), group, rows, time) for value, group in by_value]
+    lengths = epoch_lengths(curves, time)
+    data = []
+    for value, group in runs.groupby(axis):
+        length = max((lengths.get(cell, 1) for cell in group["cell"].astype(str)), default=1)
+        data.append(replace(_at_value(float(str(value)), group, rows, time), per_epoch=length))
+    return data
+
+
+def first_time(data: Sequence[SeedCurves]) -> int:
+    """Where an axis of time begins: at 1, or at the first logged number of examples."""
+    logged = [int(curves.x[0]) for curves in data if len(curves.x)]
+    return min(logged, default=1) if data[0].x_name == "examples" else 1
+
+
+def epoch_lengths(curves: pd.DataFrame, time: str) -> dict[str, int]:
+    """How much of the column `time` an epoch of each cell takes: 1 for epochs, else what its rows
+    say, such as the steps at an epoch's end over the number of that epoch.
+    """
+    if time == "epoch" or "epoch" not in curves.columns:
+        return {}
+    trained = curves[curves["epoch"] >= 1]
+    longest = (trained[time] / trained["epoch"]).groupby(trained["cell"].astype(str)).max()
+    return {str(cell): max(1, round(length)) for cell, length in longest.items()}
 
 
 def _at_value(
@@ -137,7 +167,9 @@ def _aggregate(
 
 
 def tidy(data: Sequence[SeedCurves], name: str = "lambda") -> pd.DataFrame:
-    """Columns `name`, epoch, mean, std (population), n; one row per value and logged epoch."""
+    """Columns `name`, epoch (or what x counts), mean, std (population), n; one row per value and
+    logged epoch.
+    """
     return pd.concat([_tidy(curves, name) for curves in data], ignore_index=True)
 
 
@@ -179,9 +211,9 @@ def feature_table(
 ) -> pd.DataFrame:
     """One row per value: every feature, its bootstrap bounds (`_low`, `_high`), n_seeds, verdict.
 
-    `reason` says why. Positions are named after what x counts: `peak_epoch`, `epochs_used`. Values
-    without rows have NaN features and no double descent. Aggregates have no interval: their seeds
-    are not known.
+    `last` counts epochs, whatever x counts. `reason` says why. Positions are named after what x
+    counts: `peak_epoch`, `epochs_used`. Values without rows have NaN features and no double
+    descent. Aggregates have no interval: their seeds are not known.
     """
     return pd.DataFrame(
         [{name: curves.value, **_feature_row(curves, window, last)} for curves in data]
@@ -191,17 +223,19 @@ def feature_table(
 def _feature_row(curves: SeedCurves, window: int, last: int) -> dict[str, Any]:
     """Features, bounds and verdict at one value."""
     x_name = curves.x_name
+    used = f"{x_name.removesuffix('s')}s_used"
     if not curves.cells:
         absent = {"double_descent": False, "reason": "nothing logged"}
-        return {"n_seeds": 0, f"{x_name}s_used": 0, **absent}
+        return {"n_seeds": 0, used: 0, **absent}
     block, x = _block(curves)
-    features = stats.features(block.mean(axis=0), window, x, last)
-    verdict = _verdict(curves, features, window, last)
+    span = curves.span(last)
+    features = stats.features(block.mean(axis=0), window, x, span)
+    verdict = _verdict(curves, features, window, span)
     return {
         "n_seeds": len(block) * curves.seeds_per_row,
-        f"{x_name}s_used": len(x),
+        used: len(x),
         f"last_{x_name}": int(x[-1]),
-        **_bounded(features, stats.bootstrap(block, window, x, last), x_name),
+        **_bounded(features, stats.bootstrap(block, window, x, span), x_name),
         "double_descent": verdict.double_descent,
         "reason": verdict.reason,
     }
@@ -247,7 +281,8 @@ def _aggregate_errors(
 
 
 def threshold_table(data: Sequence[SeedCurves], below: float, name: str = "lambda") -> pd.DataFrame:
-    """One row per value: first epoch at which the mean is below `below`, with its interval.
+    """One row per value: first epoch at which the mean is below `below`, with its interval:
+    `threshold_epoch`, or the name of what x counts.
 
     For the training error it is the time of interpolation. NaN if never, or if nothing is logged.
     """
@@ -255,13 +290,14 @@ def threshold_table(data: Sequence[SeedCurves], below: float, name: str = "lambd
 
 
 def _threshold_row(curves: SeedCurves, below: float) -> dict[str, float]:
-    """`threshold_epoch` and its bounds at one value."""
+    """The threshold and its bounds at one value."""
     reached = low = high = float("nan")
     if curves.cells:
         block, x = _block(curves)
         reached = float(stats.threshold_epoch(block.mean(axis=0), below, x))
         low, high = stats.threshold_interval(block, below, x)
-    return {"threshold_epoch": reached, "threshold_epoch_low": low, "threshold_epoch_high": high}
+    name = f"threshold_{curves.x_name}"
+    return {name: reached, f"{name}_low": low, f"{name}_high": high}
 
 
 def slices(features: pd.DataFrame) -> list[int]:

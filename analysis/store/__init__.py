@@ -1,5 +1,6 @@
 """The logs of a sweep as DataFrames: runs, curves, and the searches of a sweep that searches."""
 
+from analysis.store.choice import plain, where
 from analysis.store.claim import CompactionRunning
 from analysis.store.described import LoggedMetric, metrics
 from analysis.store.parts import NothingLogged, StoreError
@@ -9,5 +10,5 @@ from analysis.store.tidying import tidy
 
 __all__ = [
     "CompactionRunning", "LoggedMetric", "NothingLogged", "StoreError", "curves", "metrics",
-    "outcomes", "records", "runs", "searches", "tidy",
+    "outcomes", "plain", "records", "runs", "searches", "tidy", "where",
 ]  # fmt: skip

@@ -39,6 +39,7 @@ from analysis.store.generation import (
     write_runs,
 )
 from analysis.store.merge import (
+    common_schema,
     concatenate,
     newest_rows,
     newest_runs,
@@ -47,6 +48,7 @@ from analysis.store.merge import (
 )
 from analysis.store.mismatch import COLUMNS, mismatches
 from analysis.store.parts import (
+    CELL_TYPE,
     FINAL,
     KINDS,
     FileVanished,
@@ -56,6 +58,7 @@ from analysis.store.parts import (
     read_file,
     read_manifest,
     read_records,
+    read_with_schema,
     retrying,
     store_is_whole,
     verified_store_files,
@@ -111,10 +114,11 @@ class Generation:
 
 @dataclass(frozen=True)
 class Source:
-    """A file of curves, and how many rows it has of each cell."""
+    """A file of curves, how many rows it has of each cell, and its columns."""
 
     path: Path
     rows: dict[str, int]
+    schema: pa.Schema
 
 
 def compact(folder: str | os.PathLike[str], rows_in_memory: int = ROWS_IN_MEMORY) -> Compaction:
@@ -197,13 +201,15 @@ def merged_curves(
     """Tables of kept rows with their mismatches, each for a range of cell ids; rows of attempts
     after a cell's result, as `attempts` has it, are left out.
 
-    A table has at most about `limit` rows before the merge.
+    A table has at most about `limit` rows before the merge. All have the columns of all files, so
+    that a reader of any shard knows them.
     """
     sources = [_source(path) for path in paths]
+    schema = _encoded_cells(common_schema([source.schema for source in sources]))
     for cells in buckets(sources, limit):
         overlapping = [s.path for s in sources if not s.rows.keys().isdisjoint(cells)]
-        table = concatenate(read_file(path, cells=cells) for path in overlapping)
-        table = of_results(table, attempts)
+        tables = [read_file(path, cells=cells) for path in overlapping]
+        table = of_results(concatenate([schema.empty_table(), *tables]), attempts)
         newest = newest_rows(table)
         differing = mismatches(table.take(pa.array(newest.repeated)))
         yield table.take(pa.array(newest.kept_rows)), differing
@@ -211,9 +217,15 @@ def merged_curves(
 
 def _source(path: Path) -> Source:
     """Counts the rows of each cell, reading that one column."""
-    column = read_file(path, ["cell"])["cell"]
-    counts = column.value_counts().to_pylist()
-    return Source(path, {c["values"]: c["counts"] for c in counts})
+    table, schema = read_with_schema(path, ["cell"])
+    counts = table["cell"].value_counts().to_pylist()
+    return Source(path, {c["values"]: c["counts"] for c in counts}, schema)
+
+
+def _encoded_cells(schema: pa.Schema) -> pa.Schema:
+    """The schema with the type of cell ids that tables have in memory."""
+    index = schema.get_field_index("cell")
+    return schema.set(index, schema.field(index).with_type(CELL_TYPE)) if index >= 0 else schema
 
 
 def buckets(sources: Sequence[Source], limit: int) -> list[list[str]]:

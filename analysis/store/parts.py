@@ -342,6 +342,13 @@ def read_file(
     None means all. Raises FileVanished when the file is gone, StoreError when it is damaged, has no
     `cell`, or comes from newer code.
     """
+    return read_with_schema(path, columns, cells)[0]
+
+
+def read_with_schema(
+    path: Path, columns: Sequence[str] | None = None, cells: Sequence[str] | None = None
+) -> tuple[pa.Table, pa.Schema]:
+    """`read_file`, and the schema of the whole file."""
     with _named_errors(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
         check_footer(path)
         check_version(path, file.metadata.metadata)
@@ -349,7 +356,8 @@ def read_file(
         table = file.read_row_groups(_row_groups(file, cells), columns=columns, use_threads=threads)
         if "cell" not in table.schema.names:
             raise _no_cells(path, file.schema_arrow.names)
-        return filter_cells(_checked_columns(path, table, columns), cells)
+        rows = filter_cells(_checked_columns(path, table, columns), cells)
+        return rows, file.schema_arrow
 
 
 def _checked_columns(path: Path, table: pa.Table, columns: Sequence[str] | None) -> pa.Table:

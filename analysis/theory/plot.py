@@ -30,7 +30,7 @@ def error_axes(
     axes: Axes, last: float, limits: tuple[float, float] = (0.0, 0.5), grid: float = GRID_ALPHA
 ) -> None:
     """Logarithmic time from 1 to `last`, error within `limits`, a dashed grid."""
-    style.log_epochs(axes, last, "x")
+    style.log_time(axes, last, "x")
     axes.set_ylim(*limits)
     axes.grid(color="k", linestyle="--", linewidth=0.5, alpha=grid)
 

@@ -47,7 +47,7 @@ TERMINAL_ONLY = ("report",)
 """Folders of launch/ that no job imports: a change in how a report looks is no change of the code
 that results come from."""
 
-_DAMAGES = (
+DAMAGES = (
     OSError, EOFError, ImportError, LookupError, ValueError, OverflowError, NotImplementedError,
     RuntimeError, struct.error, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
@@ -89,7 +89,7 @@ def code_hash(packages: Collection[str] = ()) -> str:
 
     Raises UserError for a package that cannot be imported.
     """
-    return _hash({**_sources(), **own_sources(packages)})
+    return _hash({**our_sources(), **own_sources(packages)})
 
 
 def _hash(sources: Mapping[str, bytes]) -> str:
@@ -106,7 +106,7 @@ def snapshot(sweep: Path, packages: Collection[str] = ()) -> tuple[str, Path]:
     It is one zip file, from which Python imports directly: one inode, written atomically, and
     nobody edits it by accident.
     """
-    sources = {**_sources(), **own_sources(packages)}
+    sources = {**our_sources(), **own_sources(packages)}
     code = _hash(sources)
     archive = sweep / "code" / f"{code}.zip"
     if archive_hash(archive) != code:  # absent, damaged, or put there by somebody else
@@ -125,7 +125,7 @@ def archive_hash(archive: Path) -> str | None:
         importer = zipimport.zipimporter(str(archive))
         importer.invalidate_caches()  # of an earlier file with this name
         contents = {name: importer.get_data(os.path.join(archive, name)) for name in names}
-    except _DAMAGES:
+    except DAMAGES:
         return None
     return _hash(contents) if len(contents) == len(names) else None
 
@@ -160,9 +160,9 @@ def _zip(sources: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def _sources() -> dict[str, bytes]:
-    """The packages of the jobs, the store, which compaction needs, and the statistics of searches,
-    which the job that sends the next round needs.
+def our_sources() -> dict[str, bytes]:
+    """The packages of the jobs, the store, which compaction needs, and the statistics and
+    conditions of searches, which the job that sends the next round needs.
     """
     paths: list[Path] = []
     for package in ("launch", "trainers"):
@@ -171,7 +171,10 @@ def _sources() -> dict[str, bytes]:
     paths = [path for path in paths if path.parent.name not in TERMINAL_ONLY]
     paths.append(SOURCE / "analysis" / "__init__.py")
     paths += sorted((SOURCE / "analysis" / "store").glob("*.py"))
-    paths += [SOURCE / "analysis" / "stats" / name for name in ("__init__.py", "threshold.py")]
+    paths += [
+        SOURCE / "analysis" / "stats" / name
+        for name in ("__init__.py", "condition.py", "threshold.py")
+    ]
     return {str(path.relative_to(SOURCE)): path.read_bytes() for path in paths}
 
 

@@ -172,8 +172,19 @@ def load_curves(
     for name in names:
         curves = seed_curves(at_points, logged, POINT, name, time)
         series[name] = [collector.series(of_point) for of_point in curves]
-        main = main or curves
+        main = main or _main_curves(at_points, logged, name, curves)
     return CurveSet(metrics, collector.times, series, thinning.sentences(sizes), main)
+
+
+def _main_curves(
+    runs: pd.DataFrame, logged: pd.DataFrame, name: str, curves: list[SeedCurves]
+) -> list[SeedCurves]:
+    """`curves`, or those over epochs where the rows between epochs are more than every epoch's."""
+    trained = logged[logged["epoch"] >= 1].groupby("cell", observed=True)["epoch"]
+    has_every_epoch = bool((trained.nunique() == trained.max()).all())
+    if has_every_epoch and curves and curves[0].x_name != "epoch":
+        return seed_curves(runs, logged, POINT, name)
+    return curves
 
 
 def in_order(metrics: Sequence[LoggedMetric]) -> list[LoggedMetric]:

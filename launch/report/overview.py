@@ -82,7 +82,7 @@ def load_overview(state: SweepState) -> Overview:
         canary=_canary_failure(state),
         searches=rounds.standings(state),
         silent_ends=silent_ends(state),
-        other_code=len(other_results.with_other_code(state, other_results.present_codes(state))),
+        other_code=len(other_results.with_other_code(state, other_results.present_sources(state))),
     )
 
 

@@ -2,58 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from launch.errors import UserError
+import pandas as pd
+
+from launch.plan import result_code
 from launch.plan.outcome import FINAL
-from launch.plan.snapshot import code_hash
+from launch.plan.result_code import Sources
 from launch.status.sweep_state import SweepState
 from trainers import config as schema
 
 
-def present_codes(state: SweepState, packages: Iterable[frozenset[str]] = ()) -> frozenset[str]:
-    """The hashes of the sources that jobs would import now, with the user's packages of each plan
-    of a sweep, and with the `packages` of others.
-
-    A package that cannot be imported here is left out: nothing is known about its code.
+def present_sources(state: SweepState, packages: Collection[str] = ()) -> Sources:
+    """The sources that results would depend on now, with the user's packages of a sweep's plans,
+    and other `packages`.
     """
-    hashes = set()
-    for group in {plan.own_packages for plan in state.plans} | set(packages):
-        try:
-            hashes.add(code_hash(group))
-        except UserError:
-            continue
-    return frozenset(hashes)
+    names = frozenset(packages)
+    for plan in state.plans:
+        names |= plan.own_packages
+    return result_code.present_sources(sorted(names))
 
 
-def with_other_code(state: SweepState, codes: Collection[str]) -> list[str]:
-    """Ids of the cells whose result comes from code with none of these hashes."""
-    results = _results(state, "code")
-    return [cell for cell, code in results.items() if codes and code not in codes]
+def planned_sources(state: SweepState, code: str) -> Sources:
+    """The same of the sources with the hash `code`, in the sweep's archives."""
+    return result_code.archived_sources(_archive(state, code))
 
 
-def with_other_data(
-    state: SweepState, configurations: Mapping[str, Mapping[str, Any]]
-) -> list[str]:
-    """Ids of the cells whose result comes from other data than their configuration names now.
+def with_other_code(state: SweepState, sources: Sources) -> list[str]:
+    """Ids of the cells whose result comes from code that differs from `sources` in what it says.
 
-    `configurations` are flat, by id. Cells of data without files, with a record of an earlier
-    version, or with files that cannot be read here, are not among them: nothing is known.
+    Cells whose code is no longer in the sweep's archives are not among them: nothing is known.
     """
-    results = _results(state, "source_hash")
-    present: dict[str, str | None] = {}
-    cells = []
+    results = _results(state.runs, "code")
+    others = set()
+    for code in set(results.values()) - {None}:
+        if code and not result_code.same_results(planned_sources(state, code), sources):
+            others.add(code)
+    return [cell for cell, code in results.items() if code in others]
+
+
+def _archive(state: SweepState, code: str) -> Path:
+    return state.folder / "code" / f"{code}.zip"
+
+
+@dataclass(frozen=True)
+class DataComparison:
+    """Ids of the cells whose result comes from other data than those of the present, and of those
+    of which that is unknown: their record, or the files here, lack a hash of the contents.
+    """
+
+    other: Sequence[str]
+    unknown: Sequence[str]
+
+
+def compare_data(
+    runs: pd.DataFrame, configurations: Mapping[str, Mapping[str, Any]]
+) -> DataComparison:
+    """The results of a runs table beside the data that their configurations name now.
+
+    `configurations` are flat, by id. Where files cannot be read here, the newest result tells what
+    a job read last. Cells without a result, and data without files, are in neither list.
+    """
+    results = _results(runs, "source_hash")
+    present: dict[tuple[str, str], str | None] = {}
+    other, unknown = [], []
     for cell, flat in configurations.items():
-        root = flat.get("data.root")
-        if cell not in results or root is None:
+        if cell not in results or flat.get("data.root") is None:
             continue
-        place = f"{flat['data.name']} {root}"
+        place = _place(flat)
         if place not in present:
-            present[place] = _source_hash(flat)
-        if present[place] not in (None, results[cell]):
-            cells.append(cell)
-    return cells
+            present[place] = _source_hash(flat) or _newest(runs, configurations, place)
+        if None in (present[place], results[cell]):
+            unknown.append(cell)
+        elif present[place] != results[cell]:
+            other.append(cell)
+    return DataComparison(other, unknown)
+
+
+def _place(flat: Mapping[str, Any]) -> tuple[str, str]:
+    return str(flat["data.name"]), str(flat["data.root"])
+
+
+def _newest(
+    runs: pd.DataFrame, configurations: Mapping[str, Mapping[str, Any]], place: tuple[str, str]
+) -> str | None:
+    """The hash of the newest result of data from a place that has one."""
+    if "updated" not in runs or "source_hash" not in runs:
+        return None
+    hashes = runs[runs["source_hash"].notna()].sort_values("updated", ascending=False)
+    for cell, source_hash in zip(hashes["cell"], hashes["source_hash"], strict=True):
+        flat = configurations.get(str(cell))
+        if flat is not None and flat.get("data.root") is not None and _place(flat) == place:
+            return str(source_hash)
+    return None
 
 
 def _source_hash(flat: Mapping[str, Any]) -> str | None:
@@ -63,10 +107,13 @@ def _source_hash(flat: Mapping[str, Any]) -> str | None:
         return None
 
 
-def _results(state: SweepState, column: str) -> dict[str, str]:
-    """A column of the records of all cells that have a result and a value there."""
-    if column not in state.runs:
+def _results(runs: pd.DataFrame, column: str) -> dict[str, str | None]:
+    """A column of the records of all cells that have a result; None where it has no value."""
+    if runs.empty:
         return {}
-    finished = state.runs[state.runs["status"].isin(FINAL) & state.runs[column].notna()]
-    cells: Sequence[str] = finished["cell"].tolist()
-    return dict(zip(cells, finished[column].tolist(), strict=True))
+    finished = runs[runs["status"].isin(FINAL)]
+    cells: Sequence[str] = finished["cell"].astype(str).tolist()
+    if column not in finished:
+        return dict.fromkeys(cells)
+    values = finished[column].astype(object).where(finished[column].notna(), None)
+    return dict(zip(cells, values.tolist(), strict=True))

@@ -20,7 +20,7 @@ from launch.errors import UserError
 from launch.plan import Plan, PlanError, PlannedCell, files, load, load_all
 from launch.plan.plan import later_rounds
 from launch.status.sweep_state import records_of
-from launch.submit.rounds import open_cells, search_states
+from launch.submit.rounds import open_cells, search_states_of_present_data
 from launch.submit.submission import attempts_before
 from launch.sweep.request import Cell
 
@@ -34,7 +34,8 @@ def add_round(path: Path, task: int) -> int:
     runs = store.runs(folder)
     searches = [plan.searches[index] for index in plan.task_searches[task]]
     known = {cell.id for cell in plan.cells}
-    cells = [cell for cell in open_cells(search_states(searches, runs)) if cell.id not in known]
+    states = search_states_of_present_data(searches, runs)
+    cells = [cell for cell in open_cells(states) if cell.id not in known]
     if not cells:
         return 0
     attempts = attempts_before(load_all(folder), records_of(runs))

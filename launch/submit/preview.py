@@ -50,6 +50,8 @@ class Selection:
     """How many of the cells that are done, and are not sent, have their result from other code."""
     other_data: Sequence[str] = ()
     """Ids of the same whose result comes from other data."""
+    unknown_data: int = 0
+    """How many of the same may have their result from other data: nothing tells."""
 
     @property
     def ids(self) -> list[str]:
@@ -257,17 +259,23 @@ def with_other_results(selection: Selection, request: Request, state: SweepState
     sent = set(selection.ids)
     done = {cell.id: cell.flat for cell in request.cells if cell.id not in sent}
     if request.software is not None:  # a later round of a search has the code of the first
-        codes = frozenset({request.code})
+        sources = other_results.planned_sources(state, request.code)
     else:
-        codes = other_results.present_codes(state, [request.own_packages])
-    other_code = [cell for cell in other_results.with_other_code(state, codes) if cell in done]
-    other_data = other_results.with_other_data(state, done)
+        sources = other_results.present_sources(state, request.own_packages)
+    other_code = [cell for cell in other_results.with_other_code(state, sources) if cell in done]
+    data = other_results.compare_data(state.runs, done)
     states = Counter(selection.states)
     states_of_cells = _states_of_cells(state)
-    for cell in other_data:
+    for cell in data.other:
         states[states_of_cells[cell]] -= 1
         states["done with other data"] += 1
-    return replace(selection, states=+states, other_code=len(other_code), other_data=other_data)
+    return replace(
+        selection,
+        states=+states,
+        other_code=len(other_code),
+        other_data=data.other,
+        unknown_data=len(data.unknown),
+    )
 
 
 def _states_of_cells(state: SweepState) -> Mapping[str, str]:

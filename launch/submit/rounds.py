@@ -18,7 +18,7 @@ import pandas as pd
 from launch.errors import UserError
 from launch.plan import Plan, Search, files
 from launch.plan.outcome import FINAL, State
-from launch.status import failures
+from launch.status import failures, other_results
 from launch.status.sweep_state import SweepState, may_run
 from launch.sweep.adaptive import SearchKey, SearchState, newest_searches, replay, search_key
 from launch.sweep.condition import UnknownKey, condition, names
@@ -48,6 +48,22 @@ def search_states(searches: Sequence[Search], runs: pd.DataFrame) -> list[Search
     for text in dict.fromkeys(search.success for search in searches):
         outcomes_by_text[text] = {} if unknown_columns(text, runs) else outcomes(text, runs)
     return [replay(search, outcomes_by_text[search.success]) for search in searches]
+
+
+def search_states_of_present_data(
+    searches: Sequence[Search], runs: pd.DataFrame
+) -> list[SearchState]:
+    """The state of each search after the results from the data of the present: a search that took
+    those of two data sets would find the threshold of neither.
+
+    Trainings on other data count as open. `submit --again` sends them.
+    """
+    states = search_states(searches, runs)
+    trials = {one.cell.id: one.cell.flat for search in states for one in search.trials}
+    others = other_results.compare_data(runs, trials).other
+    if not others:
+        return states
+    return search_states(searches, runs[~runs["cell"].astype(str).isin(others)])
 
 
 def outcomes(success: str, runs: pd.DataFrame) -> dict[str, bool]:
@@ -137,7 +153,7 @@ def with_open_rounds(request: Request, state: SweepState) -> tuple[Request, Sequ
     if not request.searches:
         return request, ()
     _check_conditions(request.searches, state.runs)
-    states = search_states(request.searches, state.runs)
+    states = search_states_of_present_data(request.searches, state.runs)
     busy = keys_in_live_tasks(state)
     cells = {cell.id: cell for cell in request.cells}
     for search in states:

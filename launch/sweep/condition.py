@@ -1,27 +1,17 @@
-"""The grammar of `where`: conditions over configuration paths, also used by cancel. Pure."""
+"""The grammar of conditions (analysis/stats/condition.py), with errors as the command line shows
+them.
+"""
 
 from __future__ import annotations
 
-import ast
-import operator
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+from analysis.stats import condition as grammar
 from launch.errors import UserError
 
-_COMPARE: dict[type, Callable[[Any, Any], Any]] = {
-    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
-    ast.Eq: operator.eq, ast.NotEq: operator.ne,
-    ast.In: lambda a, b: a in b, ast.NotIn: lambda a, b: a not in b,
-}  # fmt: skip
-_CONSTANTS = {"true": True, "false": False, "null": None}
-_ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-    ast.Mod: operator.mod, ast.Pow: operator.pow,
-}  # fmt: skip
-_EXPRESSIONS = (
-    ast.Constant, ast.List, ast.Tuple, ast.UnaryOp, ast.BinOp, ast.BoolOp, ast.Compare,
-)  # fmt: skip
+T = TypeVar("T")
+Condition = Callable[[Mapping[str, Any]], bool]
 
 
 class UnknownKey(UserError):
@@ -30,191 +20,39 @@ class UnknownKey(UserError):
 
 def names(text: str) -> list[str]:
     """The keys that a condition names, in order of appearance. Raises UserError for bad syntax."""
-    keys: list[str] = []
-    pending: list[ast.AST] = [_parse(text)]
-    while pending:
-        node = pending.pop(0)
-        if isinstance(node, ast.Name | ast.Attribute):
-            keys.append(ast.unparse(node))
-        elif isinstance(node, ast.expr) and not isinstance(node, _EXPRESSIONS):
-            raise _not_understood(node, text)
-        else:
-            pending += ast.iter_child_nodes(node)
-    return [key for key in dict.fromkeys(keys) if key not in _CONSTANTS]
+    return _with_errors(grammar.names, text)
 
 
 def values_as_truths(text: str) -> list[str]:
     """The parts of a condition that stand for true or false without a comparison, as text.
 
-    These are `fitted` and `wrong` in "fitted and wrong". Raises UserError for bad syntax.
+    Raises UserError for bad syntax.
     """
-    parts: list[str] = []
-    pending: list[ast.expr] = [_parse(text)]
-    while pending:
-        match pending.pop(0):
-            case ast.BoolOp(values=values):
-                pending += values
-            case ast.UnaryOp(op=ast.Not(), operand=operand):
-                pending.append(operand)
-            case ast.Compare():
-                continue
-            case part:
-                parts.append(ast.unparse(part))
-    return parts
+    return _with_errors(grammar.values_as_truths, text)
 
 
-MOST_LEVELS = 100
-"""Most levels of a condition's syntax tree."""
+def condition(text: str) -> Condition:
+    """A condition as a function of a flat configuration.
 
-LARGEST_EXPONENT, LARGEST_NUMBER = 64, 1e20
-"""Bounds on what a condition computes with: nothing takes long."""
-
-LONG_TEXT = 80
-
-
-def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
-    """A condition over configuration paths, such as "model.width <= 16 or optim.weight_decay in
-    [0.1, 0.01]".
-
-    It may use comparisons, `and`, `or`, `not`, arithmetic, numbers, texts and lists; nothing is
-    executed as Python. Hydra's form of an equality, `model.width=64`, is also accepted. Returns a
-    function of a flat configuration.
-
-    Raises UserError for any other syntax, and when called with a configuration that lacks a path.
+    Raises UserError for bad syntax, and when called with a configuration that it cannot be computed
+    for; that is an UnknownKey where a key is missing.
     """
-    tree = _parse(text)
-
-    def meets(flat: Mapping[str, Any]) -> bool:
-        try:
-            return bool(_evaluate(tree, flat, text))
-        except (TypeError, ValueError, ArithmeticError) as error:
-            raise UserError(
-                f"condition {text!r}: cannot be computed for a cell of this sweep: {error}"
-            ) from None
-
-    return meets
+    return _with_user_errors(_with_errors(grammar.condition, text))
 
 
-def remembered(text: str) -> Callable[[Mapping[str, Any]], bool]:
-    """The same as `condition(text)`, computed once for equal values of the keys that it names.
-
-    For a grid, in which few values of these keys are in many cells.
-    """
-    keys = names(text)
-    meets = condition(text)
-    outcomes: dict[str, bool] = {}
-
-    def look_up(flat: Mapping[str, Any]) -> bool:
-        if any(key not in flat for key in keys):
-            return meets(flat)
-        values = repr([flat[key] for key in keys])
-        if values not in outcomes:
-            outcomes[values] = meets(flat)
-        return outcomes[values]
-
-    return look_up
+def remembered(text: str) -> Condition:
+    """The same as `condition(text)`, computed once for equal values of the keys that it names."""
+    return _with_user_errors(_with_errors(grammar.remembered, text))
 
 
-def _parse(text: str) -> ast.expr:
-    """The syntax tree; UserError for text that is no expression, or one that is nested deeply.
+def _with_user_errors(meets: Condition) -> Condition:
+    return lambda flat: _with_errors(meets, flat)
 
-    Hydra's form of an equality, `key=value`, is read as `key == value`.
-    """
-    key, sign, value = text.partition("=")
-    if sign and not any(mark in text for mark in ("==", "<", ">", "!")):
-        text = f"{key} == {value}"
+
+def _with_errors(function: Callable[[Any], T], argument: Any) -> T:
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
-        if _depth(tree) <= MOST_LEVELS:
-            return tree
-        reason = f"it is nested more than {MOST_LEVELS} levels deep"
-    except SyntaxError as error:
-        reason = error.msg
-    except (ValueError, RecursionError, MemoryError) as error:
-        reason = f"it cannot be parsed ({type(error).__name__})"
-    shown = text if len(text) <= LONG_TEXT else f"{text[:LONG_TEXT]}..."
-    raise UserError(
-        f"condition {shown!r}: {reason}; expected a condition such as 'model.width <= 16'"
-    )
-
-
-def _depth(tree: ast.AST) -> int:
-    """Levels of the syntax tree, counted without recursion."""
-    depth, level = 0, [tree]
-    while level and depth <= MOST_LEVELS:
-        depth += 1
-        children: list[ast.AST] = []
-        for node in level:
-            children += ast.iter_child_nodes(node)
-        level = children
-    return depth
-
-
-def _arithmetic(operation: type, left: Any, right: Any) -> Any:
-    """The result of an operation on numbers. Raises ValueError where it would be large, TypeError
-    for texts, which only `+` takes.
-    """
-    if operation is ast.Add and isinstance(left, str) and isinstance(right, str):
-        return left + right
-    for value in (left, right):
-        if not isinstance(value, (int, float)):
-            raise TypeError(f"arithmetic needs numbers, found {value!r}")
-    if operation is ast.Pow and abs(right) > LARGEST_EXPONENT:
-        raise ValueError(f"the exponent {right} is beyond {LARGEST_EXPONENT}")
-    if max(abs(left), abs(right)) > LARGEST_NUMBER:
-        raise ValueError(f"a number is beyond {LARGEST_NUMBER:g}")
-    return _ARITHMETIC[operation](left, right)
-
-
-def _evaluate(node: ast.expr, flat: Mapping[str, Any], text: str) -> Any:
-    def value(inner: ast.expr) -> Any:
-        return _evaluate(inner, flat, text)
-
-    match node:
-        case ast.Constant():
-            return node.value
-        case ast.List() | ast.Tuple():
-            return [value(item) for item in node.elts]
-        case ast.Name() | ast.Attribute():
-            return _lookup(ast.unparse(node), flat, text)
-        case ast.UnaryOp(op=ast.Not()):
-            return not value(node.operand)
-        case ast.UnaryOp(op=ast.USub()):
-            return -value(node.operand)
-        case ast.BinOp() if type(node.op) in _ARITHMETIC:
-            return _arithmetic(type(node.op), value(node.left), value(node.right))
-        case ast.BoolOp():
-            combine = all if isinstance(node.op, ast.And) else any
-            return combine(map(value, node.values))
-        case ast.Compare():
-            return _compare(node, value, text)
-    raise _not_understood(node, text)
-
-
-def _compare(node: ast.Compare, value: Callable[[ast.expr], Any], text: str) -> bool:
-    if not all(type(operation) in _COMPARE for operation in node.ops):
-        raise _not_understood(node, text)
-    sides = [value(side) for side in (node.left, *node.comparators)]
-    for operation, left, right in zip(node.ops, sides, sides[1:], strict=False):
-        if not _COMPARE[type(operation)](left, right):
-            return False
-    return True
-
-
-def _not_understood(node: ast.expr, text: str) -> UserError:
-    return UserError(
-        f"condition {text!r}: {ast.unparse(node)!r} is not understood; expected for example "
-        "'model.width <= 16'"
-    )
-
-
-def _lookup(path: str, flat: Mapping[str, Any], text: str) -> Any:
-    if path in _CONSTANTS:
-        return _CONSTANTS[path]
-    if path not in flat:
-        section = path.partition(".")[0]
-        nearby = [key for key in flat if key.partition(".")[0] == section]
-        keys = ", ".join(nearby or flat)
-        hint = "" if "." in path else f" (a text is written in quotes: '{path}')"
-        raise UnknownKey(f"condition {text!r}: no configuration key {path!r}{hint}; known: {keys}")
-    return flat[path]
+        return function(argument)
+    except grammar.UnknownKey as error:
+        raise UnknownKey(str(error)) from None
+    except grammar.ConditionError as error:
+        raise UserError(str(error)) from None

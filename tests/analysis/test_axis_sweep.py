@@ -251,7 +251,8 @@ def test_an_end_is_the_last_epoch_unless_the_mean_of_more_is_asked_for(
 
 
 def test_an_end_is_that_of_the_epochs_that_the_cell_logged(grid):
-    data = axis_sweep.load(grid({"k4r0.2s0": 28}), "model.width", "data.label_noise.rate", [])
+    choice = axis_sweep.Choice("model.width", "data.label_noise.rate")
+    data = axis_sweep.load(grid({"k4r0.2s0": 28}), choice)
     column = data.groups[1].test[2]
     np.testing.assert_allclose(axis_sweep.final_errors(column), [0.49, 0.5, 0.51], atol=1e-6)
     assert axis_sweep.finished_only(column, data.state.unfinished).seeds == ("1", "2")

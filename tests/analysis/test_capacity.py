@@ -176,7 +176,7 @@ def test_two_conditions_at_one_place_can_be_chosen_from(searching: SearchSweep):
     entries = searching.load()
     searching.save([*entries, {**entries[0], "success": "wrong <= 3"}])
     table = store.searches(searching.folder).assign(line="MLP")
-    with pytest.raises(FigureError, match=r"success: .*, wrong <= 3\n.* --where 'success="):
+    with pytest.raises(FigureError, match=r"success: .*, wrong <= 3\n.* --where 'success == "):
         selection.check_unique(table, ["line"])
 
 

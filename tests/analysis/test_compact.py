@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -436,7 +437,7 @@ def test_files_of_other_origin_in_the_store_are_left_alone(sweep):
 def test_buckets_hold_every_cell_once_in_order_and_within_the_limit(
     counts: list[dict[str, int]], limit: int
 ):
-    groups = buckets([Source(Path(str(i)), c) for i, c in enumerate(counts)], limit)
+    groups = buckets([Source(Path(str(i)), c, pa.schema([])) for i, c in enumerate(counts)], limit)
     cells = [cell for group in groups for cell in group]
     assert cells == sorted({cell for c in counts for cell in c})
     totals = [sum(c.get(cell, 0) for c in counts for cell in group) for group in groups]

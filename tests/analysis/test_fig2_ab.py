@@ -310,7 +310,7 @@ def test_a_list_of_a_record_and_that_of_a_plan_are_one_value():
 
 def test_gaps_are_rectangles_around_empty_cells():
     values = np.array([[0.1, np.nan], [0.1, 0.2], [np.nan, 0.2]])
-    grid = heatmap.Grid(np.array([0.0, 1.0]), np.array([1.0, 2.0, 3.0]), values, planned_epochs=4)
+    grid = heatmap.Grid(np.array([0.0, 1.0]), np.array([1.0, 2.0, 3.0]), values, planned=4)
     result = heatmap.gaps(grid, heatmap.edges(grid.x))
     assert result == [(-0.5, 0.5, 2.5, 4.5), (0.5, 1.5, 0.5, 1.5), (0.5, 1.5, 3.5, 4.5)]
 

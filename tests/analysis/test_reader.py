@@ -258,6 +258,19 @@ def test_pandas_and_duckdb_read_the_parts_as_they_are(sweep):
     assert duckdb.sql(query).fetchall() == [("a", 2), ("b", 1)]
 
 
+def test_pandas_reads_the_columns_of_every_trainer_after_compaction(sweep):
+    sweep.curves("p", [row("a", 1, 1, 0.5), row("a", 1, 2, 0.25)])
+    sweep.curves("q", [{"cell": "b", "attempt": 1, "epoch": 1, "accuracy": 0.75}])
+    sweep.runs("p", [record("a", 1, 1.0, "done"), record("b", 1, 1.0, "done")])
+    assert compact.compact(sweep.folder, rows_in_memory=1).shards == 2
+    shards = sorted((sweep.folder / "store").glob("curves-*.parquet"))
+    for files in (shards, shards[::-1]):
+        frame = pd.read_parquet(files).set_index("cell")
+        assert frame.loc["b", "accuracy"] == 0.75
+        assert frame.loc["a", "test_error"].tolist() == [0.5, 0.25]
+    assert store.curves(sweep.folder)["accuracy"].tolist()[2] == 0.75
+
+
 ROWS = st.lists(
     st.tuples(st.sampled_from("abcd"), st.integers(1, 3), st.integers(0, 4), st.integers(0, 9)),
     min_size=1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,8 +13,8 @@ import pandas as pd
 import pytest
 
 from launch.cli.words import conditions_and_overrides
+from launch.plan import result_code
 from launch.plan.launcher import Launcher
-from launch.status import other_results
 from launch.submit import preview
 from launch.sweep.request import Cell, Packing, Request
 from trainers import config
@@ -37,11 +38,11 @@ def cells(tmp_path: Path, flat: dict[str, Any]) -> list[Cell]:
     return [Cell(f"c1-{width}", {**whole, "model.width": width}) for width in (4, 8)]
 
 
-def state_of(runs: list[dict[str, Any]]) -> Any:
+def state_of(runs: list[dict[str, Any]], folder: Path = Path("/logs")) -> Any:
     """A sweep whose records are `runs`, and that has no plan left."""
     frame = pd.DataFrame(runs)
     records = {run["cell"]: SimpleNamespace(status=run["status"]) for run in runs}
-    return SimpleNamespace(runs=frame, plans=[], cells={}, records=records)
+    return SimpleNamespace(folder=folder, runs=frame, plans=[], cells={}, records=records)
 
 
 def select(cells: list[Cell], state: Any, rerun: bool = False, again: Any = ()) -> Any:
@@ -65,14 +66,23 @@ def test_a_cell_of_other_data_is_not_done(cells: list[Cell], tmp_path: Path) -> 
     assert select(cells, state).other_data == ["c1-4", "c1-8"]
 
 
-def test_nothing_is_said_where_the_data_of_a_record_are_unknown(
+def test_what_cannot_be_compared_is_said(cells: list[Cell], tmp_path: Path) -> None:
+    old = state_of([{"cell": "c1-4", "status": "done"}])
+    assert (select(cells, old).other_data, select(cells, old).unknown_data) == ([], 1)
+    (tmp_path / "rows.csv").unlink()
+    state = state_of([done("c1-4", None), done("c1-8", "0123456789abcdef")])
+    selection = select(cells, state)
+    assert (selection.other_data, selection.unknown_data) == ([], 2)
+
+
+def test_the_newest_result_tells_where_the_files_cannot_be_read(
     cells: list[Cell], tmp_path: Path
 ) -> None:
-    state = state_of([done("c1-4", None), done("c1-8", "0123456789abcdef")])
     (tmp_path / "rows.csv").unlink()
-    assert select(cells, state).other_data == []
-    old = state_of([{"cell": "c1-4", "status": "done"}])
-    assert select(cells, old).other_data == []
+    earlier = done("c1-4", "0123456789abcdef") | {"updated": 1.0}
+    newest = done("c1-8", "fedcba9876543210") | {"updated": 2.0}
+    selection = select(cells, state_of([newest, earlier]))
+    assert (selection.other_data, selection.unknown_data) == (["c1-4"], 0)
 
 
 def test_again_takes_the_done_cells_that_meet_its_conditions(cells: list[Cell]) -> None:
@@ -84,12 +94,28 @@ def test_again_takes_the_done_cells_that_meet_its_conditions(cells: list[Cell]) 
     assert select(cells, fresh, rerun=True, again=["model.width == 3"]).ids == ["c1-8"]
 
 
-def test_done_cells_with_other_code_are_counted(
-    cells: list[Cell], monkeypatch: pytest.MonkeyPatch
+def test_done_cells_are_counted_whose_trainer_said_something_else(
+    cells: list[Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(other_results, "code_hash", lambda packages: "c0de")
-    state = state_of([done("c1-4", None), done("c1-8", None, code="01d")])
-    assert select(cells, state).other_code == 1
+    present = {"launch/a.py": b"1", "trainers/b.py": b"x = 1", "mine/c.py": b"y = 2"}
+    monkeypatch.setattr(result_code, "our_sources", lambda: present)
+    versions = {
+        "same": present,
+        "commented": {**present, "trainers/b.py": b"# now\nx = 1\n"},
+        "launched": {**present, "launch/a.py": b"2"},
+        "edited": {**present, "mine/c.py": b"y = 3"},
+    }
+    (tmp_path / "code").mkdir()
+    for code, sources in versions.items():
+        with zipfile.ZipFile(tmp_path / "code" / f"{code}.zip", "w") as archive:
+            for name, content in sources.items():
+                archive.writestr(name, content)
+    counts = {}
+    for code in (*versions, "lost"):
+        state = state_of([done("c1-4", None), done("c1-8", None, code)], tmp_path)
+        counts[code] = select(cells, state).other_code
+    assert counts == {"same": 0, "commented": 0, "launched": 0, "edited": 1, "lost": 0}
+    state = state_of([done("c1-4", None, "same"), done("c1-8", None, "edited")], tmp_path)
     assert select(cells, state, rerun=True, again=["model.width == 8"]).other_code == 0
 
 

@@ -184,7 +184,7 @@ def test_a_snapshot_holds_the_sources_and_nothing_else(source: Path, tmp_path: P
     }
     expected |= {"analysis/__init__.py"}
     expected |= {str(p.relative_to(source)) for p in (source / "analysis" / "store").glob("*.py")}
-    expected |= {"analysis/stats/__init__.py", "analysis/stats/threshold.py"}
+    expected |= {f"analysis/stats/{name}.py" for name in ("__init__", "condition", "threshold")}
     with zipfile.ZipFile(archive) as file:
         assert set(file.namelist()) == expected
         assert file.testzip() is None

@@ -31,6 +31,8 @@ LATER_KEYS: LaterKeys = {
     ("vision", "abandon"): None,
     ("vision", "minimum_check"): False,
     ("vision", "weights_at"): None,
+    ("vision", "step_rows_per_decade"): None,
+    ("vision", "recalibrate"): None,
     ("algorithmic", "weights_at"): None,
 }
 """An entry is never changed and never removed."""

@@ -35,14 +35,17 @@ class Vision:
     abandon: tuple[tuple[float, float], ...] | None
     minimum_check: bool
     weights_at: WeightsAt
+    step_rows_per_decade: int | None
+    recalibrate: int | None
     precision: Literal["auto", "float32", "bfloat16", "float16"]
     deterministic: bool
 
     def __post_init__(self) -> None:
         for key in ("epochs", "least_steps", "eval_batch_size", "evals_per_decade"):
             at_least(f"trainer.{key}", getattr(self, key), 1)
-        if self.batch_size is not None:
-            at_least("trainer.batch_size", self.batch_size, 1)
+        for key, least in (("batch_size", 1), ("step_rows_per_decade", 1), ("recalibrate", 2)):
+            if getattr(self, key) is not None:
+                at_least(f"trainer.{key}", getattr(self, key), least)
         between("trainer.fit_trigger", self.fit_trigger, 0.0, 1.0)
         _check_abandon(self.abandon or ())
         _check_weights_at(self.weights_at)

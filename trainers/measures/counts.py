@@ -67,6 +67,20 @@ METRICS = (
     ),
 )
 
+RECALIBRATED = (
+    Metric(
+        "recalibrated_test_loss",
+        "float32",
+        "nats",
+        "test_loss with batch norm's statistics recomputed at the present weights",
+    ),
+    *_count_metrics(
+        "recalibrated_test",
+        "test_wrong with batch norm's statistics recomputed at the present weights",
+    ),
+)
+"""What a training with `trainer.recalibrate` logs beside the columns of the test set."""
+
 
 def counts(name: str, wrong: int, examples: int) -> dict[str, float | None]:
     """Count, number of examples and rate; without examples the rate is absent."""

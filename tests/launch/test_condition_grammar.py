@@ -1,0 +1,84 @@
+"""One grammar of conditions, for the points of a sweep and the rows of the store and of figures."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import store
+from analysis.figure import query
+from launch.errors import UserError
+from launch.sweep.condition import condition
+
+CELLS: list[dict[str, Any]] = [
+    {"seed": 0, "model.name": "mlp", "model.width": 4, "data.label_noise.rate": 0.0},
+    {"seed": 1, "model.name": "mlp", "model.width": 16, "data.label_noise.rate": 0.2},
+    {"seed": 0, "model.name": "cnn5", "model.width": 64, "data.label_noise.rate": 0.2},
+    {"seed": 1, "model.name": "x.y.Net", "model.width": 64, "data.label_noise.rate": 1e-5},
+]
+OTHERS: list[dict[str, Any]] = [
+    {"model.depth": 2, "trainer.weights_at": None, "data.augment": True, "data.rows": [1, 2]},
+    {"model.depth": None, "trainer.weights_at": "log", "data.augment": False, "data.rows": [1]},
+    {"model.depth": None, "trainer.weights_at": [1, 5], "data.augment": False, "data.rows": [2]},
+    {"model.depth": 3, "trainer.weights_at": None, "data.augment": True, "data.rows": [1, 2]},
+]
+FLATS = [{**one, **other} for one, other in zip(CELLS, OTHERS, strict=True)]
+
+CONDITIONS = [
+    "model.width <= 16",
+    "model.width=64",
+    "model.width=4,16",
+    "model.name=mlp",
+    "model.name=x.y.Net,cnn5",
+    "model.name == 'mlp' and seed == 1",
+    "data.label_noise.rate=1e-5",
+    "data.label_noise.rate in [0.2, 0]",
+    "not data.augment",
+    "data.augment=true",
+    "model.depth=null",
+    "model.depth != null and model.depth > 2",
+    "trainer.weights_at == 'log'",
+    "trainer.weights_at == [1, 5]",
+    "data.rows == [1, 2] or seed == 1",
+    "[model.width, seed] in [[4, 0], [64, 1]]",
+    "true",
+]
+
+
+def table() -> pd.DataFrame:
+    """The cells as the store has them: integers with gaps are floats, mixed columns are texts."""
+    frame = pd.DataFrame(FLATS).assign(cell=list("abcd"))
+    frame["trainer.weights_at"] = [None, "log", "[1, 5]", None]
+    frame["data.rows"] = [np.array(flat["data.rows"]) for flat in FLATS]
+    return frame
+
+
+@pytest.mark.parametrize("text", CONDITIONS)
+def test_a_condition_chooses_the_same_cells_everywhere(text: str) -> None:
+    meets = condition(text)
+    expected = [cell for cell, flat in zip("abcd", FLATS, strict=True) if meets(flat)]
+    assert expected
+    assert store.where(table(), text)["cell"].tolist() == expected
+    assert query.where(table(), [text])["cell"].tolist() == expected
+
+
+@pytest.mark.parametrize("text", ["model.width <", "open('x')", "model.depth < 3", "model.widht=4"])
+def test_what_one_refuses_all_refuse(text: str) -> None:
+    with pytest.raises(UserError, match="condition"):
+        [condition(text)(flat) for flat in FLATS]
+    with pytest.raises(ValueError, match="condition"):
+        store.where(table(), text)
+    with pytest.raises(query.FigureError, match="--where"):
+        query.where(table(), [text])
+
+
+def test_the_equality_of_a_message_is_understood() -> None:
+    values = ["64", "0.2", "null", "true", "mlp", "x.y.Net", "[1, 2]", "a b", "wrong <= 3", "x*y"]
+    for value in values:
+        frame = pd.DataFrame({"a.b": [value, "other"]})
+        (written,) = shlex.split(query.equality("a.b", value))
+        assert len(store.where(frame, written)) == 1
