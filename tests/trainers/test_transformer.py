@@ -16,12 +16,25 @@ from trainers.config import ConfigError
 from trainers.config import Transformer as Config
 from trainers.models.transformer import Transformer
 
-CONFIG = Config(
-    "transformer", 16, 2, 4, 2, "post", "relu", "sinusoidal", "none", False, "torch", 0.0, 0.0, 0.0
-)
 PUBLISHED = Config(
-    "transformer", 128, 2, 4, 4, "post", "relu", "sinusoidal", "none", False, "torch", 0.0, 0.0, 0.0
+    name="transformer",
+    width=128,
+    depth=2,
+    heads=4,
+    feedforward=4,
+    norm="post",
+    final_norm="auto",
+    activation="relu",
+    positions="sinusoidal",
+    biases="none",
+    tied=False,
+    init="torch",
+    attention_init="auto",
+    dropout_attention=0.0,
+    dropout_residual=0.0,
+    dropout_hidden=0.0,
 )
+CONFIG = replace(PUBLISHED, width=16, feedforward=2)
 
 
 def build(
@@ -83,6 +96,8 @@ KINDS = [
     {"biases": "all"},
     {"biases": "feedforward", "init": "normal"},
     {"tied": True},
+    {"final_norm": "layer", "norm": "post"},
+    {"final_norm": "layer", "norm": "none"},
 ]
 
 
@@ -147,3 +162,18 @@ def test_normal_init_has_the_published_scales() -> None:
     ):
         assert matrix.std().item() == pytest.approx(128**-0.5, rel=0.05)
     assert model.blocks[0].feedforward_in.bias.abs().max().item() == 0
+
+
+def test_xavier_attention_begins_as_multihead_attention_of_torch_does() -> None:
+    torch.manual_seed(0)
+    config = replace(PUBLISHED, biases="all", attention_init="xavier")
+    model = Transformer(config, ["a", "o", "b", "="], 97, None)
+    theirs = torch.nn.MultiheadAttention(config.width, config.heads)
+    for block in model.blocks:
+        limit = theirs.in_proj_weight.abs().max().item()
+        assert block.qkv.weight.abs().max().item() == pytest.approx(limit, rel=1e-3)
+        assert block.qkv.weight.std().item() == pytest.approx(limit / 3**0.5, rel=0.01)
+        assert block.qkv.bias.abs().max().item() == 0
+        assert block.attention_out.bias.abs().max().item() == 0
+        assert block.feedforward_in.bias.abs().max().item() > 0
+    assert torch.equal(theirs.in_proj_bias, torch.zeros(384))

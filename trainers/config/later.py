@@ -16,6 +16,8 @@ LaterKeys = Mapping[tuple[str, str], Any]
 
 LATER_KEYS: LaterKeys = {
     ("mlp", "activation"): "relu",
+    ("transformer", "final_norm"): "auto",
+    ("transformer", "attention_init"): "auto",
     ("cifar10", "inputs"): "real",
     ("cifar10", "sample_seed"): None,
     ("cifar10", "label_noise.classes"): None,

@@ -140,11 +140,13 @@ class Transformer:
     heads: int
     feedforward: int
     norm: Literal["pre", "post", "none"]
+    final_norm: Literal["auto", "layer"]
     activation: Literal["relu", "gelu"]
     positions: Literal["learned", "sinusoidal", "none"]
     biases: Literal["none", "feedforward", "all"]
     tied: bool
     init: Literal["torch", "normal"]
+    attention_init: Literal["auto", "xavier"]
     dropout_attention: float
     dropout_residual: float
     dropout_hidden: float
@@ -155,6 +157,11 @@ class Transformer:
         _check_heads(self.width, self.heads)
         for key in ("dropout_attention", "dropout_residual", "dropout_hidden"):
             between(f"model.{key}", getattr(self, key), 0.0, 1.0)
+
+    @property
+    def ends_with_norm(self) -> bool:
+        """Whether a layer norm comes before the output."""
+        return self.norm == "pre" or self.final_norm == "layer"
 
     @property
     def drops(self) -> bool:

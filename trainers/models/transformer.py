@@ -77,6 +77,17 @@ class Block(nn.Module):
         self.feedforward_in = Linear(width, hidden, bias=config.biases != "none")
         self.feedforward_out = Linear(hidden, width, bias=config.biases != "none")
 
+    def init_attention(self) -> None:
+        """Initialise queries, keys and values as torch's `nn.MultiheadAttention` does.
+
+        Their joint matrix (3 d, d) has Glorot's uniform distribution (Glorot & Bengio 2010, Eq.
+        16); the biases of attention are zero.
+        """
+        nn.init.xavier_uniform_(self.qkv.weight)
+        for layer in (self.qkv, self.attention_out):
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
     def forward(self, x_rd: torch.Tensor, layout: Layout, first: bool, last: bool) -> torch.Tensor:
         """The stream after this block. The first takes the token table (t, d); the last gives the
         answer's (b, d).
@@ -183,10 +194,13 @@ class Transformer(nn.Module):
         self.positions: torch.Tensor | None
         self._add_positions()
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
-        self.norm = nn.LayerNorm(config.width) if config.norm == "pre" else nn.Identity()
+        self.norm = nn.LayerNorm(config.width) if config.ends_with_norm else nn.Identity()
         self.output = Linear(config.width, vocabulary or symbol_count, bias=config.biases == "all")
         if config.init == "normal":
             self._init_normal()
+        if config.attention_init == "xavier":
+            for block in self.blocks:
+                block.init_attention()
         if config.tied:
             self.output.weight = self.embedding.weight
 
