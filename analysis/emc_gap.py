@@ -170,7 +170,9 @@ def draw(points: pd.DataFrame, correlations: pd.DataFrame, samples: int, caption
         axes.set_xlabel("(n50 correct − n50 random) / n50 random")
         axes.set_ylabel(f"generalisation gap at n = {samples:,}")
         axes.set_title("\n".join(sentences(correlations)), fontsize=9, loc="left")
-        axes.legend(title=None, fontsize=8.5)
+        if legend := axes.get_legend():  # seaborn's, inside the axes
+            legend.remove()
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", fontsize=8.5)
         plot.foot(figure, f"{caption}; gap ± one standard error over trainings")
     return figure
 

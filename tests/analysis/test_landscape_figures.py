@@ -253,7 +253,7 @@ def test_radius_and_accuracy_are_drawn_with_all_seeds(
     assert radius_accuracy.main([str(folder), "--out", str(tmp_path / "out")]) == 0
     text = capsys.readouterr().out
     assert "Spearman 1.00 [1.00, 1.00], 6 cells of 2 seeds" in text
-    legend = [entry.get_text() for entry in drawn[0].axes[0].get_legend().get_texts()]
+    legend = [entry.get_text() for entry in drawn[0].legends[0].get_texts()]
     assert legend == ["natural", "100 poison", "400 poison"]
 
 

@@ -46,34 +46,18 @@ def radii(sweep: Sweep) -> pd.DataFrame:
     return rows.drop(columns=[name for name in ("step",) if name not in rows])
 
 
-def test_measures_wait_for_trainings_that_are_killed_and_requeued(
+def test_measures_wait_for_their_own_training_through_kills_and_failures(
     sweeps: tuple[Sweep, Sweep], tmp_path: Path
 ) -> None:
     trained, measuring = sweeps
     trained.submit(*SMALL)
     answer = measuring.submit(*ONE_BLOCK)
     assert "wait for weights" in answer
-    trained.wait(lambda: trained.epochs() > 5)
-    trained.cluster.run("scancel", "--signal=USR2", trained.live()[0])  # saves, requeues itself
+    trained.wait(lambda: len(trained.live()) == 2 and trained.epochs() > 5)
+    preempted, cancelled = trained.live()
+    trained.cluster.run("scancel", "--signal=USR2", preempted)  # saves, requeues itself
+    trained.cluster.run("scancel", cancelled)
     assert measuring.live() == []
-    assert len(measuring.live("PENDING")) == 2
-    measuring.wait(measuring.ended, PATIENCE)
-    assert trained.states() == measuring.states() == {"done": 2}
-    calm = Sweep(trained.cluster, tmp_path / "calm", measuring.name)
-    calm.logs.mkdir()
-    (calm.logs / trained.name).symlink_to(trained.folder)
-    calm.submit(*ONE_BLOCK, "--wait", launcher="local")
-    pd.testing.assert_frame_equal(radii(measuring), radii(calm))
-
-
-def test_a_failed_training_leaves_only_its_own_measures_undone(
-    sweeps: tuple[Sweep, Sweep],
-) -> None:
-    trained, measuring = sweeps
-    trained.submit(*SMALL)
-    measuring.submit(*ONE_BLOCK)
-    trained.wait(lambda: len(trained.live()) == 2)
-    trained.cluster.run("scancel", trained.live()[-1])
     measuring.wait(measuring.ended, PATIENCE)
     assert measuring.states() == {"done": 1, "failed": 1}
     assert "not trained" in measuring.redescent("status", measuring.name, "--failed")
@@ -84,4 +68,9 @@ def test_a_failed_training_leaves_only_its_own_measures_undone(
     trained.wait(trained.ended, PATIENCE)
     measuring.redescent("resume", measuring.name)
     measuring.wait(measuring.ended, PATIENCE)
-    assert measuring.states() == {"done": 2}
+    assert trained.states() == measuring.states() == {"done": 2}
+    calm = Sweep(trained.cluster, tmp_path / "calm", measuring.name)
+    calm.logs.mkdir()
+    (calm.logs / trained.name).symlink_to(trained.folder)
+    calm.submit(*ONE_BLOCK, "--wait", launcher="local")
+    pd.testing.assert_frame_equal(radii(measuring), radii(calm))

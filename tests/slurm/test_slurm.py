@@ -86,7 +86,7 @@ def test_a_sweep_killed_in_every_way_ends_with_the_table_of_a_calm_run(
         "seeds=[0,1]",
         "data.train_samples=100",
         "data.augment=true",
-        "trainer.epochs=100",
+        "trainer.epochs=50",
         "run.checkpoint_seconds=0.2",
         "task.cells=2",
     )
@@ -97,9 +97,9 @@ def test_a_sweep_killed_in_every_way_ends_with_the_table_of_a_calm_run(
     sweep.cluster.run("scancel", "--signal=TERM", term)
     sweep.cluster.run("scancel", "--full", "--signal=USR2", batch)
     os.kill(workers(sweep.folder, "launch.worker.child")[-1], signal.SIGKILL)
-    sweep.wait(lambda: sweep.epochs() > 200)
+    sweep.wait(lambda: sweep.epochs() > 100)
     os.kill(workers(sweep.folder, "launch.job")[0], signal.SIGKILL)
-    sweep.wait(lambda: sweep.epochs() > 320)
+    sweep.wait(lambda: sweep.epochs() > 160)
     names = {array["name"] for array in sweep.arrays()}
     node = next((node for name, *_, node in sweep.cluster.tasks("RUNNING") if name in names), "n1")
     sweep.cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
