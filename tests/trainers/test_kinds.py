@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 import pyarrow.parquet as pq
 import pytest
@@ -222,7 +223,7 @@ class OwnVision(config.Vision):
     """Settings of a trainer that inherits ours."""
 
     entry = "test_kinds:count"
-    later_keys: ClassVar[Mapping[str, Any]] = {"gain": 1}
+    later_keys = MappingProxyType({"gain": 1})
     name: str  # type: ignore[assignment]
     gain: int
 
