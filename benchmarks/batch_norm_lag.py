@@ -6,10 +6,10 @@ much from the weights.
 In evaluation mode batch norm uses running means of about the last ten steps, during which the
 weights have changed. In a short training this lag can raise the test error, and lower it again when
 the weights settle. This script trains the sweep's configuration without its axes (with the
-overrides, in Hydra's grammar) for several seeds. After every epoch it also tests a copy whose
-statistics are recomputed over the training images with the current weights. It prints both curves,
-means over seeds, and their features: a rise and descent that the second curve shares do not come
-from the lag.
+overrides, in Hydra's grammar) for several seeds, with `trainer.recalibrate`: after every epoch the
+test is repeated with statistics recomputed over the training images at the current weights. It
+prints both curves, means over seeds, and their features: a rise and descent that the second curve
+shares do not come from the lag.
 """
 
 from __future__ import annotations
@@ -21,82 +21,49 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 import trainers
 from analysis.stats import features as stats
 from analysis.stats.verdict import has_double_descent
 from launch.sweep import compose
-from trainers import config, models, vision
+from trainers import config, vision
 from trainers.checkpoint import Checkpoints
-from trainers.config import VisionCell
-from trainers.data import augment, images
 from trainers.part import Part
 from trainers.run import Run
 
-WINDOW, BATCH = 5, 500  # logged epochs, of the smoothing; images
+WINDOW = 5  # logged epochs, of the smoothing
+CHANGES = {
+    "run.device": "cpu",
+    "trainer.eval_batch_size": 500,  # images, also of the blocks that give the statistics
+    "trainer.eval_test": "every",
+    "trainer.recalibrate": 1_000_000,  # all training images
+    "trainer.step_rows_per_decade": None,
+}
 
 
-class Probe:
-    """The data of a cell and a copy of its model, which gets the weights of every epoch."""
+class Watched(Run):
+    """A run that keeps its rows, and no file."""
 
-    def __init__(self, cell: VisionCell) -> None:
-        data = images.select(images.load(cell.data), cell.data, cell.seed)
-        statistics = augment.channel_statistics(data.train_images)
-        self.train, self.test = (
-            augment.scale(part, cell.data.scaling, *statistics).contiguous(
-                memory_format=torch.channels_last
-            )
-            for part in (data.train_images, data.test_images)
-        )
-        self.labels = data.test_labels
-        self.model = models.build(
-            cell.model, self.train.shape[1], self.train.shape[2], data.classes
-        )
-        self.norms = [
-            module for module in self.model.modules() if isinstance(module, torch.nn.BatchNorm2d)
-        ]
+    rows: list[dict[str, Any]]
 
-    @torch.inference_mode()
-    def errors(self, weights: dict[str, torch.Tensor]) -> tuple[float, float]:
-        """Test error with the running statistics, and with statistics of all training images at
-        these weights.
-        """
-        self.model.load_state_dict(weights)
-        running = self._error()
-        for norm in self.norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # a cumulative mean
-        self.model.train()
-        for part in self.train.split(BATCH):
-            self.model(part)
-        return running, self._error()
+    def log(self, **values: Any) -> None:  # type: ignore[override]
+        """Keep a row."""
+        self.rows.append(values)
 
-    def _error(self) -> float:
-        self.model.eval()
-        logits = torch.cat([self.model(part) for part in self.test.split(BATCH)])
-        return float((logits.argmax(1) != self.labels).float().mean())
+    def checkpoint(self, state: dict[str, Any], step: int) -> None:
+        """Keep nothing."""
 
 
-def curves(flat: dict[str, Any]) -> np.ndarray:
-    """(2, epochs) test errors of one cell, from the trainer's state after every epoch."""
-    cell, errors = config.parse(flat), []
-    probe = Probe(cell)
-
-    class Watched(Run):
-        def checkpoint_due(self) -> bool:
-            return True
-
-        def checkpoint(self, state: dict[str, Any], step: int) -> None:
-            errors.append(probe.errors(state["model"]))
-
+def curves(flat: dict[str, Any]) -> NDArray[np.float64]:
+    """(2, epochs) test errors of one cell, with running and with recomputed statistics."""
     with tempfile.TemporaryDirectory() as name:
         part = Part(Path(name), "w", vision.METRICS)
-        trainers.train(
-            cell,
-            Watched("c", flat, 1, part, Checkpoints(Path(name), "c", 1, "w"), lambda: False, 0),
-        )
-    return np.array(errors).T
+        run = Watched("c", flat, 1, part, Checkpoints(Path(name), "c", 1, "w"), lambda: False, 1e9)
+        run.rows = []
+        trainers.train(config.parse(flat), run)
+    names = ("test_error", "recalibrated_test_error")
+    return np.array([[row[name] for row in run.rows[1:]] for name in names])
 
 
 def main() -> None:
@@ -111,9 +78,9 @@ def main() -> None:
     seeds = f"seeds=[{','.join(map(str, range(options.seeds)))}]"
     cells = compose.expand_sweep(
         options.sweep,
-        ["hydra/launcher=local", "~axes", seeds, *options.overrides, "run.device=cpu"],
+        ["hydra/launcher=local", "~axes", seeds, *options.overrides],
     )
-    errors = np.stack([curves(dict(cell.flat)) for cell in cells.cells])
+    errors = np.stack([curves({**cell.flat, **CHANGES}) for cell in cells.cells])
     means = errors.mean(axis=0)
     print(
         f"{cells.name}, {len(errors)} seeds: mean test error\nepoch  running statistics  recomputed"

@@ -22,6 +22,7 @@ from analysis.stats.seed_curves import SeedCurves, first_time, slices, tidy
 SIZE, RATIOS = (13.3, 4.0), (3.0, 1.3)  # inches; widths of the panels
 WIDEST = 1.0  # decades; a column is no wider, however far its neighbours are
 HEADROOM = 0.4  # of the error axis, above the curves, for the legend
+SMALL_LEGEND = 8.0  # points; over steps and examples it keeps clear of the first epoch
 PUBLISHED_LIMITS, PUBLISHED_LAST = (0.18, 0.50), 1000  # error rate; last epoch on the axes
 PUBLISHED_SLICES = {
     "Large λ": 10,
@@ -37,7 +38,8 @@ class Look:
 
     limits: of the colours. ticks: of the x axis, position to label. slices: curves to show, label
     to index into the data. error_limits: of the error axis at the right. span, time: ends and label
-    of both axes of time. error: label of the colours and of the error axis. legend: where it is.
+    of both axes of time. error: label of the colours and of the error axis. legend, legend_size:
+    where it is, and the size of its text in points.
     """
 
     limits: tuple[float, float]
@@ -47,7 +49,8 @@ class Look:
     span: tuple[int, int]
     time: str
     error: str
-    legend: Literal["best", "upper center"]
+    legend: Literal["best", "upper center", "upper right"]
+    legend_size: float = style.LEGEND_SIZE
 
 
 @dataclass(frozen=True)
@@ -134,24 +137,36 @@ def published_look(data: Sequence[SeedCurves]) -> Look:
 
 
 def own_look(contents: MapData, x: NDArray[np.float64], symbol: str) -> Look:
-    """Colours, ticks and curves that follow from the data."""
+    """Colours, ticks and curves that follow from the data.
+
+    Errors before the end of the first epoch are no part of the limits: they would take most of the
+    colours. The legend stands above the later ones.
+    """
     data, features = contents.curves, contents.features
     indices = slices(features)
+    in_epochs = data[0].x_name == "epoch"
     labels = {
         f"{symbol} = {style.value_label(data[i].value)} (n = {_seeds(data[i])})": i for i in indices
     }
-    means = np.concatenate([data[i].mean for i in indices])
+    means = np.concatenate([since_first_epoch(data[i]) for i in indices])
     low, high = heatmap.rounded(float(means.min()), float(means.max()), 0.05)
     return Look(
-        heatmap.limits(np.concatenate([c.mean for c in data])),
+        heatmap.limits(np.concatenate([since_first_epoch(curves) for curves in data])),
         ticks(np.array([c.value for c in data]), x),
         labels,
         (low, high + HEADROOM * (high - low)),
         (first_time(data), contents.planned),
         names.name(data[0].x_name),
         names.name(contents.metric),
-        "upper center",
+        "upper center" if in_epochs else "upper right",
+        style.LEGEND_SIZE if in_epochs else SMALL_LEGEND,
     )
+
+
+def since_first_epoch(curves: SeedCurves) -> NDArray[np.float64]:
+    """The means from the end of the first epoch on; all of them of a shorter training."""
+    later = curves.mean[curves.x >= curves.per_epoch]
+    return later if len(later) else curves.mean
 
 
 def ticks(values: NDArray[np.float64], x: NDArray[np.float64]) -> dict[float, str]:
@@ -221,4 +236,4 @@ def draw_slices(axes: Axes, data: Sequence[SeedCurves], look: Look) -> None:
     axes.set_ylim(*look.error_limits)
     axes.set_xlabel(look.time)
     axes.set_ylabel(look.error)
-    axes.legend(loc=look.legend)
+    axes.legend(loc=look.legend, fontsize=look.legend_size)

@@ -92,10 +92,11 @@ def _epochs(cells: pd.DataFrame, trained: pd.DataFrame) -> pd.Series:
 
 
 def test_errors(measures: Measures, column: str) -> OverTime:
-    """The test error of the trained cells at all epochs that were logged."""
+    """The test error of the trained cells at the end of all epochs that were logged."""
     trained = measures.trained.set_index("cell")
     folder = selection.present(measures.folder, str(measures.setting(selection.FOLDER)))
     rows = store.curves(Path(folder), ["epoch", "test_error"], list(trained.index))
+    rows = rows[~rows.duplicated(["cell", "epoch"], keep="last")]
     cells = rows["cell"].astype(str)
     places = pd.DataFrame({
         "value": cells.map(trained[column]).astype(float), "epoch": rows["epoch"].astype(int),

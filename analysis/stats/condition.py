@@ -155,9 +155,9 @@ def _parse(text: str) -> ast.expr:
 
 def _hydra_value(text: str) -> str:
     """What follows the key of `key=value`, as a comparison: with a value, or `in` several."""
-    if _is_literal(text):
-        return f"== {text}"
-    values = [_quoted(word.strip()) for word in text.split(",")]
+    is_one = text.strip().startswith(("[", "(", "'", '"'))
+    words = [text] if is_one else text.split(",")
+    values = [_quoted(word.strip()) for word in words]
     if None in values:
         return f"== {text}"  # an expression
     return f"== {values[0]}" if len(values) == 1 else f"in [{', '.join(map(str, values))}]"

@@ -14,6 +14,7 @@ import pandas as pd
 
 AS_BEFORE: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("model", "mlp"): {"activation": "relu"},
+    ("model", "transformer"): {"final_norm": "auto", "attention_init": "auto"},
     ("data", "cifar10"): {"inputs": "real", "label_noise.count": "floor"},
     ("data", "digits"): {"inputs": "real", "label_noise.count": "floor"},
     ("trainer", "vision"): {

@@ -388,8 +388,8 @@ def test_sharpness_is_drawn_over_time_and_an_axis(
     column = ["--column", "trainer.poison.samples"]
     assert sharpness_time.main([folder, *column, "--out", str(tmp_path / "out")]) == 0
     assert "sharpness and test error, all epochs: Spearman 1.00" in capsys.readouterr().out
-    titles = [axes.get_title() for axes in drawn[0].axes if axes.get_title()]
-    assert titles == ["test error", "sharpness (nats)"]
+    labels = [axes.get_ylabel() for axes in drawn[0].axes]
+    assert labels == ["training time t (epochs)", "", "test error", "sharpness (nats)"]
 
 
 def test_only_measures_of_a_whole_network_are_drawn_over_time(

@@ -57,6 +57,11 @@ def table() -> pd.DataFrame:
     return frame
 
 
+def test_several_values_of_a_key_are_alternatives() -> None:
+    assert store.where(table(), "model.width=4,16")["cell"].tolist() == ["a", "b"]
+    assert store.where(table(), "model.name=x.y.Net,cnn5")["cell"].tolist() == ["c", "d"]
+
+
 @pytest.mark.parametrize("text", CONDITIONS)
 def test_a_condition_chooses_the_same_cells_everywhere(text: str) -> None:
     meets = condition(text)

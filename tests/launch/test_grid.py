@@ -193,6 +193,8 @@ def test_computed_values_that_coincide_are_refused_like_listed_ones(spec: Any) -
         ("model.name=mlp", True),
         ("model.name=cnn5, vit", False),
         ("model.width=2,4", True),
+        ("model.width=5,6", False),
+        ("model.width=[4, 5]", False),
         ("model.width=2*2", True),
         ("data.train_samples=null", True),
         ("model.width != 4", False),

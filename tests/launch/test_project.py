@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis import store
 from launch.cli import init, lookup
 from launch.errors import UserError
 from launch.plan import own_code, project, snapshot
@@ -132,28 +133,142 @@ def test_init_refuses_a_folder_that_is_not_empty(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_what_init_writes_trains_and_draws_without_torch_in_planning(tmp_path: Path) -> None:
-    """The commands of its README, in processes of their own."""
+OWN_FILES = {
+    "tabular/settings.py": """
+from dataclasses import dataclass
+
+from trainers.config import Milestones, SavedWeights, Schedule, Vision
+
+
+@dataclass(frozen=True)
+class Watched(Vision):
+    entry = "tabular.loops:train"
+    name: str
+    power: float
+
+
+@dataclass(frozen=True)
+class SignDescent:
+    entry = "tabular.loops:sign_descent"
+    name: str
+    lr: float
+    schedule: Schedule | Milestones
+
+
+@dataclass(frozen=True)
+class WeightNorm(SavedWeights):
+    measure = "tabular.loops:WeightNorm"
+    metrics = "tabular.loops:NORMS"
+    name: str
+    power: float
+""",
+    "tabular/loops.py": """
+import torch
+
+from trainers import vision
+from trainers.landscape import Measure
+from trainers.schema import Metric
+
+METRICS = (*vision.METRICS, Metric("weight_power", "float32", "1", "sum of |w|^power"))
+NORMS = (Metric("norm", "float32", "1", "sum of |w|^power"),)
+
+
+def weight_power(parameters, power):
+    return float(sum(p.detach().abs().pow(power).sum() for p in parameters))
+
+
+class Training(vision.Training):
+    def _log_row(self, epoch, examples, row):
+        row["weight_power"] = weight_power(self.parameters, self.cell.trainer.power)
+        super()._log_row(epoch, examples, row)
+
+
+def train(cell, run):
+    training = Training(cell, run)
+    training.restore()
+    return training.to_the_end()
+
+
+def sign_descent(settings, parameters):
+    return torch.optim.Rprop(parameters, lr=settings.lr)
+
+
+class WeightNorm(Measure):
+    def rows(self, unit):
+        power = self.network.cell.trainer.power
+        yield {"norm": weight_power(self.network.model.parameters(), power)}
+""",
+    "configs/trainer/watched.yaml": """
+defaults: [vision, _self_]
+name: tabular.settings.Watched
+power: 1.0
+""",
+    "configs/optim/sign_descent.yaml": """
+name: tabular.settings.SignDescent
+lr: 1.0e-2
+schedule: {name: constant, period: 1, factor: 1.0, warmup: 0}
+""",
+    "configs/trainer/weight_norm.yaml": """
+# @package _global_
+defaults: [override /model: none, override /data: none, override /optim: none, _self_]
+trainer:
+  name: tabular.settings.WeightNorm
+  of: null
+  of_folder: null
+  weights: final
+  images: null
+  bn: kept
+  batch: 1000
+  power: 1.0
+""",
+    "configs/sweep/norms.yaml": """
+# @package _global_
+defaults: [override /trainer: weight_norm]
+name: norms
+of: {sweep: widths}
+""",
+}
+"""A trainer, an optimiser and a measure of the user's."""
+
+RUN = """
+import sys
+from launch import cli
+try:
+    cli.main([*sys.argv[1:], "hydra/launcher=local", "--wait"])
+except SystemExit as end:
+    print("torch" in sys.modules)
+    sys.exit(end.code)
+"""
+
+
+def test_what_init_writes_trains_and_draws_with_classes_of_ones_own(tmp_path: Path) -> None:
+    """Commands and jobs in processes of their own; planning imports no torch."""
     folder = tmp_path / "project"
     init.init(folder)
+    for name, content in OWN_FILES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(content.lstrip())
     environment = {**os.environ, "COLUMNS": "1000"}
     del environment["REDESCENT_LOGS"]
-    program = (
-        "import sys; from launch import cli\n"
-        "words = ['submit', 'widths', 'hydra/launcher=local', '--wait', 'seeds=[0]', "
-        "'where=[\"model.width==2\"]', 'trainer.epochs=2']\n"
-        "try:\n    cli.main(words)\n"
-        "except SystemExit as end:\n    print('torch' in sys.modules)\n    sys.exit(end.code)"
+    few = ["seeds=[0]", 'where=["model.width==2"]', "trainer.epochs=2", "trainer.weights_at=final"]
+    own = ["trainer=watched", "optim=sign_descent"]
+    commands = (
+        ["-c", RUN, "submit", "widths", *few, *own],
+        ["-c", RUN, "submit", "norms"],
+        ["figures/error_by_width.py", "logs/widths"],
     )
-    figure = ["figures/error_by_width.py", "logs/widths"]
     outputs = []
-    for arguments in (["-c", program], figure):
+    for arguments in commands:
         command = [sys.executable, *arguments]
         process = subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280
         )
         assert process.returncode == 0, process.stdout + process.stderr
         outputs.append(process.stdout.splitlines()[-1])
-    assert outputs[0] == "False"
-    assert outputs[1].endswith("from 2 runs")
+    assert outputs[:2] == ["False", "False"]
+    assert outputs[2].endswith("from 2 runs")
     assert (folder / "figures" / "error_by_width.png").stat().st_size > 1000
+    trained, norms = (store.curves(folder / "logs" / name) for name in ("widths", "norms"))
+    last = trained.groupby("cell", observed=True)["weight_power"].last()
+    assert sorted(norms["norm"]) == pytest.approx(sorted(last), rel=1e-6)
+    assert trained["weight_power"].nunique() > 2

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import pyarrow.parquet as pq
@@ -215,6 +216,27 @@ def test_a_later_key_of_the_users_is_left_out_while_it_is_as_before(
     assert "model.gain" not in config.flatten(config.parse(before | {"model.gain": 1}))
     assert config.flatten(config.parse(before | {"model.gain": 2}))["model.gain"] == 2.0
     assert config.fill_in_own(before) == before | {"model.gain": 1.0}
+
+
+@dataclass(frozen=True)
+class OwnVision(config.Vision):
+    """Settings of a trainer that inherits ours."""
+
+    entry = "test_kinds:count"
+    later_keys = MappingProxyType({"gain": 1})
+    name: str  # type: ignore[assignment]
+    gain: int
+
+
+def test_cells_of_a_class_that_inherits_from_ours_keep_their_ids(flat: Mapping[str, Any]) -> None:
+    later = {"trainer.step_rows_per_decade": None, "trainer.recalibrate": None, "trainer.gain": 1}
+    whole = config.flatten(config.parse(flat))
+    earlier = {key: value for key, value in whole.items() if key not in later}
+    earlier["trainer.name"] = "test_kinds.OwnVision"
+    assert config.flatten(config.parse(earlier)) == earlier
+    assert config.flatten(config.parse({**earlier, **later})) == earlier
+    changed = {"trainer.recalibrate": 20}
+    assert config.flatten(config.parse({**earlier, **changed})) == {**earlier, **changed}
 
 
 @dataclass(frozen=True)

@@ -74,14 +74,19 @@ def flatten(node: Any, path: str = "") -> dict[str, Any]:
 @functools.cache
 def own_later_keys(kind: Any) -> Mapping[str, Any]:
     """The keys that a class came to have after results of it existed, and the values that mean "as
-    before": its attribute `later_keys`.
+    before": its attribute `later_keys`, and `later_in_subclasses` of the classes that it inherits
+    from.
 
     While a key has that value it is left out of the flat configuration, and so of the id. Keys of
     our own classes stand in later.py instead. Raises `ConfigError` for a key that is no field, or a
     value of the wrong type.
     """
     values = {}
-    for key, value in getattr(kind, "later_keys", {}).items():
+    declared: dict[str, Any] = {}
+    for base in reversed(kind.__mro__[1:]):
+        declared |= vars(base).get("later_in_subclasses", {})
+    declared |= getattr(kind, "later_keys", {})
+    for key, value in declared.items():
         place = f"later_keys.{key}"
         if key not in _fields(kind):
             raise ConfigError(_unknown(place, list(_fields(kind))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from trainers.config.reader import ConfigError, at_least, between
@@ -20,6 +21,10 @@ class Vision:
     """Settings of the image trainer; see configs/trainer/vision.yaml for units."""
 
     entry = "trainers.vision:train"
+    later_in_subclasses = MappingProxyType({"step_rows_per_decade": None, "recalibrate": None})
+    """Keys of later.py that came after classes of users could inherit from this one: ids of the
+    cells of those stay too. Each new key of this class is added here as well.
+    """
 
     name: Literal["vision"]
     epochs: int
