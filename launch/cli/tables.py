@@ -209,7 +209,7 @@ def print_calibration(measurements: Sequence[Measurement]) -> None:
     for measurement in measurements:
         flat = measurement.cell.flat
         values = [str(flat.get(key, "")) for key in keys]
-        count = str(measurement.count or "a core")
+        count = str(measurement.count or "1 a core")
         rows.append([*values, count, *_measurement_columns(measurement)])
     layout.print_table(head, rows)
 
