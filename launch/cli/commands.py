@@ -560,7 +560,8 @@ def _send(request: Request, wait: bool, **choices: bool) -> None:
                 f"they start when the smallest and largest cells succeed in {name}/{CALIBRATION}; "
                 "if one of those fails, SLURM removes them from the queue"
             )
-    if wait or is_here:
+    has_trained = is_here and (plan is not None or len(request.searches) > 0)
+    if wait or has_trained:
         complete = views.wait_until_finished(request.folder, plan.sid if plan else None)
         views.print_status(request.folder)
         sys.exit(0 if complete else FAILED)

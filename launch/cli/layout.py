@@ -17,7 +17,7 @@ from launch.cli.console import console, visible
 GAP = 2
 """Spaces between two columns."""
 
-LEAST_WIDTH = 30
+LEAST_WIDTH = 20
 """The last column of a table is put below the others if fewer characters are left for it."""
 
 INDENT = 4
@@ -78,7 +78,8 @@ def table_lines(
         return
     widths = [max(map(_length, column)) for column in zip(*everything, strict=True)]
     start = sum(widths[:-1]) + GAP * (len(widths) - 1)
-    is_below = width - start < min(widths[-1], LEAST_WIDTH)
+    room = width - start
+    is_below = room < widths[-1] and room < _least_width([row[-1] for row in everything], width)
     for row in everything:
         lines = _last_column(row[-1], width - (INDENT if is_below else start))
         beside = "" if is_below else lines[0]
@@ -111,6 +112,12 @@ def _breaks(text: str, first: int, width: int) -> list[int]:
             room, used = width, 0
         used += cell_len(word.group())
     return starts
+
+
+def _least_width(cells: Sequence[Cell], width: int) -> int:
+    """Characters that a column needs for its words; a word that fits nowhere counts for nothing."""
+    lengths = [cell_len(word) for cell in cells for word in str(cell).split()]
+    return max([LEAST_WIDTH, *(length for length in lengths if length <= width - INDENT)])
 
 
 def _last_column(cell: Cell, width: int) -> Sequence[Cell]:

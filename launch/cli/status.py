@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,8 +30,8 @@ from launch.status.sweep_state import SweepState
 from launch.submit import rounds, submission
 from launch.submit.advance import advance
 
-POLL_SECONDS = 10.0
-"""Seconds between queries of the scheduler, which serves other users too."""
+POLL_SECONDS = sweep_state.ASK_SECONDS
+"""Seconds between queries of the scheduler while a command waits or follows."""
 
 LEAST_SECONDS = 5.0
 """The shortest period that `--watch` accepts."""
@@ -72,17 +71,13 @@ def write_status(folder: Path, metric: str | None = None, *, cells: bool) -> Non
 def watch(folder: Path, seconds: float, metric: str | None = None) -> None:
     """Refresh the status every `seconds` until no cell runs or waits, or until Ctrl-C.
 
-    The scheduler is asked every POLL_SECONDS at most; between, progress comes from the parts.
+    The scheduler is asked every ASK_SECONDS at most; between, progress comes from the parts.
     """
     with leave_on_interrupt(name_of(folder)), Live(console=console, auto_refresh=False) as live:
-        answer, asked, plans = None, -math.inf, 0
+        recent = sweep_state.RecentAnswer()
         while True:
             files = sweep_state.read_files(folder)
-            is_old = time.monotonic() - asked >= POLL_SECONDS or len(files.plans) != plans
-            if answer is None or is_old:
-                answer, asked = sweep_state.ask_slurm([files]), time.monotonic()
-                plans = len(files.plans)
-            state = sweep_state.state_of(files, answer)
+            state = sweep_state.state_of(files, recent.about(files))
             shown = view(load_overview(state), load_headline(state, metric))
             footer = f"{time.strftime('%T')}, every {seconds:.0f} s; Ctrl-C leaves the jobs running"
             live.update(Group(shown, Text(footer, "dim")), refresh=True)

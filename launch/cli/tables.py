@@ -15,7 +15,7 @@ from rich.text import Text
 from launch.cli import layout, machine
 from launch.cli.console import console, styled
 from launch.cost import rates
-from launch.errors import quantity
+from launch.errors import INTERRUPTED, quantity
 from launch.report.drawing import shown_path
 from launch.report.grid import varying_settings
 from launch.report.searches import expectation_rows, short_names
@@ -193,7 +193,8 @@ def _tasks(preview: Preview) -> str:
         return "0"
     sizes = [len(task.cells) for task in preview.tasks]
     noun = "cell" if set(sizes) == {1} else "cells"
-    return f"{len(sizes)} ({_span(sizes)} {noun} each)"
+    each = " each" if len(sizes) > 1 else ""
+    return f"{len(sizes)} ({_span(sizes)} {noun}{each})"
 
 
 def _span(numbers: Sequence[int]) -> str:
@@ -210,7 +211,7 @@ def print_calibration(measurements: Sequence[Measurement]) -> None:
     for measurement in measurements:
         flat = measurement.cell.flat
         values = [str(flat.get(key, "")) for key in keys]
-        count = str(measurement.count or "a core")
+        count = str(measurement.count or "1 a core")
         rows.append([*values, count, *_measurement_columns(measurement)])
     layout.print_table(head, rows)
 
@@ -336,8 +337,8 @@ def leave_on_interrupt(name: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        console.print(
+        layout.print_paragraph(
             f"stopped watching; the jobs continue: `redescent status {name}`, "
             f"`redescent cancel {name}`"
         )
-        sys.exit(130)
+        sys.exit(INTERRUPTED)

@@ -29,7 +29,7 @@ from launch.report.overview import Overview, load_overview
 from launch.report.results import Results, results_of
 from launch.report.searches import estimate_text, state_text, varying_keys
 from launch.status.summary import Line, share_done, shown_state
-from launch.status.sweep_state import load_sweep_state
+from launch.status.sweep_state import RecentAnswer, read_files, state_of
 
 LETTERS: Mapping[str, str] = {
     "done": "D", "nonfinite": "N", "running": "R", "waiting": "W", "preempted": "P",
@@ -196,9 +196,15 @@ class Page:
         return content
 
 
-def load_page(folder: Path, refresh: float | None = None) -> Page:
-    """Read a sweep for its page. Raises UserError if there is no sweep, StoreError for damage."""
-    overview = load_overview(load_sweep_state(folder, all_columns=True))
+def load_page(
+    folder: Path, refresh: float | None = None, recent: RecentAnswer | None = None
+) -> Page:
+    """Read a sweep for its page, with what SLURM answered recently, by default when asked now.
+
+    Raises UserError if there is no sweep, StoreError for damage.
+    """
+    files = read_files(folder, all_columns=True)
+    overview = load_overview(state_of(files, recent.about(files) if recent else None))
     state, summary = overview.state, overview.summary
     runs = state.runs.set_index("cell", drop=False).loc[list(state.cells)]
     runs = runs.reset_index(drop=True)

@@ -45,10 +45,10 @@ class Headline:
         cells = quantity(self.cells, "done cell") if self.is_final else quantity(self.cells, "cell")
         so_far = "" if self.is_final else " so far"
         values = f"{self.low:.4g} to {self.high:.4g}, median {self.median:.4g}"
-        if self.cells == 1:
+        if self.low == self.high:
             values = f"{self.low:.4g}"
         text = f"{self.metric} of {cells}{so_far}: {values}"
-        if self.best is None or self.cells == 1:
+        if self.best is None or self.low == self.high:
             return text
         names = short_names(list(self.settings))
         pairs = zip(names, self.settings.values(), strict=True)

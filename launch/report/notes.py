@@ -53,7 +53,9 @@ def meaning_of(state: str) -> str:
 def hours(overview: Overview) -> list[str]:
     """Hours spent and left, and the expected end; "unknown" if not measured."""
     summary = overview.summary
-    lines = [f"{summary.hours_spent:.2f} {summary.unit} spent, {hours_left(overview)}"]
+    spent = f"{summary.hours_spent:.2f} {summary.unit} spent"
+    is_complete = overview.ended == len(overview.state.cells)
+    lines = [spent if is_complete else f"{spent}, {hours_left(overview)}"]
     if summary.end is not None:
         end = end_time(summary)
         lines.append(

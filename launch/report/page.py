@@ -16,6 +16,7 @@ from typing import Any
 from launch.plan import files
 from launch.report.data import Page, load_page
 from launch.report.sweeps import REPORT, load_sweeps
+from launch.status.sweep_state import RecentAnswer
 
 INDEX = "index.html"
 """The page of all sweeps, in the folder of the logs."""
@@ -26,13 +27,16 @@ READ_SHARE = 0.1
 """Reading and writing the page takes at most this share of a core, however large the sweep is."""
 
 
-def write_page(folder: Path, refresh: float | None = None) -> tuple[Path, bool]:
+def write_page(
+    folder: Path, refresh: float | None = None, recent: RecentAnswer | None = None
+) -> tuple[Path, bool]:
     """Write the page of a sweep; returns its path, and whether a cell may still train.
 
-    `refresh` is the number of seconds after which the page is written again. Raises UserError if
+    `refresh` is the number of seconds after which the page is written again; `recent` keeps SLURM's
+    answer until then. Raises UserError if
     there is no sweep, StoreError for damaged logs, OSError if the file cannot be written.
     """
-    page = load_page(folder, refresh)
+    page = load_page(folder, refresh, recent)
     path = folder / REPORT
     files.write_bytes(path, render(page).encode("utf-8", "backslashreplace"))
     return path, page.is_live
@@ -42,10 +46,10 @@ def follow(folder: Path, seconds: float, announce: Callable[[Path], None]) -> No
     """Write the page every `seconds`, or more rarely for a large sweep, until no cell runs or
     waits. `announce` is called with the path after the first time.
     """
-    is_first = True
+    is_first, recent = True, RecentAnswer()
     while True:
         start = time.process_time()
-        path, is_live = write_page(folder, seconds)
+        path, is_live = write_page(folder, seconds, recent)
         if is_first:
             announce(path)
             is_first = False

@@ -6,6 +6,7 @@ Each is read once.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 import time
@@ -28,6 +29,9 @@ UNANSWERED_SECONDS = 120.0
 """If sbatch got no answer and neither squeue nor sacct shows the submission after this time, it was
 never accepted: an sbatch that waits for a slow controller gives up earlier, and accounting lags
 only by seconds. A send time this far in the future means that the clock was set back."""
+
+ASK_SECONDS = 10.0
+"""Least seconds between two queries of a command that watches: SLURM serves other users too."""
 
 RECORD_COLUMNS = (
     "error_class",
@@ -305,6 +309,25 @@ def ask_scheduler(
             silent.append(plan.sid)
         tasks |= {(plan.sid, task.index): task for task in here or []}
     return Answers(tasks, silent)
+
+
+class RecentAnswer:
+    """SLURM's answer about a sweep that is watched: asked again after ASK_SECONDS, or when another
+    submission was sent.
+    """
+
+    def __init__(self) -> None:
+        self._answer: SlurmAnswer | None = None
+        self._asked = -math.inf
+        self._plans = 0
+
+    def about(self, files: SweepFiles) -> SlurmAnswer:
+        """The answer, new if it is time."""
+        is_old = time.monotonic() - self._asked >= ASK_SECONDS
+        if self._answer is None or is_old or len(files.plans) != self._plans:
+            self._answer, self._asked = ask_slurm([files]), time.monotonic()
+            self._plans = len(files.plans)
+        return self._answer
 
 
 def without_stuck(answers: Answers) -> Answers:

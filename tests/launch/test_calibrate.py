@@ -97,7 +97,7 @@ def calibrated_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = os.environ | {"REDESCENT_LOGS": str(logs), "COLUMNS": "1000"}
     words = ("calibrate", "smoke", "hydra/launcher=local", *WIDTHS)
     process = command_line.redescent(*words, environment=environment, check=True)
-    line = r"mlp +(?:4|64) +a core +\S+ an epoch"
+    line = r"mlp +(?:4|64) +1 a core +\S+ an epoch"
     assert len(re.findall(line, process.stdout)) == 2, process.stdout
     assert re.search(r"the sweep: \S+ core-hours, from the measured seconds", process.stdout), (
         process.stdout

@@ -111,7 +111,7 @@ def test_why_names_first_what_differs_from_other_cells(
 
 def test_a_column_that_does_not_fit_goes_below_the_others() -> None:
     rows = [["name", Text("a " * 30 + os.sep + "b" * 50, "red")]]
-    lines = list(layout.table_lines(("key", "value"), rows, 30))
+    lines = list(layout.table_lines(("key", "value"), rows, 24))
     assert [str(line) for line in lines][:3] == ["key", "    value", "name"]
     assert str(lines[-1]) == "    " + os.sep + "b" * 50, "a long word stays whole"
     assert all(isinstance(line, Text) for line in lines[3:])

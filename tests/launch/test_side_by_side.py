@@ -243,11 +243,10 @@ def test_the_next_submission_runs_what_a_calibration_found_best(redescent: Any, 
     output = redescent(
         "calibrate", "noop", *auto, "--side-by-side", "2", "--side-by-side", "1"
     ).stdout
-    lines = [
-        re.split(r"\s{2,}", line.strip()) for line in output.splitlines() if "an epoch" in line
-    ]
-    assert [line[2] for line in lines] == ["1", "2"]
-    (wins,) = (int(line[2]) for line in lines if line[-1] == "best")
+    lines = [line for line in output.splitlines() if "an epoch" in line]
+    counts = [int(re.findall(r"(\d+) +\S+ an epoch", line)[0]) for line in lines]
+    assert counts == [1, 2]
+    (wins,) = (n for n, line in zip(counts, lines, strict=True) if line.endswith("best"))
     one, two = plan.load_all(logs / "noop" / "calibration")
     assert (one.sizes, [len(task) for task in one.tasks]) == ([1], [1])
     assert (two.sizes, [len(task) for task in two.tasks]) == ([2], [2])

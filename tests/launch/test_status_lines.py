@@ -78,7 +78,7 @@ def test_watching_asks_the_scheduler_every_ten_seconds_at_most(
             raise KeyboardInterrupt
 
     sent(plan_of(), logs / "one", "one")
-    monkeypatch.setattr(views.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(sweep_state.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(views.time, "sleep", sleep)
     with pytest.raises(SystemExit):
         views.watch(logs / "one", 5.0)

@@ -226,8 +226,10 @@ def test_cancelled_jobs_save_and_do_not_come_back_until_resumed(
     sweep.wait(lambda: sweep.epochs() > reached)
     table = sweep.table()
     assert len(table) == sum(table.groupby("cell")["epoch"].max() + 1), "an epoch is missing"
-    sweep.redescent("cancel", "noop")
+    sweep.cluster.run("scancel", *{task.partition("_")[0] for task in sweep.live()})
     sweep.wait(sweep.ended, 30)
+    assert set(sweep.records().query("attempt == 2")["error_class"]) == {"cancelled"}
+    assert "preempted" not in sweep.redescent("status", "noop")
 
 
 def test_a_preempted_task_saves_and_continues_where_it_stopped(
