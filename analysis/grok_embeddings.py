@@ -27,6 +27,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.manifold import TSNE
+from sympy.combinatorics import Permutation
 from threadpoolctl import threadpool_limits
 
 from analysis import store
@@ -132,7 +133,7 @@ def product_panel(run: pd.Series, options: argparse.Namespace) -> Panel:
 
 
 def best_conjugate(
-    partitions: Sequence[cosets.Partition], generators: Sequence[cosets.Permutation]
+    partitions: Sequence[cosets.Partition], generators: Sequence[Permutation]
 ) -> cosets.Partition:
     """The best partition by a conjugate of the generated subgroup; ValueError if that is trivial or
     everything.
@@ -277,7 +278,6 @@ def draw(panels: Mapping[str, Panel]) -> Figure:
         figure = Figure(figsize=(5.2 * len(columns), 5.6), layout="constrained")
         axes_of = figure.subplots(1, len(columns))
         for axes, (operation, column) in zip(axes_of, columns, strict=True):
-            axes.set(xticks=[], yticks=[])
             if operation not in panels:
                 axes.set_xlim(0, 1)
                 axes.axvspan(0, 1, fill=False, hatch=style.HATCH, lw=0)
@@ -285,7 +285,8 @@ def draw(panels: Mapping[str, Panel]) -> Figure:
                 draw_sums(axes, panels[operation].points)
             else:
                 draw_points(axes, panels[operation].points, 36, column)
-            axes.set(xlabel=label_of(panels, operation), ylabel="")
+            # only now, as seaborn hides the labels of an axis without ticks
+            axes.set(xticks=[], yticks=[], xlabel=label_of(panels, operation), ylabel="")
             if operation in panels:
                 axes.set_title(panels[operation].titles[column])
     return figure

@@ -121,8 +121,10 @@ def draw(data: Progress, label: str) -> Figure:
         loss.set_ylabel("Loss (nats)")
         share.set(ylabel="Share of the waves (%)", ylim=(-2, 102))
         gini.set(ylabel="Gini coefficient", ylim=(0, 1), xlabel="Optimiser steps")
-        for axes in (accuracy, loss, share, gini):
-            axes.legend(loc="best", framealpha=0.9, fontsize=8)
+        places = {accuracy: "center left", loss: "lower left", share: "upper right",
+                  gini: "upper left"}  # fmt: skip
+        for axes, place in places.items():
+            axes.legend(loc=place, framealpha=0.9, fontsize=8)
     return figure
 
 
@@ -142,7 +144,8 @@ def draw_lines(axes: Axes, snapshots: pd.DataFrame, lines: dict[str, tuple[str, 
 def draw_shares(axes: Axes, data: Progress) -> None:
     """The share of each frequency in percent, key ones in colour and named."""
     number = 0
-    for frequency, rows in data.frequencies.groupby("frequency"):
+    for frequency in sorted(set(data.frequencies["frequency"])):
+        rows = data.frequencies[data.frequencies["frequency"] == frequency]
         share = 100 * rows["power_share"]
         if frequency in data.keys:
             axes.plot(rows["step"], share, color=f"C{number % 10}", label=f"k = {frequency}")

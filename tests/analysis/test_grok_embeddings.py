@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from grok_sweep import add
 from sklearn.metrics import silhouette_score
+from sympy.combinatorics import Permutation
 
 from analysis import grok_embeddings
 from analysis.grokking import cosets
@@ -29,7 +30,7 @@ def test_cycles_are_read_and_written():
     ]
     assert cosets.read("(0,1)(1,2)", 3)[0].array_form == [1, 2, 0]  # (1,2) first
     for images in itertools.permutations(range(4)):
-        permutation = cosets.Permutation(list(images))
+        permutation = Permutation(list(images))
         if images != (0, 1, 2, 3):
             assert cosets.read(cosets.cycle_notation(permutation), 4) == [permutation]
     for wrong in ("(0,5)", "(0,0)", "03", "(0,1"):
@@ -150,6 +151,8 @@ def test_the_best_run_of_each_operation_is_drawn(sweep, tmp_path, capsys, drawn_
     labels = cosets.cosets(fixing.numbers, cosets.product_table(5), "left")
     np.testing.assert_array_equal(products["group"], labels)
     assert products["published_group"].nunique() == 12
+    assert all(axes.xaxis.label.get_visible() for axes in drawn_by_grok[0].axes)
+    assert [axes.get_xlabel()[:3] for axes in drawn_by_grok[0].axes] == ["x·y", "x·y", "x+y"]
     table = pd.read_csv(tmp_path / "grok_embeddings_cosets.csv")
     assert (len(table), table["order"][0], table["fixed"][0]) == (307, 24, "3")
     out = capsys.readouterr().out

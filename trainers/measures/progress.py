@@ -29,14 +29,16 @@ def waves(logits: Tensor, s: Tensor) -> Tensor:
     p = len(s)
     sums = torch.zeros(p, logits.shape[2], dtype=torch.float64)
     sums.index_add_(0, s.flatten(), logits.double().flatten(0, 1))
-    return torch.fft.rfft(sums / p, dim=0)
+    coefficients: Tensor = torch.fft.rfft(sums / p, dim=0)
+    return coefficients
 
 
 def only(coefficients: Tensor, frequencies: Sequence[int], s: Tensor) -> Tensor:
     """The waves of some frequencies (0 is the constant) as a table (p, p, v)."""
     kept = torch.zeros_like(coefficients)
     kept[list(frequencies)] = coefficients[list(frequencies)]
-    return torch.fft.irfft(kept, n=len(s), dim=0)[s]
+    values: Tensor = torch.fft.irfft(kept, n=len(s), dim=0)
+    return values[s]
 
 
 def power_shares(coefficients: Tensor) -> Tensor:
