@@ -3,17 +3,17 @@
     python analysis/grok_embeddings.py logs/NAME [--out figures] [--where seed=0]
 
 Needs runs with trainer.save_weights=true; of each operation it takes the finished run with the
-highest final test accuracy. Left: elements of S_n, coloured by the cosets of a subgroup or of the
-conjugate of it (left or right) that separates best. Right: residues, coloured by k mod STRIDE, with
-lines from k to k + STRIDE. Writes STEM.png, STEM.pdf, STEM.csv (the points), STEM_cosets.csv (all
-conjugates) and STEM.json.
+highest final test accuracy. Left: elements of S_n, coloured by the left or right cosets that
+separate best, out of those of all subgroups. Middle: the same points, coloured by the best cosets
+of the published subgroup (or of --generators) and its conjugates. Right: residues, coloured by
+k mod STRIDE, with lines from k to k + STRIDE. Writes STEM.png, STEM.pdf, STEM.csv (the points),
+STEM_cosets.csv (all subgroups) and STEM.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-import operator
 import sys
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -27,6 +27,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.manifold import TSNE
+from sympy.combinatorics import Permutation
 from threadpoolctl import threadpool_limits
 
 from analysis import store
@@ -37,11 +38,6 @@ from analysis.store import weights
 
 Array = NDArray[np.float64]
 PRODUCT, SUM = "x.y", "x+y"
-GENERATORS = {  # by degree, where none are given
-    5: cosets.PUBLISHED,
-    4: "(0,1)(2,3) (0,2)(1,3)",
-    3: "(0,1,2)",
-}
 COLUMNS = ["data.operation", "data.modulus", "data.degree"]
 COLOURS = [f"C{i}" for i in range(10)]  # of groups of points, beginning again after ten
 MARKERS = ["o", "s", "D", "^"]
@@ -51,16 +47,16 @@ MARKERS = ["o", "s", "D", "^"]
 class Panel:
     """The points of one operation.
 
-    points: columns operation, cell, element, x, y, group. table: what the groups were chosen from,
-    empty where nothing was. label: which run it is. title: what the groups are. text: how well they
-    separate.
+    points: columns operation, cell, element, x, y and those of `titles`. table: what the groups
+    were chosen from, empty where nothing was. label: which run it is. titles: by column of the
+    points' groups, what these are; each is drawn. lines: how well they separate.
     """
 
     points: pd.DataFrame
     table: pd.DataFrame
     label: str
-    title: str
-    text: str
+    titles: Mapping[str, str]
+    lines: tuple[str, ...]
 
 
 def best_run(selection: grok.SelectedRuns, operation: str) -> pd.Series | None:
@@ -115,17 +111,64 @@ def project(rows: Array, options: argparse.Namespace) -> Array:
 
 
 def product_panel(run: pd.Series, options: argparse.Namespace) -> Panel:
-    """Elements of S_n, grouped by the cosets that separate best."""
+    """Elements of S_n, grouped by the cosets that separate best and by those of one subgroup."""
     rows, degree = output_rows(options.folder, run), int(run["data.degree"])
-    generators = cosets.read(options.generators or GENERATORS.get(degree, ""), degree)
-    separation = cosets.separation(rows, generators)
-    best = separation.partitions[0]
-    names = ("generators", "side", "silhouette")
-    table = pd.DataFrame(map(operator.attrgetter(*names), separation.partitions), columns=names)
-    points = point_table(run, project(rows, options), best.labels)
-    title = f"{best.side.capitalize()} cosets of ⟨{best.generators.replace(' ', ', ')}⟩"
+    with threadpool_limits(1):  # threads cost more than they bring for so few points
+        partitions = cosets.separation(rows, degree)
+    chosen = {"group": partitions[0]}
+    generators = options.generators or (cosets.PUBLISHED if degree == 5 else None)
+    if generators:
+        chosen["published_group"] = best_conjugate(partitions, cosets.read(generators, degree))
+    points = point_table(run, project(rows, options))
+    for column, partition in chosen.items():
+        points[column] = partition.labels
+    names = {"group": "best", "published_group": "given" if options.generators else "published"}
+    titles = {column: title(names[column], partition) for column, partition in chosen.items()}
+    lines = [
+        f"{names[column]}: {describe(partition, partitions)}"
+        for column, partition in chosen.items()
+    ]
     label = run_label(f"x·y in S{degree}", run)
-    return Panel(points, table, label, title, describe(separation))
+    return Panel(points, partition_table(partitions), label, titles, tuple(lines))
+
+
+def best_conjugate(
+    partitions: Sequence[cosets.Partition], generators: Sequence[Permutation]
+) -> cosets.Partition:
+    """The best partition by a conjugate of the generated subgroup; ValueError if that is trivial or
+    everything.
+    """
+    numbers = cosets.generate(generators)
+    classes = [
+        partition.subgroup.conjugacy_class
+        for partition in partitions
+        if partition.subgroup.numbers == numbers
+    ]
+    if not classes:
+        raise ValueError(
+            f"--generators: the subgroup has {len(numbers)} of {len(partitions[0].labels)} "
+            "elements, expected more than one and not all: its cosets are no clusters"
+        )
+    conjugates = (p for p in partitions if p.subgroup.conjugacy_class == classes[0])
+    return next(conjugates)
+
+
+def partition_table(partitions: Sequence[cosets.Partition]) -> pd.DataFrame:
+    """One row for each partition, best first."""
+    rows = [
+        {
+            "order": partition.subgroup.order,
+            "generators": partition.subgroup.name,
+            "fixed": " ".join(map(str, partition.subgroup.fixed)),
+            "conjugacy_class": partition.subgroup.conjugacy_class,
+            "side": partition.side,
+            "silhouette": partition.silhouette,
+            "score": partition.score,
+            "p": partition.p,
+        }
+        for partition in partitions
+    ]
+    return pd.DataFrame(rows)
 
 
 def sum_panel(run: pd.Series, options: argparse.Namespace) -> Panel:
@@ -137,20 +180,21 @@ def sum_panel(run: pd.Series, options: argparse.Namespace) -> Panel:
             f"--stride {stride}: expected 1 to {most}, half of the modulus {len(rows)}"
         )
     shortest, ratios = shortest_stride(rows)
-    points = point_table(run, project(rows, options), np.arange(len(rows)) % stride)
+    points = point_table(run, project(rows, options))
+    points["group"] = np.arange(len(rows)) % stride
     text = (
         f"mean distance of k and k + {stride}, over that of any two: {ratios[stride - 1]:.3f}; "
         f"the shortest is of k and k + {shortest}: {ratios[shortest - 1]:.3f} "
         f"(--stride {shortest})"
     )
-    title = f"k joined to k + {stride}, coloured by k mod {stride}"
+    titles = {"group": f"k joined to k + {stride}, coloured by k mod {stride}"}
     label = run_label(f"x+y mod {run['data.modulus']:.0f}", run)
-    return Panel(points, pd.DataFrame(), label, title, text)
+    return Panel(points, pd.DataFrame(), label, titles, (text,))
 
 
-def point_table(run: pd.Series, points: Array, groups: NDArray[np.int64]) -> pd.DataFrame:
+def point_table(run: pd.Series, points: Array) -> pd.DataFrame:
     """The points of a panel as a table."""
-    columns = {"element": range(len(points)), "x": points[:, 0], "y": points[:, 1], "group": groups}
+    columns = {"element": range(len(points)), "x": points[:, 0], "y": points[:, 1]}
     return pd.DataFrame({"operation": run["data.operation"], "cell": run["cell"], **columns})
 
 
@@ -160,15 +204,24 @@ def run_label(operation: str, run: pd.Series) -> str:
     return f"{operation}, seed {run['seed']:.0f}, {accuracy}"
 
 
-def describe(separation: cosets.Separation) -> str:
-    """How well the best partition separates, beside chance."""
-    best, worst, random = separation.partitions[0], separation.partitions[-1], separation.random
+def title(name: str, partition: cosets.Partition) -> str:
+    """Which cosets colour the points: "best: left cosets of a subgroup of order 24, ..."."""
+    generators = partition.subgroup.name.replace(" ", ", ")
+    fixed = partition.subgroup.fixed
+    fixing = f", which fixes {', '.join(map(str, fixed))}" if fixed else ""
+    size = f"of order {partition.subgroup.order}{fixing}"
+    return f"{name}: {partition.side} cosets of ⟨{generators}⟩\n{size}; p = {partition.p:.2g}"
+
+
+def describe(partition: cosets.Partition, partitions: Sequence[cosets.Partition]) -> str:
+    """How well a partition separates, beside chance."""
+    classes = {other.subgroup.conjugacy_class for other in partitions}
     return (
-        f"{best.side} cosets of <{best.generators}>: silhouette {best.silhouette:.3f}, the best of "
-        f"{len(separation.partitions)} partitions (conjugates, both sides; worst "
-        f"{worst.silhouette:.3f}); the best of as many random partitions: mean "
-        f"{random.mean():.3f}, highest {random.max():.3f} in {len(random)} draws, "
-        f"p {separation.p:.2g}"
+        f"{partition.side} cosets of <{partition.subgroup.name}>, order "
+        f"{partition.subgroup.order}: silhouette {partition.silhouette:.3f}, "
+        f"{partition.score:.1f} standard deviations above permuted elements; p {partition.p:.2g}, "
+        f"corrected for {len(partitions)} partitions (subgroups of {len(classes)} conjugacy "
+        "classes, both sides)"
     )
 
 
@@ -188,15 +241,15 @@ def _mean_distance(rows: Array, stride: int) -> float:
     return float(np.linalg.norm(rows - np.roll(rows, -stride, axis=0), axis=1).mean())
 
 
-def draw_points(axes: Axes, points: pd.DataFrame, size: float) -> None:
+def draw_points(axes: Axes, points: pd.DataFrame, size: float, column: str = "group") -> None:
     """The points, with a colour and marker for each group."""
-    groups = range(points["group"].max() + 1)
+    groups = range(points[column].max() + 1)
     sns.scatterplot(
         points,
         x="x",
         y="y",
-        hue="group",
-        style="group",
+        hue=column,
+        style=column,
         palette={group: COLOURS[group % len(COLOURS)] for group in groups},
         markers={group: MARKERS[group // len(COLOURS) % len(MARKERS)] for group in groups},
         s=size,
@@ -216,23 +269,32 @@ def draw_sums(axes: Axes, points: pd.DataFrame) -> None:
 
 
 def draw(panels: Mapping[str, Panel]) -> Figure:
-    """Products at the left, sums at the right; one without a run is hatched."""
+    """Products at the left, in one picture for each grouping, and sums at the right; an operation
+    without a run is hatched.
+    """
+    columns = [(PRODUCT, column) for column in groups_of(panels, PRODUCT)]
+    columns += [(SUM, column) for column in groups_of(panels, SUM)]
     with style.themed():
-        figure = Figure(figsize=(11.0, 5.6), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        if PRODUCT in panels:
-            draw_points(left, panels[PRODUCT].points, 36)
-        if SUM in panels:
-            draw_sums(right, panels[SUM].points)
-        for axes, operation in ((left, PRODUCT), (right, SUM)):
-            axes.set(xticks=[], yticks=[], ylabel="")
-            axes.set_xlabel(label_of(panels, operation))
-            if operation in panels:
-                axes.set_title(panels[operation].title)
-            else:
+        figure = Figure(figsize=(5.2 * len(columns), 5.6), layout="constrained")
+        axes_of = figure.subplots(1, len(columns))
+        for axes, (operation, column) in zip(axes_of, columns, strict=True):
+            if operation not in panels:
                 axes.set_xlim(0, 1)
                 axes.axvspan(0, 1, fill=False, hatch=style.HATCH, lw=0)
+            elif operation == SUM:
+                draw_sums(axes, panels[operation].points)
+            else:
+                draw_points(axes, panels[operation].points, 36, column)
+            # only now, as seaborn hides the labels of an axis without ticks
+            axes.set(xticks=[], yticks=[], xlabel=label_of(panels, operation), ylabel="")
+            if operation in panels:
+                axes.set_title(panels[operation].titles[column])
     return figure
+
+
+def groups_of(panels: Mapping[str, Panel], operation: str) -> list[str]:
+    """The groupings to draw of an operation; one where it has no run."""
+    return list(panels[operation].titles) if operation in panels else ["group"]
 
 
 def label_of(panels: Mapping[str, Panel], operation: str) -> str:
@@ -255,7 +317,7 @@ def make(options: argparse.Namespace) -> None:
             + grok.of_diverged(selection.runs)
         )
     labels = [label_of(panels, operation) for operation in (PRODUCT, SUM)]
-    lines = [*labels, *(panel.text for panel in panels.values())]
+    lines = [*labels, *(line for panel in panels.values() for line in panel.lines)]
     lines += selection.messages(options.folder)
     record = selection.record(options, facts(panels, labels, options))
     output.write(options, draw(panels), tables(panels), record, lines)
@@ -277,7 +339,7 @@ def facts(
         f"random_state {options.random_state}, from principal components"
     )
     names = {PRODUCT: "cosets", SUM: "strides"}
-    texts = {names[operation]: panel.text for operation, panel in panels.items()}
+    texts = {names[operation]: "; ".join(panel.lines) for operation, panel in panels.items()}
     return {"tsne": tsne, **texts, "drawn": "; ".join(labels)}
 
 
@@ -292,7 +354,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = grok.parser(__doc__, "grok_embeddings")
     add = parser.add_argument
-    help_generators = f"of the subgroup (default in S5, the published: {cosets.PUBLISHED!r})"
+    published = f"default in S5, the published: {cosets.PUBLISHED!r}"
+    help_generators = f"of the subgroup drawn beside the best ({published})"
     add("--generators", metavar="CYCLES", help=help_generators)
     add(
         "--stride",

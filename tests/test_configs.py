@@ -245,7 +245,7 @@ def test_every_option_of_every_group_trains_two_steps(
     if choice[1] in MEASURES:
         pytest.skip("a measure needs a trained cell: tests/trainers/test_landscape.py")
     file = (CONFIGS / choice[0] / f"{choice[1]}.yaml").read_text()
-    tables = choice[1].startswith(("power2022", "lu2024")) or any(
+    tables = choice[1].startswith(("power2022", "lu2024", "nanda2023")) or any(
         f"name: {n}\n" in file for n in ("transformer", "arithmetic", "algorithmic")
     )
     sweep, *overrides = (

@@ -1,43 +1,83 @@
-"""Permutations as tuples of images, generated subgroups, their cosets, and how well these cluster.
+"""The subgroups of S_n, their cosets, and how well these cluster.
 
-Elements of S_n are numbered in lexicographic order, as in the operation tables: 0 is the identity.
-Products apply the right factor first: (x . y)[i] = x[y[i]].
+Groups are sympy's. Elements of S_n are numbered in lexicographic order, as in the operation tables:
+0 is the identity. Products here apply the right factor first, (x . y)[i] = x[y[i]], as in the
+tables; sympy's `*` applies the left one first.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from sympy.combinatorics import Permutation, PermutationGroup
+from sympy.combinatorics.named_groups import SymmetricGroup
 
-Permutation = tuple[int, ...]
+Array = NDArray[np.float64]
+Numbers = NDArray[np.int64]
 Side = Literal["left", "right"]
 # generators of the subgroup whose cosets Power et al. (2022) see in S5
 PUBLISHED = "(0,3)(1,4) (1,2)(3,4)"
 
 
-def elements(degree: int) -> list[Permutation]:
-    """All permutations of `degree` things in lexicographic order."""
-    return list(itertools.permutations(range(degree)))
+@dataclass(frozen=True)
+class Subgroup:
+    """A subgroup of S_n: its generators, the numbers of its elements, its conjugacy class.
+
+    Subgroups with the same `conjugacy_class`, counted from 0 by growing order, are conjugate.
+    """
+
+    generators: tuple[Permutation, ...]
+    numbers: frozenset[int]
+    conjugacy_class: int
+
+    @property
+    def order(self) -> int:
+        """Number of elements."""
+        return len(self.numbers)
+
+    @property
+    def name(self) -> str:
+        """Its generators, such as "(0,3)(1,4) (1,2)(3,4)"."""
+        return " ".join(cycle_notation(generator) for generator in self.generators)
+
+    @property
+    def fixed(self) -> list[int]:
+        """The things that no element moves."""
+        degree = self.generators[0].size
+        moved = {thing for generator in self.generators for thing in generator.support()}
+        return [thing for thing in range(degree) if thing not in moved]
 
 
-def product(x: Permutation, y: Permutation) -> Permutation:
-    """x . y, which applies y first."""
-    return tuple(x[i] for i in y)
+@dataclass(frozen=True)
+class Partition:
+    """The elements in the cosets of a subgroup on one side, and how well these cluster.
 
+    labels: (n!,), the coset of each element. silhouette: its mean over the elements. score: by how
+    many standard deviations that is above the silhouettes of cosets as large with permuted
+    elements. p: share of permutations in which any of the partitions scores as high, the observed
+    one counted among them.
+    """
 
-def inverse(x: Permutation) -> Permutation:
-    """The permutation that undoes x."""
-    return tuple(int(i) for i in np.argsort(x))
+    subgroup: Subgroup
+    side: Side
+    labels: Numbers
+    silhouette: float
+    score: float
+    p: float
 
 
 def read(text: str, degree: int) -> list[Permutation]:
-    """Permutations from products of cycles, such as the two of "(0,3)(1,4) (1,2)(3,4)"."""
+    """Permutations from products of cycles, such as the two of "(0,3)(1,4) (1,2)(3,4)".
+
+    Raises ValueError for other texts.
+    """
     return [_read_product(word, degree) for word in text.split()]
 
 
@@ -45,157 +85,170 @@ def _read_product(word: str, degree: int) -> Permutation:
     """One permutation of `degree` things from a product of cycles."""
     if not re.fullmatch(r"(\(\d+(,\d+)*\))+", word):
         raise ValueError(f"generator {word!r}: expected cycles such as (0,3)(1,4), without spaces")
-    permutation = tuple(range(degree))
+    permutation = Permutation(size=degree)
     for cycle in re.findall(r"\(([\d,]+)\)", word):
         things = [int(thing) for thing in cycle.split(",")]
         if max(things) >= degree or len(set(things)) < len(things):
             raise ValueError(
                 f"generator {word!r}: expected distinct things out of 0 to {degree - 1} in a cycle"
             )
-        images = dict(zip(things, things[1:] + things[:1], strict=True))
-        permutation = product(permutation, tuple(images.get(i, i) for i in range(degree)))
+        permutation = Permutation([things], size=degree) * permutation
     return permutation
-
-
-def generate(generators: Iterable[Permutation], degree: int) -> frozenset[Permutation]:
-    """The subgroup that the generators make."""
-    steps, group = list(generators), {tuple(range(degree))}
-    new = set(group)
-    while new:
-        new = {product(x, step) for x, step in itertools.product(new, steps)} - group
-        group |= new
-    return frozenset(group)
-
-
-def conjugates(subgroup: frozenset[Permutation], degree: int) -> list[frozenset[Permutation]]:
-    """The different g H g^-1 of the subgroup H, itself first."""
-    groups: dict[frozenset[Permutation], None] = {}
-    for g in elements(degree):
-        groups[frozenset(conjugate(h, g) for h in subgroup)] = None
-    return list(groups)
-
-
-def conjugate(h: Permutation, g: Permutation) -> Permutation:
-    """g h g^-1."""
-    return product(product(g, h), inverse(g))
-
-
-def cosets(subgroup: frozenset[Permutation], degree: int, side: Side) -> NDArray[np.int64]:
-    """The coset of each element, (n!,): g H for "left", H g for "right", numbered as they come."""
-    numbers: dict[frozenset[Permutation], int] = {}
-    labels = []
-    for g in elements(degree):
-        coset = frozenset(product(g, h) if side == "left" else product(h, g) for h in subgroup)
-        labels.append(numbers.setdefault(coset, len(numbers)))
-    return np.array(labels)
 
 
 def cycle_notation(permutation: Permutation) -> str:
     """A permutation as its cycles, such as (0,3)(1,4); () for the identity."""
-    remaining, cycles = set(range(len(permutation))), ""
-    while remaining:
-        cycle = [min(remaining)]
-        while (following := permutation[cycle[-1]]) != cycle[0]:
-            cycle.append(following)
-        remaining -= set(cycle)
-        cycles += f"({','.join(map(str, cycle))})" if len(cycle) > 1 else ""
-    return cycles or "()"
+    cycles = [f"({','.join(map(str, cycle))})" for cycle in permutation.cyclic_form]
+    return "".join(cycles) or "()"
 
 
-@dataclass(frozen=True)
-class Partition:
-    """Cosets of a conjugate on one side: its generators, each element's label, the silhouette."""
-
-    generators: str
-    side: Side
-    labels: NDArray[np.int64]
-    silhouette: float
+def generate(generators: Sequence[Permutation]) -> frozenset[int]:
+    """The numbers of the elements of the subgroup that the generators make."""
+    return frozenset(element.rank() for element in PermutationGroup(*generators).elements)
 
 
-@dataclass(frozen=True)
-class Separation:
-    """All partitions in cosets, the one that separates best first, and what chance does as well.
+@functools.cache
+def subgroups(degree: int) -> tuple[Subgroup, ...]:
+    """All subgroups of S_n except for the trivial one and S_n, in growing order.
 
-    random: (draws,), the best silhouette of as many random partitions with the same sizes. p: share
-    of draws that are as good as the best, the observed one counted among them.
+    Two elements generate each of them while n is at most 5 (McIver & Neumann 1987), and up to
+    conjugacy the first of the two can be any element of its class.
     """
+    group = SymmetricGroup(degree)
+    elements = sorted(group.elements, key=Permutation.rank)
+    pairs: dict[frozenset[int], tuple[Permutation, Permutation]] = {}
+    for conjugates in group.conjugacy_classes():
+        first = min(conjugates, key=Permutation.rank)
+        for second in elements:
+            pairs.setdefault(generate([first, second]), (first, second))
+    found: dict[frozenset[int], Subgroup] = {}
+    class_number = 0
+    for numbers, pair in sorted(pairs.items(), key=lambda item: len(item[0])):
+        if numbers in found or not 1 < len(numbers) < len(elements):
+            continue
+        for subgroup in _conjugates(numbers, pair, elements, class_number):
+            found.setdefault(subgroup.numbers, subgroup)
+        class_number += 1
+    return tuple(found.values())
 
-    partitions: tuple[Partition, ...]
-    random: NDArray[np.float64]
 
-    @property
-    def p(self) -> float:
-        """(1 + draws as good) / (1 + draws)."""
-        return float(
-            (1 + (self.random >= self.partitions[0].silhouette).sum()) / (1 + len(self.random))
-        )
-
-
-def separation(
-    rows: NDArray[np.float64], generators: Sequence[Permutation], draws: int = 200
-) -> Separation:
-    """How well rows (n!, width) cluster by the cosets of the generated subgroup or a conjugate.
-
-    Silhouettes are of Euclidean distances in the full width: 1 for tight clusters far apart, 0 or
-    less for none. The best of several partitions is compared with the best of as many random ones.
-    ValueError unless the subgroup is neither trivial nor everything.
+def _conjugates(
+    numbers: frozenset[int],
+    pair: tuple[Permutation, ...],
+    elements: Sequence[Permutation],
+    class_number: int,
+) -> list[Subgroup]:
+    """g^-1 H g for every g, with the generators conjugated like the subgroup H; each once or more
+    often.
     """
-    order = len(generate(generators, len(generators[0])))
-    if not 1 < order < len(rows):
-        raise ValueError(
-            f"the generators make a subgroup of {order} of {len(rows)} elements: no clusters"
-        )
+    generators = tuple(generator for generator in dict.fromkeys(pair) if generator.order() > 1)
+    conjugates = []
+    for g in elements:
+        conjugate = frozenset((elements[number] ^ g).rank() for number in numbers)
+        moved = tuple(generator ^ g for generator in generators)
+        conjugates.append(Subgroup(moved, conjugate, class_number))
+    return conjugates
+
+
+def product_table(degree: int) -> Numbers:
+    """The number of x . y for the numbers x and y, (n!, n!)."""
+    elements = np.array(list(itertools.permutations(range(degree))))
+    place = degree ** np.arange(degree)[::-1]
+    codes = elements @ place  # grow with the number
+    return np.searchsorted(codes, elements[:, elements] @ place)
+
+
+def cosets(subgroup: frozenset[int], table: Numbers, side: Side) -> Numbers:
+    """The coset of each element, (n!,): g H for "left", H g for "right", numbered as they come."""
+    members = sorted(subgroup)
+    least = table[:, members].min(axis=1) if side == "left" else table[members].min(axis=0)
+    return np.unique(least, return_inverse=True)[1]
+
+
+def separation(rows: Array, degree: int, draws: int = 200) -> list[Partition]:
+    """How well rows (n!, width) cluster by the left or right cosets of each subgroup, best first.
+
+    Silhouettes (Rousseeuw 1987) are of Euclidean distances in the full width: 1 for tight clusters
+    far apart, 0 or less for none. A partition is compared with `draws` permutations of the elements
+    among the rows; p corrects for the number of partitions by the largest score of any (Westfall &
+    Young 1993). Raises ValueError if S_n has no subgroup in between.
+    """
+    different = _partitions(degree)
+    if not different:
+        raise ValueError(f"S{degree} has no subgroup between the trivial one and itself")
+    labels = np.array(list(different.values()))
+    orders = np.array([subgroup.order for subgroup, _ in different])
     distances = np.linalg.norm(rows[:, None] - rows[None], axis=2)
-    ranked = sorted(_partitions(distances, generators), key=lambda p: -p.silhouette)
-    random, labels = np.random.default_rng(0), ranked[0].labels
-    best = []
-    for _ in range(draws):
-        best.append(max(silhouette(distances, random.permutation(labels)) for _ in ranked))
-    return Separation(tuple(ranked), np.array(best))
+    clusters = Clusters(labels)
+    observed = clusters.silhouettes(distances)
+    random = np.random.default_rng(0)
+    chance = np.empty((draws, len(labels)))
+    for draw in range(draws):
+        order = random.permutation(len(rows))
+        chance[draw] = clusters.silhouettes(distances[np.ix_(order, order)])
+    mean, deviation = _by_order(chance, orders)
+    highest = ((chance - mean) / deviation).max(axis=1)
+    scores = (observed - mean) / deviation
+    p = (1 + (highest[:, None] >= scores).sum(axis=0)) / (1 + draws)
+    partitions = [
+        Partition(*key, labels[i], float(observed[i]), float(scores[i]), float(p[i]))
+        for i, key in enumerate(different)
+    ]
+    return sorted(partitions, key=lambda partition: -partition.score)
 
 
-def _partitions(
-    distances: NDArray[np.float64], generators: Sequence[Permutation]
-) -> list[Partition]:
-    """The different partitions in left or right cosets of the conjugates."""
-    degree = len(generators[0])
-    subgroup = generate(generators, degree)
-    partitions: dict[bytes, Partition] = {}
-    sides: tuple[Side, Side] = ("left", "right")
-    for group in conjugates(subgroup, degree):
-        names = _generators(subgroup, group, generators)
-        for side in sides:
-            labels = cosets(group, degree, side)
-            key = labels.tobytes()
-            if key not in partitions:
-                partitions[key] = Partition(names, side, labels, silhouette(distances, labels))
-    return list(partitions.values())
+def _partitions(degree: int) -> dict[tuple[Subgroup, Side], Numbers]:
+    """The labels of the different partitions in left or right cosets.
 
-
-def silhouette(distances: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Mean silhouette (Rousseeuw 1987) of clusters of two or more, from all distances (n, n) and
-    labels (n,).
-
-    (b - a) / max(a, b) of each point: a, its mean distance to the rest of its cluster; b, to the
-    nearest other cluster.
+    Those of a normal subgroup are the same on both sides and count once, as left ones.
     """
-    points = np.arange(len(labels))
-    member = np.eye(labels.max() + 1)[labels]
-    sizes, sums = member.sum(axis=0), distances @ member
-    inside = sums[points, labels] / (sizes[labels] - 1)
-    means = sums / sizes
-    means[points, labels] = np.inf
-    outside = means.min(axis=1)
-    return float(((outside - inside) / np.maximum(inside, outside)).mean())
+    table = product_table(degree)
+    labels: dict[bytes, tuple[Subgroup, Side, Numbers]] = {}
+    sides: tuple[Side, Side] = ("left", "right")
+    for subgroup, side in itertools.product(subgroups(degree), sides):
+        partition = cosets(subgroup.numbers, table, side)
+        labels.setdefault(partition.tobytes(), (subgroup, side, partition))
+    return {(subgroup, side): partition for subgroup, side, partition in labels.values()}
 
 
-def _generators(
-    subgroup: frozenset[Permutation],
-    group: frozenset[Permutation],
-    generators: Sequence[Permutation],
-) -> str:
-    """Generators of a conjugate, conjugated like the subgroup itself."""
-    for g in elements(len(generators[0])):
-        if {conjugate(h, g) for h in subgroup} == group:
-            return " ".join(cycle_notation(conjugate(h, g)) for h in generators)
-    raise AssertionError("the group is no conjugate of the subgroup")
+def _by_order(chance: Array, orders: Numbers) -> tuple[Array, Array]:
+    """Mean and standard deviation (partitions,) of `chance` (draws, partitions), over all draws and
+    all partitions in cosets of the same size, whose silhouettes by chance are distributed alike.
+    """
+    mean, deviation = np.empty(len(orders)), np.empty(len(orders))
+    for order in np.unique(orders):
+        alike = orders == order
+        mean[alike] = chance[:, alike].mean()
+        deviation[alike] = chance[:, alike].std()
+    return mean, deviation
+
+
+class Clusters:
+    """Several partitions of the same points, for the silhouettes of all of them at once.
+
+    labels: (partitions, points), clusters counted from 0, each of two points or more.
+    """
+
+    def __init__(self, labels: Numbers) -> None:
+        counts = labels.max(axis=1) + 1
+        self.starts = np.cumsum([0, *counts[:-1]])
+        self.columns = (labels + self.starts[:, None]).T  # (points, partitions): own cluster
+        points = np.arange(labels.shape[1])
+        self.member = np.zeros((len(points), counts.sum()), np.float32)
+        self.member[points[:, None], self.columns] = 1
+        self.sizes = self.member.sum(axis=0)
+
+    def silhouettes(self, distances: Array) -> Array:
+        """The mean silhouette (partitions,) from all distances (points, points).
+
+        (b - a) / max(a, b) of each point: a, its mean distance to the rest of its cluster; b, to
+        the nearest other cluster.
+        """
+        sums = distances.astype(np.float32) @ self.member
+        own = np.take_along_axis(sums, self.columns, axis=1)
+        inside = own / (self.sizes[self.columns] - 1)
+        means = sums / self.sizes
+        np.put_along_axis(means, self.columns, np.float32(np.inf), axis=1)
+        outside = np.minimum.reduceat(means, self.starts, axis=1)
+        silhouettes = (outside - inside) / np.maximum(inside, outside)
+        return np.asarray(silhouettes.mean(axis=0), np.float64)

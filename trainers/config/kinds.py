@@ -72,6 +72,7 @@ SHORT_NAMES: Mapping[str, Mapping[str, str]] = {
         "curvature": "trainers.config.measure.Curvature",
         "sharpness": "trainers.config.measure.Sharpness",
         "boundary": "trainers.config.measure.Boundary",
+        "progress": "trainers.config.measure.Progress",
         "noop": "trainers.config.trainer.NoOp",
     },
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from trainers.config.reader import ConfigError, at_least
+from trainers.config.reader import ConfigError, at_least, between
 
 DIRECTIONS_PER_BLOCK = 50
 """Directions of a block of radii, or proposals of a block of volumes."""
@@ -265,7 +265,25 @@ class Boundary(SavedWeights):
         return self.frames
 
 
-Measure = Radius | Volume | Surface | Line | Path | Curvature | Sharpness | Boundary
+@dataclass(frozen=True)
+class Progress(SavedWeights):
+    """Progress measures of modular addition over the snapshots of a training (Nanda et al. 2023).
+
+    key_share: frequencies with at least this share of the power of the waves are the key ones.
+    """
+
+    measure = "trainers.progress:Progress"
+    metrics = "trainers.measures.columns:PROGRESS"
+
+    name: Literal["progress"]
+    key_share: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        between("trainer.key_share", self.key_share, 0.0, 1.0)
+
+
+Measure = Radius | Volume | Surface | Line | Path | Curvature | Sharpness | Boundary | Progress
 
 MEASURES = (
     "radius",
@@ -276,6 +294,7 @@ MEASURES = (
     "curvature",
     "sharpness",
     "boundary",
+    "progress",
 )
 """Names of the measuring trainers."""
 

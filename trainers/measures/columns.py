@@ -83,3 +83,15 @@ BOUNDARY = (
     Metric("point_y", "float32", "1", "second input of a sample, a row a sample"),
     Metric("point_label", "int32", "1", "label of a sample, a row a sample"),
 )
+PROGRESS = (
+    Metric("snapshot_step", "int32", "steps", "step of the snapshot in its training"),
+    Metric("train_loss", "float32", "nats", "mean cross-entropy on the training rows"),
+    Metric("test_loss", "float32", "nats", "mean cross-entropy on the test rows"),
+    Metric("restricted_loss", "float32", "nats", "of the key frequencies' waves alone, all rows"),
+    Metric("excluded_loss", "float32", "nats", "without these waves, on the training rows"),
+    Metric("gini_embedding", "float32", "1", "of the norms of the embedding's Fourier components"),
+    Metric("gini_output", "float32", "1", "the same of the map from hidden units to logits"),
+    Metric("frequency", "int32", "1", "periods over the p residues, a row a frequency"),
+    Metric("power_share", "float32", "1", "share of the frequency in the variance of the waves"),
+    Metric("is_key", "int32", "1", "1: a key frequency, by the final weights, else 0"),
+)

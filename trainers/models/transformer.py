@@ -200,6 +200,7 @@ class Transformer(nn.Module):
             self._init_normal()
         if config.attention_init == "xavier":
             for block in self.blocks:
+                assert isinstance(block, Block)
                 block.init_attention()
         if config.tied:
             self.output.weight = self.embedding.weight

@@ -1,0 +1,105 @@
+"""Progress measures of a training on modular addition, from the weights that it kept.
+
+    redescent submit grok_progress_small
+    redescent submit grok_progress_small_measures
+
+A unit is a snapshot. Its first row has the losses and Gini coefficients, the following ones have
+the frequencies 1 to p // 2. The key frequencies are those of the final weights, for all snapshots.
+The mathematics is in trainers/measures/progress.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from trainers import weights
+from trainers.config import Arithmetic, ConfigError, Transformer
+from trainers.config import measure as settings
+from trainers.landscape import Measure, Row
+from trainers.measures import progress
+from trainers.trained import Trained
+
+SIGNS = {"x+y": 1, "x-y": -1}
+"""The operations whose answers are waves in x + y or x - y."""
+
+
+class Progress(Measure):
+    """Restricted and excluded loss, frequencies, and Gini coefficients of every snapshot.
+
+    Raises ConfigError for a trained cell on another operation, and WeightsError if it kept no
+    snapshots.
+    """
+
+    def __init__(self, network: Trained) -> None:
+        super().__init__(network)
+        own, data = network.cell.trainer, network.cell.data
+        assert isinstance(own, settings.Progress)
+        assert isinstance(network.cell.model, Transformer)
+        if not isinstance(data, Arithmetic) or data.operation not in SIGNS:
+            raise ConfigError(
+                f"data.operation: found {getattr(data, 'operation', data.name)}, expected "
+                f"{' or '.join(SIGNS)}: progress measures are of modular addition"
+            )
+        _, self.snapshots = weights.read_path(network.folder, own.of)
+        self.units = len(self.snapshots)
+        self.p = data.modulus
+        self.s = progress.results(self.p, SIGNS[data.operation])
+        final = progress.waves(self._table(), self.s)
+        self.keys = progress.key_frequencies(progress.power_shares(final), own.key_share)
+
+    @torch.inference_mode()
+    def _table(self) -> Tensor:
+        """Logits (p, p, v) of the present weights for the whole table."""
+        network, x = self.network, torch.arange(self.p)
+        pairs = torch.cartesian_prod(x, x)[:, :, None, None].to(network.device)
+        batch = network.cell.trainer.batch
+        logits = torch.cat([network.model(rows).cpu() for rows in torch.split(pairs, batch)])
+        return logits.view(self.p, self.p, -1)
+
+    def rows(self, unit: int) -> Iterator[Row]:
+        """One row for the snapshot, then one for each frequency."""
+        snapshot = self.snapshots[unit]
+        weights.load_into(self.network.model, snapshot, self.network.cell.trainer.of)
+        logits = self._table()
+        coefficients = progress.waves(logits, self.s)
+        restricted = progress.only(coefficients, [0, *self.keys], self.s)
+        excluded = logits - progress.only(coefficients, self.keys, self.s)
+        embedded, read_out = (progress.component_norms(matrix) for matrix in self._matrices())
+        yield {
+            "snapshot_step": snapshot.epoch,
+            "train_loss": self._loss(logits, "train"),
+            "test_loss": self._loss(logits, "test"),
+            "restricted_loss": self._loss(restricted, "all"),
+            "excluded_loss": self._loss(excluded, "train"),
+            "gini_embedding": progress.gini(embedded),
+            "gini_output": progress.gini(read_out),
+        }
+        shares = progress.power_shares(coefficients).tolist()
+        for number, share in enumerate(shares, start=1):
+            is_key = int(number in self.keys)
+            yield {"step": number, "frequency": number, "power_share": share, "is_key": is_key}
+
+    def _loss(self, logits: Tensor, part: str) -> float:
+        """Mean cross-entropy on the training rows, the test rows, or all rows of the table."""
+        if part == "all":
+            x = torch.arange(self.p)
+            left, right = torch.cartesian_prod(x, x).unbind(1)
+            return progress.loss(logits, left, right, self.s.flatten())
+        split = self.network.data.train if part == "train" else self.network.data.test
+        left, right = split.images.flatten(1).long().cpu().unbind(1)
+        return progress.loss(logits, left, right, split.labels.cpu())
+
+    def _matrices(self) -> tuple[Tensor, Tensor]:
+        """The embeddings of the residues (p, d), and the map from the last hidden units to their
+        logits (p, hidden): W_E and W_L of Nanda et al.
+        """
+        model = self.network.model
+        embedding = model.get_parameter("embedding.weight")[: self.p]
+        output = model.get_parameter("output.weight")[: self.p]
+        last = self.network.cell.model
+        assert isinstance(last, Transformer)
+        hidden = model.get_parameter(f"blocks.{last.depth - 1}.feedforward_out.weight")
+        return embedding.detach().cpu(), (output.double() @ hidden.double()).detach().cpu()
