@@ -116,7 +116,7 @@ def draw(data: Progress, label: str) -> Figure:
         loss.set_ylim(bottom=max(loss.get_ylim()[0], LOSS_SHOWN))
         draw_shares(share, data)
         draw_lines(gini, data.snapshots, GINI)
-        style.log_epochs(gini, float(data.snapshots["step"].max()), "x")
+        style.log_time(gini, float(data.snapshots["step"].max()), "x")
         accuracy.set(ylabel="Accuracy (%)", ylim=(-2, 102), title=label)
         loss.set_ylabel("Loss (nats)")
         share.set(ylabel="Share of the waves (%)", ylim=(-2, 102))
