@@ -474,7 +474,7 @@ def test_thresholds_of_another_axis_are_drawn_over_the_one_that_differs(
     assert table["n50"].iloc[0] < table["n50"].iloc[1]
     assert table["status"].iloc[2] == "above"
     assert arrows(drawn[0]) == 1
-    assert drawn[0].axes[0].get_ylabel() == "threshold of model.width"
+    assert drawn[0].axes[0].get_ylabel() == "threshold of width k"
     assert len(drawn[0].axes[1].lines) == 3
     assert json.loads((out / "f.json").read_text())["over"] == "data.label_noise.rate"
 
