@@ -34,7 +34,7 @@ NOOP: Mapping[str, Any] = {
 @pytest.fixture
 def small_tree(monkeypatch: pytest.MonkeyPatch) -> None:
     """A source tree of three files, to archive."""
-    monkeypatch.setattr(snapshot, "_sources", lambda: SOURCES)
+    monkeypatch.setattr(snapshot, "our_sources", lambda: SOURCES)
 
 
 def imported(archive: Path) -> dict[str, bytes]:

@@ -87,7 +87,7 @@ def test_an_installed_package_plans_a_project_of_the_users(site: Path, tmp_path:
     )
     assert process.returncode == 0, process.stdout + process.stderr
     assert process.stdout.startswith(str(site))
-    assert str(tmp_path / "mine" / "logs" / "widths") in process.stdout
+    assert f"folder{' ' * 4}{Path('logs', 'widths')}\n" in process.stdout
     from launch.plan import snapshot
 
     assert process.stdout.endswith(f"code {snapshot.code_hash()}\n")  # that of the checkout
