@@ -83,19 +83,24 @@ class Progress:
         lines = []
         if self.missing:
             where = "hatched where a column has none at all"
-            lines.append(f"{len(self.missing)} planned cells have no rows ({where})")
+            have = _with_verb(len(self.missing), "planned cell has", "planned cells have")
+            lines.append(f"{have} no rows ({where})")
         if self.unfinished:
             where = f"hatched up to {self.planned_epochs}"
-            lines.append(
-                f"{len(self.unfinished)} cells have not reached their last epoch ({where})"
-            )
+            have = _with_verb(len(self.unfinished), "cell has", "cells have")
+            lines.append(f"{have} not reached the last epoch ({where})")
         if self.uneven:
-            lines.append(f"{self.uneven} columns are drawn with fewer seeds than planned")
+            are = _with_verb(self.uneven, "column is", "columns are")
+            lines.append(f"{are} drawn with fewer seeds than planned")
         if lines and folder:
             lines.append(fill(folder))
         if self.diverged:
             lines.append(diverged_text(len(self.diverged)))
         return lines
+
+
+def _with_verb(count: int, singular: str, plural: str) -> str:
+    return f"{count} {singular if count == 1 else plural}"
 
 
 def diverged_text(count: int) -> str:

@@ -5,6 +5,7 @@ the store and `--where` of figures. Pure, and standard library alone: the login 
 from __future__ import annotations
 
 import ast
+import difflib
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -59,19 +60,7 @@ def values_as_truths(text: str) -> list[str]:
 
     These are `fitted` and `wrong` in "fitted and wrong". Raises ConditionError for bad syntax.
     """
-    parts: list[str] = []
-    pending: list[ast.expr] = [_parse(text)]
-    while pending:
-        match pending.pop(0):
-            case ast.BoolOp(values=values):
-                pending += values
-            case ast.UnaryOp(op=ast.Not(), operand=operand):
-                pending.append(operand)
-            case ast.Compare():
-                continue
-            case part:
-                parts.append(ast.unparse(part))
-    return parts
+    return [ast.unparse(part) for part in _truths(_parse(text))]
 
 
 MOST_LEVELS = 100
@@ -131,6 +120,13 @@ def remembered(text: str) -> Callable[[Mapping[str, Any]], bool]:
 
 
 def _parse(text: str) -> ast.expr:
+    """The syntax tree; ConditionError for text that is no condition."""
+    tree = _tree(text)
+    _check_truths(tree, text)
+    return tree
+
+
+def _tree(text: str) -> ast.expr:
     """The syntax tree; ConditionError for text that is no expression, or one that is nested deeply.
 
     Hydra's form of an equality, `key=value`, is read as `key == value`.
@@ -151,6 +147,34 @@ def _parse(text: str) -> ast.expr:
     raise ConditionError(
         f"condition {shown!r}: {reason}; expected a condition such as 'model.width <= 16'"
     )
+
+
+def _truths(tree: ast.expr) -> list[ast.expr]:
+    """The parts that stand for true or false and are no comparison."""
+    parts: list[ast.expr] = []
+    pending = [tree]
+    while pending:
+        match pending.pop(0):
+            case ast.BoolOp(values=values):
+                pending += values
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                pending.append(operand)
+            case ast.Compare():
+                continue
+            case part:
+                parts.append(part)
+    return parts
+
+
+def _check_truths(tree: ast.expr, text: str) -> None:
+    """Refuse lists, numbers and texts as conditions: Python counts almost all of them as true."""
+    for part in _truths(tree):
+        is_value = isinstance(part, ast.Constant) and not isinstance(part.value, bool | None)
+        if is_value or isinstance(part, ast.List | ast.Tuple):
+            raise ConditionError(
+                f"condition {text!r}: {ast.unparse(part)!r} is neither true nor false; expected a "
+                "comparison such as 'model.width <= 16', with `and` or `or` between several"
+            )
 
 
 def _hydra_value(text: str) -> str:
@@ -252,9 +276,15 @@ def _lookup(path: str, flat: Mapping[str, Any], text: str) -> Any:
     if path in _CONSTANTS:
         return _CONSTANTS[path]
     if path not in flat:
-        section = path.partition(".")[0]
-        nearby = [key for key in flat if key.partition(".")[0] == section]
-        keys = ", ".join(nearby or flat)
+        keys = ", ".join(_similar_keys(path, list(flat)))
         hint = "" if "." in path else f" (a text is written in quotes: '{path}')"
         raise UnknownKey(f"condition {text!r}: no configuration key {path!r}{hint}; known: {keys}")
     return flat[path]
+
+
+def _similar_keys(path: str, keys: list[str]) -> list[str]:
+    """The keys that `path` may stand for: of its section, of its name, spelt alike; else all."""
+    section = path.partition(".")[0]
+    of_section = [key for key in keys if key.partition(".")[0] == section]
+    of_name = [key for key in keys if key.endswith(f".{path}")]
+    return of_section or of_name or difflib.get_close_matches(path, keys) or keys

@@ -9,7 +9,7 @@ import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,7 +124,7 @@ _json = click.option(
 )
 
 
-@main.command()
+@main.command(short_help="Show what `submit` would send. Changes nothing.")
 @_name
 @_overrides
 @_retry
@@ -152,7 +152,7 @@ def plan(
         tables.print_preview(preview)
 
 
-@main.command()
+@main.command(short_help="Send every cell that is not done, running or waiting.")
 @_name
 @_overrides
 @_retry
@@ -177,7 +177,7 @@ def submit(
     _send(request, wait, retry_errors=retry_errors, rerun=again)
 
 
-@main.command()
+@main.command(short_help="Train a few cells briefly and show their cost.")
 @_name
 @_overrides
 @click.option(
@@ -236,7 +236,7 @@ def calibrate(
     console.print(f"the sweep: {tables.hours(load_preview(request))}")
 
 
-@main.command()
+@main.command(short_help="Send cells that failed, were interrupted or are missing.")
 @_sent_name
 @_overrides
 @_retry
@@ -283,7 +283,7 @@ class _Seconds(click.ParamType[float]):
         return seconds
 
 
-@main.command()
+@main.command(short_help="Show cells by state, a metric, hours and failures.")
 @_sent_name
 @click.option(
     "--cells",
@@ -315,6 +315,7 @@ def status(
     folder = sweep_folder(name)
     if as_json and watch is not None:
         raise UserError("--json writes one object: found --watch too, expected one of the two")
+    _check_views(choices, watch, metric if not as_json else None)
     if as_json:
         views.write_status(folder, metric, cells=choices["cells"])
     elif choices["cells"]:
@@ -327,7 +328,7 @@ def status(
         views.print_status(folder, metric)
 
 
-@main.command()
+@main.command(short_help="Write a sweep as one HTML page.")
 @click.argument("name", required=False, shell_complete=_complete("sweep_folders"))
 @click.option(
     "--watch",
@@ -355,7 +356,7 @@ def report(name: str | None, watch: float | None, show: bool) -> None:
         raise UserError("--watch rewrites the page of one sweep: found none, expected NAME")
 
 
-@main.command(name="list")
+@main.command(name="list", short_help="Show all sweeps, one line each.")
 @_json
 @_errors
 def list_sweeps(as_json: bool) -> None:
@@ -366,7 +367,7 @@ def list_sweeps(as_json: bool) -> None:
     pages.print_sweeps(logs_folder(), as_json=as_json)
 
 
-@main.command()
+@main.command(short_help="End the jobs of a sweep, or of some of its cells.")
 @_sent_name
 @click.argument("where", nargs=-1)
 @_errors
@@ -405,7 +406,7 @@ _sweep = click.option(
 )
 
 
-@main.command()
+@main.command(short_help="Explain the state of a cell and what to do.")
 @_cell
 @_sweep
 @_json
@@ -421,10 +422,16 @@ def why(cell: str, sweep: str, as_json: bool) -> None:
     explanation.why(*find_cell(cell, sweep), as_json=as_json)
 
 
-@main.command()
+@main.command(short_help="Show the end of the output of a cell's job.")
 @_cell
 @_sweep
-@click.option("--lines", default=20, show_default=True, help="Lines of the job's output to show.")
+@click.option(
+    "--lines",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Lines of the job's output to show.",
+)
 @click.option("--follow", is_flag=True, help="Keep printing the output until the cell ends.")
 @_errors
 def logs(cell: str, sweep: str, lines: int, follow: bool) -> None:
@@ -438,7 +445,7 @@ def logs(cell: str, sweep: str, lines: int, follow: bool) -> None:
     output.logs(*find_cell(cell, sweep), lines, follow)
 
 
-@main.command()
+@main.command(short_help="Merge the parts of a sweep into its store.")
 @_sent_name
 @_errors
 def compact(name: str) -> None:
@@ -454,12 +461,12 @@ def compact(name: str) -> None:
         f"{quantity(result.files_before, 'file')} became {result.files_after}"
     )
     if len(result.mismatches):
-        count = f"{len(result.mismatches)} values were computed twice and differ"
+        count = f"{quantity(len(result.mismatches), 'value')} differed when computed twice"
         console.print(styled((count, "yellow"), " (the newest attempt is kept):"))
         console.print(result.mismatches.head(10).to_string())
 
 
-@main.command()
+@main.command(short_help="Write a project of your own into FOLDER.")
 @click.argument("folder", type=click.Path(path_type=Path))
 @_errors
 def init(folder: Path) -> None:
@@ -472,7 +479,7 @@ def init(folder: Path) -> None:
     example.init(folder)
 
 
-@main.command()
+@main.command(short_help="Check this machine and the launcher before you send jobs.")
 @_overrides
 @_json
 @_errors
@@ -489,7 +496,7 @@ def doctor(overrides: Sequence[str], as_json: bool) -> None:
     sys.exit(FAILED if any(finding.verdict == "problem" for finding in findings) else 0)
 
 
-@main.command()
+@main.command(short_help="Print what lets your shell complete commands and keys.")
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
 @_errors
 def completion(shell: str) -> None:
@@ -502,7 +509,7 @@ def completion(shell: str) -> None:
     print(script(shell, main))
 
 
-@main.command(name="import-published")
+@main.command(name="import-published", short_help="Write the published arrays as a store.")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
 @_errors
@@ -522,6 +529,17 @@ if "_REDESCENT_COMPLETE" in os.environ:  # the shell asks
     from launch.cli.completion import register
 
     register()
+
+
+def _check_views(choices: Mapping[str, bool], watch: float | None, metric: str | None) -> None:
+    """Raise UserError for options of `status` of which one would be ignored."""
+    views = [f"--{name}" for name, is_chosen in choices.items() if is_chosen]
+    if views and metric is not None:
+        raise UserError(f"{views[0]} shows no metric: found --metric too, expected one of the two")
+    if watch is not None:
+        views.append("--watch")
+    if len(views) > 1:
+        raise UserError(f"found {' and '.join(views)}, expected one of them")
 
 
 def _expand(name: str, overrides: Sequence[str]) -> Request:

@@ -136,18 +136,18 @@ def preview_warnings(preview: Preview) -> list[str]:
     if selection.held_back.cells:
         count = selection.held_back_with_them
         rest = f", and {quantity(count, 'other')} with them" if count else ""
+        failed = len(selection.held_back.cells)
+        are = "is" if failed == 1 else "are"
         warnings.append(
-            f"{len(selection.held_back.cells)} failed cells are held back{rest}: they share the "
+            f"{quantity(failed, 'failed cell')} {are} held back{rest}: several cells share the "
             f"error {selection.held_back.error!r} and the code has not changed. Fix it, or pass "
-            "--retry-errors if "
-            "the cause was outside the code"
+            "--retry-errors if the cause was outside the code"
         )
     if selection.needs_more_memory:
         warnings.append(
-            f"{len(selection.needs_more_memory)} cells ran out of memory although each had its "
-            "task to itself; "
-            "request more memory with hydra.launcher.mem_gb=GB or a larger GPU, or pass "
-            "--retry-errors"
+            f"{quantity(len(selection.needs_more_memory), 'cell')} ran out of memory although no "
+            "other cell shared the task; request more memory with hydra.launcher.mem_gb=GB or a "
+            "larger GPU, or pass --retry-errors"
         )
     if preview.reduced_concurrency:
         numbers = ", ".join(str(number) for number in preview.reduced_concurrency)

@@ -116,7 +116,10 @@ def _sweep_file(sweep: str) -> Path:
         if (folder / f"{sweep}.yaml").exists():
             return folder / f"{sweep}.yaml"
     places = " or ".join(map(str, folders))
-    raise UserError(f"no sweep {sweep!r} in {places}; known: {_names_in('sweep')}")
+    names = _names_in("sweep")
+    nearest = difflib.get_close_matches(sweep, names.split(", "), n=3)
+    hint = f"similar: {', '.join(nearest)}" if nearest else f"known: {names}"
+    raise UserError(f"no sweep {sweep!r} in {places}; {hint}")
 
 
 def _check_overrides(sweep: str, overrides: Sequence[str]) -> None:

@@ -104,8 +104,8 @@ def test_missing_cells_and_epochs_are_hatched_and_the_command_is_printed(
     assert bottoms == [(1.5, 50.5, 200.5), (2.5, 0.5, 200.5)]
     out = capsys.readouterr().out
     assert "3 planned cells have no rows" in out
-    assert "2 cells have not reached their last epoch" in out
-    assert "1 columns are drawn with fewer seeds than planned" in out
+    assert "2 cells have not reached the last epoch" in out
+    assert "1 column is drawn with fewer seeds than planned" in out
     assert "to fill them: redescent resume demo" in out
     record = json.loads((tmp_path / "fig2_ab.json").read_text())
     assert [len(c["cells"]) for c in record["columns"]] == [2, 1, 0, 2]

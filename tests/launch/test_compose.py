@@ -226,9 +226,10 @@ def test_a_name_that_cannot_be_a_folder_is_refused(name: str) -> None:
     assert "expected letters, digits" in refusal(name)
 
 
-def test_an_unknown_sweep_lists_those_there_are() -> None:
-    output = refusal("fig2")
-    assert "no sweep 'fig2'" in output
+def test_an_unknown_sweep_is_answered_with_similar_or_all_names() -> None:
+    assert refusal("fig2").endswith("; similar: fig2_ab")
+    output = refusal("xxxxxxxx")
+    assert "no sweep 'xxxxxxxx'" in output
     names = sorted(path.stem for path in (compose.CONFIGS / "sweep").glob("*.yaml"))
     assert ", ".join(names) in output
 

@@ -71,7 +71,21 @@ def test_a_condition_chooses_the_same_cells_everywhere(text: str) -> None:
     assert query.where(table(), [text])["cell"].tolist() == expected
 
 
-@pytest.mark.parametrize("text", ["model.width <", "open('x')", "model.depth < 3", "model.widht=4"])
+BAD_CONDITIONS = [
+    "model.width <",
+    "open('x')",
+    "model.depth < 3",
+    "model.widht=4",
+    "12345678",
+    "'mlp'",
+    "model.width=4,",
+    "model.width == 4, seed == 1",
+    "seed == 1 or [0]",
+    "",
+]
+
+
+@pytest.mark.parametrize("text", BAD_CONDITIONS)
 def test_what_one_refuses_all_refuse(text: str) -> None:
     with pytest.raises(UserError, match="condition"):
         [condition(text)(flat) for flat in FLATS]
@@ -79,6 +93,12 @@ def test_what_one_refuses_all_refuse(text: str) -> None:
         store.where(table(), text)
     with pytest.raises(query.FigureError, match="--where"):
         query.where(table(), [text])
+
+
+@pytest.mark.parametrize(("key", "meant"), [("sed", "seed"), ("width", "model.width")])
+def test_an_unknown_key_is_answered_with_the_keys_like_it(key: str, meant: str) -> None:
+    with pytest.raises(UserError, match=f"known: {meant}$"):
+        condition(f"{key} == 4")(FLATS[0])
 
 
 def test_the_equality_of_a_message_is_understood() -> None:

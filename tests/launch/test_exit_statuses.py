@@ -53,6 +53,17 @@ def test_a_mistake_of_the_user_ends_with_two(
     assert "rror:" in output.err
 
 
+@pytest.mark.parametrize(
+    "options", [("--cells", "--failed"), ("--cells", "--watch"), ("--failed", "--metric", "x")]
+)
+def test_status_ignores_no_option(
+    options: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status_of(lambda: commands.main(["status", "noop", *options])) == 2
+    message = capsys.readouterr().err
+    assert all(option in message for option in options if option.startswith("--"))
+
+
 def test_a_fault_of_the_program_ends_with_three_and_a_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -83,8 +83,8 @@ def test_own_files_come_before_the_shipped_ones(own_project: Path) -> None:
     assert len(compose.expand_sweep("smoke", [LOCAL]).cells) == 12
 
 
-def test_an_unknown_sweep_lists_own_and_shipped_names(own_project: Path) -> None:
-    with pytest.raises(UserError, match=r"no sweep 'width' in .*known: widths, cifar_small, "):
+def test_an_unknown_sweep_is_answered_with_own_and_shipped_names(own_project: Path) -> None:
+    with pytest.raises(UserError, match=r"no sweep 'width' in .*; similar: widths, grok_width, "):
         compose.expand_sweep("width", [LOCAL])
 
 
