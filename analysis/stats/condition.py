@@ -167,10 +167,10 @@ def _truths(tree: ast.expr) -> list[ast.expr]:
 
 
 def _check_truths(tree: ast.expr, text: str) -> None:
-    """Refuse lists, numbers and texts as conditions: Python counts almost all of them as true."""
+    """Refuse values and arithmetic as conditions: Python counts almost all of them as true."""
     for part in _truths(tree):
         is_value = isinstance(part, ast.Constant) and not isinstance(part.value, bool | None)
-        if is_value or isinstance(part, ast.List | ast.Tuple):
+        if is_value or isinstance(part, ast.List | ast.Tuple | ast.BinOp):
             raise ConditionError(
                 f"condition {text!r}: {ast.unparse(part)!r} is neither true nor false; expected a "
                 "comparison such as 'model.width <= 16', with `and` or `or` between several"
