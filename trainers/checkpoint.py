@@ -2,8 +2,7 @@
 
 A file is one line, `redescent checkpoint 1 SHA256`, followed by what torch.save wrote: torch does
 not verify the checksums of its own format. Checkpoints of earlier versions lack the line. A process
-that never imported torch has no tensors: it writes and reads JSON, and starts in a tenth of the
-time.
+that never imported torch has no tensors: it writes and reads JSON, and need not import it.
 """
 
 from __future__ import annotations

@@ -25,6 +25,9 @@ SCRIPTS: Mapping[str, str] = {
     "minefield_bad": "minefield", "minefield_path": "trajectory",
     "demo_landscape_boundary": "decision_boundary", "swiss_roll_boundary": "decision_boundary",
     "demo_landscape_radius": "radius_accuracy", "demo_landscape_surface": "loss_surface",
+    "minima_cifar_radius": "radius_accuracy", "swiss_roll_radius": "radius_accuracy",
+    "minima_cifar_line": "walk", "swiss_roll_small_line": "walk",
+    "grok_progress_measures": "grok_progress",
 }  # fmt: skip
 """The script in analysis/ for each shipped sweep, whose small version ends with `_small`."""
 
