@@ -1,8 +1,8 @@
-"""`redescent` as a process of its own, forked from one that has imported the libraries it needs:
-starting Python, pandas and Hydra anew costs over a second for each command.
+"""`redescent` as a process of its own, forked from one that has imported what it needs: starting
+Python, pandas, Hydra and our own modules anew costs two seconds for each command.
 
-Each process imports launch/ and analysis/ itself, from its own PYTHONPATH, after its environment is
-in place.
+A process whose PYTHONPATH leads to another checkout imports launch/, trainers/ and analysis/ anew,
+from there.
 """
 
 from __future__ import annotations
@@ -35,9 +35,20 @@ LIBRARIES = (
     "rich.table",
     "submitit",
 )
+OURS = (
+    "launch.report.notes",
+    "launch.submit.cancel",
+    "launch.submit.rounds",
+    "launch.submit.submission",
+    "launch.sweep.compose",
+    "analysis.store.compact",
+)
+"""Modules below launch/cli, whose console takes its width from the environment when it is
+imported.
+"""
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(list(LIBRARIES))
+_context.set_forkserver_preload([*LIBRARIES, *OURS])
 
 
 @dataclass(frozen=True)
@@ -108,12 +119,22 @@ def _main(
     cli.main()
 
 
+def _forget_our_modules() -> None:
+    """Import launch/, trainers/ and analysis/ anew when they are asked for."""
+    for name in list(sys.modules):
+        if name.partition(".")[0] in ("launch", "trainers", "analysis"):
+            del sys.modules[name]
+
+
 def _take_over(environment: Mapping[str, str], folder: str, output: Path) -> None:
     """Take the environment, the folder and the output of the command."""
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    sys.path[:0] = [path for path in environment.get("PYTHONPATH", "").split(":") if path]
+    paths = [path for path in environment.get("PYTHONPATH", "").split(":") if path]
+    sys.path[:0] = paths
+    if any((Path(path) / "launch").is_dir() and Path(path) != ROOT for path in paths):
+        _forget_our_modules()
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         file = os.open(output / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(file, descriptor)

@@ -1,6 +1,6 @@
 """Tests in several processes (pytest -n 5): those on SLURM, which wait most of the time, share
-three, each with a cluster of its own; those in a browser share one; a test that ends its process
-fails alone.
+three, each with a cluster of its own; those in a browser share one; so do those of a file that
+share something dear; a test that ends its process fails alone.
 """
 
 from __future__ import annotations
@@ -26,6 +26,19 @@ SLURM_CHAINS = {
 }
 """Test files that one process runs one after another, on one cluster; about equally long."""
 
+TOGETHER = (
+    "analysis/test_grok_embeddings.py",
+    "docs/test_generated_pages.py",
+    "launch/test_calibrate.py",
+    "launch/test_lost_files.py",
+    "launch/test_wheel.py",
+    "report/test_report_page.py",
+    "trainers/test_checkpoint.py",
+    "trainers/test_landscape.py",
+    "trainers/test_points.py",
+)
+"""Test files with something that takes seconds to make and that all their tests read."""
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
@@ -40,8 +53,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from xdist.scheduler import LoadScopeScheduling
 
-    class SlurmTogether(LoadScopeScheduling):  # type: ignore[misc]
-        """Every test by itself, those on SLURM as three scopes, those in a browser as one. After a
+    class Together(LoadScopeScheduling):  # type: ignore[misc]
+        """The scopes of `_scope_of`, in as many processes as are free. After a
         crash the rest of a scope goes to one process.
         """
 
@@ -74,17 +87,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             if self._pending_of(self.assigned_work[node]) == 1:
                 super()._reschedule(node)
 
-    return SlurmTogether(config, log)
+    return Together(config, log)
 
 
 def _scope_of(nodeid: str) -> str:
-    """What a test shares a process with: itself alone, unless it needs a cluster or a browser."""
-    if nodeid.startswith("tests/report/test_report_page.py"):
-        return "in a browser"
-    if not nodeid.startswith("tests/slurm/"):
-        return nodeid
-    file = nodeid.removeprefix("tests/slurm/").partition("::")[0]
-    return f"slurm, chain {SLURM_CHAINS.get(file, 3)}"
+    """What a test shares a process with: itself alone, unless its file needs a cluster or shares
+    something.
+    """
+    file = nodeid.partition("::")[0].removeprefix("tests/")
+    if file.startswith("slurm/"):
+        return f"slurm, chain {SLURM_CHAINS.get(file.removeprefix('slurm/'), 3)}"
+    return file if file in TOGETHER else nodeid
 
 
 def _unfinished(scopes: Mapping[str, Mapping[str, bool]]) -> OrderedDict[str, dict[str, bool]]:

@@ -13,11 +13,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from waiting import wait_for, wait_for_cells
 
 from analysis import store
 from analysis.store import compact
 from launch.plan import jobs
-from launch.plan.outcome import FINAL, LIVE
+from launch.plan.outcome import FINAL
 from launch.status import sweep_state
 from launch.submit import cancel, submission
 from launch.submit.preview import load_preview
@@ -25,13 +26,6 @@ from launch.sweep import compose
 
 DAY = 86400.0
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-def wait(folder: Path) -> None:
-    end = time.monotonic() + 120
-    while any(cell.state in LIVE for cell in sweep_state.load_sweep_state(folder).cells.values()):
-        assert time.monotonic() < end
-        time.sleep(0.2)
 
 
 def into_the_future(folder: Path) -> None:
@@ -67,12 +61,14 @@ def test_a_sweep_continues_after_the_clock_was_set_back(logs: Path) -> None:
     submission.submit(
         compose.expand_sweep("noop", [*overrides, "task.at_a_time=2", "run.checkpoint_seconds=0"])
     )
-    while not any(
-        cell.state in FINAL for cell in sweep_state.load_sweep_state(folder).cells.values()
-    ):
-        time.sleep(0.2)
+    wait_for(
+        lambda: any(
+            cell.state in FINAL for cell in sweep_state.load_sweep_state(folder).cells.values()
+        ),
+        "the first cell",
+    )
     cancel.cancel(folder)
-    wait(folder)
+    wait_for_cells(folder)
     unfinished = sum(
         cell.state not in FINAL for cell in sweep_state.load_sweep_state(folder).cells.values()
     )
@@ -80,7 +76,7 @@ def test_a_sweep_continues_after_the_clock_was_set_back(logs: Path) -> None:
     into_the_future(folder)
     outcome = submission.submit(submission.resume_request(folder, []))
     assert len(outcome.preview.cells) == unfinished
-    wait(folder)
+    wait_for_cells(folder)
     assert {cell.state for cell in sweep_state.load_sweep_state(folder).cells.values()} == {"done"}
     assert compact.compact(folder).mismatches.empty
     assert (

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from waiting import wait_for
 
 from analysis import store
 from launch.plan import files
@@ -40,16 +41,6 @@ trainer: {{epochs: {EPOCHS}, batch_size: 25, eval_train: every}}
 run: {{checkpoint_seconds: 0.05, device: cpu}}
 """
 CLOCK = ["seconds", "examples_per_second", "attempt"]
-
-
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 150) -> Any:
-    """The first true answer of `condition`."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if answer := condition():
-            return answer
-        time.sleep(0.05)
-    raise AssertionError(f"waited {seconds} s for {what}")
 
 
 def parent(pid: int) -> int | None:

@@ -7,17 +7,16 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from waiting import wait_for, wait_for_cells
 
 from analysis import store
 from launch.cli import why
 from launch.cost.packing import pack
 from launch.plan import markers, plan
-from launch.plan.outcome import LIVE
 from launch.status import failures, sweep_state
 from launch.submit import submission
 from launch.submit.preview import Preview, load_preview
@@ -36,22 +35,15 @@ def send(cells: int, at_a_time: int, *more: str) -> Preview:
             "noop", ["hydra/launcher=local", seeds, f"task.at_a_time={at_a_time}", *more]
         )
     )
-    wait(outcome.preview.request.folder)
+    wait_for_cells(outcome.preview.request.folder)
     return outcome.preview
 
 
 def resume(folder: Path, *more: str, retry_errors: bool = False) -> Preview:
     request = submission.resume_request(folder, more)
     outcome = submission.submit(request, retry_errors=retry_errors)
-    wait(folder)
+    wait_for_cells(folder)
     return outcome.preview
-
-
-def wait(folder: Path) -> None:
-    end = time.monotonic() + 120
-    while set(LIVE) & set(states(folder)):
-        assert time.monotonic() < end
-        time.sleep(0.2)
 
 
 def states(folder: Path) -> dict[str, int]:
@@ -124,7 +116,7 @@ def test_a_crashed_process_does_not_count_as_out_of_memory(logs: Path) -> None:
     first = child_of(parent)
     os.kill(first, signal.SIGKILL)
     os.kill(child_of(parent, other_than=first), signal.SIGSEGV)
-    wait(folder)
+    wait_for_cells(folder)
 
     sweep = sweep_state.load_sweep_state(folder)
     (cell,) = sweep.cells.values()
@@ -141,13 +133,12 @@ def test_a_crashed_process_does_not_count_as_out_of_memory(logs: Path) -> None:
 
 def child_of(parent: int, other_than: int | None = None) -> int:
     """A process that the worker `parent` started, as soon as there is one."""
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        if result := [int(pid) for pid in children if int(pid) != other_than]:
-            return result[0]
-        time.sleep(0.05)
-    raise AssertionError("waited 60 s for a process of the worker")
+    children = Path(f"/proc/{parent}/task/{parent}/children")
+
+    def another() -> list[int]:
+        return [pid for pid in map(int, children.read_text().split()) if pid != other_than]
+
+    return wait_for(another, "a process of the worker")[0]
 
 
 @pytest.mark.parametrize(

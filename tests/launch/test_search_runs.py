@@ -9,15 +9,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any
 
 import command_line
 import pytest
+from waiting import wait_for
 
 from analysis import store
 from launch.plan import Search, files, load_all
@@ -71,13 +70,6 @@ def calm(search: Search) -> SearchState:
     return state
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.2)
-
-
 def is_over(folder: Path) -> bool:
     """Whether the search is finished, and compacted by the worker of its last round."""
     return the_search(folder).finished is not None and (folder / "store/manifest.json").exists()
@@ -96,16 +88,6 @@ def test_rounds_follow_in_the_background(redescent: Redescent, folder: Path) -> 
     shown = redescent("status", "noop_search").stdout
     assert "1 search for trainer.epochs where trainer.epochs <= 10 changes" in shown
     assert "converged" in shown
-
-
-def test_the_waiting_command_and_the_worker_send_each_round_once(
-    redescent: Redescent, folder: Path
-) -> None:
-    shown = redescent("submit", "noop_search", *LOCAL, "--wait").stdout
-    (written,) = store.searches(folder).to_dict("records")
-    assert (written["status"], written["trainings"]) == ("ok", 7)
-    assert "converged" in shown
-    trained_once(folder)
 
 
 def test_the_debug_launcher_runs_all_rounds(redescent: Redescent, folder: Path) -> None:
@@ -138,14 +120,16 @@ def test_with_manual_advance_the_user_sends_every_round(redescent: Redescent, fo
     trained_once(folder)
 
 
-def test_two_people_submit_at_once(
-    redescent: Redescent,
-    folder: Path,
+def test_two_waiting_commands_and_the_worker_send_each_round_once(
+    redescent: Redescent, folder: Path
 ) -> None:
     words = ("submit", "noop_search", *LOCAL, "--wait")
     people = [command_line.start(*words) for _ in range(2)]
     answers = [person.wait(200) for person in people]
     assert [answer.returncode for answer in answers] == [0, 0], answers
+    assert all("converged" in answer.stdout for answer in answers)
+    (written,) = store.searches(folder).to_dict("records")
+    assert (written["status"], written["trainings"]) == ("ok", 7)
     trained_once(folder)
 
 

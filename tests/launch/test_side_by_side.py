@@ -5,13 +5,13 @@ for real.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from waiting import wait_for_cells
 
 from analysis import store
 from launch.cli import status, tables
@@ -19,8 +19,6 @@ from launch.cost import concurrency
 from launch.cost.packing import TaskPreview
 from launch.errors import UserError
 from launch.plan import Launcher, plan, snapshot
-from launch.plan.outcome import LIVE
-from launch.status.sweep_state import load_sweep_state
 from launch.submit import calibration, submission
 from launch.submit.preview import hours_of, load_preview
 from launch.sweep import compose
@@ -266,8 +264,7 @@ def test_the_next_submission_runs_what_a_calibration_found_best(redescent: Any, 
         tables.print_preview(outcome.preview)
     assert f"{wins} at a time, as measured" in text.get()
     assert submission.resume_request(logs / "noop", []).packing.at_a_time == "auto"
-    while any(cell.state in LIVE for cell in load_sweep_state(logs / "noop").cells.values()):
-        time.sleep(0.1)
+    wait_for_cells(logs / "noop")
     assert store.runs(logs / "noop")["status"].tolist() == ["done"] * 2
 
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from waiting import wait_for
 
 from analysis import store
 from launch.scheduler.slurm import Execution, parse_history
@@ -49,20 +49,11 @@ def test_why_shows_state_attempts_and_traceback_and_logs_the_output(
 def test_logs_end_with_the_cell_and_why_lists_the_killed_attempt(
     redescent: Any, logs: Path
 ) -> None:
-    long = (
-        "~axes",
-        "model=mlp",
-        "model.width=4",
-        "trainer.epochs=100000",
-        "run.checkpoint_seconds=0.1",
-    )
-    redescent("submit", "smoke", "hydra/launcher=local", *long)
+    long = ("seeds=[0]", "trainer.epochs=100000", "trainer.seconds=0.1")
+    redescent("submit", "noop", "hydra/launcher=local", *long)
     (process,) = (json.loads(path.read_text())["pid"] for path in logs.rglob("local.json"))
-    deadline = time.monotonic() + 60
-    while not (store.runs(logs / "smoke")["status"] == "running").any():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    cell = cells(logs)["running"]
+    wait_for(lambda: store.runs(logs / "noop")["status"].eq("running").any(), "a running cell")
+    cell = store.runs(logs / "noop")["cell"].item()
     assert "--follow` prints its job's output" in redescent("why", cell).stdout
     os.kill(process, signal.SIGTERM)
     followed = redescent("logs", cell, "--follow").stdout  # its last 20 lines, and what comes after

@@ -8,13 +8,13 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from slurm_sweep import ACTIVE, LIMITED, Cluster, Sweep
 from storm import heal
+from waiting import wait_for
 
 HERE = Path(__file__).parent
 PACKAGES = ("munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd", "sbatch")
@@ -95,14 +95,17 @@ def _queue_emptied(request: pytest.FixtureRequest) -> Iterator[None]:
     cluster = request.getfixturevalue("cluster")
     if request.session.testsfailed > failed:
         assert heal(cluster), "the cluster of a test that failed did not come back"
-    end = time.monotonic() + 60
-    while remaining := {
-        task.partition("_")[0]
-        for name, task, *_ in cluster.tasks(ACTIVE)
-        if not name.startswith(LIMITED)
-    }:
-        assert time.monotonic() < end, (
-            f"jobs {sorted(remaining)} are still in the queue 60 s after scancel"
-        )
-        subprocess.run(["scancel", "--quiet", *remaining], env=cluster.environment(), check=False)
-        time.sleep(0.2)
+
+    def is_empty() -> bool:
+        """Whether the queue is; what is left there is cancelled once more."""
+        remaining = {
+            task.partition("_")[0]
+            for name, task, *_ in cluster.tasks(ACTIVE)
+            if not name.startswith(LIMITED)
+        }
+        if remaining:
+            command = ["scancel", "--quiet", *remaining]
+            subprocess.run(command, env=cluster.environment(), check=False)
+        return not remaining
+
+    wait_for(is_empty, "an empty queue", 60)

@@ -7,13 +7,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import command_line
 import pandas as pd
+from waiting import wait_for
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOT_COMPUTED = ["attempt", "seconds", "examples_per_second"]
@@ -96,15 +96,7 @@ class Sweep:
         )
 
     def wait(self, until: Callable[[], bool], seconds: float = 240) -> None:
-        end = time.monotonic() + seconds
-        pause = 0.2
-        while not until():
-            assert time.monotonic() < end, (
-                f"waited {seconds} s in "
-                f"vain\n{self.redescent('status', self.name)}\n{self.output()}"
-            )
-            time.sleep(pause)
-            pause = min(1.0, 1.2 * pause)  # every look at a sweep asks SLURM and reads its files
+        wait_for(until, lambda: f"{self.redescent('status', self.name)}\n{self.output()}", seconds)
 
     def ended(self) -> bool:
         """No task of this sweep is in the queue."""

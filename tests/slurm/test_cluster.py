@@ -6,12 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from slurm_sweep import Cluster
+from waiting import wait_for
 
 HERE = Path(__file__).parent
 DAEMONS = {"munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd"}
@@ -42,13 +41,6 @@ def processes_of(folder: Path) -> dict[int, str]:
     return result
 
 
-def wait(until: Callable[[], bool], seconds: float, what: Callable[[], object]) -> None:
-    end = time.monotonic() + seconds
-    while not until():
-        assert time.monotonic() < end, f"waited {seconds} s in vain: {what()}"
-        time.sleep(0.2)
-
-
 def test_a_cluster_and_its_jobs_end_with_a_killed_owner(cluster: Cluster, tmp_path: Path) -> None:
     folder = tmp_path / "slurm"
     marker = tmp_path / "started"
@@ -68,15 +60,14 @@ def test_a_cluster_and_its_jobs_end_with_a_killed_owner(cluster: Cluster, tmp_pa
     ]
     owner = subprocess.Popen(command, env=environment)
     try:
-        wait(marker.exists, 120, lambda: processes_of(folder))
+        wait_for(marker.exists, lambda: f"a job, beside {processes_of(folder)}")
         names = set(processes_of(folder).values())
         assert names >= DAEMONS | {"slurmstepd", "sleep"}
         owner.send_signal(signal.SIGKILL)
         owner.wait()
-        wait(
+        wait_for(
             lambda: not folder.exists() and not processes_of(folder),
-            120,
-            lambda: processes_of(folder),
+            lambda: f"the end of {processes_of(folder)}",
         )
     finally:
         owner.kill()
