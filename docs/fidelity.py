@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -91,12 +92,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Section:
-    """The rows that the same commands give. setting: how ours differs from the published one."""
+    """The rows that the same commands give.
+
+    setting: how ours differs from the published one. part: heading of the part of the page that
+    begins here.
+    """
 
     title: str
     setting: str
     commands: Sequence[str]
-    rows: Sequence[Row] = field(default_factory=list)
+    rows: Sequence[Row]
+    part: str = ""
 
 
 def page() -> Iterator[str]:
@@ -111,12 +117,32 @@ def page() -> Iterator[str]:
     summary = [f"{counts[verdict]} {words}" for verdict, words in VERDICTS.items()]
     yield f"Of {sum(counts.values())} numbers and claims {', '.join(summary)}."
     yield ""
+    yield from _disagreements(sections, results)
     for section in sections:
+        if section.part:
+            yield f"## {section.part}"
+            yield ""
         yield from _section(section, results)
 
 
+def _disagreements(
+    sections: Sequence[Section], results: Mapping[int, tuple[str, Verdict]]
+) -> Iterator[str]:
+    """The rows that do not agree, each with its reason."""
+    yield "What does not agree:"
+    yield ""
+    for section in sections:
+        for row in section.rows:
+            ours, verdict = results[id(row)]
+            if verdict == "no":
+                because = f" ({row.reason})" if row.reason else ""
+                numbers = f"published {row.published}, ours {ours}"
+                yield f"* {row.what} ({section.title}): {numbers}{because}."
+    yield ""
+
+
 def _section(section: Section, results: Mapping[int, tuple[str, Verdict]]) -> Iterator[str]:
-    yield f"## {section.title}"
+    yield f"### {section.title}"
     yield ""
     if section.commands:
         yield "```"
@@ -142,7 +168,8 @@ def read(path: Path) -> list[Section]:
     for entry in yaml.safe_load(path.read_text())["sections"]:
         rows = [_row(row, entry) for row in entry["rows"]]
         commands = entry.get("commands", [])
-        sections.append(Section(entry["title"], entry["setting"], commands, rows))
+        part = entry.get("part", "")
+        sections.append(Section(entry["title"], entry["setting"], commands, rows, part))
     return sections
 
 
@@ -287,15 +314,19 @@ def _step(nodes: Sequence[Any], step: Any, rule: Rule) -> Iterator[Any]:
 
 
 def _matches(entry: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
+    """Whether an entry has all values of a condition; numbers only to a thousandth."""
     for name, value in condition.items():
-        if name not in entry:
-            return False
-        if isinstance(value, Mapping):
-            if not _matches(entry[name], value):
-                return False
-        elif entry[name] != value:
+        if name not in entry or not _equals(entry[name], value):
             return False
     return True
+
+
+def _equals(actual: Any, expected: Any) -> bool:
+    if isinstance(expected, Mapping):
+        return isinstance(actual, Mapping) and _matches(actual, expected)
+    if isinstance(expected, float) and isinstance(actual, (int, float)):
+        return math.isclose(actual, expected, rel_tol=1e-3)
+    return bool(actual == expected)
 
 
 def _value(row: Any, rule: Rule, key: str) -> Any:

@@ -63,6 +63,7 @@ def test_a_rule_takes_a_value_and_its_interval(fidelity: ModuleType) -> None:
     rows = [{"width": 4.0, "rate": 0.4}]
     rule = fidelity.Rule("table.csv", "error", rows, low="low", high="high")
     assert fidelity.find(rule) == fidelity.Ours(0.7, 0.65, 0.9)
+    assert fidelity.find(fidelity.Rule("table.csv", "error", [{"rate": 0.2001}])).value == 0.5
     at = ["curves", {"label": "a", "sizes": {"n": 5}}, "peaks", 0]
     assert fidelity.find(fidelity.Rule("record.json", "error", at)) == fidelity.Ours(
         0.25, 0.25, 0.25
