@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import json
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
+
+from trainers import config
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,11 +22,11 @@ def sizes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_parameters_and_weights_are_counted(sizes: ModuleType) -> None:
-    cell = sizes.first_cell(
-        sizes.Size("", "rings", sizes.parameters, ("~axes", "model.widths=[3]"))
-    )
+    model = config.FullyConnected("fully_connected", (3,), "relu", "torch", "classes")
+    cell = SimpleNamespace(model=model, data=SimpleNamespace(name="rings"))
     assert sizes.parameters(cell) == (2 + 1) * 3 + (3 + 1) * 2
     assert sizes.weights(cell) == 2 * 3 + 3 * 2
+    assert sizes.features(cell) == 3
 
 
 def test_rows_and_inner_parameters_are_counted(sizes: ModuleType) -> None:
