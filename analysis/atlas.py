@@ -64,7 +64,7 @@ def make(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = selection.parser(__doc__, "atlas")
+    parser = selection.parser(__doc__, "atlas", is_page=True)
     axis = "column for the horizontal axis (default: the first axis of the sweep)"
     parser.add_argument("--axis", metavar="COLUMN", help=axis)
     return output.run(make, parser.parse_args(argv))

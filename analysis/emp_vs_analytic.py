@@ -109,9 +109,13 @@ def make(options: argparse.Namespace) -> None:
         TRACE: APPROXIMATIONS["exact_trace"],
         FORMULA: APPROXIMATIONS["fast_slow"],
     }
+    points = []
+    for average in curves[TEST]:
+        points += averages.turning_points(average)
     facts = command.record(
         options,
         sources,
+        turning_points_of_test_set=points,
         random_stream=" ".join(str(STREAMS[options.stream].__doc__).split()),
         greatest_gap_test_set_to_trace_formula=[averages.greatest_gap(*pair) for pair in pairs],
         notes=NOTES,

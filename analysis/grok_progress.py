@@ -154,8 +154,14 @@ def draw_shares(axes: Axes, data: Progress) -> None:
             axes.plot(rows["step"], share, color="0.7", lw=0.6, zorder=1)
 
 
+def first_steps(data: Progress) -> dict[str, int | None]:
+    """For each loss the step from which on it stays below half of ln p; None if it does not."""
+    columns = ("train_loss", "restricted_loss", "test_loss")
+    return {column: halved(data, column) for column in columns}
+
+
 def sentences(data: Progress) -> list[str]:
-    """The key frequencies, and when each loss falls for good."""
+    """The key frequencies, and when each loss falls for good, in words."""
     last = data.frequencies[data.frequencies["step"] == data.frequencies["step"].max()]
     share = 100 * last["power_share"][last["is_key"] == 1].sum()
     keys = ", ".join(map(str, data.keys))
@@ -163,8 +169,7 @@ def sentences(data: Progress) -> list[str]:
         f"key frequencies {keys} of {data.p // 2}: {share:.1f} % of the power of the waves at the "
         "end"
     ]
-    for column in ("train_loss", "restricted_loss", "test_loss"):
-        step = halved(data, column)
+    for column, step in first_steps(data).items():
         when = "not at the end" if step is None else f"from step {step:,} on"
         lines.append(f"{column.replace('_', ' ')} below half of ln p: {when}")
     end = data.snapshots.iloc[-1]
@@ -182,7 +187,7 @@ def make(options: Namespace) -> None:
     training = measures.trained.iloc[0]
     label = f"{training['data.operation']} mod {data.p}, seed {training['seed']}"
     lines = sentences(data)
-    record = measures.record(options, {"progress": lines})
+    record = measures.record(options, {"progress": lines, "first_steps": first_steps(data)})
     tables = {"": data.snapshots, "_frequencies": data.frequencies}
     output.write(options, draw(data, label), tables, record, [*lines, *measures.messages()])
 

@@ -18,6 +18,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
 from analysis.figure import output, query, style
@@ -29,20 +30,27 @@ SHARPNESS = (
     "Keskar et al. (2017), metric 2.1: 10 random directions, size 1e-3, of the training loss"
 )
 LEAST = 3  # runs, for a correlation
+RESAMPLES = 1000
+INTERVAL = f"of rho: 95 % bootstrap percentile interval over runs, {RESAMPLES} resamples, seed 0"
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """Spearman's rho and its two-sided p of `n` runs; NaN if either value never changes."""
+    """Spearman's rho, its 95 % interval and its two-sided p of `n` runs; NaN if either value never
+    changes.
+    """
 
     rho: float
     p: float
     n: int
+    low: float = np.nan
+    high: float = np.nan
 
     def __str__(self) -> str:
         if np.isnan(self.rho):
             return f"Spearman's rho undefined, {self.n} runs"
-        return f"Spearman's rho {self.rho:.3f}, p {self.p:.2g}, {self.n} runs"
+        interval = f"[{self.low:.3f}, {self.high:.3f}]"
+        return f"Spearman's rho {self.rho:.3f} {interval}, p {self.p:.2g}, {self.n} runs"
 
 
 def table(runs: pd.DataFrame) -> pd.DataFrame:
@@ -63,7 +71,24 @@ def correlation(rows: pd.DataFrame) -> Correlation:
     if len(rows) < LEAST or (columns.nunique() < 2).any():
         return Correlation(np.nan, np.nan, len(rows))
     result = scipy_stats.spearmanr(columns["sharpness"], columns["test_accuracy"])
-    return Correlation(float(result.statistic), float(result.pvalue), len(rows))
+    low, high = interval(columns.to_numpy(np.float64))
+    return Correlation(float(result.statistic), float(result.pvalue), len(rows), low, high)
+
+
+def interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The bootstrap interval of Spearman's rho of two columns (runs, 2).
+
+    Resamples in which a column never changes have no rho and are left out.
+    """
+    random = np.random.default_rng(0)
+    draws = []
+    for chosen in random.integers(0, len(values), (RESAMPLES, len(values))):
+        sample = values[chosen]
+        if (np.ptp(sample, axis=0) > 0).all():
+            ranks = scipy_stats.rankdata(sample, axis=0)
+            draws.append(np.corrcoef(ranks, rowvar=False)[0, 1])
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def draw(rows: pd.DataFrame, result: Correlation) -> Figure:
@@ -93,6 +118,7 @@ def make(options: argparse.Namespace) -> None:
     result = correlation(rows)
     facts = {
         "correlation": {name: grok.to_json(value) for name, value in vars(result).items()},
+        "interval": INTERVAL,
         "published": PUBLISHED,
         "sharpness": SHARPNESS,
     }

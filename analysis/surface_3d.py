@@ -176,7 +176,7 @@ def make(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = selection.parser(__doc__, "surface_3d")
+    parser = selection.parser(__doc__, "surface_3d", is_page=True)
     parser.add_argument("--kappa", type=float, default=0.1, help="nats: the cut (default: 0.1)")
     return output.run(make, parser.parse_args(argv))
 

@@ -7,15 +7,18 @@ contain the single runs of Nakkiran et al. (2019) and of a later repetition, wit
 seeds. Those two disagree on whether the test error ends below its first minimum, so this is not
 checked. The training error is measured during training, augmented and with noisy labels. Prints one
 line per number and seed, and writes reference_k64.png, .pdf and .csv: the curves, with the
-published ranges of the first minimum and the peak. The final error is missing until a run has
-ended. The exit status is 1 if a number is out of range, 2 if one is missing.
+published ranges of the first minimum and the peak. reference_k64.json has the numbers. The final
+error is missing until a run has ended. The exit status is 1 if a number is out of range, 2 if one
+is missing.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,6 +62,24 @@ def numbers(rows: pd.DataFrame, has_ended: bool) -> dict[str, tuple[float, tuple
     return values
 
 
+def records(
+    seed: int, values: dict[str, tuple[float, tuple[float, float]]]
+) -> list[dict[str, Any]]:
+    """The numbers of a seed as entries of the JSON; null for what is not known yet."""
+    entries = []
+    for name, (value, expected) in values.items():
+        is_known = not np.isnan(value)
+        entries.append(
+            {
+                "seed": seed,
+                "number": name,
+                "value": value if is_known else None,
+                "published_range": expected,
+            }
+        )
+    return entries
+
+
 def draw(curves: pd.DataFrame) -> Figure:
     """Test and training error over the epochs, a line for each run, and the published ranges of the
     first minimum and the peak as boxes.
@@ -94,12 +115,15 @@ def main() -> int:
     runs = store.runs(options.folder)
     curves = store.curves(options.folder, ["train_error", "test_error"]).query("epoch > 0")
     outside = unknown = 0
+    entries: list[dict[str, Any]] = []
     for _, run in runs.iterrows():
         rows = curves[curves["cell"] == run["cell"]]
         last = int(rows["epoch"].max()) if len(rows) else 0
         print(f"seed {run['seed']}: {last} of {run['trainer.epochs']} epochs")
         has_ended = last >= run["trainer.epochs"]
-        for name, (value, (low, high)) in (numbers(rows, has_ended) if last else {}).items():
+        values = numbers(rows, has_ended) if last else {}
+        entries += records(int(run["seed"]), values)
+        for name, (value, (low, high)) in values.items():
             if np.isnan(value):
                 verdict = "missing"
                 unknown += 1
@@ -113,6 +137,8 @@ def main() -> int:
     files = [*style.save(draw(curves), options.out, "reference_k64")]
     files.append(Path(options.out) / "reference_k64.csv")
     curves.to_csv(files[-1], index=False)
+    files.append(Path(options.out) / "reference_k64.json")
+    files[-1].write_text(json.dumps(entries, indent=1) + "\n")
     print("wrote " + ", ".join(str(file) for file in files))
     if outside:
         return 1

@@ -1,9 +1,10 @@
-"""Write the pages of docs/reference/ that come from the code: `python docs/generate.py`.
+"""Write the pages of docs/ that come from the code or from results: `python docs/generate.py`.
 
-configuration.md from configs/ and the dataclasses of trainers/config, commands.md from the command
-line, shipped_sweeps.md from the first lines of the sweep files, columns.md from the metrics of the
-trainers, and sweep.schema.json for editors. With --check nothing is written; the exit status is 1
-if a file is not current.
+In reference/: configuration.md from configs/ and the dataclasses of trainers/config, commands.md
+from the command line, shipped_sweeps.md from the first lines of the sweep files, columns.md from
+the metrics of the trainers, and sweep.schema.json for editors. In results/: fidelity.md from
+published.yaml and the records of figures. With --check nothing is written; the exit status is 1 if
+a file is not current.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from pathlib import Path
 
 import click
 
-REFERENCE = Path(__file__).resolve().parent / "reference"
+DOCS = Path(__file__).resolve().parent
 if __name__ == "__main__":
-    sys.path.insert(0, str(REFERENCE.parents[1]))
+    sys.path.insert(0, str(DOCS.parent))
 
 import config_files  # noqa: E402
+import fidelity  # noqa: E402
 from config_files import CONFIGS, ConfigFile, Key  # noqa: E402
 from sweep_schema import sweep_schema  # noqa: E402
 
@@ -29,24 +31,26 @@ import trainers  # noqa: E402
 from launch.cli.commands import main as command_line  # noqa: E402
 from trainers import config, schema  # noqa: E402
 
-NOTICE = "<!-- Written by docs/generate.py from the code: edit that, then run `make docs`. -->"
+NOTICE = "<!-- Written by docs/generate.py from {}: edit that, then run `make docs`. -->"
 
 TRAINERS = ("vision", "algorithmic", "minima", *config.MEASURES, "noop")
 
 
 def pages() -> dict[str, str]:
-    """The text of every generated file of docs/reference/, by name."""
+    """The text of every generated file, by its path below docs/."""
+    schema_text = json.dumps(sweep_schema(), indent=1, ensure_ascii=False) + "\n"
     return {
-        "configuration.md": _page(configuration()),
-        "commands.md": _page(commands()),
-        "shipped_sweeps.md": _page(shipped_sweeps()),
-        "columns.md": _page(columns()),
-        "sweep.schema.json": json.dumps(sweep_schema(), indent=1, ensure_ascii=False) + "\n",
+        "reference/configuration.md": _page(configuration()),
+        "reference/commands.md": _page(commands()),
+        "reference/shipped_sweeps.md": _page(shipped_sweeps()),
+        "reference/columns.md": _page(columns()),
+        "reference/sweep.schema.json": schema_text,
+        "results/fidelity.md": _page(fidelity.page(), "docs/published.yaml"),
     }
 
 
-def _page(lines: Iterator[str]) -> str:
-    return "\n".join([NOTICE, "", *lines]).rstrip() + "\n"
+def _page(lines: Iterator[str], source: str = "the code") -> str:
+    return "\n".join([NOTICE.format(source), "", *lines]).rstrip() + "\n"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -276,10 +280,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; fail if not current")
     options = parser.parse_args(arguments)
-    REFERENCE.mkdir(exist_ok=True)
     stale = []
     for name, text in pages().items():
-        path = REFERENCE / name
+        path = DOCS / name
         if not path.exists() or path.read_text() != text:
             stale.append(name)
             if not options.check:

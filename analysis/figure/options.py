@@ -1,4 +1,4 @@
-"""The options that every figure script has, and what they make of a finished figure."""
+"""The options that figure scripts have, and what they make of a finished figure."""
 
 from __future__ import annotations
 
@@ -20,12 +20,18 @@ OF_PICTURE = ("out", "name", "format", "width", "style", "limits", "title")
 """The options that say where and how a picture is drawn and never what it shows."""
 
 
-def add(parser: argparse.ArgumentParser, name: str) -> None:
-    """Add --out, --name, --format, --width, --style, --limits and --title."""
+def add_files(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add --out and --name, which a script that writes a page and no picture has too."""
     option = parser.add_argument
     option("--out", default="figures", help="folder for the files written (default: figures)")
     stem = f"name of the files written (default: {name})"
     option("--name", default=name, metavar="STEM", help=stem)
+
+
+def add(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add --out, --name, --format, --width, --style, --limits and --title."""
+    add_files(parser, name)
+    option = parser.add_argument
     formats = "of the picture (default: png pdf)"
     option("--format", nargs="+", choices=FORMATS, default=["png", "pdf"], help=formats)
     width = f"inches, column ({WIDTHS['column']}) or page ({WIDTHS['page']}); text is at least 6 pt"

@@ -287,8 +287,12 @@ def one_seed(measures: Measures) -> Measures:
     return replace(measures, cells=cells, trained=kept, notes=(*measures.notes, note))
 
 
-def parser(doc: str | None, name: str, many: bool = False) -> argparse.ArgumentParser:
-    """The options that every figure has: folder (or `many`: folders), --where, --out, --name."""
+def parser(
+    doc: str | None, name: str, *, many: bool = False, is_page: bool = False
+) -> argparse.ArgumentParser:
+    """The options that every figure has: folder (or `many`: folders), --where, --out and --name,
+    and those of pictures, unless the script writes a page.
+    """
     options = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -300,5 +304,8 @@ def parser(doc: str | None, name: str, many: bool = False) -> argparse.ArgumentP
         add("folder", help=folder_help)
     where_help = "take only these trained cells, or measures with this setting"
     add("--where", action="append", default=[], metavar="CONDITION", help=where_help)
-    figure_options.add(options, name)
+    if is_page:
+        figure_options.add_files(options, name)
+    else:
+        figure_options.add(options, name)
     return options

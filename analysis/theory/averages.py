@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.theory import curves
 from analysis.theory.curves import Curve
 
 Array = NDArray[np.float64]
@@ -59,6 +60,25 @@ def table(averages: Iterable[Average]) -> dict[str, Any]:
             rows.append((a.series, a.kappa, t, t + 1, mean, text, a.seeds))
     names = ("series", "kappa", "t", "t_plus_1", "error_mean", "error_std", "seeds")
     return dict(zip(names, zip(*rows, strict=True), strict=True))
+
+
+def turning_points(average: Average) -> list[dict[str, Any]]:
+    """Inner minima and maxima of a mean over seeds, with two standard errors to either side."""
+    points: list[dict[str, Any]] = []
+    for kind, at, value in curves.turning_points(average.times + 1, average.mean):
+        index = int(np.flatnonzero(average.times + 1 == at)[0])
+        margin = 2 * float(average.standard_error[index])
+        points.append(
+            {
+                "kappa": average.kappa,
+                "kind": kind,
+                "t_plus_1": at,
+                "error": value,
+                "low": value - margin,
+                "high": value + margin,
+            }
+        )
+    return points
 
 
 def greatest_gap(average: Average, other: Average) -> dict[str, float]:

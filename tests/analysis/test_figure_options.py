@@ -105,3 +105,13 @@ def test_scripts_of_every_kind_have_the_options(name: str, capsys):
     text = capsys.readouterr().out
     for option in ("--format", "--width", "--style", "--limits", "--title"):
         assert option in text
+
+
+@pytest.mark.parametrize("name", ["atlas", "surface_3d"])
+def test_scripts_that_write_a_page_refuse_options_of_pictures(name: str, capsys):
+    script = importlib.import_module(f"analysis.{name}")
+    for option in (["--format", "png"], ["--width", "page"], ["--style", "talk"], ["--title", "a"]):
+        with pytest.raises(SystemExit) as stop:
+            script.main(["logs/absent", *option])
+        assert stop.value.code == 2
+        assert f"unrecognized arguments: {' '.join(option)}" in capsys.readouterr().err

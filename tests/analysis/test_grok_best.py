@@ -191,6 +191,8 @@ def test_spearman_is_that_of_the_ranks(sweep, tmp_path, capsys, drawn_by_grok):
     # ranks 1 2 3 5 4 against 5 3 4 1 2: 1 - 6 * (16 + 1 + 1 + 16 + 4) / (5 * 24)
     assert record["correlation"]["rho"] == pytest.approx(1 - 6 * 38 / 120)
     assert record["correlation"]["n"] == 5
+    assert -1 <= record["correlation"]["low"] < record["correlation"]["rho"]
+    assert record["correlation"]["rho"] < record["correlation"]["high"] < 1
     assert "rho -0.795, p 1.4e-5" in capsys.readouterr().out
 
 

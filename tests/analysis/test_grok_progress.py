@@ -73,8 +73,9 @@ def test_progress_is_drawn_under_the_accuracy_of_one_seed(
     assert gini.get_xlabel() == "Optimiser steps"
     assert len(loss.get_lines()) == 4
     assert {text.get_text() for text in share.get_legend().get_texts()} == {"k = 3", "k = 5"}
-    trained = json.loads((out / "grok_progress.json").read_text())["trained"]
-    assert [entry["cell"] for entry in trained] == ["c1-s1"]
+    record = json.loads((out / "grok_progress.json").read_text())
+    assert [entry["cell"] for entry in record["trained"]] == ["c1-s1"]
+    assert record["first_steps"] == {"train_loss": 100, "restricted_loss": 100, "test_loss": 1000}
 
 
 def test_a_loss_that_rises_again_is_not_below_for_good(measures: Path) -> None:

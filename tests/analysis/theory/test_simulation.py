@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import ortho_group
 
-from analysis.theory import simulation
+from analysis.theory import averages, simulation
 from analysis.theory.teacher_student import (
     Draws,
     Setting,
@@ -182,6 +182,19 @@ def test_a_thousand_published_seeds_have_the_published_means(theory_reference):
         np.testing.assert_allclose(result[:, j].mean(axis=0), mean, atol=2e-6)
         np.testing.assert_allclose(result[:, j].std(axis=0), std, atol=2e-6)
         assert (np.abs(result[:, j].mean(axis=0) - mean) <= 3 * std / np.sqrt(1000) + 1e-6).all()
+
+
+def test_turning_points_of_a_mean_have_two_standard_errors():
+    times = np.array([0.0, 9.0, 99.0, 999.0])
+    mean, std = np.array([0.5, 0.2, 0.3, 0.1]), np.array([0.0, 0.06, 0.09, 0.0])
+    points = averages.turning_points(averages.Average("test_set", 100.0, times, mean, std, 10))
+    assert [(point["kind"], point["t_plus_1"]) for point in points] == [
+        ("minimum", 10.0),
+        ("maximum", 100.0),
+    ]
+    # population std / sqrt(10 - 1)
+    np.testing.assert_allclose([points[0]["low"], points[0]["high"]], [0.16, 0.24])
+    np.testing.assert_allclose([points[1]["low"], points[1]["high"]], [0.24, 0.36])
 
 
 def test_a_scheduled_penalty_is_its_explicit_descent():
