@@ -172,8 +172,13 @@ def hours(preview: Preview) -> str:
     most = _most_hours(preview)
     if most is None:
         return f"{reason}. {hint}"
-    limit = f"at most {most:.0f} {unit} until the tasks reach their time limit"
+    limit = f"at most {_whole_hours(most, unit)} until the tasks reach their time limit"
     return f"{reason}; {limit}. {hint}"
+
+
+def _whole_hours(hours: float, unit: str) -> str:
+    """Rounded hours with their unit, such as "1 core-hour"; less than one as a fraction."""
+    return f"{hours:.2g} {unit}" if hours < 1 else quantity(round(hours), unit.removesuffix("s"))
 
 
 def _most_hours(preview: Preview) -> float | None:
