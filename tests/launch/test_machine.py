@@ -81,6 +81,12 @@ def test_plan_lists_the_cells_to_run(redescent: Redescent) -> None:
     assert content["unmeasured"] == 3
 
 
+def test_plan_warns_of_data_that_submit_would_refuse(redescent: Redescent) -> None:
+    words = ("plan", "cifar_small", "data.root=/nowhere", "hydra/launcher=local")
+    (warning,) = document(redescent(*words, "--json"))["warnings"]
+    assert "will refuse this: data.root: /nowhere does not exist" in warning
+
+
 def test_why_separates_what_varies_from_all_settings(old_logs: Path, redescent: Redescent) -> None:
     cell = store.runs(old_logs / "noop")["cell"][0]
     content = document(redescent("why", cell, "--json"))
