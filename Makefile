@@ -32,25 +32,32 @@ demo: .venv
 	$(BIN)/redescent submit demo hydra/launcher=local --wait
 	$(BIN)/python analysis/fig2_ab.py $(LOGS)/demo --out figures --name demo --window 5 --time steps
 	@echo
-	@echo "The pictures: figures/demo.png and figures/demo.pdf; the table behind them: figures/demo_features.csv;"
-	@echo "the runs behind every pixel: figures/demo.json. The logs: $(LOGS)/demo, which pandas and duckdb read as they are."
-	@echo "Next: $(BIN)/redescent status demo, or the same sweep with more seeds (only the new ones run):"
+	@echo "The pictures: figures/demo.png and figures/demo.pdf"
+	@echo "The table behind them: figures/demo_features.csv"
+	@echo "The runs behind every pixel: figures/demo.json"
+	@echo "The logs, which pandas and duckdb read as they are: $(LOGS)/demo"
+	@echo "Next: $(BIN)/redescent status demo"
+	@echo "or the same sweep with more seeds (only the new ones run):"
 	@echo "      $(BIN)/redescent submit demo seeds=[0,1,2,3,4,5,6,7] --wait"
 
 demo-grokking: .venv
 	$(BIN)/redescent submit demo_grokking hydra/launcher=local --wait
 	$(BIN)/python analysis/grok_fig1.py $(LOGS)/demo_grokking --out figures --name demo_grokking
 	@echo
-	@echo "The pictures: figures/demo_grokking.png and figures/demo_grokking.pdf; the logs: $(LOGS)/demo_grokking."
+	@echo "The pictures: figures/demo_grokking.png and figures/demo_grokking.pdf"
+	@echo "The logs: $(LOGS)/demo_grokking"
 
 demo-capacity: .venv
 	$(BIN)/redescent submit demo_capacity hydra/launcher=local --wait
 	$(BIN)/python analysis/emc.py $(LOGS)/demo_capacity --out figures --name demo_capacity
 	@echo
-	@echo "The pictures: figures/demo_capacity.png and figures/demo_capacity.pdf; the table: figures/demo_capacity.csv;"
-	@echo "the searches and trainings behind it: figures/demo_capacity_searches.csv and demo_capacity_trainings.csv."
-	@echo "Next: $(BIN)/redescent status demo_capacity, or narrower intervals (nothing is trained twice):"
-	@echo "      $(BIN)/redescent submit demo_capacity search.most=20 search.until=1.2 --wait"
+	@echo "The pictures: figures/demo_capacity.png and figures/demo_capacity.pdf"
+	@echo "The table: figures/demo_capacity.csv"
+	@echo "The searches and trainings behind it: figures/demo_capacity_searches.csv"
+	@echo "and figures/demo_capacity_trainings.csv"
+	@echo "Next: $(BIN)/redescent status demo_capacity"
+	@echo "or narrower intervals (nothing is trained twice):"
+	@echo "  $(BIN)/redescent submit demo_capacity search.most=20 search.until=1.2 --wait"
 
 demo-landscape: .venv
 	$(BIN)/redescent submit demo_landscape hydra/launcher=local --wait
@@ -62,9 +69,11 @@ demo-landscape: .venv
 	$(BIN)/python analysis/surface_3d.py $(LOGS)/demo_landscape_surface --out figures --name demo_surface_3d
 	$(BIN)/python analysis/radius_accuracy.py $(LOGS)/demo_landscape_radius --out figures --name demo_radius
 	@echo
-	@echo "The pictures: figures/demo_boundary.png, demo_surface.png and demo_radius.png; a page to turn: demo_surface_3d.html."
+	@echo "The pictures: figures/demo_boundary.png, demo_surface.png and demo_radius.png"
+	@echo "Surfaces to turn: figures/demo_surface_3d.html"
 	@echo "Next: more directions (only the new ones are measured):"
-	@echo "      $(BIN)/redescent submit demo_landscape_radius 'axes={trainer.block:{range:[0,20,1]}}' --wait"
+	@echo "  $(BIN)/redescent submit demo_landscape_radius \\"
+	@echo "      'axes={trainer.block:{range:[0,20,1]}}' --wait"
 
 # bytecode is kept: otherwise each of the hundreds of processes compiles all that it imports
 test: lint

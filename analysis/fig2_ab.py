@@ -31,6 +31,7 @@ from analysis.figure.provenance import (
     record,
     summary,
 )
+from analysis.figure.table_text import table_text
 from analysis.stats import seed_curves
 from analysis.stats.features import LAST, PUBLISHED_LAST
 from analysis.stats.seed_curves import SeedCurves
@@ -140,7 +141,7 @@ def make(options: argparse.Namespace) -> None:
     facts = record(source, data, state, options, options.metric)
     facts |= feature_record(options.window, options.time)
     table = features[[name.format(time=time) for name in SHOWN]].iloc[::-1]
-    lines = [table.to_string(index=False, float_format="{:.4g}".format)]
+    lines = [table_text(table)]
     lines.append(f"final: {end_text(options.last)}")
     lines += [f"note: {note}" for note in notes]
     lines += [*state.messages(options.folder), summary(features, points=options.time)]

@@ -21,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figure import output, style
+from analysis.figure.table_text import table_text
 from analysis.grokking import data_cost, plot, step_curves
 from analysis.grokking import runs as grok
 from analysis.grokking.data_cost import Cost
@@ -211,7 +212,7 @@ def make(options: argparse.Namespace) -> None:
         "cost": {name: cost_record(cost) for name, cost in costs.items()},
         "budget": grok.budget(selection.runs),
     }
-    lines = [table.to_string(index=False, float_format="{:.0f}".format)]
+    lines = [table_text(table, number="{:.0f}")]
     lines += [data_cost.text(cost, RANGES[name]) for name, cost in costs.items()]
     lines += [published, *selection.messages(options.folder)]
     first_cost = next((cost for cost in costs.values() if cost is not None), None)

@@ -21,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figure import output, style
+from analysis.figure.table_text import table_text
 from analysis.grokking import runs, step_curves
 from analysis.stats.seed_curves import SeedCurves
 
@@ -90,7 +91,7 @@ def draw_gap(axes: Axes, steps: Mapping[str, float]) -> None:
 
 def report(steps: Mapping[str, float], seeds: pd.DataFrame) -> list[str]:
     """The numbers behind the marks, as lines."""
-    lines = [seeds.drop(columns="cell").to_string(index=False, float_format="{:.4g}".format)]
+    lines = [table_text(seeds.drop(columns="cell"))]
     for split, step in steps.items():
         median = f"median {step:.0f}" if math.isfinite(step) else "not reached by half of the seeds"
         reached = int((seeds[f"{split}_steps_99"] < math.inf).sum())

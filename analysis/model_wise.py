@@ -31,6 +31,7 @@ from analysis.figure.provenance import (
     interval_text,
     summary,
 )
+from analysis.figure.table_text import table_text
 
 SIZE = (6.6, 5.0)  # inches
 BEST = "each seed's lowest test error over its epochs, chosen on the test set, which flatters it"
@@ -133,7 +134,7 @@ def make(options: argparse.Namespace) -> None:
         "band": BAND,
         "double_descent_criterion": criterion_text("widths"),
     }
-    lines = [table.to_string(index=False, float_format="{:.4g}".format)]
+    lines = [table_text(table)]
     lines += [f"note: {note}" for note in data.notes]
     lines += [*data.state.messages(options.folder), summary(peaks, options.by, "widths")]
     figure = draw(table, choice, data.diverged()[choice.column].tolist())

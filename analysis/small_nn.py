@@ -21,6 +21,7 @@ from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike
 
 from analysis.figure import output, style
+from analysis.figure.table_text import table_text
 from analysis.grokking import runs, step_curves
 from analysis.stats.seed_curves import SeedCurves
 
@@ -76,7 +77,7 @@ def make(options: argparse.Namespace) -> None:
         "unfinished": "drawn as far as they are",
         "steps_of_a_published_record": RECORD,
     }
-    table = seeds.drop(columns="cell").to_string(index=False, float_format="{:.4g}".format)
+    table = table_text(seeds.drop(columns="cell"))
     tables = {"": step_curves.tidy(data), "_seeds": seeds}
     lines = [table, *selection.messages(options.folder)]
     output.write(options, draw(data), tables, selection.record(options, facts), lines)

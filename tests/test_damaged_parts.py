@@ -19,7 +19,14 @@ from analysis.store.parts import FileVanished, StoreError, read_all, read_file, 
 from analysis.store.reader import RECORD_KEYS
 from launch.status import sweep_state
 from trainers import part
-from trainers.part import FOOTER_MARK, Part, finished_cells, footer_is_whole, with_footer_hash
+from trainers.part import (
+    FOOTER_MARK,
+    FinishedCell,
+    Part,
+    finished_cells,
+    footer_is_whole,
+    with_footer_hash,
+)
 from trainers.schema import STATE_COLUMNS, Metric
 
 FLIPS = 300
@@ -114,11 +121,14 @@ def test_status_needs_nothing_but_the_block_of_states() -> None:
 
 
 def test_a_task_trains_again_what_a_damaged_part_held(folder: Path) -> None:
-    assert finished_cells(folder, "S1.00000.") == dict.fromkeys(CELLS, ("done", 9))
+    assert finished_cells(folder, "S1.00000.") == dict.fromkeys(CELLS, FinishedCell("done", 9))
     (path,) = (folder / "runs").iterdir()
     for changed in flips(path.read_bytes()):
         path.write_bytes(changed)
-        assert finished_cells(folder, "S1.00000.") in ({}, dict.fromkeys(CELLS, ("done", 9)))
+        assert finished_cells(folder, "S1.00000.") in (
+            {},
+            dict.fromkeys(CELLS, FinishedCell("done", 9)),
+        )
 
 
 def test_other_readers_read_parts_as_before(folder: Path) -> None:

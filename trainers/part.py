@@ -10,6 +10,7 @@ import math
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ STORE_NAME = re.compile(r"(runs|curves)-\d+(-\d+)?\.parquet")
 
 FOOTER_MARK = b"\nredescent footer "
 """Begins the line with the hash of the footer that follows it."""
+
+_END_COLUMNS = ("cell", "status", "epochs", "source_hash")
 
 STATES_MARK = b"\nredescent states "
 """Begins the line with the length and the hash of the block of states before it."""
@@ -226,26 +229,35 @@ def _concatenate(table: pa.Table, more: pa.Table) -> pa.Table:
     return pa.concat_tables([table, more]).unify_dictionaries().combine_chunks()
 
 
-def finished_cells(folder: Path, prefix: str) -> dict[str, tuple[Status, int]]:
-    """Cells that the task whose parts begin with `prefix` need not run: status and epochs.
+@dataclass(frozen=True)
+class FinishedCell:
+    """How a cell ended. `source_hash` is that of its data, None where its record has none."""
+
+    status: Status
+    epochs: int
+    source_hash: str | None = None
+
+
+def finished_cells(folder: Path, prefix: str) -> dict[str, FinishedCell]:
+    """Cells that the task whose parts begin with `prefix` need not run.
 
     These are cells with a final result, in the task's parts or already compacted, and cells that
     failed in this task before it was requeued: only a resume runs them again.
     """
     compacted = _statuses(folder / "store" / name for name in _compacted_runs(folder))
-    final = {cell: end for cell, end in compacted.items() if end[0] in FINAL}
+    final = {cell: end for cell, end in compacted.items() if end.status in FINAL}
     return final | finished_in_task(folder, prefix)
 
 
-def finished_in_task(folder: Path, prefix: str) -> dict[str, tuple[Status, int]]:
+def finished_in_task(folder: Path, prefix: str) -> dict[str, FinishedCell]:
     """The same of the task's own parts alone: what it finished before it was requeued."""
     parts = (folder / "runs").glob(f"{prefix}*.parquet")
     from_parts = _statuses(path for path in parts if (folder / "curves" / path.name).exists())
-    return {cell: end for cell, end in from_parts.items() if end[0] in (*FINAL, "failed")}
+    return {cell: end for cell, end in from_parts.items() if end.status in (*FINAL, "failed")}
 
 
-def _statuses(paths: Iterable[Path]) -> dict[str, tuple[Status, int]]:
-    statuses: dict[str, tuple[Status, int]] = {}
+def _statuses(paths: Iterable[Path]) -> dict[str, FinishedCell]:
+    statuses: dict[str, FinishedCell] = {}
     for path in paths:
         try:
             content = path.read_bytes()
@@ -253,12 +265,12 @@ def _statuses(paths: Iterable[Path]) -> dict[str, tuple[Status, int]]:
                 raise ValueError("its footer is not the one that was written")
             source = pa.BufferReader(content)
             with pq.ParquetFile(source, page_checksum_verification=True) as file:  # without pandas
-                table = file.read(columns=["cell", "status", "epochs"])
-        except (OSError, pa.ArrowException, ValueError, KeyError, IndexError) as error:
+                names = [name for name in _END_COLUMNS if name in file.schema_arrow.names]
+                records = file.read(columns=names).to_pylist()
+            statuses |= {record.pop("cell"): FinishedCell(**record) for record in records}
+        except (OSError, pa.ArrowException, ValueError, KeyError, IndexError, TypeError) as error:
             log.warning("%s cannot be read (%s): its cells are trained again", path, error)
             continue
-        columns = (column.to_pylist() for column in table.columns)
-        statuses |= {cell: (status, epochs) for cell, status, epochs in zip(*columns, strict=True)}
     return statuses
 
 

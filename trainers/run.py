@@ -83,7 +83,7 @@ class Run:
         """The trainer's state in the newest complete checkpoint, or None; restores rows and time.
 
         Raises RuntimeError if the state differs from `expect`, for example because of another data
-        set.
+        set. Without a `data_hash` in `expect`, the files of the data are compared.
         """
         checkpoint = self.checkpoints.load()
         if checkpoint is None:
@@ -93,6 +93,8 @@ class Run:
         self._restored_step = int(checkpoint["step"])
         state = dict(checkpoint["state"])
         self._refuse_other(state, expect or {})
+        if "data_hash" not in (expect or {}):
+            self._refuse_other_files(checkpoint.get("source_hash"))
         log.info(
             "cell %s: resuming from step %d of attempt %d",
             self.cell,
@@ -110,6 +112,12 @@ class Run:
                     "Restore the original setting, or remove "
                     f"{self.checkpoints.folder}/{self.cell}.* to start this cell again"
                 )
+
+    def _refuse_other_files(self, source_hash: str | None) -> None:
+        """Raise RuntimeError if the state comes from data with another hash, where both are set."""
+        present = self.facts.get("source_hash")
+        if None not in (source_hash, present):
+            self._refuse_other({"source_hash": source_hash}, {"source_hash": present})
 
     def add_facts(self, **facts: Any) -> None:
         """Record facts of the run (noise rate, ...) under the names of runs table columns."""
@@ -179,6 +187,7 @@ class Run:
                 "seconds": self.seconds(),
                 "attempt": self.attempt,
                 "step": step,
+                "source_hash": self.facts.get("source_hash"),
             }
         )
         self._saved_step = step

@@ -17,6 +17,7 @@ from analysis.capacity import estimate, labels
 from analysis.figure import options as figure_options
 from analysis.figure import query
 from analysis.figure.provenance import Source, diverged_text, fill, origin
+from analysis.figure.table_text import table_text
 from analysis.stats import threshold
 from analysis.stats.threshold import Posterior, Settings, Trial
 from analysis.store.parts import FINAL
@@ -342,7 +343,7 @@ def check_axes(table: pd.DataFrame, free: Sequence[str]) -> list[str]:
 def listing(table: pd.DataFrame) -> str:
     """The table for the terminal, without columns that are empty throughout."""
     columns = [c for c in table.columns if table[c].notna().any() and (table[c] != "").any()]
-    return table[columns].to_string(index=False, float_format="{:.4g}".format, na_rep="-")
+    return table_text(table[columns])
 
 
 def check_unique(table: pd.DataFrame, columns: Sequence[str]) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,9 +48,21 @@ def write(
         write_table(files[-1], table)
     files.append(folder / f"{options.name}.json")
     files[-1].write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    for line in lines:
-        print(line)
-    print("wrote " + ", ".join(str(file) for file in files))
+    for line in [*lines, "wrote " + ", ".join(str(file) for file in files)]:
+        print(_for_terminal(line))
+
+
+def _for_terminal(line: str) -> str:
+    """A sentence with breaks between words where it is longer than the terminal is wide.
+
+    Tables, which have lines already, and the output into a file or pipe stay as they are.
+    """
+    width = shutil.get_terminal_size().columns
+    if "\n" in line or len(line) <= width or not sys.stdout.isatty():
+        return line
+    return textwrap.fill(
+        line, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def write_table(path: Path, table: Any) -> None:

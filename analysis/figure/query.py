@@ -147,9 +147,11 @@ def check_axes(runs: pd.DataFrame, *columns: str) -> list[str]:
     axis_names = " and ".join([*columns, "seed"])
     if crossed:
         name, values = next(iter(crossed.items()))
+        texts = as_text(runs[name]).tolist()
+        value = max(values, key=texts.count)
         raise FigureError(
             f"the runs vary in more than {axis_names}:\n{listing(crossed)}\n"
-            f"choose one value of each, for example --where {equality(name, values[0])}"
+            f"choose one value of each, for example --where {equality(name, value)}"
         )
     _check_seeds(runs, groups, axis_names)
     names = " and ".join(columns)

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import ast
 import difflib
+import json
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 _COMPARE: dict[type, Callable[[Any, Any], Any]] = {
@@ -63,6 +64,29 @@ def values_as_truths(text: str) -> list[str]:
     return [ast.unparse(part) for part in _truths(_parse(text))]
 
 
+def check_types(text: str, types: Mapping[str, Collection[type]]) -> None:
+    """Check that a condition compares no key with a value of another type, as in `seed == '3'`.
+
+    `types` are those of the values that each key has; of a key without any, nothing is checked. A
+    truth value may be compared with 0 and 1, and every key with null. Raises ConditionError.
+    """
+    for key, literal in _comparisons(_parse(text)):
+        kinds = {_kind(each) for each in types.get(key, ()) if each is not type(None)}
+        if kinds and not _is_comparable(literal, kinds):
+            value = json.dumps(literal) if isinstance(literal, bool) else repr(literal)
+            raise ConditionError(
+                f"condition {text!r}: {key} is {' or '.join(sorted(kinds))}, and {value} is "
+                f"{_kind(type(literal))}; {_advice(key, literal, kinds)}"
+            )
+
+
+def value_types(
+    flats: Collection[Mapping[str, Any]], keys: Collection[str]
+) -> dict[str, set[type]]:
+    """The types of the values that each of the keys has in flat configurations."""
+    return {key: {type(flat[key]) for flat in flats if key in flat} for key in keys}
+
+
 MOST_LEVELS = 100
 """Most levels of a condition's syntax tree."""
 
@@ -88,7 +112,7 @@ def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
 
     def meets(flat: Mapping[str, Any]) -> bool:
         try:
-            return bool(_evaluate(tree, flat, text))
+            return _truth(tree, flat, text)
         except ConditionError:
             raise
         except (TypeError, ValueError, ArithmeticError) as error:
@@ -242,17 +266,91 @@ def _evaluate(node: ast.expr, flat: Mapping[str, Any], text: str) -> Any:
         case ast.Name() | ast.Attribute():
             return _lookup(ast.unparse(node), flat, text)
         case ast.UnaryOp(op=ast.Not()):
-            return not value(node.operand)
+            return not _truth(node.operand, flat, text)
         case ast.UnaryOp(op=ast.USub()):
             return -value(node.operand)
         case ast.BinOp() if type(node.op) in _ARITHMETIC:
             return _arithmetic(type(node.op), value(node.left), value(node.right))
         case ast.BoolOp():
             combine = all if isinstance(node.op, ast.And) else any
-            return combine(map(value, node.values))
+            return combine(_truth(part, flat, text) for part in node.values)
         case ast.Compare():
             return _compare(node, value, text)
     raise _not_understood(node, text)
+
+
+def _truth(node: ast.expr, flat: Mapping[str, Any], text: str) -> bool:
+    """The value of a part that stands for true or false. Raises ConditionError for any other."""
+    value = _evaluate(node, flat, text)
+    if isinstance(value, bool):
+        return value
+    part = ast.unparse(node)
+    if part in _CONSTANTS:
+        return False  # null
+    kind = "null" if value is None else f"{_kind(type(value))}, here {value!r}"
+    raise ConditionError(
+        f"condition {text!r}: {part} is {kind}, and stands alone; expected a comparison such as "
+        f"'{part} == {json.dumps(value)}'"
+    )
+
+
+_TRUTH, _NUMBER, _TEXT, _LIST = "true or false", "a number", "a text", "a list"
+
+
+def _kind(kind: type) -> str:
+    """A type of values in words."""
+    if issubclass(kind, bool):
+        return _TRUTH
+    if issubclass(kind, (int, float)):
+        return _NUMBER
+    return _TEXT if issubclass(kind, str) else _LIST
+
+
+def _comparisons(tree: ast.expr) -> Iterator[tuple[str, Any]]:
+    """Each key with each value that a condition compares it with."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Compare):
+            continue
+        sides = [node.left, *node.comparators]
+        for operation, left, right in zip(node.ops, sides, sides[1:], strict=False):
+            is_list = isinstance(operation, ast.In | ast.NotIn)
+            yield from _key_and_values(left, right, is_list=is_list)
+            if not is_list:
+                yield from _key_and_values(right, left, is_list=False)
+
+
+def _key_and_values(side: ast.expr, other: ast.expr, *, is_list: bool) -> Iterator[tuple[str, Any]]:
+    """The key that one side of a comparison is, with the value or the values of a list."""
+    key = ast.unparse(side)
+    if not isinstance(side, ast.Name | ast.Attribute) or key in _CONSTANTS:
+        return
+    literals = [other]
+    if is_list:  # a text or a key may stand there too
+        literals = other.elts if isinstance(other, ast.List | ast.Tuple) else []
+    for literal in literals:
+        written = ast.unparse(literal)
+        if written in _CONSTANTS:
+            yield key, _CONSTANTS[written]
+        elif _is_literal(written):
+            yield key, ast.literal_eval(written)
+
+
+def _is_comparable(literal: Any, kinds: Collection[str]) -> bool:
+    """Whether a value can be equal to those of a key of these kinds."""
+    if literal is None or _kind(type(literal)) in kinds:
+        return True
+    return _TRUTH in kinds and _kind(type(literal)) == _NUMBER and literal in (0, 1)
+
+
+def _advice(key: str, literal: Any, kinds: Collection[str]) -> str:
+    """How to write a comparison with a value of the wrong type."""
+    if _TEXT in kinds and not isinstance(literal, list):
+        return f"write '{json.dumps(literal)}' in quotes for a text"
+    if isinstance(literal, str) and _is_literal(literal):
+        return f"write {literal} without quotes"
+    if isinstance(literal, list):
+        return f"write `{key} in {literal}` for any of them"
+    return f"expected {' or '.join(sorted(kinds))}"
 
 
 def _compare(node: ast.Compare, value: Callable[[ast.expr], Any], text: str) -> bool:

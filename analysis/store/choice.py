@@ -37,10 +37,18 @@ def where(table: pd.DataFrame, *conditions: str) -> pd.DataFrame:
 def _meets(columns: pd.DataFrame, text: str) -> Sequence[bool]:
     """Whether each row meets a condition over these columns, all that it names."""
     meets = grammar.remembered(text)
-    names = [str(name) for name in columns]
-    values = [[plain(value) for value in columns[name]] for name in columns]
-    rows = zip(*values, strict=True) if names else [()] * len(columns)
-    return [meets(dict(zip(names, row, strict=True))) for row in rows]
+    values = {str(name): _values(str(name), columns[name]) for name in columns}
+    types = {name: set(map(type, column)) for name, column in values.items()}
+    grammar.check_types(text, types)
+    rows = zip(*values.values(), strict=True) if values else [()] * len(columns)
+    return [meets(dict(zip(values, row, strict=True))) for row in rows]
+
+
+def _values(name: str, column: pd.Series) -> list[Any]:
+    """The values of a column; texts write other values in columns of the configuration alone."""
+    if "." in name:
+        return [plain(value) for value in column]
+    return [value if isinstance(value, str) else plain(value) for value in column]
 
 
 def plain(value: Any) -> Any:

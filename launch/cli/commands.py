@@ -111,6 +111,9 @@ def _complete(what: str) -> Callable[[click.Context, click.Parameter, str], list
 _name = click.argument("name", shell_complete=_complete("sweep_files"))
 _sent_name = click.argument("name", shell_complete=_complete("sweep_folders"))
 _overrides = click.argument("overrides", nargs=-1, shell_complete=_complete("overrides"))
+_launch_overrides = click.argument(
+    "overrides", nargs=-1, shell_complete=_complete("launch_overrides")
+)
 _retry = click.option(
     "--retry-errors", is_flag=True, help="Also send cells held back because they share an error."
 )
@@ -238,7 +241,7 @@ def calibrate(
 
 @main.command(short_help="Send cells that failed, were interrupted or are missing.")
 @_sent_name
-@_overrides
+@_launch_overrides
 @_retry
 @click.option(
     "--abandon-completing",
@@ -315,8 +318,10 @@ def status(
     folder = sweep_folder(name)
     if as_json and watch is not None:
         raise UserError("--json writes one object: found --watch too, expected one of the two")
-    _check_views(choices, watch, metric if not as_json else None)
-    if as_json:
+    _check_views(choices, watch, metric if choices["failed"] or not as_json else None)
+    if as_json and choices["failed"]:
+        views.write_failures(folder)
+    elif as_json:
         views.write_status(folder, metric, cells=choices["cells"])
     elif choices["cells"]:
         tables.print_cells(sweep_state.load_sweep_state(folder))

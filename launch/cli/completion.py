@@ -117,6 +117,14 @@ def overrides(context: click.Context, parameter: click.Parameter, typed: str) ->
     return [f"{key}={choice}" for choice in _values(key) if choice.startswith(value)]
 
 
+def launch_overrides(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
+    """The same of the keys that `resume` accepts: those that say how jobs run, not what."""
+    from launch.sweep.request import LAUNCH_KEYS
+
+    words = overrides(context, parameter, typed)
+    return [word for word in words if word.startswith(LAUNCH_KEYS)]
+
+
 def _keys() -> list[str]:
     from trainers import config
 

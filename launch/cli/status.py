@@ -68,6 +68,12 @@ def write_status(folder: Path, metric: str | None = None, *, cells: bool) -> Non
     machine.write("status", document)
 
 
+def write_failures(folder: Path) -> None:
+    """Write every kind of failure as JSON, with the ids of its cells."""
+    failures = summary.failures(sweep_state.load_sweep_state(folder))
+    machine.write("status", {"name": name_of(folder), "folder": folder, "failures": failures})
+
+
 def watch(folder: Path, seconds: float, metric: str | None = None) -> None:
     """Refresh the status every `seconds` until no cell runs or waits, or until Ctrl-C.
 

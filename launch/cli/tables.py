@@ -15,14 +15,14 @@ from rich.text import Text
 from launch.cli import layout, machine
 from launch.cli.console import console, styled
 from launch.cost import rates
-from launch.errors import INTERRUPTED, quantity
+from launch.errors import INTERRUPTED, UserError, quantity
 from launch.report.drawing import shown_path
 from launch.report.grid import varying_settings
 from launch.report.searches import expectation_rows, short_names
 from launch.status import sweep_state
 from launch.submit.calibration import Measurement
 from launch.submit.preview import Preview, beyond_limit
-from launch.submit.submission import array_scripts
+from launch.submit.submission import array_scripts, check_data
 from launch.sweep.request import AUTO, Request
 
 if TYPE_CHECKING:
@@ -123,10 +123,19 @@ def _is_first_here(preview: Preview) -> bool:
     return is_here and preview.unmeasured == len(preview.cells) and bool(preview.cells)
 
 
+def _missing_data(preview: Preview) -> list[str]:
+    """That `submit` will refuse the request, if its data is not here."""
+    try:
+        check_data([cell.flat for cell in preview.request.cells])
+    except UserError as error:
+        return [f"`redescent submit` will refuse this: {error}"]
+    return []
+
+
 def preview_warnings(preview: Preview) -> list[str]:
     """Warnings to show before sending, one sentence each."""
     selection = preview.selection
-    warnings = [*selection.left_out]
+    warnings = [*_missing_data(preview), *selection.left_out]
     if selection.other_data:
         warnings.append(
             f"{quantity(len(selection.other_data), 'cell')} of {preview.request.name} have results "
@@ -172,8 +181,13 @@ def hours(preview: Preview) -> str:
     most = _most_hours(preview)
     if most is None:
         return f"{reason}. {hint}"
-    limit = f"at most {most:.0f} {unit} until the tasks reach their time limit"
+    limit = f"at most {_whole_hours(most, unit)} until the tasks reach their time limit"
     return f"{reason}; {limit}. {hint}"
+
+
+def _whole_hours(hours: float, unit: str) -> str:
+    """Rounded hours with their unit, such as "1 core-hour"; less than one as a fraction."""
+    return f"{hours:.2g} {unit}" if hours < 1 else quantity(round(hours), unit.removesuffix("s"))
 
 
 def _most_hours(preview: Preview) -> float | None:

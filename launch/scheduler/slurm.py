@@ -30,6 +30,10 @@ COMPLETING_SECONDS = 300.0
 """A task that completes for longer is stuck: its node does not report that its processes ended."""
 
 
+CLOCK_SECONDS = 30.0
+"""An end that lies further ahead is not one that another clock wrote: a time limit is longer."""
+
+
 @dataclass(frozen=True)
 class Task:
     """One element of an array as SLURM knows it."""
@@ -41,7 +45,7 @@ class Task:
     reason: str = ""
     node: str = ""
     ended_seconds: float | None = None
-    """For a preempted or completing task, how long ago its processes ended; None if unknown."""
+    """For a task that may run again, how long ago its processes ended; None if unknown."""
 
     @property
     def live(self) -> bool:
@@ -49,6 +53,11 @@ class Task:
         if self.state == "PREEMPTED" and (self.ended_seconds or 0.0) > REQUEUE_SECONDS:
             return False
         return self.state not in ENDED
+
+    @property
+    def has_end(self) -> bool:
+        """Whether it is known when its processes ended."""
+        return self.ended_seconds is not None
 
     @property
     def is_stuck(self) -> bool:
@@ -156,10 +165,13 @@ def _without_time(line: str) -> tuple[str, float | None]:
 
 
 def _ended_seconds(state: str, end: float | None, now: float) -> float | None:
-    """How long ago a task ended that may run again; the end of others is their time limit."""
-    if state not in ("PREEMPTED", "COMPLETING") or end is None:
+    """How long ago a task ended that may run again; the end of others is their time limit.
+
+    So is that of a requeued task which completes, in the queue: accounting has its end.
+    """
+    if state not in ("PREEMPTED", "COMPLETING", "REQUEUED") or end is None:
         return None
-    return max(0.0, now - end)
+    return max(0.0, now - end) if end < now + CLOCK_SECONDS else None
 
 
 def unix_time(text: str) -> float | None:

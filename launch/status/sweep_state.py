@@ -340,18 +340,37 @@ def ask_slurm(sweeps: Sequence[SweepFiles]) -> SlurmAnswer:
     """Ask SLURM once about the open tasks of all these sweeps.
 
     The queue forgets ended jobs after minutes, and a controller that was restored from an old state
-    forgets others, so tasks that may still run according to accounting are added. Accounting lags
-    and can be absent; without its answer nothing is added.
+    forgets others, so tasks that may still run according to accounting are added. It also knows
+    since when a requeued task completes. Accounting lags and can be absent; without its answer
+    nothing is added.
     """
     names = sorted({name for sweep in sweeps for name in _accepted_names(sweep)})
     queue = slurm.queue(names)
     if queue is None:
         return SlurmAnswer(None)
     queue_names = {task.name for task in queue}
-    forgotten = [name for name in names if name not in queue_names]
-    accounting = slurm.accounting(forgotten) or []
-    live = [task for task in accounting if task.live]
+    forgotten = {name for name in names if name not in queue_names}
+    without_end = {task.name for task in queue if task.state == "COMPLETING" and not task.has_end}
+    accounting = slurm.accounting(sorted(forgotten | without_end)) or []
+    live = [task for task in accounting if task.live and task.name in forgotten]
+    queue = with_ends(queue, accounting)
     return SlurmAnswer({(task.job, task.index): task for task in [*live, *queue]})
+
+
+def with_ends(queue: Sequence[slurm.Task], accounting: Sequence[slurm.Task]) -> list[slurm.Task]:
+    """The tasks of the queue; those that were requeued and still complete with their end, which
+    accounting alone has.
+    """
+    ends = {}
+    for task in accounting:
+        if task.state == "REQUEUED":
+            ends[task.job, task.index] = task.ended_seconds
+    tasks = []
+    for task in queue:
+        if task.state == "COMPLETING" and not task.has_end:
+            task = replace(task, ended_seconds=ends.get((task.job, task.index)))
+        tasks.append(task)
+    return tasks
 
 
 def _accepted_names(files: SweepFiles) -> set[str]:

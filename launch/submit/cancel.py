@@ -12,12 +12,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from launch.errors import UserError, quantity
 from launch.plan import Plan, load_all, markers
 from launch.plan.outcome import LIVE
 from launch.scheduler import backend
 from launch.status.sweep_state import SweepState, load_sweep_state, may_run
 from launch.submit.lock import CANCEL_LOCK, locked
-from launch.sweep.condition import condition
+from launch.sweep.condition import conditions_on
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def cancel(folder: Path, where: Sequence[str] = ()) -> Cancellation:
 
     Without conditions, the rounds of the sweep's searches follow by themselves no more.
 
-    Raises UserError for a bad condition.
+    Raises UserError for a bad condition, and for conditions that no cell meets.
     """
     if not where and folder.is_dir() and any(plan.searches for plan in load_all(folder)):
         markers.stop_rounds(folder)
@@ -55,12 +56,17 @@ def cancel(folder: Path, where: Sequence[str] = ()) -> Cancellation:
 
 def _cells_that_meet(state: SweepState, where: Sequence[str]) -> set[str]:
     """Ids of the planned cells that meet all conditions, in any of their plans."""
-    conditions = [condition(text) for text in where]
     flats = {cell.id: plan.flat(cell) for plan in state.plans for cell in plan.cells}
+    conditions = conditions_on(where, flats.values())
     cells = set()
     for cell, flat in flats.items():
         if all(meets_condition(flat) for meets_condition in conditions):
             cells.add(cell)
+    if where and not cells:
+        raise UserError(
+            f"none of the {quantity(len(flats), 'cell')} of {state.folder.name} meets "
+            f"{' and '.join(where)}; nothing was cancelled"
+        )
     return cells
 
 

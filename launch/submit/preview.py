@@ -12,7 +12,7 @@ import pandas as pd
 
 from launch.cost import concurrency, rates
 from launch.cost.packing import TaskPreview, pack_in_groups
-from launch.errors import quantity
+from launch.errors import UserError, quantity
 from launch.plan.jobs import array_ranges
 from launch.plan.launcher import cores
 from launch.plan.outcome import FINAL, LIVE
@@ -24,7 +24,7 @@ from launch.submit import calibration
 from launch.submit.rounds import with_open_rounds
 from launch.submit.weights import Availability, look_up
 from launch.sweep.adaptive import SearchState, search_key
-from launch.sweep.condition import condition
+from launch.sweep.condition import conditions_on
 from launch.sweep.request import AUTO, INSIDE, Cell, Concurrency, Request
 
 
@@ -203,12 +203,11 @@ def select_cells(
 ) -> Selection:
     """The cells to run, and those that are held back."""
     states = _states_of_cells(state)
-    conditions = [condition(text) for text in request.again]
+    again = _cells_again(request) if rerun else ()
     cells = []
     for cell in request.cells:
         cell_state = states.get(cell.id)
-        may_repeat = rerun and all(meets(cell.flat) for meets in conditions)
-        if cell_state not in LIVE and (may_repeat or cell_state not in FINAL):
+        if cell_state not in LIVE and (cell.id in again or cell_state not in FINAL):
             cells.append(cell)
     selection = Selection(
         cells=cells,
@@ -223,6 +222,21 @@ def select_cells(
     needs_more_memory = failures.needs_more_memory(without_memory, state, request.launcher)
     held_back = failures.held_back(selection.ids, state, request.code)
     return hold_back(selection, held_back, needs_more_memory)
+
+
+def _cells_again(request: Request) -> set[str]:
+    """Ids of the cells that meet all conditions of `submit --again`.
+
+    Raises UserError for a bad condition, and for conditions that no cell meets.
+    """
+    conditions = conditions_on(request.again, [cell.flat for cell in request.cells])
+    ids = {cell.id for cell in request.cells if all(meets(cell.flat) for meets in conditions)}
+    if conditions and not ids:
+        raise UserError(
+            f"--again: none of the {quantity(len(request.cells), 'cell')} of {request.name} meets "
+            f"{' and '.join(request.again)}; nothing was sent"
+        )
+    return ids
 
 
 def hold_back(

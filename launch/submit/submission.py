@@ -239,8 +239,8 @@ def check_data(configurations: Sequence[Mapping[str, Any]]) -> None:
             )
         if root is not None and not Path(root).exists():
             raise UserError(
-                f"data.root: {root} does not exist; expected the folder or archive with the data "
-                "set"
+                f"data.root: {root} does not exist; expected the file, folder or archive with the "
+                "data set"
             )
 
 

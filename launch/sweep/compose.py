@@ -479,6 +479,10 @@ def _reason(error: Exception) -> str:
     text = "\n".join(str(e) for e in (error, error.__cause__) if e is not None)
     if "not in struct" in text or re.search(r"Key '.*' not in '", text):
         return _unknown_key(text)
+    kinds = re.search(r"Error merging override (.*)\s+Cannot merge (Dict|List)Config", text)
+    if kinds:
+        expected = "a mapping" if kinds[2] == "Dict" else "a list"
+        return f"{kinds[1].rstrip(';')}: found another kind of value, expected {expected}"
     message = text.split("Config search path")[0]
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     return "; ".join(lines[:_REASON_LINES])
@@ -492,11 +496,18 @@ def _unknown_key(text: str) -> str:
     section, _, name = key.partition(".")
     if name and section in _KNOWN:
         return f"{key}: unknown key; known: {', '.join(_KNOWN[section])}"
+    if section == "axes" and name:
+        return (
+            f"{key}: an axis has a dot in its name, so an override cannot reach it alone; replace "
+            "all axes with '~axes' '+axes={KEY: VALUES, ...}'"
+        )
+    if key in schema.columns():
+        return f"{key}: unknown key here: the {section} of this sweep has none of that name"
     message = f"{key}: unknown key"
     legal = [*schema.columns(), *_TOP_KEYS, *(f"search.{name}" for name in search.KEYS)]
     nearest = [name for name in difflib.get_close_matches(key, legal, n=1) if name != key]
     if nearest:
         message += f"; did you mean {nearest[0]}?"
-    if key.startswith(("axes", "hydra.", "search")):
+    if key.startswith(("axes", "hydra.", "search", "to.")):
         message += "; +KEY=VALUE adds one, ~KEY removes one"
     return message

@@ -4,7 +4,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from analysis.stats import condition as grammar
@@ -43,6 +43,32 @@ def condition(text: str) -> Condition:
 def remembered(text: str) -> Condition:
     """The same as `condition(text)`, computed once for equal values of the keys that it names."""
     return _with_user_errors(_with_errors(grammar.remembered, text))
+
+
+def conditions_on(texts: Sequence[str], flats: Collection[Mapping[str, Any]]) -> list[Condition]:
+    """Conditions that cells with these flat configurations are to meet.
+
+    Raises UserError for bad syntax, and for a key that is compared with a value of another type
+    than it has in these cells.
+    """
+    conditions = []
+    for text in texts:
+        check_types(text, grammar.value_types(flats, names(text)))
+        conditions.append(remembered(text))
+    return conditions
+
+
+def check_types(text: str, types: Mapping[str, Collection[type]]) -> None:
+    """Raise UserError if a condition compares a key with a value of another type than these."""
+    try:
+        grammar.check_types(text, types)
+    except grammar.ConditionError as error:
+        raise UserError(str(error)) from None
+
+
+def column_types(columns: Mapping[str, type]) -> dict[str, list[type]]:
+    """The types that values of a key have, where its column tells: one of texts may hold others."""
+    return {key: [kind] for key, kind in columns.items() if kind in (int, float, bool)}
 
 
 def _with_user_errors(meets: Condition) -> Condition:

@@ -16,7 +16,7 @@ from analysis.stats import threshold
 from launch.errors import UserError
 from launch.plan.identity import RESULT_FREE
 from launch.plan.search import Advance, Search
-from launch.sweep.condition import names, values_as_truths
+from launch.sweep.condition import check_types, column_types, names, values_as_truths
 from launch.sweep.grid import axis_values
 
 _REQUIRED = ("axis", "success", "range")
@@ -173,6 +173,7 @@ def _success(text: Any, columns: Mapping[str, type]) -> str:
                 f"search.success: found {text!r}, in which {part!r} stands alone; expected a "
                 f"comparison, such as '{part} == 0'"
             )
+    check_types(text, column_types({**columns, **dict.fromkeys(_BOOLEAN_FACTS, bool)}))
     return text
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from launch.errors import UserError
 from launch.plan.identity import RESULT_FREE
 from launch.sweep import search, trained
-from launch.sweep.condition import UnknownKey, remembered
+from launch.sweep.condition import UnknownKey, check_types, column_types, remembered
 from launch.sweep.grid import Grid, axis_values
 
 KEYS = ("seeds", "axes", "zip", "where", "search", "of", "to")
@@ -61,6 +61,8 @@ def read(
     zipped = _shaped(described, "zip", list, "a list of lists of axes")
     seeds = described.get("seeds")
     check_where(texts)
+    for text in texts:
+        check_types(text, column_types(columns))
     check_zip(zipped)
     check_axes(axes)
     source = _source(described, list(axes), overrides)

@@ -9,14 +9,14 @@ data. `to` names the other end of a line: the trained cell that differs in these
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from launch.errors import UserError, quantity
 from launch.plan.identity import RESULT_FREE
-from launch.sweep.condition import condition
+from launch.sweep.condition import conditions_on, names
 from launch.sweep.request import Cell, check_name, resolved_cell
 from trainers.config.later import fill_in
 
@@ -87,7 +87,6 @@ class TrainedRule:
     """What a sweep file says about the trained cells that its cells read."""
 
     sweep: str
-    conditions: Sequence[Callable[[Mapping[str, Any]], bool]]
     texts: Sequence[str]
     partner: Mapping[str, Any]
     """The keys of `to` and their values; empty if there are none."""
@@ -97,11 +96,9 @@ class TrainedRule:
 
         Raises UserError if there are none, or if they measure trained cells themselves.
         """
-        selected = []
-        for cell in cells:
-            flat = fill_in(cell.flat)
-            if all(meets(flat) for meets in self.conditions):
-                selected.append(Cell(cell.id, flat))
+        complete = [Cell(cell.id, fill_in(cell.flat)) for cell in cells]
+        conditions = conditions_on(self.texts, [cell.flat for cell in complete])
+        selected = [cell for cell in complete if all(meets(cell.flat) for meets in conditions)]
         if not selected:
             raise UserError(
                 f"of.where: none of the {quantity(len(cells), 'cell')} of {self.sweep} meets "
@@ -165,7 +162,6 @@ def read(of: Any, to: Any, seeds: Any) -> TrainedRule | None:
         )
     return TrainedRule(
         sweep=of["sweep"],
-        conditions=[condition(text) for text in texts],
         texts=texts,
         partner=_partner(to),
     )
@@ -191,6 +187,8 @@ def _conditions(of: Mapping[str, Any]) -> list[str]:
         raise UserError(
             f"of.where: found {texts!r}, expected a list of quoted conditions such as 'seed == 0'"
         )
+    for text in texts:
+        names(text)
     return texts
 
 

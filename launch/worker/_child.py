@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from launch.plan.outcome import FROZEN_CODE, class_of
+from launch.plan.outcome import FINAL, FROZEN_CODE, class_of
 from launch.plan.snapshot import difference_from_plan
 from launch.worker.messages import (
     CellJob,
@@ -32,7 +32,7 @@ from launch.worker.messages import (
 )
 
 if TYPE_CHECKING:
-    from trainers.part import Part
+    from trainers.part import FinishedCell, Part
     from trainers.run import Run
 
 
@@ -133,8 +133,7 @@ class CellTrainer:
         """Train one cell. An exception becomes its record and answer, and the child continues."""
         finished = self.finished_in_task if job.again else self.finished
         if job.cell in finished:
-            status, epochs = finished[job.cell]
-            return CellResult(job.cell, status, epochs)
+            return self._end_of(job, finished[job.cell])
         run: Run | None = None
         try:
             run = self._start_run(job)
@@ -148,6 +147,13 @@ class CellTrainer:
             logging.exception("cell %s failed", job.cell)
             return _record_failure(run, job, error)
 
+    def _end_of(self, job: CellJob, end: FinishedCell) -> CellResult:
+        """The answer for a cell that has ended before; an error if its data was not that of now."""
+        difference = _other_data(job, end) if end.status in FINAL else None
+        if difference is not None:
+            return CellResult(job.cell, "failed", end.epochs, difference, progress=False)
+        return CellResult(job.cell, end.status, end.epochs)
+
     def _other_code(self, code: str) -> Failure | None:
         """The failure of every cell if this process does not run the plan's code."""
         if code not in self.differences:
@@ -159,8 +165,10 @@ class CellTrainer:
         import trainers
         from trainers import config
 
+        cell = config.parse(job.flat)
+        run.add_facts(source_hash=config.source_hash(cell.data))
         run.mark_running()
-        outcome = trainers.train(config.parse(job.flat), run)
+        outcome = trainers.train(cell, run)
         run.close(outcome, self.inbox.reason if outcome == "stopped" else None)
         return CellResult(
             job.cell, outcome, run.epochs, progress=run.progressed, metric=run.last_metric
@@ -195,6 +203,20 @@ class CellTrainer:
             metrics = trainers.metrics(trainer)
             self.parts[trainer] = Part(self.writer.sweep, name, metrics, throttle=True)
         return self.parts[trainer]
+
+
+def _other_data(job: CellJob, end: FinishedCell) -> str | None:
+    """Why the result of a cell is not one of the data of now; None if it is, or nothing tells."""
+    from trainers import config
+
+    present = config.source_hash(config.parse(job.flat).data)
+    if None in (end.source_hash, present) or end.source_hash == present:
+        return None
+    return (
+        f"it is {end.status} with other data: the files had the hash {end.source_hash}, and those "
+        f"of {job.flat['data.root']} have {present}; `redescent submit NAME --again` trains it "
+        "anew on these"
+    )
 
 
 def _record_failure(run: Run | None, job: CellJob, error: Exception) -> CellResult:

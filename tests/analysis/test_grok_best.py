@@ -218,3 +218,6 @@ def test_points_of_several_columns_are_checked_together():
         query.check_axes(runs, "data.x")
     with pytest.raises(query.FigureError, match="vary in more than seed"):
         query.check_axes(runs)
+    mostly_two = runs.assign(**{"data.y": [1, 2, 2]})
+    with pytest.raises(query.FigureError, match=r"choose one value .* --where data\.y=2$"):
+        query.check_axes(mostly_two, "data.x")

@@ -70,6 +70,12 @@ def test_keys_and_values_of_overrides_are_completed(typed: str, expected: list[s
     assert completions("submit", "demo", "seeds=[0]", typed) == expected
 
 
+def test_resume_completes_only_the_keys_that_it_accepts() -> None:
+    assert completions("resume", "demo", "hydra/launcher=s") == ["hydra/launcher=slurm"]
+    assert "hydra.launcher.timeout_min=" in completions("resume", "demo", "")
+    assert not [word for word in completions("resume", "demo", "") if word.startswith("model")]
+
+
 def test_bash_gets_a_key_and_its_value_as_three_words() -> None:
     words = ["plan", "demo", "hydra/launcher", "=", "sl"]
     assert completion.joined(words) == ["plan", "demo", "hydra/launcher=sl"]

@@ -12,7 +12,7 @@ import pytest
 from analysis import store
 from analysis.figure import query
 from launch.errors import UserError
-from launch.sweep.condition import condition
+from launch.sweep.condition import condition, conditions_on
 
 CELLS: list[dict[str, Any]] = [
     {"seed": 0, "model.name": "mlp", "model.width": 4, "data.label_noise.rate": 0.0},
@@ -45,6 +45,9 @@ CONDITIONS = [
     "trainer.weights_at == [1, 5]",
     "data.rows == [1, 2] or seed == 1",
     "[model.width, seed] in [[4, 0], [64, 1]]",
+    "trainer.weights_at != '5'",
+    "data.augment == 1",
+    "data.augment and model.depth in [2, 3]",
     "true",
 ]
 
@@ -64,7 +67,7 @@ def test_several_values_of_a_key_are_alternatives() -> None:
 
 @pytest.mark.parametrize("text", CONDITIONS)
 def test_a_condition_chooses_the_same_cells_everywhere(text: str) -> None:
-    meets = condition(text)
+    (meets,) = conditions_on([text], FLATS)
     expected = [cell for cell, flat in zip("abcd", FLATS, strict=True) if meets(flat)]
     assert expected
     assert store.where(table(), text)["cell"].tolist() == expected
@@ -81,6 +84,14 @@ BAD_CONDITIONS = [
     "model.width=4,",
     "model.width == 4, seed == 1",
     "seed == 1 or [0]",
+    "seed",
+    "not model.width",
+    "model.depth == 2 or model.name",
+    "seed == '1'",
+    "model.name in ['mlp', 3]",
+    "seed=true",
+    "seed == [0, 1]",
+    "'4' <= model.width",
     "",
 ]
 
@@ -88,7 +99,7 @@ BAD_CONDITIONS = [
 @pytest.mark.parametrize("text", BAD_CONDITIONS)
 def test_what_one_refuses_all_refuse(text: str) -> None:
     with pytest.raises(UserError, match="condition"):
-        [condition(text)(flat) for flat in FLATS]
+        [meets(flat) for (meets,) in [conditions_on([text], FLATS)] for flat in FLATS]
     with pytest.raises(ValueError, match="condition"):
         store.where(table(), text)
     with pytest.raises(query.FigureError, match="--where"):

@@ -6,12 +6,16 @@ import json
 import shutil
 from pathlib import Path
 from subprocess import CompletedProcess
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import pytest
 
 from analysis import store
 from launch.cli import machine
+from launch.cli import status as views
+from launch.status import sweep_state
+from launch.status.cell_state import Record
 
 OLD_LOGS = Path(__file__).parent / "old_logs"
 
@@ -52,12 +56,35 @@ def test_status_has_the_numbers_of_the_sweep(old_logs: Path, redescent: Redescen
     assert content["share_done"] == pytest.approx(sum(progress) / len(progress))
 
 
+def test_status_failed_has_the_failures_alone(old_logs: Path, redescent: Redescent) -> None:
+    content = document(redescent("status", "noop", "--json", "--failed"))
+    assert sorted(content) == ["command", "failures", "folder", "name", "version"]
+
+
+def test_failures_have_their_class_error_and_cells(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = Record("failed", 1, "disk", "Traceback\nOSError: disk full")
+    cells = {name: SimpleNamespace(id=name, state="failed", record=record) for name in ("a", "b")}
+    state = SimpleNamespace(cells=cells)
+    monkeypatch.setattr(sweep_state, "load_sweep_state", lambda folder: state)
+    views.write_failures(Path("logs/demo"))
+    (failure,) = json.loads(capsys.readouterr().out)["failures"]
+    assert failure == {"kind": "disk", "error": "OSError: disk full", "cells": ["a", "b"]}
+
+
 def test_plan_lists_the_cells_to_run(redescent: Redescent) -> None:
     words = ("plan", "noop", "seeds=[0,1,2]", "hydra/launcher=local")
     content = document(redescent(*words, "--json"))
     assert (content["command"], content["cells"], len(content["to_run"])) == ("plan", 3, 3)
     assert content["states"] == {"new": 3}
     assert content["unmeasured"] == 3
+
+
+def test_plan_warns_of_data_that_submit_would_refuse(redescent: Redescent) -> None:
+    words = ("plan", "cifar_small", "data.root=/nowhere", "hydra/launcher=local")
+    (warning,) = document(redescent(*words, "--json"))["warnings"]
+    assert "will refuse this: data.root: /nowhere does not exist" in warning
 
 
 def test_why_separates_what_varies_from_all_settings(old_logs: Path, redescent: Redescent) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from collections.abc import Callable
@@ -13,12 +14,16 @@ import pandas as pd
 import pytest
 
 from launch.cli.words import conditions_and_overrides
+from launch.errors import UserError
 from launch.plan import result_code
 from launch.plan.launcher import Launcher
 from launch.submit import preview
 from launch.sweep.request import Cell, Packing, Request
+from launch.worker._child import CellTrainer, Inbox, Writer
+from launch.worker.messages import CellJob
 from trainers import config
 from trainers.config import source
+from trainers.part import FinishedCell
 
 TABLE: dict[str, Any] = {
     "data.name": "table", "data.label": "label", "data.features": None, "data.test_share": 0.5,
@@ -66,6 +71,21 @@ def test_a_cell_of_other_data_is_not_done(cells: list[Cell], tmp_path: Path) -> 
     assert select(cells, state).other_data == ["c1-4", "c1-8"]
 
 
+def test_a_task_does_not_pass_a_result_of_other_data_off_as_done(
+    cells: list[Cell], tmp_path: Path
+) -> None:
+    present = config.source_hash(config.parse(cells[0].flat).data)
+    answers = {}
+    for earlier in (present, "0123456789abcdef", None):
+        trainer = CellTrainer(Writer(tmp_path, "w", "p.", 1.0, ""), Inbox(io.StringIO()))
+        trainer.finished = {"c1-4": FinishedCell("done", 3, earlier)}
+        answers[earlier] = trainer.train(CellJob("c1-4", cells[0].flat, 2, "c0de", "e0"))
+    assert {key: answer.status for key, answer in answers.items()} == {
+        present: "done", "0123456789abcdef": "failed", None: "done",
+    }  # fmt: skip
+    assert "other data" in str(answers["0123456789abcdef"].error)
+
+
 def test_what_cannot_be_compared_is_said(cells: list[Cell], tmp_path: Path) -> None:
     old = state_of([{"cell": "c1-4", "status": "done"}])
     assert (select(cells, old).other_data, select(cells, old).unknown_data) == ([], 1)
@@ -91,7 +111,9 @@ def test_again_takes_the_done_cells_that_meet_its_conditions(cells: list[Cell]) 
     assert select(cells, state, rerun=True).ids == ["c1-4", "c1-8"]
     assert select(cells, state, rerun=True, again=["model.width == 8"]).ids == ["c1-8"]
     fresh = state_of([done("c1-4", None)])
-    assert select(cells, fresh, rerun=True, again=["model.width == 3"]).ids == ["c1-8"]
+    assert select(cells, fresh, rerun=True, again=["model.width == 8"]).ids == ["c1-8"]
+    with pytest.raises(UserError, match=r"none of the 2 cells of s meets model.width == 3"):
+        select(cells, fresh, rerun=True, again=["model.width == 3"])
 
 
 def test_done_cells_are_counted_whose_trainer_said_something_else(

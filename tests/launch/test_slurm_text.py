@@ -316,7 +316,9 @@ NOON = time.mktime((2026, 1, 2, 12, 0, 0, 0, 0, -1))
         ("PREEMPTED", "N/A", None, True, False),
         ("COMPLETING", "2026-01-02T11:57:00", 180.0, True, False),
         ("COMPLETING", "2026-01-02T11:50:00", 600.0, True, True),
-        ("COMPLETING", "2026-01-02T13:00:00", 0.0, True, False),  # a clock that differs
+        ("COMPLETING", "2026-01-02T12:00:09", 0.0, True, False),  # a clock that differs
+        ("COMPLETING", "2026-01-02T13:00:00", None, True, False),  # requeued: its time limit
+        ("REQUEUED", "2026-01-02T11:50:00", 600.0, True, False),
         ("RUNNING", "2026-01-02T11:50:00", None, True, False),
         ("PENDING", "N/A", None, True, False),
     ],

@@ -14,7 +14,7 @@ from launch.plan import Plan
 from launch.plan.jobs import Array
 from launch.scheduler.slurm import Task
 from launch.status.cell_state import Record, cell_states
-from launch.status.sweep_state import Answers, SweepState, place_cells, without_stuck
+from launch.status.sweep_state import Answers, SweepState, place_cells, with_ends, without_stuck
 from launch.status.waiting import never_starts, stuck_tasks
 
 StateOf = Callable[..., SweepState]
@@ -39,6 +39,21 @@ def state_of(plan_of: Callable[..., Plan]) -> StateOf:
 
 STUCK = Task("7", 0, "a", "COMPLETING", "None", "n3", ended_seconds=600.0)
 BRIEF = Task("7", 1, "a", "COMPLETING", "None", "n4", ended_seconds=60.0)
+
+
+REQUEUED = Task("7", 0, "a", "COMPLETING", "None", "n3")
+"""A requeued task that completes: the queue has its time limit in place of its end."""
+
+
+def test_a_requeued_task_has_its_end_from_accounting() -> None:
+    accounting = [
+        Task("7", 0, "a", "REQUEUED", "None", ended_seconds=600.0),
+        Task("7", 1, "a", "RUNNING", "None"),
+    ]
+    task, brief = with_ends([REQUEUED, BRIEF], accounting)
+    assert (task.is_stuck, task.node, brief) == (True, "n3", BRIEF)
+    assert with_ends([REQUEUED], []) == [REQUEUED]
+    assert not REQUEUED.is_stuck
 
 
 def test_a_node_that_does_not_end_its_task_is_named(state_of: StateOf) -> None:

@@ -17,7 +17,7 @@ import pytest
 from trainers import config, run
 from trainers import part as parts
 from trainers.config.later import fill_in
-from trainers.part import Part, finished_cells
+from trainers.part import FinishedCell, Part, finished_cells
 from trainers.run import Run
 from trainers.schema import Metric
 
@@ -283,6 +283,19 @@ def test_the_first_attempt_has_nothing_to_restore(begin: Begin) -> None:
     assert begin(METRICS).restore() is None
 
 
+def test_a_checkpoint_of_other_files_is_refused(begin: Begin) -> None:
+    first = begin(METRICS)
+    first.add_facts(source_hash="0123")
+    first.checkpoint({"data_hash": "ab"}, step=4)
+    repeat = begin(METRICS, 2)
+    repeat.add_facts(source_hash="4567")
+    with pytest.raises(RuntimeError, match=r"made with source_hash 0123.* this attempt has 4567"):
+        repeat.restore()
+    assert repeat.restore({"data_hash": "ab"}), "the same samples, from other files"
+    repeat.add_facts(source_hash="0123")
+    assert repeat.restore()
+
+
 def test_progress_means_getting_beyond_the_first_checkpoint(begin: Begin) -> None:
     first = begin(METRICS)
     assert not first.progressed
@@ -343,9 +356,9 @@ def test_finished_cells_have_a_final_record_in_parts_of_the_same_task(
     run.part = other
     run.close("done")
     assert finished_cells(sweep, "S1.00000.") == {
-        "c1-a": ("done", 1),
-        "c1-b": ("failed", 1),
-        "c1-c": ("nonfinite", 1),
+        "c1-a": FinishedCell("done", 1),
+        "c1-b": FinishedCell("failed", 1),
+        "c1-c": FinishedCell("nonfinite", 1),
     }
     assert finished_cells(sweep, "S2.") == {}
 

@@ -107,6 +107,9 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path, csv: Path) -> None:
     ):
         with pytest.raises(DataError, match=message):
             table.read(path)
+    (tmp_path / "text.npz").write_text("a,label")
+    with pytest.raises(DataError, match=r"cannot be read as npz: it is not a zip archive"):
+        table.read(tmp_path / "text.npz")
     (tmp_path / "gaps.csv").write_text("a,label\n1,0\n,1\n")
     with pytest.raises(DataError, match="column a has missing values"):
         table.read(tmp_path / "gaps.csv")
@@ -117,6 +120,29 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path, csv: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"kind": np.arange(30)}, "first has 40 rows and the label kind 30"),
+        ({"first": np.zeros((39, 2))}, "first has 39 rows and the label kind 40"),
+        ({"first": np.array(3.0)}, "first has 0 rows"),
+        ({name: COLUMNS[name][:0] for name in COLUMNS}, "found 0 rows, expected at least 2"),
+        ({"kind": np.array(["red"] * ROWS)}, "all rows of .* have the label red"),
+    ],
+)
+def test_arrays_that_are_no_table_are_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    np.savez(tmp_path / "rows.npz", **COLUMNS | changes)
+    with pytest.raises(DataError, match=message):
+        table.dataset(settings(tmp_path / "rows.npz"), 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": 1}, "classes: found 1, expected at least 2"),
+        (
+            {"train_inputs": np.zeros((0, 1)), "train_labels": np.zeros(0, np.int64)},
+            "training data: found no samples",
+        ),
         ({"train_labels": np.array([0, 3])}, "training labels: found 0 to 3, expected 0 to 1"),
         ({"train_labels": np.array([0.0, 1.0])}, "expected integers"),
         ({"train_labels": np.array([0])}, r"expected \(n, d\) or \(n, c, h, w\), and \(n,\)"),

@@ -187,6 +187,27 @@ def test_a_checkpoint_of_another_experiment_is_refused(
         train(begin(METRICS, 2, flat={**flat, **changes}))
 
 
+def test_a_checkpoint_is_not_continued_on_a_second_data_set(
+    begin: Begin, flat: Flat, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.csv"
+    settings = {
+        "data.name": "table", "data.root": str(path), "data.label": "label",
+        "data.features": None, "data.test_share": 0.25, "data.split_seed": None,
+        "data.train_samples": None, "data.standardise": True,
+        "data.label_noise.kind": "incorrect", "data.label_noise.rate": 0.0,
+        "data.label_noise.classes": None, "data.label_noise.count": "nearest",
+    }  # fmt: skip
+    others = {key: value for key, value in flat.items() if not key.startswith("data.")}
+    tabular = {**others, **settings}
+    lines = [f"{number},{number % 2}" for number in range(40)]
+    path.write_text("\n".join(["a,label", *lines]))
+    train(begin(METRICS, 1, flat=tabular, stop=after(2)))
+    path.write_text("\n".join(["a,label", *reversed(lines[1:])]))
+    with pytest.raises(RuntimeError, match=r"made with data_hash .*would mix two experiments"):
+        train(begin(METRICS, 2, flat=tabular))
+
+
 @pytest.mark.parametrize(
     ("lr", "changes"),
     [(1e30, {}), (1e38, ADAM), (1e30, {"trainer.eval_test": "log", "trainer.eval_train": "never"})],

@@ -6,6 +6,7 @@ blocks of fixed size: more directions or rows are more cells, and none is measur
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +17,9 @@ DIRECTIONS_PER_BLOCK = 50
 
 ROWS_PER_BLOCK = 3
 """Rows of the grid in a block of a surface."""
+
+MOST_POINTS = 10_001
+"""Most points on a line, along a side of a grid, or frames: more are a mistake of typing."""
 
 Directions = Literal["filter", "scaled", "gaussian"]
 """How random directions are drawn; trainers/measures/directions.py has the formulas."""
@@ -128,6 +132,7 @@ class Surface(SavedWeights):
     def __post_init__(self) -> None:
         super().__post_init__()
         _odd("trainer.points", self.points)
+        between("trainer.points", self.points, 1, MOST_POINTS)
         _positive("trainer.span", self.span)
         if self.cap is not None:
             _positive("trainer.cap", self.cap)
@@ -164,7 +169,9 @@ class Line(SavedWeights):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least("trainer.points", self.points, 2)
+        between("trainer.points", self.points, 2, MOST_POINTS)
+        _finite("trainer.low", self.low)
+        _finite("trainer.high", self.high)
         if not (self.low <= 0.0 and self.high >= 1.0):
             raise ConfigError(
                 f"trainer.low, trainer.high: found {self.low} and {self.high}, expected a range "
@@ -254,9 +261,10 @@ class Boundary(SavedWeights):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least("trainer.points", self.points, 2)
+        between("trainer.points", self.points, 2, MOST_POINTS)
         _positive("trainer.extent", self.extent)
         _odd("trainer.frames", self.frames)
+        between("trainer.frames", self.frames, 1, MOST_POINTS)
         at_least("trainer.amplitude", self.amplitude, 0)
 
     @property
@@ -302,6 +310,12 @@ MEASURES = (
 def _positive(key: str, value: float) -> None:
     if not value > 0:  # NaN is not
         raise ConfigError(f"{key}: found {value!r}, expected more than 0")
+    _finite(key, value)
+
+
+def _finite(key: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise ConfigError(f"{key}: found {value!r}, expected a finite number")
 
 
 def _odd(key: str, value: int) -> None:

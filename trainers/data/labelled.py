@@ -36,7 +36,11 @@ class Labelled:
 
         Raises `DataError` for inputs and labels that do not fit together.
         """
+        if self.classes < 2:
+            raise DataError(f"classes: found {self.classes}, expected at least 2")
         train_inputs, train_labels = self._split("training", self.train_inputs, self.train_labels)
+        if not len(train_inputs):
+            raise DataError("training data: found no samples, expected at least 1")
         test_inputs, test_labels = self._split("test", self.test_inputs, self.test_labels)
         if train_inputs.shape[1:] != test_inputs.shape[1:]:
             raise DataError(

@@ -6,7 +6,8 @@ CSV and Parquet files have a column for each feature and one for the label; npz 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,13 @@ def dataset(config: Table, seed: int) -> Labelled:
     a file that cannot be used.
     """
     columns = read(Path(config.root or ""))
+    _check_rows(columns, config)
     classes, labels_n = np.unique(_labels(columns, config), return_inverse=True)
+    if len(classes) < 2:
+        raise DataError(
+            f"data.label: all rows of {config.root} have the label {classes[0]!s}, expected at "
+            "least two classes"
+        )
     features_nd = _features(columns, config)
     train, test = _split(config, len(labels_n), seed)
     if config.standardise:
@@ -79,6 +86,8 @@ def _read_parquet(path: Path) -> Columns:
 
 
 def _read_npz(path: Path) -> Columns:
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is not a zip archive, which numpy.savez writes")
     with np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
 
@@ -92,11 +101,30 @@ def _columns(path: Path, table: pa.Table) -> Columns:
     return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
 
 
+def _check_rows(columns: Columns, config: Table) -> None:
+    """Raise `DataError` unless the label and the features have equally many rows, at least two."""
+    label = _column(columns, config.label, "label", config)
+    rows = len(label) if label.ndim else 0
+    for name in _feature_names(columns, config):
+        feature = _column(columns, name, "features", config)
+        length = len(feature) if feature.ndim else 0
+        if length != rows:
+            raise DataError(
+                f"{config.root}: {name} has {length} rows and the label {config.label} {rows}, "
+                "expected equally many; list the features to use in data.features"
+            )
+    if rows < 2:
+        raise DataError(f"{config.root}: found {rows} rows, expected at least 2")
+
+
+def _feature_names(columns: Columns, config: Table) -> Sequence[str]:
+    return config.features or tuple(name for name in columns if name != config.label)
+
+
 def _features(columns: Columns, config: Table) -> NDArray[np.float64]:
     """The features (n, d), in the order of the configuration or of the file."""
-    names = config.features or tuple(name for name in columns if name != config.label)
     arrays = []
-    for name in names:
+    for name in _feature_names(columns, config):
         array = _column(columns, name, "features", config)
         if array.dtype.kind not in "fiub":
             raise DataError(
