@@ -35,6 +35,7 @@ from analysis.stats.verdict import FLOOR
 SIZE = (6.6, 5.6)  # inches
 SAMPLES, WIDTH = "data.train_samples", "model.width"
 TRAINING = "train_error"  # says what is fitted, whatever --metric is
+BAR: dict[str, Any] = {"lw": 4, "solid_capstyle": "butt"}
 BEST = "each seed's lowest test error over its epochs, chosen on the test set, which flatters it"
 CRITERION = (
     f"more data hurts where the largest rise of the error at the end is above {FLOOR}, and its "
@@ -144,6 +145,7 @@ def draw(
     with style.styled():
         figure = Figure(figsize=SIZE, layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (2, 1)})
+        top.margins(y=0.12)  # room for the bars of `mark_rise`
         groups = list(ends.groupby(by))
         for index, (value, group) in enumerate(groups):
             colour = error_lines.colour(index, len(groups))
@@ -152,7 +154,7 @@ def draw(
             draw_error(top, group, axis, Line("test_best", "", colour, "--"))
             draw_error(bottom, group, axis, Line("train_end", label, colour))
             row = rises[rises[by] == value].iloc[0]
-            mark_rise(top, group, row, axis, colour)
+            mark_rise(top, row, index, colour)
             mark_threshold((top, bottom), row["threshold_samples"], colour)
         for axes in (top, bottom):
             error_lines.log_axis(axes, ends, axis)
@@ -166,14 +168,12 @@ def draw(
     return figure
 
 
-def mark_rise(
-    axes: Axes, group: pd.DataFrame, row: pd.Series, axis: str, colour: tuple[float, ...]
-) -> None:
-    """A broad band along the curve where more data hurts."""
-    if not row["more_data_hurts"]:
-        return
-    part = group[group[axis].between(row["from_samples"], row["to_samples"])]
-    axes.plot(part[axis], part["test_end"], color=colour, lw=9, alpha=0.3, zorder=1)
+def mark_rise(axes: Axes, row: pd.Series, index: int, colour: tuple[float, ...]) -> None:
+    """A bar at the upper edge over the sample counts between which more data hurts."""
+    if row["more_data_hurts"]:
+        span, height = [row["from_samples"], row["to_samples"]], 0.97 - 0.03 * index
+        place = axes.get_xaxis_transform()
+        axes.plot(span, [height] * 2, color=colour, transform=place, **BAR)
 
 
 def mark_threshold(panels: Sequence[Axes], samples: float, colour: tuple[float, ...]) -> None:
@@ -184,14 +184,14 @@ def mark_threshold(panels: Sequence[Axes], samples: float, colour: tuple[float, 
 
 
 def legend(axes: Axes, groups: int, end: str) -> None:
-    """The widths by colour, and what the dashes, dots and broad bands are, above the axes."""
+    """The widths by colour, and what dashes, dots and bars are, above the axes."""
     handles, _ = axes.get_legend_handles_labels()
     grey = "0.4"
     handles += [
         Line2D([], [], color=grey, lw=1.8, label=end),
         Line2D([], [], color=grey, lw=1.8, ls="--", label="at the best epoch"),
         Line2D([], [], color=grey, lw=1.2, ls=":", label="interpolation threshold"),
-        Line2D([], [], color=grey, lw=9, alpha=0.3, label="more data hurts"),
+        Line2D([], [], color=grey, label="more data hurts", **BAR),
     ]
     axes.legend(
         handles=handles,
@@ -210,7 +210,7 @@ def make(options: argparse.Namespace) -> None:
     if not ends["n_seeds"].any():
         raise query.FigureError(error_lines.nothing_finished(data))
     rises = rise_table(data, ends, options.interpolation)
-    records = rises.astype(object).where(rises.notna(), None).to_dict("records")
+    records = [dict(zip(rises.columns, row, strict=True)) for row in rises.to_numpy(object)]
     facts = data.provenance(options) | {
         "best": BEST,
         "band": BAND,
@@ -221,7 +221,7 @@ def make(options: argparse.Namespace) -> None:
     lines = [ends.to_string(index=False, float_format="{:.4g}".format)]
     lines += [f"note: {note}" for note in data.notes]
     lines += data.state.messages(options.folder)
-    lines += [sentence(row, choice, options.interpolation) for row in rises.to_dict("records")]
+    lines += [sentence(row, choice, options.interpolation) for row in records]
     lines.append(CRITERION)
     diverged = data.diverged()[choice.column].tolist()
     figure = draw(ends, rises, choice, options.interpolation, diverged)
@@ -229,10 +229,10 @@ def make(options: argparse.Namespace) -> None:
 
 
 def _as_json(record: dict[str, Any]) -> dict[str, Any]:
-    """A row of the table for JSON; a threshold above every count is written as text."""
+    """A row of the table for JSON: null for NaN, and text for a threshold above every count."""
     if record["threshold_samples"] == float("inf"):
-        return record | {"threshold_samples": "above every count"}
-    return record
+        record = record | {"threshold_samples": "above every count"}
+    return {name: None if pd.isna(value) else value for name, value in record.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

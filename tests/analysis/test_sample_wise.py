@@ -68,6 +68,8 @@ def test_the_script_says_between_which_counts_more_data_hurts(
     assert table["n_seeds"].tolist() == [4, 4]
     ends = pd.read_csv(tmp_path / "sample_wise.csv")
     np.testing.assert_allclose(ends["test_end"], [*TEST[4], *TEST[8]], atol=1e-6)
+    bars = [line for line in drawn[0].axes[0].lines if line.get_linewidth() == 4]
+    assert [list(bar.get_xdata()) for bar in bars] == [[200, 800]]
     assert thresholds(drawn[0]) == [[pytest.approx(400 * np.sqrt(2))]] * 2
 
 
