@@ -1,11 +1,13 @@
 """Figure 2 (a, b): test error over weight decay and training time, and three of its curves.
 
     python analysis/fig2_ab.py logs/NAME [--out figures] [--where model.width=64] [--time steps]
+    python analysis/fig2_ab.py logs/NAME --beside recalibrated_test_error
     python analysis/fig2_ab.py --published DIR      # DIR has the four published resnet-*.npy
 
 Writes STEM.png, STEM.pdf, STEM.csv (mean, population std, n), STEM_features.csv and STEM.json
 (which runs stand behind every column), prints the features, and says whether double descent can be
-seen. What is not in the logs is hatched.
+seen. What is not in the logs is hatched. With --beside, the three curves of another metric are
+dashed beside those of --metric, and STEM_beside.csv and STEM_beside_features.csv are written too.
 """
 
 from __future__ import annotations
@@ -58,7 +60,8 @@ def load(options: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame, list[
     if not options.published:
         extra = [f"{options.metric}_std"] if published.is_published(runs) else []
         time = names.TIMES[options.time]
-        columns = [options.metric, TRAINING, time, *extra]
+        beside = [options.beside] if options.beside else []
+        columns = [options.metric, *beside, TRAINING, time, *extra]
         curves = curves_of(runs, options.folder, list(dict.fromkeys(columns)), time)
     if "note" in runs.columns:
         notes += sorted(set(runs["note"].dropna()))
@@ -88,6 +91,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="training error that counts as interpolation",
     )
     parser.add_argument("--metric", default=METRIC, help=f"column to draw (default: {METRIC})")
+    beside = "column whose curves are dashed beside those of --metric"
+    parser.add_argument("--beside", metavar="METRIC", help=beside)
     figure_options.add_time(parser)
     output.last_option(parser, default=None)
     figure_options.add(parser, "fig2_ab")
@@ -96,6 +101,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("give either the log folder of a sweep or --published DIR")
     if options.published and options.time != "epochs":
         parser.error("the published arrays have a row an epoch: leave out --time")
+    if options.published and options.beside:
+        parser.error("the published arrays are of one metric: leave out --beside")
     return options
 
 
@@ -121,6 +128,20 @@ def features_of(
     return features.merge(times, on="lambda", validate="one_to_one")
 
 
+def beside_of(
+    runs: pd.DataFrame, curves: pd.DataFrame, options: argparse.Namespace
+) -> list[SeedCurves]:
+    """The curves of --beside, empty without it; FigureError where no run has logged the metric."""
+    if not options.beside:
+        return []
+    data = seed_curves.seed_curves(
+        runs, curves, options.column, options.beside, names.TIMES[options.time]
+    )
+    if not any(column.cells for column in data):
+        raise query.FigureError(nothing_logged(runs, options.beside))
+    return data
+
+
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
     runs, curves, notes = load(options)
@@ -135,17 +156,28 @@ def make(options: argparse.Namespace) -> None:
     is_diverged = runs["cell"].astype(str).isin(state.diverged)
     planned = state.planned_epochs * max(column.per_epoch for column in data)
     diverged = sorted(set(runs.loc[is_diverged, options.column]))
-    contents = MapData(data, features, planned, diverged, options.metric)
+    beside = beside_of(runs, curves, options)
+    contents = MapData(
+        data, features, planned, diverged, options.metric, beside, options.beside or ""
+    )
     figure = draw(contents, options.column, is_published)
     source = Source(runs, options.published or options.folder, notes)
     facts = record(source, data, state, options, options.metric)
     facts |= feature_record(options.window, options.time)
-    table = features[[name.format(time=time) for name in SHOWN]].iloc[::-1]
-    lines = [table_text(table)]
+    shown = [name.format(time=time) for name in SHOWN]
+    lines = [table_text(features[shown].iloc[::-1])]
+    tables = {"": seed_curves.tidy(data), "_features": features}
+    verdicts = [summary(features, points=options.time)]
+    if beside:
+        features_beside = seed_curves.feature_table(beside, options.window, last=options.last)
+        shown_beside = [name for name in shown if name in features_beside]
+        lines += [f"{options.beside}:", table_text(features_beside[shown_beside].iloc[::-1])]
+        verdicts.append(f"{options.beside}: {summary(features_beside, points=options.time)}")
+        tables |= {"_beside": seed_curves.tidy(beside), "_beside_features": features_beside}
+        facts["beside"] = options.beside
     lines.append(f"final: {end_text(options.last)}")
     lines += [f"note: {note}" for note in notes]
-    lines += [*state.messages(options.folder), summary(features, points=options.time)]
-    tables = {"": seed_curves.tidy(data), "_features": features}
+    lines += [*state.messages(options.folder), *verdicts]
     output.write(options, figure, tables, facts, lines)
 
 

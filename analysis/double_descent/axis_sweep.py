@@ -34,8 +34,9 @@ TEST = "test_error"  # the default of --metric
 
 @dataclass(frozen=True)
 class Choice:
-    """What a figure shows of a sweep: both axes, conditions on the runs, the metric, and the number
-    of epochs that a value at the end of training is the mean of.
+    """What a figure shows of a sweep: both axes, conditions on the runs, the metric, the number of
+    epochs that a value at the end of training is the mean of, and the metric of the training
+    samples, "" for the one that belongs to `metric`.
     """
 
     column: str
@@ -43,11 +44,19 @@ class Choice:
     where: Sequence[str] = ()
     metric: str = TEST
     last: int = features.LAST
+    training_metric: str = ""
 
     @property
     def training(self) -> str:
-        """The metric of the training samples that belongs to `metric`."""
+        """The metric of the training samples."""
+        if self.training_metric:
+            return self.training_metric
         return "train_loss" if self.metric.endswith("_loss") else "train_error"
+
+    @property
+    def unit(self) -> str:
+        """What the first axis counts, for the names of features: "samples" or "width"."""
+        return "samples" if self.column == "data.train_samples" else "width"
 
 
 @dataclass(frozen=True)
@@ -90,15 +99,18 @@ class AxisSweep:
         return behind
 
 
-def arguments(parser: argparse.ArgumentParser, name: str) -> None:
-    """The options that both figures have."""
+def arguments(
+    parser: argparse.ArgumentParser,
+    name: str,
+    column: str = "model.width",
+    by: str = "data.label_noise.rate",
+) -> None:
+    """The options that figures over an axis have. column, by: the default axes."""
     parser.add_argument("folder", help="log folder of a sweep, logs/NAME")
     parser.add_argument(
-        "--column", default="model.width", help="axis from left to right (default: model.width)"
+        "--column", default=column, help=f"axis from left to right (default: {column})"
     )
-    parser.add_argument(
-        "--by", default="data.label_noise.rate", help="second axis (default: data.label_noise.rate)"
-    )
+    parser.add_argument("--by", default=by, help=f"second axis (default: {by})")
     parser.add_argument(
         "--where", action="append", default=[], metavar="CONDITION", help="take only these runs"
     )
@@ -238,7 +250,9 @@ def _over_axis(group: SweepGroup, sweep: AxisSweep) -> SeedCurves:
     has_values = np.isfinite(errors).any(axis=0)
     x = np.array([curves.value for curves in curves_by_width])[has_values].astype(np.int64)
     values = errors[:, has_values]
-    return SeedCurves(group.value, seeds, seeds, tuple(missing), x, values, x_name="width")
+    return SeedCurves(
+        group.value, seeds, seeds, tuple(missing), x, values, x_name=sweep.choice.unit
+    )
 
 
 def peak_table(sweep: AxisSweep) -> pd.DataFrame:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.typing import ColorType
 from numpy.typing import NDArray
 
 from analysis.figure import heatmap, names, style
@@ -57,7 +58,8 @@ class Look:
 class MapData:
     """What the figure shows: curves and their features, both by increasing λ, and the λ at which a
     run diverged, marked by a cross. planned: the last planned time, in what the curves run over.
-    metric: the column that they are of.
+    metric: the column that they are of. beside: curves of the column `beside_metric` at the same λ,
+    dashed beside the others in the panel at the right.
     """
 
     curves: Sequence[SeedCurves]
@@ -65,6 +67,8 @@ class MapData:
     planned: int
     diverged: Sequence[float] = ()
     metric: str = "test_error"
+    beside: Sequence[SeedCurves] = ()
+    beside_metric: str = ""
 
 
 def draw(contents: MapData, axis: str, published: bool) -> Figure:
@@ -83,7 +87,7 @@ def draw(contents: MapData, axis: str, published: bool) -> Figure:
         place = dict(zip([curves.value for curves in data], x, strict=True))
         style.mark_diverged(left, [place[value] for value in contents.diverged], look.span[0])
         left.set_xlabel("Regularization strength λ" if published else names.name(axis))
-        draw_slices(right, data, look)
+        draw_slices(right, contents, look)
         style.letter((left, right))
     return figure
 
@@ -148,7 +152,8 @@ def own_look(contents: MapData, x: NDArray[np.float64], symbol: str) -> Look:
     labels = {
         f"{symbol} = {style.value_label(data[i].value)} (n = {_seeds(data[i])})": i for i in indices
     }
-    means = np.concatenate([since_first_epoch(data[i]) for i in indices])
+    shown = [curves[i] for curves in (data, contents.beside) if curves for i in indices]
+    means = np.concatenate([since_first_epoch(curves) for curves in shown])
     low, high = heatmap.rounded(float(means.min()), float(means.max()), 0.05)
     return Look(
         heatmap.limits(np.concatenate([since_first_epoch(curves) for curves in data])),
@@ -222,18 +227,32 @@ def draw_map(axes: Axes, contents: MapData, x: NDArray[np.float64], look: Look) 
     axes.set_ylabel(look.time)
 
 
-def draw_slices(axes: Axes, data: Sequence[SeedCurves], look: Look) -> None:
-    """Mean curves with a band of one standard error over seeds where there is more than one."""
+def draw_slices(axes: Axes, contents: MapData, look: Look) -> None:
+    """Mean curves with a band of one standard error over seeds where there is more than one.
+
+    Those of the other metric, if there is one, are dashed.
+    """
     for label, index in look.slices.items():
-        curves = data[index]
-        (line,) = axes.plot(curves.x, curves.mean, lw=2, label=label)
-        band = curves.error
-        if np.isfinite(band).any():
-            low, high = curves.mean - band, curves.mean + band
-            colour = line.get_color()
-            axes.fill_between(curves.x, low, high, color=colour, alpha=0.25, lw=0)
+        colour = draw_slice(axes, contents.curves[index], label)
+        if contents.beside:
+            draw_slice(axes, contents.beside[index], "", "--", colour)
+    if contents.beside:
+        axes.plot([], [], "--", color="0.4", lw=2, label=names.name(contents.beside_metric))
     style.log_time(axes, look.span[1], "x", look.span[0])
     axes.set_ylim(*look.error_limits)
     axes.set_xlabel(look.time)
     axes.set_ylabel(look.error)
     axes.legend(loc=look.legend, fontsize=look.legend_size)
+
+
+def draw_slice(
+    axes: Axes, curves: SeedCurves, label: str, dashes: str = "-", colour: ColorType | None = None
+) -> ColorType:
+    """One mean curve with its band; returns its colour, the next of the cycle if none is given."""
+    (line,) = axes.plot(curves.x, curves.mean, dashes, lw=2, label=label, color=colour)
+    shade: ColorType = line.get_color()
+    band = curves.error
+    if np.isfinite(band).any():
+        low, high = curves.mean - band, curves.mean + band
+        axes.fill_between(curves.x, low, high, color=shade, alpha=0.25, lw=0)
+    return shade

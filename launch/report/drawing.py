@@ -10,7 +10,7 @@ from launch.plan.snapshot import SOURCE
 
 SCRIPTS: Mapping[str, str] = {
     "fig2_ab": "fig2_ab", "cifar_small": "fig2_ab", "demo": "fig2_ab",
-    "model_wise": "model_wise", "width_noise": "width_noise",
+    "model_wise": "model_wise", "sample_wise": "sample_wise", "width_noise": "width_noise",
     "grok_fig1": "grok_fig1", "demo_grokking": "grok_fig1",
     "grok_data_fraction": "grok_data_fraction", "grok_optimizers": "grok_optimizers",
     "grok_operations": "grok_operations", "grok_embeddings": "grok_embeddings",

@@ -35,6 +35,7 @@ def logs(sweep) -> Path:
             place = {"epoch": epoch, "step": step, "examples": step * SAMPLES // STEPS}
             errors = {"test_error": error(step) + 0.01 * values["seed"], "train_error": 0.1}
             losses = {"test_loss": 1.5, "train_loss": 1.0}
+            losses["recalibrated_test_error"] = errors["test_error"] - 0.1
             rows.append({"cell": cell, "attempt": 1, **place, **errors, **losses})
         sweep.curves(cell, rows)
         record = {"cell": cell, "status": "done", "attempt": 1, "updated": 1.0}
@@ -84,6 +85,27 @@ def test_the_last_epochs_are_counted_in_epochs_whatever_the_axis_counts(
         assert fig2_ab.main([str(logs), *options]) == 0
         features = pd.read_csv(tmp_path / "fig2_ab_features.csv")
         np.testing.assert_allclose(features["final"], error(35) + 0.005)
+
+
+def test_another_metric_is_dashed_beside_the_slices(
+    logs: Path, drawn: list[Figure], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--out", str(tmp_path), "--window", "1", "--time", "steps"]
+    assert fig2_ab.main([str(logs), *options, "--beside", "recalibrated_test_error"]) == 0
+    lines = drawn[0].axes[1].lines
+    solid = [line for line in lines if line.get_linestyle() == "-"]
+    dashed = [line for line in lines if line.get_linestyle() == "--" and len(line.get_xdata())]
+    assert len(solid) == len(dashed) == 3
+    for plain, recalibrated in zip(solid, dashed, strict=True):
+        assert plain.get_color() == recalibrated.get_color()
+        np.testing.assert_allclose(recalibrated.get_ydata(), plain.get_ydata() - 0.1, atol=1e-6)
+    features = pd.read_csv(tmp_path / "fig2_ab_beside_features.csv")
+    np.testing.assert_allclose(features["final"], error(40) + 0.005 - 0.1)
+    record = json.loads((tmp_path / "fig2_ab.json").read_text())
+    assert record["beside"] == "recalibrated_test_error"
+    labels = [text.get_text() for text in drawn[0].axes[1].get_legend().get_texts()]
+    assert labels[-1] == "test error, batch norm recalibrated"
+    assert "recalibrated_test_error: double descent" in capsys.readouterr().out
 
 
 def test_an_epoch_stands_for_its_last_row(logs: Path) -> None:
