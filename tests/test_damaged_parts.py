@@ -27,7 +27,7 @@ from trainers.part import (
     footer_is_whole,
     with_footer_hash,
 )
-from trainers.schema import STATE_COLUMNS, Metric
+from trainers.schema import HEADLINE_COLUMNS, STATE_COLUMNS, Metric
 
 FLIPS = 300
 METRICS = [Metric("loss", "float32", "nats", "mean cross-entropy")]
@@ -104,10 +104,15 @@ def test_no_changed_bit_of_the_states_is_taken(folder: Path) -> None:
 def test_a_block_of_states_is_read_where_it_has_all_columns(folder: Path) -> None:
     (path,) = (folder / "runs").iterdir()
     assert states.MARK == part.STATES_MARK
+    assert states.OPTIONAL_COLUMNS == part.OPTIONAL_COLUMNS
     assert states.MARK in path.read_bytes()
     table = states.read_states(path, ["cell", "status", "attempts"])
     assert table.to_pydict() == {"cell": CELLS, "status": ["done"] * 5}
     assert states.read_states(path, ["cell", "host"]) is None
+    metrics = states.read_states(path, ["cell", *HEADLINE_COLUMNS])
+    expected = pq.read_table(path)
+    logged = [name for name in HEADLINE_COLUMNS if name in expected.column_names]
+    assert metrics.to_pylist() == expected.select(["cell", *logged]).to_pylist()
     (curves,) = (folder / "curves").iterdir()
     assert states.read_states(curves, ["cell"]) is None
     (from_block,) = read_all(folder, "runs", STATE_COLUMNS, CELLS[1:2])

@@ -19,7 +19,15 @@ import pyarrow.parquet as pq
 
 from trainers import config
 from trainers.checkpoint import replacing
-from trainers.schema import FINAL, STATE_COLUMNS, Metric, Status, curve_schema, run_schema
+from trainers.schema import (
+    FINAL,
+    HEADLINE_COLUMNS,
+    STATE_COLUMNS,
+    Metric,
+    Status,
+    curve_schema,
+    run_schema,
+)
 
 STORE_NAME = re.compile(r"(runs|curves)-\d+(-\d+)?\.parquet")
 """Names that a compaction gives the files of a store."""
@@ -28,6 +36,9 @@ FOOTER_MARK = b"\nredescent footer "
 """Begins the line with the hash of the footer that follows it."""
 
 _END_COLUMNS = ("cell", "status", "epochs", "source_hash")
+
+OPTIONAL_COLUMNS = b"redescent.optional"
+"""Metadata of the block of states: names of columns that it has if the records have them."""
 
 STATES_MARK = b"\nredescent states "
 """Begins the line with the length and the hash of the block of states before it."""
@@ -196,13 +207,17 @@ def with_footer_hash(content: bytes, states: bytes = b"") -> bytes:
 
 
 def states_block(records: pa.Table) -> bytes:
-    """STATE_COLUMNS of run records as an Arrow stream, with a line that has its length and hash.
+    """STATE_COLUMNS of run records, and those of HEADLINE_COLUMNS that they have, as an Arrow
+    stream, with a line that has its length and hash.
 
     A footer of 200 columns takes five times as long to parse as this block, which `status` reads
     instead (analysis/store/states.py).
     """
     sink = io.BytesIO()
-    table = records.select(STATE_COLUMNS)
+    headline = [name for name in HEADLINE_COLUMNS if name in records.column_names]
+    optional = {OPTIONAL_COLUMNS: ",".join(HEADLINE_COLUMNS)}
+    table = records.select([*STATE_COLUMNS, *headline])
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **optional})
     with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)
     block = sink.getvalue()

@@ -9,6 +9,7 @@ from typing import Literal, get_args, get_origin
 import pyarrow as pa
 
 from trainers import config
+from trainers.config.main_metrics import MAIN_METRICS
 
 SCHEMA_VERSION = 1
 
@@ -97,6 +98,9 @@ STATE_COLUMNS = (
     "error_class", "error", "code", "source_hash",
 )  # fmt: skip
 """Columns of the run records that a part repeats in its block of states: what `status` needs."""
+
+HEADLINE_COLUMNS = tuple(f"final_{metric}" for metric in MAIN_METRICS)
+"""Columns that the block repeats too where the records have them: one is the metric of `status`."""
 
 _ARROW = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string()}
 

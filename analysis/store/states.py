@@ -3,7 +3,8 @@
 A writer repeats these columns as an Arrow stream before the footer of the Parquet file, where no
 reader of Parquet looks, followed by the line `redescent states LENGTH SHA256`. To parse a footer of
 200 columns takes five times as long as to read this block, and a sweep has thousands of parts.
-Files of earlier versions, and those of a store, have no block.
+Files of earlier versions, and those of a store, have no block. The metadata of a block name
+optional columns: those that it has if the records have them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ MARK = b"\nredescent states "
 LENGTH_DIGITS = 12
 LINE_LENGTH = len(MARK) + LENGTH_DIGITS + 1 + 64 + 1  # length, space, hash, end of the line
 
+OPTIONAL_COLUMNS = b"redescent.optional"
+
 OF_STORE = ("attempts", "attempts_seen")
 """Columns of the records that only files of a store have."""
 
@@ -34,7 +37,8 @@ def read_states(path: Path, columns: Collection[str]) -> pa.Table | None:
     if block is None:
         return None
     table = pa.ipc.open_stream(block).read_all()
-    if not set(columns) <= {*table.schema.names, *OF_STORE}:
+    optional = (table.schema.metadata or {}).get(OPTIONAL_COLUMNS, b"").decode().split(",")
+    if not set(columns) <= {*table.schema.names, *OF_STORE, *optional}:
         return None
     return table.select([name for name in table.schema.names if name in columns])
 

@@ -21,7 +21,7 @@ from launch.plan import files, markers
 from launch.plan.outcome import FINAL
 from launch.plan.plan import name_of
 from launch.report import notes
-from launch.report.headline import Headline, load_headline
+from launch.report.headline import Headline, headline_columns, headline_of
 from launch.report.notes import Note, Severity
 from launch.report.overview import Overview, is_live, load_overview
 from launch.report.running import running_tasks, running_text
@@ -42,7 +42,7 @@ MOST_SECONDS = 86400.0
 LOOK_SECONDS = 0.5
 """Seconds between checks of the log folder between two queries; they read no file."""
 
-READ_SHARE = 0.005
+READ_SHARE = 0.003
 """Parts are read again, and the scheduler queried again, only so often that each of the two takes
 at most this share of a core. So a sweep of many cells is looked at less often.
 """
@@ -55,14 +55,15 @@ def print_status(folder: Path, metric: str | None = None) -> None:
 
     Raises UserError for a metric that no cell has.
     """
-    state = sweep_state.load_sweep_state(folder)
-    console.print(view(load_overview(state), load_headline(state, metric)))
+    state = sweep_state.load_sweep_state(folder, more_columns=headline_columns(metric))
+    console.print(view(load_overview(state), headline_of(state, metric)))
 
 
 def write_status(folder: Path, metric: str | None = None, *, cells: bool) -> None:
     """Write the current status as JSON; with `cells`, also every cell."""
-    overview = load_overview(sweep_state.load_sweep_state(folder))
-    document = machine.status(overview, load_headline(overview.state, metric))
+    state = sweep_state.load_sweep_state(folder, more_columns=headline_columns(metric))
+    overview = load_overview(state)
+    document = machine.status(overview, headline_of(state, metric))
     if cells:
         document["list"] = tables.cell_rows(overview.state)
     machine.write("status", document)
@@ -82,9 +83,9 @@ def watch(folder: Path, seconds: float, metric: str | None = None) -> None:
     with leave_on_interrupt(name_of(folder)), Live(console=console, auto_refresh=False) as live:
         recent = sweep_state.RecentAnswer()
         while True:
-            files = sweep_state.read_files(folder)
+            files = sweep_state.read_files(folder, more_columns=headline_columns(metric))
             state = sweep_state.state_of(files, recent.about(files))
-            shown = view(load_overview(state), load_headline(state, metric))
+            shown = view(load_overview(state), headline_of(state, metric))
             footer = f"{time.strftime('%T')}, every {seconds:.0f} s; Ctrl-C leaves the jobs running"
             live.update(Group(shown, Text(footer, "dim")), refresh=True)
             if not is_live(state):

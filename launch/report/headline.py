@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,6 @@ from launch.report.grid import varying_settings
 from launch.report.searches import short_names
 from launch.status.sweep_state import SweepState
 from trainers.config.main_metrics import MAIN_METRICS, main_metric
-
-MOST_CELLS = 20_000
-"""Of larger sweeps the records are read only if the user names a metric."""
 
 _SMALLER_IS_BETTER = ("error", "loss", "wrong")
 
@@ -56,19 +53,25 @@ class Headline:
         return f"{text}; best {self.best[:11]}" + (f" ({settings})" if settings else "")
 
 
-def load_headline(state: SweepState, metric: str | None = None) -> Headline | None:
+def headline_columns(metric: str | None = None) -> list[str]:
+    """The columns of the records that a headline needs."""
+    return [f"final_{name}" for name in _wanted(metric)]
+
+
+def _wanted(metric: str | None) -> Sequence[str]:
+    return MAIN_METRICS if metric is None else (metric,)
+
+
+def headline_of(state: SweepState, metric: str | None = None) -> Headline | None:
     """The metric of a sweep, by default its most telling one; None if nothing has a value yet.
 
-    Raises UserError for a metric that no cell has.
+    The runs of the state must have the `headline_columns` of the metric. Raises UserError for a
+    metric that no cell has.
     """
-    if metric is None and len(state.cells) > MOST_CELLS:
-        return None
-    wanted = MAIN_METRICS if metric is None else (metric,)
-    runs = store.runs(state.folder, [f"final_{name}" for name in wanted])
-    runs = runs[runs["cell"].isin(set(state.cells))]
+    runs = state.runs[state.runs["cell"].isin(set(state.cells))]
     if metric is not None and f"final_{metric}" not in runs:
         raise UserError(_unknown_metric(state, metric))
-    names = [name for name in wanted if f"final_{name}" in runs]
+    names = [name for name in _wanted(metric) if f"final_{name}" in runs]
     with_values = [name for name in names if runs[f"final_{name}"].notna().any()]
     name = metric or main_metric(with_values)
     if name is None:

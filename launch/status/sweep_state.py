@@ -129,15 +129,21 @@ class Lookup:
     certain: bool = False
 
 
-def load_sweep_state(folder: Path, *, all_columns: bool = False) -> SweepState:
+def load_sweep_state(
+    folder: Path, *, more_columns: Sequence[str] = (), all_columns: bool = False
+) -> SweepState:
     """Read plans and parts, query each scheduler once. Raises UserError if there is no sweep.
 
-    With `all_columns`, its runs have every column of the records, which the report shows.
+    Its runs also have `more_columns` of the records; with `all_columns`, every one, which the
+    report shows.
     """
-    return state_of(read_files(folder, all_columns=all_columns))
+    files = read_files(folder, more_columns=more_columns, all_columns=all_columns)
+    return state_of(files)
 
 
-def read_files(folder: Path, *, all_columns: bool = False) -> SweepFiles:
+def read_files(
+    folder: Path, *, more_columns: Sequence[str] = (), all_columns: bool = False
+) -> SweepFiles:
     """Read the plans, arrays and parts of a sweep. Raises UserError if there is no sweep."""
     plans = load_all(folder) if folder.is_dir() else []
     if not plans:
@@ -145,7 +151,7 @@ def read_files(folder: Path, *, all_columns: bool = False) -> SweepFiles:
             f"{folder}: no submitted sweep in this folder; `redescent submit NAME` creates one"
         )
     columns = None if all_columns else _columns(plans)
-    return _files_of(folder, plans, columns)
+    return _files_of(folder, plans, columns and [*columns, *more_columns])
 
 
 def _files_of(folder: Path, plans: Sequence[Plan], columns: Sequence[str] | None) -> SweepFiles:

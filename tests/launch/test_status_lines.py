@@ -100,8 +100,13 @@ def test_status_names_what_runs(
 
 def test_status_shows_the_main_metric_or_the_one_that_is_named(logs: Path) -> None:
     shutil.copytree(OLD_LOGS / "smoke", logs / "smoke")
-    state = sweep_state.load_sweep_state(logs / "smoke")
-    main = headline.load_headline(state)
+
+    def headline_of(metric: str | None = None) -> headline.Headline | None:
+        columns = headline.headline_columns(metric)
+        state = sweep_state.load_sweep_state(logs / "smoke", more_columns=columns)
+        return headline.headline_of(state, metric)
+
+    main = headline_of()
     assert main is not None
     assert (main.metric, main.cells, main.is_final) == ("test_error", 2, True)
     runs = store.runs(logs / "smoke")
@@ -109,11 +114,11 @@ def test_status_shows_the_main_metric_or_the_one_that_is_named(logs: Path) -> No
     assert main.best is not None
     assert main.sentence.startswith("test_error of 2 done cells: ")
     assert f"best {main.best[:11]} (" in main.sentence
-    other = headline.load_headline(state, "train_loss")
+    other = headline_of("train_loss")
     assert other is not None
     assert other.metric == "train_loss"
     with pytest.raises(UserError, match="--metric: found 'nothing', expected one of"):
-        headline.load_headline(state, "nothing")
+        headline_of("nothing")
 
 
 def test_a_sweep_that_is_done_names_the_command_that_draws_it(
