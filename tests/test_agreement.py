@@ -4,10 +4,13 @@ another.
 
 from __future__ import annotations
 
+import pyarrow as pa
+
 from analysis.figure import query
 from analysis.grokking import runs as grokking
 from analysis.store import parts
 from launch.plan import identity, outcome
+from launch.sweep import search
 from trainers import part, schema
 from trainers.measures import thresholds
 
@@ -25,6 +28,14 @@ def test_the_keys_without_effect_on_the_result_agree() -> None:
 
 def test_the_schema_versions_agree() -> None:
     assert int(schema.SCHEMA_VERSION) == parts.SCHEMA_VERSION
+
+
+def test_the_types_of_facts_in_the_condition_of_a_search_agree() -> None:
+    booleans = {name for name, kind in schema.FACTS.items() if pa.types.is_boolean(kind)}
+    assert set(search.BOOLEAN_FACTS) == booleans
+    for name in search.NUMBER_FACTS:
+        kind = schema.FACTS[name]
+        assert pa.types.is_integer(kind) or pa.types.is_floating(kind)
 
 
 def test_the_accuracy_thresholds_agree() -> None:

@@ -156,10 +156,18 @@ def _agree(centre: Point, expected: Evaluated) -> bool:
 
 
 def _subset(train: Split, cell: MeasureCell) -> Split:
-    """The whole training set, or a fixed subset of it, in its order."""
+    """The whole training set, or a fixed subset of it, in its order.
+
+    Raises `ConfigError` for a subset that is larger than the set.
+    """
     count = cell.trainer.images
-    if count is None or count >= len(train):
+    if count is None or count == len(train):
         return train
+    if count > len(train):
+        raise ConfigError(
+            f"trainer.images: found {count}, expected at most {len(train)}, the clean training "
+            "samples, or null for all of them"
+        )
     order = numpy_stream(cell.seed, "images").permutation(len(train))[:count]
     index = torch.from_numpy(order).sort().values.to(train.labels.device)
     return Split(train.images[index], train.labels[index], train.is_changed[index])

@@ -235,6 +235,8 @@ def _content(folder: Path, file: str) -> tuple[Path, bytes]:
     """The bytes of a file of weights, and where they were found."""
     for _ in range(2):  # a compaction can move the file between the two looks
         path = folder / file
+        if path.exists() and not path.is_file():
+            raise _damaged(path, "it is no regular file")
         if path.exists():
             try:
                 return path, path.read_bytes()

@@ -48,8 +48,14 @@ _COUNTS: Mapping[str, tuple[int, int]] = {
 }
 """The least and the largest value of keys that count."""
 
-_BOOLEAN_FACTS = ("fitted", "abandoned")
+BOOLEAN_FACTS = ("fitted", "abandoned")
 """Columns of the runs table that are true or false, beside keys of the configuration."""
+
+NUMBER_FACTS = (
+    "wrong", "best_wrong", "fit_step", "epochs", "steps", "parameters", "bits", "seconds",
+)  # fmt: skip
+_NUMBERS_BEGIN = ("final_", "best_")
+"""Columns of the runs table that are numbers, and how the others begin that a metric gives."""
 
 _BUDGETS = ("trainer.steps", "trainer.epochs", "trainer.least_steps")
 """Keys that set the length of a training; a doubling of the budget doubles those that it has."""
@@ -168,12 +174,15 @@ def _success(text: Any, columns: Mapping[str, type]) -> str:
             "success", text, "a condition over a row of the runs table, such as 'fitted == true'"
         )
     for part in values_as_truths(text):
-        if part not in _BOOLEAN_FACTS and columns.get(part) is not bool:
+        if part not in BOOLEAN_FACTS and columns.get(part) is not bool:
             raise UserError(
                 f"search.success: found {text!r}, in which {part!r} stands alone; expected a "
                 f"comparison, such as '{part} == 0'"
             )
-    check_types(text, column_types({**columns, **dict.fromkeys(_BOOLEAN_FACTS, bool)}))
+    numbers = [key for key in names(text) if key.startswith(_NUMBERS_BEGIN)]
+    facts = dict.fromkeys((*NUMBER_FACTS, *numbers), float)
+    booleans = dict.fromkeys(BOOLEAN_FACTS, bool)
+    check_types(text, column_types({**columns, **facts, **booleans}))
     return text
 
 

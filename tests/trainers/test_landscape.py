@@ -305,6 +305,8 @@ def test_fewer_images_are_a_fixed_subset(points: tuple[Path, dict[str, Any]]) ->
     )
     assert len(first.samples) == 7
     assert (first.samples.inputs == again.samples.inputs).all()
+    with pytest.raises(ConfigError, match=r"trainer\.images: found 999, expected at most"):
+        network_of(measuring(points[1], points[0], "radius", images=999))
 
 
 def test_a_cell_that_is_not_trained_yet_is_named(

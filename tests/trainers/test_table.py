@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,9 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path, csv: Path) -> None:
     ):
         with pytest.raises(DataError, match=message):
             table.read(path)
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(DataError, match=r"pipe\.csv is no regular file, expected a csv file"):
+        table.read(tmp_path / "pipe.csv")
     (tmp_path / "text.npz").write_text("a,label")
     with pytest.raises(DataError, match=r"cannot be read as npz: it is not a zip archive"):
         table.read(tmp_path / "text.npz")

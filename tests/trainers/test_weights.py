@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -88,7 +89,22 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("damage", [truncate, flip_a_byte, change_a_value, pickle_something, empty])
+def make_a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def make_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGES = (
+    truncate, flip_a_byte, change_a_value, pickle_something, empty, make_a_pipe, make_a_folder,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_is_refused(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     weights.write_final(tmp_path, OWNER, snapshot(7))
     damage(tmp_path / "c1-a.npz")

@@ -71,6 +71,8 @@ def read(path: Path) -> Columns:
         raise DataError(
             f"data.root: found {path}, expected a file that ends in .csv, .parquet, .npz"
         )
+    if path.exists() and not path.is_file():
+        raise DataError(f"data.root: {path} is no regular file, expected a {path.suffix[1:]} file")
     try:
         return reader(path)
     except (OSError, ValueError, pa.ArrowException) as error:
