@@ -110,17 +110,27 @@ def caption(measures: selection.Measures, table: pd.DataFrame) -> str:
     )
 
 
+def with_both(table: pd.DataFrame, options: argparse.Namespace) -> pd.DataFrame:
+    """The cells that have a radius and a test accuracy; raises FigureError without one."""
+    if table["test_accuracy"].isna().all():
+        raise query.FigureError(
+            f"none of the {len(table)} measured cells has a test accuracy: their data has no test "
+            f"samples; their radii are in store.runs({str(options.folder)!r})['radius_mean']"
+        )
+    if table["mean"].isna().all():
+        raise query.FigureError(
+            f"none of the {len(table)} measured cells has a radius: their loss is above the cut; "
+            "train them longer, or measure with a larger trainer.kappa"
+        )
+    return table[table["mean"].notna() & table["test_accuracy"].notna()]
+
+
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
     loaded = selection.load(options.folder, "radius", options.where)
     measures = selection.require_finished(loaded)
     table = basins.radii(measures)
-    drawn = table[table["mean"].notna() & table["test_accuracy"].notna()]
-    if drawn.empty:
-        raise query.FigureError(
-            f"none of the {len(table)} measured cells has a radius and a test accuracy: their loss "
-            "is above the cut; train them longer, or measure with a larger trainer.kappa"
-        )
+    drawn = with_both(table, options)
     results = basins.correlations(drawn, "mean", "test_accuracy")
     minima = drawn[drawn["minimum"]]
     lines = [f"radius and test accuracy: {result}" for result in results]
@@ -130,7 +140,7 @@ def make(options: argparse.Namespace) -> None:
             f"among the minima: {result}"
             for result in basins.correlations(minima, "mean", "test_accuracy")
         ]
-    undefined = len(table) - len(drawn)
+    undefined = int(table["mean"].isna().sum())
     if undefined:
         lines.append(f"{undefined} cells have no radius: their loss is above the cut")
     facts = {
