@@ -266,6 +266,13 @@ def test_cells_that_do_not_fit_are_hollow(tmp_path: Path, drawn: list[Figure], c
     assert {line.get_markerfacecolor() for line in markers} == {"white"}
 
 
+def test_radii_without_a_test_accuracy_are_not_blamed_on_the_loss(tmp_path: Path, capsys):
+    sweep = LandscapeSweep(tmp_path / "logs")
+    sweep.train(final_test_accuracy=None, final_test_error=None)
+    assert radius_accuracy.main([str(sweep.radius()), "--out", str(tmp_path / "out")]) == 2
+    assert "none of the 6 measured cells has a test accuracy" in capsys.readouterr().err
+
+
 def test_boundaries_have_frames_and_samples(landscape: LandscapeSweep):
     panels = boundary.boundaries(selection.load(str(landscape.boundary(frames=3)), "boundary"))
     first = panels[0]
