@@ -250,7 +250,13 @@ def test_what_init_writes_trains_and_draws_with_classes_of_ones_own(tmp_path: Pa
         (folder / name).write_text(content.lstrip())
     environment = {**os.environ, "COLUMNS": "1000"}
     del environment["REDESCENT_LOGS"]
-    few = ["seeds=[0]", 'where=["model.width==2"]', "trainer.epochs=2", "trainer.weights_at=final"]
+    few = [
+        "seeds=[0]",
+        'where=["model.width==2"]',
+        "trainer.epochs=2",
+        "trainer.weights_at=final",
+        "task.at_a_time=1",
+    ]
     own = ["trainer=watched", "optim=sign_descent"]
     commands = (
         ["-c", RUN, "submit", "widths", *few, *own],
