@@ -32,6 +32,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from launch.report import notes
+from launch.report.explanation import Explanation
 from launch.report.headline import Headline
 from launch.report.overview import Overview
 from launch.report.running import running_tasks
@@ -41,7 +42,6 @@ from launch.submit.rounds import Standing
 
 if TYPE_CHECKING:
     from launch.cli.doctor import Finding
-    from launch.cli.why import Explanation
 
 VERSION = 1
 

@@ -14,9 +14,9 @@ import pytest
 from waiting import wait_for, wait_for_cells
 
 from analysis import store
-from launch.cli import why
 from launch.cost.packing import pack
 from launch.plan import markers, plan
+from launch.report import explanation
 from launch.status import failures, sweep_state
 from launch.submit import submission
 from launch.submit.preview import Preview, load_preview
@@ -128,7 +128,7 @@ def test_a_crashed_process_does_not_count_as_out_of_memory(logs: Path) -> None:
         == "crashed: segmentation fault in the training process; run `redescent doctor`"
     )
     assert failures.out_of_memory_cells([cell.id], sweep) == {}
-    assert "redescent doctor" in why.advice(sweep, cell)
+    assert "redescent doctor" in explanation.advice(sweep, cell)
 
 
 def child_of(parent: int, other_than: int | None = None) -> int:

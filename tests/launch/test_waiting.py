@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from launch.cli.status import waiting_lines
-from launch.cli.why import advice
 from launch.plan import Plan
 from launch.plan.jobs import Array
+from launch.report.explanation import advice
 from launch.scheduler.slurm import Task
 from launch.status.cell_state import Record, cell_states
 from launch.status.sweep_state import Answers, SweepState, place_cells, with_ends, without_stuck

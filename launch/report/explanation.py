@@ -1,0 +1,146 @@
+"""What `redescent why` says of a cell: its state, what to do, its attempts and its last rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis import store
+from launch.plan.outcome import FINAL, STATES, failure_class
+from launch.plan.plan import name_of
+from launch.report.grid import varying_settings
+from launch.report.searches import trial_text
+from launch.status import sweep_state
+from launch.status.attempts import Attempt, attempts
+from launch.status.cell_state import CellState
+from launch.status.silent_ends import SilentEnd, ended_silently, output_line
+from launch.status.sweep_state import SweepState
+from launch.status.waiting import NEVER_STARTS, stuck_task
+from launch.submit import rounds
+
+ROWS = 3
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What `why` says of a cell.
+
+    trial: its part in a search. rows: the last rows logged, empty if there are none; `unreadable`
+    says why they cannot be read. differs: the settings that vary among the cells of the sweep.
+    """
+
+    cell: str
+    sweep: str
+    state: str
+    meaning: str
+    advice: str
+    trial: str | None
+    attempts: Sequence[Attempt]
+    rows: pd.DataFrame
+    unreadable: str | None
+    flat: Mapping[str, Any]
+    differs: Mapping[str, Any]
+    error: str | None
+
+
+def explain(folder: Path, cell_id: str) -> Explanation:
+    """The state of a cell and its reason. Raises UserError or StoreError for damaged files."""
+    state = sweep_state.load_sweep_state(folder)
+    cell = state.cells[cell_id]
+    flat = _flat(state, cell)
+    rows, unreadable = _last_rows(folder, cell_id)
+    return Explanation(
+        cell=cell_id,
+        sweep=name_of(folder),
+        state=cell.state,
+        meaning=STATES[cell.state],
+        advice=advice(state, cell),
+        trial=trial_text(rounds.standings(state), cell_id),
+        attempts=attempts(state, cell_id),
+        rows=rows,
+        unreadable=unreadable,
+        flat=flat,
+        differs={key: flat[key] for key in varying_settings(state) if key in flat},
+        error=cell.record.error if cell.record else None,
+    )
+
+
+def advice(state: SweepState, cell: CellState) -> str:
+    """What the user can do about a cell in this state."""
+    name, short = name_of(state.folder), cell.id[:11]
+    if cell.state in FINAL:
+        return "nothing: its rows are in the store"
+    if cell.state == "running":
+        return f"`redescent logs {short} --follow` prints its job's output"
+    if cell.state == "waiting":
+        return _waiting_advice(state, cell)
+    if cell.state == "unknown":
+        return "wait until the scheduler answers (`redescent doctor`)"
+    if cell.state == "failed" and cell.record:
+        return failure_class(cell.record.error_class).advice.format(name=name, short=short)
+    resume = f"`redescent resume {name}` sends it again"
+    if ended_silently(state, cell):
+        end = SilentEnd([cell.id], output_line(state, cell.placement.sid, cell.placement.task))
+        ending = f"its task ended without a final record of it; {end.cause}"
+        return f"{ending}. Fix the cause, then {resume}"
+    return f"{resume}; it resumes from its checkpoint if it has one"
+
+
+def _waiting_advice(state: SweepState, cell: CellState) -> str:
+    task = state.tasks.get((cell.placement.sid, cell.placement.task))
+    stuck, name = stuck_task(task), name_of(state.folder)
+    if stuck is not None:
+        return stuck.advice(name)
+    if task is not None and task.state == "RUNNING":
+        return "wait: its task runs and has not reached it"
+    if task is not None and task.state == "SUSPENDED":
+        return (
+            "it is suspended: `scontrol resume JOB` lets it go on, or the partition does when the "
+            "jobs that displaced it have ended"
+        )
+    reason = task.reason if task else ""
+    if reason in NEVER_STARTS:
+        return f"it will never start: {NEVER_STARTS[reason].format(name=name)}"
+    return _REASONS.get(reason, f"wait: SLURM gives the reason {reason!r}")
+
+
+def _last_rows(folder: Path, cell: str) -> tuple[pd.DataFrame, str | None]:
+    """The last rows of a cell, or why they cannot be read."""
+    try:
+        return store.curves(folder, cells=[cell]).tail(ROWS), None
+    except store.NothingLogged:
+        return pd.DataFrame(), None
+    except store.StoreError as error:
+        return pd.DataFrame(), str(error)
+
+
+def _flat(state: SweepState, cell: CellState) -> dict[str, Any]:
+    plan = next(plan for plan in state.plans if plan.sid == cell.placement.sid)
+    return plan.flat(next(entry for entry in plan.cells if entry.id == cell.id))
+
+
+_REQUEUED_AND_HELD = ("job requeued in held state", "launch failed requeued held")
+_RELEASE = (
+    "SLURM requeued it and holds it, by `scontrol requeuehold` or after failed starts; "
+    "`scontrol release JOB` releases it, once the reason is gone"
+)
+_REASONS = {
+    "Priority": "wait: others are ahead in the queue",
+    "Resources": "wait: it is next, and no suitable node is free",
+    "None": "wait: SLURM has not considered it yet",
+    "": "wait: SLURM has not considered it yet",
+    "BeginTime": "wait: SLURM delays a requeued job",
+    "JobArrayTaskLimit": "wait: hydra.launcher.array_parallelism tasks of its array run already",
+    "Dependency": "wait: it starts when the canary, the first run of the smallest and largest "
+    "cells, succeeds",
+    "JobHeldUser": "it is held; `scontrol release JOB` releases it",
+    "JobHeldAdmin": "SLURM holds it, as after repeated failures to start; ask your administrator, "
+    "or cancel and resume",
+    **dict.fromkeys(_REQUEUED_AND_HELD, _RELEASE),
+    "ReqNodeNotAvail, UnavailableNodes": "wait, or resume elsewhere: the nodes that it needs are "
+    "down",
+}
