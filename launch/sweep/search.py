@@ -15,6 +15,7 @@ from typing import Any
 from analysis.stats import threshold
 from launch.errors import UserError
 from launch.plan.identity import RESULT_FREE
+from launch.plan.outcome import STATES
 from launch.plan.search import Advance, Search
 from launch.sweep.condition import check_types, column_types, names, values_as_truths
 from launch.sweep.grid import axis_values
@@ -178,6 +179,12 @@ def _success(text: Any, columns: Mapping[str, type]) -> str:
             raise UserError(
                 f"search.success: found {text!r}, in which {part!r} stands alone; expected a "
                 f"comparison, such as '{part} == 0'"
+            )
+    for word in names(text):
+        if word in STATES:
+            raise UserError(
+                f"search.success: found {text!r}, in which {word} names no column; write '{word}' "
+                "in quotes for a text"
             )
     numbers = [key for key in names(text) if key.startswith(_NUMBERS_BEGIN)]
     facts = dict.fromkeys((*NUMBER_FACTS, *numbers), float)

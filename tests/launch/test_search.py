@@ -86,6 +86,7 @@ def test_a_float_axis_on_a_linear_lattice_has_float_values(expand: Expand) -> No
         ({**SEARCH, "doublings": 99}, "search.doublings: found 99, expected .* at most 20"),
         ({**SEARCH, "budget": [["trainer.epochs"]]}, "search.budget: found"),
         ({**SEARCH, "success": "x" * 9999}, "search.success: .* stands alone"),
+        ({**SEARCH, "success": "status == done"}, "done names no column; write 'done' in quotes"),
         ({**SEARCH, "success": "wrong == '0'"}, "wrong is a number, .* write 0 without quotes"),
         ({**SEARCH, "success": "fitted == 'true'"}, "fitted is true or false, and 'true' is a te"),
         ({**SEARCH, "success": "final_loss < '1'"}, "final_loss is a number, and '1' is a text"),
