@@ -15,8 +15,8 @@ def wait_for(
 ) -> Answer:
     """The first true answer of `condition`; fails with `what` after so many seconds.
 
-    It sleeps for five times as long as a look took: a look reads files or asks SLURM, and must not
-    slow down what it waits for.
+    It sleeps for five times as long as a look took, and at most for a second: a look reads files or
+    asks SLURM, and must not slow down what it waits for.
     """
     end = time.monotonic() + seconds
     while True:
@@ -28,7 +28,7 @@ def wait_for(
             raise AssertionError(
                 f"waited {seconds} s for {what if isinstance(what, str) else what()}"
             )
-        time.sleep(min(max(0.1, 5 * (now - look)), 3.0))
+        time.sleep(min(max(0.1, 5 * (now - look)), 1.0))
 
 
 def wait_for_cells(folder: Path, seconds: float = 120) -> None:

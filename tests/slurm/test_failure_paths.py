@@ -111,7 +111,7 @@ def test_without_accounting_two_concurrent_resumes_send_each_cell_once(
     try:
         with monkeypatch.context() as patch:
             patch.setenv("PATH", str(programs))
-            noop.submit(*cells(3, "trainer.epochs=30", "trainer.seconds=0.5"))
+            noop.submit(*cells(3, "trainer.epochs=40", "trainer.seconds=0.5"))
         noop.wait(lambda: noop.epochs() > 2)
         for worker in processes("launch.job", noop.folder):
             os.kill(worker, signal.SIGKILL)
@@ -129,7 +129,7 @@ def test_without_accounting_two_concurrent_resumes_send_each_cell_once(
         noop.wait(noop.ended)
     finally:
         heal(noop.cluster)
-    every_epoch_once(noop, 3, 30)
+    every_epoch_once(noop, 3, 40)
 
 
 def test_preemption_without_grace_continues_from_the_checkpoint(noop: Sweep) -> None:
