@@ -26,6 +26,7 @@ LONG_AND_SHORT = (
     "seeds=[0]",
     "+axes={trainer.epochs:[1000000,2000000,3]}",
     "trainer.seconds=0.05",
+    "compact=false",
 )
 
 LONG_ARE_CANCELLED = {1_000_000: "interrupted", 2_000_000: "interrupted", 3: "done"}

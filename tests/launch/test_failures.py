@@ -32,7 +32,8 @@ def send(cells: int, at_a_time: int, *more: str) -> Preview:
     seeds = f"seeds={{range:[0,{cells},1]}}"
     outcome = submission.submit(
         compose.expand_sweep(
-            "noop", ["hydra/launcher=local", seeds, f"task.at_a_time={at_a_time}", *more]
+            "noop",
+            ["hydra/launcher=local", seeds, f"task.at_a_time={at_a_time}", "compact=false", *more],
         )
     )
     wait_for_cells(outcome.preview.request.folder)

@@ -48,6 +48,7 @@ def submit(logs: Path) -> subprocess.CompletedProcess[str]:
         "seeds=[0]",
         "trainer.epochs=6",
         "run.checkpoint_seconds=0",
+        "compact=false",
         "--wait",
     )
 

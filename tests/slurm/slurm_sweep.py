@@ -21,6 +21,8 @@ NOT_COMPUTED = ["attempt", "seconds", "examples_per_second"]
 trainings.
 """
 
+NO_COMPACTION = ("compact=false",)
+
 LIMITED = "limited"
 """Name of the sweep that runs into its time limit while other tests run."""
 
@@ -91,9 +93,10 @@ class Sweep:
     def submit(
         self, *overrides: str, check: bool = True, launcher: str = "slurm", code: Path = REPOSITORY
     ) -> str:
-        return self.redescent(
-            "submit", self.name, f"hydra/launcher={launcher}", *overrides, check=check, code=code
-        )
+        """Submit it; no job compacts it afterwards unless an override says so."""
+        compact = () if any(word.startswith("compact=") for word in overrides) else NO_COMPACTION
+        words = (f"hydra/launcher={launcher}", *overrides, *compact)
+        return self.redescent("submit", self.name, *words, check=check, code=code)
 
     def wait(self, until: Callable[[], bool], seconds: float = 240) -> None:
         wait_for(until, lambda: f"{self.redescent('status', self.name)}\n{self.output()}", seconds)

@@ -59,6 +59,7 @@ def overrides(cells: int, epochs: int) -> tuple[str, ...]:
         "data.augment=true",
         f"trainer.epochs={epochs}",
         "run.checkpoint_seconds=0.3",
+        "compact=true",
         "task.cells=6",
     )
 

@@ -20,7 +20,6 @@ SMALL = (
     "trainer.epochs=60",
     "trainer.polish.loss=null",
     "run.checkpoint_seconds=0",
-    "compact=false",
 )
 """Two trainings of some seconds each, in tasks of their own, that save after every epoch."""
 

@@ -66,7 +66,7 @@ def test_why_lists_every_attempt_and_following_a_cell_ends_with_it(noop: Sweep) 
 
 def test_arrays_wait_for_the_canary_and_a_job_compacts_the_sweep(noop: Sweep) -> None:
     cells = (*FOUR, "trainer.seconds=2")
-    noop.submit(*cells, "canary=true")
+    noop.submit(*cells, "canary=true", "compact=true")
     assert noop.states() == {"waiting": 4}
     assert "4  Dependency" in noop.redescent("status", "noop")
     noop.wait(noop.ended)
