@@ -144,7 +144,8 @@ def own_look(contents: MapData, x: NDArray[np.float64], symbol: str) -> Look:
     """Colours, ticks and curves that follow from the data.
 
     Errors before the end of the first epoch are no part of the limits: they would take most of the
-    colours. The legend stands above the later ones.
+    colours. The legend stands above the later ones; with a second metric it is wide, and stands
+    above all.
     """
     data, features = contents.curves, contents.features
     indices = slices(features)
@@ -153,7 +154,9 @@ def own_look(contents: MapData, x: NDArray[np.float64], symbol: str) -> Look:
         f"{symbol} = {style.value_label(data[i].value)} (n = {_seeds(data[i])})": i for i in indices
     }
     shown = [curves[i] for curves in (data, contents.beside) if curves for i in indices]
-    means = np.concatenate([since_first_epoch(curves) for curves in shown])
+    means = np.concatenate(
+        [curves.mean if contents.beside else since_first_epoch(curves) for curves in shown]
+    )
     low, high = heatmap.rounded(float(means.min()), float(means.max()), 0.05)
     return Look(
         heatmap.limits(np.concatenate([since_first_epoch(curves) for curves in data])),
