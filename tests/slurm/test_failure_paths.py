@@ -111,7 +111,7 @@ def test_without_accounting_two_concurrent_resumes_send_each_cell_once(
     try:
         with monkeypatch.context() as patch:
             patch.setenv("PATH", str(programs))
-            noop.submit(*cells(3, "trainer.epochs=40", "trainer.seconds=0.5"))
+            noop.submit(*cells(3, "trainer.epochs=40", "trainer.seconds=0.5", SAVING))
         noop.wait(lambda: noop.epochs() > 2)
         for worker in processes("launch.job", noop.folder):
             os.kill(worker, signal.SIGKILL)
