@@ -1,5 +1,5 @@
 # .venv    exact installs into .venv, nothing else
-# demo     the whole way on this machine: a sweep, its figure, its table (under 5 minutes on 2 cores)
+# demo     the whole way on this machine: a sweep, its figure, its table (under 3 minutes on 2 cores, once installed)
 # demo-grokking  grokking on this machine: a sweep of three seeds and its figure (under 3 minutes on 2 cores)
 # demo-capacity  how many labels an MLP and a CNN memorise: searches, their figure, their table (under 5 minutes)
 # demo-landscape  good and bad minima of the swiss roll: boundaries, surfaces, radii (under 4 minutes on 2 cores)
