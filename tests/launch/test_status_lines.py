@@ -121,6 +121,19 @@ def test_status_shows_the_main_metric_or_the_one_that_is_named(logs: Path) -> No
         headline_of("nothing")
 
 
+def test_the_best_cell_is_described_by_the_keys_that_it_has(logs: Path) -> None:
+    shutil.copytree(OLD_LOGS / "smoke", logs / "smoke")
+    columns = headline.headline_columns("test_error")
+    state = sweep_state.load_sweep_state(logs / "smoke", more_columns=columns)
+    best = headline.headline_of(state, "test_error")
+    assert best is not None
+    state.runs["model.heads"] = [None if cell == best.best else 4 for cell in state.runs["cell"]]
+    described = headline.headline_of(state, "test_error")
+    assert described is not None
+    assert described.settings == best.settings
+    assert "nan" not in described.sentence
+
+
 def test_a_sweep_that_is_done_names_the_command_that_draws_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
