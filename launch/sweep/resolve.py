@@ -6,7 +6,7 @@ time and memory than the values in which it differs. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,11 +42,21 @@ class Sections(Mapping[str, Any]):
         for section in self._sections:
             yield from section
 
+    def items(self) -> ItemsView[str, Any]:
+        """All keys with their values; that of Mapping would search the sections for each key."""
+        return self._merged().items()
+
+    def _merged(self) -> dict[str, Any]:
+        merged: dict[str, Any] = {}
+        for section in self._sections:
+            merged |= section
+        return merged
+
     def __len__(self) -> int:
         return sum(map(len, self._sections))
 
     def __repr__(self) -> str:
-        return repr(dict(self))
+        return repr(self._merged())
 
 
 class Resolver:
@@ -56,6 +66,9 @@ class Resolver:
         self.base = base
         self._sections: dict[tuple[str, ...], Section] = {}
         self._names: list[str] = []
+        self._base_sections: dict[str, dict[str, Any]] = {}
+        for key, value in base.items():
+            self._base_sections.setdefault(_section_of(key), {})[key] = value
 
     def cell(self, point: Mapping[str, Any]) -> Cell:
         """The cell at a point, whose keys are those of the base.
@@ -66,10 +79,12 @@ class Resolver:
             first = resolved_cell({**self.base, **point})  # also checks that no section is missing
             self._names = list(dict.fromkeys(map(_section_of, first.flat)))
         trainer = point.get("trainer.name", self.base.get("trainer.name", "vision"))
-        values: dict[str, dict[str, Any]] = {name: {} for name in self._names}
+        values: dict[str, dict[str, Any]] = {}
         for key, value in point.items():
-            values[_section_of(key)][key] = value
-        sections = {name: self._section(trainer, name, values[name]) for name in self._names}
+            values.setdefault(_section_of(key), {})[key] = value
+        sections = {
+            name: self._section(trainer, name, values.get(name, {})) for name in self._names
+        }
         texts = (sections[name].text for name in sorted(sections))
         return Cell(id_of_sections(texts), Sections(sections))
 
@@ -87,7 +102,7 @@ class Resolver:
         return self._sections[variant]
 
     def _resolved(self, trainer: str, name: str, values: Mapping[str, Any]) -> Section:
-        base = {key: value for key, value in self.base.items() if _section_of(key) == name}
+        base = self._base_sections.get(name, {})
         try:
             flat = schema.resolve_section(trainer, name, {**base, **values})
             return Section(flat, section_text(flat))

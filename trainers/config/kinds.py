@@ -118,8 +118,12 @@ def is_import_path(name: Any) -> bool:
 
 def own_names(flat: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The sections of a flat configuration whose name is an import path, with that path."""
-    names = [(section, str(flat.get(f"{section}.name"))) for section in SHORT_NAMES]
-    return [(section, name) for section, name in names if is_import_path(name)]
+    names = []
+    for section in SHORT_NAMES:
+        name = flat.get(f"{section}.name")
+        if is_import_path(name):
+            names.append((section, str(name)))
+    return names
 
 
 @functools.cache

@@ -47,6 +47,8 @@ def as_before(flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS) -> di
     values = {}
     for section in SECTIONS:
         kind = flat.get(f"{section}.name")
+        if kind is None:  # a grid of 300,000 cells comes here with one section at a time
+            continue
         for (owner, key), value in later_keys.items():
             if owner == kind:
                 values[f"{section}.{key}"] = value
