@@ -1,4 +1,7 @@
-"""An installed package needs no checkout: its wheel has configs/ and what `init` writes."""
+"""An installed package needs no checkout: its wheel has configs/ and what `init` writes.
+
+It is built from the files that the Apptainer definition copies, which must be enough.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = (
-    "launch",
-    "trainers",
-    "analysis",
-    "configs",
-    "docs",
-    "pyproject.toml",
-    "setup.py",
-    "LICENSE",
-    "README.md",
-)
 pytest.importorskip("setuptools")
+
+
+def copied_files() -> list[str]:
+    """The files and folders in the section %files of redescent.def."""
+    _, _, section = (ROOT / "redescent.def").read_text().partition("%files\n")
+    lines = section.partition("%post")[0].split("\n")
+    return [line.split()[0] for line in lines if line.strip()]
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +31,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     source.mkdir()
-    ignored = shutil.ignore_patterns("__pycache__", "results")
-    for name in SOURCES:
+    ignored = shutil.ignore_patterns("__pycache__")
+    for name in copied_files():
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, source / name, ignore=ignored)
         else:
