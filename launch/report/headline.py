@@ -49,7 +49,7 @@ class Headline:
             return text
         names = short_names(list(self.settings))
         pairs = zip(names, self.settings.values(), strict=True)
-        settings = ", ".join(f"{name}={value}" for name, value in pairs)
+        settings = ", ".join(f"{name}={_short(value)}" for name, value in pairs)
         return f"{text}; best {self.best[:11]}" + (f" ({settings})" if settings else "")
 
 
@@ -106,6 +106,11 @@ def _best(metric: str, values: pd.Series) -> Any:
     if metric.endswith(_SMALLER_IS_BETTER):
         return values.idxmin()
     return values.idxmax() if metric.endswith(("accuracy", "radius")) else None
+
+
+def _short(value: Any) -> str:
+    """A setting as text; a column with gaps holds integers as floats."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _settings(state: SweepState, cell: str) -> dict[str, Any]:
