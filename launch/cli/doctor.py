@@ -43,7 +43,7 @@ class Finding:
 
 def examine(overrides: Sequence[str]) -> list[Finding]:
     """All findings for this machine and the launcher set by `overrides`."""
-    settings = compose.launcher_settings(backend.with_launcher(overrides))
+    settings = compose.launcher_settings(backend.choose_launcher(overrides).overrides)
     launcher, logs = settings.launcher, settings.logs
     findings = [_python(), *_torch(), _path(launcher, logs), _disk(logs), _locks(logs)]
     if launcher.kind == "slurm":

@@ -200,10 +200,9 @@ class Debug(Local):
 
     def send(self, plan: Plan, sweep: Path, array: Array) -> Array:
         """Run the worker here."""
-        task.main([str(plan.folder(sweep) / "plan.json"), "--task", str(array.first)], [])
-        markers.remove_local_worker(
-            plan.folder(sweep)
-        )  # the process continues, but no longer as a worker
+        folder = plan.folder(sweep)
+        task.main([str(folder / "plan.json"), "--task", str(array.first)], [])
+        markers.remove_local_worker(folder)  # the process continues, but no longer as a worker
         return replace(array, job="local")
 
 
@@ -225,8 +224,3 @@ def choose_launcher(overrides: Sequence[str]) -> LauncherChoice:
     if slurm.present():
         return LauncherChoice(["hydra/launcher=slurm", *overrides], "SLURM is on this machine")
     return LauncherChoice(["hydra/launcher=local", *overrides], "no SLURM on this machine")
-
-
-def with_launcher(overrides: Sequence[str]) -> list[str]:
-    """The overrides of `choose_launcher`."""
-    return list(choose_launcher(overrides).overrides)
