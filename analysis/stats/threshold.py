@@ -178,7 +178,31 @@ class Estimate:
     status: Status
 
 
+@dataclass(frozen=True)
+class Interval:
+    """The posterior median of n50 and its 90 % interval.
+
+    All as in Estimate: what lies beyond the range of the search is None. bound: the end that is
+    left of a censored n50. censored: the side on which it lies.
+    """
+
+    n50: float | None
+    low: float | None
+    high: float | None
+    bound: float | None
+    censored: Censored | None
+
+    @property
+    def columns(self) -> dict[str, float]:
+        """n50, n50_low, n50_high and n50_bound, the columns of a table; NaN for None."""
+        names = ("n50", "n50_low", "n50_high", "n50_bound")
+        values = (self.n50, self.low, self.high, self.bound)
+        pairs = zip(names, values, strict=True)
+        return {name: math.nan if value is None else value for name, value in pairs}
+
+
 NOTHING = Estimate(None, None, None, None, None, None, None, None, False, False, 0, "open")
+UNKNOWN = Interval(None, None, None, None, None)
 
 
 def progress(settings: Settings, outcomes: Outcomes) -> Progress:
@@ -222,16 +246,14 @@ def estimate(settings: Settings, results: Results) -> Estimate:
     if not final:
         return NOTHING
     belief = posterior(settings, results)
-    censored = belief.censored(settings)
-    low, n50, high = (belief.quantile(q) for q in (INTERVAL[0], 0.5, INTERVAL[1]))
-    bound = {"above": min(low, settings.high), "below": max(high, settings.low)}
+    interval = interval_of(settings, belief)
     hole, island = _irregularities(settings, final, belief)
     largest, first_failure = _extremes(settings, final)
     return Estimate(
-        n50=None if censored else n50,
-        low=None if censored == "below" else low,
-        high=None if censored == "above" else high,
-        bound=bound[censored] if censored else None,
+        n50=interval.n50,
+        low=interval.low,
+        high=interval.high,
+        bound=interval.bound,
         slope=belief.mean_slope,
         lapse=belief.mean_lapse,
         n_largest=largest,
@@ -239,8 +261,19 @@ def estimate(settings: Settings, results: Results) -> Estimate:
         hole=hole,
         island=island,
         trainings=len(results),
-        status=_status(settings, results, censored),
+        status=_status(settings, results, interval.censored),
     )
+
+
+def interval_of(settings: Settings, belief: Posterior) -> Interval:
+    """n50 and its interval from a posterior, censored at the range of the search."""
+    low, n50, high = (belief.quantile(q) for q in (INTERVAL[0], 0.5, INTERVAL[1]))
+    censored = belief.censored(settings)
+    if censored == "above":
+        return Interval(None, low, None, min(low, settings.high), censored)
+    if censored == "below":
+        return Interval(None, None, high, max(high, settings.low), censored)
+    return Interval(n50, low, high, None, None)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.stats import threshold
-from analysis.stats.threshold import Settings, Trial
+from analysis.stats.threshold import Interval, Settings, Trial
 from analysis.store.later import fill_in
 from analysis.store.parts import StoreError
 from analysis.store.reader import Folder, log_folder, runs
@@ -283,6 +283,7 @@ def _number(value: float | None) -> float:
 def _budgets(search: Search, estimate: threshold.Estimate) -> dict[str, Any]:
     """The budget at n50, and what doublings changed."""
     results = search.results
+    first_budget = [(trial, success) for trial, success in results if trial.level == 0]
     levels = sorted({trial.level for trial, _ in results})
     medians = []
     for level in levels:
@@ -299,7 +300,7 @@ def _budgets(search: Search, estimate: threshold.Estimate) -> dict[str, Any]:
         steps = budget_steps(search, trial)
         epochs = steps / _epoch_steps(search, trial)
     return {
-        "n50_first_budget": _uncensored(search, [p for p in results if p[0].level == 0])[0],
+        "n50_first_budget": _number(_interval(search, first_budget).n50),
         "doublings": max(levels, default=0),
         "budget_saturated": saturated,
         "budget_steps": steps,
@@ -312,13 +313,13 @@ def _capacity(search: Search, trainings: pd.DataFrame) -> dict[str, float]:
     measured = trainings if search.axis == SAMPLES else trainings.head(0)
     row: dict[str, float] = {}
     for name, share in SHARES.items():
-        results = results_at(measured, share)
-        values = _uncensored(search, results)
-        columns = (f"n50_{name}", f"n50_{name}_low", f"n50_{name}_high")
-        row |= dict(zip(columns, values, strict=True))
+        interval = _interval(search, results_at(measured, share))
+        row[f"n50_{name}"] = _number(interval.n50)
+        row[f"n50_{name}_low"] = _number(interval.low)
+        row[f"n50_{name}_high"] = _number(interval.high)
     constant = search.point.get("optim.schedule.name", "constant") == "constant"
     in_half = _redefined(measured, _fits_in_half) if constant else []
-    row["n50_half_budget"] = _uncensored(search, in_half)[0]
+    row["n50_half_budget"] = _number(_interval(search, in_half).n50)
     row |= _time_to_fit(measured if constant else measured.head(0))
     unfitted = measured[(measured["fitted"] == 0) & (measured["abandoned"] != 1)]
     row["bits_max"] = unfitted["bits"].max()
@@ -385,15 +386,9 @@ def _fits_in_half(run: Mapping[str, Any]) -> bool | None:
     return bool(run["fitted"] == 1 and run["fit_step"] <= half)
 
 
-def _uncensored(search: Search, results: Results) -> tuple[float, float, float]:
-    """n50 and its interval, NaN where it is censored; all NaN without results."""
+def _interval(search: Search, results: Results) -> Interval:
+    """n50 and its interval from these results, unknown without any."""
     if not results:
-        return math.nan, math.nan, math.nan
+        return threshold.UNKNOWN
     belief = threshold.posterior(search.settings, results)
-    censored = belief.censored(search.settings)
-    low, high = (belief.quantile(probability) for probability in threshold.INTERVAL)
-    return (
-        math.nan if censored else belief.quantile(0.5),
-        math.nan if censored == "below" else low,
-        math.nan if censored == "above" else high,
-    )
+    return threshold.interval_of(search.settings, belief)
