@@ -1,7 +1,7 @@
 """Curves over an axis of a sweep, such as the width of a model, for each value of a second axis.
 
 Reads the logs through analysis.store; the rest are pure functions. A cell counts only once it has
-reached its planned epoch: where an unfinished training stands says nothing about its end.
+reached its planned epoch: the last rows of an unfinished training say nothing about its end.
 """
 
 from __future__ import annotations

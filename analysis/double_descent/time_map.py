@@ -144,8 +144,8 @@ def own_look(contents: MapData, x: NDArray[np.float64], symbol: str) -> Look:
     """Colours, ticks and curves that follow from the data.
 
     Errors before the end of the first epoch are no part of the limits: they would take most of the
-    colours. The legend stands above the later ones; with a second metric it is wide, and stands
-    above all.
+    colours. The legend is above the later ones; with a second metric it is wide, and is above
+    all.
     """
     data, features = contents.curves, contents.features
     indices = slices(features)

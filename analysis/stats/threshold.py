@@ -39,7 +39,7 @@ LAPSES = (0.0, 0.05, 0.15, 0.3)
 LAPSE_WEIGHTS = (0.55, 0.25, 0.13, 0.07)
 SLOPES = (0.03, 0.5)  # of log n, seven values
 CLIP = 1e-6  # least probability of either outcome
-FINEST = 8  # grid of n50: half steps of a lattice of at least so many values per octave
+FINEST = 8  # grid of n50: half steps of a lattice of at least this many values per octave
 MARGIN = 1.25  # a failure so far below the interval is a hole, a success so far above an island
 LINEAR_MARGIN = 2.5  # lattice steps; the same on a linear lattice
 VERIFY_AT = 1.15  # verification comes at this ratio, or at `until` where that is larger
@@ -122,7 +122,7 @@ class Settings:
 class Trial:
     """One training of a search.
 
-    level: 0, and 1 or 2 after so many doublings of the budget. value: on the lattice. number: an
+    level: doublings of the budget so far. value: on the lattice. number: an
     index into the seeds of the sweep.
     """
 

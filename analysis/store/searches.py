@@ -153,7 +153,7 @@ def searches(folder: Folder) -> pd.DataFrame:
     `n50`, `n50_low`, `n50_high`: posterior median and 90 % interval; n50 is null where it is
     censored (`status` "above" or "below"), and `n50_bound` holds the value beyond which it lies.
     `n50_eps01`, `n50_eps05`, `n50_eps10` with `_low` and `_high`: the same where a training with at
-    most so many percent of wrong answers at its best check counts as a fit. `n50_half_budget`: from
+    most 1, 5 or 10 % wrong answers at its best check counts as a fit. `n50_half_budget`: from
     fits within half of the steps; null unless the rate is constant. `n50_first_budget`: before any
     doubling; `doublings`: how many there were; `budget_saturated`: whether the last one moved n50
     by less than 10 %, null without one. `budget_steps`, `budget_epochs_at_n50`: the last budget at

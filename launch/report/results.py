@@ -52,7 +52,7 @@ def results_of(
     """The results of the cells that are done.
 
     A diverged cell has none: the last row of its training is no measurement. An unfinished one has
-    none yet: where it stands says nothing about its end.
+    none yet: its last rows say nothing about its end.
     """
     wanted = _columns(metrics)
     names = [name for name in wanted if name in runs]

@@ -278,9 +278,8 @@ def _read(path: Path) -> ImageSet | None:
     try:
         images = ImageSet(**torch.load(path, weights_only=True))
         return images if _content_hash(images) == images.content_hash else None
-    except (
-        Exception
-    ):  # damage can raise anything from a KeyError to a RuntimeError of the zip reader
+    except Exception:
+        # damage can raise anything from a KeyError to a RuntimeError of the zip reader
         return None
 
 
