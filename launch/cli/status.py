@@ -132,16 +132,17 @@ def _wait_for_rounds(folder: Path, sid: str | None) -> bool:
     while True:
         complete = wait_until_end(folder, sid)
         state = sweep_state.load_sweep_state(folder)
-        searches = [one.search for one in rounds.standings(state)]
-        open_searches = [
-            one for one in searches if one.search.advance == "auto" and one.finished is None
-        ]
-        if not open_searches:
+        if not any(_goes_on(standing) for standing in rounds.standings(state)):
             return complete
         sent = advance(folder)
         was_sent = sent is not None and sent.plan is not None
         if not was_sent and not is_live(sweep_state.load_sweep_state(folder)):
             return False
+
+
+def _goes_on(standing: rounds.Standing) -> bool:
+    """Whether further rounds of a search are sent without the user."""
+    return standing.search.advance == "auto" and standing.state.finished is None
 
 
 def seconds_between_queries(cost: float) -> float:

@@ -161,7 +161,7 @@ class Local:
             return ""
         if files.alive(process) is None:
             return f"it runs on {process['host']}; cancel it there"
-        if not _is_worker(files.command_line(process["pid"]), plan):
+        if not _may_be_worker(files.command_line(process["pid"]), plan):
             return (
                 f"local.json of {plan.sid} names process {process['pid']}, which is no worker of "
                 "this submission and was left alone"
@@ -176,16 +176,19 @@ def has_worker_process(plan: Plan) -> bool | None:
     processes = files.processes()
     if processes is None:
         return None
-    return any(_is_worker_of(files.command_line(process), plan) for process in processes)
+    return any(_names_plan(files.command_line(process), plan) for process in processes)
 
 
-def _is_worker(command: Sequence[str], plan: Plan) -> bool:
-    """Whether a command is that of a worker of this plan: of its file, or of a single cell."""
-    return "launch.train" in command or _is_worker_of(command, plan)
+def _may_be_worker(command: Sequence[str], plan: Plan) -> bool:
+    """Whether a command is that of a worker of this plan.
+
+    `launch.train` composes its own configuration, so its command does not name the plan.
+    """
+    return "launch.train" in command or _names_plan(command, plan)
 
 
-def _is_worker_of(command: Sequence[str], plan: Plan) -> bool:
-    """Whether a command is that of a worker that works on the file of this plan."""
+def _names_plan(command: Sequence[str], plan: Plan) -> bool:
+    """Whether a command starts a worker with the file of this plan."""
     return "launch.job" in command and any(f"/{plan.sid}/" in word for word in command)
 
 
