@@ -251,7 +251,13 @@ def _over_axis(group: SweepGroup, sweep: AxisSweep) -> SeedCurves:
     x = np.array([curves.value for curves in curves_by_width])[has_values].astype(np.int64)
     values = errors[:, has_values]
     return SeedCurves(
-        group.value, seeds, seeds, tuple(missing), x, values, x_name=sweep.choice.unit
+        value=group.value,
+        cells=seeds,
+        seeds=seeds,
+        missing=tuple(missing),
+        x=x,
+        values=values,
+        x_name=sweep.choice.unit,
     )
 
 

@@ -201,7 +201,20 @@ class Interval:
         return {name: math.nan if value is None else value for name, value in pairs}
 
 
-NOTHING = Estimate(None, None, None, None, None, None, None, None, False, False, 0, "open")
+NOTHING = Estimate(
+    n50=None,
+    low=None,
+    high=None,
+    bound=None,
+    slope=None,
+    lapse=None,
+    n_largest=None,
+    n_first_failure=None,
+    hole=False,
+    island=False,
+    trainings=0,
+    status="open",
+)
 UNKNOWN = Interval(None, None, None, None, None)
 
 

@@ -124,14 +124,14 @@ def _search(record: Mapping[str, Any]) -> Search:
         trial = Trial(int(row["level"]), row["value"], int(row["number"]))
         trainings.append(Training(str(row["cell"]), int(row["round"]), trial, row["success"]))
     return Search(
-        axis,
-        str(record["success"]),
-        settings,
-        tuple(record["seeds"]),
-        tuple(record["budget"]),
-        fill_in(point),
-        tuple(record["held"]),
-        tuple(trainings),
+        axis=axis,
+        success=str(record["success"]),
+        settings=settings,
+        seeds=tuple(record["seeds"]),
+        budget=tuple(record["budget"]),
+        point=fill_in(point),
+        held=tuple(record["held"]),
+        trainings=tuple(trainings),
     )
 
 
