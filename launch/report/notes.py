@@ -145,7 +145,7 @@ def _other_code(overview: Overview) -> list[Note]:
         return []
     headline = f"{quantity(overview.other_code, 'cell')} done with other code"
     command = f"redescent submit {overview.name} --again"
-    return [Note(headline, f": `{command}` runs them anew", "warning")]
+    return [Note(headline, f": `{command}` runs them once more", "warning")]
 
 
 def _notification(overview: Overview) -> list[Note]:

@@ -13,7 +13,7 @@ from launch.scheduler import slurm
 from launch.scheduler.slurm import Execution
 from launch.status.sweep_state import SweepState
 
-_NO_EXECUTION = Execution("", "", "", "", "", "")
+_NO_EXECUTION = Execution(job="", state="", start="", end="", node="", exit="")
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def from_accounting(
 
 
 def _empty(job: str) -> Execution:
-    return Execution(job, "", "", "", "", "")
+    return Execution(job=job, state="", start="", end="", node="", exit="")
 
 
 def from_records(
