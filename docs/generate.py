@@ -239,7 +239,7 @@ def shipped_sweeps() -> Iterator[str]:
     """Every sweep of configs/sweep/ with the first lines of its file."""
     yield "# Shipped sweeps"
     yield ""
-    yield "Every file of `configs/sweep/`, in its own words. A name that ends with `_small` is the"
+    yield "Every file of `configs/sweep/` with its description. A name that ends with `_small` is the"
     yield "version for two CPU cores. [Figures](figures.md) says which script draws which sweep."
     yield ""
     files = config_files.read_group("sweep")

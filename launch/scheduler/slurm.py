@@ -198,12 +198,12 @@ def accounting(names: Sequence[str]) -> list[Task] | None:
 class Execution:
     """One execution of a task in accounting; times are SLURM's texts, empty if unknown."""
 
-    job: str
-    state: str
-    start: str
-    end: str
-    node: str
-    exit: str
+    job: str = ""
+    state: str = ""
+    start: str = ""
+    end: str = ""
+    node: str = ""
+    exit: str = ""
 
 
 def history(jobs: Sequence[str]) -> list[Execution] | None:
