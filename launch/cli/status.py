@@ -18,6 +18,7 @@ from launch.cli.searches import search_table
 from launch.cli.tables import leave_on_interrupt
 from launch.errors import quantity
 from launch.plan import files, markers
+from launch.plan.identity import short_id
 from launch.plan.outcome import FINAL
 from launch.plan.plan import name_of
 from launch.report import notes
@@ -193,7 +194,7 @@ def print_failures(folder: Path) -> None:
         return
     rows: list[list[layout.Cell]] = []
     for failure in kinds:
-        example = f"`redescent why {failure.cells[0][:11]}`"
+        example = f"`redescent why {short_id(failure.cells[0])}`"
         rows.append([str(len(failure.cells)), failure.kind, f"{failure.error}; {example}"])
     layout.print_table(("cells", "class", "last line"), rows, right="r")
 
@@ -232,7 +233,7 @@ def _failures(overview: Overview) -> Sequence[layout.Cell]:
     lines: list[layout.Cell] = []
     for failure in overview.summary.failures[: notes.SHOWN_FAILURES]:
         count = (f"{len(failure.cells)} failed", "red")
-        hint = f"see `redescent why {failure.cells[0][:11]}`"
+        hint = f"see `redescent why {short_id(failure.cells[0])}`"
         lines.append(styled(count, f" ({failure.kind}): {failure.error}; {hint}"))
     more = len(overview.summary.failures) - notes.SHOWN_FAILURES
     if more > 0:

@@ -16,6 +16,7 @@ from launch.cli import layout, machine
 from launch.cli.console import console, styled
 from launch.cost import rates
 from launch.errors import INTERRUPTED, UserError, quantity
+from launch.plan.identity import SHORT_ID, short_id
 from launch.report.drawing import shown_path
 from launch.report.grid import varying_settings
 from launch.report.searches import expectation_rows, short_names
@@ -27,9 +28,6 @@ from launch.sweep.request import AUTO, Request
 
 if TYPE_CHECKING:
     from launch.cli.doctor import Finding
-
-SHORT_ID = 11
-"""Characters of an id that tell the cells of most sweeps apart: "c1-" and eight more."""
 
 LAUNCHER = "hydra/launcher="
 
@@ -335,7 +333,7 @@ def setting_text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     text = str(value)
-    return text[:SHORT_ID] if _CELL_ID.fullmatch(text) else text
+    return short_id(text) if _CELL_ID.fullmatch(text) else text
 
 
 def write_findings(findings: Sequence[Finding]) -> None:

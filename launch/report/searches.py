@@ -7,6 +7,7 @@ from typing import Any
 
 from analysis.stats.threshold import Estimate
 from launch.errors import quantity
+from launch.plan.identity import short_id
 from launch.submit.rounds import Standing
 from launch.sweep.adaptive import SearchState, TrialCell, expected_trainings, settings_of
 
@@ -65,7 +66,7 @@ def state_text(standing: Standing, *, live: bool) -> str:
     if kind != "held":
         return kind
     more = f" and {len(standing.held) - 1} more" if len(standing.held) > 1 else ""
-    return f"held by {standing.held[0][:11]}{more}"
+    return f"held by {short_id(standing.held[0])}{more}"
 
 
 def estimate_text(estimate: Estimate) -> str:
@@ -111,11 +112,12 @@ def advice(standings: Sequence[Standing], name: str, *, live: bool) -> list[str]
     held = [standing for standing in standings if standing.held and not standing.unknown]
     if held:
         cells = {cell for standing in held for cell in standing.held}
+        first = short_id(held[0].held[0])
         verb = "hold" if len(cells) > 1 else "holds"
         lines.append(
             f"{quantity(len(cells), 'cell')} without an outcome {verb} "
             f"{quantity(len(held), 'search', 'searches')}: see "
-            f"`redescent why {held[0].held[0][:11]}`; `redescent resume {name}` sends them again"
+            f"`redescent why {first}`; `redescent resume {name}` sends them again"
         )
     unsent = [standing for standing in standings if standing.unsent and not standing.held]
     if unsent and not live:
