@@ -233,36 +233,19 @@ def _epoch_steps(search: Search, trial: Trial) -> float:
 
 def _row(search: Search, trainings: pd.DataFrame) -> dict[str, Any]:
     """The row of one search."""
-    settings, results = search.settings, search.results
-    estimate = threshold.estimate(settings, results)
+    estimate = threshold.estimate(search.settings, search.results)
     status = "held" if search.held and estimate.status == "open" else estimate.status
     row: dict[str, Any] = {
         **search.point,
         "axis": search.axis,
         "success": search.success,
-        "method": settings.method,
-        "range_low": settings.low,
-        "range_high": settings.high,
-        "lattice": settings.lattice or math.nan,
-        "step": settings.step or math.nan,
-        "falling": settings.falling,
-        "until": settings.until,
-        "most": settings.most,
+        **_settings_columns(search.settings),
         "seeds_used": int(trainings["seed"].nunique()),
         "rounds": max((training.round for training in search.trainings), default=0),
         "trainings": estimate.trainings,
         "cells": [training.cell for training in search.trainings],
         "held": list(search.held),
-        "n50": _number(estimate.n50),
-        "n50_low": _number(estimate.low),
-        "n50_high": _number(estimate.high),
-        "n50_bound": _number(estimate.bound),
-        "slope": _number(estimate.slope),
-        "lapse": _number(estimate.lapse),
-        "n_largest": _number(estimate.n_largest),
-        "n_first_failure": _number(estimate.n_first_failure),
-        "hole": estimate.hole,
-        "island": estimate.island,
+        **_estimate_columns(estimate),
         "status": status,
     }
     row |= _budgets(search, estimate)
@@ -273,6 +256,34 @@ def _row(search: Search, trainings: pd.DataFrame) -> dict[str, Any]:
     row["seconds"] = trainings["seconds"].sum()
     row["gpu_seconds"] = trainings["gpu_seconds"].sum()
     return row
+
+
+def _settings_columns(settings: Settings) -> dict[str, Any]:
+    return {
+        "method": settings.method,
+        "range_low": settings.low,
+        "range_high": settings.high,
+        "lattice": settings.lattice or math.nan,
+        "step": settings.step or math.nan,
+        "falling": settings.falling,
+        "until": settings.until,
+        "most": settings.most,
+    }
+
+
+def _estimate_columns(estimate: threshold.Estimate) -> dict[str, Any]:
+    return {
+        "n50": _number(estimate.n50),
+        "n50_low": _number(estimate.low),
+        "n50_high": _number(estimate.high),
+        "n50_bound": _number(estimate.bound),
+        "slope": _number(estimate.slope),
+        "lapse": _number(estimate.lapse),
+        "n_largest": _number(estimate.n_largest),
+        "n_first_failure": _number(estimate.n_first_failure),
+        "hole": estimate.hole,
+        "island": estimate.island,
+    }
 
 
 def _number(value: float | None) -> float:
