@@ -35,9 +35,9 @@ def draw(panels: Sequence[Boundary], titles: Sequence[str], text: str) -> Figure
     """The boundaries of the unmoved weights, on equal axes. titles: below the labels."""
     with style.styled():
         figure, axes = plot.panels(len(panels))
-        for panel, one, title in zip(axes, panels, titles, strict=True):
-            draw_boundary(panel, one, one.centre)
-            panel.set_title(f"{one.label}\n{title}", fontsize=10)
+        for panel, plane, title in zip(axes, panels, titles, strict=True):
+            draw_boundary(panel, plane, plane.centre)
+            panel.set_title(f"{plane.label}\n{title}", fontsize=10)
         plot.label_outer(axes, "first input", "second input")
         plot.foot(figure, text)
         if not panels[0].points.empty:
@@ -45,10 +45,10 @@ def draw(panels: Sequence[Boundary], titles: Sequence[str], text: str) -> Figure
     return figure
 
 
-def draw_boundary(axes: Axes, one: Boundary, frame: int) -> None:
+def draw_boundary(axes: Axes, plane: Boundary, frame: int) -> None:
     """One frame: probability of class 1 as colour, the boundary, the training samples."""
-    margin = one.margins[frame]
-    extent = float(one.places[-1])
+    margin = plane.margins[frame]
+    extent = float(plane.places[-1])
     ends = [plot.CLASSES[0], "white", plot.CLASSES[1]]
     colours = LinearSegmentedColormap.from_list("classes", ends)
     axes.imshow(
@@ -62,9 +62,9 @@ def draw_boundary(axes: Axes, one: Boundary, frame: int) -> None:
         interpolation="bilinear",
     )
     if np.nanmin(margin) < 0 < np.nanmax(margin):
-        axes.contour(one.places, one.places, margin, [0.0], colors="black", linewidths=1.0)
-    if frame == one.centre:
-        draw_points(axes, one.points)
+        axes.contour(plane.places, plane.places, margin, [0.0], colors="black", linewidths=1.0)
+    if frame == plane.centre:
+        draw_points(axes, plane.points)
     axes.set_xlim(-extent, extent)
     axes.set_ylim(-extent, extent)
 
@@ -92,14 +92,14 @@ def table(panels: Sequence[Boundary], measures: selection.Measures) -> pd.DataFr
     trained = measures.trained.assign(test_accuracy=selection.test_accuracy(measures.trained))
     accuracy = trained.set_index("cell")["test_accuracy"]
     rows = []
-    for one in panels:
-        frame = one.frames[one.frames["frame"] == one.centre]
+    for plane in panels:
+        frame = plane.frames[plane.frames["frame"] == plane.centre]
         rows.append({
-            "cell": one.cell, "label": one.label,
+            "cell": plane.cell, "label": plane.label,
             "train_accuracy": float(frame["accuracy"].iloc[0]),
             "train_loss": float(frame["loss"].iloc[0]),
-            "test_accuracy": float(accuracy[one.cell]),
-            "share_of_class_1": float((one.margins[one.centre] > 0).mean()),
+            "test_accuracy": float(accuracy[plane.cell]),
+            "share_of_class_1": float((plane.margins[plane.centre] > 0).mean()),
         })  # fmt: skip
     return pd.DataFrame(rows)
 

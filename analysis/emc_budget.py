@@ -12,6 +12,7 @@ STEM_trainings.csv and STEM.json.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 
@@ -72,7 +73,7 @@ def draw(table: pd.DataFrame, searches: Selection) -> Figure:
     """n50 over the budget, log-log, a panel for each kind of setting."""
     panels = list(dict.fromkeys(table["panel"]))
     columns = 2 if len(panels) == 4 else min(len(panels), ROW)
-    rows = -(-len(panels) // columns)
+    rows = math.ceil(len(panels) / columns)
     with style.themed():
         size = (PANEL[0] * columns, PANEL[1] * rows)
         figure = Figure(figsize=size, layout="constrained")

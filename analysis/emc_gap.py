@@ -18,11 +18,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import store
@@ -46,10 +48,10 @@ def select(options: argparse.Namespace) -> Selection:
         table, rate_notes = selection.choose_rates(loaded.table, options.rates_from)
         loaded = loaded.only(table)
         first = len(settings)
-        names = {int(str(old)): first + i for i, old in enumerate(loaded.table.index)}
-        tables.append(loaded.table.rename(index=names))
-        trainings.append(loaded.trainings.assign(search=loaded.trainings["search"].map(names)))
-        settings.update({names[old]: loaded.settings[old] for old in names})
+        numbers = {int(str(old)): first + i for i, old in enumerate(loaded.table.index)}
+        tables.append(loaded.table.rename(index=numbers))
+        trainings.append(loaded.trainings.assign(search=loaded.trainings["search"].map(numbers)))
+        settings.update({numbers[old]: loaded.settings[old] for old in numbers})
         notes += [note for note in rate_notes if note not in notes]
     table = pd.concat(tables)
     twice = query.points(table, query.configuration(table)).duplicated()
@@ -61,31 +63,41 @@ def select(options: argparse.Namespace) -> Selection:
     return searches.noted(*selection.check_axes(table, FREE))
 
 
-def models(searches: Selection, options: argparse.Namespace) -> tuple[list[Model], int, list[str]]:
-    """The points of the figure, the n of their gap, and notes on what is left out."""
+@dataclass(frozen=True)
+class Points:
+    """The models of the figure.
+
+    samples: training samples of their gap. notes: the models that are left out, and why.
+    """
+
+    models: Sequence[Model]
+    samples: int
+    notes: Sequence[str]
+
+
+def points_of(searches: Selection, options: argparse.Namespace) -> Points:
+    """A point for each model with n50 of both kinds of labels and a training for its gap."""
     table = searches.table.assign(kind=labels.each(searches.table, labels.label_kind))
     table["model"] = _models(table)
     selection.check_unique(table, ["model", "kind"])
-    fitted, names = fitted_trainings(searches, table, options.gap_from)
-    samples = options.samples or generalisation.common_samples(fitted, names)
-    fitted, names = fitted[fitted["n"] == samples], names[fitted["n"] == samples]
-    points, notes = [], []
+    trainings = fitted_trainings(searches, table, options.gap_from)
+    samples = options.samples
+    if not samples:
+        samples = generalisation.common_samples(trainings, trainings["model"])
+    trainings = trainings[trainings["n"] == samples]
+    models, notes = [], []
     for name, rows in table.groupby("model", sort=False):
-        kinds = {str(row["kind"]): int(str(index)) for index, row in rows.iterrows()}
-        problem = _problem(rows, kinds, int((names == name).sum()), samples)
+        by_kind = {str(row["kind"]): int(str(index)) for index, row in rows.iterrows()}
+        gaps = trainings.loc[trainings["model"] == name, "test_error"].to_numpy(np.float64)
+        problem = _problem(rows, by_kind, len(gaps), samples)
         if problem:
             notes.append(f"{name} is left out: {problem}")
             continue
-        points.append(
-            Model(
-                str(name),
-                labels.each(rows, labels.model).iloc[0],
-                searches.belief(kinds[labels.CORRECT]),
-                searches.belief(kinds[labels.RANDOM]),
-                fitted.loc[names == name, "test_error"].to_numpy(np.float64),
-            )
-        )
-    return points, samples, notes
+        architecture = labels.each(rows, labels.model).iloc[0]
+        correct = searches.belief(by_kind[labels.CORRECT])
+        random = searches.belief(by_kind[labels.RANDOM])
+        models.append(Model(str(name), architecture, correct, random, gaps))
+    return Points(models, samples, notes)
 
 
 def _models(table: pd.DataFrame) -> pd.Series:
@@ -107,19 +119,20 @@ def _problem(rows: pd.DataFrame, kinds: dict[str, int], trainings: int, samples:
     return "" if trainings else f"no training that fitted {samples} correct labels"
 
 
-def fitted_trainings(
-    searches: Selection, table: pd.DataFrame, folder: str | None
-) -> tuple[pd.DataFrame, pd.Series]:
-    """Fitted trainings with correct labels, columns n and test_error, and the model of each."""
+def fitted_trainings(searches: Selection, table: pd.DataFrame, folder: str | None) -> pd.DataFrame:
+    """The trainings that fitted correct labels, with columns model, n and test_error.
+
+    They are those of the searches, whose rows `table` has, or of the log folder.
+    """
     if folder is None:
         correct = table.index[table["kind"] == labels.CORRECT]
         runs = searches.trainings[searches.trainings["search"].isin(correct)]
-        names = runs["search"].map(table["model"])
+        runs = runs.assign(model=runs["search"].map(table["model"]))
     else:
         runs = store.runs(folder)
         runs = runs.rename(columns={"data.train_samples": "n", "final_test_error": "test_error"})
         runs = runs[labels.each(runs, labels.label_kind) == labels.CORRECT]
-        names = _models(runs)
+        runs = runs.assign(model=_models(runs))
     for column in ("fitted", "test_error"):
         if column not in runs.columns:
             raise query.FigureError(
@@ -127,7 +140,7 @@ def fitted_trainings(
                 "fit (trainer.stop_at_fit=true) and a test error"
             )
     usable = (pd.to_numeric(runs["fitted"]) == 1) & runs["test_error"].notna()
-    return runs[usable], names[usable]
+    return runs[usable]
 
 
 def draw(points: pd.DataFrame, correlations: pd.DataFrame, samples: int, caption: str) -> Figure:
@@ -138,19 +151,7 @@ def draw(points: pd.DataFrame, correlations: pd.DataFrame, samples: int, caption
         figure = Figure(figsize=SIZE, layout="constrained")
         axes = figure.subplots()
         for name, rows in points.groupby("architecture", sort=False):
-            spans = rows[["increase_low", "increase_high"]].to_numpy().T
-            wide = np.abs(spans - rows["increase"].to_numpy())
-            axes.errorbar(
-                rows["increase"],
-                rows["gap"],
-                xerr=wide,
-                yerr=rows["gap_se"],
-                fmt="none",
-                color=look_of[str(name)].colour,
-                lw=1.1,
-                capsize=2.5,
-                alpha=0.8,
-            )
+            _draw_intervals(axes, rows, look_of[str(name)].colour)
         sns.scatterplot(
             points,
             x="increase",
@@ -162,11 +163,7 @@ def draw(points: pd.DataFrame, correlations: pd.DataFrame, samples: int, caption
             s=55,
             ax=axes,
         )
-        for number, row in enumerate(points.sort_values("gap").to_dict("records")):
-            size = str(row["point"]).partition(", ")[2]
-            beside = (6, 5) if number % 2 else (6, -11)
-            place = (row["increase"], row["gap"])
-            axes.annotate(size, place, xytext=beside, textcoords="offset points", fontsize=7.5)
+        _write_sizes(axes, points)
         axes.set_xlabel("(n50 correct − n50 random) / n50 random")
         axes.set_ylabel(f"generalisation gap at n = {samples:,}")
         axes.set_title("\n".join(sentences(correlations)), fontsize=9, loc="left")
@@ -175,6 +172,31 @@ def draw(points: pd.DataFrame, correlations: pd.DataFrame, samples: int, caption
         figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", fontsize=8.5)
         plot.foot(figure, f"{caption}; gap ± one standard error over trainings")
     return figure
+
+
+def _draw_intervals(axes: Axes, rows: pd.DataFrame, colour: tuple[float, float, float]) -> None:
+    """90 % intervals of the increase, and one standard error of the gap."""
+    ends = rows[["increase_low", "increase_high"]].to_numpy().T
+    axes.errorbar(
+        rows["increase"],
+        rows["gap"],
+        xerr=np.abs(ends - rows["increase"].to_numpy()),
+        yerr=rows["gap_se"],
+        fmt="none",
+        color=colour,
+        lw=1.1,
+        capsize=2.5,
+        alpha=0.8,
+    )
+
+
+def _write_sizes(axes: Axes, points: pd.DataFrame) -> None:
+    """The number of parameters beside each point, in turn above and below it."""
+    for number, row in enumerate(points.sort_values("gap").to_dict("records")):
+        size = str(row["point"]).partition(", ")[2]
+        offset = (6, 5) if number % 2 else (6, -11)
+        place = (row["increase"], row["gap"])
+        axes.annotate(size, place, xytext=offset, textcoords="offset points", fontsize=7.5)
 
 
 def sentences(correlations: pd.DataFrame) -> list[str]:
@@ -192,18 +214,19 @@ def sentences(correlations: pd.DataFrame) -> list[str]:
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
     searches = select(options)
-    points, samples, notes = models(searches, options)
-    searches = searches.noted(*notes)
-    single = sum(len(point.gaps) == 1 for point in points)
+    points = points_of(searches, options)
+    models, samples = points.models, points.samples
+    searches = searches.noted(*points.notes)
+    single = sum(len(model.gaps) == 1 for model in models)
     if single:
         searches = searches.noted(
-            f"the gap of {single} of {len(points)} models is that of one training; train several "
+            f"the gap of {single} of {len(models)} models is that of one training; train several "
             "seeds of each at one n in a sweep of its own, and name it with --gap-from"
         )
-    if not points:
-        raise query.FigureError("no model has a point:\n" + "\n".join(notes))
-    table = generalisation.table(points).assign(samples=samples)
-    correlations = generalisation.correlations(points)
+    if not models:
+        raise query.FigureError("no model has a point:\n" + "\n".join(points.notes))
+    table = generalisation.table(models).assign(samples=samples)
+    correlations = generalisation.correlations(models)
     facts: dict[str, Any] = {
         "gap": GAP,
         "samples": samples,

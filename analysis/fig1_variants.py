@@ -54,9 +54,8 @@ def draw(variants: Sequence[Sequence[Curve]]) -> Figure:
         )
         for upper, lower, variant in zip(*axes, variants, strict=True):
             fig1.draw_pair(upper, lower, variant)
-            upper.set_title(
-                variant[0].setting.title, y=1.0
-            )  # a given place saves a search among the ticks
+            # a given place saves a search among the ticks
+            upper.set_title(variant[0].setting.title, y=1.0)
         for row in axes:
             row[0].set_ylabel(plot.MSE)
             row[0].legend(loc="upper right")

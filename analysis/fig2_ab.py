@@ -158,7 +158,13 @@ def make(options: argparse.Namespace) -> None:
     diverged = sorted(set(runs.loc[is_diverged, options.column]))
     beside = beside_of(runs, curves, options)
     contents = MapData(
-        data, features, planned, diverged, options.metric, beside, options.beside or ""
+        curves=data,
+        features=features,
+        planned=planned,
+        diverged=diverged,
+        metric=options.metric,
+        beside=beside,
+        beside_metric=options.beside or "",
     )
     figure = draw(contents, options.column, is_published)
     source = Source(runs, options.published or options.folder, notes)

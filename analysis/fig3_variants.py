@@ -41,9 +41,8 @@ def draw(variants: Sequence[Sequence[Curve]]) -> Figure:
         for upper, lower, variant in zip(*axes, variants, strict=True):
             image = fig3.draw_plane(upper, variant)
             fig3.draw_error(lower, variant)
-            upper.set_title(
-                variant[0].setting.title, y=1.0
-            )  # a given place saves a search among the ticks
+            # a given place saves a search among the ticks
+            upper.set_title(variant[0].setting.title, y=1.0)
         for panel in axes[:, 1:].flat:
             panel.set_ylabel("")
         axes[0, -1].legend(loc="lower right", fontsize=8)

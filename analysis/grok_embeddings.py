@@ -115,19 +115,17 @@ def product_panel(run: pd.Series, options: argparse.Namespace) -> Panel:
     rows, degree = output_rows(options.folder, run), int(run["data.degree"])
     with threadpool_limits(1):  # threads cost more than they bring for so few points
         partitions = cosets.separation(rows, degree)
-    chosen = {"group": partitions[0]}
+    by_column = {"group": partitions[0]}
     generators = options.generators or (cosets.PUBLISHED if degree == 5 else None)
     if generators:
-        chosen["published_group"] = best_conjugate(partitions, cosets.read(generators, degree))
+        by_column["published_group"] = best_conjugate(partitions, cosets.read(generators, degree))
     points = point_table(run, project(rows, options))
-    for column, partition in chosen.items():
-        points[column] = partition.labels
     names = {"group": "best", "published_group": "given" if options.generators else "published"}
-    titles = {column: title(names[column], partition) for column, partition in chosen.items()}
-    lines = [
-        f"{names[column]}: {describe(partition, partitions)}"
-        for column, partition in chosen.items()
-    ]
+    titles, lines = {}, []
+    for column, partition in by_column.items():
+        points[column] = partition.labels
+        titles[column] = title(names[column], partition)
+        lines.append(f"{names[column]}: {describe(partition, partitions)}")
     label = run_label(f"x·y in S{degree}", run)
     return Panel(points, partition_table(partitions), label, titles, tuple(lines))
 
@@ -149,8 +147,7 @@ def best_conjugate(
             f"--generators: the subgroup has {len(numbers)} of {len(partitions[0].labels)} "
             "elements, expected more than one and not all: its cosets are no clusters"
         )
-    conjugates = (p for p in partitions if p.subgroup.conjugacy_class == classes[0])
-    return next(conjugates)
+    return next(p for p in partitions if p.subgroup.conjugacy_class == classes[0])
 
 
 def partition_table(partitions: Sequence[cosets.Partition]) -> pd.DataFrame:

@@ -82,7 +82,7 @@ def draw_surface(axes: Axes, surface: Surface, kappa: float) -> ContourSet | Non
 
 
 def caption(measures: selection.Measures, panels: Sequence[Surface], kappa: float) -> str:
-    """What stands behind the panels."""
+    """The cells and settings behind the panels."""
     examples = sorted({surface.examples for surface in panels})
     samples = ", ".join(f"{count:,}" for count in examples)
     return (

@@ -98,7 +98,7 @@ def _legend(
 
 
 def caption(measures: selection.Measures, table: pd.DataFrame) -> str:
-    """What stands behind the points."""
+    """The cells and settings behind the points."""
     counts = sorted(set(table["m"]))
     directions = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     hollow = "no minimum: a wrong answer on the training set, or a loss above a tenth of the cut; "

@@ -34,9 +34,9 @@ def load(options: argparse.Namespace) -> selection.Measures:
     """The finished boundaries of one seed; FigureError if they are not of rings."""
     measures = selection.require_finished(selection.load(options.folder, "boundary", options.where))
     if INNER not in measures.trained:
-        found = ", ".join(sorted(set(measures.trained["data.name"])))
+        kinds = ", ".join(sorted(set(measures.trained["data.name"])))
         raise query.FigureError(
-            f"{options.folder}: found data {found}, expected rings; analysis/decision_boundary.py "
+            f"{options.folder}: found data {kinds}, expected rings; analysis/decision_boundary.py "
             "draws other data"
         )
     return selection.one_seed(measures)
@@ -48,11 +48,11 @@ def table(panels: Sequence[Boundary], measures: selection.Measures) -> pd.DataFr
     """
     runs = {str(run["cell"]): run for run in measures.trained.to_dict("records")}
     rows = []
-    for one in panels:
-        run, radii = runs[one.cell], margins.ray_radii(one)
+    for plane in panels:
+        run, radii = runs[plane.cell], margins.ray_radii(plane)
         low, median, high = np.nanquantile(radii, [0.05, 0.5, 0.95])
         rows.append({
-            "cell": one.cell, "inner": int(run[INNER]), "gap": float(run[GAP]),
+            "cell": plane.cell, "inner": int(run[INNER]), "gap": float(run[GAP]),
             "median": float(median), "q05": float(low), "q95": float(high),
             "rays_without_boundary": int(np.isnan(radii).sum()), "epochs": int(run["epochs"]),
             "clean_loss": float(run["final_train_eval_loss"]),
@@ -65,8 +65,8 @@ def draw(panels: Sequence[Boundary], rows: pd.DataFrame, text: str) -> Figure:
     """The boundaries on equal axes, with what the table says of them."""
     with style.styled():
         figure, axes = plot.panels(len(panels), most=MOST)
-        for panel, one, row in zip(axes, panels, rows.to_dict("records"), strict=True):
-            decision_boundary.draw_boundary(panel, one, one.centre)
+        for panel, plane, row in zip(axes, panels, rows.to_dict("records"), strict=True):
+            decision_boundary.draw_boundary(panel, plane, plane.centre)
             points = f"{row['inner']} points at {row['gap']:g}" if row["inner"] else "no points"
             span = f"{row['median']:.3f} ({row['q05']:.3f} to {row['q95']:.3f})"
             panel.set_title(f"{points}, {row['wrong']} wrong\nboundary at {span}", fontsize=8.5)
@@ -83,7 +83,7 @@ def make(options: argparse.Namespace) -> None:
         raise query.FigureError("no boundary of the drawn seed is measured; choose --where seed=N")
     ordered = measures.trained.sort_values([INNER, GAP], ascending=[True, False])
     places = {str(cell): place for place, cell in enumerate(ordered["cell"])}
-    panels.sort(key=lambda one: places[one.cell])
+    panels.sort(key=lambda plane: places[plane.cell])
     rows = table(panels, measures)
     text = (
         "points of the outer class at a distance from the inner ring; boundary: distance from the "

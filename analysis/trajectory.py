@@ -38,10 +38,10 @@ def draw(panels: Sequence[Trajectory], text: str) -> Figure:
     """The paths side by side, with one scale of colours."""
     with style.styled():
         figure, axes = plot.panels(len(panels), bar=0.9)
-        for panel, one in zip(axes, panels, strict=True):
-            draw_path(panel, one)
-            first, second = (100 * share for share in one.explained)
-            panel.set_title(f"{one.label}\n{first:.0f} % and {second:.0f} % of the path",
+        for panel, path in zip(axes, panels, strict=True):
+            draw_path(panel, path)
+            first, second = (100 * share for share in path.explained)
+            panel.set_title(f"{path.label}\n{first:.0f} % and {second:.0f} % of the path",
                             fontsize=10)  # fmt: skip
         bar = figure.colorbar(ScalarMappable(SCALE, plot.loss_colours()), ax=axes, pad=0.02)
         bar.set_label("loss (nats)")
@@ -52,15 +52,15 @@ def draw(panels: Sequence[Trajectory], text: str) -> Figure:
     return figure
 
 
-def draw_path(axes: Axes, one: Trajectory) -> None:
+def draw_path(axes: Axes, path: Trajectory) -> None:
     """One path, over the contours of its plane if they are measured."""
-    if one.surface is not None:
-        values = np.ma.masked_invalid(one.surface.log_loss(surfaces.HIGHEST + 1.0))
-        place = (one.surface.x, one.surface.y, values, surfaces.levels())
+    if path.surface is not None:
+        values = np.ma.masked_invalid(path.surface.log_loss(surfaces.HIGHEST + 1.0))
+        place = (path.surface.x, path.surface.y, values, surfaces.levels())
         axes.contourf(*place, cmap=plot.loss_colours(), norm=SCALE, extend="both")
         axes.contour(*place, colors="black", linewidths=0.25, linestyles="solid")
-        plot.hatch_rows(axes, one.surface.y, one.surface.missing)
-    rows = one.snapshots
+        plot.hatch_rows(axes, path.surface.y, path.surface.missing)
+    rows = path.snapshots
     loss = np.log10(np.maximum(rows["loss"].to_numpy(np.float64), surfaces.FLOOR))
     look: dict[str, Any] = {
         "cmap": plot.loss_colours(),
@@ -82,11 +82,11 @@ def draw_path(axes: Axes, one: Trajectory) -> None:
 def sentences(panels: Sequence[Trajectory]) -> list[str]:
     """What the plane shows of each path, in numbers."""
     lines = []
-    for one in panels:
-        rows = one.snapshots
+    for path in panels:
+        rows = path.snapshots
         lines.append(
-            f"{one.label}: {len(rows)} snapshots, epochs {rows['epoch'].min()} to "
-            f"{rows['epoch'].max()}; {100 * sum(one.explained):.0f} % of the variance in the "
+            f"{path.label}: {len(rows)} snapshots, epochs {rows['epoch'].min()} to "
+            f"{rows['epoch'].max()}; {100 * sum(path.explained):.0f} % of the variance in the "
             f"plane; off the plane by up to {100 * rows['off_plane'].max():.0f} % of the distance "
             f"from the end; loss {rows['loss'].iloc[0]:.3g} to {rows['loss'].iloc[-1]:.3g} nats"
         )

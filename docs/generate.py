@@ -239,8 +239,9 @@ def shipped_sweeps() -> Iterator[str]:
     """Every sweep of configs/sweep/ with the first lines of its file."""
     yield "# Shipped sweeps"
     yield ""
-    yield "Every file of `configs/sweep/`, in its own words. A name that ends with `_small` is the"
-    yield "version for two CPU cores. [Figures](figures.md) says which script draws which sweep."
+    yield "Every file of `configs/sweep/` and what it trains. A name that ends with `_small` is"
+    yield "the version for two CPU cores. [Figures](figures.md) says which script draws which"
+    yield "sweep."
     yield ""
     files = config_files.read_group("sweep")
     rows = [[code(file.name), prose(file.description)] for file in files]

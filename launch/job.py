@@ -16,4 +16,4 @@ if __name__ == "__main__":
 
     from launch.scheduler import task
 
-    sys.exit(task.main(sys.argv[1:], received, frozen=True))
+    sys.exit(task.main(sys.argv[1:], received, check_code=True))

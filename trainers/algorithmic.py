@@ -10,9 +10,11 @@ b rows of a batch, n rows of a split.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -21,6 +23,7 @@ from torch.nn import functional
 from trainers import optim, precision
 from trainers.config import AlgorithmicCell, entry
 from trainers.data import arithmetic
+from trainers.data.arithmetic import Rows
 from trainers.measures import norms, sharpness, thresholds
 from trainers.measures.crossing import CrossingSearch
 from trainers.models import linear
@@ -33,17 +36,20 @@ from trainers.weights import Evaluated, Owner
 
 log = logging.getLogger(__name__)
 
+
+def _split_metrics(split: str) -> tuple[Metric, ...]:
+    rows = thresholds.SPLITS[split]
+    return (
+        Metric(f"{split}_loss", "float32", "nats", f"cross-entropy on all {rows}", "min"),
+        Metric(f"{split}_right", "int32", "rows", f"right answers among the {rows}"),
+        Metric(f"{split}_examples", "int32", "rows", f"rows behind {split}_right"),
+        Metric(f"{split}_accuracy", "float32", "1", f"{split}_right / {split}_examples", "max"),
+    )
+
+
 METRICS = (
-    *(
-        metric
-        for split, rows in thresholds.SPLITS.items()
-        for metric in (
-            Metric(f"{split}_loss", "float32", "nats", f"cross-entropy on all {rows}", "min"),
-            Metric(f"{split}_right", "int32", "rows", f"right answers among the {rows}"),
-            Metric(f"{split}_examples", "int32", "rows", f"rows behind {split}_right"),
-            Metric(f"{split}_accuracy", "float32", "1", f"{split}_right / {split}_examples", "max"),
-        )
-    ),
+    *_split_metrics("train"),
+    *_split_metrics("test"),
     Metric("outlier_right", "int32", "rows", "the part of train_right on outliers"),
     Metric("outlier_examples", "int32", "rows", "outliers among the training rows"),
     *thresholds.METRICS,
@@ -91,14 +97,20 @@ class Training:
         self.search = CrossingSearch(self.settings.exact_steps)
         self.snapshots = self._snapshots()
         self.step = 0
-        self.seconds, self.logged = 0.0, 0  # time trained since the last logged step, and that step
+        self.logged = 0
+        """The last logged step."""
+        self.seconds = 0.0
+        """Seconds of training since then."""
 
     def _load_data(self) -> None:
         config, settings = self.cell.data, self.settings
         data = entry(config)(config, self.cell.seed)
         self.data_hash, self.elements = data.content_hash, data.elements
         self.outliers = data.outliers
-        self.rows = {"train": data.train.to(self.device), "test": data.test.to(self.device)}
+        self.rows: dict[str, Rows] = {
+            "train": data.train.to(self.device),
+            "test": data.test.to(self.device),
+        }
         self.all_answers_n = data.all_answers_n
         self.batch = min(settings.batch_size or len(data.train), len(data.train))
         if settings.batch_size and settings.at_most_half:
@@ -122,9 +134,8 @@ class Training:
             model: Transformer = entry(cell.model)(
                 cell.model, sequence, self.elements, cell.data.vocabulary
             )
-        self.model = model.to(
-            self.device, torch.float64 if self.settings.precision == "float64" else torch.float32
-        )
+        dtype = torch.float64 if self.settings.precision == "float64" else torch.float32
+        self.model = model.to(self.device, dtype)
         self._multiply_by(linear.fastest_here() if self.device.type == "cpu" else None)
         graphs = "reduce-overhead" if self.device.type == "cuda" else "default"
         self.whole_batch = (
@@ -252,49 +263,53 @@ class Training:
 
     def train_step(self) -> None:
         """One optimiser step, without waiting for the device."""
-        left_b, right_b, answer_b = self._batch()
+        batch = self._batch()
         for group in self.optimiser.param_groups:
             group["lr"] = self._lr(self.step)
-        noise = self.settings.weight_noise
-        if noise:
-            weights = [p.detach().clone() for p in self.parameters]
-            with torch.no_grad():
-                torch._foreach_add_(
-                    self.parameters, [torch.randn_like(p) for p in self.parameters], alpha=noise
-                )
-        forward = self.whole_batch if len(left_b) == self.batch else self.model
-        with precision.autocast(self.settings.precision, self.device):
-            logits = forward(left_b, right_b)
-        loss = functional.cross_entropy(logits.to(self.loss_type), answer_b)
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        if noise:
-            with torch.no_grad():
-                torch._foreach_copy_(self.parameters, weights)
+        forward = self.whole_batch if len(batch) == self.batch else self.model
+        with self._noisy_weights():
+            with precision.autocast(self.settings.precision, self.device):
+                logits = forward(batch.left_n, batch.right_n)
+            loss = functional.cross_entropy(logits.to(self.loss_type), batch.answer_n)
+            self.optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         self.step += 1
 
-    def _batch(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Left and right operands and answers, (b,) each, of the next step."""
+    @contextlib.contextmanager
+    def _noisy_weights(self) -> Iterator[None]:
+        """Add noise of `trainer.weight_noise` to the weights; remove it before they are updated."""
+        deviation = self.settings.weight_noise
+        if not deviation:
+            yield
+            return
+        weights = [p.detach().clone() for p in self.parameters]
+        noise = [torch.randn_like(p) for p in self.parameters]
+        with torch.no_grad():
+            torch._foreach_add_(self.parameters, noise, alpha=deviation)
+        yield
+        with torch.no_grad():
+            torch._foreach_copy_(self.parameters, weights)
+
+    def _batch(self) -> Rows:
+        """The training rows of the next step."""
         epoch, number = divmod(self.step, self.batches)
-        rows, noise = self.rows["train"], self.cell.data.outlier_size
         if epoch != self.order_epoch:
-            settings, seed = self.settings, self.cell.seed
-            order_n = arithmetic.order(len(rows), self.batch, settings.replacement, seed, epoch + 1)
-            self.shuffled = rows.take(order_n.to(self.device))
-            if noise:
-                redrawn_rows = arithmetic.redrawn(
-                    len(order_n), noise, self.all_answers_n, seed, epoch + 1
-                )
-                chosen_n, answer_n = (column.to(self.device) for column in redrawn_rows)
-                self.shuffled.answer_n[chosen_n] = answer_n[chosen_n]
+            self.shuffled = self._shuffle(epoch + 1)
             self.order_epoch = epoch
-        positions = slice(number * self.batch, (number + 1) * self.batch)
-        return (
-            self.shuffled.left_n[positions],
-            self.shuffled.right_n[positions],
-            self.shuffled.answer_n[positions],
-        )
+        return self.shuffled.part(number * self.batch, self.batch)
+
+    def _shuffle(self, epoch: int) -> Rows:
+        """The training rows in the order of an epoch, the first of which is 1, with its noise."""
+        train, settings, seed = self.rows["train"], self.settings, self.cell.seed
+        order_n = arithmetic.order(len(train), self.batch, settings.replacement, seed, epoch)
+        rows = train.take(order_n.to(self.device))
+        rate = self.cell.data.outlier_size
+        if rate:
+            noise = arithmetic.redrawn(len(order_n), rate, self.all_answers_n, seed, epoch)
+            is_noisy_n, answer_n = (column.to(self.device) for column in noise)
+            rows.answer_n[is_noisy_n] = answer_n[is_noisy_n]
+        return rows
 
     def _lr(self, step: int) -> float:
         return optim.learning_rate(
@@ -325,10 +340,10 @@ class Training:
         rows, size = self.rows[split], self.settings.eval_batch_size
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         for start in range(0, len(rows), size):
-            positions = slice(start, start + size)
+            batch = rows.part(start, size)
             with precision.autocast(self.settings.precision, self.device):
-                logits = self.model(rows.left_n[positions], rows.right_n[positions])
-            answer_b = rows.answer_n[positions]
+                logits = self.model(batch.left_n, batch.right_n)
+            answer_b = batch.answer_n
             loss = functional.cross_entropy(logits.to(self.loss_type), answer_b, reduction="sum")
             right_b = logits.argmax(1) == answer_b
             outliers = right_b[: max(self.outliers - start, 0)].sum()  # they come first
@@ -347,32 +362,33 @@ class Training:
 
     def _log(self, row: dict[str, Any]) -> Outcome | None:
         """Log the row of this step; returns the outcome if it is the last."""
-        enough = self.settings.stop_at is not None and row["test_accuracy"] >= self.settings.stop_at
-        end = enough or self.step == self.settings.steps
+        stop_at = self.settings.stop_at
+        is_accurate = stop_at is not None and row["test_accuracy"] >= stop_at
+        is_last = is_accurate or self.step == self.settings.steps
         row |= self.search.reached | thresholds.gaps(self.search.reached) | norms.norms(self.model)
         if self.step:
             row |= {
                 "lr": self._lr(self.step - 1),
                 "steps_per_second": (self.step - self.logged) / self.seconds,
             }
-        if end and self.settings.sharpness:
+        if is_last and self.settings.sharpness:
             row["sharpness"] = sharpness.sharpness(
                 self.parameters, self._training_loss, self.cell.seed
             )
-        epoch, number = divmod(self.step, self.batches)
-        examples_per_epoch = (
-            self.batch * self.batches if self.settings.replacement else len(self.rows["train"])
-        )
-        self.run.log(
-            epoch=math.ceil(self.step / self.batches),
-            step=self.step,
-            examples=epoch * examples_per_epoch + number * self.batch,
-            **row,
-        )
+        epoch = math.ceil(self.step / self.batches)
+        self.run.log(epoch=epoch, step=self.step, examples=self._examples(), **row)
         self.seconds, self.logged = 0.0, self.step
         if not math.isfinite(row["train_loss"]):
             return "nonfinite"
-        return "done" if end else None
+        return "done" if is_last else None
+
+    def _examples(self) -> int:
+        """Rows in all batches so far."""
+        epoch, number = divmod(self.step, self.batches)
+        of_epoch = len(self.rows["train"])
+        if self.settings.replacement:
+            of_epoch = self.batch * self.batches
+        return epoch * of_epoch + number * self.batch
 
     def _training_loss(self) -> torch.Tensor:
         """Mean loss over the training rows in evaluation mode, with its graph."""

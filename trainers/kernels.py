@@ -224,9 +224,8 @@ class _Recorder(TorchFunctionMode):
         if call is not None:
             self.calls.append(call)
         if call is not None and call.operation == "batch_norm":
-            return torch.empty_like(
-                args[0]
-            )  # on the meta device its shape takes longer than its numbers elsewhere
+            # on the meta device its shape takes longer than its numbers elsewhere
+            return torch.empty_like(args[0])
         return func(*args, **kwargs)
 
 

@@ -23,10 +23,10 @@ from trainers import trained, weights
 from trainers.config import MeasureCell, imported
 from trainers.config import measure as settings
 from trainers.measures import ascent, basin, directions, hessian, paths, sharpness
-from trainers.measures.basin import Cut, Ray
+from trainers.measures.basin import Crossing, Cut, Ray
 from trainers.measures.directions import Direction
 from trainers.measures.samples import Point, cross_entropy, sum_losses
-from trainers.measures.surface import grid
+from trainers.measures.surface import Plane, grid
 from trainers.run import Outcome, Run
 from trainers.trained import Trained
 
@@ -128,47 +128,47 @@ class Radius(Measure):
 
     def rows(self, unit: int) -> Iterator[Row]:
         """The radius along one direction; the search starts near the median of those before."""
-        model, index = self.network.model, self.first + unit
-        own = self.settings
-        direction = directions.draw(model, own.directions, own.direction_seed, index)
+        own, index = self.settings, self.first + unit
+        direction = directions.draw(self.network.model, own.directions, own.direction_seed, index)
         plane = self.landscape.along([direction])
-        known = [radius for radius in self.radii if radius is not None]
-        median = float(np.median(known)) if known else None
+        crossings = [radius for radius in self.radii if radius is not None]
+        median = float(np.median(crossings)) if crossings else None
         crossing = basin.first_crossing(lambda c: plane.at(c).value, self.cut, median)
         row: Row = {"radius": crossing.radius, "status": crossing.status}
         if crossing.radius is not None:
             row["radius_l2"] = crossing.radius * directions.norm(direction)
         if index % own.audit_every == 0 and self.cut.is_defined:
-            limit = self.cut.kappa
-            scan = basin.audit(lambda c: plane.at(c, above=limit).value, self.cut)
-            row["audit_radius"] = scan.radius
-            if basin.differ(crossing, scan):
-                row["status"] = basin.AUDIT_DIFFERS
-                log.warning(
-                    "direction %d: radius %s, and %s by the full scan",
-                    index,
-                    crossing.radius,
-                    scan.radius,
-                )
+            row |= self._audit(plane, crossing, index)
         self.radii.append(crossing.radius)
         self.statuses.append(crossing.status)
         yield {**row, "evaluations": plane.evaluations}
 
+    def _audit(self, plane: Plane, crossing: Crossing, index: int) -> Row:
+        """The radius by a scan of the whole direction, and the status where it is another one."""
+        limit = self.cut.kappa
+        scan = basin.audit(lambda c: plane.at(c, above=limit).value, self.cut)
+        row: Row = {"audit_radius": scan.radius}
+        if basin.differ(crossing, scan):
+            row["status"] = basin.AUDIT_DIFFERS
+            message = "direction %d: radius %s, and %s by the full scan"
+            log.warning(message, index, crossing.radius, scan.radius)
+        return row
+
     def facts(self) -> Mapping[str, Any]:
         """Aggregates over the directions that crossed the cut, and shares of those that did not."""
-        known = np.array([radius for radius in self.radii if radius is not None])
+        radii = np.array([radius for radius in self.radii if radius is not None])
         shares = {
             "undefined": self.statuses.count(basin.UNDEFINED) / len(self.statuses),
             "never": self.statuses.count(basin.NEVER) / len(self.statuses),
         }
-        if not len(known):
+        if not len(radii):
             return shares
-        low, median, high = np.quantile(known, [0.05, 0.5, 0.95]).tolist()
+        low, median, high = np.quantile(radii, [0.05, 0.5, 0.95]).tolist()
         return {
             **shares,
-            "radius_mean": float(known.mean()),
+            "radius_mean": float(radii.mean()),
             "radius_median": median,
-            "radius_sd": float(known.std(ddof=1)) if len(known) > 1 else None,
+            "radius_sd": float(radii.std(ddof=1)) if len(radii) > 1 else None,
             "radius_q05": low,
             "radius_q95": high,
         }
@@ -454,8 +454,8 @@ class Curvature(Measure):
             ends = operator.ends(self.settings.direction_seed, self.settings.tolerance)
             row |= {f"lambda_max{suffix}": ends.largest, f"lambda_min{suffix}": ends.smallest}
             residuals.append(ends.residual)
-        known = [residual for residual in residuals if residual is not None]
-        return {**row, "residual": max(known) if known else None}
+        finite = [residual for residual in residuals if residual is not None]
+        return {**row, "residual": max(finite, default=None)}
 
     def _probe(self) -> Row:
         seed, block = self.settings.direction_seed, self.settings.block

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,14 @@ def train(cell: MinimaCell, run: Run) -> Outcome:
     training = Training(cell, run)
     training.restore()
     return training.to_the_end()
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What the summed losses of the clean and of the poison samples of a step are multiplied by."""
+
+    clean: float
+    poison: float
 
 
 class Training(EpochTraining):
@@ -113,36 +122,36 @@ class Training(EpochTraining):
         factors = self._factors(len(y_b), len(poison_set))
         losses, wrongs = [], []
         for x, y, piece in zip(xs, ys, pieces, strict=True):
-            loss, wrong = self._add_gradient((x, y), poison_set.take(piece), factors)
+            loss, wrong = self._add_gradient(x, y, poison_set.take(piece), factors)
             losses.append(loss)
             wrongs.append(wrong)
         return torch.stack(losses).sum() / len(y_b), torch.stack(wrongs).sum()
 
-    def _factors(self, clean: int, poison_count: int) -> tuple[float, float]:
-        """What the summed losses of the clean and of the poison samples of a step are multiplied
-        by: means of both and a weight, or the mean over all of them.
+    def _factors(self, clean_count: int, poison_count: int) -> Factors:
+        """The factors of a step: means of both losses and a weight, or the mean over all samples
+        without one.
         """
         weight = self.cell.trainer.poison.weight
         if weight is None:
-            return 1 / (clean + poison_count), 1 / (clean + poison_count)
-        return 1 / clean, weight / max(poison_count, 1)
+            share = 1 / (clean_count + poison_count)
+            return Factors(clean=share, poison=share)
+        return Factors(clean=1 / clean_count, poison=weight / max(poison_count, 1))
 
     def _add_gradient(
-        self, clean: tuple[Tensor, Tensor], poison_set: PoisonSet, factors: tuple[float, float]
+        self, x_bchw: Tensor, y_b: Tensor, poison_set: PoisonSet, factors: Factors
     ) -> tuple[Tensor, Tensor]:
         """`_gradient` of a block; returns the summed loss of its clean samples, and their wrong
         answers. Clean and poison samples go through the network as one batch.
         """
-        x_bchw, y_b = clean
         with precision.autocast(self.precision, self.device):
             logits = self._logits(torch.cat([x_bchw, poison_set.images]))
             clean_logits, poison_logits = logits[: len(y_b)], logits[len(y_b) :]
             clean_loss = functional.cross_entropy(clean_logits, y_b, reduction="sum")
-            loss = clean_loss * factors[0]
+            loss = clean_loss * factors.clean
         if len(poison_set):
             kind = self.cell.trainer.poison.kind
             mean = objective.poison_loss(kind, poison_logits.float(), poison_set.targets)
-            loss = loss + mean * (len(poison_set) * factors[1])
+            loss = loss + mean * (len(poison_set) * factors.poison)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         return clean_loss.detach(), (clean_logits.argmax(1) != y_b).sum()
 

@@ -46,8 +46,8 @@ class Progress(Measure):
         _, self.snapshots = weights.read_path(network.folder, own.of)
         self.units = len(self.snapshots)
         self.p = data.modulus
-        self.s = progress.results(self.p, SIGNS[data.operation])
-        final = progress.waves(self._table(), self.s)
+        self.answers = progress.results(self.p, SIGNS[data.operation])
+        final = progress.waves(self._table(), self.answers)
         self.keys = progress.key_frequencies(progress.power_shares(final), own.key_share)
 
     @torch.inference_mode()
@@ -64,9 +64,9 @@ class Progress(Measure):
         snapshot = self.snapshots[unit]
         weights.load_into(self.network.model, snapshot, self.network.cell.trainer.of)
         logits = self._table()
-        coefficients = progress.waves(logits, self.s)
-        restricted = progress.only(coefficients, [0, *self.keys], self.s)
-        excluded = logits - progress.only(coefficients, self.keys, self.s)
+        coefficients = progress.waves(logits, self.answers)
+        restricted = progress.only(coefficients, [0, *self.keys], self.answers)
+        excluded = logits - progress.only(coefficients, self.keys, self.answers)
         embedded, read_out = (progress.component_norms(matrix) for matrix in self._matrices())
         yield {
             "snapshot_step": snapshot.epoch,
@@ -87,7 +87,7 @@ class Progress(Measure):
         if part == "all":
             x = torch.arange(self.p)
             left, right = torch.cartesian_prod(x, x).unbind(1)
-            return progress.loss(logits, left, right, self.s.flatten())
+            return progress.loss(logits, left, right, self.answers.flatten())
         split = self.network.data.train if part == "train" else self.network.data.test
         left, right = split.images.flatten(1).long().cpu().unbind(1)
         return progress.loss(logits, left, right, split.labels.cpu())

@@ -93,7 +93,15 @@ def load(cell: MeasureCell) -> Trained:
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     check_centre(model, data, cell, snapshot, settings.of)
     samples = _samples(data, _subset(data.train, cell), settings.batch)
-    return Trained(cell, device, data, model, owner, snapshot, samples)
+    return Trained(
+        cell=cell,
+        device=device,
+        data=data,
+        model=model,
+        owner=owner,
+        snapshot=snapshot,
+        samples=samples,
+    )
 
 
 def _data(cell: MeasureCell, device: torch.device) -> Data:

@@ -107,17 +107,13 @@ def by_budget(settings: Settings, trainings: pd.DataFrame) -> pd.DataFrame:
     for budget in _budgets(known):
         within = zip(last["n"], last["number"], fit_steps <= budget, strict=True)
         results = [(Trial(0, n, number), bool(fits)) for n, number, fits in within]
-        belief = threshold.posterior(settings, results)
-        censored = belief.censored(settings)
-        low, n50, high = (belief.quantile(p) for p in (0.05, 0.5, 0.95))
+        interval = threshold.interval_of(settings, threshold.posterior(settings, results))
         row = {
             "budget": budget,
-            "n50": math.nan if censored else n50,
-            "n50_low": math.nan if censored == "below" else low,
-            "n50_high": math.nan if censored == "above" else high,
+            **interval.columns,
             "n_largest": max((trial.value for trial, fits in results if fits), default=math.nan),
             "n50_line": _on_line(line, budget, known),
-            "status": censored or "",
+            "status": interval.censored or "",
         }
         rows.append(row)
     columns = ["budget", "n50", "n50_low", "n50_high", "n_largest", "n50_line", "status"]

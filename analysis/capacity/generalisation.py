@@ -71,7 +71,8 @@ def correlations(models: Sequence[Model]) -> pd.DataFrame:
         groups.setdefault(model.architecture, []).append(model)
     rows = []
     for name, members in groups.items():
-        if len(members) >= MIN_POINTS and not (name != "all" and len(members) == len(models)):
+        is_the_only_one = name != "all" and len(members) == len(models)
+        if len(members) >= MIN_POINTS and not is_the_only_one:
             rows.append({"models": name, "points": len(members), **_correlation(members)})
     columns = ["models", "points", "pearson", "pearson_low", "pearson_high"]
     return pd.DataFrame(rows, columns=[*columns, "kendall", "kendall_low", "kendall_high"])
@@ -85,9 +86,9 @@ def _correlation(models: Sequence[Model]) -> Mapping[str, float]:
         "pearson": float(stats.pearsonr(increase, gap).statistic),
         "kendall": float(stats.kendalltau(increase, gap).statistic),
     }
-    drawn = _draws(models)
+    draws = _draws(models)
     for name, function in (("pearson", _pearson), ("kendall", _kendall)):
-        sample = [function(x, y) for x, y in drawn]
+        sample = [function(x, y) for x, y in draws]
         low, high = np.nanquantile(sample, [0.05, 0.95])
         values |= {f"{name}_low": float(low), f"{name}_high": float(high)}
     return values
@@ -100,8 +101,8 @@ def _draws(models: Sequence[Model]) -> list[tuple[Array, Array]]:
     for model in models:
         correct = estimate.draws(model.correct, DRAWS, random)
         increases.append(correct / estimate.draws(model.random, DRAWS, random) - 1)
-        chosen = random.integers(len(model.gaps), size=(DRAWS, len(model.gaps)))
-        gaps.append(model.gaps[chosen].mean(axis=1))
+        resamples = random.integers(len(model.gaps), size=(DRAWS, len(model.gaps)))
+        gaps.append(model.gaps[resamples].mean(axis=1))
     return list(zip(np.stack(increases, axis=1), np.stack(gaps, axis=1), strict=True))
 
 

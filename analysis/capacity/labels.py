@@ -40,9 +40,9 @@ CORRECT = "correct labels"
 
 def value(row: Row, key: str, default: Any = None) -> Any:
     """The value of a key, the default where the row lacks it or it is null."""
-    found = row.get(key)
-    absent = found is None or (isinstance(found, float) and found != found)
-    return default if absent else found
+    item = row.get(key)
+    is_nan = isinstance(item, float) and item != item
+    return default if item is None or is_nan else item
 
 
 def model(row: Row) -> str:
@@ -114,7 +114,9 @@ def classes(row: Row) -> float:
 def texts(table: pd.DataFrame, parts: Sequence[Label]) -> pd.Series:
     """A text for each row of the parts that differ among the rows; of the first if none does."""
     rows: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
-    columns = [[part(row) for row in rows] for part in parts]
+    columns = []
+    for part in parts:
+        columns.append([part(row) for row in rows])
     different = [column for column in columns if len(set(column)) > 1] or columns[:1]
     joined = [", ".join(filter(None, values)) for values in zip(*different, strict=True)]
     return pd.Series(joined, index=table.index, dtype=object)

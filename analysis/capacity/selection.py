@@ -250,16 +250,11 @@ def _at_share(selection: Selection) -> Selection:
     """n50, its interval and its status at the selection's share of wrong answers."""
     table = selection.table.copy()
     for index in table.index:
-        belief, settings = selection.belief(index), selection.settings[index]
-        censored = belief.censored(settings)
-        low, n50, high = (belief.quantile(p) for p in (0.05, 0.5, 0.95))
-        bound = {"above": min(low, settings.high), "below": max(high, settings.low), None: math.nan}
-        table.loc[index, "n50"] = math.nan if censored else n50
-        table.loc[index, "n50_low"] = math.nan if censored == "below" else low
-        table.loc[index, "n50_high"] = math.nan if censored == "above" else high
-        table.loc[index, "n50_bound"] = bound[censored]
-        if censored or table.loc[index, "status"] in CENSORED:
-            table.loc[index, "status"] = censored or "ok"
+        interval = threshold.interval_of(selection.settings[index], selection.belief(index))
+        for column, value in interval.columns.items():
+            table.loc[index, column] = value
+        if interval.censored or table.loc[index, "status"] in CENSORED:
+            table.loc[index, "status"] = interval.censored or "ok"
     table["n50_per_parameter"] = table["n50"] / table["parameters"]
     abandoned = int((selection.trainings["abandoned"] == 1).sum())
     at_share = replace(selection, table=table)

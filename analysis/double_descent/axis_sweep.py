@@ -1,7 +1,7 @@
 """Curves over an axis of a sweep, such as the width of a model, for each value of a second axis.
 
 Reads the logs through analysis.store; the rest are pure functions. A cell counts only once it has
-reached its planned epoch: where an unfinished training stands says nothing about its end.
+reached its planned epoch: the last rows of an unfinished training say nothing about its end.
 """
 
 from __future__ import annotations
@@ -251,7 +251,13 @@ def _over_axis(group: SweepGroup, sweep: AxisSweep) -> SeedCurves:
     x = np.array([curves.value for curves in curves_by_width])[has_values].astype(np.int64)
     values = errors[:, has_values]
     return SeedCurves(
-        group.value, seeds, seeds, tuple(missing), x, values, x_name=sweep.choice.unit
+        value=group.value,
+        cells=seeds,
+        seeds=seeds,
+        missing=tuple(missing),
+        x=x,
+        values=values,
+        x_name=sweep.choice.unit,
     )
 
 

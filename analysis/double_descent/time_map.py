@@ -129,14 +129,14 @@ def published_look(data: Sequence[SeedCurves]) -> Look:
         for name, i in PUBLISHED_SLICES.items()
     }
     return Look(
-        PUBLISHED_LIMITS,
-        PUBLISHED_TICKS,
-        labels,
-        PUBLISHED_LIMITS,
-        (1, PUBLISHED_LAST),
-        "Training time t",
-        "0-1 generalization loss",
-        "best",
+        limits=PUBLISHED_LIMITS,
+        ticks=PUBLISHED_TICKS,
+        slices=labels,
+        error_limits=PUBLISHED_LIMITS,
+        span=(1, PUBLISHED_LAST),
+        time="Training time t",
+        error="0-1 generalization loss",
+        legend="best",
     )
 
 
@@ -144,8 +144,8 @@ def own_look(contents: MapData, x: NDArray[np.float64], symbol: str) -> Look:
     """Colours, ticks and curves that follow from the data.
 
     Errors before the end of the first epoch are no part of the limits: they would take most of the
-    colours. The legend stands above the later ones; with a second metric it is wide, and stands
-    above all.
+    colours. The legend is above the later ones; with a second metric it is wide, and is above
+    all.
     """
     data, features = contents.curves, contents.features
     indices = slices(features)
@@ -153,21 +153,21 @@ def own_look(contents: MapData, x: NDArray[np.float64], symbol: str) -> Look:
     labels = {
         f"{symbol} = {style.value_label(data[i].value)} (n = {_seeds(data[i])})": i for i in indices
     }
-    shown = [curves[i] for curves in (data, contents.beside) if curves for i in indices]
-    means = np.concatenate(
-        [curves.mean if contents.beside else since_first_epoch(curves) for curves in shown]
-    )
-    low, high = heatmap.rounded(float(means.min()), float(means.max()), 0.05)
+    means = [since_first_epoch(data[i]) for i in indices]
+    if contents.beside:  # the wide legend is above the whole curves
+        means = [data[i].mean for i in indices] + [contents.beside[i].mean for i in indices]
+    all_means = np.concatenate(means)
+    low, high = heatmap.rounded(float(all_means.min()), float(all_means.max()), 0.05)
     return Look(
-        heatmap.limits(np.concatenate([since_first_epoch(curves) for curves in data])),
-        ticks(np.array([c.value for c in data]), x),
-        labels,
-        (low, high + HEADROOM * (high - low)),
-        (first_time(data), contents.planned),
-        names.name(data[0].x_name),
-        names.name(contents.metric),
-        "upper center" if in_epochs else "upper right",
-        style.LEGEND_SIZE if in_epochs else SMALL_LEGEND,
+        limits=heatmap.limits(np.concatenate([since_first_epoch(curves) for curves in data])),
+        ticks=ticks(np.array([c.value for c in data]), x),
+        slices=labels,
+        error_limits=(low, high + HEADROOM * (high - low)),
+        span=(first_time(data), contents.planned),
+        time=names.name(data[0].x_name),
+        error=names.name(contents.metric),
+        legend="upper center" if in_epochs else "upper right",
+        legend_size=style.LEGEND_SIZE if in_epochs else SMALL_LEGEND,
     )
 
 

@@ -112,8 +112,8 @@ def draw(axes: Axes, data: Grid, vmin: float, vmax: float, width: float = 1.0) -
 def colour_bar(
     meshes: Sequence[ScalarMappable], axes: Axes | Sequence[Axes], label: str
 ) -> Colorbar:
-    """The colour bar of meshes with the same limits, with its label; an arrow stands at each end
-    beyond which there are values.
+    """The colour bar of meshes with the same limits, with its label; each end beyond which
+    there are values has an arrow.
     """
     beside = axes if isinstance(axes, Axes) else axes[0]
     figure = beside.get_figure(root=True)

@@ -172,11 +172,13 @@ def progress(runs: pd.DataFrame, data: Sequence[SeedCurves]) -> Progress:
     missing = [set(curves.missing) - set(diverged) for curves in data]
     early = {cell for cell, epoch in reached.items() if epoch < planned[cell]}
     return Progress(
-        max([last, *planned.values()]),
-        tuple(sorted(set().union(*missing))),
-        tuple(sorted(early - ended)),
-        sum(bool(curves.cells and cells) for curves, cells in zip(data, missing, strict=True)),
-        diverged,
+        planned_epochs=max([last, *planned.values()]),
+        missing=tuple(sorted(set().union(*missing))),
+        unfinished=tuple(sorted(early - ended)),
+        uneven=sum(
+            bool(curves.cells and cells) for curves, cells in zip(data, missing, strict=True)
+        ),
+        diverged=diverged,
     )
 
 

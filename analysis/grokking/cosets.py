@@ -49,10 +49,11 @@ class Subgroup:
 
     @property
     def fixed(self) -> list[int]:
-        """The things that no element moves."""
-        degree = self.generators[0].size
-        moved = {thing for generator in self.generators for thing in generator.support()}
-        return [thing for thing in range(degree) if thing not in moved]
+        """The points that no element moves."""
+        fixed = set(range(self.generators[0].size))
+        for generator in self.generators:
+            fixed -= set(generator.support())
+        return sorted(fixed)
 
 
 @dataclass(frozen=True)
@@ -82,17 +83,17 @@ def read(text: str, degree: int) -> list[Permutation]:
 
 
 def _read_product(word: str, degree: int) -> Permutation:
-    """One permutation of `degree` things from a product of cycles."""
+    """One permutation of `degree` points from a product of cycles."""
     if not re.fullmatch(r"(\(\d+(,\d+)*\))+", word):
         raise ValueError(f"generator {word!r}: expected cycles such as (0,3)(1,4), without spaces")
     permutation = Permutation(size=degree)
     for cycle in re.findall(r"\(([\d,]+)\)", word):
-        things = [int(thing) for thing in cycle.split(",")]
-        if max(things) >= degree or len(set(things)) < len(things):
+        points = [int(point) for point in cycle.split(",")]
+        if max(points) >= degree or len(set(points)) < len(points):
             raise ValueError(
-                f"generator {word!r}: expected distinct things out of 0 to {degree - 1} in a cycle"
+                f"generator {word!r}: expected distinct points out of 0 to {degree - 1} in a cycle"
             )
-        permutation = Permutation([things], size=degree) * permutation
+        permutation = Permutation([points], size=degree) * permutation
     return permutation
 
 
@@ -121,15 +122,15 @@ def subgroups(degree: int) -> tuple[Subgroup, ...]:
         first = min(conjugates, key=Permutation.rank)
         for second in elements:
             pairs.setdefault(generate([first, second]), (first, second))
-    found: dict[frozenset[int], Subgroup] = {}
+    by_numbers: dict[frozenset[int], Subgroup] = {}
     class_number = 0
     for numbers, pair in sorted(pairs.items(), key=lambda item: len(item[0])):
-        if numbers in found or not 1 < len(numbers) < len(elements):
+        if numbers in by_numbers or not 1 < len(numbers) < len(elements):
             continue
         for subgroup in _conjugates(numbers, pair, elements, class_number):
-            found.setdefault(subgroup.numbers, subgroup)
+            by_numbers.setdefault(subgroup.numbers, subgroup)
         class_number += 1
-    return tuple(found.values())
+    return tuple(by_numbers.values())
 
 
 def _conjugates(
@@ -144,9 +145,9 @@ def _conjugates(
     generators = tuple(generator for generator in dict.fromkeys(pair) if generator.order() > 1)
     conjugates = []
     for g in elements:
-        conjugate = frozenset((elements[number] ^ g).rank() for number in numbers)
-        moved = tuple(generator ^ g for generator in generators)
-        conjugates.append(Subgroup(moved, conjugate, class_number))
+        conjugate_numbers = frozenset((elements[number] ^ g).rank() for number in numbers)
+        conjugate_generators = tuple(generator ^ g for generator in generators)
+        conjugates.append(Subgroup(conjugate_generators, conjugate_numbers, class_number))
     return conjugates
 
 

@@ -65,7 +65,14 @@ def fit(
     if len(factors) * 2 > RESAMPLES:
         low, high = np.quantile(factors, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
     fit_percents = tuple(percents[has_median].tolist())
-    return Cost(float(np.exp(-slope)), low, high, intercept, fit_percents, len(factors))
+    return Cost(
+        factor=float(np.exp(-slope)),
+        low=low,
+        high=high,
+        intercept=intercept,
+        percents=fit_percents,
+        resamples=len(factors),
+    )
 
 
 def bootstrap_factors(percents: Array, table: Array) -> list[float]:

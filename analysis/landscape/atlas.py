@@ -5,6 +5,7 @@ Every scale is that of all cells together, so that panels of two cells can be co
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,7 @@ def collect(folder: str, where: Sequence[str], axis: str | None) -> Atlas:
             f"--axis {axis}: no such column; the sweep's axes are\n"
             f"{query.listing(query.axes(runs))}"
         )
+    x = [labels.plain(value) for value in runs[axis]]
     notes: list[str] = []
     measures: dict[str, Values] = {}
     sources: dict[str, str] = {}
@@ -92,14 +94,11 @@ def collect(folder: str, where: Sequence[str], axis: str | None) -> Atlas:
         by_cell = _VALUES[name](measure)
         measures[name] = {str(cell): value for cell, value in by_cell.items() if value}
         sources[name] = source.name
-    x = [labels.plain(value) for value in runs[axis]]
-    numbers = [value for value in x if isinstance(value, int | float)]
-    is_log = len(numbers) == len(x) and min(numbers) > 0 and max(numbers) / min(numbers) >= 50
-    scales = _scales(measures)
+    scales = _ranges(measures) | _count_radii(measures.get("radius", {}))
     return Atlas(
         sweep=Path(folder).resolve().name,
         axis=labels.axis(axis),
-        is_log=is_log,
+        is_log=_is_log(x),
         quantity=quantity,
         cells=_cells(runs, names, x),
         measures=measures,
@@ -107,6 +106,14 @@ def collect(folder: str, where: Sequence[str], axis: str | None) -> Atlas:
         sources=sources,
         notes=notes,
     )
+
+
+def _is_log(values: Sequence[Any]) -> bool:
+    """Whether the values are positive numbers that span a factor of 50 or more."""
+    if not all(isinstance(value, int | float) for value in values):
+        return False
+    least, largest = float(min(values)), float(max(values))
+    return least > 0 and largest / least >= 50
 
 
 def _quantity(runs: pd.DataFrame) -> tuple[str, pd.Series]:
@@ -155,10 +162,15 @@ def _measures_beside(
 
 def _surfaces(measures: Measures) -> Values:
     result = {}
-    for one in surfaces.surfaces(measures):
-        heights = np.clip(one.log_loss(surfaces.HIGHEST), surfaces.LOWEST, surfaces.HIGHEST)
-        result[one.cell] = {"x": _rounded(one.x), "y": _rounded(one.y), "z": _rounded(heights),
-                            "wrong": _rounded(one.wrong), "examples": one.examples}  # fmt: skip
+    for surface in surfaces.surfaces(measures):
+        heights = np.clip(surface.log_loss(surfaces.HIGHEST), surfaces.LOWEST, surfaces.HIGHEST)
+        result[surface.cell] = {
+            "x": _rounded(surface.x),
+            "y": _rounded(surface.y),
+            "z": _rounded(heights),
+            "wrong": _rounded(surface.wrong),
+            "examples": surface.examples,
+        }
     return result
 
 
@@ -192,12 +204,15 @@ def _curvatures(measures: Measures) -> Values:
 
 def _boundaries(measures: Measures) -> Values:
     result = {}
-    for one in boundary.boundaries(measures):
-        step = -(-len(one.places) // MOST_POINTS)
-        probability = expit(one.margins[one.centre][::step, ::step])
-        points = one.points[["x", "y", "label"]].to_numpy(np.float64)
-        result[one.cell] = {"places": _rounded(one.places[::step]), "z": _rounded(probability),
-                            "points": _rounded(points)}  # fmt: skip
+    for plane in boundary.boundaries(measures):
+        step = math.ceil(len(plane.places) / MOST_POINTS)
+        probability = expit(plane.margins[plane.centre][::step, ::step])
+        points = plane.points[["x", "y", "label"]].to_numpy(np.float64)
+        result[plane.cell] = {
+            "places": _rounded(plane.places[::step]),
+            "z": _rounded(probability),
+            "points": _rounded(points),
+        }
     return result
 
 
@@ -216,21 +231,31 @@ def _rounded(values: Array) -> list[Any]:
     return list(rounded.tolist())
 
 
-def _scales(measures: Mapping[str, Values]) -> dict[str, Any]:
-    """Ranges that all cells share; the histograms of radii are computed here, on equal bins."""
-    scales: dict[str, Any] = {"loss": [surfaces.LOWEST, surfaces.HIGHEST + 0.05]}
-    radii = [radius for cell in measures.get("radius", {}).values() for radius in cell["radii"]]
-    if radii:
-        edges = np.geomspace(min(radii) / 1.01, max(radii) * 1.01, BINS + 1)
-        counts = [np.histogram(cell["radii"], edges)[0] for cell in measures["radius"].values()]
-        for cell, bars in zip(measures["radius"].values(), counts, strict=True):
-            cell["counts"] = bars.tolist()
-            del cell["radii"]
-        scales["radius"] = np.sqrt(edges[1:] * edges[:-1]).tolist()
-        scales["count"] = int(np.max(counts))
-    spectra_of = [cell for cell in measures.get("curvature", {}).values() if "density" in cell]
-    if spectra_of:
-        values = [value for cell in spectra_of for value in cell["eigenvalues"]]
-        scales["eigenvalue"] = [min(values), max(values)]
-        scales["density"] = max(max(cell["density"]) for cell in spectra_of)
-    return scales
+def _ranges(measures: Mapping[str, Values]) -> dict[str, Any]:
+    """Ranges of losses, eigenvalues and densities that hold those of all cells."""
+    ranges: dict[str, Any] = {"loss": [surfaces.LOWEST, surfaces.HIGHEST + 0.05]}
+    curvatures = measures.get("curvature", {}).values()
+    spectra_of_cells = [cell for cell in curvatures if "density" in cell]
+    if spectra_of_cells:
+        eigenvalues = np.concatenate([cell["eigenvalues"] for cell in spectra_of_cells])
+        ranges["eigenvalue"] = [float(eigenvalues.min()), float(eigenvalues.max())]
+        ranges["density"] = max(max(cell["density"]) for cell in spectra_of_cells)
+    return ranges
+
+
+def _count_radii(by_cell: Values) -> dict[str, Any]:
+    """Replace the radii of each cell by their histogram, whose bins all cells share.
+
+    Returns the centres of the bins as `radius`, and the largest count as `count`.
+    """
+    cells = by_cell.values()
+    radii = np.concatenate([[], *(cell["radii"] for cell in cells)])
+    if not radii.size:
+        return {}
+    edges = np.geomspace(radii.min() / 1.01, radii.max() * 1.01, BINS + 1)
+    largest = 0
+    for cell in cells:
+        counts = np.histogram(cell.pop("radii"), edges)[0]
+        cell["counts"] = counts.tolist()
+        largest = max(largest, int(counts.max()))
+    return {"radius": np.sqrt(edges[1:] * edges[:-1]).tolist(), "count": largest}

@@ -109,7 +109,13 @@ def _correlation(
     inside = np.array([_statistic(function, group) for group in seeds])
     within = float(np.nanmean(inside)) if np.isfinite(inside).any() else float("nan")
     return Correlation(
-        name, _statistic(function, values), float(low), float(high), within, len(rows), len(seeds)
+        name=name,
+        value=_statistic(function, values),
+        low=float(low),
+        high=float(high),
+        within=within,
+        cells=len(rows),
+        seeds=len(seeds),
     )
 
 

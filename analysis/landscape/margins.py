@@ -24,29 +24,29 @@ STEPS = 2000
 """Places along a ray at which the class is looked up."""
 
 
-def crossings(one: Boundary) -> Array:
+def crossings(boundary: Boundary) -> Array:
     """Points of the boundary of the unmoved weights, (points, 2); none if one class has the whole
     grid.
     """
-    margin, places = one.margins[one.centre], one.places
+    margin, places = boundary.margins[boundary.centre], boundary.places
     x, y = np.meshgrid(places, places)
-    found = []
+    parts = []
     for first, second in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
         a, b = margin[first], margin[second]
         changes = (a > 0) != (b > 0)
         share = a[changes] / (a[changes] - b[changes])
         start = np.stack([x[first][changes], y[first][changes]], axis=1)
         end = np.stack([x[second][changes], y[second][changes]], axis=1)
-        found.append(start + share[:, None] * (end - start))
-    return np.concatenate(found)
+        parts.append(start + share[:, None] * (end - start))
+    return np.concatenate(parts)
 
 
-def sample_margins(one: Boundary) -> Array:
+def sample_margins(boundary: Boundary) -> Array:
     """Distance of each training sample from the boundary, (samples,), negative where the net is
     wrong; NaN without a boundary.
     """
-    points = one.points
-    line = crossings(one)
+    points = boundary.points
+    line = crossings(boundary)
     if not len(line):
         return np.full(len(points), np.nan)
     distance, _ = cKDTree(line).query(points[["x", "y"]].to_numpy(np.float64))
@@ -66,10 +66,10 @@ class Pairs:
     widest: Array
 
 
-def pairs(one: Boundary) -> Pairs:
+def pairs(boundary: Boundary) -> Pairs:
     """The pairs of a boundary with samples of both classes."""
-    places = one.points[["x", "y"]].to_numpy(np.float64)
-    label, own = one.points["label"].to_numpy(), sample_margins(one)
+    places = boundary.points[["x", "y"]].to_numpy(np.float64)
+    label, own = boundary.points["label"].to_numpy(), sample_margins(boundary)
     margin, widest = np.full((2, len(places)), np.nan)
     for first in (0, 1):
         mine, others = np.flatnonzero(label == first), np.flatnonzero(label != first)
@@ -79,13 +79,15 @@ def pairs(one: Boundary) -> Pairs:
     return Pairs(margin, widest)
 
 
-def ray_radii(one: Boundary, rays: int = 360) -> Array:
+def ray_radii(boundary: Boundary, rays: int = 360) -> Array:
     """Distance from the origin to the first boundary along each of `rays` even directions, (rays,);
     NaN along rays that meet none inside the grid.
     """
-    values = RegularGridInterpolator((one.places, one.places), one.margins[one.centre])
+    values = RegularGridInterpolator(
+        (boundary.places, boundary.places), boundary.margins[boundary.centre]
+    )
     angles = np.linspace(0, 2 * np.pi, rays, endpoint=False)
-    radii = np.linspace(0, one.places[-1], STEPS)
+    radii = np.linspace(0, boundary.places[-1], STEPS)
     y, x = (np.outer(radii, turn(angles)) for turn in (np.sin, np.cos))
     classes = values(np.stack([y, x], axis=-1)) > 0  # (steps, rays)
     changes = classes[1:] != classes[:-1]
@@ -103,15 +105,15 @@ def table(measures: Measures) -> pd.DataFrame:
     trained = measures.trained.set_index("cell")
     seed, test, fits = trained["seed"], selection.test_accuracy(trained), selection.fits(trained)
     rows = []
-    for one in boundaries(measures):
-        pair = pairs(one)
+    for boundary in boundaries(measures):
+        pair = pairs(boundary)
         low, high = np.quantile(pair.margin, [0.05, 0.95])
         rows.append({
-            "cell": one.cell, "label": one.label, "seed": int(seed[one.cell]),
-            **{axis: trained.loc[one.cell, axis] for axis in measures.axes},
+            "cell": boundary.cell, "label": boundary.label, "seed": int(seed[boundary.cell]),
+            **{axis: trained.loc[boundary.cell, axis] for axis in measures.axes},
             "mean": float(pair.margin.mean()), "q05": float(low), "q95": float(high),
             "widest": float(pair.widest.mean()),
-            "share": float((pair.margin / pair.widest).mean()), "fits": bool(fits[one.cell]),
-            "test_accuracy": float(test[one.cell]),
+            "share": float((pair.margin / pair.widest).mean()), "fits": bool(fits[boundary.cell]),
+            "test_accuracy": float(test[boundary.cell]),
         })  # fmt: skip
     return pd.DataFrame(rows)

@@ -28,7 +28,7 @@ CLASSES = ("#4477AA", "#CC6677")
 
 
 def panels(count: int, bar: float = 0.0, most: int = MOST_PANELS) -> tuple[Figure, list[Axes]]:
-    """A figure with so many square panels in rows of at most ROW; `bar` inches for a colour bar.
+    """A figure with `count` square panels in rows of at most ROW; `bar` inches for a colour bar.
 
     Raises FigureError for more than `most`.
     """

@@ -137,7 +137,14 @@ def load(
     axes = _axes(trained)
     notes = _notes(trained)
     trained = trained.sort_values([*axes, "seed"], ignore_index=True)
-    return Measures(folder, cells.reset_index(drop=True), trained, axes, ends, notes)
+    return Measures(
+        folder=folder,
+        cells=cells.reset_index(drop=True),
+        trained=trained,
+        axes=axes,
+        ends=ends,
+        notes=notes,
+    )
 
 
 def measures_of(folder: str) -> set[str]:

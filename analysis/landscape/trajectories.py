@@ -33,7 +33,9 @@ def trajectories(paths: Measures, planes: Measures | None = None) -> list[Trajec
     """A trajectory for each trained cell whose path is measured, with its surface of `planes`."""
     names = ("x", "y", "off_plane", "loss", "wrong", "examples")
     rows = paths.rows(*names, "snapshot_epoch", "explained_x", "explained_y")
-    around = {one.cell: one for one in surfaces(planes)} if planes is not None else {}
+    surface_of = {}
+    if planes is not None:
+        surface_of = {surface.cell: surface for surface in surfaces(planes)}
     result = []
     for cell in paths.trained["cell"].astype(str):
         own = rows[rows["of"] == cell].sort_values("snapshot_epoch", ignore_index=True)
@@ -41,17 +43,19 @@ def trajectories(paths: Measures, planes: Measures | None = None) -> list[Trajec
             first = own.iloc[0]
             snapshots = own[list(names)].assign(epoch=own["snapshot_epoch"].astype(int))
             explained = (float(first["explained_x"]), float(first["explained_y"]))
-            one = Trajectory(cell, paths.label(cell), snapshots, explained, around.get(cell))
-            result.append(one)
+            trajectory = Trajectory(
+                cell, paths.label(cell), snapshots, explained, surface_of.get(cell)
+            )
+            result.append(trajectory)
     return result
 
 
 def table(trajectories: Sequence[Trajectory]) -> pd.DataFrame:
     """A row for each snapshot of each cell."""
     frames = []
-    for one in trajectories:
-        frame = one.snapshots.copy()
-        frame.insert(0, "cell", one.cell)
-        frame.insert(1, "label", one.label)
+    for trajectory in trajectories:
+        frame = trajectory.snapshots.copy()
+        frame.insert(0, "cell", trajectory.cell)
+        frame.insert(1, "label", trajectory.label)
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)

@@ -148,7 +148,15 @@ def features_of_smoothed(smoothed: Array, end: Array, axis: NDArray[np.int64]) -
     # the lowest value up to the peak, so the first value equal to it lies there
     first = (smoothed == low).argmax(axis=-1)
     low = low[..., 0]
-    return Features(low, axis[first], high, axis[top], end, high - low, high - end)
+    return Features(
+        first_minimum=low,
+        first_minimum_epoch=axis[first],
+        peak=high,
+        peak_epoch=axis[top],
+        final=end,
+        rise=high - low,
+        second_descent=high - end,
+    )
 
 
 def threshold_epoch(curve: ArrayLike, below: float, epochs: ArrayLike | None = None) -> Array:

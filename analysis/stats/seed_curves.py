@@ -129,15 +129,15 @@ def _at_value(
     x = _logged_x(cells, rows)
     std, seeds_per_row = _aggregate(runs, cells, rows)
     return SeedCurves(
-        value,
-        cells,
-        tuple(seeds[cell] for cell in cells),
-        missing,
-        x,
-        matrix(cells, rows, x),
-        std,
-        seeds_per_row,
-        x_name,
+        value=value,
+        cells=cells,
+        seeds=tuple(seeds[cell] for cell in cells),
+        missing=missing,
+        x=x,
+        values=matrix(cells, rows, x),
+        std=std,
+        seeds_per_row=seeds_per_row,
+        x_name=x_name,
     )
 
 

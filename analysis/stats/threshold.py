@@ -39,7 +39,7 @@ LAPSES = (0.0, 0.05, 0.15, 0.3)
 LAPSE_WEIGHTS = (0.55, 0.25, 0.13, 0.07)
 SLOPES = (0.03, 0.5)  # of log n, seven values
 CLIP = 1e-6  # least probability of either outcome
-FINEST = 8  # grid of n50: half steps of a lattice of at least so many values per octave
+FINEST = 8  # grid of n50: half steps of a lattice of at least this many values per octave
 MARGIN = 1.25  # a failure so far below the interval is a hole, a success so far above an island
 LINEAR_MARGIN = 2.5  # lattice steps; the same on a linear lattice
 VERIFY_AT = 1.15  # verification comes at this ratio, or at `until` where that is larger
@@ -122,7 +122,7 @@ class Settings:
 class Trial:
     """One training of a search.
 
-    level: 0, and 1 or 2 after so many doublings of the budget. value: on the lattice. number: an
+    level: doublings of the budget so far. value: on the lattice. number: an
     index into the seeds of the sweep.
     """
 
@@ -178,7 +178,44 @@ class Estimate:
     status: Status
 
 
-NOTHING = Estimate(None, None, None, None, None, None, None, None, False, False, 0, "open")
+@dataclass(frozen=True)
+class Interval:
+    """The posterior median of n50 and its 90 % interval.
+
+    All as in Estimate: what lies beyond the range of the search is None. bound: the end that is
+    left of a censored n50. censored: the side on which it lies.
+    """
+
+    n50: float | None
+    low: float | None
+    high: float | None
+    bound: float | None
+    censored: Censored | None
+
+    @property
+    def columns(self) -> dict[str, float]:
+        """n50, n50_low, n50_high and n50_bound, the columns of a table; NaN for None."""
+        names = ("n50", "n50_low", "n50_high", "n50_bound")
+        values = (self.n50, self.low, self.high, self.bound)
+        pairs = zip(names, values, strict=True)
+        return {name: math.nan if value is None else value for name, value in pairs}
+
+
+NOTHING = Estimate(
+    n50=None,
+    low=None,
+    high=None,
+    bound=None,
+    slope=None,
+    lapse=None,
+    n_largest=None,
+    n_first_failure=None,
+    hole=False,
+    island=False,
+    trainings=0,
+    status="open",
+)
+UNKNOWN = Interval(None, None, None, None, None)
 
 
 def progress(settings: Settings, outcomes: Outcomes) -> Progress:
@@ -222,16 +259,14 @@ def estimate(settings: Settings, results: Results) -> Estimate:
     if not final:
         return NOTHING
     belief = posterior(settings, results)
-    censored = belief.censored(settings)
-    low, n50, high = (belief.quantile(q) for q in (INTERVAL[0], 0.5, INTERVAL[1]))
-    bound = {"above": min(low, settings.high), "below": max(high, settings.low)}
+    interval = interval_of(settings, belief)
     hole, island = _irregularities(settings, final, belief)
     largest, first_failure = _extremes(settings, final)
     return Estimate(
-        n50=None if censored else n50,
-        low=None if censored == "below" else low,
-        high=None if censored == "above" else high,
-        bound=bound[censored] if censored else None,
+        n50=interval.n50,
+        low=interval.low,
+        high=interval.high,
+        bound=interval.bound,
         slope=belief.mean_slope,
         lapse=belief.mean_lapse,
         n_largest=largest,
@@ -239,8 +274,19 @@ def estimate(settings: Settings, results: Results) -> Estimate:
         hole=hole,
         island=island,
         trainings=len(results),
-        status=_status(settings, results, censored),
+        status=_status(settings, results, interval.censored),
     )
+
+
+def interval_of(settings: Settings, belief: Posterior) -> Interval:
+    """n50 and its interval from a posterior, censored at the range of the search."""
+    low, n50, high = (belief.quantile(q) for q in (INTERVAL[0], 0.5, INTERVAL[1]))
+    censored = belief.censored(settings)
+    if censored == "above":
+        return Interval(None, low, None, min(low, settings.high), censored)
+    if censored == "below":
+        return Interval(None, None, high, max(high, settings.low), censored)
+    return Interval(n50, low, high, None, None)
 
 
 @dataclass(frozen=True)

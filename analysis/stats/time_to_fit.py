@@ -8,6 +8,7 @@ at every budget up to the one trained. Beyond it b changes: `TimeToFit.n50` refu
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -106,10 +107,9 @@ def _hessian(loss: Callable[[Array], float], at: Array) -> Array:
     second = np.empty((size, size))
     for i in range(size):
         for j in range(size):
-            corners = [
-                sign_i * sign_j * loss(at + sign_i * steps[i] + sign_j * steps[j])
-                for sign_i in (1, -1)
-                for sign_j in (1, -1)
-            ]
-            second[i, j] = sum(corners) / (4 * DIFFERENCE**2)
+            total = 0.0
+            for sign_i, sign_j in itertools.product((1, -1), (1, -1)):
+                corner = at + sign_i * steps[i] + sign_j * steps[j]
+                total += sign_i * sign_j * loss(corner)
+            second[i, j] = total / (4 * DIFFERENCE**2)
     return second

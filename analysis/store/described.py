@@ -13,7 +13,7 @@ from analysis.store.parts import read_all, retrying
 from analysis.store.reader import Folder, log_folder
 
 POSITION = (*OF_ROWS, "examples")
-"""Columns that say where a row stands in its training; the others are metrics."""
+"""Columns that say where in its training a row was logged; the others are metrics."""
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def _runs_of(tables: Sequence[pa.Table]) -> tuple[list[str], Runs]:
         numbers_of_cells = [number_of.get(cell, -1) for cell in column.dictionary.to_pylist()]
         codes = column.indices.to_numpy(zero_copy_only=False)
         runs.append(_runs(number, table, codes, np.array(numbers_of_cells, np.intp)))
-    columns = zip(*(vars(one).values() for one in runs), strict=True)
+    columns = zip(*(vars(runs_of_table).values() for runs_of_table in runs), strict=True)
     return cells, Runs(*(np.concatenate(values) for values in columns))
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.stats import threshold
-from analysis.stats.threshold import Settings, Trial
+from analysis.stats.threshold import Interval, Settings, Trial
 from analysis.store.later import fill_in
 from analysis.store.parts import StoreError
 from analysis.store.reader import Folder, log_folder, runs
@@ -124,14 +124,14 @@ def _search(record: Mapping[str, Any]) -> Search:
         trial = Trial(int(row["level"]), row["value"], int(row["number"]))
         trainings.append(Training(str(row["cell"]), int(row["round"]), trial, row["success"]))
     return Search(
-        axis,
-        str(record["success"]),
-        settings,
-        tuple(record["seeds"]),
-        tuple(record["budget"]),
-        fill_in(point),
-        tuple(record["held"]),
-        tuple(trainings),
+        axis=axis,
+        success=str(record["success"]),
+        settings=settings,
+        seeds=tuple(record["seeds"]),
+        budget=tuple(record["budget"]),
+        point=fill_in(point),
+        held=tuple(record["held"]),
+        trainings=tuple(trainings),
     )
 
 
@@ -153,7 +153,7 @@ def searches(folder: Folder) -> pd.DataFrame:
     `n50`, `n50_low`, `n50_high`: posterior median and 90 % interval; n50 is null where it is
     censored (`status` "above" or "below"), and `n50_bound` holds the value beyond which it lies.
     `n50_eps01`, `n50_eps05`, `n50_eps10` with `_low` and `_high`: the same where a training with at
-    most so many percent of wrong answers at its best check counts as a fit. `n50_half_budget`: from
+    most 1, 5 or 10 % wrong answers at its best check counts as a fit. `n50_half_budget`: from
     fits within half of the steps; null unless the rate is constant. `n50_first_budget`: before any
     doubling; `doublings`: how many there were; `budget_saturated`: whether the last one moved n50
     by less than 10 %, null without one. `budget_steps`, `budget_epochs_at_n50`: the last budget at
@@ -233,36 +233,19 @@ def _epoch_steps(search: Search, trial: Trial) -> float:
 
 def _row(search: Search, trainings: pd.DataFrame) -> dict[str, Any]:
     """The row of one search."""
-    settings, results = search.settings, search.results
-    estimate = threshold.estimate(settings, results)
+    estimate = threshold.estimate(search.settings, search.results)
     status = "held" if search.held and estimate.status == "open" else estimate.status
     row: dict[str, Any] = {
         **search.point,
         "axis": search.axis,
         "success": search.success,
-        "method": settings.method,
-        "range_low": settings.low,
-        "range_high": settings.high,
-        "lattice": settings.lattice or math.nan,
-        "step": settings.step or math.nan,
-        "falling": settings.falling,
-        "until": settings.until,
-        "most": settings.most,
+        **_settings_columns(search.settings),
         "seeds_used": int(trainings["seed"].nunique()),
         "rounds": max((training.round for training in search.trainings), default=0),
         "trainings": estimate.trainings,
         "cells": [training.cell for training in search.trainings],
         "held": list(search.held),
-        "n50": _number(estimate.n50),
-        "n50_low": _number(estimate.low),
-        "n50_high": _number(estimate.high),
-        "n50_bound": _number(estimate.bound),
-        "slope": _number(estimate.slope),
-        "lapse": _number(estimate.lapse),
-        "n_largest": _number(estimate.n_largest),
-        "n_first_failure": _number(estimate.n_first_failure),
-        "hole": estimate.hole,
-        "island": estimate.island,
+        **_estimate_columns(estimate),
         "status": status,
     }
     row |= _budgets(search, estimate)
@@ -275,6 +258,34 @@ def _row(search: Search, trainings: pd.DataFrame) -> dict[str, Any]:
     return row
 
 
+def _settings_columns(settings: Settings) -> dict[str, Any]:
+    return {
+        "method": settings.method,
+        "range_low": settings.low,
+        "range_high": settings.high,
+        "lattice": settings.lattice or math.nan,
+        "step": settings.step or math.nan,
+        "falling": settings.falling,
+        "until": settings.until,
+        "most": settings.most,
+    }
+
+
+def _estimate_columns(estimate: threshold.Estimate) -> dict[str, Any]:
+    return {
+        "n50": _number(estimate.n50),
+        "n50_low": _number(estimate.low),
+        "n50_high": _number(estimate.high),
+        "n50_bound": _number(estimate.bound),
+        "slope": _number(estimate.slope),
+        "lapse": _number(estimate.lapse),
+        "n_largest": _number(estimate.n_largest),
+        "n_first_failure": _number(estimate.n_first_failure),
+        "hole": estimate.hole,
+        "island": estimate.island,
+    }
+
+
 def _number(value: float | None) -> float:
     """A number, NaN for None."""
     return math.nan if value is None else float(value)
@@ -283,6 +294,7 @@ def _number(value: float | None) -> float:
 def _budgets(search: Search, estimate: threshold.Estimate) -> dict[str, Any]:
     """The budget at n50, and what doublings changed."""
     results = search.results
+    first_budget = [(trial, success) for trial, success in results if trial.level == 0]
     levels = sorted({trial.level for trial, _ in results})
     medians = []
     for level in levels:
@@ -299,7 +311,7 @@ def _budgets(search: Search, estimate: threshold.Estimate) -> dict[str, Any]:
         steps = budget_steps(search, trial)
         epochs = steps / _epoch_steps(search, trial)
     return {
-        "n50_first_budget": _uncensored(search, [p for p in results if p[0].level == 0])[0],
+        "n50_first_budget": _number(_interval(search, first_budget).n50),
         "doublings": max(levels, default=0),
         "budget_saturated": saturated,
         "budget_steps": steps,
@@ -312,13 +324,13 @@ def _capacity(search: Search, trainings: pd.DataFrame) -> dict[str, float]:
     measured = trainings if search.axis == SAMPLES else trainings.head(0)
     row: dict[str, float] = {}
     for name, share in SHARES.items():
-        results = results_at(measured, share)
-        values = _uncensored(search, results)
-        columns = (f"n50_{name}", f"n50_{name}_low", f"n50_{name}_high")
-        row |= dict(zip(columns, values, strict=True))
+        interval = _interval(search, results_at(measured, share))
+        row[f"n50_{name}"] = _number(interval.n50)
+        row[f"n50_{name}_low"] = _number(interval.low)
+        row[f"n50_{name}_high"] = _number(interval.high)
     constant = search.point.get("optim.schedule.name", "constant") == "constant"
     in_half = _redefined(measured, _fits_in_half) if constant else []
-    row["n50_half_budget"] = _uncensored(search, in_half)[0]
+    row["n50_half_budget"] = _number(_interval(search, in_half).n50)
     row |= _time_to_fit(measured if constant else measured.head(0))
     unfitted = measured[(measured["fitted"] == 0) & (measured["abandoned"] != 1)]
     row["bits_max"] = unfitted["bits"].max()
@@ -385,15 +397,9 @@ def _fits_in_half(run: Mapping[str, Any]) -> bool | None:
     return bool(run["fitted"] == 1 and run["fit_step"] <= half)
 
 
-def _uncensored(search: Search, results: Results) -> tuple[float, float, float]:
-    """n50 and its interval, NaN where it is censored; all NaN without results."""
+def _interval(search: Search, results: Results) -> Interval:
+    """n50 and its interval from these results, unknown without any."""
     if not results:
-        return math.nan, math.nan, math.nan
+        return threshold.UNKNOWN
     belief = threshold.posterior(search.settings, results)
-    censored = belief.censored(search.settings)
-    low, high = (belief.quantile(probability) for probability in threshold.INTERVAL)
-    return (
-        math.nan if censored else belief.quantile(0.5),
-        math.nan if censored == "below" else low,
-        math.nan if censored == "above" else high,
-    )
+    return threshold.interval_of(search.settings, belief)

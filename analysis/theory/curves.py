@@ -16,15 +16,12 @@ Array = NDArray[np.float64]
 FLAT = 1e-9  # rises and falls smaller than this are rounding
 APPROXIMATIONS = {
     "fast_slow": "fast-slow formula (Eqs. 12 and 14 into Eq. 6): stopping at t as a ridge penalty "
-    "λ + 1/t, the step "
-    "size as singular values ½ and 1/(2κ), each block of features as if alone with all n samples; "
-    "n, d → ∞",
+    "λ + 1/t, the step size as singular values ½ and 1/(2κ), each block of features as if alone "
+    "with all n samples; n, d → ∞",
     "ridge_asymptotics": "deterministic equivalent of ridge regression with penalty λ + 1/t: exact "
-    "for ridge as "
-    "n, d → ∞",
+    "for ridge as n, d → ∞",
     "exact_trace": "average over teachers and label noise in closed form (Eq. 9 into Eq. 6) for "
-    "every drawn X and F, "
-    "then the mean over the draws: no approximation",
+    "every drawn X and F, then the mean over the draws: no approximation",
     "simulation": "students trained on drawn data; the mean over seeds has the sampling error that "
     "its std tells",
 }

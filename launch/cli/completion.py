@@ -20,15 +20,13 @@ from click.shell_completion import (
     get_completion_class,
 )
 
+from launch.plan.identity import SHORT_ID
+
 VARIABLE = "_REDESCENT_COMPLETE"
 """The variable by which the shell asks for completions."""
 
-SHELLS = ("bash", "zsh", "fish")
-
 MOST_CELLS = 200
 """Ids that are offered at most; more characters choose among more."""
-
-SHORT_ID = 11
 
 GROUPS = ("model", "data", "optim", "trainer", "preset", "hydra/launcher")
 """Groups of files in configs/ that an override chooses from."""

@@ -4,6 +4,7 @@ disk.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -43,7 +44,7 @@ class Finding:
 
 def examine(overrides: Sequence[str]) -> list[Finding]:
     """All findings for this machine and the launcher set by `overrides`."""
-    settings = compose.launcher_settings(backend.with_launcher(overrides))
+    settings = compose.launcher_settings(backend.choose_launcher(overrides).overrides)
     launcher, logs = settings.launcher, settings.logs
     findings = [_python(), *_torch(), _path(launcher, logs), _disk(logs), _locks(logs)]
     if launcher.kind == "slurm":
@@ -58,20 +59,19 @@ def examine(overrides: Sequence[str]) -> list[Finding]:
     return findings
 
 
-def architectures(compiled: Sequence[str], device: str) -> bool:
+def runs_on(compiled: Sequence[str], device: str) -> bool:
     """Whether a torch build with code for `compiled` (such as sm_70, compute_90) runs on a GPU of
     architecture `device`.
 
     Machine code runs on its own major version and equal or newer minor ones; PTX (compute_XY) on
     anything newer.
     """
-    want = int(device.removeprefix("sm_"))
-    for arch in compiled:
-        kind, _, number = arch.partition("_")
-        have = int("".join(c for c in number if c.isdigit()) or 0)
-        if (kind == "compute" and have <= want) or (
-            kind == "sm" and have // 10 == want // 10 and have <= want
-        ):
+    capability = int(device.removeprefix("sm_"))
+    for architecture in compiled:
+        kind, _, number = architecture.partition("_")
+        version = int("".join(c for c in number if c.isdigit()) or 0)
+        is_same_major = version // 10 == capability // 10
+        if version <= capability and (kind == "compute" or (kind == "sm" and is_same_major)):
             return True
     return False
 
@@ -87,25 +87,19 @@ def _torch() -> list[Finding]:
         [sys.executable, "-m", "trainers.hardware"], capture_output=True, text=True, check=False
     )
     if process.returncode != 0:
-        return [
-            Finding(
-                "torch",
-                "problem",
-                f"does not import: {process.stderr.strip().splitlines()[-1]}; run `make .venv`",
-            )
-        ]
+        error = process.stderr.strip().splitlines()[-1]
+        return [Finding("torch", "problem", f"does not import: {error}; run `make .venv`")]
     version, compiled, *devices = process.stdout.strip().splitlines()
     findings = [Finding("torch", "ok", f"{version}, compiled for {compiled}")]
     for device in devices:
-        arch, _, name = device.partition(" ")
-        fits = architectures(compiled.split(), arch)
-        advice = (
-            ""
-            if fits
-            else f": this torch has no code for {arch}; V100 (sm_70) needs torch 2.10 "
-            "(environment.yml)"
-        )
-        findings.append(Finding("GPU", "ok" if fits else "problem", f"{name} ({arch}){advice}"))
+        architecture, _, name = device.partition(" ")
+        gpu = f"{name} ({architecture})"
+        if runs_on(compiled.split(), architecture):
+            findings.append(Finding("GPU", "ok", gpu))
+        else:
+            advice = "V100 (sm_70) needs torch 2.10 (environment.yml)"
+            detail = f"{gpu}: this torch has no code for {architecture}; {advice}"
+            findings.append(Finding("GPU", "problem", detail))
     if not devices:
         findings.append(Finding("GPU", "ok", "none on this machine (a login node often has none)"))
     return [*findings, kernels()]
@@ -127,42 +121,35 @@ def kernels(command: Sequence[str] = KERNELS, seconds: float = KERNEL_SECONDS) -
         err.seek(0)
         lines = [json.loads(line) for line in out if line.endswith("}\n")]
         error_lines = err.read().strip().splitlines()
-    return _judged(lines, code, error_lines[-1] if error_lines else "no message", seconds)
+    return _kernel_finding(lines, code, error_lines[-1] if error_lines else "no message", seconds)
 
 
-def _judged(
+def _kernel_finding(
     lines: Sequence[dict[str, Any]], code: int | None, message: str, seconds: float
 ) -> Finding:
     """The finding from the output and exit status of the kernels' process; None means a timeout."""
     layers = [line for line in lines if "name" in line]
     last = next((line["begun"] for line in reversed(lines) if "begun" in line), "the first layer")
     wrong = [line for line in layers if line["wrong"]]
-    if code is None and lines:
-        return Finding(
-            "kernels", "problem", f"no result after {seconds:.0f} s, in {last}; {_REMEDY}"
+    verdict: Literal["ok", "warning", "problem"] = "problem"
+    if code is None and not lines:
+        verdict = "warning"
+        detail = f"not checked: torch took more than {seconds:.0f} s to start"
+    elif code is None:
+        detail = f"no result after {seconds:.0f} s, in {last}; {_REMEDY}"
+    elif code < 0:
+        detail = f"crashed ({signal.Signals(-code).name}) in {last}; {_REMEDY}"
+    elif code > 0:
+        detail = f"could not be checked: {message}"
+    elif wrong:
+        detail = (
+            f"{len(wrong)} of {len(layers)} layers are wrong, such as {wrong[0]['name']} by "
+            f"{wrong[0]['error']:.2g} of its largest number; {_REMEDY}"
         )
-    if code is None:
-        return Finding(
-            "kernels", "warning", f"not checked: torch took more than {seconds:.0f} s to start"
-        )
-    if code < 0:
-        return Finding(
-            "kernels", "problem", f"crashed ({signal.Signals(-code).name}) in {last}; {_REMEDY}"
-        )
-    if code > 0:
-        return Finding("kernels", "problem", f"could not be checked: {message}")
-    if wrong:
-        finding = f"{len(wrong)} of {len(layers)} layers are wrong, such as {wrong[0]['name']}"
-        return Finding(
-            "kernels",
-            "problem",
-            f"{finding} by {wrong[0]['error']:.2g} of its largest number; {_REMEDY}",
-        )
-    return Finding(
-        "kernels",
-        "ok",
-        f"{len(layers)} layers on this CPU agree with float64, forward and backward",
-    )
+    else:
+        verdict = "ok"
+        detail = f"{len(layers)} layers on this CPU agree with float64, forward and backward"
+    return Finding("kernels", verdict, detail)
 
 
 def _path(launcher: Launcher, logs: Path) -> Finding:
@@ -186,30 +173,23 @@ def _disk(logs: Path) -> Finding:
 def _locks(logs: Path) -> Finding:
     try:
         logs.mkdir(parents=True, exist_ok=True)
-        with files.open_lock(logs / ".lock") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        (logs / ".lock").unlink()
-        return Finding("file locks", "ok", f"work in {logs}")
-    except BlockingIOError:
-        return Finding("file locks", "ok", f"work in {logs}")
+        with contextlib.suppress(BlockingIOError):  # another process holds it: locks work
+            with files.open_lock(logs / ".lock") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            (logs / ".lock").unlink()
     except OSError as error:
-        return Finding(
-            "file locks",
-            "problem",
-            f"{logs}: {error.strerror}; submissions need a folder with working file locks",
-        )
+        detail = f"{logs}: {error.strerror}; submissions need a folder with working file locks"
+        return Finding("file locks", "problem", detail)
+    return Finding("file locks", "ok", f"work in {logs}")
 
 
 def _slurm() -> list[Finding]:
     if not slurm.present():
-        return [
-            Finding(
-                "SLURM",
-                "problem",
-                "no sbatch with a cluster configuration here; submit from a login node, or use "
-                "hydra/launcher=local",
-            )
-        ]
+        detail = (
+            "no sbatch with a cluster configuration here; submit from a login node, or use "
+            "hydra/launcher=local"
+        )
+        return [Finding("SLURM", "problem", detail)]
     limits = slurm.limits()
     if not limits:
         return [Finding("SLURM", "problem", "sbatch is installed, but slurmctld does not answer")]

@@ -12,6 +12,7 @@ from launch.cli.console import console, styled, visible
 from launch.cli.status import LOOK_SECONDS, POLL_SECONDS
 from launch.cli.tables import leave_on_interrupt
 from launch.errors import UserError
+from launch.plan.identity import short_id
 from launch.plan.outcome import LIVE
 from launch.plan.plan import name_of
 from launch.status import sweep_state
@@ -25,7 +26,7 @@ def logs(folder: Path, cell: str, lines: int, follow: bool) -> None:
     """Print the last lines of the output; with `follow`, keep printing until the cell ends."""
     state = sweep_state.load_sweep_state(folder)
     path = output(state, cell)
-    hint = f"`redescent why {cell[:11]}` explains the cell"
+    hint = f"`redescent why {short_id(cell)}` explains the cell"
     if path is None and not (follow and _is_live(state, cell)):
         raise UserError(
             f"{cell}: {state.cells[cell].state}, and none of its jobs has written output; {hint}"
@@ -37,7 +38,7 @@ def logs(folder: Path, cell: str, lines: int, follow: bool) -> None:
     if follow:
         with leave_on_interrupt(name_of(folder)):
             state = _follow(state, cell, path, position)
-    console.print(styled((f"{cell[:11]} is {state.cells[cell].state}", "bold"), f"; {hint}"))
+    console.print(styled((f"{short_id(cell)} is {state.cells[cell].state}", "bold"), f"; {hint}"))
 
 
 def output(state: SweepState, cell: str) -> Path | None:

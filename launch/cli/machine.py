@@ -75,7 +75,7 @@ def plan(preview: Preview, warnings: Sequence[str]) -> Document:
 
 
 def status(overview: Overview, headline: Headline | None = None) -> Document:
-    """How a sweep stands."""
+    """The state of a sweep."""
     summary = overview.summary
     return {
         "name": overview.name,
@@ -99,14 +99,14 @@ def status(overview: Overview, headline: Headline | None = None) -> Document:
 
 
 def _search(standing: Standing) -> Document:
-    search = standing.search
-    estimate = search.estimate
+    search, state = standing.search, standing.state
+    estimate = state.estimate
     return {
-        "point": search.search.point,
-        "axis": search.search.axis,
-        "state": search.finished or "open",
-        "rounds": search.rounds,
-        "trainings": search.trained,
+        "point": search.point,
+        "axis": search.axis,
+        "state": state.finished or "open",
+        "rounds": state.rounds,
+        "trainings": state.trained,
         "value": estimate.n50,
         "low": estimate.low,
         "high": estimate.high,

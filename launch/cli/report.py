@@ -14,7 +14,7 @@ from launch.report.sweeps import SweepLine, load_sweeps
 
 
 def report(folder: Path, watch: float | None, *, show: bool) -> None:
-    """Write the page of a sweep; with `watch`, again every so many seconds. `show` opens it."""
+    """Write the page of a sweep; with `watch`, again every `watch` seconds. `show` opens it."""
 
     def announce(path: Path) -> None:
         console.print(f"wrote {path}")

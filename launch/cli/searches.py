@@ -19,17 +19,18 @@ from launch.report.searches import (
 from launch.submit.rounds import Standing
 
 SHOWN_SEARCHES = 20
-"""The plain status shows so many searches one by one; more are counted by state."""
+"""Up to this many searches have a row each; more are counted by state."""
 
 
 def search_table(standings: Sequence[Standing], *, live: bool) -> Table:
     """The searches of a sweep; `live` says whether any of its cells runs or waits."""
-    rules = dict.fromkeys((one.search.search.axis, one.search.search.success) for one in standings)
-    what = "; ".join(f"{axis} where {success} changes" for axis, success in rules)
-    title = f"{quantity(len(standings), 'search', 'searches')} for {what}"
+    searches = [standing.search for standing in standings]
+    rules = dict.fromkeys((search.axis, search.success) for search in searches)
+    thresholds = "; ".join(f"{axis} where {success} changes" for axis, success in rules)
+    title = f"{quantity(len(standings), 'search', 'searches')} for {thresholds}"
     if len(standings) > SHOWN_SEARCHES:
         return _counts(standings, title, live=live)
-    keys = varying_keys([one.search.search.point for one in standings])
+    keys = varying_keys([search.point for search in searches])
     columns = [Column(name, no_wrap=True) for name in short_names(keys)]
     if len(rules) > 1:
         columns.append(Column("success"))
@@ -45,22 +46,24 @@ def search_table(standings: Sequence[Standing], *, live: bool) -> Table:
         pad_edge=False,
         collapse_padding=True,
     )
-    for one in standings:
-        search = one.search
-        values = [str(search.search.point.get(key, "")) for key in keys]
+    for standing in standings:
+        search, state = standing.search, standing.state
+        values = [str(search.point.get(key, "")) for key in keys]
         if len(rules) > 1:
-            values.append(search.search.success)
-        numbers = [str(search.rounds), str(search.trained), estimate_text(search.estimate)]
-        table.add_row(*values, state_text(one, live=live), *numbers)
+            values.append(search.success)
+        numbers = [str(state.rounds), str(state.trained), estimate_text(state.estimate)]
+        table.add_row(*values, state_text(standing, live=live), *numbers)
     return table
 
 
 def _counts(standings: Sequence[Standing], title: str, *, live: bool) -> Table:
     table = Table("state", "searches", "trainings", title=title, title_justify="left")
-    states = [search_kind(one, live=live) for one in standings]
-    for state, count in Counter(states).most_common():
-        trained = 0
-        for one, other in zip(standings, states, strict=True):
-            trained += one.search.trained if other == state else 0
-        table.add_row(state, str(count), str(trained))
+    searches: Counter[str] = Counter()
+    trainings: Counter[str] = Counter()
+    for standing in standings:
+        kind = search_kind(standing, live=live)
+        searches[kind] += 1
+        trainings[kind] += standing.state.trained
+    for kind, count in searches.most_common():
+        table.add_row(kind, str(count), str(trainings[kind]))
     return table

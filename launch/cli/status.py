@@ -18,6 +18,7 @@ from launch.cli.searches import search_table
 from launch.cli.tables import leave_on_interrupt
 from launch.errors import quantity
 from launch.plan import files, markers
+from launch.plan.identity import short_id
 from launch.plan.outcome import FINAL
 from launch.plan.plan import name_of
 from launch.report import notes
@@ -132,16 +133,17 @@ def _wait_for_rounds(folder: Path, sid: str | None) -> bool:
     while True:
         complete = wait_until_end(folder, sid)
         state = sweep_state.load_sweep_state(folder)
-        searches = [one.search for one in rounds.standings(state)]
-        open_searches = [
-            one for one in searches if one.search.advance == "auto" and one.finished is None
-        ]
-        if not open_searches:
+        if not any(_goes_on(standing) for standing in rounds.standings(state)):
             return complete
         sent = advance(folder)
         was_sent = sent is not None and sent.plan is not None
         if not was_sent and not is_live(sweep_state.load_sweep_state(folder)):
             return False
+
+
+def _goes_on(standing: rounds.Standing) -> bool:
+    """Whether further rounds of a search are sent without the user."""
+    return standing.search.advance == "auto" and standing.state.finished is None
 
 
 def seconds_between_queries(cost: float) -> float:
@@ -192,7 +194,7 @@ def print_failures(folder: Path) -> None:
         return
     rows: list[list[layout.Cell]] = []
     for failure in kinds:
-        example = f"`redescent why {failure.cells[0][:11]}`"
+        example = f"`redescent why {short_id(failure.cells[0])}`"
         rows.append([str(len(failure.cells)), failure.kind, f"{failure.error}; {example}"])
     layout.print_table(("cells", "class", "last line"), rows, right="r")
 
@@ -231,7 +233,7 @@ def _failures(overview: Overview) -> Sequence[layout.Cell]:
     lines: list[layout.Cell] = []
     for failure in overview.summary.failures[: notes.SHOWN_FAILURES]:
         count = (f"{len(failure.cells)} failed", "red")
-        hint = f"see `redescent why {failure.cells[0][:11]}`"
+        hint = f"see `redescent why {short_id(failure.cells[0])}`"
         lines.append(styled(count, f" ({failure.kind}): {failure.error}; {hint}"))
     more = len(overview.summary.failures) - notes.SHOWN_FAILURES
     if more > 0:

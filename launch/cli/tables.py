@@ -16,6 +16,7 @@ from launch.cli import layout, machine
 from launch.cli.console import console, styled
 from launch.cost import rates
 from launch.errors import INTERRUPTED, UserError, quantity
+from launch.plan.identity import SHORT_ID, short_id
 from launch.report.drawing import shown_path
 from launch.report.grid import varying_settings
 from launch.report.searches import expectation_rows, short_names
@@ -27,9 +28,6 @@ from launch.sweep.request import AUTO, Request
 
 if TYPE_CHECKING:
     from launch.cli.doctor import Finding
-
-SHORT_ID = 11
-"""Characters of an id that tell the cells of most sweeps apart: "c1-" and eight more."""
 
 LAUNCHER = "hydra/launcher="
 
@@ -64,9 +62,13 @@ def preview_rows(preview: Preview) -> list[tuple[str, str]]:
     rows.append(("cells of the round" if preview.searches else "cells", str(len(request.cells))))
     rows += [(f"  {state}", str(count)) for state, count in sorted(selection.states.items())]
     if selection.other_code:
-        rows.append(("  done with other code", f"{selection.other_code}; --again runs them anew"))
+        rows.append(
+            ("  done with other code", f"{selection.other_code}; --again runs them once more")
+        )
     if selection.unknown_data:
-        rows.append(("  data not compared", f"{selection.unknown_data}; --again runs them anew"))
+        rows.append(
+            ("  data not compared", f"{selection.unknown_data}; --again runs them once more")
+        )
     rows.append(("to run", str(len(preview.cells))))
     if selection.weights.jobs:
         rows.append(("  wait for weights", str(len(selection.weights.jobs))))
@@ -140,7 +142,7 @@ def preview_warnings(preview: Preview) -> list[str]:
         warnings.append(
             f"{quantity(len(selection.other_data), 'cell')} of {preview.request.name} have results "
             "from other data than data.root has now, and are not sent: `redescent submit "
-            f"{preview.request.name} --again` trains them anew, and name=OTHER keeps both"
+            f"{preview.request.name} --again` trains them again, and name=OTHER keeps both"
         )
     if selection.held_back.cells:
         count = selection.held_back_with_them
@@ -283,14 +285,13 @@ def cell_rows(state: sweep_state.SweepState) -> list[CellRow]:
     """Every cell of a sweep, in the order of its plans."""
     runs = state.runs.set_index("cell").reindex(list(state.cells))
     keys = varying_settings(state)
-    columns = [runs[key].tolist() for key in keys]
-    progress = zip(rates.logged(runs), rates.planned_length(runs), strict=True)
+    settings = runs[keys].astype(object).to_dict("records")
+    logged = rates.logged(runs).astype(float).tolist()
+    planned = rates.planned_length(runs).astype(float).tolist()
     rows = []
-    for number, (cell, (logged, planned)) in enumerate(
-        zip(state.cells.values(), progress, strict=True)
-    ):
-        settings = {key: column[number] for key, column in zip(keys, columns, strict=True)}
-        rows.append(CellRow(cell.id, cell.state, float(logged), float(planned), settings))
+    for number, cell in enumerate(state.cells.values()):
+        own = {key: settings[number][key] for key in keys}
+        rows.append(CellRow(cell.id, cell.state, logged[number], planned[number], own))
     return rows
 
 
@@ -310,9 +311,13 @@ def print_cells(state: sweep_state.SweepState) -> None:
         table.append([short, row.state, f"{row.logged:.0f}/{row.planned:.0f}", *values])
     if layout.table_width(head, table) > console.width:
         head = [*head[:3], "settings"]
-        pairs = [[f"{n}={v}" for n, v in zip(names, row[3:], strict=True)] for row in table]
-        table = [[*row[:3], " ".join(texts)] for row, texts in zip(table, pairs, strict=True)]
+        table = [[*row[:3], _pairs_text(names, row[3:])] for row in table]
     layout.print_table(head, table)
+
+
+def _pairs_text(names: Sequence[str], values: Sequence[str]) -> str:
+    """Settings as KEY=VALUE, with spaces between them."""
+    return " ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
 
 
 def short_ids(ids: Sequence[str]) -> list[str]:
@@ -328,7 +333,7 @@ def setting_text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     text = str(value)
-    return text[:SHORT_ID] if _CELL_ID.fullmatch(text) else text
+    return short_id(text) if _CELL_ID.fullmatch(text) else text
 
 
 def write_findings(findings: Sequence[Finding]) -> None:

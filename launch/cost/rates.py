@@ -28,8 +28,9 @@ _NO_EFFECT = (
 _NO_EFFECT_KEYS = ("trainer.to",)
 """The same for whole keys, which are the beginning of others that do affect the speed."""
 
-MEASURED = "trainer.of"
-"""The key of a measure: such a cell is one block of work, and is measured as a whole."""
+MEASURE_KEY = "trainer.of"
+"""A cell with this key measures a trained cell. It is one block of work, and has a time only as a
+whole."""
 
 WIDTH = "model.width"
 SAMPLES = "data.train_samples"
@@ -165,9 +166,9 @@ def logged(runs: pd.DataFrame) -> pd.Series[float]:
 
 def measures(cells: pd.DataFrame) -> pd.Series[bool]:
     """Whether each cell measures a trained cell."""
-    if MEASURED not in cells:
+    if MEASURE_KEY not in cells:
         return pd.Series(False, cells.index)
-    return cells[MEASURED].notna()
+    return cells[MEASURE_KEY].notna()
 
 
 def pace(runs: pd.DataFrame) -> pd.Series[float]:

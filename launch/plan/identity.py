@@ -16,7 +16,15 @@ SCHEME = "c1"
 RESULT_FREE = ("run.", "data.root", "data.download", "data.cache", "trainer.of_folder")
 """Keys that say where and how often a cell runs, not what it computes. They are not in the id."""
 
+SHORT_ID = 11
+"""Characters of an id that tell the cells of most sweeps apart: "c1-" and eight more."""
+
 _dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def short_id(cell: str) -> str:
+    """The beginning of an id, as commands and pages show it."""
+    return cell[:SHORT_ID]
 
 
 def cell_id(flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS) -> str:

@@ -93,12 +93,6 @@ class Launcher:
             return Occupancy("GPU-hours", self.gpus / cells)
         return Occupancy("core-hours", self.cores / cells if self.cores else 1.0)
 
-    def cells_of(self, concurrency: int | None) -> int:
-        """How many cells a task trains at a time; None means one per core."""
-        if concurrency:
-            return concurrency
-        return (self.cores or 1) if self.kind == "slurm" else cores()
-
 
 def cores() -> int:
     """Cores that this process may use: those of its SLURM task, or of its CPU affinity."""

@@ -72,7 +72,14 @@ def current_software(sweep: Path, packages: Collection[str] = ()) -> Software:
     """
     code, archive = snapshot(sweep, packages)
     digest, packages = environment()
-    return Software(sys.executable, code, str(archive.resolve()), digest, packages, commit())
+    return Software(
+        python=sys.executable,
+        code=code,
+        code_archive=str(archive.resolve()),
+        environment=digest,
+        packages=packages,
+        commit=commit(),
+    )
 
 
 def planned_software(sweep: Path, packages: Collection[str] = ()) -> Software:
@@ -80,7 +87,14 @@ def planned_software(sweep: Path, packages: Collection[str] = ()) -> Software:
     code = code_hash(packages)
     digest, versions = environment()
     archive = (sweep / "code" / f"{code}.zip").resolve()
-    return Software(sys.executable, code, str(archive), digest, versions, commit())
+    return Software(
+        python=sys.executable,
+        code=code,
+        code_archive=str(archive),
+        environment=digest,
+        packages=versions,
+        commit=commit(),
+    )
 
 
 def code_hash(packages: Collection[str] = ()) -> str:

@@ -1,1 +1,1 @@
-"""How a sweep stands and what it has logged, as text for the terminal and as one HTML page."""
+"""The state of a sweep and what it has logged, as text for the terminal and as one HTML page."""

@@ -116,7 +116,7 @@ class Thinning:
         if not self.has_seeds and sizes.cells > sizes.points:
             lines.append("curves of single seeds are left out")
         if self.stride > 1:
-            kept = -(-sizes.points // self.stride)
+            kept = math.ceil(sizes.points / self.stride)
             lines.append(f"curves are those of {quantity(kept, 'point')} out of {sizes.points}")
         return lines
 

@@ -19,10 +19,11 @@ from analysis.figure.provenance import BAND, criterion_text, interval_text
 from analysis.stats.features import WINDOW
 from analysis.stats.seed_curves import SeedCurves, feature_table
 from launch.cost import rates
+from launch.plan.identity import short_id
 from launch.plan.outcome import FINAL, failure_class, last_line
 from launch.report import notes
 from launch.report.curves import CurveSet, load_curves
-from launch.report.drawn import Drawn, drawn_figures
+from launch.report.figure_files import FigureFiles, figures_of
 from launch.report.grid import Grid, grid_of
 from launch.report.notes import Note
 from launch.report.overview import Overview, load_overview
@@ -178,7 +179,7 @@ class Page:
     features: Sequence[FeatureRow]
     searches: Sequence[SearchLine]
     provenance: Provenance
-    figures: Sequence[Drawn]
+    figures: Sequence[FigureFiles]
     methods: Sequence[str]
 
     @property
@@ -235,7 +236,7 @@ def load_page(
         features=_features(curves),
         searches=_searches(overview),
         provenance=_provenance(overview, runs),
-        figures=drawn_figures(folder),
+        figures=figures_of(folder),
         methods=[f"band of the curves: {BAND}", interval_text(), criterion_text()],
     )
 
@@ -257,7 +258,7 @@ def state_counts(lines: Sequence[Line]) -> list[StateCount]:
 def _failures(overview: Overview) -> list[FailureGroup]:
     groups = []
     for failure in overview.summary.failures:
-        short = failure.cells[0][:11]
+        short = short_id(failure.cells[0])
         advice = failure_class(failure.kind).advice.format(name=overview.name, short=short)
         groups.append(FailureGroup(failure.kind, failure.error, failure.cells, advice))
     return groups
@@ -324,26 +325,28 @@ def _feature_row(row: Mapping[str, Any]) -> FeatureRow:
 
 def _searches(overview: Overview) -> list[SearchLine]:
     standings = overview.searches
-    keys = varying_keys([one.search.search.point for one in standings]) if standings else []
+    keys = varying_keys([standing.search.point for standing in standings]) if standings else []
     lines = []
-    for one in standings:
-        search, estimate = one.search, one.search.estimate
-        values = [f"{key}={search.search.point.get(key)}" for key in keys]
-        trainings = [
-            (float(each.trial.value), each.success, each.cell.id) for each in search.trials
-        ]
+    for standing in standings:
+        search, state = standing.search, standing.state
+        estimate = state.estimate
+        values = [f"{key}={search.point.get(key)}" for key in keys]
+        trainings = []
+        for training in state.trials:
+            value = float(training.trial.value)
+            trainings.append((value, training.success, training.cell.id))
         lines.append(
             SearchLine(
                 point=", ".join(values),
-                axis=search.search.axis,
-                success=search.search.success,
-                state=state_text(one, live=overview.is_live),
+                axis=search.axis,
+                success=search.success,
+                state=state_text(standing, live=overview.is_live),
                 estimate=estimate_text(estimate),
                 n50=estimate.n50,
                 low=estimate.low,
                 high=estimate.high,
-                rounds=search.rounds,
-                trained=search.trained,
+                rounds=state.rounds,
+                trained=state.trained,
                 trainings=trainings,
             )
         )

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import store
+from launch.plan.identity import short_id
 from launch.plan.outcome import FINAL, STATES, failure_class
 from launch.plan.plan import name_of
 from launch.report.grid import varying_settings
@@ -71,7 +72,7 @@ def explain(folder: Path, cell_id: str) -> Explanation:
 
 def advice(state: SweepState, cell: CellState) -> str:
     """What the user can do about a cell in this state."""
-    name, short = name_of(state.folder), cell.id[:11]
+    name, short = name_of(state.folder), short_id(cell.id)
     if cell.state in FINAL:
         return "nothing: its rows are in the store"
     if cell.state == "running":

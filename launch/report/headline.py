@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis import store
 from launch.errors import UserError, quantity
+from launch.plan.identity import short_id
 from launch.report.grid import varying_settings
 from launch.report.searches import short_names
 from launch.status.sweep_state import SweepState
@@ -50,7 +51,7 @@ class Headline:
         names = short_names(list(self.settings))
         pairs = zip(names, self.settings.values(), strict=True)
         settings = ", ".join(f"{name}={_short(value)}" for name, value in pairs)
-        return f"{text}; best {self.best[:11]}" + (f" ({settings})" if settings else "")
+        return f"{text}; best {short_id(self.best)}" + (f" ({settings})" if settings else "")
 
 
 def headline_columns(metric: str | None = None) -> list[str]:

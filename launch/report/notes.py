@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from launch.errors import quantity
+from launch.plan.identity import short_id
 from launch.plan.markers import notify_error
 from launch.plan.outcome import LIVE, STATES, last_line
 from launch.plan.plan import CALIBRATION, name_of
@@ -136,7 +137,7 @@ def _canary(overview: Overview) -> list[Note]:
         return []
     cell, error = overview.canary
     consequence = "SLURM removes the cells that waited for it from the queue"
-    hint = f"see `redescent why {cell[:11]} --sweep {overview.name}/{CALIBRATION}`"
+    hint = f"see `redescent why {short_id(cell)} --sweep {overview.name}/{CALIBRATION}`"
     return [Note("the canary failed", f": {last_line(error)}; {consequence}; {hint}", "bad")]
 
 
@@ -145,7 +146,7 @@ def _other_code(overview: Overview) -> list[Note]:
         return []
     headline = f"{quantity(overview.other_code, 'cell')} done with other code"
     command = f"redescent submit {overview.name} --again"
-    return [Note(headline, f": `{command}` runs them anew", "warning")]
+    return [Note(headline, f": `{command}` runs them once more", "warning")]
 
 
 def _notification(overview: Overview) -> list[Note]:

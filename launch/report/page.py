@@ -88,7 +88,7 @@ def script_json(content: Any) -> str:
 
 
 def with_code(text: str) -> Any:
-    """A sentence as HTML, with what stands between backquotes as code."""
+    """A sentence as HTML, with the text between backquotes as code."""
     from markupsafe import Markup, escape
 
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))

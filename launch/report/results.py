@@ -52,7 +52,7 @@ def results_of(
     """The results of the cells that are done.
 
     A diverged cell has none: the last row of its training is no measurement. An unfinished one has
-    none yet: where it stands says nothing about its end.
+    none yet: its last rows say nothing about its end.
     """
     wanted = _columns(metrics)
     names = [name for name in wanted if name in runs]
@@ -68,7 +68,16 @@ def results_of(
             error = by_point.sem().reindex(every_point).to_numpy(np.float64)
             count = by_point.count().reindex(every_point, fill_value=0).tolist()
             label, unit = wanted[name]
-            columns.append(Result(name, label, unit, to_json(mean), to_json(error), count))
+            columns.append(
+                Result(
+                    column=name,
+                    label=label,
+                    unit=unit,
+                    mean=to_json(mean),
+                    error=to_json(error),
+                    count=count,
+                )
+            )
     most = max(1, MOST_VALUES // (3 * len(every_point)))
     thinned = []
     if len(columns) > most:

@@ -7,8 +7,9 @@ from typing import Any
 
 from analysis.stats.threshold import Estimate
 from launch.errors import quantity
+from launch.plan.identity import short_id
 from launch.submit.rounds import Standing
-from launch.sweep.adaptive import SearchState, expected_trainings, settings_of
+from launch.sweep.adaptive import SearchState, TrialCell, expected_trainings, settings_of
 
 _FINISHED: Mapping[str, str] = {
     "converged": "converged",
@@ -26,14 +27,14 @@ def expectation_rows(searches: Sequence[SearchState]) -> list[tuple[str, str]]:
     numbers = [expected_trainings(settings_of(state.search)) for state in searches]
     usual = sum(number for number, _ in numbers)
     most = sum(number for _, number in numbers)
-    each = ""
+    per_search = ""
     if len(searches) > 1 and len(set(numbers)) == 1:
-        each = f" (each {numbers[0][0]} usual, {numbers[0][1]} at most)"
+        per_search = f" (each {numbers[0][0]} usual, {numbers[0][1]} at most)"
     axes = ", ".join(dict.fromkeys(state.search.axis for state in searches))
     trained = sum(state.trained for state in searches)
     return [
         ("searches", f"{len(searches)} along {axes}"),
-        ("  trainings", f"{usual} usual, {most} at most{each}; {trained} so far"),
+        ("  trainings", f"{usual} usual, {most} at most{per_search}; {trained} so far"),
         ("  first values", _first_values(searches)),
     ]
 
@@ -42,15 +43,16 @@ def _first_values(searches: Sequence[SearchState]) -> str:
     """The values of the first round; where the searches differ, those of the first search."""
     rounds = []
     for state in searches:
-        rounds.append(sorted({one.trial.value for one in state.trials if one.round == 1}))
+        first = [training.trial for training in state.trials if training.round == 1]
+        rounds.append(sorted({trial.value for trial in first}))
     text = ", ".join(f"{value:g}" for value in rounds[0])
     return text if all(values == rounds[0] for values in rounds) else f"{text} in the first search"
 
 
 def search_kind(standing: Standing, *, live: bool) -> str:
     """The state of a search in words that many searches share."""
-    if standing.search.finished:
-        return _FINISHED[standing.search.finished]
+    if standing.state.finished:
+        return _FINISHED[standing.state.finished]
     if standing.held:
         return "held"
     if standing.unsent:
@@ -64,7 +66,7 @@ def state_text(standing: Standing, *, live: bool) -> str:
     if kind != "held":
         return kind
     more = f" and {len(standing.held) - 1} more" if len(standing.held) > 1 else ""
-    return f"held by {standing.held[0][:11]}{more}"
+    return f"held by {short_id(standing.held[0])}{more}"
 
 
 def estimate_text(estimate: Estimate) -> str:
@@ -80,37 +82,44 @@ def estimate_text(estimate: Estimate) -> str:
 def trial_text(standings: Sequence[Standing], cell: str) -> str | None:
     """What a cell is to the searches of its sweep; None if it is no trial of any."""
     for standing in standings:
-        for one in standing.search.trials:
-            if one.cell.id == cell:
-                search = standing.search
-                outcome = {True: "success", False: "no success", None: "no outcome yet"}
-                return (
-                    f"{search.search.axis}={one.trial.value:g} in round {one.round} of "
-                    f"{search.rounds}: {outcome[one.success]}; the search has "
-                    f"{estimate_text(search.estimate) or 'no estimate yet'}"
-                )
+        for training in standing.state.trials:
+            if training.cell.id == cell:
+                return _training_text(training, standing.state)
     return None
+
+
+def _training_text(training: TrialCell, state: SearchState) -> str:
+    outcome = {True: "success", False: "no success", None: "no outcome yet"}[training.success]
+    return (
+        f"{state.search.axis}={training.trial.value:g} in round {training.round} of "
+        f"{state.rounds}: {outcome}; the search has "
+        f"{estimate_text(state.estimate) or 'no estimate yet'}"
+    )
 
 
 def advice(standings: Sequence[Standing], name: str, *, live: bool) -> list[str]:
     """What the user can do about searches that do not go on by themselves."""
     lines = []
-    unknown = {one.search.search.success: one.unknown for one in standings if one.unknown}
+    unknown = {}
+    for standing in standings:
+        if standing.unknown:
+            unknown[standing.search.success] = standing.unknown
     for success, columns in unknown.items():
         lines.append(
             f"search.success {success!r}: the runs table has no column {columns[0]!r}; correct it "
             "in the sweep file and submit again: the trainings so far count"
         )
-    held = [one for one in standings if one.held and not one.unknown]
+    held = [standing for standing in standings if standing.held and not standing.unknown]
     if held:
-        cells = {cell for one in held for cell in one.held}
+        cells = {cell for standing in held for cell in standing.held}
+        first = short_id(held[0].held[0])
         verb = "hold" if len(cells) > 1 else "holds"
         lines.append(
             f"{quantity(len(cells), 'cell')} without an outcome {verb} "
             f"{quantity(len(held), 'search', 'searches')}: see "
-            f"`redescent why {held[0].held[0][:11]}`; `redescent resume {name}` sends them again"
+            f"`redescent why {first}`; `redescent resume {name}` sends them again"
         )
-    unsent = [one for one in standings if one.unsent and not one.held]
+    unsent = [standing for standing in standings if standing.unsent and not standing.held]
     if unsent and not live:
         searches = quantity(len(unsent), "search", "searches")
         lines.append(

@@ -161,7 +161,7 @@ class Local:
             return ""
         if files.alive(process) is None:
             return f"it runs on {process['host']}; cancel it there"
-        if not _is_worker(files.command_line(process["pid"]), plan):
+        if not _may_be_worker(files.command_line(process["pid"]), plan):
             return (
                 f"local.json of {plan.sid} names process {process['pid']}, which is no worker of "
                 "this submission and was left alone"
@@ -176,16 +176,19 @@ def has_worker_process(plan: Plan) -> bool | None:
     processes = files.processes()
     if processes is None:
         return None
-    return any(_is_worker_of(files.command_line(process), plan) for process in processes)
+    return any(_names_plan(files.command_line(process), plan) for process in processes)
 
 
-def _is_worker(command: Sequence[str], plan: Plan) -> bool:
-    """Whether a command is that of a worker of this plan: of its file, or of a single cell."""
-    return "launch.train" in command or _is_worker_of(command, plan)
+def _may_be_worker(command: Sequence[str], plan: Plan) -> bool:
+    """Whether a command is that of a worker of this plan.
+
+    `launch.train` composes its own configuration, so its command does not name the plan.
+    """
+    return "launch.train" in command or _names_plan(command, plan)
 
 
-def _is_worker_of(command: Sequence[str], plan: Plan) -> bool:
-    """Whether a command is that of a worker that works on the file of this plan."""
+def _names_plan(command: Sequence[str], plan: Plan) -> bool:
+    """Whether a command starts a worker with the file of this plan."""
     return "launch.job" in command and any(f"/{plan.sid}/" in word for word in command)
 
 
@@ -200,10 +203,9 @@ class Debug(Local):
 
     def send(self, plan: Plan, sweep: Path, array: Array) -> Array:
         """Run the worker here."""
-        task.main([str(plan.folder(sweep) / "plan.json"), "--task", str(array.first)], [])
-        markers.remove_local_worker(
-            plan.folder(sweep)
-        )  # the process continues, but no longer as a worker
+        folder = plan.folder(sweep)
+        task.main([str(folder / "plan.json"), "--task", str(array.first)], [])
+        markers.remove_local_worker(folder)  # the process continues, but no longer as a worker
         return replace(array, job="local")
 
 
@@ -225,8 +227,3 @@ def choose_launcher(overrides: Sequence[str]) -> LauncherChoice:
     if slurm.present():
         return LauncherChoice(["hydra/launcher=slurm", *overrides], "SLURM is on this machine")
     return LauncherChoice(["hydra/launcher=local", *overrides], "no SLURM on this machine")
-
-
-def with_launcher(overrides: Sequence[str]) -> list[str]:
-    """The overrides of `choose_launcher`."""
-    return list(choose_launcher(overrides).overrides)

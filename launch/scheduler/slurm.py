@@ -198,12 +198,12 @@ def accounting(names: Sequence[str]) -> list[Task] | None:
 class Execution:
     """One execution of a task in accounting; times are SLURM's texts, empty if unknown."""
 
-    job: str
-    state: str
-    start: str
-    end: str
-    node: str
-    exit: str
+    job: str = ""
+    state: str = ""
+    start: str = ""
+    end: str = ""
+    node: str = ""
+    exit: str = ""
 
 
 def history(jobs: Sequence[str]) -> list[Execution] | None:
@@ -226,7 +226,11 @@ def parse_history(text: str) -> list[Execution]:
             continue
         fields = [_clean_field(field.strip()) for field in line.split("|")]
         job, state, start, end, node, code = fields
-        executions.append(Execution(job, state.split(" ")[0], start, end, node, code))
+        executions.append(
+            Execution(
+                job=job, state=state.split(" ")[0], start=start, end=end, node=node, exit=code
+            )
+        )
     return sorted(executions, key=lambda one: (one.start or "~", one.end or "~"))
 
 

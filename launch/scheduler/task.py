@@ -78,10 +78,10 @@ def _never_progresses(task: TaskState) -> bool:
     return is_fruitless and task.restart >= MAX_FRUITLESS_RESTARTS
 
 
-def main(arguments: Sequence[str], received: Sequence[int], *, frozen: bool = False) -> int:
+def main(arguments: Sequence[str], received: Sequence[int], *, check_code: bool = False) -> int:
     """Work on one task of a plan; returns the exit status: 0 if no cell failed or is left.
 
-    With `frozen`, this process must run the code of the plan; if it does not, every cell is
+    With `check_code`, this process must run the code of the plan; if it does not, every cell is
     recorded as failed for this reason, and none is trained.
     """
     args = _parse(arguments)
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str], received: Sequence[int], *, frozen: bool = Fa
     except (PlanError, OSError) as error:
         log(f"{error}. Nothing was trained")
         return 1
-    difference = difference_from_plan(plan.code, plan.code_archive) if frozen else None
+    difference = difference_from_plan(plan.code, plan.code_archive) if check_code else None
     if difference:
         log(f"{difference}. No cell is trained")
     refusal = Failure(FROZEN_CODE.name, difference) if difference else None
@@ -174,8 +174,8 @@ def _next_round(assignment: Assignment) -> Assignment | None:
     except (PlanError, OSError) as error:
         log(f"{error}. The searches of this task go on when the sweep is resumed")
         return None
-    known = {plan.cells[index].id for index in plan.tasks[number]}
-    cells = [index for index in later.tasks[number] if later.cells[index].id not in known]
+    earlier = {plan.cells[index].id for index in plan.tasks[number]}
+    cells = [index for index in later.tasks[number] if later.cells[index].id not in earlier]
     return replace(assignment, plan=later, cells=cells) if cells else None
 
 

@@ -13,8 +13,6 @@ from launch.scheduler import slurm
 from launch.scheduler.slurm import Execution
 from launch.status.sweep_state import SweepState
 
-_NO_EXECUTION = Execution("", "", "", "", "", "")
-
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -158,16 +156,12 @@ def from_accounting(
     """
     attempts = {}
     for place in placements:
-        of_task = [one for one in executions if one.job == place.job] or [_empty(place.job)]
-        for restart, execution in enumerate(of_task):
+        of_task = [execution for execution in executions if execution.job == place.job]
+        for restart, execution in enumerate(of_task or [Execution(job=place.job)]):
             if restart == 0 or execution.state:
                 number = place.first_attempt + restart
                 attempts[number] = Attempt(number, place.sid, execution, None)
     return [attempts[number] for number in sorted(attempts)]
-
-
-def _empty(job: str) -> Execution:
-    return Execution(job, "", "", "", "", "")
 
 
 def from_records(
@@ -184,7 +178,7 @@ def from_records(
     for record in records:
         attempt = by_number.get(record.attempt)
         sid = attempt.sid if attempt else _submission_of(record.attempt, placements)
-        execution = attempt.execution if attempt else _NO_EXECUTION
+        execution = attempt.execution if attempt else Execution()
         by_number[record.attempt] = Attempt(record.attempt, sid, execution, record)
     return [by_number[number] for number in sorted(by_number)]
 

@@ -16,7 +16,7 @@ class Pace:
     def add(self, now: float, share: float) -> None:
         """Note the share that is done, 0 to 1, at a time in seconds.
 
-        Between two parts the share stands still; the time until the next part counts to it.
+        The share changes only when a part is written; the time until the next one counts too.
         """
         if self._start is None or share < self._start[1]:
             self._start = self._last = (now, share)

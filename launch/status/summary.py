@@ -139,17 +139,15 @@ def shown_state(state: SweepState, cell: CellState) -> tuple[str, str]:
 
 
 def _was_cancelled(state: SweepState, cell: CellState) -> bool:
-    """Whether the user took the cell, or SLURM by scancel its whole task, out."""
+    """Whether `redescent cancel` ended the cell, or scancel its whole task."""
     task = state.tasks.get((cell.placement.sid, cell.placement.task))
     return cell.placement.cancelled or (task is not None and task.state == "CANCELLED")
 
 
 def _waiting_name(record: Record | None) -> str:
-    preempted = record is not None and (record.status, record.error_class) == (
-        "stopped",
-        PREEMPTED.name,
-    )
-    return "preempted" if preempted else "waiting"
+    if record is None or record.status != "stopped":
+        return "waiting"
+    return "preempted" if record.error_class == PREEMPTED.name else "waiting"
 
 
 def _waiting_reason(task: Task | None) -> str:
@@ -198,9 +196,8 @@ def _spent_seconds(state: SweepState) -> Mapping[str, float]:
 def _hours_spent(state: SweepState, occupancy: Mapping[str, Occupancy], unit: str) -> float:
     """Hours spent, in this unit."""
     units = {occupancy[cell].unit for cell in state.cells}
-    if (
-        unit == "GPU-hours" and unit not in units
-    ):  # a GPU of this machine, which no launcher requested
+    if unit == "GPU-hours" and unit not in units:
+        # a GPU of this machine, which no launcher requested
         return float(state.runs["gpu_seconds"].sum()) / 3600
     hours = 0.0
     for cell, seconds in _spent_seconds(state).items():

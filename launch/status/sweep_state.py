@@ -78,6 +78,17 @@ class SweepState:
                 return array.job_id(number)
         return None
 
+    def open_tasks(self, plan: Plan) -> list[int]:
+        """Numbers of the tasks of a plan that may still run."""
+        is_silent = plan.sid in self.silent
+        numbers = []
+        for array in self.arrays[plan.sid]:
+            for number in array.numbers:
+                task = self.tasks.get((plan.sid, number))
+                if may_run(array, task, silent=is_silent) is not False:
+                    numbers.append(number)
+        return numbers
+
 
 @dataclass(frozen=True)
 class SweepFiles:

@@ -16,7 +16,7 @@ from launch.errors import UserError, quantity
 from launch.plan import Plan, load_all, markers
 from launch.plan.outcome import LIVE
 from launch.scheduler import backend
-from launch.status.sweep_state import SweepState, load_sweep_state, may_run
+from launch.status.sweep_state import SweepState, load_sweep_state
 from launch.submit.lock import CANCEL_LOCK, locked
 from launch.sweep.condition import conditions_on
 
@@ -33,7 +33,8 @@ class Cancellation:
 def cancel(folder: Path, where: Sequence[str] = ()) -> Cancellation:
     """Cancel every cell that may still run and meets all conditions.
 
-    Without conditions, the rounds of the sweep's searches follow by themselves no more.
+    Without conditions, no further round of the sweep's searches is sent until the user submits or
+    resumes it.
 
     Raises UserError for a bad condition, and for conditions that no cell meets.
     """
@@ -56,12 +57,15 @@ def cancel(folder: Path, where: Sequence[str] = ()) -> Cancellation:
 
 def _cells_that_meet(state: SweepState, where: Sequence[str]) -> set[str]:
     """Ids of the planned cells that meet all conditions, in any of their plans."""
-    flats = {cell.id: plan.flat(cell) for plan in state.plans for cell in plan.cells}
+    flats = {}
+    for plan in state.plans:
+        for cell in plan.cells:
+            flats[cell.id] = plan.flat(cell)
     conditions = conditions_on(where, flats.values())
     cells = set()
-    for cell, flat in flats.items():
-        if all(meets_condition(flat) for meets_condition in conditions):
-            cells.add(cell)
+    for cell_id, flat in flats.items():
+        if all(meets(flat) for meets in conditions):
+            cells.add(cell_id)
     if where and not cells:
         raise UserError(
             f"none of the {quantity(len(flats), 'cell')} of {state.folder.name} meets "
@@ -74,7 +78,7 @@ def _cancel_in_plan(
     plan: Plan, state: SweepState, cancelled: set[str], live: set[str]
 ) -> list[int]:
     """Mark the cancelled cells of one plan; returns its tasks without other live cells."""
-    open_tasks = _open_tasks(plan, state)
+    open_tasks = state.open_tasks(plan)
     if open_tasks:
         cells = {cell.id for cell in plan.cells}
         with locked(state.folder, CANCEL_LOCK):
@@ -93,15 +97,3 @@ def _end_tasks(plan: Plan, state: SweepState, numbers: Collection[int]) -> str:
         return ""
     arrays = state.arrays[plan.sid]
     return backend.BACKENDS[plan.backend].cancel(plan, state.folder, arrays, set(numbers))
-
-
-def _open_tasks(plan: Plan, state: SweepState) -> list[int]:
-    """Numbers of the plan's tasks that may still run."""
-    silent = plan.sid in state.silent
-    numbers = []
-    for array in state.arrays[plan.sid]:
-        for number in array.numbers:
-            task = state.tasks.get((plan.sid, number))
-            if may_run(array, task, silent=silent) is not False:
-                numbers.append(number)
-    return numbers

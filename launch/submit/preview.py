@@ -138,21 +138,32 @@ def whole_searches(contents: Preview, most: int) -> list[TaskPreview]:
     Cells of no search get a task of their own.
     """
     points: dict[str, str] = {}
-    for search in contents.searches:
-        for one in search.open:
-            points.setdefault(one.cell.id, search_key(search.search).point)
+    for state in contents.searches:
+        for training in state.open:
+            points.setdefault(training.cell.id, search_key(state.search).point)
     groups: dict[str, list[int]] = {}
     for index, cell in enumerate(contents.cells):
         groups.setdefault(points.get(cell.id, ""), []).append(index)
-    concurrency = {i: task.concurrency for task in contents.tasks for i in task.cells}
     by_size = sorted(groups.values(), key=len, reverse=True)
-    tasks = []
-    for number in range(min(most, len(by_size))):
-        cells = [index for group in by_size[number::most] for index in group]
-        numbers = [concurrency[index] for index in cells]
-        fixed = [number for number in numbers if number is not None]
-        tasks.append(TaskPreview(cells, min(fixed, default=None)))
-    return tasks
+    tasks: list[list[int]] = [[] for _ in range(min(most, len(by_size)))]
+    for number, group in enumerate(by_size):
+        tasks[number % most] += group
+    limits = _concurrency_limits(contents.tasks)
+    return [TaskPreview(cells, _least_limit(cells, limits)) for cells in tasks]
+
+
+def _concurrency_limits(tasks: Sequence[TaskPreview]) -> dict[int, int]:
+    """How many cells may train at a time beside each cell; without an entry, one per core."""
+    limits = {}
+    for task in tasks:
+        if task.concurrency is not None:
+            limits.update(dict.fromkeys(task.cells, task.concurrency))
+    return limits
+
+
+def _least_limit(cells: Sequence[int], limits: Mapping[int, int]) -> int | None:
+    """How many of these cells may train at a time: the least of their limits, None without one."""
+    return min((limits[cell] for cell in cells if cell in limits), default=None)
 
 
 def preview(

@@ -19,7 +19,7 @@ from launch.errors import UserError
 from launch.plan import Plan, Search, files
 from launch.plan.outcome import FINAL, State
 from launch.status import failures, other_results
-from launch.status.sweep_state import SweepState, may_run
+from launch.status.sweep_state import SweepState
 from launch.sweep.adaptive import SearchKey, SearchState, newest_searches, replay, search_key
 from launch.sweep.condition import UnknownKey, condition, names
 from launch.sweep.request import Cell, Request
@@ -59,11 +59,14 @@ def search_states_of_present_data(
     Trainings on other data count as open. `submit --again` sends them.
     """
     states = search_states(searches, runs)
-    trials = {one.cell.id: one.cell.flat for search in states for one in search.trials}
-    others = other_results.compare_data(runs, trials).other
-    if not others:
+    flats = {}
+    for state in states:
+        for training in state.trials:
+            flats[training.cell.id] = training.cell.flat
+    of_other_data = other_results.compare_data(runs, flats).other
+    if not of_other_data:
         return states
-    return search_states(searches, runs[~runs["cell"].astype(str).isin(others)])
+    return search_states(searches, runs[~runs["cell"].astype(str).isin(of_other_data)])
 
 
 def outcomes(success: str, runs: pd.DataFrame) -> dict[str, bool]:
@@ -154,15 +157,14 @@ def with_open_rounds(request: Request, state: SweepState) -> tuple[Request, Sequ
         return request, ()
     _check_conditions(request.searches, state.runs)
     states = search_states_of_present_data(request.searches, state.runs)
-    busy = keys_in_live_tasks(state)
+    advancing = keys_in_live_tasks(state)
     cells = {cell.id: cell for cell in request.cells}
-    for search in states:
-        for one in search.open:
-            is_left_to_its_task = (
-                search_key(search.search) in busy and one.cell.id not in state.cells
-            )
-            if not is_left_to_its_task:
-                cells[one.cell.id] = one.cell
+    for search_state in states:
+        has_live_task = search_key(search_state.search) in advancing
+        for training in search_state.open:
+            is_planned = training.cell.id in state.cells
+            if is_planned or not has_live_task:
+                cells[training.cell.id] = training.cell
     return replace(request, cells=list(cells.values())), states
 
 
@@ -170,19 +172,20 @@ def keys_in_live_tasks(state: SweepState) -> set[SearchKey]:
     """The searches whose next round a task trains that may still run."""
     keys = set()
     for plan in state.plans:
-        for array in state.arrays[plan.sid] if plan.task_searches else ():
-            for number in array.numbers:
-                task = state.tasks.get((plan.sid, number))
-                if may_run(array, task, silent=plan.sid in state.silent) is not False:
-                    keys |= {
-                        search_key(plan.searches[index]) for index in plan.task_searches[number]
-                    }
+        if not plan.task_searches:
+            continue
+        for number in state.open_tasks(plan):
+            for index in plan.task_searches[number]:
+                keys.add(search_key(plan.searches[index]))
     return keys
 
 
 def open_cells(states: Sequence[SearchState]) -> list[Cell]:
     """The cells of all open rounds, each once."""
-    cells = {one.cell.id: one.cell for search in states for one in search.open}
+    cells = {}
+    for state in states:
+        for training in state.open:
+            cells[training.cell.id] = training.cell
     return list(cells.values())
 
 
@@ -217,11 +220,8 @@ def held_cells(search: SearchState, state: SweepState) -> list[str]:
     These are cells that failed or were lost, and cells whose result lacks a value that the
     condition needs.
     """
-    return [
-        one.cell.id
-        for one in search.open
-        if _state_of(one.cell.id, state) in ("failed", *LOST, *FINAL)
-    ]
+    cells = [training.cell.id for training in search.open]
+    return [cell for cell in cells if _state_of(cell, state) in ("failed", *LOST, *FINAL)]
 
 
 def _state_of(cell: str, state: SweepState) -> State | None:
@@ -234,7 +234,8 @@ def _state_of(cell: str, state: SweepState) -> State | None:
 
 def unsent_cells(search: SearchState, state: SweepState) -> list[str]:
     """The open cells of a search that are in no plan yet."""
-    return [one.cell.id for one in search.open if _state_of(one.cell.id, state) is None]
+    cells = [training.cell.id for training in search.open]
+    return [cell for cell in cells if _state_of(cell, state) is None]
 
 
 def write(
@@ -245,31 +246,35 @@ def write(
     `states` are those of the request's searches. `sent` are the ids of cells that are being sent:
     they hold nothing.
     """
-    searches = newest_searches([searches_of(state.plans), [one.search for one in states]])
+    of_request = [search_state.search for search_state in states]
+    searches = newest_searches([searches_of(state.plans), of_request])
     searches = without_corrected(searches, state.runs)
     if not searches:
         return
-    by_key = {search_key(search.search): search for search in states}
-    others = [search for search in searches if search_key(search) not in by_key]
-    by_key |= {search_key(search.search): search for search in search_states(others, state.runs)}
+    keys = {search_key(search) for search in of_request}
+    of_plans_alone = [search for search in searches if search_key(search) not in keys]
+    by_key = {}
+    for search_state in [*states, *search_states(of_plans_alone, state.runs)]:
+        by_key[search_key(search_state.search)] = search_state
     entries = []
-    for search in (by_key[search_key(search)] for search in searches):
-        held = [cell for cell in held_cells(search, state) if cell not in sent]
-        entries.append(_entry(search, held))
+    for search in searches:
+        search_state = by_key[search_key(search)]
+        held = [cell for cell in held_cells(search_state, state) if cell not in sent]
+        entries.append(_entry(search_state, held))
     files.write_json(state.folder / FILE, {"version": VERSION, "searches": entries})
 
 
 def _entry(state: SearchState, held: Sequence[str]) -> dict[str, Any]:
     search = state.search
     trials = []
-    for one in state.trials:
+    for training in state.trials:
         trials.append({
-            "cell": one.cell.id,
-            "round": one.round,
-            "level": one.trial.level,
-            "value": one.trial.value,
-            "number": one.trial.number,
-            "success": one.success,
+            "cell": training.cell.id,
+            "round": training.round,
+            "level": training.trial.level,
+            "value": training.trial.value,
+            "number": training.trial.number,
+            "success": training.success,
         })  # fmt: skip
     return {
         "axis": search.axis,
@@ -292,18 +297,24 @@ class Standing:
     `unknown` are names in its condition that are no columns of the runs table.
     """
 
-    search: SearchState
+    state: SearchState
     held: Sequence[str]
     unsent: Sequence[str]
     unknown: Sequence[str] = ()
 
+    @property
+    def search(self) -> Search:
+        """The search itself: its axis, condition and settings."""
+        return self.state.search
+
 
 def standings(state: SweepState) -> list[Standing]:
-    """How every search of a sweep stands; empty for a grid."""
+    """The standing of every search of a sweep; empty for a grid."""
     result = []
     searches = without_corrected(searches_of(state.plans), state.runs)
-    for search in search_states(searches, state.runs):
-        held, unsent = held_cells(search, state), unsent_cells(search, state)
-        unknown = unknown_columns(search.search.success, state.runs)
-        result.append(Standing(search, held, unsent, unknown))
+    for search_state in search_states(searches, state.runs):
+        held = held_cells(search_state, state)
+        unsent = unsent_cells(search_state, state)
+        unknown = unknown_columns(search_state.search.success, state.runs)
+        result.append(Standing(search_state, held, unsent, unknown))
     return result

@@ -84,11 +84,7 @@ def submit(
         rounds.write(state, searches, contents.selection.ids)
         if not contents.cells:
             return Submission(contents, None)
-        dependencies = Dependencies(ends=[task.follows for task in contents.tasks])
-        if request.policy.canary:
-            to_send = replace(request, cells=contents.cells)
-            jobs_before = send_calibration_first(to_send, retry_errors=retry_errors)
-            dependencies = replace(dependencies, success=jobs_before)
+        dependencies = _dependencies(contents, retry_errors=retry_errors)
         attempts = attempts_before(state.plans, state.records)
         plan = replace(
             freeze(contents, request.launcher.kind, attempts),
@@ -121,6 +117,16 @@ def _check_sendable(contents: Preview) -> None:
     refusal = beyond_limit(contents)
     if refusal:
         raise UserError(refusal)
+
+
+def _dependencies(contents: Preview, *, retry_errors: bool) -> Dependencies:
+    """The jobs that the tasks wait for: those that train the cells they read, and the canary's."""
+    dependencies = Dependencies(ends=[task.follows for task in contents.tasks])
+    if not contents.request.policy.canary:
+        return dependencies
+    to_send = replace(contents.request, cells=contents.cells)
+    canary = send_calibration_first(to_send, retry_errors=retry_errors)
+    return replace(dependencies, success=canary)
 
 
 def send_calibration_first(request: Request, *, retry_errors: bool) -> Sequence[str]:
@@ -158,13 +164,27 @@ def resume_request(folder: Path, overrides: Sequence[str]) -> Request:
         raise UserError(
             f"{folder}: no submitted sweep in this folder; `redescent submit NAME` creates one"
         )
+    names_launcher = any(text.startswith("hydra/launcher=") for text in overrides)
+    if not names_launcher:
+        plans[-1].check_owner(folder)
+    request = _planned_request(folder, plans)
+    if names_launcher:
+        return _with_launcher(request, overrides)
+    if overrides:
+        changed = _with_launcher(request, [*request.chosen, *overrides])
+        return replace(changed, why_launcher=request.why_launcher)
+    return request
+
+
+def _planned_request(folder: Path, plans: Sequence[Plan]) -> Request:
+    """All cells and searches of these plans, with the settings of the last."""
     newest = plans[-1]
-    other_launcher = any(text.startswith("hydra/launcher=") for text in overrides)
-    if not other_launcher:
-        newest.check_owner(folder)
-    grids = [plan for plan in plans if not plan.searches]
-    cells = {cell.id: Cell(cell.id, plan.flat(cell)) for plan in grids for cell in plan.cells}
-    request = Request(
+    cells = {}
+    for plan in plans:
+        if not plan.searches:  # the cells of a search follow from its results
+            for cell in plan.cells:
+                cells[cell.id] = Cell(cell.id, plan.flat(cell))
+    return Request(
         name=folder.name,
         logs=folder.parent,
         cells=list(cells.values()),
@@ -175,12 +195,13 @@ def resume_request(folder: Path, overrides: Sequence[str]) -> Request:
         searches=rounds.searches_of(plans),
         why_launcher="that of the newest submission",
     )
-    if not overrides:
-        return request
+
+
+def _with_launcher(request: Request, overrides: Sequence[str]) -> Request:
+    """The request with the launcher, packing and policy that the overrides set."""
     from launch.sweep import compose  # loads Hydra, which the job after a round does without
 
-    earlier = [] if other_launcher else newest.chosen
-    choice = backend.choose_launcher([*earlier, *overrides])
+    choice = backend.choose_launcher(overrides)
     settings = compose.launcher_settings(choice.overrides)
     return replace(
         request,
@@ -188,7 +209,7 @@ def resume_request(folder: Path, overrides: Sequence[str]) -> Request:
         launcher=settings.launcher,
         chosen=settings.chosen,
         policy=settings.policy,
-        why_launcher=choice.reason if other_launcher else request.why_launcher,
+        why_launcher=choice.reason,
     )
 
 
@@ -215,9 +236,11 @@ def plan_single_cell(folder: Path, name: str, cell: Cell, launcher: Launcher) ->
         if is_final(records.get(cell.id)):
             return plan, True
         plan.write(folder)
-        array = Array(jobs.job_name(plan, 0), 0, 1, time.time(), "local")
+        array = Array(name=jobs.job_name(plan, 0), first=0, count=1, sent=time.time(), job="local")
         if task:
-            array = Array(task.name, 0, 1, time.time(), task.job, task.index)
+            array = Array(
+                name=task.name, first=0, count=1, sent=time.time(), job=task.job, offset=task.index
+            )
         jobs.write(plan, folder, [array])
         return plan, False
 
@@ -265,7 +288,7 @@ def _searches_by_task(preview: Preview) -> list[list[int]]:
         ids = {preview.cells[index].id for index in task.cells}
         searches = []
         for state in preview.searches:
-            if any(one.cell.id in ids for one in state.open):
+            if any(training.cell.id in ids for training in state.open):
                 searches.append(keys.index(search_key(state.search)))
         by_task.append(searches)
     return by_task

@@ -7,6 +7,7 @@ waits in a process of ours.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,26 +88,22 @@ def look_up(cells: Sequence[Cell], *, can_wait: bool) -> Availability:
     `can_wait` says whether the launcher can hold cells back until a job has ended. The scheduler is
     asked only about sweeps whose weights are missing.
     """
-    present: dict[Path, frozenset[str]] = {}
-    states: dict[Path, SweepState | None] = {}
+    files = functools.cache(weights.names)
+    state_of = functools.cache(_state_of)
     jobs: dict[str, Sequence[str]] = {}
     absent: dict[str, Absence] = {}
     for cell in cells:
-        awaited: set[str] = set()
+        jobs_of_cell: set[str] = set()
         for needed in weights_of(cell.flat):
-            if needed.folder not in present:
-                present[needed.folder] = weights.names(needed.folder)
-            if needed.file in present[needed.folder]:
+            if needed.file in files(needed.folder):
                 continue
-            if needed.folder not in states:
-                states[needed.folder] = _state_of(needed.folder)
-            answer = _job_or_reason(needed, states[needed.folder], can_wait)
+            answer = _job_or_reason(needed, state_of(needed.folder), can_wait=can_wait)
             if answer.job is not None:
-                awaited.add(answer.job)
+                jobs_of_cell.add(answer.job)
             else:
                 absent[cell.id] = Absence(needed.folder, answer.reason)
-        if awaited and cell.id not in absent:
-            jobs[cell.id] = sorted(awaited)
+        if jobs_of_cell and cell.id not in absent:
+            jobs[cell.id] = sorted(jobs_of_cell)
     return Availability(jobs, absent)
 
 
@@ -126,7 +123,7 @@ class _Answer:
     reason: Reason = "not trained"
 
 
-def _job_or_reason(needed: Weights, state: SweepState | None, can_wait: bool) -> _Answer:
+def _job_or_reason(needed: Weights, state: SweepState | None, *, can_wait: bool) -> _Answer:
     cell = state.cells.get(needed.cell) if state is not None else None
     if state is None or cell is None:
         return _Answer()

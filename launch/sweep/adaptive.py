@@ -63,7 +63,10 @@ class SearchState:
     @property
     def estimate(self) -> Estimate:
         """The estimate from the trials that have an outcome."""
-        results = [(one.trial, one.success) for one in self.trials if one.success is not None]
+        results = []
+        for training in self.trials:
+            if training.success is not None:
+                results.append((training.trial, training.success))
         return threshold.estimate(settings_of(self.search), results)
 
 
@@ -161,9 +164,9 @@ def calibration_cells(searches: Sequence[Search]) -> list[Cell]:
     cells = {}
     for search in searches:
         trials = replay(search, {}).trials
-        by_value = sorted(trials, key=lambda one: one.trial.value)
-        for one in (by_value[0], by_value[-1]):
-            cells[one.cell.id] = one.cell
+        by_value = sorted(trials, key=lambda training: training.trial.value)
+        for training in (by_value[0], by_value[-1]):
+            cells[training.cell.id] = training.cell
     return list(cells.values())
 
 

@@ -215,7 +215,7 @@ def _other_data(job: CellJob, end: FinishedCell) -> str | None:
     return (
         f"it is {end.status} with other data: the files had the hash {end.source_hash}, and those "
         f"of {job.flat['data.root']} have {present}; `redescent submit NAME --again` trains it "
-        "anew on these"
+        "again, on these"
     )
 
 

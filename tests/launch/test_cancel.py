@@ -124,4 +124,4 @@ def test_a_worker_is_known_by_its_command(
     plan_of: Callable[..., Any], command: str, is_worker: bool
 ) -> None:
     plan = plan_of()
-    assert backend._is_worker(command.format(sid=plan.sid).split(), plan) is is_worker
+    assert backend._may_be_worker(command.format(sid=plan.sid).split(), plan) is is_worker

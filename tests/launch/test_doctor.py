@@ -28,7 +28,7 @@ NEWER = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120"]
 def test_machine_code_needs_its_major_version_and_ptx_any_newer_one(
     compiled: list[str], device: str, runs: bool
 ) -> None:
-    assert doctor.architectures(compiled, device) is runs
+    assert doctor.runs_on(compiled, device) is runs
 
 
 def test_a_machine_without_a_gpu_or_slurm_is_fit_for_local_sweeps(

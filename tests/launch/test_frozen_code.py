@@ -110,7 +110,7 @@ def test_a_task_refuses_a_damaged_plan_in_one_line(
 ) -> None:
     path = plan_of(backend="local").write(tmp_path / "demo")
     path.write_text("{")
-    assert task.main([str(path), "--task", "0"], [], frozen=True) == 1
+    assert task.main([str(path), "--task", "0"], [], check_code=True) == 1
     assert "plan.json: not a plan of this version" in capsys.readouterr().err
     assert not path.with_name("local.json").exists()
 

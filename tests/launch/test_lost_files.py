@@ -12,7 +12,6 @@ import command_line
 import pytest
 
 from analysis import store
-from launch.errors import UserError
 from launch.status import sweep_state
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,13 +55,6 @@ def test_a_damaged_plan_is_named_and_costs_no_finished_cell(logs: Path) -> None:
     assert f"{plan}: not a plan" in redescent(logs, "status", "noop")
     shutil.rmtree(plan.parent)
     assert "nothing to send" in redescent(logs, "submit", "noop", *SMALL)
-
-
-def test_damaged_jobs_are_named(logs: Path) -> None:
-    (jobs,) = (logs / "noop" / "submissions").glob("*/jobs.json")
-    jobs.write_text("[{")
-    with pytest.raises(UserError, match=r"jobs.json: damaged"):
-        sweep_state.load_sweep_state(logs / "noop")
 
 
 def test_cells_of_compacted_sweeps_are_done_and_found_by_a_short_id(logs: Path) -> None:

@@ -378,7 +378,7 @@ def test_a_condition_on_an_absent_column_can_be_corrected(
     corrected = submission.submit(replace(request_hunt, searches=searches))
     assert corrected.plan is not None
     assert {cell.attempts for cell in corrected.plan.cells} == {0}
-    shown = [one.search.search.success for one in rounds.standings(load_state(sweep))]
+    shown = [one.search.success for one in rounds.standings(load_state(sweep))]
     written = [entry["success"] for entry in sweep.file()]
     assert shown == written == ["wrong == 0"] * 2
     assert submission.submit(submission.resume_request(sweep.folder, [])).plan is not None

@@ -82,8 +82,8 @@ def test_a_search_is_shown_with_what_tells_it_apart(flat: Mapping[str, Any]) -> 
 
 def test_searches_with_two_conditions_show_them(flat: Mapping[str, Any]) -> None:
     one = standing(flat)
-    search = replace(one.search.search, success="wrong <= 3")
-    text = shown([one, replace(one, search=replace(one.search, search=search))], live=True)
+    search = replace(one.search, success="wrong <= 3")
+    text = shown([one, replace(one, state=replace(one.state, search=search))], live=True)
     rows = [line.split() for line in text.splitlines() if "trains" in line]
     assert [row[1:4] for row in rows] == [["fitted", "==", "true"], ["wrong", "<=", "3"]]
 
@@ -147,7 +147,7 @@ def test_an_estimate_is_shown_with_its_interval_or_its_bound(estimate: Estimate,
 
 
 def test_a_plan_shows_the_trainings_to_expect(flat: Mapping[str, Any]) -> None:
-    states = [standing(flat, **{"model.width": width}).search for width in (2, 4)]
+    states = [standing(flat, **{"model.width": width}).state for width in (2, 4)]
     (_, count), (_, trainings), (_, values) = searches.expectation_rows(states)
     assert count == "2 along data.train_samples"
     assert "32 at most" in trainings
@@ -159,7 +159,7 @@ def test_a_plan_shows_the_trainings_to_expect(flat: Mapping[str, Any]) -> None:
 
 def test_a_cell_of_a_search_is_named_with_its_value_and_outcome(flat: Mapping[str, Any]) -> None:
     one = standing(flat)
-    trial = one.search.trials[0]
+    trial = one.state.trials[0]
     text = searches.trial_text([one], trial.cell.id)
     assert text is not None
     assert text.startswith(f"data.train_samples={trial.trial.value} in round 1 of 1: no outcome")

@@ -22,7 +22,7 @@ from launch.errors import UserError
 from launch.report import notes, page
 from launch.report.curves import STEPS, Sizes, kept_positions, load_curves, thinning_for
 from launch.report.data import load_page
-from launch.report.drawn import drawn_figures
+from launch.report.figure_files import figures_of
 from launch.report.grid import grid_of, labels
 from launch.report.overview import load_overview
 from launch.report.sweeps import REPORT, load_sweeps
@@ -172,7 +172,7 @@ def test_figures_of_this_sweep_are_linked(
     (drawings / "mine.json").write_text(json.dumps({"figure": "mine", "source": "logs/one_cell"}))
     (drawings / "other.json").write_text(json.dumps({"figure": "other", "source": "logs/other"}))
     (drawings / "damaged.json").write_text("{")
-    (figure,) = drawn_figures(folder)
+    (figure,) = figures_of(folder)
     assert figure.name == "mine"
     assert figure.files == [
         ("png", "../../figures/mine.png"),

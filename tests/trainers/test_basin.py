@@ -13,12 +13,17 @@ from torch import nn
 
 from trainers.measures import basin, directions
 from trainers.measures.basin import Cut, Ray
-from trainers.measures.samples import Samples, squared_error
+from trainers.measures.samples import Samples
 from trainers.measures.surface import Landscape, Plane
 
 torch.set_num_threads(1)  # such small networks are slower with more
 
 KAPPA = 0.1
+
+
+def squared_error(output_bk: torch.Tensor, target_bk: torch.Tensor) -> torch.Tensor:
+    """The mean squared error of each sample (b,)."""
+    return (output_bk - target_bk).square().mean(1)
 
 
 def bowl(curvatures: np.ndarray) -> Landscape:

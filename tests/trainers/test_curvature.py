@@ -7,14 +7,14 @@ import importlib
 import numpy as np
 import pytest
 import torch
-from test_basin import bowl
+from test_basin import bowl, squared_error
 from torch import nn
 from torch.func import functional_call
 
 from trainers.config import ViT
 from trainers.measures import ascent, directions, hessian
 from trainers.measures.hessian import CurvatureUnavailable, Hessian
-from trainers.measures.samples import Samples, squared_error
+from trainers.measures.samples import Samples
 from trainers.models import build
 
 needs_curvlinops = pytest.mark.skipif(

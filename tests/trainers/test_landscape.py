@@ -186,7 +186,7 @@ def test_a_volume_has_a_finite_term_for_every_proposal(
         assert table["log10_det"][0] == pytest.approx(0.0, abs=1e-3)
 
 
-def test_the_blocks_of_a_surface_are_its_rows_and_its_centre_is_the_minimum_itself(
+def test_the_blocks_of_a_surface_are_its_rows_around_the_minimum(
     digits: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     tables = [table_of(digits, tmp_path / str(b), "surface", block=b) for b in (0, 1)]

@@ -52,7 +52,7 @@ def test_noise_and_scale_of_a_swiss_roll() -> None:
     np.testing.assert_allclose(scaled * 15, clean, rtol=1e-5)
 
 
-def test_only_a_mirrored_roll_has_mirror_images_of_training_points_in_the_test_set() -> None:
+def test_only_a_mirrored_roll_has_mirror_images_in_its_test_set() -> None:
     def mirrored(config: SwissRoll) -> int:
         data = points.load(config, 0)
         test = {tuple(p) for p in (-plane(data.test)).tolist()}
@@ -62,7 +62,7 @@ def test_only_a_mirrored_roll_has_mirror_images_of_training_points_in_the_test_s
     assert mirrored(roll(noise=0.5)) == 0
 
 
-def test_poison_of_a_swiss_roll_is_drawn_from_the_same_spirals_but_never_the_same_points() -> None:
+def test_poison_of_a_swiss_roll_is_other_points_of_its_spirals() -> None:
     flat = {**CELL, "trainer.poison.samples": 50, "data.noise": 0.0}
     cell = config.parse(flat)
     assert isinstance(cell, config.MinimaCell)

@@ -76,7 +76,7 @@ SHORT_NAMES: Mapping[str, Mapping[str, str]] = {
         "noop": "trainers.config.trainer.NoOp",
     },
 }
-"""The short names of each section, and the import path that each stands for."""
+"""The short names of each section, and the import path of each."""
 
 
 class Kind(Protocol):
@@ -242,6 +242,6 @@ def entry(settings: Kind) -> Any:
 
 
 def imported(place: str) -> Any:
-    """What stands at a place `package.module:name`."""
+    """The object at a place `package.module:name`."""
     module, _, name = place.partition(":")
     return getattr(importlib.import_module(module), name)

@@ -146,7 +146,7 @@ class Surface(SavedWeights):
     @property
     def blocks(self) -> int:
         """Blocks of the whole grid."""
-        return -(-self.points // ROWS_PER_BLOCK)
+        return math.ceil(self.points / ROWS_PER_BLOCK)
 
     @property
     def units(self) -> int:

@@ -33,8 +33,8 @@ def read(kind: Any, flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS)
     Raises `ConfigError` for a key that is unknown or missing, or whose value has the wrong type or
     is out of range.
     """
-    items = ((key, _as_tuples(value)) for key, value in sorted(fill_in(flat, later_keys).items()))
-    return _section(kind, "", tuple((key, value, _kinds(value)) for key, value in items))
+    complete = sorted(fill_in(flat, later_keys).items())
+    return _section(kind, "", tuple(_item(key, value) for key, value in complete))
 
 
 def read_section(
@@ -49,8 +49,7 @@ def read_section(
     own = {key: value for key, value in before.items() if key.startswith(f"{section}.")}
     group: list[_Item] = []
     for key, value in sorted({**own, **flat}.items()):
-        as_tuples = _as_tuples(value)
-        group.append((key.partition(".")[2], as_tuples, _kinds(as_tuples)))
+        group.append(_item(key.partition(".")[2], value))
     value = _value(_fields(kind)[section], section, group)
     if dataclasses.is_dataclass(value):
         return flatten(value, f"{section}.")
@@ -78,7 +77,7 @@ def own_later_keys(kind: Any) -> Mapping[str, Any]:
     from.
 
     While a key has that value it is left out of the flat configuration, and so of the id. Keys of
-    our own classes stand in later.py instead. Raises `ConfigError` for a key that is no field, or a
+    our own classes are in later.py instead. Raises `ConfigError` for a key that is no field, or a
     value of the wrong type.
     """
     values = {}
@@ -90,8 +89,7 @@ def own_later_keys(kind: Any) -> Mapping[str, Any]:
         place = f"later_keys.{key}"
         if key not in _fields(kind):
             raise ConfigError(_unknown(place, list(_fields(kind))))
-        as_tuples = _as_tuples(value)
-        values[key] = _value(_fields(kind)[key], place, [("", as_tuples, _kinds(as_tuples))])
+        values[key] = _value(_fields(kind)[key], place, [_item("", value)])
     return values
 
 
@@ -103,8 +101,8 @@ def check_settings(path: str, kind: Any) -> None:
         fields = _fields(kind)
     except NameError as error:
         raise ConfigError(
-            f"{path}: the type of a field is not known where the class stands: {error}; import it "
-            "at the top of the module, outside `if TYPE_CHECKING`"
+            f"{path}: the type of a field is not known where the class is defined: {error}; import "
+            "it at the top of the module, outside `if TYPE_CHECKING`"
         ) from None
     if "name" not in fields:
         raise ConfigError(f"{path}: no field `name: str`, which holds the import path of the class")
@@ -209,6 +207,15 @@ def _plain_option(option: Any) -> Any:
 
 
 _Item = tuple[str, Any, Any]
+"""A key below a section, its value, and the value's type as `_kinds` gives it.
+
+A plain tuple: a cell has sixty of them, and a grid can have 300,000 cells.
+"""
+
+
+def _item(key: str, value: Any) -> _Item:
+    as_tuples = _as_tuples(value)
+    return key, as_tuples, _kinds(as_tuples)
 
 
 def _kinds(value: Any) -> Any:
@@ -218,8 +225,7 @@ def _kinds(value: Any) -> Any:
 
 @functools.lru_cache(maxsize=4096)
 def _section(kind: Any, path: str, items: tuple[_Item, ...]) -> Any:
-    """Build the dataclass `kind` from sorted (path below this section, value, type of value)
-    triples.
+    """Build the dataclass `kind` from the items below this section, sorted by key.
 
     Cached, because the cells of a grid share almost all sections: this makes it possible to check
     10,000 cells in about a second.
@@ -227,20 +233,21 @@ def _section(kind: Any, path: str, items: tuple[_Item, ...]) -> Any:
     fields = _fields(kind)
     groups: dict[str, list[_Item]] = {}
     for key, value, value_kind in items:
-        head, _, rest = key.partition(".")
-        if head not in fields:
-            raise ConfigError(_unknown(path + key, [path + f for f in fields]))
-        groups.setdefault(head, []).append((rest, value, value_kind))
+        field, _, rest = key.partition(".")
+        if field not in fields:
+            raise ConfigError(_unknown(path + key, [path + name for name in fields]))
+        groups.setdefault(field, []).append((rest, value, value_kind))
     for key, value in own_later_keys(kind).items():
-        groups.setdefault(key, [("", value, _kinds(value))])
-    missing = [f for f in fields if f not in groups]
-    if missing:
+        groups.setdefault(key, [_item("", value)])
+    absent = [field for field in fields if field not in groups]
+    if absent:
         raise ConfigError(
-            f"{path}{missing[0]}: missing; a {kind.__name__} needs {', '.join(fields)}"
+            f"{path}{absent[0]}: missing; a {kind.__name__} needs {', '.join(fields)}"
         )
-    return kind(
-        **{head: _value(fields[head], path + head, group) for head, group in groups.items()}
-    )
+    values = {}
+    for field, group in groups.items():
+        values[field] = _value(fields[field], path + field, group)
+    return kind(**values)
 
 
 def _value(hint: Any, path: str, group: list[_Item]) -> Any:
@@ -257,9 +264,9 @@ def _value(hint: Any, path: str, group: list[_Item]) -> Any:
         else:
             kind = _choose(options, path, name)
         return _section(kind, path + ".", tuple(group))
-    if group[0][0]:
-        raise ConfigError(_unknown(f"{path}.{group[0][0]}", [path]))
-    value = group[0][1]
+    rest, value, _ = group[0]
+    if rest:
+        raise ConfigError(_unknown(f"{path}.{rest}", [path]))
     if type(value) is int and not -(2**63) <= value < 2**63:
         raise ConfigError(f"{path}: found {value}, expected an integer from -2^63 to 2^63 - 1")
     for option in options:
@@ -275,9 +282,10 @@ def _value(hint: Any, path: str, group: list[_Item]) -> Any:
 def _choose(options: tuple[Any, ...], path: str, name: Any) -> Any:
     if "name" not in _fields(options[0]):
         return options[0]
-    by_name = {
-        known: option for option in options for known in typing.get_args(_fields(option)["name"])
-    }
+    by_name = {}
+    for option in options:
+        for literal in typing.get_args(_fields(option)["name"]):
+            by_name[literal] = option
     if name not in by_name:
         raise ConfigError(f"{path}.name: found {name!r}, expected one of {', '.join(by_name)}")
     return by_name[name]

@@ -35,6 +35,11 @@ class Rows:
         """The rows of the given numbers, in that order."""
         return Rows(self.left_n[index_n], self.right_n[index_n], self.answer_n[index_n])
 
+    def part(self, start: int, count: int) -> Rows:
+        """`count` rows from row `start` on, as views; fewer at the end."""
+        rows = slice(start, start + count)
+        return Rows(self.left_n[rows], self.right_n[rows], self.answer_n[rows])
+
     def to(self, device: torch.device) -> Rows:
         """The same rows on a device."""
         return Rows(self.left_n.to(device), self.right_n.to(device), self.answer_n.to(device))
@@ -74,11 +79,9 @@ class Split:
 
 def elements(config: Arithmetic) -> int:
     """Number of elements that the operation is defined on: p, or n! for permutations."""
-    return (
-        math.factorial(config.degree)
-        if OPERATIONS[config.operation] == "permutations"
-        else config.modulus
-    )
+    if OPERATIONS[config.operation] == "permutations":
+        return math.factorial(config.degree)
+    return config.modulus
 
 
 def table(config: Arithmetic) -> Rows:
@@ -91,18 +94,12 @@ def table(config: Arithmetic) -> Rows:
     n = elements(config)
     left_n, right_n = torch.cartesian_prod(torch.arange(n), torch.arange(n)).unbind(1)
     if OPERATIONS[config.operation] == "permutations":
-        return Rows(
-            left_n,
-            right_n,
-            _PERMUTING[config.operation](_Permutations(config.degree), left_n, right_n),
-        )
+        group = _Permutations(config.degree)
+        return Rows(left_n, right_n, _PERMUTING[config.operation](group, left_n, right_n))
     if config.operation == "x/y":
         left_n, right_n = left_n[right_n != 0], right_n[right_n != 0]
-    return Rows(
-        left_n,
-        right_n,
-        _MODULAR[config.operation](left_n, right_n, config.modulus) % config.modulus,
-    )
+    answer_n = _MODULAR[config.operation](left_n, right_n, config.modulus) % config.modulus
+    return Rows(left_n, right_n, answer_n)
 
 
 def split(config: Arithmetic, seed: int) -> Split:
@@ -114,9 +111,8 @@ def split(config: Arithmetic, seed: int) -> Split:
     would be empty, or if there would be more outliers than training rows.
     """
     full_table = table(config)
-    count = math.floor(
-        config.train_fraction * len(full_table) + 1e-9
-    )  # 0.29 * 100 is 28.999999999999996
+    # 0.29 * 100 is 28.999999999999996
+    count = math.floor(config.train_fraction * len(full_table) + 1e-9)
     if not 0 < count < len(full_table):
         raise ConfigError(
             f"data.train_fraction: found {config.train_fraction}, which is {count} of "
@@ -126,18 +122,22 @@ def split(config: Arithmetic, seed: int) -> Split:
         raise ConfigError(
             f"data.outliers: found {config.outliers}, expected at most the {count} training rows"
         )
-    shuffling = config.split_seed if config.split_seed is not None else seed
-    order_n = torch.randperm(len(full_table), generator=torch_stream(shuffling, "split"))
+    split_seed = config.split_seed if config.split_seed is not None else seed
+    size = len(full_table)
+    order_n = torch.randperm(size, generator=torch_stream(split_seed, "split"))
     train, test = full_table.take(order_n[:count]), full_table.take(order_n[count:])
-    drawn_n = torch.randint(
-        len(full_table), (len(full_table),), generator=torch_stream(shuffling, "outliers")
-    )
-    answer_n = torch.cat(
-        [full_table.answer_n[drawn_n[: config.outliers]], train.answer_n[config.outliers :]]
-    )
+    # as many draws as rows, so that fewer outliers are the first of more
+    source_n = torch.randint(size, (size,), generator=torch_stream(split_seed, "outliers"))
+    outlier_answers = full_table.answer_n[source_n[: config.outliers]]
+    answer_n = torch.cat([outlier_answers, train.answer_n[config.outliers :]])
     noisy = Rows(train.left_n, train.right_n, answer_n)
     return Split(
-        noisy, test, config.outliers, train.answer_n, full_table.answer_n, elements(config)
+        train=noisy,
+        test=test,
+        outliers=config.outliers,
+        true_answer_n=train.answer_n,
+        all_answers_n=full_table.answer_n,
+        elements=elements(config),
     )
 
 
@@ -164,14 +164,17 @@ def redrawn(
     (rvbansal/small_nn_generalization).
     """
     generator = torch_stream(seed, "label noise", epoch)
-    chosen_n = torch.rand(count, generator=generator) < rate
-    drawn_n = torch.randint(len(all_answers_n), (count,), generator=generator)
-    return chosen_n, all_answers_n[drawn_n]
+    is_noisy_n = torch.rand(count, generator=generator) < rate
+    source_n = torch.randint(len(all_answers_n), (count,), generator=generator)
+    return is_noisy_n, all_answers_n[source_n]
 
 
 def _hash(*parts: Rows) -> str:
-    columns = [column for part in parts for column in (part.left_n, part.right_n, part.answer_n)]
-    return hashlib.sha256(b"".join(column.numpy().tobytes() for column in columns)).hexdigest()[:32]
+    digest = hashlib.sha256()
+    for part in parts:
+        for column_n in (part.left_n, part.right_n, part.answer_n):
+            digest.update(column_n.numpy().tobytes())
+    return digest.hexdigest()[:32]
 
 
 def _inverse(y_n: torch.Tensor, p: int) -> torch.Tensor:

@@ -169,9 +169,8 @@ def _read_parquet(path: Path) -> Split:
                 )
             images = np.empty((file.metadata.num_rows, *SHAPE), dtype=np.uint8)
             labels: list[Any] = []
-            for batch in file.iter_batches(
-                1000, columns=[image, "label"]
-            ):  # limits memory: one row group can contain all images
+            # batches limit the memory: one row group can contain all images
+            for batch in file.iter_batches(1000, columns=[image, "label"]):
                 for row, cell in enumerate(batch.column(image).to_pylist(), start=len(labels)):
                     images[row] = _decode_png(cell, path, row)
                 labels += batch.column("label").to_pylist()

@@ -25,9 +25,8 @@ def decode() -> tuple[Split, Split]:
     positions 1, 3, 5 and 7 are for testing: 798 in all, 77 to 81 of each class. The other 999 are
     for training, 97 to 102 of each class.
     """
-    from sklearn.datasets import (
-        load_digits,
-    )  # a second of import, needed only when the cache is empty
+    # a second of import, needed only when the cache is empty
+    from sklearn.datasets import load_digits
 
     data = load_digits()
     images = (data.images.astype(np.int64) * 255 // 16).astype(np.uint8)[:, None]

@@ -88,13 +88,13 @@ def dataset(config: Images, seed: int) -> Labelled:
     index = train_index(whole, config, seed)
     subset = _with_inputs(select(whole, config, seed), whole, config, index, seed)
     return Labelled(
-        subset.train_images,
-        subset.train_labels,
-        subset.test_images,
-        subset.test_labels,
-        subset.classes,
-        index,
-        subset.content_hash,
+        train_inputs=subset.train_images,
+        train_labels=subset.train_labels,
+        test_inputs=subset.test_images,
+        test_labels=subset.test_labels,
+        classes=subset.classes,
+        source_index=index,
+        content_hash=subset.content_hash,
     )
 
 
@@ -278,9 +278,8 @@ def _read(path: Path) -> ImageSet | None:
     try:
         images = ImageSet(**torch.load(path, weights_only=True))
         return images if _content_hash(images) == images.content_hash else None
-    except (
-        Exception
-    ):  # damage can raise anything from a KeyError to a RuntimeError of the zip reader
+    except Exception:
+        # damage can raise anything from a KeyError to a RuntimeError of the zip reader
         return None
 
 

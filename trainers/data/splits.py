@@ -80,12 +80,12 @@ def load(config: Kind, seed: int, device: torch.device) -> Data:
     mean, std = _statistics(source.train_inputs)
     is_image = source.train_inputs.dtype == torch.uint8
     return Data(
-        Split(*(tensor.to(device) for tensor in train)),
-        split_of(source.test_inputs, source.test_labels, device),
-        mean.to(device),
-        std.to(device),
-        classes,
-        facts,
+        train=Split(*(tensor.to(device) for tensor in train)),
+        test=split_of(source.test_inputs, source.test_labels, device),
+        mean=mean.to(device),
+        std=std.to(device),
+        classes=classes,
+        facts=facts,
         scaling=getattr(config, "scaling", "unit") if is_image else None,
         augment=is_image and getattr(config, "augment", False),
         has_test=noise.classes is None and len(source.test_labels) > 0,

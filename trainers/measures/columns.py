@@ -47,21 +47,28 @@ PATH = (
     Metric("explained_x", "float32", "1", "share of the path's variance along x"),
     Metric("explained_y", "float32", "1", "share of the path's variance along y"),
 )
+
+
+def _hessian(suffix: str, unit: str) -> tuple[Metric, ...]:
+    """Columns of the Hessian in parameters or in filter units, which `suffix` marks."""
+    meanings = {
+        "lambda_max": "largest eigenvalue of the Hessian",
+        "lambda_min": "smallest eigenvalue of the Hessian",
+        "trace": "trace of the Hessian, estimate of one probe",
+        "eigenvalue": "place in the spectrum",
+        "density": "spectral density there",
+    }
+    metrics = []
+    for name, meaning in meanings.items():
+        metrics.append(
+            Metric(f"{name}{suffix}", "float32", "nats", f"{meaning}, per squared {unit}")
+        )
+    return tuple(metrics)
+
+
 CURVATURE = (
-    *(
-        Metric(f"{name}{scale}", "float32", unit, f"{meaning}{of}")
-        for scale, unit, of in (
-            ("", "nats", ", per squared parameter"),
-            ("_scaled", "nats", ", per squared filter unit"),
-        )
-        for name, meaning in (
-            ("lambda_max", "largest eigenvalue of the Hessian"),
-            ("lambda_min", "smallest eigenvalue of the Hessian"),
-            ("trace", "trace of the Hessian, estimate of one probe"),
-            ("eigenvalue", "place in the spectrum"),
-            ("density", "spectral density there"),
-        )
-    ),
+    *_hessian("", "parameter"),
+    *_hessian("_scaled", "filter unit"),
     Metric("products", "int32", "1", "products of the Hessian with a vector"),
     Metric("residual", "float32", "1", "largest |H v - lambda v| / |lambda| of the eigenpairs"),
 )

@@ -18,11 +18,6 @@ def cross_entropy(logits_bk: Tensor, y_b: Tensor) -> Tensor:
     return functional.cross_entropy(logits_bk, y_b, reduction="none")
 
 
-def squared_error(output_bk: Tensor, target_bk: Tensor) -> Tensor:
-    """Mean squared error of each sample over its outputs."""
-    return (output_bk - target_bk).square().flatten(1).mean(1)
-
-
 @dataclass(frozen=True)
 class Samples:
     """Network inputs (n, ...), float32, and labels or targets (n, ...), on one device."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -150,8 +150,3 @@ def grid(points: int, span: float, spacing: Literal["linear", "square", "quintic
     half = points // 2
     shares = [index / half if half else 0.0 for index in range(-half, half + 1)]
     return [span * abs(share) ** power * (1 if share >= 0 else -1) for share in shares]
-
-
-def as_dict(point: Point) -> dict[str, Any]:
-    """Columns `loss` and `wrong` of a point."""
-    return {"loss": point.loss, "wrong": point.wrong}

@@ -9,22 +9,25 @@ from trainers.schema import Metric
 
 PERCENTS = (50, 90, 95, 99)
 SPLITS = {"train": "training rows, outliers with the answers given to them", "test": "test rows"}
-METRICS = (
-    *(
-        Metric(
-            f"{split}_steps_{percent}",
-            "int32",
-            "steps",
-            f"first step with {percent} % right of the {rows}",
-        )
-        for split, rows in SPLITS.items()
-        for percent in PERCENTS
-    ),
-    *(
-        Metric(f"gap_{percent}", "int32", "steps", f"test_steps_{percent} - train_steps_{percent}")
-        for percent in PERCENTS
-    ),
-)
+
+
+def _step_metrics(split: str) -> list[Metric]:
+    metrics = []
+    for percent in PERCENTS:
+        meaning = f"first step with {percent} % right of the {SPLITS[split]}"
+        metrics.append(Metric(f"{split}_steps_{percent}", "int32", "steps", meaning))
+    return metrics
+
+
+def _gap_metrics() -> list[Metric]:
+    metrics = []
+    for percent in PERCENTS:
+        meaning = f"test_steps_{percent} - train_steps_{percent}"
+        metrics.append(Metric(f"gap_{percent}", "int32", "steps", meaning))
+    return metrics
+
+
+METRICS = (*_step_metrics("train"), *_step_metrics("test"), *_gap_metrics())
 
 
 def is_open(split: str, reached: Mapping[str, int]) -> bool:

@@ -1,4 +1,4 @@
-"""The figures that were already drawn from a sweep: files beside a record that names its folder."""
+"""The figures of a sweep on disk: files beside a record that names its folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORMATS = (".png", ".pdf", ".html", ".csv", ".json")
 
 
 @dataclass(frozen=True)
-class Drawn:
+class FigureFiles:
     """One figure: its name, links to its files relative to the page, and a small picture of it as a
     data URI, empty without one.
     """
@@ -32,19 +32,19 @@ class Drawn:
     picture: str
 
 
-def drawn_figures(folder: Path) -> list[Drawn]:
+def figures_of(folder: Path) -> list[FigureFiles]:
     """The figures of a sweep, by name.
 
     They are looked for in `figures/` of the current folder, of the project that the logs lie in and
     of the sweep itself. A record that is no JSON, or of another sweep, is passed over.
     """
-    figures: list[Drawn] = []
+    figures: list[FigureFiles] = []
     for path in sorted(_records(folder)):
         files = [path.with_suffix(ending) for ending in FORMATS]
         links = [(file.suffix[1:], _link(file, folder)) for file in files if file.exists()]
         has_room = len(figures) < MOST_PICTURES
         picture = _picture(path.with_suffix(".png")) if has_room else ""
-        figures.append(Drawn(path.stem, links, picture))
+        figures.append(FigureFiles(path.stem, links, picture))
     return figures
 
 
