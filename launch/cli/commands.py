@@ -51,10 +51,12 @@ def _message_of(error: OSError | RuntimeError) -> str:
 
 
 def _fail(message: str) -> None:
-    """Print an error to standard error and exit with status 2."""
+    """Print an error to standard error and exit with status 2. A file or pipe gets one line."""
+    from launch.cli import layout
     from launch.cli.console import errors, styled
 
-    errors.print(styled(("error:", "red"), f" {message}"))
+    text = styled(("error:", "red"), f" {message}")
+    errors.print(layout.paragraph(text, width=errors.width) if errors.is_terminal else text)
     sys.exit(WRONG_USE)
 
 

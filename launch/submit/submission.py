@@ -17,7 +17,7 @@ from typing import Any
 
 from launch.errors import UserError
 from launch.plan import Launcher, Plan, PlannedCell, jobs, load_all, markers, snapshot
-from launch.plan.folder import check_folder
+from launch.plan.folder import check_folder, no_sweep
 from launch.plan.jobs import Array, Dependencies
 from launch.plan.outcome import last_line
 from launch.plan.plan import factor, new_sid
@@ -155,9 +155,7 @@ def resume_request(folder: Path, overrides: Sequence[str]) -> Request:
     _check_launch_overrides(overrides)
     plans = load_all(folder) if folder.is_dir() else []
     if not plans:
-        raise UserError(
-            f"{folder}: no submitted sweep in this folder; `redescent submit NAME` creates one"
-        )
+        raise no_sweep(folder)
     newest = plans[-1]
     other_launcher = any(text.startswith("hydra/launcher=") for text in overrides)
     if not other_launcher:
