@@ -20,6 +20,9 @@ from analysis.stats import condition as grammar
 PLACES = ("run.", "data.root", "data.cache", "data.download", "trainer.of_folder")
 
 
+_SCRIPTS = "Another script may suit these runs: docs/reference/figures.md lists them"
+
+
 class FigureError(ValueError):
     """A figure that cannot be drawn; the message says what was found and what to choose."""
 
@@ -127,7 +130,7 @@ def numeric(runs: pd.DataFrame, column: str) -> pd.DataFrame:
     if not (values >= 0).any():
         raise FigureError(
             f"{column}: no number >= 0 in {len(runs)} runs; "
-            f"found {', '.join(sorted_values(runs, column))}"
+            f"found {', '.join(sorted_values(runs, column))}. {_SCRIPTS}"
         )
     return runs.assign(**{column: values})[values >= 0]
 
@@ -167,10 +170,7 @@ def _other_script(runs: pd.DataFrame, columns: Sequence[str]) -> str:
     if not columns or any(column in axes(runs) for column in columns):
         return ""
     names = " and ".join(columns)
-    return (
-        f"\nnothing varies in {names} here, over which this script draws: another script may suit "
-        "these runs (docs/reference/figures.md lists them)"
-    )
+    return f"\nnothing varies in {names} here, over which this script draws. {_SCRIPTS}"
 
 
 def _check_seeds(runs: pd.DataFrame, groups: pd.Series, axis_names: str) -> None:

@@ -86,7 +86,7 @@ def main() -> None:
     """Run sweeps over width, training time, regularisation and label noise on SLURM.
 
     NAME is a file in configs/sweep/ and a folder in logs/. OVERRIDES use Hydra's grammar, such as
-    seeds=[0,1] trainer.epochs=200 hydra/launcher=v100.
+    'seeds=[0,1]' trainer.epochs=200 hydra/launcher=v100.
     """
     from launch.plan import project
 

@@ -49,8 +49,13 @@ class Headline:
             return text
         names = short_names(list(self.settings))
         pairs = zip(names, self.settings.values(), strict=True)
-        settings = ", ".join(f"{name}={value}" for name, value in pairs)
+        settings = ", ".join(f"{name}={_short(value)}" for name, value in pairs)
         return f"{text}; best {self.best[:11]}" + (f" ({settings})" if settings else "")
+
+
+def _short(value: Any) -> str:
+    """The value of a setting in six digits: a column in which some cells have none is float."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def headline_columns(metric: str | None = None) -> list[str]:

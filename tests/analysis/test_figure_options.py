@@ -50,6 +50,15 @@ def test_a_width_keeps_the_ratio_and_readable_text(tmp_path: Path):
     assert max(sizes) < style.FONT_SIZE
 
 
+def test_a_colour_bar_stays_beside_its_map_at_another_width(tmp_path: Path):
+    figure = picture()
+    options.apply(figure, parsed(tmp_path, "--width", "4"))
+    figure.savefig(tmp_path / "x.png")
+    mesh = figure.axes[0].collections[0]
+    gap = mesh.colorbar.ax.get_position().x0 - figure.axes[0].get_position().x1
+    assert 0 < gap < 0.1
+
+
 def test_a_talk_has_larger_text_and_a_title_is_drawn(tmp_path: Path):
     figure = picture()
     options.apply(figure, parsed(tmp_path, "--style", "talk", "--title", "Weight decay"))
