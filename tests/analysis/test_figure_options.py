@@ -12,6 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+import analysis
 from analysis.figure import heatmap, options, origin, output, style
 
 VALUES = np.linspace(0.0, 1.0, 12).reshape(3, 4)
@@ -124,3 +125,10 @@ def test_scripts_that_write_a_page_refuse_options_of_pictures(name: str, capsys)
             script.main(["logs/absent", *option])
         assert stop.value.code == 2
         assert f"unrecognized arguments: {' '.join(option)}" in capsys.readouterr().err
+
+
+def test_an_interrupted_script_says_so_without_a_traceback(capsys):
+    analysis._end_without_traceback(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert capsys.readouterr().err == "interrupted\n"
+    analysis._end_without_traceback(ValueError, ValueError("a fault"), None)
+    assert "ValueError: a fault" in capsys.readouterr().err
