@@ -38,7 +38,7 @@ demo: .venv
 	@echo "The logs, which pandas and duckdb read as they are: $(LOGS)/demo"
 	@echo "Next: $(BIN)/redescent status demo"
 	@echo "or the same sweep with more seeds (only the new ones run):"
-	@echo "      $(BIN)/redescent submit demo seeds=[0,1,2,3,4,5,6,7] --wait"
+	@echo "      $(BIN)/redescent submit demo 'seeds=[0,1,2,3,4,5,6,7]' --wait"
 
 demo-grokking: .venv
 	$(BIN)/redescent submit demo_grokking hydra/launcher=local --wait

@@ -99,7 +99,8 @@ def draw(trajectories: Sequence[Curve]) -> Figure:
     with style.styled():
         figure = Figure(figsize=(13.3, 4))
         left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": (1.2, 1), **place})
-        figure.colorbar(draw_plane(left, trajectories), ax=left, pad=0.02, label="error")
+        plane = draw_plane(left, trajectories)
+        figure.colorbar(plane, ax=left, pad=0.02, label="error", use_gridspec=False)
         left.legend(loc="lower right")
         draw_error(right, trajectories)
     return figure

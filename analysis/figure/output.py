@@ -14,7 +14,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from matplotlib.figure import Figure
 
@@ -49,16 +49,16 @@ def write(
     files.append(folder / f"{options.name}.json")
     files[-1].write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     for line in [*lines, "wrote " + ", ".join(str(file) for file in files)]:
-        print(_for_terminal(line))
+        print(line if "\n" in line else _for_terminal(line, sys.stdout))
 
 
-def _for_terminal(line: str) -> str:
+def _for_terminal(line: str, stream: TextIO) -> str:
     """A sentence with breaks between words where it is longer than the terminal is wide.
 
-    Tables, which have lines already, and the output into a file or pipe stay as they are.
+    The output into a file or pipe stays as it is.
     """
     width = shutil.get_terminal_size().columns
-    if "\n" in line or len(line) <= width or not sys.stdout.isatty():
+    if len(line) <= width or not stream.isatty():
         return line
     return textwrap.fill(
         line, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
@@ -103,6 +103,7 @@ def run(make: Callable[[argparse.Namespace], None], options: argparse.Namespace)
     try:
         make(options)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        for line in f"error: {error}".splitlines():
+            print(_for_terminal(line, sys.stderr), file=sys.stderr)
         return 2
     return 0

@@ -20,6 +20,9 @@ from analysis.stats import condition as grammar
 PLACES = ("run.", "data.root", "data.cache", "data.download", "trainer.of_folder")
 
 
+_SCRIPTS = "Another script may suit these runs: docs/reference/figures.md lists them"
+
+
 class FigureError(ValueError):
     """A figure that cannot be drawn; the message says what was found and what to choose."""
 
@@ -127,7 +130,7 @@ def numeric(runs: pd.DataFrame, column: str) -> pd.DataFrame:
     if not (values >= 0).any():
         raise FigureError(
             f"{column}: no number >= 0 in {len(runs)} runs; "
-            f"found {', '.join(sorted_values(runs, column))}"
+            f"found {', '.join(sorted_values(runs, column))}. {_SCRIPTS}"
         )
     return runs.assign(**{column: values})[values >= 0]
 
@@ -152,6 +155,7 @@ def check_axes(runs: pd.DataFrame, *columns: str) -> list[str]:
         raise FigureError(
             f"the runs vary in more than {axis_names}:\n{listing(crossed)}\n"
             f"choose one value of each, for example --where {equality(name, value)}"
+            f"{_other_script(runs, columns)}"
         )
     _check_seeds(runs, groups, axis_names)
     names = " and ".join(columns)
@@ -159,6 +163,14 @@ def check_axes(runs: pd.DataFrame, *columns: str) -> list[str]:
         f"{name} changes together with {names}: {', '.join(values)}"
         for name, values in varying.items()
     ]
+
+
+def _other_script(runs: pd.DataFrame, columns: Sequence[str]) -> str:
+    """A line for a sweep that varies none of the columns that a script draws over; else empty."""
+    if not columns or any(column in axes(runs) for column in columns):
+        return ""
+    names = " and ".join(columns)
+    return f"\nnothing varies in {names} here, over which this script draws. {_SCRIPTS}"
 
 
 def _check_seeds(runs: pd.DataFrame, groups: pd.Series, axis_names: str) -> None:

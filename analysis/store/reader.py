@@ -174,11 +174,16 @@ def log_folder(folder: Folder) -> Path:
 
 
 def _neighbours(root: Path) -> str:
-    """The folders beside an absent one, for a message; empty without any."""
+    """The logs beside an absent folder, for a message; empty without any."""
     if not root.parent.is_dir():
         return ""
-    names = sorted(path.name for path in root.parent.iterdir() if path.is_dir())
+    names = sorted(path.name for path in root.parent.iterdir() if _has_logs(path))
     return f"; in {root.parent} there are: {', '.join(names[:20])}" if names else ""
+
+
+def _has_logs(folder: Path) -> bool:
+    """Whether a folder looks like that of a sweep: with plans, records or a store."""
+    return any((folder / name).is_dir() for name in ("submissions", "runs", "store"))
 
 
 def _empty(root: Path, what: str, expected: str) -> StoreError:

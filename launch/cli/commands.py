@@ -51,10 +51,12 @@ def _message_of(error: OSError | RuntimeError) -> str:
 
 
 def _fail(message: str) -> None:
-    """Print an error to standard error and exit with status 2."""
+    """Print an error to standard error and exit with status 2. A file or pipe gets one line."""
+    from launch.cli import layout
     from launch.cli.console import errors, styled
 
-    errors.print(styled(("error:", "red"), f" {message}"))
+    text = styled(("error:", "red"), f" {message}")
+    errors.print(layout.paragraph(text, width=errors.width) if errors.is_terminal else text)
     sys.exit(WRONG_USE)
 
 
@@ -84,7 +86,7 @@ def main() -> None:
     """Run sweeps over width, training time, regularisation and label noise on SLURM.
 
     NAME is a file in configs/sweep/ and a folder in logs/. OVERRIDES use Hydra's grammar, such as
-    seeds=[0,1] trainer.epochs=200 hydra/launcher=v100.
+    'seeds=[0,1]' trainer.epochs=200 hydra/launcher=v100.
     """
     from launch.plan import project
 

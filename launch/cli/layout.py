@@ -1,7 +1,8 @@
 """Text that fits the terminal: paragraphs, pairs of name and value, and tables without a frame.
 
-Lines break between words alone; a word that is longer than the terminal, such as a path, stays
-whole. Without a terminal the width is that of COLUMNS, else 80.
+Lines break between words alone, and not inside a command in backquotes that fits a line. A word
+that is longer than the terminal, such as a path, stays whole. Without a terminal the width
+is that of COLUMNS, else 80.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ def print_paragraph(text: Cell, indent: int = INDENT) -> None:
     console.print(paragraph(text, indent))
 
 
-def paragraph(text: Cell, indent: int = INDENT) -> Text:
-    """A sentence as lines that fit the terminal."""
-    lines = wrapped(text, console.width, indent)
+def paragraph(text: Cell, indent: int = INDENT, width: int | None = None) -> Text:
+    """A sentence as lines that fit the terminal, or `width` characters."""
+    lines = wrapped(text, width or console.width, indent)
     return Text("\n").join([*lines[:1], *(Text(" " * indent) + line for line in lines[1:])])
 
 
@@ -105,13 +106,19 @@ def _breaks(text: str, first: int, width: int) -> list[int]:
     """Where the lines of a text begin, the first one left out: `first` and `width` characters."""
     starts: list[int] = []
     room, used = first, 0
-    for word in re.finditer(r"\S+\s*", text):
+    for word in _words(text, width):
         length = cell_len(word.group().rstrip())
         if used and used + length > room:
             starts.append(word.start())
             room, used = width, 0
         used += cell_len(word.group())
     return starts
+
+
+def _words(text: str, width: int) -> Iterator[re.Match[str]]:
+    """What a line may not break: words, and commands in backquotes that fit one line."""
+    inside = max(0, width - 3)  # without the backquotes and a sign of punctuation
+    return re.finditer(rf"(?:`[^`\n]{{1,{inside}}}`|\S)+\s*", text)
 
 
 def _least_width(cells: Sequence[Cell], width: int) -> int:

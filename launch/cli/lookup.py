@@ -6,7 +6,7 @@ from pathlib import Path
 
 from launch.errors import UserError
 from launch.plan import load_all
-from launch.plan.plan import CALIBRATION, name_of
+from launch.plan.plan import CALIBRATION, name_of, plan_files
 from launch.plan.project import logs_folder
 from launch.sweep.request import check_name
 
@@ -15,11 +15,19 @@ ANY = "*"
 
 
 def sweep_folder(name: str) -> Path:
-    """The folder of a sweep: its NAME, `logs/NAME` as a shell completes it, or NAME/calibration."""
+    """The folder of a sweep: its NAME, `logs/NAME` as a shell completes it, or NAME/calibration.
+
+    Raises UserError for a name that cannot be a folder, and for a sweep in another folder of logs.
+    """
     logs = logs_folder().absolute()
     path = Path(name).absolute()
     if path.parent == logs:
         name = path.name
+    elif path.parent.parent != logs and plan_files(path):
+        raise UserError(
+            f"{name}: found a sweep outside the folder of logs, {logs}; to name it, set "
+            f"REDESCENT_LOGS={path.parent} and give {path.name}"
+        )
     sweep, _, inner = name.rstrip("/").partition("/")
     check_name(sweep if inner in ("", CALIBRATION) else name)
     return logs / sweep / inner

@@ -1,14 +1,18 @@
-"""Whether Python and SLURM read the path of a log folder as it is written.
+"""Log folders: whether Python and SLURM read their path as it is written, and what is said of one
+that holds no sweep.
 
 Read inside jobs: standard library only.
 """
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import os
 from pathlib import Path
 
 from launch.errors import UserError
+from launch.plan.plan import CALIBRATION, PlanError, plan_files
 
 _PYTHON = {os.pathsep: "Python splits the path of the frozen code at it"}
 """Characters that Python reads otherwise in PYTHONPATH, and what it does."""
@@ -18,6 +22,9 @@ _SLURM = {
     "\\": "SLURM reads it as an escape in the path of a job's output",
 }
 """Characters that SLURM reads otherwise in the path of an output file."""
+
+_MOST_NAMES = 10
+"""Sweeps that a message lists."""
 
 
 def check_folder(folder: Path, kind: str) -> None:
@@ -32,6 +39,35 @@ def check_folder(folder: Path, kind: str) -> None:
     for character, reason in characters.items():
         if character in path:
             raise _refusal(path, repr(character), reason)
+
+
+def no_sweep(folder: Path) -> UserError:
+    """The error for a log folder without a submitted sweep; it names the sweeps beside it."""
+    if folder.name == CALIBRATION and plan_files(folder.parent):
+        name = folder.parent.name
+        return UserError(f"{name} has no calibration; `redescent calibrate {name}` sends one")
+    what = "no submitted sweep in this folder" if folder.is_dir() else "no such folder"
+    creates = "`redescent submit NAME` creates one"
+    names = _sweeps_in(folder.parent)
+    if not names:
+        return UserError(f"{folder}: {what}; {creates}")
+    nearest = difflib.get_close_matches(folder.name, names, n=3)
+    if nearest:
+        return UserError(f"{folder}: {what}; did you mean {' or '.join(nearest)}?")
+    more = len(names) - _MOST_NAMES
+    rest = [f"and {more} more (`redescent list`)"] if more > 0 else []
+    listed = ", ".join([*names[:_MOST_NAMES], *rest])
+    return UserError(f"{folder}: {what}; {creates}. Sweeps in {folder.parent}: {listed}")
+
+
+def _sweeps_in(logs: Path) -> list[str]:
+    """The names of the folders that hold a submission; those that cannot be read are left out."""
+    names = []
+    for folder in sorted(logs.glob("*")):
+        with contextlib.suppress(PlanError):
+            if plan_files(folder):
+                names.append(folder.name)
+    return names
 
 
 def _refusal(path: str, found: str, reason: str) -> UserError:

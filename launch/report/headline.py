@@ -54,6 +54,11 @@ class Headline:
         return f"{text}; best {short_id(self.best)}" + (f" ({settings})" if settings else "")
 
 
+def _short(value: Any) -> str:
+    """The value of a setting in six digits: a column in which some cells have none is float."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def headline_columns(metric: str | None = None) -> list[str]:
     """The columns of the records that a headline needs."""
     return [f"final_{name}" for name in _wanted(metric)]
@@ -107,11 +112,6 @@ def _best(metric: str, values: pd.Series) -> Any:
     if metric.endswith(_SMALLER_IS_BETTER):
         return values.idxmin()
     return values.idxmax() if metric.endswith(("accuracy", "radius")) else None
-
-
-def _short(value: Any) -> str:
-    """A setting as text; a column with gaps holds integers as floats."""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _settings(state: SweepState, cell: str) -> dict[str, Any]:

@@ -91,6 +91,7 @@ def end_time(summary: Summary) -> str:
 def next_steps(overview: Overview) -> list[Note]:
     """What the user must know or do for the sweep to go on."""
     notes = waiting(overview.state)
+    searches = advice(overview.searches, overview.name, live=overview.is_live)
     for end in overview.silent_ends[:SHOWN_FAILURES]:
         cells = f"{quantity(len(end.cells), 'cell')} without a final record"
         notes.append(Note(cells, f": the task ended, and {end.cause}", "bad"))
@@ -98,11 +99,10 @@ def next_steps(overview: Overview) -> list[Note]:
     is_over = not states & {*LIVE, "preempted"}
     if is_over and states & {"failed", "interrupted", "missing"}:
         notes.append(plain(_resume_hint(overview)))
-    elif is_over and not overview.searches:
+    elif is_over and not searches:
         notes.append(plain(f"complete: `{drawing_command(overview.state.folder)}` draws it"))
     elif overview.is_live:
         notes.append(plain(f"not over: `redescent status {overview.name} --watch` follows it"))
-    searches = advice(overview.searches, overview.name, live=overview.is_live)
     notes += [plain(line) for line in searches]
     notes += [*_canary(overview), *_other_code(overview), *_notification(overview)]
     return [*notes, *_silence(overview.state.silent)]

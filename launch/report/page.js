@@ -382,8 +382,9 @@ function curvesLayout(metric, time, xType, yType, by, lines) {
   const legend = isNarrow() || lines > 14
     ? { orientation: "h", y: -0.2, yanchor: "top", x: 0 }
     : { x: 1.01, y: 1, xanchor: "left" };
-  const title = { text: by ? plain(by.key) : "", font: { size: 12 } };
-  const height = (isNarrow() ? 400 : 430) + (legend.orientation ? Math.ceil(lines / (isNarrow() ? 4 : 12)) * 20 : 0);
+  const side = isNarrow() ? { side: "top" } : {}; // beside the names it would push the last of them out
+  const title = { text: by ? plain(by.key) : "", font: { size: 12 }, ...side };
+  const height = (isNarrow() ? 420 : 430) + (legend.orientation ? Math.ceil(lines / (isNarrow() ? 3 : 12)) * 20 : 0);
   const ticks = xType === "log" ? logTicks(curves.x.flatMap((times) => [times[time][0], times[time].at(-1)])) : {};
   const x = axisLook(timeTitle(time), { type: xType, ...ticks });
   const y = axisLook(withUnit(metric.name, metric.unit), { type: yType, exponentformat: "power" });

@@ -18,8 +18,8 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import store
-from launch.errors import UserError
 from launch.plan import Plan, PlannedCell, files, jobs, load_all, markers
+from launch.plan.folder import no_sweep
 from launch.plan.jobs import Array
 from launch.plan.outcome import FINAL
 from launch.scheduler import backend, slurm
@@ -158,9 +158,7 @@ def read_files(
     """Read the plans, arrays and parts of a sweep. Raises UserError if there is no sweep."""
     plans = load_all(folder) if folder.is_dir() else []
     if not plans:
-        raise UserError(
-            f"{folder}: no submitted sweep in this folder; `redescent submit NAME` creates one"
-        )
+        raise no_sweep(folder)
     columns = None if all_columns else _columns(plans)
     return _files_of(folder, plans, columns and [*columns, *more_columns])
 

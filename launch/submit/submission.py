@@ -17,7 +17,7 @@ from typing import Any
 
 from launch.errors import UserError
 from launch.plan import Launcher, Plan, PlannedCell, jobs, load_all, markers, snapshot
-from launch.plan.folder import check_folder
+from launch.plan.folder import check_folder, no_sweep
 from launch.plan.jobs import Array, Dependencies
 from launch.plan.outcome import last_line
 from launch.plan.plan import factor, new_sid
@@ -36,6 +36,9 @@ from launch.submit.lock import locked
 from launch.submit.preview import Preview, beyond_limit, preview, with_searches
 from launch.sweep.adaptive import search_key
 from launch.sweep.request import INSIDE, LAUNCH_KEYS, Cell, Packing, Policy, Request
+
+_ROOT_VARIABLES = {"cifar10": "REDESCENT_CIFAR10", "svhn": "REDESCENT_SVHN"}
+"""Environment variables that configs/data/ reads the place of a data set from."""
 
 
 @dataclass(frozen=True)
@@ -161,9 +164,7 @@ def resume_request(folder: Path, overrides: Sequence[str]) -> Request:
     _check_launch_overrides(overrides)
     plans = load_all(folder) if folder.is_dir() else []
     if not plans:
-        raise UserError(
-            f"{folder}: no submitted sweep in this folder; `redescent submit NAME` creates one"
-        )
+        raise no_sweep(folder)
     names_launcher = any(text.startswith("hydra/launcher=") for text in overrides)
     if not names_launcher:
         plans[-1].check_owner(folder)
@@ -250,21 +251,29 @@ def check_data(configurations: Sequence[Mapping[str, Any]]) -> None:
 
     `configurations` are flat.
     """
-    sources = set()
+    sources = {}
     for flat in configurations:
         if "data.root" in flat:
-            sources.add((flat["data.root"], flat.get("data.download", False)))
-    for root, download in sources:
+            sources[flat["data.root"], flat.get("data.download", False)] = flat
+    for (root, download), flat in sources.items():
         if root is None and not download:
-            raise UserError(
-                "data.root: not set; give the place of the data with data.root=PATH, or set "
-                "data.download=true for a data set that can be fetched"
-            )
+            raise UserError(_no_root(flat))
         if root is not None and not Path(root).exists():
             raise UserError(
                 f"data.root: {root} does not exist; expected the file, folder or archive with the "
                 "data set"
             )
+
+
+def _no_root(flat: Mapping[str, Any]) -> str:
+    """What to do for a configuration whose data set has no place."""
+    name = str(flat["data.name"])
+    ways = ["set data.root=PATH"]
+    if name in _ROOT_VARIABLES:
+        ways.append(f"export {_ROOT_VARIABLES[name]}=PATH")
+    if "data.download" in flat:
+        ways.append("set data.download=true, which fetches the data")
+    return f"data.root: not set; expected the place of data={name}: {', or '.join(ways)}"
 
 
 def freeze(preview: Preview, backend_name: str, attempts: Mapping[str, int]) -> Plan:

@@ -20,7 +20,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -475,7 +475,9 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
 
 
 def _reason(error: Exception) -> str:
-    """Hydra's message in one line; for an unknown key, the nearest legal one."""
+    """Hydra's message in one line; for an unknown key or choice, the nearest legal ones."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _unknown_choice(error.missing_cfg_file)
     text = "\n".join(str(e) for e in (error, error.__cause__) if e is not None)
     if "not in struct" in text or re.search(r"Key '.*' not in '", text):
         return _unknown_key(text)
@@ -486,6 +488,18 @@ def _reason(error: Exception) -> str:
     message = text.split("Config search path")[0]
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     return "; ".join(lines[:_REASON_LINES])
+
+
+def _unknown_choice(file: str) -> str:
+    """Replaces Hydra's message about a file such as model/resnet, which lists its own files too."""
+    file = file.removesuffix(".yaml")
+    group, _, name = file.rpartition("/")
+    known = _names_in(group) if group else ""
+    if not known:
+        return f"configs/{file}.yaml: no such file; expected a file that `defaults` can name"
+    nearest = difflib.get_close_matches(name, known.split(", "), n=3)
+    hint = f"did you mean {' or '.join(nearest)}? The choices" if nearest else "the choices"
+    return f"{group}={name}: no such choice; {hint} are {known}"
 
 
 def _unknown_key(text: str) -> str:

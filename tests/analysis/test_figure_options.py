@@ -12,6 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+import analysis
 from analysis.figure import heatmap, options, origin, output, style
 
 VALUES = np.linspace(0.0, 1.0, 12).reshape(3, 4)
@@ -48,6 +49,15 @@ def test_a_width_keeps_the_ratio_and_readable_text(tmp_path: Path):
     sizes = [figure.axes[0].xaxis.label.get_fontsize(), figure.axes[1].yaxis.label.get_fontsize()]
     assert min(sizes) >= options.SMALLEST_TEXT
     assert max(sizes) < style.FONT_SIZE
+
+
+def test_a_colour_bar_stays_beside_its_map_at_another_width(tmp_path: Path):
+    figure = picture()
+    options.apply(figure, parsed(tmp_path, "--width", "4"))
+    figure.savefig(tmp_path / "x.png")
+    mesh = figure.axes[0].collections[0]
+    gap = mesh.colorbar.ax.get_position().x0 - figure.axes[0].get_position().x1
+    assert 0 < gap < 0.1
 
 
 def test_a_talk_has_larger_text_and_a_title_is_drawn(tmp_path: Path):
@@ -115,3 +125,10 @@ def test_scripts_that_write_a_page_refuse_options_of_pictures(name: str, capsys)
             script.main(["logs/absent", *option])
         assert stop.value.code == 2
         assert f"unrecognized arguments: {' '.join(option)}" in capsys.readouterr().err
+
+
+def test_an_interrupted_script_says_so_without_a_traceback(capsys):
+    analysis._end_without_traceback(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert capsys.readouterr().err == "interrupted\n"
+    analysis._end_without_traceback(ValueError, ValueError("a fault"), None)
+    assert "ValueError: a fault" in capsys.readouterr().err

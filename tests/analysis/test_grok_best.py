@@ -221,3 +221,5 @@ def test_points_of_several_columns_are_checked_together():
     mostly_two = runs.assign(**{"data.y": [1, 2, 2]})
     with pytest.raises(query.FigureError, match=r"choose one value .* --where data\.y=2$"):
         query.check_axes(mostly_two, "data.x")
+    with pytest.raises(query.FigureError, match=r"nothing varies in data\.z here, .* Another"):
+        query.check_axes(runs.assign(**{"data.z": 1}), "data.z")

@@ -138,8 +138,11 @@ def test_records_without_a_later_fact_are_read_beside_those_with_it(sweep, compa
 
 
 def test_an_absent_folder_is_named_with_its_neighbours(sweep):
+    (sweep.folder / "runs").mkdir(exist_ok=True)
+    sweep.folder.with_name("figures").mkdir()
     with pytest.raises(
-        store.StoreError, match=r"(?s)dmeo: found nothing, expected the log folder.*there are: demo"
+        store.StoreError,
+        match=r"(?s)dmeo: found nothing, expected the log folder.*there are: demo$",
     ):
         store.runs(sweep.folder.with_name("dmeo"))
     assert issubclass(store.StoreError, FileNotFoundError)

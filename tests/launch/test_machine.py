@@ -110,7 +110,7 @@ def test_list_has_an_entry_for_each_sweep(old_logs: Path, redescent: Redescent) 
 def test_an_error_leaves_standard_output_empty(logs: Path, redescent: Redescent) -> None:
     process = redescent("status", "nothing", "--json", check=False)
     assert (process.returncode, process.stdout) == (2, "")
-    assert "no submitted sweep" in process.stderr
+    assert "no such folder" in process.stderr
 
 
 def test_numbers_that_json_lacks_become_null(capsys: pytest.CaptureFixture[str]) -> None:

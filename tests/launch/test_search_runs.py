@@ -94,6 +94,7 @@ def test_the_debug_launcher_runs_all_rounds(redescent: Redescent, folder: Path) 
     shown = redescent("submit", "noop_search", "hydra/launcher=debug").stdout
     assert "converged" in shown
     trained_once(folder)
+    assert "complete: `redescent report noop_search`" in redescent("status", "noop_search").stdout
 
 
 def test_all_rounds_follow_inside_one_task(redescent: Redescent, folder: Path) -> None:

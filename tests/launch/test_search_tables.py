@@ -74,7 +74,7 @@ def test_a_search_is_shown_with_what_tells_it_apart(flat: Mapping[str, Any]) -> 
     text = shown([standing(flat, **{"model.width": 2}), standing(flat, held=2)], live=True)
     assert "2 searches for data.train_samples where fitted == true changes" in text
     header = next(line for line in text.splitlines() if "state" in line)
-    assert header.split()[:2] == ["width", "state"]
+    assert (header.split()[0], header.split()[-1]) == ("width", "state")
     assert "trains" in text
     assert "held by c1-" in text
     assert "and 1 more" in text
@@ -95,8 +95,8 @@ def test_the_searches_of_a_sweep_fit_into_eighty_columns(flat: Mapping[str, Any]
     with console.capture() as capture:
         console.print(search_table([standing(flat, **p) for p in points], live=True))
     header = next(line for line in capture.get().splitlines() if "state" in line)
-    assert header.split()[:3] == ["rate", "width", "state"]
-    assert "…" not in capture.get()
+    assert header.split()[:3] == ["rate", "width", "round"]
+    assert max(map(len, capture.get().splitlines())) <= 80
 
 
 def test_keys_that_follow_from_others_are_left_out(flat: Mapping[str, Any]) -> None:
@@ -113,8 +113,8 @@ def test_many_searches_are_counted_by_state(flat: Mapping[str, Any]) -> None:
     held = [standing(flat, held=1, **{"model.width": width}) for width in range(1, 4)]
     training = [standing(flat, **{"model.width": width}) for width in range(4, 25)]
     text = shown([*held, *training], live=True)
-    rows = [line.split("│")[1:3] for line in text.splitlines() if line.startswith("│")]
-    assert [[cell.strip() for cell in row] for row in rows] == [["trains", "21"], ["held", "3"]]
+    rows = [line.split()[:2] for line in text.splitlines()[1:]]
+    assert rows == [["state", "searches"], ["trains", "21"], ["held", "3"]]
 
 
 def test_the_next_round_follows_only_while_jobs_run(flat: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,8 @@ def test_the_best_cell_is_described_by_the_keys_that_it_has(logs: Path) -> None:
     assert described is not None
     assert described.settings == best.settings
     assert "nan" not in described.sentence
+    long = replace(best, settings={"model.depth": 2.0, "optim.weight_decay": 0.0215443469003})
+    assert long.sentence.endswith("(depth=2, weight_decay=0.0215443)")
 
 
 def test_a_sweep_that_is_done_names_the_command_that_draws_it(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from analysis import store
+from launch.errors import UserError
 from launch.plan import Plan, PlannedCell, jobs
 from launch.plan.jobs import Array
 from launch.scheduler import backend
@@ -70,3 +71,12 @@ def test_what_could_not_be_sent_is_recorded_as_not_sent(
     (array,) = jobs.read(plan, tmp_path)
     assert array.delivery == "refused"
     assert "No space left" in str(array.error)
+
+
+def test_data_without_a_place_is_refused_with_the_ways_to_give_one() -> None:
+    with pytest.raises(UserError, match=r"data=svhn: set .* export REDESCENT_SVHN=PATH$"):
+        submission.check_data([{"data.name": "svhn", "data.root": None}])
+    cifar10 = {"data.name": "cifar10", "data.root": None, "data.download": False}
+    with pytest.raises(UserError, match=r"REDESCENT_CIFAR10=PATH, or set data\.download=true"):
+        submission.check_data([cifar10])
+    submission.check_data([{**cifar10, "data.download": True}])
