@@ -16,11 +16,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import SymmetricalLogLocator
+from matplotlib.ticker import FixedLocator
 
 from analysis.figure import output, query, style
 from analysis.landscape import plot, selection, spectra
@@ -52,7 +53,8 @@ def _densities(axes: Axes, curves: Sequence[Density], look: Colours, unit: str) 
     axes.set_yscale("log")
     axes.set_ylim(bottom=LOWEST)
     axes.set_xscale("symlog", linthresh=LINEAR)
-    axes.xaxis.set_major_locator(SymmetricalLogLocator(base=100, linthresh=LINEAR))
+    powers = 100.0 ** np.arange(-1, 6)  # matplotlib's own ticks overlap near zero
+    axes.xaxis.set_major_locator(FixedLocator([*-powers, 0.0, *powers]))
     axes.set_xlabel(f"eigenvalue ({unit})")
     axes.set_ylabel("density")
     axes.legend(fontsize=8.5, frameon=True)
@@ -92,7 +94,10 @@ def make(options: argparse.Namespace) -> None:
             f"{row['label']}, seed {row['seed']}: eigenvalues {row['lambda_min']:.3g} to "
             f"{row['lambda_max']:.3g}, trace {row['trace']:.3g} +- {row['trace_se']:.2g}"
         )
-    starts = f"densities from {curves[0].starts} Lanczos starts; " if curves else ""
+    starts = ""
+    if curves:
+        count = curves[0].starts
+        starts = f"densities from {count} Lanczos {'start' if count == 1 else 'starts'}; "
     text = f"{starts}traces from {int(table['probes'].max())} probes; batch norm: kept"
     record = measures.record(options, {"unit": unit})
     tables = {"": table}

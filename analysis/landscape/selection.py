@@ -21,6 +21,7 @@ from analysis.figure import options as figure_options
 from analysis.figure import query
 from analysis.figure.provenance import Source, diverged_cells, diverged_text, fill, origin
 from analysis.landscape import labels
+from analysis.stats import condition as grammar
 
 OF, TO, BLOCK, FOLDER = "trainer.of", "trainer.to", "trainer.block", "trainer.of_folder"
 WEIGHTS_AT = "trainer.weights_at"
@@ -205,14 +206,29 @@ def _where(
     """Measures and trained cells that meet all conditions."""
     measured = trained[trained["cell"].isin(cells[OF])]
     for condition in conditions:
-        name = condition.partition("=")[0]
-        if name in trained and trained[name].notna().any():
+        if _is_of_trained(condition, trained):
             measured = query.where(measured, [condition])
             cells = cells[cells[OF].isin(measured["cell"])]
         else:
             cells = query.where(cells, [condition])
             measured = measured[measured["cell"].isin(cells[OF])]
     return cells, measured
+
+
+def _is_of_trained(condition: str, trained: pd.DataFrame) -> bool:
+    """Whether a condition chooses trained cells, and not measures; FigureError if it does both."""
+    try:
+        names = grammar.names(condition)
+    except grammar.ConditionError:
+        return False  # the choice of measures reports what is wrong with it
+    of_trained = [name for name in names if name in trained and trained[name].notna().any()]
+    of_measures = [name for name in names if name not in of_trained]
+    if of_trained and of_measures:
+        raise query.FigureError(
+            f"--where {condition}: found keys of trained cells ({', '.join(of_trained)}) and of "
+            f"measures ({', '.join(of_measures)}); expected one kind in a condition: give two"
+        )
+    return bool(of_trained)
 
 
 def _settings(cells: pd.DataFrame) -> list[str]:

@@ -62,6 +62,29 @@ def test_where_chooses_trained_cells_and_settings_of_the_measure(landscape: Land
         selection.load(folder, "radius", ["trainer.kappa=0.2"])
 
 
+@pytest.mark.parametrize(
+    ("condition", "cells"),
+    [
+        ("seed < 1", {"c1-p0s0", "c1-p100s0", "c1-p400s0"}),
+        ("trainer.poison.samples in [0, 400] and seed == 1", {"c1-p0s1", "c1-p400s1"}),
+        ("trainer.kappa > 0.05", {"c1-p0s0", "c1-p0s1", "c1-p100s0", "c1-p100s1", "c1-p400s0",
+                                  "c1-p400s1"}),
+    ],
+)  # fmt: skip
+def test_a_comparison_chooses_trained_cells_as_an_equality_does(
+    condition: str, cells: set[str], landscape: LandscapeSweep
+) -> None:
+    measures = selection.load(str(landscape.radius()), "radius", [condition])
+    assert set(measures.trained["cell"]) == cells
+    assert set(measures.cells["trainer.of"]) == cells
+
+
+def test_a_condition_over_trained_cells_and_measures_is_refused(landscape: LandscapeSweep) -> None:
+    both = "seed == 0 and trainer.kappa == 0.1"
+    with pytest.raises(FigureError, match=r"trained cells \(seed\) and of measures \(trainer"):
+        selection.load(str(landscape.radius()), "radius", [both])
+
+
 def test_measures_of_different_settings_are_not_mixed(landscape: LandscapeSweep):
     folder = landscape.radius()
     runs = pd.read_parquet(folder / "runs" / "runs.parquet")
