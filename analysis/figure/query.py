@@ -19,8 +19,7 @@ from analysis.stats import condition as grammar
 # these say where a run was done and never what it is: cells that differ in them are one point
 PLACES = ("run.", "data.root", "data.cache", "data.download", "trainer.of_folder")
 
-
-_SCRIPTS = "Another script may suit these runs: docs/reference/figures.md lists them"
+_SCRIPTS = "Another script may suit these runs: the page 'Figures' of the documentation lists them"
 
 
 class FigureError(ValueError):

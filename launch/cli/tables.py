@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ from launch.cli import layout, machine
 from launch.cli.console import console, styled
 from launch.cost import rates
 from launch.errors import INTERRUPTED, UserError, quantity
-from launch.plan.identity import SHORT_ID, short_id
+from launch.plan.identity import SHORT_ID
 from launch.report.drawing import shown_path
-from launch.report.grid import varying_settings
+from launch.report.grid import setting_text, varying_settings
 from launch.report.searches import expectation_rows, short_names
 from launch.status import sweep_state
 from launch.submit.calibration import Measurement
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 LAUNCHER = "hydra/launcher="
 
-_CELL_ID = re.compile(r"c\d+-[0-9a-f]{32}")
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
@@ -326,14 +324,6 @@ def short_ids(ids: Sequence[str]) -> list[str]:
     while len({id[:length] for id in ids}) < len(set(ids)):
         length += 1
     return [id[:length] for id in ids]
-
-
-def setting_text(value: Any) -> str:
-    """The value of a setting; an id of a cell is cut."""
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    text = str(value)
-    return short_id(text) if _CELL_ID.fullmatch(text) else text
 
 
 def write_findings(findings: Sequence[Finding]) -> None:

@@ -5,14 +5,17 @@ Pure functions of the runs table.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.figure import query
+from launch.plan.identity import short_id
 from launch.report.searches import short_names
 from launch.status.sweep_state import SweepState
 
@@ -27,6 +30,8 @@ SMALL, LARGE = 0.01, 1e6
 
 SHORT_TEXT = 11
 """Characters of a longer one, such as the id of a cell."""
+
+_CELL_ID = re.compile(r"c\d+-[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,14 @@ def varying_settings(state: SweepState) -> list[str]:
     runs = state.runs[state.runs["cell"].isin(set(state.cells))]
     varying = query.axes(runs)
     return sorted(varying, key=lambda key: (key == SEED, *_rank(key)))
+
+
+def setting_text(value: Any) -> str:
+    """The value of a setting; an id of a cell is cut, and a column with gaps is float."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = str(value)
+    return short_id(text) if _CELL_ID.fullmatch(text) else text
 
 
 def grid_of(runs: pd.DataFrame) -> Grid:

@@ -11,7 +11,7 @@ import pandas as pd
 from analysis import store
 from launch.errors import UserError, quantity
 from launch.plan.identity import short_id
-from launch.report.grid import varying_settings
+from launch.report.grid import setting_text, varying_settings
 from launch.report.searches import short_names
 from launch.status.sweep_state import SweepState
 from trainers.config.main_metrics import MAIN_METRICS, main_metric
@@ -50,13 +50,8 @@ class Headline:
             return text
         names = short_names(list(self.settings))
         pairs = zip(names, self.settings.values(), strict=True)
-        settings = ", ".join(f"{name}={_short(value)}" for name, value in pairs)
+        settings = ", ".join(f"{name}={setting_text(value)}" for name, value in pairs)
         return f"{text}; best {short_id(self.best)}" + (f" ({settings})" if settings else "")
-
-
-def _short(value: Any) -> str:
-    """The value of a setting in six digits: a column in which some cells have none is float."""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def headline_columns(metric: str | None = None) -> list[str]:
