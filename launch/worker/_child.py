@@ -8,6 +8,7 @@ module of launch/ that reaches the trainers, and torch through them.
 from __future__ import annotations
 
 import contextlib
+import importlib.abc
 import logging
 import os
 import queue
@@ -89,12 +90,38 @@ def main(writer: Writer) -> None:
         level=logging.INFO, format="[%(asctime)s] %(message)s", datefmt="%F %T", stream=sys.stderr
     )
     inbox = Inbox(sys.stdin)
+    _convert_without_pandas()
     trainer = CellTrainer(writer, inbox)
     while (job := inbox.next_job()) is not None:
         result = trainer.train(job)
         _send(answers, replace(result, saved=trainer.saved))
     trainer.save()
     _send(answers, Saved())
+
+
+class _NoPandas(importlib.abc.MetaPathFinder):
+    """Lets no import find pandas."""
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        """Raise ModuleNotFoundError for pandas; other finders are asked for the rest."""
+        if fullname == "pandas":
+            raise ModuleNotFoundError(fullname, name=fullname)
+
+
+def _convert_without_pandas() -> None:
+    """Let pyarrow convert its first value where it finds no pandas.
+
+    It would import pandas then, half a second of CPU time, to recognise values of pandas; a child
+    writes none. A class of the user's may still import pandas, and pyarrow works with it.
+    """
+    import pyarrow
+
+    finder = _NoPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        pyarrow.array([0])
+    finally:
+        sys.meta_path.remove(finder)
 
 
 def _send(answers: TextIO, message: Message) -> None:

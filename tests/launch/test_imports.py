@@ -120,6 +120,35 @@ def test_the_parent_inside_a_job_loads_the_standard_library_alone() -> None:
     }
 
 
+CONVERSIONS = """
+from launch.worker import _child
+_child._convert_without_pandas()
+import sys
+import pyarrow as pa
+import pyarrow.parquet as pq
+pq.write_table(pa.table({'metric': [0.5, None], 'state': ['done', None]}), 'FILE')
+pq.read_table('FILE').to_pylist()
+"""
+
+
+def test_a_child_writes_and_reads_parts_without_pandas(tmp_path: Path) -> None:
+    program = CONVERSIONS.replace("FILE", str(tmp_path / "part.parquet"))
+    modules = loaded_modules(program)
+    assert "pyarrow" in modules
+    assert "pandas" not in modules
+
+
+def test_a_class_of_the_users_may_use_pandas_in_a_child(tmp_path: Path) -> None:
+    program = CONVERSIONS + (
+        "import pandas as pd\n"
+        "frame = pd.read_parquet('FILE')\n"
+        "assert frame['state'].tolist()[0] == 'done' and frame['metric'].isna().tolist()[1]\n"
+        "assert pa.array(pd.Series([1, 2])).to_pylist() == [1, 2]\n"
+        "assert pa.table(frame).num_rows == 2\n"
+    )
+    assert "pandas" in loaded_modules(program.replace("FILE", str(tmp_path / "part.parquet")))
+
+
 @pytest.mark.parametrize(
     "module", ["launch.cost.packing", "launch.sweep.request", "launch.sweep.grid"]
 )
