@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -83,16 +82,6 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
 
 
-def search_of(sweep: str) -> dict[str, Any] | None:
-    """The section `search` of a sweep file, if it has one."""
-    text = (CONFIGS / "sweep" / f"{sweep}.yaml").read_text()
-    search: dict[str, Any] | None = yaml.safe_load(text).get("search")
-    return search
-
-
-SEARCHES = [sweep for sweep in options("sweep") if search_of(sweep)]
-
-
 def trained_sweep(sweep: str) -> str | None:
     """The sweep whose trained cells a sweep file reads, if it has a section `of`."""
     text = yaml.safe_load((CONFIGS / "sweep" / f"{sweep}.yaml").read_text())
@@ -110,12 +99,9 @@ READING = [sweep for sweep in options("sweep") if trained_sweep(sweep)]
 """Sweeps that read trained cells: measures, and trainings that start from others."""
 
 
-def points(sweep: str) -> list[VisionCell]:
-    """The points of a search over trainings on images, with the first seed of each."""
-    request = compose.expand_sweep(
-        sweep, ["hydra/launcher=local", "~search", "~seeds", "+seeds=[0]"]
-    )
-    cells = [config.parse(cell.flat) for cell in request.cells]
+def points(request: Request) -> list[VisionCell]:
+    """The points of a sweep that searches over trainings on images."""
+    cells = [config.parse(search.point) for search in request.searches]
     assert all(isinstance(cell, VisionCell) for cell in cells)
     return [cell for cell in cells if isinstance(cell, VisionCell)]
 
@@ -215,8 +201,20 @@ def test_every_sweep_expands_and_its_first_cell_trains_two_steps(
     assert seeds == set(axis_values("seed", text["seeds"]))
     for cell in some(cells):
         assert config.flatten(config.parse(cell.flat)) == cell.flat
+    if request.searches and sweep.startswith(("emc", "demo")):
+        every_seed_can_draw_the_largest_subset(request, text["search"]["range"][1])
     if smaller(sweep) is None:
         train_two_steps(dict(cells[0].flat), tmp_path, cifar)
+
+
+def every_seed_can_draw_the_largest_subset(request: Request, largest: int) -> None:
+    """Whatever classes get the samples that are left over, each has that many."""
+    for cell in points(request):
+        if isinstance(cell.data, CIFAR10):
+            available, classes = 5000, cell.data.classes or 10
+        else:
+            available, classes = 97, 10
+        assert -(-largest // classes) <= available
 
 
 @pytest.mark.parametrize("sweep", READING)
@@ -263,11 +261,12 @@ def test_every_option_of_every_group_trains_two_steps(
 def test_architectures_are_compared_at_equal_size() -> None:
     """Within 3 %, for every size of both sweeps."""
     sizes: dict[int, dict[str, int]] = {}
+    published = points(compose.expand_sweep("emc_architectures", ["hydra/launcher=local"]))
     for index, group in enumerate(([5, 6, 27], [11, 9, 42], [16, 11, 51], [25, 14, 66])):
-        for cell in points("emc_architectures"):
+        for cell in published:
             if cell.model.width == group[["mlp", "convnet", "vit"].index(cell.model.name)]:
                 sizes.setdefault(index, {})[cell.model.name] = parameters(cell)
-    small = points("emc_architectures_small")
+    small = points(compose.expand_sweep("emc_architectures_small", ["hydra/launcher=local"]))
     sizes[len(sizes)] = {cell.model.name: parameters(cell) for cell in small}
     assert len(sizes) == 5
     for counts in sizes.values():
@@ -276,24 +275,11 @@ def test_architectures_are_compared_at_equal_size() -> None:
 
 
 def test_ways_of_scaling_are_compared_at_equal_size() -> None:
-    counts = sorted({parameters(cell) for cell in points("emc_scaling")})
+    request = compose.expand_sweep("emc_scaling", ["hydra/launcher=local"])
+    counts = sorted({parameters(cell) for cell in points(request)})
     assert counts[0] == 4482
     assert len(counts) == 5
     assert counts[1:] == pytest.approx([19_700] * 4, rel=0.02)
-
-
-@pytest.mark.parametrize("sweep", [name for name in SEARCHES if name.startswith(("emc", "demo"))])
-def test_every_seed_can_draw_the_largest_subset_of_a_search(sweep: str) -> None:
-    """Whatever classes get the samples that are left over, each has that many."""
-    search = search_of(sweep)
-    assert search is not None
-    largest = search["range"][1]
-    for cell in points(sweep):
-        if isinstance(cell.data, CIFAR10):
-            available, classes = 5000, cell.data.classes or 10
-        else:
-            available, classes = 97, 10
-        assert -(-largest // classes) <= available
 
 
 @pytest.mark.parametrize("launcher", options("hydra/launcher"))

@@ -9,9 +9,20 @@ from landscape_sweep import LandscapeSweep
 from matplotlib.figure import Figure
 from sweep_folder import Sweep
 
+from analysis import grok_sharpness
+from analysis.capacity import generalisation
 from analysis.figure import output
+from analysis.landscape import basins
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bootstraps of 200 draws: a tenth of those of the figures, which take seconds."""
+    monkeypatch.setattr(basins, "RESAMPLES", 200)
+    monkeypatch.setattr(generalisation, "DRAWS", 200)
+    monkeypatch.setattr(grok_sharpness, "RESAMPLES", 200)
 
 
 @pytest.fixture

@@ -28,7 +28,6 @@ from analysis import (
     emc_scaling,
     search_threshold,
 )
-from analysis.figure import output
 
 RANDOM = {"data.label_noise.rate": 1.0}
 CORRECT = {"data.label_noise.rate": 0.0}
@@ -39,21 +38,6 @@ CNN = {"model.name": "convnet", "model.stages": 2}
 @pytest.fixture
 def searching(sweep: Any) -> SearchSweep:
     return SearchSweep(sweep)
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are saved, laid out without rendering them."""
-    figures: list[Figure] = []
-
-    def keep(figure: Figure, out_dir: str, stem: str, *_: object) -> list[Path]:
-        figure.draw_without_rendering()
-        figures.append(figure)
-        Path(out_dir).mkdir(parents=True, exist_ok=True)
-        return []
-
-    monkeypatch.setattr(output, "save", keep)
-    return figures
 
 
 def run(script: ModuleType, searching: SearchSweep, *args: str) -> tuple[int, Path]:

@@ -86,7 +86,7 @@ class Sweep:
         }
         environment |= {"COLUMNS": "1000"}
         process = command_line.redescent(
-            *words, environment=environment, folder=self.logs.parent, check=check, seconds=600
+            *words, environment=environment, folder=self.logs.parent, check=check, seconds=3600
         )
         return process.stdout + process.stderr
 
