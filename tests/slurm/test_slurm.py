@@ -20,16 +20,6 @@ from slurm_sweep import LIMITED, REPOSITORY, Cluster, Sweep
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
-TINY = (
-    "model=mlp",
-    "~axes",
-    "+axes={optim.weight_decay:[0.0,1e-4,1e-3]}",
-    "model.width=8",
-    "task.cells=2",
-    "task.at_a_time=1",
-)
-"""Overrides that make `smoke` three cells of one model in two tasks."""
-
 ENDLESS = (
     "seeds={range:[0,4,1]}",
     "task.cells=2",
@@ -175,7 +165,7 @@ def test_two_simultaneous_submissions_send_every_cell_once(
 
 def test_a_cell_that_raises_fails_its_job_and_spares_the_others(sweep: Sweep) -> None:
     mixed = (
-        *TINY[:1],
+        "model=mlp",
         "model.width=8",
         "~axes",
         "+axes={trainer.precision:[float32,float16]}",
@@ -275,9 +265,10 @@ def test_a_hydra_multirun_through_submitit_joins_the_same_sweep(
 
 
 def test_every_backend_runs_a_plan_to_the_same_table(cluster: Cluster, tmp_path: Path) -> None:
-    sweeps = [Sweep(cluster, tmp_path / launcher) for launcher in ("slurm", "local", "debug")]
+    launchers = ("slurm", "local", "debug")
+    sweeps = [Sweep(cluster, tmp_path / launcher, "noop") for launcher in launchers]
     for sweep in sweeps:
-        sweep.submit(*TINY, launcher=sweep.logs.name)
+        sweep.submit("seeds={range:[0,3,1]}", "task.cells=2", launcher=sweep.logs.name)
     for sweep in sweeps:
         sweep.wait(sweep.ended)
         sweep.wait(lambda sweep=sweep: sweep.states() == {"done": 3})

@@ -12,4 +12,4 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
 
 def test_a_sweep_comes_through_a_storm_with_every_row_once(sweep: Sweep) -> None:
-    storm.run(sweep, cells=6, seconds=10, seed=1, epochs=80)
+    storm.run(sweep, cells=6, seconds=10, seed=1, epochs=40)
