@@ -19,7 +19,7 @@ from torch.nn import functional
 from trainers import kernels
 
 ROOT = Path(__file__).resolve().parents[2]
-SAMPLE = 60
+SAMPLE = 30
 
 
 @pytest.fixture(scope="module")

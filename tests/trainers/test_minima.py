@@ -68,7 +68,7 @@ def test_a_run_stopped_at_any_step_ends_with_the_same_bits(tmp_path: Path, kind:
     assert calm.position.step == 9
     kept = (tmp_path / "calm" / "weights").glob("*.npz")
     files = {path.name: path.read_bytes() for path in kept}
-    for step in range(9):
+    for step in (0, 1, 4, 8):
         folder = tmp_path / str(step)
         complete(folder, flat, attempt=1, stop=after(step))
         resumed_run = begin(folder, flat, attempt=2)
@@ -202,7 +202,7 @@ def test_rows_are_log_spaced_and_the_kept_weights_are_those_of_the_last(tmp_path
 def test_poison_makes_the_test_set_wrong(tmp_path: Path) -> None:
     errors = []
     for samples in (0, 400):
-        many = {"epochs": 60, "batch_size": None, "poison.samples": samples, "weights_at": None}
+        many = {"epochs": 30, "batch_size": None, "poison.samples": samples, "weights_at": None}
         flat = digits_cell(str(tmp_path), **many) | {"data.train_samples": 60, "model.width": 4}
         run = complete(tmp_path / str(samples), flat)
         errors.append(record(run)["final_test_error"])
