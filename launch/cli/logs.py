@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -13,17 +14,24 @@ from launch.cli.status import LOOK_SECONDS, POLL_SECONDS
 from launch.cli.tables import leave_on_interrupt
 from launch.errors import UserError
 from launch.plan.identity import short_id
-from launch.plan.outcome import LIVE
+from launch.plan.outcome import FINAL, LIVE
 from launch.plan.plan import name_of
 from launch.status import sweep_state
 from launch.status.silent_ends import newest_output
 from launch.status.sweep_state import SweepState
 
-_BYTES_PER_LINE = 400
+_NEW_ENTRY = re.compile(r"\[\d{4}-\d\d-\d\d ")
+"""How an entry of the log begins: with its time."""
+
+_MOST_BYTES = 16_000_000
+"""Bytes at the end of an output that are looked at."""
 
 
 def logs(folder: Path, cell: str, lines: int, follow: bool) -> None:
-    """Print the last lines of the output; with `follow`, keep printing until the cell ends."""
+    """Print the last lines of the output; with `follow`, keep printing until the cell ends.
+
+    The output of a cell that is done or failed stops there, although its task trained others then.
+    """
     state = sweep_state.load_sweep_state(folder)
     path = output(state, cell)
     hint = f"`redescent why {short_id(cell)}` explains the cell"
@@ -33,7 +41,10 @@ def logs(folder: Path, cell: str, lines: int, follow: bool) -> None:
         )
     position = 0
     if path is not None:
-        text, position = _tail(path, lines)
+        output_lines, position = _lines_of(path)
+        if state.cells[cell].state in (*FINAL, "failed"):
+            output_lines = _until_its_end(output_lines, cell)
+        text = "".join(output_lines[-lines:])
         console.print(styled((str(path), "bold"), f"\n{text}"), end="")
     if follow:
         with leave_on_interrupt(name_of(folder)):
@@ -85,10 +96,23 @@ def _lines(output: bytes) -> str:
     return visible(text)
 
 
-def _tail(path: Path, lines: int) -> tuple[str, int]:
-    """The last lines of a possibly large file, and its size."""
+def _lines_of(path: Path) -> tuple[list[str], int]:
+    """The lines of a possibly large file, those at its end if it is very large, and its size."""
     with open(path, "rb") as file:
         size = file.seek(0, 2)
-        file.seek(max(0, size - lines * _BYTES_PER_LINE))
+        file.seek(max(0, size - _MOST_BYTES))
         text = _lines(file.read(size))
-    return "".join(text.splitlines(keepends=True)[-lines:]), size
+    return text.splitlines(keepends=True), size
+
+
+def _until_its_end(lines: list[str], cell: str) -> list[str]:
+    """The lines up to the last one about a cell, and what belongs to it, such as a traceback; all
+    of them if none names it.
+    """
+    about = [number for number, line in enumerate(lines) if cell in line]
+    if not about:
+        return lines
+    end = about[-1] + 1
+    while end < len(lines) and not _NEW_ENTRY.match(lines[end]):
+        end += 1
+    return lines[:end]

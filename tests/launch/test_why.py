@@ -42,8 +42,12 @@ def test_why_shows_state_attempts_and_traceback_and_logs_the_output(
     assert "RuntimeError: trainer.precision=float16 needs a GPU" in text
     assert "failed (error)" in text
     output = redescent("logs", done_id[:12], "--lines", "60").stdout
-    assert f"cell {done_id}: done after 1 epoch" in output
-    assert "is done; `redescent why" in output
+    *_, last, hint = output.splitlines()
+    assert f"cell {done_id}: done after 1 epoch" in last
+    assert "is done; `redescent why" in hint
+    *_, last, hint = redescent("logs", failed, "--lines", "60").stdout.splitlines()
+    assert "RuntimeError: trainer.precision=float16 needs a GPU" in last
+    assert "is failed; `redescent why" in hint
 
 
 def test_logs_end_with_the_cell_and_why_lists_the_killed_attempt(
