@@ -5,17 +5,21 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec, SubplotSpec
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
-from analysis.figure import heatmap, names
+from analysis.figure import heatmap, names, style
 
 FORMATS = ("png", "pdf", "svg")
 WIDTHS = {"column": 3.35, "page": 6.9}  # inches, of a two-column paper
 TALK_TEXT, TALK_LINES = 1.35, 1.6  # factors on those of a paper
 SMALLEST_TEXT = 6.0  # points
+NARROWEST = 2.0  # inches of a panel
+LOWEST = 0.7  # height of a figure over its width
 OF_PICTURE = ("out", "name", "format", "width", "style", "limits", "title")
 """The options that say where and how a picture is drawn and never what it shows."""
 
@@ -107,11 +111,52 @@ def scale(figure: Figure, text: float, lines: float) -> None:
 
 
 def resize(figure: Figure, width: float) -> None:
-    """Give the figure a width in inches at the same ratio of its sides, with text in proportion."""
+    """Give the figure a width in inches at the same ratio of its sides, with text in proportion.
+
+    Columns that would be narrower than NARROWEST go below one another. Where text cannot shrink in
+    proportion, the figure is at least as high as LOWEST says. Titles and notes are wrapped.
+    """
     old_width, old_height = figure.get_size_inches()
-    factor = width / old_width
-    figure.set_size_inches(width, old_height * factor)
-    scale(figure, factor, max(factor, 0.5))
+    grid = _grid(figure)
+    columns, rows = (grid.ncols, 1) if grid is not None else (1, 1)
+    if grid is not None and width / columns < NARROWEST and not is_matrix(figure, grid):
+        stack(figure, grid)
+        columns, rows = 1, columns
+    factor = width * rows / old_width
+    height = old_height * factor
+    if factor * style.FONT_SIZE < SMALLEST_TEXT:
+        height = max(height, width / columns * LOWEST)
+    for label in [*figure.texts, *(axes.title for axes in figure.axes)]:
+        label.set_wrap(True)
+    figure.set_size_inches(width, height * rows)
+    text = min(factor, 1.0) if rows > 1 else factor
+    scale(figure, text, max(text, 0.5))
+
+
+def is_matrix(figure: Figure, grid: GridSpec) -> bool:
+    """Whether the rows of a figure's panels belong together: no panel is as high as all rows."""
+    return all(len(spec.rowspan) < grid.nrows for spec in _specs(figure).values())
+
+
+def stack(figure: Figure, grid: GridSpec) -> None:
+    """Put the columns of panels below one another, in their order."""
+    column = figure.add_gridspec(grid.nrows * grid.ncols, 1)
+    for axes, spec in _specs(figure).items():
+        first = spec.colspan.start * grid.nrows + spec.rowspan.start
+        axes.set_subplotspec(column[first : first + len(spec.rowspan), 0])
+
+
+def _grid(figure: Figure) -> GridSpec | None:
+    """The grid that all panels are in; None if there are several, or grids inside of it."""
+    grids = {spec.get_gridspec() for spec in _specs(figure).values()}
+    grid = grids.pop() if len(grids) == 1 else None
+    return grid if isinstance(grid, GridSpec) else None
+
+
+def _specs(figure: Figure) -> dict[Axes, SubplotSpec]:
+    """The places of the axes that have one in a grid; colour bars have none."""
+    places = [(axes, axes.get_subplotspec()) for axes in figure.axes]
+    return {axes: spec for axes, spec in places if spec is not None}
 
 
 def set_limits(figure: Figure, low: float, high: float) -> None:

@@ -51,6 +51,30 @@ def test_a_width_keeps_the_ratio_and_readable_text(tmp_path: Path):
     assert max(sizes) < style.FONT_SIZE
 
 
+def test_panels_too_narrow_side_by_side_go_below_one_another(tmp_path: Path):
+    with style.styled():
+        figure = Figure(figsize=(12, 4))
+        grid = figure.add_gridspec(2, 2)
+        for place in (grid[:, 0], grid[0, 1], grid[1, 1]):
+            figure.add_subplot(place).plot([0, 1], [0, 1])
+    options.apply(figure, parsed(tmp_path, "--width", "column"))
+    figure.savefig(tmp_path / "x.png")
+    left, upper, lower = (axes.get_position() for axes in figure.axes)
+    assert left.y0 > upper.y1 > upper.y0 > lower.y1
+    assert left.width == pytest.approx(upper.width, rel=0.05)
+    assert left.height > 1.5 * upper.height
+    assert figure.get_size_inches().tolist() == pytest.approx([3.35, 2 * 3.35 * 4 / 6])
+
+
+def test_a_matrix_of_panels_stays_one(tmp_path: Path):
+    figure = Figure(figsize=(12, 4))
+    figure.subplots(2, 3)
+    options.apply(figure, parsed(tmp_path, "--width", "column"))
+    figure.savefig(tmp_path / "x.png")
+    assert len({round(axes.get_position().y0, 3) for axes in figure.axes}) == 2
+    assert figure.get_size_inches()[0] == pytest.approx(3.35)
+
+
 def test_a_colour_bar_stays_beside_its_map_at_another_width(tmp_path: Path):
     figure = picture()
     options.apply(figure, parsed(tmp_path, "--width", "4"))
