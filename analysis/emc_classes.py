@@ -6,7 +6,7 @@ With random labels the number of classes changes on the same images, so that it 
 with the data set. Values that the range of the search censors are arrows and enter no line. At the
 right, the training error of every training over n, and the fit curves. Writes STEM.png, STEM.pdf,
 STEM.csv (the reduced table), STEM_comparisons.csv (ratios of n50 and P(n50_1 > n50_2), from the
-posteriors), STEM_searches.csv, STEM_trainings.csv, and STEM.json.
+posteriors, also of neighbours on a line), STEM_searches.csv, STEM_trainings.csv, and STEM.json.
 
 The figure follows Shwartz-Ziv et al. (2024), "Just How Flexible are Neural Networks in Practice?"
 (arXiv 2406.11463).
@@ -25,6 +25,7 @@ FIGURE = lines.LineFigure(
     x="classes",
     label="number of classes",
     place=labels.class_counts,
+    along=True,
 )
 
 

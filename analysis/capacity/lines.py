@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.capacity import estimate, plot, selection
@@ -25,7 +26,8 @@ class LineFigure:
 
     free: prefixes of the columns that may differ. x: column of the table with the places, or
     "parameters". lines: parts of a line's name. label: of the x axis. place: gives x where it is no
-    column.
+    column. from_base: whether models have grown from the line "base", to which a dotted line leads.
+    along: whether neighbours on a line are compared too.
     """
 
     free: tuple[str, ...]
@@ -35,17 +37,20 @@ class LineFigure:
     place: Callable[[pd.DataFrame], pd.Series] | None = None
     name: Callable[[pd.DataFrame], pd.Series] | None = None
     diagonal: bool = False
+    from_base: bool = False
+    along: bool = False
 
 
 def make(options: argparse.Namespace, kind: LineFigure) -> None:
     """Query, reduce, draw, write."""
     searches = placed(selection.select(options, kind.free), kind)
     table = searches.table[["line", kind.x, *_columns(searches.table, kind.x)]]
-    pairs = compare(searches, kind.x)
+    pairs = compare(searches, kind)
+    along = ", and of neighbours on a line" if kind.along else ""
     facts = {
         "x": kind.label,
         "line": "joins neighbouring values that are not censored; fits nothing",
-        "comparisons": f"posteriors of searches whose {kind.x} differ by less than 3 %",
+        "comparisons": f"posteriors of searches whose {kind.x} differ by less than 3 %{along}",
     }
     lines = [selection.listing(table[["line", kind.x, *selection.SHOWN]])]
     lines += [*estimate.sentences(pairs), *searches.messages()]
@@ -85,16 +90,22 @@ def _columns(table: pd.DataFrame, *drawn: str) -> list[str]:
     return [column for column in wanted if column in table.columns and column not in drawn]
 
 
-def compare(searches: Selection, x: str) -> pd.DataFrame:
-    """Comparisons of the lines at every place that several share, P within 3 %."""
+def compare(searches: Selection, kind: LineFigure) -> pd.DataFrame:
+    """Comparisons of the lines at every place that several share, P within 3 %, and along the lines
+    if the figure asks for it.
+    """
+    table = searches.table.sort_values(kind.x)
+    names = [f"{line} at {x:,.0f}" for line, x in zip(table["line"], table[kind.x], strict=True)]
+    table = table.assign(name=names)
     parts = []
-    table = searches.table.sort_values(x)
-    for place, group in table.groupby(near(table[x])):
+    for place, group in table.groupby(near(table[kind.x])):
         if len(group) > 1 and group["line"].is_unique:
-            names = [
-                f"{line} at {at:,.0f}" for line, at in zip(group["line"], group[x], strict=True)
+            parts.append(searches.comparisons(group["name"]).assign(place=place))
+    if kind.along:
+        for _, line in table.groupby("line", sort=False):
+            parts += [
+                searches.comparisons(line["name"].iloc[i : i + 2]) for i in range(len(line) - 1)
             ]
-            parts.append(searches.comparisons(group.assign(name=names)["name"]).assign(place=place))
     return pd.concat(parts, ignore_index=True) if parts else estimate.comparisons({})
 
 
@@ -120,10 +131,11 @@ def draw(searches: Selection, kind: LineFigure) -> Figure:
         axes = figure.add_subplot(grid[:, 0])
         lower = figure.add_subplot(grid[1, 1])
         upper = figure.add_subplot(grid[0, 1], sharex=lower)
-        for number, name in enumerate(names):
-            rows = table[table["line"] == name]
-            moved = rows.assign(**{kind.x: rows[kind.x] * plot.shift(number, len(names))})
-            plot.capacity_line(axes, moved, kind.x, look_of[name])
+        moved = table.assign(**{kind.x: table[kind.x] * _shifts(table, names)})
+        for name in names:
+            plot.capacity_line(axes, moved[moved["line"] == name], kind.x, look_of[name])
+        if kind.from_base:
+            _lines_from_base(axes, moved, kind.x, look_of)
         plot.log_axes(axes, table[kind.x].tolist())
         if kind.diagonal:
             plot.diagonal(axes)
@@ -136,6 +148,27 @@ def draw(searches: Selection, kind: LineFigure) -> Figure:
         upper.tick_params(labelbottom=False)
         plot.foot(figure, searches.caption())
     return figure
+
+
+def _shifts(table: pd.DataFrame, names: Sequence[str]) -> pd.Series:
+    """Factors of x that keep lines with equal values apart."""
+    return table["line"].map(
+        {name: plot.shift(number, len(names)) for number, name in enumerate(names)}
+    )
+
+
+def _lines_from_base(
+    axes: Axes, table: pd.DataFrame, x: str, look_of: Mapping[str, plot.Look]
+) -> None:
+    """A dotted line from the base to each model that grew from it, for each kind of labels."""
+    known = table[table["n50"].notna()]
+    labels = known["line"].str.partition(", ")[2]
+    is_base = known["line"].str.partition(", ")[0] == "base"
+    for name, base in known[is_base].groupby(labels[is_base]):
+        for index in known.index[(labels == name) & ~is_base]:
+            ends = pd.concat([base, known.loc[[index]]])
+            colour = look_of[str(known.loc[index, "line"])].colour
+            axes.plot(ends[x], ends["n50"], ":", color=colour, lw=1.0, zorder=1)
 
 
 def by_search(

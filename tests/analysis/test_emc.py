@@ -314,6 +314,14 @@ def test_classes_are_an_axis(searching: SearchSweep, drawn: list[Figure]):
         "random labels": [2, 10, 100],
     }
     assert drawn[0].axes[0].get_xlabel() == "number of classes"
+    pairs = pd.read_csv(out / "f_comparisons.csv").set_index(["first", "second"])
+    assert ("random labels at 10", "correct labels at 10") in pairs.index or (
+        "correct labels at 10", "random labels at 10"
+    ) in pairs.index  # fmt: skip
+    assert pairs.loc[("random labels at 2", "random labels at 10"), "ratio"] == pytest.approx(
+        1.5, rel=0.3
+    )
+    assert ("random labels at 2", "random labels at 100") not in pairs.index
 
 
 def test_scaling_has_a_line_for_each_quantity(searching: SearchSweep, drawn: list[Figure]):
@@ -328,6 +336,9 @@ def test_scaling_has_a_line_for_each_quantity(searching: SearchSweep, drawn: lis
     status, out = run(emc_scaling, searching)
     assert status == 0
     assert set(pd.read_csv(out / "f.csv")["line"]) == {"base", "width", "depth", "all"}
+    dotted = [line for line in drawn[0].axes[0].lines if line.get_linestyle() == ":"]
+    starts = {tuple(np.round(line.get_xydata()[0], 6)) for line in dotted}
+    assert (len(dotted), len(starts)) == (3, 1)
 
 
 def test_budget_has_a_panel_for_each_setting_and_never_extrapolates(
