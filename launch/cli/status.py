@@ -131,14 +131,23 @@ def wait_until_finished(folder: Path, sid: str | None = None) -> bool:
 
 def _wait_for_rounds(folder: Path, sid: str | None) -> bool:
     while True:
-        complete = wait_until_end(folder, sid)
+        wait_until_end(folder, sid)
         state = sweep_state.load_sweep_state(folder)
-        if not any(_goes_on(standing) for standing in rounds.standings(state)):
-            return complete
+        if is_live(state, sid):  # another command or the worker sent more
+            continue
+        if not _search_goes_on(state):
+            return all(cell.state in FINAL for cell in state.cells.values())
         sent = advance(folder)
         was_sent = sent is not None and sent.plan is not None
-        if not was_sent and not is_live(sweep_state.load_sweep_state(folder)):
-            return False
+        if not was_sent:
+            # another command may have sent the round while this one waited, and it may be over
+            state = sweep_state.load_sweep_state(folder)
+            if not is_live(state) and _search_goes_on(state):
+                return False
+
+
+def _search_goes_on(state: SweepState) -> bool:
+    return any(_goes_on(standing) for standing in rounds.standings(state))
 
 
 def _goes_on(standing: rounds.Standing) -> bool:

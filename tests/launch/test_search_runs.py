@@ -13,18 +13,22 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
+from types import SimpleNamespace
 
 import command_line
 import pytest
 from waiting import wait_for
 
 from analysis import store
+from launch.cli import status
 from launch.plan import Search, files, load_all
 from launch.submit import rounds
 from launch.sweep.adaptive import SearchState, replay
 
 LOCAL = ("hydra/launcher=local", "task.at_a_time=2")
 Redescent = Callable[..., CompletedProcess[str]]
+
+DONE = SimpleNamespace(cells={"c1": SimpleNamespace(state="done")})
 
 pytestmark = pytest.mark.timeout(280)
 
@@ -127,11 +131,28 @@ def test_two_waiting_commands_and_the_worker_send_each_round_once(
     words = ("submit", "noop_search", *LOCAL, "--wait")
     people = [command_line.start(*words) for _ in range(2)]
     answers = [person.wait(200) for person in people]
-    assert [answer.returncode for answer in answers] == [0, 0], answers
+    assert [answer.returncode for answer in answers] == [0, 0], [
+        answer.stderr for answer in answers
+    ]
     assert all("converged" in answer.stdout for answer in answers)
     (written,) = store.searches(folder).to_dict("records")
     assert (written["status"], written["trainings"]) == ("ok", 7)
     trained_once(folder)
+
+
+@pytest.mark.parametrize(("is_over_then", "complete"), [(True, True), (False, False)])
+def test_a_round_that_another_command_sent_and_finished_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_over_then: bool, complete: bool
+) -> None:
+    """The other one does so while this one waits for the lock to send the round."""
+    is_over = [False]
+    monkeypatch.setattr(status.sweep_state, "load_sweep_state", lambda folder: DONE)
+    monkeypatch.setattr(status, "wait_until_end", lambda folder, sid: True)
+    monkeypatch.setattr(status, "is_live", lambda state, sid=None: False)
+    monkeypatch.setattr(status, "_search_goes_on", lambda state: not is_over[0])
+    monkeypatch.setattr(status, "advance", lambda folder: is_over.__setitem__(0, is_over_then))
+    monkeypatch.setattr(status.submission, "write_searches", lambda folder: None)
+    assert status.wait_until_finished(tmp_path) is complete
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes through /proc")
