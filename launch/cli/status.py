@@ -168,25 +168,19 @@ def _follow_parts(state: SweepState, show: Callable[[pd.DataFrame], None], secon
     is_here = all(plan.backend != "slurm" for plan in state.plans)
     deadline = time.monotonic() + seconds
     next_read = time.monotonic()
-    modified, workers = _modified(state.folder), _workers_alive(state)
+    modified, workers = sweep_state.modified(state.folder), _workers_alive(state)
     while time.monotonic() < deadline:
         time.sleep(LOOK_SECONDS)
         if _workers_alive(state) != workers:
             return
-        if _modified(state.folder) == modified or time.monotonic() < next_read:
+        if sweep_state.modified(state.folder) == modified or time.monotonic() < next_read:
             continue
-        modified, start = _modified(state.folder), time.process_time()
+        modified, start = sweep_state.modified(state.folder), time.process_time()
         runs = sweep_state.runs_of(state.folder, sweep_state.RECORD_COLUMNS)
         show(runs)
         if is_here and progress.count_ended(runs) == len(runs):
             return
         next_read = time.monotonic() + (time.process_time() - start) / READ_SHARE
-
-
-def _modified(folder: Path) -> list[int]:
-    """When a file was last added or replaced in the folders of the parts and the store."""
-    folders = [folder / name for name in ("curves", "runs", "store")]
-    return [path.stat().st_mtime_ns for path in folders if path.exists()]
 
 
 def _workers_alive(state: SweepState) -> list[bool | None]:

@@ -87,3 +87,12 @@ def _over(record: Record | None, newest: Placement) -> State:
     if record is None:
         return "interrupted" if newest.cancelled else "missing"
     return "failed" if record.status == "failed" else "interrupted"
+
+
+def in_doubt(cell: CellState) -> bool:
+    """Whether the task of a cell has ended although its record does not say how."""
+    if cell.state not in ("interrupted", "missing", "failed"):
+        return False
+    record = cell.record
+    is_older = record is None or record.attempt < cell.placement.attempt
+    return is_older or (record is not None and record.status == "running")

@@ -23,7 +23,7 @@ from launch.plan.folder import no_sweep
 from launch.plan.jobs import Array
 from launch.plan.outcome import FINAL
 from launch.scheduler import backend, slurm
-from launch.status.cell_state import CellState, Placement, Record, cell_states
+from launch.status.cell_state import CellState, Placement, Record, cell_states, in_doubt
 
 UNANSWERED_SECONDS = 120.0
 """If sbatch got no answer and neither squeue nor sacct shows the submission after this time, it was
@@ -92,12 +92,22 @@ class SweepState:
 
 @dataclass(frozen=True)
 class SweepFiles:
-    """What the folder of a sweep has, before its schedulers are asked."""
+    """What the folder of a sweep has, before its schedulers are asked.
+
+    `columns` are those that were asked of the runs, and `modified` tells when they were read.
+    """
 
     folder: Path
     plans: Sequence[Plan]
     arrays: Mapping[str, Sequence[Array]]
     runs: pd.DataFrame
+    columns: Sequence[str] | None
+    modified: Sequence[int]
+
+    def read_again(self) -> SweepFiles:
+        """The same with the runs as they are now."""
+        now = modified(self.folder)
+        return replace(self, runs=runs_of(self.folder, self.columns), modified=now)
 
     @cached_property
     def records(self) -> Mapping[str, Record]:
@@ -165,7 +175,14 @@ def read_files(
 
 def _files_of(folder: Path, plans: Sequence[Plan], columns: Sequence[str] | None) -> SweepFiles:
     arrays = {plan.sid: _load_arrays(plan, folder) for plan in plans}
-    return SweepFiles(folder, plans, arrays, runs_of(folder, columns))
+    now = modified(folder)
+    return SweepFiles(folder, plans, arrays, runs_of(folder, columns), columns, now)
+
+
+def modified(folder: Path) -> list[int]:
+    """When a file was last added or replaced in the folders of the parts and the store."""
+    folders = [folder / name for name in ("curves", "runs", "store")]
+    return [path.stat().st_mtime_ns for path in folders if path.exists()]
 
 
 def load_state_before_submission(
@@ -190,22 +207,31 @@ def state_of(
     files: SweepFiles, answer: SlurmAnswer | None = None, *, abandon_completing: bool = False
 ) -> SweepState:
     """The state of a sweep, with what SLURM answered about it, by default when asked now."""
-    folder, plans, arrays, runs = files.folder, files.plans, files.arrays, files.runs
-    records, open_plans = files.records, files.open_plans
-    answers = ask_scheduler(open_plans, folder, arrays, answer or ask_slurm([files]))
+    answers = ask_scheduler(
+        files.open_plans, files.folder, files.arrays, answer or ask_slurm([files])
+    )
     if abandon_completing:
         answers = without_stuck(answers)
+    state = _state(files, answers)
+    if any(map(in_doubt, state.cells.values())) and modified(files.folder) != files.modified:
+        # a task that has ended by now wrote its results before; they may be newer than the runs
+        state = _state(files.read_again(), answers)
+    return state
+
+
+def _state(files: SweepFiles, answers: Answers) -> SweepState:
+    folder, plans = files.folder, files.plans
     cancelled = {plan.sid: markers.cancelled_cells(plan.folder(folder)) for plan in plans}
-    places = place_cells(plans, arrays, answers, cancelled, records)
+    places = place_cells(plans, files.arrays, answers, cancelled, files.records)
     return SweepState(
         folder=folder,
         plans=plans,
-        arrays=arrays,
-        cells={cell.id: cell for cell in cell_states(places, records)},
-        runs=runs,
+        arrays=files.arrays,
+        cells={cell.id: cell for cell in cell_states(places, files.records)},
+        runs=files.runs,
         silent=answers.silent,
         tasks=answers.tasks,
-        lost_nodes=_lost_nodes(open_plans, folder, answers),
+        lost_nodes=_lost_nodes(files.open_plans, folder, answers),
     )
 
 
