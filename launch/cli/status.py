@@ -138,12 +138,17 @@ def _wait_for_rounds(folder: Path, sid: str | None) -> bool:
         if not _search_goes_on(state):
             return all(cell.state in FINAL for cell in state.cells.values())
         sent = advance(folder)
-        was_sent = sent is not None and sent.plan is not None
-        if not was_sent:
-            # another command may have sent the round while this one waited, and it may be over
-            state = sweep_state.load_sweep_state(folder)
-            if not is_live(state) and _search_goes_on(state):
+        if sent is None or sent.plan is None:
+            now = sweep_state.load_sweep_state(folder)
+            if not is_live(now) and _search_goes_on(now) and _results(now) == _results(state):
                 return False
+
+
+def _results(state: SweepState) -> tuple[int, int]:
+    """How many plans a sweep has, and how many cells with a result: both only grow, also by what
+    another command sent while this one waited for the lock.
+    """
+    return len(state.plans), sum(cell.state in FINAL for cell in state.cells.values())
 
 
 def _search_goes_on(state: SweepState) -> bool:

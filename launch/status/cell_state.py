@@ -90,9 +90,8 @@ def _over(record: Record | None, newest: Placement) -> State:
 
 
 def in_doubt(cell: CellState) -> bool:
-    """Whether the task of a cell has ended although its record does not say how."""
+    """Whether the task of a cell has ended, and may have written a result after this record."""
     if cell.state not in ("interrupted", "missing", "failed"):
         return False
     record = cell.record
-    is_older = record is None or record.attempt < cell.placement.attempt
-    return is_older or (record is not None and record.status == "running")
+    return record is None or record.status != "failed" or record.attempt < cell.placement.attempt

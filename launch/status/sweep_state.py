@@ -1,6 +1,6 @@
 """The state of a sweep: its plans, what was sent of them, its parts, and its schedulers' answers.
 
-Each is read once.
+Each is read once; the parts twice where a task ended in between.
 """
 
 from __future__ import annotations
@@ -105,9 +105,11 @@ class SweepFiles:
     modified: Sequence[int]
 
     def read_again(self) -> SweepFiles:
-        """The same with the runs as they are now."""
+        """The same plans, with the cells and the runs that they have now."""
         now = modified(self.folder)
-        return replace(self, runs=runs_of(self.folder, self.columns), modified=now)
+        sids = [plan.sid for plan in self.plans]
+        plans = [plan for plan in load_all(self.folder) if plan.sid in sids]
+        return replace(self, plans=plans, runs=runs_of(self.folder, self.columns), modified=now)
 
     @cached_property
     def records(self) -> Mapping[str, Record]:
@@ -213,10 +215,18 @@ def state_of(
     if abandon_completing:
         answers = without_stuck(answers)
     state = _state(files, answers)
-    if any(map(in_doubt, state.cells.values())) and modified(files.folder) != files.modified:
+    if _may_be_outdated(state) and modified(files.folder) != files.modified:
         # a task that has ended by now wrote its results before; they may be newer than the runs
         state = _state(files.read_again(), answers)
     return state
+
+
+def _may_be_outdated(state: SweepState) -> bool:
+    """Whether a task that has ended may have written more than the state shows; a task that
+    searches also adds cells.
+    """
+    searching = any(plan.task_searches for plan in state.plans)
+    return searching or any(map(in_doubt, state.cells.values()))
 
 
 def _state(files: SweepFiles, answers: Answers) -> SweepState:

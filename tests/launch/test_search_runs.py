@@ -28,8 +28,6 @@ from launch.sweep.adaptive import SearchState, replay
 LOCAL = ("hydra/launcher=local", "task.at_a_time=2")
 Redescent = Callable[..., CompletedProcess[str]]
 
-DONE = SimpleNamespace(cells={"c1": SimpleNamespace(state="done")})
-
 pytestmark = pytest.mark.timeout(280)
 
 
@@ -140,17 +138,25 @@ def test_two_waiting_commands_and_the_worker_send_each_round_once(
     trained_once(folder)
 
 
-@pytest.mark.parametrize(("is_over_then", "complete"), [(True, True), (False, False)])
+@pytest.mark.parametrize(
+    ("rounds_by_others", "complete"), [([1, 2], True), ([2], True), ([1, 1], False), ([0], False)]
+)
 def test_a_round_that_another_command_sent_and_finished_is_no_failure(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_over_then: bool, complete: bool
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rounds_by_others: list[int], complete: bool
 ) -> None:
-    """The other one does so while this one waits for the lock to send the round."""
-    is_over = [False]
-    monkeypatch.setattr(status.sweep_state, "load_sweep_state", lambda folder: DONE)
+    """The other one does so while this one waits for the lock; the search ends with round 2."""
+    over = [0]
+    coming = iter(rounds_by_others)
+
+    def state(folder: Path) -> SimpleNamespace:
+        cells = {str(number): SimpleNamespace(state="done") for number in range(over[0])}
+        return SimpleNamespace(cells=cells, plans=["plan"] * over[0])
+
+    monkeypatch.setattr(status.sweep_state, "load_sweep_state", state)
     monkeypatch.setattr(status, "wait_until_end", lambda folder, sid: True)
     monkeypatch.setattr(status, "is_live", lambda state, sid=None: False)
-    monkeypatch.setattr(status, "_search_goes_on", lambda state: not is_over[0])
-    monkeypatch.setattr(status, "advance", lambda folder: is_over.__setitem__(0, is_over_then))
+    monkeypatch.setattr(status, "_search_goes_on", lambda state: len(state.plans) < 2)
+    monkeypatch.setattr(status, "advance", lambda folder: over.__setitem__(0, next(coming)))
     monkeypatch.setattr(status.submission, "write_searches", lambda folder: None)
     assert status.wait_until_finished(tmp_path) is complete
 

@@ -74,6 +74,8 @@ class Sweep:
     cluster: Cluster
     logs: Path
     name: str = "smoke"
+    patience: float = 600.0
+    """Seconds that a command may take."""
 
     @property
     def folder(self) -> Path:
@@ -86,7 +88,11 @@ class Sweep:
         }
         environment |= {"COLUMNS": "1000"}
         process = command_line.redescent(
-            *words, environment=environment, folder=self.logs.parent, check=check, seconds=3600
+            *words,
+            environment=environment,
+            folder=self.logs.parent,
+            check=check,
+            seconds=self.patience,
         )
         return process.stdout + process.stderr
 

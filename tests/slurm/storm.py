@@ -384,15 +384,15 @@ def run(
 
 def wait_while_epochs_come(sweep: Sweep, ended: Callable[[], bool]) -> None:
     """Wait until the queue is empty; AssertionError after QUIET seconds without a new epoch."""
-    is_over = False
-    while not is_over:
-        before = sweep.epochs()
-        try:
-            sweep.wait(ended, QUIET)
-            is_over = True
-        except AssertionError:
-            if sweep.epochs() == before:
-                raise
+    most, since = 0, time.monotonic()
+    while not ended():
+        epochs = sweep.epochs()
+        if epochs > most:
+            most, since = epochs, time.monotonic()
+        if time.monotonic() - since > QUIET:
+            status = sweep.redescent("status", sweep.name, check=False)
+            raise AssertionError(f"no epoch in {QUIET:.0f} s\n{status}\n{sweep.output()}")
+        time.sleep(1)
 
 
 def verify(
@@ -408,7 +408,7 @@ def verify(
         "a command ended with a traceback"
     )
     log(f"attempts of a cell: at most {sweep.records()['attempts'].max()}")
-    calm = Sweep(sweep.cluster, sweep.logs.parent / "calm")
+    calm = Sweep(sweep.cluster, sweep.logs.parent / "calm", patience=sweep.patience)
     calm.submit(*arguments, "--wait", launcher="local")
     table, expected = sweep.table(), calm.table()
     log(f"{len(table)} rows, {len(expected)} in the calm run")
@@ -453,7 +453,7 @@ def main() -> None:
             logs = (options.keep or Path(pids)).absolute() / "logs"
             logs.mkdir(parents=True)
             run(
-                Sweep(Cluster(Path(pids, "slurm/etc/slurm.conf"), settings), logs),
+                Sweep(Cluster(Path(pids, "slurm/etc/slurm.conf"), settings), logs, patience=3600),
                 options.cells,
                 60 * options.minutes,
                 options.seed,
