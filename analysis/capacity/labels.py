@@ -149,6 +149,10 @@ SCALED = {
 }
 
 
+BASE = "base"
+"""Name of the model that the others have grown from."""
+
+
 def scaled(table: pd.DataFrame) -> pd.Series:
     """What each model has more of than the smallest one: "width", "depth", "resolution", "all".
 
@@ -161,9 +165,19 @@ def scaled(table: pd.DataFrame) -> pd.Series:
     names = []
     for row, labels in zip(rows, tasks, strict=True):
         grown = [name for name, keys in SCALED.items() if _differs(row, base, keys)]
-        name = "all" if len(grown) == len(SCALED) else " and ".join(grown) or "base"
+        name = "all" if len(grown) == len(SCALED) else " and ".join(grown) or BASE
         names.append(f"{name}, {labels}" if several else name)
     return pd.Series(names, index=table.index, dtype=object)
+
+
+def task_of_scaled(name: str) -> str:
+    """The labels in a name of `scaled`; empty where they do not vary."""
+    return name.partition(", ")[2]
+
+
+def is_base(names: pd.Series) -> pd.Series:
+    """Which names of `scaled` are those of the base."""
+    return names.str.partition(", ")[0] == BASE
 
 
 def _differs(row: Row, base: Row, keys: Sequence[str]) -> bool:

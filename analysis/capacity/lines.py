@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.capacity import estimate, plot, selection
-from analysis.capacity.labels import Label, texts
+from analysis.capacity import estimate, labels, plot, selection
+from analysis.capacity.labels import Label, is_base, texts
 from analysis.capacity.selection import COLUMNS, Selection
 from analysis.figure import output, query, style
 
@@ -46,11 +46,15 @@ def make(options: argparse.Namespace, kind: LineFigure) -> None:
     searches = placed(selection.select(options, kind.free), kind)
     table = searches.table[["line", kind.x, *_columns(searches.table, kind.x)]]
     pairs = compare(searches, kind)
-    along = ", and of neighbours on a line" if kind.along else ""
+    compared = f"whose {kind.x} differ by less than 3 %"
+    if kind.from_base:
+        compared = "that grew from one base"
+    if kind.along:
+        compared += ", and of neighbours on a line"
     facts = {
         "x": kind.label,
         "line": "joins neighbouring values that are not censored; fits nothing",
-        "comparisons": f"posteriors of searches whose {kind.x} differ by less than 3 %{along}",
+        "comparisons": f"posteriors of searches {compared}",
     }
     lines = [selection.listing(table[["line", kind.x, *selection.SHOWN]])]
     lines += [*estimate.sentences(pairs), *searches.messages()]
@@ -91,22 +95,27 @@ def _columns(table: pd.DataFrame, *drawn: str) -> list[str]:
 
 
 def compare(searches: Selection, kind: LineFigure) -> pd.DataFrame:
-    """Comparisons of the lines at every place that several share, P within 3 %, and along the lines
-    if the figure asks for it.
+    """Comparisons of the lines at every place that several share, P within 3 %; of all models that
+    grew from one base; and along the lines if the figure asks for it, without a place.
     """
     table = searches.table.sort_values(kind.x)
     names = [f"{line} at {x:,.0f}" for line, x in zip(table["line"], table[kind.x], strict=True)]
     table = table.assign(name=names)
-    parts = []
-    for place, group in table.groupby(near(table[kind.x])):
+    if kind.from_base:
+        places = table[kind.x].where(is_base(table["line"]), table[kind.x].iloc[-1])
+    else:
+        places = near(table[kind.x])
+    parts = [estimate.comparisons({}).assign(place=[])]
+    for place, group in table.groupby(places):
         if len(group) > 1 and group["line"].is_unique:
             parts.append(searches.comparisons(group["name"]).assign(place=place))
     if kind.along:
         for _, line in table.groupby("line", sort=False):
-            parts += [
-                searches.comparisons(line["name"].iloc[i : i + 2]) for i in range(len(line) - 1)
-            ]
-    return pd.concat(parts, ignore_index=True) if parts else estimate.comparisons({})
+            for start in range(len(line) - 1):
+                pair = searches.comparisons(line["name"].iloc[start : start + 2])
+                parts.append(pair.assign(place=float("nan")))
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled, ignore_index=True) if filled else parts[0]
 
 
 def near(values: pd.Series) -> pd.Series:
@@ -162,13 +171,14 @@ def _lines_from_base(
 ) -> None:
     """A dotted line from the base to each model that grew from it, for each kind of labels."""
     known = table[table["n50"].notna()]
-    labels = known["line"].str.partition(", ")[2]
-    is_base = known["line"].str.partition(", ")[0] == "base"
-    for name, base in known[is_base].groupby(labels[is_base]):
-        for index in known.index[(labels == name) & ~is_base]:
-            ends = pd.concat([base, known.loc[[index]]])
-            colour = look_of[str(known.loc[index, "line"])].colour
-            axes.plot(ends[x], ends["n50"], ":", color=colour, lw=1.0, zorder=1)
+    tasks = known["line"].map(labels.task_of_scaled)
+    from_base = is_base(known["line"])
+    for task, base in known[from_base].groupby(tasks[from_base]):
+        start = base.iloc[0]
+        for end in known[(tasks == task) & ~from_base].to_dict("records"):
+            colour = look_of[end["line"]].colour
+            xs, ys = [start[x], end[x]], [start["n50"], end["n50"]]
+            axes.plot(xs, ys, ":", color=colour, lw=1.0, zorder=1)
 
 
 def by_search(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
@@ -19,7 +20,8 @@ WIDTHS = {"column": 3.35, "page": 6.9}  # inches, of a two-column paper
 TALK_TEXT, TALK_LINES = 1.35, 1.6  # factors on those of a paper
 SMALLEST_TEXT = 6.0  # points
 NARROWEST = 2.0  # inches of a panel
-LOWEST = 0.7  # height of a figure over its width
+UNREADABLE = 0.8  # inches of a panel that is refused
+LOWEST = 0.7  # height of a panel over its width
 OF_PICTURE = ("out", "name", "format", "width", "style", "limits", "title")
 """The options that say where and how a picture is drawn and never what it shows."""
 
@@ -78,7 +80,7 @@ def formats(options: argparse.Namespace) -> list[str]:
 def apply(figure: Figure, options: argparse.Namespace) -> None:
     """Make the figure what the options ask for; without any it stays as it is.
 
-    Raises ValueError unless the limits increase.
+    Raises ValueError unless the limits increase, and for a width at which panels are unreadable.
     """
     chosen: dict[str, Any] = vars(options)
     if chosen.get("limits"):
@@ -113,8 +115,9 @@ def scale(figure: Figure, text: float, lines: float) -> None:
 def resize(figure: Figure, width: float) -> None:
     """Give the figure a width in inches at the same ratio of its sides, with text in proportion.
 
-    Columns that would be narrower than NARROWEST go below one another. Where text cannot shrink in
-    proportion, the figure is at least as high as LOWEST says. Titles and notes are wrapped.
+    Columns of panels that would be narrower than NARROWEST go below one another. Where text cannot
+    shrink in proportion, a panel is at least as high as LOWEST says. Titles and notes are wrapped.
+    Raises ValueError for panels that would be unreadable.
     """
     old_width, old_height = figure.get_size_inches()
     grid = _grid(figure)
@@ -122,28 +125,61 @@ def resize(figure: Figure, width: float) -> None:
     if grid is not None and width / columns < NARROWEST and not is_matrix(figure, grid):
         stack(figure, grid)
         columns, rows = 1, columns
+    if width / columns < UNREADABLE:
+        raise ValueError(
+            f"--width {width:g}: each of {columns} panels side by side would be "
+            f"{width / columns:.2f} inches wide; expected a width of at least "
+            f"{columns * UNREADABLE:g} inches"
+        )
     factor = width * rows / old_width
     height = old_height * factor
     if factor * style.FONT_SIZE < SMALLEST_TEXT:
         height = max(height, width / columns * LOWEST)
-    for label in [*figure.texts, *(axes.title for axes in figure.axes)]:
+    for label in _titles(figure) if factor < 1 else ():
+        label.set_text(label.get_text().replace("\n", " "))
         label.set_wrap(True)
     figure.set_size_inches(width, height * rows)
     text = min(factor, 1.0) if rows > 1 else factor
     scale(figure, text, max(text, 0.5))
 
 
+def _titles(figure: Figure) -> list[Text]:
+    """Titles of the figure and of its panels, at any side, and its notes."""
+    titles = list(figure.texts)
+    for axes in figure.axes:
+        inside = set(axes.texts)
+        titles += [
+            child
+            for child in axes.get_children()
+            if isinstance(child, Text) and child not in inside
+        ]
+    return titles
+
+
 def is_matrix(figure: Figure, grid: GridSpec) -> bool:
-    """Whether the rows of a figure's panels belong together: no panel is as high as all rows."""
-    return all(len(spec.rowspan) < grid.nrows for spec in _specs(figure).values())
+    """Whether the rows of a figure's panels belong together: no panel is as high as all rows, or
+    one has several columns.
+    """
+    specs = _specs(figure).values()
+    is_wide = any(len(spec.colspan) > 1 for spec in specs)
+    return is_wide or all(len(spec.rowspan) < grid.nrows for spec in specs)
 
 
 def stack(figure: Figure, grid: GridSpec) -> None:
-    """Put the columns of panels below one another, in their order."""
-    column = figure.add_gridspec(grid.nrows * grid.ncols, 1)
-    for axes, spec in _specs(figure).items():
+    """Put the columns of panels below one another, in their order, each with its own vertical
+    labels: a shared axis has them at the first column alone.
+    """
+    ratios = np.tile(grid.get_height_ratios(), grid.ncols).tolist()
+    column = figure.add_gridspec(grid.nrows * grid.ncols, 1, height_ratios=ratios)
+    specs = _specs(figure)
+    for axes, spec in specs.items():
         first = spec.colspan.start * grid.nrows + spec.rowspan.start
         axes.set_subplotspec(column[first : first + len(spec.rowspan), 0])
+        axes.tick_params(labelleft=True)
+        for other in specs:
+            is_shared = axes.get_shared_y_axes().joined(axes, other)
+            if is_shared and axes.yaxis.get_visible() and not axes.get_ylabel():
+                axes.set_ylabel(other.get_ylabel())
 
 
 def _grid(figure: Figure) -> GridSpec | None:

@@ -23,14 +23,14 @@ from launch.status.sweep_state import SweepState
 _NEW_ENTRY = re.compile(r"\[\d{4}-\d\d-\d\d ")
 """How an entry of the log begins: with its time."""
 
-_MOST_BYTES = 16_000_000
-"""Bytes at the end of an output that are looked at."""
+_BYTES_PER_LINE = 400
 
 
 def logs(folder: Path, cell: str, lines: int, follow: bool) -> None:
     """Print the last lines of the output; with `follow`, keep printing until the cell ends.
 
-    The output of a cell that is done or failed stops there, although its task trained others then.
+    The output of a cell with a result, or that failed, stops at its end, although its task trained
+    others then.
     """
     state = sweep_state.load_sweep_state(folder)
     path = output(state, cell)
@@ -41,8 +41,9 @@ def logs(folder: Path, cell: str, lines: int, follow: bool) -> None:
         )
     position = 0
     if path is not None:
-        output_lines, position = _lines_of(path)
-        if state.cells[cell].state in (*FINAL, "failed"):
+        ended = state.cells[cell].state in (*FINAL, "failed")
+        output_lines, position = _lines_of(path, None if ended else lines * _BYTES_PER_LINE)
+        if ended:
             output_lines = _until_its_end(output_lines, cell)
         text = "".join(output_lines[-lines:])
         console.print(styled((str(path), "bold"), f"\n{text}"), end="")
@@ -96,23 +97,25 @@ def _lines(output: bytes) -> str:
     return visible(text)
 
 
-def _lines_of(path: Path) -> tuple[list[str], int]:
-    """The lines of a possibly large file, those at its end if it is very large, and its size."""
+def _lines_of(path: Path, most: int | None) -> tuple[list[str], int]:
+    """The lines of a file, those in its last `most` bytes if a number is given, and its size."""
     with open(path, "rb") as file:
         size = file.seek(0, 2)
-        file.seek(max(0, size - _MOST_BYTES))
+        file.seek(0 if most is None else max(0, size - most))
         text = _lines(file.read(size))
     return text.splitlines(keepends=True), size
 
 
 def _until_its_end(lines: list[str], cell: str) -> list[str]:
-    """The lines up to the last one about a cell, and what belongs to it, such as a traceback; all
-    of them if none names it.
+    """The lines up to the last one about a cell, with the traceback that follows it if it failed;
+    all of them if none names it.
     """
     about = [number for number, line in enumerate(lines) if cell in line]
     if not about:
         return lines
     end = about[-1] + 1
+    if "failed" not in lines[end - 1]:
+        return lines[:end]
     while end < len(lines) and not _NEW_ENTRY.match(lines[end]):
         end += 1
     return lines[:end]

@@ -15,9 +15,10 @@ import queue
 import sys
 import threading
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from launch.plan.outcome import FINAL, FROZEN_CODE, class_of
 from launch.plan.snapshot import difference_from_plan
@@ -90,9 +91,9 @@ def main(writer: Writer) -> None:
         level=logging.INFO, format="[%(asctime)s] %(message)s", datefmt="%F %T", stream=sys.stderr
     )
     inbox = Inbox(sys.stdin)
-    _convert_without_pandas()
     trainer = CellTrainer(writer, inbox)
     while (job := inbox.next_job()) is not None:
+        _choose_conversions(job.flat)
         result = trainer.train(job)
         _send(answers, replace(result, saved=trainer.saved))
     trainer.save()
@@ -108,14 +109,19 @@ class _NoPandas(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError(fullname, name=fullname)
 
 
-def _convert_without_pandas() -> None:
-    """Let pyarrow convert its first value where it finds no pandas.
+def _choose_conversions(flat: Mapping[str, Any]) -> None:
+    """Let pyarrow find pandas only where a class of the user's trains, which may use both.
 
-    It would import pandas then, half a second of CPU time, to recognise values of pandas; a child
-    writes none. A class of the user's may still import pandas, and pyarrow works with it.
+    It would import pandas before it converts its first value, half a second of CPU time, to
+    recognise values of pandas; our own classes have none.
     """
     import pyarrow
 
+    from trainers.config import kinds
+
+    if kinds.own_names(flat):
+        pyarrow.table({}).to_pandas()  # finds pandas, also after a cell that was kept from it
+        return
     finder = _NoPandas()
     sys.meta_path.insert(0, finder)
     try:

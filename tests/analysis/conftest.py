@@ -19,7 +19,7 @@ REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
 
 @pytest.fixture(autouse=True)
 def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bootstraps of 200 draws: a tenth of those of the figures, which take seconds."""
+    """Bootstraps of 200 draws; the 1,000 and 2,000 of the figures take seconds."""
     monkeypatch.setattr(basins, "RESAMPLES", 200)
     monkeypatch.setattr(generalisation, "DRAWS", 200)
     monkeypatch.setattr(grok_sharpness, "RESAMPLES", 200)

@@ -66,6 +66,19 @@ def test_panels_too_narrow_side_by_side_go_below_one_another(tmp_path: Path):
     assert figure.get_size_inches().tolist() == pytest.approx([3.35, 2 * 3.35 * 4 / 6])
 
 
+def test_stacked_panels_each_have_their_vertical_labels(tmp_path: Path):
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    first, second, third = figure.subplots(1, 3, sharey=True)
+    first.set_ylabel("test error")
+    second.set_title("a long sentence " * 6, loc="left")
+    options.apply(figure, parsed(tmp_path, "--width", "column"))
+    figure.savefig(tmp_path / "x.png")
+    assert [axes.get_ylabel() for axes in (first, second, third)] == ["test error"] * 3
+    assert all(axes.yaxis.get_tick_params()["labelleft"] for axes in (first, second, third))
+    title = next(text for text in second.get_children() if getattr(text, "get_wrap", bool)())
+    assert title.get_window_extent().x1 <= figure.bbox.x1 + 1
+
+
 def test_a_matrix_of_panels_stays_one(tmp_path: Path):
     figure = Figure(figsize=(12, 4))
     figure.subplots(2, 3)
@@ -73,6 +86,8 @@ def test_a_matrix_of_panels_stays_one(tmp_path: Path):
     figure.savefig(tmp_path / "x.png")
     assert len({round(axes.get_position().y0, 3) for axes in figure.axes}) == 2
     assert figure.get_size_inches()[0] == pytest.approx(3.35)
+    with pytest.raises(ValueError, match=r"--width 2: each of 3 .* at least 2.4 inches"):
+        options.apply(figure, parsed(tmp_path, "--width", "2"))
 
 
 def test_a_colour_bar_stays_beside_its_map_at_another_width(tmp_path: Path):

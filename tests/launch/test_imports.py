@@ -5,12 +5,17 @@ launch nor trainers.
 from __future__ import annotations
 
 import ast
+import json
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -120,33 +125,35 @@ def test_the_parent_inside_a_job_loads_the_standard_library_alone() -> None:
     }
 
 
-CONVERSIONS = """
-from launch.worker import _child
-_child._convert_without_pandas()
-import sys
-import pyarrow as pa
-import pyarrow.parquet as pq
-pq.write_table(pa.table({'metric': [0.5, None], 'state': ['done', None]}), 'FILE')
-pq.read_table('FILE').to_pylist()
-"""
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads what a process has loaded")
+def test_a_child_that_has_written_a_part_has_not_loaded_pandas(
+    redescent: Callable[..., Any], logs: Path
+) -> None:
+    endless = ("seeds=[0]", "trainer.epochs=100000", "trainer.seconds=0.1")
+    redescent("submit", "noop", "hydra/launcher=local", *endless)
+    wait_for(lambda: any((logs / "noop" / "runs").glob("*.parquet")), "a part")
+    (path,) = logs.rglob("local.json")
+    worker = json.loads(path.read_text())["pid"]
+    (child,) = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
+    loaded = Path(f"/proc/{child}/maps").read_text()
+    os.kill(worker, signal.SIGTERM)
+    assert "/pyarrow/" in loaded
+    assert "/pandas/" not in loaded
 
 
-def test_a_child_writes_and_reads_parts_without_pandas(tmp_path: Path) -> None:
-    program = CONVERSIONS.replace("FILE", str(tmp_path / "part.parquet"))
-    modules = loaded_modules(program)
-    assert "pyarrow" in modules
-    assert "pandas" not in modules
+OURS, OWN = "{'model.name': 'mlp'}", "{'model.name': 'package.module.Class'}"
 
 
-def test_a_class_of_the_users_may_use_pandas_in_a_child(tmp_path: Path) -> None:
-    program = CONVERSIONS + (
+def test_pyarrow_finds_pandas_in_a_child_where_a_class_of_the_users_trains() -> None:
+    start = "from launch.worker._child import _choose_conversions as choose\n"
+    convert = "import pyarrow as pa\npa.array([0.5, None])\n"
+    assert "pandas" not in loaded_modules(f"{start}choose({OURS})\n{convert}choose({OURS})")
+    assert "pandas" in loaded_modules(
+        f"{start}choose({OURS})\n{convert}choose({OWN})\n"
         "import pandas as pd\n"
-        "frame = pd.read_parquet('FILE')\n"
-        "assert frame['state'].tolist()[0] == 'done' and frame['metric'].isna().tolist()[1]\n"
-        "assert pa.array(pd.Series([1, 2])).to_pylist() == [1, 2]\n"
-        "assert pa.table(frame).num_rows == 2\n"
+        "assert pa.array(pd.Series([1.0, float('nan')])).null_count == 1\n"
+        "assert pa.types.is_dictionary(pa.array(pd.Categorical(['a'])).type)"
     )
-    assert "pandas" in loaded_modules(program.replace("FILE", str(tmp_path / "part.parquet")))
 
 
 @pytest.mark.parametrize(
