@@ -107,11 +107,11 @@ class Selection:
                 f"{wide.sum()} of {len(status)} searches ended before their interval was narrow "
                 "(hollow): raise `most` or the number of seeds, and submit again"
             )
-        for flag in ("hole", "island"):
+        for flag, words in (("hole", "a hole"), ("island", "an island")):
             if self.table[flag].any():
                 lines.append(
-                    f"{int(self.table[flag].sum())} searches have a {flag}: success does not "
-                    "change steadily along the axis, and their intervals hold less than 90 %"
+                    f"{int(self.table[flag].sum())} of {len(status)} searches with {words}: success "
+                    "does not change steadily along the axis, and the interval holds less than 90 %"
                 )
         diverged = int((self.trainings["status"] == "nonfinite").sum())
         if diverged:
