@@ -27,6 +27,9 @@ def short_id(cell: str) -> str:
     return cell[:SHORT_ID]
 
 
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
 def cell_id(flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS) -> str:
     """`c1-` and the first 32 hex digits (128 bits) of SHA-256 over the canonical JSON of a flat
     configuration.
@@ -61,10 +64,7 @@ def section_text(flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS) ->
         if not key.startswith(RESULT_FREE):
             _check(key, value)
             hashed[key] = value + 0.0 if type(value) is float else value  # -0.0 is 0.0
-    text = json.dumps(
-        hashed, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
-    )
-    return text[1:-1]
+    return _JSON.encode(hashed)[1:-1]
 
 
 def _check(key: str, value: Any) -> None:

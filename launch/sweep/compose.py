@@ -257,7 +257,7 @@ def _cells(config: DictConfig, overrides: Sequence[str], sweep: spec.Sweep) -> I
         if sweep.trained is None:
             _refuse_measure(base.flat)
         values = base.values_at(point)
-        if sweep.trained is None and sweep.accepts({**base.flat, **values}):
+        if sweep.trained is None and (not sweep.conditions or sweep.accepts(base.flat | values)):
             yield base.cell(values)
         for read in reads:
             flat = base.flat_reading(read, values)

@@ -11,6 +11,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -172,7 +173,7 @@ class Request:
         """Hash of the sources that the jobs will import."""
         return self.software.code if self.software else code_hash(self.own_packages)
 
-    @property
+    @cached_property
     def own_packages(self) -> frozenset[str]:
         """The user's packages that the cells and searches name."""
         points = [search.point for search in self.searches]

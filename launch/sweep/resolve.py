@@ -24,6 +24,9 @@ class Section:
     text: str
 
 
+EMPTY = Section({}, "")
+
+
 class Sections(Mapping[str, Any]):
     """A flat configuration whose sections it shares with other cells; immutable."""
 
@@ -37,6 +40,13 @@ class Sections(Mapping[str, Any]):
             if key in section:
                 return section[key]
         raise KeyError(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """As in Mapping, without an exception for each key that is missing."""
+        for section in self._sections:
+            if key in section:
+                return section[key]
+        return default
 
     def __iter__(self) -> Iterator[str]:
         for section in self._sections:
@@ -66,6 +76,7 @@ class Resolver:
         self.base = base
         self._sections: dict[tuple[str, ...], Section] = {}
         self._names: list[str] = []
+        self._unchanged: dict[tuple[str, ...], dict[str, Section]] = {}
         self._base_sections: dict[str, dict[str, Any]] = {}
         for key, value in base.items():
             self._base_sections.setdefault(_section_of(key), {})[key] = value
@@ -82,9 +93,9 @@ class Resolver:
         values: dict[str, dict[str, Any]] = {}
         for key, value in point.items():
             values.setdefault(_section_of(key), {})[key] = value
-        sections = {
-            name: self._section(trainer, name, values.get(name, {})) for name in self._names
-        }
+        sections = self._sections_but(trainer, tuple(values))
+        for name, changed in values.items():
+            sections[name] = self._section(trainer, name, changed)
         texts = (sections[name].text for name in sorted(sections))
         return Cell(id_of_sections(texts), Sections(sections))
 
@@ -94,6 +105,16 @@ class Resolver:
             if key not in self.base:
                 legal = ", ".join(sorted(self.base))
                 raise UserError(f"axes.{key}: no such configuration key; known: {legal}")
+
+    def _sections_but(self, trainer: str, changed: tuple[str, ...]) -> dict[str, Section]:
+        """The sections of the base in the order of the names; those that change are still empty."""
+        key = (trainer, *changed)
+        if key not in self._unchanged:
+            self._unchanged[key] = {
+                name: EMPTY if name in changed else self._section(trainer, name, {})
+                for name in self._names
+            }
+        return dict(self._unchanged[key])
 
     def _section(self, trainer: str, name: str, values: Mapping[str, Any]) -> Section:
         variant = (trainer, name, repr(values))
