@@ -110,8 +110,9 @@ class Selection:
         for flag, words in (("hole", "a hole"), ("island", "an island")):
             if self.table[flag].any():
                 lines.append(
-                    f"{int(self.table[flag].sum())} of {len(status)} searches with {words}: success "
-                    "does not change steadily along the axis, and the interval holds less than 90 %"
+                    f"{int(self.table[flag].sum())} of {len(status)} searches with {words}: "
+                    "success does not change steadily along the axis, and the interval holds less "
+                    "than 90 %"
                 )
         diverged = int((self.trainings["status"] == "nonfinite").sum())
         if diverged:
