@@ -105,7 +105,7 @@ def compare(searches: Selection, kind: LineFigure) -> pd.DataFrame:
         places = table[kind.x].where(is_base(table["line"]), table[kind.x].iloc[-1])
     else:
         places = near(table[kind.x])
-    parts = [estimate.comparisons({}).assign(place=[])]
+    parts = []
     for place, group in table.groupby(places):
         if len(group) > 1 and group["line"].is_unique:
             parts.append(searches.comparisons(group["name"]).assign(place=place))
@@ -115,7 +115,9 @@ def compare(searches: Selection, kind: LineFigure) -> pd.DataFrame:
                 pair = searches.comparisons(line["name"].iloc[start : start + 2])
                 parts.append(pair.assign(place=float("nan")))
     filled = [part for part in parts if len(part)]
-    return pd.concat(filled, ignore_index=True) if filled else parts[0]
+    if not filled:
+        return estimate.comparisons({}).assign(place=[])
+    return pd.concat(filled, ignore_index=True)
 
 
 def near(values: pd.Series) -> pd.Series:

@@ -29,8 +29,8 @@ _BYTES_PER_LINE = 400
 def logs(folder: Path, cell: str, lines: int, follow: bool) -> None:
     """Print the last lines of the output; with `follow`, keep printing until the cell ends.
 
-    The output of a cell with a result, or that failed, stops at its end, although its task trained
-    others then.
+    The output of a cell that has a result or failed stops where the cell ended: its task may have
+    trained others since.
     """
     state = sweep_state.load_sweep_state(folder)
     path = output(state, cell)

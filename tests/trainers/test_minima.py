@@ -68,7 +68,7 @@ def test_a_run_stopped_at_any_step_ends_with_the_same_bits(tmp_path: Path, kind:
     assert calm.position.step == 9
     kept = (tmp_path / "calm" / "weights").glob("*.npz")
     files = {path.name: path.read_bytes() for path in kept}
-    for step in (0, 1, 4, 8):
+    for step in range(9):
         folder = tmp_path / str(step)
         complete(folder, flat, attempt=1, stop=after(step))
         resumed_run = begin(folder, flat, attempt=2)

@@ -80,7 +80,7 @@ def undisturbed(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_run_stopped_at_any_step_and_resumed_ends_with_the_same_bits(
+def test_a_run_stopped_once_and_resumed_ends_with_the_same_bits(
     begin: Begin, flat: Flat, undisturbed: Any, kind: str
 ) -> None:
     state, curve = undisturbed(KINDS[kind])
