@@ -44,30 +44,15 @@ for v in $(compgen -e | grep -E '^(SLURM_|SBATCH_|SRUN_|SALLOC_|SQUEUE_|SINFO_|S
 
 # ---------------------------------------------------------------- packages
 missing=()
-find_missing() {
-  missing=()
-  for p in $PKGS; do dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing+=("$p"); done
-}
-find_missing
-if [ ${#missing[@]} -gt 0 ]; then
-  # of two clusters that start at once one installs
-  exec 8>"${TMPDIR:-/tmp}/redescent-slurm-install-$(id -u).lock"
-  flock -w 600 8 || die "another up.sh has been installing packages for 10 minutes"
-  find_missing
-fi
+for p in $PKGS; do dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing+=("$p"); done
 if [ ${#missing[@]} -gt 0 ]; then
   [ "${SLURM_DEV_INSTALL:-1}" = 1 ] || die "packages missing: ${missing[*]}"
-  SUDO=; [ "$(id -u)" = 0 ] || SUDO="sudo -n"
   log "installing: ${missing[*]}"
-  # Keep the packages' own daemons from starting on a machine that has an init system (GitHub runners do).
-  # munge is started by its postinst there; it stays on its own socket in /run/munge and does not clash.
-  aptlog=$(mktemp)
-  { $SUDO env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" ||
-    { $SUDO apt-get update -q && $SUDO env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"; }
-  } >"$aptlog" 2>&1 || { tail -20 "$aptlog" >&2; die "apt-get install failed"; }
+  # A package's own daemon may start on a machine that has an init system (GitHub runners do): munge's
+  # postinst starts munged, which stays on its own socket in /run/munge and does not clash.
+  "$(dirname "$(readlink -f "$0")")/../install.sh" "${missing[@]}" || die "SLURM cannot be installed"
   log "packages installed"
 fi
-exec 8>&-
 
 # ---------------------------------------------------------------- one at a time
 umask 022
