@@ -35,6 +35,16 @@ def test_both_ends_of_a_known_spectrum_are_found() -> None:
     assert ends.residual == pytest.approx(0.0, abs=1e-5)
 
 
+def test_a_spectrum_of_low_rank_is_the_same_again() -> None:
+    """ARPACK draws a new vector where it has found an invariant subspace."""
+    low_rank = [3.0, 1.0, 0.1] + [0.0] * 60
+    first, second = (quadratic(low_rank).ends(seed=0, tolerance=1e-6) for _ in range(2))
+    assert first == second
+    directions = [quadratic(low_rank).steepest(2, seed=0, length=1.0) for _ in range(2)]
+    for one, other in zip(*directions, strict=True):
+        assert torch.equal(one[0], other[0])
+
+
 def test_the_steepest_directions_are_those_of_the_largest_eigenvalues() -> None:
     first, second = quadratic([1.0, 4.0, 0.5, 2.0]).steepest(2, seed=0, length=3.0)
     assert first[0].flatten().tolist() == pytest.approx([0, 3, 0, 0], abs=1e-4)

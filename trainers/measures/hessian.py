@@ -93,11 +93,16 @@ class Hessian:
         return scales * hessian_product(self._parameters, self._losses, scales * vector)
 
     def ends(self, seed: int, tolerance: float) -> Ends:
-        """Both ends of the spectrum by ARPACK's Lanczos iteration from a fixed vector."""
-        start = numpy_stream(seed, "eigenvalues").standard_normal(self.shape[0])
+        """Both ends of the spectrum by ARPACK's Lanczos iteration, whose random vectors come from
+        `seed`: the first one, and one more wherever it has found an invariant subspace.
+        """
+        stream = numpy_stream(seed, "eigenvalues")
+        start = stream.standard_normal(self.shape[0])
         operator = linalg.LinearOperator(self.shape, matvec=self._product, dtype=np.float64)
         try:
-            values, vectors = linalg.eigsh(operator, k=2, which="BE", tol=tolerance, v0=start)
+            values, vectors = linalg.eigsh(
+                operator, k=2, which="BE", tol=tolerance, v0=start, rng=stream
+            )
         except linalg.ArpackError:
             return Ends(None, None, None)
         residuals = []
@@ -112,10 +117,11 @@ class Hessian:
 
         The entry of largest size is positive. Raises ArpackError without convergence.
         """
-        start = numpy_stream(seed, "eigenvalues").standard_normal(self.shape[0])
+        stream = numpy_stream(seed, "eigenvalues")
+        start = stream.standard_normal(self.shape[0])
         operator = linalg.LinearOperator(self.shape, matvec=self._product, dtype=np.float64)
         values, vectors = linalg.eigsh(
-            operator, k=count, which="LA", tol=EIGENVECTOR_TOLERANCE, v0=start
+            operator, k=count, which="LA", tol=EIGENVECTOR_TOLERANCE, v0=start, rng=stream
         )
         directions = []
         for index in np.argsort(values)[::-1]:

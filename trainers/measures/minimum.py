@@ -86,7 +86,8 @@ def extreme_eigenvalues(
 ) -> tuple[float, float] | None:
     """The smallest and the largest eigenvalue of the Hessian; None if ARPACK does not converge.
 
-    The start vector is drawn from `seed`, so that the result can be repeated.
+    The start vector is drawn from `seed`, so that the result can be repeated. So is the next one,
+    wherever the iteration has found an invariant subspace; a Hessian of low rank has one.
     """
     from scipy.sparse import linalg  # half a second that only this measure needs
 
@@ -98,10 +99,11 @@ def extreme_eigenvalues(
 
     count = sum(parameter.numel() for parameter in parameters)
     hessian = linalg.LinearOperator((count, count), matvec=product, dtype=np.float64)
-    start = numpy_stream(seed, "eigenvalues").standard_normal(count)
+    stream = numpy_stream(seed, "eigenvalues")
+    start = stream.standard_normal(count)
     try:
         values = linalg.eigsh(
-            hessian, k=2, which="BE", tol=TOLERANCE, v0=start, return_eigenvectors=False
+            hessian, k=2, which="BE", tol=TOLERANCE, v0=start, rng=stream, return_eigenvectors=False
         )
     except linalg.ArpackError:
         return None
