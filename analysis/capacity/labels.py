@@ -6,6 +6,7 @@ Pure functions of a row of the table of searches.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -52,8 +53,10 @@ def model(row: Row) -> str:
 
 
 def data(row: Row) -> str:
-    """The data set: "CIFAR-10"."""
+    """The data set: "CIFAR-10", or the name of a table's file."""
     name = str(value(row, "data.name", "data"))
+    if name == "table":
+        return Path(str(value(row, "data.root", name))).stem
     return DATA.get(name, name)
 
 

@@ -37,7 +37,11 @@ from launch.submit.preview import Preview, beyond_limit, preview, with_searches
 from launch.sweep.adaptive import search_key
 from launch.sweep.request import INSIDE, LAUNCH_KEYS, Cell, Packing, Policy, Request
 
-_ROOT_VARIABLES = {"cifar10": "REDESCENT_CIFAR10", "svhn": "REDESCENT_SVHN"}
+_ROOT_VARIABLES = {
+    "cifar10": "REDESCENT_CIFAR10",
+    "svhn": "REDESCENT_SVHN",
+    "table": "REDESCENT_TABLE",
+}
 """Environment variables that configs/data/ reads the place of a data set from."""
 
 

@@ -438,8 +438,8 @@ def _with_absolute_paths(flat: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(values.get(key), str) and not values[key].strip():
             raise UserError(
                 f"{key}: found an empty path, expected a folder; give one, or unset the "
-                "environment variable that it comes from (REDESCENT_CIFAR10, REDESCENT_SVHN or "
-                "REDESCENT_CACHE)"
+                "environment variable that it comes from (REDESCENT_CIFAR10, REDESCENT_SVHN, "
+                "REDESCENT_TABLE or REDESCENT_CACHE)"
             )
         if isinstance(values.get(key), str):
             values[key] = str(below_project(values[key]))

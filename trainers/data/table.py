@@ -34,7 +34,12 @@ def dataset(config: Table, seed: int) -> Labelled:
     and deviation 1 over the training rows; a constant one is only shifted. Raises `DataError` for
     a file that cannot be used.
     """
-    columns = read(Path(config.root or ""))
+    if config.root is None:
+        raise DataError(
+            "data.root: found null, expected a .csv, .parquet or .npz file; set data.root or the "
+            "environment variable REDESCENT_TABLE"
+        )
+    columns = read(Path(config.root))
     _check_rows(columns, config)
     classes, labels_n = np.unique(_labels(columns, config), return_inverse=True)
     if len(classes) < 2:
