@@ -27,12 +27,7 @@ BOUNDS = ("above", "at least", "below", "at most")
 HEAD = ("what", "published", "source", "ours", "agrees")
 
 Verdict = Literal["yes", "no", "open", "not run"]
-VERDICTS: Mapping[Verdict, str] = {
-    "yes": "agree",
-    "no": "do not agree",
-    "open": "are open",
-    "not run": "have not been run",
-}
+VERDICTS: tuple[Verdict, ...] = ("yes", "no", "open", "not run")
 
 
 class FidelityError(ValueError):
@@ -95,7 +90,7 @@ class Section:
     """The rows that the same commands give.
 
     setting: how ours differs from the published one. part: heading of the part of the page that
-    begins here.
+    begins here. is_trained: a network was trained for ours; otherwise it is computed or counted.
     """
 
     title: str
@@ -103,19 +98,22 @@ class Section:
     commands: Sequence[str]
     rows: Sequence[Row]
     part: str = ""
+    is_trained: bool = True
 
 
 def page() -> Iterator[str]:
     """The lines of fidelity.md."""
     sections = read(PUBLISHED)
     results = {id(row): compare(row) for section in sections for row in section.rows}
-    counts = Counter(verdict for _, verdict in results.values())
     yield "# Published numbers and ours"
     yield ""
     yield from yaml.safe_load(PUBLISHED.read_text())["introduction"].strip().splitlines()
     yield ""
-    summary = [f"{counts[verdict]} {words}" for verdict, words in VERDICTS.items()]
-    yield f"Of {sum(counts.values())} numbers and claims {', '.join(summary)}."
+    for name, is_trained in (("without training", False), ("about trained networks", True)):
+        rows = [row for part in sections if part.is_trained == is_trained for row in part.rows]
+        counts = Counter(results[id(row)][1] for row in rows)
+        summary = [f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]]
+        yield f"* {len(rows)} numbers and claims {name}: {', '.join(summary)}."
     yield ""
     yield from _disagreements(sections, results)
     for section in sections:
@@ -169,7 +167,8 @@ def read(path: Path) -> list[Section]:
         rows = [_row(row, entry) for row in entry["rows"]]
         commands = entry.get("commands", [])
         part = entry.get("part", "")
-        sections.append(Section(entry["title"], entry["setting"], commands, rows, part))
+        is_trained = entry.get("trained", True)
+        sections.append(Section(entry["title"], entry["setting"], commands, rows, part, is_trained))
     return sections
 
 

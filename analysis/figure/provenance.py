@@ -281,7 +281,7 @@ def summary(features: pd.DataFrame, name: str = "lambda", points: str = "epochs"
         return f"double descent can be seen in {count}: {criterion_text(points)}"
     closest = rows.iloc[int(rows[["rise", "second_descent"]].min(axis=1).to_numpy().argmax())]
     return (
-        f"double descent can NOT be seen in any of {len(rows)} columns; "
+        f"no column of {len(rows)} shows double descent; "
         f"closest at {name} {closest[name]:.3g}: {closest['reason']}"
     )
 

@@ -83,7 +83,7 @@ class _Group(click.Group):
 )
 @click.version_option(package_name="redescent")
 def main() -> None:
-    """Run sweeps over width, training time, regularisation and label noise on SLURM.
+    """Run sweeps over width, training time, regularisation and label noise, on SLURM or here.
 
     NAME is a file in configs/sweep/ and a folder in logs/. OVERRIDES use Hydra's grammar, such as
     'seeds=[0,1]' trainer.epochs=200 hydra/launcher=v100.
@@ -117,23 +117,23 @@ _launch_overrides = click.argument(
     "overrides", nargs=-1, shell_complete=_complete("launch_overrides")
 )
 _retry = click.option(
-    "--retry-errors", is_flag=True, help="Also send cells held back because they share an error."
+    "--retry-errors",
+    is_flag=True,
+    help="Also send cells that are held back because three failed with the same error.",
 )
 _wait = click.option(
     "--wait",
     is_flag=True,
     help="Show progress until the cells end; Ctrl-C leaves the jobs running.",
 )
-_json = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object instead, for scripts."
-)
+_json = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 
 
 @main.command(short_help="Show what `submit` would send. Changes nothing.")
 @_name
 @_overrides
 @_retry
-@click.option("--sbatch", "script", is_flag=True, help="Print what sbatch would get instead.")
+@click.option("--sbatch", "script", is_flag=True, help="Print the sbatch scripts, not the preview.")
 @_json
 @_errors
 def plan(
@@ -165,14 +165,17 @@ def plan(
 @click.option(
     "--again",
     is_flag=True,
-    help="Also train cells that are done once more, from the start. Conditions among the "
+    help="Also train done cells again, from the start. Conditions among the "
     "OVERRIDES, such as 'model.width <= 16', choose which of them.",
 )
 @_errors
 def submit(
     name: str, overrides: Sequence[str], retry_errors: bool, wait: bool, again: bool
 ) -> None:
-    """Send every cell that is not done, running or waiting, and return."""
+    """Send every cell that is not done, running or waiting.
+
+    Returns at once unless --wait is given.
+    """
     from dataclasses import replace
 
     from launch.cli.words import conditions_and_overrides
@@ -182,7 +185,7 @@ def submit(
     _send(request, wait, retry_errors=retry_errors, rerun=again)
 
 
-@main.command(short_help="Train a few cells briefly and show their cost.")
+@main.command(short_help="Train a few cells briefly and show how long they take.")
 @_name
 @_overrides
 @click.option(
@@ -211,7 +214,7 @@ def submit(
 def calibrate(
     name: str, overrides: Sequence[str], epochs: int, steps: int, counts: Sequence[int]
 ) -> None:
-    """Train the smallest and largest cells briefly, through the launcher, and show their cost.
+    """Train the smallest and largest cells briefly, through the launcher; show how long they take.
 
     The runs are kept in logs/NAME/calibration and are not results of the sweep; `plan` and `status`
     use their times. If you measure several numbers side by side, task.at_a_time=auto uses the best
@@ -381,8 +384,8 @@ def list_sweeps(as_json: bool) -> None:
 def cancel(name: str, where: Sequence[str]) -> None:
     """End the jobs of a sweep, or only the cells that meet every condition of WHERE.
 
-    A condition looks like model.width=64. Logged rows are kept; `resume` and `submit` send the
-    cells again.
+    A condition looks like model.width=64; quote one with < or >. Logged rows are kept; `resume`
+    and `submit` send the cells again.
     """
     from launch.cli.console import console, styled
     from launch.cli.lookup import sweep_folder
@@ -479,7 +482,7 @@ def compact(name: str) -> None:
 def init(folder: Path) -> None:
     """Write a project into FOLDER: a model, a data set, a sweep and a figure of your own.
 
-    All commands work inside it; docs/how-to/your_own.md explains each part.
+    All commands work inside it; its README.md explains each part.
     """
     from launch.cli import init as example
 

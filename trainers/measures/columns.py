@@ -14,7 +14,7 @@ RADIUS = (
     Metric("audit_radius", "float32", "1", "radius by the full scan, where it was made"),
 )
 VOLUME = (
-    Metric("log10_term", "float32", "log10", "log10 of omega_n mult^n det P, a lower bound's term"),
+    Metric("log10_term", "float32", "log10", "log10 of omega_n multiplier^n det P: a lower bound"),
     Metric("log10_prob_gauss", "float32", "log10", "log10 of the term of the Gaussian measure"),
     Metric("log10_det", "float32", "log10", "log10 of det P, which log10_term includes"),
     Metric("proposal_norm", "float32", "1", "length of the proposal P u"),
