@@ -228,9 +228,11 @@ class Training:
             logs = self.step in self.log_steps
             if logs or self.search.due(self.step):
                 outcome = self._compare(logs)
-            if self.run.checkpoint_due():
+            # a checkpoint after the end would let a resumed run train on
+            if outcome is None and self.run.checkpoint_due():
                 self._checkpoint()
-        self._save_weights()
+        if outcome != "nonfinite":
+            self._save_weights()
         return outcome or "done"
 
     def _keep_snapshot(self) -> None:

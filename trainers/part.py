@@ -144,15 +144,18 @@ class Part:
             self._number += 1
             self._earlier_tables = self._no_rows()
 
-    def finish_cell(self, rows: Rows, record: Record, has_checkpoints: bool) -> None:
-        """Add the last record of a cell, and write it when due. Raises OSError.
+    def finish_cell(self, rows: Rows, record: Record, has_checkpoints: bool) -> str:
+        """Add the last record of a cell, and write it when due. Returns the status that it records:
+        "failed" for a cell with a value that Parquet cannot hold. Raises OSError.
 
         A cell with checkpoints is never quick: they can be removed once its record is written.
         """
+        rows, record = self._representable(rows, record)
         self.add(rows, record)
         self.throttle.after_quick_cell = record["seconds"] < QUICK_SECONDS and not has_checkpoints
         if self.due:
             self.write()
+        return str(record["status"])
 
     def _no_rows(self) -> dict[str, pa.Table]:
         return {kind: schema.empty_table() for kind, schema in self._schemas.items()}
@@ -181,7 +184,7 @@ class Part:
             self._tables([(rows, record)])
         except NOT_REPRESENTABLE as error:
             log.error("cell %s: its results cannot be written: %s", record["cell"], error)
-            kept = {key: record[key] for key in ("cell", "attempt", "updated", "host")}
+            kept = {key: record[key] for key in ("cell", "attempt", "updated", "host", "seconds")}
             reason = f"{type(error).__name__}: its results cannot be written: {error}"
             return (), {**kept, "status": "failed", "error_class": "error", "error": reason}
         return rows, record

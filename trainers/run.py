@@ -208,13 +208,17 @@ class Run:
 
     def close(
         self, status: Status, error_class: str | None = None, error: str | None = None
-    ) -> None:
-        """Write the attempt's last record, then remove the checkpoints of a finished cell."""
-        self.part.finish_cell(
+    ) -> str:
+        """Write the attempt's last record, then remove the checkpoints of a finished cell.
+
+        Returns the status of the record: "failed" if Parquet cannot hold the results.
+        """
+        recorded = self.part.finish_cell(
             self._rows, self._record(status, error_class, error), self.checkpoints.present
         )
-        if status in FINAL and self.checkpoints.present:
+        if recorded in FINAL and self.checkpoints.present:
             self.checkpoints.clear()
+        return recorded
 
     def _record(self, status: Status, error_class: str | None, error: str | None) -> dict[str, Any]:
         seconds = self.seconds()

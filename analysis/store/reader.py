@@ -25,7 +25,7 @@ from analysis.store.merge import (
     of_results,
     result_attempts,
 )
-from analysis.store.parts import KEYS, NothingLogged, StoreError, read_all, retrying
+from analysis.store.parts import FINAL, KEYS, NothingLogged, StoreError, read_all, retrying
 from analysis.store.planned import planned_cells
 
 Folder = str | os.PathLike[str]
@@ -92,6 +92,7 @@ def _with_missing(recorded: pd.DataFrame, planned: pd.DataFrame) -> pd.DataFrame
 def records(folder: Folder, cell: str) -> list[dict[str, Any]]:
     """The newest record of each attempt at a cell, oldest attempt first; empty without any.
 
+    As in `runs`, a final result beats a later record of the same attempt.
     Keys are the columns of the run records. An attempt whose record a compaction has merged into a
     newer one has none.
     """
@@ -100,7 +101,7 @@ def records(folder: Folder, cell: str) -> list[dict[str, Any]]:
     if not tables:
         return []
     rows = concatenate(tables).to_pylist()
-    rows.sort(key=lambda row: row.get("updated") or 0.0)
+    rows.sort(key=lambda row: (row.get("status") in FINAL, row.get("updated") or 0.0))
     newest = {row["attempt"]: row for row in rows}
     return [newest[attempt] for attempt in sorted(newest)]
 

@@ -43,12 +43,15 @@ class Launcher:
 
     @property
     def gpus(self) -> int:
-        """GPUs of one task."""
-        gres = str(self.settings.get("gres") or "")
-        from_gres = gres if gres.startswith("gpu") else "gpu:0"
-        text = str(self.settings.get("gpus_per_node") or from_gres)
-        count = text.rpartition(":")[2]
-        return int(count) if count.isdigit() else 1
+        """GPUs of one task, which has one node."""
+        for key in ("gpus_per_node", "gpus_per_task"):
+            if self.settings.get(key):
+                return _count(str(self.settings[key]))
+        for resource in str(self.settings.get("gres") or "").split(","):
+            kind, _, text = resource.strip().removeprefix("gres/").partition(":")
+            if kind == "gpu":
+                return _count(text)
+        return 0
 
     @property
     def cores(self) -> int | None:
@@ -75,6 +78,10 @@ class Launcher:
         """The partition that tasks are sent to; None is the cluster's default."""
         return self.settings.get("partition")
 
+    def usual_concurrency(self, backend: str) -> int:
+        """Cells that a task of a backend trains at a time where nothing else is set: one a core."""
+        return (self.cores or 1) if backend == "slurm" else cores()
+
     @property
     def resources(self) -> str:
         """The settings that affect the best number of cells per task, as comparable text.
@@ -92,6 +99,12 @@ class Launcher:
         if self.gpus:
             return Occupancy("GPU-hours", self.gpus / cells)
         return Occupancy("core-hours", self.cores / cells if self.cores else 1.0)
+
+
+def _count(text: str) -> int:
+    """The number at the end of a request such as "2", "a100:2" or "a100:2(S:0-1)"; 1 without."""
+    count = text.partition("(")[0].rpartition(":")[2]
+    return int(count) if count.isdigit() else 1
 
 
 def cores() -> int:

@@ -21,7 +21,7 @@ from typing import Any
 from launch.errors import UserError
 from launch.plan import contents, files, own_code
 from launch.plan.files import write_json
-from launch.plan.launcher import Launcher, cores
+from launch.plan.launcher import Launcher
 from launch.plan.reader import Damaged, NewerCode, as_list, read_json, wrong
 from launch.plan.search import Search
 from launch.plan.snapshot import Software
@@ -111,10 +111,7 @@ class Plan:
 
     def cells_at_once(self, task: int) -> int:
         """How many cells a task trains at a time, with None resolved to the number of cores."""
-        concurrency = self.at_a_time(task)
-        if concurrency:
-            return concurrency
-        return (self.launcher.cores or 1) if self.backend == "slurm" else cores()
+        return self.at_a_time(task) or self.launcher.usual_concurrency(self.backend)
 
     def flat(self, cell: PlannedCell) -> dict[str, Any]:
         """The flat configuration of a cell of this plan."""

@@ -136,8 +136,8 @@ _REASONS = {
     "": "wait: SLURM has not considered it yet",
     "BeginTime": "wait: SLURM delays a requeued job",
     "JobArrayTaskLimit": "wait: hydra.launcher.array_parallelism tasks of its array run already",
-    "Dependency": "wait: it starts when the canary, the first run of the smallest and largest "
-    "cells, succeeds",
+    "Dependency": "wait: it starts when the jobs that it waits for have ended: the canary, the "
+    "first run of the smallest and largest cells, or the trainings whose weights it reads",
     "JobHeldUser": "it is held; `scontrol release JOB` releases it",
     "JobHeldAdmin": "SLURM holds it, as after repeated failures to start; ask your administrator, "
     "or cancel and resume",

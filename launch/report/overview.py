@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from launch.cost import concurrency
 from launch.errors import UserError
-from launch.plan.launcher import cores
 from launch.plan.outcome import FINAL, LIVE
 from launch.plan.plan import name_of
 from launch.plan.snapshot import code_hash
@@ -77,7 +76,7 @@ def load_overview(state: SweepState) -> Overview:
     held_back = failures.held_back(failed_cells, state, _present_code(state))
     return Overview(
         state=state,
-        summary=summary.summarise(state, timed_runs, cores()),
+        summary=summary.summarise(state, timed_runs),
         held_back=len(held_back.cells),
         canary=_canary_failure(state),
         searches=rounds.standings(state),

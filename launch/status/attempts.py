@@ -111,13 +111,13 @@ def attempts(state: SweepState, cell: str) -> list[Attempt]:
 def load_records(folder: Path, cell: str, is_running: bool) -> list[RunRecord]:
     """The newest record of each attempt at a cell, oldest attempt first.
 
-    A record that says "running" is not final if the cell does not run.
+    A record that says "running" is not final, unless it is the last one and the cell runs.
     """
     rows = store.records(folder, cell)
     records = []
     for number, row in enumerate(rows, 1):
-        was_lost = number == len(rows) and row["status"] == "running" and not is_running
-        records.append(_record(row, is_final=not was_lost))
+        runs_now = is_running and number == len(rows)
+        records.append(_record(row, is_final=runs_now or row["status"] != "running"))
     return records
 
 

@@ -55,25 +55,24 @@ class Summary:
     """Why `end` is None; empty if nothing runs or waits."""
 
 
-def summarise(state: SweepState, timed_runs: pd.DataFrame, cores: int) -> Summary:
+def summarise(state: SweepState, timed_runs: pd.DataFrame) -> Summary:
     """The numbers of a sweep's state.
 
-    `timed_runs` is a runs table to estimate seconds per epoch from. `cores` is the number of cells
-    that a local worker trains at a time if its plan does not say.
+    `timed_runs` is a runs table to estimate seconds per epoch from. Hours are those of cells whose
+    hours have the summary's unit.
     """
     remaining = _remaining_seconds(state, timed_runs)
-    occupancy = _occupancy(state)
-    unit = _unit(state, occupancy)
-    hours = {cell: occupancy[cell].amount / 3600 for cell in state.cells}
+    unit, occupancy = _hours_of_cells(state)
     unfinished = [cell.id for cell in state.cells.values() if cell.state not in FINAL]
     measured_cells = [cell for cell in unfinished if not math.isnan(remaining[cell])]
-    end, unknown = _end(state, remaining, cores)
+    seconds_left = {cell: remaining[cell] for cell in measured_cells}
+    end, unknown = _end(state, remaining)
     return Summary(
         lines=_lines(state),
         failures=failures(state),
         unit=unit,
-        hours_spent=_hours_spent(state, occupancy, unit),
-        hours_left=sum(remaining[cell] * hours[cell] for cell in measured_cells),
+        hours_spent=_hours(_spent_seconds(state), occupancy, unit),
+        hours_left=_hours(seconds_left, occupancy, unit),
         unmeasured=len(unfinished) - len(measured_cells),
         end=end,
         unknown=unknown,
@@ -157,12 +156,20 @@ def _waiting_reason(task: Task | None) -> str:
     return task.state.lower() if task.reason in ("", "None") else task.reason
 
 
-def _unit(state: SweepState, occupancy: Mapping[str, Occupancy]) -> str:
-    """GPU-hours if a run recorded the use of a GPU, else the unit of most cells."""
-    if "gpu_seconds" in state.runs and (state.runs["gpu_seconds"] > 0).any():
-        return "GPU-hours"
+def _hours_of_cells(state: SweepState) -> tuple[str, Mapping[str, Occupancy]]:
+    """The unit of the sweep's hours, and what each cell occupies: GPU-hours if a run recorded the
+    use of a GPU, else the unit of most cells.
+    """
+    occupancy = _occupancy(state)
     units = Counter(occupancy[cell].unit for cell in state.cells)
-    return units.most_common(1)[0][0]
+    gpu_seconds = state.runs["gpu_seconds"].sum() if "gpu_seconds" in state.runs else 0.0
+    if gpu_seconds == 0:
+        return units.most_common(1)[0][0], occupancy
+    if "GPU-hours" not in units:
+        # a GPU of this machine, which no launcher requested
+        share = gpu_seconds / state.runs["seconds"].sum()
+        occupancy = dict.fromkeys(state.cells, Occupancy("GPU-hours", share))
+    return "GPU-hours", occupancy
 
 
 def _occupancy(state: SweepState) -> Mapping[str, Occupancy]:
@@ -193,20 +200,16 @@ def _spent_seconds(state: SweepState) -> Mapping[str, float]:
     return dict(zip(state.runs["cell"], state.runs["seconds"].fillna(0.0), strict=True))
 
 
-def _hours_spent(state: SweepState, occupancy: Mapping[str, Occupancy], unit: str) -> float:
-    """Hours spent, in this unit."""
-    units = {occupancy[cell].unit for cell in state.cells}
-    if unit == "GPU-hours" and unit not in units:
-        # a GPU of this machine, which no launcher requested
-        return float(state.runs["gpu_seconds"].sum()) / 3600
+def _hours(seconds: Mapping[str, float], occupancy: Mapping[str, Occupancy], unit: str) -> float:
+    """Hours that cells occupy in these seconds; cells of another unit do not count."""
     hours = 0.0
-    for cell, seconds in _spent_seconds(state).items():
-        if cell in occupancy:
-            hours += seconds * occupancy[cell].amount / 3600
+    for cell, duration in seconds.items():
+        if cell in occupancy and occupancy[cell].unit == unit:
+            hours += duration * occupancy[cell].amount / 3600
     return hours
 
 
-def _end(state: SweepState, remaining: Mapping[str, float], cores: int) -> tuple[float | None, str]:
+def _end(state: SweepState, remaining: Mapping[str, float]) -> tuple[float | None, str]:
     """Seconds until the queue is empty, or why this is unknown.
 
     A task takes the time of its cells divided by its concurrency; waiting tasks start when running
@@ -225,16 +228,16 @@ def _end(state: SweepState, remaining: Mapping[str, float], cores: int) -> tuple
     unmeasured = sum(math.isnan(seconds) for load in loads.values() for seconds in load)
     if unmeasured:
         return None, f"no similar run was measured for {quantity(unmeasured, 'cell')}"
-    return _end_of_queue(_task_times(state, loads, cores), running), ""
+    return _end_of_queue(_task_times(state, loads), running), ""
 
 
 def _task_times(
-    state: SweepState, loads: Mapping[TaskKey, Sequence[float]], cores: int
+    state: SweepState, loads: Mapping[TaskKey, Sequence[float]]
 ) -> dict[TaskKey, float]:
     plans = {plan.sid: plan for plan in state.plans}
     times = {}
     for (sid, number), load in loads.items():
-        concurrency = plans[sid].at_a_time(number) or cores
+        concurrency = plans[sid].cells_at_once(number)
         times[sid, number] = max(*load, sum(load) / concurrency)
     return times
 

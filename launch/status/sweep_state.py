@@ -323,13 +323,13 @@ def settle(arrays: Sequence[Array], lookup: Lookup, now: float) -> list[Array]:
     An array that the scheduler does not know stays pending until UNANSWERED_SECONDS have passed,
     unless it is certain that it will not appear.
     """
-    age = abs(now - min(array.sent for array in arrays))
-    is_over = lookup.certain or (lookup.complete and age > UNANSWERED_SECONDS)
-    absent = lookup.absent if is_over else None
     settled = []
     for array in arrays:
         if array.delivery == "pending":
+            waited = abs(now - array.sent)
+            is_over = lookup.certain or (lookup.complete and waited > UNANSWERED_SECONDS)
             job = lookup.jobs.get(array.name)
+            absent = lookup.absent if is_over else None
             settled.append(replace(array, job=job, error=None if job else absent))
         else:
             settled.append(array)

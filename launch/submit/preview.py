@@ -14,7 +14,6 @@ from launch.cost import concurrency, rates
 from launch.cost.packing import TaskPreview, pack_in_groups
 from launch.errors import UserError, quantity
 from launch.plan.jobs import array_ranges
-from launch.plan.launcher import cores
 from launch.plan.outcome import FINAL, LIVE
 from launch.scheduler import backend
 from launch.status import failures, other_results, summary
@@ -327,7 +326,8 @@ def choose_concurrency(
     for cell, number in zip(selection.cells, numbers, strict=True):
         limit = selection.limits.get(cell.id)
         by_cell.append(concurrency.least_concurrency(limit, number))
-        if limit is not None and limit < (number or cores()):
+        usual = number or request.launcher.usual_concurrency(request.launcher.kind)
+        if limit is not None and limit < usual:
             reduced.add(limit)
     usual = numbers[0] if len(set(numbers)) == 1 else request.packing.at_a_time
     return ConcurrencyChoice(by_cell, usual, sorted(reduced))

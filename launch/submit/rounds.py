@@ -254,7 +254,8 @@ def write(
     keys = {search_key(search) for search in of_request}
     of_plans_alone = [search for search in searches if search_key(search) not in keys]
     by_key = {}
-    for search_state in [*states, *search_states(of_plans_alone, state.runs)]:
+    of_plans = search_states_of_present_data(of_plans_alone, state.runs)
+    for search_state in [*states, *of_plans]:
         by_key[search_key(search_state.search)] = search_state
     entries = []
     for search in searches:
@@ -312,7 +313,7 @@ def standings(state: SweepState) -> list[Standing]:
     """The standing of every search of a sweep; empty for a grid."""
     result = []
     searches = without_corrected(searches_of(state.plans), state.runs)
-    for search_state in search_states(searches, state.runs):
+    for search_state in search_states_of_present_data(searches, state.runs):
         held = held_cells(search_state, state)
         unsent = unsent_cells(search_state, state)
         unknown = unknown_columns(search_state.search.success, state.runs)

@@ -387,6 +387,7 @@ def deliver(plan: Plan, folder: Path, dependencies: Dependencies) -> None:
         try:
             arrays[i] = scheduler.send(plan, folder, array)
         except backend.Unanswered as silence:
+            arrays[i] = replace(array, sent=time.time())
             arrays[i + 1 :] = _with_error(arrays[i + 1 :], jobs.NEVER_SENT)
             jobs.write(plan, folder, arrays)
             raise UserError(
@@ -407,6 +408,9 @@ def deliver(plan: Plan, folder: Path, dependencies: Dependencies) -> None:
             with contextlib.suppress(OSError):  # a full disk holds no answer either
                 jobs.write(plan, folder, arrays)
             raise
+        # a lost answer is waited for from when its own array was sent
+        now = time.time()
+        arrays[i + 1 :] = [replace(later, sent=now) for later in arrays[i + 1 :]]
         jobs.write(plan, folder, arrays)
     if plan.backend == "slurm":
         followup.send(plan, folder, [str(array.job) for array in arrays])

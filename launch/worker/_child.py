@@ -202,7 +202,10 @@ class CellTrainer:
         run.add_facts(source_hash=config.source_hash(cell.data))
         run.mark_running()
         outcome = trainers.train(cell, run)
-        run.close(outcome, self.inbox.reason if outcome == "stopped" else None)
+        recorded = run.close(outcome, self.inbox.reason if outcome == "stopped" else None)
+        if recorded != outcome:
+            reason = "its results cannot be written; `redescent why CELL` shows the reason"
+            return CellResult(job.cell, "failed", run.epochs, reason, "error", progress=False)
         return CellResult(
             job.cell, outcome, run.epochs, progress=run.progressed, metric=run.last_metric
         )

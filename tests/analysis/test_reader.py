@@ -341,6 +341,13 @@ def test_records_are_the_newest_of_each_attempt_oldest_attempt_first(sweep):
     assert store.records(sweep.folder, "c") == []
 
 
+def test_records_have_the_final_result_of_an_attempt_as_runs_do(sweep):
+    sweep.runs("p", [record("a", 1, 10.0, "done")])
+    sweep.runs("q", [record("a", 1, 20.0, "running")])
+    assert [r["status"] for r in store.records(sweep.folder, "a")] == ["done"]
+    assert store.runs(sweep.folder)["status"].tolist() == ["done"]
+
+
 def test_a_final_record_beats_a_later_record_of_a_twin(tmp_path: Path) -> None:
     folder = tmp_path / "runs"
     folder.mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,27 @@ def test_what_settings_leave_out_is_none_or_nothing() -> None:
     empty = Launcher({})
     assert (empty.gpus, empty.cores, empty.memory_gb, empty.limit_minutes) == (0, None, None, None)
     assert empty.lead_seconds == 0.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpus"),
+    [
+        ({"gres": "gpu:v100:1"}, 1),
+        ({"gres": "gpu"}, 1),
+        ({"gres": "gpu:2,nvme:1"}, 2),
+        ({"gres": "nvme:1,gpu:2"}, 2),
+        ({"gres": "gres/gpu:2"}, 2),
+        ({"gres": "gpu:a100:2(S:0-1)"}, 2),
+        ({"gres": "nvme:3"}, 0),
+        ({"gpus_per_node": "a100:4"}, 4),
+        ({"gpus_per_task": 1}, 1),
+        ({"gpus_per_task": 0, "gres": "gpu:2"}, 2),
+    ],
+)
+def test_gpus_of_a_task_are_counted_however_they_are_requested(
+    settings: dict[str, Any], gpus: int
+) -> None:
+    assert Launcher(settings).gpus == gpus
 
 
 def test_memory_does_not_count_among_the_resources() -> None:

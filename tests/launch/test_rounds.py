@@ -20,6 +20,7 @@ from launch.plan import Plan, Search, load_all, markers
 from launch.plan.jobs import Array
 from launch.scheduler.slurm import Task
 from launch.status import sweep_state
+from launch.status.other_results import DataComparison
 from launch.submit import cancel, rounds, submission
 from launch.submit.advance import advance
 from launch.submit.inside import add_round
@@ -529,3 +530,16 @@ def test_an_unknown_way_to_search_is_refused(write_sweep: WriteSweep) -> None:
     write_sweep("hunt", HUNT)
     with pytest.raises(UserError, match=r"task.search: found 'outside', expected inside or null"):
         expand_sweep("hunt", [LOCAL, "task.search=outside"])
+
+
+def test_a_search_is_shown_without_results_of_other_data(
+    sweep: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep.play_to_the_end()
+    state = sweep_state.load_sweep_state(sweep.folder)
+    assert all(standing.state.trained > 0 for standing in rounds.standings(state))
+    everything = DataComparison(other=[str(cell) for cell in sweep.runs["cell"]], unknown=[])
+    monkeypatch.setattr(rounds.other_results, "compare_data", lambda *_: everything)
+    assert all(standing.state.trained == 0 for standing in rounds.standings(state))
+    rounds.write(state)
+    assert {search["finished"] for search in sweep.file()} == {None}

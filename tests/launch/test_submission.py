@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,36 @@ def test_what_could_not_be_sent_is_recorded_as_not_sent(
     (array,) = jobs.read(plan, tmp_path)
     assert array.delivery == "refused"
     assert "No space left" in str(array.error)
+
+
+class _Silent(backend.Local):
+    """A backend that answers for the first array, and not for the second."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+
+    def array_size(self) -> int:
+        return 1
+
+    def send(self, plan: Plan, sweep: Path, array: Array) -> Array:
+        self.asked.append(time.time())
+        if array.first > 0:
+            raise backend.Unanswered("no answer")
+        return replace(array, job="7")
+
+
+def test_an_answer_is_waited_for_from_when_its_own_array_was_sent(
+    plan_of: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = _Silent()
+    monkeypatch.setattr(backend, "BACKENDS", {"local": silent})
+    plan = plan_of(backend="local", tasks=[[0], [1], [2]])
+    plan.write(tmp_path)
+    with pytest.raises(UserError, match="did not answer"):
+        submission.deliver(plan, tmp_path, jobs.Dependencies())
+    first, second, third = jobs.read(plan, tmp_path)
+    assert [array.delivery for array in (first, second, third)] == ["sent", "pending", "refused"]
+    assert first.sent <= silent.asked[0] < silent.asked[1] <= second.sent
 
 
 def test_data_without_a_place_is_refused_with_the_ways_to_give_one() -> None:

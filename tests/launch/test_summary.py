@@ -5,6 +5,7 @@ end.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def pending(reason: str) -> Task:
 
 
 def summarise(state: SweepState) -> summary.Summary:
-    return summary.summarise(state, state.runs, cores=2)
+    return summary.summarise(state, state.runs)
 
 
 def test_cells_are_counted_by_state_and_reason_or_class_of_failure(
@@ -127,6 +128,55 @@ def test_hours_count_the_share_of_a_gpu_that_each_cell_has(
     assert (summary.unit, summary.unmeasured) == ("GPU-hours", 0)
     assert summary.hours_spent == pytest.approx((3600 + 1200) / 3600 / 2)
     assert summary.hours_left == pytest.approx((2400 + 3600) / 3600 / 2)
+
+
+def test_hours_of_one_unit_are_added(
+    sweep_state: Callable[..., SweepState], plan_of: Callable[..., Plan]
+) -> None:
+    """Ten cells on a CPU of an earlier submission, one on a GPU."""
+    hour = {"epochs": 3, "seconds": 3600.0}
+    done = ("done", Record("done", 1), None, hour)
+    on_gpu = ("done", Record("done", 1), None, {**hour, "gpu_seconds": 3600.0})
+    state = sweep_state(*[done] * 10, on_gpu)
+    gpu_plan = plan_of(sid="20260103T030405-0a1b2c3d", launcher=GPU, tasks=[[0]])
+    last = replace(state.cells["c1-10"], placement=Placement(gpu_plan.sid, 0, 1, None))
+    cells = {**state.cells, last.id: last}
+    mixed = replace(state, plans=[*state.plans, gpu_plan], cells=cells)
+    assert summarise(mixed).unit == "GPU-hours"
+    assert summarise(mixed).hours_spent == pytest.approx(1.0)
+    assert summary.hours_committed(mixed, mixed.runs) == pytest.approx(1.0)
+
+
+def test_hours_left_on_a_gpu_of_this_machine_are_shared_as_those_spent(
+    sweep_state: Callable[..., SweepState],
+) -> None:
+    """Two cells at a time had half of the GPU each."""
+    state = sweep_state(
+        ("done", Record("done", 1), None, {"epochs": 3, "seconds": 3600.0, "gpu_seconds": 1800.0}),
+        ("missing", None, None, {}),
+        backend="local",
+        launcher={"_target_": "x.LocalLauncher"},
+    )
+    assert summarise(state).hours_spent == pytest.approx(0.5)
+    assert summarise(state).hours_left == pytest.approx(0.5)
+
+
+def test_the_end_depends_on_the_cores_of_the_task_alone(
+    sweep_state: Callable[..., SweepState], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packing = {"cells": 5, "at_a_time": None, "minutes": 60, "most": 1000, "slots": 100}
+    done = ("done", Record("done", 1), None, {"epochs": 3, "seconds": 300.0})
+    running = ("running", None, RUNNING, {})
+    state = sweep_state(done, *[running] * 4, launcher={"cpus_per_task": 2}, packing=packing)
+    plan = replace(state.plans[0], tasks=[[0], [1, 2, 3, 4]])
+    in_one_task = {
+        cell: replace(state.cells[cell], placement=Placement(SID, 1, 1, None))
+        for cell in ("c1-1", "c1-2", "c1-3", "c1-4")
+    }
+    state = replace(state, plans=[plan], cells={**state.cells, **in_one_task})
+    for cores_of_login_node in ("1", "64"):
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", cores_of_login_node)
+        assert summarise(state).end == pytest.approx(600.0)
 
 
 def test_a_cell_on_a_cpu_counts_its_cores(sweep_state: Callable[..., SweepState]) -> None:

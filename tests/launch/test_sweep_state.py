@@ -51,6 +51,12 @@ def test_a_lost_answer_is_settled_by_name_or_by_time(
     assert array.delivery == delivery
 
 
+def test_each_array_is_waited_for_since_it_was_sent() -> None:
+    arrays = [Array("a", 0, 1, SENT), Array("b", 1, 1, LATER - 1)]
+    first, second = settle(arrays, Lookup({}, True, NEVER_SENT), LATER)
+    assert (first.delivery, second.delivery) == ("refused", "pending")
+
+
 def test_an_array_that_was_answered_is_left_as_it_is() -> None:
     arrays = [Array("a", 0, 1, SENT, "7"), Array("b", 1, 1, SENT, error="full")]
     assert settle(arrays, Lookup({"a": "8", "b": "9"}, True, NEVER_SENT), LATER) == arrays

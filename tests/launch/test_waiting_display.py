@@ -75,7 +75,7 @@ def test_status_expects_the_end_within_a_third_of_the_time_left(
             word = "RUNNING" if is_running else "PENDING"
             tasks[plan.sid, number] = Task("5", number, "n", word)
     state = SweepState(Path("logs/demo"), [plan], {}, states, runs, [], tasks)
-    end = summary.summarise(state, runs, cores=2).end
+    end = summary.summarise(state, runs).end
     assert end == pytest.approx(whole - seconds, rel=1 / 3)
 
 

@@ -17,6 +17,7 @@ from waiting import wait_for
 
 from analysis import store
 from launch.scheduler.slurm import Execution, parse_history
+from launch.status import attempts
 
 MIXED = ("~axes", "model=mlp", "model.width=4", "+axes={trainer.precision:[float32,float16]}")
 
@@ -64,6 +65,17 @@ def test_logs_end_with_the_cell_and_why_lists_the_killed_attempt(
     assert f"cell {cell}: stopped after" in followed
     assert "is interrupted; `redescent why" in followed
     assert "stopped (terminated)" in redescent("why", cell).stdout
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_only_the_last_attempt_of_a_cell_may_run(
+    monkeypatch: pytest.MonkeyPatch, is_running: bool
+) -> None:
+    rows = [{"attempt": number, "status": "running"} for number in (1, 2)]
+    monkeypatch.setattr(attempts.store, "records", lambda *_: rows)
+    killed, last = attempts.load_records(Path("demo"), "c1-0", is_running)
+    assert killed.ending == "no final record: killed, or its node was lost"
+    assert (last.ending == "running") == is_running
 
 
 def test_logs_of_a_cell_without_output_says_so(

@@ -198,6 +198,29 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_a_result(run_training: Traine
     assert not np.isfinite(rows[-1]["train_loss"])
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"trainer.steps": 2000, "data.outliers": 0, "data.train_fraction": 0.8,
+         "trainer.stop_at": 0.5},
+        {"optim.lr": 1e30, "optim.weight_decay": 0.0, "model.norm": "none"},
+    ],
+    ids=["reached", "not finite"],
+)  # fmt: skip
+def test_a_run_that_dies_after_its_last_step_ends_at_the_same_step_again(
+    begin: Callable[..., Run], change: dict[str, Any]
+) -> None:
+    flat = {**FLAT, **change, "run.checkpoint_seconds": 0.0, "trainer.save_weights": True}
+    ends = []
+    for attempt in (1, 2):  # the first one writes no record
+        run = begin(algorithmic.METRICS, attempt, flat)
+        outcome = algorithmic.train(config.parse(flat), run)
+        ends.append((outcome, [row["step"] for row in run._rows]))
+        weights = run.part.folder / "weights" / f"{run.cell}.npz"
+        assert weights.exists() == (outcome == "done")
+    assert ends[0] == ends[1]
+
+
 def test_a_checkpoint_of_other_data_is_refused(begin: Callable[..., Run]) -> None:
     run = begin(algorithmic.METRICS, 1, FLAT, stop=lambda: True)
     assert algorithmic.train(config.parse(FLAT), run) == "stopped"

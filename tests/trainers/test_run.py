@@ -369,10 +369,11 @@ def test_a_value_that_parquet_cannot_hold_fails_its_cell_alone(tmp_path: Path) -
     part = Part(tmp_path, "w", METRICS, throttle=True)
     record = {"status": "done", "attempt": 1, "updated": 1.0, "host": "h", "seconds": 0.1}
     rows = {"attempt": 1, "epoch": 1}
+    recorded = []
     for cell, seed in (("a", 1), ("b", 2**63), ("c", 3)):
-        part.finish_cell(
-            [{**rows, "cell": cell}], {**record, "cell": cell, "seed": seed}, has_checkpoints=False
-        )
+        end = {**record, "cell": cell, "seed": seed}
+        recorded.append(part.finish_cell([{**rows, "cell": cell}], end, has_checkpoints=False))
+    assert recorded == ["done", "failed", "done"]
     part.write([{**rows, "cell": "d", "step": "x"}], {**record, "cell": "d"})
     runs = pq.read_table(tmp_path / "runs" / "w.parquet").to_pylist()
     assert {run["cell"]: run["status"] for run in runs} == {
