@@ -138,6 +138,12 @@ def load(folder: str | Path, choice: Choice) -> AxisSweep:
             f"{column}: found {runs[column].min():g}, expected numbers above 0 for a logarithmic "
             "axis"
         )
+    if (runs[column] % 1 != 0).any():
+        value = runs.loc[runs[column] % 1 != 0, column].iloc[0]
+        raise query.FigureError(
+            f"{column}: found {value:g}, expected whole numbers, such as widths; fig2_ab.py "
+            f"--column {column} draws other values"
+        )
     notes = query.check_axes(runs, column, by)
     curves = curves_of(runs, folder, [choice.metric, choice.training])
     groups = [_group(float(str(value)), part, curves, choice) for value, part in runs.groupby(by)]

@@ -12,6 +12,7 @@ SCRIPTS: Mapping[str, str] = {
     "fig2_ab": "fig2_ab", "cifar_small": "fig2_ab", "demo": "fig2_ab",
     "model_wise": "model_wise", "sample_wise": "sample_wise", "width_noise": "width_noise",
     "grok_fig1": "grok_fig1", "demo_grokking": "grok_fig1",
+    "grok_steps": "grok_fig1", "grok_precision": "grok_fig1",
     "grok_data_fraction": "grok_data_fraction", "grok_optimizers": "grok_optimizers",
     "grok_operations": "grok_operations", "grok_embeddings": "grok_embeddings",
     "grok_outliers": "grok_outliers", "grok_sharpness": "grok_sharpness",
@@ -19,22 +20,34 @@ SCRIPTS: Mapping[str, str] = {
     "demo_capacity": "emc", "emc_digits": "emc", "emc_params": "emc",
     "emc_activations": "emc_activations", "emc_architectures": "emc_architectures",
     "emc_optimizers": "emc_optimizers", "emc_labels": "emc_labels", "emc_classes": "emc_classes",
+    "emc_classes_random": "emc_classes", "emc_modality": "emc_modality",
     "emc_scaling": "emc_scaling", "interpolation_threshold": "search_threshold",
     "grok_threshold": "search_threshold", "linear_vs_net": "linear_vs_net",
     "optimizers_table": "optimizer_table", "rings_boundary": "rings",
-    "minefield_bad": "minefield", "minefield_path": "trajectory",
-    "demo_landscape_boundary": "decision_boundary", "swiss_roll_boundary": "decision_boundary",
-    "demo_landscape_radius": "radius_accuracy", "demo_landscape_surface": "loss_surface",
-    "minima_cifar_radius": "radius_accuracy", "swiss_roll_radius": "radius_accuracy",
-    "minima_cifar_line": "walk", "swiss_roll_small_line": "walk",
-    "grok_progress_measures": "grok_progress",
+    "minefield_bad": "minefield",
 }  # fmt: skip
-"""The script in analysis/ for each shipped sweep, whose small version ends with `_small`."""
+"""The script in analysis/ for shipped sweeps, whose small version ends with `_small`."""
+
+SCRIPTS_OF_MEASURES: Mapping[str, str] = {
+    "surface": "loss_surface",
+    "radius": "radius_accuracy",
+    "volume": "basin_volume",
+    "curvature": "hessian_spectrum",
+    "boundary": "decision_boundary",
+    "line": "walk",
+    "path": "trajectory",
+    "sharpness": "sharpness_time",
+    "progress": "grok_progress",
+}
+"""The script in analysis/ for every sweep of a measure, by the name of its trainer."""
 
 
-def drawing_command(folder: Path) -> str:
-    """The command that draws the sweep in this folder; the report, for one that is not shipped."""
-    script = SCRIPTS.get(folder.name) or SCRIPTS.get(_large(folder.name))
+def drawing_command(folder: Path, trainer: str) -> str:
+    """The command that draws the sweep in this folder, whose cells have this trainer; the report,
+    where no script is known.
+    """
+    named = SCRIPTS.get(folder.name) or SCRIPTS.get(_large(folder.name))
+    script = named or SCRIPTS_OF_MEASURES.get(trainer)
     if script is None or not (SOURCE / "analysis" / f"{script}.py").exists():
         return f"redescent report {folder.name}"
     return f"python analysis/{script}.py {shown_path(folder)}"

@@ -5,6 +5,7 @@ Pure functions of the runs table.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -138,7 +139,7 @@ def _points(codes: Sequence[Codes], cells: int) -> tuple[Codes, list[list[int]]]
 
 def labels(values: Sequence[str]) -> list[str]:
     """Values as short texts: numbers with three digits, long texts cut, where they stay apart."""
-    numbers = [number for number in map(_number, values) if number]
+    numbers = [number for number in map(_number, values) if number and math.isfinite(number)]
     is_wide = any(abs(number) < SMALL or abs(number) >= LARGE for number in numbers)
     short = [_short(value, is_wide) for value in values]
     return short if len(set(short)) == len(values) else list(values)
@@ -158,7 +159,7 @@ def _short(value: str, is_wide: bool) -> str:
         return "none"
     if number is None:
         return value if len(value) <= LONG_TEXT else value[:SHORT_TEXT]
-    if not is_wide or not number:
+    if not is_wide or not number or not math.isfinite(number):
         return f"{number:.6g}"
     mantissa, exponent = f"{number:.2e}".split("e")
     return f"{float(mantissa):g}e{int(exponent)}"

@@ -100,7 +100,10 @@ def next_steps(overview: Overview) -> list[Note]:
     if is_over and states & {"failed", "interrupted", "missing"}:
         notes.append(plain(_resume_hint(overview)))
     elif is_over and not searches:
-        notes.append(plain(f"complete: `{drawing_command(overview.state.folder)}` draws it"))
+        newest = overview.state.plans[-1]
+        trainer = newest.flat(newest.cells[0])["trainer.name"]
+        command = drawing_command(overview.state.folder, trainer)
+        notes.append(plain(f"complete: `{command}` draws it"))
     elif overview.is_live:
         notes.append(plain(f"not over: `redescent status {overview.name} --watch` follows it"))
     notes += [plain(line) for line in searches]

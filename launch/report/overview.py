@@ -12,7 +12,7 @@ from launch.plan.plan import name_of
 from launch.plan.snapshot import code_hash
 from launch.status import failures, other_results, summary
 from launch.status.silent_ends import SilentEnd, silent_ends
-from launch.status.summary import Summary, share_done
+from launch.status.summary import Summary, percent, share_done
 from launch.status.sweep_state import SweepState
 from launch.submit import calibration, rounds
 from launch.submit.rounds import Standing, keys_in_live_tasks
@@ -55,7 +55,7 @@ class Overview:
     @property
     def percent(self) -> int:
         """The same share in percent, rounded down: 100 is the whole."""
-        return int(100 * self.share_done)
+        return percent(self.share_done)
 
     @property
     def name(self) -> str:

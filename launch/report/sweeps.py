@@ -13,6 +13,7 @@ from launch.plan import PlanError
 from launch.plan.plan import plan_files
 from launch.report.data import StateCount, state_counts
 from launch.report.overview import load_overview
+from launch.status.summary import percent
 from launch.status.sweep_state import (
     SlurmAnswer,
     SweepFiles,
@@ -72,7 +73,7 @@ class SweepLine:
     @property
     def percent(self) -> int:
         """The share of the planned training that is done, rounded down: 100 is the whole."""
-        return int(100 * self.share_done)
+        return percent(self.share_done)
 
     @property
     def done(self) -> str:

@@ -106,6 +106,11 @@ def failures(state: SweepState) -> list[Failure]:
     return [Failure(kind, error, cells) for (kind, error), cells in largest_first]
 
 
+def percent(share: float) -> int:
+    """A share in percent, rounded down: 100 is the whole."""
+    return math.floor(100 * share + 1e-9)  # 100 * 0.29 is 28.999999999999996
+
+
 def share_done(runs: pd.DataFrame) -> float:
     """The share of the planned training that is done, 0 to 1; a cell with a result counts whole.
 

@@ -326,8 +326,8 @@ def choose_concurrency(
     for cell, number in zip(selection.cells, numbers, strict=True):
         limit = selection.limits.get(cell.id)
         by_cell.append(concurrency.least_concurrency(limit, number))
-        usual = number or request.launcher.usual_concurrency(request.launcher.kind)
-        if limit is not None and limit < usual:
+        count = number or request.launcher.usual_concurrency(request.launcher.kind)
+        if limit is not None and limit < count:
             reduced.add(limit)
     usual = numbers[0] if len(set(numbers)) == 1 else request.packing.at_a_time
     return ConcurrencyChoice(by_cell, usual, sorted(reduced))

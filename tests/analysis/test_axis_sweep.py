@@ -115,6 +115,13 @@ def test_the_table_holds_the_ends_and_the_best_epochs_of_every_seed(
     assert "redescent resume" not in out
 
 
+def test_an_axis_without_whole_numbers_is_refused(grid, tmp_path, capsys):
+    axes = ["--column", "data.label_noise.rate", "--by", "model.width"]
+    folder = grid()
+    assert run(model_wise, folder, *axes, "--where", "data.label_noise.rate > 0") == 2
+    assert "data.label_noise.rate: found 0.2, expected whole numbers" in capsys.readouterr().err
+
+
 def test_curves_are_drawn_through_the_table(grid, saved_figures, tmp_path):
     run(model_wise, grid(), "--out", tmp_path)
     top, bottom = saved_figures[0].axes

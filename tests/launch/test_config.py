@@ -293,6 +293,31 @@ def test_out_of_range_is_refused_with_the_bound(
     assert refusal({**flat, key: value}).startswith(f"{key}: found {value!r}, expected ")
 
 
+@pytest.mark.parametrize(
+    ("file", "key", "value", "expected"),
+    [
+        ("adam", "beta1", 1.0, "at least 0 and less than 1"),
+        ("soap", "beta2", 1.0, "at least 0 and less than 1"),
+        ("adam", "eps", -1.0, "at least 0"),
+        ("rmsprop", "eps", -1.0, "at least 0"),
+        ("adagrad", "eps", float("nan"), "at least 0"),
+        ("nesterov", "momentum", 0.0, "more"),
+        ("sgd", "schedule.factor", float("nan"), "at least 0"),
+        ("adam_milestones", "schedule.at", [float("nan")], "increasing numbers of at least 0"),
+        ("adam_milestones", "schedule.at", [1.0, float("inf")], "increasing numbers"),
+    ],
+)
+def test_what_an_optimiser_would_refuse_in_every_job_is_refused_before(
+    flat: Mapping[str, Any], file: str, key: str, value: Any, expected: str
+) -> None:
+    rest = {name: item for name, item in flat.items() if not name.startswith("optim.")}
+    minima = section("trainer", "minima")
+    rest = {name: item for name, item in rest.items() if not name.startswith("trainer.")} | minima
+    optimiser = section("optim", file)
+    assert parse({**rest, **optimiser})
+    assert f"expected {expected}" in refusal({**rest, **optimiser, f"optim.{key}": value})
+
+
 def test_a_value_for_a_section_and_a_section_for_a_value_are_refused(
     flat: Mapping[str, Any],
 ) -> None:

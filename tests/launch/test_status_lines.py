@@ -16,7 +16,7 @@ from launch.errors import UserError
 from launch.plan import Plan, jobs
 from launch.plan.jobs import Array
 from launch.report import drawing, headline
-from launch.report.drawing import SCRIPTS, drawing_command
+from launch.report.drawing import SCRIPTS, SCRIPTS_OF_MEASURES, drawing_command
 from launch.report.overview import load_overview
 from launch.report.running import RunningTask, running_tasks, running_text
 from launch.report.sweeps import load_sweeps
@@ -142,17 +142,22 @@ def test_a_sweep_that_is_done_names_the_command_that_draws_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     logs = tmp_path / "logs"
-    assert drawing_command(logs / "demo") == "python analysis/fig2_ab.py logs/demo"
-    assert "analysis/loss_surface.py" in drawing_command(logs / "demo_landscape_surface")
-    assert "analysis/rings.py" in drawing_command(logs / "rings_small_boundary")
-    assert drawing_command(logs / "mine") == "redescent report mine"
+    assert drawing_command(logs / "demo", "vision") == "python analysis/fig2_ab.py logs/demo"
+    assert "analysis/loss_surface.py" in drawing_command(logs / "minima_small_surface", "surface")
+    assert "analysis/rings.py" in drawing_command(logs / "rings_small_boundary", "boundary")
+    assert "analysis/walk.py" in drawing_command(logs / "mine", "line")
+    assert drawing_command(logs / "mine", "vision") == "redescent report mine"
     assert drawing.shown_path(Path("/elsewhere/logs")) == "/elsewhere/logs"
 
 
-@pytest.mark.parametrize(("sweep", "script"), SCRIPTS.items())
-def test_the_scripts_of_shipped_sweeps_exist(sweep: str, script: str) -> None:
-    assert (ROOT / "analysis" / f"{script}.py").exists()
-    assert any((ROOT / "configs" / "sweep").glob(f"{sweep}*.yaml"))
+def test_the_scripts_of_shipped_sweeps_exist() -> None:
+    for script in {*SCRIPTS.values(), *SCRIPTS_OF_MEASURES.values()}:
+        assert (ROOT / "analysis" / f"{script}.py").exists()
+    sweeps = {path.stem for path in (ROOT / "configs" / "sweep").glob("*.yaml")}
+    for sweep in SCRIPTS:
+        assert sweeps & {sweep, f"{sweep}_small"}
+    for measure in SCRIPTS_OF_MEASURES:
+        assert (ROOT / "configs" / "trainer" / f"{measure}.yaml").exists()
 
 
 def test_the_next_command_depends_on_how_the_sweep_stands(

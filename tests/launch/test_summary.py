@@ -130,6 +130,11 @@ def test_hours_count_the_share_of_a_gpu_that_each_cell_has(
     assert summary.hours_left == pytest.approx((2400 + 3600) / 3600 / 2)
 
 
+def test_percentages_are_rounded_down_and_exact() -> None:
+    assert [summary.percent(count / 100) for count in range(101)] == list(range(101))
+    assert summary.percent(0.9999) == 99
+
+
 def test_hours_of_one_unit_are_added(
     sweep_state: Callable[..., SweepState], plan_of: Callable[..., Plan]
 ) -> None:

@@ -126,6 +126,8 @@ def test_labels_are_short_and_stay_apart() -> None:
     assert labels(["0", "1e-06", "0.000215443469003"]) == ["0", "1e-6", "2.15e-4"]
     assert labels(["16", "64", "null"]) == ["16", "64", "none"]
     assert labels(["0.0010001", "0.0010002"]) == ["0.0010001", "0.0010002"]
+    assert labels(["1", "inf", "nan"]) == ["1", "inf", "nan"]
+    assert labels(["1e-6", "inf"]) == ["1e-6", "inf"]
 
 
 def test_little_is_kept_whole_and_much_is_thinned() -> None:

@@ -92,6 +92,14 @@ class MinimaCell:
     trainer: Annotated[Minima, OneOf("trainer", ("minima",))]
     run: RunSettings
 
+    def __post_init__(self) -> None:
+        decays_to_init = getattr(self.optim, "decay_towards", "zero") == "init"
+        if self.trainer.l2_weights_only and decays_to_init:
+            raise ConfigError(
+                "trainer.l2_weights_only: found true with optim.decay_towards=init, which moves "
+                "biases and norms too; expected false"
+            )
+
 
 @dataclass(frozen=True)
 class MeasureCell:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-from trainers.config.reader import ConfigError, at_least, between
+from trainers.config.reader import ConfigError, at_least, below_one, between
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         at_least("optim.schedule.period", self.period, 1)
+        at_least("optim.schedule.factor", self.factor, 0)
         at_least("optim.schedule.warmup", self.warmup, 0)
 
 
@@ -33,11 +36,13 @@ class Milestones:
     warmup: int
 
     def __post_init__(self) -> None:
-        if list(self.at) != sorted(set(self.at)) or self.at[0] < 0:
+        is_increasing = all(low < high for low, high in itertools.pairwise(self.at))
+        if not self.at or not is_increasing or not 0 <= self.at[0] <= self.at[-1] < math.inf:
             raise ConfigError(
                 f"optim.schedule.at: found {list(self.at)}, expected increasing numbers of at "
                 "least 0"
             )
+        at_least("optim.schedule.factor", self.factor, 0)
         at_least("optim.schedule.warmup", self.warmup, 0)
 
 
@@ -76,14 +81,15 @@ class Adam:
 
     def __post_init__(self) -> None:
         _check_rates(self.lr, self.weight_decay)
+        at_least("optim.eps", self.eps, 0)
         if self.decay_towards == "init" and self.name == "adam":
             raise ConfigError(
                 "optim.decay_towards: found 'init' with adam, expected adamw, whose decay is its "
                 "own step"
             )
         at_least("optim.update_noise", self.update_noise, 0)
-        between("optim.beta1", self.beta1, 0.0, 1.0)
-        between("optim.beta2", self.beta2, 0.0, 1.0)
+        below_one("optim.beta1", self.beta1)
+        below_one("optim.beta2", self.beta2)
 
 
 @dataclass(frozen=True)
@@ -128,8 +134,9 @@ class SOAP:
 
     def __post_init__(self) -> None:
         _check_rates(self.lr, self.weight_decay)
-        between("optim.beta1", self.beta1, 0.0, 1.0)
-        between("optim.beta2", self.beta2, 0.0, 1.0)
+        at_least("optim.eps", self.eps, 0)
+        below_one("optim.beta1", self.beta1)
+        below_one("optim.beta2", self.beta2)
         at_least("optim.every", self.every, 1)
 
 
@@ -148,6 +155,10 @@ class Nesterov:
     def __post_init__(self) -> None:
         _check_rates(self.lr, self.weight_decay)
         between("optim.momentum", self.momentum, 0.0, 1.0)
+        if self.momentum == 0:
+            raise ConfigError(
+                "optim.momentum: found 0 with nesterov, expected more; optim=sgd has no momentum"
+            )
 
 
 @dataclass(frozen=True)
@@ -166,6 +177,7 @@ class RMSprop:
 
     def __post_init__(self) -> None:
         _check_rates(self.lr, self.weight_decay)
+        at_least("optim.eps", self.eps, 0)
         between("optim.alpha", self.alpha, 0.0, 1.0)
         between("optim.momentum", self.momentum, 0.0, 1.0)
 
@@ -186,8 +198,9 @@ class AdamLike:
 
     def __post_init__(self) -> None:
         _check_rates(self.lr, self.weight_decay)
-        between("optim.beta1", self.beta1, 0.0, 1.0)
-        between("optim.beta2", self.beta2, 0.0, 1.0)
+        at_least("optim.eps", self.eps, 0)
+        below_one("optim.beta1", self.beta1)
+        below_one("optim.beta2", self.beta2)
 
 
 @dataclass(frozen=True)
@@ -204,6 +217,7 @@ class Adagrad:
 
     def __post_init__(self) -> None:
         _check_rates(self.lr, self.weight_decay)
+        at_least("optim.eps", self.eps, 0)
 
 
 @dataclass(frozen=True)
@@ -221,6 +235,7 @@ class Adadelta:
 
     def __post_init__(self) -> None:
         _check_rates(self.lr, self.weight_decay)
+        at_least("optim.eps", self.eps, 0)
         between("optim.rho", self.rho, 0.0, 1.0)
 
 

@@ -169,6 +169,12 @@ def at_least(key: str, value: float, bound: float) -> None:
         raise ConfigError(f"{key}: found {value!r}, expected a finite number")
 
 
+def below_one(key: str, value: float) -> None:
+    """Raise `ConfigError` unless the value of `key` is in [0, 1)."""
+    if not 0 <= value < 1:
+        raise ConfigError(f"{key}: found {value!r}, expected at least 0 and less than 1")
+
+
 def between(key: str, value: float, low: float, high: float) -> None:
     """Raise `ConfigError` unless the value of `key` is in [low, high]."""
     if not low <= value <= high:

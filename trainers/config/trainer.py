@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from trainers.config.reader import ConfigError, at_least, between
+from trainers.config.reader import ConfigError, at_least, below_one, between
 
 WeightsAt = Literal["final", "log"] | tuple[int, ...] | None
 """When weights are kept: never (None), at the end, at log-spaced epochs and the end, or at the
@@ -121,10 +121,7 @@ class Poison:
             at_least("trainer.poison.weight", self.weight, 0)
         if self.share is None:
             return
-        if not 0.0 <= self.share < 1.0:
-            raise ConfigError(
-                f"trainer.poison.share: found {self.share}, expected at least 0 and less than 1"
-            )
+        below_one("trainer.poison.share", self.share)
         if self.samples:
             raise ConfigError(
                 f"trainer.poison: found samples {self.samples} and share {self.share}, expected "
