@@ -220,7 +220,8 @@ class Volume(Measure):
         crossing = basin.first_crossing(lambda c: plane.at(c).value, cut, median)
         row: Row = {"proposal_norm": length, "status": crossing.status}
         if crossing.status != basin.UNDEFINED:
-            multiplier = crossing.radius or cut.c_max  # a bound where it never crosses
+            # a bound where it never crosses
+            multiplier = cut.c_max if crossing.radius is None else crossing.radius
             self.multipliers.append(multiplier)
             row |= {"multiplier": multiplier} | self._terms(proposal, length, multiplier)
         yield {**row, "evaluations": plane.evaluations}
@@ -383,7 +384,8 @@ class Boundary(Measure):
             point = self.landscape.centre()
             margins = _margins(model, self.inputs, self.network.samples.batch)
             largest = self._largest_eigenvalue()
-        right = 1 - (point.wrong or 0) / self.examples
+        assert point.wrong is not None  # it is counted where the loss has no limit
+        right = 1 - point.wrong / self.examples
         frame: Row = {"frame": unit, "c": coordinate, "accuracy": right, **_columns(point)}
         del frame["wrong"]
         yield {**frame, "lambda_max_scaled": largest}

@@ -48,7 +48,7 @@ class TimeToFit:
         return float(np.exp(self.parameters[2]))
 
     def n50(self, steps: ArrayLike) -> Array:
-        """The n that half of the trainings fit within so many steps; shape of `steps`.
+        """The n that half of the trainings fit within `steps` steps; shape of `steps`.
 
         Raises ValueError for more steps than were trained.
         """

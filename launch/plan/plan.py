@@ -104,14 +104,14 @@ class Plan:
         """The code and environment of this plan, for another plan that continues it."""
         return Software(**{field.name: getattr(self, field.name) for field in fields(Software)})
 
-    def at_a_time(self, task: int) -> int | None:
+    def planned_concurrency(self, task: int) -> int | None:
         """How many cells a task trains at a time; None for one per core."""
         count: int | None = self.sizes[task] if self.sizes else self.packing["at_a_time"]
         return count
 
-    def cells_at_once(self, task: int) -> int:
+    def concurrency(self, task: int) -> int:
         """How many cells a task trains at a time, with None resolved to the number of cores."""
-        return self.at_a_time(task) or self.launcher.usual_concurrency(self.backend)
+        return self.planned_concurrency(task) or self.launcher.usual_concurrency(self.backend)
 
     def flat(self, cell: PlannedCell) -> dict[str, Any]:
         """The flat configuration of a cell of this plan."""

@@ -54,7 +54,7 @@ def _of_results(sources: Sources) -> Sources:
 def same_results(earlier: Sources, present: Sources) -> bool:
     """Whether no file that both have says something else.
 
-    A file of one of them alone is of no account by itself: a file that uses it says so.
+    A file of one of them alone does not count: a file that uses it differs too.
     """
     common = earlier.keys() & present.keys()
     changed = [name for name in common if earlier[name] != present[name]]

@@ -33,8 +33,8 @@ def write_page(
     """Write the page of a sweep; returns its path, and whether a cell may still train.
 
     `refresh` is the number of seconds after which the page is written again; `recent` keeps SLURM's
-    answer until then. Raises UserError if
-    there is no sweep, StoreError for damaged logs, OSError if the file cannot be written.
+    answer until then. Raises UserError if there is no sweep, StoreError for damaged logs, OSError
+    if the file cannot be written.
     """
     page = load_page(folder, refresh, recent)
     path = folder / REPORT

@@ -18,7 +18,6 @@ from launch.plan.jobs import Array
 _SBATCH_NAMES = {"timeout_min": "time", "tasks_per_node": "ntasks_per_node", "mem_gb": "mem"}
 _NOT_FOR_SBATCH = {"_target_", "max_num_timeout", "name", "submitit_folder"}
 
-
 _MORE_PROCESSES = (
     "nodes", "ntasks", "tasks_per_node", "ntasks_per_node", "ntasks_per_gpu", "ntasks_per_core",
     "ntasks_per_socket", "N", "n",

@@ -70,7 +70,7 @@ def concurrency_limits(tasks: TasksByCell) -> dict[str, int]:
     """Half the earlier concurrency for each cell that lacked memory."""
     limits = {}
     for cell, (plan, task) in tasks.items():
-        limits[cell] = max(1, plan.cells_at_once(task) // 2)
+        limits[cell] = max(1, plan.concurrency(task) // 2)
     return limits
 
 
@@ -78,7 +78,7 @@ def needs_more_memory(tasks: TasksByCell, state: SweepState, launcher: Launcher)
     """Cells that ran out of memory on their own, and would not get more from this launcher."""
     cells = []
     for cell, (plan, task) in tasks.items():
-        has_own_task = plan.cells_at_once(task) == 1
+        has_own_task = plan.concurrency(task) == 1
         if has_own_task and plan.launcher == launcher and _raised_out_of_memory(cell, state):
             cells.append(cell)
     return sorted(cells)

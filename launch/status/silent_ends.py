@@ -13,7 +13,7 @@ from launch.status.cell_state import CellState
 from launch.status.sweep_state import SweepState, TaskKey
 
 MOST_OUTPUTS = 20
-"""So many outputs are read at most: tasks that die at their start mostly share the cause."""
+"""At most this many outputs are read: tasks that die at their start mostly share the cause."""
 
 TAIL_BYTES = 8000
 

@@ -188,7 +188,7 @@ def _occupancy(state: SweepState) -> Mapping[str, Occupancy]:
     occupancy = {}
     for cell in state.cells.values():
         place = cell.placement
-        occupancy[cell.id] = of_task(place.sid, plans[place.sid].at_a_time(place.task))
+        occupancy[cell.id] = of_task(place.sid, plans[place.sid].planned_concurrency(place.task))
     return occupancy
 
 
@@ -242,7 +242,7 @@ def _task_times(
     plans = {plan.sid: plan for plan in state.plans}
     times = {}
     for (sid, number), load in loads.items():
-        concurrency = plans[sid].cells_at_once(number)
+        concurrency = plans[sid].concurrency(number)
         times[sid, number] = max(*load, sum(load) / concurrency)
     return times
 

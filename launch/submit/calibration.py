@@ -135,7 +135,7 @@ def _with_places(runs: pd.DataFrame, plans: Sequence[Plan]) -> pd.DataFrame:
     tasks = ran_in(plans, attempts)
     runs = runs[runs["cell"].isin(list(tasks))].reset_index(drop=True)
     places = [tasks[cell] for cell in runs["cell"]]
-    numbers = [plan.at_a_time(task) for plan, task in places]
+    numbers = [plan.planned_concurrency(task) for plan, task in places]
     return runs.assign(
         concurrency=pd.Series(numbers, runs.index, dtype=float),
         place=[f"{plan.sid}.{task}" for plan, task in places],

@@ -23,7 +23,6 @@ FRESH_SECONDS = 10.0
 STALE_SECONDS = 90.0
 """A lock file that was not touched for this long, by the clock of the file system, is removed."""
 
-
 SWEEP_LOCK = ".lock"
 """Held by whatever sends cells."""
 

@@ -134,7 +134,7 @@ def with_searches(contents: Preview, searches: Sequence[SearchState]) -> Preview
 def whole_searches(contents: Preview, most: int) -> list[TaskPreview]:
     """At most `most` tasks of whole searches; those at one point share cells, and so a task.
 
-    Cells of no search get a task of their own.
+    Cells of no search form one more group; groups share tasks if there are more than `most`.
     """
     points: dict[str, str] = {}
     for state in contents.searches:

@@ -173,7 +173,7 @@ class Pool:
         self.why_stopped = why_stopped
         self.plan = assignment.plan
         self.queue = deque(assignment.numbers)
-        self.concurrency = self.plan.at_a_time(assignment.task) or cores()
+        self.concurrency = self.plan.planned_concurrency(assignment.task) or cores()
         self.writer = f"{assignment.prefix}r{assignment.restart}.{uuid.uuid4().hex[:8]}"
         self.children: list[Child] = []
         self.child_count = 0

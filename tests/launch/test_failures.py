@@ -198,4 +198,4 @@ def test_cells_of_another_concurrency_get_tasks_of_their_own(one_task: bool) -> 
 
 def test_a_plan_says_how_many_cells_each_task_trains_at_a_time(plan_of: object) -> None:
     cells: plan.Plan = plan_of(sizes=[3, None], launcher={"cpus_per_task": 8})  # type: ignore[operator]
-    assert [cells.cells_at_once(task) for task in (0, 1)] == [3, 8]
+    assert [cells.concurrency(task) for task in (0, 1)] == [3, 8]

@@ -260,10 +260,6 @@ class ASGD:
         at_least("optim.alpha", self.alpha, 0)
 
 
-Optimiser = SGD | Adam | Shampoo | SOAP | Nesterov | RMSprop | AdamLike | Adagrad | Adadelta | ASGD
-"""Every optimiser that a cell can have."""
-
-
 def _check_rates(lr: float, weight_decay: float) -> None:
     at_least("optim.lr", lr, 0)
     at_least("optim.weight_decay", weight_decay, 0)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainers.config import ResNet18
+from trainers.models.layers import SpatialMean, conv3x3
 
 STRIDES = (1, 2, 2, 2)
 
@@ -35,7 +36,7 @@ def preactivation(width: int, channels: int, classes: int) -> nn.Module:
     At 3 channels and 10 classes it has 2724 k^2 + 213 k + 10 parameters; a final batch
     normalisation would add 16 k.
     """
-    return _network(_conv3x3(channels, width), _PreActivation, width, width, classes)
+    return _network(conv3x3(channels, width), _PreActivation, width, width, classes)
 
 
 def postactivation(width: int, channels: int, classes: int) -> nn.Module:
@@ -44,7 +45,7 @@ def postactivation(width: int, channels: int, classes: int) -> nn.Module:
     At 3 channels and 10 classes it has 2715 k^2 + 870 k + 1866 parameters, 4224 fewer at k = 64,
     where the first block needs no projection.
     """
-    stem = nn.Sequential(_conv3x3(channels, 64), nn.BatchNorm2d(64), nn.ReLU(inplace=True))
+    stem = nn.Sequential(conv3x3(channels, 64), nn.BatchNorm2d(64), nn.ReLU(inplace=True))
     return _network(stem, _PostActivation, 64, width, classes)
 
 
@@ -59,7 +60,7 @@ def _network(
         OrderedDict(
             stem=stem,
             blocks=nn.Sequential(*_blocks(block, inputs, width)),
-            pool=_SpatialMean(),
+            pool=SpatialMean(),
             head=nn.Linear(8 * width, classes),
         )
     )
@@ -73,10 +74,6 @@ def _blocks(
         yield block(inputs, outputs, stride)
         yield block(outputs, outputs, 1)
         inputs = outputs
-
-
-def _conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
 
 
 class _Conv1x1(nn.Conv2d):
@@ -101,22 +98,15 @@ class _Conv1x1(nn.Conv2d):
         return super().forward(x_nhwc.permute(0, 3, 1, 2))
 
 
-class _SpatialMean(nn.Module):
-    """(n, c, h, w) -> (n, c). Adaptive pooling has no deterministic gradient on a GPU."""
-
-    def forward(self, x_nchw: Tensor) -> Tensor:
-        return x_nchw.mean((2, 3))
-
-
 class _PreActivation(nn.Module):
     """Normalise, activate, convolve, twice; a projection starts after the activation."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.norm1 = nn.BatchNorm2d(inputs)
-        self.conv1 = _conv3x3(inputs, outputs, stride)
+        self.conv1 = conv3x3(inputs, outputs, stride)
         self.norm2 = nn.BatchNorm2d(outputs)
-        self.conv2 = _conv3x3(outputs, outputs)
+        self.conv2 = conv3x3(outputs, outputs)
         reshapes = stride != 1 or inputs != outputs
         self.shortcut = _Conv1x1(inputs, outputs, stride) if reshapes else None
 
@@ -132,9 +122,9 @@ class _PostActivation(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = _conv3x3(inputs, outputs, stride)
+        self.conv1 = conv3x3(inputs, outputs, stride)
         self.norm1 = nn.BatchNorm2d(outputs)
-        self.conv2 = _conv3x3(outputs, outputs)
+        self.conv2 = conv3x3(outputs, outputs)
         self.norm2 = nn.BatchNorm2d(outputs)
         self.shortcut = (
             _projection(inputs, outputs, stride)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainers.config import ResNet20
+from trainers.models.layers import SpatialMean, conv3x3
 
 SLOPE = 0.1  # of leaky ReLU
 BLOCKS = 3  # of a stage
@@ -30,25 +31,14 @@ def build(config: ResNet20, channels: int, size: int, classes: int) -> nn.Module
             inputs = outputs
     return nn.Sequential(
         OrderedDict(
-            stem=_conv3x3(channels, width),
+            stem=conv3x3(channels, width),
             blocks=nn.Sequential(*blocks),
             norm=nn.BatchNorm2d(inputs),
             active=nn.LeakyReLU(SLOPE),
-            pool=_SpatialMean(),
+            pool=SpatialMean(),
             head=nn.Linear(inputs, classes),
         )
     )
-
-
-def _conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-
-
-class _SpatialMean(nn.Module):
-    """(n, c, h, w) -> (n, c)."""
-
-    def forward(self, x_nchw: Tensor) -> Tensor:
-        return x_nchw.mean((2, 3))
 
 
 class _Block(nn.Module):
@@ -59,9 +49,9 @@ class _Block(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int, is_first: bool) -> None:
         super().__init__()
         self.norm1 = nn.BatchNorm2d(inputs)
-        self.conv1 = _conv3x3(inputs, outputs, stride)
+        self.conv1 = conv3x3(inputs, outputs, stride)
         self.norm2 = nn.BatchNorm2d(outputs)
-        self.conv2 = _conv3x3(outputs, outputs)
+        self.conv2 = conv3x3(outputs, outputs)
         self.stride, self.added = stride, outputs - inputs
         self.is_first = is_first
 
