@@ -61,11 +61,11 @@ def preview_rows(preview: Preview) -> list[tuple[str, str]]:
     rows += [(f"  {state}", str(count)) for state, count in sorted(selection.states.items())]
     if selection.other_code:
         rows.append(
-            ("  done with other code", f"{selection.other_code}; --again runs them once more")
+            ("  done with other code", f"{selection.other_code}; --again trains them again")
         )
     if selection.unknown_data:
         rows.append(
-            ("  data not compared", f"{selection.unknown_data}; --again runs them once more")
+            ("  data not compared", f"{selection.unknown_data}; --again trains them again")
         )
     rows.append(("to run", str(len(preview.cells))))
     if selection.weights.jobs:

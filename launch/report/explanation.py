@@ -120,8 +120,9 @@ def _last_rows(folder: Path, cell: str) -> tuple[pd.DataFrame, str | None]:
 
 
 def _flat(state: SweepState, cell: CellState) -> dict[str, Any]:
-    plan = next(plan for plan in state.plans if plan.sid == cell.placement.sid)
-    return plan.flat(next(entry for entry in plan.cells if entry.id == cell.id))
+    (plan,) = (plan for plan in state.plans if plan.sid == cell.placement.sid)
+    (planned,) = (planned for planned in plan.cells if planned.id == cell.id)
+    return plan.flat(planned)
 
 
 _REQUEUED_AND_HELD = ("job requeued in held state", "launch failed requeued held")

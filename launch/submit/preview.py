@@ -110,44 +110,44 @@ def load_preview(request: Request, *, retry_errors: bool = False, rerun: bool = 
     """The preview of a request for the current state of its sweep. Changes nothing."""
     state = load_state_before_submission(request.folder, searches=bool(request.searches))
     request, searches = with_open_rounds(request, state)
-    contents = preview(
+    proposal = preview(
         request,
         state,
         calibration.calibration_runs(request.folder),
         retry_errors=retry_errors,
         rerun=rerun,
     )
-    return with_searches(contents, searches)
+    return with_searches(proposal, searches)
 
 
-def with_searches(contents: Preview, searches: Sequence[SearchState]) -> Preview:
+def with_searches(proposal: Preview, searches: Sequence[SearchState]) -> Preview:
     """The preview with the searches that its cells are open trials of, packed as they ask for."""
-    contents = replace(contents, searches=searches)
-    if not searches or contents.request.packing.search != INSIDE:
-        return contents
-    scheduler = backend.BACKENDS[contents.request.launcher.kind]
-    most = 1 if scheduler.one_task else contents.request.packing.slots
-    tasks = whole_searches(contents, most)
-    return replace(contents, tasks=tasks, arrays=math.ceil(len(tasks) / scheduler.array_size()))
+    proposal = replace(proposal, searches=searches)
+    if not searches or proposal.request.packing.search != INSIDE:
+        return proposal
+    scheduler = backend.BACKENDS[proposal.request.launcher.kind]
+    most = 1 if scheduler.one_task else proposal.request.packing.slots
+    tasks = whole_searches(proposal, most)
+    return replace(proposal, tasks=tasks, arrays=math.ceil(len(tasks) / scheduler.array_size()))
 
 
-def whole_searches(contents: Preview, most: int) -> list[TaskPreview]:
+def whole_searches(proposal: Preview, most: int) -> list[TaskPreview]:
     """At most `most` tasks of whole searches; those at one point share cells, and so a task.
 
     Cells of no search form one more group; groups share tasks if there are more than `most`.
     """
     points: dict[str, str] = {}
-    for state in contents.searches:
+    for state in proposal.searches:
         for training in state.open:
             points.setdefault(training.cell.id, search_key(state.search).point)
     groups: dict[str, list[int]] = {}
-    for index, cell in enumerate(contents.cells):
+    for index, cell in enumerate(proposal.cells):
         groups.setdefault(points.get(cell.id, ""), []).append(index)
     by_size = sorted(groups.values(), key=len, reverse=True)
     tasks: list[list[int]] = [[] for _ in range(min(most, len(by_size)))]
     for number, group in enumerate(by_size):
         tasks[number % most] += group
-    limits = _concurrency_limits(contents.tasks)
+    limits = _concurrency_limits(proposal.tasks)
     return [TaskPreview(cells, _least_limit(cells, limits)) for cells in tasks]
 
 

@@ -85,23 +85,23 @@ def submit(
         elif searches:
             markers.allow_rounds(request.folder)
         calibration_runs = calibration.calibration_runs(request.folder)
-        contents = preview(request, state, calibration_runs, retry_errors=retry_errors, rerun=rerun)
-        contents = with_searches(contents, searches)
-        _check_sendable(contents)
-        rounds.write(state, searches, contents.selection.ids)
-        if not contents.cells:
-            return Submission(contents, None)
-        dependencies = _dependencies(contents, retry_errors=retry_errors)
+        proposal = preview(request, state, calibration_runs, retry_errors=retry_errors, rerun=rerun)
+        proposal = with_searches(proposal, searches)
+        _check_sendable(proposal)
+        rounds.write(state, searches, proposal.selection.ids)
+        if not proposal.cells:
+            return Submission(proposal, None)
+        dependencies = _dependencies(proposal, retry_errors=retry_errors)
         attempts = attempts_before(state.plans, state.records)
         plan = replace(
-            freeze(contents, request.launcher.kind, attempts),
+            freeze(proposal, request.launcher.kind, attempts),
             retry_errors=retry_errors,
             rerun=rerun,
             excluded=_excluded_nodes(request, state.lost_nodes),
         )
         plan.write(request.folder)
         deliver(plan, request.folder, dependencies)
-    return Submission(contents, plan)
+    return Submission(proposal, plan)
 
 
 def write_searches(folder: Path) -> None:
@@ -112,26 +112,26 @@ def write_searches(folder: Path) -> None:
         rounds.write(load_state_before_submission(folder))
 
 
-def _check_sendable(contents: Preview) -> None:
+def _check_sendable(proposal: Preview) -> None:
     """Raise UserError if unknown cells may be running, or if the hours exceed the limit."""
-    unknown = contents.selection.states["unknown"]
+    unknown = proposal.selection.states["unknown"]
     if unknown:
         raise UserError(
-            f"{unknown} cells of {contents.request.name} belong to jobs whose scheduler does not "
+            f"{unknown} cells of {proposal.request.name} belong to jobs whose scheduler does not "
             "answer; nothing was sent, because they may be running. Try again when it answers "
             "(`redescent doctor`)"
         )
-    refusal = beyond_limit(contents)
+    refusal = beyond_limit(proposal)
     if refusal:
         raise UserError(refusal)
 
 
-def _dependencies(contents: Preview, *, retry_errors: bool) -> Dependencies:
+def _dependencies(proposal: Preview, *, retry_errors: bool) -> Dependencies:
     """The jobs that the tasks wait for: those that train the cells they read, and the canary's."""
-    dependencies = Dependencies(ends=[task.follows for task in contents.tasks])
-    if not contents.request.policy.canary:
+    dependencies = Dependencies(ends=[task.follows for task in proposal.tasks])
+    if not proposal.request.policy.canary:
         return dependencies
-    to_send = replace(contents.request, cells=contents.cells)
+    to_send = replace(proposal.request, cells=proposal.cells)
     canary = send_calibration_first(to_send, retry_errors=retry_errors)
     return replace(dependencies, success=canary)
 

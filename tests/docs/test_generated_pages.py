@@ -89,8 +89,10 @@ def test_the_schema_accepts_the_sweeps_of_the_pages(validator: Draft202012Valida
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for block in page.read_text().split(BLOCK)[1:]:
             content = yaml.safe_load(block.partition("```")[0])
-            # a name with a dot is the import path of a model or data set
-            if content is not None and "." not in content.get("name", ""):
+            # a name with a dot is the import path of a model or data set, hydra a launcher's file
+            if content is None or "hydra" in content:
+                continue
+            if "." not in content.get("name", ""):
                 errors = [error.message for error in validator.iter_errors(content)]
                 assert not errors, f"{page.name}: {errors}"
                 count += 1
