@@ -27,6 +27,7 @@ from launch.report.notes import Note, Severity
 from launch.report.overview import Overview, is_live, load_overview
 from launch.report.running import running_tasks, running_text
 from launch.status import summary, sweep_state
+from launch.status.failures import without_new_result
 from launch.status.sweep_state import SweepState
 from launch.submit import rounds, submission
 from launch.submit.advance import advance
@@ -136,7 +137,8 @@ def _wait_for_rounds(folder: Path, sid: str | None) -> bool:
         if is_live(state, sid):  # another command or the worker sent more
             continue
         if not _search_goes_on(state):
-            return all(cell.state in FINAL for cell in state.cells.values())
+            are_new = sid is None or not without_new_result(state, sid)
+            return are_new and all(cell.state in FINAL for cell in state.cells.values())
         sent = advance(folder)
         if sent is None or sent.plan is None:
             now = sweep_state.load_sweep_state(folder)

@@ -64,9 +64,7 @@ def preview_rows(preview: Preview) -> list[tuple[str, str]]:
             ("  done with other code", f"{selection.other_code}; --again trains them again")
         )
     if selection.unknown_data:
-        rows.append(
-            ("  data not compared", f"{selection.unknown_data}; --again trains them again")
-        )
+        rows.append(("  data not compared", f"{selection.unknown_data}; --again trains them again"))
     rows.append(("to run", str(len(preview.cells))))
     if selection.weights.jobs:
         rows.append(("  wait for weights", str(len(selection.weights.jobs))))

@@ -107,7 +107,8 @@ def next_steps(overview: Overview) -> list[Note]:
     elif overview.is_live:
         notes.append(plain(f"not over: `redescent status {overview.name} --watch` follows it"))
     notes += [plain(line) for line in searches]
-    notes += [*_canary(overview), *_other_code(overview), *_notification(overview)]
+    notes += [*_canary(overview), *_other_code(overview), *_without_new_result(overview)]
+    notes += _notification(overview)
     return [*notes, *_silence(overview.state.silent)]
 
 
@@ -149,7 +150,14 @@ def _other_code(overview: Overview) -> list[Note]:
         return []
     headline = f"{quantity(overview.other_code, 'cell')} done with other code"
     command = f"redescent submit {overview.name} --again"
-    return [Note(headline, f": `{command}` runs them once more", "warning")]
+    return [Note(headline, f": `{command}` trains them again", "warning")]
+
+
+def _without_new_result(overview: Overview) -> list[Note]:
+    if not overview.without_new_result:
+        return []
+    headline = f"{quantity(overview.without_new_result, 'cell')} trained again without a new result"
+    return [Note(headline, ": the earlier one stays; `redescent logs CELL` shows why", "bad")]
 
 
 def _notification(overview: Overview) -> list[Note]:

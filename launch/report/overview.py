@@ -35,6 +35,8 @@ class Overview:
     """Cells whose task ended without a final record of them."""
     other_code: int = 0
     """How many cells are done with other code than the present."""
+    without_new_result: int = 0
+    """How many done cells were trained again without a new result."""
 
     @property
     def is_live(self) -> bool:
@@ -82,6 +84,7 @@ def load_overview(state: SweepState) -> Overview:
         searches=rounds.standings(state),
         silent_ends=silent_ends(state),
         other_code=len(other_results.with_other_code(state, other_results.present_sources(state))),
+        without_new_result=len(failures.without_new_result(state)),
     )
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from launch.plan import Launcher, Plan
+from launch.plan import Launcher, Plan, PlannedCell
 from launch.plan.markers import SAME_ERROR
 from launch.plan.outcome import OUT_OF_MEMORY, failure_class, last_line
 from launch.plan.plan import ran_in
 from launch.status.cell_state import Record
-from launch.status.sweep_state import SweepState
+from launch.status.sweep_state import SweepState, TaskKey, has_result, is_final
 
 TasksByCell = Mapping[str, tuple[Plan, int]]
 """Plan and task that each cell last ran in."""
@@ -87,3 +87,25 @@ def needs_more_memory(tasks: TasksByCell, state: SweepState, launcher: Launcher)
 def _raised_out_of_memory(cell: str, state: SweepState) -> bool:
     record = state.cells[cell].record
     return record is not None and record.error_class == OUT_OF_MEMORY.name
+
+
+def without_new_result(state: SweepState, sid: str | None = None) -> list[str]:
+    """Ids of the done cells that were trained again without a new result, after all tasks that
+    could give one: the earlier result stays. With `sid`, only those of that submission.
+    """
+    if state.silent:
+        return []
+    trained_again: dict[str, tuple[PlannedCell, TaskKey]] = {}
+    for plan in state.plans:
+        if plan.rerun and sid in (None, plan.sid):
+            for number, indices in enumerate(plan.tasks):
+                for index in indices:
+                    cell = plan.cells[index]
+                    trained_again[cell.id] = cell, (plan.sid, number)
+    cells = []
+    for cell, key in trained_again.values():
+        record, task = state.records.get(cell.id), state.tasks.get(key)
+        has_ended = task is None or not task.live
+        if has_ended and is_final(record) and not has_result(cell, record):
+            cells.append(cell.id)
+    return cells

@@ -280,11 +280,11 @@ def _is_over(plan: Plan, records: Mapping[str, Record]) -> bool:
     A plan whose tasks add cells to it may go on even then: the scheduler knows.
     """
     return not plan.task_searches and all(
-        _has_result(cell, records.get(cell.id)) for cell in plan.cells
+        has_result(cell, records.get(cell.id)) for cell in plan.cells
     )
 
 
-def _has_result(cell: PlannedCell, record: Record | None) -> bool:
+def has_result(cell: PlannedCell, record: Record | None) -> bool:
     """Whether a planned cell has its result; a calibration also runs cells again that are done."""
     return record is not None and is_final(record) and record.attempt > cell.attempts
 

@@ -6,17 +6,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from launch.plan import Plan, files
+from launch.plan import Plan, PlannedCell, files
 from launch.plan.jobs import NEVER_SENT, Array
 from launch.scheduler import backend
 from launch.scheduler.slurm import Task
 from launch.status import sweep_state
-from launch.status.cell_state import Record, cell_states
+from launch.status.cell_state import CellState, Placement, Record, cell_states
+from launch.status.failures import without_new_result
 from launch.status.silent_ends import silent_ends
 from launch.status.sweep_state import (
     UNANSWERED_SECONDS,
@@ -167,3 +169,26 @@ def test_a_task_without_a_record_is_told_by_its_output(
     assert [cell for end in with_record for cell in end.cells if cell == ids[0]] == []
     assert len(silent_ends(ended(plan, tmp_path, Record("stopped", 0)))) == 3
     assert len(silent_ends(ended(plan, tmp_path, Record("running", 1)))) == 3, "it was killed"
+
+
+@pytest.mark.parametrize(
+    ("attempt", "task", "expected"),
+    [
+        (1, None, ["c1-0"]),
+        (1, Task("5", 0, "n", "COMPLETED"), ["c1-0"]),
+        (1, Task("5", 0, "n", "RUNNING"), []),
+        (2, None, []),
+    ],
+)
+def test_a_done_cell_that_failed_when_it_was_trained_again_is_named(
+    plan_of: Callable[..., Plan], attempt: int, task: Task | None, expected: list[str]
+) -> None:
+    again = plan_of(cells=[PlannedCell("c1-0", 0, {}, 1)], tasks=[[0]], rerun=True)
+    record = Record("done", attempt)
+    cells = {"c1-0": CellState("c1-0", "done", record, Placement(again.sid, 0, 2, None))}
+    tasks = {} if task is None else {(again.sid, 0): task}
+    runs = pd.DataFrame([{"cell": "c1-0", "status": "done", "attempt": attempt}])
+    state = SweepState(Path("logs/demo"), [again], {"c1-0": record}, cells, runs, [], tasks)
+    assert without_new_result(state) == expected
+    assert without_new_result(state, "another") == []
+    assert without_new_result(replace(state, silent=["slurm"])) == []
