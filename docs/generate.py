@@ -102,12 +102,14 @@ def configuration() -> Iterator[str]:
 
 
 def _base() -> Iterator[str]:
-    file = config_files.read(CONFIGS / "config.yaml", "")
     yield "## Keys outside the groups"
     yield ""
-    yield "They are in `configs/config.yaml`."
+    yield "They are in `configs/config.yaml`, and those of `configs/policy.yaml` follow. Every"
+    yield "launcher includes the latter, and may set other values."
     yield ""
-    keys = [key for key in file.keys if not key.path.startswith("hydra")]
+    names = ("config.yaml", "policy.yaml")
+    keys = [key for name in names for key in config_files.read(CONFIGS / name, "").keys]
+    keys = [key for key in keys if not key.path.startswith("hydra")]
     hints = config_files.hints(config.RunSettings, "run.")
     rows = []
     for key in keys:

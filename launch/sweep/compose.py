@@ -470,8 +470,18 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
             raise UserError(f"{key}: unknown key; known at the top level: {legal}")
     for key in _NEEDED:
         if key not in config:
-            raise UserError(f"{key}: removed by ~{key}, but every sweep needs it")
+            raise UserError(_missing(key, overrides))
     return config
+
+
+def _missing(key: str, overrides: Sequence[str]) -> str:
+    """Why a composed configuration lacks a key that every sweep needs."""
+    if f"~{key}" in overrides or key in (*_CELL_KEYS, "name", "logs"):
+        return f"{key}: removed by ~{key}, but every sweep needs it"
+    return (
+        f"{key}: not set by the launcher's file; add /policy@_global_ to its `defaults`, or a "
+        "launcher that has it, such as slurm"
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from launch.errors import UserError
 from launch.scheduler import sbatch
 from launch.sweep import compose
 from launch.sweep.compose import expand_sweep
-from launch.sweep.request import Cell, resolved_cell
+from launch.sweep.request import Cell, Policy, resolved_cell
 
 LOCAL = "hydra/launcher=local"
 WriteSweep = Callable[[str, str], None]
@@ -57,6 +58,32 @@ def plain() -> Iterator[Callable[..., Cell]]:
         yield lambda *overrides: compose.single_cell(
             hydra.compose("config", overrides=list(overrides))
         )
+
+
+LAB = """
+defaults: [v100]
+limits: {gpu_hours: 40}
+canary: true
+compact: false
+notify: {command: tell}
+"""
+
+
+def test_a_launcher_file_sets_limits_and_what_follows_a_submission(
+    tiny: str, configs: Path
+) -> None:
+    lab = configs / "hydra" / "launcher" / "lab.yaml"
+    lab.write_text(f"# @package _global_{LAB}")
+    policy = expand_sweep(tiny, ["hydra/launcher=lab"]).policy
+    assert policy == Policy(gpu_hours=40, canary=True, compact=False, notify="tell")
+    words = ["hydra/launcher=lab", "limits.gpu_hours=7", "canary=false"]
+    assert expand_sweep(tiny, words).policy == replace(policy, gpu_hours=7, canary=False)
+    lab.write_text("# @package _global_\ndefaults: [v100]\nlimits: 500\n")
+    with pytest.raises(UserError, match="limits: found 500, expected a mapping"):
+        expand_sweep(tiny, ["hydra/launcher=lab"])
+    lab.write_text("# @package _global_\ndefaults: [submitit_slurm@hydra.launcher]\n")
+    with pytest.raises(UserError, match="add /policy@_global_ to its `defaults`"):
+        expand_sweep(tiny, ["hydra/launcher=lab"])
 
 
 @pytest.mark.parametrize("launcher", ["local", "debug", "slurm", "v100"])
