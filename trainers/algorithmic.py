@@ -207,8 +207,9 @@ class Training:
         }
 
     def _load(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        with self.run.loading():
+            self.model.load_state_dict(state["model"])
+            self.optimiser.load_state_dict(state["optimiser"])
         self.step = state["step"]
         self.search.load(state)
         self.seconds, self.logged = state["seconds"], state["logged"]

@@ -189,9 +189,10 @@ class EpochTraining(ABC):
             self._log_row(0, 0, {})
             self._keep_snapshot()
             return
-        self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
+        with self.run.loading():
+            self.model.load_state_dict(state["model"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.scaler.load_state_dict(state["scaler"])
         self.position = Position(
             state["epoch"],
             state["batch"],

@@ -7,13 +7,14 @@ part has all rows again. But no row exists without the checkpoint of the state t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
 import resource
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -95,6 +96,7 @@ class Run:
         self._refuse_other(state, expect or {})
         if "data_hash" not in (expect or {}):
             self._refuse_other_files(checkpoint.get("source_hash"))
+        self._add_earlier_code(checkpoint.get("codes", []))
         log.info(
             "cell %s: resuming from step %d of attempt %d",
             self.cell,
@@ -102,6 +104,13 @@ class Run:
             checkpoint["attempt"],
         )
         return state
+
+    def _add_earlier_code(self, codes: Sequence[str]) -> None:
+        """Record the code of the attempts that this one continues, where it is not its own."""
+        earlier = [code for code in codes if code != self.facts.get("code")]
+        if earlier:
+            log.info("cell %s: its rows so far are of other code: %s", self.cell, " ".join(earlier))
+            self.add_facts(earlier_code=" ".join(earlier))
 
     def _refuse_other(self, state: Mapping[str, Any], expect: Mapping[str, Any]) -> None:
         for key, expected in expect.items():
@@ -112,6 +121,19 @@ class Run:
                     "Restore the original setting, or remove "
                     f"{self.checkpoints.folder}/{self.cell}.* to start this cell again"
                 )
+
+    @contextlib.contextmanager
+    def loading(self) -> Iterator[None]:
+        """Turn torch's error about a checkpoint that does not fit into one that says what to do."""
+        try:
+            yield
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = str(error).strip().splitlines()[-1].strip()
+            raise RuntimeError(
+                f"the checkpoint of cell {self.cell} does not fit its network and optimiser: the "
+                f"code that made it had others ({reason}). Restore that code, or remove "
+                f"{self.checkpoints.folder}/{self.cell}.* to start this cell again"
+            ) from error
 
     def _refuse_other_files(self, source_hash: str | None) -> None:
         """Raise RuntimeError if the state comes from data with another hash, where both are set."""
@@ -188,11 +210,17 @@ class Run:
                 "attempt": self.attempt,
                 "step": step,
                 "source_hash": self.facts.get("source_hash"),
+                "codes": self._codes(),
             }
         )
         self._saved_step = step
         self.flush("running")
         self._last_checkpoint = time.monotonic()
+
+    def _codes(self) -> list[str]:
+        """Hashes of the code that computed the rows so far, the oldest first."""
+        earlier = str(self.facts.get("earlier_code") or "").split()
+        return [*earlier, str(self.facts["code"])] if self.facts.get("code") else earlier
 
     def save_weights(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Save weights by parameter name in weights/CELL.npz."""

@@ -89,13 +89,14 @@ FACTS: dict[str, pa.DataType] = {
     "precision": pa.string(),
     "matrix_library": pa.string(),
     "code": pa.string(),
+    "earlier_code": pa.string(),  # of attempts whose checkpoints it continued, where it differs
     "environment": pa.string(),
     "error_class": pa.string(),
     "error": pa.string(),
 }
 STATE_COLUMNS = (
     "cell", "status", "attempt", "updated", "epochs", "steps", "seconds", "gpu_seconds",
-    "error_class", "error", "code", "source_hash",
+    "error_class", "error", "code", "earlier_code", "source_hash",
 )  # fmt: skip
 """Columns of the run records that a part repeats in its block of states: what `status` needs."""
 

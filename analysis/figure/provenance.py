@@ -233,7 +233,7 @@ def origin(source: Source, options: argparse.Namespace) -> dict[str, Any]:
         "source": str(source.folder),
         "where": list(options.where),
         "notes": list(source.notes),
-        "code": _distinct(source.runs, "code"),
+        "code": sorted({*_distinct(source.runs, "code"), *_earlier_code(source.runs)}),
         "environment": _distinct(source.runs, "environment"),
         "diverged": list(diverged_cells(source.runs)),
     }
@@ -254,6 +254,12 @@ def feature_record(window: int, points: str = "epochs") -> dict[str, Any]:
 def _distinct(runs: pd.DataFrame, column: str) -> list[str]:
     """The distinct values of a column of the records, sorted."""
     return sorted(set(runs[column].dropna().astype(str))) if column in runs.columns else []
+
+
+def _earlier_code(runs: pd.DataFrame) -> set[str]:
+    """The code of attempts whose checkpoints others continued."""
+    texts = _distinct(runs, "earlier_code")
+    return {code for text in texts for code in text.split()}
 
 
 def _column(curves: SeedCurves, attempts: dict[str, Any]) -> dict[str, Any]:

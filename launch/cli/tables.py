@@ -66,6 +66,9 @@ def preview_rows(preview: Preview) -> list[tuple[str, str]]:
     if selection.unknown_data:
         rows.append(("  data not compared", f"{selection.unknown_data}; --again trains them again"))
     rows.append(("to run", str(len(preview.cells))))
+    if selection.continued_code:
+        advice = f"remove {shown_path(request.folder)}/checkpoints/CELL.* to start a cell anew"
+        rows.append(("  of other code so far", f"{selection.continued_code}; {advice}"))
     if selection.weights.jobs:
         rows.append(("  wait for weights", str(len(selection.weights.jobs))))
     if selection.weights.absent:

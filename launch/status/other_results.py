@@ -32,16 +32,42 @@ def planned_sources(state: SweepState, code: str) -> Sources:
 
 
 def with_other_code(state: SweepState, sources: Sources) -> list[str]:
-    """Ids of the cells whose result comes from code that differs from `sources` in what it says.
+    """Ids of the cells whose result comes, in part at least, from code that differs from `sources`
+    in what it says.
 
     Cells whose code is no longer in the sweep's archives are not among them: nothing is known.
     """
-    results = _results(state.runs, "code")
-    others = set()
-    for code in set(results.values()) - {None}:
-        if code and not result_code.same_results(planned_sources(state, code), sources):
-            others.add(code)
-    return [cell for cell, code in results.items() if code in others]
+    if state.runs.empty:
+        return []
+    return _of_other_code(state, state.runs[state.runs["status"].isin(FINAL)], sources)
+
+
+def continue_other_code(state: SweepState, cells: Collection[str], sources: Sources) -> list[str]:
+    """Ids of those of `cells` that would continue a checkpoint of code that differs from `sources`
+    in what it says.
+    """
+    if state.runs.empty:
+        return []
+    unfinished = ~state.runs["status"].isin([*FINAL, "missing"])
+    runs = state.runs[unfinished & state.runs["cell"].astype(str).isin(cells)]
+    folder = state.folder / "checkpoints"
+    other = _of_other_code(state, runs, sources)
+    return [cell for cell in other if any(folder.glob(f"{cell}.*.pt"))]
+
+
+def _of_other_code(state: SweepState, runs: pd.DataFrame, sources: Sources) -> list[str]:
+    """The cells of these records of which some code differs from `sources`."""
+    cells_of_codes: dict[str, set[str]] = {}
+    for column in ("code", "earlier_code"):
+        recorded = runs.reindex(columns=["cell", column]).dropna()
+        for cell, codes in recorded.astype(str).itertuples(index=False):
+            for code in codes.split():
+                cells_of_codes.setdefault(code, set()).add(cell)
+    others: set[str] = set()
+    for code, cells in cells_of_codes.items():
+        if not result_code.same_results(planned_sources(state, code), sources):
+            others |= cells
+    return [cell for cell in runs["cell"].astype(str) if cell in others]
 
 
 def _archive(state: SweepState, code: str) -> Path:

@@ -37,6 +37,7 @@ RECORD_COLUMNS = (
     "error_class",
     "error",
     "code",
+    "earlier_code",
     "source_hash",
     "seconds",
     "gpu_seconds",

@@ -47,6 +47,8 @@ class Selection:
     """What is left out for lack of weights, one sentence each."""
     other_code: int = 0
     """How many of the cells that are done, and are not sent, have their result from other code."""
+    continued_code: int = 0
+    """How many of the cells to send continue a checkpoint of other code."""
     other_data: Sequence[str] = ()
     """Ids of the same whose result comes from other data."""
     unknown_data: int = 0
@@ -297,6 +299,7 @@ def with_other_results(selection: Selection, request: Request, state: SweepState
         selection,
         states=+states,
         other_code=len(other_code),
+        continued_code=len(other_results.continue_other_code(state, sent, sources)),
         other_data=data.other,
         unknown_data=len(data.unknown),
     )

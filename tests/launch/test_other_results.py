@@ -139,6 +139,23 @@ def test_done_cells_are_counted_whose_trainer_said_something_else(
     assert counts == {"same": 0, "commented": 0, "launched": 0, "edited": 1, "lost": 0}
     state = state_of([done("c1-4", None, "same"), done("c1-8", None, "edited")], tmp_path)
     assert select(cells, state, rerun=True, again=["model.width == 8"]).other_code == 0
+    continued = {**done("c1-8", None, "same"), "earlier_code": "same edited"}
+    assert select(cells, state_of([continued], tmp_path)).other_code == 1
+
+
+def test_cells_that_continue_a_checkpoint_of_other_code_are_counted(
+    cells: list[Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(result_code, "our_sources", lambda: {"trainers/b.py": b"x = 1"})
+    (tmp_path / "code").mkdir()
+    (tmp_path / "checkpoints").mkdir()
+    with zipfile.ZipFile(tmp_path / "code" / "edited.zip", "w") as archive:
+        archive.writestr("trainers/b.py", b"x = 2")
+    stopped = [{**done(cell.id, None, "edited"), "status": "stopped"} for cell in cells]
+    state = state_of(stopped, tmp_path)
+    assert select(cells, state).continued_code == 0
+    (tmp_path / "checkpoints" / f"{cells[0].id}.1.w.pt").touch()
+    assert select(cells, state).continued_code == 1
 
 
 def test_conditions_are_told_from_overrides() -> None:

@@ -385,3 +385,14 @@ def test_a_value_that_parquet_cannot_hold_fails_its_cell_alone(tmp_path: Path) -
     assert "OverflowError: its results cannot be written" in runs[1]["error"]
     curves = pq.read_table(tmp_path / "curves" / "w.parquet").to_pylist()
     assert [row["cell"] for row in curves] == ["a", "c"]
+
+
+def test_a_result_names_the_code_of_every_attempt_that_it_continued(begin: Begin) -> None:
+    earlier = {}
+    for attempt, code in enumerate(("old", "new", "new", "old"), 1):
+        run = begin(METRICS, attempt)
+        run.add_facts(code=code)
+        run.restore()
+        earlier[attempt] = run.facts.get("earlier_code")
+        run.checkpoint({"weights": attempt}, step=attempt)
+    assert earlier == {1: None, 2: "old", 3: "old", 4: "new"}

@@ -96,6 +96,17 @@ def test_a_run_stopped_once_and_resumed_ends_with_the_same_bits(
         assert_same_rows(rows(resumed).assign(cell=""), curve.assign(cell=""))
 
 
+def test_a_checkpoint_of_a_network_with_other_layers_is_refused_with_what_to_do(
+    begin: Begin, flat: Flat
+) -> None:
+    train(begin(METRICS, 1, flat=flat, stop=after(1)))
+    edited = {**flat, "model.width": flat["model.width"] + 1}  # as code that was edited would have
+    with pytest.raises(
+        RuntimeError, match=r"size mismatch.*remove .*/c1-\S+\.\* to start this cell"
+    ):
+        train(begin(METRICS, 2, flat=edited))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_stopped_after_every_single_step_ends_with_the_same_bits(
     begin: Begin, flat: Flat, undisturbed: Any, kind: str
