@@ -57,7 +57,8 @@ demo-capacity: .venv
 	@echo "and figures/demo_capacity_trainings.csv"
 	@echo "Next: $(BIN)/redescent status demo_capacity"
 	@echo "or narrower intervals (nothing is trained twice):"
-	@echo "  $(BIN)/redescent submit demo_capacity search.most=20 search.until=1.2 --wait"
+	@echo "  $(BIN)/redescent submit demo_capacity search.most=20 search.until=1.2 \\"
+	@echo "      'seeds={range:[0,20,1]}' --wait"
 
 demo-landscape: .venv
 	$(BIN)/redescent submit demo_landscape hydra/launcher=local --wait

@@ -334,11 +334,14 @@ def main(folder: str) -> int:
     except StoreError as error:
         print(f"not compacted: {error}", file=sys.stderr)
         return 1
-    print(
-        f"{folder}: {report.cells} cells, {report.rows} rows; "
-        f"{report.files_before} files became {report.files_after}"
-    )
+    cells, rows = _count(report.cells, "cell"), _count(report.rows, "row")
+    files = _count(report.files_before, "file")
+    print(f"{folder}: {cells}, {rows}; {files} became {report.files_after}")
     return 0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from launch.cli.console import console, styled, visible
 from launch.cli.status import LOOK_SECONDS, POLL_SECONDS
 from launch.cli.tables import leave_on_interrupt
 from launch.errors import UserError
-from launch.plan.identity import short_id
+from launch.plan.identity import cell_arguments, short_id
 from launch.plan.outcome import FINAL, LIVE
 from launch.plan.plan import name_of
 from launch.status import sweep_state
@@ -34,7 +34,7 @@ def logs(folder: Path, cell: str, lines: int, follow: bool) -> None:
     """
     state = sweep_state.load_sweep_state(folder)
     path = output(state, cell)
-    hint = f"`redescent why {short_id(cell)}` explains the cell"
+    hint = f"`redescent why {cell_arguments(cell, name_of(folder))}` explains the cell"
     if path is None and not (follow and _is_live(state, cell)):
         raise UserError(
             f"{cell}: {state.cells[cell].state}, and none of its jobs has written output; {hint}"

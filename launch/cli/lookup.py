@@ -50,6 +50,9 @@ def find_cell(cell: str, sweep: str) -> tuple[Path, str]:
         )
     if len(matches) > 1:
         examples = [f"{id} ({name_of(folder)})" for folder, id in sorted(matches)[:3]]
+        if len({id for _, id in matches}) == 1:
+            sweeps = ", ".join(name_of(folder) for folder, _ in sorted(matches))
+            raise UserError(f"{cell}: {sweeps} have this cell; choose one with --sweep NAME")
         raise UserError(
             f"{cell}: {len(matches)} cells have ids that start with this, for example "
             f"{', '.join(examples)}; give more of the id, or --sweep NAME"

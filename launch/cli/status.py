@@ -18,7 +18,7 @@ from launch.cli.searches import search_table
 from launch.cli.tables import leave_on_interrupt
 from launch.errors import quantity
 from launch.plan import files, markers
-from launch.plan.identity import short_id
+from launch.plan.identity import cell_arguments
 from launch.plan.outcome import FINAL
 from launch.plan.plan import name_of
 from launch.report import notes
@@ -198,13 +198,13 @@ def _workers_alive(state: SweepState) -> list[bool | None]:
 
 def print_failures(folder: Path) -> None:
     """Show every kind of failure: how many cells, one of them, and the command that shows more."""
-    kinds = summary.failures(sweep_state.load_sweep_state(folder))
+    kinds, name = summary.failures(sweep_state.load_sweep_state(folder)), name_of(folder)
     if not kinds:
-        console.print(f"{name_of(folder)}: no cell failed")
+        console.print(f"{name}: no cell failed")
         return
     rows: list[list[layout.Cell]] = []
     for failure in kinds:
-        example = f"`redescent why {short_id(failure.cells[0])}`"
+        example = f"`redescent why {cell_arguments(failure.cells[0], name)}`"
         rows.append([str(len(failure.cells)), failure.kind, f"{failure.error}; {example}"])
     layout.print_table(("cells", "class", "last line"), rows, right="r")
 
@@ -243,7 +243,7 @@ def _failures(overview: Overview) -> Sequence[layout.Cell]:
     lines: list[layout.Cell] = []
     for failure in overview.summary.failures[: notes.SHOWN_FAILURES]:
         count = (f"{len(failure.cells)} failed", "red")
-        hint = f"see `redescent why {short_id(failure.cells[0])}`"
+        hint = f"see `redescent why {cell_arguments(failure.cells[0], overview.name)}`"
         lines.append(styled(count, f" ({failure.kind}): {failure.error}; {hint}"))
     more = len(overview.summary.failures) - notes.SHOWN_FAILURES
     if more > 0:

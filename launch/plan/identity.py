@@ -27,6 +27,13 @@ def short_id(cell: str) -> str:
     return cell[:SHORT_ID]
 
 
+def cell_arguments(cell: str, sweep: str) -> str:
+    """What `redescent why` and `redescent logs` take for a cell of a sweep: several sweeps, and the
+    calibration of one, may hold a cell of the same id.
+    """
+    return f"{short_id(cell)} --sweep {sweep}"
+
+
 _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 

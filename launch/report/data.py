@@ -19,7 +19,7 @@ from analysis.figure.provenance import BAND, criterion_text, interval_text
 from analysis.stats.features import WINDOW
 from analysis.stats.seed_curves import SeedCurves, feature_table
 from launch.cost import rates
-from launch.plan.identity import short_id
+from launch.plan.identity import cell_arguments
 from launch.plan.outcome import FINAL, failure_class, last_line
 from launch.report import notes
 from launch.report.curves import CurveSet, load_curves
@@ -258,7 +258,7 @@ def state_counts(lines: Sequence[Line]) -> list[StateCount]:
 def _failures(overview: Overview) -> list[FailureGroup]:
     groups = []
     for failure in overview.summary.failures:
-        short = short_id(failure.cells[0])
+        short = cell_arguments(failure.cells[0], overview.name)
         advice = failure_class(failure.kind).advice.format(name=overview.name, short=short)
         groups.append(FailureGroup(failure.kind, failure.error, failure.cells, advice))
     return groups

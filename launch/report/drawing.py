@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from launch.plan.plan import name_of
 from launch.plan.snapshot import SOURCE
 
 SCRIPTS: Mapping[str, str] = {
@@ -49,7 +50,7 @@ def drawing_command(folder: Path, trainer: str) -> str:
     named = SCRIPTS.get(folder.name) or SCRIPTS.get(_large(folder.name))
     script = named or SCRIPTS_OF_MEASURES.get(trainer)
     if script is None or not (SOURCE / "analysis" / f"{script}.py").exists():
-        return f"redescent report {folder.name}"
+        return f"redescent report {name_of(folder)}"
     return f"python analysis/{script}.py {shown_path(folder)}"
 
 

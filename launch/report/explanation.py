@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import store
-from launch.plan.identity import short_id
+from launch.plan.identity import cell_arguments
 from launch.plan.outcome import FINAL, STATES, failure_class
 from launch.plan.plan import name_of
 from launch.report.grid import varying_settings
@@ -72,7 +72,8 @@ def explain(folder: Path, cell_id: str) -> Explanation:
 
 def advice(state: SweepState, cell: CellState) -> str:
     """What the user can do about a cell in this state."""
-    name, short = name_of(state.folder), short_id(cell.id)
+    name = name_of(state.folder)
+    short = cell_arguments(cell.id, name)
     if cell.state in FINAL:
         return "nothing: its rows are in the store"
     if cell.state == "running":

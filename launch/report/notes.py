@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from launch.errors import quantity
-from launch.plan.identity import short_id
+from launch.plan.identity import cell_arguments
 from launch.plan.markers import notify_error
 from launch.plan.outcome import LIVE, STATES, last_line
 from launch.plan.plan import CALIBRATION, name_of
@@ -141,7 +141,8 @@ def _canary(overview: Overview) -> list[Note]:
         return []
     cell, error = overview.canary
     consequence = "SLURM removes the cells that waited for it from the queue"
-    hint = f"see `redescent why {short_id(cell)} --sweep {overview.name}/{CALIBRATION}`"
+    arguments = cell_arguments(cell, f"{overview.name}/{CALIBRATION}")
+    hint = f"see `redescent why {arguments}`"
     return [Note("the canary failed", f": {last_line(error)}; {consequence}; {hint}", "bad")]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from analysis.stats.threshold import Estimate
 from launch.errors import quantity
-from launch.plan.identity import short_id
+from launch.plan.identity import cell_arguments, short_id
 from launch.submit.rounds import Standing
 from launch.sweep.adaptive import SearchState, TrialCell, expected_trainings, settings_of
 
@@ -112,7 +112,7 @@ def advice(standings: Sequence[Standing], name: str, *, live: bool) -> list[str]
     held = [standing for standing in standings if standing.held and not standing.unknown]
     if held:
         cells = {cell for standing in held for cell in standing.held}
-        first = short_id(held[0].held[0])
+        first = cell_arguments(held[0].held[0], name)
         verb = "hold" if len(cells) > 1 else "holds"
         lines.append(
             f"{quantity(len(cells), 'cell')} without an outcome {verb} "

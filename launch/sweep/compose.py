@@ -29,9 +29,11 @@ from launch.errors import UserError
 from launch.plan import load_all
 from launch.plan.identity import RESULT_FREE
 from launch.plan.launcher import Launcher
+from launch.plan.plan import plan_files
 from launch.plan.project import (
     below_project,
     config_folders,
+    logs_folder,
     make_importable,
     shipped_configs,
 )
@@ -67,6 +69,7 @@ _GROUPS = ("model", "data", "optim", "trainer", "preset")
 _PATH_KEYS = ("data.root", "data.cache")
 _NOT_SETTINGS = ("submitit_folder", "name")
 _REASON_LINES = 12
+_NAMES_SHOWN = 12
 
 
 def expand_sweep(sweep: str, overrides: Sequence[str]) -> Request:
@@ -116,10 +119,22 @@ def _sweep_file(sweep: str) -> Path:
         if (folder / f"{sweep}.yaml").exists():
             return folder / f"{sweep}.yaml"
     places = " or ".join(map(str, folders))
-    names = _names_in("sweep")
-    nearest = difflib.get_close_matches(sweep, names.split(", "), n=3)
-    hint = f"similar: {', '.join(nearest)}" if nearest else f"known: {names}"
-    raise UserError(f"no sweep {sweep!r} in {places}; {hint}")
+    raise UserError(f"no sweep {sweep!r} in {places}; {_hint_on_sweep(sweep)}")
+
+
+def _hint_on_sweep(sweep: str) -> str:
+    """What the user may have meant by the name of a sweep without a file."""
+    if plan_files(logs_folder() / sweep):
+        return (
+            f"logs/{sweep} was sent from another file, with name={sweep}: give the name of that "
+            f"file, and name={sweep}"
+        )
+    names = _names_in("sweep").split(", ")
+    nearest = difflib.get_close_matches(sweep, names, n=3)
+    if nearest:
+        return f"similar: {', '.join(nearest)}"
+    shown = ", ".join(names[:_NAMES_SHOWN])
+    return f"known: {shown}" + (", ..." if len(names) > _NAMES_SHOWN else "")
 
 
 def _check_overrides(sweep: str, overrides: Sequence[str]) -> None:

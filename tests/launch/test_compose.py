@@ -15,6 +15,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from launch.errors import UserError
+from launch.plan import Plan
 from launch.scheduler import sbatch
 from launch.sweep import compose
 from launch.sweep.compose import expand_sweep
@@ -253,12 +254,16 @@ def test_a_name_that_cannot_be_a_folder_is_refused(name: str) -> None:
     assert "expected letters, digits" in refusal(name)
 
 
-def test_an_unknown_sweep_is_answered_with_similar_or_all_names() -> None:
+def test_an_unknown_sweep_is_answered_with_similar_or_some_names(
+    logs: Path, plan_of: Callable[..., Plan]
+) -> None:
     assert refusal("fig2").endswith("; similar: fig2_ab")
     output = refusal("xxxxxxxx")
     assert "no sweep 'xxxxxxxx'" in output
     names = sorted(path.stem for path in (compose.CONFIGS / "sweep").glob("*.yaml"))
-    assert ", ".join(names) in output
+    assert output.endswith(f"known: {', '.join(names[:12])}, ...")
+    plan_of().write(logs / "trial")
+    assert "logs/trial was sent from another file, with name=trial" in refusal("trial")
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def test_advice_names_a_cell_that_holds_a_search(flat: Mapping[str, Any]) -> Non
     held = standing(flat, held=2)
     (line,) = searches.advice([held], "demo", live=False)
     assert "2 cells without an outcome hold 1 search" in line
-    assert f"`redescent why {held.held[0][:11]}`" in line
+    assert f"`redescent why {held.held[0][:11]} --sweep demo`" in line
 
 
 @pytest.mark.parametrize(

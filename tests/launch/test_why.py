@@ -86,7 +86,7 @@ def test_logs_of_a_cell_without_output_says_so(
     output = redescent("logs", cell, check=False).stderr
     assert (
         f"error: {cell}: missing, and none of its jobs has written output; `redescent why "
-        f"{cell[:11]}` explains the cell" in output
+        f"{cell[:11]} --sweep demo` explains the cell" in output
     )
     assert "no record: not started" in redescent("why", cell).stdout
 
