@@ -207,7 +207,17 @@ def partition_findings(launcher: Launcher) -> list[Finding]:
 
     Empty if SLURM does not answer.
     """
-    partitions = slurm.partitions(launcher.partition)
+    known = {partition.name: partition for partition in slurm.partitions()}
+    if not known:
+        return []
+    names = [partition.name for partition in known.values() if partition.is_default]
+    if launcher.partition:
+        names = launcher.partition.split(",")
+    for name in names:
+        if name not in known:
+            detail = f"hydra.launcher.partition: found {name}, this cluster has {', '.join(known)}"
+            return [Finding("partition", "problem", detail)]
+    partitions = [known[name] for name in names]
     if not partitions:
         return []
     answers = [_never_starts(launcher, partition) for partition in partitions]
@@ -221,6 +231,13 @@ def partition_findings(launcher: Launcher) -> list[Finding]:
     return [Finding("partition", verdict, "; ".join(reasons))]
 
 
+def _shorter_lead(launcher: Launcher, minutes: float) -> str:
+    """What to set beside this time limit, if tasks would be told to save before half of it."""
+    if launcher.lead_seconds < 30 * minutes:
+        return ""
+    return f" and hydra.launcher.signal_delay_s={30 * minutes:g}"
+
+
 def _never_starts(launcher: Launcher, partition: slurm.Partition) -> str | None:
     """Why jobs of the launcher wait in a partition for ever; None if they do not."""
     minutes, most = launcher.limit_minutes, partition.minutes
@@ -228,7 +245,8 @@ def _never_starts(launcher: Launcher, partition: slurm.Partition) -> str | None:
         return (
             f"jobs will never start: hydra.launcher.timeout_min is {minutes:g}, and partition "
             f"{partition.name} allows {most:g}; set hydra.launcher.timeout_min={most:g} (a task "
-            "requeues itself before its limit) or another hydra.launcher.partition"
+            f"requeues itself before its limit){_shorter_lead(launcher, most)} or another "
+            "hydra.launcher.partition"
         )
     if partition.least_nodes > 1 or partition.most_nodes == 0:
         return (

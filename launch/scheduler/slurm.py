@@ -290,24 +290,22 @@ def nodes_in_service(partition: str | None) -> set[str] | None:
 
 @dataclass(frozen=True)
 class Partition:
-    """What a partition allows a job: minutes, None without a limit, and numbers of nodes."""
+    """What a partition allows a job: minutes, None without a limit, and numbers of nodes; whether
+    jobs without a partition go there.
+    """
 
     name: str
     minutes: float | None
     least_nodes: int
     most_nodes: int | None
+    is_default: bool = False
 
 
-def partitions(names: str | None) -> list[Partition]:
-    """The partitions with these names (comma between them), or the default one; empty if SLURM does
-    not answer.
-    """
+def partitions() -> list[Partition]:
+    """The partitions of the cluster; empty if SLURM does not answer."""
     text = call("scontrol", "-o", "show", "partition").stdout
     lines = [line for line in text.splitlines() if line.startswith("PartitionName=")]
-    everything = {partition.name: partition for partition in map(parse_partition, lines)}
-    if names:
-        return [everything[name] for name in names.split(",") if name in everything]
-    return [parse_partition(line) for line in lines if " Default=YES " in line]
+    return [parse_partition(line) for line in lines]
 
 
 def parse_partition(line: str) -> Partition:
@@ -319,6 +317,7 @@ def parse_partition(line: str) -> Partition:
         minutes=minutes_of(values.get("MaxTime", "UNLIMITED")),
         least_nodes=int(least) if least.isdecimal() else 0,
         most_nodes=int(most) if most.isdecimal() else None,
+        is_default=values.get("Default") == "YES",
     )
 
 

@@ -352,6 +352,10 @@ PartitionName=wide AllowGroups=ALL Default=NO QoS=N/A MaxNodes=8 MaxTime=UNLIMIT
     ("settings", "verdict", "text"),
     [
         ({"partition": "short", "timeout_min": 60}, "problem", "partition short allows 2"),
+        ({"partition": "short", "timeout_min": 60}, "problem", "hydra.launcher.timeout_min=2 ("),
+        ({"partition": "short", "timeout_min": 60, "signal_delay_s": 120}, "problem",
+         " and hydra.launcher.signal_delay_s=60 or another"),
+        ({"partition": "gpu", "timeout_min": 60}, "problem", "found gpu, this cluster has main"),
         ({"partition": "short", "timeout_min": 60, "qos": "long"}, "warning", "allows 2"),
         ({"partition": "short", "timeout_min": 2}, "ok", "short allows"),
         ({"partition": "short", "timeout_min": None}, "ok", "short allows"),
