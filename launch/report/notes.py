@@ -88,6 +88,9 @@ def end_time(summary: Summary) -> str:
     return time.strftime("%F %H:%M", time.localtime(time.time() + summary.end))
 
 
+_SHARED_ERROR = ": three cells of the submission failed with the same error, so it stopped"
+
+
 def next_steps(overview: Overview) -> list[Note]:
     """What the user must know or do for the sweep to go on."""
     notes = waiting(overview.state)
@@ -95,6 +98,9 @@ def next_steps(overview: Overview) -> list[Note]:
     for end in overview.silent_ends[:SHOWN_FAILURES]:
         cells = f"{quantity(len(end.cells), 'cell')} without a final record"
         notes.append(Note(cells, f": the task ended, and {end.cause}", "bad"))
+    if overview.not_started:
+        headline = f"{quantity(overview.not_started, 'cell')} not started"
+        notes.append(Note(headline, _SHARED_ERROR, "warning"))
     states = {line.state for line in overview.summary.lines}
     is_over = not states & {*LIVE, "preempted"}
     if is_over and states & {"failed", "interrupted", "missing"}:

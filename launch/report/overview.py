@@ -11,7 +11,7 @@ from launch.plan.outcome import FINAL, LIVE
 from launch.plan.plan import name_of
 from launch.plan.snapshot import code_hash
 from launch.status import failures, other_results, summary
-from launch.status.silent_ends import SilentEnd, silent_ends
+from launch.status.silent_ends import SilentEnd, held_back_cells, silent_ends
 from launch.status.summary import Summary, percent, share_done
 from launch.status.sweep_state import SweepState
 from launch.submit import calibration, rounds
@@ -35,6 +35,8 @@ class Overview:
     """Cells whose task ended without a final record of them."""
     other_code: int = 0
     """How many cells are done with other code than the present."""
+    not_started: int = 0
+    """How many cells were not started because others of their submission share an error."""
     without_new_result: int = 0
     """How many done cells were trained again without a new result."""
 
@@ -83,6 +85,7 @@ def load_overview(state: SweepState) -> Overview:
         canary=_canary_failure(state),
         searches=rounds.standings(state),
         silent_ends=silent_ends(state),
+        not_started=len(held_back_cells(state)),
         other_code=len(other_results.with_other_code(state, other_results.present_sources(state))),
         without_new_result=len(failures.without_new_result(state)),
     )

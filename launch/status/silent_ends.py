@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.plan import Plan
+from launch.plan import Plan, markers
 from launch.plan.outcome import FINAL, LIVE, last_line
 from launch.status.cell_state import CellState
 from launch.status.sweep_state import SweepState, TaskKey
@@ -41,8 +41,9 @@ def silent_ends(state: SweepState) -> list[SilentEnd]:
     Reads at most MOST_OUTPUTS outputs; the cells of other tasks are left out.
     """
     by_task: dict[TaskKey, list[str]] = {}
+    held_back = set(held_back_cells(state))
     for cell in state.cells.values():
-        if ended_silently(state, cell):
+        if cell.id not in held_back and ended_silently(state, cell):
             key = (cell.placement.sid, cell.placement.task)
             by_task.setdefault(key, []).append(cell.id)
     by_line: dict[str, list[str]] = {}
@@ -50,6 +51,19 @@ def silent_ends(state: SweepState) -> list[SilentEnd]:
         by_line.setdefault(output_line(state, sid, task), []).extend(cells)
     ends = [SilentEnd(cells, line) for line, cells in by_line.items()]
     return sorted(ends, key=lambda end: -len(end.cells))
+
+
+def held_back_cells(state: SweepState) -> list[str]:
+    """Ids of the cells that were not started because cells of their submission share an error."""
+    stopped = set()
+    for plan in state.plans:
+        if markers.RepeatedErrors(plan.folder(state.folder)).stopped_by() is not None:
+            stopped.add(plan.sid)
+    return [
+        cell.id
+        for cell in state.cells.values()
+        if cell.state == "missing" and cell.record is None and cell.placement.sid in stopped
+    ]
 
 
 def ended_silently(state: SweepState, cell: CellState) -> bool:

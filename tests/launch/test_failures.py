@@ -17,6 +17,7 @@ from analysis import store
 from launch.cost.packing import pack
 from launch.plan import markers, plan
 from launch.report import explanation
+from launch.report.overview import load_overview
 from launch.status import failures, sweep_state
 from launch.submit import submission
 from launch.submit.preview import Preview, load_preview
@@ -57,6 +58,8 @@ def test_one_error_in_three_cells_stops_the_sweep_until_retry_errors(logs: Path)
     assert result["failed"] + result["missing"] == 40
     assert result["failed"] >= 3
     assert result["missing"] > 0
+    overview = load_overview(sweep_state.load_sweep_state(logs / "noop"))
+    assert (overview.not_started, overview.silent_ends) == (result["missing"], [])
     repeat = resume(logs / "noop")
     held_back = repeat.selection.held_back
     assert len(held_back.cells) == result["failed"]
