@@ -73,7 +73,8 @@ def _message(absence: Absence, count: int, name: str) -> str:
         case "weights not kept":
             return (
                 f"{cells} {verb} left out, because the weights in {absence.folder}/weights are "
-                f"gone: `redescent submit {sweep} --again` trains its cells once more, {then}"
+                f"gone: `redescent submit {sweep} --again`, with the overrides that trained them, "
+                f"trains the cells again, {then}"
             )
         case "unknown":
             return (
