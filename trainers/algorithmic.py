@@ -26,7 +26,7 @@ from trainers.data import arithmetic
 from trainers.data.arithmetic import Rows
 from trainers.measures import norms, sharpness, thresholds
 from trainers.measures.crossing import CrossingSearch
-from trainers.models import linear
+from trainers.models import check_module, linear
 from trainers.models.transformer import Transformer
 from trainers.run import Outcome, Run, log_spaced
 from trainers.schema import Metric
@@ -134,6 +134,7 @@ class Training:
             model: Transformer = entry(cell.model)(
                 cell.model, sequence, self.elements, cell.data.vocabulary
             )
+            check_module(cell.model, model)
         dtype = torch.float64 if self.settings.precision == "float64" else torch.float32
         self.model = model.to(self.device, dtype)
         self._multiply_by(linear.fastest_here() if self.device.type == "cpu" else None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from types import SimpleNamespace
 from typing import Any, Literal, get_args
 
 import pytest
@@ -348,3 +350,51 @@ def test_the_features_are_the_products_of_block_means_and_the_pixels() -> None:
 def test_blocks_that_do_not_cover_the_images_are_refused() -> None:
     with pytest.raises(ValueError, match=r"downscale: found 3 for images of 8x8"):
         build(Quadratic("quadratic", 3), 3, 8, 10)
+
+
+class Own(nn.Module):
+    """Two linear layers around batch norm, with as many outputs as it is told."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, outputs)
+        self.last.eval()
+
+    def forward(self, x_bchw: torch.Tensor) -> Any:
+        return self.last(self.norm(self.first(x_bchw.flatten(1))))
+
+
+def sized(settings: Any, channels: int, size: int, classes: int) -> Any:
+    return Own(classes + settings.more)
+
+
+def forgotten(settings: Any, channels: int, size: int, classes: int) -> Any:
+    Own(classes)
+
+
+def own_settings(function: str, more: int = 0) -> Any:
+    name, entry = "test_models.Settings", f"{__name__}:{function}"
+    return SimpleNamespace(name=name, entry=entry, more=more)
+
+
+@pytest.mark.parametrize(
+    ("function", "more", "problem"),
+    [
+        ("sized", 1, "found output (2, 5), expected (2, 4): a row for each sample"),
+        ("sized", -1, "found output (2, 3), expected (2, 4): a row for each sample"),
+        ("forgotten", 0, "returned None, expected an nn.Module"),
+    ],
+)
+def test_an_own_model_with_other_outputs_is_refused(function: str, more: int, problem: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"{__name__}:{function}: {problem}")):
+        build(own_settings(function, more), 3, 1, 4)
+
+
+def test_the_check_of_an_own_model_changes_nothing_of_it() -> None:
+    torch.manual_seed(0)
+    expected = Own(4)
+    torch.manual_seed(0)
+    network = build(own_settings("sized"), 3, 1, 4)
+    for key, value in expected.state_dict().items():
+        assert torch.equal(network.state_dict()[key], value)
+    assert [m.training for m in network.modules()] == [m.training for m in expected.modules()]
