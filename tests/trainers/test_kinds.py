@@ -121,6 +121,22 @@ def test_a_bad_setting_of_a_class_of_the_users_is_refused(
     assert refusal(own_model | change) == message
 
 
+@pytest.mark.parametrize(
+    ("check", "problem"),
+    [
+        ("self.widht < 1", "AttributeError: 'Wide' object has no attribute 'widht'"),
+        ("int('a')", "ValueError: invalid literal for int() with base 10: 'a'"),
+    ],
+)
+def test_an_error_in_a_check_of_the_users_is_named_with_its_place(
+    write_package: WritePackage, own_model: dict[str, Any], check: str, problem: str
+) -> None:
+    module = write_package(MODEL.replace("self.width < 1", check))
+    message = refusal(own_model | {"model.name": f"{module}.Wide"})
+    assert message.startswith(f"model: {module}.Wide refused these values: {problem}")
+    assert message.endswith("(part.py, line 16)")
+
+
 def test_a_missing_setting_of_a_class_of_the_users_is_refused(own_model: dict[str, Any]) -> None:
     del own_model["model.gain"]
     assert "model.gain: missing; a Wide needs name, width, gain" in refusal(own_model)

@@ -13,9 +13,11 @@ import dataclasses
 import difflib
 import functools
 import math
+import traceback
 import types
 import typing
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from trainers.config.later import LATER_KEYS, LaterKeys, as_before, fill_in, same
@@ -253,7 +255,25 @@ def _section(kind: Any, path: str, items: tuple[_Item, ...]) -> Any:
     values = {}
     for field, group in groups.items():
         values[field] = _value(fields[field], path + field, group)
-    return kind(**values)
+    return _constructed(kind, path, values)
+
+
+def _constructed(kind: Any, path: str, values: Mapping[str, Any]) -> Any:
+    """The dataclass with these values. Raises `ConfigError` with the place of an error in the code
+    of a class of the user's.
+    """
+    try:
+        return kind(**values)
+    except ConfigError:
+        raise
+    except Exception as error:
+        if kind.__module__.partition(".")[0] == "trainers":
+            raise
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        raise ConfigError(
+            f"{path.rstrip('.')}: {kind.__module__}.{kind.__qualname__} refused these values: "
+            f"{type(error).__name__}: {error} ({Path(frame.filename).name}, line {frame.lineno})"
+        ) from error
 
 
 def _value(hint: Any, path: str, group: list[_Item]) -> Any:
