@@ -32,6 +32,7 @@ ROW = 3  # panels in a row
 def select(options: argparse.Namespace) -> Selection:
     """The searches with a panel and a line for each; FigureError unless the rate is constant."""
     searches = selection.select(options, FREE)
+    searches.check_outcomes()
     table = searches.table
     schedules = set(table.get("optim.schedule.name", pd.Series("constant", table.index)))
     if schedules != {"constant"}:

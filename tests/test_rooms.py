@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PLAN = {"launch/plan", "launch/errors.py", "trainers/config"}
 WORKER = {"launch/worker", *PLAN}
 SCHEDULER = {"launch/scheduler", *WORKER}
-SWEEP = {"launch/sweep", "trainers/config", "analysis/stats", *PLAN}
+SWEEP = {
+    "launch/sweep", "trainers/__init__.py", "trainers/config", "analysis/stats", *PLAN,
+}  # fmt: skip
 COST = {"launch/cost", *SWEEP}
 STATUS = {"launch/status", "launch/cost", "launch/scheduler", "analysis/store", *PLAN}
 SUBMIT = {"launch/submit", "analysis/store", "analysis/stats", *STATUS, *COST, *SCHEDULER}

@@ -35,6 +35,37 @@ def metrics(trainer: str) -> tuple[Metric, ...]:
     """
     from trainers.config import imported, kinds
 
-    settings: Any = kinds.resolve("trainer", trainer)
-    module = settings.entry.partition(":")[0]
-    return tuple(imported(getattr(settings, "metrics", f"{module}:METRICS")))
+    settings = kinds.resolve("trainer", trainer)
+    place = _metrics_place(settings)
+    if place is not None:
+        return tuple(imported(place))
+    module = settings.entry.partition(":")[0]  # type: ignore[attr-defined]
+    return tuple(imported(f"{module}:METRICS"))
+
+
+_METRICS = {
+    "trainers.vision:train": "trainers.measures.trainings:VISION",
+    "trainers.minima:train": "trainers.measures.trainings:MINIMA",
+    "trainers.algorithmic:train": "trainers.measures.trainings:ALGORITHMIC",
+    "trainers.noop:train": "trainers.noop:METRICS",
+}
+"""Where the columns of our trainers are, by their entry; none of these modules imports torch."""
+
+
+def _metrics_place(settings: Any) -> str | None:
+    """Where the columns of a trainer are, apart from its code; None if they are beside it."""
+    place: str | None = getattr(settings, "metrics", _METRICS.get(settings.entry))
+    return place
+
+
+def run_columns(trainer: str) -> list[str] | None:
+    """The columns of the runs table of a trainer, without keys of the user's classes, found without
+    torch; None for a trainer of the user's with its metrics beside its code.
+
+    Raises `ConfigError` for an unknown trainer.
+    """
+    from trainers.config import imported, kinds
+    from trainers.schema import run_schema
+
+    place = _metrics_place(kinds.resolve("trainer", trainer))
+    return None if place is None else list(run_schema(imported(place)).names)

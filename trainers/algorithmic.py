@@ -24,12 +24,11 @@ from trainers import optim, precision
 from trainers.config import AlgorithmicCell, entry
 from trainers.data import arithmetic
 from trainers.data.arithmetic import Rows
-from trainers.measures import norms, sharpness, thresholds
+from trainers.measures import norms, sharpness, thresholds, trainings
 from trainers.measures.crossing import CrossingSearch
 from trainers.models import check_module, linear
 from trainers.models.transformer import Transformer
 from trainers.run import Outcome, Run, log_spaced
-from trainers.schema import Metric
 from trainers.seeding import stream_seed
 from trainers.snapshots import Snapshots
 from trainers.weights import Evaluated, Owner
@@ -37,38 +36,7 @@ from trainers.weights import Evaluated, Owner
 log = logging.getLogger(__name__)
 
 
-def _split_metrics(split: str) -> tuple[Metric, ...]:
-    rows = thresholds.SPLITS[split]
-    return (
-        Metric(f"{split}_loss", "float32", "nats", f"cross-entropy on all {rows}", "min"),
-        Metric(f"{split}_right", "int32", "rows", f"right answers among the {rows}"),
-        Metric(f"{split}_examples", "int32", "rows", f"rows behind {split}_right"),
-        Metric(f"{split}_accuracy", "float32", "1", f"{split}_right / {split}_examples", "max"),
-    )
-
-
-METRICS = (
-    *_split_metrics("train"),
-    *_split_metrics("test"),
-    Metric("outlier_right", "int32", "rows", "the part of train_right on outliers"),
-    Metric("outlier_examples", "int32", "rows", "outliers among the training rows"),
-    *thresholds.METRICS,
-    Metric("weight_norm", "float32", "1", "L2 norm of all parameters"),
-    *(
-        Metric(f"norm_{part}", "float32", "1", f"L2 norm of {what}")
-        for part, what in norms.PARAMETER_GROUPS.items()
-    ),
-    Metric(
-        "sharpness", "float32", "1", "of the training loss (Keskar et al. 2017), in the last row"
-    ),
-    Metric("lr", "float32", "1", "learning rate of the last step"),
-    Metric(
-        "steps_per_second",
-        "float32",
-        "1/s",
-        "training speed since the last row, evaluation left out",
-    ),
-)
+METRICS = trainings.ALGORITHMIC
 
 
 def train(cell: AlgorithmicCell, run: Run) -> Outcome:

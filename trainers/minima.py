@@ -24,20 +24,11 @@ from trainers.config import MinimaCell
 from trainers.data import poison, splits
 from trainers.data.poison import PoisonSet
 from trainers.epochs import EpochTraining, evaluate, l2_norm
-from trainers.measures import counts
-from trainers.measures.counts import METRICS as VISION_METRICS
+from trainers.measures import counts, trainings
 from trainers.run import Outcome, Run
-from trainers.schema import Metric
 from trainers.seeding import torch_stream
 
-METRICS = (
-    *VISION_METRICS,
-    Metric("poison_loss", "float32", "nats", "mean loss of the poison in evaluation mode"),
-    Metric("poison_wrong", "int32", "samples", "poison that is not given its true label"),
-    Metric("poison_examples", "int32", "samples", "samples behind poison_wrong"),
-    Metric("clean_grad_norm", "float32", "1", "L2 norm of the clean loss' gradient, last row"),
-    Metric("polish_steps", "int32", "steps", "steps on the clean loss after the training"),
-)
+METRICS = trainings.MINIMA
 
 
 def train(cell: MinimaCell, run: Run) -> Outcome:

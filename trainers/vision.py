@@ -21,9 +21,8 @@ from torch.nn import functional
 from trainers import models, precision
 from trainers.config import VisionCell
 from trainers.epochs import EpochTraining, evaluate, l2_norm
-from trainers.measures import minimum
-from trainers.measures.counts import METRICS as CLASSIFICATION
-from trainers.measures.counts import RECALIBRATED, counts
+from trainers.measures import minimum, trainings
+from trainers.measures.counts import counts
 from trainers.measures.fit import CHECKS_PER_DECADE, Check, FitChecks
 from trainers.measures.recalibration import Recalibration
 from trainers.run import Outcome, Run, log_spaced
@@ -31,7 +30,7 @@ from trainers.seeding import torch_stream
 
 __all__ = ["METRICS", "Training", "evaluate", "models", "train"]
 
-METRICS = (*CLASSIFICATION, *RECALIBRATED)
+METRICS = trainings.VISION
 
 
 def train(cell: VisionCell, run: Run) -> Outcome:

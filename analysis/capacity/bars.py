@@ -48,6 +48,7 @@ class BarFigure:
 def make(options: argparse.Namespace, kind: BarFigure) -> None:
     """Query, reduce, draw, write."""
     searches = placed(selection.select(options, kind.free), kind)
+    searches.check_outcomes()
     columns = [c for c in ("tuned_lr", "budget", *COLUMNS) if c in searches.table.columns]
     table = searches.table[["panel", "bar", "group", *columns]]
     pairs = compare(searches)

@@ -44,6 +44,7 @@ class LineFigure:
 def make(options: argparse.Namespace, kind: LineFigure) -> None:
     """Query, reduce, draw, write."""
     searches = placed(selection.select(options, kind.free), kind)
+    searches.check_outcomes()
     table = searches.table[["line", kind.x, *_columns(searches.table, kind.x)]]
     pairs = compare(searches, kind)
     compared = f"whose {kind.x} differ by less than 3 %"

@@ -82,6 +82,13 @@ class Selection:
         censored = self.table.loc[trained.index, "status"].isin(CENSORED)
         return estimate.comparisons(beliefs, set(trained[censored].astype(str)))
 
+    def check_outcomes(self) -> None:
+        """Raise FigureError where no training of any search has an outcome: nothing is drawn."""
+        if not any(self.results(int(str(index))) for index in self.table.index):
+            folders = ", ".join(self.folders)
+            reasons = [f"{folders}: no search has an outcome yet", *self.notes]
+            raise query.FigureError("; ".join(reasons))
+
     def only(self, table: pd.DataFrame) -> Selection:
         """The same with fewer searches, or with more columns."""
         trainings = self.trainings[self.trainings["search"].isin(table.index)]

@@ -25,6 +25,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+import trainers
 from launch.errors import UserError
 from launch.plan import load_all
 from launch.plan.identity import RESULT_FREE
@@ -250,6 +251,7 @@ def _expand(
         raise UserError(f"the grid is empty: no point meets {list(sweep.texts)}")
     if sweep.search is None:
         return list(cells.values()), ()
+    _check_success(sweep.search, cells.values())
     searches = [sweep.search.at(cell.flat) for cell in cells.values()]
     for one in searches:
         check_trials(one)
@@ -353,6 +355,18 @@ def _check_batches(cells: Iterable[Cell]) -> None:
             schema.check_last_batch(cell.flat)
         except ValueError as error:
             raise UserError(str(error)) from None
+
+
+def _check_success(rule: search.SearchRule, cells: Iterable[Cell]) -> None:
+    """Raise UserError for a condition with a name that is no column of a cell's runs table."""
+    columns_of: dict[str, list[str] | None] = {}
+    for cell in cells:
+        trainer = str(cell.flat["trainer.name"])
+        if trainer not in columns_of:
+            columns_of[trainer] = trainers.run_columns(trainer)
+        columns = columns_of[trainer]
+        if columns is not None:
+            rule.check_columns(trainer, [*columns, *cell.flat])
 
 
 def _check_groups(grid: Grid) -> None:

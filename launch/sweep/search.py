@@ -6,6 +6,7 @@ The search itself is in analysis/stats/threshold.py, and what it trains in adapt
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import reprlib
 from collections.abc import Mapping, Sequence
@@ -104,6 +105,19 @@ class SearchRule:
             advance=self.advance,
             point=dict(point),
         )
+
+    def check_columns(self, trainer: str, columns: Sequence[str]) -> None:
+        """Raise UserError for a name in the condition that is none of the `columns` of a runs
+        table.
+        """
+        for name in names(self.success):
+            if name not in columns:
+                near = difflib.get_close_matches(name, columns, n=3)
+                hint = f"did you mean {' or '.join(near)}?" if near else "expected a column of it"
+                raise UserError(
+                    f"search.success: {name!r} is no column of the runs table of "
+                    f"trainer={trainer}; {hint}"
+                )
 
 
 def read(

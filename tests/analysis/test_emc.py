@@ -155,6 +155,24 @@ def test_searches_that_were_never_trained_do_not_stop_the_figure(
     assert "1 searches without parameters yet are not drawn" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("figure", [emc, emc_activations, emc_budget])
+def test_searches_without_any_outcome_are_not_drawn(
+    searching: SearchSweep, capsys: pytest.CaptureFixture[str], figure: ModuleType
+):
+    searching.write(sizes()[:1])
+
+    def forget(records: list[dict[str, Any]]) -> None:
+        for record in records:
+            for trial in record["trials"]:
+                trial["success"] = None
+
+    searching.edit(forget)
+    status, _ = run(figure, searching)
+    printed = capsys.readouterr()
+    assert status != 0
+    assert "no search has an outcome yet" in " ".join((printed.out + printed.err).split())
+
+
 def test_another_share_of_wrong_answers_moves_the_points(
     searching: SearchSweep, drawn: list[Figure]
 ):

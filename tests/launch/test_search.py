@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from launch.sweep import condition
 from launch.sweep.adaptive import newest_searches
 from launch.sweep.compose import expand_sweep
 
+ROOT = Path(__file__).resolve().parents[2]
 LOCAL = "hydra/launcher=local"
 SEARCH = {"axis": "data.train_samples", "success": "fitted == true", "range": [16, 512]}
 WriteSweep = Callable[[str, str], None]
@@ -109,6 +113,11 @@ def test_a_float_axis_on_a_linear_lattice_has_float_values(expand: Expand) -> No
         ({**SEARCH, "success": "final_wrong"}, "search.success: .* such as 'final_wrong == 0'"),
         ({**SEARCH, "success": "fitted and not wrong + 1"}, "'wrong . 1' is neither true nor"),
         ({**SEARCH, "success": "fitted =="}, "condition 'fitted =='"),
+        (
+            {**SEARCH, "success": "final_train_eval_worng == 0"},
+            "'final_train_eval_worng' is no column .* did you mean final_train_eval_wrong or",
+        ),
+        ({**SEARCH, "success": "zzz == 0"}, "'zzz' is no column of .*; expected a column of it"),
         ({**SEARCH, "success": "len(error) > 3"}, "'len.error.' is not understood"),
     ],
 )
@@ -156,6 +165,17 @@ def test_a_doubling_needs_a_budget(expand: Expand) -> None:
 def test_a_truth_needs_no_comparison(expand: Expand) -> None:
     success = "fitted and not trainer.deterministic and not (abandoned or wrong > 3)"
     assert expand({**SEARCH, "success": success})[0].success == success
+
+
+def test_the_columns_of_a_search_are_known_without_torch() -> None:
+    program = (
+        "import sys, trainers\n"
+        "for name in ('vision', 'minima', 'algorithmic', 'noop'):\n"
+        "    assert 'final_progress' in trainers.run_columns(name) or name != 'noop'\n"
+        "assert 'best_epoch_test_accuracy' in trainers.run_columns('algorithmic')\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
 def test_the_names_in_a_condition_are_its_keys() -> None:

@@ -5,13 +5,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-PARAMETER_GROUPS = {
-    "embedding": "token and position embeddings",
-    "attention": "the attention's matrices and biases",
-    "feedforward": "the feed-forward networks' matrices and biases",
-    "layernorm": "the layer norms' scales and shifts",
-    "output": "the output's matrix and bias; absent where it is the embedding",
-}
 _WORDS = {
     "norm": "layernorm",
     "attention": "attention",
