@@ -56,10 +56,11 @@ class Trained:
 
     def other_weights(self, cell: str) -> Snapshot:
         """The weights of another cell of the same sweep, at the same epoch, checked as those of the
-        cell itself. The network keeps its own.
+        cell itself. The network keeps its own. Raises WeightsError if the two cells were trained on
+        different samples.
         """
         owner, snapshot = weights.read(self.folder, cell, self.cell.trainer.weights)
-        weights.check_data(owner, self.data.facts["data_hash"])
+        weights.check_same_data(owner, self.owner.cell, self.data.facts["data_hash"])
         own = {name: value.clone() for name, value in self.model.state_dict().items()}
         weights.load_into(self.model, snapshot, cell)
         try:

@@ -159,6 +159,19 @@ def check_data(owner: Owner, data_hash: str) -> None:
         )
 
 
+def check_same_data(owner: Owner, cell: str, data_hash: str) -> None:
+    """Raise WeightsError unless the other end of a line, `owner`, was trained on the samples of
+    `cell`, whose data has this hash.
+    """
+    if owner.data_hash != data_hash:
+        raise WeightsError(
+            f"the two ends have different training data: cell {owner.cell} was trained on data "
+            f"with the hash {owner.data_hash}, and cell {cell} on {data_hash}. A data set that is "
+            "split by the seed, or has label noise, differs between seeds; choose another `to`, or "
+            "a data set that is the same for all seeds"
+        )
+
+
 def load_into(model: nn.Module, snapshot: Snapshot, cell: str) -> None:
     """Give `model` the weights of a snapshot of `cell`.
 

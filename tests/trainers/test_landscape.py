@@ -328,6 +328,15 @@ def test_other_data_and_other_statistics_are_refused(
         network_of({**measuring(flat, folder, "radius"), "model.width": 3})
 
 
+def test_the_ends_of_a_line_have_the_same_training_samples(tmp_path: Path) -> None:
+    flat = digits_cell(str(tmp_path), epochs=1)
+    complete(tmp_path, flat)
+    complete(tmp_path, {**flat, "seed": 1}, cell="c1-other")
+    network = network_of(measuring(flat, tmp_path, "line"))
+    with pytest.raises(WeightsError, match="the two ends have different training data: cell c1-o"):
+        network.other_weights("c1-other")
+
+
 def test_swapped_weights_are_refused(digits: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     folder, flat = digits
     shutil.copytree(folder / "weights", tmp_path / "weights")
