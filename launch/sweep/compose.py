@@ -558,9 +558,9 @@ def _unknown_key(text: str) -> str:
         return f"{key}: unknown key here: the {section} of this sweep has none of that name"
     message = f"{key}: unknown key"
     legal = [*schema.columns(), *_TOP_KEYS, *(f"search.{name}" for name in search.KEYS)]
-    nearest = [name for name in difflib.get_close_matches(key, legal, n=1) if name != key]
-    if nearest:
-        message += f"; did you mean {nearest[0]}?"
+    nearest = schema.nearest_key(key, legal)
+    if nearest not in (None, key):
+        message += f"; did you mean {nearest}?"
     if key.startswith(("axes", "hydra.", "search", "to.")):
         message += "; +KEY=VALUE adds one, ~KEY removes one"
     return message

@@ -103,8 +103,11 @@ class Resolver:
         """Raise UserError for a point with a key that the base lacks."""
         for key in point:
             if key not in self.base:
-                legal = ", ".join(sorted(self.base))
-                raise UserError(f"axes.{key}: no such configuration key; known: {legal}")
+                near = schema.nearest_key(key, self.base)
+                of_section = self._base_sections.get(_section_of(key))
+                known = ", ".join(sorted(of_section or self.base))
+                hint = f"did you mean {near}?" if near else f"known: {known}"
+                raise UserError(f"axes.{key}: no such configuration key; {hint}")
 
     def _sections_but(self, trainer: str, changed: tuple[str, ...]) -> dict[str, Section]:
         """The sections of the base in the order of the names; those that change are still empty."""

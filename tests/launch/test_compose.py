@@ -312,7 +312,12 @@ def test_an_unknown_sweep_is_answered_with_similar_or_some_names(
         ("+axes.seed=[1,2]", "seeds are an axis of their own"),
         ("+axes.model=[mlp,vgg]", "model=vgg: no such choice"),
         ("+axes.model=mlp", "axes.model: found 'mlp', expected a non-empty list"),
-        ("+axes.width=[1]", "axes.width: no such configuration key; known: data.augment"),
+        ("+axes.width=[1]", "axes.width: no such configuration key; did you mean model.width?"),
+        (
+            "+axes={optim.dropuot: [1]}",
+            "axes.optim.dropuot: no such configuration key; known: optim.",
+        ),
+        ("+axes={zz: [1]}", "axes.zz: no such configuration key; known: data.augment"),
     ],
 )
 def test_a_mistake_is_named_with_what_was_found(tiny: str, override: str, expected: str) -> None:

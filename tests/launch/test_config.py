@@ -274,7 +274,8 @@ def test_bad_name_of_a_kind_lists_the_kinds(
 ) -> None:
     assert (
         refusal({**flat, f"{section}.name": "vgg"})
-        == f"{section}.name: found 'vgg', expected one of {suggestion}"
+        == f"{section}.name: found 'vgg', expected one of {suggestion}, or an import path, such as "
+        "package.module.Class"
     )
 
 

@@ -73,7 +73,7 @@ from trainers.config.optim import (
     Schedule,
     Shampoo,
 )
-from trainers.config.reader import ConfigError
+from trainers.config.reader import ConfigError, nearest_key
 from trainers.config.source import source_hash
 from trainers.config.trainer import (
     Algorithmic,
@@ -159,6 +159,7 @@ __all__ = [
     "fill_in_own",
     "flatten",
     "imported",
+    "nearest_key",
     "parse",
     "resolve_section",
     "source_hash",

@@ -14,6 +14,7 @@ import difflib
 import functools
 import importlib
 import importlib.util
+import pkgutil
 import sys
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -103,8 +104,11 @@ class OneOf:
         """The dataclass that `name`, the value of `key`, stands for. Raises `ConfigError`."""
         if name in self.names or (self.also_own and is_import_path(name)):
             return resolve(self.section, name)
-        expected = ", ".join(self.names) if self.names else "an import path package.module.Class"
-        raise ConfigError(f"{key}: found {name!r}, expected one of {expected}")
+        expected = f"one of {', '.join(self.names)}" if self.names else ""
+        if self.also_own:
+            path = "an import path, such as package.module.Class"
+            expected = f"{expected}, or {path}" if expected else path
+        raise ConfigError(f"{key}: found {name!r}, expected {expected}")
 
     def short_kinds(self) -> list[type]:
         """The dataclasses of the short names, each once."""
@@ -167,6 +171,11 @@ def _module(key: str, name: str) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            near = _nearest_module(error.name)
+            if near is not None:
+                raise ConfigError(
+                    f"{key}: no module {error.name!r}; did you mean {near}?"
+                ) from None
             raise ConfigError(
                 f"{key}: no module {error.name!r}, expected a package of the project folder or an "
                 "installed one; run the command inside the project, whose pyproject.toml has a "
@@ -179,6 +188,15 @@ def _module(key: str, name: str) -> Any:
         raise ConfigError(
             f"{key}: the module {name} cannot be imported: {type(error).__name__}: {error}"
         ) from error
+
+
+def _nearest_module(name: str) -> str | None:
+    """The module or package beside a missing one whose name is like it; None if there is none."""
+    package, _, last = name.rpartition(".")
+    folders = getattr(sys.modules.get(package), "__path__", []) if package else None
+    names = [module.name for module in pkgutil.iter_modules(folders)]
+    near = difflib.get_close_matches(last, names, n=1, cutoff=0.8)
+    return f"{package}.{near[0]}".lstrip(".") if near else None
 
 
 def _attribute(key: str, module: Any, name: str) -> Any:
