@@ -69,3 +69,27 @@ def run_columns(trainer: str) -> list[str] | None:
 
     place = _metrics_place(kinds.resolve("trainer", trainer))
     return None if place is None else list(run_schema(imported(place)).names)
+
+
+def check_metrics(trainer: str) -> None:
+    """Raise `ConfigError` unless the attribute `metrics` of a user's trainer, if it has one, names
+    a tuple of `Metric` in a module that imports no torch.
+    """
+    from trainers.config import ConfigError, kinds
+    from trainers.schema import Metric, run_schema
+
+    place = getattr(kinds.resolve("trainer", trainer), "metrics", None)
+    if not kinds.is_import_path(trainer) or place is None:
+        return
+    key = f"trainer.name: the metrics of {trainer}, {place}"
+    module, _, name = place.partition(":")
+    advice = "put the metrics into a module of their own"
+    metrics: Any = getattr(kinds.module_without_torch(key, module, advice), name, None)
+    example = 'expected a tuple such as (Metric("flatness", "float32", "1", "what it is"),)'
+    is_sequence = isinstance(metrics, tuple | list)
+    if not is_sequence or not all(isinstance(metric, Metric) for metric in metrics):
+        raise ConfigError(f"{key}: found {metrics!r}, {example}")
+    try:
+        run_schema(metrics)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{key}: {error}; {example}") from None

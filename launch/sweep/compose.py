@@ -247,6 +247,7 @@ def _expand(
     for cell in _cells(config, overrides, sweep):
         cells[cell.id] = cell
     _check_batches(cells.values())
+    _check_metrics(cells.values())
     if not cells:
         raise UserError(f"the grid is empty: no point meets {list(sweep.texts)}")
     if sweep.search is None:
@@ -353,6 +354,15 @@ def _check_batches(cells: Iterable[Cell]) -> None:
     for cell in cells:
         try:
             schema.check_last_batch(cell.flat)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+
+
+def _check_metrics(cells: Iterable[Cell]) -> None:
+    """Raise UserError for a trainer of the user's whose metrics cannot be used."""
+    for name in dict.fromkeys(str(cell.flat["trainer.name"]) for cell in cells):
+        try:
+            trainers.check_metrics(name)
         except ValueError as error:
             raise UserError(str(error)) from None
 

@@ -138,6 +138,9 @@ OWN_FILES = {
 from dataclasses import dataclass
 
 from trainers.config import Milestones, SavedWeights, Schedule, Vision
+from trainers.schema import Metric
+
+NORMS = (Metric("norm", "float32", "1", "sum of |w|^power"),)
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ class SignDescent:
 @dataclass(frozen=True)
 class WeightNorm(SavedWeights):
     measure = "tabular.loops:WeightNorm"
-    metrics = "tabular.loops:NORMS"
+    metrics = "tabular.settings:NORMS"
     name: str
     power: float
 """,
@@ -170,7 +173,6 @@ from trainers.landscape import Measure
 from trainers.schema import Metric
 
 METRICS = (*vision.METRICS, Metric("weight_power", "float32", "1", "sum of |w|^power"))
-NORMS = (Metric("norm", "float32", "1", "sum of |w|^power"),)
 
 
 def weight_power(parameters, power):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -371,3 +372,51 @@ def test_a_measure_of_the_users_reads_trained_cells(flat: Mapping[str, Any]) -> 
     assert cell.trainer.entry == "trainers.landscape:train"
     assert config.imported(cell.trainer.measure) is Flatness
     assert trainers.metrics("test_kinds.Flatness") == COLUMNS
+
+
+MEASURE = """
+from dataclasses import dataclass
+from trainers.config import SavedWeights
+from trainers.schema import Metric
+
+COLUMNS = {columns}
+
+@dataclass(frozen=True)
+class Flatness(SavedWeights):
+    measure = "{module}:Flatness"
+    metrics = "{module}:{name}"
+    name: str
+"""
+
+
+@pytest.mark.parametrize(
+    ("columns", "name", "problem"),
+    [
+        ('(Metric("flatness", "float32", "1", "meaning"),)', "COLUMN", "found None, expected a tu"),
+        ('("flatness",)', "COLUMNS", "found ('flatness',), expected a tuple such as (Metric("),
+        ('(Metric("flatness", "real", "1", "meaning"),)', "COLUMNS", "No type alias for real; e"),
+    ],
+)
+def test_metrics_of_a_measure_that_cannot_be_columns_are_refused(
+    write_package: WritePackage, columns: str, name: str, problem: str
+) -> None:
+    text = MEASURE.replace("{columns}", columns).replace("{name}", name)
+    trainer = f"{write_package(text)}.Flatness"
+    with pytest.raises(ConfigError, match=re.escape(f"trainer.name: the metrics of {trainer}, ")):
+        trainers.check_metrics(trainer)
+    with pytest.raises(ConfigError, match=re.escape(problem)):
+        trainers.check_metrics(trainer)
+
+
+def test_a_metric_without_a_meaning_is_refused_where_its_module_is_imported(
+    write_package: WritePackage,
+) -> None:
+    text = MEASURE.replace("{columns}", '(Metric("flatness"),)').replace("{name}", "COLUMNS")
+    with pytest.raises(ConfigError, match="missing 3 required positional arguments: 'dtype', 'un"):
+        trainers.check_metrics(f"{write_package(text)}.Flatness")
+
+
+def test_a_measure_without_code_is_refused(write_package: WritePackage) -> None:
+    text = MEASURE.replace("{columns}", "()").replace("measure =", "other =")
+    with pytest.raises(ConfigError, match="Flatness has measure None, expected the place of its c"):
+        kinds.resolve("trainer", f"{write_package(text)}.Flatness")

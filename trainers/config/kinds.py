@@ -155,13 +155,24 @@ def resolve(section: str, name: str) -> type:
 
 def _without_torch(key: str, name: str) -> Any:
     """The module of that name, which must not import torch: sweeps are planned without it."""
+    return module_without_torch(
+        key,
+        name,
+        "import it inside the function that `entry` names, or put that function into a module of "
+        "its own (the __init__.py of a package counts too)",
+    )
+
+
+def module_without_torch(key: str, name: str, advice: str) -> Any:
+    """The module of that name. Raises `ConfigError`, with advice, if it imports torch, which sweeps
+    are planned without, or cannot be imported.
+    """
     had_torch = "torch" in sys.modules
     module = _module(key, name)
     if "torch" in sys.modules and not had_torch:
         raise ConfigError(
             f"{key}: the module {name} imports torch, which takes seconds and is never loaded to "
-            "plan a sweep; import it inside the function that `entry` names, or put that function "
-            "into a module of its own (the __init__.py of a package counts too)"
+            f"plan a sweep; {advice}"
         )
     return module
 
@@ -218,21 +229,27 @@ def _check(key: str, path: str, settings: Any) -> None:
             "above the class"
         )
     check_settings(path, settings)
-    _check_entry(key, path, settings)
+    _check_place(key, path, settings, "entry")
+    if settings.entry == _MEASURING:
+        _check_place(key, path, settings, "measure")
 
 
-def _check_entry(key: str, path: str, settings: Any) -> None:
-    """Raise `ConfigError` unless the entry of a class names something in a module that exists."""
-    place = getattr(settings, "entry", None)
+_MEASURING = "trainers.landscape:train"
+"""The entry of all measures, whose own code is what their attribute `measure` names."""
+
+
+def _check_place(key: str, path: str, settings: Any, attribute: str) -> None:
+    """Raise `ConfigError` unless an attribute of a class names something in an existing module."""
+    place = getattr(settings, attribute, None)
     module, colon, name = place.partition(":") if isinstance(place, str) else ("", "", "")
     if not (module and colon and name):
         raise ConfigError(
-            f"{key}: {path} has entry {place!r}, expected the place of its code as a class "
-            'attribute without annotation: entry = "package.module:function"'
+            f"{key}: {path} has {attribute} {place!r}, expected the place of its code as a class "
+            f'attribute without annotation: {attribute} = "package.module:name"'
         )
     exists = hasattr(sys.modules[module], name) if module in sys.modules else _is_module(module)
     if not exists:
-        raise ConfigError(f"{key}: the entry of {path}, {place}, does not exist")
+        raise ConfigError(f"{key}: the {attribute} of {path}, {place}, does not exist")
 
 
 def _is_module(name: str) -> bool:
