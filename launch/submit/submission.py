@@ -34,6 +34,7 @@ from launch.status.sweep_state import (
 from launch.submit import calibration, followup, rounds
 from launch.submit.lock import locked
 from launch.submit.preview import Preview, beyond_limit, preview, with_searches
+from launch.submit.table_columns import check_columns
 from launch.sweep.adaptive import search_key
 from launch.sweep.request import INSIDE, LAUNCH_KEYS, Cell, Packing, Policy, Request
 
@@ -251,14 +252,17 @@ def plan_single_cell(folder: Path, name: str, cell: Cell, launcher: Launcher) ->
 
 
 def check_data(configurations: Sequence[Mapping[str, Any]]) -> None:
-    """Raise UserError now if the data is missing, rather than in every job after it has queued.
+    """Raise UserError now if the data is missing, or a table lacks a column, rather than in every
+    job after it has queued.
 
     `configurations` are flat.
     """
-    sources = {}
+    sources, tables = {}, {}
     for flat in configurations:
         if "data.root" in flat:
             sources[flat["data.root"], flat.get("data.download", False)] = flat
+        if flat.get("data.name") == "table":
+            tables[flat["data.root"], flat["data.label"], repr(flat["data.features"])] = flat
     for (root, download), flat in sources.items():
         if root is None and not download:
             raise UserError(_no_root(flat))
@@ -267,6 +271,8 @@ def check_data(configurations: Sequence[Mapping[str, Any]]) -> None:
                 f"data.root: {root} does not exist; expected the file, folder or archive with the "
                 "data set"
             )
+    for flat in tables.values():
+        check_columns(flat)
 
 
 def _no_root(flat: Mapping[str, Any]) -> str:

@@ -435,6 +435,8 @@ class _Base:
         """The configuration of the cell with these values that reads a trained cell."""
         flat = {**read.flat(self.flat), **values}
         trained.check_kept(flat, read.cell.flat)
+        partner = read.partner.flat if read.partner is not None else None
+        trained.check_measurable(flat, read.cell.flat, partner)
         return flat
 
     def _check_search(self, config: DictConfig, rule: search.SearchRule) -> None:

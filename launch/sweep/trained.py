@@ -19,6 +19,7 @@ from launch.plan.identity import RESULT_FREE
 from launch.sweep.condition import conditions_on, names
 from launch.sweep.request import Cell, check_name, resolved_cell
 from trainers.config.later import fill_in
+from trainers.config.reader import nearest_key
 
 KEYS = ("sweep", "where")
 
@@ -134,10 +135,10 @@ class TrainedRule:
     def _partner_of(self, cell: Cell) -> Cell:
         for key in self.partner:
             if key not in cell.flat:
-                raise UserError(
-                    f"to.{key}: no key of the cells of {self.sweep}; known: "
-                    f"{', '.join(sorted(cell.flat))}"
-                )
+                near = nearest_key(key, cell.flat)
+                known = f"known: {', '.join(sorted(cell.flat))}"
+                hint = f"did you mean {near}?" if near else known
+                raise UserError(f"to.{key}: no key of the cells of {self.sweep}; {hint}")
         return resolved_cell({**cell.flat, **self.partner})
 
     def _partner_text(self) -> str:
@@ -282,6 +283,49 @@ def check_kept(reader: Mapping[str, Any], trained: Mapping[str, Any]) -> None:
         raise UserError(
             f"{reading.weights}: found {weights}, but a trained cell keeps its weights at "
             f"{kept or 'the end'}; choose one of these, or train with other trainer.weights_at"
+        )
+
+
+def check_measurable(
+    measure: Mapping[str, Any], trained: Mapping[str, Any], partner: Mapping[str, Any] | None
+) -> None:
+    """Raise UserError for a measure that cannot succeed on a `trained` cell, as far as the
+    configurations tell; `partner` is the other end of a line. All are flat.
+    """
+    name = measure["trainer.name"]
+    kept = trained.get("trainer.weights_at")
+    reads_path = name in _OF_PATHS or measure.get("trainer.plane") == "pca"
+    if reads_path and not (kept == "log" or isinstance(kept, list)):
+        what = name if name in _OF_PATHS else "trainer.plane=pca"
+        raise UserError(
+            f"trainer.name: {what} needs the weights at several epochs, but a trained cell keeps "
+            "the last ones alone; train with trainer.weights_at=log or a list, which makes other "
+            "cells, and choose those with of.where"
+        )
+    if name == "boundary":
+        _check_plane(trained)
+    if name == "line" and partner is not None:
+        for key, value in trained.items():
+            if key.startswith("model.") and partner.get(key) != value:
+                raise UserError(
+                    f"to.{key}: found {partner.get(key)!r}, and the cell has {value!r}: a line "
+                    "joins weights of one network; expected keys of the training alone, or seed"
+                )
+
+
+_OF_PATHS = ("path", "progress")
+"""Measures of the weights that a training kept on its way."""
+
+_NOT_PLANAR = ("cifar10", "digits", "svhn", "arithmetic")
+"""Data sets of ours without two features and two classes; that of a table only its file tells."""
+
+
+def _check_plane(trained: Mapping[str, Any]) -> None:
+    data, features = trained["data.name"], trained.get("data.features")
+    if data in _NOT_PLANAR or (data == "table" and features and len(features) != 2):
+        raise UserError(
+            f"trainer.name: found boundary with data {data}, expected points in the plane with two "
+            "classes: swiss_roll, spirals, rings, or a table with two features"
         )
 
 

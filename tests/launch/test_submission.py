@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from analysis import store
@@ -112,3 +114,25 @@ def test_data_without_a_place_is_refused_with_the_ways_to_give_one() -> None:
     with pytest.raises(UserError, match=r"REDESCENT_CIFAR10=PATH, or set data\.download=true"):
         submission.check_data([cifar10])
     submission.check_data([{**cifar10, "data.download": True}])
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "npz"])
+def test_a_column_that_the_table_lacks_is_refused(tmp_path: Path, ending: str) -> None:
+    file = tmp_path / f"table.{ending}"
+    frame = pd.DataFrame({"length": [1.0, 2.0], "class": [0, 1]})
+    if ending == "csv":
+        frame.to_csv(file, index=False)
+    elif ending == "parquet":
+        frame.to_parquet(file)
+    else:
+        np.savez(file, **{name: frame[name].to_numpy() for name in frame})
+    table = {
+        "data.name": "table", "data.root": str(file), "data.label": "class", "data.features": None,
+    }  # fmt: skip
+    submission.check_data([table, {**table, "data.features": ["length"]}])
+    with pytest.raises(UserError, match=r"data\.label: .* has no column 'clas'; its columns: leng"):
+        submission.check_data([{**table, "data.label": "clas"}])
+    with pytest.raises(UserError, match=r"data\.features: .* has no column 'lenght'"):
+        submission.check_data([{**table, "data.features": ["lenght"]}])
+    file.write_bytes(b"\xff\x00")
+    submission.check_data([table])  # cells say why it cannot be read

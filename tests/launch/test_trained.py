@@ -204,7 +204,9 @@ def test_a_line_needs_another_end_that_was_trained(
     write_sweep("roll_line", LINE)
     assert "no cell of roll differs from" in refusal("roll_line", "to={trainer.poison.samples:50}")
     assert "to: the trainer line needs `to`, the other end" in refusal("roll_line", "to=null")
-    assert "to.model.depth: no key" in refusal("roll_line", "~to", "+to={model.depth:2}")
+    assert "to.model.depth: no key of the cells of roll; known: " in refusal(
+        "roll_line", "~to", "+to={model.depth:2}"
+    )
 
 
 def test_cells_without_weights_cannot_be_measured(
@@ -213,6 +215,37 @@ def test_cells_without_weights_cannot_be_measured(
     frozen("trainer.weights_at=null")
     write_sweep("roll_radius", RADIUS)
     assert "submit its sweep with trainer.weights_at=final" in refusal("roll_radius")
+
+
+@pytest.mark.parametrize(
+    ("trainer", "keys", "message"),
+    [
+        ("path", "", "path needs the weights at several epochs, but a trained cell keeps the last"),
+        ("surface", "trainer: {plane: pca}", "trainer.plane=pca needs the weights at several"),
+        ("boundary", "", "found boundary with data digits, expected points in the plane"),
+        ("line", "to: {model.width: 3}", "to.model.width: found 3, and the cell has 2"),
+    ],
+)
+def test_measures_that_cannot_succeed_are_refused(
+    frozen: FrozenSweep,
+    write_sweep: Callable[[str, str], None],
+    trainer: str,
+    keys: str,
+    message: str,
+) -> None:
+    frozen("data=digits", "model=mlp", "~axes", "+axes={model.width: [2, 3]}")
+    where = "where: ['model.width == 2']"
+    measure = f"defaults: [override /trainer: {trainer}]\nof: {{sweep: roll, {where}}}\n{keys}\n"
+    write_sweep("measures", measure)
+    assert message in refusal("measures")
+
+
+def test_a_path_is_measured_where_its_weights_were_kept(
+    frozen: FrozenSweep, write_sweep: Callable[[str, str], None]
+) -> None:
+    frozen("trainer.weights_at=log")
+    write_sweep("path", "defaults: [override /trainer: path]\nof: {sweep: roll}\n")
+    assert len(cells("path")) == 4
 
 
 def sent(trained: Sequence[Cell], measures: Sequence[Cell], **changes: Any) -> list[int]:
