@@ -367,24 +367,31 @@ def own_task() -> Task | None:
 
 
 def own_id() -> str:
-    """The id of this task for scontrol: JOB_INDEX in an array."""
+    """The id of this task for SLURM's programs: JOB_INDEX in an array.
+
+    SLURM_JOB_ID of the last task is that of the array, for which they answer with all its tasks.
+    """
     array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{index}" if array and index else os.environ["SLURM_JOB_ID"]
 
 
 def own_state() -> str:
-    """State of the job that this process runs in; empty if SLURM does not answer."""
-    answer = call(
-        "squeue", "-h", "-a", "-t", "all", "-j", os.environ["SLURM_JOB_ID"], "-o", "%T", timeout=20
-    )
+    """State of the task that this process runs in; empty if SLURM does not answer."""
+    return _own_field("%T")
+
+
+def _own_field(field: str) -> str:
+    """A field of squeue for this task; empty if SLURM does not answer."""
+    options = ["-h", "-a", "-t", "all", "-j", own_id(), "-o", field]
+    answer = call("squeue", *options, timeout=20)
     return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
 def own_job_is_cancelled() -> bool:
-    """Whether somebody cancelled the job that this process runs in; False if SLURM does not say so
+    """Whether somebody cancelled the task that this process runs in; False if SLURM does not say so
     within the seconds that are left for saving.
     """
-    job, restarts = os.environ["SLURM_JOB_ID"], own_restarts()
+    job, restarts = own_id(), own_restarts()
     executions = _call_while_stopping("sacct", "-X", "-D", "-n", "-P", "-j", job, "-o", "State")
     state = executions[min(restarts, len(executions) - 1)] if executions else ""
     if state.startswith(("CANCELLED", "PREEMPTED", "REQUEUED")):
@@ -394,7 +401,7 @@ def own_job_is_cancelled() -> bool:
 
 
 def own_restarts() -> int:
-    """How often the job that this process runs in was requeued before."""
+    """How often the task that this process runs in was requeued before."""
     return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
 
 
@@ -422,13 +429,12 @@ def says_cancelled(text: str, restarts: int) -> bool:
 
 
 def own_end() -> float | None:
-    """Unix time of this job's time limit; None if neither the environment nor SLURM has it."""
+    """Unix time of this task's time limit; None if neither the environment nor SLURM has it."""
     end = os.environ.get("SLURM_JOB_END_TIME", "")
     if end.isdigit():
         return float(end)
     for _ in range(3):  # just after its start, the end of a job can be N/A
-        answer = call("squeue", "-h", "-j", os.environ["SLURM_JOB_ID"], "-o", "%e", timeout=20)
-        limit = unix_time(answer.stdout.strip())
+        limit = unix_time(_own_field("%e"))
         if limit is not None:
             return limit
         time.sleep(1)

@@ -475,6 +475,54 @@ def test_the_scheduler_is_asked_once_for_a_sweep(
     assert "--name a,b" in call
 
 
+@pytest.fixture
+def last_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process is the last task of an array of three, 7_2: its job has the id of the array."""
+    for name, value in (("JOB_ID", "7"), ("ARRAY_JOB_ID", "7"), ("ARRAY_TASK_ID", "2")):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    for name in ("JOB_END_TIME", "RESTART_COUNT"):
+        monkeypatch.delenv(f"SLURM_{name}", raising=False)
+
+
+def answers(task: str, array: str) -> str:
+    """A script with one answer for task 7_2, and another for the whole array."""
+    return f"case \"$*\" in *7_2*) printf '{task}';; *) printf '{array}';; esac"
+
+
+@pytest.mark.usefixtures("last_task")
+def test_the_last_task_of_an_array_reads_its_own_state(fake: Callable[[str, str], None]) -> None:
+    fake("squeue", answers("RUNNING\\n", "RUNNING\\nRUNNING\\nPENDING\\n"))
+    assert slurm.own_state() == "RUNNING"
+
+
+@pytest.mark.usefixtures("last_task")
+def test_the_last_task_of_an_array_reads_its_own_end(fake: Callable[[str, str], None]) -> None:
+    end = "2026-01-02T12:00:00\\n"
+    fake("squeue", answers(end, end + end))
+    assert slurm.own_end() == NOON
+
+
+@pytest.mark.usefixtures("last_task")
+def test_the_last_task_of_an_array_is_not_cancelled_with_another(
+    fake: Callable[[str, str], None],
+) -> None:
+    fake("sacct", answers("RUNNING\\n", "CANCELLED by 0\\nRUNNING\\n"))
+    running, cancelled = "JobId=7 JobState=RUNNING\\n", "JobId=8 JobState=CANCELLED\\n"
+    fake("scontrol", answers(running, running + cancelled))
+    assert not slurm.own_job_is_cancelled()
+    fake("sacct", "exit 1")
+    assert not slurm.own_job_is_cancelled()
+
+
+def test_a_job_without_an_array_asks_for_its_job(
+    fake: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
+    fake("squeue", 'case " $* " in *" 7 "*) echo RUNNING;; esac')
+    assert slurm.own_state() == "RUNNING"
+
+
 @pytest.mark.parametrize(
     ("config", "size"),
     [

@@ -227,7 +227,15 @@ def test_a_preempted_task_saves_and_continues_where_it_stopped(
     sweep = Sweep(cluster, tmp_path / "logs", "noop")
     sweep.submit(*ENDLESS, "run.checkpoint_seconds=5", "hydra.launcher.partition=gentle")
     sweep.wait(lambda: len(records := sweep.records()) == 2 and records["epochs"].min() > 0)
+    terminated = Sweep(cluster, tmp_path / "terminated", "noop")
+    terminated.submit(*ENDLESS, "run.checkpoint_seconds=5")
+    terminated.wait(lambda: terminated.output().count("start 1") == 2)
     sweep.preempt()
+    # the signal of a preemption on clusters without preempt_send_user_signal
+    terminated.cluster.run("scancel", "--signal=TERM", str(terminated.arrays()[0]["job"]))
+    terminated.wait(lambda: terminated.output().count("start 2") == 2, 240)
+    assert terminated.output().count("requeued") == 2
+    terminated.redescent("cancel", "noop")
     sweep.wait(lambda: sweep.output().count("resuming from step") == 2, 240)
     output = sweep.output()
     assert output.count("stopping (preempted)") == 2
