@@ -392,19 +392,15 @@ def cancel(name: str, where: Sequence[str]) -> None:
     from launch.submit import cancel as cancellation
 
     result = cancellation.cancel(sweep_folder(name), where)
-    if result.cells:
+    if result.cells or result.tasks:
         console.print(
             f"cancelled {quantity(result.cells, 'cell')}, "
             f"{quantity(result.tasks, 'whole task')}; running cells save first"
         )
-    else:
+    elif not result.complaints:
         console.print(f"{name}: no running or waiting cell{' matches' if where else ''}")
     for complaint in result.complaints:
-        consequence = (
-            "The cells are marked, and tasks skip them. Run this again to remove waiting tasks "
-            "from the queue"
-        )
-        console.print(styled(("not confirmed:", "yellow"), f" {complaint}. {consequence}"))
+        console.print(styled(("not confirmed:", "yellow"), f" {complaint}"))
 
 
 _cell = click.argument("cell", shell_complete=_complete("cells"))

@@ -90,6 +90,11 @@ class SweepState:
                     numbers.append(number)
         return numbers
 
+    def is_queued(self, plan: Plan, number: int) -> bool:
+        """Whether a task waits in SLURM's queue."""
+        task = self.tasks.get((plan.sid, number))
+        return task is not None and task.state == "PENDING"
+
 
 @dataclass(frozen=True)
 class SweepFiles:

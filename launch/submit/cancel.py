@@ -4,6 +4,10 @@ The cells are first recorded in `submissions/SID/cancelled.json`, which every wo
 these cells, and saves and stops those that it is training. Then the scheduler ends the tasks that
 have no other unfinished cell. If it does not answer, the file still stops the cells, a little
 later.
+
+The follow-ups of a submission stay, and start when the tasks that ran have saved: they compact what
+these wrote. If none ever started, there is nothing to follow, and SLURM may never start them
+either, as in a partition with too short a limit. Then they end too.
 """
 
 from __future__ import annotations
@@ -13,49 +17,67 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launch.errors import UserError, quantity
-from launch.plan import Plan, load_all, markers
+from launch.plan import Plan, files, load_all, markers
 from launch.plan.outcome import LIVE
 from launch.scheduler import backend
 from launch.status.sweep_state import SweepState, load_sweep_state
+from launch.submit import followup
 from launch.submit.lock import CANCEL_LOCK, locked
 from launch.sweep.condition import conditions_on
 
 
 @dataclass(frozen=True)
 class Cancellation:
-    """What was cancelled: cells, whole tasks, and errors from the schedulers."""
+    """What was cancelled: cells, whole tasks, and what a scheduler did not do, with advice."""
 
     cells: int
     tasks: int
     complaints: Sequence[str]
 
 
+@dataclass(frozen=True)
+class Selection:
+    """The cells that a command names; those of them that may still run; and all that may."""
+
+    named: frozenset[str]
+    cancelled: frozenset[str]
+    live: frozenset[str]
+
+
 def cancel(folder: Path, where: Sequence[str] = ()) -> Cancellation:
     """Cancel every cell that may still run and meets all conditions.
 
-    Without conditions, no further round of the sweep's searches is sent until the user submits or
-    resumes it.
+    Tasks that wait although all their cells were cancelled, because the scheduler did not answer
+    then, are ended too. Without conditions, no further round of the sweep's searches is sent until
+    the user submits or resumes it.
 
     Raises UserError for a bad condition, and for conditions that no cell meets.
     """
     if not where and folder.is_dir() and any(plan.searches for plan in load_all(folder)):
         markers.stop_rounds(folder)
     state = load_sweep_state(folder)
-    live = {cell.id for cell in state.cells.values() if cell.state in LIVE}
-    cancelled = live & _cells_that_meet(state, where)
-    tasks, complaints = 0, []
+    live = frozenset(cell.id for cell in state.cells.values() if cell.state in LIVE)
+    named = _cells_that_meet(state, where)
+    selection = Selection(named, live & named, live)
+    tasks, complaints, without_start = 0, [], []
     for plan in state.plans:
-        if cancelled.isdisjoint(cell.id for cell in plan.cells):
+        if selection.named.isdisjoint(cell.id for cell in plan.cells):
             continue
-        numbers = _cancel_in_plan(plan, state, cancelled, live)
-        tasks += len(numbers)
+        numbers = _cancel_in_plan(plan, state, selection)
         complaint = _end_tasks(plan, state, numbers)
         if complaint:
             complaints.append(complaint)
-    return Cancellation(len(cancelled), tasks, complaints)
+            continue
+        tasks += len(numbers)
+        if _never_starts(plan, state, numbers):
+            without_start.append(plan)
+    complaint = followup.end(without_start, folder)
+    if complaint:
+        complaints.append(f"{complaint}. Run this again to remove the small jobs after the tasks")
+    return Cancellation(len(selection.cancelled), tasks, complaints)
 
 
-def _cells_that_meet(state: SweepState, where: Sequence[str]) -> set[str]:
+def _cells_that_meet(state: SweepState, where: Sequence[str]) -> frozenset[str]:
     """Ids of the planned cells that meet all conditions, in any of their plans."""
     flats = {}
     for plan in state.plans:
@@ -71,29 +93,53 @@ def _cells_that_meet(state: SweepState, where: Sequence[str]) -> set[str]:
             f"none of the {quantity(len(flats), 'cell')} of {state.folder.name} meets "
             f"{' and '.join(where)}; nothing was cancelled"
         )
-    return cells
+    return frozenset(cells)
 
 
-def _cancel_in_plan(
-    plan: Plan, state: SweepState, cancelled: set[str], live: set[str]
-) -> list[int]:
-    """Mark the cancelled cells of one plan; returns its tasks without other live cells."""
+def _cancel_in_plan(plan: Plan, state: SweepState, selection: Selection) -> list[int]:
+    """Mark the cancelled cells of one plan; returns its tasks without other live cells.
+
+    A task in the queue without any is one that the scheduler did not end when asked before.
+    """
     open_tasks = state.open_tasks(plan)
-    if open_tasks:
-        cells = {cell.id for cell in plan.cells}
+    cells = {cell.id for cell in plan.cells} & selection.cancelled
+    if open_tasks and cells:
         with locked(state.folder, CANCEL_LOCK):
-            markers.cancel_cells(plan.folder(state.folder), cells & cancelled)
+            markers.cancel_cells(plan.folder(state.folder), cells)
+    marked = markers.cancelled_cells(plan.folder(state.folder)) & selection.named
     numbers = []
     for number in open_tasks:
-        unfinished = {plan.cells[index].id for index in plan.tasks[number]} & live
-        if unfinished and unfinished <= cancelled:
+        ids = {plan.cells[index].id for index in plan.tasks[number]}
+        unfinished = ids & selection.live
+        is_left_over = state.is_queued(plan, number) and not unfinished and bool(ids & marked)
+        if is_left_over or (unfinished and unfinished <= selection.cancelled):
             numbers.append(number)
     return numbers
 
 
 def _end_tasks(plan: Plan, state: SweepState, numbers: Collection[int]) -> str:
-    """Ask the scheduler to end tasks; returns its error, if any."""
+    """Ask the scheduler to end tasks; returns its error and what follows from it, if any."""
     if not numbers:
         return ""
     arrays = state.arrays[plan.sid]
-    return backend.BACKENDS[plan.backend].cancel(plan, state.folder, arrays, set(numbers))
+    error = backend.BACKENDS[plan.backend].cancel(plan, state.folder, arrays, set(numbers))
+    if not error:
+        return ""
+    other = files.owner(plan.folder(state.folder) / "plan.json")
+    if other is not None:
+        return (
+            f"{error}. The tasks of {plan.sid} belong to {other}: the cells are marked, and the "
+            f"tasks skip them when they start. Only {other} can remove the tasks from the queue"
+        )
+    return (
+        f"{error}. The cells are marked, and tasks skip them. Run this again to remove waiting "
+        "tasks from the queue"
+    )
+
+
+def _never_starts(plan: Plan, state: SweepState, ended: Collection[int]) -> bool:
+    """Whether no task of a plan has started, and none will after SLURM ended these."""
+    if plan.backend != "slurm" or set(state.open_tasks(plan)) - set(ended):
+        return False
+    output = plan.folder(state.folder) / "output"
+    return not output.exists() or not any(output.iterdir())

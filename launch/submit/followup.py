@@ -73,6 +73,21 @@ def send(plan: Plan, folder: Path, jobs: Sequence[str]) -> None:
                 break
 
 
+def end(plans: Sequence[Plan], folder: Path) -> str:
+    """Take the follow-ups of these plans out of the queue; returns SLURM's error, if any.
+
+    One that runs already is left alone.
+    """
+    names = []
+    for plan in plans:
+        for follow_up in follow_ups(plan, folder):
+            names.append(_job_name(plan, follow_up))
+    waiting = slurm.queue(names)
+    if waiting is None:
+        return "squeue does not answer"
+    return slurm.cancel([job.job for job in waiting if job.state == "PENDING"])
+
+
 def small_settings(plan: Plan) -> dict[str, Any]:
     """The launcher's settings for a job on one core, without a GPU."""
     settings = plan.launcher.settings
@@ -95,6 +110,11 @@ def text(plan: Plan, follow_up: FollowUp, jobs: Sequence[str], settings: dict[st
         "setup": [*(settings.get("setup") or []), python_path],
     }
     command = shlex.join([plan.python, "-P", "-m", follow_up.module, *follow_up.arguments])
-    sweep_and_submission = job_name(plan, 0).rpartition(".")[0]
-    name = f"{sweep_and_submission}.{follow_up.name}"
+    name = _job_name(plan, follow_up)
     return sbatch.single_script(settings, command, follow_up.output, job_name=name)
+
+
+def _job_name(plan: Plan, follow_up: FollowUp) -> str:
+    """SLURM job name of a follow-up: sweep, submission, and what it does."""
+    sweep_and_submission = job_name(plan, 0).rpartition(".")[0]
+    return f"{sweep_and_submission}.{follow_up.name}"

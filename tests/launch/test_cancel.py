@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from waiting import wait_for
 
 from analysis import store
 from launch.errors import UserError
-from launch.plan import files
-from launch.scheduler import backend
+from launch.plan import Plan, files, jobs
+from launch.plan.jobs import Array
+from launch.scheduler import backend, slurm
 from launch.scheduler.slurm import ranges
 from launch.status import sweep_state
 from launch.submit.cancel import cancel
@@ -125,3 +127,81 @@ def test_a_worker_is_known_by_its_command(
 ) -> None:
     plan = plan_of()
     assert backend._may_be_worker(command.format(sid=plan.sid).split(), plan) is is_worker
+
+
+@dataclass
+class Queue:
+    """A queue with a waiting array of two tasks, 7, and the compaction that follows it, 8."""
+
+    plan: Plan
+    folder: Path
+    jobs: dict[str, str]
+    error: str = ""
+    asked: list[str] = field(default_factory=list)
+
+    def call(self, *words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Answer as squeue and scancel do; nothing else is installed."""
+        if words[0] == "scancel" and not self.error:
+            self.asked += words[2:]
+            self.jobs = {job: name for job, name in self.jobs.items() if job not in words}
+        elif words[0] == "squeue":
+            names = words[-1].split(",")
+            tasks = {"7": ("0", "1"), "8": ("N/A",)}
+            lines = [
+                f"{job}|{index}|{name}|PENDING||PartitionTimeLimit|N/A"
+                for job, name in self.jobs.items()
+                if name in names
+                for index in tasks[job]
+            ]
+            return subprocess.CompletedProcess(words, 0, "\n".join(lines), "")
+        return subprocess.CompletedProcess(words, bool(self.error), "", self.error)
+
+
+@pytest.fixture
+def queue(plan_of: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Queue:
+    plan, folder = plan_of(policy={"compact": True}), tmp_path / "demo"
+    plan.write(folder)
+    name = jobs.job_name(plan, 0)
+    jobs.write(plan, folder, [Array(name, 0, 2, 1.5, job="7")])
+    (plan.folder(folder) / "output").mkdir()
+    queue = Queue(plan, folder, {"7": name, "8": f"{name.removesuffix('.0')}.compact"})
+    monkeypatch.setattr(slurm, "call", queue.call)
+    return queue
+
+
+def test_a_submission_that_never_started_leaves_no_job_in_the_queue(queue: Queue) -> None:
+    assert cancel(queue.folder, ["seed=2"]).tasks == 1
+    assert queue.asked == ["7_[1]"], "the compaction still follows the other task"
+    assert cancel(queue.folder).tasks == 2
+    assert queue.jobs == {}
+
+
+def test_what_a_task_wrote_is_still_compacted_after_a_cancel(queue: Queue) -> None:
+    (queue.plan.folder(queue.folder) / "output" / "7_0_log.out").touch()
+    cancel(queue.folder)
+    assert list(queue.jobs) == ["8"]
+
+
+def test_tasks_that_slurm_did_not_end_are_ended_by_the_next_cancel(queue: Queue) -> None:
+    queue.error = "Unable to contact slurm controller"
+    refused = cancel(queue.folder)
+    assert (refused.cells, refused.tasks) == (3, 0)
+    assert "Run this again to remove waiting tasks" in refused.complaints[0]
+    queue.error = ""
+    result = cancel(queue.folder)
+    assert (result.cells, result.tasks, result.complaints) == (0, 2, [])
+    assert queue.jobs == {}
+
+
+def test_tasks_of_a_colleague_are_left_to_them(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "owner", lambda _: "ada")
+    queue.error = "Access/permission denied"
+    for cells in (3, 0):
+        result = cancel(queue.folder)
+        assert (result.cells, result.tasks) == (cells, 0)
+        (complaint,) = result.complaints
+        assert "belong to ada" in complaint
+        assert "skip them when they start" in complaint
+        assert "Run this again" not in complaint
