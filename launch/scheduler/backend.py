@@ -36,6 +36,10 @@ class Refused(Exception):
     """The scheduler refused an array; the message is the scheduler's."""
 
 
+class Unreachable(Refused):
+    """The scheduler cannot be reached, so it got nothing; the message is that of its program."""
+
+
 class Unanswered(Exception):
     """The scheduler did not answer; a later lookup by name finds whether it accepted the array."""
 
@@ -50,7 +54,7 @@ class Backend(Protocol):
         """Most tasks of one array."""
 
     def send(self, plan: Plan, sweep: Path, array: Array) -> Array:
-        """Send the array and return it with its job. Raises Refused or Unanswered."""
+        """Send the array and return it with its job. Raises Refused, Unreachable or Unanswered."""
 
     def tasks(self, plan: Plan, sweep: Path, arrays: Sequence[Array]) -> list[slurm.Task] | None:
         """The tasks of these arrays that the scheduler knows; None if it does not answer."""
@@ -61,8 +65,14 @@ class Backend(Protocol):
         """End the plan's tasks with these numbers; returns the scheduler's error, if any."""
 
 
-_LOST = re.compile("timed out|zero bytes|connection reset|transport endpoint", re.IGNORECASE)
+_LOST = re.compile(
+    "timed out|zero bytes|connection reset|transport endpoint|(send|receive|shutdown) failure",
+    re.IGNORECASE,
+)
 """What sbatch prints if the controller may have accepted the job although the call failed."""
+
+_UNREACHABLE = re.compile("unable to contact|failed to fetch config", re.IGNORECASE)
+"""What sbatch prints if it had no connection to the controller."""
 
 
 class Slurm:
@@ -90,7 +100,8 @@ class Slurm:
         if answer.returncode == 124 or (answer.returncode != 0 and _LOST.search(answer.stderr)):
             raise Unanswered(answer.stderr.strip())
         if answer.returncode != 0:
-            raise Refused(answer.stderr.strip() or f"sbatch ended with status {answer.returncode}")
+            error = answer.stderr.strip() or f"sbatch ended with status {answer.returncode}"
+            raise Unreachable(error) if _UNREACHABLE.search(error) else Refused(error)
         return replace(array, job=answer.stdout.strip().split(";")[0])
 
     def tasks(self, plan: Plan, sweep: Path, arrays: Sequence[Array]) -> list[slurm.Task] | None:

@@ -404,11 +404,7 @@ def deliver(plan: Plan, folder: Path, dependencies: Dependencies) -> None:
         except backend.Refused as refusal:
             arrays[i:] = _with_error(arrays[i:], str(refusal))
             jobs.write(plan, folder, arrays)
-            raise UserError(
-                f"the jobs were refused: {refusal}. {array.first} of {len(plan.tasks)} tasks were "
-                "sent and stay queued; change the refused setting (hydra.launcher.KEY=VALUE) and "
-                "submit again to send the rest"
-            ) from None
+            raise UserError(_not_sent(refusal, array.first, len(plan.tasks))) from None
         except OSError as error:
             arrays[i:] = _with_error(arrays[i:], str(error))
             with contextlib.suppress(OSError):  # a full disk holds no answer either
@@ -420,6 +416,18 @@ def deliver(plan: Plan, folder: Path, dependencies: Dependencies) -> None:
         jobs.write(plan, folder, arrays)
     if plan.backend == "slurm":
         followup.send(plan, folder, [str(array.job) for array in arrays])
+
+
+def _not_sent(refusal: backend.Refused, sent: int, tasks: int) -> str:
+    """The message about a plan of which only the first tasks were sent."""
+    count = f"{sent} of {tasks} tasks were sent; the rest is kept for the next `submit`"
+    if isinstance(refusal, backend.Unreachable):
+        what = count if sent else "nothing was sent"
+        return f"SLURM does not answer ({refusal}): {what}. Try again later (`redescent doctor`)"
+    return (
+        f"the jobs were refused: {refusal}. {count}. Change the refused setting "
+        "(hydra.launcher.KEY=VALUE) and submit again"
+    )
 
 
 def _with_error(arrays: Sequence[Array], error: str) -> list[Array]:

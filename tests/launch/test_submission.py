@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from analysis import store
 from launch.errors import UserError
 from launch.plan import Plan, PlannedCell, jobs
 from launch.plan.jobs import Array
-from launch.scheduler import backend
+from launch.scheduler import backend, slurm
 from launch.status import sweep_state
 from launch.status.cell_state import Record
 from launch.submit import calibration, submission
@@ -105,6 +106,41 @@ def test_an_answer_is_waited_for_from_when_its_own_array_was_sent(
     first, second, third = jobs.read(plan, tmp_path)
     assert [array.delivery for array in (first, second, third)] == ["sent", "pending", "refused"]
     assert first.sent <= silent.asked[0] < silent.asked[1] <= second.sent
+
+
+CONTACT = "sbatch: error: Batch job submission failed: Unable to contact slurm controller"
+
+
+@pytest.mark.parametrize(
+    ("error", "delivery", "message"),
+    [
+        (f"{CONTACT} (connect failure)", "refused", "SLURM does not answer .*: nothing was sent"),
+        ("sbatch: error: failed to fetch config", "refused", "SLURM does not answer .* try again"),
+        (f"{CONTACT} (receive failure)", "pending", "2 tasks may or may not be queued"),
+        (
+            "sbatch: error: invalid partition specified: x",
+            "refused",
+            "jobs were refused: .* 0 of 2 tasks were sent; the rest is kept for the next `submit`. "
+            "Change the refused setting",
+        ),
+    ],
+)
+def test_a_controller_that_is_down_is_not_a_refused_setting(
+    error: str,
+    delivery: str,
+    message: str,
+    plan_of: Callable[..., Plan],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answer = subprocess.CompletedProcess((), 1, "", error)
+    monkeypatch.setattr(slurm, "call", lambda *_, **__: answer)
+    plan = plan_of()
+    plan.write(tmp_path)
+    with pytest.raises(UserError, match=f"(?i){message}"):
+        submission.deliver(plan, tmp_path, jobs.Dependencies())
+    (array,) = jobs.read(plan, tmp_path)
+    assert array.delivery == delivery
 
 
 def test_data_without_a_place_is_refused_with_the_ways_to_give_one() -> None:
