@@ -259,9 +259,11 @@ def _record_failure(run: Run | None, job: CellJob, error: Exception) -> CellResu
     """Record the cell's traceback; the answer says if this failed too."""
     failure = class_of(error).name
     text = traceback.format_exception_only(error)[-1].strip()
+    epochs = 0
     if run is not None:
+        epochs = run.epochs
         try:
             run.close("failed", failure, traceback.format_exc())
         except OSError as second:
             text += f" (and its record could not be written: {second})"
-    return CellResult(job.cell, "failed", 0, text, failure, progress=False)
+    return CellResult(job.cell, "failed", epochs, text, failure, progress=False)
