@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import logging
 import os
 from typing import Literal
@@ -20,10 +21,13 @@ Precision = Literal["float32", "bfloat16", "float16"]
 def device(name: str) -> torch.device:
     """The torch device of `run.device`; `auto` means the first GPU if there is one.
 
-    Raises RuntimeError if a GPU is named and torch sees none.
+    Says once in a process if SLURM gave the job a GPU that `auto` does not use. Raises RuntimeError
+    if a GPU is named and torch sees none.
     """
     has_gpu = torch.cuda.is_available()
     if name == "auto":
+        if not has_gpu and os.environ.get("SLURM_JOB_GPUS"):
+            _warn_without_gpu()
         return torch.device("cuda" if has_gpu else "cpu")
     if name.startswith("cuda") and not has_gpu:
         raise RuntimeError(
@@ -31,6 +35,15 @@ def device(name: str) -> torch.device:
             "or cpu"
         )
     return torch.device(name)
+
+
+@functools.cache
+def _warn_without_gpu() -> None:
+    log.warning(
+        "no GPU is used although the job requested one: torch %s sees none, so cells train on "
+        "CPUs; `redescent doctor hydra/launcher=...` says more",
+        torch.__version__,
+    )
 
 
 def resolve(precision: str, where: torch.device) -> Precision:

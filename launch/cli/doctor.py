@@ -32,6 +32,12 @@ _REMEDY = (
     "searches for more"
 )
 
+_CUDA_BUILD = (
+    "remove .venv, then `make .venv "
+    "PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cuNNN'` with the CUDA version of "
+    "your driver instead of NNN, such as cu126; a V100 needs the versions of environment.yml"
+)
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -46,7 +52,7 @@ def examine(overrides: Sequence[str]) -> list[Finding]:
     """All findings for this machine and the launcher set by `overrides`."""
     settings = compose.launcher_settings(backend.choose_launcher(overrides).overrides)
     launcher, logs = settings.launcher, settings.logs
-    findings = [_python(), *_torch(), _path(launcher, logs), _disk(logs), _locks(logs)]
+    findings = [_python(), *_torch(launcher), _path(launcher, logs), _disk(logs), _locks(logs)]
     if launcher.kind == "slurm":
         findings += _slurm()
         findings += [_trial(launcher), *partition_findings(launcher)]
@@ -81,7 +87,7 @@ def _python() -> Finding:
     return Finding("Python", "ok" if sys.version_info >= (3, 11) else "problem", version)
 
 
-def _torch() -> list[Finding]:
+def _torch(launcher: Launcher) -> list[Finding]:
     """Checked in another process: this one never imports torch."""
     process = subprocess.run(
         [sys.executable, "-m", "trainers.hardware"], capture_output=True, text=True, check=False
@@ -90,7 +96,7 @@ def _torch() -> list[Finding]:
         error = process.stderr.strip().splitlines()[-1]
         return [Finding("torch", "problem", f"does not import: {error}; run `make .venv`")]
     version, compiled, *devices = process.stdout.strip().splitlines()
-    findings = [Finding("torch", "ok", f"{version}, compiled for {compiled}")]
+    findings = [torch_build(version, compiled, launcher)]
     for device in devices:
         architecture, _, name = device.partition(" ")
         gpu = f"{name} ({architecture})"
@@ -103,6 +109,17 @@ def _torch() -> list[Finding]:
     if not devices:
         findings.append(Finding("GPU", "ok", "none on this machine (a login node often has none)"))
     return [*findings, kernels()]
+
+
+def torch_build(version: str, compiled: str, launcher: Launcher) -> Finding:
+    """Whether torch has code for GPUs, if the launcher requests any."""
+    if launcher.gpus == 0 or not compiled.startswith("none"):
+        return Finding("torch", "ok", f"{version}, compiled for {compiled}")
+    detail = (
+        f"{version} is a CPU build, and the launcher requests a GPU: its jobs would train on CPUs. "
+        f"Install a CUDA build: {_CUDA_BUILD}"
+    )
+    return Finding("torch", "problem", detail)
 
 
 def kernels(command: Sequence[str] = KERNELS, seconds: float = KERNEL_SECONDS) -> Finding:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from launch.cli import doctor
+from launch.plan import Launcher
 
 TORCH_2_10 = ["sm_70", "sm_75", "sm_80", "sm_86", "sm_90"]
 NEWER = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120"]
@@ -29,6 +31,23 @@ def test_machine_code_needs_its_major_version_and_ptx_any_newer_one(
     compiled: list[str], device: str, runs: bool
 ) -> None:
     assert doctor.runs_on(compiled, device) is runs
+
+
+@pytest.mark.parametrize(
+    ("compiled", "settings", "verdict"),
+    [
+        ("none: a CPU build", {"gres": "gpu:v100:1"}, "problem"),
+        ("none: a CPU build", {"gpus_per_node": 2}, "problem"),
+        ("none: a CPU build", {"gres": None}, "ok"),
+        ("sm_70 sm_75", {"gres": "gpu:v100:1"}, "ok"),
+    ],
+)
+def test_a_cpu_build_of_torch_is_a_problem_where_a_gpu_is_requested(
+    compiled: str, settings: dict[str, Any], verdict: str
+) -> None:
+    finding = doctor.torch_build("2.13.0+cpu", compiled, Launcher(settings))
+    assert (finding.check, finding.verdict) == ("torch", verdict)
+    assert ("Install a CUDA build" in finding.detail) is (verdict == "problem")
 
 
 def test_a_machine_without_a_gpu_or_slurm_is_fit_for_local_sweeps(

@@ -68,3 +68,24 @@ def test_bfloat16_is_warned_of_where_the_processor_does_not_multiply_it(
     monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: multiplies)
     precision.warn_if_slow(format_, torch.device(device))
     assert ("trainer.precision=bfloat16" in caplog.text) == warned
+
+
+@pytest.mark.parametrize(
+    ("name", "gpus", "lines"), [("auto", "0", 1), ("auto", None, 0), ("cpu", "0", 0)]
+)
+def test_a_job_says_once_that_it_does_not_use_its_gpu(
+    name: str,
+    gpus: str | None,
+    lines: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("SLURM_JOB_GPUS", raising=False)
+    if gpus is not None:
+        monkeypatch.setenv("SLURM_JOB_GPUS", gpus)
+    precision._warn_without_gpu.cache_clear()
+    for _ in range(2):
+        assert precision.device(name).type == "cpu"
+    assert len(caplog.messages) == lines
+    assert all("no GPU is used although the job requested one" in text for text in caplog.messages)
