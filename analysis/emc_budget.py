@@ -4,9 +4,10 @@
 
 At a constant learning rate a run is a prefix of a longer one, so the searches of Figure E1 tell n50
 at every smaller budget, with no further training. A panel for each architecture and kind of labels,
-a line for each number of parameters, with 90 % intervals; dashed, the regression of the time to fit
-(log T = a + b log n + noise), never beyond the budget trained. Writes STEM.png, STEM.pdf, STEM.csv,
-STEM_trainings.csv and STEM.json.
+a line for each number of parameters, with 90 % intervals; values that the range of the search
+censors are arrows and enter no line. Dashed, the regression of the time to fit (log T = a + b log n
++ noise), never beyond the budget trained. Writes STEM.png, STEM.pdf, STEM.csv, STEM_trainings.csv
+and STEM.json.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from analysis.figure import output, query, style
 FREE = ("model.", "data.", "trainer.least_steps", "trainer.epochs")
 PANEL = (4.6, 4.4)  # inches
 ROW = 3  # panels in a row
+SPREAD = 2  # powers of the usual shift: budgets are far apart
 
 
 def select(options: argparse.Namespace) -> Selection:
@@ -79,9 +81,11 @@ def draw(table: pd.DataFrame, searches: Selection) -> Figure:
         size = (PANEL[0] * columns, PANEL[1] * rows)
         figure = Figure(figsize=size, layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+        table = table.assign(status=_marks(table, searches))
         for axes, panel in zip(grid.flat, panels, strict=False):
             draw_panel(axes, table[table["panel"] == panel])
             axes.set_title(panel, fontsize=10)
+        plot.room_for_arrows(grid[0, 0], table)
         for axes in grid.flat[len(panels) :]:
             axes.remove()
         for axes in grid.flat[: len(panels)]:
@@ -95,20 +99,24 @@ def draw(table: pd.DataFrame, searches: Selection) -> Figure:
 
 
 def draw_panel(axes: Axes, rows: pd.DataFrame) -> None:
-    """The lines of one panel; censored budgets are gaps."""
+    """The lines of one panel, side by side at each budget; censored budgets are arrows."""
     sizes = sorted(rows["parameters"].unique())
     look_of = plot.looks([f"P = {size:,.0f}" for size in sizes], ordered=True)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    for size, (name, look) in zip(sizes, look_of.items(), strict=True):
+    for number, (size, look) in enumerate(zip(sizes, look_of.values(), strict=True)):
         curve = rows[rows["parameters"] == size].sort_values("budget")
-        axes.plot(curve["budget"], curve["n50"], look.marker, ls="-", ms=4, color=look.colour)
-        low, high = curve["n50_low"], curve["n50_high"]
-        axes.fill_between(curve["budget"], low, high, color=look.colour, alpha=0.18, lw=0)
         axes.plot(curve["budget"], curve["n50_line"], "--", color=look.colour, lw=1.1)
-        axes.plot([], [], look.marker, ls="-", ms=4, color=look.colour, label=name)
+        moved = curve["budget"] * plot.shift(number, len(sizes)) ** SPREAD
+        plot.capacity_line(axes, curve.assign(budget=moved), "budget", look)
     axes.set_xlabel("budget (optimiser steps)")
-    axes.legend(fontsize=8)
+    plot.legend(axes, look_of, rows)
+
+
+def _marks(table: pd.DataFrame, searches: Selection) -> pd.Series:
+    """The status of each row's search; "ok" if it is censored at its largest budget alone."""
+    status = table["search"].map(searches.table["status"])
+    return status.mask(status.isin(selection.CENSORED), "ok")
 
 
 def make(options: argparse.Namespace) -> None:

@@ -236,7 +236,7 @@ def make(options: argparse.Namespace) -> None:
     }
     record = searches.record(options, facts) | {"source": list(options.folders)}
     lines = [selection.listing(table), *sentences(correlations)]
-    lines += searches.messages()
+    lines += searches.messages(has_marks=False)
     figure = draw(table, correlations, samples, searches.caption())
     output.write(options, figure, {"": table, "_correlations": correlations}, record, lines)
 

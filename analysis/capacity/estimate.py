@@ -95,8 +95,8 @@ def by_budget(settings: Settings, trainings: pd.DataFrame) -> pd.DataFrame:
 
     trainings: rows of `store.outcomes`. A fit at a step is a fit at every larger budget, so the
     same trainings tell all. Columns: budget (steps), n50, n50_low, n50_high (NaN where censored),
-    status ("", "above", "below"), n_largest, and n50_line, of the censored regression
-    (`stats.time_to_fit`), NaN without one and where it would extrapolate.
+    status ("", "above", "below"), n_largest, n50_line, of the censored regression
+    (`stats.time_to_fit`), NaN without one and where it would extrapolate, and n50_bound.
     """
     known = trainings[trainings["fitted"].notna()]
     last = known.sort_values("level").drop_duplicates(["n", "number"], keep="last")
@@ -116,8 +116,8 @@ def by_budget(settings: Settings, trainings: pd.DataFrame) -> pd.DataFrame:
             "status": interval.censored or "",
         }
         rows.append(row)
-    columns = ["budget", "n50", "n50_low", "n50_high", "n_largest", "n50_line", "status"]
-    return pd.DataFrame(rows, columns=columns)
+    columns = ["budget", "n50", "n50_low", "n50_high", "status", "n_largest", "n50_line"]
+    return pd.DataFrame(rows, columns=[*columns, "n50_bound"])
 
 
 def _budgets(trainings: pd.DataFrame) -> Sequence[float]:

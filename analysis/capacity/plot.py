@@ -236,7 +236,7 @@ def legend(axes: Axes, look_of: Mapping[str, Look], table: pd.DataFrame) -> None
         handles.append(hollow_handle("interval not yet narrow"))
     if not bounded(table).empty:
         arrow_handle = Line2D(
-            [], [], color="0.4", marker=r"$\uparrow$", ls="", ms=8, label="censored"
+            [], [], color="0.4", marker=r"$\uparrow$", ls="", ms=8, label="beyond the range"
         )
         handles.append(arrow_handle)
     axes.legend(handles=handles, frameon=True, fontsize=8.5)

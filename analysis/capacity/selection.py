@@ -98,21 +98,26 @@ class Selection:
         """The same with further notes."""
         return replace(self, notes=(*self.notes, *notes))
 
-    def messages(self) -> list[str]:
-        """The notes, what is censored or missing, and the commands that complete it."""
+    def messages(self, has_marks: bool = True) -> list[str]:
+        """The notes, what is censored or missing, and the commands that complete it.
+
+        has_marks: whether the figure has arrows and hollow marks, which the messages then name.
+        """
         lines = [f"note: {note}" for note in self.notes]
         status = self.table["status"]
+        arrows = " (arrows)" if has_marks else ""
         for name, text in (("above", "larger than"), ("below", "smaller than")):
             if (status == name).any():
                 lines.append(
                     f"{(status == name).sum()} of {len(status)} n50 may be {text} the range of the "
-                    "search (arrows): they enter no line and no mean"
+                    f"search{arrows}: they enter no line and no mean"
                 )
         wide = status.isin(["most", "exhausted"])
         if wide.any():
             lines.append(
-                f"{wide.sum()} of {len(status)} searches ended before their interval was narrow "
-                "(hollow): raise `most` or the number of seeds, and submit again"
+                f"{wide.sum()} of {len(status)} searches ended before their interval was narrow"
+                f"{self._hollow(wide, has_marks)}: raise `most` or the number of seeds, and submit "
+                "again"
             )
         for flag, words in (("hole", "a hole"), ("island", "an island")):
             if self.table[flag].any():
@@ -126,9 +131,15 @@ class Selection:
             lines.append(f"{diverged_text(diverged)}; a search counts them as trainings that fail")
         missing = status.isin(UNFINISHED)
         if missing.any():
-            lines.append(f"{missing.sum()} of {len(status)} searches are not finished (hollow)")
+            hollow = self._hollow(missing, has_marks)
+            lines.append(f"{missing.sum()} of {len(status)} searches are not finished{hollow}")
             lines += [fill(folder) for folder in self.folders]
         return lines
+
+    def _hollow(self, chosen: pd.Series, has_marks: bool) -> str:
+        """ " (hollow)" if one of the chosen searches has an n50, which is drawn hollow."""
+        is_drawn = has_marks and self.table.loc[chosen, "n50"].notna().any()
+        return " (hollow)" if is_drawn else ""
 
     def caption(self) -> str:
         """One line for the foot of the figure."""

@@ -373,6 +373,26 @@ def test_budget_has_a_panel_for_each_setting_and_never_extrapolates(
         assert curve.sort_values("budget")["n50"].dropna().is_monotonic_increasing
 
 
+def test_budget_draws_censored_values_as_arrows_and_single_intervals(
+    searching: SearchSweep, drawn: list[Figure], capsys: pytest.CaptureFixture[str]
+):
+    searching.write([Point({**MLP}, 1e6), Point({**CNN}, 600, 4000)])
+    _, out = run(emc_budget, searching)
+    table = pd.read_csv(out / "f.csv")
+    censored = table["status"] == "above"
+    assert censored.any()
+    assert table.loc[censored, "n50_bound"].notna().all()
+    kept = [axes for axes in drawn[0].axes if axes.get_title() == "MLP"]
+    texts = [text for text in kept[0].texts if isinstance(text, mpl.text.Annotation)]
+    assert len(texts) == (censored & (table["panel"] == "MLP")).sum()
+    bars = [c for axes in drawn[0].axes for c in axes.containers if c.has_yerr]
+    assert len(bars) == table["n50"].notna().sum()
+    assert "beyond the range" in [text.get_text() for text in kept[0].get_legend().get_texts()]
+    printed = capsys.readouterr().out
+    assert "above" in printed
+    assert "(arrows)" in printed
+
+
 def test_budget_refuses_a_schedule_and_another_share(
     searching: SearchSweep, drawn: list[Figure], capsys: pytest.CaptureFixture[str]
 ):
@@ -462,6 +482,7 @@ def test_models_without_both_searches_are_named(
     assert status == 0
     printed = capsys.readouterr().out
     assert "MLP, P = 4,070 is left out: no search with random labels" in printed
+    assert "may be larger than the range of the search: they" in printed
     searching.write([Point({**MLP, **CORRECT}, 400)])
     assert run(emc_gap, searching)[0] == 2
     assert "no model has a point" in capsys.readouterr().err
