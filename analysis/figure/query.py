@@ -26,6 +26,15 @@ class FigureError(ValueError):
     """A figure that cannot be drawn; the message says what was found and what to choose."""
 
 
+def one_line(error: FigureError) -> str:
+    """The lines of an error in one, for a note."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    text = lines[0]
+    for line in lines[1:]:
+        text += f" {line}" if text.endswith(":") else f"; {line}"
+    return text
+
+
 def configuration(runs: pd.DataFrame) -> list[str]:
     """Names of the configuration columns that say what a run is."""
     return [c for c in runs.columns if c == "seed" or ("." in c and not c.startswith(PLACES))]

@@ -157,7 +157,7 @@ def _measures_beside(
                 measures = selection.load(str(path), name, free=FREE[name])
                 yield path, selection.require_finished(measures)
             except query.FigureError as error:
-                notes.append(f"{path.name}: left out: {str(error).splitlines()[0]}")
+                notes.append(f"{path.name}: left out: {query.one_line(error)}")
 
 
 def _surfaces(measures: Measures) -> Values:

@@ -328,7 +328,10 @@ def test_an_atlas_says_which_measures_it_leaves_out(
     runs.to_parquet(folder / "runs" / "runs.parquet")
     assert atlas.main([str(landscape.trained.folder), "--out", str(tmp_path / "out")]) == 0
     text = capsys.readouterr().out
-    assert "note: roll_radius: left out: measures with different settings" in text
+    assert (
+        "note: roll_radius: left out: measures with different settings cannot be compared: "
+        "trainer.kappa: 0.1, 1; choose one" in " ".join(text.split())
+    )
     data = page_data((tmp_path / "out" / "atlas.html").read_text())
     assert (len(data["cells"]), data["measures"]) == (6, {})
 
