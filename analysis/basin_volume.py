@@ -42,6 +42,10 @@ def draw(table: pd.DataFrame, text: str) -> Figure:
             Line2D([], [], color=colour, marker="o", ls="", ms=6, label=name)
             for name, colour in look.items()
         ]
+        arrow: dict[str, Any] = {"marker": r"$\uparrow$", "ls": "", "ms": 8, "color": "0.4"}
+        handles.append(Line2D([], [], label="at least", **arrow))
+        if not table["minimum"].all():
+            handles.append(plot.no_minimum_handle())
         axes.legend(handles=handles, fontsize=8.5, frameon=True)
         axes.margins(y=0.12)
         axes.set_xlabel("test accuracy (%)")
@@ -78,11 +82,14 @@ def make(options: argparse.Namespace) -> None:
     results = basins.correlations(drawn, "log10_volume", "test_accuracy")
     names = ", ".join(sorted(set(table["preconditioner"])))
     counts = ", ".join(str(count) for count in sorted(set(table["m"])))
-    text = (
-        f"lower bounds from m = {counts} proposals; the largest over the preconditioners: {names}; "
-        f"cut {measures.setting('trainer.kappa'):g} nats; batch norm: "
-        f"{measures.setting('trainer.bn')}"
-    )
+    parts = [
+        f"lower bounds from m = {counts} proposals; the largest over the preconditioners: {names}",
+        f"cut {measures.setting('trainer.kappa'):g} nats",
+        measures.batch_norm(),
+    ]
+    if not drawn["minimum"].all():
+        parts.append(f"no minimum: {basins.NO_MINIMUM}")
+    text = "; ".join(filter(None, parts))
     lines = [f"bound and test accuracy: {result}" for result in results]
     never = int(drawn["never"].sum())
     if never:

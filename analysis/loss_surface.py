@@ -2,8 +2,8 @@
 
     python analysis/loss_surface.py logs/NAME [--out figures] [--where seed=0] [--kappa 0.1]
 
-A panel for each trained cell, at one seed. The directions are the same numbers in all panels, and 1
-is as far as the weights are long. The thick line is the cut kappa; grey is above the cap of the
+A panel for each trained cell, at one seed. The directions are the same numbers in all panels; the
+unit is the norm of the weights. The thick line is the cut kappa; grey is above the cap of the
 measure, hatched is not measured yet. Writes STEM.png, STEM.pdf, STEM.csv (all points) and
 STEM.json.
 
@@ -51,10 +51,20 @@ def draw(panels: Sequence[Surface], titles: Sequence[str], kappa: float, text: s
             bar.ax.yaxis.set_major_formatter(
                 FuncFormatter(lambda value, _: style.power_label(value))
             )
-            bar.ax.axhline(np.log10(kappa), color="white", lw=2)
+            if has_cut(panels, kappa):
+                bar.ax.axhline(np.log10(kappa), color="white", lw=2)
         plot.label_outer(axes, "first direction", "second direction")
         plot.foot(figure, text)
     return figure
+
+
+def has_cut(panels: Sequence[Surface], kappa: float) -> bool:
+    """Whether the loss of a panel is below the cut in one place and above it in another."""
+    for surface in panels:
+        values = surface.log_loss(ABOVE)
+        if (values < np.log10(kappa)).any() and (values > np.log10(kappa)).any():
+            return True
+    return False
 
 
 def draw_surface(axes: Axes, surface: Surface, kappa: float) -> ContourSet | None:
@@ -85,11 +95,17 @@ def caption(measures: selection.Measures, panels: Sequence[Surface], kappa: floa
     """The cells and settings behind the panels."""
     examples = sorted({surface.examples for surface in panels})
     samples = ", ".join(f"{count:,}" for count in examples)
-    return (
-        f"mean cross-entropy on {samples} clean training samples; white line: {kappa:g} nats; "
-        f"batch norm: {measures.setting('trainer.bn')}; 1 is as far as the weights are long; grey: "
-        f"above {measures.setting('trainer.cap'):g} nats"
-    )
+    cut = f"white line: {kappa:g} nats" if has_cut(panels, kappa) else ""
+    is_capped = any(surface.capped.any() for surface in panels)
+    grey = f"grey: above {measures.setting('trainer.cap'):g} nats" if is_capped else ""
+    parts = [
+        f"mean cross-entropy on {samples} clean training samples",
+        cut,
+        measures.batch_norm(),
+        f"unit: {surfaces.unit(measures)}",
+        grey,
+    ]
+    return "; ".join(filter(None, parts))
 
 
 def make(options: argparse.Namespace) -> None:

@@ -2,8 +2,8 @@
 
     python analysis/radius_accuracy.py logs/NAME [--out figures] [--where trainer.kappa=0.1]
 
-The radius is the mean over random filter-normalised directions of the distance to the loss cut; 1
-is as far as the weights are long. Bars hold 5 to 95 % of the directions. Hollow: no minimum, since
+The radius is the mean over random filter-normalised directions of the distance to the loss cut, in
+units of the norm of the weights. Bars hold 5 to 95 % of the directions. Hollow: no minimum, since
 the cell has a wrong answer on its training set or a clean loss above a tenth of the cut. An arrow:
 some directions never reach the cut, so the mean is a lower bound. Writes STEM.png, STEM.pdf,
 STEM.csv (a row for each cell) and STEM.json with rank correlations; their intervals are over seeds.
@@ -45,7 +45,7 @@ def draw(table: pd.DataFrame, results: Sequence[basins.Correlation], text: str) 
             _point(axes, row, look[row["label"]])
         _axes(axes)
         _legend(figure, look, table)
-        axes.set_title(str(results[0]), fontsize=10)
+        axes.set_title(str(results[0]), fontsize=10, loc="left")  # may reach over the legend
         plot.foot(figure, text)
     return figure
 
@@ -81,7 +81,7 @@ def _axes(axes: Axes) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 50 else (1,)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("radius (1: as far as the weights are long)")
+    axes.set_xlabel("radius (unit: norm of the weights)")
     axes.set_ylabel("test accuracy (%)")
 
 
@@ -92,8 +92,10 @@ def _legend(
     for name, colour in look.items():
         handles.append(Line2D([], [], color=colour, marker="o", ls="", ms=6, label=name))
     if not table["minimum"].all():
-        hollow: dict[str, Any] = {"marker": "o", "ls": "", "ms": 6, "mfc": "white", "color": "0.4"}
-        handles.append(Line2D([], [], label="no minimum", **hollow))
+        handles.append(plot.no_minimum_handle())
+    if (table["never"] > 0).any():
+        arrow: dict[str, Any] = {"marker": r"$\rightarrow$", "ls": "", "ms": 8, "color": "0.4"}
+        handles.append(Line2D([], [], label="at least", **arrow))
     figure.legend(handles=handles, loc="outside right center", fontsize=8.5, frameon=True)
 
 
@@ -101,13 +103,16 @@ def caption(measures: selection.Measures, table: pd.DataFrame) -> str:
     """The cells and settings behind the points."""
     counts = sorted(set(table["m"]))
     directions = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    hollow = "no minimum: a wrong answer on the training set, or a loss above a tenth of the cut; "
-    return (
-        f"mean over m = {directions} directions, bars: 5 to 95 % of them; "
-        f"cut {measures.setting('trainer.kappa'):g} nats; "
-        f"batch norm: {measures.setting('trainer.bn')}; {'' if table['minimum'].all() else hollow}"
-        f"{table['seed'].nunique()} seeds, grey lines join the cells of one"
-    )
+    parts = [
+        f"mean over m = {directions} directions, bars: 5 to 95 % of them",
+        f"cut {measures.setting('trainer.kappa'):g} nats",
+        measures.batch_norm(),
+    ]
+    if not table["minimum"].all():
+        parts.append(f"no minimum: {basins.NO_MINIMUM}")
+    seeds = table["seed"].nunique()
+    parts.append(f"{seeds} seeds, grey lines join the cells of one" if seeds > 1 else "1 seed")
+    return "; ".join(filter(None, parts))
 
 
 def with_both(table: pd.DataFrame, options: argparse.Namespace) -> pd.DataFrame:

@@ -30,7 +30,7 @@ from analysis.landscape.over_time import OverTime
 TITLES: Mapping[str, str] = {
     "test_error": "test error",
     over_time.SHARPNESS: "sharpness (nats)",
-    over_time.RADIUS: "radius (1: as far as the weights are long)",
+    over_time.RADIUS: "radius (unit: norm of the weights)",
 }
 
 
@@ -132,10 +132,12 @@ def make(options: argparse.Namespace) -> None:
         lines += measures.messages()
     seeds = int(panels[1].data.table["seeds"].max())
     images = loaded[0].setting("trainer.images") or loaded[0].setting("data.train_samples")
-    text = (
-        f"means over {labels.quantity(seeds, 'seed')}; measures on {images} training samples, "
-        f"labels as trained; batch norm: {loaded[0].setting('trainer.bn')}"
-    )
+    parts = [
+        f"means over {labels.quantity(seeds, 'seed')}",
+        f"measures on {images} training samples, labels as trained",
+        loaded[0].batch_norm(),
+    ]
+    text = "; ".join(filter(None, parts))
     frames = [panel.data.table.assign(quantity=panel.name) for panel in panels]
     correlations = sentences(panels)
     records = [measures.record(options, {}) for measures in loaded]

@@ -156,13 +156,14 @@ def make(options: argparse.Namespace) -> None:
     titles = [
         f"{surface.label}, {labels.test_accuracy(accuracy[surface.cell])}" for surface in panels
     ]
-    text = (
-        f"Loss on {panels[0].examples:,} clean training samples; batch norm: "
-        f"{measures.setting('trainer.bn')}; 1 is as far as the weights are long"
-    )
+    parts = [
+        f"Loss on {panels[0].examples:,} clean training samples",
+        measures.batch_norm(),
+        f"unit: {surfaces.unit(measures)}",
+    ]
     if measures.diverged:
-        text += f"; {diverged_text(len(measures.diverged))}"
-    figure = page(panels, titles, options.kappa, text)
+        parts.append(diverged_text(len(measures.diverged)))
+    figure = page(panels, titles, options.kappa, "; ".join(filter(None, parts)))
     folder = Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)
     html, record = folder / f"{options.name}.html", folder / f"{options.name}.json"

@@ -108,8 +108,8 @@ def make(options: argparse.Namespace) -> None:
     panels = trajectories.trajectories(paths, planes)
     contours = "contours: loss in the plane; " if planes is not None else ""
     text = (
-        f"{contours}dots: snapshots, coloured by their own loss; 1 is as far as the path is wide; "
-        "cross: the end of the training"
+        f"{contours}dots: snapshots, coloured by their own loss; cross: the end of the training; "
+        f"unit: {surfaces.PATH_UNIT}"
     )
     lines = sentences(panels)
     record = paths.record(options, {"paths": lines, "surface": options.surface})

@@ -82,10 +82,8 @@ def make(options: argparse.Namespace) -> None:
     measures = selection.require_finished(selection.load(options.folder, "line", options.where))
     lines = walks.walks(measures)
     seeds = sorted({seed for walk in lines for seed in walk.seeds})
-    text = (
-        f"{len(seeds)} seeds: mean and range; all parameters move; batch norm: "
-        f"{measures.setting('trainer.bn')}"
-    )
+    spread = f"{len(seeds)} seeds: mean and range" if len(seeds) > 1 else "1 seed"
+    text = "; ".join(filter(None, [spread, "all parameters move", measures.batch_norm()]))
     facts = {
         "barriers": {walk.label: walk.barriers.tolist() for walk in lines},
         "distances": {walk.label: walk.distances.tolist() for walk in lines},

@@ -23,6 +23,9 @@ Array = NDArray[np.float64]
 CROSSED, NEVER, UNDEFINED, AUDIT = 0, 1, 2, 3
 """Values of `status`: 3 is a radius that the full scan corrects by more than 1 %."""
 
+NO_MINIMUM = "a wrong answer on the training set, or a loss above a tenth of the cut"
+"""Why a trained cell counts as no minimum, in words."""
+
 RESAMPLES = 1000
 LEAST_CELLS = 4
 

@@ -26,6 +26,7 @@ NAMES: Mapping[str, str] = {
     "data.inner": "inner points",
     "data.gap": "gap",
 }
+WITHOUT_BATCH_NORM = ("fully_connected", "mlp", "quadratic", "transformer", "vit")
 POISON = ("trainer.poison.samples", "trainer.poison.share")
 KINDS = {"not_label": "", "wrong_label": ", wrong labels", "label": ", true labels"}
 
@@ -64,6 +65,13 @@ def text(value: Any) -> str:
     if isinstance(value, float) and not isinstance(value, bool):
         return f"{value:g}"
     return str(value)
+
+
+def has_batch_norm(row: Mapping[Any, Any]) -> bool:
+    """Whether the model of a trained cell has batch norm; true for models of your own."""
+    if row.get("model.name") == "convnet":
+        return row.get("model.norm") == "batch"
+    return row.get("model.name") not in WITHOUT_BATCH_NORM
 
 
 def plain(value: Any) -> Any:

@@ -14,6 +14,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from analysis.figure import query, style
@@ -65,6 +66,11 @@ def foot(figure: Figure, text: str) -> None:
     """The caption's facts at the foot of the figure, broken where they are too long."""
     width = int(figure.get_size_inches()[0] * CHARACTERS)
     figure.supxlabel("\n".join(textwrap.wrap(text, width)), **FOOT)
+
+
+def no_minimum_handle() -> Line2D:
+    """The legend's entry of hollow marks."""
+    return Line2D([], [], label="no minimum", marker="o", ls="", ms=6, mfc="white", color="0.4")
 
 
 def colours(count: int) -> list[tuple[float, float, float]]:

@@ -74,6 +74,13 @@ class Measures:
         values = self.cells.get(key, pd.Series(dtype=object)).dropna()
         return None if values.empty else values.iloc[0]
 
+    def batch_norm(self) -> str:
+        """How batch norm was treated, for a caption; empty if no measured model has it."""
+        rows = self.trained.to_dict("records")
+        if not any(labels.has_batch_norm(row) for row in rows):
+            return ""
+        return f"batch norm: {self.setting('trainer.bn')}"
+
     def label(self, cell: str) -> str:
         """What tells a trained cell from the others, without its seed."""
         (row,) = self.ends[self.ends["cell"] == cell].to_dict("records")

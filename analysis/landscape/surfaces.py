@@ -19,12 +19,15 @@ LOWEST, HIGHEST, PER_DECADE = -4, 1, 5
 FLOOR = 1e-8
 """Losses below are drawn as this: in single precision they are rounding."""
 
+PATH_UNIT = "largest distance of a snapshot from the end along a component"
+"""What is 1 in the plane of the principal components of a path."""
+
 
 @dataclass(frozen=True)
 class Surface:
     """The loss on a grid around one trained cell.
 
-    x: (columns,) and y: (rows,) coordinates, 1 is as far as the weights are long. loss: (rows,
+    x: (columns,) and y: (rows,) coordinates in units of `unit`. loss: (rows,
     columns), nats; NaN above the cap and where nothing is measured. wrong: (rows, columns) wrong
     answers. capped: (rows, columns) bool. missing: (rows,) bool, rows that are not measured.
     """
@@ -132,12 +135,19 @@ def table(surfaces: list[Surface]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+def unit(measures: Measures) -> str:
+    """What is 1 on both axes."""
+    if measures.setting("trainer.plane") == "pca":
+        return PATH_UNIT
+    return "norm of the weights, filter by filter"
+
+
 def facts(measures: Measures, kappa: float) -> dict[str, Any]:
     """What the record says of surfaces."""
     cosines = number(measures.finished, "cosine").dropna()
     return {
         "levels": f"log10 nats from {LOWEST} to {HIGHEST}, {PER_DECADE} a decade, in all panels",
         "cut": kappa,
-        "axes": "filter-normalised directions: 1 is as far as the weights are long",
+        "axes": f"unit: {unit(measures)}",
         "cosines": sorted({round(float(value), 4) for value in cosines}),
     }

@@ -16,7 +16,7 @@ class Trajectory:
     """The snapshots of one trained cell, by epoch, and the surface in their plane if it is
     measured.
 
-    snapshots: columns epoch, x, y (1 is as far as the path is wide; the end of the training is at
+    snapshots: columns epoch, x, y (in units of `surfaces.PATH_UNIT`; the end of the training is at
     the origin), off_plane (distance from the plane, relative to that from the end), loss (nats),
     wrong and examples, of the snapshot itself. explained: shares of the variance of the path along
     the two components.

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -413,6 +414,51 @@ def test_bounds_of_unequal_counts_are_not_compared(landscape: LandscapeSweep):
     measures = selection.load(str(folder), "volume", free=volumes.FREE)
     with pytest.raises(FigureError, match="different numbers of proposals"):
         volumes.volumes(measures)
+
+
+def test_a_spectrum_without_traces_says_so(
+    landscape: LandscapeSweep, drawn: list[Figure], tmp_path: Path, capsys
+):
+    folder, ends = str(landscape.curvature()), ["--where", "trainer.part=ends"]
+    assert hessian_spectrum.main([folder, "--out", str(tmp_path / "out"), *ends]) == 0
+    printed = capsys.readouterr().out
+    assert "trace not measured: add trainer.part=probe" in printed
+    assert "nan" not in printed
+    assert "trace" not in drawn[0].axes[0].get_ylabel()
+    names = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert names == ["natural", "100 poison", "400 poison"]
+
+
+def test_batch_norm_is_named_only_where_a_model_has_it(landscape: LandscapeSweep):
+    measures = selection.load(str(landscape.radius()), "radius")
+    assert measures.batch_norm() == ""
+    trained = measures.trained.assign(**{"model.name": "resnet20"})
+    assert replace(measures, trained=trained).batch_norm() == "batch norm: kept"
+    assert labels.has_batch_norm({"model.name": "convnet", "model.norm": "batch"})
+    assert not labels.has_batch_norm({"model.name": "convnet", "model.norm": "none"})
+
+
+def test_the_title_of_radii_stays_inside_beside_a_wide_legend(
+    landscape: LandscapeSweep, drawn: list[Figure]
+):
+    table = basins.radii(selection.load(str(landscape.radius()), "radius"))
+    table["label"] = "a name of a network that takes a third of the figure: " + table["label"]
+    results = basins.correlations(table, "mean", "test_accuracy")
+    figure = radius_accuracy.draw(table, results, "")
+    figure.draw_without_rendering()
+    title = figure.axes[0].get_title(loc="left")
+    assert title.startswith("Spearman")
+    artist = next(t for t in figure.axes[0].get_children() if getattr(t, "_text", "") == title)
+    box = artist.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1
+
+
+def test_the_line_of_the_cut_is_named_only_where_it_is_drawn(landscape: LandscapeSweep):
+    measures = selection.load(str(landscape.surface()), "surface")
+    panels = surfaces.surfaces(measures)
+    assert "white line: 0.1 nats" in loss_surface.caption(measures, panels, 0.1)
+    assert "white line" not in loss_surface.caption(measures, panels, 1e-9)
 
 
 @pytest.mark.parametrize(("ending", "scale"), [("", 1.0), ("_scaled", 0.1)])
