@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainers.config import ConfigError, LabelNoise
+from trainers.data import DataError
 
 if TYPE_CHECKING:
     from trainers.data.labelled import Labelled
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measurements:
-    """Rows of a CSV with a header; the last column is the class, 0, 1, ..."""
+    """Rows of a CSV with a header; the last column is the class: 0, 1, ..., without a gap."""
 
     entry = "tabular.measurements:load"
 
@@ -32,19 +34,34 @@ class Measurements:
 
 
 def load(settings: Measurements, seed: int) -> Labelled:
-    """The samples of a cell with this seed, standardised; the trainer adds the label noise."""
+    """The samples of a cell with this seed, standardised; the trainer adds the label noise.
+
+    Raises DataError for labels that are no classes.
+    """
     from trainers.data.labelled import Labelled
     from trainers.seeding import numpy_stream
 
     table = np.loadtxt(settings.root, delimiter=",", skiprows=1)
+    labels = classes_of(table[:, -1], settings.root)
     order = numpy_stream(seed, "split").permutation(len(table))
     tested = round(len(table) * settings.test_share)
     test, train = table[order[:tested]], table[order[tested:]]
     mean, deviation = train[:, :-1].mean(axis=0), train[:, :-1].std(axis=0)
     return Labelled(
         train_inputs=(train[:, :-1] - mean) / deviation,
-        train_labels=train[:, -1].astype(np.int64),
+        train_labels=labels[order[tested:]],
         test_inputs=(test[:, :-1] - mean) / deviation,
-        test_labels=test[:, -1].astype(np.int64),
-        classes=int(table[:, -1].max()) + 1,
+        test_labels=labels[order[:tested]],
+        classes=int(labels.max()) + 1,
     )
+
+
+def classes_of(column: NDArray[np.float64], path: str) -> NDArray[np.int64]:
+    """The labels of all rows as integers; DataError unless they are 0, 1, ... without a gap."""
+    found = np.unique(column)
+    if len(found) < 2 or not np.array_equal(found, np.arange(len(found))):
+        values = ", ".join(f"{value:g}" for value in found[:10])
+        raise DataError(
+            f"{path}: the last column has the labels {values}; expected 0, 1, ... without a gap"
+        )
+    return column.astype(np.int64)
