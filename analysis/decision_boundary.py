@@ -37,7 +37,7 @@ def draw(panels: Sequence[Boundary], titles: Sequence[str], text: str) -> Figure
         figure, axes = plot.panels(len(panels))
         for panel, plane, title in zip(axes, panels, titles, strict=True):
             draw_boundary(panel, plane, plane.centre)
-            panel.set_title(f"{plane.label}\n{title}", fontsize=10)
+            panel.set_title(labels.title(plane.label, title), fontsize=10)
         plot.label_outer(axes, "first input", "second input")
         plot.foot(figure, text)
         if not panels[0].points.empty:

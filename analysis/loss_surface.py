@@ -43,7 +43,7 @@ def draw(panels: Sequence[Surface], titles: Sequence[str], kappa: float, text: s
         filled = None
         for panel, surface, title in zip(axes, panels, titles, strict=True):
             filled = draw_surface(panel, surface, kappa) or filled
-            panel.set_title(f"{surface.label}\n{title}", fontsize=10)
+            panel.set_title(labels.title(surface.label, title), fontsize=10)
         if filled is not None:
             bar = figure.colorbar(filled, ax=axes, shrink=0.85, pad=0.02)
             bar.set_label("loss (nats)")

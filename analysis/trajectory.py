@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from analysis.figure import output, query, style
-from analysis.landscape import plot, selection, surfaces, trajectories
+from analysis.landscape import labels, plot, selection, surfaces, trajectories
 from analysis.landscape.trajectories import Trajectory
 
 SCALE = Normalize(surfaces.LOWEST, surfaces.HIGHEST)
@@ -41,8 +41,8 @@ def draw(panels: Sequence[Trajectory], text: str) -> Figure:
         for panel, path in zip(axes, panels, strict=True):
             draw_path(panel, path)
             first, second = (100 * share for share in path.explained)
-            panel.set_title(f"{path.label}\n{first:.0f} % and {second:.0f} % of the path",
-                            fontsize=10)  # fmt: skip
+            shares = f"{first:.0f} % and {second:.0f} % of the path"
+            panel.set_title(labels.title(path.label, shares), fontsize=10)
         bar = figure.colorbar(ScalarMappable(SCALE, plot.loss_colours()), ax=axes, pad=0.02)
         bar.set_label("loss (nats)")
         bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: style.power_label(value)))

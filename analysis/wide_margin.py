@@ -86,6 +86,22 @@ def _legend(axes: Axes, look: dict[str, tuple[float, float, float]]) -> None:
     axes.legend(handles=handles, fontsize=8.5, frameon=True)
 
 
+def sentences(rows: pd.DataFrame) -> list[str]:
+    """The margin of the cells that fit, and each cell that does not."""
+    texts, fitting = [], rows[rows["fits"]]
+    if len(fitting):
+        share = fitting["share"]
+        texts.append(
+            f"margin {fitting['mean'].mean():.3g}, {100 * share.mean():.0f} % of the widest "
+            f"({share.min():.2f} to {share.max():.2f} over "
+            f"{labels.quantity(len(fitting), 'seed')})"
+        )
+    for row in rows[~rows["fits"]].to_dict("records"):
+        wrong = labels.quantity(row["wrong"], "training sample")
+        texts.append(f"seed {row['seed']} is wrong on {wrong}, no margin")
+    return texts
+
+
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
     loaded = selection.load(options.folder, "boundary", options.where)
@@ -96,16 +112,13 @@ def make(options: argparse.Namespace) -> None:
     table["group"] = [labels.point(row, groups) for row in table.to_dict("records")]
     text = (
         f"{int(measures.setting('data.train_samples') or 0) or 'all'} training samples, each with "
-        "the nearest of the other class; dots: mean, bars: 5 to 95 %, negative where the net is "
-        "wrong; hollow: wrong on one of them"
+        "the nearest of the other class; dots: mean, bars: 5 to 95 %"
     )
+    if not table["fits"].all():
+        text += ", negative where the net is wrong; hollow: wrong on one of them"
     lines = []
     for label, rows in table.groupby("label", sort=False):
-        share = rows["share"]
-        lines.append(
-            f"{label}: margin {rows['mean'].mean():.3g}, {100 * share.mean():.0f} % of the widest "
-            f"({share.min():.2f} to {share.max():.2f} over {labels.quantity(len(rows), 'seed')})"
-        )
+        lines.append(f"{label}: {'; '.join(sentences(rows))}")
     record = measures.record(options, {"axis": str(x.name)})
     figure = draw(table, x, text)
     output.write(options, figure, {"": table}, record, lines + measures.messages())

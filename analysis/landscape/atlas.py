@@ -20,7 +20,6 @@ from analysis import store
 from analysis.figure import query
 from analysis.landscape import basins, boundary, labels, selection, spectra, surfaces
 from analysis.landscape.selection import Measures
-from analysis.store import StoreError
 
 Array = NDArray[np.float64]
 Values = dict[str, dict[str, Any]]
@@ -69,7 +68,9 @@ def collect(folder: str, where: Sequence[str], axis: str | None) -> Atlas:
     axis: column for the horizontal axis; by default the first in which the cells differ. Raises
     StoreError without logs, and FigureError if no chosen cell is done.
     """
-    runs = query.where(store.runs(folder), where)
+    runs = store.runs(folder)
+    _check_trained(folder, runs)
+    runs = query.where(runs, where)
     runs = runs[runs["status"] == "done"]
     if runs.empty:
         raise query.FigureError(f"{folder}: none of the chosen trainings is done")
@@ -108,6 +109,17 @@ def collect(folder: str, where: Sequence[str], axis: str | None) -> Atlas:
     )
 
 
+def _check_trained(folder: str, runs: pd.DataFrame) -> None:
+    """FigureError if the folder holds measures, with the folder of the trainings."""
+    if selection.OF not in runs or runs[selection.OF].isna().all():
+        return
+    names = sorted(set(runs[selection.FOLDER].dropna().astype(str)))
+    beside = ", ".join(str(Path(folder).parent / Path(name).name) for name in names)
+    raise query.FigureError(
+        f"{folder}: found measures of the cells of {beside}, expected trainings; give that folder"
+    )
+
+
 def _is_log(values: Sequence[Any]) -> bool:
     """Whether the values are positive numbers that span a factor of 50 or more."""
     if not all(isinstance(value, int | float) for value in values):
@@ -143,15 +155,7 @@ def _measures_beside(
     folder: Path, cells: set[str], notes: list[str]
 ) -> Iterator[tuple[Path, Measures]]:
     """Each measure of these trained cells in a folder beside theirs; adds notes on the others."""
-    for path in sorted(folder.resolve().parent.iterdir()):
-        if not path.is_dir() or path == folder.resolve():
-            continue
-        try:
-            runs = store.runs(path)
-        except StoreError:
-            continue  # no logs
-        if selection.OF not in runs or not set(runs[selection.OF].dropna()) & cells:
-            continue
+    for path, runs in selection.measuring_beside(folder, cells):
         for name in sorted(set(runs["trainer.name"].dropna()) & set(FREE)):
             try:
                 measures = selection.load(str(path), name, free=FREE[name])

@@ -26,6 +26,9 @@ NAMES: Mapping[str, str] = {
     "data.inner": "inner points",
     "data.gap": "gap",
 }
+ONLY = "trained cell"
+"""The name of cells that differ in nothing but the seed."""
+
 WITHOUT_BATCH_NORM = ("fully_connected", "mlp", "quadratic", "transformer", "vit")
 POISON = ("trainer.poison.samples", "trainer.poison.share")
 KINDS = {"not_label": "", "wrong_label": ", wrong labels", "label": ", true labels"}
@@ -45,7 +48,12 @@ def point(row: Mapping[Any, Any], axes: Sequence[str]) -> str:
             texts.append(_poison(row, column, value))
         elif column != "trainer.poison.kind" or not set(POISON) & set(axes):
             texts.append(f"{axis(column)} {text(value)}")
-    return ", ".join(texts) or "trained cell"
+    return ", ".join(texts) or ONLY
+
+
+def title(label: str, second: str) -> str:
+    """The two lines above a panel; the second alone if nothing tells the cells apart."""
+    return second if label == ONLY else f"{label}\n{second}"
 
 
 def _poison(row: Mapping[Any, Any], column: str, value: Any) -> str:

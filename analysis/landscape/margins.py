@@ -50,8 +50,12 @@ def sample_margins(boundary: Boundary) -> Array:
     if not len(line):
         return np.full(len(points), np.nan)
     distance, _ = cKDTree(line).query(points[["x", "y"]].to_numpy(np.float64))
-    is_right = (points["margin"] > 0) == (points["label"] == 1)
-    return np.asarray(np.where(is_right, distance, -distance), np.float64)
+    return np.asarray(np.where(is_right(points), distance, -distance), np.float64)
+
+
+def is_right(points: pd.DataFrame) -> pd.Series:
+    """Whether the net is right on each training sample."""
+    return (points["margin"] > 0) == (points["label"] == 1)
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,8 @@ def table(measures: Measures) -> pd.DataFrame:
 
     cell, label, seed, the axes; mean, q05 and q95 of the margin over pairs of training samples, in
     units of the inputs; widest, the mean of the widest margins; share, the mean of margin over
-    widest, at most 1; fits, whether no training sample is wrong; test_accuracy, 0 to 1.
+    widest, at most 1; fits, whether no training sample is wrong; wrong, how many are;
+    test_accuracy, 0 to 1.
     """
     trained = measures.trained.set_index("cell")
     seed, test, fits = trained["seed"], selection.test_accuracy(trained), selection.fits(trained)
@@ -114,6 +119,7 @@ def table(measures: Measures) -> pd.DataFrame:
             "mean": float(pair.margin.mean()), "q05": float(low), "q95": float(high),
             "widest": float(pair.widest.mean()),
             "share": float((pair.margin / pair.widest).mean()), "fits": bool(fits[boundary.cell]),
+            "wrong": int((~is_right(boundary.points)).sum()),
             "test_accuracy": float(test[boundary.cell]),
         })  # fmt: skip
     return pd.DataFrame(rows)

@@ -8,7 +8,7 @@ name beside the measuring sweep is read.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -135,9 +135,14 @@ def load(
     names = runs.get("trainer.name", pd.Series("", runs.index))
     cells = runs[names == measure]
     if cells.empty:
-        raise query.FigureError(
-            f"{folder}: no cells of trainer={measure}; found {', '.join(sorted(set(names)))}"
-        )
+        found = ", ".join(sorted(set(names.dropna().astype(str))))
+        beside = [
+            str(Path(folder).parent / path.name)
+            for path, own in measuring_beside(Path(folder), set(runs["cell"].astype(str)))
+            if (own["trainer.name"] == measure).any()
+        ]
+        other = f"; its cells are measured in {', '.join(beside)}" if beside else ""
+        raise query.FigureError(f"{folder}: no cells of trainer={measure}; found {found}{other}")
     ends = _trained_runs(folder, cells)
     cells, trained = _where(cells, ends, where)
     _check_settings(cells, free)
@@ -153,6 +158,19 @@ def load(
         ends=ends,
         notes=notes,
     )
+
+
+def measuring_beside(folder: Path, cells: Set[str]) -> Iterator[tuple[Path, pd.DataFrame]]:
+    """The folders beside a log folder with measures of these trained cells, and their runs."""
+    for path in sorted(folder.resolve().parent.iterdir()):
+        if not path.is_dir() or path == folder.resolve():
+            continue
+        try:
+            runs = store.runs(path)
+        except store.StoreError:
+            continue  # no logs
+        if OF in runs and set(runs[OF].dropna()) & cells:
+            yield path, runs
 
 
 def measures_of(folder: str) -> set[str]:

@@ -27,6 +27,7 @@ from analysis import (
 )
 from analysis.figure.query import FigureError
 from analysis.landscape import (
+    atlas,
     basins,
     boundary,
     labels,
@@ -427,6 +428,21 @@ def test_a_spectrum_without_traces_says_so(
     assert "trace" not in drawn[0].axes[0].get_ylabel()
     names = [text.get_text() for text in drawn[0].legends[0].get_texts()]
     assert names == ["natural", "100 poison", "400 poison"]
+
+
+def test_a_folder_without_the_measure_names_the_one_beside_it(landscape: LandscapeSweep):
+    folder = landscape.radius()
+    with pytest.raises(FigureError, match=f"found minima; its cells are measured in .*{folder}"):
+        selection.load(str(landscape.trained.folder), "radius")
+    with pytest.raises(FigureError, match=r"found minima$"):
+        selection.load(str(landscape.trained.folder), "surface")
+    with pytest.raises(FigureError, match=r"found measures of the cells of .*roll, expected"):
+        atlas.collect(str(folder), (), None)
+
+
+def test_a_title_leaves_out_the_name_of_cells_that_differ_in_nothing():
+    assert labels.title(labels.point({}, ()), "test accuracy 90 %") == "test accuracy 90 %"
+    assert labels.title("natural", "boundary") == "natural\nboundary"
 
 
 def test_batch_norm_is_named_only_where_a_model_has_it(landscape: LandscapeSweep):

@@ -124,9 +124,20 @@ def test_margins_are_drawn_over_the_gap_of_rings_or_the_test_accuracy(
     assert table.loc["c1-i10g0.1", "fits"]
     assert not table.loc["c1-i10g0.01", "fits"]
     assert (table["share"] <= 1.01).all()
+    assert (table["wrong"] >= 0).all()
     assert drawn[0].axes[0].get_xlabel() == "gap"
     assert wide_margin.main([str(landscape.boundary()), *out]) == 0
     assert drawn[1].axes[0].get_xlabel() == "test accuracy (%)"
+
+
+def test_a_net_that_is_wrong_has_no_margin() -> None:
+    columns = ["seed", "mean", "share", "fits", "wrong"]
+    rows = [(0, 0.5, 0.25, True, 0), (1, -2.0, -3.57, False, 10)]
+    texts = wide_margin.sentences(pd.DataFrame(rows, columns=columns))
+    assert texts == [
+        "margin 0.5, 25 % of the widest (0.25 to 0.25 over 1 seed)",
+        "seed 1 is wrong on 10 training samples, no margin",
+    ]
 
 
 def mined(logs: Path) -> Path:
