@@ -19,6 +19,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis import store
 from analysis.capacity import lines, plot, selection
@@ -106,15 +107,19 @@ def draw(searches: Selection, over: str) -> Figure:
         right.set(xlabel=names.name(axis), ylabel="probability of success", ylim=(-0.05, 1.05))
         if len(look_of) > 1:
             plot.legend(left, look_of, table)
-        plot.foot(figure, caption(searches))
+        plot.foot(figure, lines.shades(table, names.name(over)) + caption(searches))
     return figure
 
 
 def scale(axes: Axes, which: str, values: pd.Series) -> None:
-    """A logarithmic x axis where the values are positive and span a large ratio."""
+    """A logarithmic x axis where the values are positive and span a large ratio; else ticks at
+    integers where all values are.
+    """
     if values.min() > 0 and values.max() / values.min() > DECADES:
         axes.set_xscale("log")
         plot.plain_ticks(axes, which)
+    elif (values % 1 == 0).all():
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def caption(searches: Selection) -> str:

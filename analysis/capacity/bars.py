@@ -21,7 +21,7 @@ from matplotlib.ticker import FuncFormatter
 from analysis.capacity import estimate, lines, plot, selection
 from analysis.capacity.labels import Label, budget, texts
 from analysis.capacity.selection import CENSORED, COLUMNS, UNFINISHED, Selection
-from analysis.figure import output, style
+from analysis.figure import output, query, style
 
 WIDTH = 0.8  # of all bars of a category, in categories
 ROWS = 5.2  # inches, height of the figure
@@ -76,6 +76,7 @@ def placed(searches: Selection, kind: BarFigure) -> Selection:
     )
     if kind.by_size:
         table = table.assign(panel=_sizes(table))
+        _check_equal_sizes(table)
     else:
         panel = texts(table, kind.panels) if kind.panels else pd.Series("", table.index)
         table = table.assign(panel=panel if panel.nunique() > 1 else "")
@@ -96,6 +97,21 @@ def _sizes(table: pd.DataFrame) -> pd.Series:
         low, high = values.min(), values.max()
         names[first] = f"P = {low:,.0f}" if low == high else f"P = {low:,.0f} to {high:,.0f}"
     return groups.map(names).reindex(table.index).fillna("P not known yet")
+
+
+def _check_equal_sizes(table: pd.DataFrame) -> None:
+    """FigureError if each of several panels has one category: there is nothing to compare."""
+    counts = table.groupby("panel")["bar"].nunique()
+    if len(counts) == 1 or counts.max() > 1 or table["parameters"].isna().any():
+        return
+    lines = []
+    for bar, sizes in table.groupby("bar")["parameters"]:
+        texts = [f"{size:,.0f}" for size in sorted(set(sizes))]
+        lines.append(f"  {bar}: {', '.join(texts)}")
+    raise query.FigureError(
+        "no two architectures have equally many parameters (within 3 %); analysis/emc.py draws "
+        "n50 over the parameters; found\n" + "\n".join(lines)
+    )
 
 
 def _spread(table: pd.DataFrame) -> dict[str, str]:

@@ -7,7 +7,7 @@ least 0.95, or at most 0.05.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,34 +52,69 @@ def ratio(first: Posterior, second: Posterior) -> Ratio:
     return Ratio(float(median), float(low), float(high), larger)
 
 
-def comparisons(beliefs: Mapping[str, Posterior], censored: Collection[str] = ()) -> pd.DataFrame:
-    """Pairs of named posteriors: first, second, ratio, ratio_low, ratio_high, probability.
+def comparisons(
+    beliefs: Mapping[str, Posterior], censored: Mapping[str, str] | None = None
+) -> pd.DataFrame:
+    """Pairs of named posteriors: first, second, ratio, ratio_low, ratio_high, probability, bound.
 
-    Pairs of which both are censored are left out: the prior alone would decide.
+    censored: the side, "above" or "below", of names whose n50 is beyond the range of the search.
+    bound: "at least" or "at most" where one of the two is, else "". Pairs of which both are
+    censored are left out: the prior alone would decide.
     """
+    censored = censored or {}
     names, rows = list(beliefs), []
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
             if first in censored and second in censored:
                 continue
             pair = ratio(beliefs[first], beliefs[second])
-            rows.append((first, second, pair.median, pair.low, pair.high, pair.probability))
-    columns = ["first", "second", "ratio", "ratio_low", "ratio_high", "probability"]
+            bound = _bound(censored.get(first), censored.get(second))
+            values = (pair.median, pair.low, pair.high, pair.probability)
+            rows.append((first, second, *values, bound))
+    columns = ["first", "second", "ratio", "ratio_low", "ratio_high", "probability", "bound"]
     return pd.DataFrame(rows, columns=columns)
 
 
+def _bound(first: str | None, second: str | None) -> str:
+    """What the ratio is where one of its two sides is beyond the range; empty if none is."""
+    if first == "above" or second == "below":
+        return "at least"
+    return "at most" if first or second else ""
+
+
+def inverted(pairs: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:
+    """The comparisons with both sides of the chosen ones exchanged."""
+    turned = pairs.assign(
+        first=pairs["second"],
+        second=pairs["first"],
+        ratio=1 / pairs["ratio"],
+        ratio_low=1 / pairs["ratio_high"],
+        ratio_high=1 / pairs["ratio_low"],
+        probability=1 - pairs["probability"],
+        bound=pairs["bound"].replace({"at least": "at most", "at most": "at least"}),
+    )
+    return pairs.where(~chosen, turned)
+
+
 def sentences(pairs: pd.DataFrame) -> list[str]:
-    """Each comparison in one line, with the ratio and the probability."""
+    """Each comparison in one line, with the ratio and the probability.
+
+    A ratio with an n50 that is only known to be beyond the range is given by the end of its
+    interval: the other end is the prior's.
+    """
     lines = []
     rows: list[dict[str, Any]] = pairs.to_dict("records")  # type: ignore[assignment]
     for pair in rows:
         place = ", ".join(filter(None, [pair.get("panel", ""), pair.get("group", "")]))
-        interval = f"[{pair['ratio_low']:.2f}, {pair['ratio_high']:.2f}]"
+        value = f"= {pair['ratio']:.2f} [{pair['ratio_low']:.2f}, {pair['ratio_high']:.2f}]"
+        if pair["bound"]:
+            end = pair["ratio_low"] if pair["bound"] == "at least" else pair["ratio_high"]
+            value = f"is {pair['bound']} {end:.2f}"
         differ = abs(pair["probability"] - 0.5) >= DIFFERENT - 0.5
         verdict = "differ" if differ else "not told apart"
         lines.append(
             f"{place}{': ' if place else ''}"
-            f"n50({pair['first']}) / n50({pair['second']}) = {pair['ratio']:.2f} {interval}, "
+            f"n50({pair['first']}) / n50({pair['second']}) {value}, "
             f"P(> 1) = {pair['probability']:.2f}: {verdict}"
         )
     return lines

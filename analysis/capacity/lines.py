@@ -58,7 +58,7 @@ def make(options: argparse.Namespace, kind: LineFigure) -> None:
         "comparisons": f"posteriors of searches {compared}",
     }
     lines = [selection.listing(table[["line", kind.x, *selection.SHOWN]])]
-    lines += [*estimate.sentences(pairs), *searches.messages()]
+    lines += [*estimate.sentences(one_side(pairs)), *searches.messages()]
     tables = {
         "": table,
         "_comparisons": pairs,
@@ -71,6 +71,8 @@ def make(options: argparse.Namespace, kind: LineFigure) -> None:
 def placed(searches: Selection, kind: LineFigure) -> Selection:
     """The searches with columns `line` and x; FigureError where two share their place."""
     table = searches.table
+    if kind.from_base:
+        _check_one_model(table)
     names = kind.name(table) if kind.name else texts(table, kind.lines)
     table = table.assign(line=names)
     if kind.place:
@@ -87,6 +89,17 @@ def placed(searches: Selection, kind: LineFigure) -> Selection:
     if unplaced.any():
         return result.noted(f"{unplaced.sum()} searches without {kind.x} yet are not drawn")
     return result
+
+
+def _check_one_model(table: pd.DataFrame) -> None:
+    """FigureError if the searches are of several architectures: none grew from another."""
+    names = query.sorted_values(table, "model.name")
+    if len(names) > 1:
+        raise query.FigureError(
+            f"found model.name {', '.join(names)}, expected one: this figure draws models that "
+            f"grew from the smallest; choose with --where model.name={names[0]}, or draw all with "
+            "analysis/emc.py"
+        )
 
 
 def _columns(table: pd.DataFrame, *drawn: str) -> list[str]:
@@ -119,6 +132,14 @@ def compare(searches: Selection, kind: LineFigure) -> pd.DataFrame:
     if not filled:
         return estimate.comparisons({}).assign(place=[])
     return pd.concat(filled, ignore_index=True)
+
+
+def one_side(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The comparisons with each line on one side of all ratios, in the order of their names."""
+    if pairs.empty:
+        return pairs
+    first, second = (pairs[name].str.rpartition(" at ")[0] for name in ("first", "second"))
+    return estimate.inverted(pairs, first > second)
 
 
 def near(values: pd.Series) -> pd.Series:
@@ -158,8 +179,15 @@ def draw(searches: Selection, kind: LineFigure) -> Figure:
         plot.legend(axes, look_of, table)
         plot.fits_over_n(upper, lower, searches, by_search(table, "line", look_of))
         upper.tick_params(labelbottom=False)
-        plot.foot(figure, searches.caption())
+        plot.foot(figure, shades(table, kind.label) + searches.caption())
     return figure
+
+
+def shades(table: pd.DataFrame, label: str) -> str:
+    """What `by_search` shows by pale and strong colours; empty if every line has one search."""
+    return (
+        f"at the right: {label} from pale to strong; " if table["line"].duplicated().any() else ""
+    )
 
 
 def _shifts(table: pd.DataFrame, names: Sequence[str]) -> pd.Series:

@@ -79,8 +79,10 @@ class Selection:
         """`estimate.comparisons` of searches with an outcome; names: by index of the table."""
         trained = names[[bool(self.results(int(str(index)))) for index in names.index]]
         beliefs = {str(name): self.belief(int(str(i))) for i, name in trained.items()}
-        censored = self.table.loc[trained.index, "status"].isin(CENSORED)
-        return estimate.comparisons(beliefs, set(trained[censored].astype(str)))
+        status = self.table.loc[trained.index, "status"]
+        pairs = zip(trained.astype(str), status, strict=True)
+        censored = {name: side for name, side in pairs if side in CENSORED}
+        return estimate.comparisons(beliefs, censored)
 
     def check_outcomes(self) -> None:
         """Raise FigureError where no training of any search has an outcome: nothing is drawn."""

@@ -60,7 +60,9 @@ def test_equal_posteriors_cannot_be_told_apart():
 
 def test_comparisons_leave_out_pairs_that_are_both_censored():
     beliefs = {"a": belief(500), "b": belief(900), "c": belief(2000)}
-    pairs = estimate.comparisons(beliefs, {"b", "c"})
+    pairs = estimate.comparisons(beliefs, {"b": "above", "c": "below"})
+    assert pairs["bound"].tolist() == ["at most", "at least"]
+    assert f" is at most {pairs['ratio_high'][0]:.2f}, P" in estimate.sentences(pairs)[0]
     assert list(zip(pairs["first"], pairs["second"], strict=True)) == [("a", "b"), ("a", "c")]
     assert estimate.sentences(pairs)[0].endswith("differ")
     assert (

@@ -340,6 +340,47 @@ def test_classes_are_an_axis(searching: SearchSweep, drawn: list[Figure]):
     assert ("random labels at 2", "random labels at 100") not in pairs.index
 
 
+def test_a_line_is_on_one_side_of_all_ratios_and_a_censored_one_is_a_bound(
+    searching: SearchSweep, drawn: list[Figure], capsys: pytest.CaptureFixture[str]
+):
+    points = []
+    for width, parameters, correct in ((10, 2040, 420), (20, 4070, 1e6), (40, 8130, 1e6)):
+        size = {**MLP, "model.width": width}
+        points.append(Point({**size, **RANDOM}, correct / 2 if correct < 1e6 else 700, parameters))
+        points.append(Point({**size, **CORRECT}, correct, parameters))
+    searching.write(points)
+    assert run(emc, searching)[0] == 0
+    ratios = [line for line in capsys.readouterr().out.splitlines() if line.startswith("n50(")]
+    assert len(ratios) == 3
+    assert all(line.startswith("n50(correct labels at ") for line in ratios)
+    assert ["is at least" in line for line in ratios] == [False, True, True]
+    foot = drawn[0].get_supxlabel()
+    assert "at the right: parameters P from pale to strong" in foot
+
+
+def test_scaling_refuses_two_architectures(
+    searching: SearchSweep, drawn: list[Figure], capsys: pytest.CaptureFixture[str]
+):
+    searching.write(sizes())
+    assert run(emc_scaling, searching)[0] == 2
+    assert "found model.name convnet, mlp, expected one" in words(capsys)
+
+
+def test_architectures_of_different_sizes_are_refused(
+    searching: SearchSweep, drawn: list[Figure], capsys: pytest.CaptureFixture[str]
+):
+    searching.write([point for point in sizes() if point.parameters not in (2040, 2042)])
+    assert run(emc_architectures, searching)[0] == 2
+    printed = words(capsys)
+    assert "no two architectures have equally many parameters" in printed
+    assert "MLP: 4,070, 8,130" in printed
+
+
+def words(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was written to standard error, in one line."""
+    return " ".join(capsys.readouterr().err.split())
+
+
 def test_scaling_has_a_line_for_each_quantity(searching: SearchSweep, drawn: list[Figure]):
     base = {**CNN, "model.width": 4, "model.blocks": 1, "data.downscale": 4}
     points = [
@@ -551,3 +592,10 @@ def test_a_figure_is_saved_as_png_and_pdf(searching: SearchSweep):
     assert status == 0
     names = {path.name for path in out.iterdir()}
     assert {"f.png", "f.pdf", "f.csv", "f.json", "f_comparisons.csv"} <= names
+
+
+def test_an_axis_of_integers_has_ticks_at_integers():
+    axes = Figure().subplots()
+    axes.plot([4, 5], [1, 2])
+    search_threshold.scale(axes, "x", pd.Series([4.0, 5.0]))
+    assert all(float(tick).is_integer() for tick in axes.get_xticks())
