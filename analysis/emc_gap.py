@@ -114,7 +114,7 @@ def _problem(rows: pd.DataFrame, kinds: dict[str, int], trainings: int, samples:
         return f"no search with {' and '.join(absent)}"
     unknown = rows[rows["n50"].isna()]
     if len(unknown):
-        state = "censored" if unknown["status"].isin(CENSORED).any() else "not known yet"
+        state = "beyond the range" if unknown["status"].isin(CENSORED).any() else "not known yet"
         return f"its n50 is {state} ({', '.join(sorted(set(unknown['kind'])))})"
     return "" if trainings else f"no training that fitted {samples} correct labels"
 

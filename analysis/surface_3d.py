@@ -154,7 +154,8 @@ def make(options: argparse.Namespace) -> None:
         zip(measures.trained["cell"], selection.test_accuracy(measures.trained), strict=True)
     )
     titles = [
-        f"{surface.label}, {labels.test_accuracy(accuracy[surface.cell])}" for surface in panels
+        labels.title(surface.label, labels.test_accuracy(accuracy[surface.cell]), ", ")
+        for surface in panels
     ]
     parts = [
         f"Loss on {panels[0].examples:,} clean training samples",

@@ -51,9 +51,9 @@ def point(row: Mapping[Any, Any], axes: Sequence[str]) -> str:
     return ", ".join(texts) or ONLY
 
 
-def title(label: str, second: str) -> str:
-    """The two lines above a panel; the second alone if nothing tells the cells apart."""
-    return second if label == ONLY else f"{label}\n{second}"
+def title(label: str, second: str, between: str = "\n") -> str:
+    """The two parts of a panel's title; the second alone if nothing tells the cells apart."""
+    return second if label == ONLY else f"{label}{between}{second}"
 
 
 def _poison(row: Mapping[Any, Any], column: str, value: Any) -> str:
