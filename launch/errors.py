@@ -2,9 +2,9 @@
 messages.
 """
 
-FAILED, WRONG_USE, FAULT, INTERRUPTED = 1, 2, 3, 130
+FAILED, WRONG_USE, FAULT, INTERRUPTED, NO_READER = 1, 2, 3, 130, 141
 """Exit statuses: something is not complete or not in order; a mistake of the user; a fault of this
-program; Ctrl-C."""
+program; Ctrl-C; and what shells show for a program whose output nobody reads any more (SIGPIPE)."""
 
 
 class UserError(Exception):

@@ -12,11 +12,19 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from launch.errors import FAILED, FAULT, INTERRUPTED, WRONG_USE, UserError, quantity
+from launch.errors import (
+    FAILED,
+    FAULT,
+    INTERRUPTED,
+    NO_READER,
+    WRONG_USE,
+    UserError,
+    quantity,
+)
 from launch.plan import PlanError
 from launch.sweep.request import CALIBRATION_EPOCHS, CALIBRATION_STEPS
 
@@ -30,13 +38,23 @@ def _errors(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
-            return command(*args, **kwargs)
+            return _flushed(command, *args, **kwargs)
         except (UserError, PlanError) as error:
             _fail(str(error))
+        except BrokenPipeError:
+            raise
         except (OSError, RuntimeError) as error:
             _fail(_message_of(error))
 
     return wrapped
+
+
+def _flushed(command: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Run a command and write its output out: an error then shows here, not when Python ends."""
+    try:
+        return command(*args, **kwargs)
+    finally:
+        print(end="", flush=True)
 
 
 def _message_of(error: OSError | RuntimeError) -> str:
@@ -61,12 +79,16 @@ def _fail(message: str) -> None:
 
 
 class _Group(click.Group):
-    """The commands: Ctrl-C and faults of this program have exit statuses of their own."""
+    """The commands: Ctrl-C, output that nobody reads, and faults of this program have exit statuses
+    of their own.
+    """
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command that the context names."""
         try:
             return super().invoke(context)
+        except BrokenPipeError:
+            _end_without_reader()
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
@@ -75,6 +97,14 @@ class _Group(click.Group):
         except Exception:
             traceback.print_exc()
             sys.exit(FAULT)
+
+
+def _end_without_reader() -> NoReturn:
+    """End silently: the program that read the output, such as `head`, has ended."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):  # what is left in them would fail again at the end
+        os.dup2(nowhere, stream.fileno())
+    sys.exit(NO_READER)
 
 
 @click.group(

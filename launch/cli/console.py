@@ -31,6 +31,10 @@ class PlainConsole(Console):
             sys.stdout.reconfigure(errors="backslashreplace")
         super().__init__(markup=False, emoji=False, highlight=False, soft_wrap=True, **options)
 
+    def on_broken_pipe(self) -> None:
+        """Raise the BrokenPipeError; rich would end the process with status 1."""
+        raise
+
     def render_str(self, text: str, **options: Any) -> Text:
         """The text as rich shows it in a table, where its width counts."""
         return super().render_str(visible(text), **options)

@@ -52,7 +52,7 @@ def examine(overrides: Sequence[str]) -> list[Finding]:
     """All findings for this machine and the launcher set by `overrides`."""
     settings = compose.launcher_settings(backend.choose_launcher(overrides).overrides)
     launcher, logs = settings.launcher, settings.logs
-    findings = [_python(), *_torch(launcher), _path(launcher, logs), _disk(logs), _locks(logs)]
+    findings = [_python(), *_torch(launcher), _path(launcher, logs), *folder_findings(logs)]
     if launcher.kind == "slurm":
         findings += _slurm()
         findings += [_trial(launcher), *partition_findings(launcher)]
@@ -178,10 +178,27 @@ def _path(launcher: Launcher, logs: Path) -> Finding:
     return Finding("path of logs", "ok", str(logs.resolve()))
 
 
+def folder_findings(logs: Path) -> list[Finding]:
+    """Whether the folder of the logs can be written, has space left, and has file locks.
+
+    Space and locks are left out if it cannot be written.
+    """
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=logs):
+            pass
+    except OSError as error:
+        detail = (
+            f"{logs}: {error.strerror}; expected a folder that you can write to: change its "
+            "permissions, or name another one with REDESCENT_LOGS"
+        )
+        return [Finding("logs folder", "problem", detail)]
+    return [_disk(logs), _locks(logs)]
+
+
 def _disk(logs: Path) -> Finding:
-    existing = next(p for p in (logs, *logs.resolve().parents) if p.exists())
-    free = shutil.disk_usage(existing).free
-    inodes = os.statvfs(existing)
+    free = shutil.disk_usage(logs).free
+    inodes = os.statvfs(logs)
     free_space = f"{logs}: {free / 1e9:.1f} GB and {inodes.f_favail} files free"
     tight = free < 1e9 or (inodes.f_files > 0 and inodes.f_favail < 20_000)
     return Finding("logs folder", "warning" if tight else "ok", free_space)
@@ -189,7 +206,6 @@ def _disk(logs: Path) -> Finding:
 
 def _locks(logs: Path) -> Finding:
     try:
-        logs.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(BlockingIOError):  # another process holds it: locks work
             with files.open_lock(logs / ".lock") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

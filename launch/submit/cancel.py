@@ -138,8 +138,9 @@ def _end_tasks(plan: Plan, state: SweepState, numbers: Collection[int]) -> str:
 
 
 def _never_starts(plan: Plan, state: SweepState, ended: Collection[int]) -> bool:
-    """Whether no task of a plan has started, and none will after SLURM ended these."""
-    if plan.backend != "slurm" or set(state.open_tasks(plan)) - set(ended):
+    """Whether no task of a plan in SLURM has started, and none will after SLURM ended these."""
+    was_sent = any(array.job for array in state.arrays[plan.sid])
+    if plan.backend != "slurm" or not was_sent or set(state.open_tasks(plan)) - set(ended):
         return False
     output = plan.folder(state.folder) / "output"
     return not output.exists() or not any(output.iterdir())

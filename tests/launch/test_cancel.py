@@ -80,7 +80,8 @@ def test_a_bad_condition_cancels_nothing(tmp_path: Path, plan_of: Callable[..., 
     plan.write(tmp_path / "demo")
     with pytest.raises(UserError, match=r"expected a condition such as 'model.width <= 16'"):
         cancel(tmp_path / "demo", ["model.width <"])
-    assert cancel(tmp_path / "demo", ["model.width=4"]).cells == 0
+    result = cancel(tmp_path / "demo", ["model.width=4"])
+    assert (result.cells, result.complaints) == (0, [])
     with pytest.raises(UserError, match=r"none of the 3 cells of demo meets model.width=5"):
         cancel(tmp_path / "demo", ["model.width=5"])
     with pytest.raises(UserError, match=r"seed is a number, .* write 1 without quotes"):

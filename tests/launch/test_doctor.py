@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +108,22 @@ def test_the_doctor_names_the_kernel_that_crashes_hangs_or_is_wrong(
     )
     assert (finding.check, finding.verdict) == ("kernels", verdict)
     assert detail in finding.detail
+
+
+def test_a_logs_folder_that_cannot_be_written_is_no_fault_of_its_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = doctor.folder_findings(tmp_path / "a" / "b")
+    assert [finding.check for finding in new] == ["logs folder", "file locks"]
+    (tmp_path / "file").touch()
+    (absent,) = doctor.folder_findings(tmp_path / "file" / "logs")
+    assert (absent.check, absent.verdict) == ("logs folder", "problem")
+    assert "Not a directory; expected a folder that you can write to" in absent.detail
+
+    def denied(**_: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", denied)
+    (read_only,) = doctor.folder_findings(tmp_path)
+    assert (read_only.check, read_only.verdict) == ("logs folder", "problem")
+    assert "Permission denied" in read_only.detail

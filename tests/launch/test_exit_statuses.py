@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ from analysis.store import compact
 from launch import train
 from launch.cli import commands, doctor
 from launch.cli.doctor import Finding
+from launch.plan import Plan
 from launch.report import sweeps
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "exit_statuses.md"
@@ -73,6 +76,26 @@ def test_a_fault_of_the_program_ends_with_three_and_a_traceback(
     assert "ZeroDivisionError: a fault" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["completion", "zsh"], ["list"]], ids=str)
+def test_output_that_nobody_reads_ends_silently_with_141(
+    words: list[str], logs: Path, plan_of: Callable[..., Plan]
+) -> None:
+    plan_of(backend="local").write(logs / "demo")
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = f"from launch.cli import main; main({words!r})"
+    process = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=PAGE.parents[2],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert (process.returncode, process.stderr) == (141, "")
+
+
 def test_an_interrupt_ends_with_130_in_every_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,4 +148,4 @@ def test_compacting_ends_with_one_for_a_damaged_file_only(
 
 def test_the_page_has_every_status() -> None:
     text = PAGE.read_text()
-    assert [code for code in (0, 1, 2, 3, 130) if f"\n| {code} |" not in text] == []
+    assert [code for code in (0, 1, 2, 3, 130, 141) if f"\n| {code} |" not in text] == []
