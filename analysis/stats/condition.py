@@ -12,10 +12,19 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
+
+def _is_in(value: Any, values: Any) -> bool:
+    """Whether a value is one of a list. Raises TypeError for what is none."""
+    try:
+        return value in values
+    except TypeError:
+        raise TypeError(f"expected a list after `in`, found {values!r}") from None
+
+
 _COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
     ast.Eq: operator.eq, ast.NotEq: operator.ne,
-    ast.In: lambda a, b: a in b, ast.NotIn: lambda a, b: a not in b,
+    ast.In: _is_in, ast.NotIn: lambda a, b: not _is_in(a, b),
 }  # fmt: skip
 _WORD = re.compile(r"(?=.*[A-Za-z_])\w[\w./+*-]*")
 """A text that Hydra's form of an equality has without quotes."""

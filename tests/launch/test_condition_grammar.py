@@ -65,6 +65,12 @@ def test_several_values_of_a_key_are_alternatives() -> None:
     assert store.where(table(), "model.name=x.y.Net,cnn5")["cell"].tolist() == ["c", "d"]
 
 
+@pytest.mark.parametrize("text", ["seed in 4", "4 not in seed", "model.width in seed"])
+def test_in_needs_a_list(text: str) -> None:
+    with pytest.raises(UserError, match=r"expected a list after `in`, found [014]$"):
+        condition(text)(FLATS[0])
+
+
 @pytest.mark.parametrize("text", CONDITIONS)
 def test_a_condition_chooses_the_same_cells_everywhere(text: str) -> None:
     (meets,) = conditions_on([text], FLATS)

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from trainers import algorithmic, config, weights
-from trainers.measures import norms as measures
 from trainers.measures import sharpness, thresholds
+from trainers.measures.trainings import PARAMETER_GROUPS
 from trainers.models import linear
 from trainers.run import Outcome, Run
 
@@ -256,7 +256,7 @@ def test_snapshots_at_steps_are_kept_once_though_steps_are_repeated(
 def test_norms_of_the_parts_make_up_the_whole(run_training: Trained) -> None:
     _, rows = run_training({"trainer.steps": 2, "model.norm": "pre"})
     for row in rows:
-        parts = [row[f"norm_{part}"] for part in measures.PARAMETER_GROUPS]
+        parts = [row[f"norm_{part}"] for part in PARAMETER_GROUPS]
         assert sum(part**2 for part in parts) ** 0.5 == pytest.approx(row["weight_norm"], rel=1e-6)
 
 
