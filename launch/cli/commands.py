@@ -6,7 +6,9 @@ Each function imports what it needs, so that `redescent --help` loads neither pa
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -63,9 +65,33 @@ def _message_of(error: OSError | RuntimeError) -> str:
 
     if isinstance(error, (StoreError, CompactionRunning)):
         return str(error)
+    if isinstance(error, PermissionError) and isinstance(error.filename, str):
+        return _no_permission(error.filename)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        place = f" of {error.filename}" if error.filename else ""
+        return (
+            f"the disk{place} is full, or a quota is used up. No results are lost; free space and "
+            "run this command again"
+        )
     if isinstance(error, OSError):
         return f"{error}. No results are lost; fix the cause and run this command again"
     raise error
+
+
+def _no_permission(filename: str) -> str:
+    """What to do about a file or folder that this user may not read or write."""
+    from launch.plan import files
+
+    path = Path(filename).absolute()
+    while not os.path.exists(path):
+        path = path.parent
+    status = os.stat(path)
+    owner = files.user_name(status.st_uid)
+    return (
+        f"{filename}: permission denied; {path} belongs to {owner}, with the permissions "
+        f"{stat.filemode(status.st_mode)}. No results are lost; ask {owner} for access, or set "
+        "REDESCENT_LOGS to a folder of your own"
+    )
 
 
 def _fail(message: str) -> None:

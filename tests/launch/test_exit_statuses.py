@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from analysis.store import compact
 from launch import train
 from launch.cli import commands, doctor
 from launch.cli.doctor import Finding
-from launch.plan import Plan
+from launch.plan import Plan, files
 from launch.report import sweeps
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "exit_statuses.md"
@@ -149,3 +150,15 @@ def test_compacting_ends_with_one_for_a_damaged_file_only(
 def test_the_page_has_every_status() -> None:
     text = PAGE.read_text()
     assert [code for code in (0, 1, 2, 3, 130, 141) if f"\n| {code} |" not in text] == []
+
+
+def test_an_error_of_the_file_system_says_what_to_do(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir(mode=0o755)
+    denied = PermissionError(errno.EACCES, "Permission denied", str(folder / "demo" / ".lock"))
+    message = commands._message_of(denied)
+    user = files.user_name(os.getuid())
+    assert f".lock: permission denied; {folder} belongs to {user}" in message
+    assert f"drwxr-xr-x. No results are lost; ask {user} for access" in message
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert commands._message_of(full).startswith("the disk is full, or a quota is used up. No")
