@@ -620,9 +620,16 @@ def _send(request: Request, wait: bool, **choices: bool) -> None:
     from launch.cli import layout, progress, tables
     from launch.cli import status as views
     from launch.cli.console import console
+    from launch.plan.folder import umask_that_locks_out
     from launch.plan.plan import CALIBRATION
     from launch.submit import submission
 
+    mask = umask_that_locks_out(request.folder)
+    if mask:
+        layout.print_paragraph(
+            f"warning: {request.folder} is shared with its group, but your umask {mask} keeps "
+            "others from writing what you create there; set umask 002 before you submit"
+        )
     is_here = request.launcher.kind == "debug"
     with progress.foreground(request.folder) if is_here else contextlib.nullcontext():
         result = submission.submit(request, **choices)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
+import stat
 from pathlib import Path
 
 from launch.errors import UserError
@@ -39,6 +40,20 @@ def check_folder(folder: Path, kind: str) -> None:
     for character, reason in characters.items():
         if character in path:
             raise _refusal(path, repr(character), reason)
+
+
+def umask_that_locks_out(folder: Path) -> str:
+    """The umask of this process in octal digits, if it keeps the group of a shared folder from
+    writing what this process creates there; empty otherwise.
+
+    A folder is shared if it is writable for its group, which new files inherit (setgid).
+    """
+    shared = folder if folder.is_dir() else folder.parent  # which a new folder inherits from
+    mode = shared.stat().st_mode if shared.is_dir() else 0
+    is_shared = bool(mode & stat.S_ISGID and mode & stat.S_IWGRP)
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return f"{mask:03o}" if is_shared and mask & stat.S_IWGRP else ""
 
 
 def no_sweep(folder: Path) -> UserError:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from launch.plan import Plan, PlannedCell, files, snapshot
 from launch.plan import plan as plans
+from launch.plan.folder import umask_that_locks_out
 from launch.plan.identity import cell_id
 from launch.plan.plan import factor
 
@@ -244,3 +245,21 @@ def test_the_environment_is_named_by_the_versions_in_it(monkeypatch: pytest.Monk
     assert snapshot.environment() == (before, versions)
     monkeypatch.setattr(snapshot.importlib.metadata, "version", lambda name: "0.0")
     assert snapshot.environment()[0] != before
+
+
+@pytest.mark.parametrize(
+    ("mode", "mask", "expected"),
+    [(0o2775, 0o022, "022"), (0o2775, 0o002, ""), (0o775, 0o022, ""), (0o2755, 0o022, "")],
+)
+def test_a_umask_that_locks_the_group_out_of_a_shared_folder_is_known(
+    tmp_path: Path, mode: int, mask: int, expected: str
+) -> None:
+    tmp_path.chmod(mode)
+    before = os.umask(mask)
+    try:
+        assert umask_that_locks_out(tmp_path) == expected
+        assert umask_that_locks_out(tmp_path / "new") == expected
+        assert umask_that_locks_out(tmp_path / "no" / "such") == ""
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(before)
