@@ -111,7 +111,7 @@ def sentences(pairs: pd.DataFrame) -> list[str]:
             end = pair["ratio_low"] if pair["bound"] == "at least" else pair["ratio_high"]
             value = f"is {pair['bound']} {end:.2f}"
         differ = abs(pair["probability"] - 0.5) >= DIFFERENT - 0.5
-        verdict = "differ" if differ else "not told apart"
+        verdict = "differ" if differ else "cannot be distinguished"
         lines.append(
             f"{place}{': ' if place else ''}"
             f"n50({pair['first']}) / n50({pair['second']}) {value}, "

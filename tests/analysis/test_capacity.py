@@ -66,7 +66,7 @@ def test_comparisons_leave_out_pairs_that_are_both_censored():
     assert list(zip(pairs["first"], pairs["second"], strict=True)) == [("a", "b"), ("a", "c")]
     assert estimate.sentences(pairs)[0].endswith("differ")
     assert (
-        "not told apart"
+        "cannot be distinguished"
         in estimate.sentences(estimate.comparisons({"a": belief(500), "b": belief(500)}))[0]
     )
 
