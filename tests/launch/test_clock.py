@@ -57,6 +57,7 @@ def test_a_sweep_continues_after_the_clock_was_set_back(logs: Path) -> None:
         "seeds={range:[0,6,1]}",
         "trainer.epochs=4",
         "trainer.seconds=0.3",
+        "compact=false",  # the test compacts
     ]
     submission.submit(
         compose.expand_sweep("noop", [*overrides, "task.at_a_time=2", "run.checkpoint_seconds=0"])
