@@ -353,7 +353,7 @@ def test_blocks_that_do_not_cover_the_images_are_refused() -> None:
 
 
 class Own(nn.Module):
-    """Two linear layers around batch norm, with as many outputs as it is told."""
+    """Two linear layers around batch norm, with the number of outputs that it is given."""
 
     def __init__(self, outputs: int) -> None:
         super().__init__()
