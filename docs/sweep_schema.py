@@ -102,7 +102,9 @@ def _keys_of_launchers() -> Schema:
         "limits": _object(limits, "limits of a submission"),
         "canary": _any([policy["canary"]]),
         "compact": _any([policy["compact"]]),
-        "notify": _object({"command": _any(options(policy["notify"]))}, "a program that runs when a sweep ends"),
+        "notify": _object(
+            {"command": _any(options(policy["notify"]))}, "a program that runs when a sweep ends"
+        ),
         "hydra": {"type": "object", "description": "keys of Hydra, such as hydra.launcher"},
     }
 

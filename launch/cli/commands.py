@@ -280,6 +280,8 @@ def calibrate(
     from launch.cli import tables
     from launch.cli.console import console
     from launch.plan.plan import CALIBRATION
+    from launch.status.failures import without_new_result
+    from launch.status.sweep_state import load_sweep_state
     from launch.submit import calibration, submission
     from launch.submit.preview import load_preview
 
@@ -290,6 +292,9 @@ def calibrate(
         missing = calibration.still_to_measure(runs, runs.code)
         plan = submission.submit(missing, retry_errors=True, rerun=True).plan
         views.wait_until_end(missing.folder, plan.sid if plan else None)
+        if plan and without_new_result(load_sweep_state(missing.folder), plan.sid):
+            views.print_status(missing.folder)
+            sys.exit(FAILED)
     measurements = calibration.measurements(request)
     tables.print_calibration(measurements)
     succeeded = {measurement.cell.id for measurement in measurements if not measurement.failure}

@@ -46,11 +46,11 @@ def umask_that_locks_out(folder: Path) -> str:
     """The umask of this process in octal digits, if it keeps the group of a shared folder from
     writing what this process creates there; empty otherwise.
 
-    A folder is shared if it is writable for its group, which new files inherit (setgid).
+    A folder is shared if it, or the one that it is in, is writable for its group, which new files
+    inherit (setgid).
     """
-    shared = folder if folder.is_dir() else folder.parent  # which a new folder inherits from
-    mode = shared.stat().st_mode if shared.is_dir() else 0
-    is_shared = bool(mode & stat.S_ISGID and mode & stat.S_IWGRP)
+    modes = [place.stat().st_mode for place in (folder, folder.parent) if place.is_dir()]
+    is_shared = any(mode & stat.S_ISGID and mode & stat.S_IWGRP for mode in modes)
     mask = os.umask(0o077)
     os.umask(mask)
     return f"{mask:03o}" if is_shared and mask & stat.S_IWGRP else ""

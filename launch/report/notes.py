@@ -156,15 +156,25 @@ def _other_code(overview: Overview) -> list[Note]:
     if not overview.other_code:
         return []
     headline = f"{quantity(overview.other_code, 'cell')} done with other code"
-    command = f"redescent submit {overview.name} --again"
-    return [Note(headline, f": `{command}` trains them again", "warning")]
+    sweep = overview.name.removesuffix(f"/{CALIBRATION}")
+    if sweep != overview.name:
+        return [Note(headline, f": `redescent calibrate {sweep}` trains them again", "warning")]
+    command = f"redescent submit {sweep} --again"
+    hint = f"`{command}`, with the overrides that trained them, trains them again"
+    return [Note(headline, f": {hint}", "warning")]
 
 
 def _without_new_result(overview: Overview) -> list[Note]:
     if not overview.without_new_result:
         return []
     headline = f"{quantity(overview.without_new_result, 'cell')} trained again without a new result"
-    return [Note(headline, ": the earlier one stays; `redescent logs CELL` shows why", "bad")]
+    return [
+        Note(
+            headline,
+            f": the earlier one stays; `redescent logs CELL --sweep {overview.name}` shows why",
+            "bad",
+        )
+    ]
 
 
 def _notification(overview: Overview) -> list[Note]:

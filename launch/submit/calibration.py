@@ -292,11 +292,12 @@ def running_jobs(state: SweepState, cells: Sequence[Cell]) -> list[str]:
     jobs = set()
     for cell in cells:
         cell_state = state.cells.get(cell.id)
-        if cell_state is None or cell_state.state not in LIVE:
+        if cell_state is None:
             continue
         place = cell_state.placement
         job = state.job_id(place.sid, place.task)
-        if job:
+        # a cell that is done keeps its state while other code trains it again
+        if job and (cell_state.state in LIVE or place.live):
             jobs.add(job.partition("_")[0])
     return sorted(jobs)
 

@@ -23,6 +23,7 @@ from launch.plan.outcome import last_line
 from launch.plan.plan import factor, new_sid
 from launch.scheduler import backend, sbatch, slurm
 from launch.status.cell_state import Record
+from launch.status.failures import without_new_result
 from launch.status.sweep_state import (
     RECORD_COLUMNS,
     is_final,
@@ -150,6 +151,8 @@ def send_calibration_first(request: Request, *, retry_errors: bool) -> Sequence[
     if error is None and not running:
         failed = calibration.failed_cells(request.folder, request.packing.at_a_time)
         error = last_line(failed[0][1]) if failed else None
+        if error is None and without_new_result(state):
+            error = "no result; see `redescent logs` of its cells"
     if error is not None:
         raise UserError(
             f"canary: its cells failed with {error!r} in this code, so nothing else was "

@@ -520,8 +520,8 @@ def _missing(key: str, overrides: Sequence[str]) -> str:
     if f"~{key}" in overrides or key in (*_CELL_KEYS, "name", "logs"):
         return f"{key}: removed by ~{key}, but every sweep needs it"
     return (
-        f"{key}: not set by the launcher's file; add /policy@_global_ to its `defaults`, or a "
-        "launcher that has it, such as slurm"
+        f"{key}: not set by the launcher's file; add a launcher that sets it to its `defaults`, "
+        "such as slurm or local (or /policy@_global_ alone)"
     )
 
 

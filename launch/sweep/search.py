@@ -112,7 +112,7 @@ class SearchRule:
         """
         for name in names(self.success):
             if name not in columns:
-                near = difflib.get_close_matches(name, columns, n=3)
+                near = difflib.get_close_matches(name, sorted(set(columns)), n=3)
                 hint = f"did you mean {' or '.join(near)}?" if near else "expected a column of it"
                 raise UserError(
                     f"search.success: {name!r} is no column of the runs table of "

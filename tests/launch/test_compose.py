@@ -83,7 +83,7 @@ def test_a_launcher_file_sets_limits_and_what_follows_a_submission(
     with pytest.raises(UserError, match="limits: found 500, expected a mapping"):
         expand_sweep(tiny, ["hydra/launcher=lab"])
     lab.write_text("# @package _global_\ndefaults: [submitit_slurm@hydra.launcher]\n")
-    with pytest.raises(UserError, match="add /policy@_global_ to its `defaults`"):
+    with pytest.raises(UserError, match="to its `defaults`, such as slurm or local"):
         expand_sweep(tiny, ["hydra/launcher=lab"])
 
 

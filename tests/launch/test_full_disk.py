@@ -81,7 +81,7 @@ def test_submitting_to_a_full_disk_reports_it_and_sends_nothing(small_disk: Path
     (small_disk / "stuffing").write_bytes(b"x" * 1_090_000)
     output = submit(small_disk)
     assert output.returncode == 2
-    assert "No space left on device" in output.stderr
+    assert "the disk is full" in output.stderr
     assert "Traceback" not in output.stdout + output.stderr
     (small_disk / "stuffing").unlink()
     subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
