@@ -29,6 +29,8 @@ from launch.status.sweep_state import (
     place_cells,
     settle,
 )
+from launch.submit import calibration
+from launch.sweep.request import Cell
 
 SENT = 1000.0
 PENDING = Array("demo.S.0", 0, 3, SENT)
@@ -192,3 +194,17 @@ def test_a_done_cell_that_failed_when_it_was_trained_again_is_named(
     assert without_new_result(state) == expected
     assert without_new_result(state, "another") == []
     assert without_new_result(replace(state, silent=["slurm"])) == []
+
+
+def test_a_canary_waits_for_cells_that_are_done_and_trained_again(
+    plan_of: Callable[..., Plan],
+) -> None:
+    again = plan_of(cells=[PlannedCell("c1-0", 0, {}, 1)], tasks=[[0]], rerun=True)
+    arrays = {again.sid: [Array("demo.0", 0, 1, SENT, "7")]}
+    record = Record("done", 1)
+    for live, jobs in ((True, ["7"]), (False, [])):
+        cell = CellState("c1-0", "done", record, Placement(again.sid, 0, 2, live))
+        state = SweepState(
+            Path("logs/demo"), [again], arrays, {"c1-0": cell}, pd.DataFrame(), [], {}
+        )
+        assert calibration.running_jobs(state, [Cell("c1-0", {})]) == jobs
