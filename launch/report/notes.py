@@ -168,13 +168,8 @@ def _without_new_result(overview: Overview) -> list[Note]:
     if not overview.without_new_result:
         return []
     headline = f"{quantity(overview.without_new_result, 'cell')} trained again without a new result"
-    return [
-        Note(
-            headline,
-            f": the earlier one stays; `redescent logs CELL --sweep {overview.name}` shows why",
-            "bad",
-        )
-    ]
+    hint = f"`redescent logs CELL --sweep {overview.name}` shows why"
+    return [Note(headline, f": the earlier one stays; {hint}", "bad")]
 
 
 def _notification(overview: Overview) -> list[Note]:

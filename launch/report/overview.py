@@ -11,7 +11,7 @@ from launch.plan.outcome import FINAL, LIVE
 from launch.plan.plan import name_of
 from launch.plan.snapshot import code_hash
 from launch.status import failures, other_results, summary
-from launch.status.silent_ends import SilentEnd, held_back_cells, silent_ends
+from launch.status.silent_ends import SilentEnd, not_started_cells, silent_ends
 from launch.status.summary import Summary, percent, share_done
 from launch.status.sweep_state import SweepState
 from launch.submit import calibration, rounds
@@ -85,7 +85,7 @@ def load_overview(state: SweepState) -> Overview:
         canary=_canary_failure(state),
         searches=rounds.standings(state),
         silent_ends=silent_ends(state),
-        not_started=len(held_back_cells(state)),
+        not_started=len(not_started_cells(state)),
         other_code=len(other_results.with_other_code(state, other_results.present_sources(state))),
         without_new_result=len(failures.without_new_result(state)),
     )

@@ -41,9 +41,9 @@ def silent_ends(state: SweepState) -> list[SilentEnd]:
     Reads at most MOST_OUTPUTS outputs; the cells of other tasks are left out.
     """
     by_task: dict[TaskKey, list[str]] = {}
-    held_back = set(held_back_cells(state))
+    not_started = set(not_started_cells(state))
     for cell in state.cells.values():
-        if cell.id not in held_back and ended_silently(state, cell):
+        if cell.id not in not_started and ended_silently(state, cell):
             key = (cell.placement.sid, cell.placement.task)
             by_task.setdefault(key, []).append(cell.id)
     by_line: dict[str, list[str]] = {}
@@ -53,7 +53,7 @@ def silent_ends(state: SweepState) -> list[SilentEnd]:
     return sorted(ends, key=lambda end: -len(end.cells))
 
 
-def held_back_cells(state: SweepState) -> list[str]:
+def not_started_cells(state: SweepState) -> list[str]:
     """Ids of the cells that were not started because cells of their submission share an error."""
     stopped = set()
     for plan in state.plans:

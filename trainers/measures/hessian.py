@@ -23,9 +23,9 @@ from scipy.sparse import linalg
 from torch import Tensor, nn
 
 from trainers.measures.directions import Direction
-from trainers.measures.minimum import hessian_product
+from trainers.measures.minimum import hessian_product, lanczos
 from trainers.measures.samples import LossFunction, Samples, cross_entropy
-from trainers.seeding import numpy_stream, stream_seed, torch_stream
+from trainers.seeding import stream_seed, torch_stream
 
 BUMP_WIDTH, MARGIN = 3.0, 0.05
 """Of a density: kappa, the width of its bumps, and the relative margin around the spectrum (Papyan
@@ -93,16 +93,10 @@ class Hessian:
         return scales * hessian_product(self._parameters, self._losses, scales * vector)
 
     def ends(self, seed: int, tolerance: float) -> Ends:
-        """Both ends of the spectrum by ARPACK's Lanczos iteration, whose random vectors come from
-        `seed`: the first one, and one more wherever it has found an invariant subspace.
-        """
-        stream = numpy_stream(seed, "eigenvalues")
-        start = stream.standard_normal(self.shape[0])
-        operator = linalg.LinearOperator(self.shape, matvec=self._product, dtype=np.float64)
+        """Both ends of the spectrum by ARPACK's Lanczos iteration."""
+        options = {"k": 2, "which": "BE", "tol": tolerance}
         try:
-            values, vectors = linalg.eigsh(
-                operator, k=2, which="BE", tol=tolerance, v0=start, rng=stream
-            )
+            values, vectors = lanczos(self._product, self.shape[0], seed, **options)
         except linalg.ArpackError:
             return Ends(None, None, None)
         residuals = []
@@ -117,12 +111,8 @@ class Hessian:
 
         The entry of largest size is positive. Raises ArpackError without convergence.
         """
-        stream = numpy_stream(seed, "eigenvalues")
-        start = stream.standard_normal(self.shape[0])
-        operator = linalg.LinearOperator(self.shape, matvec=self._product, dtype=np.float64)
-        values, vectors = linalg.eigsh(
-            operator, k=count, which="LA", tol=EIGENVECTOR_TOLERANCE, v0=start, rng=stream
-        )
+        options = {"k": count, "which": "LA", "tol": EIGENVECTOR_TOLERANCE}
+        values, vectors = lanczos(self._product, self.shape[0], seed, **options)
         directions = []
         for index in np.argsort(values)[::-1]:
             vector = torch.from_numpy(vectors[:, index].copy())

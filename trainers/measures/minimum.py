@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,10 +87,9 @@ def extreme_eigenvalues(
 ) -> tuple[float, float] | None:
     """The smallest and the largest eigenvalue of the Hessian; None if ARPACK does not converge.
 
-    The start vector is drawn from `seed`, so that the result can be repeated. So is the next one,
-    wherever the iteration has found an invariant subspace; a Hessian of low rank has one.
+    The result can be repeated: see `lanczos`.
     """
-    from scipy.sparse import linalg  # half a second that only this measure needs
+    from scipy.sparse.linalg import ArpackError  # half a second that only this measure needs
 
     first = parameters[0]
 
@@ -98,16 +98,33 @@ def extreme_eigenvalues(
         return hessian_product(parameters, losses, direction).cpu().numpy()
 
     count = sum(parameter.numel() for parameter in parameters)
-    hessian = linalg.LinearOperator((count, count), matvec=product, dtype=np.float64)
-    stream = numpy_stream(seed, "eigenvalues")
-    start = stream.standard_normal(count)
+    options = {"k": 2, "which": "BE", "tol": TOLERANCE, "return_eigenvectors": False}
     try:
-        values = linalg.eigsh(
-            hessian, k=2, which="BE", tol=TOLERANCE, v0=start, rng=stream, return_eigenvectors=False
-        )
-    except linalg.ArpackError:
+        values = lanczos(product, count, seed, **options)
+    except ArpackError:
         return None
     return float(values.min()), float(values.max())
+
+
+def lanczos(
+    product: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    size: int,
+    seed: int,
+    **options: Any,
+) -> Any:
+    """What SciPy's eigsh (ARPACK) gives with these options for a symmetric matrix (size, size),
+    from its product with a vector (size,).
+
+    All its random vectors come from `seed`: the first one, and one more wherever the iteration has
+    found an invariant subspace; a Hessian of low rank has one. Raises ArpackError without
+    convergence.
+    """
+    from scipy.sparse import linalg
+
+    stream = numpy_stream(seed, "eigenvalues")
+    start = stream.standard_normal(size)
+    matrix = linalg.LinearOperator((size, size), matvec=product, dtype=np.float64)
+    return linalg.eigsh(matrix, v0=start, rng=stream, **options)
 
 
 def _flat(tensors: Iterable[Tensor]) -> Tensor:

@@ -15,7 +15,6 @@ PARAMETER_GROUPS = {
     "output": "the output's matrix and bias; absent where it is the embedding",
 }
 
-
 VISION = (*counts.METRICS, *counts.RECALIBRATED)
 
 MINIMA = (
