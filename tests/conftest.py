@@ -68,15 +68,21 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             pending = _unfinished(self.assigned_work.pop(node))
             if not pending:
                 return None
-            scope, tests = next(iter(pending.items()))
-            crashed = next(iter(tests))
-            del tests[crashed]
-            if not tests:
-                del pending[scope]
+            crashed = _take_first(pending)
             self.workqueue = OrderedDict([*pending.items(), *self.workqueue.items()])
             for other in self.assigned_work:
                 self._reschedule(other)
             return crashed
+
+        def _assign_work_unit(self, node: Any) -> None:
+            scope, tests = next(iter(self.workqueue.items()))
+            try:
+                super()._assign_work_unit(node)
+            except OSError:
+                # the process has crashed too, which xdist will report next: others run these tests
+                del self.assigned_work[node][scope]
+                self.workqueue[scope] = tests
+                self.workqueue.move_to_end(scope, last=False)
 
         def _reschedule(self, node: Any) -> None:
             # a replacement that still collects is rescheduled by xdist when it has collected
@@ -108,3 +114,13 @@ def _unfinished(scopes: Mapping[str, Mapping[str, bool]]) -> OrderedDict[str, di
         if tests:
             pending[scope] = tests
     return pending
+
+
+def _take_first(scopes: OrderedDict[str, dict[str, bool]]) -> str:
+    """Remove the first test, and its scope where no test is left in it; returns the test."""
+    scope, tests = next(iter(scopes.items()))
+    first = next(iter(tests))
+    del tests[first]
+    if not tests:
+        del scopes[scope]
+    return first
