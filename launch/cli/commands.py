@@ -197,13 +197,10 @@ def plan(
 ) -> None:
     """Show what `submit` would send: cells, tasks, arrays, hours. Changes nothing."""
     from launch.cli import tables
-    from launch.plan.folder import check_folder
-    from launch.scheduler import sbatch
-    from launch.submit.preview import load_preview
+    from launch.submit.preview import check_request, load_preview
 
     request = _expand(name, overrides)
-    sbatch.check(request.launcher)
-    check_folder(request.folder, request.launcher.kind)
+    check_request(request)
     preview = load_preview(request, retry_errors=retry_errors)
     if script:
         tables.print_scripts(preview)
@@ -280,7 +277,7 @@ def calibrate(
     from launch.cli import tables
     from launch.cli.console import console
     from launch.plan.plan import CALIBRATION
-    from launch.status.failures import without_new_result
+    from launch.status.failures import trained_again
     from launch.status.sweep_state import load_sweep_state
     from launch.submit import calibration, submission
     from launch.submit.preview import load_preview
@@ -291,8 +288,8 @@ def calibrate(
         runs = calibration.calibration_request(request, epochs, steps, concurrency)
         missing = calibration.still_to_measure(runs, runs.code)
         plan = submission.submit(missing, retry_errors=True, rerun=True).plan
-        views.wait_until_end(missing.folder, plan.sid if plan else None)
-        if plan and without_new_result(load_sweep_state(missing.folder), plan.sid):
+        views.wait_until_end(missing.folder)
+        if plan and trained_again(load_sweep_state(missing.folder), plan.sid).ended:
             views.print_status(missing.folder)
             sys.exit(FAILED)
     measurements = calibration.measurements(request)

@@ -4,8 +4,9 @@ Each object has "version" (1 now) and "command". Within a version keys are only 
 meaning gets a new number. Hours are in "unit", GPU-hours or core-hours; times are seconds since
 1970 unless they are texts of the scheduler; numbers that are unknown or not finite are null.
 
-plan    name, folder, launcher (kind, reason), cells, states (state -> cells), to_run (ids), tasks,
-        arrays, hours (of the cells of known time), unit, unmeasured (cells of unknown time),
+plan    name, folder, launcher (name, kind, reason), cells, states (state -> cells), to_run (ids),
+        tasks, arrays, hours (of the cells of known time), unit, unmeasured (cells of unknown time),
+        canary, gpu_hours (the limit, or null), beyond_limit (why submit would refuse, or null),
         searches, warnings
 status  name, folder, live, cells, done (cells with a result), share_done (0 to 1), states (a list
         of state, detail, cells), unit, hours_spent, hours_left, unmeasured, seconds_left,
@@ -37,7 +38,7 @@ from launch.report.headline import Headline
 from launch.report.overview import Overview
 from launch.report.running import running_tasks
 from launch.report.sweeps import SweepLine
-from launch.submit.preview import Preview
+from launch.submit.preview import Preview, beyond_limit
 from launch.submit.rounds import Standing
 
 if TYPE_CHECKING:
@@ -60,7 +61,11 @@ def plan(preview: Preview, warnings: Sequence[str]) -> Document:
     return {
         "name": request.name,
         "folder": request.folder,
-        "launcher": {"kind": request.launcher.kind, "reason": request.why_launcher},
+        "launcher": {
+            "name": request.launcher_name,
+            "kind": request.launcher.kind,
+            "reason": request.why_launcher,
+        },
         "cells": len(request.cells),
         "states": dict(preview.selection.states),
         "to_run": preview.selection.ids,
@@ -69,6 +74,9 @@ def plan(preview: Preview, warnings: Sequence[str]) -> Document:
         "hours": preview.estimate.hours,
         "unit": preview.estimate.unit,
         "unmeasured": preview.unmeasured,
+        "canary": request.policy.canary,
+        "gpu_hours": request.policy.gpu_hours,
+        "beyond_limit": beyond_limit(preview),
         "searches": len(preview.searches),
         "warnings": warnings,
     }

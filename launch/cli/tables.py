@@ -28,7 +28,6 @@ from launch.sweep.request import AUTO, Request
 if TYPE_CHECKING:
     from launch.cli.doctor import Finding
 
-LAUNCHER = "hydra/launcher="
 
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
@@ -81,8 +80,17 @@ def preview_rows(preview: Preview) -> list[tuple[str, str]]:
         rows.append(("arrays", str(preview.arrays)))
     if not _is_first_here(preview):
         rows.append(("hours", hours(preview)))
-    if request.policy.gpu_hours is not None:
-        within = f"within limits.gpu_hours={request.policy.gpu_hours:g}"
+    return [*rows, *_policy_rows(preview)]
+
+
+def _policy_rows(preview: Preview) -> list[tuple[str, str]]:
+    rows = []
+    policy = preview.request.policy
+    if policy.canary:
+        text = "the smallest and largest cells run first; the others start if these succeed"
+        rows.append(("canary", text))
+    if policy.gpu_hours is not None:
+        within = f"within limits.gpu_hours={policy.gpu_hours:g}"
         rows.append(("limit", beyond_limit(preview) or within))
     return rows
 
@@ -90,12 +98,10 @@ def preview_rows(preview: Preview) -> list[tuple[str, str]]:
 def launcher_text(request: Request) -> str:
     """The launcher with its resources, and why it was chosen."""
     launcher = request.launcher
-    names = [text.partition("=")[2] for text in request.chosen if text.startswith(LAUNCHER)]
-    name = names[-1] if names else launcher.kind
     reason = f" ({request.why_launcher})" if request.why_launcher else ""
     if launcher.kind != "slurm":
         place = "in this process" if launcher.kind == "debug" else "on this machine"
-        return f"{name}{reason}: cells train {place}"
+        return f"{request.launcher_name}{reason}: cells train {place}"
     parts = [_partition(request)]
     if launcher.gpus:
         parts.append(quantity(launcher.gpus, "GPU"))
@@ -105,7 +111,7 @@ def launcher_text(request: Request) -> str:
         parts.append(f"{launcher.memory_gb:g} GB")
     if launcher.limit_minutes:
         parts.append(f"{launcher.limit_minutes:g} minutes")
-    return f"{name}{reason}: for each task {', '.join(parts)}"
+    return f"{request.launcher_name}{reason}: for each task {', '.join(parts)}"
 
 
 def _partition(request: Request) -> str:

@@ -18,6 +18,7 @@ from launch.report.searches import trial_text
 from launch.status import sweep_state
 from launch.status.attempts import Attempt, attempts
 from launch.status.cell_state import CellState
+from launch.status.failures import trained_again
 from launch.status.silent_ends import SilentEnd, ended_silently, output_line
 from launch.status.sweep_state import SweepState
 from launch.status.waiting import NEVER_STARTS, stuck_task
@@ -75,7 +76,7 @@ def advice(state: SweepState, cell: CellState) -> str:
     name = name_of(state.folder)
     short = cell_arguments(cell.id, name)
     if cell.state in FINAL:
-        return "nothing: its rows are in the store"
+        return _result_advice(state, cell)
     if cell.state == "running":
         return f"`redescent logs {short} --follow` prints its job's output"
     if cell.state == "waiting":
@@ -90,6 +91,16 @@ def advice(state: SweepState, cell: CellState) -> str:
         ending = f"its task ended without a final record of it; {end.cause}"
         return f"{ending}. Fix the cause, then {resume}"
     return f"{resume}; it resumes from its checkpoint if it has one"
+
+
+def _result_advice(state: SweepState, cell: CellState) -> str:
+    again, name = trained_again(state), name_of(state.folder)
+    if cell.id in again.going_on:
+        return "wait: it is queued or training again; the earlier result stays until then"
+    if cell.id in again.ended:
+        logs = f"`redescent logs {cell_arguments(cell.id, name)}` shows why"
+        return f"it was trained again without a new result, and the earlier one stays: {logs}"
+    return "nothing: its rows are in the store"
 
 
 def _waiting_advice(state: SweepState, cell: CellState) -> str:

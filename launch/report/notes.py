@@ -10,7 +10,7 @@ from typing import Literal
 from launch.errors import quantity
 from launch.plan.identity import cell_arguments
 from launch.plan.markers import notify_error
-from launch.plan.outcome import LIVE, STATES, last_line
+from launch.plan.outcome import STATES, last_line
 from launch.plan.plan import CALIBRATION, name_of
 from launch.report.drawing import drawing_command
 from launch.report.overview import Overview
@@ -94,7 +94,8 @@ _SHARED_ERROR = ": three cells of the submission failed with the same error, so 
 def next_steps(overview: Overview) -> list[Note]:
     """What the user must know or do for the sweep to go on."""
     notes = waiting(overview.state)
-    searches = advice(overview.searches, overview.name, live=overview.is_live)
+    is_live = overview.is_live
+    searches = advice(overview.searches, overview.name, live=is_live)
     for end in overview.silent_ends[:SHOWN_FAILURES]:
         cells = f"{quantity(len(end.cells), 'cell')} without a final record"
         notes.append(Note(cells, f": the task ended, and {end.cause}", "bad"))
@@ -102,18 +103,17 @@ def next_steps(overview: Overview) -> list[Note]:
         headline = f"{quantity(overview.not_started, 'cell')} not started"
         notes.append(Note(headline, _SHARED_ERROR, "warning"))
     states = {line.state for line in overview.summary.lines}
-    is_over = not states & {*LIVE, "preempted"}
-    if is_over and states & {"failed", "interrupted", "missing"}:
+    if is_live:
+        notes.append(plain(f"not over: `redescent status {overview.name} --watch` follows it"))
+    elif states & {"failed", "interrupted", "missing"}:
         notes.append(plain(_resume_hint(overview)))
-    elif is_over and not searches:
+    elif not searches:
         newest = overview.state.plans[-1]
         trainer = newest.flat(newest.cells[0])["trainer.name"]
         command = drawing_command(overview.state.folder, trainer)
         notes.append(plain(f"complete: `{command}` draws it"))
-    elif overview.is_live:
-        notes.append(plain(f"not over: `redescent status {overview.name} --watch` follows it"))
     notes += [plain(line) for line in searches]
-    notes += [*_canary(overview), *_other_code(overview), *_without_new_result(overview)]
+    notes += [*_canary(overview), *_other_code(overview), *_trained_again(overview)]
     notes += _notification(overview)
     return [*notes, *_silence(overview.state.silent)]
 
@@ -164,12 +164,18 @@ def _other_code(overview: Overview) -> list[Note]:
     return [Note(headline, f": {hint}", "warning")]
 
 
-def _without_new_result(overview: Overview) -> list[Note]:
-    if not overview.without_new_result:
-        return []
-    headline = f"{quantity(overview.without_new_result, 'cell')} trained again without a new result"
-    hint = f"`redescent logs CELL --sweep {overview.name}` shows why"
-    return [Note(headline, f": the earlier one stays; {hint}", "bad")]
+def _trained_again(overview: Overview) -> list[Note]:
+    again, notes = overview.trained_again, []
+    if again.going_on:
+        cells = quantity(len(again.going_on), "done cell")
+        text = f"{cells} queued or training again; the earlier results stay until then"
+        notes.append(plain(text))
+    if again.ended:
+        headline = f"{quantity(len(again.ended), 'cell')} trained again without a new result"
+        arguments = cell_arguments(again.ended[0], overview.name)
+        hint = f"`redescent logs {arguments}` shows why"
+        notes.append(Note(headline, f": the earlier one stays; {hint}", "bad"))
+    return notes
 
 
 def _notification(overview: Overview) -> list[Note]:

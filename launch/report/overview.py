@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from launch.cost import concurrency
 from launch.errors import UserError
@@ -11,6 +11,7 @@ from launch.plan.outcome import FINAL, LIVE
 from launch.plan.plan import name_of
 from launch.plan.snapshot import code_hash
 from launch.status import failures, other_results, summary
+from launch.status.failures import TrainedAgain
 from launch.status.silent_ends import SilentEnd, not_started_cells, silent_ends
 from launch.status.summary import Summary, percent, share_done
 from launch.status.sweep_state import SweepState
@@ -34,11 +35,11 @@ class Overview:
     silent_ends: Sequence[SilentEnd] = ()
     """Cells whose task ended without a final record of them."""
     other_code: int = 0
-    """How many cells are done with other code than the present."""
+    """How many cells are done with other code than the present, and do not train again now."""
     not_started: int = 0
     """How many cells were not started because others of their submission share an error."""
-    without_new_result: int = 0
-    """How many done cells were trained again without a new result."""
+    trained_again: TrainedAgain = field(default_factory=TrainedAgain)
+    """Done cells that train again, or were trained again without a new result."""
 
     @property
     def is_live(self) -> bool:
@@ -78,16 +79,18 @@ def load_overview(state: SweepState) -> Overview:
     )
     failed_cells = [id for id, cell in state.cells.items() if cell.state == "failed"]
     held_back = failures.held_back(failed_cells, state, _present_code(state))
+    other_code = other_results.with_other_code(state, other_results.present_sources(state))
+    again = failures.trained_again(state)
     return Overview(
         state=state,
         summary=summary.summarise(state, timed_runs),
         held_back=len(held_back.cells),
-        canary=_canary_failure(state),
+        canary=calibration.failed_canary(state),
         searches=rounds.standings(state),
         silent_ends=silent_ends(state),
         not_started=len(not_started_cells(state)),
-        other_code=len(other_results.with_other_code(state, other_results.present_sources(state))),
-        without_new_result=len(failures.without_new_result(state)),
+        other_code=len(set(other_code) - set(again.going_on)),
+        trained_again=again,
     )
 
 
@@ -101,18 +104,11 @@ def _present_code(state: SweepState) -> str:
         return ""
 
 
-def _canary_failure(state: SweepState) -> tuple[str, str] | None:
-    plan = state.plans[-1]
-    if not plan.policy.get("canary"):
-        return None
-    return next(iter(calibration.failed_cells(state.folder, plan.packing["at_a_time"])), None)
-
-
-def is_live(state: SweepState, sid: str | None = None) -> bool:
-    """Whether a cell may still train, or a task of submission `sid` may still run.
+def is_live(state: SweepState) -> bool:
+    """Whether a cell may still train, perhaps once more.
 
     A task that trains whole searches may be about to add cells.
     """
     if any(cell.state in LIVE for cell in state.cells.values()) or keys_in_live_tasks(state):
         return True
-    return any(task.live for (other, _), task in state.tasks.items() if other == sid)
+    return bool(failures.trained_again(state).going_on)

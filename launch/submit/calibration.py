@@ -287,6 +287,16 @@ def failed_cells(folder: Path, at_a_time: int | Literal["auto"] | None) -> list[
     return [(row["cell"], row["error"] or "") for row in failed.to_dict("records")]
 
 
+def failed_canary(state: SweepState) -> tuple[str, str] | None:
+    """Id and traceback of the cell whose failure holds back the newest submission; None if nothing
+    does.
+    """
+    plan = state.plans[-1]
+    if not plan.policy.get("canary"):
+        return None
+    return next(iter(failed_cells(state.folder, plan.packing["at_a_time"])), None)
+
+
 def running_jobs(state: SweepState, cells: Sequence[Cell]) -> list[str]:
     """SLURM jobs of a calibration that may still run some of these cells."""
     jobs = set()

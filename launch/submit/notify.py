@@ -18,9 +18,12 @@ from pathlib import Path
 from analysis.store import StoreError
 from launch.errors import UserError, quantity
 from launch.plan import Plan, PlanError, markers
+from launch.plan.outcome import last_line
 from launch.plan.plan import name_of
+from launch.status.failures import trained_again
 from launch.status.summary import failures
 from launch.status.sweep_state import SweepState, load_sweep_state
+from launch.submit import calibration
 
 LIMIT_SECONDS = 120.0
 """A program that takes longer is ended."""
@@ -33,7 +36,8 @@ def notify(folder: Path, sid: str) -> str | None:
     """
     state = load_sweep_state(folder)
     plan = next(plan for plan in state.plans if plan.sid == sid)
-    if any(cell.state in ("running", "waiting") for cell in state.cells.values()):
+    is_live = any(cell.state in ("running", "waiting") for cell in state.cells.values())
+    if is_live or trained_again(state).going_on:
         return None
     line = summary_line(state, plan)
     command = [*shlex.split(plan.policy["notify"]), name_of(folder), line]
@@ -51,7 +55,12 @@ def summary_line(state: SweepState, plan: Plan) -> str:
     counts = Counter(cell.state for cell in state.cells.values())
     parts = [f"{count} {name}" for name, count in counts.most_common()]
     line = f"{quantity(len(state.cells), 'cell')}: {', '.join(parts)}"
-    kinds = failures(state)
+    without_result = trained_again(state, plan.sid).ended
+    if without_result:
+        line += f", {len(without_result)} trained again without a new result"
+    canary, kinds = calibration.failed_canary(state), failures(state)
+    if canary is not None:
+        return f"held back, {line} (the canary failed: {last_line(canary[1])})"
     if kinds:
         line += f" ({kinds[0].error})"
     repeated = markers.RepeatedErrors(plan.folder(state.folder)).stopped_by()

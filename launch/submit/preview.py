@@ -13,9 +13,10 @@ import pandas as pd
 from launch.cost import concurrency, rates
 from launch.cost.packing import TaskPreview, pack_in_groups
 from launch.errors import UserError, quantity
+from launch.plan.folder import check_folder
 from launch.plan.jobs import array_ranges
 from launch.plan.outcome import FINAL, LIVE
-from launch.scheduler import backend
+from launch.scheduler import backend, sbatch
 from launch.status import failures, other_results, summary
 from launch.status.failures import HeldBack
 from launch.status.sweep_state import SweepState, is_final, load_state_before_submission
@@ -106,6 +107,14 @@ class Preview:
     def unmeasured(self) -> int:
         """How many of the cells resemble no measured run."""
         return sum(time is None for time in self.seconds)
+
+
+def check_request(request: Request) -> None:
+    """Raise UserError for a launcher, a log folder or a policy with which nothing can be sent."""
+    sbatch.check(request.launcher)
+    check_folder(request.folder, request.launcher.kind)
+    if request.policy.canary and request.launcher.kind != "slurm":
+        raise UserError("canary: found true, but only SLURM can hold jobs back; set canary=false")
 
 
 def load_preview(request: Request, *, retry_errors: bool = False, rerun: bool = False) -> Preview:

@@ -23,7 +23,7 @@ from launch.plan.outcome import last_line
 from launch.plan.plan import factor, new_sid
 from launch.scheduler import backend, sbatch, slurm
 from launch.status.cell_state import Record
-from launch.status.failures import without_new_result
+from launch.status.failures import trained_again
 from launch.status.sweep_state import (
     RECORD_COLUMNS,
     is_final,
@@ -34,7 +34,7 @@ from launch.status.sweep_state import (
 )
 from launch.submit import calibration, followup, rounds
 from launch.submit.lock import locked
-from launch.submit.preview import Preview, beyond_limit, preview, with_searches
+from launch.submit.preview import Preview, beyond_limit, check_request, preview, with_searches
 from launch.submit.table_columns import check_columns
 from launch.sweep.adaptive import search_key
 from launch.sweep.request import INSIDE, LAUNCH_KEYS, Cell, Packing, Policy, Request
@@ -70,8 +70,7 @@ def submit(
     Raises UserError if the hours exceed the limit, or if the scheduler refuses or does not answer;
     what it accepted before that stays recorded.
     """
-    sbatch.check(request.launcher)
-    check_folder(request.folder, request.launcher.kind)
+    check_request(request)
     check_data([cell.flat for cell in request.cells])
     check_data([search.point for search in request.searches])
     request.folder.mkdir(parents=True, exist_ok=True)
@@ -140,8 +139,6 @@ def _dependencies(proposal: Preview, *, retry_errors: bool) -> Dependencies:
 
 def send_calibration_first(request: Request, *, retry_errors: bool) -> Sequence[str]:
     """Send the calibration of a request; returns the jobs that must succeed before the rest."""
-    if request.launcher.kind != "slurm":
-        raise UserError("canary: found true, but only SLURM can hold jobs back; set canary=false")
     all_copies = calibration.calibration_request(request)
     missing = calibration.still_to_measure(all_copies, all_copies.code)
     submission = submit(missing, retry_errors=retry_errors, rerun=True)
@@ -151,7 +148,7 @@ def send_calibration_first(request: Request, *, retry_errors: bool) -> Sequence[
     if error is None and not running:
         failed = calibration.failed_cells(request.folder, request.packing.at_a_time)
         error = last_line(failed[0][1]) if failed else None
-        if error is None and without_new_result(state):
+        if error is None and trained_again(state).ended:
             error = "no result; see `redescent logs` of its cells"
     if error is not None:
         raise UserError(

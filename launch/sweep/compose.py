@@ -532,10 +532,14 @@ def _reason(error: Exception) -> str:
     text = "\n".join(str(e) for e in (error, error.__cause__) if e is not None)
     if "not in struct" in text or re.search(r"Key '.*' not in '", text):
         return _unknown_key(text)
-    kinds = re.search(r"Error merging override (.*)\s+Cannot merge (Dict|List)Config", text)
-    if kinds:
-        expected = "a mapping" if kinds[2] == "Dict" else "a list"
-        return f"{kinds[1].rstrip(';')}: found another kind of value, expected {expected}"
+    merged = re.search(r"Error merging override (.*)\s+Cannot merge (Dict|List)Config", text)
+    if merged:
+        override = merged[1].rstrip(";")
+        key = override.lstrip("+").partition("=")[0]
+        return (
+            f"{override}: the sweep has a list where this has a mapping, or a mapping where this "
+            f"has a list; to replace it as a whole, write '~{key}' '+{override}'"
+        )
     message = text.split("Config search path")[0]
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     return "; ".join(lines[:_REASON_LINES])

@@ -28,6 +28,9 @@ LAUNCH_KEYS = (
 )  # fmt: skip
 """Overrides that change how cells are sent, not which cells."""
 
+LAUNCHER = LAUNCH_KEYS[0]
+"""The override that names a launcher's file."""
+
 AUTO: Literal["auto"] = "auto"
 """`task.at_a_time=auto`: use the number of cells per task that a calibration found best."""
 
@@ -167,6 +170,12 @@ class Request:
     def folder(self) -> Path:
         """The folder of the sweep."""
         return self.logs / self.name
+
+    @property
+    def launcher_name(self) -> str:
+        """The file of the launcher under configs/hydra/launcher, or its kind if none was named."""
+        names = [text.partition("=")[2] for text in self.chosen if text.startswith(LAUNCHER)]
+        return names[-1] if names else self.launcher.kind
 
     @property
     def code(self) -> str:

@@ -161,9 +161,11 @@ def test_a_policy_of_the_wrong_form_is_refused(override: str, message: str) -> N
         expand_sweep("smoke", ["hydra/launcher=local", override])
 
 
-def test_a_canary_needs_slurm(logs: Path) -> None:
-    with pytest.raises(UserError, match="canary: found true, but only SLURM can hold jobs back"):
-        submission.submit(expand_sweep("smoke", ["hydra/launcher=local", "canary=true"]))
+def test_a_canary_needs_slurm(redescent: Any, logs: Path) -> None:
+    for command in ("plan", "submit"):
+        refused = redescent(command, "smoke", "hydra/launcher=local", "canary=true", check=False)
+        assert refused.returncode == 2
+        assert "canary: found true, but only SLURM can hold jobs back" in refused.stderr
     assert not (logs / "smoke" / "submissions").exists()
 
 

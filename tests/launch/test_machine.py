@@ -79,6 +79,16 @@ def test_plan_lists_the_cells_to_run(redescent: Redescent) -> None:
     assert (content["command"], content["cells"], len(content["to_run"])) == ("plan", 3, 3)
     assert content["states"] == {"new": 3}
     assert content["unmeasured"] == 3
+    policy = (content["canary"], content["gpu_hours"], content["beyond_limit"])
+    assert policy == (False, None, None)
+
+
+def test_plan_names_the_launcher_and_the_limits(redescent: Redescent) -> None:
+    words = ("plan", "fig2_ab", "hydra/launcher=v100", "canary=true", "limits.gpu_hours=5")
+    content = document(redescent(*words, "data.root=/nowhere", "--json"))
+    assert content["launcher"]["name"] == "v100"
+    assert (content["canary"], content["gpu_hours"]) == (True, 5)
+    assert "the hours of the sweep are unknown" in content["beyond_limit"]
 
 
 def test_plan_warns_of_data_that_submit_would_refuse(redescent: Redescent) -> None:

@@ -315,6 +315,6 @@ def test_waiting_for_a_repeated_calibration_ignores_its_earlier_results(
     for attempts in (1, 2):
         plan_sent = submission.submit(request, rerun=True).plan
         assert plan_sent is not None
-        assert status.wait_until_end(request.folder, plan_sent.sid)
+        assert status.wait_until_end(request.folder)
         calibration_table = calibration.calibration_runs(logs / "noop")
         assert calibration_table[["status", "attempt"]].to_numpy().tolist() == [["done", attempts]]

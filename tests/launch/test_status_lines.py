@@ -13,16 +13,19 @@ import pytest
 from analysis import store
 from launch.cli import status as views
 from launch.errors import UserError
-from launch.plan import Plan, jobs
+from launch.plan import Plan, PlannedCell, jobs
+from launch.plan.identity import cell_id
 from launch.plan.jobs import Array
 from launch.report import drawing, headline
 from launch.report.drawing import SCRIPTS, SCRIPTS_OF_MEASURES, drawing_command
+from launch.report.notes import next_steps
 from launch.report.overview import load_overview
 from launch.report.running import RunningTask, running_tasks, running_text
 from launch.report.sweeps import load_sweeps
 from launch.scheduler import slurm
 from launch.scheduler.slurm import Task
 from launch.status import sweep_state
+from launch.status.cell_state import Record
 
 OLD_LOGS = Path(__file__).parent / "old_logs"
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,6 +66,34 @@ def test_list_does_not_know_how_much_is_done_where_slurm_is_silent(
     monkeypatch.setattr(slurm, "queue", lambda names: None)
     (line,) = load_sweeps(logs)
     assert (line.done, line.states()) == ("unknown", "3 unknown")
+
+
+@pytest.mark.parametrize("state", ["PENDING", "RUNNING", None])
+def test_status_says_that_done_cells_train_again(
+    logs: Path, plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch, state: str | None
+) -> None:
+    base = {"model.width": 4, "trainer.name": "vision", "seed": 0}
+    cells = [PlannedCell(cell_id({**base, "seed": i}), 0, {"seed": i}, 1) for i in range(3)]
+    plan = plan_of(bases=[base], cells=cells, tasks=[[0, 1, 2]], rerun=True)
+    sent(plan, logs / "one", "one")
+    records = {cell.id: Record("done", cell.attempts) for cell in plan.cells}
+    tasks = [Task("7", 0, "one", state)] if state else []
+    monkeypatch.setattr(slurm, "queue", lambda names: tasks)
+    monkeypatch.setattr(slurm, "accounting", lambda names: [])
+    monkeypatch.setattr(sweep_state, "records_of", lambda runs: records)
+    overview = load_overview(sweep_state.load_sweep_state(logs / "one"))
+    sentences = [note.sentence for note in next_steps(overview)]
+    again = [sentence for sentence in sentences if "again" in sentence]
+    cell = plan.cells[0].id[:11]
+    expected = (
+        "3 done cells queued or training again; the earlier results stay until then"
+        if state
+        else "3 cells trained again without a new result: the earlier one stays; "
+        f"`redescent logs {cell} --sweep one` shows why"
+    )
+    assert again == [expected]
+    assert any("not over" in sentence for sentence in sentences) is (state is not None)
+    assert any("complete" in sentence for sentence in sentences) is (state is None)
 
 
 def test_watching_asks_the_scheduler_every_ten_seconds_at_most(

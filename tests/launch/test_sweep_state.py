@@ -14,11 +14,12 @@ import pytest
 
 from launch.plan import Plan, PlannedCell, files
 from launch.plan.jobs import NEVER_SENT, Array
+from launch.report.overview import is_live
 from launch.scheduler import backend
 from launch.scheduler.slurm import Task
 from launch.status import sweep_state
 from launch.status.cell_state import CellState, Placement, Record, cell_states
-from launch.status.failures import without_new_result
+from launch.status.failures import TrainedAgain, trained_again
 from launch.status.silent_ends import silent_ends
 from launch.status.sweep_state import (
     UNANSWERED_SECONDS,
@@ -176,24 +177,28 @@ def test_a_task_without_a_record_is_told_by_its_output(
 @pytest.mark.parametrize(
     ("attempt", "task", "expected"),
     [
-        (1, None, ["c1-0"]),
-        (1, Task("5", 0, "n", "COMPLETED"), ["c1-0"]),
-        (1, Task("5", 0, "n", "RUNNING"), []),
-        (2, None, []),
+        (1, None, TrainedAgain([], ["c1-0"])),
+        (1, Task("5", 0, "n", "COMPLETED"), TrainedAgain([], ["c1-0"])),
+        (1, Task("5", 0, "n", "PENDING"), TrainedAgain(["c1-0"], [])),
+        (1, Task("5", 0, "n", "RUNNING"), TrainedAgain(["c1-0"], [])),
+        (2, None, TrainedAgain([], [])),
     ],
 )
-def test_a_done_cell_that_failed_when_it_was_trained_again_is_named(
-    plan_of: Callable[..., Plan], attempt: int, task: Task | None, expected: list[str]
+def test_a_done_cell_that_trains_again_or_did_without_a_result_is_named(
+    plan_of: Callable[..., Plan], attempt: int, task: Task | None, expected: TrainedAgain
 ) -> None:
     again = plan_of(cells=[PlannedCell("c1-0", 0, {}, 1)], tasks=[[0]], rerun=True)
     record = Record("done", attempt)
     cells = {"c1-0": CellState("c1-0", "done", record, Placement(again.sid, 0, 2, None))}
     tasks = {} if task is None else {(again.sid, 0): task}
     runs = pd.DataFrame([{"cell": "c1-0", "status": "done", "attempt": attempt}])
-    state = SweepState(Path("logs/demo"), [again], {"c1-0": record}, cells, runs, [], tasks)
-    assert without_new_result(state) == expected
-    assert without_new_result(state, "another") == []
-    assert without_new_result(replace(state, silent=["slurm"])) == []
+    arrays = {again.sid: [Array("demo.0", 0, 1, SENT, "5")]}
+    state = SweepState(Path("logs/demo"), [again], arrays, cells, runs, [], tasks)
+    assert trained_again(state) == expected
+    assert trained_again(state, "another") == TrainedAgain([], [])
+    silent = replace(state, silent=[again.sid])
+    assert trained_again(silent) == TrainedAgain(["c1-0"] if attempt == 1 else [], [])
+    assert is_live(state) is bool(expected.going_on)
 
 
 def test_a_canary_waits_for_cells_that_are_done_and_trained_again(

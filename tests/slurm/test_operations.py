@@ -81,10 +81,16 @@ def test_arrays_wait_for_the_canary_and_a_job_compacts_the_sweep(noop: Sweep) ->
     assert "nothing to send" in noop.submit(*cells, "canary=true")
 
 
-def test_a_canary_that_fails_takes_the_rest_out_of_the_queue(noop: Sweep) -> None:
-    noop.submit(*FOUR, "canary=true", "trainer.fail=error")
+def test_a_canary_that_fails_takes_the_rest_out_of_the_queue(noop: Sweep, tmp_path: Path) -> None:
+    program, told = tmp_path / "program", tmp_path / "told"
+    program.write_text(f'#!/bin/sh\necho "$@" > {told}.new && mv {told}.new {told}\n')
+    program.chmod(0o755)
+    noop.submit(*FOUR, "canary=true", "trainer.fail=error", f"notify.command={program}")
     noop.wait(noop.ended)
     assert noop.states() == {"missing": 4}
+    noop.wait(told.exists, 60)
+    reason = "the canary failed: RuntimeError: failed as requested (trainer.fail=error)"
+    assert told.read_text() == f"noop held back, 4 cells: 4 missing ({reason})\n"
     output = noop.redescent("status", "noop")
     assert "the canary failed: RuntimeError: failed as requested (trainer.fail=error)" in output
     advised = output.partition("redescent why ")[2].partition("`")[0].split()
