@@ -114,6 +114,9 @@ def next_steps(overview: Overview) -> list[Note]:
         notes.append(plain(f"complete: `{command}` draws it"))
     notes += [plain(line) for line in searches]
     notes += [*_canary(overview), *_other_code(overview), *_trained_again(overview)]
+    if overview.is_unmerged:
+        compact = f"`redescent compact {overview.name}` merges them"
+        notes.append(plain(f"its parts are not merged: the job failed or waits; {compact}"))
     notes += _notification(overview)
     return [*notes, *_silence(overview.state.silent)]
 

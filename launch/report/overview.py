@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +19,9 @@ from launch.status.summary import Summary, percent, share_done
 from launch.status.sweep_state import SweepState
 from launch.submit import calibration, rounds
 from launch.submit.rounds import Standing, keys_in_live_tasks
+
+COMPACTION_SECONDS = 600.0
+"""Seconds after the last record within which the compaction of a sweep is not late."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class Overview:
     """How many cells are done with other code than the present, and do not train again now."""
     not_started: int = 0
     """How many cells were not started because others of their submission share an error."""
+    is_unmerged: bool = False
+    """Whether parts are left that a compaction should have merged."""
     trained_again: TrainedAgain = field(default_factory=TrainedAgain)
     """Done cells that train again, or were trained again without a new result."""
 
@@ -90,8 +97,20 @@ def load_overview(state: SweepState) -> Overview:
         silent_ends=silent_ends(state),
         not_started=len(not_started_cells(state)),
         other_code=len(set(other_code) - set(again.going_on)),
+        is_unmerged=_is_unmerged(state),
         trained_again=again,
     )
+
+
+def _is_unmerged(state: SweepState) -> bool:
+    """Whether the compaction of a sweep that is over is late: it failed, or waits in the queue."""
+    if not state.plans[-1].policy.get("compact") or is_live(state):
+        return False
+    runs = state.folder / "runs"
+    with contextlib.suppress(FileNotFoundError):
+        is_late = time.time() - runs.stat().st_mtime > COMPACTION_SECONDS
+        return is_late and any(runs.glob("*.parquet"))
+    return False
 
 
 def _present_code(state: SweepState) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import pytest
@@ -194,10 +198,29 @@ def test_the_scripts_of_shipped_sweeps_exist() -> None:
 def test_the_next_command_depends_on_how_the_sweep_stands(
     logs: Path, plan_of: Callable[..., Any], asked: list[Sequence[str]]
 ) -> None:
-    from launch.report.notes import next_steps
-
     sent(plan_of(tasks=[[0, 1, 2]]), logs / "one", "one")
     overview = load_overview(sweep_state.load_sweep_state(logs / "one"))
     assert [note.sentence for note in next_steps(overview)] == [
         "not over: `redescent status one --watch` follows it"
     ]
+
+
+@pytest.mark.parametrize(
+    ("age", "compact", "expected"), [(3600, True, True), (10, True, False), (3600, False, False)]
+)
+def test_status_says_when_the_compaction_of_a_sweep_is_late(
+    logs: Path, age: float, compact: bool, expected: bool
+) -> None:
+    shutil.copytree(OLD_LOGS / "smoke", logs / "smoke")
+    path = max((logs / "smoke").glob("submissions/*/plan.json"))
+    content = json.loads(path.read_text())
+    content.pop("checksum", None)
+    path.write_text(json.dumps({**content, "policy": {"compact": compact}}))
+    for local in (logs / "smoke").glob("submissions/*/local.json"):
+        local.write_text(json.dumps({**json.loads(local.read_text()), "host": gethostname()}))
+    written = time.time() - age
+    os.utime(logs / "smoke" / "runs", (written, written))
+    overview = load_overview(sweep_state.load_sweep_state(logs / "smoke"))
+    late = [note.sentence for note in next_steps(overview) if "not merged" in note.sentence]
+    text = "its parts are not merged: the job failed or waits; `redescent compact smoke` merges them"
+    assert late == ([text] if expected else [])
