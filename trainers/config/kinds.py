@@ -3,7 +3,7 @@
 A name is one of the short names below, or the import path `package.module.Class` of any other
 frozen dataclass, so that a class of the user's is used as one of ours is. The class declares the
 settings, and its attribute `entry` is the place of the code, `package.module:function`, which is
-imported only where a cell trains. docs/how-to/your_own.md says what each function is given and
+imported only where a cell trains. docs/reference/classes.md says what each function is given and
 returns.
 """
 
