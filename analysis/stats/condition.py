@@ -125,9 +125,7 @@ def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
         except ConditionError:
             raise
         except (TypeError, ValueError, ArithmeticError) as error:
-            raise ConditionError(
-                f"condition {text!r}: cannot be computed for a cell of this sweep: {error}"
-            ) from None
+            raise ConditionError(f"condition {text!r}: {error}") from None
 
     return meets
 

@@ -86,11 +86,13 @@ def _no_permission(filename: str) -> str:
     while not os.path.exists(path):
         path = path.parent
     status = os.stat(path)
-    owner = files.user_name(status.st_uid)
+    owner, me = files.user_name(status.st_uid), files.user_name(os.getuid())
+    it = "it" if str(path) == filename else str(path)
+    access = f"change them (`chmod u+rwX {path}`)" if owner == me else f"ask {owner} for access"
     return (
-        f"{filename}: permission denied; {path} belongs to {owner}, with the permissions "
-        f"{stat.filemode(status.st_mode)}. No results are lost; ask {owner} for access, or set "
-        "REDESCENT_LOGS to a folder of your own"
+        f"{filename}: permission denied; {it} belongs to {owner}, with the permissions "
+        f"{stat.filemode(status.st_mode)}. No results are lost: {access}, or set REDESCENT_LOGS to "
+        "a folder of your own"
     )
 
 

@@ -152,13 +152,17 @@ def test_the_page_has_every_status() -> None:
     assert [code for code in (0, 1, 2, 3, 130, 141) if f"\n| {code} |" not in text] == []
 
 
-def test_an_error_of_the_file_system_says_what_to_do(tmp_path: Path) -> None:
+def test_an_error_of_the_file_system_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "logs"
     folder.mkdir(mode=0o755)
     denied = PermissionError(errno.EACCES, "Permission denied", str(folder / "demo" / ".lock"))
     message = commands._message_of(denied)
     user = files.user_name(os.getuid())
     assert f".lock: permission denied; {folder} belongs to {user}" in message
-    assert f"drwxr-xr-x. No results are lost; ask {user} for access" in message
+    assert f"drwxr-xr-x. No results are lost: change them (`chmod u+rwX {folder}`)" in message
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    assert f"No results are lost: ask {user} for access" in commands._message_of(denied)
     full = OSError(errno.ENOSPC, "No space left on device")
     assert commands._message_of(full).startswith("the disk is full, or a quota is used up. No")

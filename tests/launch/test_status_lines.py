@@ -222,5 +222,7 @@ def test_status_says_when_the_compaction_of_a_sweep_is_late(
     os.utime(logs / "smoke" / "runs", (written, written))
     overview = load_overview(sweep_state.load_sweep_state(logs / "smoke"))
     late = [note.sentence for note in next_steps(overview) if "not merged" in note.sentence]
-    text = "its parts are not merged: the job failed or waits; `redescent compact smoke` merges them"
+    text = (
+        "its parts are not merged: the job failed or waits; `redescent compact smoke` merges them"
+    )
     assert late == ([text] if expected else [])
