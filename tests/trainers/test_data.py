@@ -38,6 +38,7 @@ from trainers.config import CIFAR10, ConfigError, Digits, LabelNoise
 from trainers.data import cifar10, digits, pickled
 from trainers.data.augment import channel_statistics
 from trainers.data.images import DataError, ImageSet, load, select
+from trainers.data.parquet_images import Split
 
 ROOT = Path(__file__).parents[2]
 REAL = ROOT.parent / "shared" / "data" / "cifar10"
@@ -488,7 +489,7 @@ def count_downloads(monkeypatch: pytest.MonkeyPatch) -> list[cifar10.Source]:
     calls: list[cifar10.Source] = []
     decode = cifar10.decode
 
-    def recorded(source: cifar10.Source, cache: Path) -> tuple[cifar10.Split, cifar10.Split]:
+    def recorded(source: cifar10.Source, cache: Path) -> tuple[Split, Split]:
         calls.append(source)
         return decode(source, cache)
 

@@ -7,19 +7,18 @@ they are read without running any code in them.
 
 from __future__ import annotations
 
-import io
 import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trainers.config import CIFAR10
-from trainers.data import DataError, pickled
+from trainers.data import DataError, parquet_images, pickled
+from trainers.data.parquet_images import REMEDY, SHAPE, Split
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 MD5 = "c58f30108f718f92721af3b95e74349a"
@@ -27,12 +26,7 @@ ARCHIVE = "cifar-10-python.tar.gz"
 FOLDER = "cifar-10-batches-py"
 TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 BATCHES = (*TRAIN_BATCHES, "test_batch")
-CLASSES = 10
-SHAPE = (3, 32, 32)
 KNOWN = f"train-*.parquet and test-*.parquet, {FOLDER}, or {ARCHIVE}"
-REMEDY = "fetch the file again, or name another place with data.root=DIR"
-
-Split = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -102,8 +96,10 @@ def fingerprint(source: Source) -> str:
 def decode(source: Source, cache: Path) -> tuple[Split, Split]:
     """Training and test images, uint8 (n, 3, 32, 32), with labels; `cache` keeps a download."""
     if source.kind == "parquet":
-        train = [_read_parquet(path) for path in source.files if path.name.startswith("train-")]
-        test = [_read_parquet(path) for path in source.files if path.name.startswith("test-")]
+        train = [
+            parquet_images.read(path) for path in source.files if path.name.startswith("train-")
+        ]
+        test = [parquet_images.read(path) for path in source.files if path.name.startswith("test-")]
         return _join(train), _join(test)
     if source.kind == "batches":
         batches = {path.name: _read_batch(_content(path), str(path)) for path in source.files}
@@ -144,69 +140,6 @@ def _join(splits: list[Split]) -> Split:
     return np.concatenate([images for images, _ in splits]), np.concatenate(
         [labels for _, labels in splits]
     )
-
-
-def _checked(images: NDArray[Any], labels: NDArray[Any], name: str) -> Split:
-    wrong = np.flatnonzero((labels < 0) | (labels >= CLASSES))
-    if len(wrong):
-        raise DataError(
-            f"{name}: found label {labels[wrong[0]]} in row {wrong[0]}, expected 0 to 9; {REMEDY}"
-        )
-    return np.ascontiguousarray(images, dtype=np.uint8), labels.astype(np.int64)
-
-
-def _read_parquet(path: Path) -> Split:
-    import pyarrow as pa  # pyarrow and pillow are needed only when the cache is empty
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            image = next((name for name in ("img", "image") if name in names), None)
-            if image is None or "label" not in names:
-                raise DataError(
-                    f"{path}: found columns {', '.join(names)}, expected img and label; {REMEDY}"
-                )
-            images = np.empty((file.metadata.num_rows, *SHAPE), dtype=np.uint8)
-            labels: list[Any] = []
-            # batches limit the memory: one row group can contain all images
-            for batch in file.iter_batches(1000, columns=[image, "label"]):
-                for row, cell in enumerate(batch.column(image).to_pylist(), start=len(labels)):
-                    images[row] = _decode_png(cell, path, row)
-                labels += batch.column("label").to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(
-            f"{path}: found {error}, expected a complete Parquet file; {REMEDY}"
-        ) from error
-    for row, label in enumerate(labels):
-        if type(label) is not int or not 0 <= label < CLASSES:
-            raise DataError(
-                f"{path}: found label {label!r} in row {row}, expected an integer 0 to 9; {REMEDY}"
-            )
-    return _checked(images, np.array(labels, dtype=np.int64), str(path))
-
-
-def _decode_png(cell: Any, path: Path, row: int) -> NDArray[np.uint8]:
-    from PIL import Image
-
-    data = cell.get("bytes") if isinstance(cell, dict) else cell
-    if not isinstance(data, bytes):
-        raise DataError(
-            f"{path}: found no image bytes in row {row}, expected a PNG in img.bytes; {REMEDY}"
-        )
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            size = image.size
-            pixels = np.asarray(image.convert("RGB")) if size == (32, 32) else None
-    except (OSError, SyntaxError, ValueError, zlib.error, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"{path}: found {error} in row {row}, expected a PNG image; {REMEDY}"
-        ) from error
-    if pixels is None:
-        raise DataError(
-            f"{path}: found an image of {size[0]}x{size[1]} in row {row}, expected 32x32; {REMEDY}"
-        )
-    return pixels.transpose(2, 0, 1)
 
 
 def _read_archive(path: Path) -> dict[str, Split]:
@@ -267,4 +200,4 @@ def _read_batch(data: bytes, name: str) -> Split:
             f"{labels.shape}, "
             f"expected uint8 (n, 3072) and n integers; {REMEDY}"
         )
-    return _checked(pixels.reshape(-1, *SHAPE), labels, name)
+    return parquet_images.checked(pixels.reshape(-1, *SHAPE), labels, name)

@@ -29,6 +29,7 @@ from trainers.checkpoint import replacing
 from trainers.config import CIFAR10, SVHN, ConfigError, Digits, Images
 from trainers.data import DataError, augment, cifar10, digits, inputs, svhn
 from trainers.data.labelled import Labelled
+from trainers.data.parquet_images import CLASSES
 from trainers.seeding import numpy_stream
 
 __all__ = [
@@ -77,7 +78,7 @@ def load(config: Images) -> ImageSet:
         return _cached(path, lambda: _decode_svhn(config))
     source = cifar10.locate(config)
     path = _cache_path(cache, "cifar10", cifar10.fingerprint(source))
-    images = _cached(path, lambda: _image_set(*cifar10.decode(source, cache), cifar10.CLASSES))
+    images = _cached(path, lambda: _image_set(*cifar10.decode(source, cache), CLASSES))
     cifar10.check_rows(config, len(images.train_labels), len(images.test_labels))
     return images
 
@@ -217,7 +218,7 @@ def _decode_digits() -> ImageSet:
 
 
 def _decode_svhn(config: SVHN) -> ImageSet:
-    return _image_set(svhn.decode(config, "train"), svhn.decode(config, "test"), svhn.CLASSES)
+    return _image_set(svhn.decode(config, "train"), svhn.decode(config, "test"), CLASSES)
 
 
 def _image_set(train: _Split, test: _Split, classes: int) -> ImageSet:

@@ -7,23 +7,16 @@ file, and `label`, the digit itself.
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
-from PIL import Image
 
 from trainers.config import SVHN
-from trainers.data import DataError
-
-CLASSES = 10
-SIZE = 32
+from trainers.data import DataError, parquet_images
+from trainers.data.parquet_images import SHAPE, Split
 
 Part = Literal["train", "test", "extra"]
-Split = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 def fingerprint(config: SVHN) -> str:
@@ -42,7 +35,7 @@ def decode(config: SVHN, part: Part) -> Split:
     try:
         if files[0].suffix == ".mat":
             return _decode_matlab(files[0])
-        parts = [_decode_parquet(path) for path in files]
+        parts = [parquet_images.read(path) for path in files]
     except DataError:
         raise
     except Exception as error:  # damage can raise anything
@@ -83,27 +76,9 @@ def _decode_matlab(path: Path) -> Split:
         )
     images = np.ascontiguousarray(content["X"].transpose(3, 2, 0, 1))
     labels = content["y"].ravel().astype(np.int64) % 10
-    return _checked(path, images, labels)
-
-
-def _decode_parquet(path: Path) -> Split:
-    table = pq.read_table(path, columns=["image", "label"])
-    labels = table["label"].to_numpy().astype(np.int64)
-    images = np.empty((len(labels), 3, SIZE, SIZE), np.uint8)
-    for i, record in enumerate(table["image"].to_pylist()):
-        with Image.open(io.BytesIO(record["bytes"])) as image:
-            images[i] = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-    return _checked(path, images, labels)
-
-
-def _checked(path: Path, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Split:
-    shape = (len(labels), 3, SIZE, SIZE)
+    shape = (len(labels), *SHAPE)
     if images.shape != shape or images.dtype != np.uint8:
         raise DataError(
             f"{path}: found images {images.dtype} {images.shape}, expected uint8 {shape}"
         )
-    if len(labels) and not 0 <= labels.min() <= labels.max() < CLASSES:
-        raise DataError(
-            f"{path}: found labels {labels.min()} to {labels.max()}, expected 0 to {CLASSES - 1}"
-        )
-    return images, labels
+    return parquet_images.checked(images, labels, str(path))
