@@ -17,7 +17,7 @@ from analysis import store
 from analysis.store import footer, states
 from analysis.store.parts import FileVanished, StoreError, read_all, read_file, read_records
 from analysis.store.reader import RECORD_KEYS
-from launch.status import sweep_state
+from launch.status import sweep_files
 from trainers import part
 from trainers.part import (
     FOOTER_MARK,
@@ -122,7 +122,7 @@ def test_a_block_of_states_is_read_where_it_has_all_columns(folder: Path) -> Non
 
 
 def test_status_needs_nothing_but_the_block_of_states() -> None:
-    assert {*sweep_state.RECORD_COLUMNS, *RECORD_KEYS} <= {*STATE_COLUMNS, *states.OF_STORE}
+    assert {*sweep_files.RECORD_COLUMNS, *RECORD_KEYS} <= {*STATE_COLUMNS, *states.OF_STORE}
 
 
 def test_a_task_trains_again_what_a_damaged_part_held(folder: Path) -> None:

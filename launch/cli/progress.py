@@ -18,7 +18,7 @@ from rich.text import Text
 from launch.cli import layout
 from launch.cli.console import console
 from launch.plan.outcome import FINAL
-from launch.status import sweep_state
+from launch.status import sweep_files
 from launch.status.pace import Pace, duration_text
 from launch.status.summary import share_done
 
@@ -138,7 +138,7 @@ def foreground(folder: Path) -> Iterator[None]:
 def _follow(folder: Path, shown: Display, stop: threading.Event) -> None:
     while not stop.wait(READ_SECONDS):
         with contextlib.suppress(Exception):  # the bar is no reason to end a training
-            runs = sweep_state.runs_of(folder, sweep_state.RECORD_COLUMNS)
+            runs = sweep_files.runs_of(folder, sweep_files.RECORD_COLUMNS)
             if not runs.empty:
                 shown.show(runs)
 

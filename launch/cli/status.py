@@ -26,13 +26,13 @@ from launch.report.headline import Headline, headline_columns, headline_of
 from launch.report.notes import Note, Severity
 from launch.report.overview import Overview, is_live, load_overview
 from launch.report.running import running_tasks, running_text
-from launch.status import summary, sweep_state
+from launch.status import answers, summary, sweep_files, sweep_state
 from launch.status.failures import trained_again
 from launch.status.sweep_state import SweepState
 from launch.submit import rounds, submission
 from launch.submit.advance import advance
 
-POLL_SECONDS = sweep_state.ASK_SECONDS
+POLL_SECONDS = answers.ASK_SECONDS
 """Seconds between queries of the scheduler while a command waits or follows."""
 
 LEAST_SECONDS = 5.0
@@ -83,9 +83,9 @@ def watch(folder: Path, seconds: float, metric: str | None = None) -> None:
     The scheduler is asked every ASK_SECONDS at most; between, progress comes from the parts.
     """
     with leave_on_interrupt(name_of(folder)), Live(console=console, auto_refresh=False) as live:
-        recent = sweep_state.RecentAnswer()
+        recent = answers.RecentAnswer()
         while True:
-            files = sweep_state.read_files(folder, more_columns=headline_columns(metric))
+            files = sweep_files.read_files(folder, more_columns=headline_columns(metric))
             state = sweep_state.state_of(files, recent.about(files))
             shown = view(load_overview(state), headline_of(state, metric))
             footer = f"{time.strftime('%T')}, every {seconds:.0f} s; Ctrl-C leaves the jobs running"
@@ -171,15 +171,15 @@ def _follow_parts(state: SweepState, show: Callable[[pd.DataFrame], None], secon
     is_here = all(plan.backend != "slurm" for plan in state.plans)
     deadline = time.monotonic() + seconds
     next_read = time.monotonic()
-    modified, workers = sweep_state.modified(state.folder), _workers_alive(state)
+    modified, workers = sweep_files.modified(state.folder), _workers_alive(state)
     while time.monotonic() < deadline:
         time.sleep(LOOK_SECONDS)
         if _workers_alive(state) != workers:
             return
-        if sweep_state.modified(state.folder) == modified or time.monotonic() < next_read:
+        if sweep_files.modified(state.folder) == modified or time.monotonic() < next_read:
             continue
-        modified, start = sweep_state.modified(state.folder), time.process_time()
-        runs = sweep_state.runs_of(state.folder, sweep_state.RECORD_COLUMNS)
+        modified, start = sweep_files.modified(state.folder), time.process_time()
+        runs = sweep_files.runs_of(state.folder, sweep_files.RECORD_COLUMNS)
         show(runs)
         if is_here and progress.count_ended(runs) == len(runs):
             return

@@ -29,8 +29,10 @@ from launch.report.notes import Note
 from launch.report.overview import Overview, load_overview
 from launch.report.results import Results, results_of
 from launch.report.searches import estimate_text, state_text, varying_keys
+from launch.status.answers import RecentAnswer
 from launch.status.summary import Line, share_done, shown_state
-from launch.status.sweep_state import RecentAnswer, read_files, state_of
+from launch.status.sweep_files import read_files
+from launch.status.sweep_state import state_of
 
 LETTERS: Mapping[str, str] = {
     "done": "D", "nonfinite": "N", "running": "R", "waiting": "W", "preempted": "P",

@@ -16,7 +16,7 @@ from typing import Any
 from launch.plan import files
 from launch.report.data import Page, load_page
 from launch.report.sweeps import REPORT, load_sweeps
-from launch.status.sweep_state import RecentAnswer
+from launch.status.answers import RecentAnswer
 
 INDEX = "index.html"
 """The page of all sweeps, in the folder of the logs."""

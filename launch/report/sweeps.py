@@ -13,14 +13,10 @@ from launch.plan import PlanError
 from launch.plan.plan import plan_files
 from launch.report.data import StateCount, state_counts
 from launch.report.overview import load_overview
+from launch.status.answers import SlurmAnswer, ask_slurm
 from launch.status.summary import percent
-from launch.status.sweep_state import (
-    SlurmAnswer,
-    SweepFiles,
-    ask_slurm,
-    read_files,
-    state_of,
-)
+from launch.status.sweep_files import SweepFiles, read_files
+from launch.status.sweep_state import state_of
 
 _UNREADABLE = (UserError, PlanError, StoreError, OSError)
 """What reading a damaged sweep raises."""

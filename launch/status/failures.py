@@ -13,7 +13,8 @@ from launch.plan.markers import SAME_ERROR
 from launch.plan.outcome import OUT_OF_MEMORY, failure_class, last_line
 from launch.plan.plan import ran_in
 from launch.status.cell_state import Record
-from launch.status.sweep_state import SweepState, has_result, is_final
+from launch.status.sweep_files import has_result, is_final
+from launch.status.sweep_state import SweepState
 
 TasksByCell = Mapping[str, tuple[Plan, int]]
 """Plan and task that each cell last ran in."""

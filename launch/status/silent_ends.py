@@ -9,8 +9,9 @@ from pathlib import Path
 
 from launch.plan import Plan, markers
 from launch.plan.outcome import FINAL, LIVE, last_line
+from launch.status.answers import TaskKey
 from launch.status.cell_state import CellState
-from launch.status.sweep_state import SweepState, TaskKey
+from launch.status.sweep_state import SweepState
 
 MOST_OUTPUTS = 20
 """At most this many outputs are read: tasks that die at their start mostly share the cause."""

@@ -16,8 +16,9 @@ from launch.errors import quantity
 from launch.plan.launcher import Occupancy
 from launch.plan.outcome import CANCELLED, FINAL, LIVE, PREEMPTED, STATES, last_line
 from launch.scheduler.slurm import Task
+from launch.status.answers import TaskKey
 from launch.status.cell_state import CellState, Record
-from launch.status.sweep_state import SweepState, TaskKey
+from launch.status.sweep_state import SweepState
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from launch.errors import UserError
 from launch.plan import Plan, identity, load_all
 from launch.plan.outcome import FINAL, LIVE
 from launch.plan.plan import CALIBRATION, ran_in
-from launch.status.sweep_state import SweepState, records_of
+from launch.status.sweep_files import records_of
+from launch.status.sweep_state import SweepState
 from launch.sweep.adaptive import calibration_cells
 from launch.sweep.request import (
     AUTO,

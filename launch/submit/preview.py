@@ -19,7 +19,8 @@ from launch.plan.outcome import FINAL, LIVE
 from launch.scheduler import backend, sbatch
 from launch.status import failures, other_results, summary
 from launch.status.failures import HeldBack
-from launch.status.sweep_state import SweepState, is_final, load_state_before_submission
+from launch.status.sweep_files import is_final
+from launch.status.sweep_state import SweepState, load_state_before_submission
 from launch.submit import calibration
 from launch.submit.rounds import with_open_rounds
 from launch.submit.weights import Availability, look_up

@@ -24,14 +24,8 @@ from launch.plan.plan import factor, new_sid
 from launch.scheduler import backend, sbatch, slurm
 from launch.status.cell_state import Record
 from launch.status.failures import trained_again
-from launch.status.sweep_state import (
-    RECORD_COLUMNS,
-    is_final,
-    load_state_before_submission,
-    load_sweep_state,
-    records_of,
-    runs_of,
-)
+from launch.status.sweep_files import RECORD_COLUMNS, is_final, records_of, runs_of
+from launch.status.sweep_state import load_state_before_submission, load_sweep_state
 from launch.submit import calibration, followup, rounds
 from launch.submit.lock import locked
 from launch.submit.preview import Preview, beyond_limit, check_request, preview, with_searches

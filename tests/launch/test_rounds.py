@@ -19,7 +19,7 @@ from launch.errors import UserError
 from launch.plan import Plan, Search, load_all, markers
 from launch.plan.jobs import Array
 from launch.scheduler.slurm import Task
-from launch.status import sweep_state
+from launch.status import sweep_files, sweep_state
 from launch.status.other_results import DataComparison
 from launch.submit import cancel, rounds, submission
 from launch.submit.advance import advance
@@ -63,7 +63,7 @@ class Played:
         self.folder = folder
         self.rows: dict[str, Row] = {}
         monkeypatch.setattr(submission, "deliver", lambda *_: None)
-        monkeypatch.setattr(sweep_state, "runs_of", lambda *_, **__: self.runs)
+        monkeypatch.setattr(sweep_files, "runs_of", lambda *_, **__: self.runs)
 
     @property
     def runs(self) -> pd.DataFrame:

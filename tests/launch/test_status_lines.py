@@ -28,7 +28,7 @@ from launch.report.running import RunningTask, running_tasks, running_text
 from launch.report.sweeps import load_sweeps
 from launch.scheduler import slurm
 from launch.scheduler.slurm import Task
-from launch.status import sweep_state
+from launch.status import answers, sweep_files, sweep_state
 from launch.status.cell_state import Record
 
 OLD_LOGS = Path(__file__).parent / "old_logs"
@@ -84,7 +84,8 @@ def test_status_says_that_done_cells_train_again(
     tasks = [Task("7", 0, "one", state)] if state else []
     monkeypatch.setattr(slurm, "queue", lambda names: tasks)
     monkeypatch.setattr(slurm, "accounting", lambda names: [])
-    monkeypatch.setattr(sweep_state, "records_of", lambda runs: records)
+    for module in (sweep_files, sweep_state):
+        monkeypatch.setattr(module, "records_of", lambda runs: records)
     overview = load_overview(sweep_state.load_sweep_state(logs / "one"))
     sentences = [note.sentence for note in next_steps(overview)]
     again = [sentence for sentence in sentences if "again" in sentence]
@@ -114,7 +115,7 @@ def test_watching_asks_the_scheduler_every_ten_seconds_at_most(
             raise KeyboardInterrupt
 
     sent(plan_of(), logs / "one", "one")
-    monkeypatch.setattr(sweep_state.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(answers.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(views.time, "sleep", sleep)
     with pytest.raises(SystemExit):
         views.watch(logs / "one", 5.0)

@@ -17,19 +17,13 @@ from launch.plan.jobs import NEVER_SENT, Array
 from launch.report.overview import is_live
 from launch.scheduler import backend
 from launch.scheduler.slurm import Task
-from launch.status import sweep_state
+from launch.status import sweep_files
+from launch.status.answers import Answers
 from launch.status.cell_state import CellState, Placement, Record, cell_states
 from launch.status.failures import TrainedAgain, trained_again
 from launch.status.silent_ends import silent_ends
-from launch.status.sweep_state import (
-    UNANSWERED_SECONDS,
-    Answers,
-    Lookup,
-    SweepState,
-    may_run,
-    place_cells,
-    settle,
-)
+from launch.status.sweep_files import UNANSWERED_SECONDS, Lookup, settle
+from launch.status.sweep_state import SweepState, may_run, place_cells
 from launch.submit import calibration
 from launch.sweep.request import Cell
 
@@ -118,10 +112,10 @@ def test_a_local_submission_that_died_is_known_at_once_on_its_machine(
     host: str,
     delivery: str,
 ) -> None:
-    monkeypatch.setattr(sweep_state.socket, "gethostname", lambda: "here")
-    monkeypatch.setattr(sweep_state.backend, "has_worker_process", lambda _: worker)
+    monkeypatch.setattr(sweep_files.socket, "gethostname", lambda: "here")
+    monkeypatch.setattr(sweep_files.backend, "has_worker_process", lambda _: worker)
     plan = plan_of(backend="local", host=host, user=files.user_name(os.getuid()))
-    lookup = sweep_state._look_up_here(plan, tmp_path, ["demo.S.0"])
+    lookup = sweep_files._look_up_here(plan, tmp_path, ["demo.S.0"])
     (array,) = settle([PENDING], lookup, SENT + 1)
     assert array.delivery == delivery
 

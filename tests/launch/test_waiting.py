@@ -13,8 +13,9 @@ from launch.plan import Plan
 from launch.plan.jobs import Array
 from launch.report.explanation import advice
 from launch.scheduler.slurm import Task
+from launch.status.answers import Answers, with_ends, without_stuck
 from launch.status.cell_state import Record, cell_states
-from launch.status.sweep_state import Answers, SweepState, place_cells, with_ends, without_stuck
+from launch.status.sweep_state import SweepState, place_cells
 from launch.status.waiting import never_starts, stuck_tasks
 
 StateOf = Callable[..., SweepState]
