@@ -572,11 +572,14 @@ def _unknown_key(text: str) -> str:
         )
     if key in schema.columns():
         return f"{key}: unknown key here: the {section} of this sweep has none of that name"
+    optional = ["of.where", *(f"search.{name}" for name in search.KEYS)]
+    if key in optional:
+        return f"{key}: the sweep's file does not set it; add it with +{key}=VALUE"
     message = f"{key}: unknown key"
-    legal = [*schema.columns(), *_TOP_KEYS, *(f"search.{name}" for name in search.KEYS)]
+    legal = [*schema.columns(), *_TOP_KEYS, *optional]
     nearest = schema.nearest_key(key, legal)
     if nearest not in (None, key):
         message += f"; did you mean {nearest}?"
-    if key.startswith(("axes", "hydra.", "search", "to.")):
+    if key.startswith(("axes", "hydra.", "of.", "search", "to.")):
         message += "; +KEY=VALUE adds one, ~KEY removes one"
     return message

@@ -297,6 +297,8 @@ def test_an_unknown_sweep_is_answered_with_similar_or_some_names(
         ("task.most=null", "task.most: found None"),
         ("name=a/b", "sweep name 'a/b'"),
         ("model.width=1,2", "Ambiguous value"),
+        ("search.advance=manual", "the sweep's file does not set it; add it with +search.advance="),
+        ("of.where=[seed]", "of.where: the sweep's file does not set it; add it with +of.where="),
         ("model.width", "missing EQUAL"),
         ("foo bar", "foo bar"),
         ("seeds=[0,0]", "a value twice"),
