@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 import stat
 import sys
 import traceback
@@ -86,9 +87,10 @@ def _no_permission(filename: str) -> str:
     while not os.path.exists(path):
         path = path.parent
     status = os.stat(path)
-    owner, me = files.user_name(status.st_uid), files.user_name(os.getuid())
+    owner = files.user_name(status.st_uid)
     it = "it" if str(path) == filename else str(path)
-    access = f"change them (`chmod u+rwX {path}`)" if owner == me else f"ask {owner} for access"
+    change = f"change them (`{shlex.join(['chmod', 'u+rwX', str(path)])}`)"
+    access = change if status.st_uid == os.getuid() else f"ask {owner} for access"
     return (
         f"{filename}: permission denied; {it} belongs to {owner}, with the permissions "
         f"{stat.filemode(status.st_mode)}. No results are lost: {access}, or set REDESCENT_LOGS to "
@@ -199,11 +201,15 @@ def plan(
 ) -> None:
     """Show what `submit` would send: cells, tasks, arrays, hours. Changes nothing."""
     from launch.cli import tables
-    from launch.submit.preview import check_request, load_preview
+    from launch.plan.folder import check_folder
+    from launch.scheduler import sbatch
+    from launch.submit.preview import check_canary, load_preview
 
     request = _expand(name, overrides)
-    check_request(request)
+    sbatch.check(request.launcher)
+    check_folder(request.folder, request.launcher.kind)
     preview = load_preview(request, retry_errors=retry_errors)
+    check_canary(preview)
     if script:
         tables.print_scripts(preview)
     elif as_json:
@@ -279,8 +285,7 @@ def calibrate(
     from launch.cli import tables
     from launch.cli.console import console
     from launch.plan.plan import CALIBRATION
-    from launch.status.failures import trained_again
-    from launch.status.sweep_state import load_sweep_state
+    from launch.status.sweep_state import load_sweep_state, trained_again
     from launch.submit import calibration, submission
     from launch.submit.preview import load_preview
 
@@ -290,7 +295,7 @@ def calibrate(
         runs = calibration.calibration_request(request, epochs, steps, concurrency)
         missing = calibration.still_to_measure(runs, runs.code)
         plan = submission.submit(missing, retry_errors=True, rerun=True).plan
-        views.wait_until_end(missing.folder)
+        views.wait_until_end(missing.folder, plan.sid if plan else None)
         if plan and trained_again(load_sweep_state(missing.folder), plan.sid).ended:
             views.print_status(missing.folder)
             sys.exit(FAILED)

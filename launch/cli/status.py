@@ -27,8 +27,7 @@ from launch.report.notes import Note, Severity
 from launch.report.overview import Overview, is_live, load_overview
 from launch.report.running import running_tasks, running_text
 from launch.status import answers, summary, sweep_files, sweep_state
-from launch.status.failures import trained_again
-from launch.status.sweep_state import SweepState
+from launch.status.sweep_state import SweepState, trained_again
 from launch.submit import rounds, submission
 from launch.submit.advance import advance
 
@@ -95,8 +94,11 @@ def watch(folder: Path, seconds: float, metric: str | None = None) -> None:
             time.sleep(seconds)
 
 
-def wait_until_end(folder: Path) -> bool:
-    """Show progress until no cell runs or waits; returns whether all cells have a result."""
+def wait_until_end(folder: Path, sid: str | None = None) -> bool:
+    """Show progress until no cell runs or waits; returns whether all cells have a result.
+
+    With `sid`, cells that train again for other submissions are not waited for.
+    """
     with leave_on_interrupt(name_of(folder)), progress.display() as shown:
         printed: set[str] = set()
         while True:
@@ -107,7 +109,7 @@ def wait_until_end(folder: Path) -> bool:
                 if line.plain not in printed:
                     printed.add(line.plain)
                     shown.say(line)
-            if not is_live(state):
+            if not is_live(state, sid):
                 break
             seconds = seconds_between_queries(time.process_time() - start)
             _follow_parts(state, shown.show, seconds)
@@ -118,8 +120,8 @@ def wait_until_finished(folder: Path, sid: str | None = None) -> bool:
     """Wait until no cell runs or waits, and send the rounds of searches that follow by themselves.
 
     Returns whether all cells have a result, from submission `sid` if it trains them again, and all
-    these searches are finished. Writes
-    searches.json at the end, so that a figure drawn next has the last round.
+    these searches are finished. Writes searches.json at the end, so that a figure drawn next has
+    the last round.
     """
     complete = _wait_for_rounds(folder, sid)
     submission.write_searches(folder)
@@ -128,9 +130,9 @@ def wait_until_finished(folder: Path, sid: str | None = None) -> bool:
 
 def _wait_for_rounds(folder: Path, sid: str | None) -> bool:
     while True:
-        wait_until_end(folder)
+        wait_until_end(folder, sid)
         state = sweep_state.load_sweep_state(folder)
-        if is_live(state):  # another command or the worker sent more
+        if is_live(state, sid):  # another command or the worker sent more
             continue
         if not _search_goes_on(state):
             are_new = sid is None or not trained_again(state, sid).ended

@@ -18,9 +18,8 @@ from launch.report.searches import trial_text
 from launch.status import sweep_state
 from launch.status.attempts import Attempt, attempts
 from launch.status.cell_state import CellState
-from launch.status.failures import trained_again
 from launch.status.silent_ends import SilentEnd, ended_silently, output_line
-from launch.status.sweep_state import SweepState
+from launch.status.sweep_state import SweepState, trained_again
 from launch.status.waiting import NEVER_STARTS, stuck_task
 from launch.submit import rounds
 
@@ -95,8 +94,13 @@ def advice(state: SweepState, cell: CellState) -> str:
 
 def _result_advice(state: SweepState, cell: CellState) -> str:
     again, name = trained_again(state), name_of(state.folder)
+    task = state.tasks.get((cell.placement.sid, cell.placement.task))
+    if cell.id in again.going_on and task is not None and task.state != "RUNNING":
+        return f"it is to be trained again; {_waiting_advice(state, cell)}"
     if cell.id in again.going_on:
         return "wait: it is queued or training again; the earlier result stays until then"
+    if cell.id in again.unknown:
+        return "wait until the scheduler answers (`redescent doctor`): it may be training again"
     if cell.id in again.ended:
         logs = f"`redescent logs {cell_arguments(cell.id, name)}` shows why"
         return f"it was trained again without a new result, and the earlier one stays: {logs}"

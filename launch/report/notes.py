@@ -115,8 +115,7 @@ def next_steps(overview: Overview) -> list[Note]:
     notes += [plain(line) for line in searches]
     notes += [*_canary(overview), *_other_code(overview), *_trained_again(overview)]
     if overview.is_unmerged:
-        compact = f"`redescent compact {overview.name}` merges them"
-        notes.append(plain(f"its parts are not merged: the job failed or waits; {compact}"))
+        notes.append(plain(_unmerged(overview)))
     notes += _notification(overview)
     return [*notes, *_silence(overview.state.silent)]
 
@@ -165,6 +164,12 @@ def _other_code(overview: Overview) -> list[Note]:
     command = f"redescent submit {sweep} --again"
     hint = f"`{command}`, with the overrides that trained them, trains them again"
     return [Note(headline, f": {hint}", "warning")]
+
+
+def _unmerged(overview: Overview) -> str:
+    is_on_slurm = overview.state.plans[-1].backend == "slurm"
+    cause = ": the job that merges them failed or waits" if is_on_slurm else ""
+    return f"its parts are not merged{cause}; `redescent compact {overview.name}` merges them"
 
 
 def _trained_again(overview: Overview) -> list[Note]:

@@ -13,10 +13,9 @@ from launch.plan.outcome import FINAL, LIVE
 from launch.plan.plan import name_of
 from launch.plan.snapshot import code_hash
 from launch.status import failures, other_results, summary
-from launch.status.failures import TrainedAgain
 from launch.status.silent_ends import SilentEnd, not_started_cells, silent_ends
 from launch.status.summary import Summary, percent, share_done
-from launch.status.sweep_state import SweepState
+from launch.status.sweep_state import SweepState, TrainedAgain, trained_again
 from launch.submit import calibration, rounds
 from launch.submit.rounds import Standing, keys_in_live_tasks
 
@@ -87,16 +86,16 @@ def load_overview(state: SweepState) -> Overview:
     failed_cells = [id for id, cell in state.cells.items() if cell.state == "failed"]
     held_back = failures.held_back(failed_cells, state, _present_code(state))
     other_code = other_results.with_other_code(state, other_results.present_sources(state))
-    again = failures.trained_again(state)
+    again = trained_again(state)
     return Overview(
         state=state,
         summary=summary.summarise(state, timed_runs),
         held_back=len(held_back.cells),
-        canary=calibration.failed_canary(state),
+        canary=calibration.failed_canary(state, plan),
         searches=rounds.standings(state),
         silent_ends=silent_ends(state),
         not_started=len(not_started_cells(state)),
-        other_code=len(set(other_code) - set(again.going_on)),
+        other_code=len(set(other_code) - set(again.may_run)),
         is_unmerged=_is_unmerged(state),
         trained_again=again,
     )
@@ -104,7 +103,7 @@ def load_overview(state: SweepState) -> Overview:
 
 def _is_unmerged(state: SweepState) -> bool:
     """Whether the compaction of a sweep that is over is late: it failed, or waits in the queue."""
-    if not state.plans[-1].policy.get("compact") or is_live(state):
+    if not any(plan.policy.get("compact") for plan in state.plans) or is_live(state):
         return False
     runs = state.folder / "runs"
     with contextlib.suppress(FileNotFoundError):
@@ -123,11 +122,11 @@ def _present_code(state: SweepState) -> str:
         return ""
 
 
-def is_live(state: SweepState) -> bool:
-    """Whether a cell may still train, perhaps once more.
+def is_live(state: SweepState, sid: str | None = None) -> bool:
+    """Whether a cell may still train, or train again; with `sid`, again for that submission.
 
     A task that trains whole searches may be about to add cells.
     """
     if any(cell.state in LIVE for cell in state.cells.values()) or keys_in_live_tasks(state):
         return True
-    return bool(failures.trained_again(state).going_on)
+    return bool(trained_again(state, sid).may_run)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from launch.plan import Launcher, Plan, PlannedCell
+from launch.plan import Launcher, Plan
 from launch.plan.markers import SAME_ERROR
 from launch.plan.outcome import OUT_OF_MEMORY, failure_class, last_line
 from launch.plan.plan import ran_in
 from launch.status.cell_state import Record
-from launch.status.sweep_files import has_result, is_final
 from launch.status.sweep_state import SweepState
 
 TasksByCell = Mapping[str, tuple[Plan, int]]
@@ -26,17 +25,6 @@ class HeldBack:
 
     cells: frozenset[str] = frozenset()
     error: str | None = None
-
-
-@dataclass(frozen=True)
-class TrainedAgain:
-    """Done cells that were sent to be trained again and have no new result: the earlier one stays.
-
-    A task of those in `going_on` may still run; all tasks of those in `ended` are over.
-    """
-
-    going_on: Sequence[str] = ()
-    ended: Sequence[str] = ()
 
 
 def held_back(cells: Collection[str], state: SweepState, code: str) -> HeldBack:
@@ -99,22 +87,3 @@ def needs_more_memory(tasks: TasksByCell, state: SweepState, launcher: Launcher)
 def _raised_out_of_memory(cell: str, state: SweepState) -> bool:
     record = state.cells[cell].record
     return record is not None and record.error_class == OUT_OF_MEMORY.name
-
-
-def trained_again(state: SweepState, sid: str | None = None) -> TrainedAgain:
-    """The done cells that train again; with `sid`, only those of that submission."""
-    sent: dict[str, tuple[PlannedCell, bool]] = {}
-    for plan in state.plans:
-        if plan.rerun and sid in (None, plan.sid):
-            open_tasks = set(state.open_tasks(plan))
-            for number, indices in enumerate(plan.tasks):
-                for index in indices:
-                    cell = plan.cells[index]
-                    sent[cell.id] = cell, number in open_tasks
-    going_on: list[str] = []
-    ended: list[str] = []
-    for cell, is_open in sent.values():
-        record = state.records.get(cell.id)
-        if is_final(record) and not has_result(cell, record):
-            (going_on if is_open else ended).append(cell.id)
-    return TrainedAgain(going_on, ended)

@@ -5,14 +5,14 @@ Each is read once; the parts twice where a task ended in between.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
-from launch.plan import Plan, load_all, markers
+from launch.plan import Plan, PlannedCell, load_all, markers
 from launch.plan.jobs import Array
 from launch.scheduler import slurm
 from launch.status.answers import (
@@ -28,6 +28,8 @@ from launch.status.sweep_files import (
     SweepFiles,
     columns_of,
     files_of,
+    has_result,
+    is_final,
     modified,
     read_files,
     records_of,
@@ -49,6 +51,8 @@ class SweepState:
     """Submissions whose scheduler does not answer."""
     tasks: Mapping[TaskKey, slurm.Task]
     """What the scheduler reports about each task that it knows."""
+    cancelled: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """The cancelled cells of each plan."""
     lost_nodes: frozenset[str] = frozenset()
     """Nodes that recently lost a task, or on which every process died."""
 
@@ -127,7 +131,8 @@ def _may_be_outdated(state: SweepState) -> bool:
     searches also adds cells.
     """
     searching = any(plan.task_searches for plan in state.plans)
-    return searching or any(map(in_doubt, state.cells.values()))
+    in_doubts = any(map(in_doubt, state.cells.values()))
+    return searching or in_doubts or bool(trained_again(state).ended)
 
 
 def _state(files: SweepFiles, answers: Answers) -> SweepState:
@@ -142,6 +147,7 @@ def _state(files: SweepFiles, answers: Answers) -> SweepState:
         runs=files.runs,
         silent=answers.silent,
         tasks=answers.tasks,
+        cancelled=cancelled,
         lost_nodes=_lost_nodes(files.open_plans, folder, answers),
     )
 
@@ -169,6 +175,56 @@ def place_cells(
                         place = _cancelled(place, records.get(cell.id))
                     placements.setdefault(cell.id, []).append(place)
     return placements
+
+
+@dataclass(frozen=True)
+class TrainedAgain:
+    """Done cells that were sent to be trained again and have no new result: the earlier one stays.
+
+    A task of those in `going_on` runs or waits; of those in `unknown` one may, but its scheduler
+    does not answer; all tasks of those in `ended` are over.
+    """
+
+    going_on: Sequence[str] = ()
+    unknown: Sequence[str] = ()
+    ended: Sequence[str] = ()
+
+    @property
+    def may_run(self) -> Sequence[str]:
+        """The cells that may still get a new result."""
+        return [*self.going_on, *self.unknown]
+
+
+def trained_again(state: SweepState, sid: str | None = None) -> TrainedAgain:
+    """The done cells that train again; with `sid`, only those of that submission."""
+    tasks: dict[str, list[bool | None]] = {}
+    for plan in state.plans:
+        if plan.rerun and sid in (None, plan.sid):
+            for cell, may_still_run in _sent_cells(state, plan):
+                record = state.records.get(cell.id)
+                if is_final(record) and not has_result(cell, record):
+                    tasks.setdefault(cell.id, []).append(may_still_run)
+    going_on = [cell for cell, lives in tasks.items() if True in lives]
+    unknown = [cell for cell, lives in tasks.items() if None in lives and True not in lives]
+    ended = [cell for cell, lives in tasks.items() if not any(live is not False for live in lives)]
+    return TrainedAgain(going_on, unknown, ended)
+
+
+def _sent_cells(state: SweepState, plan: Plan) -> Iterator[tuple[PlannedCell, bool | None]]:
+    """The cells of a plan that the scheduler accepted and nobody cancelled, with `may_run` of their
+    task.
+    """
+    cancelled = state.cancelled.get(plan.sid, ())
+    for array in state.arrays[plan.sid]:
+        if array.delivery == "refused":
+            continue
+        for number in array.numbers:
+            task = state.tasks.get((plan.sid, number))
+            may_still_run = may_run(array, task, silent=plan.sid in state.silent)
+            for index in plan.tasks[number]:
+                cell = plan.cells[index]
+                if cell.id not in cancelled:
+                    yield cell, may_still_run
 
 
 def _cancelled(place: Placement, record: Record | None) -> Placement:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from launch.errors import quantity
 from launch.scheduler.slurm import Task
-from launch.status.sweep_state import SweepState
+from launch.status.sweep_state import SweepState, trained_again
 
 _CHANGE = "`redescent cancel {name}`, then `redescent resume {name}` with"
 
@@ -73,9 +73,11 @@ class StuckTasks:
 def never_starts(state: SweepState) -> list[NeverStarts]:
     """The waiting cells that SLURM will never start, by reason."""
     counts: dict[str, int] = {}
+    again = set(trained_again(state).going_on)
     for cell in state.cells.values():
         task = state.tasks.get((cell.placement.sid, cell.placement.task))
-        if cell.state == "waiting" and task is not None and task.reason in NEVER_STARTS:
+        is_waiting = cell.state == "waiting" or cell.id in again
+        if is_waiting and task is not None and task.reason in NEVER_STARTS:
             counts[task.reason] = counts.get(task.reason, 0) + 1
     return [NeverStarts(reason, NEVER_STARTS[reason], count) for reason, count in counts.items()]
 

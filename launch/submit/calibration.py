@@ -22,8 +22,8 @@ from launch.errors import UserError
 from launch.plan import Plan, identity, load_all
 from launch.plan.outcome import FINAL, LIVE
 from launch.plan.plan import CALIBRATION, ran_in
-from launch.status.sweep_files import records_of
-from launch.status.sweep_state import SweepState
+from launch.status.sweep_files import has_result, is_final, records_of
+from launch.status.sweep_state import SweepState, trained_again
 from launch.sweep.adaptive import calibration_cells
 from launch.sweep.request import (
     AUTO,
@@ -288,14 +288,38 @@ def failed_cells(folder: Path, at_a_time: int | Literal["auto"] | None) -> list[
     return [(row["cell"], row["error"] or "") for row in failed.to_dict("records")]
 
 
-def failed_canary(state: SweepState) -> tuple[str, str] | None:
-    """Id and traceback of the cell whose failure holds back the newest submission; None if nothing
-    does.
+def failed_canary(state: SweepState, plan: Plan) -> tuple[str, str] | None:
+    """Id and traceback of a cell whose failure took cells of this plan out of the queue; None
+    without any.
     """
-    plan = state.plans[-1]
-    if not plan.policy.get("canary"):
+    if not plan.policy.get("canary") or not _was_held_back(state, plan):
         return None
-    return next(iter(failed_cells(state.folder, plan.packing["at_a_time"])), None)
+    failed = failed_cells(state.folder, plan.packing["at_a_time"])
+    return next(iter([*failed, *_without_new_result(state.folder)]), None)
+
+
+def _was_held_back(state: SweepState, plan: Plan) -> bool:
+    """Whether a cell of a plan has ended without a result of it."""
+    ended = set(trained_again(state, plan.sid).ended)
+    for planned in plan.cells:
+        cell = state.cells[planned.id]
+        if planned.id in ended or cell.state in ("missing", "interrupted"):
+            return True
+    return False
+
+
+def _without_new_result(folder: Path) -> list[tuple[str, str]]:
+    """The cells of the newest calibration that kept an earlier result, with what to say of it."""
+    plans = load_all(folder / CALIBRATION)
+    if not plans:
+        return []
+    records = records_of(store.runs(folder / CALIBRATION))
+    cells = []
+    for planned in plans[-1].cells:
+        record = records.get(planned.id)
+        if is_final(record) and not has_result(planned, record):
+            cells.append((planned.id, "it was trained again without a new result"))
+    return cells
 
 
 def running_jobs(state: SweepState, cells: Sequence[Cell]) -> list[str]:
@@ -308,7 +332,7 @@ def running_jobs(state: SweepState, cells: Sequence[Cell]) -> list[str]:
         place = cell_state.placement
         job = state.job_id(place.sid, place.task)
         # a cell that is done keeps its state while other code trains it again
-        if job and (cell_state.state in LIVE or place.live):
+        if job and (cell_state.state in LIVE or place.live is not False):
             jobs.add(job.partition("_")[0])
     return sorted(jobs)
 

@@ -20,7 +20,7 @@ from launch.errors import UserError, quantity
 from launch.plan import Plan, files, load_all, markers
 from launch.plan.outcome import LIVE
 from launch.scheduler import backend
-from launch.status.sweep_state import SweepState, load_sweep_state
+from launch.status.sweep_state import SweepState, load_sweep_state, trained_again
 from launch.submit import followup
 from launch.submit.lock import CANCEL_LOCK, locked
 from launch.sweep.condition import conditions_on
@@ -57,6 +57,7 @@ def cancel(folder: Path, where: Sequence[str] = ()) -> Cancellation:
         markers.stop_rounds(folder)
     state = load_sweep_state(folder)
     live = frozenset(cell.id for cell in state.cells.values() if cell.state in LIVE)
+    live |= frozenset(trained_again(state).may_run)
     named = _cells_that_meet(state, where)
     selection = Selection(named, live & named, live)
     tasks, complaints, without_start = 0, [], []

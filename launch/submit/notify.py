@@ -20,9 +20,8 @@ from launch.errors import UserError, quantity
 from launch.plan import Plan, PlanError, markers
 from launch.plan.outcome import last_line
 from launch.plan.plan import name_of
-from launch.status.failures import trained_again
 from launch.status.summary import failures
-from launch.status.sweep_state import SweepState, load_sweep_state
+from launch.status.sweep_state import SweepState, load_sweep_state, trained_again
 from launch.submit import calibration
 
 LIMIT_SECONDS = 120.0
@@ -36,8 +35,10 @@ def notify(folder: Path, sid: str) -> str | None:
     """
     state = load_sweep_state(folder)
     plan = next(plan for plan in state.plans if plan.sid == sid)
-    is_live = any(cell.state in ("running", "waiting") for cell in state.cells.values())
-    if is_live or trained_again(state).going_on:
+    if any(cell.state in ("running", "waiting") for cell in state.cells.values()):
+        return None
+    others = [other.sid for other in state.plans if other.sid != sid]
+    if any(trained_again(state, other).going_on for other in others):
         return None
     line = summary_line(state, plan)
     command = [*shlex.split(plan.policy["notify"]), name_of(folder), line]
@@ -58,7 +59,7 @@ def summary_line(state: SweepState, plan: Plan) -> str:
     without_result = trained_again(state, plan.sid).ended
     if without_result:
         line += f", {len(without_result)} trained again without a new result"
-    canary, kinds = calibration.failed_canary(state), failures(state)
+    canary, kinds = calibration.failed_canary(state, plan), failures(state)
     if canary is not None:
         return f"held back, {line} (the canary failed: {last_line(canary[1])})"
     if kinds:

@@ -13,14 +13,13 @@ import pandas as pd
 from launch.cost import concurrency, rates
 from launch.cost.packing import TaskPreview, pack_in_groups
 from launch.errors import UserError, quantity
-from launch.plan.folder import check_folder
 from launch.plan.jobs import array_ranges
 from launch.plan.outcome import FINAL, LIVE
-from launch.scheduler import backend, sbatch
+from launch.scheduler import backend
 from launch.status import failures, other_results, summary
 from launch.status.failures import HeldBack
 from launch.status.sweep_files import is_final
-from launch.status.sweep_state import SweepState, load_state_before_submission
+from launch.status.sweep_state import SweepState, load_state_before_submission, trained_again
 from launch.submit import calibration
 from launch.submit.rounds import with_open_rounds
 from launch.submit.weights import Availability, look_up
@@ -108,14 +107,6 @@ class Preview:
     def unmeasured(self) -> int:
         """How many of the cells resemble no measured run."""
         return sum(time is None for time in self.seconds)
-
-
-def check_request(request: Request) -> None:
-    """Raise UserError for a launcher, a log folder or a policy with which nothing can be sent."""
-    sbatch.check(request.launcher)
-    check_folder(request.folder, request.launcher.kind)
-    if request.policy.canary and request.launcher.kind != "slurm":
-        raise UserError("canary: found true, but only SLURM can hold jobs back; set canary=false")
 
 
 def load_preview(request: Request, *, retry_errors: bool = False, rerun: bool = False) -> Preview:
@@ -225,7 +216,8 @@ def select_cells(
 ) -> Selection:
     """The cells to run, and those that are held back."""
     states = _states_of_cells(state)
-    again = _cells_again(request) if rerun else ()
+    again = _cells_again(request) if rerun else set()
+    again -= set(trained_again(state).may_run)
     cells = []
     for cell in request.cells:
         cell_state = states.get(cell.id)
@@ -367,6 +359,13 @@ def hours_of(
         for index in task.cells:
             hours += share * (seconds[index] or 0.0) / 3600
     return hours
+
+
+def check_canary(preview: Preview) -> None:
+    """Raise UserError for a canary of cells that are not sent to SLURM."""
+    request = preview.request
+    if preview.cells and request.policy.canary and request.launcher.kind != "slurm":
+        raise UserError("canary: found true, but only SLURM can hold jobs back; set canary=false")
 
 
 def beyond_limit(preview: Preview) -> str | None:

@@ -23,12 +23,11 @@ from launch.plan.outcome import last_line
 from launch.plan.plan import factor, new_sid
 from launch.scheduler import backend, sbatch, slurm
 from launch.status.cell_state import Record
-from launch.status.failures import trained_again
 from launch.status.sweep_files import RECORD_COLUMNS, is_final, records_of, runs_of
-from launch.status.sweep_state import load_state_before_submission, load_sweep_state
+from launch.status.sweep_state import load_state_before_submission, load_sweep_state, trained_again
 from launch.submit import calibration, followup, rounds
 from launch.submit.lock import locked
-from launch.submit.preview import Preview, beyond_limit, check_request, preview, with_searches
+from launch.submit.preview import Preview, beyond_limit, check_canary, preview, with_searches
 from launch.submit.table_columns import check_columns
 from launch.sweep.adaptive import search_key
 from launch.sweep.request import INSIDE, LAUNCH_KEYS, Cell, Packing, Policy, Request
@@ -64,7 +63,8 @@ def submit(
     Raises UserError if the hours exceed the limit, or if the scheduler refuses or does not answer;
     what it accepted before that stays recorded.
     """
-    check_request(request)
+    sbatch.check(request.launcher)
+    check_folder(request.folder, request.launcher.kind)
     check_data([cell.flat for cell in request.cells])
     check_data([search.point for search in request.searches])
     request.folder.mkdir(parents=True, exist_ok=True)
@@ -116,6 +116,7 @@ def _check_sendable(proposal: Preview) -> None:
             "answer; nothing was sent, because they may be running. Try again when it answers "
             "(`redescent doctor`)"
         )
+    check_canary(proposal)
     refusal = beyond_limit(proposal)
     if refusal:
         raise UserError(refusal)
@@ -138,12 +139,19 @@ def send_calibration_first(request: Request, *, retry_errors: bool) -> Sequence[
     submission = submit(missing, retry_errors=retry_errors, rerun=True)
     state = load_sweep_state(all_copies.folder)
     running = calibration.running_jobs(state, all_copies.cells)
+    ids = {cell.id for cell in all_copies.cells}
     error = submission.preview.selection.held_back.error
     if error is None and not running:
         failed = calibration.failed_cells(request.folder, request.packing.at_a_time)
         error = last_line(failed[0][1]) if failed else None
-        if error is None and trained_again(state).ended:
+        again = trained_again(state)
+        if error is None and ids & set(again.ended):
             error = "no result; see `redescent logs` of its cells"
+        if error is None and ids & set(again.may_run):
+            raise UserError(
+                "canary: it is not known whether SLURM accepted its cells, so nothing else was "
+                "sent. Submit again when `redescent doctor` finds SLURM"
+            )
     if error is not None:
         raise UserError(
             f"canary: its cells failed with {error!r} in this code, so nothing else was "

@@ -534,11 +534,12 @@ def _reason(error: Exception) -> str:
         return _unknown_key(text)
     merged = re.search(r"Error merging override (.*)\s+Cannot merge (Dict|List)Config", text)
     if merged:
-        override = merged[1].rstrip(";")
-        key = override.lstrip("+").partition("=")[0]
+        override = merged[1].rstrip(";").lstrip("+")
+        key = override.partition("=")[0]
+        has, found = ("a mapping", "a list") if merged[2] == "Dict" else ("a list", "a mapping")
         return (
-            f"{override}: the sweep has a list where this has a mapping, or a mapping where this "
-            f"has a list; to replace it as a whole, write '~{key}' '+{override}'"
+            f"{override}: found {found} or a single value where the sweep has {has}; to replace it "
+            f"as a whole, write '~{key}' '+{override}'"
         )
     message = text.split("Config search path")[0]
     lines = [line.strip() for line in message.splitlines() if line.strip()]

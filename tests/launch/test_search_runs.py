@@ -153,7 +153,7 @@ def test_a_round_that_another_command_sent_and_finished_is_no_failure(
         return SimpleNamespace(cells=cells, plans=["plan"] * over[0])
 
     monkeypatch.setattr(status.sweep_state, "load_sweep_state", state)
-    monkeypatch.setattr(status, "wait_until_end", lambda folder: True)
+    monkeypatch.setattr(status, "wait_until_end", lambda folder, sid: True)
     monkeypatch.setattr(status, "is_live", lambda state, sid=None: False)
     monkeypatch.setattr(status, "_search_goes_on", lambda state: len(state.plans) < 2)
     monkeypatch.setattr(status, "advance", lambda folder: over.__setitem__(0, next(coming)))

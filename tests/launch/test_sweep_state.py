@@ -8,23 +8,26 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
-from launch.plan import Plan, PlannedCell, files
+from launch.plan import Plan, PlannedCell, files, jobs
 from launch.plan.jobs import NEVER_SENT, Array
+from launch.report.explanation import advice
 from launch.report.overview import is_live
-from launch.scheduler import backend
+from launch.scheduler import backend, slurm
 from launch.scheduler.slurm import Task
-from launch.status import sweep_files
+from launch.status import sweep_files, sweep_state
 from launch.status.answers import Answers
 from launch.status.cell_state import CellState, Placement, Record, cell_states
-from launch.status.failures import TrainedAgain, trained_again
 from launch.status.silent_ends import silent_ends
 from launch.status.sweep_files import UNANSWERED_SECONDS, Lookup, settle
-from launch.status.sweep_state import SweepState, may_run, place_cells
-from launch.submit import calibration
+from launch.status.sweep_state import SweepState, TrainedAgain, may_run, place_cells, trained_again
+from launch.status.waiting import never_starts
+from launch.submit import calibration, preview
+from launch.submit.cancel import cancel
 from launch.sweep.request import Cell
 
 SENT = 1000.0
@@ -171,11 +174,11 @@ def test_a_task_without_a_record_is_told_by_its_output(
 @pytest.mark.parametrize(
     ("attempt", "task", "expected"),
     [
-        (1, None, TrainedAgain([], ["c1-0"])),
-        (1, Task("5", 0, "n", "COMPLETED"), TrainedAgain([], ["c1-0"])),
-        (1, Task("5", 0, "n", "PENDING"), TrainedAgain(["c1-0"], [])),
-        (1, Task("5", 0, "n", "RUNNING"), TrainedAgain(["c1-0"], [])),
-        (2, None, TrainedAgain([], [])),
+        (1, None, TrainedAgain(ended=["c1-0"])),
+        (1, Task("5", 0, "n", "COMPLETED"), TrainedAgain(ended=["c1-0"])),
+        (1, Task("5", 0, "n", "PENDING"), TrainedAgain(going_on=["c1-0"])),
+        (1, Task("5", 0, "n", "RUNNING"), TrainedAgain(going_on=["c1-0"])),
+        (2, None, TrainedAgain()),
     ],
 )
 def test_a_done_cell_that_trains_again_or_did_without_a_result_is_named(
@@ -188,11 +191,65 @@ def test_a_done_cell_that_trains_again_or_did_without_a_result_is_named(
     runs = pd.DataFrame([{"cell": "c1-0", "status": "done", "attempt": attempt}])
     arrays = {again.sid: [Array("demo.0", 0, 1, SENT, "5")]}
     state = SweepState(Path("logs/demo"), [again], arrays, cells, runs, [], tasks)
-    assert trained_again(state) == expected
-    assert trained_again(state, "another") == TrainedAgain([], [])
-    silent = replace(state, silent=[again.sid])
-    assert trained_again(silent) == TrainedAgain(["c1-0"] if attempt == 1 else [], [])
+    assert as_lists(trained_again(state)) == as_lists(expected)
+    assert as_lists(trained_again(state, "another")) == as_lists(TrainedAgain())
     assert is_live(state) is bool(expected.going_on)
+    silent = replace(state, silent=[again.sid])
+    unknown = TrainedAgain(unknown=["c1-0"] if attempt == 1 else [])
+    assert as_lists(trained_again(silent)) == as_lists(unknown)
+    assert is_live(silent) is (attempt == 1)
+    assert not is_live(silent, "another")
+    refused = replace(state, arrays={again.sid: [replace(arrays[again.sid][0], error="no")]})
+    cancelled = replace(state, cancelled={again.sid: ["c1-0"]})
+    for untouched in (refused, cancelled):
+        assert as_lists(trained_again(untouched)) == as_lists(TrainedAgain())
+
+
+def as_lists(again: TrainedAgain) -> list[list[str]]:
+    return [list(again.going_on), list(again.unknown), list(again.ended)]
+
+
+def test_a_refused_submission_does_not_hide_one_that_trains_again(
+    plan_of: Callable[..., Plan],
+) -> None:
+    plan = plan_of(cells=[PlannedCell("c1-0", 0, {}, 1)], tasks=[[0]], rerun=True)
+    first, second = plan, replace(plan, sid="20260102T030406-0a1b2c3d")
+    sent = Array("demo.0", 0, 1, SENT, "5")
+    refused = Array("demo.1", 0, 1, SENT, error="the partition is full")
+    record = Record("done", 1)
+    cells = {"c1-0": CellState("c1-0", "done", record, Placement(second.sid, 0, 2, False))}
+    runs = pd.DataFrame([{"cell": "c1-0", "status": "done", "attempt": 1}])
+    arrays = {first.sid: [sent], second.sid: [refused]}
+    running = {(first.sid, 0): Task("5", 0, "demo.0", "RUNNING")}
+    state = SweepState(Path("logs/demo"), [first, second], arrays, cells, runs, [], running)
+    assert list(trained_again(state).going_on) == ["c1-0"]
+    with_result = replace(state, tasks={}, runs=runs.assign(attempt=2))
+    assert as_lists(trained_again(with_result)) == as_lists(TrainedAgain())
+
+
+def test_what_trains_again_is_not_sent_again_and_can_be_cancelled(
+    plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch, logs: Path
+) -> None:
+    plan = plan_of(tasks=[[0, 1, 2]], rerun=True)
+    plan.write(logs / "demo")
+    jobs.write(plan, logs / "demo", [Array("demo.0", 0, 1, SENT, "5")])
+    pending = Task("5", 0, "demo.0", "PENDING", "PartitionTimeLimit")
+    monkeypatch.setattr(slurm, "queue", lambda names: [pending])
+    monkeypatch.setattr(slurm, "accounting", lambda names: [])
+    ended: list[str] = []
+    monkeypatch.setattr(slurm, "cancel", lambda ids: ended.extend(ids) or "")
+    records = {cell.id: Record("done", cell.attempts) for cell in plan.cells}
+    for module in (sweep_files, sweep_state):
+        monkeypatch.setattr(module, "records_of", lambda runs: records)
+    state = sweep_state.load_sweep_state(logs / "demo")
+    request = SimpleNamespace(
+        cells=[Cell(cell.id, {}) for cell in plan.cells], again=(), code="c0de", launcher=None
+    )
+    assert preview.select_cells(request, state, retry_errors=True, rerun=True).ids == []
+    assert [wait.cells for wait in never_starts(state)] == [3]
+    assert "it will never start" in advice(state, state.cells[plan.cells[0].id])
+    assert cancel(logs / "demo").cells == 3
+    assert ended
 
 
 def test_a_canary_waits_for_cells_that_are_done_and_trained_again(
@@ -201,9 +258,9 @@ def test_a_canary_waits_for_cells_that_are_done_and_trained_again(
     again = plan_of(cells=[PlannedCell("c1-0", 0, {}, 1)], tasks=[[0]], rerun=True)
     arrays = {again.sid: [Array("demo.0", 0, 1, SENT, "7")]}
     record = Record("done", 1)
-    for live, jobs in ((True, ["7"]), (False, [])):
+    for live, known in ((True, ["7"]), (None, ["7"]), (False, [])):
         cell = CellState("c1-0", "done", record, Placement(again.sid, 0, 2, live))
         state = SweepState(
             Path("logs/demo"), [again], arrays, {"c1-0": cell}, pd.DataFrame(), [], {}
         )
-        assert calibration.running_jobs(state, [Cell("c1-0", {})]) == jobs
+        assert calibration.running_jobs(state, [Cell("c1-0", {})]) == known

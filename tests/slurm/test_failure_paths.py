@@ -208,7 +208,7 @@ def test_a_submission_killed_at_any_step_is_made_good_by_the_next(noop: Sweep, s
         == -signal.SIGKILL
     )
     repeat = (
-        "from launch import cli\nfrom launch.status import sweep_files, sweep_state\n"
+        "from launch import cli\nfrom launch.status import sweep_files\n"
         "sweep_files.UNANSWERED_SECONDS = 0.5\n"
         f"cli.main(['submit', 'noop', 'hydra/launcher=slurm', *{one_task(3)!r}])"
     )

@@ -327,9 +327,9 @@ def test_a_missing_batch_is_named(tmp_path: Path) -> None:
 
 GOOD = png(random_arrays(1, 0)[0][0])
 BAD_CELLS: list[tuple[bytes | None, str]] = [
-    (b"no image", "expected a PNG image"),
-    (GOOD[: len(GOOD) // 2], "expected a PNG image"),
-    (GOOD[:200] + b"\0" * 50 + GOOD[250:], "expected a PNG image"),
+    (b"no image", "expected a PNG or JPEG image"),
+    (GOOD[: len(GOOD) // 2], "expected a PNG or JPEG image"),
+    (GOOD[:200] + b"\0" * 50 + GOOD[250:], "expected a PNG or JPEG image"),
     (png(np.zeros((3, 28, 30), np.uint8)), "found an image of 30x28 in row 1, expected 32x32"),
     (None, "found no image bytes in row 1"),
 ]

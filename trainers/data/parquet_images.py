@@ -1,5 +1,5 @@
-"""Images of 32x32 pixels in ten classes from Parquet files: a column of PNG images, `img` or
-`image`, and a column `label`, as Hugging Face writes CIFAR-10 and SVHN.
+"""Images of 32x32 pixels in ten classes from Parquet files: a column `img` or `image` of PNG or
+JPEG images, and a column `label`, as Hugging Face writes CIFAR-10 and SVHN.
 """
 
 from __future__ import annotations
@@ -72,15 +72,15 @@ def _decode_png(cell: Any, path: Path, row: int) -> NDArray[np.uint8]:
     data = cell.get("bytes") if isinstance(cell, dict) else cell
     if not isinstance(data, bytes):
         raise DataError(
-            f"{path}: found no image bytes in row {row}, expected a PNG in img.bytes; {REMEDY}"
+            f"{path}: found no image bytes in row {row}, expected a PNG or JPEG; {REMEDY}"
         )
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
             size = image.size
             pixels = np.asarray(image.convert("RGB")) if size == (32, 32) else None
     except (OSError, SyntaxError, ValueError, zlib.error, Image.DecompressionBombError) as error:
         raise DataError(
-            f"{path}: found {error} in row {row}, expected a PNG image; {REMEDY}"
+            f"{path}: found {error} in row {row}, expected a PNG or JPEG image; {REMEDY}"
         ) from error
     if pixels is None:
         raise DataError(
