@@ -40,7 +40,7 @@ from analysis.stats.seed_curves import SeedCurves
 
 METRIC, TRAINING = "test_error", "train_error"  # the default of --metric
 SHOWN = (
-    "lambda", "n_seeds", "first_minimum", "first_minimum_{time}", "peak", "peak_{time}", "final",
+    "n_seeds", "first_minimum", "first_minimum_{time}", "peak", "peak_{time}", "final",
     "interpolation_{time}", "double_descent",
 )  # fmt: skip
 
@@ -112,6 +112,11 @@ def choose_last(options: argparse.Namespace, is_published: bool) -> None:
         options.last = PUBLISHED_LAST if is_published else LAST
 
 
+def axis_name(column: str) -> str:
+    """What tables call the axis from left to right: lambda is weight decay."""
+    return "lambda" if column == "optim.weight_decay" else column.rpartition(".")[2]
+
+
 def features_of(
     runs: pd.DataFrame,
     curves: pd.DataFrame,
@@ -119,13 +124,14 @@ def features_of(
     options: argparse.Namespace,
 ) -> pd.DataFrame:
     """The features of each column, with the time of interpolation."""
-    features = seed_curves.feature_table(data, options.window, last=options.last)
+    name = axis_name(options.column)
+    features = seed_curves.feature_table(data, options.window, name, options.last)
     training = seed_curves.seed_curves(
         runs, curves, options.column, TRAINING, names.TIMES[options.time]
     )
-    times = seed_curves.threshold_table(training, options.interpolation)
+    times = seed_curves.threshold_table(training, options.interpolation, name)
     times.columns = times.columns.str.replace("threshold", "interpolation")
-    return features.merge(times, on="lambda", validate="one_to_one")
+    return features.merge(times, on=name, validate="one_to_one")
 
 
 def beside_of(
@@ -147,7 +153,7 @@ def make(options: argparse.Namespace) -> None:
     runs, curves, notes = load(options)
     is_published = published.is_published(runs)
     choose_last(options, is_published)
-    time = names.TIMES[options.time]
+    time, axis = names.TIMES[options.time], axis_name(options.column)
     data = seed_curves.seed_curves(runs, curves, options.column, options.metric, time)
     if not any(column.cells for column in data):
         raise query.FigureError(nothing_logged(runs, options.metric))
@@ -170,16 +176,19 @@ def make(options: argparse.Namespace) -> None:
     source = Source(runs, options.published or options.folder, notes)
     facts = record(source, data, state, options, options.metric)
     facts |= feature_record(options.window, options.time)
-    shown = [name.format(time=time) for name in SHOWN]
+    shown = [axis, *(name.format(time=time) for name in SHOWN)]
     lines = [table_text(features[shown].iloc[::-1])]
-    tables = {"": seed_curves.tidy(data), "_features": features}
-    verdicts = [summary(features, points=options.time)]
+    tables = {"": seed_curves.tidy(data, axis), "_features": features}
+    verdicts = [summary(features, axis, options.time)]
     if beside:
-        features_beside = seed_curves.feature_table(beside, options.window, last=options.last)
+        features_beside = seed_curves.feature_table(beside, options.window, axis, options.last)
         shown_beside = [name for name in shown if name in features_beside]
         lines += [f"{options.beside}:", table_text(features_beside[shown_beside].iloc[::-1])]
-        verdicts.append(f"{options.beside}: {summary(features_beside, points=options.time)}")
-        tables |= {"_beside": seed_curves.tidy(beside), "_beside_features": features_beside}
+        verdicts.append(f"{options.beside}: {summary(features_beside, axis, options.time)}")
+        tables |= {
+            "_beside": seed_curves.tidy(beside, axis),
+            "_beside_features": features_beside,
+        }
         facts["beside"] = options.beside
     lines.append(f"final: {end_text(options.last)}")
     lines += [f"note: {note}" for note in notes]

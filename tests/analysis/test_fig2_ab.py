@@ -137,6 +137,17 @@ def test_a_wrong_choice_lists_what_there_is(sweep, saved_figures, tmp_path, caps
     assert "expected the log folder of a sweep" in capsys.readouterr().err
 
 
+def test_another_axis_has_its_own_name_in_the_tables(sweep, saved_figures, tmp_path, capsys):
+    for width in (8, 16):
+        sweep.grid((1e-3,), seeds=(0, 1), epochs=30, **{"model.width": width})
+    assert run(sweep.folder, "--column", "model.width", "--out", tmp_path) == 0
+    for table in ("fig2_ab.csv", "fig2_ab_features.csv"):
+        assert set(pd.read_csv(tmp_path / table)["width"]) == {8, 16}
+    out = capsys.readouterr().out
+    assert "closest at width" in out
+    assert "lambda" not in out
+
+
 def test_a_sweep_without_a_bump_says_so_plainly(sweep, saved_figures, tmp_path, capsys):
     sweep.grid((1e-3, 1e-2), seeds=(0, 1, 2))
     run(sweep.folder, "--out", tmp_path)
