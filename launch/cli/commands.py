@@ -413,8 +413,13 @@ def status(
     help="Write the page again every SECONDS (30 by default) until no cell runs or waits.",
 )
 @click.option("--open", "show", is_flag=True, help="Open the page in the browser.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file to write, as for a log folder that you may only read.",
+)
 @_errors
-def report(name: str | None, watch: float | None, show: bool) -> None:
+def report(name: str | None, watch: float | None, show: bool, out: Path | None) -> None:
     """Write a sweep as one HTML page, logs/NAME/report.html; without NAME an index of all sweeps.
 
     The page needs no network and no server. While it is rewritten, an open page follows.
@@ -424,11 +429,11 @@ def report(name: str | None, watch: float | None, show: bool) -> None:
     from launch.plan.project import logs_folder
 
     if name is not None:
-        pages.report(sweep_folder(name), watch, show=show)
-    elif watch is None:
+        pages.report(sweep_folder(name), watch, out=out, show=show)
+    elif watch is None and out is None:
         pages.report_index(logs_folder(), show=show)
     else:
-        raise UserError("--watch rewrites the page of one sweep: found none, expected NAME")
+        raise UserError("--watch and --out are for the page of one sweep: expected NAME")
 
 
 @main.command(name="list", short_help="Show all sweeps, one line each.")

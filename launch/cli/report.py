@@ -13,8 +13,10 @@ from launch.report import page
 from launch.report.sweeps import SweepLine, load_sweeps
 
 
-def report(folder: Path, watch: float | None, *, show: bool) -> None:
-    """Write the page of a sweep; with `watch`, again every `watch` seconds. `show` opens it."""
+def report(folder: Path, watch: float | None, *, out: Path | None, show: bool) -> None:
+    """Write the page of a sweep to `out`; with `watch`, again every `watch` seconds. `show` opens
+    it.
+    """
 
     def announce(path: Path) -> None:
         console.print(f"wrote {path}")
@@ -24,10 +26,10 @@ def report(folder: Path, watch: float | None, *, show: bool) -> None:
             open_page(path)
 
     if watch is None:
-        announce(page.write_page(folder)[0])
+        announce(page.write_page(folder, out=out)[0])
         return
     with leave_on_interrupt(name_of(folder)):
-        page.follow(folder, watch, announce)
+        page.follow(folder, watch, announce, out)
 
 
 def report_index(logs: Path, *, show: bool) -> None:

@@ -200,9 +200,13 @@ class Page:
 
 
 def load_page(
-    folder: Path, refresh: float | None = None, recent: RecentAnswer | None = None
+    folder: Path,
+    refresh: float | None = None,
+    recent: RecentAnswer | None = None,
+    page_folder: Path | None = None,
 ) -> Page:
-    """Read a sweep for its page, with what SLURM answered recently, by default when asked now.
+    """Read a sweep for its page, with what SLURM answered recently, by default when asked now. Its
+    links start at `page_folder`, by default the folder of the sweep.
 
     Raises UserError if there is no sweep, StoreError for damage.
     """
@@ -238,7 +242,7 @@ def load_page(
         features=_features(curves),
         searches=_searches(overview),
         provenance=_provenance(overview, runs),
-        figures=figures_of(folder),
+        figures=figures_of(folder, page_folder),
         methods=[f"band of the curves: {BAND}", interval_text(), criterion_text()],
     )
 

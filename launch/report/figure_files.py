@@ -32,16 +32,17 @@ class FigureFiles:
     picture: str
 
 
-def figures_of(folder: Path) -> list[FigureFiles]:
-    """The figures of a sweep, by name.
+def figures_of(folder: Path, page_folder: Path | None = None) -> list[FigureFiles]:
+    """The figures of a sweep, by name; links start at the folder of the page, by default `folder`.
 
     They are looked for in `figures/` of the current folder, of the project that the logs lie in and
     of the sweep itself. A record that is no JSON, or of another sweep, is passed over.
     """
     figures: list[FigureFiles] = []
+    start = page_folder or folder
     for path in sorted(_records(folder)):
         files = [path.with_suffix(ending) for ending in FORMATS]
-        links = [(file.suffix[1:], _link(file, folder)) for file in files if file.exists()]
+        links = [(file.suffix[1:], _link(file, start)) for file in files if file.exists()]
         has_room = len(figures) < MOST_PICTURES
         picture = _picture(path.with_suffix(".png")) if has_room else ""
         figures.append(FigureFiles(path.stem, links, picture))

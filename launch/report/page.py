@@ -28,28 +28,34 @@ READ_SHARE = 0.1
 
 
 def write_page(
-    folder: Path, refresh: float | None = None, recent: RecentAnswer | None = None
+    folder: Path,
+    refresh: float | None = None,
+    recent: RecentAnswer | None = None,
+    out: Path | None = None,
 ) -> tuple[Path, bool]:
     """Write the page of a sweep; returns its path, and whether a cell may still train.
 
+    `out` is the file to write, by default report.html in the folder of the sweep.
     `refresh` is the number of seconds after which the page is written again; `recent` keeps SLURM's
     answer until then. Raises UserError if there is no sweep, StoreError for damaged logs, OSError
     if the file cannot be written.
     """
-    page = load_page(folder, refresh, recent)
-    path = folder / REPORT
+    path = out or folder / REPORT
+    page = load_page(folder, refresh, recent, path.parent)
     files.write_bytes(path, render(page).encode("utf-8", "backslashreplace"))
     return path, page.is_live
 
 
-def follow(folder: Path, seconds: float, announce: Callable[[Path], None]) -> None:
+def follow(
+    folder: Path, seconds: float, announce: Callable[[Path], None], out: Path | None = None
+) -> None:
     """Write the page every `seconds`, or more rarely for a large sweep, until no cell runs or
     waits. `announce` is called with the path after the first time.
     """
     is_first, recent = True, RecentAnswer()
     while True:
         start = time.process_time()
-        path, is_live = write_page(folder, seconds, recent)
+        path, is_live = write_page(folder, seconds, recent, out)
         if is_first:
             announce(path)
             is_first = False

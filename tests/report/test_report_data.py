@@ -181,6 +181,8 @@ def test_figures_of_this_sweep_are_linked(
         ("json", "../../figures/mine.json"),
     ]
     assert figure.picture.startswith("data:image/jpeg;base64,")
+    (elsewhere,) = figures_of(folder, tmp_path)
+    assert elsewhere.files[0] == ("png", "figures/mine.png")
 
 
 def test_the_index_lists_every_sweep_and_names_damage(example: Example, tmp_path: Path) -> None:
@@ -229,9 +231,14 @@ def test_report_writes_the_page_and_names_it(
     path = tmp_path / "one_cell" / "report.html"
     assert text.get().replace("\n", "") == f"wrote {path}"
     assert opened == [path.as_uri()]
-    with pytest.raises(SystemExit) as end:
-        main(["report", "--watch", "5"], standalone_mode=False)
-    assert end.value.code == 2
+    path.unlink()
+    main(["report", "one_cell", "--out", str(tmp_path / "page.html")], standalone_mode=False)
+    assert "one_cell" in (tmp_path / "page.html").read_text()
+    assert not path.exists()
+    for option in (["--watch", "5"], ["--out", "page.html"]):
+        with pytest.raises(SystemExit) as end:
+            main(["report", *option], standalone_mode=False)
+        assert end.value.code == 2
 
 
 def test_following_ends_with_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
