@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,17 @@ from launch.errors import UserError
 from launch.plan import Launcher, Plan, PlannedCell, jobs, load_all, markers, snapshot
 from launch.plan.folder import check_folder, no_sweep
 from launch.plan.jobs import Array, Dependencies
-from launch.plan.outcome import last_line
+from launch.plan.outcome import LIVE, last_line
 from launch.plan.plan import factor, new_sid
 from launch.scheduler import backend, sbatch, slurm
 from launch.status.cell_state import Record
 from launch.status.sweep_files import RECORD_COLUMNS, is_final, records_of, runs_of
-from launch.status.sweep_state import load_state_before_submission, load_sweep_state, trained_again
+from launch.status.sweep_state import (
+    SweepState,
+    load_state_before_submission,
+    load_sweep_state,
+    trained_again,
+)
 from launch.submit import calibration, followup, rounds
 from launch.submit.lock import locked
 from launch.submit.preview import Preview, beyond_limit, check_canary, preview, with_searches
@@ -139,25 +144,33 @@ def send_calibration_first(request: Request, *, retry_errors: bool) -> Sequence[
     submission = submit(missing, retry_errors=retry_errors, rerun=True)
     state = load_sweep_state(all_copies.folder)
     running = calibration.running_jobs(state, all_copies.cells)
-    ids = {cell.id for cell in all_copies.cells}
     error = submission.preview.selection.held_back.error
     if error is None and not running:
-        failed = calibration.failed_cells(request.folder, request.packing.at_a_time)
-        error = last_line(failed[0][1]) if failed else None
-        again = trained_again(state)
-        if error is None and ids & set(again.ended):
-            error = "no result; see `redescent logs` of its cells"
-        if error is None and ids & set(again.may_run):
-            raise UserError(
-                "canary: it is not known whether SLURM accepted its cells, so nothing else was "
-                "sent. Submit again when `redescent doctor` finds SLURM"
-            )
+        error = _error_of_canary(request, state, {cell.id for cell in all_copies.cells})
     if error is not None:
         raise UserError(
             f"canary: its cells failed with {error!r} in this code, so nothing else was "
             "sent. Fix the error, or send everything with --retry-errors"
         )
     return running
+
+
+def _error_of_canary(request: Request, state: SweepState, ids: Set[str]) -> str | None:
+    """Why the cells of a calibration without known jobs did not succeed; None if they did.
+
+    Raises UserError if a job of them may be about to run.
+    """
+    again = trained_again(state)
+    may_run = {cell.id for cell in state.cells.values() if cell.state in LIVE} | set(again.may_run)
+    if ids & may_run:
+        raise UserError(
+            "canary: it is not known whether SLURM accepted its cells, so nothing else was sent. "
+            "Submit again when `redescent doctor` finds SLURM"
+        )
+    failed = calibration.failed_cells(request.folder, request.packing.at_a_time)
+    if failed:
+        return last_line(failed[0][1])
+    return "no result; see `redescent logs` of its cells" if ids & set(again.ended) else None
 
 
 def resume_request(folder: Path, overrides: Sequence[str]) -> Request:

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from launch.errors import UserError
 from launch.plan import Plan, PlannedCell, files, jobs
 from launch.plan.jobs import NEVER_SENT, Array
 from launch.report.explanation import advice
@@ -26,7 +27,7 @@ from launch.status.silent_ends import silent_ends
 from launch.status.sweep_files import UNANSWERED_SECONDS, Lookup, settle
 from launch.status.sweep_state import SweepState, TrainedAgain, may_run, place_cells, trained_again
 from launch.status.waiting import never_starts
-from launch.submit import calibration, preview
+from launch.submit import calibration, preview, submission
 from launch.submit.cancel import cancel
 from launch.sweep.request import Cell
 
@@ -264,3 +265,21 @@ def test_a_canary_waits_for_cells_that_are_done_and_trained_again(
             Path("logs/demo"), [again], arrays, {"c1-0": cell}, pd.DataFrame(), [], {}
         )
         assert calibration.running_jobs(state, [Cell("c1-0", {})]) == known
+
+
+@pytest.mark.parametrize("record", [None, Record("done", 1)])
+def test_a_canary_whose_jobs_are_not_known_sends_nothing_else(
+    plan_of: Callable[..., Plan], record: Record | None, logs: Path
+) -> None:
+    plan = plan_of(cells=[PlannedCell("c1-0", 0, {}, 1)], tasks=[[0]], rerun=True)
+    arrays = {plan.sid: [Array("demo.0", 0, 1, SENT)]}
+    state_name = "done" if record else "unknown"
+    cell = CellState("c1-0", state_name, record, Placement(plan.sid, 0, 2, None))
+    rows = [{"cell": "c1-0", "status": "done", "attempt": 1}] if record else []
+    state = SweepState(
+        logs / "demo" / "calibration", [plan], arrays, {"c1-0": cell}, pd.DataFrame(rows), [], {}
+    )
+    assert calibration.running_jobs(state, [Cell("c1-0", {})]) == []
+    request = SimpleNamespace(folder=logs / "demo", packing=SimpleNamespace(at_a_time=1))
+    with pytest.raises(UserError, match="it is not known whether SLURM accepted its cells"):
+        submission._error_of_canary(request, state, {"c1-0"})
