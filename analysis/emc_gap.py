@@ -54,7 +54,7 @@ def select(options: argparse.Namespace) -> Selection:
         settings.update({numbers[old]: loaded.settings[old] for old in numbers})
         notes += [note for note in rate_notes if note not in notes]
     table = pd.concat(tables)
-    twice = query.points(table, query.configuration(table)).duplicated()
+    twice = query.points(table, store.settings_of(table)).duplicated()
     if twice.any():
         notes.append(f"{twice.sum()} searches are in several folders; the first is taken")
     runs = pd.concat(trainings, ignore_index=True)

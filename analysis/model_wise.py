@@ -31,7 +31,6 @@ from analysis.figure.provenance import (
 from analysis.figure.table_text import table_text
 
 SIZE = (6.6, 5.0)  # inches
-BEST = "each seed's lowest test error over its epochs, chosen on the test set, which flatters it"
 
 
 def draw(table: pd.DataFrame, choice: Choice, diverged: Sequence[float] = ()) -> Figure:
@@ -72,7 +71,7 @@ def make(options: argparse.Namespace) -> None:
         raise query.FigureError(error_lines.nothing_finished(data))
     peaks = axis_sweep.peak_table(data)
     facts = data.provenance(options) | {
-        "best": BEST,
+        "best": error_lines.BEST,
         "interval": interval_text("curve over widths"),
         "band": BAND,
         "double_descent_criterion": criterion_text("widths"),

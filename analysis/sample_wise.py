@@ -36,7 +36,6 @@ SIZE = (6.6, 5.6)  # inches
 SAMPLES, WIDTH = "data.train_samples", "model.width"
 TRAINING = "train_error"  # says what is fitted, whatever --metric is
 BAR: dict[str, Any] = {"lw": 4, "solid_capstyle": "butt"}
-BEST = "each seed's lowest test error over its epochs, chosen on the test set, which flatters it"
 CRITERION = (
     f"more data hurts where the largest rise of the error at the end is above {FLOOR}, and its "
     f"{more_data.LEVEL:.0%} interval above 0: Tukey's, for all pairs of sample counts at once, "
@@ -212,7 +211,7 @@ def make(options: argparse.Namespace) -> None:
     rises = rise_table(data, ends, options.interpolation)
     records = [dict(zip(rises.columns, row, strict=True)) for row in rises.to_numpy(object)]
     facts = data.provenance(options) | {
-        "best": BEST,
+        "best": error_lines.BEST,
         "band": BAND,
         "interpolation": options.interpolation,
         "more_data_hurts_criterion": CRITERION,

@@ -6,9 +6,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from analysis.figure import query
 from analysis.grokking import runs as grokking
-from analysis.store import parts
+from analysis.store import parts, tidying
 from launch.plan import identity, outcome
 from launch.sweep import search
 from trainers import part, schema
@@ -23,7 +22,7 @@ def test_the_final_statuses_agree() -> None:
 
 
 def test_the_keys_without_effect_on_the_result_agree() -> None:
-    assert set(query.PLACES) == set(identity.RESULT_FREE)
+    assert set(tidying.PLACES) == set(identity.RESULT_FREE)
 
 
 def test_the_schema_versions_agree() -> None:

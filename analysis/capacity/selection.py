@@ -328,7 +328,7 @@ def _best_rates(table: pd.DataFrame) -> dict[str, str]:
 
 def _without_rate(table: pd.DataFrame) -> pd.Series:
     """The configuration without the learning rate, as one text a row."""
-    return query.points(table, [c for c in query.configuration(table) if c != RATE])
+    return query.points(table, [c for c in store.settings_of(table) if c != RATE])
 
 
 def check_axes(table: pd.DataFrame, free: Sequence[str]) -> list[str]:

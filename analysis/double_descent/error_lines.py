@@ -15,6 +15,9 @@ from analysis.double_descent.axis_sweep import AxisSweep
 from analysis.figure import heatmap, style
 from analysis.figure.provenance import diverged_text
 
+BEST = "each seed's lowest test error over its epochs, chosen on the test set, which flatters it"
+"""What the best epoch of a figure is."""
+
 
 @dataclass(frozen=True)
 class Line:

@@ -16,9 +16,6 @@ import pandas as pd
 from analysis import store
 from analysis.stats import condition as grammar
 
-# these say where a run was done and never what it is: cells that differ in them are one point
-PLACES = ("run.", "data.root", "data.cache", "data.download", "trainer.of_folder")
-
 _SCRIPTS = "Another script may suit these runs: the page 'Figures' of the documentation lists them"
 
 
@@ -33,11 +30,6 @@ def one_line(error: FigureError) -> str:
     for line in lines[1:]:
         text += f" {line}" if text.endswith(":") else f"; {line}"
     return text
-
-
-def configuration(runs: pd.DataFrame) -> list[str]:
-    """Names of the configuration columns that say what a run is."""
-    return [c for c in runs.columns if c == "seed" or ("." in c and not c.startswith(PLACES))]
 
 
 def as_text(values: pd.Series) -> pd.Series:
@@ -65,7 +57,7 @@ def _text(value: object) -> str:
 
 def axes(runs: pd.DataFrame) -> dict[str, list[str]]:
     """Configuration columns with more than one value among the runs, and their sorted values."""
-    columns = {name: sorted_values(runs, name) for name in configuration(runs)}
+    columns = {name: sorted_values(runs, name) for name in store.settings_of(runs)}
     return {name: values for name, values in columns.items() if len(values) > 1}
 
 

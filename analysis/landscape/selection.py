@@ -258,7 +258,7 @@ def _is_of_trained(condition: str, trained: pd.DataFrame) -> bool:
 
 def _settings(cells: pd.DataFrame) -> list[str]:
     """The settings of a measure that have a value."""
-    names = [name for name in query.configuration(cells) if name.startswith("trainer.")]
+    names = [name for name in store.settings_of(cells) if name.startswith("trainer.")]
     return [name for name in names if name not in PARTS and cells[name].notna().any()]
 
 

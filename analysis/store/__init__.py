@@ -6,9 +6,10 @@ from analysis.store.described import LoggedMetric, metrics
 from analysis.store.parts import NothingLogged, StoreError
 from analysis.store.reader import curves, records, runs
 from analysis.store.searches import outcomes, searches
-from analysis.store.tidying import tidy
+from analysis.store.tidying import settings_of, tidy
 
 __all__ = [
     "CompactionRunning", "LoggedMetric", "NothingLogged", "StoreError", "curves", "metrics",
-    "outcomes", "plain", "records", "runs", "searches", "tidy", "where",
+    "outcomes", "plain", "records", "runs", "searches",
+    "settings_of", "tidy", "where",
 ]  # fmt: skip

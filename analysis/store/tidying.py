@@ -44,14 +44,16 @@ def tidy(sweep: Folder, metric: str) -> pd.DataFrame:
     return frame[[*names, "cell", *times, metric]]
 
 
+def settings_of(all_runs: pd.DataFrame) -> list[str]:
+    """The columns of the configuration that say what a run is."""
+    names = [name for name in all_runs.columns if name == "seed" or "." in name]
+    return [name for name in names if not name.startswith(PLACES)]
+
+
 def varying(all_runs: pd.DataFrame) -> list[str]:
     """The columns of the configuration with more than one value among the runs."""
-    names = []
-    for name in all_runs.columns:
-        is_setting = name == "seed" or ("." in name and not name.startswith(PLACES))
-        if is_setting and _number_of_values(all_runs[name]) > 1:
-            names.append(name)
-    return names
+    names = settings_of(all_runs)
+    return [name for name in names if _number_of_values(all_runs[name]) > 1]
 
 
 def _folder(sweep: Folder) -> Folder:
