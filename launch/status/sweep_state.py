@@ -130,9 +130,9 @@ def _may_be_outdated(state: SweepState) -> bool:
     """Whether a task that has ended may have written more than the state shows; a task that
     searches also adds cells.
     """
-    searching = any(plan.task_searches for plan in state.plans)
-    in_doubts = any(map(in_doubt, state.cells.values()))
-    return searching or in_doubts or bool(trained_again(state).ended)
+    adds_cells = any(plan.task_searches for plan in state.plans)
+    has_doubt = any(map(in_doubt, state.cells.values()))
+    return adds_cells or has_doubt or bool(trained_again(state).ended)
 
 
 def _state(files: SweepFiles, answers: Answers) -> SweepState:
@@ -206,7 +206,7 @@ def trained_again(state: SweepState, sid: str | None = None) -> TrainedAgain:
                     tasks.setdefault(cell.id, []).append(may_still_run)
     going_on = [cell for cell, lives in tasks.items() if True in lives]
     unknown = [cell for cell, lives in tasks.items() if None in lives and True not in lives]
-    ended = [cell for cell, lives in tasks.items() if not any(live is not False for live in lives)]
+    ended = [cell for cell, lives in tasks.items() if set(lives) == {False}]
     return TrainedAgain(going_on, unknown, ended)
 
 
