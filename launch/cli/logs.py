@@ -17,8 +17,9 @@ from launch.plan.identity import cell_arguments, short_id
 from launch.plan.outcome import FINAL, LIVE
 from launch.plan.plan import name_of
 from launch.status import sweep_state
+from launch.status.attempts import placements_of
 from launch.status.silent_ends import newest_output
-from launch.status.sweep_state import SweepState
+from launch.status.sweep_state import SweepState, trained_again
 
 _NEW_ENTRY = re.compile(r"\[\d{4}-\d\d-\d\d ")
 """How an entry of the log begins: with its time."""
@@ -41,7 +42,7 @@ def logs(folder: Path, cell: str, lines: int, follow: bool) -> None:
         )
     position = 0
     if path is not None:
-        ended = state.cells[cell].state in (*FINAL, "failed")
+        ended = state.cells[cell].state in (*FINAL, "failed") and not _is_live(state, cell)
         output_lines, position = _lines_of(path, None if ended else lines * _BYTES_PER_LINE)
         if ended:
             output_lines = _until_its_end(output_lines, cell)
@@ -54,14 +55,17 @@ def logs(folder: Path, cell: str, lines: int, follow: bool) -> None:
 
 
 def output(state: SweepState, cell: str) -> Path | None:
-    """The output file of the cell's newest job; None if the job has not started."""
-    place = state.cells[cell].placement
-    plan = next(plan for plan in state.plans if plan.sid == place.sid)
-    return newest_output(plan, state.folder, state.job_id(place.sid, place.task))
+    """The output file of the cell's newest job that has one; None if no job has started."""
+    plans = {plan.sid: plan for plan in state.plans}
+    for place in reversed(placements_of(state, cell)):
+        path = newest_output(plans[place.sid], state.folder, place.job or None)
+        if path is not None:
+            return path
+    return None
 
 
 def _is_live(state: SweepState, cell: str) -> bool:
-    return state.cells[cell].state in LIVE
+    return state.cells[cell].state in LIVE or cell in trained_again(state).may_run
 
 
 def _follow(state: SweepState, cell: str, path: Path | None, position: int) -> SweepState:

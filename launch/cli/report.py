@@ -8,6 +8,7 @@ from pathlib import Path
 from launch.cli import layout, machine
 from launch.cli.console import console, styled
 from launch.cli.tables import leave_on_interrupt
+from launch.errors import UserError
 from launch.plan.plan import name_of
 from launch.report import page
 from launch.report.sweeps import SweepLine, load_sweeps
@@ -17,6 +18,9 @@ def report(folder: Path, watch: float | None, *, out: Path | None, show: bool) -
     """Write the page of a sweep to `out`; with `watch`, again every `watch` seconds. `show` opens
     it.
     """
+
+    if out is not None and not out.absolute().parent.is_dir():
+        raise UserError(f"--out: {out.parent} is no folder; create it, or choose another")
 
     def announce(path: Path) -> None:
         console.print(f"wrote {path}")

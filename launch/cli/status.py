@@ -105,7 +105,7 @@ def wait_until_end(folder: Path, sid: str | None = None) -> bool:
             start = time.process_time()
             state = sweep_state.load_sweep_state(folder)
             shown.show(state.runs)
-            for line in waiting_lines(state):
+            for line in [*waiting_lines(state), *_again_lines(state)]:
                 if line.plain not in printed:
                     printed.add(line.plain)
                     shown.say(line)
@@ -247,6 +247,12 @@ def _failures(overview: Overview) -> Sequence[layout.Cell]:
     if more > 0:
         lines.append(f"and {more} other errors: `redescent status {overview.name} --failed`")
     return lines
+
+
+def _again_lines(state: SweepState) -> list[Text]:
+    """How many done cells train again: their rows count as done, so progress does not show it."""
+    cells = len(trained_again(state).going_on)
+    return [Text(f"{quantity(cells, 'done cell')} queued or training again")] if cells else []
 
 
 def waiting_lines(state: SweepState) -> list[Text]:

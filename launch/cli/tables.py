@@ -62,6 +62,8 @@ def preview_rows(preview: Preview) -> list[tuple[str, str]]:
         rows.append(
             ("  done with other code", f"{selection.other_code}; --again trains them again")
         )
+    if selection.training_again:
+        rows.append(("  training again", str(selection.training_again)))
     if selection.unknown_data:
         rows.append(("  data not compared", f"{selection.unknown_data}; --again trains them again"))
     rows.append(("to run", str(len(preview.cells))))

@@ -20,8 +20,8 @@ from launch.status.attempts import Attempt, attempts
 from launch.status.cell_state import CellState
 from launch.status.silent_ends import SilentEnd, ended_silently, output_line
 from launch.status.sweep_state import SweepState, trained_again
-from launch.status.waiting import NEVER_STARTS, stuck_task
-from launch.submit import rounds
+from launch.status.waiting import NEVER_STARTS, never_starts_advice, stuck_task
+from launch.submit import calibration, rounds
 
 ROWS = 3
 
@@ -101,6 +101,8 @@ def _result_advice(state: SweepState, cell: CellState) -> str:
         return "wait: it is queued or training again; the earlier result stays until then"
     if cell.id in again.unknown:
         return "wait until the scheduler answers (`redescent doctor`): it may be training again"
+    if cell.id in again.ended and calibration.failed_canary(state, state.plans[-1]):
+        return f"it was not trained again, because the canary failed: `redescent status {name}`"
     if cell.id in again.ended:
         logs = f"`redescent logs {cell_arguments(cell.id, name)}` shows why"
         return f"it was trained again without a new result, and the earlier one stays: {logs}"
@@ -121,7 +123,8 @@ def _waiting_advice(state: SweepState, cell: CellState) -> str:
         )
     reason = task.reason if task else ""
     if reason in NEVER_STARTS:
-        return f"it will never start: {NEVER_STARTS[reason].format(name=name)}"
+        is_again = cell.id in trained_again(state).going_on
+        return f"it will never start: {never_starts_advice(state, reason, is_again)}"
     return _REASONS.get(reason, f"wait: SLURM gives the reason {reason!r}")
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from launch.errors import quantity
 from launch.plan.identity import cell_arguments
-from launch.plan.markers import notify_error
+from launch.plan.markers import RepeatedErrors, notify_error
 from launch.plan.outcome import STATES, last_line
 from launch.plan.plan import CALIBRATION, name_of
 from launch.report.drawing import drawing_command
@@ -126,7 +126,7 @@ def waiting(state: SweepState) -> list[Note]:
     notes = []
     for wait in never_starts(state):
         headline = f"{quantity(wait.cells, 'cell')} will never start"
-        notes.append(Note(headline, f" ({wait.reason}): {wait.advice.format(name=name)}", "bad"))
+        notes.append(Note(headline, f" ({wait.reason}): {wait.advice}", "bad"))
     stuck = stuck_tasks(state)
     if stuck is not None:
         headline = f"{quantity(stuck.cells, 'cell')} held by a node"
@@ -160,9 +160,10 @@ def _other_code(overview: Overview) -> list[Note]:
     headline = f"{quantity(overview.other_code, 'cell')} done with other code"
     sweep = overview.name.removesuffix(f"/{CALIBRATION}")
     if sweep != overview.name:
-        return [Note(headline, f": `redescent calibrate {sweep}` trains them again", "warning")]
+        return [Note(headline, f": `redescent calibrate {sweep}` repeats the training", "warning")]
     command = f"redescent submit {sweep} --again"
-    hint = f"`{command}`, with the overrides that trained them, trains them again"
+    them = "it" if overview.other_code == 1 else "them"
+    hint = f"`{command}`, with the overrides that trained {them}, trains {them} again"
     return [Note(headline, f": {hint}", "warning")]
 
 
@@ -178,12 +179,26 @@ def _trained_again(overview: Overview) -> list[Note]:
         cells = quantity(len(again.going_on), "done cell")
         text = f"{cells} queued or training again; the earlier results stay until then"
         notes.append(plain(text))
+    if again.unknown:
+        notes.append(plain(f"{quantity(len(again.unknown), 'done cell')} may be training again"))
     if again.ended:
-        headline = f"{quantity(len(again.ended), 'cell')} trained again without a new result"
-        arguments = cell_arguments(again.ended[0], overview.name)
-        hint = f"`redescent logs {arguments}` shows why"
-        notes.append(Note(headline, f": the earlier one stays; {hint}", "bad"))
+        cells = quantity(len(again.ended), "cell")
+        notes.append(Note(f"{cells} without a new result", _without_new_result(overview), "bad"))
     return notes
+
+
+def _without_new_result(overview: Overview) -> str:
+    """Why cells that were sent to train again have no new result, and what to do."""
+    state = overview.state
+    arguments = cell_arguments(overview.trained_again.ended[0], overview.name)
+    hint = f"`redescent logs {arguments}` shows why"
+    newest = [plan for plan in state.plans if plan.rerun][-1]
+    error = RepeatedErrors(newest.folder(state.folder)).stopped_by()
+    if overview.canary is not None:
+        return ": they were not trained again, because the canary failed; the earlier ones stay"
+    if error is not None:
+        return f": trained again, they failed with {error!r} or were not started; {hint}"
+    return f": they were trained again, and the earlier ones stay; {hint}"
 
 
 def _notification(overview: Overview) -> list[Note]:

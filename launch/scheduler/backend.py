@@ -71,7 +71,9 @@ _LOST = re.compile(
 )
 """What sbatch prints if the controller may have accepted the job although the call failed."""
 
-_UNREACHABLE = re.compile("unable to contact|failed to fetch config", re.IGNORECASE)
+_UNREACHABLE = re.compile(
+    "unable to contact|failed to fetch config|SLURM_CONF: found", re.IGNORECASE
+)
 """What sbatch prints if it had no connection to the controller."""
 
 

@@ -87,6 +87,8 @@ class Attempt:
         parts = []
         if self.record is not None:
             parts.append(self.record.ending)
+        elif self.execution.start:
+            parts.append("its record was merged by a compaction, or it wrote none")
         elif self.execution.state or not self.execution.job:
             parts.append("no record: not started, or merged by a compaction")
         if self.execution.state:
@@ -135,13 +137,17 @@ def _record(row: Mapping[str, Any], is_final: bool) -> RunRecord:
 
 
 def placements_of(state: SweepState, cell: str) -> list[CellPlacement]:
-    """The tasks that contained a cell, in the order of the submissions."""
+    """The tasks that contained a cell and were not refused, in the order of the submissions."""
     placements = []
     for plan in state.plans:
+        refused: set[int] = set()
+        for array in state.arrays[plan.sid]:
+            if array.delivery == "refused":
+                refused.update(array.numbers)
         for number, task in enumerate(plan.tasks):
             for index in task:
                 planned_cell = plan.cells[index]
-                if planned_cell.id == cell:
+                if planned_cell.id == cell and number not in refused:
                     job = state.job_id(plan.sid, number) or ""
                     placements.append(CellPlacement(plan.sid, planned_cell.attempts + 1, job))
     return placements

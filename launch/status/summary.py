@@ -18,7 +18,7 @@ from launch.plan.outcome import CANCELLED, FINAL, LIVE, PREEMPTED, STATES, last_
 from launch.scheduler.slurm import Task
 from launch.status.answers import TaskKey
 from launch.status.cell_state import CellState, Record
-from launch.status.sweep_state import SweepState
+from launch.status.sweep_state import SweepState, trained_again
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,13 @@ def hours_committed(state: SweepState, timed_runs: pd.DataFrame) -> float | None
     occupancy = _occupancy(state)
     remaining = _remaining_seconds(state, timed_runs)
     seconds_spent = _spent_seconds(state)
+    again = set(trained_again(state).may_run)
     total = 0.0
     for cell in state.cells.values():
         if occupancy[cell.id].unit == "GPU-hours":
             coming = remaining[cell.id] if cell.state in LIVE else 0.0
+            if cell.id in again:  # it takes as long as it took
+                coming = seconds_spent.get(cell.id, 0.0)
             seconds = seconds_spent.get(cell.id, 0.0) + coming
             total += seconds * occupancy[cell.id].amount / 3600
     return None if math.isnan(total) else total

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from launch.errors import quantity
+from launch.plan.plan import name_of
 from launch.scheduler.slurm import Task
 from launch.status.sweep_state import SweepState, trained_again
 
@@ -72,14 +73,27 @@ class StuckTasks:
 
 def never_starts(state: SweepState) -> list[NeverStarts]:
     """The waiting cells that SLURM will never start, by reason."""
-    counts: dict[str, int] = {}
+    counts: dict[tuple[str, bool], int] = {}
     again = set(trained_again(state).going_on)
     for cell in state.cells.values():
         task = state.tasks.get((cell.placement.sid, cell.placement.task))
         is_waiting = cell.state == "waiting" or cell.id in again
         if is_waiting and task is not None and task.reason in NEVER_STARTS:
-            counts[task.reason] = counts.get(task.reason, 0) + 1
-    return [NeverStarts(reason, NEVER_STARTS[reason], count) for reason, count in counts.items()]
+            key = task.reason, cell.id in again
+            counts[key] = counts.get(key, 0) + 1
+    waits = []
+    for (reason, is_again), count in counts.items():
+        waits.append(NeverStarts(reason, never_starts_advice(state, reason, is_again), count))
+    return waits
+
+
+def never_starts_advice(state: SweepState, reason: str, is_again: bool) -> str:
+    """What to do about a task that never starts; `resume` does not send cells that are done."""
+    name = name_of(state.folder)
+    advice = NEVER_STARTS[reason].format(name=name)
+    if is_again:
+        advice = advice.replace(f"`redescent resume {name}`", f"`redescent submit {name} --again`")
+    return advice
 
 
 def stuck_tasks(state: SweepState) -> StuckTasks | None:

@@ -44,6 +44,8 @@ class Selection:
     """How many cells may train at a time in the task of a cell that lacked memory."""
     weights: Availability = field(default_factory=Availability)
     """Whether the trained cells that the cells read have their weights."""
+    training_again: int = 0
+    """How many of the cells that are done train again already."""
     left_out: Sequence[str] = ()
     """What is left out for lack of weights, one sentence each."""
     other_code: int = 0
@@ -217,7 +219,10 @@ def select_cells(
     """The cells to run, and those that are held back."""
     states = _states_of_cells(state)
     again = _cells_again(request) if rerun else set()
-    again -= set(trained_again(state).may_run)
+    training = trained_again(state)
+    already = again & set(training.going_on)
+    states |= dict.fromkeys(again & set(training.unknown), "unknown")
+    again -= already
     cells = []
     for cell in request.cells:
         cell_state = states.get(cell.id)
@@ -226,6 +231,7 @@ def select_cells(
     selection = Selection(
         cells=cells,
         states=Counter(states.get(cell.id, "new") for cell in request.cells),
+        training_again=len(already),
     )
     without_memory = failures.out_of_memory_cells(selection.ids, state)
     if not rerun:
@@ -307,7 +313,7 @@ def with_other_results(selection: Selection, request: Request, state: SweepState
     )
 
 
-def _states_of_cells(state: SweepState) -> Mapping[str, str]:
+def _states_of_cells(state: SweepState) -> dict[str, str]:
     """The state of each cell that is in a plan, or is done even if its plan is gone."""
     states = {cell: "done" for cell, record in state.records.items() if is_final(record)}
     return states | {cell.id: cell.state for cell in state.cells.values()}

@@ -146,7 +146,7 @@ def send_calibration_first(request: Request, *, retry_errors: bool) -> Sequence[
     running = calibration.running_jobs(state, all_copies.cells)
     error = submission.preview.selection.held_back.error
     if error is None and not running:
-        error = _error_of_canary(request, state, {cell.id for cell in all_copies.cells})
+        error = _error_of_canary(request, state, {cell.id for cell in missing.cells})
     if error is not None:
         raise UserError(
             f"canary: its cells failed with {error!r} in this code, so nothing else was "
@@ -167,9 +167,9 @@ def _error_of_canary(request: Request, state: SweepState, ids: Set[str]) -> str 
             "canary: it is not known whether SLURM accepted its cells, so nothing else was sent. "
             "Submit again when `redescent doctor` finds SLURM"
         )
-    failed = calibration.failed_cells(request.folder, request.packing.at_a_time)
-    if failed:
-        return last_line(failed[0][1])
+    for cell, error in calibration.failed_cells(request.folder, request.packing.at_a_time):
+        if cell in ids:
+            return last_line(error)
     return "no result; see `redescent logs` of its cells" if ids & set(again.ended) else None
 
 
@@ -419,7 +419,7 @@ def deliver(plan: Plan, folder: Path, dependencies: Dependencies) -> None:
         except backend.Refused as refusal:
             arrays[i:] = _with_error(arrays[i:], str(refusal))
             jobs.write(plan, folder, arrays)
-            raise UserError(_not_sent(refusal, array.first, len(plan.tasks))) from None
+            raise UserError(_not_sent(refusal, array.first, plan)) from None
         except OSError as error:
             arrays[i:] = _with_error(arrays[i:], str(error))
             with contextlib.suppress(OSError):  # a full disk holds no answer either
@@ -433,9 +433,12 @@ def deliver(plan: Plan, folder: Path, dependencies: Dependencies) -> None:
         followup.send(plan, folder, [str(array.job) for array in arrays])
 
 
-def _not_sent(refusal: backend.Refused, sent: int, tasks: int) -> str:
+def _not_sent(refusal: backend.Refused, sent: int, plan: Plan) -> str:
     """The message about a plan of which only the first tasks were sent."""
-    count = f"{sent} of {tasks} tasks were sent; the rest is kept for the next `submit`"
+    command = "submit --again" if plan.rerun else "submit"
+    count = (
+        f"{sent} of {len(plan.tasks)} tasks were sent; the rest is kept for the next `{command}`"
+    )
     if isinstance(refusal, backend.Unreachable):
         what = count if sent else "nothing was sent"
         return f"SLURM does not answer ({refusal}): {what}. Try again later (`redescent doctor`)"

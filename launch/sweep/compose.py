@@ -206,7 +206,12 @@ def _request(config: DictConfig, cells: Sequence[Cell], overrides: Sequence[str]
     )
 
 
-def _launcher(node: DictConfig) -> Launcher:
+def _launcher(node: Any) -> Launcher:
+    if not OmegaConf.is_dict(node):
+        raise UserError(
+            f"hydra.launcher: found {node!r}, expected a mapping; choose one with "
+            "hydra/launcher=NAME"
+        )
     return Launcher({str(key): _plain(node[key]) for key in node if key not in _NOT_SETTINGS})
 
 

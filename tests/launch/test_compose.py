@@ -292,6 +292,7 @@ def test_an_unknown_sweep_is_answered_with_similar_or_some_names(
         ("trainer=vison", "trainer=vison: no such choice; did you mean vision? The choices are "),
         ("hydra/launcher=pbs", "no such choice; the choices are debug, local, slurm, v100"),
         ("hydra.launcher.timeot_min=3", "hydra.launcher.timeot_min: unknown key"),
+        ("hydra.launcher=3", "hydra.launcher: found 3, expected a mapping"),
         ("task.cell=3", "task.cell: unknown key"),
         ("+task.cell=3", "task.cell: unknown key; known: cells, at_a_time, minutes, most, slots"),
         ("task.cells=0", "task.cells: found 0, expected an integer of at least 1"),

@@ -93,7 +93,7 @@ def test_status_says_that_done_cells_train_again(
     expected = (
         "3 done cells queued or training again; the earlier results stay until then"
         if state
-        else "3 cells trained again without a new result: the earlier one stays; "
+        else "3 cells without a new result: they were trained again, and the earlier ones stay; "
         f"`redescent logs {cell} --sweep one` shows why"
     )
     assert again == [expected]

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from launch.cli.logs import output as newest_job_output
 from launch.errors import UserError
 from launch.plan import Plan, PlannedCell, files, jobs
 from launch.plan.jobs import NEVER_SENT, Array
@@ -22,6 +23,7 @@ from launch.scheduler import backend, slurm
 from launch.scheduler.slurm import Task
 from launch.status import sweep_files, sweep_state
 from launch.status.answers import Answers
+from launch.status.attempts import placements_of
 from launch.status.cell_state import CellState, Placement, Record, cell_states
 from launch.status.silent_ends import silent_ends
 from launch.status.sweep_files import UNANSWERED_SECONDS, Lookup, settle
@@ -246,9 +248,15 @@ def test_what_trains_again_is_not_sent_again_and_can_be_cancelled(
     request = SimpleNamespace(
         cells=[Cell(cell.id, {}) for cell in plan.cells], again=(), code="c0de", launcher=None
     )
-    assert preview.select_cells(request, state, retry_errors=True, rerun=True).ids == []
+    selection = preview.select_cells(request, state, retry_errors=True, rerun=True)
+    assert (selection.ids, selection.training_again) == ([], 3)
+    silent = replace(state, silent=[plan.sid])
+    unsure = preview.select_cells(request, silent, retry_errors=True, rerun=True)
+    assert (unsure.ids, unsure.states) == ([], {"unknown": 3})
     assert [wait.cells for wait in never_starts(state)] == [3]
-    assert "it will never start" in advice(state, state.cells[plan.cells[0].id])
+    what_next = advice(state, state.cells[plan.cells[0].id])
+    assert "it will never start" in what_next
+    assert "then `redescent submit demo --again` with" in what_next
     assert cancel(logs / "demo").cells == 3
     assert ended
 
@@ -283,3 +291,19 @@ def test_a_canary_whose_jobs_are_not_known_sends_nothing_else(
     request = SimpleNamespace(folder=logs / "demo", packing=SimpleNamespace(at_a_time=1))
     with pytest.raises(UserError, match="it is not known whether SLURM accepted its cells"):
         submission._error_of_canary(request, state, {"c1-0"})
+    assert submission._error_of_canary(request, state, set()) is None
+
+
+def test_a_refused_submission_is_no_attempt(plan_of: Callable[..., Plan], logs: Path) -> None:
+    first = plan_of(cells=[PlannedCell("c1-0", 0, {}, 0)], tasks=[[0]])
+    second = replace(first, sid="20260102T030406-0a1b2c3d")
+    arrays = {
+        first.sid: [Array("demo.0", 0, 1, SENT, "5")],
+        second.sid: [Array("demo.1", 0, 1, SENT, error="the partition is full")],
+    }
+    state = SweepState(logs / "demo", [first, second], arrays, {}, pd.DataFrame(), [], {})
+    assert [place.job for place in placements_of(state, "c1-0")] == ["5_0"]
+    output = first.folder(logs / "demo") / "output"
+    output.mkdir(parents=True)
+    (output / "5_0_0_log.out").write_text("trained")
+    assert newest_job_output(state, "c1-0") == output / "5_0_0_log.out"

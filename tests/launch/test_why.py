@@ -88,7 +88,7 @@ def test_logs_of_a_cell_without_output_says_so(
         f"error: {cell}: missing, and none of its jobs has written output; `redescent why "
         f"{cell[:11]} --sweep demo` explains the cell" in output
     )
-    assert "no record: not started" in redescent("why", cell).stdout
+    assert "missing: planned, but never started" in redescent("why", cell).stdout
 
 
 @pytest.mark.parametrize(

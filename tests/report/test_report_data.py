@@ -235,6 +235,8 @@ def test_report_writes_the_page_and_names_it(
     main(["report", "one_cell", "--out", str(tmp_path / "page.html")], standalone_mode=False)
     assert "one_cell" in (tmp_path / "page.html").read_text()
     assert not path.exists()
+    with pytest.raises(SystemExit):
+        main(["report", "one_cell", "--out", "absent/page.html"], standalone_mode=False)
     for option in (["--watch", "5"], ["--out", "page.html"]):
         with pytest.raises(SystemExit) as end:
             main(["report", *option], standalone_mode=False)
