@@ -119,6 +119,19 @@ def load(options: argparse.Namespace) -> list[selection.Measures]:
     return result
 
 
+def _samples(loaded: Sequence[selection.Measures]) -> str:
+    """How many training samples each kind of measure takes: "measures on 500", if all take those,
+    or "sharpness on 500, radius on 200".
+    """
+    images: dict[str, object] = {}
+    for measures in loaded:
+        kind = str(measures.setting("trainer.name"))
+        images[kind] = measures.setting("trainer.images") or measures.setting("data.train_samples")
+    if len(set(images.values())) == 1:
+        return f"measures on {next(iter(images.values()))}"
+    return ", ".join(f"{kind} on {count}" for kind, count in images.items())
+
+
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
     column, loaded = options.column, load(options)
@@ -131,10 +144,9 @@ def make(options: argparse.Namespace) -> None:
         panels.append(Panel(str(measures.setting("trainer.name")), data))
         lines += measures.messages()
     seeds = int(panels[1].data.table["seeds"].max())
-    images = loaded[0].setting("trainer.images") or loaded[0].setting("data.train_samples")
     parts = [
         f"means over {labels.quantity(seeds, 'seed')}",
-        f"measures on {images} training samples, labels as trained",
+        f"{_samples(loaded)} training samples, labels as trained",
         loaded[0].batch_norm(),
     ]
     text = "; ".join(filter(None, parts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -404,6 +405,17 @@ def test_sharpness_is_drawn_over_time_and_an_axis(
     assert "sharpness and test error, all epochs: Spearman 1.00" in capsys.readouterr().out
     labels = [axes.get_ylabel() for axes in drawn[0].axes]
     assert labels == ["training time t (epochs)", "", "test error", "sharpness (nats)"]
+
+
+def test_numbers_of_samples_are_given_for_each_measure_where_they_differ() -> None:
+    def measures(**settings: object) -> SimpleNamespace:
+        return SimpleNamespace(setting=lambda key: settings.get(key.rpartition(".")[2]))
+
+    sharpness, radius = measures(name="sharpness", images=500), measures(name="radius", images=200)
+    assert sharpness_time._samples([sharpness]) == "measures on 500"
+    assert sharpness_time._samples([sharpness, radius]) == "sharpness on 500, radius on 200"
+    whole = measures(name="radius", train_samples=500)
+    assert sharpness_time._samples([sharpness, whole]) == "measures on 500"
 
 
 def test_only_measures_of_a_whole_network_are_drawn_over_time(
