@@ -11,14 +11,16 @@ plan    name, folder, launcher (name, kind, reason), cells, states (state -> cel
 status  name, folder, live, cells, done (cells with a result), share_done (0 to 1), states (a list
         of state, detail, cells), unit, hours_spent, hours_left, unmeasured, seconds_left,
         failures (a list of kind, error, cells), searches (a list of point, axis, state, rounds,
-        trainings, value, low, high), notes (sentences), metric (null, or metric, cells, is_final,
-        low, median, high, best, settings), running (a list of job, node); with --cells also list
-        (a list of id, state, logged, planned, settings); with --failed only name, folder, failures
+        trainings, value, low, high), trained_again (ids of done cells that train again: going_on,
+        unknown, and ended, those without a new result), notes (sentences), metric (null, or metric,
+        cells, is_final, low, median, high, best, settings), running (a list of job, node); with
+        --cells also list (a list of id, state, logged, planned, settings); with --failed only name,
+        folder, failures
 why     cell, sweep, state, meaning, advice, search, attempts (a list of number, submission, job,
         node, start, end, ending, progress), rows (the last ones, by column), differs (settings that
         vary in the sweep), settings, error
 list    sweeps (a list of name, problem, live, cells, done, share_done, states, unit, hours_spent,
-        hours_left, unmeasured, submitted)
+        hours_left, unmeasured, training_again, submitted)
 doctor  findings (a list of check, verdict, detail)
 
 Errors are text on standard error, as without --json, and the exit statuses are the same.
@@ -100,6 +102,7 @@ def status(overview: Overview, headline: Headline | None = None) -> Document:
         "seconds_left": summary.end,
         "failures": summary.failures,
         "searches": [_search(standing) for standing in overview.searches],
+        "trained_again": overview.trained_again,
         "notes": [note.sentence for note in notes.next_steps(overview)],
         "metric": headline,
         "running": running_tasks(overview.state),
@@ -167,6 +170,7 @@ def sweeps(lines: Sequence[SweepLine]) -> Document:
             "hours_spent": line.hours_spent,
             "hours_left": line.hours_left,
             "unmeasured": line.unmeasured,
+            "training_again": line.training_again,
             "submitted": line.submitted or None,
         }
         entries.append(entry)

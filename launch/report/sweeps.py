@@ -44,6 +44,8 @@ class SweepLine:
     hours_spent: float = 0.0
     hours_left: float = 0.0
     unmeasured: int = 0
+    training_again: int = 0
+    """Done cells that train again."""
     submitted: float = 0.0
     report: str = ""
 
@@ -78,8 +80,11 @@ class SweepLine:
         return f"{self.percent} %" if is_known else "unknown"
 
     def states(self) -> str:
-        """The cells by state, such as "75 done, 3 failed"."""
-        return ", ".join(f"{count.cells} {count.state}" for count in self.counts)
+        """The cells by state, such as "75 done, 3 failed", and how many of the done train again."""
+        parts = [f"{count.cells} {count.state}" for count in self.counts]
+        if self.training_again:
+            parts.append(f"{self.training_again} training again")
+        return ", ".join(parts)
 
 
 def load_sweeps(logs: Path) -> list[SweepLine]:
@@ -135,6 +140,7 @@ def _line(sweep: SweepFiles | SweepLine, answer: SlurmAnswer) -> SweepLine:
         hours_spent=summary.hours_spent,
         hours_left=summary.hours_left,
         unmeasured=summary.unmeasured,
+        training_again=len(overview.trained_again.going_on),
         submitted=state.plans[-1].created,
         report=f"{folder.name}/{REPORT}" if (folder / REPORT).exists() else "",
     )

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from analysis import store
+from launch.cli import machine
 from launch.cli import status as views
 from launch.errors import UserError
 from launch.plan import Plan, PlannedCell, jobs
@@ -98,6 +99,15 @@ def test_status_says_that_done_cells_train_again(
     )
     assert again == [expected]
     assert any("not over" in sentence for sentence in sentences) is (state is not None)
+    document = json.loads(json.dumps(machine.status(overview)["trained_again"], default=vars))
+    ids = [cell.id for cell in cells]
+    assert document == {
+        "going_on": ids if state else [],
+        "unknown": [],
+        "ended": [] if state else ids,
+    }
+    (line,) = load_sweeps(logs)
+    assert line.states().endswith("3 training again") is (state is not None)
     assert any("complete" in sentence for sentence in sentences) is (state is None)
 
 
