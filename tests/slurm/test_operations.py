@@ -68,7 +68,8 @@ def test_arrays_wait_for_the_canary_and_a_job_compacts_the_sweep(noop: Sweep) ->
     cells = (*FOUR, "trainer.seconds=2")
     noop.submit(*cells, "canary=true", "compact=true")
     assert noop.states() == {"waiting": 4}
-    assert "4  Dependency" in noop.redescent("status", "noop")
+    # SLURM gives the reason when it has considered the job
+    noop.wait(lambda: "4  Dependency" in noop.redescent("status", "noop"), 20)
     noop.wait(noop.ended)
     assert noop.states() == {"done": 4}
     canary = Sweep(noop.cluster, noop.folder, "calibration")
