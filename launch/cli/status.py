@@ -105,7 +105,7 @@ def wait_until_end(folder: Path, sid: str | None = None) -> bool:
             start = time.process_time()
             state = sweep_state.load_sweep_state(folder)
             shown.show(state.runs)
-            for line in [*waiting_lines(state), *_again_lines(state)]:
+            for line in waiting_lines(state):
                 if line.plain not in printed:
                     printed.add(line.plain)
                     shown.say(line)
@@ -249,15 +249,12 @@ def _failures(overview: Overview) -> Sequence[layout.Cell]:
     return lines
 
 
-def _again_lines(state: SweepState) -> list[Text]:
-    """How many done cells train again: their rows count as done, so progress does not show it."""
-    cells = len(trained_again(state).going_on)
-    return [Text(f"{quantity(cells, 'done cell')} queued or training again")] if cells else []
-
-
 def waiting_lines(state: SweepState) -> list[Text]:
-    """What the user must know about cells that will not start or end by themselves."""
-    return [_line(note) for note in notes.waiting(state)]
+    """What progress does not show: cells that will not start or end by themselves, and those that
+    train again.
+    """
+    shown = [*notes.waiting(state), *notes.training_again(trained_again(state))]
+    return [_line(note) for note in shown]
 
 
 def _line(note: Note) -> Text:

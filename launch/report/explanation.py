@@ -98,7 +98,7 @@ def _result_advice(state: SweepState, cell: CellState) -> str:
     if cell.id in again.going_on and task is not None and task.state != "RUNNING":
         return f"it is to be trained again; {_waiting_advice(state, cell)}"
     if cell.id in again.going_on:
-        return "wait: it is queued or training again; the earlier result stays until then"
+        return "wait: it trains again; the earlier result stays until the new one is complete"
     if cell.id in again.unknown:
         return "wait until the scheduler answers (`redescent doctor`): it may be training again"
     if cell.id in again.ended and calibration.failed_canary(state, state.plans[-1]):

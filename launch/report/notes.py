@@ -16,7 +16,7 @@ from launch.report.drawing import drawing_command
 from launch.report.overview import Overview
 from launch.report.searches import advice
 from launch.status.summary import Summary
-from launch.status.sweep_state import SweepState
+from launch.status.sweep_state import SweepState, TrainedAgain
 from launch.status.waiting import never_starts, stuck_tasks
 
 SHOWN_FAILURES = 3
@@ -173,14 +173,21 @@ def _unmerged(overview: Overview) -> str:
     return f"its parts are not merged{cause}; `redescent compact {overview.name}` merges them"
 
 
-def _trained_again(overview: Overview) -> list[Note]:
-    again, notes = overview.trained_again, []
+def training_again(again: TrainedAgain) -> list[Note]:
+    """How many done cells train again, or may: they count as done meanwhile."""
+    notes = []
     if again.going_on:
         cells = quantity(len(again.going_on), "done cell")
-        text = f"{cells} queued or training again; the earlier results stay until then"
+        text = f"{cells} queued or training again; earlier results stay until new ones are complete"
         notes.append(plain(text))
     if again.unknown:
         notes.append(plain(f"{quantity(len(again.unknown), 'done cell')} may be training again"))
+    return notes
+
+
+def _trained_again(overview: Overview) -> list[Note]:
+    again = overview.trained_again
+    notes = training_again(again)
     if again.ended:
         cells = quantity(len(again.ended), "cell")
         notes.append(Note(f"{cells} without a new result", _without_new_result(overview), "bad"))
@@ -189,13 +196,12 @@ def _trained_again(overview: Overview) -> list[Note]:
 
 def _without_new_result(overview: Overview) -> str:
     """Why cells that were sent to train again have no new result, and what to do."""
-    state = overview.state
-    arguments = cell_arguments(overview.trained_again.ended[0], overview.name)
-    hint = f"`redescent logs {arguments}` shows why"
-    newest = [plan for plan in state.plans if plan.rerun][-1]
-    error = RepeatedErrors(newest.folder(state.folder)).stopped_by()
     if overview.canary is not None:
         return ": they were not trained again, because the canary failed; the earlier ones stay"
+    arguments = cell_arguments(overview.trained_again.ended[0], overview.name)
+    hint = f"`redescent logs {arguments}` shows why"
+    newest = [plan for plan in overview.state.plans if plan.rerun][-1]
+    error = RepeatedErrors(newest.folder(overview.state.folder)).stopped_by()
     if error is not None:
         return f": trained again, they failed with {error!r} or were not started; {hint}"
     return f": they were trained again, and the earlier ones stay; {hint}"

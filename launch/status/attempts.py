@@ -88,7 +88,7 @@ class Attempt:
         if self.record is not None:
             parts.append(self.record.ending)
         elif self.execution.start:
-            parts.append("its record was merged by a compaction, or it wrote none")
+            parts.append("no record: not reached, merged by a compaction, or none was written")
         elif self.execution.state or not self.execution.job:
             parts.append("no record: not started, or merged by a compaction")
         if self.execution.state:

@@ -100,6 +100,7 @@ def read_files(
 
 
 def files_of(folder: Path, plans: Sequence[Plan], columns: Sequence[str] | None) -> SweepFiles:
+    """What the folder has of these plans, with these columns of the runs; None for all."""
     arrays = {plan.sid: _load_arrays(plan, folder) for plan in plans}
     now = modified(folder)
     return SweepFiles(folder, plans, arrays, runs_of(folder, columns), columns, now)

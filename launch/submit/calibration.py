@@ -302,8 +302,8 @@ def _was_held_back(state: SweepState, plan: Plan) -> bool:
     """Whether a cell of a plan has ended without a result of it."""
     ended = set(trained_again(state, plan.sid).ended)
     for planned in plan.cells:
-        cell = state.cells[planned.id]
-        if planned.id in ended or cell.state in ("missing", "interrupted"):
+        cell = state.cells.get(planned.id)
+        if planned.id in ended or (cell and cell.state in ("missing", "interrupted")):
             return True
     return False
 

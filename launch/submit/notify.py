@@ -58,7 +58,7 @@ def summary_line(state: SweepState, plan: Plan) -> str:
     line = f"{quantity(len(state.cells), 'cell')}: {', '.join(parts)}"
     without_result = trained_again(state, plan.sid).ended
     if without_result:
-        line += f", {len(without_result)} trained again without a new result"
+        line += f", {len(without_result)} without a new result"
     canary, kinds = calibration.failed_canary(state, plan), failures(state)
     if canary is not None:
         return f"held back, {line} (the canary failed: {last_line(canary[1])})"

@@ -92,7 +92,7 @@ def test_status_says_that_done_cells_train_again(
     again = [sentence for sentence in sentences if "again" in sentence]
     cell = plan.cells[0].id[:11]
     expected = (
-        "3 done cells queued or training again; the earlier results stay until then"
+        "3 done cells queued or training again; earlier results stay until new ones are complete"
         if state
         else "3 cells without a new result: they were trained again, and the earlier ones stay; "
         f"`redescent logs {cell} --sweep one` shows why"
@@ -108,7 +108,7 @@ def test_status_says_that_done_cells_train_again(
     }
     (line,) = load_sweeps(logs)
     assert line.states().endswith("3 training again") is (state is not None)
-    assert any("complete" in sentence for sentence in sentences) is (state is None)
+    assert any(sentence.startswith("complete: ") for sentence in sentences) is (state is None)
 
 
 def test_watching_asks_the_scheduler_every_ten_seconds_at_most(

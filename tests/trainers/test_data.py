@@ -38,7 +38,7 @@ from trainers.config import CIFAR10, ConfigError, Digits, LabelNoise
 from trainers.data import cifar10, digits, pickled
 from trainers.data.augment import channel_statistics
 from trainers.data.images import DataError, ImageSet, load, select
-from trainers.data.parquet_images import Split
+from trainers.data.images32 import Split
 
 ROOT = Path(__file__).parents[2]
 REAL = ROOT.parent / "shared" / "data" / "cifar10"

@@ -17,8 +17,8 @@ from typing import Literal
 import numpy as np
 
 from trainers.config import CIFAR10
-from trainers.data import DataError, parquet_images, pickled
-from trainers.data.parquet_images import REMEDY, SHAPE, Split
+from trainers.data import DataError, images32, pickled
+from trainers.data.images32 import REMEDY, SHAPE, Split
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 MD5 = "c58f30108f718f92721af3b95e74349a"
@@ -96,16 +96,17 @@ def fingerprint(source: Source) -> str:
 def decode(source: Source, cache: Path) -> tuple[Split, Split]:
     """Training and test images, uint8 (n, 3, 32, 32), with labels; `cache` keeps a download."""
     if source.kind == "parquet":
-        train = [
-            parquet_images.read(path) for path in source.files if path.name.startswith("train-")
-        ]
-        test = [parquet_images.read(path) for path in source.files if path.name.startswith("test-")]
-        return _join(train), _join(test)
+        return _read_parts(source, "train-"), _read_parts(source, "test-")
     if source.kind == "batches":
         batches = {path.name: _read_batch(_content(path), str(path)) for path in source.files}
     else:
         batches = _read_archive(download(cache) if source.kind == "download" else source.files[0])
     return _join([batches[name] for name in TRAIN_BATCHES]), _join([batches["test_batch"]])
+
+
+def _read_parts(source: Source, prefix: str) -> Split:
+    files = [path for path in source.files if path.name.startswith(prefix)]
+    return _join([images32.read_parquet(path) for path in files])
 
 
 def check_rows(config: CIFAR10, train: int, test: int) -> None:
@@ -200,4 +201,4 @@ def _read_batch(data: bytes, name: str) -> Split:
             f"{labels.shape}, "
             f"expected uint8 (n, 3072) and n integers; {REMEDY}"
         )
-    return parquet_images.checked(pixels.reshape(-1, *SHAPE), labels, name)
+    return images32.checked(pixels.reshape(-1, *SHAPE), labels, name)

@@ -28,8 +28,8 @@ from torch import Tensor
 from trainers.checkpoint import replacing
 from trainers.config import CIFAR10, SVHN, ConfigError, Digits, Images
 from trainers.data import DataError, augment, cifar10, digits, inputs, svhn
+from trainers.data.images32 import CLASSES
 from trainers.data.labelled import Labelled
-from trainers.data.parquet_images import CLASSES
 from trainers.seeding import numpy_stream
 
 __all__ = [

@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 
 from trainers.config import SVHN
-from trainers.data import DataError, parquet_images
-from trainers.data.parquet_images import SHAPE, Split
+from trainers.data import DataError, images32
+from trainers.data.images32 import SHAPE, Split
 
 Part = Literal["train", "test", "extra"]
 
@@ -35,7 +35,7 @@ def decode(config: SVHN, part: Part) -> Split:
     try:
         if files[0].suffix == ".mat":
             return _decode_matlab(files[0])
-        parts = [parquet_images.read(path) for path in files]
+        parts = [images32.read_parquet(path) for path in files]
     except DataError:
         raise
     except Exception as error:  # damage can raise anything
@@ -81,4 +81,4 @@ def _decode_matlab(path: Path) -> Split:
         raise DataError(
             f"{path}: found images {images.dtype} {images.shape}, expected uint8 {shape}"
         )
-    return parquet_images.checked(images, labels, str(path))
+    return images32.checked(images, labels, str(path))

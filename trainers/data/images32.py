@@ -1,5 +1,5 @@
-"""Images of 32x32 pixels in ten classes from Parquet files: a column `img` or `image` of PNG or
-JPEG images, and a column `label`, as Hugging Face writes CIFAR-10 and SVHN.
+"""What CIFAR-10 and SVHN share: images of 32x32 pixels in ten classes, and Parquet files of them
+as Hugging Face writes them: a column `img` or `image` of PNG or JPEG images, and a column `label`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ REMEDY = "fetch the file again, or name another place with data.root=DIR"
 Split = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
-def read(path: Path) -> Split:
+def read_parquet(path: Path) -> Split:
     """The images of a file, uint8 (n, 3, 32, 32), and their labels, 0 to 9.
 
     Raises DataError for other columns, images or labels, and for a damaged file.
