@@ -52,6 +52,8 @@ def test_why_lists_every_attempt_and_following_a_cell_ends_with_it(noop: Sweep) 
     noop.wait(lambda: "resuming from step" in noop.output())
     output = noop.redescent("why", cell)
     assert "stopped (preempted); SLURM: REQUEUED" in " ".join(output.split())
+    # a cell that is cancelled before its attempt has a record counts as ended at once
+    noop.wait(lambda: noop.records().query("attempt == 2")["status"].tolist() == ["running"])
     noop.redescent("cancel", "noop")
     followed = noop.redescent("logs", cell, "--follow")
     assert "stopping (cancelled)" in followed
