@@ -202,7 +202,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_a_result(run_training: Traine
     "change",
     [
         {"trainer.steps": 2000, "data.outliers": 0, "data.train_fraction": 0.8,
-         "trainer.stop_at": 0.5},
+         "trainer.stop_at": 0.1},
         {"optim.lr": 1e30, "optim.weight_decay": 0.0, "model.norm": "none"},
     ],
     ids=["reached", "not finite"],
