@@ -35,7 +35,7 @@ def run(config: DictConfig) -> None:
     """
     try:
         plan, sweep, is_done = _plan_cell(config)
-    except (UserError, PlanError, StoreError) as error:
+    except (UserError, PlanError, StoreError, OSError) as error:
         _end(WRONG_USE, f"error: {error}")
     cell = plan.cells[0]
     if is_done:
@@ -48,12 +48,16 @@ def run(config: DictConfig) -> None:
         reason = task.run()
     except KeyboardInterrupt:
         _end(INTERRUPTED, f"interrupted: cell {cell.id} is saved, the same command resumes it")
+    except pool.RepeatedCrash as error:
+        _fail(f"cell {cell.id}: {error}; fix the cause named above, then run the same command")
     if reason is None and not task.results["failed"]:
         pool.log(f"cell {cell.id}: rows are in {sweep}")
         return
-    message = (
-        f"cell {cell.id} did not finish ({reason or 'it failed'}); see `redescent why {cell.id}`"
-    )
+    _fail(f"cell {cell.id} did not finish ({reason or 'it failed'}); see `redescent why {cell.id}`")
+
+
+def _fail(message: str) -> NoReturn:
+    """End the process, or in a multirun this cell of it."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         # The other cells of the multirun continue, and the launcher names this one.
         raise RuntimeError(message)

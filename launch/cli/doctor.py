@@ -93,7 +93,8 @@ def _torch(launcher: Launcher) -> list[Finding]:
         [sys.executable, "-m", "trainers.hardware"], capture_output=True, text=True, check=False
     )
     if process.returncode != 0:
-        error = process.stderr.strip().splitlines()[-1]
+        lines = process.stderr.strip().splitlines()
+        error = lines[-1] if lines else f"its process ended with status {process.returncode}"
         return [Finding("torch", "problem", f"does not import: {error}; run `make .venv`")]
     version, compiled, *devices = process.stdout.strip().splitlines()
     findings = [torch_build(version, compiled, launcher)]
@@ -209,10 +210,10 @@ def _locks(logs: Path) -> Finding:
         with contextlib.suppress(BlockingIOError):  # another process holds it: locks work
             with files.open_lock(logs / ".lock") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            (logs / ".lock").unlink()
+            (logs / ".lock").unlink(missing_ok=True)  # another check may have removed it
     except OSError as error:
-        detail = f"{logs}: {error.strerror}; submissions need a folder with working file locks"
-        return Finding("file locks", "problem", detail)
+        detail = f"{logs}: {error.strerror}; submissions use lock files in their place"
+        return Finding("file locks", "warning", detail)
     return Finding("file locks", "ok", f"work in {logs}")
 
 
@@ -293,6 +294,7 @@ def _never_starts(launcher: Launcher, partition: slurm.Partition) -> str | None:
 def _trial(launcher: Launcher) -> Finding:
     """sbatch --test-only: would SLURM accept a job with the launcher's settings?"""
     try:
+        sbatch.check(launcher)
         text = sbatch.single_script(launcher.settings, "true", Path("/tmp"))
     except UserError as error:
         return Finding("launcher", "problem", str(error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from launch.errors import UserError
-from launch.plan import load_all
+from launch.plan import PlanError, load_all
 from launch.plan.plan import CALIBRATION, name_of, plan_files
 from launch.plan.project import logs_folder
 from launch.sweep.request import check_name
@@ -23,7 +23,7 @@ def sweep_folder(name: str) -> Path:
     path = Path(name).absolute()
     if path.parent == logs:
         name = path.name
-    elif path.parent.parent != logs and plan_files(path):
+    elif "/" in name.rstrip("/") and path.parent.parent != logs and plan_files(path):
         raise UserError(
             f"{name}: found a sweep outside the folder of logs, {logs}; to name it, set "
             f"REDESCENT_LOGS={path.parent} and give {path.name}"
@@ -61,11 +61,20 @@ def find_cell(cell: str, sweep: str) -> tuple[Path, str]:
 
 
 def _with_prefix(prefix: str, pattern: str) -> set[tuple[Path, str]]:
+    """The cells that match, by sweep; raises PlanError for an unreadable plan if none does."""
     matches = set()
+    problem: PlanError | None = None
     for folder in sorted(logs_folder().glob(pattern)):
-        for plan in load_all(folder):
+        try:
+            plans = load_all(folder)
+        except PlanError as error:
+            problem = problem or error
+            continue
+        for plan in plans:
             for cell in plan.cells:
                 without_scheme = cell.id.partition("-")[2]
                 if cell.id.startswith(prefix) or without_scheme.startswith(prefix):
                     matches.add((folder, cell.id))
+    if problem and not matches:
+        raise problem
     return matches

@@ -20,7 +20,7 @@ from launch.cli.console import console
 from launch.plan.outcome import FINAL
 from launch.status import sweep_files
 from launch.status.pace import Pace, duration_text
-from launch.status.summary import share_done
+from launch.status.summary import percent, share_done
 
 DRAWS_PER_SECOND = 1.0
 """How often the bar is drawn; rich's own 10 times a second takes a percent of a core."""
@@ -79,7 +79,7 @@ class Lines:
             return
         self._due, self._is_over = now + LINE_SECONDS, is_over
         left = left_text(self._pace.seconds_left(now))
-        text = f"{time.strftime('%T')}  {int(100 * share)} %, {ended}/{len(runs)} cells"
+        text = f"{time.strftime('%T')}  {percent(share)} %, {ended}/{len(runs)} cells"
         self.say(f"{text}, {left}" if left and not is_over else text)
 
     def say(self, line: Text | str) -> None:

@@ -243,7 +243,7 @@ def _measurement_columns(measurement: Measurement) -> list[layout.Cell]:
     """Seconds, whole run, peak memory, throughput and verdict; or only the failure."""
     if measurement.failure:
         return ["", "", "", "", styled(("failed:", "red"), f" {measurement.failure}")]
-    article = "a" if measurement.unit == "step" else "an"
+    article = "an" if measurement.unit == "epoch" else "a"
     throughput = ""
     if measurement.count and measurement.compared:
         throughput = f"{measurement.count * 3600 / measurement.whole_run:.4g}"

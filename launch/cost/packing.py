@@ -42,9 +42,15 @@ def pack(
     for number in dict.fromkeys(concurrency):
         group = [i for i, other in enumerate(concurrency) if other == number]
         times = [seconds[i] for i in group]
-        for chunk in distribute(times, replace(packing, at_a_time=number)):
+        own = replace(_part(packing, len(group), len(seconds)), at_a_time=number)
+        for chunk in distribute(times, own):
             tasks.append(TaskPreview([group[i] for i in chunk], number))
     return tasks
+
+
+def _part(packing: Packing, count: int, total: int) -> Packing:
+    """The packing of `count` of `total` cells: `most` counts the tasks of a whole submission."""
+    return replace(packing, most=max(1, packing.most * count // total))
 
 
 def pack_in_groups(
@@ -67,7 +73,8 @@ def pack_in_groups(
     for jobs, indices in groups.items():
         times = [seconds[index] for index in indices]
         numbers = [concurrency[index] for index in indices]
-        for task in pack(times, numbers, packing, one_task=one_task):
+        own = _part(packing, len(indices), len(follows))
+        for task in pack(times, numbers, own, one_task=one_task):
             cells = [indices[index] for index in task.cells]
             tasks.append(TaskPreview(cells, task.concurrency, jobs))
     return tasks

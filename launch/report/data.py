@@ -30,7 +30,7 @@ from launch.report.overview import Overview, load_overview
 from launch.report.results import Results, results_of
 from launch.report.searches import estimate_text, state_text, varying_keys
 from launch.status.answers import RecentAnswer
-from launch.status.summary import Line, share_done, shown_state
+from launch.status.summary import Line, shown_state
 from launch.status.sweep_files import read_files
 from launch.status.sweep_state import state_of
 
@@ -169,7 +169,7 @@ class Page:
     unmeasured: int
     end: str
     hours: Sequence[str]
-    share_done: float
+    percent: int
     ended: int
     counts: Sequence[StateCount]
     failures: Sequence[FailureGroup]
@@ -230,7 +230,7 @@ def load_page(
         unmeasured=summary.unmeasured,
         end=notes.end_time(summary),
         hours=notes.hours(overview),
-        share_done=share_done(runs),
+        percent=overview.percent,
         ended=sum(cell.state in FINAL for cell in state.cells.values()),
         counts=state_counts(summary.lines),
         failures=_failures(overview),

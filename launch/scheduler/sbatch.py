@@ -117,8 +117,8 @@ def _parameters(settings: Mapping[str, Any]) -> dict[str, Any]:
         is_set = value not in (None, "")  # SBATCH_PARTITION can be set and empty
         if key not in _NOT_FOR_SBATCH and is_set:
             parameters[_SBATCH_NAMES.get(key, key)] = value
-    if "mem" in parameters:
-        parameters["mem"] = f"{round(1024 * parameters['mem'])}MB"
+    if settings.get("mem_gb"):
+        parameters["mem"] = f"{round(1024 * settings['mem_gb'])}MB"
     valid = SlurmExecutor._valid_parameters()
     unknown = sorted(set(parameters) - valid)
     if unknown:

@@ -196,7 +196,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--task", type=int, help="number of the task; in an array it is --first plus the index"
     )
     parser.add_argument("--first", type=int, default=0)
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if args.task is None and "SLURM_ARRAY_TASK_ID" not in os.environ:
+        parser.error("--task: needed outside a SLURM array")
+    return args
 
 
 def _log_start(assignment: Assignment, cells: int, end: float | None) -> None:

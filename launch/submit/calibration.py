@@ -64,6 +64,7 @@ def calibration_request(
         name=CALIBRATION,
         logs=request.folder,
         cells=cells,
+        again=(),  # a condition on the cells of the sweep
         searches=(),
         packing=replace(request.packing, cells=number or 1, at_a_time=number),
         policy=Policy(),
@@ -362,7 +363,8 @@ def _measures_like(cell: Cell, cells: Sequence[Cell], count: int) -> list[Cell]:
     group, groups = rates.speed_groups(_flats([cell]), _flats(cells))
     like = [other for other, number in zip(cells, groups, strict=True) if number == group[0]]
     first = count * (count - 1) // 2
-    return like[first : first + count] or like[:count]
+    own = like[first : first + count]
+    return own if len(own) == count else like[:count]
 
 
 def _shortened(cell: Cell, epochs: int, steps: int) -> dict[str, Any]:

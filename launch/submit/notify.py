@@ -34,7 +34,9 @@ def notify(folder: Path, sid: str) -> str | None:
     Raises UserError if the program fails, OSError if there is none.
     """
     state = load_sweep_state(folder)
-    plan = next(plan for plan in state.plans if plan.sid == sid)
+    plan = next((plan for plan in state.plans if plan.sid == sid), None)
+    if plan is None:
+        raise UserError(f"{name_of(folder)}: the plan of submission {sid} is gone")
     if any(cell.state in ("running", "waiting") for cell in state.cells.values()):
         return None
     others = [other.sid for other in state.plans if other.sid != sid]

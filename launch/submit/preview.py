@@ -133,7 +133,13 @@ def with_searches(proposal: Preview, searches: Sequence[SearchState]) -> Preview
     scheduler = backend.BACKENDS[proposal.request.launcher.kind]
     most = 1 if scheduler.one_task else proposal.request.packing.slots
     tasks = whole_searches(proposal, most)
-    return replace(proposal, tasks=tasks, arrays=math.ceil(len(tasks) / scheduler.array_size()))
+    hours = hours_of(proposal.request, tasks, proposal.seconds)
+    return replace(
+        proposal,
+        tasks=tasks,
+        arrays=math.ceil(len(tasks) / scheduler.array_size()),
+        estimate=replace(proposal.estimate, hours=hours),
+    )
 
 
 def whole_searches(proposal: Preview, most: int) -> list[TaskPreview]:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from launch.errors import UserError
+from launch.errors import UserError, quantity
 from launch.plan import Launcher, Plan, PlannedCell, jobs, load_all, markers, snapshot
 from launch.plan.folder import check_folder, no_sweep
 from launch.plan.jobs import Array, Dependencies
@@ -117,8 +117,8 @@ def _check_sendable(proposal: Preview) -> None:
     unknown = proposal.selection.states["unknown"]
     if unknown:
         raise UserError(
-            f"{unknown} cells of {proposal.request.name} belong to jobs whose scheduler does not "
-            "answer; nothing was sent, because they may be running. Try again when it answers "
+            f"{quantity(unknown, 'cell')} of {proposal.request.name} may be running in a job whose "
+            "scheduler does not answer; nothing was sent. Try again when it answers "
             "(`redescent doctor`)"
         )
     check_canary(proposal)
@@ -412,9 +412,9 @@ def deliver(plan: Plan, folder: Path, dependencies: Dependencies) -> None:
             arrays[i + 1 :] = _with_error(arrays[i + 1 :], jobs.NEVER_SENT)
             jobs.write(plan, folder, arrays)
             raise UserError(
-                f"the scheduler did not answer ({silence}), so {array.count} tasks may or may not "
-                "be queued; submit again in two minutes: accepted jobs are found by name, and the "
-                "rest is sent"
+                f"the scheduler did not answer ({silence}), so {quantity(array.count, 'task')} "
+                "may or may not be queued; submit again in two minutes: accepted jobs are found by "
+                "name, and the rest is sent"
             ) from None
         except backend.Refused as refusal:
             arrays[i:] = _with_error(arrays[i:], str(refusal))
@@ -437,7 +437,8 @@ def _not_sent(refusal: backend.Refused, sent: int, plan: Plan) -> str:
     """The message about a plan of which only the first tasks were sent."""
     command = "submit --again" if plan.rerun else "submit"
     count = (
-        f"{sent} of {len(plan.tasks)} tasks were sent; the rest is kept for the next `{command}`"
+        f"sent {sent} of {quantity(len(plan.tasks), 'task')}; the rest is kept for the next "
+        f"`{command}`"
     )
     if isinstance(refusal, backend.Unreachable):
         what = count if sent else "nothing was sent"

@@ -156,9 +156,8 @@ def _range(axis: str, start: int, stop: int, step: int) -> list[int]:
             f"axes.{axis}: range needs three integers that give at least one value, found "
             f"{[start, stop, step]}"
         )
-    values = range(start, stop, step)
-    _check_count(axis, len(values))
-    return list(values)
+    _check_count(axis, math.ceil((stop - start) / step))
+    return list(range(start, stop, step))
 
 
 def _spaced(axis: str, start: float, stop: float, num: int) -> list[float]:

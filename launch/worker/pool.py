@@ -369,10 +369,11 @@ def failure_of(code: int, attempt: int) -> Failure:
     if fault:
         error = f"crashed: {fault} in the training process; run `redescent doctor`"
         return Failure(CRASHED.name, error)
+    cause = "perhaps it ran out of memory" if code < 0 else f"its exit status was {code}"
     return Failure(
         KILLED.name,
-        f"its process died {DEATHS_PER_CELL} times in attempt {attempt}; perhaps it ran out of "
-        "memory: see the job's log",
+        f"its process died {DEATHS_PER_CELL} times in attempt {attempt}; {cause}: see the job's "
+        "log",
     )
 
 

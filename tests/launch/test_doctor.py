@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -67,6 +68,16 @@ def test_a_machine_without_a_gpu_or_slurm_is_fit_for_local_sweeps(
         "SLURM",
     }
     assert all(finding.verdict != "problem" for finding in findings), findings
+
+
+def test_an_import_of_torch_that_a_signal_kills_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    killed = subprocess.CompletedProcess([], -4, "", "")
+    monkeypatch.setattr(doctor.subprocess, "run", lambda *args, **options: killed)
+    (finding,) = doctor._torch(Launcher({}))
+    assert finding.verdict == "problem"
+    assert "its process ended with status -4" in finding.detail
 
 
 BEGUN = json.dumps({"begun": "conv2d 3x3"})

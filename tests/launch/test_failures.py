@@ -166,6 +166,7 @@ def test_other_deaths_are_no_crashes(code: int) -> None:
     failure = pool.failure_of(code, attempt=3)
     assert failure.name == "killed"
     assert "in attempt 3" in failure.error
+    assert ("out of memory" in failure.error) == (code < 0)
 
 
 def test_three_cells_with_one_error_stop_all_tasks(tmp_path: Path) -> None:

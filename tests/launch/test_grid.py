@@ -311,6 +311,7 @@ def test_a_grid_is_counted_before_it_is_expanded() -> None:
     ("spec", "message"),
     [
         ({"range": [1, 10**9, 1]}, "found 999999999 values, expected at most 1000000"),
+        ({"range": [0, 10**20, 1]}, "expected at most 1000000"),
         ({"linear": [0, 1, 10**9]}, "found 1000000000 values"),
         ({"log": [1, float("inf"), 3]}, "with finite numbers"),
         ({"log": [1, 10**400, 3]}, "with finite numbers"),

@@ -57,6 +57,16 @@ def test_a_sweep_in_other_logs_is_refused_with_the_variable(logs: Path, tmp_path
         sweep_folder(str(elsewhere))
 
 
+def test_a_name_means_the_logs_wherever_one_is(
+    logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = tmp_path / "work" / "demo" / "submissions" / "1" / "plan.json"
+    plan.parent.mkdir(parents=True)
+    plan.touch()
+    monkeypatch.chdir(tmp_path / "work")
+    assert sweep_folder("demo") == logs / "demo"
+
+
 def test_a_line_does_not_break_inside_a_command() -> None:
     lines = layout.wrapped("they end; `redescent resume mine` sends the cells again", 24)
     assert [line.plain for line in lines] == [

@@ -9,6 +9,7 @@ from subprocess import CompletedProcess
 from types import SimpleNamespace
 from typing import Any, Protocol
 
+import numpy as np
 import pytest
 
 from analysis import store
@@ -95,6 +96,11 @@ def test_plan_warns_of_data_that_submit_would_refuse(redescent: Redescent) -> No
     words = ("plan", "cifar_small", "data.root=/nowhere", "hydra/launcher=local")
     (warning,) = document(redescent(*words, "--json"))["warnings"]
     assert "will refuse this: data.root: /nowhere does not exist" in warning
+
+
+def test_numbers_of_tables_stay_numbers() -> None:
+    values = {"int": np.int64(3), "bool": np.bool_(True), "float": np.float64("nan")}
+    assert machine._plain(values) == {"int": 3, "bool": True, "float": None}
 
 
 def test_why_separates_what_varies_from_all_settings(old_logs: Path, redescent: Redescent) -> None:

@@ -54,6 +54,13 @@ def test_there_are_never_more_tasks_than_allowed(
     assert len(distribute(seconds, packing)) <= packing.most
 
 
+def test_the_most_tasks_are_those_of_all_groups_together() -> None:
+    concurrency, follows = [1] * 1000 + [2] * 1000, [["1"], ["2"]] * 1000
+    packing = Packing(most=100)
+    assert len(pack([1.0] * 2000, concurrency, Packing(cells=1, most=100))) == 100
+    assert len(pack_in_groups([None] * 2000, concurrency, packing, follows)) == 100
+
+
 @given(known_seconds, packings)
 def test_the_longest_cells_go_first(seconds: list[float], packing: Packing) -> None:
     order = [seconds[index] for task in distribute(seconds, packing) for index in task]
