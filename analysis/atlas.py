@@ -54,7 +54,7 @@ def make(options: argparse.Namespace) -> None:
         "measures": dict(contents.sources),
         "cells": [dict(cell) for cell in contents.cells],
     }
-    record.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    output.write_record(record, facts)
     for name, values in contents.measures.items():
         print(f"{name}: {len(values)} of {len(contents.cells)} cells, {contents.sources[name]}")
     for note in contents.notes:

@@ -52,7 +52,7 @@ def select(options: argparse.Namespace) -> Selection:
         tables.append(loaded.table.rename(index=numbers))
         trainings.append(loaded.trainings.assign(search=loaded.trainings["search"].map(numbers)))
         settings.update({numbers[old]: loaded.settings[old] for old in numbers})
-        notes += [note for note in rate_notes if note not in notes]
+        notes += [note for note in (*loaded.notes, *rate_notes) if note not in notes]
     table = pd.concat(tables)
     twice = query.points(table, store.settings_of(table)).duplicated()
     if twice.any():

@@ -10,7 +10,6 @@ painted as its basin. Writes STEM.html with plotly's JavaScript inside (5 MB), a
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -170,7 +169,7 @@ def make(options: argparse.Namespace) -> None:
     html, record = folder / f"{options.name}.html", folder / f"{options.name}.json"
     figure.write_html(html, include_plotlyjs=True, post_script=LINKED, full_html=True)
     facts = measures.record(options, surfaces.facts(measures, options.kappa))
-    record.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    output.write_record(record, facts)
     for line in measures.messages():
         print(line)
     print(f"wrote {html}, {record}")

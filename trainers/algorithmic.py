@@ -220,7 +220,8 @@ class Training:
             self.run.save_weights({name: value.cpu().numpy() for name, value in weights.items()})
 
     def _training_result(self) -> Evaluated:
-        row = self._evaluate("train")
+        """Loss and wrong answers on the training rows as a measure finds them: in float32."""
+        row = self._evaluate("train", "float32")
         return Evaluated(row["train_loss"], row["train_examples"] - row["train_right"])
 
     def _checkpoint(self) -> None:
@@ -306,14 +307,17 @@ class Training:
         return outcome
 
     @torch.inference_mode()
-    def _evaluate(self, split: str) -> dict[str, Any]:
-        """Loss and right answers on all rows of a split, in evaluation mode."""
+    def _evaluate(self, split: str, number_format: str | None = None) -> dict[str, Any]:
+        """Loss and right answers on all rows of a split, in evaluation mode; `number_format` in
+        place of the training's own.
+        """
+        number_format = number_format or self.settings.precision
         self.model.eval()
         rows, size = self.rows[split], self.settings.eval_batch_size
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         for start in range(0, len(rows), size):
             batch = rows.part(start, size)
-            with precision.autocast(self.settings.precision, self.device):
+            with precision.autocast(number_format, self.device):
                 logits = self.model(batch.left_n, batch.right_n)
             answer_b = batch.answer_n
             loss = functional.cross_entropy(logits.to(self.loss_type), answer_b, reduction="sum")

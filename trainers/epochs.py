@@ -201,6 +201,8 @@ class EpochTraining(ABC):
             state["epoch_seconds"],
         )
         torch.set_rng_state(state["torch_rng"])
+        if state.get("cuda_rng") is not None:  # checkpoints of earlier versions have none
+            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
         if self.snapshots is not None:
             self.snapshots.load(state["snapshots"])
         self._load_own(state)
@@ -209,6 +211,7 @@ class EpochTraining(ABC):
         """All state that the next step depends on."""
         position = self.position
         snapshots = {} if self.snapshots is None else {"snapshots": self.snapshots.state()}
+        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         return {
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -219,6 +222,7 @@ class EpochTraining(ABC):
             "sums": position.sums,
             "epoch_seconds": position.epoch_seconds,
             "torch_rng": torch.get_rng_state(),
+            "cuda_rng": cuda,
             "data_hash": self.data.facts["data_hash"],
             "precision": self.precision,
             **self._own_state(),

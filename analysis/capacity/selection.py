@@ -145,8 +145,8 @@ class Selection:
 
     def caption(self) -> str:
         """One line for the foot of the figure."""
-        budgets = sorted(set(labels.texts(self.table, [labels.budget])))
-        shown = budgets[0] if len(budgets) == 1 else f"budgets from {budgets[0]} to {budgets[-1]}"
+        budgets = list(dict.fromkeys(labels.texts(self.table, [labels.budget])))
+        shown = budgets[0] if len(budgets) == 1 else f"budgets {', '.join(budgets)}"
         trained = int(self.trainings["success"].notna().sum())
         wrong = f"at most {100 * self.share:g} % wrong" if self.share else "no wrong answer"
         return (
@@ -176,7 +176,7 @@ class Selection:
             "eps": self.share,
             "fit": FIT,
             "interval": INTERVAL,
-            "budgets": sorted(set(labels.texts(self.table, [labels.budget]))),
+            "budgets": list(dict.fromkeys(labels.texts(self.table, [labels.budget]))),
             "trainings": int(self.trainings["success"].notna().sum()),
             "minimum_check": "reported for each training that asked for it, never a filter",
             **facts,

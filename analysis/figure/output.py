@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import shutil
 import sys
 import textwrap
@@ -47,9 +48,25 @@ def write(
         files.append(folder / f"{options.name}{ending}.csv")
         write_table(files[-1], table)
     files.append(folder / f"{options.name}.json")
-    files[-1].write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    write_record(files[-1], record)
     for line in [*lines, "wrote " + ", ".join(str(file) for file in files)]:
         print(line if "\n" in line else _for_terminal(line, sys.stdout))
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a record as JSON, with null for numbers that are not finite."""
+    text = json.dumps(_finite(record), indent=1, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for every number that JSON cannot hold."""
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    is_number = not isinstance(value, float) or math.isfinite(value)
+    return value if is_number else None
 
 
 def _for_terminal(line: str, stream: TextIO) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 from scipy.spatial import cKDTree
 
+from analysis.figure import query
 from analysis.landscape import selection
 from analysis.landscape.boundary import Boundary, boundaries
 from analysis.landscape.selection import Measures
@@ -112,6 +113,11 @@ def table(measures: Measures) -> pd.DataFrame:
     rows = []
     for boundary in boundaries(measures):
         pair = pairs(boundary)
+        if len(pair.margin) == 0:
+            raise query.FigureError(
+                f"the boundary of {boundary.cell} has no samples: an earlier version measured it; "
+                "measure it again"
+            )
         low, high = np.quantile(pair.margin, [0.05, 0.95])
         rows.append({
             "cell": boundary.cell, "label": boundary.label, "seed": int(seed[boundary.cell]),

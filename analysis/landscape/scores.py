@@ -60,7 +60,8 @@ def load(options: argparse.Namespace, name: Name, axes: Sequence[str]) -> Scores
     """The accuracies of the finished trainings in a log folder.
 
     axes: columns, or beginnings of columns, in which the kinds may differ; seeds always may. Raises
-    StoreError without logs, and FigureError if trainings differ in anything else or none is done.
+    StoreError without logs, and FigureError if trainings differ in anything else, if those of one
+    kind do, or if none is done.
     """
     runs = query.where(store.runs(options.folder), options.where)
     varying = {
@@ -69,11 +70,7 @@ def load(options: argparse.Namespace, name: Name, axes: Sequence[str]) -> Scores
         if column != "seed" and not column.startswith(tuple(axes))
     }
     if varying:
-        column, values = next(iter(varying.items()))
-        raise query.FigureError(
-            f"the trainings differ in more than {', '.join(axes)}:\n{query.listing(varying)}\n"
-            f"choose one value of each, for example --where {query.equality(column, values[0])}"
-        )
+        raise _choice(f"the trainings differ in more than {', '.join(axes)}", varying)
     done = runs[runs["status"] == "done"]
     done = done[selection.test_accuracy(done).notna()]
     if done.empty:
@@ -82,12 +79,30 @@ def load(options: argparse.Namespace, name: Name, axes: Sequence[str]) -> Scores
             f"{provenance.fill(options.folder)}"
         )
     done = done.assign(kind=[name(row) for row in done.to_dict("records")])
+    for kind, group in done.groupby("kind"):
+        _check_one_setting(str(kind), group)
     notes = []
     if len(done) < len(runs):
         notes.append(f"{len(runs) - len(done)} of {len(runs)} trainings are not done")
     rows = [_row(str(kind), group) for kind, group in done.groupby("kind")]
     table = pd.DataFrame(rows).sort_values("test_mean", ascending=False, ignore_index=True)
     return Scores(done, table, tuple(notes))
+
+
+def _check_one_setting(kind: str, runs: pd.DataFrame) -> None:
+    """Raise FigureError if trainings of one kind, which are averaged, differ in more than seed."""
+    varying = {column: values for column, values in query.axes(runs).items() if column != "seed"}
+    if varying:
+        raise _choice(f"the trainings of {kind} differ in more than seed", varying)
+
+
+def _choice(problem: str, varying: dict[str, list[str]]) -> query.FigureError:
+    """The error about columns of which one value has to be chosen."""
+    column, values = next(iter(varying.items()))
+    return query.FigureError(
+        f"{problem}:\n{query.listing(varying)}\n"
+        f"choose one value of each, for example --where {query.equality(column, values[0])}"
+    )
 
 
 def _row(name: str, runs: pd.DataFrame) -> dict[str, Any]:

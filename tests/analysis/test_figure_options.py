@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,13 @@ def picture(colours: bool = True) -> Figure:
 def test_the_formats_are_those_asked_for(tmp_path: Path):
     output.write(parsed(tmp_path, "--format", "svg", "png"), picture(), {}, {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.json", "x.png", "x.svg"]
+
+
+def test_a_record_has_null_for_numbers_that_are_not_finite(tmp_path: Path):
+    record = {"low": float("nan"), "rows": [{"high": np.float64("inf"), "n": 3}]}
+    output.write(parsed(tmp_path, "--format", "svg"), picture(), {}, record)
+    written = json.loads((tmp_path / "x.json").read_text(), parse_constant=pytest.fail)
+    assert written == {"low": None, "rows": [{"high": None, "n": 3}]}
 
 
 def test_a_width_keeps_the_ratio_and_readable_text(tmp_path: Path):

@@ -90,6 +90,12 @@ def grid(sweep, **axes):
                 add(sweep, f"{i}f{fraction:g}s{seed}", config, best_test_accuracy=best)
 
 
+def test_an_optimiser_of_ones_own_is_named_by_its_class() -> None:
+    own = {"optim.name": "mine.optimisers.Lion", "optim.weight_decay": 0.5}
+    assert grok_names._algorithm(own) == "Lion, weight decay 0.5"
+    assert grok_names._algorithm(own | {"optim.weight_decay": 0.0}) == "Lion"
+
+
 @pytest.mark.parametrize(
     ("script", "axes", "labels"),
     [

@@ -21,6 +21,7 @@ from analysis import (
     optimizer_table,
     rings,
     sharpness_time,
+    store,
     trajectory,
     wide_margin,
 )
@@ -227,6 +228,19 @@ def test_optimisers_are_ranked_with_intervals_over_seeds(
     assert (table["test_high"] - table["test_mean"]).tolist() == pytest.approx([half] * 2, rel=1e-4)
     names = [text.get_text() for text in drawn[0].axes[0].get_yticklabels()]
     assert names == table["name"].tolist()
+
+
+def test_trainings_of_one_optimiser_with_two_settings_are_not_averaged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = optimisers(tmp_path)
+    runs = store.runs(folder)
+    runs["optim.weight_decay"] = (runs["seed"] == 2) * 0.1
+    Sweep(folder).runs("runs", runs.to_dict("records"))
+    assert optimizer_table.main([str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert "the trainings of Adam 0.1 differ in more than seed" in error
+    assert "optim.weight_decay" in error
 
 
 def test_models_are_not_compared_where_something_else_differs(

@@ -214,6 +214,15 @@ def test_points_above_the_cap_have_no_loss(
     assert (capped.loc[~above, "loss"] == whole.loc[~above, "loss"]).all()
 
 
+@pytest.mark.parametrize("measure", ["curvature", "sharpness"])
+def test_measures_of_the_statistics_as_trained_refuse_others(
+    digits: tuple[Path, dict[str, Any]], measure: str
+) -> None:
+    folder, flat = digits
+    with pytest.raises(config.ConfigError, match=r"trainer\.bn: found recalibrated, expected kept"):
+        config.parse(measuring(flat, folder, measure, bn="recalibrated"))
+
+
 @pytest.mark.parametrize("bn", ["kept", "recalibrated"])
 def test_a_line_has_both_networks_at_its_ends(
     digits: tuple[Path, dict[str, Any]], tmp_path: Path, bn: str
@@ -373,6 +382,14 @@ def test_a_transformer_on_a_table_is_measured_too(
     assert (measured[first] > 0).all()
     if name == "path":
         assert measured["snapshot_epoch"].tolist() == [0, 5, 20]
+
+
+def test_a_transformer_trained_in_bfloat16_is_measured_too(tmp_path: Path) -> None:
+    flat = {**ALGORITHMIC, "trainer.steps": 5, "trainer.weights_at": [0, 2, 5]}
+    flat["trainer.precision"] = "bfloat16"
+    complete(tmp_path, flat)
+    measured = table_of((tmp_path, flat), tmp_path / "path", "path")
+    assert measured["snapshot_epoch"].tolist() == [0, 2, 5]
 
 
 def test_the_rows_of_another_table_are_refused(table: tuple[Path, dict[str, Any]]) -> None:

@@ -162,6 +162,17 @@ def test_recalibrated_statistics_are_those_of_the_samples_at_the_moved_weights()
     assert point.loss != pytest.approx(kept.loss, rel=1e-2)
 
 
+def test_a_short_last_batch_counts_by_its_samples_in_recalibrated_statistics() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(4, 2))
+    inputs = torch.zeros(101, 1, 2, 2)
+    inputs[100] = 101.0
+    samples = Samples(inputs, torch.zeros(101, dtype=torch.long), 100)
+    landscape = Landscape(model, samples, "recalibrated")
+    with landscape.recalibrated():
+        assert model[0].running_mean.item() == pytest.approx(1.0)
+    assert model[0].running_mean.item() == 0.0
+
+
 def test_an_evaluation_above_its_limit_ends_early_and_one_below_is_exact() -> None:
     model, samples = network("cnn")
     plane = Landscape(model, samples).along([directions.draw(model, "filter", 0, 0)])

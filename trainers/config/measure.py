@@ -214,6 +214,7 @@ class Curvature(SavedWeights):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _kept_statistics(self.bn, "the Hessian is")
         at_least("trainer.block", self.block, 0)
         _positive("trainer.tolerance", self.tolerance)
         at_least("trainer.iterations", self.iterations, 2)
@@ -236,6 +237,7 @@ class Sharpness(SavedWeights):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _kept_statistics(self.bn, "the gradient is")
         _positive("trainer.rho", self.rho)
         at_least("trainer.steps", self.steps, 1)
 
@@ -305,6 +307,13 @@ MEASURES = (
     "progress",
 )
 """Names of the measuring trainers."""
+
+
+def _kept_statistics(bn: str, what: str) -> None:
+    if bn != "kept":
+        raise ConfigError(
+            f"trainer.bn: found {bn}, expected kept: {what} that of the statistics as trained"
+        )
 
 
 def _positive(key: str, value: float) -> None:

@@ -23,7 +23,8 @@ class Landscape:
     """The loss of `model` on fixed samples, in evaluation mode, around the weights it has now.
 
     bn: kept evaluates with the running statistics as trained; recalibrated computes them at every
-    point, with cumulative means over the same samples. The model is left as it was.
+    point, as means over the batches of the same samples, each with the weight of its samples. The
+    model is left as it was.
     """
 
     def __init__(
@@ -86,9 +87,13 @@ class Landscape:
         try:
             for norm in self.norms:
                 norm.reset_running_stats()
-                norm.momentum = None  # cumulative means
                 norm.train()
+            seen = 0
             for batch in self.samples.batches():
+                count = len(self.samples.targets[batch])
+                seen += count
+                for norm in self.norms:
+                    norm.momentum = count / seen
                 self._outputs(batch)
             self.model.eval()
             yield
