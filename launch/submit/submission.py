@@ -437,8 +437,7 @@ def _not_sent(refusal: backend.Refused, sent: int, plan: Plan) -> str:
     """The message about a plan of which only the first tasks were sent."""
     command = "submit --again" if plan.rerun else "submit"
     count = (
-        f"sent {sent} of {quantity(len(plan.tasks), 'task')}; the rest is kept for the next "
-        f"`{command}`"
+        f"{sent} of {len(plan.tasks)} tasks were sent; the rest is kept for the next `{command}`"
     )
     if isinstance(refusal, backend.Unreachable):
         what = count if sent else "nothing was sent"
