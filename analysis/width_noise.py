@@ -64,7 +64,7 @@ def mark_diverged(
     """Crosses on both maps; `diverged` has width and second axis, `shown` is that of the left."""
     width, level = (diverged.iloc[:, column].to_numpy(np.float64) for column in (0, 1))
     bottom = left.get_ylim()[0]
-    style.mark_diverged(left, np.log2(width[np.isclose(level, shown)]), bottom)
+    style.mark_diverged(left, np.log2(width[np.isclose(level, shown, atol=0)]), bottom)
     ranks = [1.0 + levels.index(value) for value in level]
     style.mark_diverged(right, np.log2(width), ranks)
 
@@ -98,7 +98,7 @@ def choose(groups: Sequence[SweepGroup], at: float | None, by: str) -> SweepGrou
     if at is None:
         return groups[-1]
     for group in groups:
-        if np.isclose(group.value, at):
+        if np.isclose(group.value, at, atol=0):
             return group
     values = ", ".join(f"{group.value:g}" for group in groups)
     raise query.FigureError(f"--at {at:g}: found {by} {values}")

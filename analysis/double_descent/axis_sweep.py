@@ -167,7 +167,7 @@ def over_time(sweep: AxisSweep, group: SweepGroup, folder: str | Path, time: str
     if time == "epoch":
         return group
     choice = sweep.choice
-    runs = sweep.runs[np.isclose(sweep.runs[choice.by], group.value)]
+    runs = sweep.runs[np.isclose(sweep.runs[choice.by], group.value, atol=0)]
     curves = curves_of(runs, folder, [choice.metric, time], time)
     test = seed_curves.seed_curves(runs, curves, choice.column, choice.metric, time)
     return replace(group, test=test)
