@@ -49,7 +49,7 @@ def pack(
 
 
 def _part(packing: Packing, count: int, total: int) -> Packing:
-    """The packing of `count` of `total` cells: `most` counts the tasks of a whole submission."""
+    """The packing of `count` of `total` cells: their part of the most tasks of a submission."""
     return replace(packing, most=max(1, packing.most * count // total))
 
 

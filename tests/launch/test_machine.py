@@ -113,6 +113,18 @@ def test_why_separates_what_varies_from_all_settings(old_logs: Path, redescent: 
     assert len(content["attempts"]) == 1
 
 
+def test_why_finds_a_cell_beside_a_sweep_that_cannot_be_read(
+    old_logs: Path, redescent: Redescent
+) -> None:
+    damaged = old_logs / "damaged" / "submissions" / "x" / "plan.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("{")
+    cell = store.runs(old_logs / "noop")["cell"][0]
+    assert document(redescent("why", cell, "--json"))["sweep"] == "noop"
+    result = redescent("why", "c1-none", check=False)
+    assert "damaged" in result.stderr
+
+
 def test_list_has_an_entry_for_each_sweep(old_logs: Path, redescent: Redescent) -> None:
     (old_logs / "broken" / "submissions" / "x").mkdir(parents=True)
     (old_logs / "broken" / "submissions" / "x" / "plan.json").write_text("{")

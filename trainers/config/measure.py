@@ -310,6 +310,7 @@ MEASURES = (
 
 
 def _kept_statistics(bn: str, what: str) -> None:
+    """Raise ConfigError for recalibrated statistics, which would not change such a measure."""
     if bn != "kept":
         raise ConfigError(
             f"trainer.bn: found {bn}, expected kept: {what} that of the statistics as trained"
