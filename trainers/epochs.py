@@ -115,12 +115,17 @@ class EpochTraining(ABC):
             torch.manual_seed(stream_seed(cell.seed, "init"))
             model = models.build(cell.model, channels, size, self.data.classes)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._load_start()  # before the optimiser, which can decay towards the first weights
         # static shapes: the last batch of an epoch, and an evaluation's, get graphs of their own
         self.forward = torch.compile(self.model, dynamic=False) if cell.run.compile else self.model
         self.parameters = list(self.model.parameters())
         self.optimiser = self._build_optimiser()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
         torch.manual_seed(stream_seed(cell.seed, "dropout"))
+
+    def _load_start(self) -> None:
+        """Load the weights that the training starts from, where they are not random."""
+        return
 
     def _build_optimiser(self) -> torch.optim.Optimizer:
         return optim.build(self.optim_settings, self.parameters)

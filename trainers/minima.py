@@ -64,8 +64,8 @@ class Training(EpochTraining):
         self.poison_epoch = 0
         self.poison = self._load_poison(0)
 
-    def _build_model(self, cell: Any) -> None:
-        super()._build_model(cell)
+    def _load_start(self) -> None:
+        """The weights of the trained cell that `trainer.start_of` names."""
         settings = self.cell.trainer
         if settings.start_of is None or settings.start_epoch is None:
             return

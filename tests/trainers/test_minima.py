@@ -244,6 +244,27 @@ def test_a_training_can_start_from_the_weights_of_another(tmp_path: Path) -> Non
         complete(tmp_path / "fourth", other_net, cell="c1-fourth")
 
 
+def test_decay_towards_init_leads_back_to_the_weights_that_were_loaded(tmp_path: Path) -> None:
+    first = {**CELL, "optim.lr": 0.3, "trainer.weights_at": [2]}
+    complete(tmp_path / "first", first)
+    start = {
+        "trainer.start_of": "c1-trained", "trainer.start_epoch": 2,
+        "trainer.of_folder": str(tmp_path / "first"),
+    }  # fmt: skip
+    whole_way = {
+        "optim.name": "adamw", "optim.decay_towards": "init", "optim.weight_decay": 100.0,
+        "optim.lr": 0.01, "optim.schedule.name": "constant",
+    }  # fmt: skip
+    flat = {**CELL, **start, **whole_way}
+    calm = trained(begin(tmp_path / "calm", flat))
+    _, loaded = weights.read(tmp_path / "first" / "weights", "c1-trained", 2)
+    for name, value in calm.model.state_dict().items():
+        assert abs(value.numpy() - loaded.arrays[name]).max() < 0.05, name
+    complete(tmp_path / "stopped", flat, stop=after(4))
+    resumed = trained(begin(tmp_path / "stopped", flat, attempt=2))
+    assert_same_bits(resumed.state(), calm.state())
+
+
 def test_weight_decay_can_leave_biases_alone(tmp_path: Path) -> None:
     decay = {"optim.weight_decay": 0.1, "trainer.l2_weights_only": True}
     training = Training(cell_of({**CELL, **decay}), begin(tmp_path, CELL))
