@@ -70,9 +70,15 @@ class Position:
     """Batches of the current epoch done so far."""
     step: int
     sums: Tensor
-    """Loss times samples, wrong answers and gradient norm of these batches, float64 (3,)."""
+    """Loss times samples, wrong answers, gradient norm and skipped steps of these batches, float64
+    (4,). They stay on the device, and nothing changes them in place.
+    """
     epoch_seconds: float
     """Training time of these batches."""
+
+    def next_step(self, sums: Tensor) -> Position:
+        """The position after one more step, which has these sums."""
+        return replace(self, batch=self.batch + 1, step=self.step + 1, sums=self.sums + sums)
 
     def next_epoch(self) -> Position:
         """The start of the next epoch."""
@@ -106,7 +112,7 @@ class EpochTraining(ABC):
         self.log_epochs = log_spaced(self.epochs, cell.trainer.evals_per_decade)
         self.snapshots = self._snapshots()
         self.clock_start = time.monotonic()
-        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        sums = torch.zeros(4, dtype=torch.float64, device=self.device)
         self.position = Position(0, 0, 0, sums, 0.0)
 
     def _build_model(self, cell: VisionCell | MinimaCell) -> None:
@@ -202,7 +208,7 @@ class EpochTraining(ABC):
             state["epoch"],
             state["batch"],
             state["step"],
-            state["sums"].to(self.device),
+            self._sums_of(state["sums"]),
             state["epoch_seconds"],
         )
         torch.set_rng_state(state["torch_rng"])
@@ -211,6 +217,12 @@ class EpochTraining(ABC):
         if self.snapshots is not None:
             self.snapshots.load(state["snapshots"])
         self._load_own(state)
+
+    def _sums_of(self, saved: Tensor) -> Tensor:
+        """The sums of a checkpoint; earlier versions did not count skipped steps."""
+        sums = torch.zeros_like(self.position.sums)
+        sums[: len(saved)] = saved
+        return sums
 
     def state(self) -> dict[str, Any]:
         """All state that the next step depends on."""
@@ -301,7 +313,6 @@ class EpochTraining(ABC):
             if self.data.augment:
                 x_bchw = augment.crop_and_flip(x_bchw, offsets_n2[batch], flips_n[batch])
             self._train_step(x_bchw, train.labels[indices_b])
-            self.position = replace(self.position, batch=index + 1, step=self.position.step + 1)
             if index + 1 < last and self._check_inside_epoch():
                 return True
         return True
@@ -312,7 +323,7 @@ class EpochTraining(ABC):
         return min(self.batches, self.steps - before)
 
     def _train_step(self, x_bchw: Tensor, y_b: Tensor) -> None:
-        """One optimiser step; sums stay on the device, so the CPU does not wait."""
+        """One optimiser step; the CPU does not wait for the device."""
         lr = self._lr()
         for group in self.optimiser.param_groups:
             group["lr"] = lr
@@ -327,7 +338,19 @@ class EpochTraining(ABC):
         self.scaler.step(self.optimiser)
         self.scaler.update()
         loss_sum = loss.double() * len(y_b)
-        self.position.sums.add_(torch.stack([loss_sum, wrong.double(), norm.double()]))
+        counted_norm, skipped = self._counted(norm)
+        sums = [loss_sum, wrong.double(), counted_norm.double(), skipped.double()]
+        self.position = self.position.next_step(torch.stack(sums))
+
+    def _counted(self, norm: Tensor) -> tuple[Tensor, Tensor]:
+        """The norm of a gradient and 0; or 0 and 1 if the loss scaler skips the step, which it does
+        where a gradient overflows in float16.
+        """
+        zero = torch.zeros_like(norm)
+        if not self.scaler.is_enabled():
+            return norm, zero
+        overflows = ~torch.isfinite(norm)
+        return torch.where(overflows, zero, norm), overflows
 
     def _lr(self) -> float:
         settings, step = self.optim_settings, self.position.step
@@ -343,14 +366,16 @@ class EpochTraining(ABC):
     def _running_columns(self) -> dict[str, Any]:
         """Means over the batches of the current epoch so far."""
         position, seen = self.position, self._seen_in_epoch()
-        loss, wrong, norm = position.sums.tolist()
+        loss, wrong, norm, skipped = position.sums.tolist()
+        steps = position.batch - skipped
         return {
             "train_loss": loss / seen,
             "train_wrong": int(wrong),
             "train_examples": seen,
             "train_error": wrong / seen,
             "lr": self.optimiser.param_groups[0]["lr"],
-            "grad_norm": norm / position.batch,
+            "grad_norm": norm / steps if steps else None,
+            "skipped_steps": int(skipped) if self.scaler.is_enabled() else None,
             "examples_per_second": seen / position.epoch_seconds,
         }
 

@@ -27,6 +27,7 @@ from vision_runs import (
 import trainers
 from trainers import config, optim
 from trainers.config import Schedule
+from trainers.epochs import l2_norm
 from trainers.run import Run
 from trainers.vision import METRICS, Training
 
@@ -387,6 +388,67 @@ def test_the_training_set_is_evaluated_at_the_configured_epochs(
     train(run)
     assert rows(run).dropna(subset="train_eval_error")["epoch"].tolist() == expected
     assert rows(run)["test_error"].notna().all()
+
+
+def overflowing(training: Training, steps: set[int]) -> list[float]:
+    """Make gradients overflow in some steps, as they can in float16; returns the norms of all, as
+    they will be.
+    """
+    training.scaler = torch.amp.GradScaler("cpu")
+    norms: list[float] = []
+    real = training.scaler.unscale_
+
+    def unscale(optimiser: torch.optim.Optimizer) -> None:
+        if training.position.step in steps:
+            training.parameters[0].grad[0] = math.inf
+        real(optimiser)
+        norms.append(float(l2_norm([p.grad for p in training.parameters])))
+
+    training.scaler.unscale_ = unscale  # type: ignore[method-assign]
+    return norms
+
+
+def test_steps_that_overflow_are_left_out_of_the_mean_gradient_norm(
+    begin: Begin, flat: Flat
+) -> None:
+    training = new_training(begin, flat)
+    norms = overflowing(training, {0, 1, 2, 4})
+    training.restore()
+    training.run.close(training.to_the_end())
+    table = rows(training.run)
+    assert table["weight_norm"][1] == table["weight_norm"][0] != table["weight_norm"][2]
+    assert table["skipped_steps"].tolist()[1:] == [3, 1, 0]
+    means = [math.nan, (norms[3] + norms[5]) / 2, sum(norms[6:]) / 3]
+    assert table["grad_norm"].tolist()[1:] == pytest.approx(means, nan_ok=True)
+
+
+def test_no_steps_are_counted_as_skipped_without_float16(begin: Begin, flat: Flat) -> None:
+    run = begin(METRICS, flat={**flat, "optim.lr": 1e30})
+    train(run)
+    assert rows(run)["skipped_steps"].isna().all()
+    assert not math.isfinite(rows(run)["grad_norm"].iloc[-1])
+
+
+def test_a_checkpoint_without_a_count_of_skipped_steps_is_continued(
+    begin: Begin, flat: Flat, undisturbed: Any
+) -> None:
+    state, curve = undisturbed({})
+    stopped = begin(METRICS, 1, stop=after(4))
+    _, middle = train(stopped)
+    stopped.checkpoint({**middle, "sums": middle["sums"][:3].clone()}, middle["step"])
+    resumed = begin(METRICS, 2)
+    _, end = train(resumed)
+    assert_same_bits(end, state)
+    assert_same_rows(rows(resumed), curve)
+
+
+def test_the_sums_of_a_position_stay_as_they_were(begin: Begin, flat: Flat) -> None:
+    training = new_training(begin, flat)
+    training.restore()
+    start = training.position
+    training._train_epoch()
+    assert training.position.sums[0] > 0
+    assert start.sums.tolist() == [0.0] * 4
 
 
 def new_training(begin: Begin, flat: Flat, **keys: Any) -> Training:

@@ -56,7 +56,16 @@ METRICS = (
     *_count_metrics("test", "wrong answers on the clean test set", best="min"),
     Metric("lr", "float32", "1", "learning rate of the epoch's last step"),
     Metric(
-        "grad_norm", "float32", "1", "L2 norm of the loss gradient, mean over the epoch's steps"
+        "grad_norm",
+        "float32",
+        "1",
+        "L2 norm of the loss gradient, mean over the epoch's steps except skipped_steps",
+    ),
+    Metric(
+        "skipped_steps",
+        "int32",
+        "steps",
+        "the epoch's steps without an update: a float16 gradient overflowed; null in other formats",
     ),
     Metric("weight_norm", "float32", "1", "L2 norm of all parameters at the epoch's end"),
     Metric(
