@@ -29,7 +29,7 @@ from trainers.measures.crossing import CrossingSearch
 from trainers.models import check_module, linear
 from trainers.models.transformer import Transformer
 from trainers.run import Outcome, Run, log_spaced
-from trainers.seeding import stream_seed
+from trainers.seeding import generator_states, restore_generators, stream_seed
 from trainers.snapshots import Snapshots
 from trainers.weights import Evaluated, Owner
 
@@ -161,7 +161,6 @@ class Training:
 
     def state(self) -> dict[str, Any]:
         """All state that the next step depends on."""
-        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         return {
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -169,8 +168,7 @@ class Training:
             **self.search.state(),
             "seconds": self.seconds,
             "logged": self.logged,
-            "torch_rng": torch.get_rng_state(),
-            "cuda_rng": cuda,
+            **generator_states(self.device),
             "data_hash": self.data_hash,
             "matrix_library": self.matrix_library,
         }
@@ -182,9 +180,7 @@ class Training:
         self.step = state["step"]
         self.search.load(state)
         self.seconds, self.logged = state["seconds"], state["logged"]
-        torch.set_rng_state(state["torch_rng"])
-        if state["cuda_rng"] is not None:
-            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
+        restore_generators(state, self.device)
 
     def to_the_end(self) -> Outcome:
         """Run the remaining steps, and checkpoint when due."""

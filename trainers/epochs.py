@@ -26,7 +26,7 @@ from trainers.data import augment, splits
 from trainers.data.splits import Split
 from trainers.measures.counts import counts
 from trainers.run import Outcome, Run, log_spaced
-from trainers.seeding import stream_seed, torch_stream
+from trainers.seeding import generator_states, restore_generators, stream_seed, torch_stream
 from trainers.snapshots import Snapshots
 from trainers.weights import Evaluated, Owner
 
@@ -211,9 +211,7 @@ class EpochTraining(ABC):
             self._sums_of(state["sums"]),
             state["epoch_seconds"],
         )
-        torch.set_rng_state(state["torch_rng"])
-        if state.get("cuda_rng") is not None:  # checkpoints of earlier versions have none
-            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
+        restore_generators(state, self.device)
         if self.snapshots is not None:
             self.snapshots.load(state["snapshots"])
         self._load_own(state)
@@ -228,7 +226,6 @@ class EpochTraining(ABC):
         """All state that the next step depends on."""
         position = self.position
         snapshots = {} if self.snapshots is None else {"snapshots": self.snapshots.state()}
-        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         return {
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -238,8 +235,7 @@ class EpochTraining(ABC):
             "step": position.step,
             "sums": position.sums,
             "epoch_seconds": position.epoch_seconds,
-            "torch_rng": torch.get_rng_state(),
-            "cuda_rng": cuda,
+            **generator_states(self.device),
             "data_hash": self.data.facts["data_hash"],
             "precision": self.precision,
             **self._own_state(),
