@@ -37,7 +37,7 @@ TOOLS = {
 PART = {"trainers/part.py", "trainers/schema.py", "trainers/checkpoint.py", *SETTINGS}
 RUN = {
     "trainers/run.py",
-    "trainers/progress_lines.py",
+    "trainers/log_lines.py",
     "trainers/weights.py",
     "trainers/snapshots.py",
     *PART,
@@ -69,7 +69,7 @@ ALLOWED: dict[str, set[str]] = {
     "trainers/weights.py": {"trainers/checkpoint.py", *SETTINGS},
     "trainers/snapshots.py": {"trainers/weights.py", *SETTINGS},
     "trainers/run.py": RUN,
-    "trainers/progress_lines.py": {"trainers/config"},
+    "trainers/log_lines.py": {"trainers/config"},
     "trainers/data": {"trainers/data", "trainers/checkpoint.py", *SETTINGS},
     "trainers/models": {"trainers/models", *SETTINGS},
     "trainers/optim.py": SETTINGS,

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from trainers.checkpoint import Checkpoints, replacing
 from trainers.config import columns, fill_in_own
 from trainers.config.later import fill_in
+from trainers.log_lines import LogLines, metric_text
 from trainers.part import Part
-from trainers.progress_lines import ProgressLines, metric_text
 from trainers.schema import FACTS, FINAL, Status
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self._columns = columns(self.flat)
-        self._lines = ProgressLines(self.cell, self.flat, self.gpu_share)
+        self._lines = LogLines(self.cell, self.flat, self.gpu_share)
         self.part.add_columns(self._columns)
 
     def restore(self, expect: Mapping[str, Any] | None = None) -> dict[str, Any] | None:

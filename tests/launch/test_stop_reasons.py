@@ -12,8 +12,8 @@ import pytest
 from launch.plan.outcome import StopReason
 from launch.scheduler import slurm, task
 from launch.worker.pool import stop_reason, terminated
-from trainers import progress_lines
-from trainers.progress_lines import ProgressLines
+from trainers import log_lines
+from trainers.log_lines import LogLines
 
 TERM, USR2 = int(signal.SIGTERM), int(signal.SIGUSR2)
 
@@ -72,9 +72,9 @@ def test_a_task_writes_a_line_of_progress_every_ten_seconds(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = [100.0]
-    monkeypatch.setattr(progress_lines.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(log_lines.time, "monotonic", lambda: clock[0])
     caplog.set_level(logging.INFO)
-    lines = ProgressLines("c1-a", {"trainer.epochs": 100}, share=0.5)
+    lines = LogLines("c1-a", {"trainer.epochs": 100}, share=0.5)
     for epoch in range(1, 51):
         clock[0] += 1.0
         lines.add({"epoch": epoch, "step": 4 * epoch, "test_error": 0.5 / epoch, "lr": 1.0})
@@ -86,7 +86,7 @@ def test_a_task_writes_a_line_of_progress_every_ten_seconds(
 
 def test_a_line_of_progress_counts_what_the_trainer_counts() -> None:
     row = {"epoch": 2, "step": 80, "test_error": None, "train_loss": 1.25}
-    assert progress_lines.position_text(row, {"trainer.steps": 200}) == "step 80 of 200"
-    assert progress_lines.position_text(row, {}) == "step 80"
-    assert progress_lines.metric_text(row) == ", train_loss 1.25"
-    assert progress_lines.metric_text({"epoch": 2, "lr": 0.1}) == ""
+    assert log_lines.position_text(row, {"trainer.steps": 200}) == "step 80 of 200"
+    assert log_lines.position_text(row, {}) == "step 80"
+    assert log_lines.metric_text(row) == ", train_loss 1.25"
+    assert log_lines.metric_text({"epoch": 2, "lr": 0.1}) == ""

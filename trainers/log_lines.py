@@ -15,7 +15,7 @@ LINE_SECONDS = 10.0
 log = logging.getLogger(__name__)
 
 
-class ProgressLines:
+class LogLines:
     """Writes a line for some of the rows that a cell logs.
 
     `share` is the part of its task that the cell is: of four cells at a time each writes a fourth
