@@ -84,7 +84,7 @@ ALLOWED: dict[str, set[str]] = {
     "trainers/minima.py": {"trainers/epochs.py", *TRAINER},
     "trainers/epochs.py": TRAINER,
     "trainers/landscape.py": {"trainers/trained.py", *TRAINER},
-    "trainers/progress.py": {"trainers/landscape.py", "trainers/trained.py", *TRAINER},
+    "trainers/cell_measures": {"trainers/landscape.py", "trainers/trained.py", *TRAINER},
     "trainers/trained.py": TRAINER,
     "analysis": {
         "analysis/theory", "analysis/double_descent", "analysis/grokking", "analysis/capacity",

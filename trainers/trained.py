@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,13 @@ class Trained:
     def landscape(self) -> Landscape:
         """The loss around the weights."""
         return Landscape(self.model, self.samples, self.cell.trainer.bn)
+
+    def base_loss(self) -> float:
+        """The loss of the weights on the samples of the measure, infinite for NaN."""
+        landscape = self.landscape()
+        with landscape.recalibrated():
+            loss = landscape.centre().value
+        return loss if math.isfinite(loss) else math.inf
 
     def test_samples(self) -> Samples | None:
         """The test set as network inputs; None if the data have none."""

@@ -60,7 +60,7 @@ class SavedWeights:
 class Radius(SavedWeights):
     """How far the weights can move along random directions before the loss is above `kappa`."""
 
-    measure = "trainers.landscape:Radius"
+    measure = "trainers.cell_measures.radius:Radius"
     metrics = "trainers.measures.columns:RADIUS"
 
     name: Literal["radius"]
@@ -89,7 +89,7 @@ class Radius(SavedWeights):
 class Volume(SavedWeights):
     """A lower bound of the volume around the weights in which the loss is at most `kappa`."""
 
-    measure = "trainers.landscape:Volume"
+    measure = "trainers.cell_measures.volume:Volume"
     metrics = "trainers.measures.columns:VOLUME"
 
     name: Literal["volume"]
@@ -117,7 +117,7 @@ class Volume(SavedWeights):
 class Surface(SavedWeights):
     """Loss on a square grid of `points` x `points` over [-span, span]^2 around the weights."""
 
-    measure = "trainers.landscape:Surface"
+    measure = "trainers.cell_measures.surface:Surface"
     metrics = "trainers.measures.columns:SURFACE"
 
     name: Literal["surface"]
@@ -158,7 +158,7 @@ class Surface(SavedWeights):
 class Line(SavedWeights):
     """Loss on the straight line from the weights (t = 0) to those of the cell `to` (t = 1)."""
 
-    measure = "trainers.landscape:Line"
+    measure = "trainers.cell_measures.line:Line"
     metrics = "trainers.measures.columns:LINE"
 
     name: Literal["line"]
@@ -188,7 +188,7 @@ class Line(SavedWeights):
 class Path(SavedWeights):
     """The snapshots of a training in the plane of their two first principal components."""
 
-    measure = "trainers.landscape:Path"
+    measure = "trainers.cell_measures.path:Path"
     metrics = "trainers.measures.columns:PATH"
 
     name: Literal["path"]
@@ -201,7 +201,7 @@ class Curvature(SavedWeights):
     Block b is probe b, or Lanczos start b; `ends` has one block.
     """
 
-    measure = "trainers.landscape:Curvature"
+    measure = "trainers.cell_measures.curvature:Curvature"
     metrics = "trainers.measures.columns:CURVATURE"
 
     name: Literal["curvature"]
@@ -227,7 +227,7 @@ class Curvature(SavedWeights):
 class Sharpness(SavedWeights):
     """The largest rise of the loss within a distance `rho`, and Keskar's sharpness."""
 
-    measure = "trainers.landscape:Sharpness"
+    measure = "trainers.cell_measures.sharpness:Sharpness"
     metrics = "trainers.measures.columns:SHARPNESS"
 
     name: Literal["sharpness"]
@@ -251,7 +251,7 @@ class Boundary(SavedWeights):
     themselves.
     """
 
-    measure = "trainers.landscape:Boundary"
+    measure = "trainers.cell_measures.boundary:Boundary"
     metrics = "trainers.measures.columns:BOUNDARY"
 
     name: Literal["boundary"]
@@ -282,8 +282,8 @@ class Progress(SavedWeights):
     key_share: frequencies with at least this share of the power of the waves are the key ones.
     """
 
-    measure = "trainers.progress:Progress"
-    metrics = "trainers.measures.columns:PROGRESS"
+    measure = "trainers.cell_measures.fourier:Fourier"
+    metrics = "trainers.measures.columns:FOURIER"
 
     name: Literal["progress"]
     key_share: float

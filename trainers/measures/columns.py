@@ -90,7 +90,7 @@ BOUNDARY = (
     Metric("point_y", "float32", "1", "second input of a sample, a row a sample"),
     Metric("point_label", "int32", "1", "label of a sample, a row a sample"),
 )
-PROGRESS = (
+FOURIER = (
     Metric("snapshot_step", "int32", "steps", "step of the snapshot in its training"),
     Metric("train_loss", "float32", "nats", "mean cross-entropy on the training rows"),
     Metric("test_loss", "float32", "nats", "mean cross-entropy on the test rows"),

@@ -5,7 +5,7 @@
 
 A unit is a snapshot. Its first row has the losses and Gini coefficients, the following ones have
 the frequencies 1 to p // 2. The key frequencies are those of the final weights, for all snapshots.
-The mathematics is in trainers/measures/progress.py.
+The mathematics is in trainers/measures/fourier.py.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from trainers import weights
 from trainers.config import Arithmetic, ConfigError, Transformer
 from trainers.config import measure as settings
 from trainers.landscape import Measure, Row
-from trainers.measures import progress
+from trainers.measures import fourier
 from trainers.trained import Trained
 
 SIGNS = {"x+y": 1, "x-y": -1}
 """The operations whose answers are waves in x + y or x - y."""
 
 
-class Progress(Measure):
+class Fourier(Measure):
     """Restricted and excluded loss, frequencies, and Gini coefficients of every snapshot.
 
     Raises ConfigError for a trained cell on another operation, and WeightsError if it kept no
@@ -46,9 +46,9 @@ class Progress(Measure):
         _, self.snapshots = weights.read_path(network.folder, own.of)
         self.units = len(self.snapshots)
         self.p = data.modulus
-        self.answers = progress.results(self.p, SIGNS[data.operation])
-        final = progress.waves(self._table(), self.answers)
-        self.keys = progress.key_frequencies(progress.power_shares(final), own.key_share)
+        self.answers = fourier.results(self.p, SIGNS[data.operation])
+        final = fourier.waves(self._table(), self.answers)
+        self.keys = fourier.key_frequencies(fourier.power_shares(final), own.key_share)
 
     @torch.inference_mode()
     def _table(self) -> Tensor:
@@ -64,20 +64,20 @@ class Progress(Measure):
         snapshot = self.snapshots[unit]
         weights.load_into(self.network.model, snapshot, self.network.cell.trainer.of)
         logits = self._table()
-        coefficients = progress.waves(logits, self.answers)
-        restricted = progress.only(coefficients, [0, *self.keys], self.answers)
-        excluded = logits - progress.only(coefficients, self.keys, self.answers)
-        embedded, read_out = (progress.component_norms(matrix) for matrix in self._matrices())
+        coefficients = fourier.waves(logits, self.answers)
+        restricted = fourier.only(coefficients, [0, *self.keys], self.answers)
+        excluded = logits - fourier.only(coefficients, self.keys, self.answers)
+        embedded, read_out = (fourier.component_norms(matrix) for matrix in self._matrices())
         yield {
             "snapshot_step": snapshot.epoch,
             "train_loss": self._loss(logits, "train"),
             "test_loss": self._loss(logits, "test"),
             "restricted_loss": self._loss(restricted, "all"),
             "excluded_loss": self._loss(excluded, "train"),
-            "gini_embedding": progress.gini(embedded),
-            "gini_output": progress.gini(read_out),
+            "gini_embedding": fourier.gini(embedded),
+            "gini_output": fourier.gini(read_out),
         }
-        shares = progress.power_shares(coefficients).tolist()
+        shares = fourier.power_shares(coefficients).tolist()
         for number, share in enumerate(shares, start=1):
             is_key = int(number in self.keys)
             yield {"step": number, "frequency": number, "power_share": share, "is_key": is_key}
@@ -87,10 +87,10 @@ class Progress(Measure):
         if part == "all":
             x = torch.arange(self.p)
             left, right = torch.cartesian_prod(x, x).unbind(1)
-            return progress.loss(logits, left, right, self.answers.flatten())
+            return fourier.loss(logits, left, right, self.answers.flatten())
         split = self.network.data.train if part == "train" else self.network.data.test
         left, right = split.images.flatten(1).long().cpu().unbind(1)
-        return progress.loss(logits, left, right, split.labels.cpu())
+        return fourier.loss(logits, left, right, split.labels.cpu())
 
     def _matrices(self) -> tuple[Tensor, Tensor]:
         """The embeddings of the residues (p, d), and the map from the last hidden units to their

@@ -12,11 +12,11 @@ import torch
 from test_algorithmic import FLAT as ALGORITHMIC
 
 from trainers import config, trained, weights
+from trainers.cell_measures.fourier import Fourier
 from trainers.config import AlgorithmicCell, Arithmetic, ConfigError, MeasureCell
 from trainers.data import arithmetic
-from trainers.measures import progress
+from trainers.measures import fourier
 from trainers.models.transformer import OnPairs
-from trainers.progress import Progress
 from trainers.weights import Evaluated, Owner, Snapshot
 
 P, FREQUENCIES, PHASES = 13, (2, 5), 16
@@ -29,22 +29,22 @@ def angles(k: int, x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("sign", [1, -1])
 def test_waves_of_known_frequencies_are_told_from_all_else(sign: int) -> None:
     x = torch.arange(P)
-    s = progress.results(P, sign)
+    s = fourier.results(P, sign)
     wave = sum(a * angles(k, s[:, :, None] - x).cos() for k, a in ((2, 3.0), (5, 1.0)))
     other = angles(4, x).cos()[:, None, None] * torch.randn(P).double()  # of the left operand alone
-    coefficients = progress.waves(wave + other + 7.0, s)
-    shares = progress.power_shares(coefficients)
+    coefficients = fourier.waves(wave + other + 7.0, s)
+    shares = fourier.power_shares(coefficients)
     assert shares[[1, 4]].tolist() == pytest.approx([0.9, 0.1])
-    assert progress.key_frequencies(shares, 0.05) == [2, 5]
-    assert progress.key_frequencies(shares, 0.95) == [2]
-    torch.testing.assert_close(progress.only(coefficients, [2, 5], s), wave.double())
+    assert fourier.key_frequencies(shares, 0.05) == [2, 5]
+    assert fourier.key_frequencies(shares, 0.95) == [2]
+    torch.testing.assert_close(fourier.only(coefficients, [2, 5], s), wave.double())
 
 
 def test_gini_of_equal_and_of_single_components() -> None:
-    assert progress.gini(torch.ones(10)) == pytest.approx(0)
-    assert progress.gini(torch.tensor([0.0, 0.0, 0.0, 2.0])) == pytest.approx(3 / 4)
+    assert fourier.gini(torch.ones(10)) == pytest.approx(0)
+    assert fourier.gini(torch.tensor([0.0, 0.0, 0.0, 2.0])) == pytest.approx(3 / 4)
     x = torch.arange(P)
-    norms = progress.component_norms(torch.stack([angles(3, x).cos(), angles(3, x).sin()], dim=1))
+    norms = fourier.component_norms(torch.stack([angles(3, x).cos(), angles(3, x).sin()], dim=1))
     assert (norms > 1e-6).nonzero().flatten().tolist() == [4, 5]
 
 
@@ -90,7 +90,7 @@ def folder(tmp_path: Path) -> Path:
     with torch.no_grad():
         logits = model(torch.stack([left, right], dim=1)[:, :, None, None])
     result = Evaluated(
-        progress.loss(logits[:, None], torch.arange(len(left)), 0 * left, table.train.answer_n),
+        fourier.loss(logits[:, None], torch.arange(len(left)), 0 * left, table.train.answer_n),
         int((logits.argmax(1) != table.train.answer_n).sum()),
     )
     assert result.wrong == 0
@@ -114,7 +114,7 @@ FLAT = {
 }  # fmt: skip
 
 
-def measuring(folder: Path, **changes: Any) -> Progress:
+def measuring(folder: Path, **changes: Any) -> Fourier:
     kept = {k: v for k, v in FLAT.items() if not k.startswith(("optim.", "trainer."))}
     own = {
         "trainer.name": "progress", "trainer.of": "c1-trained", "trainer.of_folder": str(folder),
@@ -123,7 +123,7 @@ def measuring(folder: Path, **changes: Any) -> Progress:
     }  # fmt: skip
     cell = config.parse({**kept, "optim.name": "none", **own, **changes})
     assert isinstance(cell, MeasureCell)
-    return Progress(trained.load(cell))
+    return Fourier(trained.load(cell))
 
 
 def test_the_frequencies_of_a_hand_made_network_are_its_key_ones(folder: Path) -> None:
@@ -150,4 +150,4 @@ def test_only_modular_addition_has_progress_measures(folder: Path) -> None:
     assert isinstance(network.cell.data, Arithmetic)
     product = replace(network.cell, data=replace(network.cell.data, operation="x*y"))
     with pytest.raises(ConfigError, match=r"data\.operation: found x\*y, expected x\+y or x-y"):
-        Progress(replace(network, cell=product))
+        Fourier(replace(network, cell=product))

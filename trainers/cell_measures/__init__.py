@@ -1,0 +1,1 @@
+"""The measures of trained cells, one a file: their units and rows. See trainers/landscape.py."""

@@ -1,0 +1,37 @@
+"""The sharpness of a minimum: how far the loss rises close to the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from trainers.config import measure as settings
+from trainers.landscape import Measure, Row
+from trainers.measures import ascent, sharpness
+
+
+class Sharpness(Measure):
+    """The largest rise of the loss nearby, and Keskar's sharpness."""
+
+    def rows(self, unit: int) -> Iterator[Row]:
+        """One row."""
+        own = self.network.cell.trainer
+        assert isinstance(own, settings.Sharpness)
+        landscape = self.network.landscape()
+        rise = ascent.rise(landscape, own.rho, own.steps, own.direction_seed)
+        samples, model = self.network.samples, self.network.model
+
+        def loss() -> Tensor:
+            parts = [
+                landscape.loss(model(samples.inputs[batch]), samples.targets[batch]).sum()
+                for batch in samples.batches()
+            ]
+            return torch.stack(parts).sum() / len(samples)
+
+        yield {
+            "sharpness_one_step": rise.one_step,
+            "sharpness_ascent": rise.ascent,
+            "keskar": sharpness.sharpness(list(model.parameters()), loss, own.direction_seed),
+        }
