@@ -25,11 +25,11 @@ from analysis.figure import names, output, query
 from analysis.figure import options as figure_options
 from analysis.figure.provenance import (
     Source,
+    completeness,
     curves_of,
     end_text,
     feature_record,
     nothing_logged,
-    progress,
     record,
     summary,
 )
@@ -158,7 +158,9 @@ def make(options: argparse.Namespace) -> None:
     if not any(column.cells for column in data):
         raise query.FigureError(nothing_logged(runs, options.metric))
     features = features_of(runs, curves, data, options)
-    state = progress(runs, seed_curves.seed_curves(runs, curves, options.column, options.metric))
+    state = completeness(
+        runs, seed_curves.seed_curves(runs, curves, options.column, options.metric)
+    )
     is_diverged = runs["cell"].astype(str).isin(state.diverged)
     planned = state.planned_epochs * max(column.per_epoch for column in data)
     diverged = sorted(set(runs.loc[is_diverged, options.column]))

@@ -19,11 +19,11 @@ from analysis import store
 from analysis.figure import options as figure_options
 from analysis.figure import output, query
 from analysis.figure.provenance import (
-    Progress,
+    Completeness,
     Source,
+    completeness,
     curves_of,
     nothing_logged,
-    progress,
     record,
 )
 from analysis.stats import features, seed_curves
@@ -70,12 +70,14 @@ class SweepGroup:
 
 @dataclass(frozen=True)
 class AxisSweep:
-    """What a figure over an axis is drawn from: runs, their groups in order, progress and notes."""
+    """What a figure over an axis is drawn from: runs, their groups in order, how complete they are,
+    and notes.
+    """
 
     choice: Choice
     runs: pd.DataFrame
     groups: list[SweepGroup]
-    state: Progress
+    state: Completeness
     notes: list[str]
 
     def diverged(self) -> pd.DataFrame:
@@ -150,7 +152,7 @@ def load(folder: str | Path, choice: Choice) -> AxisSweep:
     test = [seeds for group in groups for seeds in group.test]
     if not any(seeds.cells for seeds in test):
         raise query.FigureError(nothing_logged(runs, choice.metric))
-    return AxisSweep(choice, runs, groups, progress(runs, test), notes)
+    return AxisSweep(choice, runs, groups, completeness(runs, test), notes)
 
 
 def _group(value: float, runs: pd.DataFrame, curves: pd.DataFrame, choice: Choice) -> SweepGroup:

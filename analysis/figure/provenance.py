@@ -59,7 +59,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Progress:
+class Completeness:
     """How much of what was planned is in the logs.
 
     planned_epochs: last planned epoch. missing: cells without rows. unfinished: cells with rows
@@ -160,7 +160,7 @@ def fill(folder: str | os.PathLike[str]) -> str:
     return f"to fill them: redescent resume {Path(folder).resolve().name}"
 
 
-def progress(runs: pd.DataFrame, data: Sequence[SeedCurves]) -> Progress:
+def completeness(runs: pd.DataFrame, data: Sequence[SeedCurves]) -> Completeness:
     """Compare the logs with the configured `trainer.epochs`, or with the last logged epoch."""
     reached: dict[str, int] = {}
     for curves in data:
@@ -171,7 +171,7 @@ def progress(runs: pd.DataFrame, data: Sequence[SeedCurves]) -> Progress:
     diverged, ended = diverged_cells(runs), _ended_cells(runs)
     missing = [set(curves.missing) - set(diverged) for curves in data]
     early = {cell for cell, epoch in reached.items() if epoch < planned[cell]}
-    return Progress(
+    return Completeness(
         planned_epochs=max([last, *planned.values()]),
         missing=tuple(sorted(set().union(*missing))),
         unfinished=tuple(sorted(early - ended)),
@@ -201,7 +201,7 @@ def planned_epochs(runs: pd.DataFrame, default: int) -> dict[str, int]:
 def record(
     source: Source,
     data: Sequence[SeedCurves],
-    state: Progress,
+    state: Completeness,
     options: argparse.Namespace,
     metric: str,
 ) -> dict[str, Any]:
