@@ -42,7 +42,7 @@ from launch.plan.search import Search
 from launch.sweep import search, spec, sweep_file, trained
 from launch.sweep.adaptive import check_trials, newest_searches
 from launch.sweep.grid import Grid
-from launch.sweep.references import References, leaves
+from launch.sweep.references import References
 from launch.sweep.request import (
     LAUNCH_KEYS,
     Cell,
@@ -50,6 +50,7 @@ from launch.sweep.request import (
     Policy,
     Request,
     check_name,
+    leaves,
     resolved_cell,
 )
 from launch.sweep.resolve import Resolver
@@ -472,7 +473,7 @@ class _Bases:
 
 def _flat(config: DictConfig) -> dict[str, Any]:
     sections = OmegaConf.masked_copy(config, list(_CELL_KEYS))
-    return _with_absolute_paths(dict(leaves(OmegaConf.to_container(sections, resolve=True), "")))
+    return _with_absolute_paths(dict(leaves(OmegaConf.to_container(sections, resolve=True))))
 
 
 def _with_absolute_paths(flat: Mapping[str, Any]) -> dict[str, Any]:

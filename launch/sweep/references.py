@@ -6,10 +6,12 @@ Hydra composes a sweep once, so such a value is resolved again at each value of 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+
+from launch.sweep.request import leaves
 
 _NESTED = re.compile(r"\$\{[^}]*\$\{")
 
@@ -20,7 +22,7 @@ class References:
     def __init__(self, config: DictConfig, sections: Sequence[str], axes: Sequence[str]) -> None:
         raw = OmegaConf.to_container(OmegaConf.masked_copy(config, list(sections)), resolve=False)
         texts = {}
-        for key, value in leaves(raw, ""):
+        for key, value in leaves(raw):
             if isinstance(value, str) and "${" in value:
                 texts[key] = value
         self.keys = _dependent(texts, axes)
@@ -55,15 +57,6 @@ class References:
             else:
                 values[key] = value
         return values
-
-
-def leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Dotted paths and values of a nested mapping."""
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", value
 
 
 def _dependent(texts: Mapping[str, str], axes: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ import contextlib
 import math
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -54,6 +54,15 @@ class Cell:
 
     id: str
     flat: Mapping[str, Any]
+
+
+def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Keys with dots and values of a nested mapping, which may itself have keys with dots."""
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
 
 
 def resolved_cell(flat: Mapping[str, Any]) -> Cell:

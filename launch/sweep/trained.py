@@ -17,7 +17,7 @@ from typing import Any
 from launch.errors import UserError, quantity
 from launch.plan.identity import RESULT_FREE
 from launch.sweep.condition import conditions_on, names
-from launch.sweep.request import Cell, check_name, resolved_cell
+from launch.sweep.request import Cell, check_name, leaves, resolved_cell
 from trainers.config.later import fill_in
 from trainers.config.reader import nearest_key
 
@@ -198,21 +198,12 @@ def _partner(to: Any) -> dict[str, Any]:
         return {}
     if not isinstance(to, Mapping) or not to:
         raise UserError(f"to: found {to!r}, expected keys with their values, or null")
-    partner = dict(_leaves(to, ""))
+    partner = dict(leaves(to))  # nested or with dots
     if not partner:
         raise UserError(
             f"to: found {dict(to)!r}, in which no key has a value; expected one or more"
         )
     return partner
-
-
-def _leaves(node: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values: `to` may be written nested or with dots."""
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", value
 
 
 def check_axes(axes: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ way through.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, get_origin
 
 import pytest
@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.sweep import compose
+from launch.sweep.request import leaves
 from trainers.config import MEASURES, Cell, ConfigError, columns, flatten, parse
 from trainers.config.later import fill_in
 
@@ -60,14 +61,6 @@ def section(group: str, name: str) -> dict[str, Any]:
     """The flat section of a file in configs/, as it stands there."""
     content = yaml.safe_load((compose.CONFIGS / group / f"{name}.yaml").read_text())
     return dict(leaves(content.get(group, content), f"{group}."))
-
-
-def leaves(node: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{path}{key}.")
-        else:
-            yield path + key, value
 
 
 def minima_and_measures(where: Mapping[str, Any]) -> list[dict[str, Any]]:
