@@ -224,6 +224,8 @@ def _decay_to_init(
 
     @torch.no_grad()
     def move(optimiser: torch.optim.Optimizer, *_: object) -> None:
+        if _is_skipped(optimiser):
+            return
         torch._foreach_lerp_(parameters, start, optimiser.param_groups[0]["lr"] * decay)
 
     optimiser.register_step_pre_hook(move)
@@ -236,12 +238,23 @@ def _noise_updates(
 
     @torch.no_grad()
     def add(optimiser: torch.optim.Optimizer, *_: object) -> None:
+        if _is_skipped(optimiser):
+            return
         for parameter in parameters:
             parameter.add_(
                 torch.randn_like(parameter), alpha=optimiser.param_groups[0]["lr"] * size
             )
 
     optimiser.register_step_post_hook(add)
+
+
+def _is_skipped(optimiser: torch.optim.Optimizer) -> bool:
+    """Whether the present step is to change nothing, as a gradient overflowed in float16.
+
+    The loss scaler calls the step of a fused optimiser also then, and tells it by `found_inf`.
+    """
+    found_inf = getattr(optimiser, "found_inf", None)
+    return found_inf is not None and bool(found_inf)
 
 
 def learning_rate(

@@ -408,10 +408,14 @@ def overflowing(training: Training, steps: set[int]) -> list[float]:
     return norms
 
 
-def test_steps_that_overflow_are_left_out_of_the_mean_gradient_norm(
-    begin: Begin, flat: Flat
+TO_INIT_WITH_NOISE = ADAMW | {"optim.decay_towards": "init", "optim.update_noise": 0.1}
+
+
+@pytest.mark.parametrize("optimiser", [{}, TO_INIT_WITH_NOISE], ids=["sgd", "adamw with hooks"])
+def test_steps_that_overflow_change_nothing_and_are_left_out_of_means(
+    begin: Begin, flat: Flat, optimiser: Flat
 ) -> None:
-    training = new_training(begin, flat)
+    training = new_training(begin, with_changes(flat, optimiser))
     norms = overflowing(training, {0, 1, 2, 4})
     training.restore()
     training.run.close(training.to_the_end())
