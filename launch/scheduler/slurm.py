@@ -64,6 +64,11 @@ class Task:
         """Whether it completes for longer than it should."""
         return self.state == "COMPLETING" and (self.ended_seconds or 0.0) > COMPLETING_SECONDS
 
+    @property
+    def has_processes(self) -> bool:
+        """Whether its processes run: those of a task that was ended first save what they have."""
+        return self.state == "RUNNING" or (self.state == "COMPLETING" and not self.is_stuck)
+
 
 def present() -> bool:
     """Whether this machine has SLURM's client programs and a configuration.

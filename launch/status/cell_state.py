@@ -23,8 +23,8 @@ class Placement:
     """Where a plan put a cell: submission, task, the first attempt there, and the task's state.
 
     `live` is True while the task may still run, False when it has ended, None if the scheduler does
-    not answer; `running` is False for a queued task. `cancelled` is True for a cell that the user
-    removed from the task.
+    not answer; `running` is False for a queued task, and True until its processes have ended.
+    `cancelled` is True for a cell that the user removed from the task.
     """
 
     sid: str

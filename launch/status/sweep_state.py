@@ -167,7 +167,7 @@ def place_cells(
             for number in array.numbers:
                 task = answers.tasks.get((plan.sid, number))
                 live = may_run(array, task, silent=silent)
-                running = task is not None and task.state == "RUNNING"
+                running = task is not None and task.has_processes
                 for index in plan.tasks[number]:
                     cell = plan.cells[index]
                     place = Placement(plan.sid, number, cell.attempts + 1, live, running)

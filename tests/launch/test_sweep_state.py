@@ -84,12 +84,20 @@ def test_a_task_may_run_unless_its_scheduler_denies_it(
     assert may_run(array, task, silent=silent) is live
 
 
+@pytest.mark.parametrize(
+    ("task", "is_live"),
+    [
+        (Task("7", 0, "a", "RUNNING"), True),
+        (Task("7", 0, "a", "COMPLETING", ended_seconds=1.0), True),  # its processes save now
+        (Task("7", 0, "a", "COMPLETING", ended_seconds=600.0), False),
+        (Task("7", 0, "a", "PENDING"), False),
+    ],
+)
 def test_a_cancelled_cell_is_live_only_while_it_trains(
-    plan_of: Callable[..., Plan], cell_ids: Sequence[str]
+    plan_of: Callable[..., Plan], cell_ids: Sequence[str], task: Task, is_live: bool
 ) -> None:
     first, second, third = cell_ids
     plan = plan_of(tasks=[[0, 1, 2]])
-    task = Task("7", 0, "a", "RUNNING")
     places = place_cells(
         [plan],
         {plan.sid: [Array("a", 0, 1, SENT, "7")]},
@@ -98,7 +106,7 @@ def test_a_cancelled_cell_is_live_only_while_it_trains(
         {first: Record("running", 1), second: Record("stopped", 1)},
     )
     live = {cell: (place.live, place.cancelled) for cell, (place,) in places.items()}
-    assert live == {first: (True, True), second: (False, True), third: (True, False)}
+    assert live == {first: (is_live, True), second: (False, True), third: (True, False)}
 
 
 @pytest.mark.parametrize(

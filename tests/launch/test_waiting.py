@@ -75,9 +75,9 @@ def test_why_says_what_to_ask_the_administrator_for(state_of: StateOf) -> None:
 
 def test_abandoned_cells_can_be_sent_again(state_of: StateOf) -> None:
     states = [cell.state for cell in state_of(STUCK, BRIEF).cells.values()]
-    assert states == ["waiting", "waiting", "waiting"]
+    assert states == ["waiting", "waiting", "running"]
     states = [cell.state for cell in state_of(STUCK, BRIEF, abandon=True).cells.values()]
-    assert states == ["interrupted", "interrupted", "waiting"]
+    assert states == ["interrupted", "interrupted", "running"]
 
 
 def test_a_cell_that_never_starts_is_named(state_of: StateOf) -> None:
