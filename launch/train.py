@@ -23,7 +23,7 @@ from launch.errors import FAILED, INTERRUPTED, WRONG_USE, UserError
 from launch.plan import Launcher, Plan, PlanError, markers, project
 from launch.submit import submission
 from launch.sweep import compose
-from launch.sweep.request import check_name
+from launch.sweep.request import Cell, check_name
 from launch.worker import pool
 
 
@@ -34,11 +34,10 @@ def run(config: DictConfig) -> None:
     stopped. In a multirun the latter raises RuntimeError, as Hydra's launchers expect.
     """
     try:
-        plan, sweep, is_done = _plan_cell(config)
+        cell, plan, sweep = _plan_cell(config)
     except (UserError, PlanError, StoreError, OSError) as error:
         _end(WRONG_USE, f"error: {error}")
-    cell = plan.cells[0]
-    if is_done:
+    if plan is None:
         pool.log(f"cell {cell.id}: already done; its rows are in {sweep}")
         return
     if plan.backend == "local":
@@ -70,8 +69,8 @@ def _end(status: int, message: str) -> NoReturn:
     sys.exit(status)
 
 
-def _plan_cell(config: DictConfig) -> tuple[Plan, Path, bool]:
-    """The plan of the one cell, the sweep's folder, and whether the cell is done already."""
+def _plan_cell(config: DictConfig) -> tuple[Cell, Plan | None, Path]:
+    """The one cell, its plan, None if it is done already, and the sweep's folder."""
     check_name(config.name)
     if config.get("axes"):
         raise UserError(
@@ -88,8 +87,8 @@ def _plan_cell(config: DictConfig) -> tuple[Plan, Path, bool]:
     submission.check_data([cell.flat])
     sweep = project.below_project(config.logs, start) / config.name
     settings: Any = OmegaConf.to_container(HydraConfig.get().launcher, resolve=False)
-    plan, is_done = submission.plan_single_cell(sweep, config.name, cell, Launcher(settings))
-    return plan, sweep, is_done
+    plan = submission.plan_single_cell(sweep, config.name, cell, Launcher(settings))
+    return cell, plan, sweep
 
 
 def main() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -15,8 +17,7 @@ from rich.text import Text
 from launch.cli import layout, machine, progress, tables
 from launch.cli.console import console, styled
 from launch.cli.searches import search_table
-from launch.cli.tables import leave_on_interrupt
-from launch.errors import quantity
+from launch.errors import INTERRUPTED, quantity
 from launch.plan import files, markers
 from launch.plan.identity import cell_arguments
 from launch.plan.outcome import FINAL
@@ -260,3 +261,16 @@ def waiting_lines(state: SweepState) -> list[Text]:
 def _line(note: Note) -> Text:
     """A note with its headline in the colour of its severity."""
     return styled((note.headline, _COLOURS[note.severity]), note.text)
+
+
+@contextlib.contextmanager
+def leave_on_interrupt(name: str) -> Iterator[None]:
+    """End the command on Ctrl-C, and leave the jobs running."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        layout.print_paragraph(
+            f"stopped watching; the jobs continue: `redescent status {name}`, "
+            f"`redescent cancel {name}`"
+        )
+        sys.exit(INTERRUPTED)

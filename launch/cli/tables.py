@@ -1,11 +1,9 @@
-"""Previews, calibrations, cells and checks as tables, and the console of all commands."""
+"""Previews, calibrations, cells and checks, as tables or as JSON."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +12,7 @@ from rich.text import Text
 from launch.cli import layout, machine
 from launch.cli.console import console, styled
 from launch.cost import rates
-from launch.errors import INTERRUPTED, UserError, quantity
+from launch.errors import UserError, quantity
 from launch.plan.identity import SHORT_ID
 from launch.report.drawing import shown_path
 from launch.report.grid import setting_text, varying_settings
@@ -347,16 +345,3 @@ def print_findings(findings: Sequence[Finding]) -> None:
         verdict = Text(finding.verdict, _COLOURS[finding.verdict])
         rows.append([finding.check, verdict, finding.detail])
     layout.print_table(("check", "verdict", "found"), rows)
-
-
-@contextlib.contextmanager
-def leave_on_interrupt(name: str) -> Iterator[None]:
-    """End the command on Ctrl-C, and leave the jobs running."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        layout.print_paragraph(
-            f"stopped watching; the jobs continue: `redescent status {name}`, "
-            f"`redescent cancel {name}`"
-        )
-        sys.exit(INTERRUPTED)

@@ -151,11 +151,6 @@ def _not_measured(request: Request, unmeasured: Sequence[Cell], total: int) -> s
     )
 
 
-def least_concurrency(*numbers: Concurrency) -> Concurrency:
-    """The smallest number that is not None; None if there is none."""
-    return min((number for number in numbers if number is not None), default=None)
-
-
 def with_resources(calibration: pd.DataFrame, resources: str) -> pd.DataFrame:
     """The rows of a calibration that ran with these resources."""
     if calibration.empty:

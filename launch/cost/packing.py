@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from launch.sweep.request import AUTO, Concurrency, Packing
@@ -21,6 +21,11 @@ class TaskPreview:
     follows: Sequence[str] = ()
 
 
+def least_concurrency(numbers: Iterable[Concurrency]) -> Concurrency:
+    """The smallest number that is not None; None if there is none."""
+    return min((number for number in numbers if number is not None), default=None)
+
+
 def pack(
     seconds: Sequence[float | None],
     concurrency: Sequence[Concurrency],
@@ -36,8 +41,7 @@ def pack(
     """
     if one_task:
         order = _longest_first(seconds)
-        least = min((number for number in concurrency if number is not None), default=None)
-        return [TaskPreview(order, least)] if order else []
+        return [TaskPreview(order, least_concurrency(concurrency))] if order else []
     tasks = []
     for number in dict.fromkeys(concurrency):
         group = [i for i, other in enumerate(concurrency) if other == number]

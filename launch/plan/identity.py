@@ -19,7 +19,9 @@ RESULT_FREE = ("run.", "data.root", "data.download", "data.cache", "trainer.of_f
 SHORT_ID = 11
 """Characters of an id that tell the cells of most sweeps apart: "c1-" and eight more."""
 
-_dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_encode = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+).encode
 
 
 def short_id(cell: str) -> str:
@@ -32,9 +34,6 @@ def cell_arguments(cell: str, sweep: str) -> str:
     calibration of one, may hold a cell of the same id.
     """
     return f"{short_id(cell)} --sweep {sweep}"
-
-
-_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def cell_id(flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS) -> str:
@@ -57,8 +56,8 @@ def id_of_sections(texts: Iterable[str]) -> str:
     The keys of a section (`model.width`) begin alike, so the sections in order have all keys in
     order.
     """
-    text = "{" + ",".join(text for text in texts if text) + "}"
-    return f"{SCHEME}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+    canonical = "{" + ",".join(filter(None, texts)) + "}"
+    return f"{SCHEME}-{hashlib.sha256(canonical.encode()).hexdigest()[:32]}"
 
 
 def section_text(flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS) -> str:
@@ -66,23 +65,28 @@ def section_text(flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS) ->
 
     `flat` has the `name` of each section of which it has later keys.
     """
+    return _encode(_hashed(flat, later_keys))[1:-1]
+
+
+def _hashed(flat: Mapping[str, Any], later_keys: LaterKeys) -> dict[str, Any]:
+    """The keys of a flat configuration that are in the id, with their stable values."""
     hashed = {}
     for key, value in leave_out(flat, later_keys).items():
         if not key.startswith(RESULT_FREE):
-            _check(key, value)
-            hashed[key] = value + 0.0 if type(value) is float else value  # -0.0 is 0.0
-    return _JSON.encode(hashed)[1:-1]
+            hashed[key] = _stable(key, value)
+    return hashed
 
 
-def _check(key: str, value: Any) -> None:
+def _stable(key: str, value: Any) -> Any:
+    """The value as it is in the id: -0.0 is 0.0. Raises ValueError as `cell_id` does."""
     if value is None or type(value) in (bool, int, str):
-        return
+        return value
     if type(value) is float and math.isfinite(value):
-        return
+        return value + 0.0
     if type(value) is list:
         for item in value:
-            _check(key, item)
-        return
+            _stable(key, item)
+        return value
     raise ValueError(
         f"{key}: {value!r} ({type(value).__name__}) has no stable form; "
         "expected a finite number, text, bool, null or a list of these"
@@ -112,8 +116,9 @@ class _Template:
         """Keys that decide which other keys are in the id, and those other keys."""
         for section in SECTIONS:
             self.deciding_keys |= {f"{section}.{key}" for _, key in later_keys}
-        hashed = _hashed(base, later_keys)
-        self.entries = {key: _entry(key, value) for key, value in sorted(hashed.items())}
+        self.entries: dict[str, str] = {}
+        for key, value in sorted(_hashed(base, later_keys).items()):
+            self.entries[key] = _entry(key, value)
 
     def id_with(self, values: Mapping[str, Any]) -> str:
         """The id of the base updated with `values`."""
@@ -122,26 +127,10 @@ class _Template:
         entries = self.entries.copy()
         for key, value in values.items():
             if not key.startswith(RESULT_FREE):
-                _check(key, value)
-                entries[key] = _entry(key, value)
-        return _id("{" + ",".join(entries.values()) + "}")
-
-
-def _hashed(flat: Mapping[str, Any], later_keys: LaterKeys) -> dict[str, Any]:
-    """The keys of a flat configuration that are in the id, each with a checked value."""
-    hashed = {}
-    for key, value in leave_out(flat, later_keys).items():
-        if not key.startswith(RESULT_FREE):
-            _check(key, value)
-            hashed[key] = value
-    return hashed
+                entries[key] = _entry(key, _stable(key, value))
+        return id_of_sections(entries.values())
 
 
 def _entry(key: str, value: Any) -> str:
-    """The canonical JSON of one key and its value."""
-    text = value + 0.0 if type(value) is float else value  # -0.0 is 0.0
-    return _dumps(key) + ":" + _dumps(text)
-
-
-def _id(canonical: str) -> str:
-    return f"{SCHEME}-{hashlib.sha256(canonical.encode()).hexdigest()[:32]}"
+    """The canonical JSON of one key and its value, without braces."""
+    return _encode(key) + ":" + _encode(value)

@@ -272,11 +272,11 @@ def factor(
         index = by_keys.setdefault(frozenset(flat), len(bases))
         if index == len(bases):
             bases.append(dict(flat))
-        split.append((index, _difference(flat, bases[index])))
+        split.append((index, difference(flat, bases[index])))
     return bases, split
 
 
-def _difference(flat: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+def difference(flat: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
     """The values that differ from those of the base; 1 and 1.0 do."""
     values = {}
     for key, value in flat.items():

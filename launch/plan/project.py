@@ -74,6 +74,14 @@ def config_folders(shipped: Path) -> list[Path]:
     return [own, shipped] if own is not None and own.is_dir() else [shipped]
 
 
+def config_names(group: str, shipped: Path) -> list[str]:
+    """The names of the files in a group: those of the project, then those that are `shipped`."""
+    names: list[str] = []
+    for folder in config_folders(shipped):
+        names += sorted(path.stem for path in (folder / group).glob("*.yaml"))
+    return list(dict.fromkeys(names))
+
+
 def make_importable(start: Path | None = None) -> None:
     """Let this process import the packages of the project; ours come first."""
     folder = project_folder(start)

@@ -71,26 +71,21 @@ def current_software(sweep: Path, packages: Collection[str] = ()) -> Software:
     of the user's `packages` with them.
     """
     code, archive = snapshot(sweep, packages)
-    digest, packages = environment()
-    return Software(
-        python=sys.executable,
-        code=code,
-        code_archive=str(archive.resolve()),
-        environment=digest,
-        packages=packages,
-        commit=commit(),
-    )
+    return _software(code, archive)
 
 
 def planned_software(sweep: Path, packages: Collection[str] = ()) -> Software:
     """The same without an archive: where `current_software` would put it."""
     code = code_hash(packages)
+    return _software(code, _archive_of(sweep, code))
+
+
+def _software(code: str, archive: Path) -> Software:
     digest, versions = environment()
-    archive = (sweep / "code" / f"{code}.zip").resolve()
     return Software(
         python=sys.executable,
         code=code,
-        code_archive=str(archive),
+        code_archive=str(archive.resolve()),
         environment=digest,
         packages=versions,
         commit=commit(),
@@ -122,11 +117,15 @@ def snapshot(sweep: Path, packages: Collection[str] = ()) -> tuple[str, Path]:
     """
     sources = {**our_sources(), **own_sources(packages)}
     code = _hash(sources)
-    archive = sweep / "code" / f"{code}.zip"
+    archive = _archive_of(sweep, code)
     if archive_hash(archive) != code:  # absent, damaged, or put there by somebody else
         archive.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(archive, _zip(sources))
     return code, archive
+
+
+def _archive_of(sweep: Path, code: str) -> Path:
+    return sweep / "code" / f"{code}.zip"
 
 
 def archive_hash(archive: Path) -> str | None:

@@ -26,11 +26,11 @@ SEED = "seed"
 LONG_TEXT = 24
 """Characters of a value that is shown whole."""
 
+SHORT_TEXT = 11
+"""Characters that are shown of a longer value, such as the id of a cell."""
+
 SMALL, LARGE = 0.01, 1e6
 """Sizes of numbers beyond which an axis is written in powers of ten."""
-
-SHORT_TEXT = 11
-"""Characters of a longer one, such as the id of a cell."""
 
 _CELL_ID = re.compile(r"c\d+-[0-9a-f]{32}")
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from analysis import store
 from launch.errors import UserError
 from launch.plan import Plan, PlanError, PlannedCell, files, load, load_all
-from launch.plan.plan import later_rounds
+from launch.plan.plan import difference, later_rounds
 from launch.status.sweep_files import records_of
 from launch.submit.rounds import open_cells, search_states_of_present_data
 from launch.submit.submission import attempts_before
@@ -51,10 +51,7 @@ def planned_cell(plan: Plan, cell: Cell, attempts: int) -> PlannedCell:
     """A cell of a later round, as the difference from a base of the plan with the same keys."""
     for index, base in enumerate(plan.bases):
         if base.keys() == cell.flat.keys():
-            values = {
-                key: value for key, value in cell.flat.items() if repr(value) != repr(base[key])
-            }
-            return PlannedCell(cell.id, index, values, attempts)
+            return PlannedCell(cell.id, index, difference(cell.flat, base), attempts)
     raise UserError(f"cell {cell.id}: no base of plan {plan.sid} has its keys")
 
 

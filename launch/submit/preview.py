@@ -11,7 +11,7 @@ from typing import Literal
 import pandas as pd
 
 from launch.cost import concurrency, rates
-from launch.cost.packing import TaskPreview, pack_in_groups
+from launch.cost.packing import TaskPreview, least_concurrency, pack_in_groups
 from launch.errors import UserError, quantity
 from launch.plan.jobs import array_ranges
 from launch.plan.outcome import FINAL, LIVE
@@ -53,9 +53,9 @@ class Selection:
     continued_code: int = 0
     """How many of the cells to send continue a checkpoint of other code."""
     other_data: Sequence[str] = ()
-    """Ids of the same whose result comes from other data."""
+    """Ids of the cells that are done, and are not sent, whose result comes from other data."""
     unknown_data: int = 0
-    """How many of the same may have their result from other data: nothing tells."""
+    """How many cells that are done, and are not sent, have a result that names no data."""
 
     @property
     def ids(self) -> list[str]:
@@ -159,7 +159,7 @@ def whole_searches(proposal: Preview, most: int) -> list[TaskPreview]:
     for number, group in enumerate(by_size):
         tasks[number % most] += group
     limits = _concurrency_limits(proposal.tasks)
-    return [TaskPreview(cells, _least_limit(cells, limits)) for cells in tasks]
+    return [TaskPreview(cells, least_concurrency(map(limits.get, cells))) for cells in tasks]
 
 
 def _concurrency_limits(tasks: Sequence[TaskPreview]) -> dict[int, int]:
@@ -169,11 +169,6 @@ def _concurrency_limits(tasks: Sequence[TaskPreview]) -> dict[int, int]:
         if task.concurrency is not None:
             limits.update(dict.fromkeys(task.cells, task.concurrency))
     return limits
-
-
-def _least_limit(cells: Sequence[int], limits: Mapping[int, int]) -> int | None:
-    """How many of these cells may train at a time: the least of their limits, None without one."""
-    return min((limits[cell] for cell in cells if cell in limits), default=None)
 
 
 def preview(
@@ -342,7 +337,7 @@ def choose_concurrency(
     reduced = set()
     for cell, number in zip(selection.cells, numbers, strict=True):
         limit = selection.limits.get(cell.id)
-        by_cell.append(concurrency.least_concurrency(limit, number))
+        by_cell.append(least_concurrency([limit, number]))
         count = number or request.launcher.usual_concurrency(request.launcher.kind)
         if limit is not None and limit < count:
             reduced.add(limit)

@@ -244,18 +244,18 @@ def _check_launch_overrides(overrides: Sequence[str]) -> None:
             )
 
 
-def plan_single_cell(folder: Path, name: str, cell: Cell, launcher: Launcher) -> tuple[Plan, bool]:
-    """Plan a cell that this process will run; returns the plan and whether the cell is done."""
+def plan_single_cell(folder: Path, name: str, cell: Cell, launcher: Launcher) -> Plan | None:
+    """Plan a cell that this process will run; None if the cell is done."""
     check_folder(folder, launcher.kind)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         records = records_of(runs_of(folder, RECORD_COLUMNS))
+        if is_final(records.get(cell.id)):
+            return None
         task = slurm.own_task()
         request = Request(name, folder.parent, [cell], Packing(), launcher, [])
         attempts = attempts_before(load_all(folder), records)
         plan = freeze_cells(request, "slurm" if task else "local", [cell], attempts)
-        if is_final(records.get(cell.id)):
-            return plan, True
         plan.write(folder)
         array = Array(name=jobs.job_name(plan, 0), first=0, count=1, sent=time.time(), job="local")
         if task:
@@ -263,7 +263,7 @@ def plan_single_cell(folder: Path, name: str, cell: Cell, launcher: Launcher) ->
                 name=task.name, first=0, count=1, sent=time.time(), job=task.job, offset=task.index
             )
         jobs.write(plan, folder, [array])
-        return plan, False
+        return plan
 
 
 def check_data(configurations: Sequence[Mapping[str, Any]]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -34,12 +33,13 @@ from launch.plan.plan import plan_files
 from launch.plan.project import (
     below_project,
     config_folders,
+    config_names,
     logs_folder,
     make_importable,
     shipped_configs,
 )
 from launch.plan.search import Search
-from launch.sweep import search, spec, sweep_file, trained
+from launch.sweep import config_keys, hydra_errors, search, spec, sweep_file, trained
 from launch.sweep.adaptive import check_trials, newest_searches
 from launch.sweep.grid import Grid
 from launch.sweep.references import References
@@ -59,18 +59,8 @@ from trainers import config as schema
 CONFIGS = shipped_configs()
 """The shipped configurations."""
 
-_CELL_KEYS = ("seed", "model", "data", "optim", "trainer", "run")
-_LAUNCH_SECTIONS = ("task", "limits", "canary", "compact", "notify", "sweep", "hydra")
-_TOP_KEYS = (*_CELL_KEYS, "name", "logs", *spec.KEYS, *_LAUNCH_SECTIONS)
-_LIMITS = ("gpu_hours", "cells")
-_PACKING = tuple(field.name for field in dataclasses.fields(Packing))
-_NOTIFY = ("command",)
-_KNOWN: Mapping[str, Sequence[str]] = {"limits": _LIMITS, "task": _PACKING, "notify": _NOTIFY}
-_NEEDED = (*_CELL_KEYS, "name", "logs", "limits", "canary", "compact")
-_GROUPS = ("model", "data", "optim", "trainer", "preset")
 _PATH_KEYS = ("data.root", "data.cache")
 _NOT_SETTINGS = ("submitit_folder", "name")
-_REASON_LINES = 12
 _NAMES_SHOWN = 12
 
 
@@ -131,7 +121,7 @@ def _hint_on_sweep(sweep: str) -> str:
             f"logs/{sweep} was sent from another file, with name={sweep}: give the name of that "
             f"file, and name={sweep}"
         )
-    names = _names_in("sweep").split(", ")
+    names = config_names("sweep", CONFIGS)
     nearest = difflib.get_close_matches(sweep, names, n=3)
     if nearest:
         return f"similar: {', '.join(nearest)}"
@@ -165,19 +155,11 @@ def _check_grammar(overrides: Sequence[str]) -> None:
         group = override.key_or_group
         if not group:
             raise UserError(f"override {text!r}: no key before '='; expected KEY=VALUE")
-        if group in _GROUPS and type(override.value()) in (int, float, bool):
+        if group in config_keys.GROUPS and type(override.value()) in (int, float, bool):
             raise UserError(
                 f"override {text!r}: found {override.value()!r}, expected the name of a file in "
-                f"configs/{group}: {_names_in(group)}"
+                f"configs/{group}: {', '.join(config_names(group, CONFIGS))}"
             )
-
-
-def _names_in(group: str) -> str:
-    """The names of the files in a group: those of the project, then the shipped ones."""
-    names: list[str] = []
-    for folder in config_folders(CONFIGS):
-        names += sorted(path.stem for path in (folder / group).glob("*.yaml"))
-    return ", ".join(dict.fromkeys(names))
 
 
 def _replacing(overrides: Sequence[str]) -> list[str]:
@@ -221,17 +203,18 @@ def _plain(node: Any) -> Any:
 
 
 def _policy(config: DictConfig) -> Policy:
-    limits = _section(config, "limits", _LIMITS)
-    command = _section(config, "notify", _NOTIFY).get("command")
+    limits = _section(config, "limits")
+    command = _section(config, "notify").get("command")
     return Policy(limits.get("gpu_hours"), config.canary, config.compact, command)
 
 
 def _packing(config: DictConfig) -> Packing:
-    return Packing(**_section(config, "task", _PACKING))
+    return Packing(**_section(config, "task"))
 
 
-def _section(config: DictConfig, name: str, known: Sequence[str]) -> dict[str, Any]:
+def _section(config: DictConfig, name: str) -> dict[str, Any]:
     """The keys of a section that belongs to no cell; UserError for an unknown one."""
+    known = config_keys.SECTION_KEYS[name]
     section = _plain(config.get(name, {}))
     if not isinstance(section, dict):
         raise UserError(f"{name}: found {section!r}, expected a mapping with {', '.join(known)}")
@@ -276,7 +259,7 @@ def _cells(config: DictConfig, overrides: Sequence[str], sweep: spec.Sweep) -> I
         _check_size(sweep.grid, _most_cells(config), len(reads))
     bases = _Bases(config, overrides, sweep)
     for point in sweep.grid.points():
-        groups = [group for group in _GROUPS if group in point]
+        groups = [group for group in config_keys.GROUPS if group in point]
         base = bases.of(tuple(f"{group}={point.pop(group)}" for group in groups))
         if sweep.trained is None:
             _refuse_measure(base.flat)
@@ -295,7 +278,7 @@ def _columns(config: DictConfig) -> Mapping[str, type]:
     Raises UserError for a class that cannot be used.
     """
     names = {}
-    for group in _GROUPS:
+    for group in config_keys.GROUPS:
         section = config.get(group)
         if OmegaConf.is_config(section) and "name" in section:
             names[f"{group}.name"] = section.name
@@ -306,7 +289,7 @@ def _columns(config: DictConfig) -> Mapping[str, type]:
 
 
 def _most_cells(config: DictConfig) -> Any:
-    return _section(config, "limits", _LIMITS).get("cells")
+    return _section(config, "limits").get("cells")
 
 
 def _refuse_measure(base: Mapping[str, Any]) -> None:
@@ -387,12 +370,12 @@ def _check_success(rule: search.SearchRule, cells: Iterable[Cell]) -> None:
 
 def _check_groups(grid: Grid) -> None:
     """Raise UserError for a value of a group's axis that is not the name of a file."""
-    for group in _GROUPS:
+    for group in config_keys.GROUPS:
         for value in grid.axes.get(group, ()):
             if not isinstance(value, str):
                 raise UserError(
                     f"axes.{group}: found {value!r}, expected names of files in configs/{group}: "
-                    f"{_names_in(group)}"
+                    f"{', '.join(config_names(group, CONFIGS))}"
                 )
 
 
@@ -417,10 +400,10 @@ class _Base:
     """One choice of groups: the cells at the points of the grid, and what refers to its axes."""
 
     def __init__(self, config: DictConfig, sweep: spec.Sweep) -> None:
-        axes = [axis for axis in sweep.grid.axes if axis not in _GROUPS]
+        axes = [axis for axis in sweep.grid.axes if axis not in config_keys.GROUPS]
         self.flat = _flat(config)
         self._resolver = Resolver(self.flat)
-        self._references = References(config, _CELL_KEYS, axes)
+        self._references = References(config, config_keys.CELL_KEYS, axes)
         if sweep.search is not None:
             self._check_search(config, sweep.search)
 
@@ -448,7 +431,7 @@ class _Base:
     def _check_search(self, config: DictConfig, rule: search.SearchRule) -> None:
         """Raise UserError for a value that refers to what the search decides."""
         decided = (rule.axis, "seed")
-        keys = References(config, _CELL_KEYS, decided).keys
+        keys = References(config, config_keys.CELL_KEYS, decided).keys
         if keys:
             raise UserError(
                 f"{keys[0]}: found a value that refers to {' or '.join(decided)}, which the search "
@@ -472,7 +455,7 @@ class _Bases:
 
 
 def _flat(config: DictConfig) -> dict[str, Any]:
-    sections = OmegaConf.masked_copy(config, list(_CELL_KEYS))
+    sections = OmegaConf.masked_copy(config, list(config_keys.CELL_KEYS))
     return _with_absolute_paths(dict(leaves(OmegaConf.to_container(sections, resolve=True))))
 
 
@@ -502,7 +485,7 @@ def _hydra() -> Iterator[None]:
         try:
             yield
         except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-            raise UserError(_reason(error)) from None
+            raise UserError(hydra_errors.reason(error, CONFIGS)) from None
         except RecursionError:
             raise UserError(
                 "the configuration is nested too deeply, or refers to itself; expected a few levels"
@@ -512,10 +495,10 @@ def _hydra() -> Iterator[None]:
 def _compose(overrides: Sequence[str]) -> DictConfig:
     config = compose("config", overrides=list(overrides), return_hydra_config=True)
     for key in map(str, config):
-        if key not in _TOP_KEYS:
-            legal = ", ".join(_TOP_KEYS)
+        if key not in config_keys.TOP_KEYS:
+            legal = ", ".join(config_keys.TOP_KEYS)
             raise UserError(f"{key}: unknown key; known at the top level: {legal}")
-    for key in _NEEDED:
+    for key in config_keys.NEEDED:
         if key not in config:
             raise UserError(_missing(key, overrides))
     return config
@@ -523,70 +506,9 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
 
 def _missing(key: str, overrides: Sequence[str]) -> str:
     """Why a composed configuration lacks a key that every sweep needs."""
-    if f"~{key}" in overrides or key in (*_CELL_KEYS, "name", "logs"):
+    if f"~{key}" in overrides or key in (*config_keys.CELL_KEYS, "name", "logs"):
         return f"{key}: removed by ~{key}, but every sweep needs it"
     return (
         f"{key}: not set by the launcher's file; add a launcher that sets it to its `defaults`, "
         "such as slurm or local (or /policy@_global_ alone)"
     )
-
-
-def _reason(error: Exception) -> str:
-    """Hydra's message in one line; for an unknown key or choice, the nearest legal ones."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        return _unknown_choice(error.missing_cfg_file)
-    text = "\n".join(str(e) for e in (error, error.__cause__) if e is not None)
-    if "not in struct" in text or re.search(r"Key '.*' not in '", text):
-        return _unknown_key(text)
-    merged = re.search(r"Error merging override (.*)\s+Cannot merge (Dict|List)Config", text)
-    if merged:
-        override = merged[1].rstrip(";").lstrip("+")
-        key = override.partition("=")[0]
-        has, found = ("a mapping", "a list") if merged[2] == "Dict" else ("a list", "a mapping")
-        return (
-            f"{override}: found {found} or a single value where the sweep has {has}; to replace it "
-            f"as a whole, write '~{key}' '+{override}'"
-        )
-    message = text.split("Config search path")[0]
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return "; ".join(lines[:_REASON_LINES])
-
-
-def _unknown_choice(file: str) -> str:
-    """Replaces Hydra's message about a file such as model/resnet, which lists its own files too."""
-    file = file.removesuffix(".yaml")
-    group, _, name = file.rpartition("/")
-    known = _names_in(group) if group else ""
-    if not known:
-        return f"configs/{file}.yaml: no such file; expected a file that `defaults` can name"
-    nearest = difflib.get_close_matches(name, known.split(", "), n=3)
-    hint = f"did you mean {' or '.join(nearest)}? The choices" if nearest else "the choices"
-    return f"{group}={name}: no such choice; {hint} are {known}"
-
-
-def _unknown_key(text: str) -> str:
-    """Replaces Hydra's advice to append the key, which would hide a typing error."""
-    full_key = re.search(r"full_key: (\S+)", text)
-    match = full_key or re.search(r"Could not override '([^']+)'", text)
-    key = match.group(1) if match else text
-    section, _, name = key.partition(".")
-    if name and section in _KNOWN:
-        return f"{key}: unknown key; known: {', '.join(_KNOWN[section])}"
-    if section == "axes" and name:
-        return (
-            f"{key}: an axis has a dot in its name, so an override cannot reach it alone; replace "
-            "all axes with '~axes' '+axes={KEY: VALUES, ...}'"
-        )
-    if key in schema.columns():
-        return f"{key}: unknown key here: the {section} of this sweep has none of that name"
-    optional = ["of.where", *(f"search.{name}" for name in search.KEYS)]
-    if key in optional:
-        return f"{key}: the sweep's file does not set it; add it with +{key}=VALUE"
-    message = f"{key}: unknown key"
-    legal = [*schema.columns(), *_TOP_KEYS, *optional]
-    nearest = schema.nearest_key(key, legal)
-    if nearest not in (None, key):
-        message += f"; did you mean {nearest}?"
-    if key.startswith(("axes", "hydra.", "of.", "search", "to.")):
-        message += "; +KEY=VALUE adds one, ~KEY removes one"
-    return message

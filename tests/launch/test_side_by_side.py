@@ -15,7 +15,7 @@ from waiting import wait_for_cells
 
 from analysis import store
 from launch.cli import status, tables
-from launch.cost import concurrency
+from launch.cost import concurrency, packing
 from launch.cost.packing import TaskPreview
 from launch.errors import UserError
 from launch.plan import Launcher, plan, snapshot
@@ -190,7 +190,7 @@ def test_a_count_not_measured_with_like_resources_is_an_error(
 
 def test_a_limit_of_memory_never_raises_the_concurrency() -> None:
     rooms, usual = (None, None, 2, 2, 2), (None, 4, None, 4, 1)
-    assert [concurrency.least_concurrency(*pair) for pair in zip(rooms, usual, strict=True)] == [
+    assert [packing.least_concurrency(pair) for pair in zip(rooms, usual, strict=True)] == [
         None,
         4,
         2,
