@@ -76,8 +76,22 @@ def _neighbours(path: Path, content: bytes) -> Iterator[str]:
     if folder is None or not path.is_relative_to(folder):
         return
     for name in _imports(path, content):
-        if (folder / name / "__init__.py").exists() or (folder / f"{name}.py").exists():
+        if _is_imported_from(folder, name):
             yield name
+
+
+def _is_imported_from(folder: Path, name: str) -> bool:
+    """Whether Python takes a top-level package or module from this folder; a folder without
+    __init__.py is a package too, unless an installed one has its name.
+    """
+    package, module = folder / name, folder / f"{name}.py"
+    if not package.is_dir() and not module.exists():
+        return False
+    spec = importlib.util.find_spec(name)
+    if spec is None:
+        return False
+    places = [spec.origin or "", *(spec.submodule_search_locations or ())]
+    return any(Path(place) in (package, module) for place in places)
 
 
 def _imports(path: Path, content: bytes) -> set[str]:

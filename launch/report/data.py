@@ -68,6 +68,8 @@ class FailureGroup:
     error: str
     cells: Sequence[str]
     advice: str
+    example: str
+    """What `redescent why` takes for one of the cells."""
 
 
 @dataclass(frozen=True)
@@ -266,7 +268,7 @@ def _failures(overview: Overview) -> list[FailureGroup]:
     for failure in overview.summary.failures:
         short = cell_arguments(failure.cells[0], overview.name)
         advice = failure_class(failure.kind).advice.format(name=overview.name, short=short)
-        groups.append(FailureGroup(failure.kind, failure.error, failure.cells, advice))
+        groups.append(FailureGroup(failure.kind, failure.error, failure.cells, advice, short))
     return groups
 
 

@@ -60,11 +60,12 @@ def test_a_calibration_has_as_many_copies_as_train_at_a_time(flat: Flat, tmp_pat
         Launcher({}),
         [],
         Policy(9.0, True, True),
+        again=["trainer.epochs == 400"],
     )
     small = calibration.calibration_request(settings)
     assert small.folder == tmp_path / "demo" / "calibration"
     assert small.packing.cells == 3
-    assert small.policy == Policy()
+    assert (small.policy, small.again) == (Policy(), ())
     lengths = [
         (cell.flat["trainer.epochs"], cell.flat.get("trainer.steps"), cell.flat["seed"])
         for cell in small.cells

@@ -111,6 +111,20 @@ def test_the_archive_has_the_package_and_what_it_imports(own_project: Path, tmp_
     }  # fmt: skip
 
 
+def test_a_neighbour_that_jobs_could_not_import_is_refused(own_project: Path) -> None:
+    (own_project / "numpy").mkdir()  # Python takes the installed one
+    (own_project / "json").mkdir()
+    with (own_project / "tabular" / "residual_mlp.py").open("a") as file:
+        file.write("\n\ndef later():\n    import json, numpy\n    from shapes import ring\n")
+    project.make_importable()
+    assert not any("shapes" in place for place in own_code.own_sources(["tabular"]))
+    (own_project / "shapes").mkdir()
+    (own_project / "shapes" / "ring.py").touch()
+    with pytest.raises(UserError, match="a folder without __init__") as error:
+        own_code.own_sources(["tabular"])
+    assert "add an empty __init__.py" in str(error.value)
+
+
 def test_an_edited_package_changes_the_hash_of_the_code(own_project: Path) -> None:
     request = compose.expand_sweep("widths", [LOCAL])
     before = request.code

@@ -24,6 +24,7 @@ from launch.status.other_results import DataComparison
 from launch.submit import cancel, rounds, submission
 from launch.submit.advance import advance
 from launch.submit.inside import add_round
+from launch.submit.preview import load_preview, with_searches
 from launch.sweep.adaptive import SearchState
 from launch.sweep.compose import expand_sweep
 from launch.sweep.request import Request
@@ -452,6 +453,18 @@ def test_a_task_holds_whole_searches(inside: tuple[Played, Request]) -> None:
     assert plan.task_searches == [[0], [1]]
     widths = [{plan.flat(plan.cells[i])["model.width"] for i in task} for task in plan.tasks]
     assert widths == [{2}, {4}]
+
+
+def test_hours_of_whole_searches_count_the_cores_of_their_tasks(
+    write_sweep: WriteSweep,
+) -> None:
+    write_sweep("hunt", HUNT)
+    words = ["hydra/launcher=slurm", "hydra.launcher.cpus_per_task=4", "task.search=inside"]
+    proposal = load_preview(expand_sweep("hunt", [*words, "task.at_a_time=2"]))
+    an_hour_each = replace(proposal, seconds=[3600.0] * len(proposal.cells))
+    packed = with_searches(an_hour_each, proposal.searches)
+    assert [len(task.cells) for task in packed.tasks] == [4, 4]
+    assert packed.estimate.hours == 16.0  # two cells share the four cores of a task
 
 
 def test_a_task_adds_the_rounds_of_its_own_searches(inside: tuple[Played, Request]) -> None:

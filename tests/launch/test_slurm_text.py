@@ -175,6 +175,12 @@ def test_a_launcher_setting_becomes_its_sbatch_flag(
     assert flags(text_of(array))[flag] == expected
 
 
+def test_memory_by_its_name_in_sbatch_is_passed_on(plan_of: PlanOf) -> None:
+    plan = plan_of()
+    settings = {**plan.launcher.settings, "mem_gb": None, "mem": "8G"}
+    assert flags(text_of(dataclasses.replace(plan, launcher=Launcher(settings))))["mem"] == "8G"
+
+
 def test_settings_that_are_null_or_not_for_sbatch_leave_no_trace(plan_of: PlanOf) -> None:
     plan = plan_of()
     extra = {"partition": None, "max_num_timeout": 3, "submitit_folder": "x", "name": "y"}

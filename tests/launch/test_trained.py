@@ -14,7 +14,7 @@ from launch.plan import Plan, PlannedCell
 from launch.plan.plan import factor
 from launch.status.cell_state import CellState, Placement, Record
 from launch.status.sweep_state import SweepState
-from launch.submit import weights
+from launch.submit import calibration, weights
 from launch.submit.preview import select_cells, with_weights
 from launch.sweep.compose import expand_sweep
 from launch.sweep.request import Cell, Request
@@ -89,6 +89,21 @@ def test_every_trained_cell_is_measured_at_every_point(
                 assert measure.flat[key] == value
         assert measure.flat["optim.name"] == "none"
         assert measure.flat["trainer.of_folder"] == str(logs / "roll")
+
+
+def test_a_calibration_of_measures_trains_as_many_as_it_asks_for(
+    frozen: FrozenSweep, write_sweep: Callable[[str, str], None]
+) -> None:
+    frozen()
+    write_sweep("roll_radius", RADIUS)
+    request = expand_sweep("roll_radius", [LOCAL])
+    assert len(request.cells) == 6
+    chosen = [calibration.calibration_request(request, count=count).cells for count in (1, 2, 3)]
+    assert [len(cells) for cells in chosen] == [1, 2, 3]
+    ids = [cell.id for cells in chosen for cell in cells]
+    assert len(set(ids)) == 6, "no two counts share a cell"
+    four = calibration.calibration_request(request, count=4).cells
+    assert len({cell.id for cell in four}) == 4
 
 
 def test_more_blocks_leave_the_ids_of_the_first(

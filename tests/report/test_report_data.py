@@ -48,6 +48,8 @@ def test_the_numbers_are_those_of_status(example: Example) -> None:
     assert failures == [(one.kind, len(one.cells)) for one in overview.summary.failures]
     assert failures == [("error", 3), ("out of memory", 2)]
     assert "hydra.launcher.mem_gb" in shown.failures[1].advice
+    first = shown.failures[0]
+    assert first.example == f"{first.cells[0][:11]} --sweep {overview.name}"
 
 
 def test_the_features_are_those_of_the_figure(example: Example) -> None:
