@@ -143,7 +143,7 @@ def make(options: argparse.Namespace) -> None:
         data = over_time.measured(measures, column)
         panels.append(Panel(str(measures.setting("trainer.name")), data))
         lines += measures.messages()
-    seeds = int(panels[1].data.table["seeds"].max())
+    seeds = max(int(panel.data.table["seeds"].max()) for panel in panels[1:])
     parts = [
         f"means over {labels.quantity(seeds, 'seed')}",
         f"{_samples(loaded)} training samples, labels as trained",

@@ -182,13 +182,13 @@ def _radii(measures: Measures) -> Values:
     """Radii that are reached, of each cell; how many are not, and the mean with these at the end
     of the search.
     """
-    rows = measures.rows("radius", "status")
+    rows = basins.directions(measures)
     table = basins.radii(measures).set_index("cell")
     means, never = table["mean"], table["never"]
     result = {}
     for cell, own in rows.groupby("of"):
         mean = float(means[str(cell)])
-        reached = own["radius"].dropna().astype("float64")
+        reached = own.loc[own["status"] != basins.NEVER, "radius"].dropna()
         result[str(cell)] = {"radii": reached.tolist(), "mean": labels.plain(mean),
                              "m": len(own), "never": int(never[str(cell)])}  # fmt: skip
     return result

@@ -37,12 +37,8 @@ def radii(measures: Measures) -> pd.DataFrame:
     `never`, directions that do not cross up to c_max; `audits`, directions that the full scan
     corrects; test_accuracy, 0 to 1; clean_loss, nats; minimum, whether the cell counts as one.
     """
-    rows = measures.rows("radius", "status", "audit_radius")
-    end, kappa = float(measures.setting("trainer.c_max")), float(measures.setting("trainer.kappa"))
-    corrected = (rows["status"] == AUDIT) & rows["audit_radius"].notna()
-    radius = rows["radius"].mask(corrected, rows["audit_radius"])
-    rows = rows.assign(radius=radius.mask(rows["status"] == NEVER, end))
-    trained = measures.trained
+    rows = directions(measures)
+    trained, kappa = measures.trained, float(measures.setting("trainer.kappa"))
     table = trained[["cell", *measures.axes, "seed"]].copy()
     table["label"] = [measures.label(cell) for cell in trained["cell"]]
     table["test_accuracy"] = selection.test_accuracy(trained)
@@ -51,11 +47,26 @@ def radii(measures: Measures) -> pd.DataFrame:
     return table.merge(_over_directions(rows), left_on="cell", right_on="of").drop(columns="of")
 
 
+def directions(measures: Measures) -> pd.DataFrame:
+    """One row for each direction: cell, of, status and the radius that counts, in units of the norm
+    of the weights.
+
+    It is that of the full scan where this corrects the search, the end of the search where the
+    loss never crosses the cut, and NaN for a cell that is above the cut itself.
+    """
+    rows = measures.rows("radius", "status", "audit_radius")
+    radius = rows["radius"].astype("float64")
+    is_corrected = (rows["status"] == AUDIT) & rows["audit_radius"].notna()
+    radius = radius.mask(is_corrected, rows["audit_radius"].astype("float64"))
+    radius = radius.mask(rows["status"] == NEVER, float(measures.setting("trainer.c_max")))
+    return rows.assign(radius=radius.mask(rows["status"] == UNDEFINED, np.nan))
+
+
 def _over_directions(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean, sd, median and quantiles over the directions of each trained cell, by `of`."""
     records = []
     for cell, directions in rows.groupby("of"):
-        radius = directions["radius"].astype("float64")
+        radius = directions["radius"]
         if (directions["status"] == UNDEFINED).any():
             radius = radius * np.nan
         records.append({

@@ -25,6 +25,11 @@ SHARPNESS, RADIUS = "sharpness", "radius"
 COLUMNS: Mapping[str, str] = {SHARPNESS: "sharpness_ascent", RADIUS: "radius"}
 """The metric of each measure that has a place in the figure."""
 
+WITHOUT_RADIUS = (
+    "; a cell has no radius where its loss is above the cut: measure later epochs "
+    "(trainer.weights) or raise the cut (trainer.kappa)"
+)
+
 
 @dataclass(frozen=True)
 class OverTime:
@@ -54,10 +59,12 @@ def check(measures: Measures, column: str) -> list[str]:
 
 
 def measured(measures: Measures, column: str) -> OverTime:
-    """The measure at every epoch of which it has the weights: a mean over rows, then over seeds.
+    """The measure at every epoch of which it has the weights: a mean over rows and blocks, then
+    over seeds.
 
     A radius that is not defined leaves its cell out, and one that is never reached counts as the
-    end of the search. Raises FigureError for a measure that is no number of a network.
+    end of the search. Raises FigureError for a measure that is no number of a network, and if no
+    cell has a value above 0, which the logarithmic colours show.
     """
     name = str(measures.setting("trainer.name"))
     if name not in COLUMNS:
@@ -66,22 +73,19 @@ def measured(measures: Measures, column: str) -> OverTime:
         )
     cells = measures.finished.assign(cell=measures.finished["cell"].astype(str))
     trained = measures.trained.set_index("cell")
-    rows = measures.rows(COLUMNS[name], *(["status"] if name == RADIUS else []))
-    results = _radii(rows, measures) if name == RADIUS else rows[COLUMNS[name]]
-    result = results.astype("float64").groupby(rows["cell"]).mean()
+    rows = basins.directions(measures) if name == RADIUS else measures.rows(COLUMNS[name])
+    result = rows[COLUMNS[name]].astype("float64").groupby(rows["cell"]).mean()
+    if not (result > 0).any():
+        raise query.FigureError(
+            f"{measures.folder}: found no {name} above 0 in {len(cells)} finished cells, expected "
+            f"one at least{WITHOUT_RADIUS if name == RADIUS else ''}"
+        )
     places = pd.DataFrame({
         "value": cells[OF].map(trained[column]).astype(float),
         "epoch": _epochs(cells, trained), "seed": cells[OF].map(trained["seed"]),
         "result": cells["cell"].map(result),
     })  # fmt: skip
     return _over_seeds(places, int(trained["trainer.epochs"].max()))
-
-
-def _radii(rows: pd.DataFrame, measures: Measures) -> pd.Series:
-    end = float(measures.setting("trainer.c_max"))
-    radius = rows["radius"].astype("float64")
-    radius = radius.mask(rows["status"] == basins.NEVER, end)
-    return radius.mask(rows["status"] == basins.UNDEFINED, np.nan)
 
 
 def _epochs(cells: pd.DataFrame, trained: pd.DataFrame) -> pd.Series:
@@ -97,6 +101,8 @@ def test_errors(measures: Measures, column: str) -> OverTime:
     folder = selection.present(measures.folder, str(measures.setting(selection.FOLDER)))
     rows = store.curves(Path(folder), ["epoch", "test_error"], list(trained.index))
     rows = rows[~rows.duplicated(["cell", "epoch"], keep="last")]
+    if rows["test_error"].notna().sum() == 0:
+        raise query.FigureError(f"{folder}: found no test_error of the trained cells at any epoch")
     cells = rows["cell"].astype(str)
     places = pd.DataFrame({
         "value": cells.map(trained[column]).astype(float), "epoch": rows["epoch"].astype(int),
@@ -106,8 +112,9 @@ def test_errors(measures: Measures, column: str) -> OverTime:
 
 
 def _over_seeds(places: pd.DataFrame, planned: int) -> OverTime:
-    """Means over the seeds of every point that has a result."""
-    by_seed = places.dropna(subset=["result"]).reset_index(drop=True)
+    """Means over the seeds of every point that has a result; a seed can have it in blocks."""
+    known = places.dropna(subset=["result"])
+    by_seed = known.groupby(["value", "epoch", "seed"])["result"].mean().reset_index()
     grouped = by_seed.groupby(["value", "epoch"])["result"]
     table = grouped.agg(mean="mean", seeds="count").reset_index()
     return OverTime(table, by_seed, planned)

@@ -103,8 +103,12 @@ class LandscapeSweep:
         }  # fmt: skip
         return self.measure("roll_surface", fixed | settings, cells, rows)
 
-    def radius(self, directions: int = 50, **settings: Any) -> Path:
-        """Radii of all trained cells, in two blocks, spread by 20 % over the directions."""
+    def radius(
+        self, directions: int = 50, each: Mapping[str, Any] | None = None, **settings: Any
+    ) -> Path:
+        """Radii of all trained cells, in two blocks, spread by 20 % over the directions; `each`
+        changes what a direction found.
+        """
         random = np.random.default_rng(0)
         cells, rows = {}, []
         for of, poison, seed in self.cells():
@@ -120,7 +124,8 @@ class LandscapeSweep:
                         "epoch": directions * block + unit,
                         "step": 0,
                     }
-                    rows.append({**place, "radius": radius, "radius_l2": 3 * radius, "status": 0})
+                    found = {"radius": radius, "radius_l2": 3 * radius, "status": 0}
+                    rows.append({**place, **found, **(each or {})})
         fixed = {"trainer.name": "radius", "trainer.kappa": 0.1, "trainer.bn": "kept",
                  "trainer.c_max": 4.0}  # fmt: skip
         return self.measure("roll_radius", fixed | settings, cells, rows)

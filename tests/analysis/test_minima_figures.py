@@ -25,7 +25,16 @@ from analysis import (
     trajectory,
     wide_margin,
 )
-from analysis.landscape import boundary, margins, over_time, selection, surfaces, trajectories
+from analysis.landscape import atlas as pages
+from analysis.landscape import (
+    basins,
+    boundary,
+    margins,
+    over_time,
+    selection,
+    surfaces,
+    trajectories,
+)
 from analysis.landscape import minefield as fields
 from analysis.landscape.boundary import Boundary
 
@@ -407,6 +416,40 @@ def test_measures_over_time_stand_beside_the_test_error_of_their_epoch(
     both = over_time.beside(sharpness, errors)
     assert len(both) == 18
     np.testing.assert_allclose(both["x"], both["y"] ** 2, rtol=1e-5)
+
+
+COLUMN = "trainer.poison.samples"
+FINAL = {"trainer.weights": "final"}
+
+
+def test_blocks_of_one_training_are_no_seeds(landscape: LandscapeSweep) -> None:
+    folder = landscape.radius(**FINAL)
+    radius = over_time.measured(selection.load(folder, "radius", free=over_time.FREE), COLUMN)
+    assert radius.table["seeds"].tolist() == [2, 2, 2]
+    assert len(radius.by_seed) == 6
+    means = basins.radii(selection.load(folder, "radius")).groupby("trainer.poison.samples")["mean"]
+    np.testing.assert_allclose(radius.table["mean"], means.mean())
+
+
+def test_a_radius_over_time_is_that_of_the_full_scan(landscape: LandscapeSweep) -> None:
+    folder = landscape.radius(each={"status": basins.AUDIT, "audit_radius": 0.25}, **FINAL)
+    measures = selection.load(folder, "radius", free=over_time.FREE)
+    assert over_time.measured(measures, COLUMN).table["mean"].tolist() == [0.25] * 3
+    assert basins.radii(measures)["mean"].tolist() == [0.25] * 6
+    for cell in pages._radii(measures).values():
+        assert cell["radii"] == [0.25] * 100
+
+
+def test_radii_that_no_cell_has_are_named(
+    landscape: LandscapeSweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = landscape.radius(each={"status": basins.UNDEFINED, "radius": None}, **FINAL)
+    for of, _, _ in landscape.cells():
+        row = {"cell": of, "attempt": 1, "epoch": 1, "step": 1, "test_error": 0.5}
+        landscape.trained.curves(f"rows{of}", [row])
+    words = [str(folder), "--column", COLUMN, "--out", str(tmp_path)]
+    assert sharpness_time.main(words) == 2
+    assert "found no radius above 0 in 12 finished cells" in capsys.readouterr().err
 
 
 def test_sharpness_is_drawn_over_time_and_an_axis(
