@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -189,13 +190,6 @@ def draw_fit(axes: Axes, cost: Cost) -> None:
     axes.plot(percents, cost.steps(percents), color="0.25", lw=1.2, ls=(0, (5, 3)), label=label)
 
 
-def cost_record(cost: Cost | None) -> dict[str, Any] | None:
-    """A cost as JSON values."""
-    if cost is None:
-        return None
-    return {name: grok.to_json(value) for name, value in vars(cost).items()}
-
-
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
     selection = grok.select_runs(options, grok.FRACTION)
@@ -209,7 +203,7 @@ def make(options: argparse.Namespace) -> None:
         "median": MEDIAN,
         "cost_method": data_cost.METHOD,
         "published": published,
-        "cost": {name: cost_record(cost) for name, cost in costs.items()},
+        "cost": {name: cost and asdict(cost) for name, cost in costs.items()},
         "budget": grok.budget(selection.runs),
     }
     lines = [table_text(table, number="{:.0f}")]

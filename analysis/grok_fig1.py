@@ -111,8 +111,7 @@ def make(options: argparse.Namespace) -> None:
     hump = step_curves.hump(data["test_loss"])
     exactness = "as exact as trainer.exact_steps says"
     facts = {
-        "band": step_curves.BAND,
-        "unfinished": "drawn as far as they are",
+        **step_curves.facts(seeds),
         "marks": f"first step by which half of the seeds had 99 % right, {exactness}",
         "steps_to_99": {k: v if math.isfinite(v) else None for k, v in steps.items()},
         "test_loss": hump,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -117,7 +117,7 @@ def make(options: argparse.Namespace) -> None:
         )
     result = correlation(rows)
     facts = {
-        "correlation": {name: grok.to_json(value) for name, value in vars(result).items()},
+        "correlation": asdict(result),
         "interval": INTERVAL,
         "published": PUBLISHED,
         "sharpness": SHARPNESS,

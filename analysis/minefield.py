@@ -121,7 +121,8 @@ def make(options: argparse.Namespace) -> None:
     if left:
         lines += [f"{left} of {len(field.runs)} trainings are not done"]
         lines.append(provenance.fill(options.folder))
-    facts = {"embedding": text, "seed": field.seed, "distances": lines[:3]}
+    cells = sorted(set(field.networks["cell"].astype(str)))
+    facts = {"embedding": text, "seed": field.seed, "distances": lines[:3], "cells": cells}
     record = provenance.origin(source, options) | facts
     output.write(options, draw(field, places, text), {"": table}, record, lines)
 

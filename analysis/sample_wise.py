@@ -215,7 +215,7 @@ def make(options: argparse.Namespace) -> None:
         "band": BAND,
         "interpolation": options.interpolation,
         "more_data_hurts_criterion": CRITERION,
-        "rises": [_as_json(record) for record in records],
+        "rises": [_with_words(record) for record in records],
     }
     lines = [ends.to_string(index=False, float_format="{:.4g}".format)]
     lines += [f"note: {note}" for note in data.notes]
@@ -227,11 +227,11 @@ def make(options: argparse.Namespace) -> None:
     output.write(options, figure, {"": ends, "_rises": rises}, facts, lines)
 
 
-def _as_json(record: dict[str, Any]) -> dict[str, Any]:
-    """A row of the table for JSON: null for NaN, and text for a threshold above every count."""
+def _with_words(record: dict[str, Any]) -> dict[str, Any]:
+    """A row of the table with words for a threshold above every count, which JSON cannot hold."""
     if record["threshold_samples"] == float("inf"):
-        record = record | {"threshold_samples": "above every count"}
-    return {name: None if pd.isna(value) else value for name, value in record.items()}
+        return record | {"threshold_samples": "above every count"}
+    return record
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -73,8 +73,7 @@ def make(options: argparse.Namespace) -> None:
     selection, data = step_curves.load(options)
     seeds = step_curves.by_seed(selection, data["test_loss"])
     facts = {
-        "band": step_curves.BAND,
-        "unfinished": "drawn as far as they are",
+        **step_curves.facts(seeds),
         "steps_of_a_published_record": RECORD,
     }
     table = table_text(seeds.drop(columns="cell"))

@@ -19,8 +19,7 @@ MODELS = {
     "convnet": "CNN",
     "cnn5": "CNN, 5 layers",
     "vit": "ViT",
-    "resnet18_pre": "ResNet-18",
-    "resnet18_post": "ResNet-18",
+    "resnet18": "ResNet-18",
 }
 DATA = {"cifar10": "CIFAR-10", "digits": "digits"}
 CLASSES = {"cifar10": 10, "digits": 10}

@@ -17,7 +17,7 @@ PRODUCER = "redescent"
 def metadata(record: Mapping[str, Any]) -> dict[str, str]:
     """`command`, `cells` (a hash of their ids) and `commit`; what is not known is left out.
 
-    record: that of the figure; every value of its keys "cell" and "cells" is an id.
+    record: that of the figure; the texts under its keys "cell" and "cells" are ids.
     """
     facts = {"command": command(), "cells": cells_hash(record), "commit": commit()}
     return {name: value for name, value in facts.items() if value}
@@ -63,10 +63,15 @@ def _ids(value: Any) -> Iterator[str]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """A text, or those of a list."""
-    for entry in value if isinstance(value, list | tuple) else [value]:
-        if isinstance(entry, str):
-            yield entry
+    """A text, or those of lists and of the values of mappings."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for entry in value.values():
+            yield from _texts(entry)
+    elif isinstance(value, list | tuple):
+        for entry in value:
+            yield from _texts(entry)
 
 
 def commit() -> str:

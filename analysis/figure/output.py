@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.figure import origin
@@ -54,19 +55,30 @@ def write(
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a record as JSON, with null for numbers that are not finite."""
-    text = json.dumps(_finite(record), indent=1, ensure_ascii=False, allow_nan=False)
+    """Write a record as JSON, with plain numbers for numpy's, and null for missing ones and those
+    that are not finite.
+    """
+    text = json.dumps(_plain(record), indent=1, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n")
 
 
-def _finite(value: Any) -> Any:
-    """The same with None for every number that JSON cannot hold."""
+def _plain(value: Any) -> Any:
+    """The same with values that JSON can hold."""
     if isinstance(value, Mapping):
-        return {key: _finite(entry) for key, entry in value.items()}
+        return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    is_number = not isinstance(value, float) or math.isfinite(value)
-    return value if is_number else None
+        return [_plain(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return None if _is_pandas_missing(value) else value
+
+
+def _is_pandas_missing(value: Any) -> bool:
+    """Whether a value is pandas.NA, which only exists where pandas is loaded."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and value is pandas.NA
 
 
 def _for_terminal(line: str, stream: TextIO) -> str:

@@ -171,21 +171,15 @@ def cells_by_point(selection: SelectedRuns) -> list[dict[str, Any]]:
     points = []
     for _, rows in runs.groupby(query.points(runs, selection.columns), sort=False):
         ids, is_final, has_begun = rows["cell"].astype(str), final[rows.index], begun[rows.index]
-        values = {column: to_json(rows[column].iloc[0]) for column in selection.columns}
+        values = {column: rows[column].iloc[0] for column in selection.columns}
         points.append(
             {
                 **values,
                 "cells": ids[is_final].tolist(),
-                "seeds": [to_json(seed) for seed in rows.loc[is_final, "seed"]],
+                "seeds": rows.loc[is_final, "seed"].tolist(),
                 "attempts": int(numeric_column(rows[is_final], "attempts").fillna(1).sum()),
                 "unfinished": ids[has_begun & ~is_final].tolist(),
                 "missing": ids[~has_begun].tolist(),
             }
         )
     return points
-
-
-def to_json(value: Any) -> Any:
-    """A value of a table as JSON has it."""
-    value = value.item() if isinstance(value, np.generic) else value
-    return None if value is None or value is pd.NA or value != value else value

@@ -65,6 +65,12 @@ def tidy(data: Mapping[str, SeedCurves]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)[["metric", "step", "median", "min", "max", "n"]]
 
 
+def facts(seeds: pd.DataFrame) -> dict[str, Any]:
+    """What the record says of the curves: how they are drawn, and of which cells, by `by_seed`."""
+    cells = sorted(seeds["cell"].astype(str))
+    return {"band": BAND, "unfinished": "drawn as far as they are", "cells": cells}
+
+
 def by_seed(selection: grok.SelectedRuns, loss: SeedCurves) -> pd.DataFrame:
     """One row a seed: status, last step, steps to 99 % and their gap, and the test loss's hump.
 

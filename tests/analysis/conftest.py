@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from landscape_sweep import LandscapeSweep
@@ -11,7 +12,7 @@ from sweep_folder import Sweep
 
 from analysis import grok_sharpness
 from analysis.capacity import generalisation
-from analysis.figure import output
+from analysis.figure import origin, output
 from analysis.landscape import basins
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
@@ -23,6 +24,19 @@ def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(basins, "RESAMPLES", 200)
     monkeypatch.setattr(generalisation, "DRAWS", 200)
     monkeypatch.setattr(grok_sharpness, "RESAMPLES", 200)
+
+
+@pytest.fixture(autouse=True)
+def pictures_name_their_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No picture of runs is written without a hash of their cells."""
+    write = output.write
+
+    def check(*arguments: Any) -> None:
+        write(*arguments)
+        record = arguments[3]
+        assert "source" not in record or origin.cells_hash(record), f"no cells: {sorted(record)}"
+
+    monkeypatch.setattr(output, "write", check)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -45,10 +46,11 @@ def test_the_formats_are_those_asked_for(tmp_path: Path):
 
 
 def test_a_record_has_null_for_numbers_that_are_not_finite(tmp_path: Path):
-    record = {"low": float("nan"), "rows": [{"high": np.float64("inf"), "n": 3}]}
+    record = {"low": float("nan"), "rows": [{"high": np.float64("inf"), "n": np.int64(3)}]}
+    record["none"] = [pd.NA, None]
     output.write(parsed(tmp_path, "--format", "svg"), picture(), {}, record)
     written = json.loads((tmp_path / "x.json").read_text(), parse_constant=pytest.fail)
-    assert written == {"low": None, "rows": [{"high": None, "n": 3}]}
+    assert written == {"low": None, "rows": [{"high": None, "n": 3}], "none": [None, None]}
 
 
 def test_a_width_keeps_the_ratio_and_readable_text(tmp_path: Path):
