@@ -58,13 +58,18 @@ def hours(overview: Overview) -> list[str]:
     is_complete = overview.ended == len(overview.state.cells)
     lines = [spent if is_complete else f"{spent}, {hours_left(overview)}"]
     if summary.end is not None:
-        end = end_time(summary)
-        lines.append(
-            f"expected end of the queued cells: {end}, if as many tasks keep running as now"
-        )
+        lines.append(f"expected end of {_expected(overview)}")
     elif summary.unknown:
         lines.append(f"expected end: unknown, {summary.unknown}")
     return lines
+
+
+def _expected(overview: Overview) -> str:
+    """What ends when; with cells that wait, on which condition."""
+    end = end_time(overview.summary)
+    if any(cell.state == "waiting" for cell in overview.state.cells.values()):
+        return f"the cells that run or wait: {end}, if as many tasks keep running as now"
+    return f"the running cells: {end}"
 
 
 def hours_left(overview: Overview) -> str:

@@ -14,6 +14,8 @@ import pytest
 
 from launch.plan import Plan, PlannedCell
 from launch.plan.outcome import State
+from launch.report import notes
+from launch.report.overview import Overview
 from launch.scheduler.slurm import Task
 from launch.status import summary
 from launch.status.cell_state import CellState, Placement, Record
@@ -225,6 +227,22 @@ def test_waiting_tasks_follow_on_those_that_run(sweep_state: Callable[..., Sweep
     assert summarise(
         sweep_state(finished_cell, running, fresh, waiting, waiting)
     ).end == pytest.approx(60)
+
+
+def test_the_condition_of_the_expected_end_is_said_where_cells_wait(
+    sweep_state: Callable[..., SweepState],
+) -> None:
+    finished_cell = ("done", Record("done", 1), None, {"epochs": 3, "seconds": 30.0})
+    running = ("running", Record("running", 1), RUNNING, {"epochs": 1, "seconds": 10.0})
+    waiting = ("waiting", None, pending("Priority"), {})
+    said = []
+    for cells in ((finished_cell, running), (finished_cell, running, waiting)):
+        state = sweep_state(*cells)
+        said.append(notes.hours(Overview(state, summarise(state), 0, None))[-1])
+    assert said[0].startswith("expected end of the running cells: ")
+    assert "keep running" not in said[0]
+    assert said[1].startswith("expected end of the cells that run or wait: ")
+    assert said[1].endswith(", if as many tasks keep running as now")
 
 
 def test_an_end_that_cannot_be_known_is_said_to_be_unknown(
