@@ -24,7 +24,9 @@ class Pace:
             self._last = (now, share)
 
     def seconds_left(self, now: float) -> float | None:
-        """Seconds from `now` until everything is done, at least 0; None if nothing can be said."""
+        """Seconds from `now` until everything is done; None if nothing can be said, as when the
+        expected end has passed.
+        """
         if self._start is None or self._last is None:
             return None
         trained = self._last[1] - self._start[1]
@@ -32,7 +34,7 @@ class Pace:
             return None
         seconds_per_share = (self._last[0] - self._start[0]) / trained
         end = self._last[0] + seconds_per_share * (1 - self._last[1])
-        return max(0.0, end - now)
+        return end - now if end > now else None
 
 
 def duration_text(seconds: float) -> str:

@@ -87,7 +87,7 @@ def test_nothing_is_said_about_the_end_before_something_is_trained() -> None:
     assert pace.seconds_left(10.0) is None
     pace.add(20.0, 0.75)
     assert pace.seconds_left(20.0) == pytest.approx(20.0)
-    assert pace.seconds_left(1000.0) == 0.0
+    assert pace.seconds_left(1000.0) is None
     assert [duration_text(value) for value in (40, 700, 12000)] == ["40 s", "12 min", "3 h 20 min"]
 
 
