@@ -48,7 +48,7 @@ def make(options: argparse.Namespace, kind: LineFigure) -> None:
     table = searches.table[["line", kind.x, *_columns(searches.table, kind.x)]]
     pairs = compare(searches, kind)
     compared = f"whose {kind.x} differ by less than 3 %"
-    if kind.from_base:
+    if _grew_once(table, kind):
         compared = "that grew from one base"
     if kind.along:
         compared += ", and of neighbours on a line"
@@ -110,19 +110,20 @@ def _columns(table: pd.DataFrame, *drawn: str) -> list[str]:
 
 def compare(searches: Selection, kind: LineFigure) -> pd.DataFrame:
     """Comparisons of the lines at every place that several share, P within 3 %; of all models that
-    grew from one base; and along the lines if the figure asks for it, without a place.
+    grew from one base, if each did once; and along the lines if the figure asks for it, without a
+    place.
     """
     table = searches.table.sort_values(kind.x)
     names = [f"{line} at {x:,.0f}" for line, x in zip(table["line"], table[kind.x], strict=True)]
     table = table.assign(name=names)
-    if kind.from_base:
+    places = near(table[kind.x])
+    if _grew_once(table, kind):
         places = table[kind.x].where(is_base(table["line"]), table[kind.x].iloc[-1])
-    else:
-        places = near(table[kind.x])
     parts = []
     for place, group in table.groupby(places):
-        if len(group) > 1 and group["line"].is_unique:
-            parts.append(searches.comparisons(group["name"]).assign(place=place))
+        lines = group.drop_duplicates("line", keep="last")  # of each line the largest
+        if len(lines) > 1:
+            parts.append(searches.comparisons(lines["name"]).assign(place=place))
     if kind.along:
         for _, line in table.groupby("line", sort=False):
             for start in range(len(line) - 1):
@@ -132,6 +133,12 @@ def compare(searches: Selection, kind: LineFigure) -> pd.DataFrame:
     if not filled:
         return estimate.comparisons({}).assign(place=[])
     return pd.concat(filled, ignore_index=True)
+
+
+def _grew_once(table: pd.DataFrame, kind: LineFigure) -> bool:
+    """Whether each way to grow has one model, so that all of them are compared."""
+    ways = table.loc[~is_base(table["line"]), "line"]
+    return kind.from_base and ways.is_unique
 
 
 def one_side(pairs: pd.DataFrame) -> pd.DataFrame:

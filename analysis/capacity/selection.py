@@ -268,13 +268,17 @@ def newer_results(selection: Selection, folder: str) -> list[str]:
 
 
 def _at_share(selection: Selection) -> Selection:
-    """n50, its interval and its status at the selection's share of wrong answers."""
+    """n50, its interval and whether that is censored, at the selection's share of wrong answers.
+
+    Whether a search is finished, and how, does not depend on the share.
+    """
     table = selection.table.copy()
     for index in table.index:
         interval = threshold.interval_of(selection.settings[index], selection.belief(index))
         for column, value in interval.columns.items():
             table.loc[index, column] = value
-        if interval.censored or table.loc[index, "status"] in CENSORED:
+        status = table.loc[index, "status"]
+        if status not in UNFINISHED and (interval.censored or status in CENSORED):
             table.loc[index, "status"] = interval.censored or "ok"
     table["n50_per_parameter"] = table["n50"] / table["parameters"]
     abandoned = int((selection.trainings["abandoned"] == 1).sum())

@@ -186,11 +186,12 @@ def test_another_share_of_wrong_answers_moves_the_points(
 
 
 @pytest.mark.parametrize("n50", [1e6, 1.0])
+@pytest.mark.parametrize("eps", ["0", "0.05"])
 def test_unfinished_searches_are_drawn_from_their_bounds(
-    searching: SearchSweep, drawn: list[Figure], n50: float
+    searching: SearchSweep, drawn: list[Figure], n50: float, eps: str
 ):
     searching.write([Point({}, n50)], rounds=2)
-    status, out = run(emc, searching)
+    status, out = run(emc, searching, "--eps", eps)
     assert status == 0
     row = pd.read_csv(out / "f.csv").iloc[0]
     assert row["status"] == "open"
@@ -398,6 +399,23 @@ def test_scaling_has_a_line_for_each_quantity(searching: SearchSweep, drawn: lis
     assert (len(dotted), len(starts)) == (3, 1)
     pairs = pd.read_csv(out / "f_comparisons.csv")
     assert len(pairs) == 3  # each of the three grown models with the two others
+
+
+def test_models_that_grew_in_steps_are_compared_at_equal_size(
+    searching: SearchSweep, drawn: list[Figure]
+):
+    base = {**CNN, "model.width": 4, "model.blocks": 1, "data.downscale": 4}
+    points = [Point(base, 300, 700)]
+    for factor, parameters in ((2, 2000), (4, 5000)):
+        points.append(Point({**base, "model.width": 4 * factor}, 800, parameters))
+        points.append(Point({**base, "model.blocks": factor}, 400, parameters))
+    searching.write(points)
+    status, out = run(emc_scaling, searching)
+    assert status == 0
+    pairs = pd.read_csv(out / "f_comparisons.csv")
+    assert pairs["place"].tolist() == [2000, 5000]
+    compared = json.loads((out / "f.json").read_text())["comparisons"]
+    assert compared == "posteriors of searches whose parameters differ by less than 3 %"
 
 
 def test_budget_has_a_panel_for_each_setting_and_never_extrapolates(
