@@ -28,6 +28,10 @@ from analysis.figure import names, output, query, style
 from analysis.store.searches import read
 
 SIZE = (10.2, 4.6)  # inches
+INTERVAL = (
+    "median and 90 % interval of the posterior of the value at which half of the trainings succeed "
+    "(apart from lapses)"
+)
 DECADES = 5.0  # ratio of the ends of an axis from which it is logarithmic
 COLUMNS = (
     "n50", "n50_low", "n50_high", "n50_bound", "status", "n_largest", "n_first_failure", "slope",
@@ -37,7 +41,12 @@ COLUMNS = (
 
 def select(options: argparse.Namespace) -> tuple[Selection, str]:
     """The searches with a line for each, and the axis to draw them over."""
-    table = query.where(store.searches(options.folder), options.where)
+    table = store.searches(options.folder)
+    if table.empty:
+        raise query.FigureError(
+            f"{options.folder}: found no search; expected a sweep with `search`"
+        )
+    table = query.where(table, options.where)
     axes = sorted(set(table["axis"]))
     if len(axes) != 1:
         raise query.FigureError(
@@ -134,8 +143,9 @@ def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
     searches, over = select(options)
     table = searches.table[["line", over, "axis", *COLUMNS]]
-    facts = {"fit": caption(searches), "caption": caption(searches), "over": over}
-    record = searches.record(options, facts)
+    facts = {"fit": caption(searches), "caption": caption(searches), "interval": INTERVAL,
+             "over": over}  # fmt: skip
+    record = searches.record_of_searches(options, facts)
     text = [selection.listing(table), *searches.messages()]
     tables = {"": table, "_trainings": searches.trainings}
     output.write(options, draw(searches, over), tables, record, text)

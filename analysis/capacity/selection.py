@@ -155,7 +155,21 @@ class Selection:
         )
 
     def record(self, options: argparse.Namespace, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """The record beside the figure."""
+        """The record beside a figure of capacity."""
+        capacity = {
+            "caption": self.caption(),
+            "eps": self.share,
+            "fit": FIT,
+            "interval": INTERVAL,
+            "budgets": list(dict.fromkeys(labels.texts(self.table, [labels.budget]))),
+            "minimum_check": "reported for each training that asked for it, never a filter",
+        }
+        return self.record_of_searches(options, capacity | dict(facts))
+
+    def record_of_searches(
+        self, options: argparse.Namespace, facts: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The record beside a figure of searches along any axis."""
         runs = pd.concat([store.runs(folder) for folder in self.folders], ignore_index=True)
         runs = runs[runs["cell"].isin(self.trainings["cell"])]
         source = Source(runs, ", ".join(self.folders), self.notes)
@@ -172,13 +186,7 @@ class Selection:
             )
         return {
             **origin(source, options),
-            "caption": self.caption(),
-            "eps": self.share,
-            "fit": FIT,
-            "interval": INTERVAL,
-            "budgets": list(dict.fromkeys(labels.texts(self.table, [labels.budget]))),
             "trainings": int(self.trainings["success"].notna().sum()),
-            "minimum_check": "reported for each training that asked for it, never a filter",
             **facts,
             "searches": points,
         }

@@ -569,7 +569,19 @@ def test_thresholds_of_another_axis_are_drawn_over_the_one_that_differs(
     assert arrows(drawn[0]) == 1
     assert drawn[0].axes[0].get_ylabel() == "threshold of width k"
     assert len(drawn[0].axes[1].lines) == 3
-    assert json.loads((out / "f.json").read_text())["over"] == "data.label_noise.rate"
+    record = json.loads((out / "f.json").read_text())
+    assert record["over"] == "data.label_noise.rate"
+    assert "trainings succeed" in record["interval"]
+    assert {"eps", "budgets", "minimum_check"}.isdisjoint(record), "it is no figure of capacity"
+
+
+def test_a_sweep_without_searches_has_no_threshold(
+    searching: SearchSweep, capsys: pytest.CaptureFixture[str]
+):
+    searching.write([Point({}, 30)])
+    searching.save([])
+    assert run(search_threshold, searching)[0] == 2
+    assert "found no search; expected a sweep with `search`" in words(capsys)
 
 
 def test_a_threshold_needs_one_axis_to_be_drawn_over(
