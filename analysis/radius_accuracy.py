@@ -27,7 +27,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.figure import output, query, style
-from analysis.landscape import basins, plot, selection
+from analysis.landscape import basins, labels, plot, selection
 
 ARROW = 16  # points
 
@@ -147,7 +147,8 @@ def make(options: argparse.Namespace) -> None:
         ]
     undefined = int(table["mean"].isna().sum())
     if undefined:
-        lines.append(f"{undefined} cells have no radius: their loss is above the cut")
+        cells = labels.quantity(undefined, "cell")
+        lines.append(f"{cells} without a radius: the loss is above the cut")
     facts = {
         "correlations": [vars(result) for result in results],
         "interval": f"95 % bootstrap over seeds, {basins.RESAMPLES} resamples, seed 0",

@@ -66,6 +66,18 @@ def sorted_values(runs: pd.DataFrame, column: str) -> list[str]:
     return sorted(set(as_text(runs[column])), key=_numerically)
 
 
+def sort(runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """The runs in the order of these columns, with a new index: numbers by value, before words and
+    lists.
+    """
+    places = {}
+    for column in columns:
+        place = {text: number for number, text in enumerate(sorted_values(runs, column))}
+        places[column] = as_text(runs[column]).map(place)
+    order = pd.DataFrame(places).sort_values(list(columns), kind="stable").index
+    return runs.loc[order].reset_index(drop=True)
+
+
 def _numerically(text: str) -> tuple[float, str]:
     """Sort key: numbers by value, before words."""
     try:

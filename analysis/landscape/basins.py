@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
-from analysis.landscape import selection
+from analysis.landscape import labels, selection
 from analysis.landscape.selection import Measures
 
 Array = NDArray[np.float64]
@@ -96,7 +96,8 @@ class Correlation:
     seeds: int
 
     def __str__(self) -> str:
-        count = f"{self.cells} cells of {self.seeds} seeds"
+        cells, seeds = labels.quantity(self.cells, "cell"), labels.quantity(self.seeds, "seed")
+        count = f"{cells} of {seeds}"
         if np.isnan(self.value):
             return f"{self.name} undefined, {count}"
         interval = f" [{self.low:.2f}, {self.high:.2f}]" if np.isfinite(self.low) else ""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.figure import names
+from analysis.figure import names, query
 
 NAMES: Mapping[str, str] = {
     "trainer.poison.samples": "poison samples",
@@ -37,6 +37,20 @@ KINDS = {"not_label": "", "wrong_label": ", wrong labels", "label": ", true labe
 def axis(column: str) -> str:
     """The name of an axis of the trained sweep."""
     return NAMES.get(column) or names.name(column)
+
+
+def telling(cells: pd.DataFrame, axes: Sequence[str]) -> tuple[str, ...]:
+    """The axes without those that others decide, as a preset decides many; the poison comes first,
+    then the earlier column.
+    """
+    texts = pd.DataFrame({axis: query.as_text(cells[axis]) for axis in axes})
+    kept = sorted(axes, key=lambda axis: axis not in POISON)
+    count = len(texts.drop_duplicates())
+    for axis in reversed(tuple(kept)):
+        others = [other for other in kept if other != axis]
+        if others and len(texts[others].drop_duplicates()) == count:
+            kept = others
+    return tuple(axis for axis in axes if axis in kept)
 
 
 def point(row: Mapping[Any, Any], axes: Sequence[str]) -> str:

@@ -47,9 +47,11 @@ class Measures:
     notes: tuple[str, ...] = ()
 
     @property
-    def end_axes(self) -> tuple[str, ...]:
-        """Columns in which the trained cells and the other ends differ, apart from the seed."""
-        return _axes(self.ends)
+    def telling_axes(self) -> tuple[str, ...]:
+        """The fewest columns that tell the trained cells and the other ends apart, without the
+        seed.
+        """
+        return labels.telling(self.ends, _axes(self.ends))
 
     @property
     def finished(self) -> pd.DataFrame:
@@ -84,7 +86,7 @@ class Measures:
     def label(self, cell: str) -> str:
         """What tells a trained cell from the others, without its seed."""
         (row,) = self.ends[self.ends["cell"] == cell].to_dict("records")
-        return labels.point(row, self.end_axes)
+        return labels.point(row, self.telling_axes)
 
     def messages(self) -> list[str]:
         """The notes, what is not measured yet, and the command that completes it."""
@@ -149,7 +151,7 @@ def load(
     ends = ends[ends["cell"].isin([*cells[OF], *cells.get(TO, [])])]
     axes = _axes(trained)
     notes = _notes(trained)
-    trained = trained.sort_values([*axes, "seed"], ignore_index=True)
+    trained = query.sort(trained, [*axes, "seed"])
     return Measures(
         folder=folder,
         cells=cells.reset_index(drop=True),

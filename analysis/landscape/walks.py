@@ -77,7 +77,7 @@ def _second_labels(measures: Measures) -> list[str]:
     texts = []
     for row in measures.finished.to_dict("records"):
         end = ends[row[TO]]
-        text = labels.point(end, measures.end_axes)
+        text = labels.point(end, measures.telling_axes)
         texts.append(text if end["seed"] == row["seed"] else f"{text}, seed {end['seed']}")
     return texts
 

@@ -120,6 +120,19 @@ def test_a_trained_cell_is_called_by_what_tells_it_from_others(row, axes, expect
     assert labels.point(row, axes) == expected
 
 
+def test_what_another_axis_decides_is_no_part_of_a_name():
+    cells = pd.DataFrame({
+        "optim.lr": [0.1, 0.2, 0.1, 0.2],
+        "optim.schedule.at": [np.array([3]), np.array([5])] * 2,
+        "trainer.poison.samples": [0, 160, 0, 160],
+    })  # fmt: skip
+    assert labels.telling(cells, list(cells.columns)) == ("trainer.poison.samples",)
+    cells["model.width"] = [1, 1, 2, 2]
+    axes = ("trainer.poison.samples", "model.width")
+    assert labels.telling(cells, list(cells.columns)) == axes
+    assert labels.telling(cells, []) == ()
+
+
 def test_radii_are_summarised_over_all_blocks(landscape: LandscapeSweep):
     table = basins.radii(selection.load(str(landscape.radius()), "radius"))
     assert set(table["m"]) == {100}

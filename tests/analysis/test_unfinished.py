@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -90,6 +91,9 @@ SEARCHES = {
 }
 """Scripts of searches, each with what its second search differs in."""
 
+MILESTONES = "optim.schedule.at"
+"""A setting whose values are lists."""
+
 LANDSCAPES = {
     basin_volume: "volume", decision_boundary: "boundary", hessian_spectrum: "curvature",
     loss_surface: "surface", radius_accuracy: "radius", surface_3d: "surface", walk: "line",
@@ -123,8 +127,8 @@ def draw(
         if status:
             assert status == 2
             assert printed.err.startswith("error: ")
-            lines = printed.err.splitlines()
-            assert len([line for line in lines if not line.startswith("  ")]) == 1, printed.err
+            lines = [line for line in printed.err.splitlines() if not line.startswith("  ")]
+            assert len(lines) == 1 or "choose one value of each" in lines[1], printed.err
             assert drawn == []
             return printed.err, {}
         assert len(drawn) == (script is not surface_3d)
@@ -141,6 +145,8 @@ def texts(figure: Figure) -> str:
 def grok_runs(sweep: Any, second: dict[str, Any], state: str) -> None:
     """One or two runs on operation tables in a state of their sweep."""
     points: list[dict[str, Any]] = [{}] if state == "one cell" else [{}, second]
+    if state == "lists":
+        points = [{**point, MILESTONES: [10, 20 + n]} for n, point in enumerate(points)]
     planned = {f"c{number}": {**BASE, **point} for number, point in enumerate(points)}
     sweep.plan({}, planned)
     for number, point in enumerate(points):
@@ -161,7 +167,7 @@ def grok_runs(sweep: Any, second: dict[str, Any], state: str) -> None:
 
 STATES = [
     "one cell", "two cells", "one diverged", "all diverged", "diverged at once", "unfinished",
-    "not started",
+    "not started", "lists",
 ]  # fmt: skip
 
 
@@ -187,6 +193,14 @@ def check_diverged(printed: str, record: dict[str, Any], drawn: list[Figure], co
         assert ("diverged" in texts(drawn[0])) == bool(count)
 
 
+def set_lists(folder: Path) -> None:
+    """Gives the records of a folder milestones, which grow with the poison."""
+    for path in (folder / "runs").iterdir():
+        table = pq.read_table(path)
+        lists = [[10, 20 + poison] for poison in table["trainer.poison.samples"].to_pylist()]
+        pq.write_table(table.append_column(MILESTONES, pa.array(lists)), path)
+
+
 def set_status(folder: Path, status: str, every: bool = True) -> None:
     """Rewrites the status of all records of a folder, or of the first one alone."""
     for path in (folder / "runs").iterdir():
@@ -197,7 +211,9 @@ def set_status(folder: Path, status: str, every: bool = True) -> None:
         pq.write_table(table.set_column(index, "status", pa.array(statuses)), path)
 
 
-@pytest.mark.parametrize("state", ["one search", "one diverged", "all diverged", "unfinished"])
+@pytest.mark.parametrize(
+    "state", ["one search", "one diverged", "all diverged", "unfinished", "lists"]
+)
 @pytest.mark.parametrize("script", SEARCHES)
 def test_figures_of_searches(
     script: ModuleType, state: str, sweep: Any, draw: Any, drawn: list[Figure]
@@ -208,6 +224,11 @@ def test_figures_of_searches(
         if state == "one search"
         else [Point({}), Point(SEARCHES[script], parameters=4070)]
     )
+    if state == "lists":
+        points = [
+            replace(point, config={**point.config, MILESTONES: [10, 20 + number]})
+            for number, point in enumerate(points)
+        ]
     searching.write(points, rounds=1 if state == "unfinished" else None)
     if "diverged" in state:
         set_status(sweep.folder, "nonfinite", every=state == "all diverged")
@@ -221,7 +242,8 @@ def test_figures_of_searches(
 
 
 @pytest.mark.parametrize(
-    "state", ["one seed", "one diverged", "all diverged", "unfinished", "diverged training"]
+    "state",
+    ["one seed", "one diverged", "all diverged", "unfinished", "diverged training", "lists"],
 )
 @pytest.mark.parametrize("script", LANDSCAPES)
 def test_figures_of_landscapes(
@@ -232,6 +254,8 @@ def test_figures_of_landscapes(
     folder = getattr(landscape, LANDSCAPES[script])()
     if state == "diverged training":
         set_status(landscape.trained.folder, "nonfinite", every=False)
+    elif state == "lists":
+        set_lists(landscape.trained.folder)
     elif state != "one seed":
         status = "running" if state == "unfinished" else "nonfinite"
         set_status(folder, status, every=state != "one diverged")
