@@ -72,13 +72,13 @@ def make(options: argparse.Namespace) -> None:
     peaks = axis_sweep.peak_table(data)
     facts = data.provenance(options) | {
         "best": error_lines.BEST,
-        "interval": interval_text("curve over widths"),
+        "interval": interval_text(f"curve over {choice.points}"),
         "band": BAND,
-        "double_descent_criterion": criterion_text("widths"),
+        "double_descent_criterion": criterion_text(choice.points),
     }
     lines = [table_text(table)]
     lines += [f"note: {note}" for note in data.notes]
-    lines += [*data.state.messages(options.folder), summary(peaks, options.by, "widths")]
+    lines += [*data.state.messages(options.folder), summary(peaks, options.by, choice.points)]
     figure = draw(table, choice, data.diverged()[choice.column].tolist())
     output.write(options, figure, {"": table, "_features": peaks}, facts, lines)
 

@@ -30,6 +30,9 @@ from analysis.stats import features, seed_curves
 from analysis.stats.seed_curves import Array, SeedCurves
 
 TEST = "test_error"  # the default of --metric
+WIDTH = "model.width"
+UNITS = {WIDTH: "width", "data.train_samples": "samples"}
+"""What an axis counts, where that is not the end of its key."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,15 @@ class Choice:
 
     @property
     def unit(self) -> str:
-        """What the first axis counts, for the names of features: "samples" or "width"."""
-        return "samples" if self.column == "data.train_samples" else "width"
+        """What the first axis counts, for the names of features: "width", "samples", "depth"."""
+        return UNITS.get(self.column, self.column.rpartition(".")[2])
+
+    @property
+    def points(self) -> str:
+        """The places of the first axis in a sentence: "widths", "values of depth"."""
+        if self.column == WIDTH:
+            return "widths"
+        return f"values of {self.unit.replace('_', ' ')}"
 
 
 @dataclass(frozen=True)
@@ -104,7 +114,7 @@ class AxisSweep:
 def arguments(
     parser: argparse.ArgumentParser,
     name: str,
-    column: str = "model.width",
+    column: str = WIDTH,
     by: str = "data.label_noise.rate",
 ) -> None:
     """The options that figures over an axis have. column, by: the default axes."""

@@ -51,10 +51,12 @@ def grid(sweep) -> Callable[..., Path]:
     epoch 6 on; a seed adds 0.01 (seed - 1).
     """
 
-    def write(stop: dict[str, int] | None = None, **config: object) -> Path:
+    def write(
+        stop: dict[str, int] | None = None, axis: str = "model.width", **config: object
+    ) -> Path:
         base = {"trainer.epochs": EPOCHS, "optim.weight_decay": 0.0, **config}
         cells = {
-            f"k{k}r{rate}s{seed}": {"model.width": k, "data.label_noise.rate": rate, "seed": seed}
+            f"k{k}r{rate}s{seed}": {axis: k, "data.label_noise.rate": rate, "seed": seed}
             for k in WIDTHS
             for rate in RATES
             for seed in (0, 1, 2)
@@ -70,10 +72,10 @@ def grid(sweep) -> Callable[..., Path]:
 
 
 def train(sweep, cell: str, config: dict, last: int) -> None:
-    end = END[config["data.label_noise.rate"]][WIDTHS.index(config["model.width"])] + 0.01 * (
-        config["seed"] - 1
-    )
-    fits = config["model.width"] >= FITS[config["data.label_noise.rate"]]
+    width = config.get("model.width") or config["model.depth"]
+    rate = config["data.label_noise.rate"]
+    end = END[rate][WIDTHS.index(width)] + 0.01 * (config["seed"] - 1)
+    fits = width >= FITS[rate]
     rows = [
         {
             "cell": cell,
@@ -237,6 +239,16 @@ def test_a_sweep_of_another_second_axis_is_drawn_too(grid, saved_figures, tmp_pa
         == 0
     )
     assert pd.read_csv(tmp_path / "model_wise.csv")["n_seeds"].tolist() == [1] * 12
+
+
+def test_what_is_said_of_another_axis_names_it(grid, saved_figures, tmp_path, capsys):
+    folder = grid(axis="model.depth")
+    assert run(model_wise, folder, "--out", tmp_path, "--column", "model.depth") == 0
+    assert "values of depth" in capsys.readouterr().out
+    record = (tmp_path / "model_wise.json").read_text()
+    assert "curve over values of depth" in record
+    assert "width" not in record
+    assert "last_depth" in pd.read_csv(tmp_path / "model_wise_features.csv")
 
 
 def test_an_end_is_the_last_epoch_unless_the_mean_of_more_is_asked_for(
