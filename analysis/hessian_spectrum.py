@@ -24,8 +24,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
 
-from analysis.figure import output, query, style
-from analysis.landscape import labels, plot, selection, spectra
+from analysis.figure import names, output, query, style
+from analysis.landscape import plot, selection, spectra
 from analysis.landscape.spectra import Density
 
 LINEAR = 1e-3  # eigenvalues nearer to zero are drawn on a linear scale
@@ -109,10 +109,10 @@ def caption(measures: selection.Measures, curves: Sequence[Density], table: pd.D
     """How densities and traces were measured; empty if neither is."""
     parts = []
     if curves:
-        starts = labels.quantity(curves[0].starts, "Lanczos start")
+        starts = names.quantity(curves[0].starts, "Lanczos start")
         parts.append(f"densities from {starts}")
     if table["trace"].notna().any():
-        parts.append(f"traces from {labels.quantity(int(table['probes'].max()), 'probe')}")
+        parts.append(f"traces from {names.quantity(int(table['probes'].max()), 'probe')}")
     return "; ".join(filter(None, [*parts, measures.batch_norm()]))
 
 

@@ -20,8 +20,8 @@ from typing import Any
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from analysis.figure import output, style
-from analysis.landscape import labels, plot, scores, selection
+from analysis.figure import names, output, style
+from analysis.landscape import plot, scores, selection
 from analysis.landscape.scores import Scores
 
 AXES = ("model.",)
@@ -67,7 +67,7 @@ def make(options: argparse.Namespace) -> None:
         f"{row['name']}: {row['parameters']:,} parameters"
         for row in loaded.table.to_dict("records")
     )
-    seeds = labels.quantity(int(loaded.table["seeds"].max()), "seed")
+    seeds = names.quantity(int(loaded.table["seeds"].max()), "seed")
     text = f"{counts}; means over {seeds}, bars: 95 % t intervals"
     lines = [*loaded.sentences(), *loaded.notes]
     output.write(options, draw(loaded, text), {"": loaded.table}, loaded.record(options), lines)

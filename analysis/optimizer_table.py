@@ -19,8 +19,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from analysis.figure import output, style
-from analysis.landscape import labels, plot, scores, selection
+from analysis.figure import names, output, style
+from analysis.landscape import plot, scores, selection
 from analysis.landscape.scores import Scores
 
 AXES = ("optim.",)
@@ -63,9 +63,7 @@ def make(options: argparse.Namespace) -> None:
     lines = [*loaded.sentences(), *loaded.notes]
     if table["seeds"].min() > 1:
         lines.append(f"{ties} of {len(table)} intervals reach that of the best optimiser")
-    text = (
-        f"means over {labels.quantity(int(table['seeds'].max()), 'seed')}, bars: 95 % t intervals"
-    )
+    text = f"means over {names.quantity(int(table['seeds'].max()), 'seed')}, bars: 95 % t intervals"
     output.write(options, draw(loaded, text), {"": table}, loaded.record(options), lines)
 
 

@@ -26,8 +26,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from analysis.figure import output, query, style
-from analysis.landscape import basins, labels, plot, selection
+from analysis.figure import names, output, query, style
+from analysis.landscape import basins, plot, selection
 
 ARROW = 16  # points
 
@@ -147,7 +147,7 @@ def make(options: argparse.Namespace) -> None:
         ]
     undefined = int(table["mean"].isna().sum())
     if undefined:
-        cells = labels.quantity(undefined, "cell")
+        cells = names.quantity(undefined, "cell")
         lines.append(f"{cells} without a radius: the loss is above the cut")
     facts = {
         "correlations": [vars(result) for result in results],

@@ -145,7 +145,7 @@ def make(options: argparse.Namespace) -> None:
         lines += measures.messages()
     seeds = max(int(panel.data.table["seeds"].max()) for panel in panels[1:])
     parts = [
-        f"means over {labels.quantity(seeds, 'seed')}",
+        f"means over {names.quantity(seeds, 'seed')}",
         f"{_samples(loaded)} training samples, labels as trained",
         loaded[0].batch_norm(),
     ]

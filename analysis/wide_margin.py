@@ -25,7 +25,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figure import output, query, style
+from analysis.figure import names, output, query, style
 from analysis.landscape import labels, margins, plot, selection
 
 GAP, TEST = "data.gap", "test_accuracy"
@@ -94,10 +94,10 @@ def sentences(rows: pd.DataFrame) -> list[str]:
         texts.append(
             f"margin {fitting['mean'].mean():.3g}, {100 * share.mean():.0f} % of the widest "
             f"({share.min():.2f} to {share.max():.2f} over "
-            f"{labels.quantity(len(fitting), 'seed')})"
+            f"{names.quantity(len(fitting), 'seed')})"
         )
     for row in rows[~rows["fits"]].to_dict("records"):
-        wrong = labels.quantity(row["wrong"], "training sample")
+        wrong = names.quantity(row["wrong"], "training sample")
         texts.append(f"seed {row['seed']} is wrong on {wrong}, no margin")
     return texts
 

@@ -14,8 +14,8 @@ import pandas as pd
 
 from analysis import store
 from analysis.capacity import estimate, labels
+from analysis.figure import names, query
 from analysis.figure import options as figure_options
-from analysis.figure import query
 from analysis.figure.provenance import Source, diverged_text, fill, origin
 from analysis.figure.table_text import table_text
 from analysis.stats import threshold
@@ -292,9 +292,10 @@ def _at_share(selection: Selection) -> Selection:
     abandoned = int((selection.trainings["abandoned"] == 1).sum())
     at_share = replace(selection, table=table)
     if abandoned:
+        trainings = names.quantity(abandoned, "abandoned training")
         return at_share.noted(
-            f"{abandoned} abandoned trainings do not enter ε = {selection.share:g}: their error at "
-            "the end of the budget is not known"
+            f"ε = {selection.share:g} leaves {trainings} out: the error at the end of the budget "
+            "is not known"
         )
     return at_share
 

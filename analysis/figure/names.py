@@ -33,3 +33,8 @@ NAMES = {
 def name(column: str) -> str:
     """The name of a column; one that the table lacks is the end of its key, in words."""
     return NAMES.get(column, column.rpartition(".")[2].replace("_", " "))
+
+
+def quantity(count: int, noun: str) -> str:
+    """A count with its noun: "1 seed", "2 seeds"."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -15,7 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
-from analysis.landscape import labels, selection
+from analysis.figure import names
+from analysis.landscape import selection
 from analysis.landscape.selection import Measures
 
 Array = NDArray[np.float64]
@@ -96,7 +97,7 @@ class Correlation:
     seeds: int
 
     def __str__(self) -> str:
-        cells, seeds = labels.quantity(self.cells, "cell"), labels.quantity(self.seeds, "seed")
+        cells, seeds = names.quantity(self.cells, "cell"), names.quantity(self.seeds, "seed")
         count = f"{cells} of {seeds}"
         if np.isnan(self.value):
             return f"{self.name} undefined, {count}"

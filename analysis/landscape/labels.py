@@ -107,11 +107,6 @@ def plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def quantity(count: int, noun: str) -> str:
-    """A count with its noun: "1 seed", "2 seeds"."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
-
-
 def test_accuracy(share: float) -> str:
     """A test accuracy from 0 to 1 in words; data such as rings have none."""
     return f"test accuracy {100 * share:.1f} %" if share == share else "no test set"

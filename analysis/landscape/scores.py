@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from scipy import stats
 
 from analysis import store
-from analysis.figure import provenance, query
-from analysis.landscape import labels, selection
+from analysis.figure import names, provenance, query
+from analysis.landscape import selection
 
 INTERVAL = "95 % t interval of the mean over seeds; none for one seed"
 
@@ -43,7 +43,7 @@ class Scores:
             lines.append(
                 f"{row['name']}: test {100 * row['test_mean']:.1f} %{interval}, train "
                 f"{100 * row['train_mean']:.1f} %, {row['parameters']:,} parameters, "
-                f"{labels.quantity(row['seeds'], 'seed')}"
+                f"{names.quantity(row['seeds'], 'seed')}"
             )
         return lines
 

@@ -241,6 +241,12 @@ def test_a_sweep_of_another_second_axis_is_drawn_too(grid, saved_figures, tmp_pa
     assert pd.read_csv(tmp_path / "model_wise.csv")["n_seeds"].tolist() == [1] * 12
 
 
+def test_small_weight_decays_are_told_apart():
+    groups = [axis_sweep.SweepGroup(value, [], []) for value in (0.0, 1e-9, 2e-9)]
+    for group in groups:
+        assert width_noise.choose(groups, group.value, "optim.weight_decay") is group
+
+
 def test_what_is_said_of_another_axis_names_it(grid, saved_figures, tmp_path, capsys):
     folder = grid(axis="model.depth")
     assert run(model_wise, folder, "--out", tmp_path, "--column", "model.depth") == 0

@@ -28,6 +28,7 @@ from analysis import (
     emc_scaling,
     search_threshold,
 )
+from analysis.capacity import selection
 
 RANDOM = {"data.label_noise.rate": 1.0}
 CORRECT = {"data.label_noise.rate": 0.0}
@@ -545,6 +546,25 @@ def test_models_without_both_searches_are_named(
     searching.write([Point({**MLP, **CORRECT}, 400)])
     assert run(emc_gap, searching)[0] == 2
     assert "no model has a point" in capsys.readouterr().err
+
+
+def test_notes_of_every_folder_are_kept(searching: SearchSweep, drawn: list[Figure]):
+    searching.write(gap_points())
+    path = searching.folder / "runs" / "runs.parquet"
+    runs = pd.read_parquet(path)
+    runs.loc[runs["wrong"].gt(0).idxmax(), "abandoned"] = True
+    runs.to_parquet(path)
+    status, out = run(emc_gap, searching, "--eps", "0.05")
+    assert status == 0
+    notes = json.loads((out / "f.json").read_text())["notes"]
+    assert "ε = 0.05 leaves 1 abandoned training out" in " ".join(notes)
+
+
+def test_a_caption_names_every_budget(searching: SearchSweep):
+    points = [Point({"trainer.least_steps": steps}) for steps in (3000, 6000)]
+    searching.write(points)
+    caption = selection.load(str(searching.folder), ()).caption()
+    assert "budgets 3,000 steps, 6,000 steps; 90 % intervals" in caption
 
 
 def threshold_points(searching: SearchSweep) -> SearchSweep:

@@ -25,6 +25,7 @@ from analysis import (
     trajectory,
     wide_margin,
 )
+from analysis.figure import query
 from analysis.landscape import atlas as pages
 from analysis.landscape import (
     basins,
@@ -316,6 +317,15 @@ def test_margins_need_only_what_a_boundary_measure_has(landscape: LandscapeSweep
     table = margins.table(measures)
     assert len(table) == len(boundary.boundaries(measures)) == 6
     assert (table["mean"] <= table["widest"] + 1e-9).all()
+
+
+def test_a_boundary_without_samples_is_to_be_measured_again(
+    landscape: LandscapeSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measures = selection.load(str(landscape.boundary()), "boundary")
+    monkeypatch.setattr(margins, "boundaries", lambda _: [disc(0.5)])
+    with pytest.raises(query.FigureError, match="has no samples: an earlier version measured it"):
+        margins.table(measures)
 
 
 def page_data(page: str) -> dict[str, Any]:
