@@ -21,7 +21,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figure import output, style
+from analysis.figure import output, query, style
 from analysis.figure.table_text import table_text
 from analysis.grokking import data_cost, plot, step_curves
 from analysis.grokking import runs as grok
@@ -52,7 +52,7 @@ def times(runs: pd.DataFrame, percent: int) -> pd.DataFrame:
         "seed": runs["seed"],
         "cell": runs["cell"].astype(str),
         "status": runs["status"],
-        "last_step": grok.numeric_column(runs, "steps"),
+        "last_step": query.numbers(runs, "steps"),
     }
     parts = []
     for split in SPLITS:

@@ -31,7 +31,7 @@ from sympy.combinatorics import Permutation
 from threadpoolctl import threadpool_limits
 
 from analysis import store
-from analysis.figure import output, query, style
+from analysis.figure import options, output, query, style
 from analysis.grokking import cosets
 from analysis.grokking import runs as grok
 from analysis.store import weights
@@ -62,7 +62,7 @@ class Panel:
 def best_run(selection: grok.SelectedRuns, operation: str) -> pd.Series | None:
     """The finished run of an operation with the highest final test accuracy, None without one."""
     runs = selection.finished[selection.finished["data.operation"] == operation]
-    accuracy = grok.numeric_column(runs, "final_test_accuracy")
+    accuracy = query.numbers(runs, "final_test_accuracy")
     return None if accuracy.dropna().empty else runs.iloc[int(np.nanargmax(accuracy))]
 
 
@@ -340,13 +340,6 @@ def facts(
     return {"tsne": tsne, **texts, "drawn": "; ".join(labels)}
 
 
-def _positive(text: str) -> int:
-    """A number of at least 1 on the command line."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected an integer of at least 1")
-    return int(text)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = grok.parser(__doc__, "grok_embeddings")
@@ -356,7 +349,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--generators", metavar="CYCLES", help=help_generators)
     add(
         "--stride",
-        type=_positive,
+        type=options.positive,
         default=8,
         help="joins k and k + STRIDE (default: 8, the published)",
     )

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figure import output, style
+from analysis.figure import output, query, style
 from analysis.grokking import best_accuracy, plot
 from analysis.grokking import runs as grok
 
@@ -28,9 +28,9 @@ METRICS = ("best_test_accuracy", "final_outlier_accuracy")
 def values(runs: pd.DataFrame, metric: str) -> pd.Series:
     """A metric of each run; the accuracy on outliers is NaN where there are none."""
     if metric == METRICS[0]:
-        return grok.numeric_column(runs, metric)
-    outliers = grok.numeric_column(runs, "final_outlier_examples").replace(0, float("nan"))
-    return grok.numeric_column(runs, "final_outlier_right") / outliers
+        return query.numbers(runs, metric)
+    outliers = query.numbers(runs, "final_outlier_examples").replace(0, float("nan"))
+    return query.numbers(runs, "final_outlier_right") / outliers
 
 
 def draw(rows: Mapping[str, pd.DataFrame], labels: Sequence[str], budget: str) -> Figure:

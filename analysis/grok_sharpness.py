@@ -58,8 +58,8 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
     columns = {
         "seed": runs["seed"],
         "cell": runs["cell"].astype(str),
-        "sharpness": grok.numeric_column(runs, "final_sharpness"),
-        "test_accuracy": grok.numeric_column(runs, "final_test_accuracy"),
+        "sharpness": query.numbers(runs, "final_sharpness"),
+        "test_accuracy": query.numbers(runs, "final_test_accuracy"),
     }
     finite = pd.DataFrame(columns).replace([np.inf, -np.inf], np.nan).dropna()
     return finite.sort_values("seed", ignore_index=True)

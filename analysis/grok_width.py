@@ -22,7 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from analysis.figure import output, style
+from analysis.figure import output, query, style
 from analysis.grokking import labels, plot, step_curves
 from analysis.grokking import runs as grok
 from analysis.stats import features, seed_curves
@@ -42,7 +42,7 @@ class Quantity:
 
     def values(self, runs: pd.DataFrame) -> pd.Series:
         """Of each finished run: an error in % or a loss in nats."""
-        values = grok.finished_values(runs, grok.numeric_column(runs, self.column))
+        values = grok.finished_values(runs, query.numbers(runs, self.column))
         return 100 * (1 - values) if self.panel == "error" else values
 
 

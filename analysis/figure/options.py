@@ -26,6 +26,13 @@ OF_PICTURE = ("out", "name", "format", "width", "style", "limits", "title")
 """The options that say where and how a picture is drawn and never what it shows."""
 
 
+def positive(text: str) -> int:
+    """An integer of at least 1 on the command line; argparse.ArgumentTypeError for other text."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected an integer of at least 1")
+    return int(text)
+
+
 def add_files(parser: argparse.ArgumentParser, name: str) -> None:
     """Add --out and --name, which a script that writes a page and no picture has too."""
     option = parser.add_argument

@@ -21,7 +21,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.figure import origin
-from analysis.figure.options import apply, formats
+from analysis.figure.options import apply, formats, positive
 from analysis.figure.style import note_diverged, save
 
 
@@ -111,18 +111,11 @@ def last_option(parser: argparse.ArgumentParser, default: int | None = 1) -> Non
     """The option --last, of scripts that draw or print a value at the end of training."""
     parser.add_argument(
         "--last",
-        type=_positive,
+        type=positive,
         default=default,
         metavar="N",
         help="the end of training is the mean of the last N epochs (default: the last logged one)",
     )
-
-
-def _positive(text: str) -> int:
-    """A whole number of at least 1; argparse.ArgumentTypeError for anything else."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number of at least 1")
-    return int(text)
 
 
 def run(make: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:

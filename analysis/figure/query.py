@@ -132,6 +132,13 @@ def equality(column: str, text: str) -> str:
     return shlex.quote(condition if is_understood else f"{column} == {json.dumps(text)}")
 
 
+def numbers(runs: pd.DataFrame, column: str) -> pd.Series:
+    """A column as float64; NaN throughout where no record has it yet."""
+    if column not in runs.columns:
+        return pd.Series(np.nan, index=runs.index)
+    return pd.to_numeric(runs[column], errors="coerce").astype("float64")
+
+
 def numeric(runs: pd.DataFrame, column: str) -> pd.DataFrame:
     """The runs with a non-negative number in `column`, as float64; FigureError without any."""
     if column not in runs.columns:

@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figure import output, style
+from analysis.figure import output, query, style
 from analysis.grokking import plot
 from analysis.grokking import runs as grok
 
@@ -73,7 +73,7 @@ def make(
 ) -> None:
     """Reduce, draw and write the figure of one panel."""
     runs = grok.require_finished(selection).runs
-    rows = rows_by_run(runs, labels, grok.numeric_column(runs, "best_test_accuracy"))
+    rows = rows_by_run(runs, labels, query.numbers(runs, "best_test_accuracy"))
     means = table(rows)
     order = ranked(means)
     record = selection.record(options, facts(metric="best_test_accuracy"))

@@ -44,7 +44,7 @@ class SelectedRuns:
 
     def messages(self, folder: str) -> list[str]:
         """The notes, what is missing, and the command that completes it."""
-        begun, final = numeric_column(self.runs, "steps").notna(), self.runs["status"].isin(FINAL)
+        begun, final = query.numbers(self.runs, "steps").notna(), self.runs["status"].isin(FINAL)
         missing, unfinished = int((~begun).sum()), int((begun & ~final).sum())
         lines = []
         if missing:
@@ -93,16 +93,9 @@ def select_runs(options: argparse.Namespace, *columns: str) -> SelectedRuns:
     return SelectedRuns(runs, columns, tuple(query.check_axes(runs, *columns)))
 
 
-def numeric_column(runs: pd.DataFrame, column: str) -> pd.Series:
-    """A column as float64; NaN throughout where no record has it yet."""
-    if column not in runs.columns:
-        return pd.Series(np.nan, index=runs.index)
-    return pd.to_numeric(runs[column], errors="coerce").astype("float64")
-
-
 def budget(runs: pd.DataFrame) -> str:
     """The planned steps, in words."""
-    step_counts = sorted(set(numeric_column(runs, "trainer.steps").dropna()))
+    step_counts = sorted(set(query.numbers(runs, "trainer.steps").dropna()))
     return f"{step_counts[0]:,.0f} steps" if len(step_counts) == 1 else "the planned steps"
 
 
@@ -128,7 +121,7 @@ def steps_to(runs: pd.DataFrame, split: str, percent: int) -> pd.Series:
 
     inf for a finished run that never reached it; NaN for a run that has not yet.
     """
-    steps = numeric_column(runs, f"final_{split}_steps_{percent}")
+    steps = query.numbers(runs, f"final_{split}_steps_{percent}")
     return steps.mask(steps.isna() & runs["status"].isin(FINAL), np.inf)
 
 
@@ -167,7 +160,7 @@ def require_finished(selection: SelectedRuns) -> SelectedRuns:
 def cells_by_point(selection: SelectedRuns) -> list[dict[str, Any]]:
     """For each point of the figure the values of its columns, its cells, and what is missing."""
     runs = selection.runs
-    begun, final = numeric_column(runs, "steps").notna(), runs["status"].isin(FINAL)
+    begun, final = query.numbers(runs, "steps").notna(), runs["status"].isin(FINAL)
     points = []
     for _, rows in runs.groupby(query.points(runs, selection.columns), sort=False):
         ids, is_final, has_begun = rows["cell"].astype(str), final[rows.index], begun[rows.index]
@@ -177,7 +170,7 @@ def cells_by_point(selection: SelectedRuns) -> list[dict[str, Any]]:
                 **values,
                 "cells": ids[is_final].tolist(),
                 "seeds": rows.loc[is_final, "seed"].tolist(),
-                "attempts": int(numeric_column(rows[is_final], "attempts").fillna(1).sum()),
+                "attempts": int(query.numbers(rows[is_final], "attempts").fillna(1).sum()),
                 "unfinished": ids[has_begun & ~is_final].tolist(),
                 "missing": ids[~has_begun].tolist(),
             }

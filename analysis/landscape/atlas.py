@@ -133,7 +133,7 @@ def _quantity(runs: pd.DataFrame) -> tuple[str, pd.Series]:
     errors = 1 - selection.test_accuracy(runs)
     if errors.notna().any():
         return "test error", errors
-    losses = selection.number(runs, "final_train_eval_loss")
+    losses = query.numbers(runs, "final_train_eval_loss")
     if losses.isna().all():
         raise query.FigureError("the trainings have neither a test error nor a training loss")
     return "training loss (nats)", losses

@@ -116,7 +116,7 @@ def _bad(runs: pd.DataFrame, good: pd.DataFrame) -> pd.DataFrame:
     last = int(good["epoch"].max())
     epochs = runs[START_EPOCH].astype(str).replace("final", str(last)).astype(float).astype(int)
     wrong, examples = (
-        selection.number(runs, f"final_train_eval_{name}") for name in ("wrong", "examples")
+        query.numbers(runs, f"final_train_eval_{name}") for name in ("wrong", "examples")
     )
     return pd.DataFrame({
         "cell": runs["cell"].astype(str), "kind": BAD, "epoch": epochs,

@@ -107,7 +107,7 @@ def _choice(problem: str, varying: dict[str, list[str]]) -> query.FigureError:
 
 def _row(name: str, runs: pd.DataFrame) -> dict[str, Any]:
     test = selection.test_accuracy(runs).to_numpy()
-    train = 1 - selection.number(runs, "final_train_eval_error").to_numpy()
+    train = 1 - query.numbers(runs, "final_train_eval_error").to_numpy()
     return {
         "name": name,
         "seeds": len(runs),

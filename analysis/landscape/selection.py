@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analysis import store
@@ -289,35 +288,30 @@ def _notes(trained: pd.DataFrame) -> tuple[str, ...]:
     return (f"{len(open_cells)} trained cells are not done ({statuses})",)
 
 
-def number(runs: pd.DataFrame, column: str) -> pd.Series:
-    """A column as float64; NaN throughout where no record has it."""
-    if column not in runs.columns:
-        return pd.Series(np.nan, index=runs.index)
-    return pd.to_numeric(runs[column], errors="coerce").astype("float64")
-
-
 def test_accuracy(trained: pd.DataFrame) -> pd.Series:
     """Share of right answers on the test set at the end of each training; NaN without one.
 
     Trainings on operation tables log the accuracy, the others the error.
     """
-    accuracy = 1.0 - number(trained, "final_test_error")
-    return accuracy.fillna(number(trained, "final_test_accuracy"))
+    accuracy = 1.0 - query.numbers(trained, "final_test_error")
+    return accuracy.fillna(query.numbers(trained, "final_test_accuracy"))
 
 
 def fits(trained: pd.DataFrame) -> pd.Series:
     """Whether each trained cell has no wrong answer on its clean training set."""
-    all_right = number(trained, "final_train_right") == number(trained, "final_train_examples")
-    return (number(trained, "final_train_eval_wrong") == 0) | all_right
+    right, samples = (
+        query.numbers(trained, f"final_train_{name}") for name in ("right", "examples")
+    )
+    return (query.numbers(trained, "final_train_eval_wrong") == 0) | (right == samples)
 
 
 def is_minimum(trained: pd.DataFrame, kappa: float) -> pd.Series:
     """Whether each trained cell counts as a minimum: it fits, and its clean loss is at most a tenth
     of the cut `kappa`, in nats.
     """
-    loss = number(trained, "final_train_eval_loss")
+    loss = query.numbers(trained, "final_train_eval_loss")
     if "final_train_right" in trained:  # operation tables are always evaluated whole
-        loss = loss.fillna(number(trained, "final_train_loss"))
+        loss = loss.fillna(query.numbers(trained, "final_train_loss"))
     return fits(trained) & (loss <= kappa / 10)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.landscape.selection import OF, Measures, number
+from analysis.figure import query
+from analysis.landscape.selection import OF, Measures
 
 Array = NDArray[np.float64]
 
@@ -144,7 +145,7 @@ def unit(measures: Measures) -> str:
 
 def facts(measures: Measures, kappa: float) -> dict[str, Any]:
     """What the record says of surfaces."""
-    cosines = number(measures.finished, "cosine").dropna()
+    cosines = query.numbers(measures.finished, "cosine").dropna()
     return {
         "levels": f"log10 nats from {LOWEST} to {HIGHEST}, {PER_DECADE} a decade, in all panels",
         "cut": kappa,

@@ -17,7 +17,7 @@ from scipy.special import logsumexp
 from analysis.figure import query
 from analysis.landscape import selection
 from analysis.landscape.basins import NEVER, UNDEFINED
-from analysis.landscape.selection import Measures, number
+from analysis.landscape.selection import Measures
 
 PRECONDITIONER, DAMPING = "trainer.preconditioner", "trainer.damping"
 FREE = (PRECONDITIONER, DAMPING)
@@ -91,7 +91,7 @@ def _trained(measures: Measures) -> pd.DataFrame:
 def _check_comparable(measures: Measures) -> None:
     """FigureError if volumes are of different numbers of weights or samples."""
     for name, column in (("weights", "dimensions"), ("training samples", "data.train_samples")):
-        values = sorted(set(number(measures.finished, column).dropna()))
+        values = sorted(set(query.numbers(measures.finished, column).dropna()))
         if len(values) > 1:
             shown = ", ".join(f"{value:,.0f}" for value in values)
             raise query.FigureError(

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.figure import query
 from analysis.landscape import labels
-from analysis.landscape.selection import OF, TO, Measures, number
+from analysis.landscape.selection import OF, TO, Measures
 from analysis.landscape.surfaces import FLOOR
 
 Array = NDArray[np.float64]
@@ -94,8 +95,8 @@ def _walk(ends: tuple[str, str], cells: pd.DataFrame, curves: list[pd.DataFrame]
         second=second,
         seeds=tuple(int(seed) for seed in cells["seed"]),
         t=curves[0]["t"].to_numpy(np.float64),
-        barriers=number(cells, "barrier").to_numpy(),
-        distances=number(cells, "distance").to_numpy(),
+        barriers=query.numbers(cells, "barrier").to_numpy(),
+        distances=query.numbers(cells, "distance").to_numpy(),
         **{name: np.stack(values) for name, values in columns.items()},
     )
 
