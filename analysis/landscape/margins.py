@@ -112,12 +112,8 @@ def table(measures: Measures) -> pd.DataFrame:
     seed, test, fits = trained["seed"], selection.test_accuracy(trained), selection.fits(trained)
     rows = []
     for boundary in boundaries(measures):
+        _check_samples(boundary)
         pair = pairs(boundary)
-        if len(pair.margin) == 0:
-            raise query.FigureError(
-                f"the boundary of {boundary.cell} has no samples: an earlier version measured it; "
-                "measure it again"
-            )
         low, high = np.quantile(pair.margin, [0.05, 0.95])
         rows.append({
             "cell": boundary.cell, "label": boundary.label, "seed": int(seed[boundary.cell]),
@@ -129,3 +125,16 @@ def table(measures: Measures) -> pd.DataFrame:
             "test_accuracy": float(test[boundary.cell]),
         })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _check_samples(boundary: Boundary) -> None:
+    """Raise FigureError for a boundary without samples of both classes."""
+    if boundary.points.empty:
+        raise query.FigureError(
+            f"the boundary of {boundary.cell} has no samples: an earlier version measured it; "
+            "measure it again"
+        )
+    if boundary.points["label"].nunique() < 2:
+        raise query.FigureError(
+            f"all training samples of {boundary.cell} are of one class, and a margin needs both"
+        )

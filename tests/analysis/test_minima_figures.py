@@ -319,12 +319,17 @@ def test_margins_need_only_what_a_boundary_measure_has(landscape: LandscapeSweep
     assert (table["mean"] <= table["widest"] + 1e-9).all()
 
 
-def test_a_boundary_without_samples_is_to_be_measured_again(
-    landscape: LandscapeSweep, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [([], "has no samples: an earlier version measured it"), ([1, 1], "are of one class")],
+)
+def test_a_margin_needs_samples_of_both_classes(
+    landscape: LandscapeSweep, monkeypatch: pytest.MonkeyPatch, labels: list[int], message: str
 ) -> None:
     measures = selection.load(str(landscape.boundary()), "boundary")
-    monkeypatch.setattr(margins, "boundaries", lambda _: [disc(0.5)])
-    with pytest.raises(query.FigureError, match="has no samples: an earlier version measured it"):
+    points = pd.DataFrame({"x": 0.2, "y": 0.0, "label": labels, "margin": 0.3})
+    monkeypatch.setattr(margins, "boundaries", lambda _: [disc(0.5, points)])
+    with pytest.raises(query.FigureError, match=message):
         margins.table(measures)
 
 
