@@ -24,10 +24,11 @@ NEAR = 1.03  # searches whose P differs by less are compared
 class LineFigure:
     """What a figure draws.
 
-    free: prefixes of the columns that may differ. x: column of the table with the places, or
-    "parameters". lines: parts of a line's name. label: of the x axis. place: gives x where it is no
-    column. from_base: whether models have grown from the line "base", to which a dotted line leads.
-    along: whether neighbours on a line are compared too.
+    free: prefixes of the columns that may differ. lines: parts of a line's name. x: column of the
+    table with the places. label: of the x axis. place: gives x where it is no column. name: gives
+    the names of lines where `lines` do not. diagonal: whether n50 = x is drawn too. from_base:
+    whether models have grown from the line "base", to which a dotted line leads. along: whether
+    neighbours on a line are compared too.
     """
 
     free: tuple[str, ...]

@@ -33,9 +33,12 @@ def shrinkage(
     eigenvalues: Λ of XᵀX, (..., m). times: t in steps, (T,). weight_decay: λ at each of them, (T,).
     step: η; None is 1/(Λ_max + λ), as in the paper.
 
-    "descent"  k = (1 - (1 - ηλ - ηΛ)^t) Λ/(Λ + λ), Eq. 9 (D of the paper); a t that is no integer
-    takes |1 - ηλ - ηΛ|^t "flow"     k = (1 - exp(-η(Λ + λ)t)) Λ/(Λ + λ), its limit of small steps
-    "ridge"    k = Λ/(Λ + λ + 1/t), the penalty that stopping at t amounts to (η plays no part)
+    method is one of these, or a function of the first three arguments:
+
+    * "descent": k = (1 - (1 - ηλ - ηΛ)^t) Λ/(Λ + λ), Eq. 9 (D of the paper). A t that is no integer
+      takes |1 - ηλ - ηΛ|^t.
+    * "flow": k = (1 - exp(-η(Λ + λ)t)) Λ/(Λ + λ), its limit of small steps.
+    * "ridge": k = Λ/(Λ + λ + 1/t), the penalty that stopping at t amounts to; η plays no part.
     """
     if callable(method):
         return method(eigenvalues, times, weight_decay)
