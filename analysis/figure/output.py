@@ -99,12 +99,21 @@ def _for_terminal(line: str, stream: TextIO) -> str:
 def write_table(path: Path, table: Any) -> None:
     """Write a DataFrame or a mapping of columns as CSV, with a header and without an index."""
     if hasattr(table, "to_csv"):
-        table.to_csv(path, index=False)
+        whole = {}
+        for name, column in table.items():
+            if column.dtype == object:
+                whole[name] = column.map(_as_list)
+        table.assign(**whole).to_csv(path, index=False)
         return
     with path.open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(table)
         rows.writerows(zip(*table.values(), strict=True))
+
+
+def _as_list(value: Any) -> Any:
+    """An array as a list, which text shows whole; any other value as it is."""
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def last_option(parser: argparse.ArgumentParser, default: int | None = 1) -> None:

@@ -53,6 +53,14 @@ def test_a_record_has_null_for_numbers_that_are_not_finite(tmp_path: Path):
     assert written == {"low": None, "rows": [{"high": None, "n": 3}], "none": [None, None]}
 
 
+def test_a_table_has_lists_whole(tmp_path: Path):
+    table = pd.DataFrame({"at": [np.arange(1500.0), None], "name": ["a", "b"]})
+    output.write(parsed(tmp_path, "--format", "svg"), picture(), {"": table}, {})
+    written = pd.read_csv(tmp_path / "x.csv")
+    assert json.loads(written["at"][0]) == list(range(1500))
+    assert written["name"].tolist() == ["a", "b"]
+
+
 def test_a_width_keeps_the_ratio_and_readable_text(tmp_path: Path):
     figure = picture()
     options.apply(figure, parsed(tmp_path, "--width", "column"))
