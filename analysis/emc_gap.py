@@ -45,7 +45,7 @@ def select(options: argparse.Namespace) -> Selection:
     settings: dict[int, Settings] = {}
     for folder in options.folders:
         loaded = selection.load(folder, options.where, options.eps)
-        table, rate_notes = selection.choose_rates(loaded.table, options.rates_from)
+        table, rate_notes = selection.choose_rates(loaded.table, options.rates_from, options.eps)
         loaded = loaded.only(table)
         first = len(settings)
         numbers = {int(str(old)): first + i for i, old in enumerate(loaded.table.index)}

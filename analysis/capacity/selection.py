@@ -237,7 +237,7 @@ def select(options: argparse.Namespace, free: Sequence[str]) -> Selection:
     else too.
     """
     selection = load(options.folder, options.where, options.eps)
-    table, notes = choose_rates(selection.table, options.rates_from)
+    table, notes = choose_rates(selection.table, options.rates_from, options.eps)
     selection = selection.only(table).noted(*notes)
     return selection.noted(*check_axes(table, free))
 
@@ -300,15 +300,17 @@ def _at_share(selection: Selection) -> Selection:
     return at_share
 
 
-def choose_rates(table: pd.DataFrame, folder: str | None = None) -> tuple[pd.DataFrame, list[str]]:
+def choose_rates(
+    table: pd.DataFrame, folder: str | None = None, share: float = 0.0
+) -> tuple[pd.DataFrame, list[str]]:
     """Of searches that differ in the learning rate alone the one with the largest n50.
 
-    folder: log folder whose searches choose, so that other seeds measure. Adds `tuned_lr`. Returns
-    the rows kept, and notes.
+    folder: log folder whose searches choose, so that other seeds measure; share: of wrong answers
+    that is a fit there, as in the table. Adds `tuned_lr`. Returns the rows kept, and notes.
     """
     if RATE not in table.columns:
         return table.assign(tuned_lr=math.nan), []
-    chooser = table if folder is None else store.searches(folder)
+    chooser = table if folder is None else load(folder, (), share).table
     best = _best_rates(chooser)
     keys = _without_rate(table)
     if not set(keys) <= set(best):

@@ -150,6 +150,17 @@ def test_rates_can_be_chosen_on_other_seeds(searching: SearchSweep, tmp_path: An
         selection.choose_rates(swapped.assign(**{"model.width": 99}), str(searching.folder))
 
 
+def test_rates_are_chosen_at_the_share_of_wrong_answers_that_is_drawn(searching: SearchSweep):
+    # the second rate fits less at first, and is wrong on few samples beyond
+    slow = Point({"optim.lr": 0.03}, n50=400, exponent=0.6, noise=0.1)
+    searching.write([Point({"optim.lr": 0.01}, n50=500, noise=0.1), slow])
+    folder, best = str(searching.folder), []
+    for share in (0.0, 0.05):
+        table = selection.load(folder, (), share).table
+        best.append(selection.choose_rates(table, folder, share)[0]["tuned_lr"].tolist())
+    assert best == [[0.01], [0.03]]
+
+
 def test_one_rate_needs_no_note(searching: SearchSweep):
     searching.write([Point({})])
     assert selection.choose_rates(store.searches(searching.folder))[1] == []
