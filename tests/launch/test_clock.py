@@ -54,7 +54,7 @@ def test_a_sweep_continues_after_the_clock_was_set_back(logs: Path) -> None:
     folder = logs / "noop"
     overrides = [
         "hydra/launcher=local",
-        "seeds={range:[0,6,1]}",
+        "seeds={range:[0,12,1]}",  # a busy machine may see the first end late
         "trainer.epochs=4",
         "trainer.seconds=0.3",
         "compact=false",  # the test compacts
@@ -73,7 +73,7 @@ def test_a_sweep_continues_after_the_clock_was_set_back(logs: Path) -> None:
     unfinished = sum(
         cell.state not in FINAL for cell in sweep_state.load_sweep_state(folder).cells.values()
     )
-    assert 0 < unfinished < 6
+    assert 0 < unfinished < 12
     into_the_future(folder)
     outcome = submission.submit(submission.resume_request(folder, []))
     assert len(outcome.preview.cells) == unfinished
@@ -82,7 +82,7 @@ def test_a_sweep_continues_after_the_clock_was_set_back(logs: Path) -> None:
     assert compact.compact(folder).mismatches.empty
     assert (
         store.curves(folder).groupby("cell", observed=True)["epoch"].apply(list).tolist()
-        == [[0, 1, 2, 3, 4]] * 6
+        == [[0, 1, 2, 3, 4]] * 12
     )
 
 
