@@ -20,6 +20,7 @@ NAMES: Mapping[str, str] = {
     "optim.weight_decay": "weight decay",
     "optim.name": "optimiser",
     "optim.lr": "learning rate",
+    "optim.schedule.at": "milestones",
     "model.width": "width",
     "model.name": "model",
     "data.train_samples": "training samples",
@@ -84,6 +85,8 @@ def text(value: Any) -> str:
     """A value for a label; null for none."""
     if value is None:
         return "null"
+    if isinstance(value, list):
+        return f"[{', '.join(text(item) for item in value)}]"
     if isinstance(value, float) and not isinstance(value, bool):
         return f"{value:g}"
     return str(value)

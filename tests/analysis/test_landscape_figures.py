@@ -131,6 +131,8 @@ def test_what_another_axis_decides_is_no_part_of_a_name():
     axes = ("trainer.poison.samples", "model.width")
     assert labels.telling(cells, list(cells.columns)) == axes
     assert labels.telling(cells, []) == ()
+    milestones = labels.point({"optim.schedule.at": np.array([3e3, 1.5])}, ["optim.schedule.at"])
+    assert milestones == "milestones [3000, 1.5]"
 
 
 def test_radii_are_summarised_over_all_blocks(landscape: LandscapeSweep):

@@ -277,6 +277,7 @@ def test_an_unknown_sweep_is_answered_with_similar_or_some_names(
         ("trainer.epochs=1.5", "trainer.epochs: found 1.5 (float), expected an integer"),
         ("trainer.epochs=true", "trainer.epochs: found True (bool), expected an integer"),
         ("optim.lr=nan", "optim.lr: found nan"),
+        ("optim.lr=[1,2]", "optim.lr: found [1, 2] (list), expected a number"),
         ("data.label_noise.rate=2", "data.label_noise.rate: found 2.0, expected 0.0 to 1.0"),
         ("data.label_noise=2", "data.label_noise: found 2, expected a section"),
         ("data.source_rows=[1,2]", "data.source_rows"),

@@ -299,8 +299,9 @@ def _value(hint: Any, path: str, group: list[_Item]) -> Any:
         fits, converted = _convert(option, value)
         if fits:
             return converted
+    found = list(value) if isinstance(value, tuple) else value  # as the user wrote it
     raise ConfigError(
-        f"{path}: found {value!r} ({type(value).__name__}), expected "
+        f"{path}: found {found!r} ({type(found).__name__}), expected "
         f"{' or '.join(map(_describe, options))}"
     )
 
