@@ -21,7 +21,7 @@ from analysis.figure.table_text import table_text
 from analysis.stats import threshold
 from analysis.stats.threshold import Posterior, Settings, Trial
 from analysis.store.parts import FINAL
-from analysis.store.searches import SAMPLES, read, results_at
+from analysis.store.searches import SAMPLES, estimate_columns, read, results_at
 
 RATE = "optim.lr"
 UNFINISHED = ("open", "held")
@@ -276,18 +276,16 @@ def newer_results(selection: Selection, folder: str) -> list[str]:
 
 
 def _at_share(selection: Selection) -> Selection:
-    """n50, its interval and whether that is censored, at the selection's share of wrong answers.
+    """What the trainings say at the selection's share of wrong answers.
 
-    Whether a search is finished, and how, does not depend on the share.
+    Whether a search is finished does not depend on the share.
     """
     table = selection.table.copy()
     for index in table.index:
-        interval = threshold.interval_of(selection.settings[index], selection.belief(index))
-        for column, value in interval.columns.items():
+        found = threshold.estimate(selection.settings[index], selection.results(index))
+        for column, value in estimate_columns(found).items():
             table.loc[index, column] = value
-        status = table.loc[index, "status"]
-        if status not in UNFINISHED and (interval.censored or status in CENSORED):
-            table.loc[index, "status"] = interval.censored or "ok"
+        table.loc[index, "status"] = _status(str(table.loc[index, "status"]), found)
     table["n50_per_parameter"] = table["n50"] / table["parameters"]
     abandoned = int((selection.trainings["abandoned"] == 1).sum())
     at_share = replace(selection, table=table)
@@ -298,6 +296,17 @@ def _at_share(selection: Selection) -> Selection:
             "is not known"
         )
     return at_share
+
+
+def _status(before: str, found: threshold.Estimate) -> str:
+    """The status of a search at another share of wrong answers than its own, with `before`."""
+    if before in UNFINISHED:
+        return before
+    if found.bound is not None:
+        return "above" if found.high is None else "below"
+    if found.n50 is None:
+        return "exhausted"  # no training has an outcome at this share
+    return "ok" if before in CENSORED else before
 
 
 def choose_rates(

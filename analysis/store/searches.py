@@ -250,7 +250,7 @@ def _row(search: Search, trainings: pd.DataFrame) -> dict[str, Any]:
         "trainings": estimate.trainings,
         "cells": [training.cell for training in search.trainings],
         "held": list(search.held),
-        **_estimate_columns(estimate),
+        **estimate_columns(estimate),
         "status": status,
     }
     row |= _budgets(search, estimate)
@@ -276,7 +276,8 @@ def _settings_columns(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _estimate_columns(estimate: threshold.Estimate) -> dict[str, Any]:
+def estimate_columns(estimate: threshold.Estimate) -> dict[str, Any]:
+    """What an estimate says, as columns of `searches`; NaN for None."""
     return {
         "n50": _number(estimate.n50),
         "n50_low": _number(estimate.low),

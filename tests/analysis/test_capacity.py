@@ -150,6 +150,25 @@ def test_rates_can_be_chosen_on_other_seeds(searching: SearchSweep, tmp_path: An
         selection.choose_rates(swapped.assign(**{"model.width": 99}), str(searching.folder))
 
 
+def test_all_columns_are_those_of_the_share_of_wrong_answers(searching: SearchSweep):
+    searching.write([Point({}, noise=0.1)])
+    folder = str(searching.folder)
+    strict, loose = (selection.load(folder, (), share).table.iloc[0] for share in (0.0, 0.2))
+    for column in ("n50", "n_largest", "n_first_failure"):
+        assert not loose[column] <= strict[column]  # NaN: nothing fails any more
+
+
+def test_without_an_outcome_at_a_share_nothing_is_known(searching: SearchSweep):
+    searching.write([Point({})])
+    path = searching.folder / "runs" / "runs.parquet"
+    runs = pd.read_parquet(path)
+    runs["abandoned"], runs["fitted"] = True, False
+    runs.to_parquet(path)
+    row = selection.load(str(searching.folder), (), 0.05).table.iloc[0]
+    assert row[["n50", "n50_low", "n50_high", "n50_bound"]].isna().all()
+    assert row["status"] == "exhausted"
+
+
 def test_rates_are_chosen_at_the_share_of_wrong_answers_that_is_drawn(searching: SearchSweep):
     # the second rate fits less at first, and is wrong on few samples beyond
     slow = Point({"optim.lr": 0.03}, n50=400, exponent=0.6, noise=0.1)

@@ -186,6 +186,22 @@ def test_another_share_of_wrong_answers_moves_the_points(
     assert json.loads((out / "f.json").read_text())["eps"] == 0.05
 
 
+def test_a_search_without_an_outcome_at_a_share_has_no_point(
+    searching: SearchSweep, drawn: list[Figure], capsys: pytest.CaptureFixture[str]
+):
+    searching.write(sizes()[:2])
+    path = searching.folder / "runs" / "runs.parquet"
+    runs = pd.read_parquet(path)
+    is_first = runs["parameters"] == runs["parameters"].min()
+    runs.loc[is_first, ["abandoned", "fitted"]] = [True, False]
+    runs.to_parquet(path)
+    status, out = run(emc, searching, "--eps", "0.05")
+    assert status == 0
+    table = pd.read_csv(out / "f.csv").set_index("status")
+    assert table["n50"].isna().to_dict() == {"exhausted": True, "most": False}
+    assert "2 of 2 searches ended before their interval was narrow" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("n50", [1e6, 1.0])
 @pytest.mark.parametrize("eps", ["0", "0.05"])
 def test_unfinished_searches_are_drawn_from_their_bounds(
