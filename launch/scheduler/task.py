@@ -69,7 +69,7 @@ def decide_end(task: TaskState) -> End:
             "no cell made progress within the time limit, so the task is not requeued; set a "
             "longer hydra.launcher.timeout_min",
         )
-    return End(0, "requeued", requeue=True)
+    return End(0, "requeueing the task", requeue=True)
 
 
 def _never_progresses(task: TaskState) -> bool:
@@ -181,11 +181,11 @@ def _next_round(assignment: Assignment) -> Assignment | None:
 
 def _finish(end: End, job_end: float | None) -> int:
     """Log the end of a task, requeue it if needed, and return the exit status."""
+    if end.message:
+        log(end.message)  # before: SLURM kills a task that it requeues
     if end.requeue and not slurm.requeue_self(until=job_end or time.time() + 60):
         log("SLURM did not requeue the task; `redescent resume` continues from the checkpoints")
         return 1
-    if end.message:
-        log(end.message)
     return end.status
 
 

@@ -234,12 +234,12 @@ def test_a_preempted_task_saves_and_continues_where_it_stopped(
     # the signal of a preemption on clusters without preempt_send_user_signal
     terminated.cluster.run("scancel", "--signal=TERM", str(terminated.arrays()[0]["job"]))
     terminated.wait(lambda: terminated.output().count("start 2") == 2, 240)
-    assert terminated.output().count("requeued") == 2
+    assert terminated.output().count("requeueing") == 2
     terminated.redescent("cancel", "noop")
     sweep.wait(lambda: sweep.output().count("resuming from step") == 2, 240)
     output = sweep.output()
     assert output.count("stopping (preempted)") == 2
-    assert output.count("requeued") == 2
+    assert output.count("requeueing") == 2
     stopped_cells = dict(re.findall(r"cell (\S+): stopped after (\d+) epochs?", output))
     resumed = dict(re.findall(r"cell (\S+): resuming from step (\d+) of attempt 1", output))
     assert resumed == stopped_cells  # a step an epoch
