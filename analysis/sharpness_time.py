@@ -107,11 +107,11 @@ def load(options: argparse.Namespace) -> list[selection.Measures]:
     """The measures of every folder; FigureError if a folder has none with a place in the figure."""
     result = []
     for folder in options.folders:
-        names = selection.measures_of(folder)
-        name = next((name for name in over_time.COLUMNS if name in names), None)
+        trainers = selection.measures_of(folder)
+        name = next((name for name in over_time.COLUMNS if name in trainers), None)
         if name is None:
             raise query.FigureError(
-                f"{folder}: found trainers {', '.join(sorted(names))}, expected one of "
+                f"{folder}: found trainers {', '.join(sorted(trainers))}, expected one of "
                 f"{', '.join(over_time.COLUMNS)}"
             )
         measures = selection.load(folder, name, options.where, over_time.FREE)

@@ -99,11 +99,11 @@ def _for_terminal(line: str, stream: TextIO) -> str:
 def write_table(path: Path, table: Any) -> None:
     """Write a DataFrame or a mapping of columns as CSV, with a header and without an index."""
     if hasattr(table, "to_csv"):
-        whole = {}
+        whole = table.copy()
         for name, column in table.items():
             if column.dtype == object:
                 whole[name] = column.map(_as_list)
-        table.assign(**whole).to_csv(path, index=False)
+        whole.to_csv(path, index=False)
         return
     with path.open("w", newline="") as stream:
         rows = csv.writer(stream)

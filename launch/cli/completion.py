@@ -150,7 +150,9 @@ def _values(key: str) -> list[str]:
 
 
 def _files_of(group: str) -> list[str]:
-    return sorted({path.stem for path in _paths(group)})
+    from launch.plan.project import config_names, shipped_configs
+
+    return sorted(config_names(group, shipped_configs()))
 
 
 def _paths(group: str) -> Iterator[Path]:

@@ -11,10 +11,11 @@ from launch.sweep.request import Packing
 CELL_KEYS = ("seed", "model", "data", "optim", "trainer", "run")
 """The top-level keys of a cell."""
 
-LIMITS = ("gpu_hours", "cells")
-NOTIFY = ("command",)
-PACKING = tuple(field.name for field in dataclasses.fields(Packing))
-SECTION_KEYS: Mapping[str, Sequence[str]] = {"limits": LIMITS, "task": PACKING, "notify": NOTIFY}
+SECTION_KEYS: Mapping[str, Sequence[str]] = {
+    "limits": ("gpu_hours", "cells"),
+    "task": tuple(field.name for field in dataclasses.fields(Packing)),
+    "notify": ("command",),
+}
 """The keys of each section that says how cells are sent."""
 
 TOP_KEYS = (
