@@ -46,15 +46,15 @@ def test_tests_that_crash_fail_alone(tmp_path: Path) -> None:
 
 
 def test_processes_that_crash_at_the_same_moment_lose_no_test(tmp_path: Path) -> None:
-    crashing = [number for number in range(30) if number % 3]
-    _write_tests(tmp_path, "other", 30, crashing, moment=0.5)
+    crashing = [number for number in range(15) if number % 3]
+    _write_tests(tmp_path, "other", 15, crashing, moment=0.5)
 
     completed_run = _run_tests(tmp_path, processes=5)
 
     assert completed_run.returncode == 1, completed_run.stdout + completed_run.stderr
-    _check_outcomes(completed_run, "other", 30, crashing)
+    _check_outcomes(completed_run, "other", 15, crashing)
     runs = (tmp_path / "ran").read_text().splitlines()
-    assert len(runs) == 30, "each test runs once"
+    assert len(runs) == 15, "each test runs once"
 
 
 def _write_tests(

@@ -6,6 +6,7 @@ names.
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,7 +24,12 @@ def train(cell: Cell, run: Run) -> Outcome:
     """
     from trainers.config import entry
 
-    outcome: Outcome = entry(cell.trainer)(cell, run)
+    gc.disable()  # torch makes so many objects that Python would collect for a sixth of its import
+    try:
+        trainer = entry(cell.trainer)
+    finally:
+        gc.enable()
+    outcome: Outcome = trainer(cell, run)
     return outcome
 
 
