@@ -50,8 +50,9 @@ def select(options: argparse.Namespace) -> Selection:
         )
     panel = labels.texts(table, [labels.model, labels.data, labels.task])
     table = table.assign(panel=panel).sort_values(["panel", "parameters"], kind="stable")
-    selection.check_unique(table, ["panel", "parameters"])
-    return searches.only(table)
+    placed = table[table["parameters"].notna()]
+    selection.check_unique(placed, ["panel", "parameters"])
+    return selection.drawn(searches, placed, "parameters")
 
 
 def reduce(searches: Selection) -> pd.DataFrame:

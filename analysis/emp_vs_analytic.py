@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.figure import output, style
+from analysis.figure.arguments import finite
 from analysis.theory import averages, command, plot
 from analysis.theory.averages import Array, Average
 from analysis.theory.curves import APPROXIMATIONS, closed_form
@@ -128,16 +129,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = command.parser(__doc__, "emp_vs_analytic", PUBLISHED)
     add = parser.add_argument
-    add("--seeds", type=int, default=1000, help="number of seeds, from 0 (published: 1000)")
+    command.add_draws(parser, seeds=1000)
     add(
         "--test-times",
-        type=float,
+        type=finite,
         nargs=3,
         default=(-3, 5, 50),
         metavar=("FIRST", "LAST", "NUMBER"),
         help="times of the simulation, as --times (published: -3 5 50)",
     )
-    add("--test-size", type=int, default=1000, help="test inputs for each seed (published: 1000)")
     help_method = "published: flow, though labelled descent"
     add("--method", choices=tuple(NAMES), default="flow", help=help_method)
     help_stream = "random stream (default: published)"

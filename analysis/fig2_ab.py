@@ -23,8 +23,10 @@ from analysis.double_descent import published
 from analysis.double_descent.time_map import MapData, draw
 from analysis.figure import names, output, query
 from analysis.figure import options as figure_options
+from analysis.figure.arguments import finite
 from analysis.figure.provenance import (
     Source,
+    check_last,
     completeness,
     curves_of,
     end_text,
@@ -86,7 +88,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--interpolation",
-        type=float,
+        type=finite,
         default=0.1,
         help="training error that counts as interpolation",
     )
@@ -161,6 +163,7 @@ def make(options: argparse.Namespace) -> None:
     state = completeness(
         runs, seed_curves.seed_curves(runs, curves, options.column, options.metric)
     )
+    check_last(options.last, state)
     is_diverged = runs["cell"].astype(str).isin(state.diverged)
     planned = state.planned_epochs * max(column.per_epoch for column in data)
     diverged = sorted(set(runs.loc[is_diverged, options.column]))

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figure import heatmap, output, style
+from analysis.figure.arguments import finite
 from analysis.theory import command, plot
 from analysis.theory.closed_form import Array
 from analysis.theory.curves import Curve, closed_form, record, table
@@ -116,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add(
         "--weight-decay",
-        type=float,
+        type=finite,
         nargs=3,
         default=(0.1, 8.0, 100),
         metavar=("FIRST", "LAST", "NUMBER"),

@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figure import output, style
+from analysis.figure.arguments import finite
 from analysis.theory import averages, command, plot
 from analysis.theory.averages import Average
 from analysis.theory.closed_form import Array
@@ -129,18 +130,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add(
         "--alpha",
-        type=float,
+        type=finite,
         default=0.6,
         help="strength α₀ of the penalty at the start (published: 0.6)",
     )
     add(
         "--alpha-rate",
-        type=float,
+        type=finite,
         default=0.001,
         help="how fast it fades, per step (published: 0.001)",
     )
-    add("--seeds", type=int, default=100, help="number of seeds, from 0 (published: 100)")
-    add("--test-size", type=int, default=1000, help="test inputs for each seed (published: 1000)")
+    command.add_draws(parser, seeds=100)
     add("--published", metavar="DIR", help="folder with the two published ResNet curves")
     return output.run(make, parser.parse_args(argv))
 

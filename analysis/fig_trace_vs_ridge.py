@@ -16,6 +16,7 @@ from dataclasses import replace
 from matplotlib.figure import Figure
 
 from analysis.figure import output, style
+from analysis.figure.arguments import finite
 from analysis.theory import averages, command, plot
 from analysis.theory.averages import Average
 from analysis.theory.closed_form import SCALES, fast_slow, ridge_asymptotics
@@ -126,11 +127,9 @@ def make(options: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = command.parser(__doc__, "fig_trace_vs_ridge", PUBLISHED_VALUES)
-    add = parser.add_argument
-    add("--seeds", type=int, default=100, help="number of seeds, from 0 (published: 100)")
-    add("--test-size", type=int, default=1000, help="test inputs for each seed (published: 1000)")
+    command.add_draws(parser, seeds=100)
     help_factor = "ridge penalty over λ + 1/t (published: 2)"
-    add("--penalty-factor", type=float, default=2.0, help=help_factor)
+    parser.add_argument("--penalty-factor", type=finite, default=2.0, help=help_factor)
     return output.run(make, parser.parse_args(argv))
 
 

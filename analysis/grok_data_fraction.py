@@ -22,6 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figure import output, query, style
+from analysis.figure.arguments import finite
 from analysis.figure.table_text import table_text
 from analysis.grokking import data_cost, plot, step_curves
 from analysis.grokking import runs as grok
@@ -223,7 +224,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--percent", type=int, choices=grok.THRESHOLDS, default=99, help=help_percent)
     add(
         "--fit",
-        type=float,
+        type=finite,
         nargs=2,
         metavar=("LOW", "HIGH"),
         help="train fractions of the fit drawn, in %% (default: 25 30 as published, else all)",

@@ -31,7 +31,8 @@ from sympy.combinatorics import Permutation
 from threadpoolctl import threadpool_limits
 
 from analysis import store
-from analysis.figure import options, output, query, style
+from analysis.figure import output, query, style
+from analysis.figure.arguments import finite, positive
 from analysis.grokking import cosets
 from analysis.grokking import runs as grok
 from analysis.store import weights
@@ -349,11 +350,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--generators", metavar="CYCLES", help=help_generators)
     add(
         "--stride",
-        type=options.positive,
+        type=positive,
         default=8,
         help="joins k and k + STRIDE (default: 8, the published)",
     )
-    add("--perplexity", type=float, default=30, help="of t-SNE (default: 30)")
+    add("--perplexity", type=finite, default=30, help="of t-SNE (default: 30)")
     add("--random-state", type=int, default=0, help="of t-SNE (default: 0)")
     return output.run(make, parser.parse_args(argv))
 

@@ -30,6 +30,7 @@ from analysis.double_descent.error_counts import (
     slopes,
     unit,
 )
+from analysis.figure.arguments import positive
 
 MOST_STRETCHES = 20  # more are no description
 
@@ -96,13 +97,6 @@ def _offset_lines(scaled: Array, variance: Whole | None, tolerance: float, seeds
     return lines
 
 
-def _positive(text: str) -> int:
-    """A number of at least 1 on the command line."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected an integer of at least 1")
-    return int(text)
-
-
 def _load(path: str) -> Array:
     """An array of errors; ValueError for a file that is none, with its name."""
     try:
@@ -129,11 +123,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--std", help="array of population standard deviations over the seeds, .npy, same shape"
     )
-    parser.add_argument("--images", type=_positive, required=True, help="images behind one error")
-    parser.add_argument("--seeds", type=_positive, required=True, help="seeds behind one mean")
+    parser.add_argument("--images", type=positive, required=True, help="images behind one error")
+    parser.add_argument("--seeds", type=positive, required=True, help="seeds behind one mean")
     parser.add_argument(
         "--batch",
-        type=_positive,
+        type=positive,
         help="images in a batch, where an error is a mean of batch errors",
     )
     parser.add_argument(

@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from analysis.figure import output, query, style
+from analysis.figure.arguments import finite
 from analysis.landscape import labels, plot, selection, surfaces
 from analysis.landscape.surfaces import Surface
 
@@ -135,7 +136,7 @@ def make(options: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = selection.parser(__doc__, "loss_surface")
-    parser.add_argument("--kappa", type=float, default=0.1, help="nats: the cut (default: 0.1)")
+    parser.add_argument("--kappa", type=finite, default=0.1, help="nats: the cut (default: 0.1)")
     return output.run(make, parser.parse_args(argv))
 
 

@@ -26,6 +26,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from analysis.figure import output, provenance, style
+from analysis.figure.arguments import finite
 from analysis.landscape import minefield, plot, selection
 from analysis.landscape.minefield import BAD, END, GOOD, Minefield
 
@@ -131,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = selection.parser(__doc__, "minefield")
     perplexity = "of t-SNE; at most a third of the networks (default: 30)"
-    parser.add_argument("--perplexity", type=float, default=30.0, help=perplexity)
+    parser.add_argument("--perplexity", type=finite, default=30.0, help=perplexity)
     return output.run(make, parser.parse_args(argv))
 
 

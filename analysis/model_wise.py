@@ -21,6 +21,7 @@ from analysis.double_descent import axis_sweep, error_lines
 from analysis.double_descent.axis_sweep import Choice
 from analysis.double_descent.error_lines import Line, draw_error
 from analysis.figure import names, output, query, style
+from analysis.figure.arguments import finite
 from analysis.figure.provenance import (
     BAND,
     criterion_text,
@@ -91,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     axis_sweep.arguments(parser, "model_wise")
     parser.add_argument(
         "--interpolation",
-        type=float,
+        type=finite,
         default=0.1,
         help="training error that counts as interpolation",
     )

@@ -27,6 +27,7 @@ from analysis.double_descent import axis_sweep, error_lines
 from analysis.double_descent.axis_sweep import AxisSweep, Choice
 from analysis.double_descent.error_lines import Line, draw_error
 from analysis.figure import names, output, query, style
+from analysis.figure.arguments import finite
 from analysis.figure.provenance import BAND, end_label
 from analysis.stats import more_data, seed_curves
 from analysis.stats.seed_curves import SeedCurves
@@ -122,10 +123,10 @@ def _threshold_text(row: dict[str, Any], choice: Choice, level: float) -> str:
     threshold = row["threshold_samples"]
     what = f"{names.name(choice.training)} {level:g}"
     if np.isnan(threshold):
-        return f"{what} is exceeded at every count"
+        return f"{what} is exceeded at the smallest count already"
     if np.isinf(threshold):
-        return f"{what} is not reached at any count"
-    return f"{what} is reached at {threshold:.0f} samples"
+        return f"{what} is never exceeded"
+    return f"{what} is exceeded from {threshold:.0f} samples on"
 
 
 def draw(
@@ -242,7 +243,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     axis_sweep.arguments(parser, "sample_wise", SAMPLES, WIDTH)
     parser.add_argument(
         "--interpolation",
-        type=float,
+        type=finite,
         default=0.1,
         help="training error at the interpolation threshold (default: 0.1, as published)",
     )

@@ -134,9 +134,10 @@ def scale(axes: Axes, which: str, values: pd.Series) -> None:
 def caption(searches: Selection) -> str:
     """One line for the foot of the figure."""
     conditions = ", ".join(sorted(set(searches.table["success"])))
-    trained = int(searches.trainings["success"].notna().sum())
     count = len(searches.table)
-    return f"success: {conditions}; 90 % intervals; {trained:,} trainings in {count} searches"
+    return (
+        f"success: {conditions}; 90 % intervals; {searches.trained:,} trainings in {count} searches"
+    )
 
 
 def make(options: argparse.Namespace) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.figure import output, query, style
+from analysis.figure.arguments import finite
 from analysis.figure.provenance import diverged_text
 from analysis.landscape import labels, plot, selection, surfaces
 from analysis.landscape.surfaces import Surface
@@ -178,7 +179,7 @@ def make(options: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = selection.parser(__doc__, "surface_3d", is_page=True)
-    parser.add_argument("--kappa", type=float, default=0.1, help="nats: the cut (default: 0.1)")
+    parser.add_argument("--kappa", type=finite, default=0.1, help="nats: the cut (default: 0.1)")
     return output.run(make, parser.parse_args(argv))
 
 

@@ -22,6 +22,7 @@ from analysis.double_descent import axis_sweep
 from analysis.double_descent.axis_sweep import AxisSweep, SweepGroup
 from analysis.figure import heatmap, names, output, query, style
 from analysis.figure import options as figure_options
+from analysis.figure.arguments import finite
 from analysis.figure.provenance import end_label
 from analysis.stats import seed_curves
 from analysis.stats.seed_curves import first_time
@@ -131,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     axis_sweep.arguments(parser, "width_noise")
     figure_options.add_time(parser)
     parser.add_argument(
-        "--at", type=float, help="value of the second axis in the left map (default: the largest)"
+        "--at", type=finite, help="value of the second axis in the left map (default: the largest)"
     )
     options = parser.parse_args(argv)
     return output.run(make, options)

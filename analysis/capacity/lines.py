@@ -86,10 +86,7 @@ def placed(searches: Selection, kind: LineFigure) -> Selection:
         )
     table = table[~unplaced]
     selection.check_unique(table, ["line", kind.x])
-    result = searches.only(table.sort_values(["line", kind.x], kind="stable"))
-    if unplaced.any():
-        return result.noted(f"{unplaced.sum()} searches without {kind.x} yet are not drawn")
-    return result
+    return selection.drawn(searches, table.sort_values(["line", kind.x], kind="stable"), kind.x)
 
 
 def _check_one_model(table: pd.DataFrame) -> None:

@@ -21,7 +21,7 @@ from analysis.figure.table_text import table_text
 from analysis.stats import threshold
 from analysis.stats.threshold import Posterior, Settings, Trial
 from analysis.store.parts import FINAL
-from analysis.store.searches import SAMPLES, estimate_columns, read, results_at
+from analysis.store.searches import SAMPLES, at_share, estimate_columns, read, results_of
 
 RATE = "optim.lr"
 UNFINISHED = ("open", "held")
@@ -52,8 +52,9 @@ class Selection:
     """The searches of a figure.
 
     table: rows of `store.searches`, n50 and its interval at `share`, with `tuned_lr`. trainings:
-    rows of `store.outcomes`, whose `search` is an index of the table. settings: by that index.
-    share: of wrong answers that counts as a fit. folders: the logs. notes: on the selection.
+    rows of `store.outcomes`, whose `search` is an index of the table, with `success` at `share`.
+    settings: by that index. share: of wrong answers that counts as a fit. folders: the logs. notes:
+    on the selection.
     """
 
     table: pd.DataFrame
@@ -67,9 +68,14 @@ class Selection:
         """The trainings of one search."""
         return self.trainings[self.trainings["search"] == search]
 
+    @property
+    def trained(self) -> int:
+        """How many trainings have an outcome at `share`."""
+        return int(self.trainings["success"].notna().sum())
+
     def results(self, search: int) -> list[tuple[Trial, bool]]:
         """The trainings of a search with an outcome at `share`."""
-        return results_at(self.of(search), self.share)
+        return results_of(self.of(search))
 
     def belief(self, search: int) -> Posterior:
         """The posterior of a search at `share`."""
@@ -114,7 +120,7 @@ class Selection:
                     f"{(status == name).sum()} of {len(status)} n50 may be {text} the range of the "
                     f"search{arrows}: they enter no line and no mean"
                 )
-        wide = status.isin(["most", "exhausted"])
+        wide = status.isin(["most", "exhausted"]) & self.table["n50"].notna()
         if wide.any():
             lines.append(
                 f"{wide.sum()} of {len(status)} searches ended before their interval was narrow"
@@ -147,11 +153,10 @@ class Selection:
         """One line for the foot of the figure."""
         budgets = list(dict.fromkeys(labels.texts(self.table, [labels.budget])))
         shown = budgets[0] if len(budgets) == 1 else f"budgets {', '.join(budgets)}"
-        trained = int(self.trainings["success"].notna().sum())
         wrong = f"at most {100 * self.share:g} % wrong" if self.share else "no wrong answer"
         return (
             f"fit: {wrong} at some check (ε = {self.share:g}); "
-            f"{shown}; 90 % intervals; {trained:,} trainings in {len(self.table)} searches"
+            f"{shown}; 90 % intervals; {self.trained:,} trainings in {len(self.table)} searches"
         )
 
     def record(self, options: argparse.Namespace, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,7 +191,7 @@ class Selection:
             )
         return {
             **origin(source, options),
-            "trainings": int(self.trainings["success"].notna().sum()),
+            "trainings": self.trained,
             **facts,
             "searches": points,
         }
@@ -278,33 +283,52 @@ def newer_results(selection: Selection, folder: str) -> list[str]:
 def _at_share(selection: Selection) -> Selection:
     """What the trainings say at the selection's share of wrong answers.
 
-    Whether a search is finished does not depend on the share.
+    Whether a search is finished does not depend on the share. A search that leaves out abandoned
+    trainings, most of which would have failed, cannot show that n50 is beyond its range.
     """
     table = selection.table.copy()
+    trainings = at_share(selection.trainings, selection.share)
+    left_out = trainings[(trainings["abandoned"] == 1) & trainings["success"].isna()]
+    unknown = 0
     for index in table.index:
-        found = threshold.estimate(selection.settings[index], selection.results(index))
-        for column, value in estimate_columns(found).items():
+        results = results_of(trainings[trainings["search"] == index])
+        estimate_at_share = threshold.estimate(selection.settings[index], results)
+        columns = estimate_columns(estimate_at_share)
+        status = _status(str(table.loc[index, "status"]), estimate_at_share)
+        if estimate_at_share.n50 is None and (left_out["search"] == index).any():
+            columns |= dict.fromkeys(("n50", "n50_low", "n50_high", "n50_bound"), math.nan)
+            status = status if status in UNFINISHED else "exhausted"
+            unknown += 1
+        for column, value in columns.items():
             table.loc[index, column] = value
-        table.loc[index, "status"] = _status(str(table.loc[index, "status"]), found)
+        table.loc[index, "status"] = status
     table["n50_per_parameter"] = table["n50"] / table["parameters"]
-    abandoned = int((selection.trainings["abandoned"] == 1).sum())
-    at_share = replace(selection, table=table)
-    if abandoned:
-        trainings = names.quantity(abandoned, "abandoned training")
-        return at_share.noted(
-            f"ε = {selection.share:g} leaves {trainings} out: the error at the end of the budget "
-            "is not known"
-        )
-    return at_share
+    changed = replace(selection, table=table, trainings=trainings)
+    return changed.noted(*_left_out_text(selection.share, len(left_out), unknown))
 
 
-def _status(before: str, found: threshold.Estimate) -> str:
+def _left_out_text(share: float, trainings: int, unknown: int) -> list[str]:
+    """A note on the abandoned trainings that have no outcome, and on the searches without n50."""
+    if not trainings:
+        return []
+    abandoned = names.quantity(trainings, "abandoned training")
+    text = (
+        f"ε = {share:g} leaves {abandoned} out, whose error at the end of the budget is not known; "
+        "most would have failed, so n50 is biased up"
+    )
+    if unknown:
+        searches = names.quantity(unknown, "search", "searches")
+        text += f", and that of {searches} is not known"
+    return [f"{text}; train without `trainer.abandon` to know it"]
+
+
+def _status(before: str, at_share: threshold.Estimate) -> str:
     """The status of a search at another share of wrong answers than its own, with `before`."""
     if before in UNFINISHED:
         return before
-    if found.bound is not None:
-        return "above" if found.high is None else "below"
-    if found.n50 is None:
+    if at_share.bound is not None:
+        return "above" if at_share.high is None else "below"
+    if at_share.n50 is None:
         return "exhausted"  # no training has an outcome at this share
     return "ok" if before in CENSORED else before
 
@@ -320,12 +344,20 @@ def choose_rates(
     if RATE not in table.columns:
         return table.assign(tuned_lr=math.nan), []
     chooser = table if folder is None else load(folder, (), share).table
-    best = _best_rates(chooser)
-    keys = _without_rate(table)
-    if not set(keys) <= set(best):
+    settings = {*store.settings_of(table), *store.settings_of(chooser)} - {RATE}
+    best = _best_rates(chooser, sorted(settings))
+    keys = _points(table, sorted(settings))
+    missing = set(keys) - set(best)
+    if missing:
         raise query.FigureError(
-            f"--rates-from {folder}: {len(set(keys) - set(best))} points have no search there; "
-            "expected the same points, with other seeds"
+            f"--rates-from {folder}: {names.quantity(len(missing), 'point')} without a search "
+            "there; expected the same points, with other seeds"
+        )
+    shared = _cells(table) & _cells(chooser)
+    if folder is not None and shared:
+        raise query.FigureError(
+            f"--rates-from {folder}: found {names.quantity(len(shared), 'training')} that this "
+            "figure measures too, expected others, with other seeds"
         )
     rates = query.as_text(table[RATE])
     kept = table[rates == keys.map(best)]
@@ -341,18 +373,23 @@ def choose_rates(
     ]
 
 
-def _best_rates(table: pd.DataFrame) -> dict[str, str]:
-    """For each point without its learning rate, the rate with the largest n50, as text."""
+def _best_rates(table: pd.DataFrame, settings: Sequence[str]) -> dict[str, str]:
+    """For each point of these settings, the learning rate with the largest n50, as text."""
     size = table["n50"].fillna(table["n50_bound"]).fillna(-1.0)
     size = size.mask(table["status"] == "above", np.inf)
-    order = table.assign(key=_without_rate(table), size=size).sort_values("size", kind="stable")
-    best = order.drop_duplicates("key", keep="last")
-    return dict(zip(best["key"], query.as_text(best[RATE]), strict=True))
+    order = table.assign(point=_points(table, settings), size=size)
+    best = order.sort_values("size", kind="stable").drop_duplicates("point", keep="last")
+    return dict(zip(best["point"], query.as_text(best[RATE]), strict=True))
 
 
-def _without_rate(table: pd.DataFrame) -> pd.Series:
-    """The configuration without the learning rate, as one text a row."""
-    return query.points(table, [c for c in store.settings_of(table) if c != RATE])
+def _points(table: pd.DataFrame, settings: Sequence[str]) -> pd.Series:
+    """These settings as one text a row; one that the table lacks is null."""
+    return query.points(table.reindex(columns=list(settings)), settings)
+
+
+def _cells(table: pd.DataFrame) -> set[str]:
+    """The cells of all searches."""
+    return {cell for cells in table["cells"] for cell in cells}
 
 
 def check_axes(table: pd.DataFrame, free: Sequence[str]) -> list[str]:
@@ -386,13 +423,24 @@ def listing(table: pd.DataFrame) -> str:
     return table_text(table[columns])
 
 
+def drawn(searches: Selection, table: pd.DataFrame, place: str) -> Selection:
+    """The searches of `table`, with a note on the others, which lack the column `place` yet."""
+    without = len(searches.table) - len(table)
+    result = searches.only(table)
+    if not without:
+        return result
+    left_out = names.quantity(without, "search", "searches")
+    return result.noted(f"not drawn: {left_out} without {place} yet")
+
+
 def check_unique(table: pd.DataFrame, columns: Sequence[str]) -> None:
     """FigureError if two searches share their place in the figure."""
     twice = table.duplicated(list(columns), keep=False)
     if twice.any():
-        shared = table.loc[twice, list(columns)].iloc[0]
-        place = ", ".join(_place_text(value) for value in shared if value != "")
-        same = table[(table[list(columns)] == shared).all(axis=1)]
+        first = table.loc[twice, list(columns)].iloc[0]
+        place = ", ".join(_place_text(value) for value in first if value != "")
+        places = query.points(table, columns)
+        same = table[places == places[twice].iloc[0]]
         varying = query.axes(same) or {"success": sorted(set(same["success"]))}
         name, values = next(iter(varying.items()))
         condition = query.equality(name, values[0])

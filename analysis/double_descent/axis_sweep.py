@@ -21,6 +21,7 @@ from analysis.figure import output, query
 from analysis.figure.provenance import (
     Completeness,
     Source,
+    check_last,
     completeness,
     curves_of,
     nothing_logged,
@@ -162,7 +163,9 @@ def load(folder: str | Path, choice: Choice) -> AxisSweep:
     test = [seeds for group in groups for seeds in group.test]
     if not any(seeds.cells for seeds in test):
         raise query.FigureError(nothing_logged(runs, choice.metric))
-    return AxisSweep(choice, runs, groups, completeness(runs, test), notes)
+    state = completeness(runs, test)
+    check_last(choice.last, state)
+    return AxisSweep(choice, runs, groups, state, notes)
 
 
 def _group(value: float, runs: pd.DataFrame, curves: pd.DataFrame, choice: Choice) -> SweepGroup:

@@ -35,6 +35,6 @@ def name(column: str) -> str:
     return NAMES.get(column, column.rpartition(".")[2].replace("_", " "))
 
 
-def quantity(count: int, noun: str) -> str:
+def quantity(count: int, noun: str, plural: str | None = None) -> str:
     """A count with its noun: "1 seed", "2 seeds"."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {plural or noun + 's'}"

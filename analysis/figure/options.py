@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from analysis.figure import heatmap, names, style
+from analysis.figure.arguments import finite
 
 FORMATS = ("png", "pdf", "svg")
 WIDTHS = {"column": 3.35, "page": 6.9}  # inches, of a two-column paper
@@ -24,13 +25,6 @@ UNREADABLE = 0.8  # inches of a panel that is refused
 LOWEST = 0.7  # height of a panel over its width
 OF_PICTURE = ("out", "name", "format", "width", "style", "limits", "title")
 """The options that say where and how a picture is drawn and never what it shows."""
-
-
-def positive(text: str) -> int:
-    """An integer of at least 1 on the command line; argparse.ArgumentTypeError for other text."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected an integer of at least 1")
-    return int(text)
 
 
 def add_files(parser: argparse.ArgumentParser, name: str) -> None:
@@ -52,7 +46,7 @@ def add(parser: argparse.ArgumentParser, name: str) -> None:
     style = "talk has larger text and thicker lines (default: paper)"
     option("--style", choices=("paper", "talk"), default="paper", help=style)
     limits = "of the colours, or of the vertical axes where nothing is coloured by value"
-    option("--limits", type=float, nargs=2, metavar=("LOW", "HIGH"), help=limits)
+    option("--limits", type=finite, nargs=2, metavar=("LOW", "HIGH"), help=limits)
     option("--title", help="a line above the figure")
 
 

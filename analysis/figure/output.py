@@ -21,7 +21,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.figure import origin
-from analysis.figure.options import apply, formats, positive
+from analysis.figure.arguments import positive
+from analysis.figure.options import apply, formats
 from analysis.figure.style import note_diverged, save
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis import store
-from analysis.figure import query
+from analysis.figure import names, query
 from analysis.stats import verdict
 from analysis.stats.seed_curves import SeedCurves
 
@@ -180,6 +180,13 @@ def completeness(runs: pd.DataFrame, data: Sequence[SeedCurves]) -> Completeness
         ),
         diverged=diverged,
     )
+
+
+def check_last(last: int, state: Completeness) -> None:
+    """Raise FigureError where the end of training would be a mean of more epochs than it has."""
+    if last > state.planned_epochs:
+        epochs = names.quantity(state.planned_epochs, "epoch")
+        raise query.FigureError(f"--last {last}: found trainings of {epochs}, expected no more")
 
 
 def _ended_cells(runs: pd.DataFrame) -> set[str]:

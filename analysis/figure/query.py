@@ -46,12 +46,20 @@ def _text(value: object) -> str:
     """One value as text; 64, 64.0 and "64" are the same, None and NaN, a list and an array too."""
     if isinstance(value, list | tuple | np.ndarray):
         return f"[{', '.join(_text(item) for item in value)}]"
+    if value is None or value is pd.NA:
+        return "null"
     if isinstance(value, bool | np.bool_):
         return str(value).lower()
+    if isinstance(value, int | np.integer):
+        return str(int(value))
+    if isinstance(value, str) and "_" in value:  # Python would read 1_0 as 10
+        return value
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        return str(value) if value is not None and value is not pd.NA else "null"
+        return str(value)
+    if number.is_integer() and abs(number) < 2**53:
+        return str(int(number))
     return "null" if number != number else f"{number:.15g}"
 
 

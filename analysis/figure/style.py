@@ -125,12 +125,19 @@ def value_label(value: float) -> str:
 
 
 def log_time(axes: Axes, last: float, which: str, first: float = 1) -> None:
-    """Make the "x" or "y" axis logarithmic from `first` to `last`, labelled at every decade."""
+    """Make the "x" or "y" axis logarithmic from `first` to `last`, labelled at every decade; at 1,
+    2 and 5 where it has no two.
+    """
     axis = axes.xaxis if which == "x" else axes.yaxis
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     (axes.set_xlim if which == "x" else axes.set_ylim)(first, max(last, 2 * first))
-    axis.set_major_locator(SeenDecades(10))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: power_label(round(math.log10(value)))))
+    if last < 10 * first:
+        axis.set_major_locator(SeenDecades(10, subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    else:
+        axis.set_major_locator(SeenDecades(10))
+        decade = FuncFormatter(lambda value, _: power_label(round(math.log10(value))))
+        axis.set_major_formatter(decade)
     axis.set_minor_locator(SeenDecades(10, subs=range(2, 10)))
     axis.set_minor_formatter(NullFormatter())
 

@@ -36,10 +36,10 @@ FACTS = (
 METRICS = {"final_train_eval_loss": "train_eval_loss", "final_test_error": "test_error"}
 TEXTS = ("status", "cell")
 _OUTCOME = [
-    "level", "n", "number", "success", "fitted", "fit_step", "best_wrong", "abandoned",
-    "budget_steps",
+    "level", "n", "fitted", "fit_step", "best_wrong", "abandoned", "budget_steps",
 ]  # fmt: skip
 """What the definitions of success read of a training: a few of a hundred columns."""
+_RESULT = ["level", "n", "number", "success"]
 
 Results = list[tuple[Trial, bool]]
 
@@ -158,7 +158,8 @@ def searches(folder: Folder) -> pd.DataFrame:
     `n50`, `n50_low`, `n50_high`: posterior median and 90 % interval; n50 is null where it is
     censored (`status` "above" or "below"), and `n50_bound` holds the value beyond which it lies.
     `n50_eps01`, `n50_eps05`, `n50_eps10` with `_low` and `_high`: the same where a training with at
-    most 1, 5 or 10 % wrong answers at its best check counts as a fit. `n50_half_budget`: from
+    most 1, 5 or 10 % wrong answers at its best check counts as a fit; they leave out abandoned
+    trainings, most of which would have failed, so they are biased up. `n50_half_budget`: from
     fits within half of the steps; null unless the rate is constant. `n50_first_budget`: before any
     doubling; `doublings`: how many there were; `budget_saturated`: whether the last one moved n50
     by less than 10 %, null without one. `budget_steps`, `budget_epochs_at_n50`: the last budget at
@@ -330,12 +331,12 @@ def _capacity(search: Search, trainings: pd.DataFrame) -> dict[str, float]:
     measured = trainings if search.axis == SAMPLES else trainings.head(0)
     row: dict[str, float] = {}
     for name, share in SHARES.items():
-        interval = _interval(search, results_at(measured, share))
+        interval = _interval(search, results_of(at_share(measured, share)))
         row[f"n50_{name}"] = _number(interval.n50)
         row[f"n50_{name}_low"] = _number(interval.low)
         row[f"n50_{name}_high"] = _number(interval.high)
     constant = search.point.get("optim.schedule.name", "constant") == "constant"
-    in_half = _redefined(measured, _fits_in_half) if constant else []
+    in_half = results_of(_with_success(measured, _fits_in_half)) if constant else []
     row["n50_half_budget"] = _number(_interval(search, in_half).n50)
     row |= _time_to_fit(measured if constant else measured.head(0))
     unfitted = measured[(measured["fitted"] == 0) & (measured["abandoned"] != 1)]
@@ -356,34 +357,32 @@ def _time_to_fit(trainings: pd.DataFrame) -> dict[str, float]:
     return {"aft_exponent": line.exponent, "aft_noise": line.noise}
 
 
-def results_at(trainings: pd.DataFrame, share: float) -> Results:
-    """The trainings as results, where at most this share of wrong answers at the best check is a
-    fit.
+def at_share(trainings: pd.DataFrame, share: float) -> pd.DataFrame:
+    """The trainings with `success` as it is where at most this share of wrong answers at the best
+    check is a fit.
 
-    trainings: rows of `outcomes`. Those of which it is not known are left out: open ones, and with
-    a share above 0 those that were abandoned. With share 0, success is what the sweep says.
+    trainings: rows of `outcomes`. It is not known (None) of open ones, and with a share above 0 of
+    those that were abandoned. With share 0, success is what the sweep says.
     """
-    if share == 0:
-        return _redefined(trainings, _success)
-    return _redefined(trainings, partial(_fits_at, share))
+    return trainings if share == 0 else _with_success(trainings, partial(_fits_at, share))
 
 
-def _success(run: Mapping[str, Any]) -> bool | None:
-    """The sweep's own success; None while open."""
-    return None if pd.isna(run["success"]) else bool(run["success"])
-
-
-def _redefined(
-    trainings: pd.DataFrame, success: Callable[[Mapping[str, Any]], bool | None]
-) -> Results:
-    """The trainings as results, with another definition of success; None leaves one out."""
+def results_of(trainings: pd.DataFrame) -> Results:
+    """The trainings whose `success` is known, as results."""
     results = []
-    rows: list[dict[str, Any]] = trainings[_OUTCOME].to_dict("records")  # type: ignore[assignment]
-    for run in rows:
-        fits = success(run)
-        if fits is not None:
-            results.append((Trial(run["level"], run["n"], run["number"]), fits))
+    for level, n, number, success in trainings[_RESULT].itertuples(index=False):
+        if not pd.isna(success):
+            results.append((Trial(level, n, number), bool(success)))
     return results
+
+
+def _with_success(
+    trainings: pd.DataFrame, success: Callable[[Mapping[str, Any]], bool | None]
+) -> pd.DataFrame:
+    """The trainings with another definition of success; None where it is not known."""
+    rows: list[dict[str, Any]] = trainings[_OUTCOME].to_dict("records")  # type: ignore[assignment]
+    outcomes = [success(run) for run in rows]
+    return trainings.assign(success=pd.Series(outcomes, index=trainings.index, dtype=object))
 
 
 def _fits_at(share: float, run: Mapping[str, Any]) -> bool | None:

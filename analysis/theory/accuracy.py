@@ -17,6 +17,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.figure.arguments import positive
 from analysis.theory.closed_form import Order, fast_slow, ridge_asymptotics
 from analysis.theory.curves import closed_form, distance, turning_points
 from analysis.theory.setting import Setting
@@ -126,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     help_seeds = "draws of X and F, from seed 0 (default: 100)"
-    parser.add_argument("--seeds", type=int, default=100, help=help_seeds)
+    parser.add_argument("--seeds", type=positive, default=100, help=help_seeds)
     seeds = range(parser.parse_args(argv).seeds)
     grid, setting = 10.0 ** np.arange(0, 5.5, 0.5), SETTINGS["fig1"]
     print("1. Fast-slow formula against the exact asymptotics of ridge regression at λ + 1/t")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.figure import options as figure_options
+from analysis.figure.arguments import finite, positive
 from analysis.theory.setting import Setting
 
 Array = NDArray[np.float64]
@@ -45,18 +46,18 @@ def parser(doc: str | None, name: str, published: Published) -> argparse.Argumen
     )
     add = options.add_argument
     for (letter, meaning), size in zip(SIZE_NAMES.items(), published.sizes or (), strict=False):
-        add(f"--{letter}", type=int, default=size, help=f"{meaning} (published: {size})")
+        add(f"--{letter}", type=positive, default=size, help=f"{meaning} (published: {size})")
     kappa, sigma, times = published.kappa, published.sigma, published.times
     several: dict[str, Any] = {"nargs": "+"} if isinstance(kappa, Sequence) else {}
     help_kappa = f"condition number (published: {kappa})"
-    add("--kappa", type=float, default=kappa, help=help_kappa, **several)
-    add("--sigma", type=float, default=sigma, help=f"std of the label noise (published: {sigma})")
+    add("--kappa", type=finite, default=kappa, help=help_kappa, **several)
+    add("--sigma", type=finite, default=sigma, help=f"std of the label noise (published: {sigma})")
     if published.weight_decay is not None:
         decay = published.weight_decay
-        add("--weight-decay", type=float, default=decay, help=f"λ (published: {decay})")
+        add("--weight-decay", type=finite, default=decay, help=f"λ (published: {decay})")
     add(
         "--times",
-        type=float,
+        type=finite,
         nargs=3,
         default=times,
         metavar=("FIRST", "LAST", "NUMBER"),
@@ -64,6 +65,14 @@ def parser(doc: str | None, name: str, published: Published) -> argparse.Argumen
     )
     figure_options.add(options, name)
     return options
+
+
+def add_draws(parser: argparse.ArgumentParser, seeds: int) -> None:
+    """Add --seeds and --test-size, of figures that simulate; seeds: how many were published."""
+    help_seeds = f"number of seeds, from 0 (published: {seeds})"
+    parser.add_argument("--seeds", type=positive, default=seeds, help=help_seeds)
+    help_size = "test inputs for each seed (published: 1000)"
+    parser.add_argument("--test-size", type=positive, default=1000, help=help_size)
 
 
 def logarithmic(grid: Sequence[float]) -> Array:

@@ -138,15 +138,32 @@ def test_a_censored_rate_beats_every_other(searching: SearchSweep):
     assert table["tuned_lr"].tolist() == [0.2]
 
 
+def of_other_seeds(table: pd.DataFrame) -> pd.DataFrame:
+    """The searches as if other trainings had measured them."""
+    return table.assign(cells=[[f"other {cell}" for cell in cells] for cells in table["cells"]])
+
+
+def test_rates_are_chosen_in_a_folder_with_more_settings(searching: SearchSweep):
+    batch_norm = Point({"optim.lr": 0.03, "model.name": "cnn5", "model.norm": "batch"})
+    searching.write([*rates(searching), batch_norm])
+    table = store.searches(searching.folder)
+    ours = of_other_seeds(table[table["model.name"] != "cnn5"].drop(columns="model.norm"))
+    chosen, _ = selection.choose_rates(ours, str(searching.folder))
+    assert chosen.set_index("model.width")["tuned_lr"].to_dict() == {10: 0.01, 20: 0.03}
+
+
 def test_rates_can_be_chosen_on_other_seeds(searching: SearchSweep, tmp_path: Any):
     searching.write(rates(searching))
     table = store.searches(searching.folder)
     swapped = table.assign(**{"optim.lr": table["optim.lr"].map({0.01: 0.03, 0.03: 0.01})})
+    with pytest.raises(FigureError, match=r"found \d+ trainings that this figure measures too"):
+        selection.choose_rates(swapped, str(searching.folder))
+    swapped = of_other_seeds(swapped)
     chosen, notes = selection.choose_rates(swapped, str(searching.folder))
     assert chosen.set_index("model.width")["tuned_lr"].to_dict() == {10: 0.01, 20: 0.03}
     assert "biases" not in notes[0]
     assert chosen["n50"].max() < 400  # of the other rate: measured, not chosen
-    with pytest.raises(FigureError, match="no search there"):
+    with pytest.raises(FigureError, match="1 point without a search there"):
         selection.choose_rates(swapped.assign(**{"model.width": 99}), str(searching.folder))
 
 
@@ -156,6 +173,33 @@ def test_all_columns_are_those_of_the_share_of_wrong_answers(searching: SearchSw
     strict, loose = (selection.load(folder, (), share).table.iloc[0] for share in (0.0, 0.2))
     for column in ("n50", "n50_low", "n50_high", "n_largest", "n_first_failure"):
         assert loose[column] > strict[column], column
+
+
+def test_abandoned_trainings_leave_no_claim_beyond_the_range(searching: SearchSweep):
+    searching.write([Point({}, n50=600, noise=0.1)])
+    path = searching.folder / "runs" / "runs.parquet"
+    runs = pd.read_parquet(path)
+    runs["abandoned"] = runs["fitted"].eq(False)
+    runs.to_parquet(path)
+    loaded = selection.load(str(searching.folder), (), 0.05)
+    row = loaded.table.iloc[0]
+    assert row["status"] == "exhausted"  # without them every training fits: above, it would seem
+    assert row[["n50", "n50_low", "n50_high", "n50_bound"]].isna().all()
+    left_out = int(runs["abandoned"].sum())
+    assert loaded.trainings["success"].isna().sum() == left_out
+    assert f"; 90 % intervals; {len(runs) - left_out} trainings in 1 searches" in loaded.caption()
+    (note,) = loaded.notes
+    assert f"leaves {left_out} abandoned trainings out" in note
+    assert "that of 1 search is not known" in note
+
+
+def test_the_table_beside_a_figure_has_the_outcomes_at_its_share(searching: SearchSweep):
+    searching.write([Point({}, n50=500)])
+    loaded = selection.load(str(searching.folder), (), 0.05)
+    trainings = loaded.trainings
+    fits = trainings["best_wrong"] <= 0.05 * trainings["n"]
+    assert trainings["success"].tolist() == (fits | trainings["fitted"].eq(1)).tolist()
+    assert trainings["success"].sum() > trainings["fitted"].sum()
 
 
 def test_without_an_outcome_at_a_share_nothing_is_known(searching: SearchSweep):
@@ -176,7 +220,8 @@ def test_rates_are_chosen_at_the_share_of_wrong_answers_that_is_drawn(searching:
     folder, best = str(searching.folder), []
     for share in (0.0, 0.05):
         table = selection.load(folder, (), share).table
-        best.append(selection.choose_rates(table, folder, share)[0]["tuned_lr"].tolist())
+        kept, _ = selection.choose_rates(of_other_seeds(table), folder, share)
+        best.append(kept["tuned_lr"].tolist())
     assert best == [[0.01], [0.03]]
 
 
@@ -233,6 +278,13 @@ def test_two_searches_at_one_place_are_refused(searching: SearchSweep):
         match=r"2 searches .* \(MLP, 10\);.*\n.*optim\.lr: 0\.1, 0\.2\n.*--where optim\.lr=0\.1",
     ):
         selection.check_unique(table, ["bar", "line", "classes"])
+
+
+def test_two_searches_without_a_place_are_refused_too(searching: SearchSweep):
+    searching.write([Point({"optim.lr": 0.1}), Point({"optim.lr": 0.2})])
+    table = store.searches(searching.folder).assign(parameters=math.nan)
+    with pytest.raises(FigureError, match=r"2 searches .* \(nan\)"):
+        selection.check_unique(table, ["parameters"])
 
 
 def test_searches_over_another_axis_are_refused(searching: SearchSweep):

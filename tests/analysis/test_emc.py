@@ -153,7 +153,7 @@ def test_searches_that_were_never_trained_do_not_stop_the_figure(
     status, out = run(emc, searching)
     assert status == 0
     assert len(pd.read_csv(out / "f.csv")) == 2
-    assert "1 searches without parameters yet are not drawn" in capsys.readouterr().out
+    assert "not drawn: 1 search without parameters yet" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("figure", [emc, emc_activations, emc_budget])
@@ -199,7 +199,9 @@ def test_a_search_without_an_outcome_at_a_share_has_no_point(
     assert status == 0
     table = pd.read_csv(out / "f.csv").set_index("status")
     assert table["n50"].isna().to_dict() == {"exhausted": True, "most": False}
-    assert "2 of 2 searches ended before their interval was narrow" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "1 of 2 searches ended before their interval was narrow" in printed
+    assert "and that of 1 search is not known; train without `trainer.abandon`" in printed
 
 
 @pytest.mark.parametrize("n50", [1e6, 1.0])

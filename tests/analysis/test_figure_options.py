@@ -16,7 +16,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 import analysis
-from analysis.figure import heatmap, options, origin, output, style
+from analysis.figure import heatmap, options, origin, output, query, style
 
 VALUES = np.linspace(0.0, 1.0, 12).reshape(3, 4)
 
@@ -174,6 +174,40 @@ def test_scripts_of_every_kind_have_the_options(name: str, capsys):
     text = capsys.readouterr().out
     for option in ("--format", "--width", "--style", "--limits", "--title"):
         assert option in text
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        ("fig1", "--sigma", "nan"),
+        ("fig1", "--n", "0"),
+        ("emp_vs_analytic", "--seeds", "0"),
+        ("fig2_ab", "--interpolation", "inf"),
+        ("sample_wise", "--interpolation", "low"),
+        ("model_wise", "--limits", "nan"),
+        ("integrity", "--images", "-3"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(name: str, option: str, value: str, capsys):
+    with pytest.raises(SystemExit) as stop:
+        importlib.import_module(f"analysis.{name}").main(["logs/absent", option, value, "1"])
+    assert stop.value.code == 2
+    assert f"argument {option}: found {value!r}, expected a" in capsys.readouterr().err
+
+
+def test_a_logarithmic_axis_of_less_than_a_decade_has_more_than_one_label():
+    axes = Figure().subplots()
+    style.log_time(axes, 6, "x")
+    assert list(axes.get_xticks()) == [1, 2, 5]
+    style.log_time(axes, 100, "x")
+    assert list(axes.get_xticks()) == [1, 10, 100]
+
+
+def test_different_values_are_different_texts():
+    assert query.as_text(pd.Series([1234567890123456, 1234567890123457])).is_unique
+    assert query.as_text(pd.Series(["1_0", "10"])).tolist() == ["1_0", "10"]
+    assert query.as_text(pd.Series([64, 64.0, "64"], dtype=object)).tolist() == ["64"] * 3
+    assert query.as_text(pd.Series([1e300, 0.1])).tolist() == ["1e+300", "0.1"]
 
 
 @pytest.mark.parametrize("name", ["atlas", "surface_3d"])

@@ -49,6 +49,16 @@ def logs(sweep: Any) -> Path:
     return sweep.folder
 
 
+def test_a_mean_over_more_epochs_than_were_trained_is_refused(
+    logs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(logs), "--out", str(tmp_path), "--last"]
+    assert sample_wise.main([*arguments, "2"]) == 0
+    assert sample_wise.main([*arguments, "3"]) == 2
+    error = capsys.readouterr().err
+    assert error == "error: --last 3: found trainings of 2 epochs, expected no more\n"
+
+
 def test_the_script_says_between_which_counts_more_data_hurts(
     logs: Path, drawn: list[Figure], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -56,6 +66,8 @@ def test_the_script_says_between_which_counts_more_data_hurts(
     out = capsys.readouterr().out
     assert "width k 4: more data hurts from 200 to 800 training samples" in out
     assert "width k 8: the test error never rises with more data" in out
+    assert "; training error 0.1 is exceeded from 566 samples on" in out
+    assert "; training error 0.1 is never exceeded" in out
     record = json.loads((tmp_path / "sample_wise.json").read_text())
     hurt, harmless = record["rises"]
     assert (hurt["from_samples"], hurt["to_samples"]) == (200, 800)

@@ -235,7 +235,6 @@ def test_regulariser_lowers_the_peak(tmp_path, saved_figures):
         ("fig1", "--times 0 1 2.5", "whole number"),
         ("fig2_cd", "--slices 1 200", "0 to 99"),
         ("fig2_cd", "--weight-decay 8 1 10", "falling"),
-        ("emp_vs_analytic", "--seeds 0", "no seeds"),
     ],
 )
 def test_a_figure_that_cannot_be_drawn_is_one_line_of_error(
