@@ -260,6 +260,7 @@ class Run:
             "peak_memory_bytes": _peak_memory(),
             "epochs": self.epochs,
             "steps": self.steps,
+            "first_attempt": self._rows[0]["attempt"] if self._rows else self.attempt,
             "seconds": seconds,
             "gpu_seconds": seconds * self.gpu_share if self.facts.get("gpu") else 0.0,
             "error_class": error_class,

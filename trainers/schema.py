@@ -56,6 +56,7 @@ FACTS: dict[str, pa.DataType] = {
     "peak_memory_bytes": pa.int64(),
     "epochs": pa.int32(),
     "steps": pa.int64(),
+    "first_attempt": pa.int16(),  # that its training began with, where it resumed
     "parameters": pa.int64(),
     "noise_rate": pa.float64(),
     "noise_chosen": pa.int64(),
@@ -96,7 +97,7 @@ FACTS: dict[str, pa.DataType] = {
 }
 STATE_COLUMNS = (
     "cell", "status", "attempt", "updated", "epochs", "steps", "seconds", "gpu_seconds",
-    "error_class", "error", "code", "earlier_code", "source_hash",
+    "error_class", "error", "code", "earlier_code", "source_hash", "first_attempt",
 )  # fmt: skip
 """Columns of the run records that a part repeats in its block of states: what `status` needs."""
 

@@ -196,10 +196,10 @@ def write_generation(root: Path, inputs: Inputs, rows_in_memory: int) -> Generat
 
 
 def merged_curves(
-    paths: Sequence[Path], limit: int, attempts: Mapping[str, int]
+    paths: Sequence[Path], limit: int, attempts: Mapping[str, range]
 ) -> Iterator[tuple[pa.Table, pd.DataFrame]]:
     """Tables of kept rows with their mismatches, each for a range of cell ids; rows of attempts
-    after a cell's result, as `attempts` has it, are left out.
+    that did not lead to a cell's result, as `attempts` has it, are left out.
 
     A table has at most about `limit` rows before the merge. All have the columns of all files, so
     that a reader of any shard knows them.

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from analysis.store.parts import CELL_TYPE, FINAL, SCHEMA_KEY, SCHEMA_VERSION
 
+FIRST_ATTEMPT = "first_attempt"
+
 # list<int16> in a store's runs table: which attempts `attempts` counts, so that a part read twice
 # is not counted twice
 ATTEMPTS_SEEN = "attempts_seen"
@@ -186,26 +188,35 @@ def newest_curves(table: pa.Table) -> pa.Table:
     return table.take(pa.array(newest_rows(table).kept_rows))
 
 
-def result_attempts(runs: pa.Table) -> dict[str, int]:
-    """The attempt of the result of each cell that has one, from `newest_runs`."""
+def result_attempts(runs: pa.Table) -> dict[str, range]:
+    """The attempts that led to the result of each cell that has one, from `newest_runs`: those
+    whose checkpoints it continued and its own. Records of earlier versions say only the last.
+    """
     finished = runs.filter(pa.array(_is_final(runs)))
-    cells, attempts = finished["cell"].to_pylist(), finished["attempt"].to_pylist()
-    return dict(zip(cells, attempts, strict=True))
+    lasts = numbers(finished, "attempt").tolist()
+    firsts = [0] * len(lasts)
+    if FIRST_ATTEMPT in finished.schema.names:
+        firsts = numbers(finished, FIRST_ATTEMPT).tolist()
+    attempts = [range(int(first), last + 1) for first, last in zip(firsts, lasts, strict=True)]
+    return dict(zip(finished["cell"].to_pylist(), attempts, strict=True))
 
 
-def of_results(table: pa.Table, attempts: Mapping[str, int]) -> pa.Table:
-    """Curve rows without those of attempts after the result of their cell.
+def of_results(table: pa.Table, attempts: Mapping[str, range]) -> pa.Table:
+    """Curve rows without those of attempts that did not lead to the result of their cell.
 
-    A cell that is trained once more keeps the rows of its result until the new attempt has one.
-    `attempts` is what `result_attempts` gives.
+    A cell that is trained once more keeps the rows of its result until the new attempt has one;
+    from then on it has none of the earlier training. `attempts` is what `result_attempts` gives.
     """
     if table.num_rows == 0 or not attempts:
         return table
     column = single_chunk(table["cell"], CELL_TYPE)
-    no_limit = np.iinfo(np.int64).max
-    names = column.dictionary.to_pylist()
-    limits = np.asarray([attempts.get(name, no_limit) for name in names], np.int64)
-    kept = numbers(table, "attempt") <= limits[column.indices.to_numpy(zero_copy_only=False)]
+    every_attempt = range(np.iinfo(np.int64).max)
+    ranges = [attempts.get(name, every_attempt) for name in column.dictionary.to_pylist()]
+    cells = column.indices.to_numpy(zero_copy_only=False)
+    firsts = np.asarray([each.start for each in ranges], np.int64)[cells]
+    stops = np.asarray([each.stop for each in ranges], np.int64)[cells]
+    row_attempts = numbers(table, "attempt")
+    kept = (firsts <= row_attempts) & (row_attempts < stops)
     return table if kept.all() else table.filter(pa.array(kept))
 
 

@@ -20,6 +20,7 @@ from analysis.store.frame import newest_frame, returned_memory
 from analysis.store.later import fill_in_table
 from analysis.store.merge import (
     ATTEMPTS_SEEN,
+    FIRST_ATTEMPT,
     concatenate,
     newest_runs,
     of_results,
@@ -30,7 +31,9 @@ from analysis.store.planned import planned_cells
 
 Folder = str | os.PathLike[str]
 
-RECORD_KEYS = ("cell", "status", "attempt", "updated", "epochs", "attempts", ATTEMPTS_SEEN)
+RECORD_KEYS = (
+    "cell", "status", "attempt", FIRST_ATTEMPT, "updated", "epochs", "attempts", ATTEMPTS_SEEN,
+)  # fmt: skip
 """Columns that decide which record of a cell is the newest, and whether its rows were lost."""
 
 
@@ -110,7 +113,8 @@ def curves(
     folder: Folder, columns: Sequence[str] | None = None, cells: Sequence[str] | None = None
 ) -> pd.DataFrame:
     """One row per cell, logged epoch and step, in that order, of the newest attempt; a cell that is
-    trained once more has the rows of its result until the new attempt has one.
+    trained once more has the rows of its result until the new attempt has one, and then none of
+    the earlier training.
 
     The index is the default one. Always has `cell` (categorical, categories sorted), `attempt` and
     `epoch`; `columns` names what else to read (default: everything) and `cells` limits the rows. An

@@ -457,3 +457,21 @@ def test_a_cell_trained_once_more_keeps_its_rows_until_the_new_ones_are_whole(
     frame = store.curves(sweep.folder, cells=["a"])
     assert frame["attempt"].tolist() == [2, 2]
     assert frame["test_error"].tolist() == [np.float32(0.3), np.float32(0.2)]
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_cell_trained_once_more_has_no_row_of_the_earlier_training(sweep, compacted: bool):
+    old = [row("a", 1, epoch, 0.5) for epoch in (1, 2, 3, 4)]
+    sweep.curves("old", old)
+    sweep.runs("old", [record("a", 1, 1.0, "done", first_attempt=1)])
+    # attempt 3 resumed from the checkpoint of attempt 2, and ended before the earlier training
+    sweep.curves("new", [row("a", 2, 1, 0.3), row("a", 3, 2, 0.2)])
+    running = sweep.runs("new", [record("a", 3, 2.0, "running", first_attempt=2)])
+    assert store.curves(sweep.folder)["attempt"].tolist() == [1, 1, 1, 1]
+    running.unlink()
+    sweep.runs("new", [record("a", 3, 3.0, "done", first_attempt=2)])
+    if compacted:
+        compact.compact(sweep.folder)
+    frame = store.curves(sweep.folder)
+    assert frame["attempt"].tolist() == [2, 3]
+    assert frame["test_error"].tolist() == [np.float32(0.3), np.float32(0.2)]

@@ -277,10 +277,21 @@ def test_rows_and_training_time_come_back_with_the_checkpoint(
         [2, 2, 0.5],
     ]
     assert rows["seconds"].is_monotonic_increasing
+    record = pd.read_parquet(sweep / "runs" / f"{repeat.part.writer}.parquet").iloc[0]
+    assert (record["attempt"], record["first_attempt"]) == (2, 1)
 
 
 def test_the_first_attempt_has_nothing_to_restore(begin: Begin) -> None:
     assert begin(METRICS).restore() is None
+
+
+def test_an_attempt_without_a_checkpoint_is_the_first_of_its_training(
+    begin: Begin, sweep: Path
+) -> None:
+    run = begin(METRICS, 4)
+    log(run, 3.0, 2.0)
+    run.flush("running")
+    assert pd.read_parquet(only(sweep / "runs"))["first_attempt"].tolist() == [4]
 
 
 def test_a_checkpoint_of_other_files_is_refused(begin: Begin) -> None:
