@@ -76,6 +76,11 @@ class Position:
     epoch_seconds: float
     """Training time of these batches."""
 
+    @property
+    def begun(self) -> int:
+        """Epochs begun: those finished, and the current one after its first step."""
+        return self.epoch + 1 if self.batch else self.epoch
+
     def next_step(self, sums: Tensor) -> Position:
         """The position after one more step, which has these sums."""
         return replace(self, batch=self.batch + 1, step=self.step + 1, sums=self.sums + sums)
@@ -248,11 +253,16 @@ class EpochTraining(ABC):
             if not self._train_epoch():
                 self._checkpoint()
                 return "stopped"
-            if self.has_ended and self.position.batch < self._batches_of_epoch():
-                break  # inside the epoch, whose row is logged
-            if not self._finish_epoch():
+            ends_inside_epoch = self.has_ended and self.position.batch < self._batches_of_epoch()
+            if ends_inside_epoch:  # its row is logged
+                is_finite = math.isfinite(self._running_columns()["train_loss"])
+            else:
+                is_finite = self._finish_epoch()
+            if not is_finite:
                 self._record_end()
                 return "nonfinite"
+            if ends_inside_epoch:
+                break
             self._keep_snapshot()
             if self.run.checkpoint_due():
                 self._checkpoint()
@@ -268,7 +278,7 @@ class EpochTraining(ABC):
     def _save_weights(self) -> None:
         if self.snapshots is not None:
             folder = self.run.part.folder / "weights"
-            self.snapshots.write(folder, self.position.epoch, self._clean_result())
+            self.snapshots.write(folder, self.position.begun, self._clean_result())
 
     def _clean_result(self) -> Evaluated:
         """Loss and wrong answers on the training samples as a measure finds them: in float32."""

@@ -102,8 +102,8 @@ class Training(EpochTraining):
         size = self.cell.trainer.eval_batch_size
         blocks = zip(torch.split(x_bchw, size), torch.split(y_b, size), strict=True)
         parts = [self._add_gradient(x, y, len(y_b)) for x, y in blocks]
-        losses, counts = zip(*parts, strict=True)
-        return torch.stack(losses).sum(), torch.stack(counts).sum()
+        losses, wrongs = zip(*parts, strict=True)
+        return torch.stack(losses).sum(), torch.stack(wrongs).sum()
 
     def _add_gradient(self, x_bchw: Tensor, y_b: Tensor, total: int) -> tuple[Tensor, Tensor]:
         """`_gradient` of some of the `total` samples of a step: their share of the mean loss."""
@@ -126,7 +126,7 @@ class Training(EpochTraining):
         row = self._running_columns()
         if checks:
             row |= self._check()
-        self._log_row(self.position.epoch + 1, self._examples(), row)
+        self._log_row(self.position.begun, self._examples(), row)
         self.model.train()
         self.clock_start = time.monotonic()
         return self.fit is not None and self.fit.has_ended

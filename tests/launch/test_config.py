@@ -365,10 +365,10 @@ def test_a_cell_can_be_a_key_of_a_dictionary(flat: Mapping[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("looks", "message"),
     [
-        ([], "expected a list, each item a list of 2 float or null"),
-        ([0.3, 0.3], "expected a list, each item a list of 2 float or null"),
-        ([[0.3]], "expected a list, each item a list of 2 float or null"),
-        ([[0.3, "x"]], "expected a list, each item a list of 2 float or null"),
+        ([], "expected a list of at least one item, each a list of 2 float or null"),
+        ([0.3, 0.3], "expected a list of at least one item, each a list of 2 float or null"),
+        ([[0.3]], "expected a list of at least one item, each a list of 2 float or null"),
+        ([[0.3, "x"]], "expected a list of at least one item, each a list of 2 float or null"),
         ([[0.5, 0.1], [0.3, 0.3]], "found a look at 0.3 of the budget after 0.5"),
         ([[1.0, 0.1]], "expected increasing shares between 0 and 1"),
         ([[0.5, 1.5]], "trainer.abandon: found 1.5, expected 0.0 to 1.0"),

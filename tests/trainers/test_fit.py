@@ -21,7 +21,7 @@ from vision_runs import (
     with_changes,
 )
 
-from trainers import config
+from trainers import config, weights
 from trainers.measures import minimum
 from trainers.measures.fit import Check, FitChecks, halves
 from trainers.run import Run, log_spaced
@@ -163,6 +163,38 @@ def test_a_look_abandons_a_training_with_too_many_errors(begin: Begin, flat: Fla
     assert (facts["abandoned"], facts["fitted"], facts["steps"]) == (True, False, 9)
     assert facts["full_grad_norm"] is None
     assert rows(run)["step"].iloc[-1] == 9
+
+
+def test_a_look_inside_an_epoch_ends_a_diverged_training_as_diverged(
+    begin: Begin, flat: Flat
+) -> None:
+    changes = {
+        "trainer.abandon": [[0.05, 0.1]],
+        "trainer.weights_at": "final",
+        "trainer.batch_size": 1,
+    }
+    ends = {}
+    for rate in (0.02, 1e38):
+        cell = with_changes(flat, HARD | changes | {"optim.lr": rate})
+        run = begin(METRICS, flat=cell, cell=f"c1-{rate:g}")
+        ends[rate] = train(run)[0]
+        assert record(run)["abandoned"]
+        assert rows(run)["epoch"].iloc[-1] == 1
+        assert (run.part.folder / "weights" / f"{run.cell}.npz").exists() == (rate < 1)
+    assert ends == {0.02: "done", 1e38: "nonfinite"}
+
+
+def test_weights_of_a_training_that_ends_inside_an_epoch_have_the_epoch_of_its_last_row(
+    begin: Begin, flat: Flat
+) -> None:
+    changes = {"trainer.batch_size": 1, "trainer.weights_at": "final", "model.width": 64}
+    changes |= {"optim.lr": 0.002}
+    run = begin(METRICS, flat=with_changes(flat, EASY | changes))
+    train(run)
+    last = rows(run).iloc[-1]
+    assert last["step"] % 40, "it ends inside an epoch"
+    _, final = weights.read(run.part.folder / "weights", run.cell, "final")
+    assert final.epoch == last["epoch"]
 
 
 def test_an_epoch_with_few_errors_is_checked_until_the_fit(begin: Begin, flat: Flat) -> None:

@@ -125,7 +125,10 @@ def test_a_measure_killed_at_any_unit_gives_the_same_rows(
             rows(calm).drop(columns=["attempt", "seconds"]),
             check_exact=True,
         )
-        left_out = ("attempt", "updated", "seconds", "host", "peak_memory_bytes", "gpu_seconds")
+        left_out = (
+            "attempt", "first_attempt", "updated", "seconds", "host", "peak_memory_bytes",
+            "gpu_seconds",
+        )  # fmt: skip
         facts = [
             {k: v for k, v in record(run).items() if k not in left_out} for run in (resumed, calm)
         ]

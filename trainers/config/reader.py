@@ -353,7 +353,7 @@ def _describe(option: Any) -> str:
     if typing.get_origin(option) is tuple:
         first, *others = typing.get_args(option)
         if others == [Ellipsis]:
-            return f"a list, each item {_describe(first)}"
+            return f"a list of at least one item, each {_describe(first)}"
         return f"a list of {1 + len(others)} {first.__name__}"
     return {int: "an integer", float: "a number", bool: "true or false", str: "a text"}[option]
 
