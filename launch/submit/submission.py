@@ -381,8 +381,13 @@ def array_scripts(preview: Preview) -> list[str]:
 
 
 def attempts_before(plans: Sequence[Plan], records: Mapping[str, Record]) -> Counter[str]:
-    """Attempts at each cell so far: from its record, and at least one per plan that contains it."""
+    """The newest attempt at each cell that its record or a plan may have begun, and at least one
+    per plan that contains it.
+    """
     attempts = Counter(cell.id for plan in plans for cell in plan.cells)
+    for plan in plans:
+        for planned in plan.cells:
+            attempts[planned.id] = max(attempts[planned.id], planned.attempts + 1)
     for cell, record in records.items():
         attempts[cell] = max(attempts[cell], record.attempt)
     return attempts

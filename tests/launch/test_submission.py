@@ -58,6 +58,12 @@ def test_attempts_are_those_recorded_or_one_for_each_plan(plan_of: Callable[...,
     assert submission.attempts_before(plans, records) == {"a": 3, "b": 2, "c": 2}
 
 
+def test_an_attempt_that_left_no_record_is_not_repeated(plan_of: Callable[..., Plan]) -> None:
+    # requeued up to attempt 4, and then sent as attempt 5, which was lost
+    plans = [plan_of(cells=[PlannedCell("a", 0, {}, attempts)]) for attempts in (0, 4)]
+    assert submission.attempts_before(plans, {"a": Record("failed", 4)}) == {"a": 5}
+
+
 class _FullDisk(backend.Local):
     """A backend whose disk is full before anything is sent."""
 
