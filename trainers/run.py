@@ -115,11 +115,12 @@ class Run:
     def _refuse_other(self, state: Mapping[str, Any], expect: Mapping[str, Any]) -> None:
         for key, expected in expect.items():
             if state[key] != expected:
+                # the first line is the same for all cells, which are counted by it
                 raise RuntimeError(
-                    f"the checkpoint of cell {self.cell} was made with {key} {state[key]}, and "
-                    f"this attempt has {expected}: continuing would mix two experiments. "
-                    "Restore the original setting, or remove "
-                    f"{self.checkpoints.folder}/{self.cell}.* to start this cell again"
+                    f"the checkpoint was made with another {key}, and continuing would mix two "
+                    "experiments. Restore what it was made with, or remove the checkpoint to start "
+                    f"the cell again\ncell {self.cell}: {key} {state[key]} in the checkpoint, "
+                    f"{expected} now; {self._removal}"
                 )
 
     @contextlib.contextmanager
@@ -130,10 +131,15 @@ class Run:
         except (RuntimeError, ValueError, KeyError) as error:
             reason = str(error).strip().splitlines()[-1].strip()
             raise RuntimeError(
-                f"the checkpoint of cell {self.cell} does not fit its network and optimiser: the "
-                f"code that made it had others ({reason}). Restore that code, or remove "
-                f"{self.checkpoints.folder}/{self.cell}.* to start this cell again"
+                "the checkpoint does not fit its network and optimiser: the code that made it had "
+                "others. Restore that code, or remove the checkpoint to start the cell again\n"
+                f"cell {self.cell}: {reason}; {self._removal}"
             ) from error
+
+    @property
+    def _removal(self) -> str:
+        """The command that removes the checkpoint of this cell."""
+        return f"rm {self.checkpoints.folder}/{self.cell}.*"
 
     def _refuse_other_files(self, source_hash: str | None) -> None:
         """Raise RuntimeError if the state comes from data with another hash, where both are set."""

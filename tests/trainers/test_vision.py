@@ -5,6 +5,7 @@ numbers.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -103,7 +104,7 @@ def test_a_checkpoint_of_a_network_with_other_layers_is_refused_with_what_to_do(
     train(begin(METRICS, 1, flat=flat, stop=after(1)))
     edited = {**flat, "model.width": flat["model.width"] + 1}  # as code that was edited would have
     with pytest.raises(
-        RuntimeError, match=r"size mismatch.*remove .*/c1-\S+\.\* to start this cell"
+        RuntimeError, match=r"remove the checkpoint.*\n.*size mismatch.*; rm .*/c1-\S+\.\*"
     ):
         train(begin(METRICS, 2, flat=edited))
 
@@ -193,10 +194,18 @@ def test_a_checkpoint_of_another_experiment_is_refused(
     begin: Begin, flat: Flat, changes: dict[str, Any], name: str
 ) -> None:
     train(begin(METRICS, 1, stop=after(2)))
-    with pytest.raises(
-        RuntimeError, match=rf"made with {name} .*would mix two experiments.*remove .*checkpoints"
-    ):
-        train(begin(METRICS, 2, flat={**flat, **changes}))
+    errors = []
+    for cell in ("c1-a", "c1-b"):
+        train(begin(METRICS, 1, cell=cell, stop=after(2)))
+        with pytest.raises(RuntimeError) as refusal:
+            train(begin(METRICS, 2, cell=cell, flat={**flat, **changes}))
+        errors.append(str(refusal.value).splitlines())
+    (first, details), (same, others) = errors
+    assert f"made with another {name}, and continuing would mix two experiments" in first
+    assert first == same, "cells with the same mistake are counted together"
+    values = rf"{name} \S+ in the checkpoint, \S+ now"
+    assert re.fullmatch(rf"cell c1-a: {values}; rm .*/checkpoints/c1-a\.\*", details)
+    assert others.endswith("/c1-b.*")
 
 
 def test_a_checkpoint_is_not_continued_on_a_second_data_set(
@@ -216,7 +225,7 @@ def test_a_checkpoint_is_not_continued_on_a_second_data_set(
     path.write_text("\n".join(["a,label", *lines]))
     train(begin(METRICS, 1, flat=tabular, stop=after(2)))
     path.write_text("\n".join(["a,label", *reversed(lines[1:])]))
-    with pytest.raises(RuntimeError, match=r"made with data_hash .*would mix two experiments"):
+    with pytest.raises(RuntimeError, match="made with another data_hash, and continuing would"):
         train(begin(METRICS, 2, flat=tabular))
 
 
