@@ -51,8 +51,20 @@ def write(
         write_table(files[-1], table)
     files.append(folder / f"{options.name}.json")
     write_record(files[-1], record)
-    for line in [*lines, "wrote " + ", ".join(str(file) for file in files)]:
+    for line in [*lines, *mixtures(record), "wrote " + ", ".join(str(file) for file in files)]:
         print(line if "\n" in line else _for_terminal(line, sys.stdout))
+
+
+def mixtures(record: Mapping[str, Any]) -> list[str]:
+    """Notes on a figure of cells from several versions of the code or of one data set."""
+    notes = []
+    versions = len(record.get("code", ()))
+    if versions > 1:
+        notes.append(f"note: the cells were trained by {versions} versions of the code")
+    for place, hashes in record.get("data", {}).items():
+        if len(hashes) > 1:
+            notes.append(f"note: the cells were trained on {len(hashes)} versions of {place}")
+    return notes
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:

@@ -234,16 +234,31 @@ def record(
 
 
 def origin(source: Source, options: argparse.Namespace) -> dict[str, Any]:
-    """What every record begins with: the figure, its runs, how they were chosen, their code."""
+    """What every record begins with: the figure, its runs, how they were chosen, their code and
+    data.
+    """
     return {
         "figure": options.name,
         "source": str(source.folder),
         "where": list(options.where),
         "notes": list(source.notes),
         "code": sorted({*_distinct(source.runs, "code"), *_earlier_code(source.runs)}),
+        "data": data_hashes(source.runs),
         "environment": _distinct(source.runs, "environment"),
         "diverged": list(diverged_cells(source.runs)),
     }
+
+
+def data_hashes(runs: pd.DataFrame) -> dict[str, list[str]]:
+    """For each place of data, the hashes of its files when the cells were trained: several if they
+    changed in between.
+    """
+    if "source_hash" not in runs.columns:
+        return {}
+    names = [name for name in ("data.root", "data.name") if name in runs.columns]
+    place = runs[names].bfill(axis=1).iloc[:, 0].fillna("data") if names else "data"
+    hashes = runs.assign(place=place).dropna(subset="source_hash")
+    return {str(key): _distinct(group, "source_hash") for key, group in hashes.groupby("place")}
 
 
 def feature_record(window: int, points: str = "epochs") -> dict[str, Any]:

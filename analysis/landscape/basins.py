@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
-from analysis.figure import names, query
+from analysis.figure import names
 from analysis.landscape import selection
 from analysis.landscape.selection import Measures
 
@@ -43,7 +43,7 @@ def radii(measures: Measures) -> pd.DataFrame:
     table = trained[["cell", *measures.axes, "seed"]].copy()
     table["label"] = [measures.label(cell) for cell in trained["cell"]]
     table["test_accuracy"] = selection.test_accuracy(trained)
-    table["clean_loss"] = query.numbers(trained, "final_train_eval_loss")
+    table["clean_loss"] = selection.clean_loss(trained)
     table["minimum"] = selection.is_minimum(trained, kappa)
     return table.merge(_over_directions(rows), left_on="cell", right_on="of").drop(columns="of")
 

@@ -309,10 +309,15 @@ def is_minimum(trained: pd.DataFrame, kappa: float) -> pd.Series:
     """Whether each trained cell counts as a minimum: it fits, and its clean loss is at most a tenth
     of the cut `kappa`, in nats.
     """
+    return fits(trained) & (clean_loss(trained) <= kappa / 10)
+
+
+def clean_loss(trained: pd.DataFrame) -> pd.Series:
+    """The loss of each trained cell on its training set in evaluation mode, in nats."""
     loss = query.numbers(trained, "final_train_eval_loss")
     if "final_train_right" in trained:  # operation tables are always evaluated whole
         loss = loss.fillna(query.numbers(trained, "final_train_loss"))
-    return fits(trained) & (loss <= kappa / 10)
+    return loss
 
 
 def one_seed(measures: Measures) -> Measures:

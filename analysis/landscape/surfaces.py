@@ -28,9 +28,9 @@ PATH_UNIT = "largest distance of a snapshot from the end along a component"
 class Surface:
     """The loss on a grid around one trained cell.
 
-    x: (columns,) and y: (rows,) coordinates in units of `unit`. loss: (rows,
-    columns), nats; NaN above the cap and where nothing is measured. wrong: (rows, columns) wrong
-    answers. capped: (rows, columns) bool. missing: (rows,) bool, rows that are not measured.
+    x: (columns,) and y: (rows,) coordinates in units of `unit`. loss: (rows, columns), nats; NaN
+    above the cap, where it is no number, and where nothing is measured. wrong: (rows, columns)
+    wrong answers. capped: (rows, columns) bool. missing: (rows,) bool, rows that are not measured.
     """
 
     cell: str
@@ -44,18 +44,22 @@ class Surface:
     examples: int
 
     def log_loss(self, above: float) -> Array:
-        """log10 of the loss, at least that of FLOOR; `above` where it is capped, NaN where it is
-        missing.
+        """log10 of the loss, at least that of FLOOR; `above` where it is capped or no number, NaN
+        where it is missing.
         """
         values = np.log10(np.maximum(self.loss, FLOOR))
-        return np.where(self.capped, above, values)
+        return np.where(self.measured & ~np.isfinite(self.loss), above, values)
+
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """(rows, columns) bool, the points that are measured."""
+        return self.capped | np.isfinite(self.wrong)
 
     def share_below(self, kappa: float) -> float:
         """Share of the measured points whose loss is below `kappa`; NaN without any."""
-        measured = self.capped | np.isfinite(self.loss)
-        if not measured.any():
+        if not self.measured.any():
             return float("nan")
-        return float((self.loss[measured] < kappa).mean())
+        return float((self.loss[self.measured] < kappa).mean())
 
 
 def levels() -> Array:

@@ -338,3 +338,20 @@ def test_gaps_are_rectangles_around_empty_cells():
 )
 def test_values_are_labelled_briefly(value: float, text: str):
     assert style.value_label(value) == text
+
+
+def test_cells_of_several_versions_of_code_or_data_are_noted(sweep, tmp_path, capsys):
+    sweep.grid([0.1, 0.01], [0, 1], epochs=40)
+    arguments = [str(sweep.folder), "--out", str(tmp_path), "--format", "png"]
+    assert fig2_ab.main(arguments) == 0
+    assert "versions of" not in capsys.readouterr().out
+    for number, path in enumerate(sorted((sweep.folder / "runs").iterdir())):
+        version = "old" if number == 0 else "new"
+        facts = {"source_hash": version, "code": version, "data.root": "/data/cifar10"}
+        sweep.runs(path.stem, pd.read_parquet(path).assign(**facts).to_dict("records"))
+    assert fig2_ab.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "note: the cells were trained by 2 versions of the code\n" in printed
+    assert "note: the cells were trained on 2 versions of /data/cifar10\n" in printed
+    record = json.loads((tmp_path / "fig2_ab.json").read_text())
+    assert record["code"] == record["data"]["/data/cifar10"] == ["new", "old"]

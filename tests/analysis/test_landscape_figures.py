@@ -519,3 +519,19 @@ def test_the_spectrum_is_drawn_with_what_is_measured(
     probes = ["--where", "trainer.part=probe"]
     assert hessian_spectrum.main([folder, "--out", str(tmp_path / "out"), *probes]) == 0
     assert len(drawn[1].axes) == 1
+
+
+def test_a_loss_that_is_no_number_is_measured_and_above_every_cut():
+    surface = surfaces.Surface(
+        cell="c1-a",
+        label="",
+        x=np.arange(2.0),
+        y=np.arange(2.0),
+        loss=np.array([[0.1, np.nan], [np.nan, np.nan]]),
+        wrong=np.array([[0.0, 3.0], [np.nan, np.nan]]),
+        capped=np.array([[False, False], [False, True]]),
+        missing=np.zeros(2, bool),
+        examples=4,
+    )
+    assert surface.share_below(1.0) == pytest.approx(1 / 3)
+    np.testing.assert_allclose(surface.log_loss(2.0), [[-1.0, 2.0], [np.nan, 2.0]])

@@ -17,8 +17,9 @@ from test_algorithmic import FLAT as ALGORITHMIC
 from vision_runs import after, record, rows
 
 from trainers import config, weights
+from trainers.cell_measures.radius import Radius
 from trainers.config import ConfigError, MeasureCell
-from trainers.measures import hessian
+from trainers.measures import basin, hessian
 from trainers.trained import Trained, load
 from trainers.weights import NotTrainedError, WeightsError
 
@@ -133,6 +134,19 @@ def test_a_measure_killed_at_any_unit_gives_the_same_rows(
             {k: v for k, v in record(run).items() if k not in left_out} for run in (resumed, calm)
         ]
         assert facts[0] == facts[1]
+
+
+def test_facts_have_the_radius_of_the_full_scan_where_it_corrects_the_search(
+    points: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = Radius(network_of(measuring(points[1], points[0], "radius")))
+    missed = basin.Crossing(None, basin.NEVER, 1)
+    monkeypatch.setattr(basin, "first_crossing", lambda *_: missed)
+    monkeypatch.setattr(basin, "audit", lambda *_: basin.Crossing(1.5, basin.CROSSED, 1))
+    rows = [row for unit in (0, 1) for row in measure.rows(unit)]
+    assert [row["status"] for row in rows] == [basin.AUDIT_DIFFERS, basin.NEVER]
+    facts = measure.facts()
+    assert (facts["never"], facts["radius_mean"]) == (0.5, 1.5)
 
 
 def test_radii_of_a_later_block_are_those_of_later_directions(

@@ -32,6 +32,7 @@ class Radius(Measure):
         base = network.base_loss()
         kappa = self.settings.kappa + (base if self.settings.above_base else 0.0)
         self.cut = Cut(base, kappa, self.settings.c_max)
+        # of each direction so far, by the full scan where this corrects the search
         self.radii: list[float | None] = []
         self.statuses: list[int] = []
 
@@ -47,21 +48,21 @@ class Radius(Measure):
         if crossing.radius is not None:
             row["radius_l2"] = crossing.radius * directions.norm(direction)
         if index % own.audit_every == 0 and self.cut.is_defined:
-            row |= self._audit(plane, crossing, index)
+            scan = self._scan(plane)
+            row["audit_radius"] = scan.radius
+            if basin.differ(crossing, scan):
+                row["status"] = basin.AUDIT_DIFFERS
+                message = "direction %d: radius %s, and %s by the full scan"
+                log.warning(message, index, crossing.radius, scan.radius)
+                crossing = scan
         self.radii.append(crossing.radius)
         self.statuses.append(crossing.status)
         yield {**row, "evaluations": plane.evaluations}
 
-    def _audit(self, plane: Plane, crossing: Crossing, index: int) -> Row:
-        """The radius by a scan of the whole direction, and the status where it is another one."""
+    def _scan(self, plane: Plane) -> Crossing:
+        """The first crossing by a scan of the whole direction."""
         limit = self.cut.kappa
-        scan = basin.audit(lambda c: plane.at(c, above=limit).value, self.cut)
-        row: Row = {"audit_radius": scan.radius}
-        if basin.differ(crossing, scan):
-            row["status"] = basin.AUDIT_DIFFERS
-            message = "direction %d: radius %s, and %s by the full scan"
-            log.warning(message, index, crossing.radius, scan.radius)
-        return row
+        return basin.audit(lambda c: plane.at(c, above=limit).value, self.cut)
 
     def facts(self) -> Mapping[str, Any]:
         """Aggregates over the directions that crossed the cut, and shares of those that did not."""
