@@ -365,9 +365,20 @@ def _compare(node: ast.Compare, value: Callable[[ast.expr], Any], text: str) -> 
         raise _not_understood(node, text)
     sides = [value(side) for side in (node.left, *node.comparators)]
     for operation, left, right in zip(node.ops, sides, sides[1:], strict=False):
-        if not _COMPARE[type(operation)](left, right):
+        if not _holds(operation, left, right):
             return False
     return True
+
+
+def _holds(operation: ast.cmpop, left: Any, right: Any) -> Any:
+    """Whether a comparison of two values holds. Raises TypeError where they have no order."""
+    try:
+        return _COMPARE[type(operation)](left, right)
+    except TypeError:
+        if isinstance(operation, ast.In | ast.NotIn):
+            raise
+        shown = " with ".join(json.dumps(side, default=str) for side in (left, right))
+        raise TypeError(f"it compares {shown}, expected two numbers or two texts") from None
 
 
 def _not_understood(node: ast.expr, text: str) -> ConditionError:

@@ -175,7 +175,16 @@ def log_folder(folder: Folder) -> Path:
     what = "a file" if root.exists() else "nothing"
     raise StoreError(
         f"{root}: found {what}, expected the log folder of a sweep, logs/NAME{_neighbours(root)}"
+        f"{_elsewhere(root)}"
     )
+
+
+def _elsewhere(root: Path) -> str:
+    """The folder of that name in REDESCENT_LOGS, for a message; empty without one."""
+    logs = os.environ.get("REDESCENT_LOGS")
+    if not logs or not _has_logs(Path(logs, root.name)):
+        return ""
+    return f"; REDESCENT_LOGS has it: {Path(logs, root.name)}"
 
 
 def _neighbours(root: Path) -> str:

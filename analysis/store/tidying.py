@@ -59,7 +59,7 @@ def varying(all_runs: pd.DataFrame) -> list[str]:
 def _folder(sweep: Folder) -> Folder:
     """The folder of a sweep that may be given by its name."""
     if isinstance(sweep, str) and Path(sweep).name == sweep and not Path(sweep).exists():
-        return Path(os.environ.get("REDESCENT_LOGS", "logs")) / sweep
+        return Path(os.environ.get("REDESCENT_LOGS") or "logs") / sweep
     return sweep
 
 

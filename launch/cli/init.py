@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -27,7 +28,8 @@ def init(folder: Path) -> None:
         )
     shutil.copytree(EXAMPLE, folder, ignore=_NOT_COPIED, dirs_exist_ok=True)
     console.print(f"wrote a project into {folder}; README.md there says what each file is")
+    place = shlex.quote(str(folder))
     console.print(
-        f"next: cd {folder}; redescent submit widths hydra/launcher=local --wait; "
+        f"next: cd {place}; redescent submit widths hydra/launcher=local --wait; "
         "python figures/error_by_width.py logs/widths"
     )

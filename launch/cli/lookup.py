@@ -6,6 +6,7 @@ from pathlib import Path
 
 from launch.errors import UserError
 from launch.plan import PlanError, load_all
+from launch.plan.folder import no_sweep
 from launch.plan.plan import CALIBRATION, name_of, plan_files
 from launch.plan.project import logs_folder
 from launch.sweep.request import check_name
@@ -42,6 +43,8 @@ def find_cell(cell: str, sweep: str) -> tuple[Path, str]:
     pattern = (
         sweep if sweep == ANY else str(sweep_folder(sweep).relative_to(logs_folder().absolute()))
     )
+    if sweep != ANY and not plan_files(logs_folder() / pattern):
+        raise no_sweep(logs_folder() / pattern)
     matches = _with_prefix(cell, pattern) or _with_prefix(cell, f"{pattern}/{CALIBRATION}")
     if not matches:
         raise UserError(

@@ -68,8 +68,10 @@ def expected(cells: pd.DataFrame, runs: pd.DataFrame) -> pd.Series[float]:
     rates = pd.Series(pace(timed_runs).to_numpy())
     exact, run_groups = speed_groups(cells, timed_runs)
     rate = pd.Series(exact, cells.index).map(rates.groupby(run_groups).median())
+    timed_runs = timed_runs.copy()  # in one piece: pandas warns of a column more in many pieces
+    timed_runs["rate"] = rates.to_numpy()
     for key in INTERPOLATED:
-        rate = _interpolated(rate, cells, timed_runs.assign(rate=rates.to_numpy()), key)
+        rate = _interpolated(rate, cells, timed_runs, key)
     return rate * planned_length(cells)
 
 

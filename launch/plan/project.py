@@ -56,7 +56,7 @@ def below_project(path: str | Path, start: Path | None = None) -> Path:
 
 def logs_folder() -> Path:
     """The parent of all sweep folders: REDESCENT_LOGS, or logs/ in the project folder."""
-    return below_project(os.environ.get("REDESCENT_LOGS", "logs"))
+    return below_project(os.environ.get("REDESCENT_LOGS") or "logs")
 
 
 def shipped_configs() -> Path:

@@ -70,9 +70,15 @@ def varying_settings(state: SweepState) -> list[str]:
 
 
 def setting_text(value: Any) -> str:
-    """The value of a setting; an id of a cell is cut, and a column with gaps is float."""
+    """The value of a setting as users write it; an id of a cell is cut, and a column with gaps is
+    float.
+    """
+    if value is None or value is pd.NA:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return "null" if math.isnan(value) else f"{value:.6g}"
     text = str(value)
     return short_id(text) if _CELL_ID.fullmatch(text) else text
 

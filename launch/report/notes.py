@@ -209,7 +209,10 @@ def _without_new_result(overview: Overview) -> str:
     error = RepeatedErrors(newest.folder(overview.state.folder)).stopped_by()
     if error is not None:
         return f": trained again, they failed with {error!r} or were not started; {hint}"
-    return f": they were trained again, and the earlier ones stay; {hint}"
+    return (
+        f": the earlier ones stay; {hint}, and `redescent submit` with --again and the same "
+        "overrides sends them once more"
+    )
 
 
 def _notification(overview: Overview) -> list[Note]:

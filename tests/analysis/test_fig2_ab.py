@@ -127,7 +127,7 @@ def test_other_axes_must_be_chosen(sweep, saved_figures, tmp_path, capsys):
     assert cells == ["l0s0w64", "l0s1w64"]
 
 
-def test_a_wrong_choice_lists_what_there_is(sweep, saved_figures, tmp_path, capsys):
+def test_a_wrong_choice_lists_what_there_is(sweep, saved_figures, tmp_path, capsys, monkeypatch):
     sweep.grid((1e-4, 1e-3), seeds=(0,), epochs=30)
     assert run(sweep.folder, "--where", "model.width=8") == 2
     assert "no run left; there are\n  model.width: 64" in capsys.readouterr().err
@@ -135,6 +135,9 @@ def test_a_wrong_choice_lists_what_there_is(sweep, saved_figures, tmp_path, caps
     assert "optim.weight_decay: 0.0001, 0.001" in capsys.readouterr().err
     assert run(sweep.folder.with_name("absent")) == 2
     assert "expected the log folder of a sweep" in capsys.readouterr().err
+    monkeypatch.setenv("REDESCENT_LOGS", str(sweep.folder.parent))
+    assert run(tmp_path / "elsewhere" / sweep.folder.name) == 2
+    assert f"; REDESCENT_LOGS has it: {sweep.folder}\n" in capsys.readouterr().err
 
 
 def test_another_axis_has_its_own_name_in_the_tables(sweep, saved_figures, tmp_path, capsys):

@@ -124,3 +124,11 @@ def test_the_equality_of_a_message_is_understood() -> None:
         frame = pd.DataFrame({"a.b": [value, "other"]})
         (written,) = shlex.split(query.equality("a.b", value))
         assert len(store.where(frame, written)) == 1
+
+
+@pytest.mark.parametrize("value", [None, "wide", [4]])
+def test_a_value_without_an_order_is_named(value: object) -> None:
+    with pytest.raises(
+        UserError, match=r"'width < 8': it compares .* with 8, expected two numbers"
+    ):
+        condition("width < 8")({"width": value})

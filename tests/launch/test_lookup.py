@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from launch.cli import layout
-from launch.cli.lookup import sweep_folder
+from launch.cli.lookup import find_cell, sweep_folder
 from launch.errors import UserError
 from launch.plan import folder as folders
+from launch.plan import project
 
 
 @pytest.fixture
@@ -55,6 +56,20 @@ def test_a_sweep_in_other_logs_is_refused_with_the_variable(logs: Path, tmp_path
     (logs / "demo").rename(elsewhere)
     with pytest.raises(UserError, match=f"set REDESCENT_LOGS={elsewhere.parent} and give demo"):
         sweep_folder(str(elsewhere))
+
+
+def test_a_cell_of_a_sweep_that_is_not_there_is_no_wrong_id(logs: Path) -> None:
+    with pytest.raises(UserError, match="dem: no such folder; did you mean demo"):
+        find_cell("c1-0123", "dem")
+
+
+def test_an_empty_variable_of_the_logs_is_none(
+    logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REDESCENT_LOGS", "")
+    monkeypatch.setattr(project, "project_folder", lambda start=None: None)
+    assert project.logs_folder() == logs
 
 
 def test_a_name_means_the_logs_wherever_one_is(

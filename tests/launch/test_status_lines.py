@@ -94,8 +94,9 @@ def test_status_says_that_done_cells_train_again(
     expected = (
         "3 done cells queued or training again; earlier results stay until new ones are complete"
         if state
-        else "3 cells without a new result: they were trained again, and the earlier ones stay; "
-        f"`redescent logs {cell} --sweep one` shows why"
+        else "3 cells without a new result: the earlier ones stay; "
+        f"`redescent logs {cell} --sweep one` shows why, and `redescent submit` with --again and "
+        "the same overrides sends them once more"
     )
     assert again == [expected]
     assert any("not over" in sentence for sentence in sentences) is (state is not None)

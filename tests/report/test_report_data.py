@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ from launch.report import notes, page
 from launch.report.curves import STEPS, Sizes, kept_positions, load_curves, thinning_for
 from launch.report.data import load_page
 from launch.report.figure_files import figures_of
-from launch.report.grid import grid_of, labels
+from launch.report.grid import grid_of, labels, setting_text
 from launch.report.overview import load_overview
 from launch.report.sweeps import REPORT, load_sweeps
 from launch.status.sweep_state import load_sweep_state
@@ -267,3 +268,11 @@ def test_what_the_scripts_read_holds_no_html() -> None:
     text = page.script_json({"error": "</script><b>\u2028"})
     assert "<" not in text
     assert json.loads(text) == {"error": "</script><b>\u2028"}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "null"), (math.nan, "null"), (pd.NA, "null"), (True, "true"), (0.1, "0.1"), (8, "8")],
+)
+def test_settings_are_shown_as_users_write_them(value: object, text: str) -> None:
+    assert setting_text(value) == text
