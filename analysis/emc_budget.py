@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -28,6 +28,7 @@ from analysis.figure import output, query, style
 FREE = ("model.", "data.", "trainer.least_steps", "trainer.epochs")
 PANEL = (4.6, 4.4)  # inches
 ROW = 3  # panels in a row
+LEGEND = 1.6  # inches beside the panels
 SPREAD = 2  # powers of the usual shift: budgets are far apart
 
 
@@ -78,13 +79,15 @@ def draw(table: pd.DataFrame, searches: Selection) -> Figure:
     panels = list(dict.fromkeys(table["panel"]))
     columns = 2 if len(panels) == 4 else min(len(panels), ROW)
     rows = math.ceil(len(panels) / columns)
+    sizes = sorted(table["parameters"].unique())
     with style.themed():
-        size = (PANEL[0] * columns, PANEL[1] * rows)
+        look_of = plot.looks([_size_label(size) for size in sizes], ordered=True)
+        size = (PANEL[0] * columns + LEGEND, PANEL[1] * rows)
         figure = Figure(figsize=size, layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         table = table.assign(status=_marks(table, searches))
         for axes, panel in zip(grid.flat, panels, strict=False):
-            draw_panel(axes, table[table["panel"] == panel])
+            draw_panel(axes, table[table["panel"] == panel], look_of)
             axes.set_title(panel, fontsize=10)
         plot.room_for_arrows(grid[0, 0], table)
         for axes in grid.flat[len(panels) :]:
@@ -95,23 +98,29 @@ def draw(table: pd.DataFrame, searches: Selection) -> Figure:
             axes.tick_params(labelbottom=True)
         for axes in grid[:, 0]:
             axes.set_ylabel("samples fitted, n50")
+        handles = plot.legend_handles(look_of, table)
+        figure.legend(handles=handles, loc="outside right upper", fontsize=8.5)
         plot.foot(figure, f"dashed: regression of the time to fit; {searches.caption()}")
     return figure
 
 
-def draw_panel(axes: Axes, rows: pd.DataFrame) -> None:
+def _size_label(parameters: float) -> str:
+    """What the legend calls the networks of one size."""
+    return f"P = {parameters:,.0f}"
+
+
+def draw_panel(axes: Axes, rows: pd.DataFrame, look_of: Mapping[str, plot.Look]) -> None:
     """The lines of one panel, side by side at each budget; censored budgets are arrows."""
     sizes = sorted(rows["parameters"].unique())
-    look_of = plot.looks([f"P = {size:,.0f}" for size in sizes], ordered=True)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    for number, (size, look) in enumerate(zip(sizes, look_of.values(), strict=True)):
+    for number, size in enumerate(sizes):
+        look = look_of[_size_label(size)]
         curve = rows[rows["parameters"] == size].sort_values("budget")
         axes.plot(curve["budget"], curve["n50_line"], "--", color=look.colour, lw=1.1)
         moved = curve["budget"] * plot.shift(number, len(sizes)) ** SPREAD
         plot.capacity_line(axes, curve.assign(budget=moved), "budget", look)
     axes.set_xlabel("budget (optimiser steps)")
-    plot.legend(axes, look_of, rows)
 
 
 def _marks(table: pd.DataFrame, searches: Selection) -> pd.Series:

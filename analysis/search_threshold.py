@@ -55,8 +55,8 @@ def select(options: argparse.Namespace) -> tuple[Selection, str]:
         )
     over = options.over or _only_numeric_axis(table)
     table = query.numeric(table, over)
-    others = [name for name in query.axes(table) if name != over]
-    line_names = [_name(table.loc[index], others) for index in table.index]
+    line_axes = [name for name in query.axes(table) if name != over]
+    line_names = [_name(table.loc[index], line_axes) for index in table.index]
     table = table.assign(line=line_names).sort_values(["line", over], kind="stable")
     settings = {number: search.settings for number, search in enumerate(read(options.folder))}
     trainings = store.outcomes(options.folder)

@@ -53,7 +53,7 @@ class Trained:
         """The loss of the weights on the samples of the measure, infinite for NaN."""
         landscape = self.landscape()
         with landscape.recalibrated():
-            loss = landscape.centre().value
+            loss = landscape.here().value
         return loss if math.isfinite(loss) else math.inf
 
     def test_samples(self) -> Samples | None:
@@ -156,7 +156,7 @@ def check_centre(
     wrote down: the loss within RELATIVE (and ABSOLUTE nats), the wrong answers exactly.
     """
     whole = _samples(data, data.train, cell.trainer.batch)
-    centre, expected = Landscape(model, whole).centre(), snapshot.result
+    centre, expected = Landscape(model, whole).here(), snapshot.result
     if not _agree(centre, expected):
         raise WeightsError(
             f"the weights of cell {trained} give a loss of {centre.loss:.8g} nats and "

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainers import models, precision
+from trainers import precision
 from trainers.config import VisionCell
 from trainers.epochs import EpochTraining, evaluate, l2_norm
 from trainers.measures import minimum, trainings
@@ -27,8 +27,6 @@ from trainers.measures.fit import CHECKS_PER_DECADE, Check, FitChecks
 from trainers.measures.recalibration import Recalibration
 from trainers.run import Outcome, Run, log_spaced
 from trainers.seeding import torch_stream
-
-__all__ = ["METRICS", "Training", "evaluate", "models", "train"]
 
 METRICS = trainings.VISION
 

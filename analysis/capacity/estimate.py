@@ -133,13 +133,13 @@ def by_budget(settings: Settings, trainings: pd.DataFrame) -> pd.DataFrame:
     status ("", "above", "below"), n_largest, n50_line, of the censored regression
     (`stats.time_to_fit`), NaN without one and where it would extrapolate, and n50_bound.
     """
-    known = trainings[trainings["fitted"].notna()]
-    last = known.sort_values("level").drop_duplicates(["n", "number"], keep="last")
+    checked = trainings[trainings["fitted"].notna()]
+    last = checked.sort_values("level").drop_duplicates(["n", "number"], keep="last")
     fitted = last["fitted"].to_numpy(np.float64) == 1
     fit_steps = last["fit_step"].where(fitted, math.inf).to_numpy(np.float64)
     line = time_to_fit.fit(last["n"], last["fit_step"].where(fitted, last["steps"]), fitted)
     rows = []
-    for budget in _budgets(known):
+    for budget in _budgets(checked):
         within = zip(last["n"], last["number"], fit_steps <= budget, strict=True)
         results = [(Trial(0, n, number), bool(fits)) for n, number, fits in within]
         interval = threshold.interval_of(settings, threshold.posterior(settings, results))
@@ -147,7 +147,7 @@ def by_budget(settings: Settings, trainings: pd.DataFrame) -> pd.DataFrame:
             "budget": budget,
             **interval.columns,
             "n_largest": max((trial.value for trial, fits in results if fits), default=math.nan),
-            "n50_line": _on_line(line, budget, known),
+            "n50_line": _on_line(line, budget, checked),
             "status": interval.censored or "",
         }
         rows.append(row)

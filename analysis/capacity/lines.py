@@ -102,8 +102,8 @@ def _check_one_model(table: pd.DataFrame) -> None:
 
 def _columns(table: pd.DataFrame, *drawn: str) -> list[str]:
     """The columns of the reduced table beside line and place."""
-    wanted = ["tuned_lr", *COLUMNS]
-    return [column for column in wanted if column in table.columns and column not in drawn]
+    candidates = ["tuned_lr", *COLUMNS]
+    return [column for column in candidates if column in table.columns and column not in drawn]
 
 
 def compare(searches: Selection, kind: LineFigure) -> pd.DataFrame:
@@ -206,12 +206,12 @@ def _lines_from_base(
     axes: Axes, table: pd.DataFrame, x: str, look_of: Mapping[str, plot.Look]
 ) -> None:
     """A dotted line from the base to each model that grew from it, for each kind of labels."""
-    known = table[table["n50"].notna()]
-    tasks = known["line"].map(labels.task_of_scaled)
-    from_base = is_base(known["line"])
-    for task, base in known[from_base].groupby(tasks[from_base]):
+    with_n50 = table[table["n50"].notna()]
+    tasks = with_n50["line"].map(labels.task_of_scaled)
+    from_base = is_base(with_n50["line"])
+    for task, base in with_n50[from_base].groupby(tasks[from_base]):
         start = base.iloc[0]
-        for end in known[(tasks == task) & ~from_base].to_dict("records"):
+        for end in with_n50[(tasks == task) & ~from_base].to_dict("records"):
             colour = look_of[end["line"]].colour
             xs, ys = [start[x], end[x]], [start["n50"], end["n50"]]
             axes.plot(xs, ys, ":", color=colour, lw=1.0, zorder=1)

@@ -227,6 +227,11 @@ def fit_curve(axes: Axes, selection: Selection, search: int, look: Look) -> None
 
 def legend(axes: Axes, look_of: Mapping[str, Look], table: pd.DataFrame) -> None:
     """Legend of the names, with what hollow markers and arrows mean where there are any."""
+    axes.legend(handles=legend_handles(look_of, table), frameon=True, fontsize=8.5)
+
+
+def legend_handles(look_of: Mapping[str, Look], table: pd.DataFrame) -> list[Line2D]:
+    """The entries of a legend: the names, and hollow markers and arrows where there are any."""
     handles = [
         Line2D([], [], color=look.colour, marker=look.marker, ls=look.line, ms=5.5, label=name)
         for name, look in look_of.items()
@@ -239,7 +244,7 @@ def legend(axes: Axes, look_of: Mapping[str, Look], table: pd.DataFrame) -> None
             [], [], color="0.4", marker=r"$\uparrow$", ls="", ms=8, label="beyond the range"
         )
         handles.append(arrow_handle)
-    axes.legend(handles=handles, frameon=True, fontsize=8.5)
+    return handles
 
 
 def hollow_handle(label: str) -> Line2D:

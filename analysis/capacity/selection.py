@@ -250,9 +250,9 @@ def select(options: argparse.Namespace, free: Sequence[str]) -> Selection:
 def load(folder: str, where: Sequence[str], share: float = 0.0) -> Selection:
     """All searches over data.train_samples of a folder that meet the conditions."""
     table = store.searches(folder)
-    others = sorted(set(table.get("axis", pd.Series(dtype=str))) - {SAMPLES})
-    if table.empty or others:
-        what = f"searches over {', '.join(others)}" if others else "no search"
+    other_axes = sorted(set(table.get("axis", pd.Series(dtype=str))) - {SAMPLES})
+    if table.empty or other_axes:
+        what = f"searches over {', '.join(other_axes)}" if other_axes else "no search"
         raise query.FigureError(f"{folder}: found {what}, expected searches over {SAMPLES}")
     table = query.where(table, where)
     records, trainings = read(folder), store.outcomes(folder)

@@ -148,10 +148,10 @@ def nothing_logged(runs: pd.DataFrame, metric: str) -> str:
     diverged = len(diverged_cells(runs))
     if diverged == len(runs):
         return f"{diverged_text(diverged)} before an epoch was measured; lower optim.lr"
-    others = f", and {diverged_text(diverged)}" if diverged else ""
+    also_diverged = f", and {diverged_text(diverged)}" if diverged else ""
     return (
         f"none of the {len(runs)} chosen runs has logged {metric} yet; wait for its first "
-        f"epochs{others}"
+        f"epochs{also_diverged}"
     )
 
 

@@ -48,9 +48,9 @@ def telling(cells: pd.DataFrame, axes: Sequence[str]) -> tuple[str, ...]:
     kept = sorted(axes, key=lambda axis: axis not in POISON)
     count = len(texts.drop_duplicates())
     for axis in reversed(tuple(kept)):
-        others = [other for other in kept if other != axis]
-        if others and len(texts[others].drop_duplicates()) == count:
-            kept = others
+        other_axes = [other for other in kept if other != axis]
+        if other_axes and len(texts[other_axes].drop_duplicates()) == count:
+            kept = other_axes
     return tuple(axis for axis in axes if axis in kept)
 
 

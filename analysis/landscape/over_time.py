@@ -113,8 +113,8 @@ def test_errors(measures: Measures, column: str) -> OverTime:
 
 def _over_seeds(places: pd.DataFrame, planned: int) -> OverTime:
     """Means over the seeds of every point that has a result; a seed can have it in blocks."""
-    known = places.dropna(subset=["result"])
-    by_seed = known.groupby(["value", "epoch", "seed"])["result"].mean().reset_index()
+    with_result = places.dropna(subset=["result"])
+    by_seed = with_result.groupby(["value", "epoch", "seed"])["result"].mean().reset_index()
     grouped = by_seed.groupby(["value", "epoch"])["result"]
     table = grouped.agg(mean="mean", seeds="count").reset_index()
     return OverTime(table, by_seed, planned)

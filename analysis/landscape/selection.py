@@ -136,14 +136,14 @@ def load(
     names = runs.get("trainer.name", pd.Series("", runs.index))
     cells = runs[names == measure]
     if cells.empty:
-        found = ", ".join(sorted(set(names.dropna().astype(str))))
+        trainers = ", ".join(sorted(set(names.dropna().astype(str))))
         beside = [
             str(Path(folder).parent / path.name)
             for path, own in measuring_beside(Path(folder), set(runs["cell"].astype(str)))
             if (own["trainer.name"] == measure).any()
         ]
         other = f"; its cells are measured in {', '.join(beside)}" if beside else ""
-        raise query.FigureError(f"{folder}: no cells of trainer={measure}; found {found}{other}")
+        raise query.FigureError(f"{folder}: no cells of trainer={measure}; found {trainers}{other}")
     ends = _trained_runs(folder, cells)
     cells, trained = _where(cells, ends, where)
     _check_settings(cells, free)

@@ -115,8 +115,8 @@ def _surface(measures: Measures, cell: str, rows: pd.DataFrame) -> Surface:
 def _measured(rows: pd.DataFrame, column: str, index: str, places: Array) -> Array:
     """The coordinates as they were measured; as they are planned where nothing is measured."""
     values = places.copy()
-    known = rows.groupby(index)[column].first()
-    values[known.index.to_numpy()] = known.to_numpy(np.float64)
+    measured = rows.groupby(index)[column].first()
+    values[measured.index.to_numpy()] = measured.to_numpy(np.float64)
     return values
 
 

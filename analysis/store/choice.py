@@ -26,9 +26,9 @@ def where(table: pd.DataFrame, *conditions: str) -> pd.DataFrame:
         keys = grammar.names(text)
         unknown = [key for key in keys if key not in table.columns]
         if unknown:
-            known = ", ".join(str(name) for name in table.columns)
+            columns = ", ".join(str(name) for name in table.columns)
             raise grammar.UnknownKey(
-                f"condition {text!r}: no column {unknown[0]!r} in the table; there are {known}"
+                f"condition {text!r}: no column {unknown[0]!r} in the table; there are {columns}"
             )
         table = table[_meets(table[keys], text)]
     return table

@@ -422,8 +422,8 @@ def _kind(path: Path) -> str:
 
 
 def _no_cells(path: Path, names: Sequence[str]) -> StoreError:
-    found = ", ".join(names[:8])
-    return StoreError(f"{path}: no column 'cell' (found {found}); not a sweep's file")
+    columns = ", ".join(names[:8])
+    return StoreError(f"{path}: no column 'cell' (found {columns}); not a sweep's file")
 
 
 def _refuse(path: Path, difference: str | None) -> None:

@@ -348,10 +348,10 @@ def _time_to_fit(trainings: pd.DataFrame) -> dict[str, float]:
     """Exponent and noise of the time to fit, NaN where there are too few fits."""
     from analysis.stats import time_to_fit  # not in the archive of jobs, which need no scipy
 
-    known = trainings[trainings["fitted"].notna() & trainings["steps"].gt(0)]
-    fitted = known["fitted"].to_numpy(np.float64) == 1
-    steps = known["fit_step"].where(fitted, known["steps"])
-    line = time_to_fit.fit(known["n"], steps, fitted)
+    checked = trainings[trainings["fitted"].notna() & trainings["steps"].gt(0)]
+    fitted = checked["fitted"].to_numpy(np.float64) == 1
+    steps = checked["fit_step"].where(fitted, checked["steps"])
+    line = time_to_fit.fit(checked["n"], steps, fitted)
     if line is None:
         return {"aft_exponent": math.nan, "aft_noise": math.nan}
     return {"aft_exponent": line.exponent, "aft_noise": line.noise}

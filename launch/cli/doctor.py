@@ -241,17 +241,18 @@ def partition_findings(launcher: Launcher) -> list[Finding]:
 
     Empty if SLURM does not answer.
     """
-    known = {partition.name: partition for partition in slurm.partitions()}
-    if not known:
+    partitions_here = {partition.name: partition for partition in slurm.partitions()}
+    if not partitions_here:
         return []
-    names = [partition.name for partition in known.values() if partition.is_default]
+    names = [partition.name for partition in partitions_here.values() if partition.is_default]
     if launcher.partition:
         names = launcher.partition.split(",")
     for name in names:
-        if name not in known:
-            detail = f"hydra.launcher.partition: found {name}, this cluster has {', '.join(known)}"
+        if name not in partitions_here:
+            names_here = ", ".join(partitions_here)
+            detail = f"hydra.launcher.partition: found {name}, this cluster has {names_here}"
             return [Finding("partition", "problem", detail)]
-    partitions = [known[name] for name in names]
+    partitions = [partitions_here[name] for name in names]
     if not partitions:
         return []
     answers = [_never_starts(launcher, partition) for partition in partitions]

@@ -110,8 +110,8 @@ class Fields:
         """One of several texts; another one is that of newer code."""
         value = self.text(name)
         if value not in choices:
-            found = self.wrong(name, f"one of {', '.join(choices)}")
-            raise NewerCode(str(found))
+            error = self.wrong(name, f"one of {', '.join(choices)}")
+            raise NewerCode(str(error))
         return value
 
     def text_or_null(self, name: str, default: Any = REQUIRED) -> str | None:

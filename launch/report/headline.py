@@ -117,5 +117,5 @@ def _settings(state: SweepState, cell: str) -> dict[str, Any]:
 
 def _unknown_metric(state: SweepState, metric: str) -> str:
     names = [one.name for one in store.metrics(state.folder)]
-    known = f"expected one of {', '.join(names)}" if names else "but nothing is logged yet"
-    return f"--metric: found {metric!r}, {known}"
+    expectation = f"expected one of {', '.join(names)}" if names else "but nothing is logged yet"
+    return f"--metric: found {metric!r}, {expectation}"

@@ -54,8 +54,8 @@ def results_of(
     A diverged cell has none: the last row of its training is no measurement. An unfinished one has
     none yet: its last rows say nothing about its end.
     """
-    wanted = _columns(metrics)
-    names = [name for name in wanted if name in runs]
+    label_and_unit = _columns(metrics)
+    names = [name for name in label_and_unit if name in runs]
     finished = runs[(runs["status"] == "done").to_numpy()]
     points = np.asarray(point_of_cell)[(runs["status"] == "done").to_numpy()]
     every_point = range(max(point_of_cell) + 1)
@@ -67,7 +67,7 @@ def results_of(
             mean = by_point.mean().reindex(every_point).to_numpy(np.float64)
             error = by_point.sem().reindex(every_point).to_numpy(np.float64)
             count = by_point.count().reindex(every_point, fill_value=0).tolist()
-            label, unit = wanted[name]
+            label, unit = label_and_unit[name]
             columns.append(
                 Result(
                     column=name,

@@ -33,9 +33,9 @@ def add_round(path: Path, task: int) -> int:
     plan, folder = load(path), path.resolve().parents[2]
     runs = store.runs(folder)
     searches = [plan.searches[index] for index in plan.task_searches[task]]
-    known = {cell.id for cell in plan.cells}
+    planned_ids = {cell.id for cell in plan.cells}
     states = search_states_of_present_data(searches, runs)
-    cells = [cell for cell in open_cells(states) if cell.id not in known]
+    cells = [cell for cell in open_cells(states) if cell.id not in planned_ids]
     if not cells:
         return 0
     attempts = attempts_before(load_all(folder), records_of(runs))

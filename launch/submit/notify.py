@@ -39,8 +39,8 @@ def notify(folder: Path, sid: str) -> str | None:
         raise UserError(f"{name_of(folder)}: the plan of submission {sid} is gone")
     if any(cell.state in ("running", "waiting") for cell in state.cells.values()):
         return None
-    others = [other.sid for other in state.plans if other.sid != sid]
-    if any(trained_again(state, other).going_on for other in others):
+    other_sids = [other.sid for other in state.plans if other.sid != sid]
+    if any(trained_again(state, other).going_on for other in other_sids):
         return None
     line = summary_line(state, plan)
     command = [*shlex.split(plan.policy["notify"]), name_of(folder), line]

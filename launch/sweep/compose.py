@@ -164,7 +164,7 @@ def _check_grammar(overrides: Sequence[str]) -> None:
 
 def _replacing(overrides: Sequence[str]) -> list[str]:
     """The overrides with seeds that replace those of the sweep: Hydra would merge two ranges, and
-    refuse a list in place of a range.
+    refuse a list instead of a range.
     """
     texts = []
     for text in overrides:
@@ -214,13 +214,13 @@ def _packing(config: DictConfig) -> Packing:
 
 def _section(config: DictConfig, name: str) -> dict[str, Any]:
     """The keys of a section that belongs to no cell; UserError for an unknown one."""
-    known = config_keys.SECTION_KEYS[name]
+    keys = config_keys.SECTION_KEYS[name]
     section = _plain(config.get(name, {}))
     if not isinstance(section, dict):
-        raise UserError(f"{name}: found {section!r}, expected a mapping with {', '.join(known)}")
+        raise UserError(f"{name}: found {section!r}, expected a mapping with {', '.join(keys)}")
     for key in section:
-        if key not in known:
-            raise UserError(f"{name}.{key}: unknown key; known: {', '.join(known)}")
+        if key not in keys:
+            raise UserError(f"{name}.{key}: unknown key; known: {', '.join(keys)}")
     return section
 
 

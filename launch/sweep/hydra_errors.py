@@ -42,12 +42,12 @@ def _unknown_choice(file: str, shipped: Path) -> str:
     """Replaces Hydra's message about a file such as model/resnet, which lists its own files too."""
     file = file.removesuffix(".yaml")
     group, _, name = file.rpartition("/")
-    known = config_names(group, shipped) if group else []
-    if not known:
+    choices = config_names(group, shipped) if group else []
+    if not choices:
         return f"configs/{file}.yaml: no such file; expected a file that `defaults` can name"
-    nearest = difflib.get_close_matches(name, known, n=3)
+    nearest = difflib.get_close_matches(name, choices, n=3)
     hint = f"did you mean {' or '.join(nearest)}? The choices" if nearest else "the choices"
-    return f"{group}={name}: no such choice; {hint} are {', '.join(known)}"
+    return f"{group}={name}: no such choice; {hint} are {', '.join(choices)}"
 
 
 def _unknown_key(text: str) -> str:

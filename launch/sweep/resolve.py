@@ -105,8 +105,8 @@ class Resolver:
             if key not in self.base:
                 near = schema.nearest_key(key, self.base)
                 of_section = self._base_sections.get(_section_of(key))
-                known = ", ".join(sorted(of_section or self.base))
-                hint = f"did you mean {near}?" if near else f"known: {known}"
+                keys_here = ", ".join(sorted(of_section or self.base))
+                hint = f"did you mean {near}?" if near else f"known: {keys_here}"
                 raise UserError(f"axes.{key}: no such configuration key; {hint}")
 
     def _sections_but(self, trainer: str, changed: tuple[str, ...]) -> dict[str, Section]:

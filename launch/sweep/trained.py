@@ -136,8 +136,8 @@ class TrainedRule:
         for key in self.partner:
             if key not in cell.flat:
                 near = nearest_key(key, cell.flat)
-                known = f"known: {', '.join(sorted(cell.flat))}"
-                hint = f"did you mean {near}?" if near else known
+                all_keys = f"known: {', '.join(sorted(cell.flat))}"
+                hint = f"did you mean {near}?" if near else all_keys
                 raise UserError(f"to.{key}: no key of the cells of {self.sweep}; {hint}")
         return resolved_cell({**cell.flat, **self.partner})
 

@@ -465,7 +465,8 @@ def test_budget_draws_censored_values_as_arrows_and_single_intervals(
     assert len(texts) == (censored & (table["panel"] == "MLP")).sum()
     bars = [c for axes in drawn[0].axes for c in axes.containers if c.has_yerr]
     assert len(bars) == table["n50"].notna().sum()
-    assert "beyond the range" in [text.get_text() for text in kept[0].get_legend().get_texts()]
+    (legend,) = drawn[0].legends
+    assert "beyond the range" in [text.get_text() for text in legend.get_texts()]
     printed = capsys.readouterr().out
     assert "above" in printed
     assert "(arrows)" in printed

@@ -43,7 +43,7 @@ BRIEF = Task("7", 1, "a", "COMPLETING", "None", "n4", ended_seconds=60.0)
 
 
 REQUEUED = Task("7", 0, "a", "COMPLETING", "None", "n3")
-"""A requeued task that completes: the queue has its time limit in place of its end."""
+"""A requeued task that completes: the queue has its time limit instead of its end."""
 
 
 def test_a_requeued_task_has_its_end_from_accounting() -> None:

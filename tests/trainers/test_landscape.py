@@ -306,7 +306,7 @@ def test_a_boundary_has_a_margin_for_every_point_and_a_row_for_every_frame(
     np.testing.assert_allclose(samples[["point_x", "point_y"]], inputs, rtol=1e-5)
     assert samples["point_label"].tolist() == network.samples.targets.tolist()
     right = (samples["margin"] > 0) == (samples["point_label"] == 1)
-    assert (~right).sum() == network.landscape().centre().wrong
+    assert (~right).sum() == network.landscape().here().wrong
 
 
 def test_a_boundary_needs_points_in_the_plane(

@@ -134,11 +134,11 @@ def test_the_centre_stays_the_same_to_the_bit(kind: str, bn: Any) -> None:
     model, samples = network(kind)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     landscape = Landscape(model, samples, bn)
-    centre = landscape.centre()
+    centre = landscape.here()
     plane = landscape.along([directions.draw(model, "filter", 0, 0)], folds=False)
     for index in range(30):
         plane.at(math.sin(index))
-    assert landscape.centre() == centre
+    assert landscape.here() == centre
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
 
@@ -156,7 +156,7 @@ def test_recalibrated_statistics_are_those_of_the_samples_at_the_moved_weights()
             if isinstance(norm, nn.BatchNorm2d):
                 norm.momentum = 1.0  # one batch: its statistics alone
         moved.train()(samples.inputs)
-    expected = Landscape(moved, samples).centre()
+    expected = Landscape(moved, samples).here()
     assert point.loss == pytest.approx(expected.loss, rel=1e-4)
     kept = Landscape(model, samples).along([direction]).at(0.4)
     assert point.loss != pytest.approx(kept.loss, rel=1e-2)
@@ -207,7 +207,7 @@ def test_a_line_on_a_quadratic_has_no_barrier_and_the_sag_of_its_curvature() -> 
     losses = []
     for t in places:
         with line.at(t):
-            losses.append(landscape.centre().value)
+            losses.append(landscape.here().value)
     assert paths.barrier(places, losses) == pytest.approx(0.0, abs=1e-6)
     d = (b - a)[0]
     by_place = dict(zip(places, losses, strict=True))

@@ -162,9 +162,9 @@ def test_checkpoints_along_the_way_change_nothing(
 def test_a_model_that_draws_random_numbers_resumes_exactly_too(
     begin: Begin, flat: Flat, undisturbed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = trainers.vision.models.build
+    real = trainers.models.build
     monkeypatch.setattr(
-        trainers.vision.models, "build", lambda *args: nn.Sequential(nn.Dropout(0.5), real(*args))
+        trainers.models, "build", lambda *args: nn.Sequential(nn.Dropout(0.5), real(*args))
     )
     state, curve = undisturbed({})
     train(begin(METRICS, 1, stop=after(4)))
@@ -465,7 +465,7 @@ def test_the_sums_of_a_position_stay_as_they_were(begin: Begin, flat: Flat) -> N
 
 
 def new_training(begin: Begin, flat: Flat, **keys: Any) -> Training:
-    """A training that has not begun; keys with __ in place of the dot."""
+    """A training that has not begun; keys with __ instead of the dot."""
     cell = with_changes(flat, {key.replace("__", "."): value for key, value in keys.items()})
     return Training(config.parse(cell), begin(METRICS, flat=cell))
 

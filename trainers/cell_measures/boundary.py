@@ -35,7 +35,7 @@ class Boundary(Measure):
         """
         coordinate, points = self.coordinates[unit], self.settings.points
         with self.landscape.moved([self.direction], [coordinate]) as model:
-            point = self.landscape.centre()
+            point = self.landscape.here()
             margins = _margins(model, self.inputs, self.network.samples.batch)
             largest = self._largest_eigenvalue()
         assert point.wrong is not None  # it is counted where the loss has no limit

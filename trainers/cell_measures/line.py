@@ -32,7 +32,7 @@ class Line(Measure):
         t = self.places[unit]
         model = self.network.model
         with self.line.at(t), self.landscape.recalibrated():
-            point = self.landscape.centre()
+            point = self.landscape.here()
             row: Row = {"t": t, **loss_columns(point)}
             if self.test is not None:
                 inputs = self.test.inputs

@@ -115,8 +115,8 @@ def fold(model: nn.Module, directions: Sequence[Direction], samples: Samples) ->
     a direction moves a norm.
     """
     modules = list(_leaves(model))
-    known = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, *_PLAIN)
-    if not all(isinstance(module, known) or not _has_state(module) for module in modules):
+    kinds = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, *_PLAIN)
+    if not all(isinstance(module, kinds) or not _has_state(module) for module in modules):
         return None
     moves = _by_parameter(model, directions)
     steps: list[nn.Module | _Layer] = []

@@ -38,8 +38,8 @@ class Landscape:
         self.norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         self.recalibrates = bn == "recalibrated" and bool(self.norms)
 
-    def centre(self) -> Point:
-        """The loss of the weights themselves, with the statistics as trained."""
+    def here(self) -> Point:
+        """The loss at the weights and running statistics that the model has now."""
         return sum_losses(self.samples, self._outputs, self.loss)
 
     def along(self, directions: Sequence[Direction], folds: bool = True) -> Plane:

@@ -32,8 +32,8 @@ def build(config: Kind, channels: int, size: int, classes: int) -> nn.Module:
 def check_module(config: Kind, network: Any) -> None:
     """Raise ConfigError unless the entry of a model returned one."""
     if not isinstance(network, nn.Module):
-        found = "None" if network is None else f"a {type(network).__name__}"
-        raise ConfigError(f"{config.entry}: returned {found}, expected an nn.Module")
+        kind = "None" if network is None else f"a {type(network).__name__}"
+        raise ConfigError(f"{config.entry}: returned {kind}, expected an nn.Module")
 
 
 def _check_outputs(config: Kind, network: nn.Module, shape: tuple[int, ...], classes: int) -> None:
@@ -44,10 +44,10 @@ def _check_outputs(config: Kind, network: nn.Module, shape: tuple[int, ...], cla
     parameter = next(network.parameters(), torch.empty(0))
     logits = _evaluated(network, torch.zeros(2, *shape, device=parameter.device))
     is_tensor = isinstance(logits, torch.Tensor)
-    found = tuple(logits.shape) if is_tensor else f"a {type(logits).__name__}"
-    if found != (2, classes):
+    output = tuple(logits.shape) if is_tensor else f"a {type(logits).__name__}"
+    if output != (2, classes):
         raise ConfigError(
-            f"{config.entry}: found output {found}, expected {(2, classes)}: a row for each "
+            f"{config.entry}: found output {output}, expected {(2, classes)}: a row for each "
             "sample, a column for each class"
         )
 
