@@ -225,7 +225,7 @@ def submitit(folder: Path, cells: int) -> list[str]:
 
 def planning(folder: Path, cells: int) -> None:
     """Plan and freeze a sweep of no-op cells without sending it."""
-    from launch.submit import submission
+    from launch.submit.freeze import freeze
     from launch.submit.preview import load_preview
     from launch.sweep import compose
 
@@ -233,7 +233,7 @@ def planning(folder: Path, cells: int) -> None:
     request = compose.expand_sweep(
         "noop", ["hydra/launcher=slurm", f"logs={folder}", seeds, "task.most=400"]
     )
-    plan = submission.freeze(load_preview(request), "local", attempts={})
+    plan = freeze(load_preview(request), "local", attempts={})
     plan.write(request.folder)
 
 

@@ -40,7 +40,7 @@ SWITCHES = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-sh
 def plan(logs: Path, cells: int) -> None:
     """Plan the sweep, and write its plan and jobs without sending them."""
     from launch.plan import jobs
-    from launch.submit import submission
+    from launch.submit.freeze import freeze
     from launch.submit.preview import load_preview
     from launch.sweep import compose
 
@@ -58,7 +58,7 @@ def plan(logs: Path, cells: int) -> None:
         axes,
     ]
     request = compose.expand_sweep("demo", overrides)
-    frozen = submission.freeze(load_preview(request), "local", attempts={})
+    frozen = freeze(load_preview(request), "local", attempts={})
     frozen.write(request.folder)
     array = jobs.Array(jobs.job_name(frozen, 0), 0, len(frozen.tasks), time.time(), "local")
     jobs.write(frozen, request.folder, [array])

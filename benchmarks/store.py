@@ -47,7 +47,7 @@ def of_command(words: Sequence[str], logs: Path) -> Cost:
 def plan(logs: Path, cells: int, tasks: int) -> None:
     """Plan a sweep of no-op cells in `tasks` tasks, and write its plan and jobs without sending."""
     from launch.plan import jobs
-    from launch.submit import submission
+    from launch.submit.freeze import freeze
     from launch.submit.preview import load_preview
     from launch.sweep import compose
 
@@ -55,7 +55,7 @@ def plan(logs: Path, cells: int, tasks: int) -> None:
     packing = [f"task.cells={-(-cells // tasks)}", f"task.most={tasks}"]
     overrides = ["hydra/launcher=slurm", f"logs={logs}", f"limits.cells={cells}", seeds, *packing]
     request = compose.expand_sweep("noop", overrides)
-    frozen = submission.freeze(load_preview(request), "local", attempts={})
+    frozen = freeze(load_preview(request), "local", attempts={})
     frozen.write(request.folder)
     array = jobs.Array(jobs.job_name(frozen, 0), 0, len(frozen.tasks), time.time(), "local")
     jobs.write(frozen, request.folder, [array])

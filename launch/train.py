@@ -22,6 +22,7 @@ from analysis.store import StoreError
 from launch.errors import FAILED, INTERRUPTED, WRONG_USE, UserError
 from launch.plan import Launcher, Plan, PlanError, markers, project
 from launch.submit import submission
+from launch.submit.data_check import check_data
 from launch.sweep import compose
 from launch.sweep.request import Cell, check_name
 from launch.worker import pool
@@ -84,7 +85,7 @@ def _plan_cell(config: DictConfig) -> tuple[Cell, Plan | None, Path]:
     start = Path(hydra.utils.get_original_cwd())
     project.make_importable(start)
     cell = compose.single_cell(config)
-    submission.check_data([cell.flat])
+    check_data([cell.flat])
     sweep = project.below_project(config.logs, start) / config.name
     settings: Any = OmegaConf.to_container(HydraConfig.get().launcher, resolve=False)
     plan = submission.plan_single_cell(sweep, config.name, cell, Launcher(settings))

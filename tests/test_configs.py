@@ -16,7 +16,8 @@ from PIL import Image
 
 import trainers
 from launch.scheduler import sbatch
-from launch.submit import rounds, submission
+from launch.submit import rounds
+from launch.submit.freeze import freeze_cells
 from launch.sweep import compose
 from launch.sweep.grid import axis_values
 from launch.sweep.request import Cell, Request
@@ -226,7 +227,7 @@ def test_every_sweep_that_reads_trained_cells_expands_over_their_plan(
 ) -> None:
     monkeypatch.setenv("REDESCENT_LOGS", str(tmp_path))
     trained = compose.expand_sweep(str(trained_sweep(sweep)), ["hydra/launcher=local"])
-    submission.freeze_cells(trained, "local", trained.cells, {}).write(trained.folder)
+    freeze_cells(trained, "local", trained.cells, {}).write(trained.folder)
     request = compose.expand_sweep(sweep, ["hydra/launcher=local"])
     ids = {cell.id for cell in trained.cells}
     assert request.name == sweep

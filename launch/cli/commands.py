@@ -331,9 +331,9 @@ def resume(
     launcher (hydra/launcher=..., hydra.launcher.KEY=..., task.KEY=...).
     """
     from launch.cli.lookup import sweep_folder
-    from launch.submit import submission
+    from launch.submit.resume import resume_request
 
-    request = submission.resume_request(sweep_folder(name), overrides)
+    request = resume_request(sweep_folder(name), overrides)
     _send(request, wait, retry_errors=retry_errors, abandon_completing=abandon_completing)
 
 

@@ -19,8 +19,9 @@ from launch.report.grid import setting_text, varying_settings
 from launch.report.searches import expectation_rows, short_names
 from launch.status import sweep_state
 from launch.submit.calibration import Measurement
+from launch.submit.data_check import check_data
 from launch.submit.preview import Preview, beyond_limit
-from launch.submit.submission import array_scripts, check_data
+from launch.submit.submission import array_scripts
 from launch.sweep.request import AUTO, Request
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from launch.errors import UserError
 from launch.plan import Plan, PlanError, PlannedCell, files, load, load_all
 from launch.plan.plan import difference, later_rounds
 from launch.status.sweep_files import records_of
+from launch.submit.freeze import attempts_before
 from launch.submit.rounds import open_cells, search_states_of_present_data
-from launch.submit.submission import attempts_before
 from launch.sweep.request import Cell
 
 

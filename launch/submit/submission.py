@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from launch.errors import UserError, quantity
-from launch.plan import Launcher, Plan, PlannedCell, jobs, load_all, markers, snapshot
-from launch.plan.folder import check_folder, no_sweep
+from launch.plan import Launcher, Plan, jobs, load_all, markers, snapshot
+from launch.plan.folder import check_folder
 from launch.plan.jobs import Array, Dependencies
 from launch.plan.outcome import LIVE, last_line
-from launch.plan.plan import factor, new_sid
 from launch.scheduler import backend, sbatch, slurm
-from launch.status.cell_state import Record
 from launch.status.sweep_files import RECORD_COLUMNS, is_final, records_of, runs_of
 from launch.status.sweep_state import (
     SweepState,
@@ -31,18 +27,11 @@ from launch.status.sweep_state import (
     trained_again,
 )
 from launch.submit import calibration, followup, rounds
+from launch.submit.data_check import check_data
+from launch.submit.freeze import attempts_before, freeze, freeze_cells
 from launch.submit.lock import locked
 from launch.submit.preview import Preview, beyond_limit, check_canary, preview, with_searches
-from launch.submit.table_columns import check_columns
-from launch.sweep.adaptive import search_key
-from launch.sweep.request import INSIDE, LAUNCH_KEYS, Cell, Packing, Policy, Request
-
-_ROOT_VARIABLES = {
-    "cifar10": "REDESCENT_CIFAR10",
-    "svhn": "REDESCENT_SVHN",
-    "table": "REDESCENT_TABLE",
-}
-"""Environment variables that configs/data/ reads the place of a data set from."""
+from launch.sweep.request import Cell, Packing, Request
 
 
 @dataclass(frozen=True)
@@ -91,7 +80,10 @@ def submit(
         rounds.write(state, searches, proposal.selection.ids)
         if not proposal.cells:
             return Submission(proposal, None)
-        dependencies = _dependencies(proposal, retry_errors=retry_errors)
+        canary: Sequence[str] = ()
+        if proposal.request.policy.canary:
+            to_send = replace(proposal.request, cells=proposal.cells)
+            canary = send_calibration_first(to_send, retry_errors=retry_errors)
         attempts = attempts_before(state.plans, state.records)
         plan = replace(
             freeze(proposal, request.launcher.kind, attempts),
@@ -100,7 +92,7 @@ def submit(
             excluded=_excluded_nodes(request, state.lost_nodes),
         )
         plan.write(request.folder)
-        deliver(plan, request.folder, dependencies)
+        deliver(plan, request.folder, replace(_ends(proposal), success=canary))
     return Submission(proposal, plan)
 
 
@@ -127,14 +119,9 @@ def _check_sendable(proposal: Preview) -> None:
         raise UserError(refusal)
 
 
-def _dependencies(proposal: Preview, *, retry_errors: bool) -> Dependencies:
-    """The jobs that the tasks wait for: those that train the cells they read, and the canary's."""
-    dependencies = Dependencies(ends=[task.follows for task in proposal.tasks])
-    if not proposal.request.policy.canary:
-        return dependencies
-    to_send = replace(proposal.request, cells=proposal.cells)
-    canary = send_calibration_first(to_send, retry_errors=retry_errors)
-    return replace(dependencies, success=canary)
+def _ends(proposal: Preview) -> Dependencies:
+    """The jobs after whose end each task starts: those that train the cells that it reads."""
+    return Dependencies(ends=[task.follows for task in proposal.tasks])
 
 
 def send_calibration_first(request: Request, *, retry_errors: bool) -> Sequence[str]:
@@ -173,77 +160,6 @@ def _error_of_canary(request: Request, state: SweepState, ids: Set[str]) -> str 
     return "no result; see `redescent logs` of its cells" if ids & set(again.ended) else None
 
 
-def resume_request(folder: Path, overrides: Sequence[str]) -> Request:
-    """The request that completes a sweep: all cells and searches of its plans, with the settings of
-    the newest.
-
-    `overrides` may change launcher and packing: they are added to those of the newest plan, or
-    replace them if they name another launcher. Raises UserError for any other override, or if
-    nothing was submitted yet.
-    """
-    _check_launch_overrides(overrides)
-    plans = load_all(folder) if folder.is_dir() else []
-    if not plans:
-        raise no_sweep(folder)
-    names_launcher = any(text.startswith("hydra/launcher=") for text in overrides)
-    if not names_launcher:
-        plans[-1].check_owner(folder)
-    request = _planned_request(folder, plans)
-    if names_launcher:
-        return _with_launcher(request, overrides)
-    if overrides:
-        changed = _with_launcher(request, [*request.chosen, *overrides])
-        return replace(changed, why_launcher=request.why_launcher)
-    return request
-
-
-def _planned_request(folder: Path, plans: Sequence[Plan]) -> Request:
-    """All cells and searches of these plans, with the settings of the last."""
-    newest = plans[-1]
-    cells = {}
-    for plan in plans:
-        if not plan.searches:  # the cells of a search follow from its results
-            for cell in plan.cells:
-                cells[cell.id] = Cell(cell.id, plan.flat(cell))
-    return Request(
-        name=folder.name,
-        logs=folder.parent,
-        cells=list(cells.values()),
-        packing=Packing(**newest.packing),
-        launcher=newest.launcher,
-        chosen=newest.chosen,
-        policy=Policy(**newest.policy),
-        searches=rounds.searches_of(plans),
-        why_launcher="that of the newest submission",
-    )
-
-
-def _with_launcher(request: Request, overrides: Sequence[str]) -> Request:
-    """The request with the launcher, packing and policy that the overrides set."""
-    from launch.sweep import compose  # loads Hydra, which the job after a round does without
-
-    choice = backend.choose_launcher(overrides)
-    settings = compose.launcher_settings(choice.overrides)
-    return replace(
-        request,
-        packing=settings.packing,
-        launcher=settings.launcher,
-        chosen=settings.chosen,
-        policy=settings.policy,
-        why_launcher=choice.reason,
-    )
-
-
-def _check_launch_overrides(overrides: Sequence[str]) -> None:
-    for text in overrides:
-        if not text.lstrip("+").startswith(LAUNCH_KEYS):
-            keys = ", ".join(f"{key}..." for key in LAUNCH_KEYS)
-            raise UserError(
-                f"{text}: resume runs the cells as planned and accepts only {keys}; use submit "
-                "for new cells"
-            )
-
-
 def plan_single_cell(folder: Path, name: str, cell: Cell, launcher: Launcher) -> Plan | None:
     """Plan a cell that this process will run; None if the cell is done."""
     check_folder(folder, launcher.kind)
@@ -266,96 +182,6 @@ def plan_single_cell(folder: Path, name: str, cell: Cell, launcher: Launcher) ->
         return plan
 
 
-def check_data(configurations: Sequence[Mapping[str, Any]]) -> None:
-    """Raise UserError now if the data is missing, or a table lacks a column, rather than in every
-    job after it has queued.
-
-    `configurations` are flat.
-    """
-    sources, tables = {}, {}
-    for flat in configurations:
-        if "data.root" in flat:
-            sources[flat["data.root"], flat.get("data.download", False)] = flat
-        if flat.get("data.name") == "table":
-            tables[flat["data.root"], flat["data.label"], repr(flat["data.features"])] = flat
-    for (root, download), flat in sources.items():
-        if root is None and not download:
-            raise UserError(_no_root(flat))
-        if root is not None and not Path(root).exists():
-            raise UserError(
-                f"data.root: {root} does not exist; expected the file, folder or archive with the "
-                "data set"
-            )
-    for flat in tables.values():
-        check_columns(flat)
-
-
-def _no_root(flat: Mapping[str, Any]) -> str:
-    """What to do for a configuration whose data set has no place."""
-    name = str(flat["data.name"])
-    ways = ["set data.root=PATH"]
-    if name in _ROOT_VARIABLES:
-        ways.append(f"export {_ROOT_VARIABLES[name]}=PATH")
-    if "data.download" in flat:
-        ways.append("set data.download=true, which fetches the data")
-    return f"data.root: not set; expected the place of data={name}: {', or '.join(ways)}"
-
-
-def freeze(preview: Preview, backend_name: str, attempts: Mapping[str, int]) -> Plan:
-    """Freeze the cells and tasks of a preview, with the code and environment of its request."""
-    plan = freeze_cells(preview.request, backend_name, preview.cells, attempts)
-    return replace(
-        plan,
-        tasks=[task.cells for task in preview.tasks],
-        sizes=[task.concurrency for task in preview.tasks],
-        task_searches=_searches_by_task(preview),
-    )
-
-
-def _searches_by_task(preview: Preview) -> list[list[int]]:
-    """For each task the searches that it goes on with; empty if the rounds are separate tasks."""
-    if preview.request.packing.search != INSIDE:
-        return []
-    keys = [search_key(search) for search in preview.request.searches]
-    by_task = []
-    for task in preview.tasks:
-        ids = {preview.cells[index].id for index in task.cells}
-        searches = []
-        for state in preview.searches:
-            if any(training.cell.id in ids for training in state.open):
-                searches.append(keys.index(search_key(state.search)))
-        by_task.append(searches)
-    return by_task
-
-
-def freeze_cells(
-    request: Request, backend_name: str, cells: Sequence[Cell], attempts: Mapping[str, int]
-) -> Plan:
-    """Freeze cells in one task, with the code and environment of the request."""
-    bases, differences = factor([cell.flat for cell in cells])
-    planned_cells = []
-    for cell, (base, values) in zip(cells, differences, strict=True):
-        planned_cells.append(PlannedCell(cell.id, base, values, attempts.get(cell.id, 0)))
-    software = request.software
-    if software is None:
-        software = snapshot.current_software(request.folder, request.own_packages)
-    return Plan(
-        sid=new_sid(),
-        name=request.name,
-        backend=backend_name,
-        bases=bases,
-        cells=planned_cells,
-        tasks=[list(range(len(cells)))],
-        packing=asdict(request.packing),
-        launcher=request.launcher,
-        chosen=request.chosen,
-        policy=request.policy.to_json(),
-        searches=request.searches,
-        **vars(software),
-        **snapshot.origin(),
-    )
-
-
 def array_scripts(preview: Preview) -> list[str]:
     """The scripts that sbatch would get for a preview, one for each array; nothing is written.
 
@@ -374,23 +200,9 @@ def array_scripts(preview: Preview) -> list[str]:
     request = replace(request, software=software)
     plan = freeze(replace(preview, request=request), "slurm", {})
     folder = plan.folder(request.folder).resolve()
-    dependencies = Dependencies(ends=[task.follows for task in preview.tasks])
-    arrays = jobs.intended_arrays(plan, slurm.array_size(), dependencies)
+    arrays = jobs.intended_arrays(plan, slurm.array_size(), _ends(preview))
     paths = folder / "plan.json", folder / "output"
     return [sbatch.array_script(plan, *paths, array) for array in arrays]
-
-
-def attempts_before(plans: Sequence[Plan], records: Mapping[str, Record]) -> Counter[str]:
-    """The newest attempt at each cell that its record or a plan may have begun, and at least one
-    per plan that contains it.
-    """
-    attempts = Counter(cell.id for plan in plans for cell in plan.cells)
-    for plan in plans:
-        for planned in plan.cells:
-            attempts[planned.id] = max(attempts[planned.id], planned.attempts + 1)
-    for cell, record in records.items():
-        attempts[cell] = max(attempts[cell], record.attempt)
-    return attempts
 
 
 def _excluded_nodes(request: Request, lost_nodes: Collection[str]) -> list[str]:

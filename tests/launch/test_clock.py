@@ -21,7 +21,9 @@ from launch.plan import jobs
 from launch.plan.outcome import FINAL
 from launch.status import sweep_state
 from launch.submit import cancel, submission
+from launch.submit.freeze import freeze
 from launch.submit.preview import load_preview
+from launch.submit.resume import resume_request
 from launch.sweep import compose
 
 DAY = 86400.0
@@ -75,7 +77,7 @@ def test_a_sweep_continues_after_the_clock_was_set_back(logs: Path) -> None:
     )
     assert 0 < unfinished < 12
     into_the_future(folder)
-    outcome = submission.submit(submission.resume_request(folder, []))
+    outcome = submission.submit(resume_request(folder, []))
     assert len(outcome.preview.cells) == unfinished
     wait_for_cells(folder)
     assert {cell.state for cell in sweep_state.load_sweep_state(folder).cells.values()} == {"done"}
@@ -94,7 +96,7 @@ def test_a_lost_answer_of_the_future_is_not_waited_for(
     preview = load_preview(compose.expand_sweep("noop", overrides))
     folder.mkdir(parents=True)
     # of a worker on another machine, which cannot be looked up
-    plan = replace(submission.freeze(preview, "local", attempts={}), host="elsewhere")
+    plan = replace(freeze(preview, "local", attempts={}), host="elsewhere")
     plan.write(folder)
     jobs.record(plan, folder, size=1)
     assert {cell.state for cell in sweep_state.load_sweep_state(folder).cells.values()} == {

@@ -21,6 +21,7 @@ from launch.report.overview import load_overview
 from launch.status import failures, sweep_state
 from launch.submit import submission
 from launch.submit.preview import Preview, load_preview
+from launch.submit.resume import resume_request
 from launch.sweep import compose
 from launch.sweep.request import Packing
 from launch.worker import pool
@@ -42,7 +43,7 @@ def send(cells: int, at_a_time: int, *more: str) -> Preview:
 
 
 def resume(folder: Path, *more: str, retry_errors: bool = False) -> Preview:
-    request = submission.resume_request(folder, more)
+    request = resume_request(folder, more)
     outcome = submission.submit(request, retry_errors=retry_errors)
     wait_for_cells(folder)
     return outcome.preview
@@ -85,9 +86,7 @@ def test_a_cell_without_memory_alone_is_sent_only_with_more_of_it(logs: Path) ->
     assert (len(preview.selection.needs_more_memory), preview.cells) == (2, [])
     assert len(resume(logs / "noop", retry_errors=True).cells) == 2
     with_more = load_preview(
-        submission.resume_request(
-            logs / "noop", ["hydra/launcher=slurm", "hydra.launcher.mem_gb=64"]
-        )
+        resume_request(logs / "noop", ["hydra/launcher=slurm", "hydra.launcher.mem_gb=64"])
     )
     assert len(with_more.cells) == 2
 

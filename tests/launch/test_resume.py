@@ -11,7 +11,8 @@ import pytest
 
 from launch.errors import UserError
 from launch.plan import Plan, files
-from launch.submit import advance, submission
+from launch.submit import advance
+from launch.submit.resume import resume_request
 from launch.sweep.compose import launcher_settings
 
 
@@ -27,7 +28,7 @@ def sweep(tmp_path: Path, plan_of: Callable[..., Plan]) -> Path:
 def test_a_resume_sends_all_planned_cells_as_the_newest_plan_was_sent(
     sweep: Path, cell_ids: Sequence[str]
 ) -> None:
-    request = submission.resume_request(sweep, [])
+    request = resume_request(sweep, [])
     assert [cell.id for cell in request.cells] == cell_ids
     assert [cell.flat["seed"] for cell in request.cells] == [0, 1, 2]
     assert request.launcher.settings["partition"] == "spot"
@@ -35,7 +36,7 @@ def test_a_resume_sends_all_planned_cells_as_the_newest_plan_was_sent(
 
 
 def test_overrides_of_a_resume_come_on_top_of_those_of_the_newest_plan(sweep: Path) -> None:
-    request = submission.resume_request(sweep, ["hydra.launcher.timeout_min=7", "task.cells=2"])
+    request = resume_request(sweep, ["hydra.launcher.timeout_min=7", "task.cells=2"])
     assert request.launcher.settings["timeout_min"] == 7
     assert request.launcher.settings["partition"] == "spot"
     assert request.launcher.settings["gres"] == "gpu:v100:1"
@@ -43,19 +44,19 @@ def test_overrides_of_a_resume_come_on_top_of_those_of_the_newest_plan(sweep: Pa
 
 
 def test_another_launcher_begins_anew(sweep: Path) -> None:
-    request = submission.resume_request(sweep, ["hydra/launcher=slurm"])
+    request = resume_request(sweep, ["hydra/launcher=slurm"])
     assert request.launcher.settings["partition"] is None
     assert request.launcher.settings["gres"] is None
 
 
 def test_a_resume_takes_no_other_override(sweep: Path) -> None:
     with pytest.raises(UserError, match=r"trainer.epochs=3: resume runs the cells as planned"):
-        submission.resume_request(sweep, ["trainer.epochs=3"])
+        resume_request(sweep, ["trainer.epochs=3"])
 
 
 def test_there_is_nothing_to_resume_before_a_submission(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no submitted sweep"):
-        submission.resume_request(tmp_path, [])
+        resume_request(tmp_path, [])
 
 
 def test_settings_of_another_user_are_named_before_they_are_used(
@@ -63,11 +64,11 @@ def test_settings_of_another_user_are_named_before_they_are_used(
 ) -> None:
     monkeypatch.setattr(files.os, "getuid", lambda: 4_000_000)
     with pytest.raises(UserError, match=r"plan\.json: belongs to \w+, and its launcher settings"):
-        submission.resume_request(sweep, [])
+        resume_request(sweep, [])
     with pytest.raises(UserError, match="belongs to"):
-        submission.resume_request(sweep, ["hydra.launcher.timeout_min=7"])
+        resume_request(sweep, ["hydra.launcher.timeout_min=7"])
     with pytest.raises(UserError, match="belongs to"):
         advance.advance(sweep)
-    request = submission.resume_request(sweep, ["hydra/launcher=slurm"])
+    request = resume_request(sweep, ["hydra/launcher=slurm"])
     assert len(request.cells) == 3
     assert request.launcher.settings["partition"] is None

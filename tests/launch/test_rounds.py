@@ -25,6 +25,7 @@ from launch.submit import cancel, rounds, submission
 from launch.submit.advance import advance
 from launch.submit.inside import add_round
 from launch.submit.preview import load_preview, with_searches
+from launch.submit.resume import resume_request
 from launch.sweep.adaptive import SearchState
 from launch.sweep.compose import expand_sweep
 from launch.sweep.request import Request
@@ -165,7 +166,7 @@ def test_rounds_follow_until_every_search_is_finished(sweep: Played) -> None:
 def test_submitting_again_sends_nothing_after_the_end(sweep: Played, request_hunt: Request) -> None:
     sweep.play_to_the_end()
     assert submission.submit(request_hunt).plan is None
-    assert submission.submit(submission.resume_request(sweep.folder, [])).plan is None
+    assert submission.submit(resume_request(sweep.folder, [])).plan is None
 
 
 def test_commands_by_hand_send_the_rounds_that_follow_by_themselves(
@@ -177,7 +178,7 @@ def test_commands_by_hand_send_the_rounds_that_follow_by_themselves(
     request: Request | None = expand_sweep("other", [LOCAL])
     while request and submission.submit(request).plan:
         by_hand.play()
-        request = submission.resume_request(by_hand.folder, [])
+        request = resume_request(by_hand.folder, [])
     assert [state.trials for state in by_hand.states()] == [
         state.trials for state in sweep.states()
     ]
@@ -243,7 +244,7 @@ def test_an_error_holds_its_search_and_not_the_others(sweep: Played) -> None:
     entries = sweep.file()
     assert sorted(entries[0]["held"]) == sorted(one.cell.id for one in held.open)
     assert entries[1]["held"] == []
-    resumed = submission.submit(submission.resume_request(sweep.folder, []))
+    resumed = submission.submit(resume_request(sweep.folder, []))
     assert [cell.id for cell in resumed.preview.cells] == [one.cell.id for one in held.open]
 
 
@@ -308,7 +309,7 @@ def test_a_cancelled_sweep_sends_no_round_until_it_is_resumed(sweep: Played) -> 
     sweep.play(lambda flat: planted(flat) if flat["model.width"] == 4 else None)
     cancel.cancel(sweep.folder)
     assert advance(sweep.folder) is None
-    resumed = submission.submit(submission.resume_request(sweep.folder, []))
+    resumed = submission.submit(resume_request(sweep.folder, []))
     assert resumed.plan is not None
     sweep.play()
     next_round = advance(sweep.folder)
@@ -347,7 +348,7 @@ def test_a_resume_also_completes_the_grid_of_the_same_folder(
     write_sweep("grid", "defaults: [{override /data: digits}]\nseeds: [0, 1]\n")
     grid = replace(expand_sweep("grid", [LOCAL]), name="hunt")
     submission.submit(grid)
-    request = submission.resume_request(sweep.folder, [])
+    request = resume_request(sweep.folder, [])
     assert {cell.id for cell in request.cells} == {cell.id for cell in grid.cells}
     assert len(request.searches) == 2
 
@@ -383,7 +384,7 @@ def test_a_condition_on_an_absent_column_can_be_corrected(
     shown = [one.search.success for one in rounds.standings(load_state(sweep))]
     written = [entry["success"] for entry in sweep.file()]
     assert shown == written == ["wrong == 0"] * 2
-    assert submission.submit(submission.resume_request(sweep.folder, [])).plan is not None
+    assert submission.submit(resume_request(sweep.folder, [])).plan is not None
 
 
 def load_state(sweep: Played) -> sweep_state.SweepState:

@@ -21,6 +21,7 @@ from launch.errors import UserError
 from launch.plan import Launcher, plan, snapshot
 from launch.submit import calibration, submission
 from launch.submit.preview import hours_of, load_preview
+from launch.submit.resume import resume_request
 from launch.sweep import compose
 from launch.sweep.request import Cell, Packing, Request
 
@@ -263,7 +264,7 @@ def test_the_next_submission_runs_what_a_calibration_found_best(redescent: Any, 
     with tables.console.capture() as text:
         tables.print_preview(outcome.preview)
     assert f"{wins} at a time, as measured" in text.get()
-    assert submission.resume_request(logs / "noop", []).packing.at_a_time == "auto"
+    assert resume_request(logs / "noop", []).packing.at_a_time == "auto"
     wait_for_cells(logs / "noop")
     assert store.runs(logs / "noop")["status"].tolist() == ["done"] * 2
 

@@ -22,6 +22,8 @@ from launch.scheduler import backend, slurm
 from launch.status import sweep_state
 from launch.status.cell_state import Record
 from launch.submit import calibration, submission
+from launch.submit.data_check import check_data
+from launch.submit.freeze import attempts_before
 from launch.sweep.compose import expand_sweep
 
 
@@ -55,13 +57,13 @@ def test_a_submission_reads_the_plans_and_the_runs_once(
 def test_attempts_are_those_recorded_or_one_for_each_plan(plan_of: Callable[..., Plan]) -> None:
     plans = [plan_of(cells=[PlannedCell(cell, 0, {}) for cell in ids]) for ids in ("ab", "b")]
     records = {"a": Record("stopped", 3), "b": Record("failed", 1), "c": Record("done", 2)}
-    assert submission.attempts_before(plans, records) == {"a": 3, "b": 2, "c": 2}
+    assert attempts_before(plans, records) == {"a": 3, "b": 2, "c": 2}
 
 
 def test_an_attempt_that_left_no_record_is_not_repeated(plan_of: Callable[..., Plan]) -> None:
     # requeued up to attempt 4, and then sent as attempt 5, which was lost
     plans = [plan_of(cells=[PlannedCell("a", 0, {}, attempts)]) for attempts in (0, 4)]
-    assert submission.attempts_before(plans, {"a": Record("failed", 4)}) == {"a": 5}
+    assert attempts_before(plans, {"a": Record("failed", 4)}) == {"a": 5}
 
 
 class _FullDisk(backend.Local):
@@ -151,11 +153,11 @@ def test_a_controller_that_is_down_is_not_a_refused_setting(
 
 def test_data_without_a_place_is_refused_with_the_ways_to_give_one() -> None:
     with pytest.raises(UserError, match=r"data=svhn: set .* export REDESCENT_SVHN=PATH$"):
-        submission.check_data([{"data.name": "svhn", "data.root": None}])
+        check_data([{"data.name": "svhn", "data.root": None}])
     cifar10 = {"data.name": "cifar10", "data.root": None, "data.download": False}
     with pytest.raises(UserError, match=r"REDESCENT_CIFAR10=PATH, or set data\.download=true"):
-        submission.check_data([cifar10])
-    submission.check_data([{**cifar10, "data.download": True}])
+        check_data([cifar10])
+    check_data([{**cifar10, "data.download": True}])
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet", "npz"])
@@ -171,10 +173,10 @@ def test_a_column_that_the_table_lacks_is_refused(tmp_path: Path, ending: str) -
     table = {
         "data.name": "table", "data.root": str(file), "data.label": "class", "data.features": None,
     }  # fmt: skip
-    submission.check_data([table, {**table, "data.features": ["length"]}])
+    check_data([table, {**table, "data.features": ["length"]}])
     with pytest.raises(UserError, match=r"data\.label: .* has no column 'clas'; its columns: leng"):
-        submission.check_data([{**table, "data.label": "clas"}])
+        check_data([{**table, "data.label": "clas"}])
     with pytest.raises(UserError, match=r"data\.features: .* has no column 'lenght'"):
-        submission.check_data([{**table, "data.features": ["lenght"]}])
+        check_data([{**table, "data.features": ["lenght"]}])
     file.write_bytes(b"\xff\x00")
-    submission.check_data([table])  # cells say why it cannot be read
+    check_data([table])  # cells say why it cannot be read
