@@ -45,14 +45,13 @@ def select(options: argparse.Namespace) -> Selection:
     settings: dict[int, Settings] = {}
     for folder in options.folders:
         loaded = selection.load(folder, options.where, options.eps)
-        table, rate_notes = selection.choose_rates(loaded.table, options.rates_from, options.eps)
-        loaded = loaded.only(table)
+        loaded = selection.at_best_rates(loaded, options.rates_from)
         first = len(settings)
         numbers = {int(str(old)): first + i for i, old in enumerate(loaded.table.index)}
         tables.append(loaded.table.rename(index=numbers))
         trainings.append(loaded.trainings.assign(search=loaded.trainings["search"].map(numbers)))
         settings.update({numbers[old]: loaded.settings[old] for old in numbers})
-        notes += [note for note in (*loaded.notes, *rate_notes) if note not in notes]
+        notes += [note for note in loaded.notes if note not in notes]
     table = pd.concat(tables)
     twice = query.points(table, store.settings_of(table)).duplicated()
     if twice.any():

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import store
-from analysis.capacity import estimate, labels
+from analysis.capacity import estimate, labels, rates
 from analysis.figure import names, query
 from analysis.figure import options as figure_options
 from analysis.figure.provenance import Source, diverged_text, fill, origin
@@ -23,7 +23,6 @@ from analysis.stats.threshold import Posterior, Settings, Trial
 from analysis.store.parts import FINAL
 from analysis.store.searches import SAMPLES, at_share, estimate_columns, read, results_of
 
-RATE = "optim.lr"
 UNFINISHED = ("open", "held")
 CENSORED = ("above", "below")
 INTERVAL = (
@@ -242,9 +241,18 @@ def select(options: argparse.Namespace, free: Sequence[str]) -> Selection:
     else too.
     """
     selection = load(options.folder, options.where, options.eps)
-    table, notes = choose_rates(selection.table, options.rates_from, options.eps)
-    selection = selection.only(table).noted(*notes)
-    return selection.noted(*check_axes(table, free))
+    selection = at_best_rates(selection, options.rates_from)
+    return selection.noted(*check_axes(selection.table, free))
+
+
+def at_best_rates(selection: Selection, rates_from: str | None) -> Selection:
+    """The searches at the learning rate that is best for each point.
+
+    rates_from: log folder whose searches choose it, so that other seeds measure.
+    """
+    chooser = load(rates_from, (), selection.share).table if rates_from is not None else None
+    table, notes = rates.choose_rates(selection.table, chooser, rates_from or "")
+    return selection.only(table).noted(*notes)
 
 
 def load(folder: str, where: Sequence[str], share: float = 0.0) -> Selection:
@@ -333,72 +341,13 @@ def _status(before: str, at_share: threshold.Estimate) -> str:
     return "ok" if before in CENSORED else before
 
 
-def choose_rates(
-    table: pd.DataFrame, folder: str | None = None, share: float = 0.0
-) -> tuple[pd.DataFrame, list[str]]:
-    """Of searches that differ in the learning rate alone the one with the largest n50.
-
-    folder: log folder whose searches choose, so that other seeds measure; share: of wrong answers
-    that is a fit there, as in the table. Adds `tuned_lr`. Returns the rows kept, and notes.
-    """
-    if RATE not in table.columns:
-        return table.assign(tuned_lr=math.nan), []
-    chooser = table if folder is None else load(folder, (), share).table
-    settings = {*store.settings_of(table), *store.settings_of(chooser)} - {RATE}
-    best = _best_rates(chooser, sorted(settings))
-    keys = _points(table, sorted(settings))
-    missing = set(keys) - set(best)
-    if missing:
-        raise query.FigureError(
-            f"--rates-from {folder}: {names.quantity(len(missing), 'point')} without a search "
-            "there; expected the same points, with other seeds"
-        )
-    shared = _cells(table) & _cells(chooser)
-    if folder is not None and shared:
-        raise query.FigureError(
-            f"--rates-from {folder}: found {names.quantity(len(shared), 'training')} that this "
-            "figure measures too, expected others, with other seeds"
-        )
-    rates = query.as_text(table[RATE])
-    kept = table[rates == keys.map(best)]
-    kept = kept.assign(tuned_lr=kept[RATE])
-    if len(kept) == len(table):
-        return kept, []
-    if folder is not None:
-        return kept, [f"learning rate of each point: the one with the largest n50 in {folder}"]
-    return kept, [
-        "learning rate of each point: the one with the largest n50, chosen on the trainings that "
-        "measure it, which biases n50 up; search again with other seeds and choose with "
-        "--rates-from"
-    ]
-
-
-def _best_rates(table: pd.DataFrame, settings: Sequence[str]) -> dict[str, str]:
-    """For each point of these settings, the learning rate with the largest n50, as text."""
-    size = table["n50"].fillna(table["n50_bound"]).fillna(-1.0)
-    size = size.mask(table["status"] == "above", np.inf)
-    order = table.assign(point=_points(table, settings), size=size)
-    best = order.sort_values("size", kind="stable").drop_duplicates("point", keep="last")
-    return dict(zip(best["point"], query.as_text(best[RATE]), strict=True))
-
-
-def _points(table: pd.DataFrame, settings: Sequence[str]) -> pd.Series:
-    """These settings as one text a row; one that the table lacks is null."""
-    return query.points(table.reindex(columns=list(settings)), settings)
-
-
-def _cells(table: pd.DataFrame) -> set[str]:
-    """The cells of all searches."""
-    return {cell for cells in table["cells"] for cell in cells}
-
-
 def check_axes(table: pd.DataFrame, free: Sequence[str]) -> list[str]:
     """Notes on columns that change together with the free ones; FigureError if another varies.
 
     free: prefixes of column names.
     """
     varying = query.axes(table)
-    drawn = [name for name in varying if name.startswith((*free, RATE))]
+    drawn = [name for name in varying if name.startswith((*free, rates.RATE))]
     points = query.points(table, drawn)
     notes, crossed = [], {}
     for name, values in varying.items():

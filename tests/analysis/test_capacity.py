@@ -12,6 +12,7 @@ from search_sweep import SETTINGS, Point, SearchSweep
 
 from analysis import store
 from analysis.capacity import estimate, generalisation, labels, selection
+from analysis.capacity.rates import choose_rates
 from analysis.figure.query import FigureError
 from analysis.stats import threshold
 from analysis.stats.threshold import Posterior, Trial
@@ -127,14 +128,14 @@ def rates(searching: SearchSweep) -> list[Point]:
 
 def test_the_rate_with_the_largest_n50_is_kept_and_said_to_flatter(searching: SearchSweep):
     searching.write(rates(searching))
-    table, notes = selection.choose_rates(store.searches(searching.folder))
+    table, notes = choose_rates(store.searches(searching.folder))
     assert table.set_index("model.width")["tuned_lr"].to_dict() == {10: 0.01, 20: 0.03}
     assert "biases n50 up" in notes[0]
 
 
 def test_a_censored_rate_beats_every_other(searching: SearchSweep):
     searching.write([Point({"optim.lr": 0.1}, n50=500), Point({"optim.lr": 0.2}, n50=1e6)])
-    table, _ = selection.choose_rates(store.searches(searching.folder))
+    table, _ = choose_rates(store.searches(searching.folder))
     assert table["tuned_lr"].tolist() == [0.2]
 
 
@@ -148,7 +149,7 @@ def test_rates_are_chosen_in_a_folder_with_more_settings(searching: SearchSweep)
     searching.write([*rates(searching), batch_norm])
     table = store.searches(searching.folder)
     ours = of_other_seeds(table[table["model.name"] != "cnn5"].drop(columns="model.norm"))
-    chosen, _ = selection.choose_rates(ours, str(searching.folder))
+    chosen, _ = choose_rates(ours, store.searches(searching.folder))
     assert chosen.set_index("model.width")["tuned_lr"].to_dict() == {10: 0.01, 20: 0.03}
 
 
@@ -157,14 +158,14 @@ def test_rates_can_be_chosen_on_other_seeds(searching: SearchSweep, tmp_path: An
     table = store.searches(searching.folder)
     swapped = table.assign(**{"optim.lr": table["optim.lr"].map({0.01: 0.03, 0.03: 0.01})})
     with pytest.raises(FigureError, match=r"found \d+ trainings that this figure measures too"):
-        selection.choose_rates(swapped, str(searching.folder))
+        choose_rates(swapped, table, "logs/first")
     swapped = of_other_seeds(swapped)
-    chosen, notes = selection.choose_rates(swapped, str(searching.folder))
+    chosen, notes = choose_rates(swapped, table, "logs/first")
     assert chosen.set_index("model.width")["tuned_lr"].to_dict() == {10: 0.01, 20: 0.03}
     assert "biases" not in notes[0]
     assert chosen["n50"].max() < 400  # of the other rate: measured, not chosen
     with pytest.raises(FigureError, match="1 point without a search there"):
-        selection.choose_rates(swapped.assign(**{"model.width": 99}), str(searching.folder))
+        choose_rates(swapped.assign(**{"model.width": 99}), table, "logs/first")
 
 
 def test_all_columns_are_those_of_the_share_of_wrong_answers(searching: SearchSweep):
@@ -220,14 +221,14 @@ def test_rates_are_chosen_at_the_share_of_wrong_answers_that_is_drawn(searching:
     folder, best = str(searching.folder), []
     for share in (0.0, 0.05):
         table = selection.load(folder, (), share).table
-        kept, _ = selection.choose_rates(of_other_seeds(table), folder, share)
+        kept, _ = choose_rates(of_other_seeds(table), table, folder)
         best.append(kept["tuned_lr"].tolist())
     assert best == [[0.01], [0.03]]
 
 
 def test_one_rate_needs_no_note(searching: SearchSweep):
     searching.write([Point({})])
-    assert selection.choose_rates(store.searches(searching.folder))[1] == []
+    assert choose_rates(store.searches(searching.folder))[1] == []
 
 
 def test_axes_that_are_not_drawn_are_refused_with_what_to_choose(searching: SearchSweep):
