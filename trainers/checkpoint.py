@@ -119,7 +119,7 @@ class Checkpoints:
 
     def _read(self, path: Path) -> dict[str, Any]:
         """The content of a checkpoint file of this cell. Raises DamagedCheckpoint or OSError."""
-        content = _decode(verified_payload(path.read_bytes()))
+        content = _decode(path.read_bytes())
         check_content(content, self.cell)
         return dict(content)
 
@@ -150,15 +150,22 @@ def _encode(content: dict[str, Any]) -> bytes | memoryview:
     return buffer.getbuffer()
 
 
-def _decode(payload: bytes) -> Any:
-    """The content of a payload, tensors on the CPU. Raises DamagedCheckpoint."""
+def _decode(file: bytes) -> Any:
+    """The content of a checkpoint file, tensors on the CPU. Raises DamagedCheckpoint.
+
+    A file whose checksum is right is not damaged: what else fails, such as memory, is raised.
+    """
+    payload = verified_payload(file)
     if payload.startswith(JSON_BEGINS):
-        return json.loads(payload)  # its checksum is right
+        return json.loads(payload)
     import torch
 
     try:
         return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    except Exception as error:  # damage can raise anything
+    except Exception as error:
+        if payload is not file:
+            raise
+        # without a checksum, and damage can raise anything
         raise DamagedCheckpoint(f"torch cannot read it ({type(error).__name__})") from error
 
 

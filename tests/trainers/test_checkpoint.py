@@ -344,3 +344,16 @@ def test_a_full_disk_is_an_os_error_and_leaves_the_checkpoint_before(
             of(folder, attempt).save(big(1.0))
         assert files(folder) == before
         assert state_of(of(folder, 2)) == {"value": "before"}
+
+
+def test_a_whole_checkpoint_that_cannot_be_read_for_want_of_memory_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of(tmp_path).save(big(1.0))
+
+    def without_memory(*_: Any, **__: Any) -> None:
+        raise RuntimeError("can't allocate memory: you tried to allocate 2000000 bytes")
+
+    monkeypatch.setattr(torch, "load", without_memory)
+    with pytest.raises(RuntimeError, match="allocate memory"):
+        of(tmp_path, attempt=2).load()
