@@ -20,13 +20,15 @@ from analysis.store.frame import newest_frame, returned_memory
 from analysis.store.later import fill_in_table
 from analysis.store.merge import (
     ATTEMPTS_SEEN,
+    EARLIER_ATTEMPTS,
     FIRST_ATTEMPT,
     concatenate,
     newest_runs,
+    of_attempts,
     of_results,
     result_attempts,
 )
-from analysis.store.parts import FINAL, KEYS, NothingLogged, StoreError, read_all, retrying
+from analysis.store.parts import KEYS, NothingLogged, StoreError, read_all, retrying
 from analysis.store.planned import planned_cells
 
 Folder = str | os.PathLike[str]
@@ -57,7 +59,8 @@ def runs(folder: Folder, columns: Sequence[str] | None = None) -> pd.DataFrame:
         raise _empty(root, "run records or plans", files)
     if recorded is None:
         return fill_in_table(_missing(planned).sort_values("cell", ignore_index=True))
-    frame: pd.DataFrame = recorded.drop_columns([ATTEMPTS_SEEN]).to_pandas()
+    of_store = [name for name in (ATTEMPTS_SEEN, EARLIER_ATTEMPTS) if name in recorded.schema.names]
+    frame: pd.DataFrame = recorded.drop_columns(of_store).to_pandas()
     frame["cell"] = frame["cell"].astype("str")
     if columns is None:
         return fill_in_table(_with_missing(frame, planned))
@@ -96,17 +99,14 @@ def records(folder: Folder, cell: str) -> list[dict[str, Any]]:
     """The newest record of each attempt at a cell, oldest attempt first; empty without any.
 
     As in `runs`, a final result beats a later record of the same attempt.
-    Keys are the columns of the run records. An attempt whose record a compaction has merged into a
-    newer one has none.
+    Keys are the columns of the run records; of attempts before the last compaction only those of
+    how and where they ended.
     """
     root = log_folder(folder)
     tables = retrying(lambda: read_all(root, "runs", cells=[cell]))
     if not tables:
         return []
-    rows = concatenate(tables).to_pylist()
-    rows.sort(key=lambda row: (row.get("status") in FINAL, row.get("updated") or 0.0))
-    newest = {row["attempt"]: row for row in rows}
-    return [newest[attempt] for attempt in sorted(newest)]
+    return of_attempts(concatenate(tables).to_pylist())
 
 
 def curves(

@@ -88,9 +88,9 @@ class Attempt:
         if self.record is not None:
             parts.append(self.record.ending)
         elif self.execution.start:
-            parts.append("no record: it wrote none, or a compaction kept that of a newer attempt")
+            parts.append("no record: it wrote none")
         elif self.execution.state or not self.execution.job:
-            parts.append("no record: not started, or a compaction kept that of a newer attempt")
+            parts.append("no record: not started")
         if self.execution.state:
             code = "" if self.execution.exit == "0:0" else f" {self.execution.exit}"
             parts.append(f"SLURM: {self.execution.state}{code}")

@@ -475,3 +475,22 @@ def test_a_cell_trained_once_more_has_no_row_of_the_earlier_training(sweep, comp
     frame = store.curves(sweep.folder)
     assert frame["attempt"].tolist() == [2, 3]
     assert frame["test_error"].tolist() == [np.float32(0.3), np.float32(0.2)]
+
+
+def test_earlier_attempts_are_known_after_compactions(sweep):
+    sweep.plan({"model.width": 8}, {"a": {"seed": 0}, "b": {"seed": 1}})
+    sweep.runs("p1", [record("a", 1, 1.0, "stopped", host="n1", error_class="cancelled")])
+    sweep.runs("q1", [record("b", 1, 1.0, "done", host="n1")])
+    compact.compact(sweep.folder)
+    sweep.runs("p2", [record("a", 2, 2.0, "failed", host="n2", error_class="error")])
+    before = store.records(sweep.folder, "a")
+    compact.compact(sweep.folder)
+    sweep.runs("p3", [record("a", 3, 3.0, "done", host="n3")])
+    compact.compact(sweep.folder)
+    records = store.records(sweep.folder, "a")
+    shown = [(each["attempt"], each["host"], each["error_class"]) for each in records]
+    assert shown == [(1, "n1", "cancelled"), (2, "n2", "error"), (3, "n3", None)]
+    assert [each["attempt"] for each in before] == [1, 2]
+    assert [each["attempt"] for each in store.records(sweep.folder, "b")] == [1]
+    assert "earlier_attempts" not in store.runs(sweep.folder)
+    assert store.runs(sweep.folder)["attempts"].tolist() == [3, 1]
