@@ -346,24 +346,18 @@ def check_axes(table: pd.DataFrame, free: Sequence[str]) -> list[str]:
 
     free: prefixes of column names.
     """
-    varying = query.axes(table)
-    drawn = [name for name in varying if name.startswith((*free, rates.RATE))]
-    points = query.points(table, drawn)
-    notes, crossed = [], {}
-    for name, values in varying.items():
-        if name in drawn:
-            continue
-        if query.as_text(table[name]).groupby(points).nunique().max() > 1:
-            crossed[name] = values
-        else:
-            notes.append(f"{name} changes together with what is drawn: {', '.join(values)}")
+    drawn = [name for name in query.axes(table) if name.startswith((*free, rates.RATE))]
+    crossed, together = query.split_axes(table, drawn)
     if crossed:
         name, values = next(iter(crossed.items()))
         raise query.FigureError(
             f"the searches differ in more than this figure draws:\n{query.listing(crossed)}\n"
             f"choose one value of each, for example --where {query.equality(name, values[0])}"
         )
-    return notes
+    return [
+        f"{name} changes together with what is drawn: {', '.join(values)}"
+        for name, values in together.items()
+    ]
 
 
 def listing(table: pd.DataFrame) -> str:

@@ -168,12 +168,7 @@ def check_axes(runs: pd.DataFrame, *columns: str) -> list[str]:
     Averaging over an axis beside these and seed that varies at one point of them would draw
     something that is no run's mean over seeds.
     """
-    varying = {n: values for n, values in axes(runs).items() if n not in (*columns, "seed")}
-    groups = points(runs, columns)
-    crossed = {}
-    for name, values in varying.items():
-        if as_text(runs[name]).groupby(groups).nunique().max() > 1:
-            crossed[name] = values
+    crossed, together = split_axes(runs, columns, ignored=("seed",))
     axis_names = " and ".join([*columns, "seed"])
     if crossed:
         name, values = next(iter(crossed.items()))
@@ -184,12 +179,31 @@ def check_axes(runs: pd.DataFrame, *columns: str) -> list[str]:
             f"choose one value of each, for example --where {equality(name, value)}"
             f"{_other_script(runs, columns)}"
         )
-    _check_seeds(runs, groups, axis_names)
+    _check_seeds(runs, points(runs, columns), axis_names)
     names = " and ".join(columns)
     return [
         f"{name} changes together with {names}: {', '.join(values)}"
-        for name, values in varying.items()
+        for name, values in together.items()
     ]
+
+
+def split_axes(
+    table: pd.DataFrame, drawn: Sequence[str], ignored: Sequence[str] = ()
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """The axes beside the drawn and the ignored ones, with their values: those that vary at one
+    point of the drawn ones, and those that change together with them.
+    """
+    groups = points(table, drawn)
+    crossed: dict[str, list[str]] = {}
+    together: dict[str, list[str]] = {}
+    for name, values in axes(table).items():
+        if name in (*drawn, *ignored):
+            continue
+        if as_text(table[name]).groupby(groups).nunique().max() > 1:
+            crossed[name] = values
+        else:
+            together[name] = values
+    return crossed, together
 
 
 def _other_script(runs: pd.DataFrame, columns: Sequence[str]) -> str:
