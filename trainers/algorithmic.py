@@ -142,7 +142,7 @@ class Training:
             self.snapshots.load(state["snapshots"])
         self._keep_library(state.get("matrix_library", linear.BEFORE))
         self._load(state)
-        self.search.snapshot = state["snapshot"]
+        self.search.rewind_state = state["snapshot"]
 
     def _keep_library(self, began: linear.Library | None) -> None:
         """Continue with the library of the checkpoint, so that results stay bit-identical."""
@@ -222,7 +222,7 @@ class Training:
 
     def _checkpoint(self) -> None:
         kept = {} if self.snapshots is None else {"snapshots": self.snapshots.state()}
-        state = {**self.state(), "snapshot": self.search.snapshot, **kept}
+        state = {**self.state(), "snapshot": self.search.rewind_state, **kept}
         self.run.checkpoint(state, self.step)
 
     def _timed_step(self) -> None:

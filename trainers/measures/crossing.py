@@ -33,7 +33,7 @@ class CrossingSearch:
         self.mode = mode
         self.reached: dict[str, int] = {}
         """Steps by threshold metric, for the thresholds reached so far."""
-        self.snapshot: dict[str, Any] | None = None
+        self.rewind_state: dict[str, Any] | None = None
         """The training's state at the last logged step, while a threshold is open."""
         self._compared = 0
         self._until = 0
@@ -55,8 +55,8 @@ class CrossingSearch:
         """Compare the counts of `step`; returns a Rewind if earlier steps must be compared too."""
         crossed = thresholds.new_crossings(row, step, self.reached)
         has_gap = step - self._compared > 1
-        if crossed and has_gap and self.mode == "crossed" and self.snapshot:
-            return Rewind(copy.deepcopy(self.snapshot), step)
+        if crossed and has_gap and self.mode == "crossed" and self.rewind_state:
+            return Rewind(copy.deepcopy(self.rewind_state), step)
         self.reached |= crossed
         self._compared = step
         return None
@@ -68,10 +68,10 @@ class CrossingSearch:
     def remember(self, state: Callable[[], dict[str, Any]]) -> None:
         """Keep the training's state at a logged step, if a rewind may need it."""
         may_rewind = self.mode == "crossed" and self.is_open
-        self.snapshot = copy.deepcopy(state()) if may_rewind else None
+        self.rewind_state = copy.deepcopy(state()) if may_rewind else None
 
     def state(self) -> dict[str, Any]:
-        """The state of the search for a checkpoint, without the snapshot."""
+        """The state of the search for a checkpoint, without that to rewind to."""
         return {
             "compared": self._compared,
             "watched_until": self._until,
