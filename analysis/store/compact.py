@@ -9,11 +9,12 @@ merge. The next compaction deletes what a crash left behind.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -289,19 +290,40 @@ def tidy(root: Path, runs: pa.Table | None) -> None:
     if runs is None or "status" not in runs.schema.names:
         return
     is_final = pc.is_in(runs["status"], pa.array(FINAL, pa.string()))
-    cells = set(runs.filter(is_final)["cell"].to_pylist())
-    delete_outlived(root, cells)
-    weights.pack(root, cells)
+    results = runs.filter(is_final)
+    cells, attempts = results["cell"].to_pylist(), results["attempt"].to_pylist()
+    delete_outlived(root, dict(zip(cells, attempts, strict=True)))
+    weights.pack(root, set(cells))
 
 
-def delete_outlived(root: Path, cells: Collection[str]) -> None:
-    """Deletes checkpoints of cells with a final result.
+def delete_outlived(root: Path, attempts: Mapping[str, int]) -> None:
+    """Deletes checkpoints of cells with a final result, which is that of the attempt given.
 
-    A second execution of a cell can save one after the first has deleted its own.
+    A second execution of a cell can save one after the first has deleted its own. Those of a cell
+    that was sent to train again stay: its next execution continues from them.
     """
+    trains_again: dict[str, bool] = {}
     for path in (root / "checkpoints").glob("*.pt"):
-        if path.name.split(".")[0] in cells:
+        cell, attempt, sid = path.name.split(".")[:3]
+        if cell not in attempts:
+            continue
+        if sid not in trains_again:
+            trains_again[sid] = _trains_again(root, sid)
+        if int(attempt) <= attempts[cell] or not trains_again[sid]:
             path.unlink(missing_ok=True)
+
+
+def _trains_again(root: Path, sid: str) -> bool:
+    """Whether a submission trains cells again that have a result, or may do so: nothing is lost to
+    a damaged plan.
+    """
+    try:
+        plan = json.loads((root / "submissions" / sid / "plan.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError):
+        return True
+    return isinstance(plan, dict) and plan.get("rerun") is True
 
 
 def count_files(root: Path) -> int:

@@ -205,6 +205,25 @@ def test_checkpoints_that_outlived_their_cell_go(sweep):
     assert [path.name[0] for path in (sweep.folder / "checkpoints").iterdir()] == ["c"]
 
 
+def test_checkpoints_of_a_cell_that_trains_again_stay_until_its_new_result(sweep):
+    fill(sweep, "ab")
+    for sid, plan in (("S1", {}), ("S2", {"rerun": True})):
+        (sweep.folder / "submissions" / sid).mkdir(parents=True)
+        (sweep.folder / "submissions" / sid / "plan.json").write_text(json.dumps(plan))
+    (sweep.folder / "checkpoints").mkdir()
+    names = ("a.00002.S2.00000.r0.x.0.pt", "b.00002.S1.00000.r1.x.0.pt")
+    for name in names:
+        (sweep.folder / "checkpoints" / name).touch()
+    compact.compact(sweep.folder)
+    # of b, a second execution of the task that finished it has saved one
+    assert [path.name for path in (sweep.folder / "checkpoints").iterdir()] == [names[0]]
+    position = {"cell": "a", "attempt": 3, "seed": 0}
+    sweep.curves("new", [{**position, "epoch": 1, "seconds": 1.0, "test_error": 0.1}])
+    sweep.runs("new", [{**position, "status": "done", "updated": 9.0}])
+    compact.compact(sweep.folder)
+    assert not list((sweep.folder / "checkpoints").iterdir())
+
+
 def test_the_manifest_describes_every_file_and_is_a_table(sweep):
     fill(sweep)
     compact.compact(sweep.folder)
