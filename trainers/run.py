@@ -103,6 +103,7 @@ class Run:
             checkpoint["step"],
             checkpoint["attempt"],
         )
+        self.flush("running")  # its record so far says that it is at the start
         return state
 
     def _add_earlier_code(self, codes: Sequence[str]) -> None:

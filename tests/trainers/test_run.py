@@ -268,6 +268,9 @@ def test_rows_and_training_time_come_back_with_the_checkpoint(
     assert repeat.restore() == {"weights": 1}
     assert 1000 <= repeat.seconds() < 1060
     assert repeat.epochs == 1
+    progress = pd.read_parquet(sweep / "runs" / f"{repeat.part.writer}.parquet").iloc[0]
+    assert (progress["status"], progress["epochs"]) == ("running", 1)
+    assert progress["seconds"] >= 1000
     repeat.log(epoch=2, step=6, examples=80, loss=0.5)
     repeat.flush("running")
     rows = pd.read_parquet(sweep / "curves" / f"{repeat.part.writer}.parquet")
