@@ -455,7 +455,8 @@ def cancel(name: str, where: Sequence[str]) -> None:
     """End the jobs of a sweep, or only the cells that meet every condition of WHERE.
 
     A condition looks like model.width=64; quote one with < or >. Logged rows are kept; `resume`
-    and `submit` send the cells again.
+    and `submit` send the cells again. Done cells that train again keep their result; `submit
+    --again` sends them.
     """
     from launch.cli.console import console, styled
     from launch.cli.lookup import sweep_folder

@@ -82,17 +82,27 @@ def watch(folder: Path, seconds: float, metric: str | None = None) -> None:
 
     The scheduler is asked every ASK_SECONDS at most; between, progress comes from the parts.
     """
-    with leave_on_interrupt(name_of(folder)), Live(console=console, auto_refresh=False) as live:
+    with leave_on_interrupt(name_of(folder)), _display() as show:
         recent = answers.RecentAnswer()
         while True:
             files = sweep_files.read_files(folder, more_columns=headline_columns(metric))
             state = sweep_state.state_of(files, recent.about(files))
             shown = view(load_overview(state), headline_of(state, metric))
             footer = f"{time.strftime('%T')}, every {seconds:.0f} s; Ctrl-C leaves the jobs running"
-            live.update(Group(shown, Text(footer, "dim")), refresh=True)
+            show(Group(shown, Text(footer, "dim")))
             if not is_live(state):
                 return
             time.sleep(seconds)
+
+
+@contextlib.contextmanager
+def _display() -> Iterator[Callable[[Group], None]]:
+    """Shows a status over the one before it; in a file or a pipe after it."""
+    if not console.is_terminal:
+        yield console.print
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        yield lambda shown: live.update(shown, refresh=True)
 
 
 def wait_until_end(folder: Path, sid: str | None = None) -> bool:
