@@ -117,6 +117,7 @@ def test_watching_asks_the_scheduler_every_ten_seconds_at_most(
     plan_of: Callable[..., Plan],
     asked: list[Sequence[str]],
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     clock = [0.0]
 
@@ -131,6 +132,7 @@ def test_watching_asks_the_scheduler_every_ten_seconds_at_most(
     with pytest.raises(SystemExit):
         views.watch(logs / "one", 5.0)
     assert len(asked) == 5
+    assert capsys.readouterr().out.count("every 5 s; Ctrl-C") == 9, "a pipe has each refresh"
 
 
 def test_status_names_what_runs(
