@@ -9,6 +9,7 @@ merge. The next compaction deletes what a crash left behind.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -302,14 +303,13 @@ def delete_outlived(root: Path, attempts: Mapping[str, int]) -> None:
     A second execution of a cell can save one after the first has deleted its own. Those of a cell
     that was sent to train again stay: its next execution continues from them.
     """
-    trains_again: dict[str, bool] = {}
+    trains_again = functools.cache(functools.partial(_trains_again, root))
     for path in (root / "checkpoints").glob("*.pt"):
         cell, attempt, sid = path.name.split(".")[:3]
         if cell not in attempts:
             continue
-        if sid not in trains_again:
-            trains_again[sid] = _trains_again(root, sid)
-        if int(attempt) <= attempts[cell] or not trains_again[sid]:
+        is_later = int(attempt) > attempts[cell]
+        if not (is_later and trains_again(sid)):
             path.unlink(missing_ok=True)
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from launch.plan.outcome import FINAL, FROZEN_CODE, class_of, last_line
+from launch.plan.outcome import FINAL, FROZEN_CODE, class_of
 from launch.plan.snapshot import difference_from_plan
 from launch.worker.messages import (
     CellJob,
@@ -258,7 +258,7 @@ def _other_data(job: CellJob, end: FinishedCell) -> str | None:
 def _record_failure(run: Run | None, job: CellJob, error: Exception) -> CellResult:
     """Record the cell's traceback; the answer says if this failed too."""
     failure = class_of(error).name
-    text = last_line(traceback.format_exc())
+    text = traceback.format_exception_only(error)[-1].strip().splitlines()[0]
     epochs = 0
     if run is not None:
         epochs = run.epochs
