@@ -53,7 +53,7 @@ def select(options: argparse.Namespace) -> Selection:
     table = table.assign(panel=panel).sort_values(["panel", "parameters"], kind="stable")
     placed = table[table["parameters"].notna()]
     selection.check_unique(placed, ["panel", "parameters"])
-    return selection.drawn(searches, placed, "parameters")
+    return selection.with_place(searches, placed, "parameters")
 
 
 def reduce(searches: Selection) -> pd.DataFrame:

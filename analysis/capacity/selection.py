@@ -330,13 +330,13 @@ def _left_out_text(share: float, trainings: int, unknown: int) -> list[str]:
     return [f"{text}; train without `trainer.abandon` to know it"]
 
 
-def _status(before: str, at_share: threshold.Estimate) -> str:
+def _status(before: str, estimated: threshold.Estimate) -> str:
     """The status of a search at another share of wrong answers than its own, with `before`."""
     if before in UNFINISHED:
         return before
-    if at_share.bound is not None:
-        return "above" if at_share.high is None else "below"
-    if at_share.n50 is None:
+    if estimated.bound is not None:
+        return "above" if estimated.high is None else "below"
+    if estimated.n50 is None:
         return "exhausted"  # no training has an outcome at this share
     return "ok" if before in CENSORED else before
 
@@ -366,7 +366,7 @@ def listing(table: pd.DataFrame) -> str:
     return table_text(table[columns])
 
 
-def drawn(searches: Selection, table: pd.DataFrame, place: str) -> Selection:
+def with_place(searches: Selection, table: pd.DataFrame, place: str) -> Selection:
     """The searches of `table`, with a note on the others, which lack the column `place` yet."""
     without = len(searches.table) - len(table)
     result = searches.only(table)
