@@ -86,7 +86,9 @@ def placed(searches: Selection, kind: LineFigure) -> Selection:
         )
     table = table[~unplaced]
     selection.check_unique(table, ["line", kind.x])
-    return selection.with_place(searches, table.sort_values(["line", kind.x], kind="stable"), kind.x)
+    return selection.with_place(
+        searches, table.sort_values(["line", kind.x], kind="stable"), kind.x
+    )
 
 
 def _check_one_model(table: pd.DataFrame) -> None:
