@@ -11,6 +11,7 @@ finished run are hatched.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 
@@ -32,6 +33,7 @@ from analysis.figure.provenance import (
 from analysis.figure.table_text import table_text
 
 SIZE = (6.6, 5.0)  # inches
+LEGEND_COLUMNS = 2  # more are wider than the page
 
 
 def draw(table: pd.DataFrame, choice: Choice, diverged: Sequence[float] = ()) -> Figure:
@@ -41,9 +43,10 @@ def draw(table: pd.DataFrame, choice: Choice, diverged: Sequence[float] = ()) ->
     """
     by, axis, end = choice.by, choice.column, end_label(choice.last)
     with style.styled():
-        figure = Figure(figsize=SIZE, layout="constrained")
-        top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (2, 1)})
         groups = list(table.groupby(by))
+        legend_rows = math.ceil(len(groups) / LEGEND_COLUMNS) * 2
+        figure = Figure(figsize=(SIZE[0], SIZE[1] + 0.15 * legend_rows), layout="constrained")
+        top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (2, 1)})
         for index, (value, group) in enumerate(groups):
             colour = error_lines.colour(index, len(groups))
             label = f"{names.name(by)} {value:g}"
@@ -59,7 +62,10 @@ def draw(table: pd.DataFrame, choice: Choice, diverged: Sequence[float] = ()) ->
         bottom.set_ylabel(names.name(choice.training))
         style.letter((top, bottom))
         bottom.set_xlabel(names.name(axis))
-        top.legend(loc="lower center", bbox_to_anchor=(0.5, 1.09), ncols=len(groups), fontsize=7)
+        columns = min(len(groups), LEGEND_COLUMNS)
+        figure.legend(
+            *top.get_legend_handles_labels(), loc="outside upper center", ncols=columns, fontsize=7
+        )
     return figure
 
 

@@ -33,7 +33,7 @@ MOST = 24  # panels
 def load(options: argparse.Namespace) -> selection.Measures:
     """The finished boundaries of one seed; FigureError if they are not of rings."""
     measures = selection.require_finished(selection.load(options.folder, "boundary", options.where))
-    if INNER not in measures.trained:
+    if query.numbers(measures.trained, INNER).isna().any():
         kinds = ", ".join(sorted(set(measures.trained["data.name"])))
         raise query.FigureError(
             f"{options.folder}: found data {kinds}, expected rings; analysis/decision_boundary.py "

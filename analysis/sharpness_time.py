@@ -76,7 +76,8 @@ def draw_map(axes: Axes, panel: Panel, places: Mapping[float, float]) -> None:
     frame = panel.frame()
     x = sorted(places.values())
     grid = heatmap.grid(frame.assign(x=frame["value"].map(places)), x, panel.data.planned)
-    low, high = heatmap.limits(frame["mean"], 0.25 if panel.is_log else 0.01)
+    drawn = frame[frame["epoch"] >= 1]  # the axis begins there
+    low, high = heatmap.limits(drawn["mean"], 0.25 if panel.is_log else 0.01)
     width = time_map.column_width(np.array(x))
     mesh = heatmap.draw(axes, grid, low, high, width)
     if mesh is not None:
@@ -116,6 +117,7 @@ def load(options: argparse.Namespace) -> list[selection.Measures]:
             )
         measures = selection.load(folder, name, options.where, over_time.FREE)
         result.append(selection.require_finished(measures))
+    over_time.check_same_trainings(result)
     return result
 
 

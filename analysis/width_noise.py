@@ -23,7 +23,7 @@ from analysis.double_descent.axis_sweep import AxisSweep, SweepGroup
 from analysis.figure import heatmap, names, output, query, style
 from analysis.figure import options as figure_options
 from analysis.figure.arguments import finite
-from analysis.figure.provenance import end_label
+from analysis.figure.provenance import end_label, nothing_logged
 from analysis.stats import seed_curves
 from analysis.stats.seed_curves import first_time
 
@@ -110,8 +110,10 @@ def make(options: argparse.Namespace) -> None:
     data = axis_sweep.load(options.folder, axis_sweep.choice_of(options))
     group = choose(data.groups, options.at, options.by)
     if not any(column.cells for column in group.test):
+        runs = data.runs[np.isclose(data.runs[options.by], group.value, atol=0)]
         raise query.FigureError(
-            f"no run with {options.by} {group.value:g} has logged {options.metric} yet"
+            f"{options.by} {group.value:g}: {nothing_logged(runs, options.metric)}; --at draws "
+            "another value"
         )
     group = axis_sweep.over_time(data, group, options.folder, names.TIMES[options.time])
     table = axis_sweep.end_table(data, 0.0)

@@ -161,7 +161,8 @@ def _measures_beside(
                 measures = selection.load(str(path), name, free=FREE[name])
                 yield path, selection.require_finished(measures)
             except query.FigureError as error:
-                notes.append(f"{path.name}: left out: {query.one_line(error)}")
+                problem, *_ = query.one_line(error).partition("; choose one")  # of the trainings
+                notes.append(f"{path.name}: left out: {problem}")
 
 
 def _surfaces(measures: Measures) -> Values:

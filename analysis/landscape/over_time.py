@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +58,18 @@ def check(measures: Measures, column: str) -> list[str]:
     return query.check_axes(trained, column)
 
 
+def check_same_trainings(folders: Sequence[Measures]) -> None:
+    """Raise FigureError unless all folders measure trainings of one sweep."""
+    first = set(folders[0].trained["cell"])
+    for measures in folders[1:]:
+        cells = set(measures.trained["cell"])
+        if not (cells <= first or first <= cells):
+            raise query.FigureError(
+                f"{measures.folder}: found measures of other trainings than in "
+                f"{folders[0].folder}, expected those of the same; draw the folders apart"
+            )
+
+
 def measured(measures: Measures, column: str) -> OverTime:
     """The measure at every epoch of which it has the weights: a mean over rows and blocks, then
     over seeds.
@@ -89,8 +101,10 @@ def measured(measures: Measures, column: str) -> OverTime:
 
 
 def _epochs(cells: pd.DataFrame, trained: pd.DataFrame) -> pd.Series:
-    """The epoch of the weights of each measure; that of the end of the training for final ones."""
-    last = cells[OF].map(trained["trainer.epochs"])
+    """The epoch of the weights of each measure; for final ones that of the last row, which can be
+    before the last planned one.
+    """
+    last = cells[OF].map(query.numbers(trained, "epochs").fillna(trained["trainer.epochs"]))
     listed = pd.to_numeric(cells[WEIGHTS], errors="coerce")
     return listed.fillna(last).astype(int)
 

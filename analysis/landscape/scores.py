@@ -15,6 +15,7 @@ from scipy import stats
 from analysis import store
 from analysis.figure import names, provenance, query
 from analysis.landscape import selection
+from analysis.store.parts import FINAL
 
 INTERVAL = "95 % t interval of the mean over seeds; none for one seed"
 
@@ -73,17 +74,21 @@ def load(options: argparse.Namespace, name: Name, axes: Sequence[str]) -> Scores
         raise _choice(f"the trainings differ in more than {', '.join(axes)}", varying)
     done = runs[runs["status"] == "done"]
     done = done[selection.test_accuracy(done).notna()]
+    diverged = len(provenance.diverged_cells(runs))
+    unfinished = int((~runs["status"].isin(FINAL)).sum())
     if done.empty:
-        raise query.FigureError(
-            f"none of the {len(runs)} chosen trainings is done and has a test accuracy; "
-            f"{provenance.fill(options.folder)}"
-        )
+        reasons = [f"none of the {len(runs)} chosen trainings is done and has a test accuracy"]
+        reasons += [provenance.diverged_text(diverged)] if diverged else []
+        reasons += [provenance.fill(options.folder)] if unfinished else []
+        raise query.FigureError("; ".join(reasons))
     done = done.assign(kind=[name(row) for row in done.to_dict("records")])
     for kind, group in done.groupby("kind"):
         _check_one_setting(str(kind), group)
     notes = []
-    if len(done) < len(runs):
-        notes.append(f"{len(runs) - len(done)} of {len(runs)} trainings are not done")
+    if unfinished:
+        notes.append(f"{unfinished} of {len(runs)} trainings are not done")
+    if diverged:
+        notes.append(f"not drawn: {provenance.diverged_text(diverged)}")
     rows = [_row(str(kind), group) for kind, group in done.groupby("kind")]
     table = pd.DataFrame(rows).sort_values("test_mean", ascending=False, ignore_index=True)
     return Scores(done, table, tuple(notes))

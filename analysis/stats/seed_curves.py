@@ -56,8 +56,8 @@ class SeedCurves:
     def mean(self) -> Array:
         """(X,) mean over the seeds that have the x."""
         finite = np.isfinite(self.values)
-        total: Array = np.where(finite, self.values, 0).sum(axis=0) / finite.sum(axis=0)
-        return total
+        total: Array = np.where(finite, self.values, 0).sum(axis=0)
+        return total / np.where(finite.any(axis=0), finite.sum(axis=0), np.nan)
 
     @property
     def spread(self) -> Array:
@@ -66,7 +66,8 @@ class SeedCurves:
             return self.std
         deviation = np.where(np.isfinite(self.values), self.values - self.mean, 0)
         finite = np.isfinite(self.values).sum(axis=0)
-        return np.where(finite > 1, np.sqrt((deviation**2).sum(axis=0) / finite), np.nan)
+        variance: Array = (deviation**2).sum(axis=0) / np.where(finite > 1, finite, np.nan)
+        return np.sqrt(variance)
 
     @property
     def error(self) -> Array:

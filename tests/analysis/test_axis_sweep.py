@@ -135,8 +135,12 @@ def test_curves_are_drawn_through_the_table(grid, saved_figures, tmp_path):
         np.testing.assert_allclose(line.get_ydata(), expected, atol=1e-6)
     np.testing.assert_allclose(bottom.lines[1].get_ydata(), [0.3, 0.3, 0.3, 0.0], atol=1e-6)
     assert not hatched(top)
-    labels = [text.get_text() for text in top.get_legend().get_texts()]
+    (legend,) = saved_figures[0].legends
+    labels = [text.get_text() for text in legend.get_texts()]
     assert labels[2] == "label-noise rate 0.2, at the end (n = 3)"
+    box = legend.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= saved_figures[0].bbox.x1
 
 
 def hatched(axes) -> list[Rectangle]:
@@ -265,7 +269,7 @@ def test_an_end_is_the_last_epoch_unless_the_mean_of_more_is_asked_for(
     mean = pd.read_csv(tmp_path / "model_wise.csv")["test_end"]
     lower = (0.1 + 0.09) / 27  # epochs 4 and 5 lie below the end
     np.testing.assert_allclose(mean, np.array([*END[0.0], *END[0.2]]) - lower, atol=1e-6)
-    labels = [text.get_text() for text in saved_figures[0].axes[0].get_legend().get_texts()]
+    labels = [text.get_text() for text in saved_figures[0].legends[0].get_texts()]
     assert "mean of the last 27 epochs" in labels[0]
     record = json.loads((tmp_path / "model_wise.json").read_text())
     assert record["final_value"] == "mean of the last 27 epochs"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -240,6 +241,25 @@ def test_optimisers_are_ranked_with_intervals_over_seeds(
     assert names == table["name"].tolist()
 
 
+def test_diverged_trainings_are_named_and_need_no_resume(
+    tmp_path: Path, drawn: list[Figure], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = optimisers(tmp_path)
+    runs = store.runs(folder)
+    runs["status"] = np.where(runs["seed"] == 2, "nonfinite", "done")
+    Sweep(folder).runs("runs", runs.to_dict("records"))
+    assert optimizer_table.main([str(folder), "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "not drawn: 2 cells diverged" in printed
+    assert "not done" not in printed
+    runs["status"] = "nonfinite"
+    Sweep(folder).runs("runs", runs.to_dict("records"))
+    assert optimizer_table.main([str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert "6 cells diverged" in error
+    assert "redescent resume" not in error
+
+
 def test_trainings_of_one_optimiser_with_two_settings_are_not_averaged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -380,7 +400,7 @@ def test_an_atlas_says_which_measures_it_leaves_out(
     text = capsys.readouterr().out
     assert (
         "note: roll_radius: left out: measures with different settings cannot be compared: "
-        "trainer.kappa: 0.1, 1; choose one" in " ".join(text.split())
+        "trainer.kappa: 0.1, 1 wrote" in " ".join(text.split())
     )
     data = page_data((tmp_path / "out" / "atlas.html").read_text())
     assert (len(data["cells"]), data["measures"]) == (6, {})
@@ -431,6 +451,24 @@ def test_measures_over_time_stand_beside_the_test_error_of_their_epoch(
     both = over_time.beside(sharpness, errors)
     assert len(both) == 18
     np.testing.assert_allclose(both["x"], both["y"] ** 2, rtol=1e-5)
+
+
+def test_final_weights_have_the_epoch_at_which_their_training_ended(
+    landscape: LandscapeSweep,
+) -> None:
+    folder = str(sharp_sweep(landscape))
+    measures = selection.load(folder, "sharpness", free=over_time.FREE)
+    ended = replace(measures, trained=measures.trained.assign(epochs=41))
+    epochs = over_time.measured(ended, "trainer.poison.samples").table["epoch"]
+    assert sorted(set(epochs)) == [1, 3, 41]
+
+
+def test_measures_of_other_trainings_are_not_drawn_together(landscape: LandscapeSweep) -> None:
+    measures = selection.load(str(sharp_sweep(landscape)), "sharpness", free=over_time.FREE)
+    other_cells = measures.trained.assign(cell="other " + measures.trained["cell"].astype(str))
+    over_time.check_same_trainings([measures, replace(measures, trained=measures.trained[:2])])
+    with pytest.raises(query.FigureError, match="found measures of other trainings than in"):
+        over_time.check_same_trainings([measures, replace(measures, trained=other_cells)])
 
 
 COLUMN = "trainer.poison.samples"
