@@ -150,6 +150,23 @@ def beside_of(
     return data
 
 
+def early_ends(features: pd.DataFrame, axis: str, time: str) -> list[str]:
+    """A note on the columns whose seeds end before those of others: there `final` is of that time,
+    and of diverged seeds too.
+    """
+    if f"last_{time}" not in features:
+        return []
+    lasts = features.set_index(axis)[f"last_{time}"].dropna()
+    early = lasts[lasts < lasts.max()]
+    if early.empty:
+        return []
+    columns = ", ".join(f"{value:g} ({last:g})" for value, last in early.items())
+    return [
+        f"note: seeds of {axis} {columns} end before the last {time}, {lasts.max():g}; final is of "
+        "the one in brackets, and of seeds that diverged later too"
+    ]
+
+
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
     runs, curves, notes = load(options)
@@ -196,6 +213,7 @@ def make(options: argparse.Namespace) -> None:
         }
         facts["beside"] = options.beside
     lines.append(f"final: {end_text(options.last)}")
+    lines += early_ends(features, axis, time)
     lines += [f"note: {note}" for note in notes]
     lines += [*state.messages(options.folder), *verdicts]
     output.write(options, figure, tables, facts, lines)

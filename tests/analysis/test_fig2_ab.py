@@ -358,3 +358,13 @@ def test_cells_of_several_versions_of_code_or_data_are_noted(sweep, tmp_path, ca
     assert "note: the cells were trained on 2 versions of /data/cifar10\n" in printed
     record = json.loads((tmp_path / "fig2_ab.json").read_text())
     assert record["code"] == record["data"]["/data/cifar10"] == ["new", "old"]
+
+
+def test_columns_whose_seeds_end_early_are_noted(sweep, saved_figures, tmp_path, capsys):
+    sweep.grid((1e-3, 1e-4), seeds=(0, 1), epochs=30, skip=("l1s0w64", "l1s1w64"))
+    for seed in (0, 1):
+        config = {"trainer.epochs": 30, "model.width": 64, "optim.weight_decay": 1e-4}
+        sweep.train(f"l1s{seed}w64", {**config, "seed": seed}, last=10)
+    assert run(sweep.folder, "--out", tmp_path) == 0
+    printed = capsys.readouterr().out
+    assert "note: seeds of lambda 0.0001 (10) end before the last epoch, 30; final is" in printed
