@@ -47,7 +47,7 @@ from analysis.store.merge import (
     newest_runs,
     of_results,
     result_attempts,
-    with_earlier_attempts,
+    with_other_attempts,
 )
 from analysis.store.mismatch import COLUMNS, mismatches
 from analysis.store.parts import (
@@ -249,13 +249,13 @@ def buckets(sources: Sequence[Source], limit: int) -> list[list[str]]:
 
 
 def newest_records(paths: Sequence[Path]) -> pa.Table | None:
-    """The newest record of each cell, with what is known of its earlier attempts; None without any
+    """The newest record of each cell, with what is known of its other attempts; None without any
     file.
     """
     if not paths:
         return None
     records = concatenate(read_records(path) for path in paths)
-    return with_earlier_attempts(newest_runs(records), records)
+    return with_other_attempts(newest_runs(records), records)
 
 
 def delete(root: Path, inputs: Inputs, kept: Sequence[Record]) -> None:

@@ -26,9 +26,10 @@ FIRST_ATTEMPT = "first_attempt"
 # is not counted twice
 ATTEMPTS_SEEN = "attempts_seen"
 
-# text in a store's runs table: a JSON list with the records of earlier attempts, oldest first
-EARLIER_ATTEMPTS = "earlier_attempts"
-_OF_EARLIER = ("attempt", "status", "error_class", "host", "updated", "epochs", "steps")
+# text in a store's runs table: a JSON list with the records of the cell's other attempts, oldest
+# first; those after its result are of a new training that has none yet
+OTHER_ATTEMPTS = "other_attempts"
+_OF_OTHERS = ("attempt", "status", "error_class", "host", "updated", "epochs", "steps")
 
 
 def concatenate(tables: Iterable[pa.Table]) -> pa.Table:
@@ -244,28 +245,27 @@ def newest_runs(table: pa.Table) -> pa.Table:
     return newest.append_column(ATTEMPTS_SEEN, attempt_lists)
 
 
-def with_earlier_attempts(newest: pa.Table, table: pa.Table) -> pa.Table:
-    """The newest records with a column of what is known of the attempts before them.
+def with_other_attempts(newest: pa.Table, table: pa.Table) -> pa.Table:
+    """The newest records with a column of what is known of the other attempts at their cells.
 
     newest: `newest_runs(table)`. A record of `table` that has the column brings its list.
     """
     ranks = cell_ranks(table)
     has_others = np.bincount(ranks)[ranks] > 1 if len(ranks) else np.zeros(0, bool)
-    if EARLIER_ATTEMPTS in table.schema.names:
-        has_others |= table[EARLIER_ATTEMPTS].is_valid().to_numpy()
+    if OTHER_ATTEMPTS in table.schema.names:
+        has_others |= table[OTHER_ATTEMPTS].is_valid().to_numpy()
     by_cell: dict[str, list[dict[str, Any]]] = {}
     for row in table.filter(pa.array(has_others)).to_pylist():
         by_cell.setdefault(row["cell"], []).append(row)
     texts = []
-    for cell, attempt in zip(
-        newest["cell"].to_pylist(), newest["attempt"].to_pylist(), strict=True
-    ):
+    cells, attempts = newest["cell"].to_pylist(), newest["attempt"].to_pylist()
+    for cell, attempt in zip(cells, attempts, strict=True):
         records = [row for row in of_attempts(by_cell.get(cell, [])) if row["attempt"] != attempt]
-        shown = [{name: row.get(name) for name in _OF_EARLIER} for row in records]
+        shown = [{name: row.get(name) for name in _OF_OTHERS} for row in records]
         texts.append(json.dumps(shown) if shown else None)
-    if EARLIER_ATTEMPTS in newest.schema.names:
-        newest = newest.drop_columns([EARLIER_ATTEMPTS])
-    return newest.append_column(EARLIER_ATTEMPTS, pa.array(texts, pa.string()))
+    if OTHER_ATTEMPTS in newest.schema.names:
+        newest = newest.drop_columns([OTHER_ATTEMPTS])
+    return newest.append_column(OTHER_ATTEMPTS, pa.array(texts, pa.string()))
 
 
 def of_attempts(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -274,8 +274,8 @@ def of_attempts(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """
     records = []
     for row in rows:
-        records += json.loads(row.get(EARLIER_ATTEMPTS) or "[]")
-        records.append({name: value for name, value in row.items() if name != EARLIER_ATTEMPTS})
+        records += json.loads(row.get(OTHER_ATTEMPTS) or "[]")
+        records.append({name: value for name, value in row.items() if name != OTHER_ATTEMPTS})
     records.sort(key=lambda record: (record.get("status") in FINAL, record.get("updated") or 0.0))
     newest = {record["attempt"]: record for record in records}
     return [newest[attempt] for attempt in sorted(newest)]

@@ -20,8 +20,8 @@ from analysis.store.frame import newest_frame, returned_memory
 from analysis.store.later import fill_in_table
 from analysis.store.merge import (
     ATTEMPTS_SEEN,
-    EARLIER_ATTEMPTS,
     FIRST_ATTEMPT,
+    OTHER_ATTEMPTS,
     concatenate,
     newest_runs,
     of_attempts,
@@ -59,7 +59,7 @@ def runs(folder: Folder, columns: Sequence[str] | None = None) -> pd.DataFrame:
         raise _empty(root, "run records or plans", files)
     if recorded is None:
         return fill_in_table(_missing(planned).sort_values("cell", ignore_index=True))
-    of_store = [name for name in (ATTEMPTS_SEEN, EARLIER_ATTEMPTS) if name in recorded.schema.names]
+    of_store = [name for name in (ATTEMPTS_SEEN, OTHER_ATTEMPTS) if name in recorded.schema.names]
     frame: pd.DataFrame = recorded.drop_columns(of_store).to_pandas()
     frame["cell"] = frame["cell"].astype("str")
     if columns is None:

@@ -492,5 +492,14 @@ def test_earlier_attempts_are_known_after_compactions(sweep):
     assert shown == [(1, "n1", "cancelled"), (2, "n2", "error"), (3, "n3", None)]
     assert [each["attempt"] for each in before] == [1, 2]
     assert [each["attempt"] for each in store.records(sweep.folder, "b")] == [1]
-    assert "earlier_attempts" not in store.runs(sweep.folder)
+    assert "other_attempts" not in store.runs(sweep.folder)
     assert store.runs(sweep.folder)["attempts"].tolist() == [3, 1]
+
+
+def test_attempts_of_a_new_training_without_a_result_are_known_after_a_compaction(sweep):
+    sweep.runs("p1", [record("a", 1, 1.0, "done", host="n1")])
+    sweep.runs("p2", [record("a", 2, 2.0, "stopped", host="n2", error_class="cancelled")])
+    compact.compact(sweep.folder)
+    assert store.runs(sweep.folder)["attempt"].tolist() == [1]
+    records = store.records(sweep.folder, "a")
+    assert [(each["attempt"], each["status"]) for each in records] == [(1, "done"), (2, "stopped")]
