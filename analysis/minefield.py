@@ -41,6 +41,8 @@ def draw(field: Minefield, places: minefield.Array, text: str) -> Figure:
         left, right = figure.subplots(1, 2)
         _networks(left, field, places)
         _distances(right, field)
+        entries = left.get_legend_handles_labels()
+        figure.legend(*entries, loc="outside upper left", ncols=4, fontsize=8.5)
         plot.foot(figure, text)
     return figure
 
@@ -72,7 +74,6 @@ def _networks(axes: Axes, field: Minefield, places: minefield.Array) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_title("t-SNE of weights and biases", fontsize=10)
-    axes.legend(fontsize=8.5, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncol=2)
 
 
 def _distances(axes: Axes, field: Minefield) -> None:

@@ -164,7 +164,7 @@ def draw(
         bottom.set_ylabel(names.name(choice.training))
         bottom.set_xlabel(names.name(axis))
         style.letter((top, bottom))
-        legend(top, len(groups), end_label(choice.last))
+        legend(figure, top, end_label(choice.last))
     return figure
 
 
@@ -183,8 +183,8 @@ def mark_threshold(panels: Sequence[Axes], samples: float, colour: tuple[float, 
             axes.axvline(samples, color=colour, lw=1.2, ls=":", zorder=0)
 
 
-def legend(axes: Axes, groups: int, end: str) -> None:
-    """The widths by colour, and what dashes, dots and bars are, above the axes."""
+def legend(figure: Figure, axes: Axes, end: str) -> None:
+    """The widths by colour, and what dashes, dots and bars are, above the panels."""
     handles, _ = axes.get_legend_handles_labels()
     grey = "0.4"
     handles += [
@@ -193,13 +193,7 @@ def legend(axes: Axes, groups: int, end: str) -> None:
         Line2D([], [], color=grey, lw=1.2, ls=":", label="interpolation threshold"),
         Line2D([], [], color=grey, label="more data hurts", **BAR),
     ]
-    axes.legend(
-        handles=handles,
-        loc="lower center",
-        bbox_to_anchor=(0.5, 1.09),
-        ncols=max(groups, 4) if groups < 6 else 4,
-        fontsize=7,
-    )
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=7)
 
 
 def make(options: argparse.Namespace) -> None:

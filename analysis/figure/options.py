@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec, SubplotSpec
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
@@ -21,8 +22,11 @@ WIDTHS = {"column": 3.35, "page": 6.9}  # inches, of a two-column paper
 TALK_TEXT, TALK_LINES = 1.35, 1.6  # factors on those of a paper
 SMALLEST_TEXT = 6.0  # points
 NARROWEST = 2.0  # inches of a panel
-UNREADABLE = 0.8  # inches of a panel that is refused
+UNREADABLE = 1.1  # inches of a panel that is refused
 LOWEST = 0.7  # height of a panel over its width
+STACKED_TEXT = 0.75  # factor on the text of panels below one another, at most
+MARGIN = 0.25  # inches of height around square panels, title and foot
+PASSES = 3  # of the layout: each starts from the places of the last
 OF_PICTURE = ("out", "name", "format", "width", "style", "limits", "title")
 """The options that say where and how a picture is drawn and never what it shows."""
 
@@ -96,8 +100,11 @@ def apply(figure: Figure, options: argparse.Namespace) -> None:
         figure.suptitle(title)
     if is_talk:
         scale(figure, TALK_TEXT, TALK_LINES)
+        fit_texts(figure)
     if width:
         resize(figure, width)
+    if is_talk or width:
+        settle(figure)
 
 
 def scale(figure: Figure, text: float, lines: float) -> None:
@@ -117,8 +124,8 @@ def resize(figure: Figure, width: float) -> None:
     """Give the figure a width in inches at the same ratio of its sides, with text in proportion.
 
     Columns of panels that would be narrower than NARROWEST go below one another. Where text cannot
-    shrink in proportion, a panel is at least as high as LOWEST says. Titles and notes are wrapped.
-    Raises ValueError for panels that would be unreadable.
+    shrink in proportion, a panel is at least as high as LOWEST says. Raises ValueError for panels
+    that would be unreadable.
     """
     old_width, old_height = figure.get_size_inches()
     grid = _grid(figure)
@@ -136,12 +143,70 @@ def resize(figure: Figure, width: float) -> None:
     height = old_height * factor
     if factor * style.FONT_SIZE < SMALLEST_TEXT:
         height = max(height, width / columns * LOWEST)
-    for label in _titles(figure) if factor < 1 else ():
-        label.set_text(label.get_text().replace("\n", " "))
-        label.set_wrap(True)
     figure.set_size_inches(width, height * rows)
-    text = min(factor, 1.0) if rows > 1 else factor
+    text = min(factor, STACKED_TEXT) if rows > 1 else factor
     scale(figure, text, max(text, 0.5))
+    if width < old_width:
+        fit_texts(figure)
+
+
+def fit_texts(figure: Figure) -> None:
+    """Wrap titles and notes; put the legends of the whole figure above its panels, where they can
+    be as wide as it.
+    """
+    for note in figure.texts:
+        note.set_text(note.get_text().replace("\n", " "))
+    for label in _titles(figure):
+        label.set_wrap(True)
+    for legend in list(figure.legends):
+        put_above(figure, legend)
+
+
+def put_above(figure: Figure, legend: Legend) -> None:
+    """Put a legend of the whole figure above its panels, with as many columns as fit into its
+    width; the figure is higher by the legend.
+    """
+    entries = legend.get_texts()
+    legend.remove()
+    for columns in range(len(entries), 0, -1):
+        above = figure.legend(
+            handles=legend.legend_handles,
+            labels=[entry.get_text() for entry in entries],
+            loc="outside upper center",
+            ncols=columns,
+            fontsize=entries[0].get_fontsize(),
+            title=legend.get_title().get_text(),
+            title_fontsize=legend.get_title().get_fontsize(),
+        )
+        box = above.get_window_extent()
+        if columns == 1 or box.width < figure.bbox.width:
+            break
+        above.remove()
+    figure.set_figheight(figure.get_figheight() + box.height / figure.dpi)
+
+
+def settle(figure: Figure) -> None:
+    """Lay the figure out, cut the height that square panels leave empty, and make titles as wide as
+    their panels at most.
+    """
+    lay_out(figure)
+    panels = [panel for panel in _specs(figure) if panel.get_visible()]
+    if all(panel.get_aspect() != "auto" for panel in panels):
+        boxes = [box for panel in panels if (box := panel.get_tightbbox())]
+        filled = max(box.y1 for box in boxes) - min(box.y0 for box in boxes)
+        filled += sum(text.get_window_extent().height for text in figure.texts)
+        figure.set_figheight(min(filled / figure.dpi + MARGIN, figure.get_figheight()))
+        lay_out(figure)
+    for panel in panels:
+        share = panel.bbox.width / max(panel.title.get_window_extent().width, 1.0)
+        size = float(panel.title.get_fontsize())
+        panel.title.set_fontsize(max(min(share, 1.0) * size, min(size, SMALLEST_TEXT)))
+
+
+def lay_out(figure: Figure) -> None:
+    """Place the panels; each of the passes starts from the places of the last."""
+    for _ in range(PASSES):
+        figure.draw_without_rendering()
 
 
 def _titles(figure: Figure) -> list[Text]:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -52,8 +51,15 @@ def figure(rows: pd.DataFrame, labels: Sequence[str], title: str, budget: str) -
         figure = Figure(figsize=(9.4, 4.4), layout="constrained")
         axes = figure.subplots()
         panel(axes, rows, plot.looks(labels), f"best test accuracy within\n{budget} (%)")
-        place = {"bbox_to_anchor": (1.01, 0.5), "frameon": False, "alignment": "left"}
-        sns.move_legend(axes, "center left", title=title, **place)
+        if legend := axes.get_legend():  # seaborn's, inside the axes
+            legend.remove()
+        figure.legend(
+            *axes.get_legend_handles_labels(),
+            loc="outside right center",
+            title=title,
+            frameon=False,
+            alignment="left",
+        )
     return figure
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 import analysis
 from analysis.figure import heatmap, options, origin, output, query, style
+from analysis.landscape import plot as landscape
 
 VALUES = np.linspace(0.0, 1.0, 12).reshape(3, 4)
 
@@ -106,8 +107,45 @@ def test_a_matrix_of_panels_stays_one(tmp_path: Path):
     figure.savefig(tmp_path / "x.png")
     assert len({round(axes.get_position().y0, 3) for axes in figure.axes}) == 2
     assert figure.get_size_inches()[0] == pytest.approx(3.35)
-    with pytest.raises(ValueError, match=r"--width 2: each of 3 .* at least 2.4 inches"):
+    with pytest.raises(ValueError, match=r"--width 2: each of 3 .* at least 3.3 inches"):
         options.apply(figure, parsed(tmp_path, "--width", "2"))
+
+
+@pytest.mark.parametrize("arguments", [("--width", "column"), ("--style", "talk")])
+def test_a_legend_of_the_figure_goes_above_its_panels(tmp_path: Path, arguments):
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for number in range(5):
+        axes.plot([0, 1], [0, number], label=f"label-noise rate 0.{number}, at the best epoch")
+    handles = axes.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside right center", title="noise")
+    options.apply(figure, parsed(tmp_path, *arguments))
+    figure.savefig(tmp_path / "x.png", dpi=figure.dpi)
+    (legend,) = figure.legends
+    box, panel = legend.get_window_extent(), axes.get_window_extent()
+    assert [text.get_text() for text in legend.get_texts()] == handles[1]
+    assert legend.get_title().get_text() == "noise"
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+    assert panel.y1 < box.y0 < box.y1 <= figure.bbox.height
+    assert panel.width > 0.7 * figure.bbox.width
+
+
+def test_square_panels_below_one_another_are_whole_and_leave_no_gap(tmp_path: Path):
+    figure, panels = landscape.panels(4)
+    for axes in panels:
+        axes.set_title("10 points at 0.001, 10 wrong, boundary at 0.494 (0.464 to 0.590)")
+    landscape.label_outer(panels, "first input", "second input")
+    landscape.foot(figure, "distance from the centre along 360 rays, median and 5 to 95 % " * 2)
+    options.apply(figure, parsed(tmp_path, "--width", "column"))
+    figure.savefig(tmp_path / "x.png", dpi=figure.dpi)
+    boxes = [axes.get_tightbbox() for axes in panels]
+    boxes.append(figure.texts[0].get_window_extent())
+    for box in boxes:
+        assert -1 < box.x0 < box.x1 < figure.bbox.width + 1
+    tops, bottoms = [box.y1 for box in boxes], [box.y0 for box in boxes]
+    gaps = np.subtract(bottoms[:-1], tops[1:])
+    assert (gaps > -1).all()
+    assert gaps.max() < 0.2 * figure.dpi
 
 
 def test_a_colour_bar_stays_beside_its_map_at_another_width(tmp_path: Path):
