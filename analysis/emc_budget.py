@@ -21,7 +21,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.capacity import estimate, labels, plot, selection
+from analysis.capacity import estimate, labels, plot, selection, shares
 from analysis.capacity.selection import Selection
 from analysis.figure import output, query, style
 
@@ -126,7 +126,7 @@ def draw_panel(axes: Axes, rows: pd.DataFrame, look_of: Mapping[str, plot.Look])
 def _marks(table: pd.DataFrame, searches: Selection) -> pd.Series:
     """The status of each row's search; "ok" if it is censored at its largest budget alone."""
     status = table["search"].map(searches.table["status"])
-    return status.mask(status.isin(selection.CENSORED), "ok")
+    return status.mask(status.isin(shares.CENSORED), "ok")
 
 
 def make(options: argparse.Namespace) -> None:

@@ -30,7 +30,8 @@ from matplotlib.figure import Figure
 from analysis import store
 from analysis.capacity import generalisation, labels, plot, selection
 from analysis.capacity.generalisation import Model
-from analysis.capacity.selection import CENSORED, Selection
+from analysis.capacity.selection import Selection
+from analysis.capacity.shares import CENSORED
 from analysis.figure import output, query, style
 from analysis.stats.threshold import Settings
 
@@ -242,7 +243,7 @@ def make(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = selection.parser(__doc__, "emc_gap", several=True)
+    parser = selection.parser(__doc__, "emc_gap", many=True)
     parser.add_argument("--gap-from", metavar="FOLDER", help="log folder of trainings for the gap")
     parser.add_argument("--samples", type=int, metavar="N", help="training samples of the gap")
     return output.run(make, parser.parse_intermixed_args(argv))

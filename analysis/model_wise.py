@@ -92,10 +92,7 @@ def make(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns 0, or 2 with one message if the figure cannot be drawn."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    axis_sweep.arguments(parser, "model_wise")
+    parser = axis_sweep.parser(__doc__, "model_wise")
     parser.add_argument(
         "--interpolation",
         type=finite,

@@ -231,10 +231,7 @@ def _with_words(record: dict[str, Any]) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns 0, or 2 with one message if the figure cannot be drawn."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    axis_sweep.arguments(parser, "sample_wise", SAMPLES, WIDTH)
+    parser = axis_sweep.parser(__doc__, "sample_wise", SAMPLES, WIDTH)
     parser.add_argument(
         "--interpolation",
         type=finite,

@@ -154,11 +154,7 @@ def make(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    selection.common_options(parser, "search_threshold")
-    parser.add_argument("folder", help="log folder of a sweep that searches, logs/NAME")
+    parser = selection.search_parser(__doc__, "search_threshold")
     parser.add_argument("--over", metavar="COLUMN", help="axis to draw the thresholds over")
     return output.run(make, parser.parse_args(argv))
 

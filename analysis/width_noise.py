@@ -128,10 +128,7 @@ def make(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns 0, or 2 with one message if the figure cannot be drawn."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    axis_sweep.arguments(parser, "width_noise")
+    parser = axis_sweep.parser(__doc__, "width_noise")
     figure_options.add_time(parser)
     parser.add_argument(
         "--at", type=finite, help="value of the second axis in the left map (default: the largest)"

@@ -20,7 +20,8 @@ from matplotlib.ticker import FuncFormatter
 
 from analysis.capacity import estimate, lines, plot, selection
 from analysis.capacity.labels import Label, budget, texts
-from analysis.capacity.selection import CENSORED, COLUMNS, UNFINISHED, Selection
+from analysis.capacity.selection import COLUMNS, Selection
+from analysis.capacity.shares import CENSORED, UNFINISHED
 from analysis.figure import output, query, style
 
 WIDTH = 0.8  # of all bars of a category, in categories

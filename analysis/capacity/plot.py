@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from analysis.capacity.selection import CENSORED, Selection
+from analysis.capacity.selection import Selection
+from analysis.capacity.shares import CENSORED
 from analysis.stats import threshold
 
 MARKERS = "osD^vP*Xphd<>"

@@ -14,6 +14,7 @@ import pandas as pd
 
 from analysis import store
 from analysis.capacity import estimate, labels, rates
+from analysis.capacity.shares import CENSORED, UNFINISHED, searches_at
 from analysis.figure import names, query
 from analysis.figure import options as figure_options
 from analysis.figure.provenance import Source, diverged_text, fill, origin
@@ -21,10 +22,8 @@ from analysis.figure.table_text import table_text
 from analysis.stats import threshold
 from analysis.stats.threshold import Posterior, Settings, Trial
 from analysis.store.parts import FINAL
-from analysis.store.searches import SAMPLES, at_share, estimate_columns, read, results_of
+from analysis.store.searches import SAMPLES, read, results_of
 
-UNFINISHED = ("open", "held")
-CENSORED = ("above", "below")
 INTERVAL = (
     "median and 90 % interval of the posterior of n50, the n that half of the trainings fit (apart "
     "from lapses); it holds the variance of subset, labels, initialisation and order at once, "
@@ -196,20 +195,12 @@ class Selection:
         }
 
 
-def parser(doc: str | None, name: str, several: bool = False) -> argparse.ArgumentParser:
-    """The options that every figure has; `several` log folders, or one."""
-    options = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parser(doc: str | None, name: str, *, many: bool = False) -> argparse.ArgumentParser:
+    """The options of every figure of capacity; `many` log folders, or one."""
+    options = search_parser(doc, name, many=many)
     add = options.add_argument
-    folder = "log folder of a sweep that searches, logs/NAME"
-    if several:
-        add("folders", nargs="+", metavar="folder", help=folder)
-    else:
-        add("folder", help=folder)
     add("--eps", type=_share, default=0.0, help="share of wrong answers that is a fit (default: 0)")
     add("--rates-from", metavar="FOLDER", help="log folder whose searches choose the learning rate")
-    common_options(options, name)
     return options
 
 
@@ -226,11 +217,12 @@ def _share(text: str) -> float:
     return share
 
 
-def common_options(options: argparse.ArgumentParser, name: str) -> None:
-    """The options of every figure of searches: --where, --out, --name."""
-    add = options.add_argument
-    add("--where", action="append", default=[], metavar="CONDITION", help="take only these")
+def search_parser(doc: str | None, name: str, *, many: bool = False) -> argparse.ArgumentParser:
+    """The options of every figure of searches: folder, --where, and those of pictures."""
+    folder = "log folder of a sweep that searches, logs/NAME"
+    options = figure_options.parser(doc, folder, "take only these searches", many=many)
     figure_options.add(options, name)
+    return options
 
 
 def select(options: argparse.Namespace, free: Sequence[str]) -> Selection:
@@ -267,7 +259,10 @@ def load(folder: str, where: Sequence[str], share: float = 0.0) -> Selection:
     settings = {number: record.settings for number, record in enumerate(records)}
     selection = Selection(table, trainings, settings, share, (folder,)).only(table)
     selection = selection.noted(*newer_results(selection, folder))
-    return _at_share(selection) if share else selection
+    if not share:
+        return selection
+    table, trainings, left_out = searches_at(selection.table, selection.trainings, settings, share)
+    return replace(selection, table=table, trainings=trainings).noted(*left_out)
 
 
 def newer_results(selection: Selection, folder: str) -> list[str]:
@@ -286,59 +281,6 @@ def newer_results(selection: Selection, folder: str) -> list[str]:
         f"searches.json was written before {newer} of the {len(trainings)} trainings ended; they "
         f"enter no estimate yet: `redescent resume {name}` adds them, and sends what is open"
     ]
-
-
-def _at_share(selection: Selection) -> Selection:
-    """What the trainings say at the selection's share of wrong answers.
-
-    Whether a search is finished does not depend on the share. A search that leaves out abandoned
-    trainings, most of which would have failed, cannot show that n50 is beyond its range.
-    """
-    table = selection.table.copy()
-    trainings = at_share(selection.trainings, selection.share)
-    left_out = trainings[(trainings["abandoned"] == 1) & trainings["success"].isna()]
-    unknown = 0
-    for index in table.index:
-        results = results_of(trainings[trainings["search"] == index])
-        estimate_at_share = threshold.estimate(selection.settings[index], results)
-        columns = estimate_columns(estimate_at_share)
-        status = _status(str(table.loc[index, "status"]), estimate_at_share)
-        if estimate_at_share.n50 is None and (left_out["search"] == index).any():
-            columns |= dict.fromkeys(("n50", "n50_low", "n50_high", "n50_bound"), math.nan)
-            status = status if status in UNFINISHED else "exhausted"
-            unknown += 1
-        for column, value in columns.items():
-            table.loc[index, column] = value
-        table.loc[index, "status"] = status
-    table["n50_per_parameter"] = table["n50"] / table["parameters"]
-    changed = replace(selection, table=table, trainings=trainings)
-    return changed.noted(*_left_out_text(selection.share, len(left_out), unknown))
-
-
-def _left_out_text(share: float, trainings: int, unknown: int) -> list[str]:
-    """A note on the abandoned trainings that have no outcome, and on the searches without n50."""
-    if not trainings:
-        return []
-    abandoned = names.quantity(trainings, "abandoned training")
-    text = (
-        f"ε = {share:g} leaves {abandoned} out, whose error at the end of the budget is not known; "
-        "most would have failed, so n50 is biased up"
-    )
-    if unknown:
-        searches = names.quantity(unknown, "search", "searches")
-        text += f", and that of {searches} is not known"
-    return [f"{text}; train without `trainer.abandon` to know it"]
-
-
-def _status(before: str, estimated: threshold.Estimate) -> str:
-    """The status of a search at another share of wrong answers than its own, with `before`."""
-    if before in UNFINISHED:
-        return before
-    if estimated.bound is not None:
-        return "above" if estimated.high is None else "below"
-    if estimated.n50 is None:
-        return "exhausted"  # no training has an outcome at this share
-    return "ok" if before in CENSORED else before
 
 
 def check_axes(table: pd.DataFrame, free: Sequence[str]) -> list[str]:

@@ -112,24 +112,18 @@ class AxisSweep:
         return behind
 
 
-def arguments(
-    parser: argparse.ArgumentParser,
-    name: str,
-    column: str = WIDTH,
-    by: str = "data.label_noise.rate",
-) -> None:
+def parser(
+    doc: str | None, name: str, column: str = WIDTH, by: str = "data.label_noise.rate"
+) -> argparse.ArgumentParser:
     """The options that figures over an axis have. column, by: the default axes."""
-    parser.add_argument("folder", help="log folder of a sweep, logs/NAME")
-    parser.add_argument(
-        "--column", default=column, help=f"axis from left to right (default: {column})"
-    )
-    parser.add_argument("--by", default=by, help=f"second axis (default: {by})")
-    parser.add_argument(
-        "--where", action="append", default=[], metavar="CONDITION", help="take only these runs"
-    )
-    parser.add_argument("--metric", default=TEST, help=f"column to draw (default: {TEST})")
-    figure_options.add(parser, name)
-    output.last_option(parser)
+    options = figure_options.parser(doc)
+    add = options.add_argument
+    add("--column", default=column, help=f"axis from left to right (default: {column})")
+    add("--by", default=by, help=f"second axis (default: {by})")
+    add("--metric", default=TEST, help=f"column to draw (default: {TEST})")
+    figure_options.add(options, name)
+    output.last_option(options)
+    return options
 
 
 def choice_of(options: argparse.Namespace) -> Choice:

@@ -31,6 +31,28 @@ OF_PICTURE = ("out", "name", "format", "width", "style", "limits", "title")
 """The options that say where and how a picture is drawn and never what it shows."""
 
 
+def parser(
+    doc: str | None,
+    folder: str = "log folder of a sweep, logs/NAME",
+    where: str = "take only these runs",
+    *,
+    many: bool = False,
+) -> argparse.ArgumentParser:
+    """The parser of a script that reads logs: the folder (or `many` folders) and --where.
+
+    doc: the script's docstring, shown as help. folder, where: help texts.
+    """
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    if many:
+        parser.add_argument("folders", nargs="+", metavar="folder", help=folder)
+    else:
+        parser.add_argument("folder", help=folder)
+    parser.add_argument("--where", action="append", default=[], metavar="CONDITION", help=where)
+    return parser
+
+
 def add_files(parser: argparse.ArgumentParser, name: str) -> None:
     """Add --out and --name, which a script that writes a page and no picture has too."""
     option = parser.add_argument

@@ -66,12 +66,7 @@ class SelectedRuns:
 
 def parser(doc: str | None, name: str) -> argparse.ArgumentParser:
     """The options that every figure has: folder, --where, --out, --name."""
-    options = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = options.add_argument
-    add("folder", help="log folder of a sweep, logs/NAME")
-    add("--where", action="append", default=[], metavar="CONDITION", help="take only these runs")
+    options = figure_options.parser(doc)
     figure_options.add(options, name)
     return options
 

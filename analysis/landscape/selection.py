@@ -342,17 +342,9 @@ def parser(
     """The options that every figure has: folder (or `many`: folders), --where, --out and --name,
     and those of pictures, unless the script writes a page.
     """
-    options = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = options.add_argument
-    folder_help = "log folder of a measuring sweep, logs/NAME"
-    if many:
-        add("folders", nargs="+", metavar="folder", help=folder_help)
-    else:
-        add("folder", help=folder_help)
-    where_help = "take only these trained cells, or measures with this setting"
-    add("--where", action="append", default=[], metavar="CONDITION", help=where_help)
+    folder = "log folder of a measuring sweep, logs/NAME"
+    where = "take only these trained cells, or measures with this setting"
+    options = figure_options.parser(doc, folder, where, many=many)
     if is_page:
         figure_options.add_files(options, name)
     else:
