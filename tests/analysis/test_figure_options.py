@@ -16,7 +16,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 import analysis
-from analysis.figure import heatmap, options, origin, output, query, style
+from analysis.figure import fit, heatmap, options, origin, output, query, style
 from analysis.landscape import plot as landscape
 
 VALUES = np.linspace(0.0, 1.0, 12).reshape(3, 4)
@@ -67,7 +67,7 @@ def test_a_width_keeps_the_ratio_and_readable_text(tmp_path: Path):
     options.apply(figure, parsed(tmp_path, "--width", "column"))
     assert figure.get_size_inches().tolist() == pytest.approx([3.35, 3.35 / 2])
     sizes = [figure.axes[0].xaxis.label.get_fontsize(), figure.axes[1].yaxis.label.get_fontsize()]
-    assert min(sizes) >= options.SMALLEST_TEXT
+    assert min(sizes) >= fit.SMALLEST_TEXT
     assert max(sizes) < style.FONT_SIZE
 
 
