@@ -296,7 +296,7 @@ def calibrate(
         missing = calibration.still_to_measure(runs, runs.code)
         plan = submission.submit(missing, retry_errors=True, rerun=True).plan
         views.wait_until_end(missing.folder, plan.sid if plan else None)
-        if plan and trained_again(load_sweep_state(missing.folder), plan.sid).ended:
+        if plan and trained_again(load_sweep_state(missing.folder), plan.sid).without_result:
             views.print_status(missing.folder)
             sys.exit(FAILED)
     measurements = calibration.measurements(request)
@@ -458,15 +458,17 @@ def cancel(name: str, where: Sequence[str]) -> None:
     and `submit` send the cells again. Done cells that train again keep their result; `submit
     --again` sends them.
     """
+    from launch.cli import layout
     from launch.cli.console import console, styled
     from launch.cli.lookup import sweep_folder
     from launch.submit import cancel as cancellation
 
     result = cancellation.cancel(sweep_folder(name), where)
     if result.cells or result.tasks:
-        console.print(
+        kept = f"; {result.done} of them were done and keep their result" if result.done else ""
+        layout.print_paragraph(
             f"cancelled {quantity(result.cells, 'cell')}, "
-            f"{quantity(result.tasks, 'whole task')}; running cells save first"
+            f"{quantity(result.tasks, 'whole task')}; running cells save first{kept}"
         )
     elif not result.complaints:
         console.print(f"{name}: no running or waiting cell{' matches' if where else ''}")

@@ -12,10 +12,10 @@ status  name, folder, live, cells, done (cells with a result), share_done (0 to 
         of state, detail, cells), unit, hours_spent, hours_left, unmeasured, seconds_left,
         failures (a list of kind, error, cells), searches (a list of point, axis, state, rounds,
         trainings, value, low, high), trained_again (ids of done cells that train again: going_on,
-        unknown, and ended, those without a new result), notes (sentences), metric (null, or metric,
-        cells, is_final, low, median, high, best, settings), running (a list of job, node); with
-        --cells also list (a list of id, state, logged, planned, settings); with --failed only name,
-        folder, failures
+        unknown, ended and cancelled, those without a new result), notes (sentences), metric (null,
+        or metric, cells, is_final, low, median, high, best, settings), running (a list of job,
+        node); with --cells also list (a list of id, state, logged, planned, settings); with
+        --failed only name, folder, failures
 why     cell, sweep, state, meaning, advice, search, attempts (a list of number, submission, job,
         node, start, end, ending, progress), rows (the last ones, by column), differs (settings that
         vary in the sweep), settings, error

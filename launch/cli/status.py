@@ -28,6 +28,7 @@ from launch.report.notes import Note, Severity
 from launch.report.overview import Overview, is_live, load_overview
 from launch.report.running import running_tasks, running_text
 from launch.status import answers, summary, sweep_files, sweep_state
+from launch.status.summary import Failure
 from launch.status.sweep_state import SweepState, trained_again
 from launch.submit import rounds, submission
 from launch.submit.advance import advance
@@ -146,7 +147,7 @@ def _wait_for_rounds(folder: Path, sid: str | None) -> bool:
         if is_live(state, sid):  # another command or the worker sent more
             continue
         if not _search_goes_on(state):
-            are_new = sid is None or not trained_again(state, sid).ended
+            are_new = sid is None or not trained_again(state, sid).without_result
             return are_new and all(cell.state in FINAL for cell in state.cells.values())
         sent = advance(folder)
         if sent is None or sent.plan is None:
@@ -207,10 +208,18 @@ def _workers_alive(state: SweepState) -> list[bool | None]:
 
 def print_failures(folder: Path) -> None:
     """Show every kind of failure: how many cells, one of them, and the command that shows more."""
-    kinds, name = summary.failures(sweep_state.load_sweep_state(folder)), name_of(folder)
-    if not kinds:
+    overview = load_overview(sweep_state.load_sweep_state(folder))
+    kinds, name = overview.summary.failures, overview.name
+    without_result = notes.without_new_result(overview)
+    if not kinds and not without_result:
         console.print(f"{name}: no cell failed")
-        return
+    if kinds:
+        _print_kinds(kinds, name)
+    for note in without_result:
+        layout.print_paragraph(_line(note))
+
+
+def _print_kinds(kinds: Sequence[Failure], name: str) -> None:
     rows: list[list[layout.Cell]] = []
     for failure in kinds:
         example = f"`redescent why {cell_arguments(failure.cells[0], name)}`"

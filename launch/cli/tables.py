@@ -20,7 +20,7 @@ from launch.report.searches import expectation_rows, short_names
 from launch.status import sweep_state
 from launch.submit.calibration import Measurement
 from launch.submit.data_check import check_data
-from launch.submit.preview import Preview, beyond_limit
+from launch.submit.preview import Preview, Selection, beyond_limit
 from launch.submit.submission import array_scripts
 from launch.sweep.request import AUTO, Request
 
@@ -56,16 +56,11 @@ def preview_rows(preview: Preview) -> list[tuple[str, str]]:
     rows = [("folder", shown_path(request.folder)), ("launcher", launcher_text(request))]
     rows += expectation_rows(preview.searches)
     rows.append(("cells of the round" if preview.searches else "cells", str(len(request.cells))))
-    rows += [(f"  {state}", str(count)) for state, count in sorted(selection.states.items())]
-    if selection.other_code:
-        rows.append(
-            ("  done with other code", f"{selection.other_code}; --again trains them again")
-        )
-    if selection.training_again:
-        rows.append(("  training again", str(selection.training_again)))
-    if selection.unknown_data:
-        rows.append(("  data not compared", f"{selection.unknown_data}; --again trains them again"))
+    rows += _rows_by_state(selection)
     rows.append(("to run", str(len(preview.cells))))
+    if selection.done_again:
+        kept = "earlier results stay until new ones are complete"
+        rows.append(("  of them done", f"{selection.done_again}; {kept}"))
     if selection.continued_code:
         advice = f"remove {shown_path(request.folder)}/checkpoints/CELL.* to start a cell anew"
         rows.append(("  of other code so far", f"{selection.continued_code}; {advice}"))
@@ -82,6 +77,20 @@ def preview_rows(preview: Preview) -> list[tuple[str, str]]:
     if not _is_first_here(preview):
         rows.append(("hours", hours(preview)))
     return [*rows, *_policy_rows(preview)]
+
+
+def _rows_by_state(selection: Selection) -> list[tuple[str, str]]:
+    """How many cells of the request are in each state, and what that leaves open."""
+    rows = [(f"  {state}", str(count)) for state, count in sorted(selection.states.items())]
+    if selection.other_code:
+        rows.append(
+            ("  done with other code", f"{selection.other_code}; --again trains them again")
+        )
+    if selection.training_again:
+        rows.append(("  of the done, training again", str(selection.training_again)))
+    if selection.unknown_data:
+        rows.append(("  data not compared", f"{selection.unknown_data}; --again trains them again"))
+    return rows
 
 
 def _policy_rows(preview: Preview) -> list[tuple[str, str]]:
@@ -145,10 +154,13 @@ def preview_warnings(preview: Preview) -> list[str]:
     selection = preview.selection
     warnings = [*_missing_data(preview), *selection.left_out]
     if selection.other_data:
+        is_one = len(selection.other_data) == 1
+        have, are, them = ("has", "is", "it") if is_one else ("have", "are", "them")
         warnings.append(
-            f"{quantity(len(selection.other_data), 'cell')} of {preview.request.name} have results "
-            "from other data than data.root has now, and are not sent: `redescent submit "
-            f"{preview.request.name} --again` trains them again, and name=OTHER keeps both"
+            f"{quantity(len(selection.other_data), 'cell')} of {preview.request.name} {have} "
+            f"results from other data than data.root has now, and {are} not sent: `redescent "
+            f"submit {preview.request.name} --again` with the same overrides trains {them} again, "
+            "and name=OTHER keeps both"
         )
     if selection.held_back.cells:
         count = selection.held_back_with_them
@@ -169,7 +181,7 @@ def preview_warnings(preview: Preview) -> list[str]:
     if preview.reduced_concurrency:
         numbers = ", ".join(str(number) for number in preview.reduced_concurrency)
         warnings.append(
-            f"cells that ran out of memory will run with fewer cells per task: {numbers} at a time"
+            f"cells that ran out of memory will train with fewer at the same time: {numbers}"
         )
     return warnings
 

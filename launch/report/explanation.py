@@ -18,9 +18,20 @@ from launch.report.searches import trial_text
 from launch.status import sweep_state
 from launch.status.attempts import Attempt, attempts
 from launch.status.cell_state import CellState
-from launch.status.silent_ends import SilentEnd, ended_silently, output_line
+from launch.status.silent_ends import (
+    SilentEnd,
+    ended_silently,
+    not_started_cells,
+    output_line,
+)
 from launch.status.sweep_state import SweepState, trained_again
-from launch.status.waiting import NEVER_STARTS, never_starts_advice, stuck_task
+from launch.status.waiting import (
+    NEVER_STARTS,
+    never_starts_advice,
+    refusal,
+    refused_advice,
+    stuck_task,
+)
 from launch.submit import calibration, rounds
 
 ROWS = 3
@@ -66,8 +77,15 @@ def explain(folder: Path, cell_id: str) -> Explanation:
         unreadable=unreadable,
         flat=flat,
         differs={key: flat[key] for key in varying_settings(state) if key in flat},
-        error=cell.record.error if cell.record else None,
+        error=_error(state, cell),
     )
+
+
+def _error(state: SweepState, cell: CellState) -> str | None:
+    """The traceback of the newest attempt: of a done cell, that of a training without a result."""
+    if cell.id in trained_again(state).ended:
+        return str(store.records(state.folder, cell.id)[-1].get("error") or "") or None
+    return cell.record.error if cell.record else None
 
 
 def advice(state: SweepState, cell: CellState) -> str:
@@ -84,6 +102,17 @@ def advice(state: SweepState, cell: CellState) -> str:
         return "wait until the scheduler answers (`redescent doctor`)"
     if cell.state == "failed" and cell.record:
         return failure_class(cell.record.error_class).advice.format(name=name, short=short)
+    if cell.id in not_started_cells(state):
+        return (
+            "it was not started, because three cells of its submission failed with the same error: "
+            f"`redescent status {name}`; after you fix it, `redescent resume {name} "
+            "--retry-errors` sends the rest"
+        )
+    if cell.state == "missing" and calibration.failed_canary(state, state.plans[-1]):
+        return f"SLURM removed it from the queue, because the canary failed: {_status(name)}"
+    refused = refusal(state, cell.placement.sid)
+    if cell.state == "missing" and refused:
+        return f"the scheduler refused it: {refused}; {refused_advice(name)}"
     resume = f"`redescent resume {name}` sends it again"
     if ended_silently(state, cell):
         end = SilentEnd([cell.id], output_line(state, cell.placement.sid, cell.placement.task))
@@ -101,12 +130,21 @@ def _result_advice(state: SweepState, cell: CellState) -> str:
         return "wait: it trains again; the earlier result stays until the new one is complete"
     if cell.id in again.unknown:
         return "wait until the scheduler answers (`redescent doctor`): it may be training again"
+    if cell.id in again.cancelled:
+        return (
+            "its training once more was cancelled, and the earlier result stays: `redescent "
+            "submit` with --again and the same overrides sends it"
+        )
     if cell.id in again.ended and calibration.failed_canary(state, state.plans[-1]):
-        return f"it was not trained again, because the canary failed: `redescent status {name}`"
+        return f"it was not trained again, because the canary failed: {_status(name)}"
     if cell.id in again.ended:
         logs = f"`redescent logs {cell_arguments(cell.id, name)}` shows why"
         return f"it was trained again without a new result, and the earlier one stays: {logs}"
     return "nothing: its rows are in the store"
+
+
+def _status(name: str) -> str:
+    return f"`redescent status {name}` names its error"
 
 
 def _waiting_advice(state: SweepState, cell: CellState) -> str:

@@ -17,7 +17,7 @@ from launch.report.overview import Overview
 from launch.report.searches import advice
 from launch.status.summary import Summary
 from launch.status.sweep_state import SweepState, TrainedAgain
-from launch.status.waiting import never_starts, stuck_tasks
+from launch.status.waiting import never_starts, refusal, refused_advice, stuck_tasks
 
 SHOWN_FAILURES = 3
 """Kinds of failures shown by the plain status; `--failed` and the report list all."""
@@ -111,7 +111,7 @@ def next_steps(overview: Overview) -> list[Note]:
     if is_live:
         notes.append(plain(f"not over: `redescent status {overview.name} --watch` follows it"))
     elif states & {"failed", "interrupted", "missing"}:
-        notes.append(plain(_resume_hint(overview)))
+        notes += [*_refused(overview.state), plain(_resume_hint(overview))]
     elif not searches:
         newest = overview.state.plans[-1]
         trainer = newest.flat(newest.cells[0])["trainer.name"]
@@ -137,6 +137,15 @@ def waiting(state: SweepState) -> list[Note]:
         headline = f"{quantity(stuck.cells, 'cell')} held by a node"
         notes.append(Note(headline, f": {stuck.advice(name)}", "warning"))
     return notes
+
+
+def _refused(state: SweepState) -> list[Note]:
+    """The newest submission, if the scheduler refused it."""
+    error = refusal(state, state.plans[-1].sid)
+    if not error:
+        return []
+    advice = refused_advice(name_of(state.folder))
+    return [Note("the scheduler refused the newest submission", f": {error}; {advice}", "bad")]
 
 
 def _resume_hint(overview: Overview) -> str:
@@ -191,15 +200,27 @@ def training_again(again: TrainedAgain) -> list[Note]:
 
 
 def _trained_again(overview: Overview) -> list[Note]:
-    again = overview.trained_again
-    notes = training_again(again)
+    return [*training_again(overview.trained_again), *without_new_result(overview)]
+
+
+def without_new_result(overview: Overview) -> list[Note]:
+    """The cells that were sent to train again and got no new result."""
+    again, notes = overview.trained_again, []
     if again.ended:
         cells = quantity(len(again.ended), "cell")
-        notes.append(Note(f"{cells} without a new result", _without_new_result(overview), "bad"))
+        notes.append(Note(f"{cells} without a new result", _why_no_new_result(overview), "bad"))
+    if again.cancelled:
+        cells = quantity(len(again.cancelled), "done cell")
+        was = "was" if len(again.cancelled) == 1 else "were"
+        text = f" {was} cancelled while training again: earlier results stay, and {_AGAIN}"
+        notes.append(Note(cells, text, "plain"))
     return notes
 
 
-def _without_new_result(overview: Overview) -> str:
+_AGAIN = "`redescent submit` with --again and the same overrides sends them once more"
+
+
+def _why_no_new_result(overview: Overview) -> str:
     """Why cells that were sent to train again have no new result, and what to do."""
     if overview.canary is not None:
         return ": they were not trained again, because the canary failed; the earlier ones stay"
@@ -209,10 +230,7 @@ def _without_new_result(overview: Overview) -> str:
     error = RepeatedErrors(newest.folder(overview.state.folder)).stopped_by()
     if error is not None:
         return f": trained again, they failed with {error!r} or were not started; {hint}"
-    return (
-        f": the earlier ones stay; {hint}, and `redescent submit` with --again and the same "
-        "overrides sends them once more"
-    )
+    return f": the earlier ones stay; {hint}, and {_AGAIN}"
 
 
 def _notification(overview: Overview) -> list[Note]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import store
+from launch.plan.outcome import FINAL
 from launch.scheduler import slurm
 from launch.scheduler.slurm import Execution
 from launch.status.sweep_state import SweepState
@@ -107,7 +108,9 @@ def attempts(state: SweepState, cell: str) -> list[Attempt]:
     placements = placements_of(state, cell)
     executions = slurm.history([place.job for place in placements if place.job]) or []
     records = load_records(state.folder, cell, is_running=state.cells[cell].state == "running")
-    return from_records(from_accounting(placements, executions), records, placements)
+    finals = [record.attempt for record in records if record.status in FINAL]
+    in_accounting = from_accounting(placements, executions, finals)
+    return from_records(in_accounting, records, placements)
 
 
 def load_records(folder: Path, cell: str, is_running: bool) -> list[RunRecord]:
@@ -154,15 +157,21 @@ def placements_of(state: SweepState, cell: str) -> list[CellPlacement]:
 
 
 def from_accounting(
-    placements: Sequence[CellPlacement], executions: Sequence[Execution]
+    placements: Sequence[CellPlacement],
+    executions: Sequence[Execution],
+    finals: Sequence[int] = (),
 ) -> list[Attempt]:
     """One attempt per execution of each task; a task without executions counts as one attempt.
 
-    A requeue starts a new execution, which is the next attempt.
+    A requeue starts a new execution, which is the next attempt, unless the cell had its result
+    before: then it trained the other cells of the task. finals: the attempts with a result.
     """
     attempts = {}
     for place in placements:
         of_task = [execution for execution in executions if execution.job == place.job]
+        results = [number for number in finals if number >= place.first_attempt]
+        if results:
+            of_task = of_task[: min(results) - place.first_attempt + 1]
         for restart, execution in enumerate(of_task or [Execution(job=place.job)]):
             if restart == 0 or execution.state:
                 number = place.first_attempt + restart

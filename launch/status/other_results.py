@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis import store
 from launch.plan import result_code
 from launch.plan.outcome import FINAL
 from launch.plan.result_code import Sources
@@ -45,14 +46,18 @@ def with_other_code(state: SweepState, sources: Sources) -> list[str]:
 def continue_other_code(state: SweepState, cells: Collection[str], sources: Sources) -> list[str]:
     """Ids of those of `cells` that would continue a checkpoint of code that differs from `sources`
     in what it says.
+
+    A done cell has a checkpoint if it trained again and was interrupted.
     """
     if state.runs.empty:
         return []
-    unfinished = ~state.runs["status"].isin([*FINAL, "missing"])
-    runs = state.runs[unfinished & state.runs["cell"].astype(str).isin(cells)]
-    folder = state.folder / "checkpoints"
-    other = _of_other_code(state, runs, sources)
-    return [cell for cell in other if any(folder.glob(f"{cell}.*.pt"))]
+    checkpoints = (state.folder / "checkpoints").glob("*.pt")
+    with_checkpoint = {path.name.partition(".")[0] for path in checkpoints}
+    runs = state.runs[state.runs["cell"].astype(str).isin(with_checkpoint.intersection(cells))]
+    is_done = runs["status"].isin(FINAL)
+    interrupted = [store.records(state.folder, cell)[-1] for cell in runs[is_done]["cell"]]
+    records = pd.concat([runs[~is_done], pd.DataFrame(interrupted)], ignore_index=True)
+    return _of_other_code(state, records, sources)
 
 
 def _of_other_code(state: SweepState, runs: pd.DataFrame, sources: Sources) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
@@ -182,38 +183,49 @@ class TrainedAgain:
     """Done cells that were sent to be trained again and have no new result: the earlier one stays.
 
     A task of those in `going_on` runs or waits; of those in `unknown` one may, but its scheduler
-    does not answer; all tasks of those in `ended` are over.
+    does not answer; all tasks of those in `ended` are over; the user cancelled those in
+    `cancelled`, which may still save.
     """
 
     going_on: Sequence[str] = ()
     unknown: Sequence[str] = ()
     ended: Sequence[str] = ()
+    cancelled: Sequence[str] = ()
 
     @property
     def may_run(self) -> Sequence[str]:
         """The cells that may still get a new result."""
         return [*self.going_on, *self.unknown]
 
+    @property
+    def without_result(self) -> Sequence[str]:
+        """The cells that get no new result unless they are sent once more."""
+        return [*self.ended, *self.cancelled]
+
 
 def trained_again(state: SweepState, sid: str | None = None) -> TrainedAgain:
     """The done cells that train again; with `sid`, only those of that submission."""
-    tasks: dict[str, list[bool | None]] = {}
+    fates: dict[str, list[_Fate]] = {}
     for plan in state.plans:
         if plan.rerun and sid in (None, plan.sid):
-            for cell, may_still_run in _sent_cells(state, plan):
+            for cell, fate in _sent_cells(state, plan):
                 record = state.records.get(cell.id)
                 if is_final(record) and not has_result(cell, record):
-                    tasks.setdefault(cell.id, []).append(may_still_run)
-    going_on = [cell for cell, lives in tasks.items() if True in lives]
-    unknown = [cell for cell, lives in tasks.items() if None in lives and True not in lives]
-    ended = [cell for cell, lives in tasks.items() if set(lives) == {False}]
-    return TrainedAgain(going_on, unknown, ended)
+                    fates.setdefault(cell.id, []).append(fate)
+    cells: dict[_Fate, list[str]] = {"goes on": [], "unknown": [], "ended": [], "cancelled": []}
+    for cell_id, of_cell in fates.items():
+        open_fates = [fate for fate in ("goes on", "unknown") if fate in of_cell]
+        cells[open_fates[0] if open_fates else of_cell[-1]].append(cell_id)
+    return TrainedAgain(cells["goes on"], cells["unknown"], cells["ended"], cells["cancelled"])
 
 
-def _sent_cells(state: SweepState, plan: Plan) -> Iterator[tuple[PlannedCell, bool | None]]:
-    """The cells of a plan that the scheduler accepted and nobody cancelled, with `may_run` of their
-    task.
-    """
+_Fate = Literal["goes on", "unknown", "ended", "cancelled"]
+"""What became of a cell in a task; "goes on" while the task may run."""
+
+
+def _sent_cells(state: SweepState, plan: Plan) -> Iterator[tuple[PlannedCell, _Fate]]:
+    """The cells of a plan that the scheduler accepted, and what became of each."""
+    fates: Mapping[bool | None, _Fate] = {True: "goes on", None: "unknown", False: "ended"}
     cancelled = state.cancelled.get(plan.sid, ())
     for array in state.arrays[plan.sid]:
         if array.delivery == "refused":
@@ -223,8 +235,7 @@ def _sent_cells(state: SweepState, plan: Plan) -> Iterator[tuple[PlannedCell, bo
             may_still_run = may_run(array, task, silent=plan.sid in state.silent)
             for index in plan.tasks[number]:
                 cell = plan.cells[index]
-                if cell.id not in cancelled:
-                    yield cell, may_still_run
+                yield cell, "cancelled" if cell.id in cancelled else fates[may_still_run]
 
 
 def _cancelled(place: Placement, record: Record | None) -> Placement:

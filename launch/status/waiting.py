@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from launch.errors import quantity
+from launch.plan.jobs import NEVER_SENT
 from launch.plan.plan import name_of
 from launch.scheduler.slurm import Task
 from launch.status.sweep_state import SweepState, trained_again
@@ -91,9 +92,27 @@ def never_starts_advice(state: SweepState, reason: str, is_again: bool) -> str:
     """What to do about a task that never starts; `resume` does not send cells that are done."""
     name = name_of(state.folder)
     advice = NEVER_STARTS[reason].format(name=name)
-    if is_again:
-        advice = advice.replace(f"`redescent resume {name}`", f"`redescent submit {name} --again`")
-    return advice
+    if not is_again:
+        return advice
+    resume, submit = f"`redescent resume {name}`", f"`redescent submit {name} --again`"
+    sends = f"{submit} with the same overrides and conditions"
+    return advice.replace(f"{resume} with", f"{sends}, and").replace(resume, sends)
+
+
+def refusal(state: SweepState, sid: str) -> str:
+    """Why the scheduler refused tasks of a submission; empty if it accepted them."""
+    for array in state.arrays[sid]:
+        if array.error and array.error != NEVER_SENT:
+            return array.error.strip()
+    return ""
+
+
+def refused_advice(name: str) -> str:
+    """What to do about cells that the scheduler refused."""
+    return (
+        f"`redescent resume {name} hydra.launcher.KEY=VALUE` sends them with the setting that it "
+        "accepts"
+    )
 
 
 def stuck_tasks(state: SweepState) -> StuckTasks | None:

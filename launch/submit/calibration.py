@@ -301,7 +301,7 @@ def failed_canary(state: SweepState, plan: Plan) -> tuple[str, str] | None:
 
 def _was_held_back(state: SweepState, plan: Plan) -> bool:
     """Whether a cell of a plan has ended without a result of it."""
-    ended = set(trained_again(state, plan.sid).ended)
+    ended = set(trained_again(state, plan.sid).without_result)
     for planned in plan.cells:
         cell = state.cells.get(planned.id)
         if planned.id in ended or (cell and cell.state in ("missing", "interrupted")):

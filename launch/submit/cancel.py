@@ -19,6 +19,7 @@ from pathlib import Path
 from launch.errors import UserError, quantity
 from launch.plan import Plan, files, load_all, markers
 from launch.plan.outcome import LIVE
+from launch.plan.plan import CALIBRATION
 from launch.scheduler import backend
 from launch.status.sweep_state import SweepState, load_sweep_state, trained_again
 from launch.submit import followup
@@ -28,9 +29,12 @@ from launch.sweep.condition import conditions_on
 
 @dataclass(frozen=True)
 class Cancellation:
-    """What was cancelled: cells, whole tasks, and what a scheduler did not do, with advice."""
+    """What was cancelled: cells, those of them that are done and trained again, whole tasks; and
+    what a scheduler did not do, with advice.
+    """
 
     cells: int
+    done: int
     tasks: int
     complaints: Sequence[str]
 
@@ -48,16 +52,31 @@ def cancel(folder: Path, where: Sequence[str] = ()) -> Cancellation:
     """Cancel every cell that may still run and meets all conditions.
 
     Tasks that wait although all their cells were cancelled, because the scheduler did not answer
-    then, are ended too. Without conditions, no further round of the sweep's searches is sent until
-    the user submits or resumes it.
+    then, are ended too. Without conditions, the sweep's calibration ends as well, and no further
+    round of its searches is sent until the user submits or resumes it.
 
     Raises UserError for a bad condition, and for conditions that no cell meets.
     """
+    cancelled = _cancel_cells(folder, where)
+    trials = folder / CALIBRATION
+    if where or not (trials.is_dir() and load_all(trials)):
+        return cancelled
+    of_trials = _cancel_cells(trials, ())
+    return Cancellation(
+        cells=cancelled.cells + of_trials.cells,
+        done=cancelled.done + of_trials.done,
+        tasks=cancelled.tasks + of_trials.tasks,
+        complaints=[*cancelled.complaints, *of_trials.complaints],
+    )
+
+
+def _cancel_cells(folder: Path, where: Sequence[str]) -> Cancellation:
     if not where and folder.is_dir() and any(plan.searches for plan in load_all(folder)):
         markers.stop_rounds(folder)
     state = load_sweep_state(folder)
     live = frozenset(cell.id for cell in state.cells.values() if cell.state in LIVE)
-    live |= frozenset(trained_again(state).may_run)
+    again = frozenset(trained_again(state).may_run)
+    live |= again
     named = _cells_that_meet(state, where)
     selection = Selection(named, live & named, live)
     tasks, complaints, without_start = 0, [], []
@@ -75,7 +94,8 @@ def cancel(folder: Path, where: Sequence[str] = ()) -> Cancellation:
     complaint = followup.end(without_start, folder)
     if complaint:
         complaints.append(f"{complaint}. Run this again to remove the small jobs after the tasks")
-    return Cancellation(len(selection.cancelled), tasks, complaints)
+    done = len(selection.cancelled & again)
+    return Cancellation(len(selection.cancelled), done, tasks, complaints)
 
 
 def _cells_that_meet(state: SweepState, where: Sequence[str]) -> frozenset[str]:

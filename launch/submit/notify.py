@@ -58,7 +58,7 @@ def summary_line(state: SweepState, plan: Plan) -> str:
     counts = Counter(cell.state for cell in state.cells.values())
     parts = [f"{count} {name}" for name, count in counts.most_common()]
     line = f"{quantity(len(state.cells), 'cell')}: {', '.join(parts)}"
-    without_result = trained_again(state, plan.sid).ended
+    without_result = trained_again(state, plan.sid).without_result
     if without_result:
         line += f", {len(without_result)} without a new result"
     canary, kinds = calibration.failed_canary(state, plan), failures(state)

@@ -35,6 +35,8 @@ class Selection:
     cells: Sequence[Cell]
     states: Counter[str]
     """How many cells of the request are in each state; "new" cells are in no plan."""
+    done: frozenset[str] = frozenset()
+    """Ids of the cells of the request that have a result."""
     held_back: HeldBack = field(default_factory=HeldBack)
     held_back_with_them: int = 0
     """How many cells are held back although they did not fail."""
@@ -61,6 +63,11 @@ class Selection:
     def ids(self) -> list[str]:
         """Ids of the cells."""
         return [cell.id for cell in self.cells]
+
+    @property
+    def done_again(self) -> int:
+        """How many of the cells are done, and are trained again."""
+        return len(self.done.intersection(self.ids))
 
 
 @dataclass(frozen=True)
@@ -231,6 +238,7 @@ def select_cells(
             cells.append(cell)
     selection = Selection(
         cells=cells,
+        done=frozenset(cell.id for cell in request.cells if states.get(cell.id) in FINAL),
         states=Counter(states.get(cell.id, "new") for cell in request.cells),
         training_again=len(already),
     )

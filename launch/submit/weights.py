@@ -1,8 +1,8 @@
 """Whether the trained cells that a request reads have their weights: read now, wait, or leave out.
 
-A cell whose weights are on disk is sent. One whose trained cell a SLURM job may still train is sent
-too, and waits inside SLURM until that job has ended in any way. All others are left out: nothing
-waits in a process of ours.
+A cell whose weights are on disk is sent. One whose trained cell a SLURM job may still train, or
+trains again, is sent too, and waits inside SLURM until that job has ended in any way. All others
+are left out: nothing waits in a process of ours.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Literal
 
 from analysis.store import weights
 from launch.errors import UserError, quantity
+from launch.plan import load_all
 from launch.plan.outcome import FINAL, LIVE
-from launch.status.sweep_state import SweepState, load_sweep_state
+from launch.status.sweep_state import SweepState, load_sweep_state, trained_again
 from launch.sweep.request import Cell
 from launch.sweep.trained import Weights, weights_of
 
@@ -87,16 +88,20 @@ def look_up(cells: Sequence[Cell], *, can_wait: bool) -> Availability:
     """Look for the weights that these cells read, and for the jobs that train missing ones.
 
     `can_wait` says whether the launcher can hold cells back until a job has ended. The scheduler is
-    asked only about sweeps whose weights are missing.
+    asked only about sweeps whose weights are missing, and those that were sent to train again.
     """
     files = functools.cache(weights.names)
     state_of = functools.cache(_state_of)
+    may_change = functools.cache(_sent_again)
     jobs: dict[str, Sequence[str]] = {}
     absent: dict[str, Absence] = {}
     for cell in cells:
         jobs_of_cell: set[str] = set()
         for needed in weights_of(cell.flat):
-            if needed.file in files(needed.folder):
+            is_there = needed.file in files(needed.folder)
+            if is_there and not (
+                may_change(needed.folder) and _trains_again(needed, state_of(needed.folder))
+            ):
                 continue
             answer = _job_or_reason(needed, state_of(needed.folder), can_wait=can_wait)
             if answer.job is not None:
@@ -116,6 +121,19 @@ def _state_of(folder: Path) -> SweepState | None:
         return None
 
 
+def _sent_again(folder: Path) -> bool:
+    """Whether done cells of a trained sweep were ever sent to train again."""
+    try:
+        return folder.is_dir() and any(plan.rerun for plan in load_all(folder))
+    except UserError:  # damaged plans; the weights can be read
+        return False
+
+
+def _trains_again(needed: Weights, state: SweepState | None) -> bool:
+    """Whether a job trains a done cell again, so that its weights are about to change."""
+    return state is not None and needed.cell in trained_again(state).going_on
+
+
 @dataclass(frozen=True)
 class _Answer:
     """The job that trains a cell, or why there is none to wait for."""
@@ -130,10 +148,11 @@ def _job_or_reason(needed: Weights, state: SweepState | None, *, can_wait: bool)
         return _Answer()
     if cell.state == "unknown":
         return _Answer(reason="unknown")
-    if cell.state in FINAL:
-        return _Answer(reason="weights not kept")
-    if cell.state not in LIVE:
-        return _Answer()
+    if not _trains_again(needed, state):
+        if cell.state in FINAL:
+            return _Answer(reason="weights not kept")
+        if cell.state not in LIVE:
+            return _Answer()
     job = state.job_id(cell.placement.sid, cell.placement.task)
     if job is None or not can_wait:
         return _Answer(reason="trains on this machine")

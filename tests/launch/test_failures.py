@@ -61,6 +61,10 @@ def test_one_error_in_three_cells_stops_the_sweep_until_retry_errors(logs: Path)
     assert result["missing"] > 0
     overview = load_overview(sweep_state.load_sweep_state(logs / "noop"))
     assert (overview.not_started, overview.silent_ends) == (result["missing"], [])
+    not_started = next(c for c in overview.state.cells.values() if c.state == "missing")
+    what_next = explanation.advice(overview.state, not_started)
+    assert what_next.startswith("it was not started, because three cells of its submission failed")
+    assert "`redescent resume noop --retry-errors` sends the rest" in what_next
     repeat = resume(logs / "noop")
     held_back = repeat.selection.held_back
     assert len(held_back.cells) == result["failed"]

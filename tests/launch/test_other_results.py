@@ -17,6 +17,7 @@ from launch.cli.words import conditions_and_overrides
 from launch.errors import UserError
 from launch.plan import result_code
 from launch.plan.launcher import Launcher
+from launch.status import other_results
 from launch.submit import preview
 from launch.sweep.request import Cell, Packing, Request
 from launch.worker._child import CellTrainer, Inbox, Writer
@@ -156,6 +157,26 @@ def test_cells_that_continue_a_checkpoint_of_other_code_are_counted(
     assert select(cells, state).continued_code == 0
     (tmp_path / "checkpoints" / f"{cells[0].id}.1.w.pt").touch()
     assert select(cells, state).continued_code == 1
+
+
+@pytest.mark.parametrize(("code", "count"), [("same", 0), ("edited", 1)])
+def test_an_interrupted_training_again_of_other_code_is_counted(
+    cells: list[Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, count: int
+) -> None:
+    sources = {"same": b"x = 1", "edited": b"x = 2"}
+    monkeypatch.setattr(result_code, "our_sources", lambda: {"trainers/b.py": sources["same"]})
+    (tmp_path / "code").mkdir()
+    (tmp_path / "checkpoints").mkdir()
+    for name, content in sources.items():
+        with zipfile.ZipFile(tmp_path / "code" / f"{name}.zip", "w") as archive:
+            archive.writestr("trainers/b.py", content)
+    state = state_of([done(cell.id, None, "same") for cell in cells], tmp_path)
+    (tmp_path / "checkpoints" / f"{cells[0].id}.2.w.pt").touch()
+    stopped = {**done(cells[0].id, None, code), "status": "stopped", "attempt": 2}
+    records = {cells[0].id: [{**done(cells[0].id, None, "same"), "attempt": 1}, stopped]}
+    monkeypatch.setattr(other_results.store, "records", lambda folder, cell: records[cell])
+    selection = select(cells, state, rerun=True)
+    assert (selection.done_again, selection.continued_code) == (2, count)
 
 
 def test_conditions_are_told_from_overrides() -> None:

@@ -75,7 +75,11 @@ def test_list_does_not_know_how_much_is_done_where_slurm_is_silent(
 
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING", None])
 def test_status_says_that_done_cells_train_again(
-    logs: Path, plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch, state: str | None
+    logs: Path,
+    plan_of: Callable[..., Plan],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    state: str | None,
 ) -> None:
     base = {"model.width": 4, "trainer.name": "vision", "seed": 0}
     cells = [PlannedCell(cell_id({**base, "seed": i}), 0, {"seed": i}, 1) for i in range(3)]
@@ -106,7 +110,11 @@ def test_status_says_that_done_cells_train_again(
         "going_on": ids if state else [],
         "unknown": [],
         "ended": [] if state else ids,
+        "cancelled": [],
     }
+    views.print_failures(logs / "one")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown == ("one: no cell failed" if state else expected)
     (line,) = load_sweeps(logs)
     assert line.states().endswith("3 training again") is (state is not None)
     assert any(sentence.startswith("complete: ") for sentence in sentences) is (state is None)

@@ -18,7 +18,8 @@ from launch.errors import UserError
 from launch.plan import Plan, PlannedCell, files, jobs
 from launch.plan.jobs import NEVER_SENT, Array
 from launch.report.explanation import advice
-from launch.report.overview import is_live
+from launch.report.notes import next_steps, without_new_result
+from launch.report.overview import is_live, load_overview
 from launch.scheduler import backend, slurm
 from launch.scheduler.slurm import Task
 from launch.status import sweep_files, sweep_state
@@ -211,13 +212,15 @@ def test_a_done_cell_that_trains_again_or_did_without_a_result_is_named(
     assert is_live(silent) is (attempt == 1)
     assert not is_live(silent, "another")
     refused = replace(state, arrays={again.sid: [replace(arrays[again.sid][0], error="no")]})
+    assert as_lists(trained_again(refused)) == as_lists(TrainedAgain())
     cancelled = replace(state, cancelled={again.sid: ["c1-0"]})
-    for untouched in (refused, cancelled):
-        assert as_lists(trained_again(untouched)) == as_lists(TrainedAgain())
+    without_result = TrainedAgain(cancelled=["c1-0"] if attempt == 1 else [])
+    assert as_lists(trained_again(cancelled)) == as_lists(without_result)
+    assert not is_live(cancelled)
 
 
 def as_lists(again: TrainedAgain) -> list[list[str]]:
-    return [list(again.going_on), list(again.unknown), list(again.ended)]
+    return [list(again.going_on), list(again.unknown), list(again.ended), list(again.cancelled)]
 
 
 def test_a_refused_submission_does_not_hide_one_that_trains_again(
@@ -264,9 +267,40 @@ def test_what_trains_again_is_not_sent_again_and_can_be_cancelled(
     assert [wait.cells for wait in never_starts(state)] == [3]
     what_next = advice(state, state.cells[plan.cells[0].id])
     assert "it will never start" in what_next
-    assert "then `redescent submit demo --again` with" in what_next
-    assert cancel(logs / "demo").cells == 3
+    assert (
+        "then `redescent submit demo --again` with the same overrides and conditions, and a shorter"
+        in what_next
+    )
+    cancelled = cancel(logs / "demo")
+    assert (cancelled.cells, cancelled.done) == (3, 3)
     assert ended
+    left = sweep_state.load_sweep_state(logs / "demo")
+    assert len(trained_again(left).cancelled) == 3
+    assert "once more was cancelled" in advice(left, left.cells[plan.cells[0].id])
+    (note,) = without_new_result(load_overview(left))
+    assert note.sentence.startswith("3 done cells were cancelled while training again")
+
+
+def test_a_refused_submission_says_why(
+    plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch, logs: Path
+) -> None:
+    plan = plan_of(tasks=[[0], [1], [2]])
+    plan.write(logs / "demo")
+    refused = Array("demo.0", 0, 3, SENT, error="invalid partition specified: nope")
+    jobs.write(plan, logs / "demo", [refused])
+    monkeypatch.setattr(slurm, "queue", lambda names: [])
+    monkeypatch.setattr(slurm, "accounting", lambda names: [])
+    state = sweep_state.load_sweep_state(logs / "demo")
+    why = (
+        "invalid partition specified: nope; `redescent resume demo hydra.launcher.KEY=VALUE` sends "
+        "them with the setting that it accepts"
+    )
+    assert advice(state, state.cells[plan.cells[0].id]) == f"the scheduler refused it: {why}"
+    notes = [note.sentence for note in next_steps(load_overview(state))]
+    assert f"the scheduler refused the newest submission: {why}" in notes
+    jobs.write(plan, logs / "demo", [replace(refused, error=jobs.NEVER_SENT)])
+    unsent = sweep_state.load_sweep_state(logs / "demo")
+    assert "refused" not in " ".join(note.sentence for note in next_steps(load_overview(unsent)))
 
 
 def test_a_canary_waits_for_cells_that_are_done_and_trained_again(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ import pandas as pd
 import pytest
 
 from launch.errors import UserError
-from launch.plan import Plan, PlannedCell
+from launch.plan import Plan, PlannedCell, jobs
 from launch.plan.plan import factor
+from launch.scheduler import slurm
+from launch.scheduler.slurm import Task
+from launch.status import sweep_files, sweep_state
 from launch.status.cell_state import CellState, Placement, Record
 from launch.status.sweep_state import SweepState
 from launch.submit import calibration, weights
@@ -332,6 +336,40 @@ def test_a_measure_is_not_taken_again_without_its_weights(
     assert {cell.flat["trainer.of"] for cell in sent_cells} == {kept.id}
     assert len(with_weights(selection, request).left_out) == 1
     assert gone.id != kept.id
+
+
+def test_a_measure_waits_for_weights_that_are_about_to_change(
+    frozen: FrozenSweep,
+    write_sweep: Callable[[str, str], None],
+    logs: Path,
+    plan_of: Callable[..., Plan],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trained = frozen()
+    write_sweep("roll_radius", RADIUS)
+    keep_weights(logs / "roll", trained)
+    measures = cells("roll_radius")
+    assert weights.look_up(measures, can_wait=True) == weights.Availability()
+    bases, split = factor([cell.flat for cell in trained])
+    planned = [
+        PlannedCell(cell.id, base, values, 1)
+        for cell, (base, values) in zip(trained, split, strict=True)
+    ]
+    tasks = [list(range(len(planned)))]
+    again = plan_of(name="roll", bases=bases, cells=planned, tasks=tasks, rerun=True)
+    again = replace(again, sid="20260102T030406-0a1b2c3d")
+    again.write(logs / "roll")
+    jobs.write(again, logs / "roll", [jobs.Array("roll.0", 0, 1, again.created, "7")])
+    running = [Task("7", 0, "roll.0", "RUNNING")]
+    monkeypatch.setattr(slurm, "queue", lambda names: running)
+    monkeypatch.setattr(slurm, "accounting", lambda names: [])
+    records = {cell.id: Record("done", 1) for cell in trained}
+    for module in (sweep_files, sweep_state):
+        monkeypatch.setattr(module, "records_of", lambda runs: records)
+    jobs_of_measures = weights.look_up(measures, can_wait=True).jobs
+    assert jobs_of_measures == {cell.id: ["7"] for cell in measures}
+    running.clear()
+    assert weights.look_up(measures, can_wait=True) == weights.Availability()
 
 
 def test_again_with_where_takes_only_the_measures_that_meet_it(

@@ -18,6 +18,7 @@ from waiting import wait_for
 from analysis import store
 from launch.scheduler.slurm import Execution, parse_history
 from launch.status import attempts
+from launch.status.attempts import CellPlacement, RunRecord, from_accounting
 
 MIXED = ("~axes", "model=mlp", "model.width=4", "+axes={trainer.precision:[float32,float16]}")
 
@@ -107,3 +108,17 @@ def test_the_executions_of_a_task_are_read_from_accounting_oldest_first(
     text: str, expected: list[Execution]
 ) -> None:
     assert parse_history(text) == expected
+
+
+def test_a_requeue_for_other_cells_of_its_task_is_no_attempt_at_a_finished_cell() -> None:
+    placements = [CellPlacement("S1", 1, "5_0")]
+    executions = [Execution("5_0", "NODE_FAIL"), Execution("5_0", "COMPLETED")]
+    done = RunRecord(1, "done", None, "n1", None, 3, 30)
+    in_accounting = from_accounting(placements, executions, [done.attempt])
+    assert [attempt.number for attempt in in_accounting] == [1]
+    unfinished = from_accounting(placements, executions)
+    assert [attempt.number for attempt in unfinished] == [1, 2]
+    again = [*placements, CellPlacement("S2", 2, "6_0")]
+    executions.append(Execution("6_0", "COMPLETED"))
+    both = from_accounting(again, executions, [1, 2])
+    assert [attempt.execution.job for attempt in both] == ["5_0", "6_0"]
