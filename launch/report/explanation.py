@@ -27,6 +27,7 @@ from launch.status.silent_ends import (
 from launch.status.sweep_state import SweepState, trained_again
 from launch.status.waiting import (
     NEVER_STARTS,
+    REQUEUED_AND_HELD,
     never_starts_advice,
     refusal,
     refused_advice,
@@ -156,14 +157,15 @@ def _waiting_advice(state: SweepState, cell: CellState) -> str:
         return "wait: its task runs and has not reached it"
     if task is not None and task.state == "SUSPENDED":
         return (
-            "it is suspended: `scontrol resume JOB` lets it go on, or the partition does when the "
-            "jobs that displaced it have ended"
+            f"it is suspended: `scontrol resume {task.job}` lets it go on, or the partition does "
+            "when the jobs that displaced it have ended"
         )
     reason = task.reason if task else ""
     if reason in NEVER_STARTS:
         is_again = cell.id in trained_again(state).going_on
         return f"it will never start: {never_starts_advice(state, reason, is_again)}"
-    return _REASONS.get(reason, f"wait: SLURM gives the reason {reason!r}")
+    advice = _REASONS.get(reason, f"wait: SLURM gives the reason {reason!r}")
+    return advice.replace("JOB", task.job if task else "")
 
 
 def _last_rows(folder: Path, cell: str) -> tuple[pd.DataFrame, str | None]:
@@ -182,7 +184,6 @@ def _flat(state: SweepState, cell: CellState) -> dict[str, Any]:
     return plan.flat(planned)
 
 
-_REQUEUED_AND_HELD = ("job requeued in held state", "launch failed requeued held")
 _RELEASE = (
     "SLURM requeued it and holds it, by `scontrol requeuehold` or after failed starts; "
     "`scontrol release JOB` releases it, once the reason is gone"
@@ -199,7 +200,7 @@ _REASONS = {
     "JobHeldUser": "it is held; `scontrol release JOB` releases it",
     "JobHeldAdmin": "SLURM holds it, as after repeated failures to start; ask your administrator, "
     "or cancel and resume",
-    **dict.fromkeys(_REQUEUED_AND_HELD, _RELEASE),
+    **dict.fromkeys(REQUEUED_AND_HELD, _RELEASE),
     "ReqNodeNotAvail, UnavailableNodes": "wait, or resume elsewhere: the nodes that it needs are "
     "down",
 }

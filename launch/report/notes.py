@@ -17,7 +17,7 @@ from launch.report.overview import Overview
 from launch.report.searches import advice
 from launch.status.summary import Summary
 from launch.status.sweep_state import SweepState, TrainedAgain
-from launch.status.waiting import never_starts, refusal, refused_advice, stuck_tasks
+from launch.status.waiting import held_jobs, never_starts, refusal, refused_advice, stuck_tasks
 
 SHOWN_FAILURES = 3
 """Kinds of failures shown by the plain status; `--failed` and the report list all."""
@@ -132,6 +132,10 @@ def waiting(state: SweepState) -> list[Note]:
     for wait in never_starts(state):
         headline = f"{quantity(wait.cells, 'cell')} will never start"
         notes.append(Note(headline, f" ({wait.reason}): {wait.advice}", "bad"))
+    held = held_jobs(state)
+    if held is not None:
+        headline = f"{quantity(held.cells, 'cell')} held by SLURM"
+        notes.append(Note(headline, f": {held.advice}", "warning"))
     stuck = stuck_tasks(state)
     if stuck is not None:
         headline = f"{quantity(stuck.cells, 'cell')} held by a node"

@@ -41,6 +41,24 @@ NEVER_STARTS: Mapping[str, str] = {
 the sweep's `name`."""
 
 
+REQUEUED_AND_HELD = ("job requeued in held state", "launch failed requeued held")
+HELD = ("JobHeldUser", "JobHeldAdmin", *REQUEUED_AND_HELD)
+"""Reasons of SLURM for which a task waits until somebody releases it."""
+
+
+@dataclass(frozen=True)
+class HeldJobs:
+    """SLURM jobs that wait until somebody releases them, and how many cells they hold."""
+
+    jobs: Sequence[str]
+    cells: int
+
+    @property
+    def advice(self) -> str:
+        """What to do about them."""
+        return f"`scontrol release {' '.join(self.jobs)}` releases them, once the reason is gone"
+
+
 @dataclass(frozen=True)
 class NeverStarts:
     """Cells whose tasks SLURM will never start, with its reason and what to do."""
@@ -97,6 +115,18 @@ def never_starts_advice(state: SweepState, reason: str, is_again: bool) -> str:
     resume, submit = f"`redescent resume {name}`", f"`redescent submit {name} --again`"
     sends = f"{submit} with the same overrides and conditions"
     return advice.replace(f"{resume} with", f"{sends}, and").replace(resume, sends)
+
+
+def held_jobs(state: SweepState) -> HeldJobs | None:
+    """The waiting jobs of a sweep that SLURM holds; None without any."""
+    jobs, cells = set(), 0
+    for cell in state.cells.values():
+        place = cell.placement
+        task = state.tasks.get((place.sid, place.task))
+        if cell.state == "waiting" and task is not None and task.reason in HELD:
+            jobs.add(task.job)
+            cells += 1
+    return HeldJobs(sorted(jobs), cells) if cells else None
 
 
 def refusal(state: SweepState, sid: str) -> str:

@@ -92,6 +92,17 @@ def test_a_cell_that_never_starts_is_named(state_of: StateOf) -> None:
     assert advice(state, third).startswith("wait")
 
 
+def test_held_jobs_are_named_with_the_command_that_releases_them(state_of: StateOf) -> None:
+    state = state_of(
+        Task("7", 0, "a", "PENDING", "JobHeldUser"), Task("7", 1, "a", "PENDING", "Priority")
+    )
+    (line,) = (line.plain for line in waiting_lines(state))
+    assert line.startswith("2 cells held by SLURM: `scontrol release 7` releases them")
+    first, _, third = state.cells.values()
+    assert "`scontrol release 7` releases it" in advice(state, first)
+    assert "release" not in advice(state, third)
+
+
 def test_status_and_wait_show_what_will_not_start_or_end(state_of: StateOf) -> None:
     state = state_of(STUCK, Task("7", 1, "a", "PENDING", "PartitionTimeLimit"))
     never, stuck = (line.plain for line in waiting_lines(state))
