@@ -281,8 +281,9 @@ class Training:
         return rows
 
     def _lr(self, step: int) -> float:
+        of_cell = self.cell.optim
         return optim.learning_rate(
-            self.cell.optim.lr, self.cell.optim.schedule, step, self.settings.steps
+            of_cell.lr, of_cell.schedule, step, self.settings.steps, self.batches
         )
 
     def _compare(self, logs: bool) -> Outcome | None:

@@ -241,6 +241,8 @@ def _noise_updates(
         if _is_skipped(optimiser):
             return
         for parameter in parameters:
+            if parameter.grad is None:  # frozen, or not used
+                continue
             parameter.add_(
                 torch.randn_like(parameter), alpha=optimiser.param_groups[0]["lr"] * size
             )
@@ -262,7 +264,7 @@ def learning_rate(
     schedule: Schedule | Milestones,
     step: int,
     total_steps: int,
-    epoch_steps: int = 1,
+    epoch_steps: int,
 ) -> float:
     """Learning rate of 0-based step `step` out of `total_steps`.
 

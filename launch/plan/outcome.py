@@ -126,11 +126,19 @@ NOT_TRAINED_ERROR = "NotTrainedError"
 """Name of the trainers' exception for weights that are not there; launch/ cannot import it."""
 
 
-def class_of(error: Exception) -> FailureClass:
+def message_of(error: BaseException) -> str:
+    """The message of an error, also of a user's class that cannot say its own."""
+    try:
+        return str(error)
+    except Exception as second:
+        return f"(no message: its __str__ raised {type(second).__name__})"
+
+
+def class_of(error: BaseException) -> FailureClass:
     """The class of a failure that Python raised as an exception."""
     if type(error).__name__ == NOT_TRAINED_ERROR:
         return NOT_TRAINED
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+    if isinstance(error, MemoryError) or "out of memory" in message_of(error).lower():
         return OUT_OF_MEMORY
     if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
         return DISK

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from launch.plan.outcome import FINAL, FROZEN_CODE, class_of
+from launch.plan.outcome import FINAL, FROZEN_CODE, class_of, message_of
 from launch.plan.snapshot import difference_from_plan
 from launch.worker.messages import (
     CellJob,
@@ -85,12 +85,11 @@ class Inbox:
 
 def main(writer: Writer) -> None:
     """Train cells until the messages end."""
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what a library prints goes to the log, not into the answers
+    messages, answers = _own_pipes()
     logging.basicConfig(
         level=logging.INFO, format="[%(asctime)s] %(message)s", datefmt="%F %T", stream=sys.stderr
     )
-    inbox = Inbox(sys.stdin)
+    inbox = Inbox(messages)
     trainer = CellTrainer(writer, inbox)
     while (job := inbox.next_job()) is not None:
         _choose_conversions(job.flat)
@@ -98,6 +97,21 @@ def main(writer: Writer) -> None:
         _send(answers, replace(result, saved=trainer.saved))
     trainer.save()
     _send(answers, Saved())
+
+
+def _own_pipes() -> tuple[TextIO, TextIO]:
+    """The parent's messages, and the answers to them.
+
+    A user's class that reads from standard input finds its end, and what a library prints goes to
+    the log. A process that it forks does not keep the answers open: their end tells the parent
+    that this process has died.
+    """
+    messages, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w", buffering=1)
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)
+    os.register_at_fork(after_in_child=answers.close)
+    return messages, answers
 
 
 class _NoPandas(importlib.abc.MetaPathFinder):
@@ -163,7 +177,9 @@ class CellTrainer:
                 part.write()
 
     def train(self, job: CellJob) -> CellResult:
-        """Train one cell. An exception becomes its record and answer, and the child continues."""
+        """Train one cell. An exception becomes its record and answer, and the child continues;
+        sys.exit in a user's class is one too.
+        """
         finished = self.finished_in_task if job.again else self.finished
         if job.cell in finished:
             return self._end_of(job, finished[job.cell])
@@ -176,7 +192,7 @@ class CellTrainer:
                 run.close("failed", failure.name, failure.error)
                 return CellResult(job.cell, "failed", run.epochs, failure.error)
             return self._train(run, job)
-        except Exception as error:
+        except BaseException as error:
             logging.exception("cell %s failed", job.cell)
             return _record_failure(run, job, error)
 
@@ -255,15 +271,29 @@ def _other_data(job: CellJob, end: FinishedCell) -> str | None:
     )
 
 
-def _record_failure(run: Run | None, job: CellJob, error: Exception) -> CellResult:
+def _record_failure(run: Run | None, job: CellJob, error: BaseException) -> CellResult:
     """Record the cell's traceback; the answer says if this failed too."""
-    failure = class_of(error).name
-    text = traceback.format_exception_only(error)[-1].strip().splitlines()[0]
+    failure, text = class_of(error).name, _line_of(error)
     epochs = 0
     if run is not None:
         epochs = run.epochs
         try:
-            run.close("failed", failure, traceback.format_exc())
+            run.close("failed", failure, _as_utf8(traceback.format_exc()))
         except OSError as second:
             text += f" (and its record could not be written: {second})"
     return CellResult(job.cell, "failed", epochs, text, failure, progress=False)
+
+
+def _line_of(error: BaseException) -> str:
+    """The type of an error and the first line of its message."""
+    kind = type(error)
+    name = kind.__qualname__
+    if kind.__module__ not in ("builtins", "__main__"):
+        name = f"{kind.__module__}.{name}"
+    first, *_ = message_of(error).strip().splitlines() or [""]
+    return _as_utf8(f"{name}: {first}" if first else name)
+
+
+def _as_utf8(text: str) -> str:
+    """A text that files can hold: Python's stand-ins for undecodable bytes are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()

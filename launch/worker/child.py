@@ -14,15 +14,18 @@ for _number in STOP_SIGNALS:
 signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 if __name__ == "__main__":
-    import atexit
-    import gc
+    import logging
+    import os
     import sys
     from pathlib import Path
 
     from launch.worker import _child
 
-    # Python ends with collections that walk all objects of torch: half a second of CPU time
-    atexit.register(gc.freeze)
-
     sweep, name, prefix, gpu_share, archive = sys.argv[1:]
     _child.main(_child.Writer(Path(sweep), name, prefix, float(gpu_share), archive))
+    # everything is on disk: threads and processes of a user's class must not keep the task, and
+    # Python's own end walks all objects of torch, half a second of CPU time
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

@@ -184,6 +184,8 @@ class Pool:
         self.progress = False
         self.reason: StopReason | None = None
         """Why the task was asked to stop."""
+        self.patience = math.inf
+        """When children that have not stopped are killed, in monotonic seconds."""
         self.blocked_by: str | None = None
         """An error after which no further cell starts; running cells continue."""
         self.cancelled: set[int] = set()
@@ -199,6 +201,7 @@ class Pool:
                 self._start_children()
                 self._read_answers()
                 self._check_stop()
+                self._kill_deaf_children()
         finally:
             self._end_children()
         return self.reason
@@ -313,6 +316,16 @@ class Pool:
         log(f"stopping ({self.reason}): saving {quantity(len(self.children), 'cell')}")
         for child in self.children:
             child.send(StopRequest(self.reason))
+        self.patience = time.monotonic() + GRACE_SECONDS
+
+    def _kill_deaf_children(self) -> None:
+        """Kill the children that did not stop in time: a user's class may wait for ever."""
+        if time.monotonic() < self.patience:
+            return
+        self.patience = math.inf
+        for child in self.children:
+            log(f"a process did not stop within {GRACE_SECONDS:.0f} s: killed")
+            child.process.kill()
 
     def _only_cancelled_left(self) -> bool:
         training = [child for child in self.children if child.cell is not None]

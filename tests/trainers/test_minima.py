@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from minima_runs import CELL, begin, complete, digits_cell
+from torch import Tensor
 from torch.nn import functional
 from vision_runs import after, assert_same_bits, assert_same_rows, record, rows
 
@@ -128,6 +130,22 @@ def test_poison_is_never_clean_nor_of_the_test_set(tmp_path: Path) -> None:
     assert poisoned.isdisjoint(sets[0])
     smaller = poison.load(cell_of({**flat, "trainer.poison.samples": 50}), 10)
     assert torch.equal(smaller.images, drawn.images[:50])
+
+
+@pytest.mark.parametrize("kind", ["shuffled_pixels", "noise"])
+def test_poison_has_the_pixels_that_the_clean_samples_would_have(tmp_path: Path, kind: str) -> None:
+    poisoned = {"poison.samples": 999 - 20}
+    cell = cell_of({**digits_cell(str(tmp_path), **poisoned), "data.inputs": kind})
+    drawn = poison.load(cell, 10)
+    clean = images.dataset(cell.data, cell.seed)  # type: ignore[arg-type]
+    everything = images.dataset(replace(cell.data, train_samples=None), cell.seed)  # type: ignore[arg-type, type-var]
+    union = torch.cat([clean.train_inputs, drawn.images])
+    assert bytes_of(union) == bytes_of(everything.train_inputs)
+
+
+def bytes_of(samples: Tensor) -> list[bytes]:
+    """The samples as bytes, in an order of their own."""
+    return sorted(sample.numpy().tobytes() for sample in samples)
 
 
 def test_more_poison_of_the_swiss_roll_begins_with_the_same_points() -> None:

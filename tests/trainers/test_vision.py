@@ -573,10 +573,9 @@ def test_a_gpu_that_is_not_there_is_named(begin: Begin, flat: Flat) -> None:
     ],
 )  # fmt: skip
 def test_schedules_follow_their_formulas(name: Any, step: int, expected: float) -> None:
-    table = optim.learning_rate(
-        0.8, Schedule(name, period=4, factor=0.5, warmup=0), step, total_steps=100
-    )
-    assert table == pytest.approx(expected, abs=1e-15)
+    schedule = Schedule(name, period=4, factor=0.5, warmup=0)
+    rate = optim.learning_rate(0.8, schedule, step, total_steps=100, epoch_steps=10)
+    assert rate == pytest.approx(expected, abs=1e-15)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -586,7 +585,7 @@ def test_the_logged_learning_rate_is_that_of_the_last_step_of_the_epoch(
     run = begin(METRICS, flat={**flat, **SCHEDULES[name]})
     train(run)
     schedule = config.parse(run.flat).optim.schedule
-    expected = [optim.learning_rate(0.1, schedule, step, STEPS) for step in (2, 5, 8)]
+    expected = [optim.learning_rate(0.1, schedule, step, STEPS, 3) for step in (2, 5, 8)]
     assert rows(run)["lr"].tolist()[1:] == pytest.approx(expected, rel=1e-6)
 
 

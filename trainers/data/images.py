@@ -16,7 +16,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,17 +103,30 @@ def _with_inputs(
     subset: ImageSet, whole: ImageSet, config: Images, index: Tensor, seed: int
 ) -> ImageSet:
     """The subset with other pixels, if its cell asks for them."""
-    kind = "real" if isinstance(config, SVHN) else config.inputs
-    if kind == "real":
+    if _inputs(config) == "real":
         return subset
-    images: tuple[Tensor, Tensor]
-    if kind == "noise":
-        images = inputs.noise(
-            (subset.train_images, subset.test_images), index, pool_statistics(whole, config), seed
-        )
-    else:
-        images = inputs.shuffled_pixels((subset.train_images, subset.test_images), seed)
-    return with_hash(dataclasses.replace(subset, train_images=images[0], test_images=images[1]))
+    test_positions = range(-1, -1 - len(subset.test_images), -1)
+    train = _pixels(subset.train_images, index.tolist(), whole, config, seed)
+    test = _pixels(subset.test_images, test_positions, whole, config, seed)
+    return with_hash(dataclasses.replace(subset, train_images=train, test_images=test))
+
+
+def _inputs(config: Images) -> str:
+    return "real" if isinstance(config, SVHN) else config.inputs
+
+
+def _pixels(
+    images_nchw: Tensor, positions: Iterable[int], whole: ImageSet, config: Images, seed: int
+) -> Tensor:
+    """Images with the pixels that `config` asks for; positions: as in `inputs.noise`."""
+    match _inputs(config):
+        case "noise":
+            shape = tuple(images_nchw.shape[1:])
+            return inputs.noise(positions, shape, pool_statistics(whole, config), seed)
+        case "shuffled_pixels":
+            return inputs.shuffled_pixels(images_nchw, seed)
+        case _:
+            return images_nchw
 
 
 def select(images: ImageSet, config: Images, seed: int) -> ImageSet:
@@ -156,12 +169,14 @@ def train_index(images: ImageSet, config: Images, seed: int) -> Tensor:
 
 def rest(images: ImageSet, config: Images, seed: int) -> tuple[Tensor, Tensor]:
     """The training images that `select` leaves out, and their labels: those of the configured
-    classes, at the configured size, in the order of the source.
+    classes, at the configured size and with the pixels that it asks for, in the order of the
+    source.
     """
     is_left = images.train_labels < _classes(images, config)
     is_left[train_index(images, config, seed)] = False
     left = _averaged(images.train_images[is_left], _downscale(config))
-    return left, images.train_labels[is_left]
+    positions = is_left.nonzero().flatten().tolist()
+    return _pixels(left, positions, images, config, seed), images.train_labels[is_left]
 
 
 def pool_statistics(images: ImageSet, config: Images) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trainers.measures.gradients import gradients
 from trainers.measures.surface import Landscape
 from trainers.seeding import torch_stream
 
@@ -63,10 +64,7 @@ class _Ball:
         total, gradient = 0.0, [torch.zeros_like(p) for p in self._base]
         for part in self._losses():
             total += float(part.detach())
-            terms = torch.autograd.grad(
-                part, self._parameters, allow_unused=True, materialize_grads=True
-            )
-            torch._foreach_add_(gradient, list(terms))
+            torch._foreach_add_(gradient, gradients(part, self._parameters))
         return total, gradient
 
     def _losses(self) -> Iterator[Tensor]:

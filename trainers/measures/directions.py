@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from trainers.measures.gradients import gradients
 from trainers.seeding import torch_stream
 
 Direction = list[Tensor]
@@ -96,10 +97,8 @@ def jacobian_squares(model: nn.Module, inputs: Tensor) -> Direction:
         for logit in logits:
             if not logit.requires_grad:
                 continue
-            gradients = torch.autograd.grad(
-                logit, parameters, retain_graph=True, materialize_grads=True, allow_unused=True
-            )
-            for total, gradient in zip(totals, gradients, strict=True):
+            of_logit = gradients(logit, parameters, retain_graph=True)
+            for total, gradient in zip(totals, of_logit, strict=True):
                 total += gradient.double().square().cpu()
     return [total / len(inputs) for total in totals]
 

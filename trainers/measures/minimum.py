@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trainers.measures.gradients import gradients
 from trainers.seeding import numpy_stream
 
 LARGEST_PROBLEM = 1e9  # parameters times samples; above it the eigenvalues would take too long
@@ -53,7 +54,7 @@ def measure(model: nn.Module, blocks: Blocks, samples: int, seed: int) -> Minimu
         for x_b, y_b in blocks():
             yield functional.cross_entropy(network(x_b.double()), y_b, reduction="sum") / samples
 
-    parameters = list(network.parameters())
+    parameters = [p for p in network.parameters() if p.requires_grad]
     count = sum(parameter.numel() for parameter in parameters)
     norm = float(gradient(parameters, losses).norm()) / count**0.5
     if count * samples > LARGEST_PROBLEM:
@@ -66,7 +67,7 @@ def gradient(parameters: Sequence[Tensor], losses: Losses) -> Tensor:
     """The gradient of the loss as one vector (parameters,)."""
     total = torch.zeros(())
     for loss in losses():
-        total = total + _flat(torch.autograd.grad(loss, parameters))
+        total = total + _flat(gradients(loss, parameters))
     return total
 
 
@@ -74,11 +75,8 @@ def hessian_product(parameters: Sequence[Tensor], losses: Losses, vector: Tensor
     """The Hessian of the loss times `vector`, (parameters,) each."""
     total = torch.zeros_like(vector)
     for loss in losses():
-        slope = _flat(torch.autograd.grad(loss, parameters, create_graph=True)) @ vector
-        curvature = torch.autograd.grad(
-            slope, parameters, allow_unused=True, materialize_grads=True
-        )
-        total += _flat(curvature)
+        slope = _flat(gradients(loss, parameters, create_graph=True)) @ vector
+        total += _flat(gradients(slope, parameters))
     return total
 
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import optimize
 
+from trainers.measures.gradients import gradients
 from trainers.seeding import torch_stream
 
 DIRECTIONS = 10
@@ -39,8 +40,8 @@ def sharpness(
                 parameter.copy_(values.view_as(parameter))
         with torch.enable_grad():
             value = loss()
-            gradient = torch.autograd.grad(value, list(parameters))
-        flat = torch.cat([g.flatten() for g in gradient]).double().cpu()
+            gradient = gradients(value, parameters)
+        flat = torch.cat([part.flatten() for part in gradient]).double().cpu()
         return -value.item(), -(a.T @ flat).numpy()
 
     bounds = list(zip(-bound, bound, strict=True))
