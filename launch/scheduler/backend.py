@@ -104,7 +104,10 @@ class Slurm:
         if answer.returncode != 0:
             error = answer.stderr.strip() or f"sbatch ended with status {answer.returncode}"
             raise Unreachable(error) if _UNREACHABLE.search(error) else Refused(error)
-        return replace(array, job=answer.stdout.strip().split(";")[0])
+        job = slurm.job_number(answer.stdout)
+        if job is None:
+            raise Unanswered(f"sbatch printed no job number: {last_line(answer.stdout)!r}")
+        return replace(array, job=job)
 
     def tasks(self, plan: Plan, sweep: Path, arrays: Sequence[Array]) -> list[slurm.Task] | None:
         """One squeue, by job name."""

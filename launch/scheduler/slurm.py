@@ -135,6 +135,22 @@ def call(*command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]
         )
 
 
+_JOB = re.compile(r"(\d+)(;\S+)?")
+"""What `sbatch --parsable` prints of a job: its number, and the cluster if there are several."""
+
+
+def job_number(text: str) -> str | None:
+    """The number of the job in the output of `sbatch --parsable`; None if there is none.
+
+    Where a site wraps sbatch, other lines can surround it.
+    """
+    for line in reversed(text.splitlines()):
+        job = _JOB.fullmatch(line.strip())
+        if job:
+            return job.group(1)
+    return None
+
+
 def queue(names: Sequence[str]) -> list[Task] | None:
     """All tasks of the jobs with these names that slurmctld knows, including ended ones.
 
@@ -153,7 +169,7 @@ def parse_queue(text: str, now: float = 0.0) -> list[Task]:
     for line in text.splitlines():
         line, end = _without_time(line.strip())
         job, index, name, state, node, reason = (line.split("|", 5) + [""] * 6)[:6]
-        if job:
+        if job.isdigit():  # other lines are those of a program around squeue
             number = int(index) if index.isdigit() else 0
             seconds = _ended_seconds(state, end, now)
             tasks.append(Task(job, number, name, state, reason, node, seconds))

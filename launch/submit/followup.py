@@ -69,7 +69,8 @@ def send(plan: Plan, folder: Path, jobs: Sequence[str]) -> None:
             script.write_text(text(plan, follow_up, before, settings), encoding="utf-8")
             answer = slurm.call("sbatch", "--parsable", str(script), timeout=120)
             if answer.returncode == 0:
-                others.append(answer.stdout.strip().split(";")[0])
+                job = slurm.job_number(answer.stdout)
+                others += [job] if job else []
                 break
 
 

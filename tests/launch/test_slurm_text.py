@@ -466,6 +466,26 @@ def test_an_error_of_slurm_is_no_answer_and_never_no_jobs(fake: Callable[[str, s
     assert slurm.accounting(["n"]) is None
 
 
+@pytest.mark.parametrize(
+    ("output", "job"),
+    [
+        ("123\n", "123"),
+        ("123;alpha\n", "123"),
+        ("--- Welcome ---\n123;alpha\n", "123"),
+        ("42 jobs run\n123\nbye\n", "123"),
+        ("--- Welcome ---\n", None),
+        ("", None),
+    ],
+)
+def test_the_number_of_a_job_is_found_among_lines_of_a_site(output: str, job: str | None) -> None:
+    assert slurm.job_number(output) == job
+
+
+def test_lines_of_a_site_around_squeue_are_no_tasks(fake: Callable[[str, str], None]) -> None:
+    fake("squeue", "echo '--- Welcome ---'; echo '7|1|b|RUNNING||None'")
+    assert slurm.queue(["b"]) == [Task("7", 1, "b", "RUNNING", "None")]
+
+
 def test_a_command_that_hangs_is_no_answer(fake: Callable[[str, str], None]) -> None:
     fake("squeue", "while :; do :; done")
     assert slurm.call("squeue", timeout=0.2).returncode == 124

@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,32 @@ def test_a_controller_that_is_down_is_not_a_refused_setting(
         submission.deliver(plan, tmp_path, jobs.Dependencies())
     (array,) = jobs.read(plan, tmp_path)
     assert array.delivery == delivery
+
+
+@pytest.mark.parametrize(
+    ("output", "job", "message"),
+    [
+        ("--- Welcome ---\n123\n", "123", None),
+        ("--- Welcome ---\n", None, "sbatch printed no job number: '--- Welcome ---'"),
+        ("", None, "sbatch printed no job number"),
+    ],
+)
+def test_a_banner_around_sbatch_is_no_job_number(
+    output: str,
+    job: str | None,
+    message: str | None,
+    plan_of: Callable[..., Plan],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answer = subprocess.CompletedProcess((), 0, output, "")
+    monkeypatch.setattr(slurm, "call", lambda *_, **__: answer)
+    plan = plan_of(policy={"compact": True})
+    plan.write(tmp_path)
+    with pytest.raises(UserError, match=message) if message else nullcontext():
+        submission.deliver(plan, tmp_path, jobs.Dependencies())
+    (array,) = jobs.read(plan, tmp_path)
+    assert (array.job, array.delivery) == (job, "sent" if job else "pending")
 
 
 def test_data_without_a_place_is_refused_with_the_ways_to_give_one() -> None:
