@@ -27,6 +27,10 @@ from launch.sweep import compose
 
 KERNELS = (sys.executable, "-m", "trainers.kernels", "--widths", "3", "--sample", "60")
 KERNEL_SECONDS = 180.0
+
+_NO_JOB = "redescent-doctor"
+"""A name that no job has, to ask SLURM about."""
+
 _REMEDY = (
     "set ONEDNN_MAX_CPU_ISA=SSE41 (slower) or install another torch; benchmarks/kernels.py "
     "searches for more"
@@ -227,13 +231,35 @@ def _slurm() -> list[Finding]:
     limits = slurm.limits()
     if not limits:
         return [Finding("SLURM", "problem", "sbatch is installed, but slurmctld does not answer")]
-    version = slurm.call("sbatch", "--version").stdout.strip()
-    findings = [Finding("SLURM", "ok", f"{version}, arrays of up to {slurm.array_size()} tasks")]
-    accounting = slurm.accounting(["redescent-doctor"])
+    accounting = slurm.accounting([_NO_JOB])
     verdict: tuple[Literal["ok", "warning"], str] = ("ok", "sacct answers")
     if accounting is None:
         verdict = ("warning", "sacct does not answer; status and resume work without it")
-    return [*findings, Finding("accounting", *verdict)]
+    return [_version(), _queue(), Finding("accounting", *verdict)]
+
+
+def _version() -> Finding:
+    answer = slurm.call("sbatch", "--version")
+    lines = answer.stdout.strip().splitlines()
+    arrays = f"arrays of up to {slurm.array_size()} tasks"
+    if answer.returncode != 0:
+        error = slurm.error_of(answer)
+        return Finding("SLURM", "warning", f"`sbatch --version` fails ({error}); {arrays}")
+    if not lines:
+        return Finding("SLURM", "warning", f"`sbatch --version` prints nothing; {arrays}")
+    return Finding("SLURM", "ok", f"{lines[-1]}, {arrays}")
+
+
+def _queue() -> Finding:
+    """Whether squeue answers: without it no command knows which cells run or wait."""
+    answer = slurm.queue([_NO_JOB])
+    if answer.tasks is None:
+        detail = (
+            f"squeue does not answer ({answer.error}): status cannot show what runs, and nothing "
+            "is sent that may be running"
+        )
+        return Finding("queue", "problem", detail)
+    return Finding("queue", "ok", "squeue answers")
 
 
 def partition_findings(launcher: Launcher) -> list[Finding]:

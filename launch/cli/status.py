@@ -265,7 +265,8 @@ def _failures(overview: Overview) -> Sequence[layout.Cell]:
         lines.append(styled(count, f" ({failure.kind}): {failure.error}; {hint}"))
     more = len(overview.summary.failures) - notes.SHOWN_FAILURES
     if more > 0:
-        lines.append(f"and {more} other errors: `redescent status {overview.name} --failed`")
+        errors = quantity(more, "other error")
+        lines.append(f"and {errors}: `redescent status {overview.name} --failed`")
     return lines
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -122,7 +122,7 @@ def next_steps(overview: Overview) -> list[Note]:
     if overview.is_unmerged:
         notes.append(plain(_unmerged(overview)))
     notes += _notification(overview)
-    return [*notes, *_silence(overview.state.silent)]
+    return [*notes, *_silence(overview.state)]
 
 
 def waiting(state: SweepState) -> list[Note]:
@@ -156,8 +156,9 @@ def _resume_hint(overview: Overview) -> str:
     command = f"redescent resume {overview.name}"
     if not overview.held_back:
         return f"not complete: `{command}` sends the rest"
+    cells = quantity(overview.held_back, "cell shares", "cells share")
     return (
-        f"not complete: {overview.held_back} cells share an error; after you fix it, "
+        f"not complete: {cells} an error; after you fix it, "
         f"`{command} --retry-errors` sends the rest"
     )
 
@@ -245,9 +246,11 @@ def _notification(overview: Overview) -> list[Note]:
     return [Note("notify.command failed", f": {error}; the sweep is not affected", "warning")]
 
 
-def _silence(silent: Sequence[str]) -> list[Note]:
-    if not silent:
+def _silence(state: SweepState) -> list[Note]:
+    if not state.silent:
         return []
-    submissions = quantity(len(silent), "submission")
+    submissions = quantity(len(state.silent), "submission")
     headline = f"the scheduler does not answer about {submissions}"
-    return [Note(headline, "; their cells may be running", "warning")]
+    reason = f" ({state.silence})" if state.silence else ""
+    whose = "its" if len(state.silent) == 1 else "their"
+    return [Note(headline, f"{reason}; {whose} cells may be running", "warning")]

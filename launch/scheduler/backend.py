@@ -111,7 +111,7 @@ class Slurm:
 
     def tasks(self, plan: Plan, sweep: Path, arrays: Sequence[Array]) -> list[slurm.Task] | None:
         """One squeue, by job name."""
-        return slurm.queue(sorted({array.name for array in arrays}))
+        return slurm.queue(sorted({array.name for array in arrays})).tasks
 
     def cancel(
         self, plan: Plan, sweep: Path, arrays: Sequence[Array], numbers: Collection[int]

@@ -151,16 +151,29 @@ def job_number(text: str) -> str | None:
     return None
 
 
-def queue(names: Sequence[str]) -> list[Task] | None:
-    """All tasks of the jobs with these names that slurmctld knows, including ended ones.
+@dataclass(frozen=True)
+class Queue:
+    """The tasks that squeue lists; None if it does not answer, and then why."""
 
-    None without an answer.
-    """
+    tasks: list[Task] | None
+    error: str = ""
+
+
+def queue(names: Sequence[str]) -> Queue:
+    """All tasks of the jobs with these names that slurmctld knows, including ended ones."""
     if not names:
-        return []
+        return Queue([])
     options = ["-h", "-r", "-a", "-t", "all", "-o", "%F|%K|%j|%T|%N|%r|%e"]
     answer = call("squeue", *options, "--name", ",".join(names))
-    return parse_queue(answer.stdout, time.time()) if answer.returncode == 0 else None
+    if answer.returncode != 0:
+        return Queue(None, error_of(answer))
+    return Queue(parse_queue(answer.stdout, time.time()))
+
+
+def error_of(answer: subprocess.CompletedProcess[str]) -> str:
+    """The last line of what a program printed about its error, or its exit status."""
+    lines = answer.stderr.strip().splitlines()
+    return lines[-1] if lines else f"{answer.args[0]} ended with status {answer.returncode}"
 
 
 def parse_queue(text: str, now: float = 0.0) -> list[Task]:

@@ -22,17 +22,21 @@ TaskKey = tuple[str, int]
 
 @dataclass(frozen=True)
 class SlurmAnswer:
-    """The tasks that SLURM knows, by job and index; None if it does not answer."""
+    """The tasks that SLURM knows, by job and index; None if it does not answer, and then why."""
 
     tasks: Mapping[tuple[str, int], slurm.Task] | None
+    error: str = ""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """The schedulers' answers: the tasks that they know, and the submissions without an answer."""
+    """The schedulers' answers: the tasks that they know, and the submissions without an answer;
+    the error is that of SLURM, if it does not answer.
+    """
 
     tasks: Mapping[TaskKey, slurm.Task]
     silent: Sequence[str]
+    error: str = ""
 
 
 def ask_scheduler(
@@ -58,7 +62,7 @@ def ask_scheduler(
         if here is None:
             silent.append(plan.sid)
         tasks |= {(plan.sid, task.index): task for task in here or []}
-    return Answers(tasks, silent)
+    return Answers(tasks, silent, answer.error)
 
 
 class RecentAnswer:
@@ -95,9 +99,10 @@ def ask_slurm(sweeps: Sequence[SweepFiles]) -> SlurmAnswer:
     nothing is added.
     """
     names = sorted({name for sweep in sweeps for name in _accepted_names(sweep)})
-    queue = slurm.queue(names)
-    if queue is None:
-        return SlurmAnswer(None)
+    answer = slurm.queue(names)
+    if answer.tasks is None:
+        return SlurmAnswer(None, answer.error)
+    queue = answer.tasks
     queue_names = {task.name for task in queue}
     forgotten = {name for name in names if name not in queue_names}
     without_end = {task.name for task in queue if task.state == "COMPLETING" and not task.has_end}

@@ -172,7 +172,7 @@ def _load_arrays(plan: Plan, folder: Path) -> Sequence[Array]:
 
 
 def _look_up_slurm(plan: Plan, folder: Path, names: Sequence[str]) -> Lookup:
-    queue, accounting = slurm.queue(names), slurm.accounting(names)
+    queue, accounting = slurm.queue(names).tasks, slurm.accounting(names)
     job_by_name = {task.name: task.job for task in [*(queue or []), *(accounting or [])]}
     return Lookup(job_by_name, complete=queue is not None, absent=jobs.NEVER_SENT)
 

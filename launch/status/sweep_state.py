@@ -54,6 +54,8 @@ class SweepState:
     """What the scheduler reports about each task that it knows."""
     cancelled: Mapping[str, Collection[str]] = field(default_factory=dict)
     """The cancelled cells of each plan."""
+    silence: str = ""
+    """SLURM's message, if it does not answer."""
     lost_nodes: frozenset[str] = frozenset()
     """Nodes that recently lost a task, or on which every process died."""
 
@@ -147,6 +149,7 @@ def _state(files: SweepFiles, answers: Answers) -> SweepState:
         cells={cell.id: cell for cell in cell_states(places, files.records)},
         runs=files.runs,
         silent=answers.silent,
+        silence=answers.error,
         tasks=answers.tasks,
         cancelled=cancelled,
         lost_nodes=_lost_nodes(files.open_plans, folder, answers),

@@ -84,9 +84,9 @@ def end(plans: Sequence[Plan], folder: Path) -> str:
         for follow_up in follow_ups(plan, folder):
             names.append(_job_name(plan, follow_up))
     waiting = slurm.queue(names)
-    if waiting is None:
-        return "squeue does not answer"
-    return slurm.cancel([job.job for job in waiting if job.state == "PENDING"])
+    if waiting.tasks is None:
+        return f"squeue does not answer ({waiting.error})"
+    return slurm.cancel([job.job for job in waiting.tasks if job.state == "PENDING"])
 
 
 def small_settings(plan: Plan) -> dict[str, Any]:

@@ -143,6 +143,20 @@ def cell_ids() -> Sequence[str]:
 
 
 @pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Puts a shell script in the place of a SLURM command; the PATH holds nothing else."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+
+    def write(name: str, script: str) -> None:
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+
+    return write
+
+
+@pytest.fixture
 def redescent() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs the command line as a process of its own, with another configs/ if asked; fails with it
     if `check`.

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +139,40 @@ def test_a_logs_folder_that_cannot_be_written_is_no_fault_of_its_locks(
     (read_only,) = doctor.folder_findings(tmp_path)
     assert (read_only.check, read_only.verdict) == ("logs folder", "problem")
     assert "Permission denied" in read_only.detail
+
+
+ANSWERS = {
+    "scontrol": "echo 'MaxArraySize = 1001'",
+    "sbatch": "echo '--- Welcome ---'; echo 'slurm 23.11.4'",
+    "squeue": "exit 0",
+    "sacct": "exit 0",
+}
+
+
+@pytest.mark.parametrize(
+    ("program", "script", "finding"),
+    [
+        ("sacct", "exit 0", ("SLURM", "ok", "slurm 23.11.4, arrays of up to 1000 tasks")),
+        ("sacct", "exit 0", ("queue", "ok", "squeue answers")),
+        (
+            "squeue",
+            "echo 'squeue: error: no such user' >&2; exit 1",
+            ("queue", "problem", "squeue does not answer (squeue: error: no such user): status"),
+        ),
+        (
+            "sbatch",
+            "echo 'sbatch: error: plugin' >&2; exit 1",
+            ("SLURM", "warning", "`sbatch --version` fails (sbatch: error: plugin); arrays of up"),
+        ),
+        ("sbatch", "exit 0", ("SLURM", "warning", "`sbatch --version` prints nothing; arrays of")),
+    ],
+)
+def test_the_doctor_calls_every_program_of_slurm_that_commands_need(
+    program: str, script: str, finding: tuple[str, str, str], fake: Callable[[str, str], None]
+) -> None:
+    for name, answer in (ANSWERS | {program: script}).items():
+        fake(name, answer)
+    found = {one.check: one for one in doctor._slurm()}
+    check, verdict, detail = finding
+    assert found[check].verdict == verdict
+    assert found[check].detail.startswith(detail)

@@ -23,7 +23,7 @@ from launch.plan import Launcher, Plan, Search
 from launch.plan.jobs import Array, job_name
 from launch.scheduler import slurm
 from launch.scheduler.sbatch import array_script, check
-from launch.scheduler.slurm import Task, parse_accounting, parse_queue
+from launch.scheduler.slurm import Queue, Task, parse_accounting, parse_queue
 from launch.submit import followup
 from launch.sweep.compose import expand_sweep
 
@@ -444,25 +444,13 @@ def test_a_task_that_ended_is_not_live(state: str) -> None:
     assert not Task("5", 0, "n", state).live
 
 
-@pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    """Puts a shell script in the place of a SLURM command; the PATH holds nothing else."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", str(folder))
-
-    def write(name: str, script: str) -> None:
-        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
-        (folder / name).chmod(0o755)
-
-    return write
-
-
 def test_an_error_of_slurm_is_no_answer_and_never_no_jobs(fake: Callable[[str, str], None]) -> None:
-    assert slurm.queue(["n"]) is None  # no such command
+    assert slurm.queue(["n"]).tasks is None  # no such command
     for command in ("squeue", "sacct"):
         fake(command, "echo 'Unable to contact slurm controller' >&2; exit 1")
-    assert slurm.queue(["n"]) is None
+    assert slurm.queue(["n"]) == Queue(None, "Unable to contact slurm controller")
+    fake("squeue", "exit 3")
+    assert slurm.queue(["n"]) == Queue(None, "squeue ended with status 3")
     assert slurm.accounting(["n"]) is None
 
 
@@ -483,7 +471,7 @@ def test_the_number_of_a_job_is_found_among_lines_of_a_site(output: str, job: st
 
 def test_lines_of_a_site_around_squeue_are_no_tasks(fake: Callable[[str, str], None]) -> None:
     fake("squeue", "echo '--- Welcome ---'; echo '7|1|b|RUNNING||None'")
-    assert slurm.queue(["b"]) == [Task("7", 1, "b", "RUNNING", "None")]
+    assert slurm.queue(["b"]).tasks == [Task("7", 1, "b", "RUNNING", "None")]
 
 
 def test_a_command_that_hangs_is_no_answer(fake: Callable[[str, str], None]) -> None:
@@ -495,8 +483,8 @@ def test_the_scheduler_is_asked_once_for_a_sweep(
     fake: Callable[[str, str], None], tmp_path: Path
 ) -> None:
     fake("squeue", f"echo \"$@\" >> {tmp_path}/calls; echo '7|1|b|RUNNING||None'")
-    assert slurm.queue(["a", "b"]) == [Task("7", 1, "b", "RUNNING", "None")]
-    assert slurm.queue([]) == []
+    assert slurm.queue(["a", "b"]).tasks == [Task("7", 1, "b", "RUNNING", "None")]
+    assert slurm.queue([]).tasks == []
     (call,) = (tmp_path / "calls").read_text().splitlines()
     assert "--name a,b" in call
 

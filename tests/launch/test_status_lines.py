@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from socket import gethostname
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,12 +24,12 @@ from launch.plan.identity import cell_id
 from launch.plan.jobs import Array
 from launch.report import drawing, headline
 from launch.report.drawing import SCRIPTS, SCRIPTS_OF_MEASURES, drawing_command
-from launch.report.notes import next_steps
+from launch.report.notes import SHOWN_FAILURES, next_steps
 from launch.report.overview import load_overview
 from launch.report.running import RunningTask, running_tasks, running_text
 from launch.report.sweeps import load_sweeps
 from launch.scheduler import slurm
-from launch.scheduler.slurm import Task
+from launch.scheduler.slurm import Queue, Task
 from launch.status import answers, sweep_files, sweep_state
 from launch.status.cell_state import Record
 
@@ -41,9 +42,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
     """The names of each query of the queue, which answers that one task runs."""
     queries: list[Sequence[str]] = []
 
-    def queue(names: Sequence[str]) -> list[Task] | None:
+    def queue(names: Sequence[str]) -> Queue:
         queries.append(list(names))
-        return [Task("7", 0, names[0], "RUNNING", node="n1")] if names else []
+        return Queue([Task("7", 0, names[0], "RUNNING", node="n1")] if names else [])
 
     monkeypatch.setattr(slurm, "queue", queue)
     monkeypatch.setattr(slurm, "accounting", lambda names: [])
@@ -68,9 +69,36 @@ def test_list_does_not_know_how_much_is_done_where_slurm_is_silent(
     logs: Path, plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent(plan_of(), logs / "one", "one")
-    monkeypatch.setattr(slurm, "queue", lambda names: None)
+    monkeypatch.setattr(slurm, "queue", lambda names: Queue(None, "squeue: error: no"))
     (line,) = load_sweeps(logs)
     assert (line.done, line.states()) == ("unknown", "3 unknown")
+
+
+@pytest.mark.parametrize(
+    ("error", "others", "sentence"),
+    [
+        ("", [], "the scheduler does not answer about 1 submission; its cells may be running"),
+        (
+            "squeue: error: no",
+            ["20260102T030405-0a1b2c3e"],
+            "the scheduler does not answer about 2 submissions (squeue: error: no); their cells "
+            "may be running",
+        ),
+    ],
+)
+def test_status_says_why_the_scheduler_does_not_answer(
+    error: str,
+    others: list[str],
+    sentence: str,
+    logs: Path,
+    plan_of: Callable[..., Plan],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for plan in (plan_of(), *(plan_of(sid=sid) for sid in others)):
+        sent(plan, logs / "one", f"one.{plan.sid}")
+    monkeypatch.setattr(slurm, "queue", lambda names: Queue(None, error))
+    overview = load_overview(sweep_state.load_sweep_state(logs / "one"))
+    assert next_steps(overview)[-1].sentence == sentence
 
 
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING", None])
@@ -87,7 +115,7 @@ def test_status_says_that_done_cells_train_again(
     sent(plan, logs / "one", "one")
     records = {cell.id: Record("done", cell.attempts) for cell in plan.cells}
     tasks = [Task("7", 0, "one", state)] if state else []
-    monkeypatch.setattr(slurm, "queue", lambda names: tasks)
+    monkeypatch.setattr(slurm, "queue", lambda names: Queue(tasks))
     monkeypatch.setattr(slurm, "accounting", lambda names: [])
     for module in (sweep_files, sweep_state):
         monkeypatch.setattr(module, "records_of", lambda runs: records)
@@ -118,6 +146,14 @@ def test_status_says_that_done_cells_train_again(
     (line,) = load_sweeps(logs)
     assert line.states().endswith("3 training again") is (state is not None)
     assert any(sentence.startswith("complete: ") for sentence in sentences) is (state is None)
+
+
+@pytest.mark.parametrize(("more", "line"), [(1, "and 1 other error:"), (2, "and 2 other errors:")])
+def test_status_counts_the_errors_that_it_does_not_show(more: int, line: str) -> None:
+    failure = SimpleNamespace(cells=["c1-0"], kind="error", error="ValueError: no")
+    failures = [failure] * (SHOWN_FAILURES + more)
+    overview: Any = SimpleNamespace(name="one", summary=SimpleNamespace(failures=failures))
+    assert str(views._failures(overview)[-1]).startswith(line)
 
 
 def test_watching_asks_the_scheduler_every_ten_seconds_at_most(

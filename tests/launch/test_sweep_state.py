@@ -21,7 +21,7 @@ from launch.report.explanation import advice
 from launch.report.notes import next_steps, without_new_result
 from launch.report.overview import is_live, load_overview
 from launch.scheduler import backend, slurm
-from launch.scheduler.slurm import Task
+from launch.scheduler.slurm import Queue, Task
 from launch.status import sweep_files, sweep_state
 from launch.status.answers import Answers
 from launch.status.attempts import placements_of
@@ -248,7 +248,7 @@ def test_what_trains_again_is_not_sent_again_and_can_be_cancelled(
     plan.write(logs / "demo")
     jobs.write(plan, logs / "demo", [Array("demo.0", 0, 1, SENT, "5")])
     pending = Task("5", 0, "demo.0", "PENDING", "PartitionTimeLimit")
-    monkeypatch.setattr(slurm, "queue", lambda names: [pending])
+    monkeypatch.setattr(slurm, "queue", lambda names: Queue([pending]))
     monkeypatch.setattr(slurm, "accounting", lambda names: [])
     ended: list[str] = []
     monkeypatch.setattr(slurm, "cancel", lambda ids: ended.extend(ids) or "")
