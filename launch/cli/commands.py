@@ -638,7 +638,7 @@ def _send(request: Request, wait: bool, **choices: bool) -> None:
     from launch.cli import status as views
     from launch.cli.console import console
     from launch.plan.folder import umask_that_locks_out
-    from launch.plan.plan import CALIBRATION
+    from launch.plan.plan import CALIBRATION, name_of
     from launch.submit import submission
 
     mask = umask_that_locks_out(request.folder)
@@ -651,13 +651,14 @@ def _send(request: Request, wait: bool, **choices: bool) -> None:
     with progress.foreground(request.folder) if is_here else contextlib.nullcontext():
         result = submission.submit(request, **choices)
     tables.print_preview(result.preview)
-    name, plan = request.name, result.plan
+    name, plan = name_of(request.folder), result.plan
     if plan is None:
         console.print("nothing to send")
     else:
+        count = len(result.preview.cells)
         layout.print_paragraph(
-            f"sent {quantity(len(result.preview.cells), 'cell')} as submission {plan.sid}; "
-            f"`redescent status {name}` shows their state"
+            f"sent {quantity(count, 'cell')} as submission {plan.sid}; "
+            f"`redescent status {name}` shows {'its' if count == 1 else 'their'} state"
         )
         if request.policy.canary:
             layout.print_paragraph(

@@ -14,6 +14,7 @@ from launch.cli.console import console, styled
 from launch.cost import rates
 from launch.errors import UserError, quantity
 from launch.plan.identity import SHORT_ID
+from launch.plan.plan import CALIBRATION, name_of
 from launch.report.drawing import shown_path
 from launch.report.grid import setting_text, varying_settings
 from launch.report.searches import expectation_rows, short_names
@@ -195,7 +196,8 @@ def hours(preview: Preview) -> str:
     if not preview.unmeasured:
         return f"{estimate}, from the measured seconds per epoch or step of similar cells"
     reason = f"unknown: no similar run was measured for {quantity(preview.unmeasured, 'cell')}"
-    hint = f"`redescent calibrate {preview.request.name}` measures the smallest and largest"
+    sweep = name_of(preview.request.folder).removesuffix(f"/{CALIBRATION}")
+    hint = f"`redescent calibrate {sweep}` measures the smallest and largest"
     if preview.unmeasured < len(preview.cells):
         return f"{reason}; the others take {estimate}. {hint}"
     most = _most_hours(preview)

@@ -19,7 +19,7 @@ from pathlib import Path
 from launch.errors import UserError, quantity
 from launch.plan import Plan, files, load_all, markers
 from launch.plan.outcome import LIVE
-from launch.plan.plan import CALIBRATION
+from launch.plan.plan import CALIBRATION, name_of
 from launch.scheduler import backend
 from launch.status.sweep_state import SweepState, load_sweep_state, trained_again
 from launch.submit import followup
@@ -111,7 +111,7 @@ def _cells_that_meet(state: SweepState, where: Sequence[str]) -> frozenset[str]:
             cells.add(cell_id)
     if where and not cells:
         raise UserError(
-            f"none of the {quantity(len(flats), 'cell')} of {state.folder.name} meets "
+            f"none of the {quantity(len(flats), 'cell')} of {name_of(state.folder)} meets "
             f"{' and '.join(where)}; nothing was cancelled"
         )
     return frozenset(cells)

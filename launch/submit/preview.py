@@ -15,6 +15,7 @@ from launch.cost.packing import TaskPreview, least_concurrency, pack_in_groups
 from launch.errors import UserError, quantity
 from launch.plan.jobs import array_ranges
 from launch.plan.outcome import FINAL, LIVE
+from launch.plan.plan import name_of
 from launch.scheduler import backend
 from launch.status import failures, other_results, summary
 from launch.status.failures import HeldBack
@@ -290,7 +291,7 @@ def with_weights(selection: Selection, request: Request) -> Selection:
     """The selection without cells that read trained cells whose weights no job will write."""
     availability = look_up(selection.cells, can_wait=request.launcher.kind == "slurm")
     cells = [cell for cell in selection.cells if cell.id not in availability.absent]
-    left_out = availability.messages(selection.ids, request.name)
+    left_out = availability.messages(selection.ids, name_of(request.folder))
     return replace(selection, cells=cells, weights=availability, left_out=left_out)
 
 

@@ -18,6 +18,7 @@ from launch.plan import Launcher, Plan, jobs, load_all, markers, snapshot
 from launch.plan.folder import check_folder
 from launch.plan.jobs import Array, Dependencies
 from launch.plan.outcome import LIVE, last_line
+from launch.plan.plan import name_of
 from launch.scheduler import backend, sbatch, slurm
 from launch.status.sweep_files import RECORD_COLUMNS, is_final, records_of, runs_of
 from launch.status.sweep_state import (
@@ -108,9 +109,10 @@ def _check_sendable(proposal: Preview) -> None:
     """Raise UserError if unknown cells may be running, or if the hours exceed the limit."""
     unknown = proposal.selection.states["unknown"]
     if unknown:
+        name = name_of(proposal.request.folder)
         raise UserError(
-            f"{quantity(unknown, 'cell')} of {proposal.request.name} may be running in a job whose "
-            "scheduler does not answer; nothing was sent. Try again when it answers "
+            f"{quantity(unknown, 'cell')} of {name} may be running in a job whose scheduler does "
+            "not answer; nothing was sent. Try again when it answers "
             "(`redescent doctor`)"
         )
     check_canary(proposal)

@@ -15,10 +15,12 @@ import command_line
 import pytest
 
 from analysis import store
+from launch.cli import commands, tables
 from launch.errors import UserError
 from launch.plan import Launcher
 from launch.submit import calibration, submission
 from launch.submit.preview import beyond_limit, load_preview
+from launch.submit.resume import resume_request
 from launch.sweep.compose import expand_sweep
 from launch.sweep.request import Cell, Packing, Policy, Request
 
@@ -47,6 +49,19 @@ def test_of_many_families_some_between_both_ends_are_calibrated(flat: Flat) -> N
     all_cells = cells(flat, *({"data.train_samples": n, "model.width": n} for n in range(1, 101)))
     widths = [cell.flat["model.width"] for cell in calibration.smallest_and_largest(all_cells)]
     assert (len(widths), widths[0], widths[-1]) == (calibration.MOST, 1, 100)
+
+
+def test_hints_about_a_calibration_name_its_sweep_too(
+    logs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(submission, "deliver", lambda *_: None)
+    sweep = expand_sweep("noop", ["hydra/launcher=local", "seeds=[0]"])
+    runs = calibration.calibration_request(sweep)
+    commands._send(runs, wait=False)
+    commands._send(resume_request(runs.folder, []), wait=False, rerun=True)
+    output = " ".join(capsys.readouterr().out.split())
+    assert output.count("`redescent status noop/calibration` shows its state") == 2
+    assert "`redescent calibrate noop` measures" in tables.hours(load_preview(runs))
 
 
 def test_a_calibration_has_as_many_copies_as_train_at_a_time(flat: Flat, tmp_path: Path) -> None:
