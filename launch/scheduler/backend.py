@@ -40,6 +40,10 @@ class Unreachable(Refused):
     """The scheduler cannot be reached, so it got nothing; the message is that of its program."""
 
 
+class Missing(Refused):
+    """There is no sbatch on this machine, so nothing was sent; the message says so."""
+
+
 class Unanswered(Exception):
     """The scheduler did not answer; a later lookup by name finds whether it accepted the array."""
 
@@ -54,7 +58,7 @@ class Backend(Protocol):
         """Most tasks of one array."""
 
     def send(self, plan: Plan, sweep: Path, array: Array) -> Array:
-        """Send the array and return it with its job. Raises Refused, Unreachable or Unanswered."""
+        """Send the array and return it with its job. Raises Refused or Unanswered."""
 
     def tasks(self, plan: Plan, sweep: Path, arrays: Sequence[Array]) -> list[slurm.Task] | None:
         """The tasks of these arrays that the scheduler knows; None if it does not answer."""
@@ -103,6 +107,8 @@ class Slurm:
             raise Unanswered(answer.stderr.strip())
         if answer.returncode != 0:
             error = answer.stderr.strip() or f"sbatch ended with status {answer.returncode}"
+            if answer.returncode == 127:
+                raise Missing(error)
             raise Unreachable(error) if _UNREACHABLE.search(error) else Refused(error)
         job = slurm.job_number(answer.stdout)
         if job is None:

@@ -258,8 +258,10 @@ def _not_sent(refusal: backend.Refused, sent: int, plan: Plan) -> str:
     count = (
         f"{sent} of {len(plan.tasks)} tasks were sent; the rest is kept for the next `{command}`"
     )
+    what = count if sent else "nothing was sent"
+    if isinstance(refusal, backend.Missing):
+        return f"{refusal}: {what}. Run this command on a login node, which has sbatch"
     if isinstance(refusal, backend.Unreachable):
-        what = count if sent else "nothing was sent"
         return f"SLURM does not answer ({refusal}): {what}. Try again later (`redescent doctor`)"
     return (
         f"the jobs were refused: {refusal}. {count}. Change the refused setting "

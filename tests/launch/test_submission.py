@@ -152,6 +152,19 @@ def test_a_controller_that_is_down_is_not_a_refused_setting(
     assert array.delivery == delivery
 
 
+def test_a_missing_sbatch_is_no_refused_setting(
+    plan_of: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    plan = plan_of()
+    plan.write(tmp_path)
+    expected = r"^sbatch: not found on this machine: nothing was sent\. Run .* on a login node"
+    with pytest.raises(UserError, match=expected):
+        submission.deliver(plan, tmp_path, jobs.Dependencies())
+    (array,) = jobs.read(plan, tmp_path)
+    assert array.delivery == "refused"
+
+
 @pytest.mark.parametrize(
     ("output", "job", "message"),
     [
