@@ -71,6 +71,7 @@ def expand_sweep(sweep: str, overrides: Sequence[str]) -> Request:
     Raises UserError for an unknown sweep or key, a value of the wrong type, a bad axis or
     condition, or an empty grid.
     """
+    _refuse_file(sweep)
     check_name(sweep)
     with _hydra():
         sweep_file.check(_sweep_file(sweep))
@@ -112,6 +113,15 @@ def _sweep_file(sweep: str) -> Path:
             return folder / f"{sweep}.yaml"
     places = " or ".join(map(str, folders))
     raise UserError(f"no sweep {sweep!r} in {places}; {_hint_on_sweep(sweep)}")
+
+
+def _refuse_file(sweep: str) -> None:
+    """Raise UserError for the file of a sweep where its name is expected."""
+    names, name = config_names("sweep", CONFIGS), Path(sweep).name.removesuffix(".yaml")
+    if sweep not in names and sweep != name and name in names:
+        raise UserError(
+            f"{sweep}: expected the name of a sweep; leave out .yaml and the folder: {name}"
+        )
 
 
 def _hint_on_sweep(sweep: str) -> str:

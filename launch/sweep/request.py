@@ -203,7 +203,8 @@ def check_name(name: Any) -> None:
     characters = "letters, digits, '_', '-' and '.'"
     if not isinstance(name, str):
         raise UserError(
-            f"name: found {name!r} ({type(name).__name__}), expected a sweep name of {characters}"
+            f"name: found {name!r} ({type(name).__name__}), expected a sweep name of {characters}; "
+            "quote one that reads as a number, as in 'name=\"1e3\"'"
         )
     if not _NAME.fullmatch(name):
         raise UserError(

@@ -523,3 +523,15 @@ def test_a_last_batch_of_one_image_is_refused_where_batch_norm_fails(
         assert "found 499 with 999 training images" in refusal(sweep, *overrides)
     else:
         assert len(cells(sweep, *overrides)) == 1
+
+
+@pytest.mark.parametrize("file", ["noop.yaml", "configs/sweep/noop.yaml"])
+def test_the_file_of_a_sweep_is_answered_with_its_name(file: str) -> None:
+    with pytest.raises(UserError, match=r"leave out \.yaml and the folder: noop$"):
+        expand_sweep(file, [])
+
+
+def test_a_name_that_reads_as_a_number_is_to_be_quoted() -> None:
+    with pytest.raises(UserError, match=r"found 1000\.0 \(float\), .*'name=\"1e3\"'$"):
+        expand_sweep("noop", ["hydra/launcher=local", "name=1e3"])
+    assert expand_sweep("noop", ["hydra/launcher=local", 'name="1e3"']).name == "1e3"
