@@ -33,6 +33,7 @@ def check_folder(folder: Path, kind: str) -> None:
 
     Such jobs would run other code than was frozen, or end without any output.
     """
+    _refuse_file(folder)
     path = str(folder.resolve())
     if not path.isprintable():
         raise _refusal(path, ascii(path), "it is no printable text, which job scripts cannot hold")
@@ -40,6 +41,16 @@ def check_folder(folder: Path, kind: str) -> None:
     for character, reason in characters.items():
         if character in path:
             raise _refusal(path, repr(character), reason)
+
+
+def _refuse_file(folder: Path) -> None:
+    """Raise UserError if something else than a folder has the path of this one or of its parent."""
+    for place in (folder, folder.parent):
+        if os.path.lexists(place) and not place.is_dir():
+            raise UserError(
+                f"{place}: is no folder, and the logs would be written there; move it away, or "
+                "choose another folder with name=NAME or REDESCENT_LOGS=FOLDER"
+            )
 
 
 def umask_that_locks_out(folder: Path) -> str:
@@ -57,10 +68,14 @@ def umask_that_locks_out(folder: Path) -> str:
 
 
 def no_sweep(folder: Path) -> UserError:
-    """The error for a log folder without a submitted sweep; it names the sweeps beside it."""
+    """The error for a log folder without a submitted sweep; it names the sweeps beside it.
+
+    Raises UserError itself if a file is in the way of the folder.
+    """
     if folder.name == CALIBRATION and plan_files(folder.parent):
         name = folder.parent.name
         return UserError(f"{name} has no calibration; `redescent calibrate {name}` sends one")
+    _refuse_file(folder)
     what = "no submitted sweep in this folder" if folder.is_dir() else "no such folder"
     creates = "`redescent submit NAME` creates one"
     names = _sweeps_in(folder.parent)

@@ -91,3 +91,13 @@ def test_a_line_does_not_break_inside_a_command() -> None:
     ]
     long = layout.wrapped("`redescent resume mine --wait`", 16)
     assert [line.plain for line in long] == ["`redescent", "resume mine", "--wait`"]
+
+
+@pytest.mark.parametrize("name", ["demo", "demo/calibration"])
+def test_a_file_in_the_way_of_the_log_folder_is_named(name: str, tmp_path: Path) -> None:
+    (tmp_path / "demo").touch()
+    message = f"^{tmp_path}/demo: is no folder, .*move it away"
+    with pytest.raises(UserError, match=message):
+        folders.check_folder(tmp_path / name, "local")
+    with pytest.raises(UserError, match=message):
+        folders.no_sweep(tmp_path / name)
