@@ -24,7 +24,7 @@ from launch.plan import Launcher, Plan, PlanError, markers, project
 from launch.submit import submission
 from launch.submit.data_check import check_data
 from launch.sweep import compose
-from launch.sweep.request import Cell, check_name
+from launch.sweep.request import Cell, check_new_name
 from launch.worker import pool
 
 
@@ -72,7 +72,7 @@ def _end(status: int, message: str) -> NoReturn:
 
 def _plan_cell(config: DictConfig) -> tuple[Cell, Plan | None, Path]:
     """The one cell, its plan, None if it is done already, and the sweep's folder."""
-    check_name(config.name)
+    check_new_name(config.name)
     if config.get("axes"):
         raise UserError(
             "the sweep has axes, and this trains one cell: use `redescent submit`, or remove them "

@@ -50,6 +50,7 @@ from launch.sweep.request import (
     Policy,
     Request,
     check_name,
+    check_new_name,
     leaves,
     resolved_cell,
 )
@@ -185,7 +186,7 @@ def _replacing(overrides: Sequence[str]) -> list[str]:
 
 
 def _request(config: DictConfig, cells: Sequence[Cell], overrides: Sequence[str]) -> Request:
-    check_name(config.name)
+    check_new_name(config.name)
     if not isinstance(config.logs, str):
         raise UserError(f"logs: found {config.logs!r}, expected the path of a folder")
     return Request(

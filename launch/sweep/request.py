@@ -19,6 +19,7 @@ from launch.errors import UserError
 from launch.plan.identity import cell_id
 from launch.plan.launcher import Launcher
 from launch.plan.own_code import packages_of
+from launch.plan.plan import CALIBRATION
 from launch.plan.search import Search
 from launch.plan.snapshot import Software, code_hash
 from trainers import config as schema
@@ -39,6 +40,12 @@ INSIDE: Literal["inside"] = "inside"
 
 Concurrency = int | None
 """How many cells a task trains at a time; None means one per core."""
+
+_RESERVED = {
+    CALIBRATION: "the folder of a sweep's calibrations",
+    "index.html": "the page of all sweeps",
+}
+"""Names of sweeps that would be taken for something else, and for what."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -211,3 +218,10 @@ def check_name(name: Any) -> None:
             f"sweep name {name!r}: expected {characters}, beginning with a letter or digit "
             "(it becomes a folder under logs/ and part of a SLURM job name)"
         )
+
+
+def check_new_name(name: Any) -> None:
+    """Raise UserError also for a name that the folder of the logs reserves."""
+    check_name(name)
+    if name in _RESERVED:
+        raise UserError(f"sweep name {name!r}: it is {_RESERVED[name]}; choose another name")

@@ -535,3 +535,9 @@ def test_a_name_that_reads_as_a_number_is_to_be_quoted() -> None:
     with pytest.raises(UserError, match=r"found 1000\.0 \(float\), .*'name=\"1e3\"'$"):
         expand_sweep("noop", ["hydra/launcher=local", "name=1e3"])
     assert expand_sweep("noop", ["hydra/launcher=local", 'name="1e3"']).name == "1e3"
+
+
+@pytest.mark.parametrize("name", ["calibration", "index.html"])
+def test_a_name_that_the_logs_reserve_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match=f"sweep name '{name}': it is the .*; choose another name"):
+        expand_sweep("noop", ["hydra/launcher=local", f"name={name}"])
