@@ -13,6 +13,7 @@ import functools
 import json
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -297,6 +298,10 @@ def tidy(root: Path, runs: pa.Table | None) -> None:
     weights.pack(root, set(cells))
 
 
+CHECKPOINT = re.compile(r"[^.]+\.\d+\..+\.pt")
+"""CELL.ATTEMPT.WRITER.pt; the name of a writer begins with that of its submission."""
+
+
 def delete_outlived(root: Path, attempts: Mapping[str, int]) -> None:
     """Deletes checkpoints of cells with a final result, which is that of the attempt given.
 
@@ -305,9 +310,10 @@ def delete_outlived(root: Path, attempts: Mapping[str, int]) -> None:
     """
     trains_again = functools.cache(functools.partial(_trains_again, root))
     for path in (root / "checkpoints").glob("*.pt"):
-        cell, attempt, sid = path.name.split(".")[:3]
-        if cell not in attempts:
+        cell, _, rest = path.name.partition(".")
+        if cell not in attempts or not CHECKPOINT.fullmatch(path.name):
             continue
+        attempt, sid = rest.split(".")[:2]
         is_later = int(attempt) > attempts[cell]
         if not (is_later and trains_again(sid)):
             path.unlink(missing_ok=True)

@@ -166,7 +166,9 @@ def _cell_ids() -> Iterator[str]:
     """The ids in all plans, the newest plan first; a damaged plan has none."""
     from launch.plan.project import logs_folder
 
-    paths = sorted(logs_folder().glob("*/submissions/*/plan.json"), key=lambda path: path.parent)
+    paths = sorted(
+        logs_folder().glob("*/submissions/*/plan.json"), key=lambda path: path.parent.name
+    )
     for path in reversed(paths):
         try:
             planned = json.loads(path.read_bytes())["cells"]

@@ -327,14 +327,6 @@ def _trial(launcher: Launcher) -> Finding:
         return Finding("launcher", "problem", str(error))
     if not slurm.present():
         return Finding("launcher", "warning", "the settings are valid; SLURM could not check them")
-    environment = slurm.clean_environment()
-    process = subprocess.run(
-        ["sbatch", "--test-only"],
-        input=text,
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
+    process = slurm.call("sbatch", "--test-only", input=text)
     message = process.stderr.strip().splitlines()[-1] if process.stderr.strip() else ""
     return Finding("launcher", "ok" if process.returncode == 0 else "problem", message)

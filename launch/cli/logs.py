@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import sys
 import time
@@ -88,10 +89,18 @@ def _follow(state: SweepState, cell: str, path: Path | None, position: int) -> S
 def _print_from(path: Path, position: int) -> int:
     with open(path, "rb") as file:
         file.seek(position)
-        text = file.read()
-    sys.stdout.write(_lines(text))
+        output = _whole(file.read())
+    sys.stdout.write(_lines(output))
     sys.stdout.flush()
-    return position + len(text)
+    return position + len(output)
+
+
+def _whole(output: bytes) -> bytes:
+    """Without the beginning of a character or of "\\r\\n" at its end, whose rest is not written."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder.decode(output)
+    begun, _ = decoder.getstate()
+    return output[: len(output) - len(begun)].removesuffix(b"\r")
 
 
 def _lines(output: bytes) -> str:

@@ -106,10 +106,10 @@ def cancel_cells(submission: Path, cells: Collection[str]) -> None:
 def cancelled_cells(submission: Path) -> set[str]:
     """Ids of the cells of a submission that the user cancelled. Raises UserError if damaged."""
     path = submission / "cancelled.json"
-    if not path.exists():
-        return set()
     try:
         return set(as_texts(read_json(path), ""))
+    except FileNotFoundError:
+        return set()
     except Damaged as error:
         raise UserError(
             f"{path}: damaged ({error}); expected a list of the ids of the cells that were "
@@ -128,14 +128,14 @@ def local_worker(submission: Path) -> dict[str, Any] | None:
     Raises UserError if the file is damaged.
     """
     path = submission / "local.json"
-    if not path.exists():
-        return None
     try:
         fields = Fields(read_json(path))
         process = {"host": fields.text("host"), "start": fields.text("start")}
         process_id = fields.count("pid", 1)
         fields.finish()
         return {**process, "pid": process_id}
+    except FileNotFoundError:
+        return None
     except Damaged as error:
         raise UserError(
             f"{path}: damaged ({error}); expected the process that trains the cells of this "

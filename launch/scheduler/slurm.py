@@ -109,9 +109,13 @@ def clean_environment() -> dict[str, str]:
     return environment
 
 
-def call(*command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-    """Run a SLURM program; returns code 127 if it is missing, 124 if it does not answer in time, 1
-    with a message if SLURM_CONF names no file.
+def call(
+    *command: str, timeout: float = 60, input: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a SLURM program with `input` on its standard input.
+
+    Returns code 127 if it is missing, 124 if it does not answer in time, 1 with a message if
+    SLURM_CONF names no file.
     """
     problem = _wrong_configuration()
     if problem:
@@ -119,6 +123,7 @@ def call(*command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]
     try:
         return subprocess.run(
             command,
+            input=input,
             capture_output=True,
             text=True,
             timeout=timeout,

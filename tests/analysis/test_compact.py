@@ -201,8 +201,11 @@ def test_checkpoints_that_outlived_their_cell_go(sweep):
     (sweep.folder / "checkpoints").mkdir()
     for cell in "abc":
         (sweep.folder / "checkpoints" / f"{cell}.00001.S1.00000.r0.x.0.pt").touch()
+    for name in ("best.pt", "a.pt"):  # of the user's
+        (sweep.folder / "checkpoints" / name).touch()
     compact.compact(sweep.folder)
-    assert [path.name[0] for path in (sweep.folder / "checkpoints").iterdir()] == ["c"]
+    left = sorted(path.name for path in (sweep.folder / "checkpoints").iterdir())
+    assert left == ["a.pt", "best.pt", "c.00001.S1.00000.r0.x.0.pt"]
 
 
 def test_checkpoints_of_a_cell_that_trains_again_stay_until_its_new_result(sweep):

@@ -56,3 +56,11 @@ def test_our_own_styles_reach_a_terminal() -> None:
 def test_the_output_of_a_job_commands_no_terminal() -> None:
     output = b"10%\r20%\r\ndone\x1b[2J\xff\n"
     assert logs._lines(output) == "10%\n20%\ndone\\x1b[2J\ufffd\n"
+
+
+@pytest.mark.parametrize(
+    ("output", "whole"),
+    [(b"a\n", b"a\n"), ("é".encode()[:1], b""), (b"a" + "€".encode()[:2], b"a"), (b"a\r", b"a")],
+)
+def test_followed_output_splits_no_character_and_no_line_end(output: bytes, whole: bytes) -> None:
+    assert logs._whole(output) == whole

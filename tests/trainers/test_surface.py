@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from test_basin import bowl
-from torch import nn
+from torch import Tensor, nn
 
 from trainers.config import CNN5, MLP, VGG13
 from trainers.measures import directions, paths
@@ -120,6 +120,31 @@ def test_what_the_fast_way_does_not_know_is_computed_plainly() -> None:
     axes = [directions.draw(model, "filter", 0, 0)]
     assert fold(model, axes, samples) is None
     assert Landscape(model, samples).along(axes).at(0.1).loss is not None
+
+
+class Doubled(nn.Conv2d):
+    """A convolution of a user's that does more."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return 2 * super().forward(input)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [nn.Conv2d(1, 2, 3, padding=1, padding_mode="circular"), nn.BatchNorm2d(2)],
+        [Doubled(1, 2, 3, padding=1), nn.BatchNorm2d(2)],
+        [nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2, affine=False)],
+        [nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2, track_running_stats=False)],
+        [nn.utils.parametrizations.weight_norm(nn.Conv2d(1, 2, 3, padding=1))],
+    ],
+    ids=["circular", "subclass", "no weights", "no statistics", "weight norm"],
+)
+def test_layers_with_more_than_the_fast_way_knows_are_not_folded(layers: list[nn.Module]) -> None:
+    model = nn.Sequential(*layers, nn.ReLU(), nn.Flatten(), nn.Linear(2 * 64, 10)).eval()
+    _, samples = network("cnn")
+    axes = [directions.draw(model, "filter", 0, 0)]
+    assert fold(model, axes, samples) is None
 
 
 def test_a_direction_that_moves_a_norm_is_not_folded() -> None:

@@ -8,7 +8,7 @@ layer is linear in its weights too, so it is computed once for theta_0 and once 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from trainers.measures.directions import Direction
 from trainers.measures.samples import Samples
+from trainers.models.linear import Linear
 
 STEM_BYTES = 512 * 2**20
 """Most memory for the outputs of the first layer; above it the layer is computed at every point."""
@@ -114,11 +115,9 @@ def fold(model: nn.Module, directions: Sequence[Direction], samples: Samples) ->
     """`model` as a sequence with folded batch norms; None if it is no sequence of plain layers, or
     a direction moves a norm.
     """
-    modules = list(_leaves(model))
-    kinds = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, *_PLAIN)
-    if not all(isinstance(module, kinds) or not _has_state(module) for module in modules):
+    modules, moves = list(_leaves(model)), _by_parameter(model, directions)
+    if not all(_is_plain(module, moves) for module in modules):
         return None
-    moves = _by_parameter(model, directions)
     steps: list[nn.Module | _Layer] = []
     for module in modules:
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -148,6 +147,20 @@ def _leaves(module: nn.Module) -> Iterator[nn.Module]:
         yield from _leaves(child)
 
 
+def _is_plain(module: nn.Module, moves: Mapping[int, Sequence[Tensor]]) -> bool:
+    """Whether `_layer` and `_with_norm` compute what a module does: a subclass, an option that they
+    ignore, or a weight that is computed from others may do something else.
+    """
+    if isinstance(module, nn.BatchNorm2d):
+        has_statistics = module.running_mean is not None
+        return type(module) is nn.BatchNorm2d and module.affine and has_statistics
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        is_ours = type(module) in (nn.Conv2d, nn.Linear, Linear)
+        is_zero_padded = getattr(module, "padding_mode", "zeros") == "zeros"
+        return is_ours and is_zero_padded and id(module.weight) in moves
+    return type(module) in _PLAIN or not _has_state(module)
+
+
 def _has_state(module: nn.Module) -> bool:
     return any(True for _ in module.parameters()) or any(True for _ in module.buffers())
 
@@ -160,7 +173,7 @@ def _by_parameter(model: nn.Module, directions: Sequence[Direction]) -> dict[int
     return moves
 
 
-def _layer(module: nn.Conv2d | nn.Linear, moves: dict[int, list[Tensor]]) -> _Layer:
+def _layer(module: nn.Conv2d | nn.Linear, moves: Mapping[int, Sequence[Tensor]]) -> _Layer:
     weight = [module.weight.detach(), *moves[id(module.weight)]]
     if module.bias is None:
         zero = torch.zeros(len(module.weight), device=module.weight.device)
@@ -168,7 +181,7 @@ def _layer(module: nn.Conv2d | nn.Linear, moves: dict[int, list[Tensor]]) -> _La
     return _Layer(module, weight, [module.bias.detach(), *moves[id(module.bias)]])
 
 
-def _is_moved(norm: nn.BatchNorm2d, moves: dict[int, list[Tensor]]) -> bool:
+def _is_moved(norm: nn.BatchNorm2d, moves: Mapping[int, Sequence[Tensor]]) -> bool:
     return any(bool(part.any()) for p in norm.parameters() for part in moves[id(p)])
 
 
