@@ -55,7 +55,7 @@ def make(options: argparse.Namespace) -> None:
     selection = grok.require_finished(grok.select_runs(options, grok.FRACTION, OUTLIERS))
     runs = selection.runs
     labels, order = runs[OUTLIERS].map(LABEL), [LABEL(n) for n in sorted(set(runs[OUTLIERS]))]
-    rows = {m: best_accuracy.rows_by_run(runs, labels, values(runs, m)) for m in METRICS}
+    rows = {m: best_accuracy.rows_by_run(runs, labels, values(runs, m), m) for m in METRICS}
     means = {metric: best_accuracy.table(part) for metric, part in rows.items()}
     lines = []
     for metric, part in means.items():

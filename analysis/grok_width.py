@@ -42,7 +42,7 @@ class Quantity:
 
     def values(self, runs: pd.DataFrame) -> pd.Series:
         """Of each finished run: an error in % or a loss in nats."""
-        values = grok.finished_values(runs, query.numbers(runs, self.column))
+        values = grok.finished_values(runs, query.numbers(runs, self.column), self.column)
         return 100 * (1 - values) if self.panel == "error" else values
 
 

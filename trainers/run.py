@@ -273,17 +273,22 @@ class Run:
             "error_class": error_class,
             "error": error,
             **self.facts,
-            **self._summary(),
+            **self._summary(status),
         }
 
-    def _summary(self) -> dict[str, Any]:
-        """Final and best value of every metric over the logged rows; NaN is never the best."""
+    def _summary(self, status: str) -> dict[str, Any]:
+        """Final and best value of every metric over the logged rows. NaN is never the best, nor is
+        what a network without a finite loss happens to get right.
+        """
+        last_row = self._rows[-1] if self._rows else None
         summary: dict[str, Any] = {}
         for metric in self.part.metrics:
             logged = [row for row in self._rows if row.get(metric.name) is not None]
             values = [(row[metric.name], row["epoch"]) for row in logged]
             if values:
                 summary[f"final_{metric.name}"] = values[-1][0]
+            if status == "nonfinite" and logged and logged[-1] is last_row:
+                values.pop()
             finite = [pair for pair in values if math.isfinite(pair[0])]
             if metric.best and finite:
                 value, epoch = _best(finite, metric.best)

@@ -18,10 +18,14 @@ PERCENT = "train_percent"
 BEST = "the highest of the logged test accuracies of a run, which flatters it by what it fluctuates"
 
 
-def rows_by_run(runs: pd.DataFrame, labels: pd.Series, values: pd.Series) -> pd.DataFrame:
-    """Columns label, train_percent and value of each run, NaN for a run that is not finished."""
+def rows_by_run(
+    runs: pd.DataFrame, labels: pd.Series, values: pd.Series, column: str
+) -> pd.DataFrame:
+    """Columns label, train_percent and value of each run, NaN for a run without one; column: as in
+    `grok.finished_values`.
+    """
     percents = (100 * runs[grok.FRACTION]).round(6)
-    final_values = grok.finished_values(runs, values)
+    final_values = grok.finished_values(runs, values, column)
     return pd.DataFrame({"label": labels, PERCENT: percents, "value": final_values})
 
 
@@ -79,9 +83,10 @@ def make(
 ) -> None:
     """Reduce, draw and write the figure of one panel."""
     runs = grok.require_finished(selection).runs
-    rows = rows_by_run(runs, labels, query.numbers(runs, "best_test_accuracy"))
+    column = "best_test_accuracy"
+    rows = rows_by_run(runs, labels, query.numbers(runs, column), column)
     means = table(rows)
     order = ranked(means)
-    record = selection.record(options, facts(metric="best_test_accuracy"))
+    record = selection.record(options, facts(metric=column))
     lines = [report(means, order), *selection.messages(options.folder)]
     output.write(options, figure(rows, order, title, grok.budget(runs)), {"": means}, record, lines)

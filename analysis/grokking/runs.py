@@ -94,9 +94,18 @@ def budget(runs: pd.DataFrame) -> str:
     return f"{step_counts[0]:,.0f} steps" if len(step_counts) == 1 else "the planned steps"
 
 
-def finished_values(runs: pd.DataFrame, values: pd.Series) -> pd.Series:
-    """The finite values of finished runs, NaN elsewhere; `values` has the index of the runs."""
-    return values.where(np.isfinite(values) & runs["status"].isin(FINAL))
+def finished_values(runs: pd.DataFrame, values: pd.Series, column: str) -> pd.Series:
+    """The finite values of finished runs, NaN elsewhere; `values` has the index of the runs.
+
+    column: of the runs table, what they were made of. A diverged run has no value at its end
+    ("final_..."), and its best one counts if it is from before its last epoch.
+    """
+    is_measured = runs["status"] == "done"
+    if column.startswith("best_"):
+        best_epoch = query.numbers(runs, column.replace("best_", "best_epoch_", 1))
+        is_before = best_epoch < query.numbers(runs, "epochs")
+        is_measured |= (runs["status"] == "nonfinite") & is_before
+    return values.where(np.isfinite(values) & is_measured)
 
 
 def over_seeds(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from analysis import grok_operations, grok_optimizers, grok_outliers, grok_sharp
 from analysis.figure import query
 from analysis.grokking import labels as grok_names
 from analysis.grokking import plot
+from analysis.grokking import runs as grok_runs
 from launch.sweep import compose
 
 PRESETS = {
@@ -94,6 +95,23 @@ def test_an_optimiser_of_ones_own_is_named_by_its_class() -> None:
     own = {"optim.name": "mine.optimisers.Lion", "optim.weight_decay": 0.5}
     assert grok_names._algorithm(own) == "Lion, weight decay 0.5"
     assert grok_names._algorithm(own | {"optim.weight_decay": 0.0}) == "Lion"
+
+
+def test_a_diverged_run_has_no_value_at_its_end_and_its_best_from_before() -> None:
+    runs = pd.DataFrame(
+        {
+            "status": ["done", "nonfinite", "nonfinite", "running"],
+            "epochs": [5, 5, 5, 5],
+            "best_test_accuracy": [0.9, 0.8, 0.7, 0.6],
+            "best_epoch_test_accuracy": [5, 5, 2, 2],
+            "final_test_accuracy": [0.5, 0.4, 0.3, 0.2],
+        }
+    )
+    values = {}
+    for column in ("best_test_accuracy", "final_test_accuracy"):
+        finished = grok_runs.finished_values(runs, runs[column], column)
+        values[column] = finished.dropna().tolist()
+    assert values == {"best_test_accuracy": [0.9, 0.7], "final_test_accuracy": [0.5]}
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,19 @@ def test_the_best_value_is_the_first_of_equals_and_never_nan(begin: Begin, sweep
     assert (record["best_accuracy"], record["best_epoch_accuracy"]) == (pytest.approx(0.9), 1)
 
 
+@pytest.mark.parametrize(("status", "best"), [("nonfinite", 0.2), ("done", 0.9)])
+def test_the_last_row_of_a_diverged_run_is_never_the_best(
+    begin: Begin, sweep: Path, status: Any, best: float
+) -> None:
+    run = begin(METRICS)
+    for epoch, (loss, accuracy) in enumerate([(2.0, 0.1), (1.0, 0.2), (math.nan, 0.9)]):
+        run.log(epoch=epoch, step=epoch, examples=epoch, loss=loss, accuracy=accuracy)
+    run.close(status)
+    (record,) = pq.read_table(only(sweep / "runs")).to_pylist()
+    assert record["best_accuracy"] == pytest.approx(best)
+    assert record["final_accuracy"] == pytest.approx(0.9)
+
+
 def test_a_metric_that_was_never_finite_has_no_best(begin: Begin, sweep: Path) -> None:
     run = begin(METRICS)
     log(run, math.nan, math.inf)
