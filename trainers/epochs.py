@@ -255,7 +255,7 @@ class EpochTraining(ABC):
                 return "stopped"
             ends_inside_epoch = self.has_ended and self.position.batch < self._batches_of_epoch()
             if ends_inside_epoch:  # its row is logged
-                is_finite = math.isfinite(self._running_columns()["train_loss"])
+                is_finite = self._is_finite(self._running_columns()["train_loss"])
             else:
                 is_finite = self._finish_epoch()
             if not is_finite:
@@ -269,6 +269,17 @@ class EpochTraining(ABC):
         self._record_end()
         self._save_weights()
         return "done"
+
+    @property
+    def weight_norm(self) -> float:
+        """The L2 norm of all parameters."""
+        return float(l2_norm([parameter.detach() for parameter in self.parameters]))
+
+    def _is_finite(self, train_loss: float) -> bool:
+        """Whether a training goes on: the loss of an epoch is finite before its last step, which
+        may have left weights that are not.
+        """
+        return math.isfinite(train_loss) and math.isfinite(self.weight_norm)
 
     def _keep_snapshot(self) -> None:
         """Keep the weights of the epoch that just ended, if it is one of `trainer.weights_at`."""

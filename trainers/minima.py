@@ -9,7 +9,6 @@ at log-spaced epochs. Shape suffixes: b samples of a batch, c channels, h and w 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,9 +164,9 @@ class Training(EpochTraining):
         return self.poison.take(index.to(self.device))
 
     def _finish_epoch(self) -> bool:
-        """Log the epoch that just ended if it is due; False if its clean loss is not finite."""
+        """Log the epoch that just ended if it is due; False if it diverged."""
         row, examples = self._running_columns(), self._examples()
-        is_finite = math.isfinite(row["train_loss"])
+        is_finite = self._is_finite(row["train_loss"])
         self.position = self.position.next_epoch()
         if self.position.epoch in self.log_epochs or not is_finite:
             self._log_row(self.position.epoch, examples, row)
@@ -185,7 +184,7 @@ class Training(EpochTraining):
         row |= self._train_columns(clean) | self._poison_columns()
         if self.data.has_test:
             row |= self._test_columns()
-        row["weight_norm"] = float(l2_norm([p.detach() for p in self.parameters]))
+        row["weight_norm"] = self.weight_norm
         self.run.log(epoch=epoch, step=self.position.step, examples=examples, **row)
 
     def _poison_columns(self) -> dict[str, float | None]:

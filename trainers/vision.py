@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from trainers import precision
 from trainers.config import VisionCell
-from trainers.epochs import EpochTraining, evaluate, l2_norm
+from trainers.epochs import EpochTraining, evaluate
 from trainers.measures import minimum, trainings
 from trainers.measures.counts import counts
 from trainers.measures.fit import CHECKS_PER_DECADE, Check, FitChecks
@@ -134,12 +134,12 @@ class Training(EpochTraining):
         before that of their epoch.
         """
         is_due = self.position.step in self.row_steps
-        return is_due and math.isfinite(float(l2_norm([p.detach() for p in self.parameters])))
+        return is_due and math.isfinite(self.weight_norm)
 
     def _finish_epoch(self) -> bool:
-        """Check and log the epoch that just ended; False if its training loss is not finite."""
+        """Check and log the epoch that just ended; False if it diverged."""
         row, examples = self._running_columns(), self._examples()
-        error, is_finite = row["train_error"], math.isfinite(row["train_loss"])
+        error, is_finite = row["train_error"], self._is_finite(row["train_loss"])
         self.position = self.position.next_epoch()
         checks = self.fit is not None and self.fit.due_after_epoch(self.position.step, error)
         if checks:
@@ -168,7 +168,7 @@ class Training(EpochTraining):
         wants_train = settings.eval_train == "every" or (settings.eval_train == "log" and logs)
         if wants_train and "train_eval_loss" not in row:
             row |= self._train_columns(self._evaluate(self.data.train, self.precision))
-        row["weight_norm"] = float(l2_norm([p.detach() for p in self.parameters]))
+        row["weight_norm"] = self.weight_norm
         self.run.log(epoch=epoch, step=self.position.step, examples=examples, **row)
 
     def _recalibrated_columns(self) -> dict[str, float | None]:

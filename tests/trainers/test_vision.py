@@ -241,10 +241,21 @@ def test_a_loss_that_is_not_finite_is_a_result_and_keeps_its_rows(
     table = rows(run)
     assert 2 <= len(table) < 51
     assert table["epoch"].tolist() == list(range(len(table)))
-    assert not math.isfinite(table["train_loss"].iloc[-1])
+    last = table.iloc[-1]
+    assert not (math.isfinite(last["train_loss"]) and math.isfinite(last["weight_norm"]))
     assert table["train_loss"].iloc[1:-1].map(math.isfinite).all()
+    assert table["weight_norm"].iloc[:-1].map(math.isfinite).all()
     assert (record(run)["status"], record(run)["epochs"]) == ("nonfinite", len(table) - 1)
     assert not list((run.part.folder / "checkpoints").iterdir())
+
+
+def test_weights_that_the_last_step_left_infinite_are_no_result(begin: Begin, flat: Flat) -> None:
+    changes = {"optim.lr": 1e30, "trainer.epochs": 1, "trainer.batch_size": 40}
+    run = begin(METRICS, flat=with_changes(flat, changes))
+    assert train(run)[0] == "nonfinite"
+    last = rows(run).iloc[-1]
+    assert math.isfinite(last["train_loss"])  # of the epoch's only batch, before the step
+    assert not math.isfinite(last["weight_norm"])
 
 
 def test_rows_are_one_per_epoch_with_their_position(begin: Begin) -> None:
