@@ -288,7 +288,7 @@ def test_a_refused_submission_says_why(
     plan.write(logs / "demo")
     refused = Array("demo.0", 0, 3, SENT, error="invalid partition specified: nope")
     jobs.write(plan, logs / "demo", [refused])
-    monkeypatch.setattr(slurm, "queue", lambda names: [])
+    monkeypatch.setattr(slurm, "queue", lambda names: Queue([]))
     monkeypatch.setattr(slurm, "accounting", lambda names: [])
     state = sweep_state.load_sweep_state(logs / "demo")
     why = (

@@ -361,7 +361,7 @@ def test_a_measure_waits_for_weights_that_are_about_to_change(
     again.write(logs / "roll")
     jobs.write(again, logs / "roll", [jobs.Array("roll.0", 0, 1, again.created, "7")])
     running = [Task("7", 0, "roll.0", "RUNNING")]
-    monkeypatch.setattr(slurm, "queue", lambda names: running)
+    monkeypatch.setattr(slurm, "queue", lambda names: slurm.Queue(running))
     monkeypatch.setattr(slurm, "accounting", lambda names: [])
     records = {cell.id: Record("done", 1) for cell in trained}
     for module in (sweep_files, sweep_state):
