@@ -54,11 +54,8 @@ def load(options: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame, list[
     else:
         all_runs = store.runs(options.folder)
     matching = query.where(all_runs, options.where)
-    runs = query.numeric(matching, options.column)
-    notes = query.check_axes(runs, options.column)
-    left_out = len(matching) - len(runs)
-    if left_out:
-        notes.append(f"{left_out} runs without a number >= 0 in {options.column} are left out")
+    runs, notes = query.with_number(matching, options.column)
+    notes += query.check_axes(runs, options.column)
     if not options.published:
         extra = [f"{options.metric}_std"] if published.is_published(runs) else []
         time = names.TIMES[options.time]

@@ -54,14 +54,14 @@ def select(options: argparse.Namespace) -> tuple[Selection, str]:
             f"--where axis={axes[0]}"
         )
     over = options.over or _only_numeric_axis(table)
-    table = query.numeric(table, over)
+    table, notes = query.with_number(table, over, "search", "searches")
     line_axes = [name for name in query.axes(table) if name != over]
     line_names = [_name(table.loc[index], line_axes) for index in table.index]
     table = table.assign(line=line_names).sort_values(["line", over], kind="stable")
     settings = {number: search.settings for number, search in enumerate(read(options.folder))}
     trainings = store.outcomes(options.folder)
     searches = Selection(table, trainings, settings, 0.0, (options.folder,)).only(table)
-    return searches.noted(*selection.newer_results(searches, options.folder)), over
+    return searches.noted(*notes, *selection.newer_results(searches, options.folder)), over
 
 
 def _only_numeric_axis(table: pd.DataFrame) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -136,12 +136,11 @@ def _samples(loaded: Sequence[selection.Measures]) -> str:
 
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
-    column, loaded = options.column, load(options)
+    column = options.column
+    loaded = [over_time.checked(measures, column) for measures in load(options)]
     panels = [Panel("test_error", over_time.test_errors(loaded[0], column))]
     lines: list[str] = []
     for measures in loaded:
-        notes = over_time.check(measures, column)
-        measures = replace(measures, notes=(*measures.notes, *notes))
         data = over_time.measured(measures, column)
         panels.append(Panel(str(measures.setting("trainer.name")), data))
         lines += measures.messages()

@@ -139,7 +139,9 @@ def load(folder: str | Path, choice: Choice) -> AxisSweep:
     """
     column, by = choice.column, choice.by
     matching = query.where(store.runs(folder), choice.where)
-    runs = query.numeric(query.numeric(matching, column), by)
+    with_column, notes = query.with_number(matching, column)
+    runs, notes_on_by = query.with_number(with_column, by)
+    notes += notes_on_by
     if (runs[column] <= 0).any():
         raise query.FigureError(
             f"{column}: found {runs[column].min():g}, expected numbers above 0 for a logarithmic "
@@ -151,7 +153,7 @@ def load(folder: str | Path, choice: Choice) -> AxisSweep:
             f"{column}: found {value:g}, expected whole numbers, such as widths; fig2_ab.py "
             f"--column {column} draws other values"
         )
-    notes = query.check_axes(runs, column, by)
+    notes += query.check_axes(runs, column, by)
     curves = curves_of(runs, folder, [choice.metric, choice.training])
     groups = [_group(float(str(value)), part, curves, choice) for value, part in runs.groupby(by)]
     test = [seeds for group in groups for seeds in group.test]

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import store
+from analysis.figure.names import quantity
 from analysis.stats import condition as grammar
 
 _SCRIPTS = "Another script may suit these runs: the page 'Figures' of the documentation lists them"
@@ -160,6 +161,18 @@ def numeric(runs: pd.DataFrame, column: str) -> pd.DataFrame:
             f"found {', '.join(sorted_values(runs, column))}. {_SCRIPTS}"
         )
     return runs.assign(**{column: values})[values >= 0]
+
+
+def with_number(
+    runs: pd.DataFrame, column: str, noun: str = "run", plural: str | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """The runs of `numeric`, and a note on those that it leaves out; noun: what a row is."""
+    chosen = numeric(runs, column)
+    left_out = len(runs) - len(chosen)
+    if not left_out:
+        return chosen, []
+    count, verb = quantity(left_out, noun, plural), "is" if left_out == 1 else "are"
+    return chosen, [f"{count} without a number >= 0 in {column} {verb} left out"]
 
 
 def check_axes(runs: pd.DataFrame, *columns: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,13 +49,16 @@ class OverTime:
         return sorted(set(self.table["value"]))
 
 
-def check(measures: Measures, column: str) -> list[str]:
-    """Notes on axes that change together with `column`; FigureError if it is no number, or another
-    axis varies.
+def checked(measures: Measures, column: str) -> Measures:
+    """The measures of trained cells with a number in `column`, with notes on those that are left
+    out and on axes that change together with it; FigureError if none is left, or another axis
+    varies.
     """
-    trained = query.numeric(measures.trained.drop(columns=[selection.WEIGHTS_AT], errors="ignore"),
-                            column)  # fmt: skip
-    return query.check_axes(trained, column)
+    trained, left_out = query.with_number(measures.trained, column, "trained cell")
+    axes = trained.drop(columns=[selection.WEIGHTS_AT], errors="ignore")
+    notes = (*measures.notes, *left_out, *query.check_axes(axes, column))
+    cells = measures.cells[measures.cells[OF].isin(trained["cell"])]
+    return replace(measures, cells=cells, trained=trained, notes=notes)
 
 
 def check_same_trainings(folders: Sequence[Measures]) -> None:

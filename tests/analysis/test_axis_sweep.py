@@ -124,6 +124,21 @@ def test_an_axis_without_whole_numbers_is_refused(grid, tmp_path, capsys):
     assert "data.label_noise.rate: found 0.2, expected whole numbers" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("script", [model_wise, width_noise])
+@pytest.mark.parametrize("axis", ["model.width", "data.label_noise.rate"])
+def test_runs_without_a_number_on_an_axis_are_noted(
+    script, axis, sweep, grid, saved_figures, tmp_path, capsys
+):
+    folder = grid()
+    config = {"model.width": 4, "data.label_noise.rate": 0.2, "seed": 0} | {axis: None}
+    sweep.plan({"trainer.epochs": EPOCHS, "optim.weight_decay": 0.0}, {"none": config}, "S2")
+    assert run(script, folder, "--out", tmp_path) == 0
+    note = f"1 run without a number >= 0 in {axis} is left out"
+    assert f"note: {note}\n" in capsys.readouterr().out
+    record = json.loads((tmp_path / f"{script.__name__.rpartition('.')[2]}.json").read_text())
+    assert record["notes"] == [note]
+
+
 def test_curves_are_drawn_through_the_table(grid, saved_figures, tmp_path):
     run(model_wise, grid(), "--out", tmp_path)
     top, bottom = saved_figures[0].axes

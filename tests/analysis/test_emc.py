@@ -640,6 +640,18 @@ def test_a_threshold_needs_one_axis_to_be_drawn_over(
     assert set(pd.read_csv(out / "f.csv")["line"]) == {"optim.lr 0.1", "optim.lr 0.01"}
 
 
+def test_searches_without_a_number_on_the_axis_are_noted(
+    searching: SearchSweep, drawn: list[Figure], capsys: pytest.CaptureFixture[str]
+):
+    rates = (0.1, 0.4, None)
+    threshold_points(searching).write([Point({"data.label_noise.rate": rate}, 30) for rate in rates])
+    status, out = run(search_threshold, searching, "--over", "data.label_noise.rate")
+    assert status == 0
+    note = "1 search without a number >= 0 in data.label_noise.rate is left out"
+    assert f"note: {note}\n" in capsys.readouterr().out
+    assert json.loads((out / "f.json").read_text())["notes"] == [note]
+
+
 def test_a_threshold_without_an_axis_says_so(
     searching: SearchSweep, capsys: pytest.CaptureFixture[str]
 ):

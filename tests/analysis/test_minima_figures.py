@@ -517,6 +517,22 @@ def test_sharpness_is_drawn_over_time_and_an_axis(
     assert labels == ["training time t (epochs)", "", "test error", "sharpness (nats)"]
 
 
+def test_trainings_without_a_number_on_the_axis_are_noted(
+    landscape: LandscapeSweep, drawn: list[Figure], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    folder = str(sharp_sweep(landscape))
+    runs = store.runs(landscape.trained.folder)
+    runs[COLUMN] = runs[COLUMN].astype(float).where(runs[COLUMN] > 0)
+    Sweep(landscape.trained.folder).runs("runs", runs.to_dict("records"))
+    assert sharpness_time.main([folder, "--column", COLUMN, "--out", str(tmp_path)]) == 0
+    note = f"2 trained cells without a number >= 0 in {COLUMN} are left out"
+    assert f"note: {note}\n" in capsys.readouterr().out
+    (record,) = json.loads((tmp_path / "sharpness_time.json").read_text())["measures"]
+    assert record["notes"] == [note]
+    assert len(record["trained"]) == 4
+
+
 def test_numbers_of_samples_are_given_for_each_measure_where_they_differ() -> None:
     def measures(**settings: object) -> SimpleNamespace:
         return SimpleNamespace(setting=lambda key: settings.get(key.rpartition(".")[2]))
