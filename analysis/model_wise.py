@@ -72,7 +72,7 @@ def draw(table: pd.DataFrame, choice: Choice, diverged: Sequence[float] = ()) ->
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
     choice = axis_sweep.choice_of(options)
-    data = axis_sweep.load(options.folder, choice)
+    data = axis_sweep.with_verdict_notes(axis_sweep.load(options.folder, choice))
     table = axis_sweep.end_table(data, options.interpolation)
     if not table["n_seeds"].any():
         raise query.FigureError(error_lines.nothing_finished(data))

@@ -199,7 +199,7 @@ def legend(figure: Figure, axes: Axes, end: str) -> None:
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
     choice = replace(axis_sweep.choice_of(options), training_metric=TRAINING)
-    data = axis_sweep.load(options.folder, choice)
+    data = axis_sweep.with_verdict_notes(axis_sweep.load(options.folder, choice))
     ends = axis_sweep.end_table(data, options.interpolation)
     if not ends["n_seeds"].any():
         raise query.FigureError(error_lines.nothing_finished(data))

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from analysis import store
+from analysis.figure import names, output, query
 from analysis.figure import options as figure_options
-from analysis.figure import output, query
 from analysis.figure.provenance import (
     Completeness,
     Source,
@@ -254,12 +254,12 @@ def as_seed_curves(sweep: AxisSweep) -> list[SeedCurves]:
 def _over_axis(group: SweepGroup, sweep: AxisSweep) -> SeedCurves:
     """The final test errors of one group, (seeds, axis values); values without any are left out."""
     curves_by_width = [finished_only(curves, sweep.state.without_end) for curves in group.test]
-    names: set[str] = set()
+    seen: set[str] = set()
     missing: list[str] = []
     for curves in curves_by_width:
-        names.update(curves.seeds)
+        seen.update(curves.seeds)
         missing += curves.missing
-    seeds = tuple(sorted(names))
+    seeds = tuple(sorted(seen))
     errors = np.full((len(seeds), len(curves_by_width)), np.nan)
     for position, curves in enumerate(curves_by_width):
         rows = [seeds.index(seed) for seed in curves.seeds]
@@ -276,6 +276,36 @@ def _over_axis(group: SweepGroup, sweep: AxisSweep) -> SeedCurves:
         values=values,
         x_name=sweep.choice.unit,
     )
+
+
+def with_verdict_notes(sweep: AxisSweep) -> AxisSweep:
+    """The same with notes on the seeds and places that are drawn and that no verdict takes."""
+    values: dict[str, list[str]] = {}
+    for curves in as_seed_curves(sweep):
+        for text in _outside_verdict(curves, sweep.choice):
+            values.setdefault(text, []).append(f"{curves.value:g}")
+    by = names.name(sweep.choice.by)
+    notes = [f"the verdict of {by} {', '.join(at)} {text}" for text, at in values.items()]
+    return replace(sweep, notes=[*sweep.notes, *notes])
+
+
+def _outside_verdict(curves: SeedCurves, choice: Choice) -> list[str]:
+    """What the verdict on one group leaves out, in words: its seeds, its places."""
+    if not curves.cells:
+        return []
+    seeds, places = seed_curves.outside_block(curves)
+    texts = []
+    if seeds:
+        noun, verb = ("seed", "does") if len(seeds) == 1 else ("seeds", "do")
+        listed = ", ".join(seeds)
+        texts.append(
+            f"leaves out {noun} {listed}, which {verb} not have all of its {choice.points}"
+        )
+    if places:
+        listed = ", ".join(str(place) for place in places)
+        unit = choice.unit.replace("_", " ")
+        texts.append(f"leaves out {unit} {listed}, which not all of its seeds have")
+    return texts
 
 
 def peak_table(sweep: AxisSweep) -> pd.DataFrame:

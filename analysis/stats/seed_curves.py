@@ -201,6 +201,13 @@ def complete_block(values: Array) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     return np.sort(order[: best + 1]), common[best]
 
 
+def outside_block(curves: SeedCurves) -> tuple[list[str], list[int]]:
+    """The seeds, and the places along x, that the complete block leaves out."""
+    kept, has_place = complete_block(curves.values)
+    seeds = [seed for index, seed in enumerate(curves.seeds) if index not in kept]
+    return seeds, curves.x[~has_place].tolist()
+
+
 def _block(curves: SeedCurves) -> tuple[Array, NDArray[np.int64]]:
     """The values of the complete block, (seeds, x), and its x."""
     seeds, mask = complete_block(curves.values)

@@ -139,6 +139,16 @@ def test_runs_without_a_number_on_an_axis_are_noted(
     assert record["notes"] == [note]
 
 
+def test_widths_that_the_verdict_leaves_out_are_noted(grid, saved_figures, tmp_path, capsys):
+    arguments = ["--out", tmp_path, "--where", "not (seed == 1 and model.width == 8)"]
+    assert run(model_wise, grid(), *arguments) == 0
+    note = (
+        "the verdict of label-noise rate 0, 0.2 leaves out width 8, which not all of its seeds have"
+    )
+    assert f"note: {note}\n" in capsys.readouterr().out
+    assert json.loads((tmp_path / "model_wise.json").read_text())["notes"] == [note]
+
+
 def test_curves_are_drawn_through_the_table(grid, saved_figures, tmp_path):
     run(model_wise, grid(), "--out", tmp_path)
     top, bottom = saved_figures[0].axes

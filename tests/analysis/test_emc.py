@@ -643,8 +643,8 @@ def test_a_threshold_needs_one_axis_to_be_drawn_over(
 def test_searches_without_a_number_on_the_axis_are_noted(
     searching: SearchSweep, drawn: list[Figure], capsys: pytest.CaptureFixture[str]
 ):
-    rates = (0.1, 0.4, None)
-    threshold_points(searching).write([Point({"data.label_noise.rate": rate}, 30) for rate in rates])
+    points = [Point({"data.label_noise.rate": rate}, 30) for rate in (0.1, 0.4, None)]
+    threshold_points(searching).write(points)
     status, out = run(search_threshold, searching, "--over", "data.label_noise.rate")
     assert status == 0
     note = "1 search without a number >= 0 in data.label_noise.rate is left out"

@@ -117,6 +117,23 @@ def test_one_seed_has_no_interval_and_no_verdict(
     assert rises[0]["rise_low"] is None
 
 
+@pytest.mark.parametrize(
+    ("condition", "note"),
+    [("seed == 0 or data.train_samples != 100",
+      "the verdict of width k 4, 8 leaves out samples 100, which not all of its seeds have"),
+     ("seed != 1 or data.train_samples == 100",
+      "the verdict of width k 4, 8 leaves out seed 1, which does not have all of its values of "
+      "samples")],
+)  # fmt: skip
+def test_what_the_verdict_leaves_out_is_noted(
+    logs: Path, drawn: list[Figure], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    condition: str, note: str,
+) -> None:  # fmt: skip
+    assert sample_wise.main([str(logs), "--out", str(tmp_path), "--where", condition]) == 0
+    assert f"note: {note}\n" in capsys.readouterr().out
+    assert json.loads((tmp_path / "sample_wise.json").read_text())["notes"] == [note]
+
+
 def test_noise_on_a_flat_error_is_rarely_called_harm() -> None:
     generator = np.random.default_rng(0)
     hurts = 0
