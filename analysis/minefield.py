@@ -118,11 +118,9 @@ def make(options: argparse.Namespace) -> None:
     )
     table = field.networks.assign(x=places[:, 0], y=places[:, 1])
     lines = sentences(field)
-    source = provenance.Source(field.runs, options.folder, [])
-    left = int((field.runs["status"] != "done").sum())
-    if left:
-        lines += [f"{left} of {len(field.runs)} trainings are not done"]
-        lines.append(provenance.fill(options.folder))
+    lines += [f"note: {note}" for note in field.notes]
+    lines += minefield.missing(field.runs, options.folder)
+    source = provenance.Source(field.runs, options.folder, field.notes)
     cells = sorted(set(field.networks["cell"].astype(str)))
     facts = {"embedding": text, "seed": field.seed, "distances": lines[:3], "cells": cells}
     record = provenance.origin(source, options) | facts

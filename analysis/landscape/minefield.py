@@ -19,9 +19,10 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from analysis import store
-from analysis.figure import query
+from analysis.figure import provenance, query
 from analysis.landscape import selection
 from analysis.store import weights
+from analysis.store.parts import FINAL
 
 Array = NDArray[np.float64]
 
@@ -43,7 +44,7 @@ class Minefield:
     epoch (of the good training: of the weights, or of those that a bad training starts from),
     train_accuracy and test_accuracy (0 to 1, NaN where they were not recorded), and distances in
     the norm of all weights: from_start, from_end (of the good training), step (from the network
-    before on the path). vectors: (networks, weights).
+    before on the path). vectors: (networks, weights). notes: on the choice of the bad trainings.
     """
 
     folder: str
@@ -51,6 +52,7 @@ class Minefield:
     runs: pd.DataFrame
     networks: pd.DataFrame
     vectors: Array
+    notes: tuple[str, ...] = ()
 
     def of_kind(self, kind: str) -> pd.DataFrame:
         """The networks of one kind, by epoch."""
@@ -62,7 +64,7 @@ def load(folder: str, where: Sequence[str] = ()) -> Minefield:
     from.
 
     Raises StoreError without logs or weights, and FigureError if no training starts from another's
-    path, or none is done.
+    path, none is done, or those of the seed differ in more than where they start.
     """
     runs = store.runs(folder)
     if START_OF not in runs or runs[START_OF].isna().all():
@@ -73,23 +75,41 @@ def load(folder: str, where: Sequence[str] = ()) -> Minefield:
     runs = query.where(runs[runs[START_OF].notna()], where)
     done = runs[runs["status"] == "done"]
     if done.empty:
-        raise query.FigureError(
-            f"none of the {len(runs)} chosen trainings is done; `redescent resume "
-            f"{Path(folder).resolve().name}`"
-        )
+        reasons = [f"none of the {len(runs)} chosen trainings is done", *missing(runs, folder)]
+        raise query.FigureError("; ".join(reasons))
     seed = int(done["seed"].min())
-    bad = done[done["seed"] == seed].sort_values("cell", ignore_index=True)
-    if bad[START_OF].nunique() > 1:
+    of_seed = runs[runs["seed"] == seed]
+    if of_seed[START_OF].nunique() > 1:
         raise query.FigureError(
-            f"{folder}: the trainings of seed {seed} start from {bad[START_OF].nunique()} others; "
-            f"choose one with --where {START_OF}={bad[START_OF].iloc[0]}"
+            f"{folder}: the trainings of seed {seed} start from {of_seed[START_OF].nunique()} "
+            f"others; choose one with --where {START_OF}={of_seed[START_OF].iloc[0]}"
         )
+    notes = query.check_axes(of_seed, START_EPOCH)
+    seeds = runs["seed"].nunique()
+    if seeds > 1:
+        notes.append(f"seed {seed} of {seeds} is drawn; --where seed=N draws another")
+    bad = of_seed[of_seed["status"] == "done"].sort_values("cell", ignore_index=True)
     source = selection.present(folder, str(bad[selection.FOLDER].iloc[0]))
     good, path = _path(source, str(bad[START_OF].iloc[0]))
     ends = [_vector(weights.load(Path(folder), f"{cell}.npz")) for cell in bad["cell"]]
     networks = pd.concat([good, _bad(bad, good)], ignore_index=True)
     vectors = np.concatenate([path, np.stack(ends)])
-    return Minefield(folder, seed, runs, networks.assign(**_distances(networks, vectors)), vectors)
+    networks = networks.assign(**_distances(networks, vectors))
+    return Minefield(folder, seed, runs, networks, vectors, tuple(notes))
+
+
+def missing(runs: pd.DataFrame, folder: str) -> list[str]:
+    """Lines on trainings that have no end: not done, with the command that completes them,
+    or diverged.
+    """
+    unfinished = int((~runs["status"].isin(FINAL)).sum())
+    diverged = len(provenance.diverged_cells(runs))
+    lines = []
+    if unfinished:
+        lines = [f"{unfinished} of {len(runs)} trainings are not done", provenance.fill(folder)]
+    if diverged:
+        lines.append(provenance.diverged_text(diverged))
+    return lines
 
 
 def _path(folder: Path, cell: str) -> tuple[pd.DataFrame, Array]:

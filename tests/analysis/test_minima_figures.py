@@ -203,6 +203,47 @@ def test_a_minefield_is_drawn_with_all_its_networks(
     assert len(drawn) == 1
 
 
+def mined_with(folder: Path, column: str, values: list[Any]) -> None:
+    """Changes a column of the bad trainings of `mined`."""
+    runs = pd.read_parquet(folder / "runs" / "runs.parquet")
+    Sweep(folder).runs("runs", runs.assign(**{column: values}).to_dict("records"))
+
+
+def test_bad_trainings_of_several_settings_are_not_mixed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = mined(tmp_path)
+    mined_with(folder, "trainer.start_epoch", ["10", "10", "30"])
+    mined_with(folder, "optim.lr", [0.1, 0.2, 0.1])
+    assert minefield.main([str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert "the runs vary in more than trainer.start_epoch and seed:\n  optim.lr: 0.1, 0.2" in error
+
+
+def test_a_minefield_of_several_seeds_says_which_is_drawn(tmp_path: Path) -> None:
+    folder = mined(tmp_path)
+    mined_with(folder, "seed", [0, 0, 1])
+    field = fields.load(str(folder))
+    assert field.notes == ("seed 0 of 2 is drawn; --where seed=N draws another",)
+    assert len(field.of_kind(fields.BAD)) == 2
+
+
+def test_diverged_bad_trainings_are_named_and_need_no_resume(
+    tmp_path: Path, drawn: list[Figure], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = mined(tmp_path)
+    mined_with(folder, "status", ["done", "nonfinite", "done"])
+    assert minefield.main([str(folder), "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "1 cell diverged" in printed
+    assert "not done" not in printed
+    mined_with(folder, "status", ["nonfinite"] * 3)
+    assert minefield.main([str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert "3 cells diverged" in error
+    assert "redescent resume" not in error
+
+
 def test_trainings_that_start_from_nothing_are_no_minefield(
     landscape: LandscapeSweep, capsys: pytest.CaptureFixture[str]
 ) -> None:
