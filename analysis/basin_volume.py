@@ -23,7 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figure import output, query, style
+from analysis.figure import names, output, query, style
 from analysis.landscape import basins, plot, selection, volumes
 
 ARROW = 14  # points
@@ -34,8 +34,8 @@ def draw(table: pd.DataFrame, text: str) -> Figure:
     with style.themed():
         figure = Figure(figsize=(6.4, 4.6), layout="constrained")
         axes = figure.subplots()
-        names = list(dict.fromkeys(table["label"]))
-        look = dict(zip(names, plot.colours(len(names)), strict=True))
+        kinds = list(dict.fromkeys(table["label"]))
+        look = dict(zip(kinds, plot.colours(len(kinds)), strict=True))
         for row in table.to_dict("records"):
             _bound(axes, 100 * row["test_accuracy"], row, look[row["label"]])
         handles = [
@@ -80,10 +80,11 @@ def make(options: argparse.Namespace) -> None:
             "measure with a larger trainer.kappa"
         )
     results = basins.correlations(drawn, "log10_volume", "test_accuracy")
-    names = ", ".join(sorted(set(table["preconditioner"])))
+    preconditioners = ", ".join(sorted(set(table["preconditioner"])))
     counts = ", ".join(str(count) for count in sorted(set(table["m"])))
     parts = [
-        f"lower bounds from m = {counts} proposals; the largest over the preconditioners: {names}",
+        f"lower bounds from m = {counts} proposals; the largest over the preconditioners: "
+        f"{preconditioners}",
         f"cut {measures.setting('trainer.kappa'):g} nats",
         measures.batch_norm(),
     ]
@@ -94,6 +95,10 @@ def make(options: argparse.Namespace) -> None:
     never = int(drawn["never"].sum())
     if never:
         lines.append(f"{never} proposals never cross; they count with the end of their search")
+    above = int(table.groupby("cell")["log10_volume"].max().isna().sum())
+    if above:
+        cells = names.quantity(above, "cell")
+        lines.append(f"{cells} without a volume: the loss is above the cut")
     facts = {
         "bound": "log10 of the mean over m of omega_n mult^n det P, at most the volume in the mean",
         "correlations": [vars(result) for result in results],

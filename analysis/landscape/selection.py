@@ -75,6 +75,12 @@ class Measures:
         values = self.cells.get(key, pd.Series(dtype=object)).dropna()
         return None if values.empty else values.iloc[0]
 
+    def _values(self, key: str) -> list[Any]:
+        """The distinct values of a setting in order, as JSON has them, without null."""
+        measured = self.cells[self.cells[key].notna()]
+        values = query.sort(measured, [key])[key]
+        return [labels.plain(value) for value in values[~query.as_text(values).duplicated()]]
+
     def batch_norm(self) -> str:
         """How batch norm was treated, for a caption; empty if no measured model has it."""
         rows = self.trained.to_dict("records")
@@ -100,11 +106,12 @@ class Measures:
 
     def record(self, options: argparse.Namespace, facts: Mapping[str, Any]) -> dict[str, Any]:
         """The record beside the figure: `facts`, the settings, the measures and what they
-        measure.
+        measure. A setting in which the measures differ is the list of its values.
         """
-        settings = {}
+        settings: dict[str, Any] = {}
         for key in _settings(self.cells):
-            settings[key] = labels.plain(self.setting(key))
+            values = self._values(key)
+            settings[key] = values[0] if len(values) == 1 else values
         trained = []
         for row in self.trained.to_dict("records"):
             cell = str(row["cell"])

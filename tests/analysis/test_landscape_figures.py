@@ -395,7 +395,9 @@ def test_the_mean_of_powers_of_ten_does_not_overflow():
     assert volumes.log10_mean(np.array([4000.0, 0.0])) == pytest.approx(4000 - np.log10(2))
 
 
-def test_a_cell_above_the_cut_has_no_volume(landscape: LandscapeSweep):
+def test_a_cell_above_the_cut_has_no_volume(
+    landscape: LandscapeSweep, drawn: list[Figure], tmp_path: Path, capsys
+):
     folder = landscape.volume(["none"])
     rows = pd.read_parquet(folder / "curves" / "rows.parquet")
     rows.loc[0, "status"] = 2
@@ -404,6 +406,17 @@ def test_a_cell_above_the_cut_has_no_volume(landscape: LandscapeSweep):
     table = volumes.volumes(measures).set_index("cell")
     assert np.isnan(table.loc["c1-p0s0", "log10_volume"])
     assert np.isfinite(table.loc["c1-p0s1", "log10_volume"])
+    assert basin_volume.main([str(folder), "--out", str(tmp_path)]) == 0
+    assert "1 cell without a volume: the loss is above the cut\n" in capsys.readouterr().out
+
+
+def test_a_record_has_every_value_of_a_free_setting(
+    landscape: LandscapeSweep, drawn: list[Figure], tmp_path: Path
+):
+    assert basin_volume.main([str(landscape.volume()), "--out", str(tmp_path)]) == 0
+    settings = json.loads((tmp_path / "basin_volume.json").read_text())["settings"]
+    assert settings["trainer.preconditioner"] == ["filter", "none"]
+    assert settings["trainer.damping"] == 0.01
 
 
 @pytest.mark.parametrize(
