@@ -67,7 +67,7 @@ def make(options: argparse.Namespace) -> None:
         f"{row['name']}: {row['parameters']:,} parameters"
         for row in loaded.table.to_dict("records")
     )
-    seeds = names.quantity(int(loaded.table["seeds"].max()), "seed")
+    seeds = names.quantities(loaded.table["seeds"], "seed")
     text = f"{counts}; means over {seeds}, bars: 95 % t intervals"
     lines = [*loaded.sentences(), *loaded.notes]
     output.write(options, draw(loaded, text), {"": loaded.table}, loaded.record(options), lines)

@@ -63,7 +63,7 @@ def make(options: argparse.Namespace) -> None:
     lines = [*loaded.sentences(), *loaded.notes]
     if table["seeds"].min() > 1:
         lines.append(f"{ties} of {len(table)} intervals reach that of the best optimiser")
-    text = f"means over {names.quantity(int(table['seeds'].max()), 'seed')}, bars: 95 % t intervals"
+    text = f"means over {names.quantities(table['seeds'], 'seed')}, bars: 95 % t intervals"
     output.write(options, draw(loaded, text), {"": table}, loaded.record(options), lines)
 
 

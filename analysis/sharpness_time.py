@@ -144,9 +144,9 @@ def make(options: argparse.Namespace) -> None:
         data = over_time.measured(measures, column)
         panels.append(Panel(str(measures.setting("trainer.name")), data))
         lines += measures.messages()
-    seeds = max(int(panel.data.table["seeds"].max()) for panel in panels[1:])
+    seeds = pd.concat([panel.data.table["seeds"] for panel in panels[1:]])
     parts = [
-        f"means over {names.quantity(seeds, 'seed')}",
+        f"means over {names.quantities(seeds, 'seed')}",
         f"{_samples(loaded)} training samples, labels as trained",
         loaded[0].batch_norm(),
     ]

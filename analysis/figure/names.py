@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 TIMES = {"epochs": "epoch", "steps": "step", "examples": "examples"}
 """The choices of --time, and the column of the curves that each is."""
 
@@ -38,3 +40,10 @@ def name(column: str) -> str:
 def quantity(count: int, noun: str, plural: str | None = None) -> str:
     """A count with its noun: "1 seed", "2 seeds"."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {plural or noun + 's'}"
+
+
+def quantities(counts: Iterable[int], noun: str) -> str:
+    """The range of several counts with their noun: "3 seeds", "1 to 3 seeds"."""
+    distinct = sorted(set(counts))
+    most = quantity(distinct[-1], noun)
+    return most if len(distinct) == 1 else f"{distinct[0]:,} to {most}"

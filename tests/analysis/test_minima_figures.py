@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -301,6 +301,20 @@ def test_diverged_trainings_are_named_and_need_no_resume(
     assert "redescent resume" not in error
 
 
+@pytest.mark.parametrize("script", [optimizer_table, linear_vs_net])
+def test_a_caption_has_the_range_of_unequal_numbers_of_seeds(
+    script: ModuleType, tmp_path: Path, drawn: list[Figure]
+) -> None:
+    folder = optimisers(tmp_path)
+    runs = store.runs(folder)
+    if script is linear_vs_net:
+        runs["model.name"] = np.where(runs["optim.name"] == "sgd", "quadratic", "cnn5")
+        runs = runs.drop(columns=["optim.name", "optim.momentum"])
+    Sweep(folder).runs("runs", runs.iloc[:4].to_dict("records"))
+    assert script.main([str(folder), "--out", str(tmp_path / "out")]) == 0
+    assert "means over 1 to 3 seeds," in drawn[0].texts[0].get_text()
+
+
 def test_trainings_of_one_optimiser_with_two_settings_are_not_averaged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -572,6 +586,17 @@ def test_trainings_without_a_number_on_the_axis_are_noted(
     (record,) = json.loads((tmp_path / "sharpness_time.json").read_text())["measures"]
     assert record["notes"] == [note]
     assert len(record["trained"]) == 4
+
+
+def test_means_over_time_have_the_range_of_their_seeds(
+    landscape: LandscapeSweep, drawn: list[Figure], tmp_path: Path
+) -> None:
+    words = [str(sharp_sweep(landscape)), "--column", COLUMN, "--out", str(tmp_path)]
+    assert sharpness_time.main(words) == 0
+    assert sharpness_time.main([*words, "--where", f"seed == 0 or {COLUMN} == 0"]) == 0
+    captions = [figure.texts[-1].get_text() for figure in drawn]
+    assert "means over 2 seeds;" in captions[0]
+    assert "means over 1 to 2 seeds;" in captions[1]
 
 
 def test_numbers_of_samples_are_given_for_each_measure_where_they_differ() -> None:
