@@ -37,6 +37,14 @@ _NAME = re.compile(r"\.?[^.]+\.\d+\..+\.(pt|tmp)")
 log = logging.getLogger(__name__)
 
 
+def _remove(path: Path) -> None:
+    """Remove a file that nobody needs; one that cannot be removed is no reason to fail."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("checkpoint %s cannot be removed: %s", path, error)
+
+
 class DamagedCheckpoint(ValueError):
     """A file that is not a whole checkpoint of its cell; the message says why."""
 
@@ -91,7 +99,7 @@ class Checkpoints:
             file.write(payload)
         for path in self._files():
             if path != own_file and _attempt(path) < self.attempt:
-                path.unlink(missing_ok=True)
+                _remove(path)
 
     def load(self) -> dict[str, Any] | None:
         """The newest complete checkpoint on the CPU, or None; names and passes over damaged ones.
@@ -127,7 +135,7 @@ class Checkpoints:
         """Remove this cell's checkpoints and the partial files of killed attempts."""
         for path in self._files(half_written=True):
             if path.suffix == ".pt" or _attempt(path) <= self.attempt:
-                path.unlink(missing_ok=True)
+                _remove(path)
 
     def _files(self, half_written: bool = False) -> list[Path]:
         """Checkpoints of the cell, from one listing of the folder that all cells share."""

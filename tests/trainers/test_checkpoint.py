@@ -106,6 +106,19 @@ def test_of_one_attempt_the_file_of_the_last_child_is_taken(tmp_path: Path) -> N
         assert state_of(of(tmp_path)) == {"child": child}
 
 
+def test_an_earlier_checkpoint_that_cannot_be_removed_fails_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    in_the_way = tmp_path / f"{CELL}.00001.S0.00000.r0.abcdef01.0.pt"
+    in_the_way.mkdir()  # as little to be removed as a file of somebody else's
+    checkpoints = of(tmp_path, attempt=2)
+    checkpoints.save(saved({"value": 1.0}))
+    assert state_of(checkpoints) == {"value": 1.0}
+    checkpoints.clear()
+    assert files(tmp_path) == [in_the_way.name]
+    assert "cannot be removed" in caplog.text
+
+
 def test_clearing_removes_the_checkpoints_of_the_cell_alone(tmp_path: Path) -> None:
     for attempt in (2, 1):
         of(tmp_path, attempt).save(saved({}))
