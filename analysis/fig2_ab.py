@@ -20,6 +20,7 @@ import pandas as pd
 
 from analysis import store
 from analysis.double_descent import published
+from analysis.double_descent.early_ends import early_ends
 from analysis.double_descent.time_map import MapData, draw
 from analysis.figure import names, output, query
 from analysis.figure import options as figure_options
@@ -147,21 +148,17 @@ def beside_of(
     return data
 
 
-def early_ends(features: pd.DataFrame, axis: str, time: str) -> list[str]:
-    """A note on the columns whose seeds end before those of others: there `final` is of that time,
-    and of diverged seeds too.
-    """
-    if f"last_{time}" not in features:
+def early_ends_of(features: pd.DataFrame, axis: str, time: str) -> list[str]:
+    """A note on the columns whose `final` is of an early time."""
+    logged = features[features["n_seeds"] > 0]
+    if logged.empty:
         return []
-    lasts = features.set_index(axis)[f"last_{time}"].dropna()
-    early = lasts[lasts < lasts.max()]
-    if early.empty:
-        return []
-    columns = ", ".join(f"{value:g} ({last:g})" for value, last in early.items())
-    return [
-        f"note: seeds of {axis} {columns} end before the last {time}, {lasts.max():g}; final is of "
-        "the one in brackets, and of seeds that diverged later too"
-    ]
+    ends = dict(zip(logged[axis], logged[f"last_{time}"].astype(int), strict=True))
+    effect = (
+        f"final is of the last {time} that all its seeds have, in brackets, and of seeds that "
+        "diverged later too"
+    )
+    return early_ends(ends, axis, time, effect)
 
 
 def make(options: argparse.Namespace) -> None:
@@ -192,6 +189,7 @@ def make(options: argparse.Namespace) -> None:
         beside_metric=options.beside or "",
     )
     figure = draw(contents, options.column, is_published)
+    notes += early_ends_of(features, axis, time)
     source = Source(runs, options.published or options.folder, notes)
     facts = record(source, data, state, options, options.metric)
     facts |= feature_record(options.window, options.time)
@@ -210,7 +208,6 @@ def make(options: argparse.Namespace) -> None:
         }
         facts["beside"] = options.beside
     lines.append(f"final: {end_text(options.last)}")
-    lines += early_ends(features, axis, time)
     lines += [f"note: {note}" for note in notes]
     lines += [*state.messages(options.folder), *verdicts]
     output.write(options, figure, tables, facts, lines)

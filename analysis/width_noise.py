@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from matplotlib.figure import Figure
 
 from analysis.double_descent import axis_sweep
 from analysis.double_descent.axis_sweep import AxisSweep, SweepGroup
+from analysis.double_descent.early_ends import common_ends, early_ends
 from analysis.figure import heatmap, names, output, query, style
 from analysis.figure import options as figure_options
 from analysis.figure.arguments import finite
@@ -116,6 +118,12 @@ def make(options: argparse.Namespace) -> None:
             "another value"
         )
     group = axis_sweep.over_time(data, group, options.folder, names.TIMES[options.time])
+    time = names.TIMES[options.time]
+    effect = (
+        f"after the last {time} that all seeds have, in brackets, the left map has fewer or none"
+    )
+    early = early_ends(common_ends(group.test), options.column, time, effect)
+    data = replace(data, notes=[*data.notes, *early])
     table = axis_sweep.end_table(data, 0.0)
     ends = table[[options.by, options.column, "test_end", "test_end_std", "n_seeds"]]
     figure = draw(data, group, table)

@@ -225,6 +225,17 @@ def test_the_maps_hold_the_means_over_width_and_time_and_over_both_axes(
     assert not hatched(right)
 
 
+def test_widths_whose_seeds_end_early_are_noted(grid, saved_figures, tmp_path, capsys):
+    folder = grid({"k4r0.2s1": 12, "k8r0.0s0": 20})
+    assert run(width_noise, folder, "--out", tmp_path) == 0
+    note = (
+        "seeds of model.width 4 (12) end before the last epoch, 30; after the last epoch that all "
+        "seeds have, in brackets, the left map has fewer or none"
+    )
+    assert f"note: {note}\n" in capsys.readouterr().out
+    assert json.loads((tmp_path / "width_noise.json").read_text())["notes"] == [note]
+
+
 def test_gaps_of_both_maps_are_hatched(grid, saved_figures, tmp_path):
     missing_cells = {f"k8r0.0s{seed}": 0 for seed in (0, 1, 2)} | {
         f"k4r0.2s{seed}": 10 for seed in (0, 1, 2)

@@ -367,4 +367,9 @@ def test_columns_whose_seeds_end_early_are_noted(sweep, saved_figures, tmp_path,
         sweep.train(f"l1s{seed}w64", {**config, "seed": seed}, last=10)
     assert run(sweep.folder, "--out", tmp_path) == 0
     printed = capsys.readouterr().out
-    assert "note: seeds of lambda 0.0001 (10) end before the last epoch, 30; final is" in printed
+    note = (
+        "seeds of lambda 0.0001 (10) end before the last epoch, 30; final is of the last epoch "
+        "that all its seeds have, in brackets, and of seeds that diverged later too"
+    )
+    assert f"note: {note}\n" in printed
+    assert json.loads((tmp_path / "fig2_ab.json").read_text())["notes"] == [note]
