@@ -164,15 +164,15 @@ def load_curves(
     metrics = metrics[: thinning.metrics]
     names = [metric.name for metric in metrics]
     logged = store.curves(folder, ["step", *names], runs["cell"].tolist())
-    logged = measured_rows(runs, logged)
-    collector = _Collector(runs, logged, time, thinning)
+    measured, by_epoch = measured_rows(runs, logged, time), measured_rows(runs, logged)
+    collector = _Collector(runs, measured, time, thinning)
     at_points = runs.assign(**{POINT: list(point_of_cell)})
     series: dict[str, list[Series | None]] = {}
     main: list[SeedCurves] = []
     for name in names:
-        curves = seed_curves(at_points, logged, POINT, name, time)
+        curves = seed_curves(at_points, measured, POINT, name, time)
         series[name] = [collector.series(of_point) for of_point in curves]
-        main = main or _main_curves(at_points, logged, name, curves)
+        main = main or _main_curves(at_points, by_epoch, name, curves)
     return CurveSet(metrics, collector.times, series, thinning.sentences(sizes), main)
 
 

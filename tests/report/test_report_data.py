@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from small_sweep import EXAMPLES, SID
+from small_sweep import ERRORS, EXAMPLES, SID, VISION, SmallCell, SmallSweep, position
 
 from analysis import store
 from analysis.stats.seed_curves import feature_table, seed_curves
@@ -276,3 +276,17 @@ def test_what_the_scripts_read_holds_no_html() -> None:
 )
 def test_settings_are_shown_as_users_write_them(value: object, text: str) -> None:
     assert setting_text(value) == text
+
+
+def test_a_cell_that_diverged_has_the_rows_of_its_last_epoch_before(tmp_path: Path) -> None:
+    rows = [
+        {**position(1), "step": step, "test_error": 0.5, "test_loss": 1.0, "train_error": 0.4}
+        for step in (1, 2, 3)
+    ]
+    cell = SmallCell({"optim.weight_decay": 0.1, "seed": 0}, "nonfinite", rows)
+    folder = SmallSweep(VISION, ERRORS, [cell]).write(tmp_path / "diverged")
+    curves = load_page(folder).curves
+    (series,) = curves.series["test_error"]
+    assert series is not None
+    assert curves.x[series.x].step == [1, 2]
+    assert series.mean == [0.5, 0.5]
