@@ -97,7 +97,7 @@ def draw(linear: Sequence[Average], published: Sequence[Average]) -> Figure:
     panels = 2 if published else 1
     with style.styled():
         figure = Figure(figsize=(5.7 * panels, 3.4))
-        place = {"left": 0.12 / panels, "right": 0.985, "bottom": 0.15, "top": 0.92, "wspace": 0.17}
+        place = {"left": 0.12 / panels, "right": 0.97, "bottom": 0.15, "top": 0.92, "wspace": 0.17}
         axes = figure.subplots(1, panels, squeeze=False, gridspec_kw=place)[0]
         draw_panel(axes[0], linear, LAST, (0.0, 0.5))
         axes[0].set(

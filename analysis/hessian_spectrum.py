@@ -67,7 +67,7 @@ def _densities(axes: Axes, curves: Sequence[Density], look: Colours, unit: str) 
     powers = 100.0 ** np.arange(-1, 6)  # matplotlib's own ticks overlap near zero
     axes.xaxis.set_major_locator(FixedLocator([*-powers, 0.0, *powers]))
     axes.set_xlabel(f"eigenvalue ({unit})")
-    axes.set_ylabel("density")
+    axes.set_ylabel(f"density (1 / ({unit}))")
 
 
 def _summary(axes: Axes, table: pd.DataFrame, look: Colours, unit: str) -> list[Line2D]:

@@ -111,7 +111,7 @@ def caption(measures: selection.Measures, table: pd.DataFrame) -> str:
     if not table["minimum"].all():
         parts.append(f"no minimum: {basins.NO_MINIMUM}")
     seeds = table["seed"].nunique()
-    parts.append(f"{seeds} seeds, grey lines join the cells of one" if seeds > 1 else "1 seed")
+    parts.append(f"{seeds} seeds, grey lines join the cells of one seed" if seeds > 1 else "1 seed")
     return "; ".join(filter(None, parts))
 
 

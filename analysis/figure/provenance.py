@@ -307,7 +307,9 @@ def summary(features: pd.DataFrame, name: str = "lambda", points: str = "epochs"
         spans = ", ".join(_spans(rows[name].to_numpy(), shows))
         count = f"{shows.sum()} of {len(rows)} columns ({name} {spans})"
         return f"double descent can be seen in {count}: {criterion_text(points)}"
-    closest = rows.iloc[int(rows[["rise", "second_descent"]].min(axis=1).to_numpy().argmax())]
+    parts = rows[["rise", "second_descent"]]
+    nearest_first = np.lexsort([-parts.max(axis=1), -parts.min(axis=1)])
+    closest = rows.iloc[int(nearest_first[0])]
     return (
         f"no column of {len(rows)} shows double descent; "
         f"closest at {name} {closest[name]:.3g}: {closest['reason']}"

@@ -71,7 +71,8 @@ def load(options: argparse.Namespace, name: Name, axes: Sequence[str]) -> Scores
         if column != "seed" and not column.startswith(tuple(axes))
     }
     if varying:
-        raise _choice(f"the trainings differ in more than {', '.join(axes)}", varying)
+        drawn = [f"the keys of {a[:-1]}" if a.endswith(".") else a for a in axes]
+        raise _choice(f"the trainings differ in more than {', '.join(drawn)}", varying)
     done = runs[runs["status"] == "done"]
     done = done[selection.test_accuracy(done).notna()]
     diverged = len(provenance.diverged_cells(runs))

@@ -332,7 +332,7 @@ def test_models_are_not_compared_where_something_else_differs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert linear_vs_net.main([str(optimisers(tmp_path))]) == 2
-    assert "the trainings differ in more than model.:" in capsys.readouterr().err
+    assert "the trainings differ in more than the keys of model:" in capsys.readouterr().err
 
 
 def test_models_are_drawn_as_bars_of_both_accuracies(tmp_path: Path, drawn: list[Figure]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.figure import provenance
 from analysis.stats import features, verdict
 from analysis.stats.verdict import Criterion
 
@@ -76,3 +78,18 @@ def test_held_out_rises_are_those_of_a_bump_that_all_seeds_share() -> None:
     curve_features = features.features(bump(height=0.1, noise=0.0).mean(axis=0), 1)
     np.testing.assert_allclose(rise, curve_features.rise, atol=1e-12)
     np.testing.assert_allclose(descent, curve_features.second_descent, atol=1e-12)
+
+
+def test_of_two_columns_without_descent_the_one_that_rises_more_is_closest():
+    features = pd.DataFrame(
+        {
+            "lambda": [0.0, 0.2],
+            "n_seeds": [3, 3],
+            "double_descent": [False, False],
+            "rise": [0.0, 0.03],
+            "second_descent": [0.0, 0.0],
+            "reason": ["flat", "it rises"],
+        }
+    )
+    assert provenance.summary(features).endswith("closest at lambda 0.2: it rises")
+    assert provenance.summary(features[::-1]).endswith("closest at lambda 0.2: it rises")
