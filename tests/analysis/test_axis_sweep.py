@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -350,3 +351,26 @@ def test_the_scripts_write_all_their_files_without_a_display(script: str, grid, 
         script
     ]
     assert (tmp_path / "out" / "x.png").read_bytes()[:4] == b"\x89PNG"
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "your_own.md"
+
+
+def test_the_script_of_the_page_on_own_figures_draws_them(sweep, tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    (block,) = (block for block in blocks if "my_width" in block)
+    script = tmp_path / "my_width.py"
+    script.write_text(block)
+    facts = {"status": "done", "attempt": 1, "updated": 1.0}
+    for width in WIDTHS:
+        for seed in (0, 1, 2):
+            values = {"model.width": width, "data.label_noise.rate": 0.2, "seed": seed}
+            result = {"cell": f"k{width}s{seed}", "final_test_error": seed / width}
+            sweep.runs(result["cell"], [{**values, **facts, **result}])
+    command = [sys.executable, script, sweep.folder, "--out", tmp_path, "--width", "column"]
+    subprocess.run([*command, "--where", "seed > 0"], check=True, cwd=PAGE.parents[2])
+    table = pd.read_csv(tmp_path / "my_width.csv")
+    assert table["count"].unique().tolist() == [2]
+    np.testing.assert_allclose(table["mean"], [1.5 / width for width in WIDTHS])
+    assert len(json.loads((tmp_path / "my_width.json").read_text())["cells"]) == 8
+    assert (tmp_path / "my_width.pdf").exists()
