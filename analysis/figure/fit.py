@@ -81,6 +81,8 @@ def put_above(figure: Figure, legend: Legend) -> None:
     width; the figure is higher by the legend.
     """
     entries = legend.get_texts()
+    if not entries:
+        return
     legend.remove()
     for columns in range(len(entries), 0, -1):
         above = figure.legend(
@@ -105,7 +107,7 @@ def settle(figure: Figure) -> None:
     """
     lay_out(figure)
     panels = [panel for panel in _specs(figure) if panel.get_visible()]
-    if all(panel.get_aspect() != "auto" for panel in panels):
+    if panels and all(panel.get_aspect() != "auto" for panel in panels):
         boxes = [box for panel in panels if (box := panel.get_tightbbox())]
         filled = max(box.y1 for box in boxes) - min(box.y0 for box in boxes)
         filled += sum(text.get_window_extent().height for text in figure.texts)

@@ -103,7 +103,8 @@ def apply(figure: Figure, options: argparse.Namespace) -> None:
     is_talk = chosen.get("style") == "talk"
     if not (width or title or is_talk):
         return
-    if figure.get_layout_engine() is None:
+    has_grid = any(axes.get_subplotspec() for axes in figure.axes)
+    if has_grid and figure.get_layout_engine() is None:
         figure.set_layout_engine("constrained")
     if title:
         figure.suptitle(title)

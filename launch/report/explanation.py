@@ -23,6 +23,7 @@ from launch.status.silent_ends import (
     ended_silently,
     not_started_cells,
     output_line,
+    was_sent,
 )
 from launch.status.sweep_state import SweepState, trained_again
 from launch.status.waiting import (
@@ -109,9 +110,11 @@ def advice(state: SweepState, cell: CellState) -> str:
             f"`redescent status {name}`; after you fix it, `redescent resume {name} "
             "--retry-errors` sends the rest"
         )
-    if cell.state == "missing" and calibration.failed_canary(state, state.plans[-1]):
+    place, newest = cell.placement, state.plans[-1]
+    is_of_newest = cell.state == "missing" and place.sid == newest.sid
+    if is_of_newest and calibration.failed_canary(state, newest):
         return f"SLURM removed it from the queue, because the canary failed: {_status(name)}"
-    refused = refusal(state, cell.placement.sid)
+    refused = "" if was_sent(state, place.sid, place.task) else refusal(state, place.sid)
     if cell.state == "missing" and refused:
         return f"the scheduler refused it: {refused}; {refused_advice(name)}"
     resume = f"`redescent resume {name}` sends it again"

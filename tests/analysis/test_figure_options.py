@@ -130,6 +130,15 @@ def test_a_legend_of_the_figure_goes_above_its_panels(tmp_path: Path, arguments)
     assert panel.width > 0.7 * figure.bbox.width
 
 
+def test_panels_outside_a_grid_are_drawn_at_another_width(tmp_path: Path):
+    figure = Figure(figsize=(6, 4))
+    figure.add_axes((0.1, 0.1, 0.8, 0.8)).plot([0, 1], [0, 1])
+    figure.legend(handles=[])
+    options.apply(figure, parsed(tmp_path, "--width", "column", "--style", "talk"))
+    figure.savefig(tmp_path / "x.png")
+    assert figure.get_size_inches().tolist() == pytest.approx([3.35, 3.35 * 4 / 6])
+
+
 def test_square_panels_below_one_another_are_whole_and_leave_no_gap(tmp_path: Path):
     figure, panels = landscape.panels(4)
     for axes in panels:

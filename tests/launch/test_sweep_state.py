@@ -298,6 +298,13 @@ def test_a_refused_submission_says_why(
     assert advice(state, state.cells[plan.cells[0].id]) == f"the scheduler refused it: {why}"
     notes = [note.sentence for note in next_steps(load_overview(state))]
     assert f"the scheduler refused the newest submission: {why}" in notes
+    accepted = Array("demo.0", 0, 1, SENT, "5")
+    later = Array("demo.1", 1, 2, SENT, error="the partition is full")
+    jobs.write(plan, logs / "demo", [accepted, later])
+    partly = sweep_state.load_sweep_state(logs / "demo")
+    first, second, _ = (advice(partly, partly.cells[cell.id]) for cell in plan.cells)
+    assert "refused" not in first
+    assert second.startswith("the scheduler refused it: the partition is full")
     jobs.write(plan, logs / "demo", [replace(refused, error=jobs.NEVER_SENT)])
     unsent = sweep_state.load_sweep_state(logs / "demo")
     assert "refused" not in " ".join(note.sentence for note in next_steps(load_overview(unsent)))
