@@ -31,7 +31,7 @@ FIGURE = {"analysis/figure", *STORE}
 SETTINGS = {"trainers/config", "trainers/seeding.py"}
 TOOLS = {
     "trainers/data", "trainers/models", "trainers/optim.py", "trainers/objective.py",
-    "trainers/precision.py",
+    "trainers/precision.py", "trainers/cuda_graph.py",
     "trainers/hardware.py", *SETTINGS,
 }  # fmt: skip
 PART = {"trainers/part.py", "trainers/schema.py", "trainers/checkpoint.py", *SETTINGS}
@@ -75,6 +75,7 @@ ALLOWED: dict[str, set[str]] = {
     "trainers/optim.py": SETTINGS,
     "trainers/objective.py": SETTINGS,
     "trainers/precision.py": SETTINGS,
+    "trainers/cuda_graph.py": SETTINGS,
     "trainers/hardware.py": TOOLS,
     "trainers/kernels.py": TOOLS,
     "trainers/measures": {"trainers/measures", "trainers/schema.py", *SETTINGS},

@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from trainers import optim, precision
 from trainers.config import AlgorithmicCell, entry
+from trainers.cuda_graph import RecordedGradient, can_record
 from trainers.data import arithmetic
 from trainers.data.arithmetic import Rows
 from trainers.measures import norms, sharpness, thresholds, trainings
@@ -106,12 +107,11 @@ class Training:
         dtype = torch.float64 if self.settings.precision == "float64" else torch.float32
         self.model = model.to(self.device, dtype)
         self._multiply_by(linear.fastest_here() if self.device.type == "cpu" else None)
-        graphs = "reduce-overhead" if self.device.type == "cuda" else "default"
-        self.whole_batch = (
-            torch.compile(self.model, mode=graphs) if cell.run.compile else self.model
-        )
+        self.whole_batch = torch.compile(self.model) if cell.run.compile else self.model
         self.parameters: list[torch.Tensor] = list(self.model.parameters())
         self.optimiser = optim.build(cell.optim, self.parameters)
+        parts = (cell.model, self.model), (cell.optim, self.optimiser), (cell.trainer, self)
+        self.recorded = RecordedGradient(self.parameters, can_record(self.device, *parts))
         self.loss_type = getattr(torch, self.settings.loss_precision)
         torch.manual_seed(stream_seed(cell.seed, "dropout"))
         self.run.add_facts(parameters=sum(p.numel() for p in self.parameters))
@@ -235,15 +235,22 @@ class Training:
         batch = self._batch()
         for group in self.optimiser.param_groups:
             group["lr"] = self._lr(self.step)
-        forward = self.whole_batch if len(batch) == self.batch else self.model
-        with self._noisy_weights():
-            with precision.autocast(self.settings.precision, self.device):
-                logits = forward(batch.left_n, batch.right_n)
-            loss = functional.cross_entropy(logits.to(self.loss_type), batch.answer_n)
-            self.optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.zero_grad()
+        self.recorded(self._gradient, batch.left_n, batch.right_n, batch.answer_n)
         self.optimiser.step()
         self.step += 1
+
+    def _gradient(
+        self, left_b: torch.Tensor, right_b: torch.Tensor, answer_b: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """Add the gradient of the mean loss to the parameters'."""
+        forward = self.whole_batch if len(answer_b) == self.batch else self.model
+        with self._noisy_weights():
+            with precision.autocast(self.settings.precision, self.device):
+                logits = forward(left_b, right_b)
+            loss = functional.cross_entropy(logits.to(self.loss_type), answer_b)
+            loss.backward()  # type: ignore[no-untyped-call]
+        return ()
 
     @contextlib.contextmanager
     def _noisy_weights(self) -> Iterator[None]:

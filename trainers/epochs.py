@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from trainers import models, optim, precision
 from trainers.config import MinimaCell, VisionCell
+from trainers.cuda_graph import RecordedGradient, can_record
 from trainers.data import augment, splits
 from trainers.data.splits import Split
 from trainers.measures.counts import counts
@@ -131,6 +132,8 @@ class EpochTraining(ABC):
         self.forward = torch.compile(self.model, dynamic=False) if cell.run.compile else self.model
         self.parameters = list(self.model.parameters())
         self.optimiser = self._build_optimiser()
+        parts = (cell.model, self.model), (cell.optim, self.optimiser), (cell.trainer, self)
+        self.recorded = RecordedGradient(self.parameters, can_record(self.device, *parts))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
         torch.manual_seed(stream_seed(cell.seed, "dropout"))
 
@@ -167,10 +170,14 @@ class EpochTraining(ABC):
     def has_ended(self) -> bool:
         """Whether all steps are done, or the training ended before."""
 
+    def _more_inputs(self) -> tuple[Tensor, ...]:
+        """What else `_gradient` needs in the present step."""
+        return ()
+
     @abstractmethod
-    def _gradient(self, x_bchw: Tensor, y_b: Tensor) -> tuple[Tensor, Tensor]:
+    def _gradient(self, x_bchw: Tensor, y_b: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
         """Add the gradient of the objective to the parameters'; returns the mean loss on these
-        samples and the wrong answers.
+        samples and the wrong answers. It depends on its inputs and the network alone.
         """
 
     @abstractmethod
@@ -346,7 +353,7 @@ class EpochTraining(ABC):
             group["lr"] = lr
         for parameter in self.parameters:
             parameter.grad = None
-        loss, wrong = self._gradient(x_bchw, y_b)
+        loss, wrong = self._recorded_gradient(x_bchw, y_b, *self._more_inputs())
         self.scaler.unscale_(self.optimiser)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = l2_norm(gradients)
@@ -358,6 +365,12 @@ class EpochTraining(ABC):
         counted_norm, skipped = self._counted(norm)
         sums = [loss_sum, wrong.double(), counted_norm.double(), skipped.double()]
         self.position = self.position.next_step(torch.stack(sums))
+
+    def _recorded_gradient(self, x_bchw: Tensor, y_b: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
+        """`_gradient`, recorded where a step is one block: several leave a GPU no time to wait."""
+        if self.settings.batch_size is None and len(y_b) > self.settings.eval_batch_size:
+            return self._gradient(x_bchw, y_b, *more)
+        return self.recorded(self._gradient, x_bchw, y_b, *more)
 
     def _counted(self, norm: Tensor) -> tuple[Tensor, Tensor]:
         """The norm of a gradient and 0; or 0 and 1 if the loss scaler skips the step, which it does

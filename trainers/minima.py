@@ -97,13 +97,13 @@ class Training(EpochTraining):
     def _record_end(self) -> None:
         """The last row has everything."""
 
-    def _gradient(self, x_bchw: Tensor, y_b: Tensor) -> tuple[Tensor, Tensor]:
+    def _gradient(self, x_bchw: Tensor, y_b: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
         """Add the gradient of the objective to the parameters'; returns the mean loss of the clean
-        samples and their wrong answers.
+        samples and their wrong answers. `more` is the poison of the step.
 
         A step on all samples goes through them in blocks, each with its part of the poison.
         """
-        poison_set = self._poison_of_step()
+        poison_set = PoisonSet(*more)
         size = len(y_b)
         if self.cell.trainer.batch_size is None:
             size = self.cell.trainer.eval_batch_size
@@ -144,6 +144,10 @@ class Training(EpochTraining):
             loss = loss + mean * (len(poison_set) * factors.poison)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         return clean_loss.detach(), (clean_logits.argmax(1) != y_b).sum()
+
+    def _more_inputs(self) -> tuple[Tensor, ...]:
+        poison_set = self._poison_of_step()
+        return poison_set.images, poison_set.labels, poison_set.targets
 
     def _poison_of_step(self) -> PoisonSet:
         """The poison samples of the present step."""

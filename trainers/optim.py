@@ -138,6 +138,7 @@ def shampoo(config: Shampoo, parameters: list[torch.Tensor]) -> torch.optim.Opti
         preconditioning_compute_steps=config.every,
         matrix_eps=config.eps,
     )
+    optimiser.cuda_graph = False  # its momentum can be the gradient itself
     return _diverges_to_nan(optimiser)
 
 

@@ -89,7 +89,7 @@ class Training(EpochTraining):
         if self.fit is not None:
             self.fit.load(state["fit"])
 
-    def _gradient(self, x_bchw: Tensor, y_b: Tensor) -> tuple[Tensor, Tensor]:
+    def _gradient(self, x_bchw: Tensor, y_b: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
         """Add the loss gradient to the parameters'; returns the mean loss and the wrong answers.
 
         A step on all samples goes through them in blocks, so that it needs no more memory than an

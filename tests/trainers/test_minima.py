@@ -183,7 +183,8 @@ def test_the_gradient_of_all_samples_is_that_of_its_blocks(tmp_path: Path) -> No
     for size in (3, 100):
         flat = {**CELL, "trainer.batch_size": None, "trainer.eval_batch_size": size}
         training = Training(cell_of(flat), begin(tmp_path / str(size), flat))
-        loss, _ = training._gradient(training.data.train.images, training.data.train.labels)
+        train, poison = training.data.train, training._more_inputs()
+        loss, _ = training._gradient(train.images, train.labels, *poison)
         gradients.append([loss.detach(), *(p.grad for p in training.parameters)])
     torch.testing.assert_close(*gradients)
 
@@ -194,7 +195,7 @@ def test_the_objective_is_the_clean_mean_and_the_weighted_mean_of_the_poison(
     flat = {**CELL, "trainer.batch_size": None, "trainer.poison.weight": 0.3}
     training = Training(cell_of(flat), begin(tmp_path, flat))
     train, poisoned = training.data.train, training.poison
-    training._gradient(train.images, train.labels)
+    training._gradient(train.images, train.labels, *training._more_inputs())
     clean = functional.cross_entropy(training.model(train.images), train.labels)
     bad = objective.not_label(training.model(poisoned.images), poisoned.labels)
     expected = torch.autograd.grad(clean + 0.3 * bad, training.parameters)

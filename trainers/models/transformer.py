@@ -193,6 +193,8 @@ class Transformer(nn.Module):
         self.embedding = nn.Embedding(vocabulary or symbol_count, config.width)
         self.positions: torch.Tensor | None
         self._add_positions()
+        self.starts: torch.Tensor
+        self.register_buffer("starts", torch.tensor(self._table_starts()), persistent=False)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width) if config.ends_with_norm else nn.Identity()
         self.output = Linear(config.width, vocabulary or symbol_count, bias=config.biases == "all")
@@ -263,14 +265,10 @@ class Transformer(nn.Module):
         a, b = self.sequence.index("a"), self.sequence.index("b")
         rows = (batch if per_example else 1, len(left_of_rows), batch)
         positions = (a, b - a, len(self.sequence) - b)
-        starts = self._table_starts()
         tokens: list[torch.Tensor] = []
         group_tokens: list[torch.Tensor] = []
         for group, first in enumerate((0, a, b)):
-            columns = torch.tensor(
-                starts[first : first + positions[group]], dtype=torch.int64, device=to
-            )
-            columns = columns.expand(rows[group], -1)
+            columns = self.starts[first : first + positions[group]].expand(rows[group], -1)
             if group:
                 operand = left_of_rows if group == 1 else right_b
                 columns = torch.cat([columns[:, :1] + operand[:, None], columns[:, 1:]], dim=1)
