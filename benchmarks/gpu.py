@@ -11,13 +11,17 @@ scikit-learn. Each section runs in its own process with a time budget:
                  compared with the CPU in float32
     formats      the same step in bfloat16 and float16 compared with float32; and the test error
                  after a short training in each
+    graphs       a short training of each model with its steps recorded as CUDA graphs, compared
+                 with one whose kernels are launched one by one, in deterministic mode: rows,
+                 weights and optimiser bit for bit
     resume       a training killed by SIGKILL and resumed, compared with an undisturbed one in
                  deterministic mode: rows, weights and optimiser bit for bit, with ResNet-18 and
                  with a transformer with dropout
     speed k=K    images per second of ResNet-18 in training, with the test set after every epoch:
                  the plain loop of benchmarks/plain.py (PIL, float32, eager), and ours in the format
-                 of `auto`, 1, 2 and 4 cells in processes that start each epoch together, with and
-                 without run.compile; peak memory of each; share of the rate of matrix products
+                 of `auto`, 1, 2 and 4 cells in processes that start each epoch together; 1 cell
+                 without CUDA graphs, and 1 with run.compile; peak memory of each; share of the rate
+                 of matrix products
     transformer  steps per second of the transformer of Power et al. (2022) on division mod 97,
                  likewise; the plain loop is "plain per-head" of benchmarks/algorithmic.py
     hours        hours of the 500 published runs of fig2_ab on this card, at the rate of the widest
@@ -41,6 +45,7 @@ import contextlib
 import csv
 import dataclasses
 import importlib
+import itertools
 import json
 import math
 import os
@@ -105,11 +110,6 @@ class Settings:
     @property
     def cells(self) -> tuple[int, ...]:
         return (1, 2) if self.quick else (1, 2, 4)
-
-    @property
-    def compiled_cells(self) -> tuple[int, ...]:
-        """How many compiled cells and transformers are timed at once."""
-        return self.cells[:1] if self.quick else self.cells
 
     @property
     def images(self) -> int:
@@ -407,6 +407,84 @@ def digits_error(settings: Settings, kind: str) -> float:
         return float(rows(Path(name), 1)[-1]["test_error"])
 
 
+# With and without CUDA graphs.
+
+
+def graphs(settings: Settings) -> Iterator[Row]:
+    """Compare a short training of every model with recorded steps with one without."""
+    for name, flat in graph_cells(settings).items():
+        folder = Path(settings.folder) / f"graphs {name}"
+        states = []
+        for kind in ("with", "without"):
+            (folder / kind).mkdir(parents=True)
+            with contextlib.nullcontext() if kind == "with" else without_graphs():
+                states.append(tensors(attempt(dict(flat), folder / kind, 1)[1]))
+        apart = sum(bits(a) != bits(b) for a, b in zip(*states, strict=True))
+        note = f"of {len(states[0])}: weights, optimiser and generators"
+        yield check(settings.section, f"{name} tensors that differ", apart, 0, note=note)
+        row_pairs = list(zip(rows(folder / "with", 1), rows(folder / "without", 1), strict=True))
+        apart = sum(a != b for a, b in row_pairs)
+        note = f"of {len(row_pairs)}"
+        yield check(settings.section, f"{name} rows that differ", apart, 0, note=note)
+
+
+@contextlib.contextmanager
+def without_graphs() -> Iterator[None]:
+    """Trainings launch the kernels of every step one by one."""
+    from trainers import cuda_graph
+
+    steps, cuda_graph.WARM_UP = cuda_graph.WARM_UP, sys.maxsize
+    yield
+    cuda_graph.WARM_UP = steps
+
+
+def graph_cells(settings: Settings) -> dict[str, dict[str, Any]]:
+    """A short deterministic training of each model; the transformer with dropout and noise."""
+    from launch.sweep import compose
+
+    cells = {}
+    for model in model_names():
+        own = yaml.safe_load((CONFIGS / f"{model}.yaml").read_text())
+        if own["name"] == "transformer":
+            continue
+        width = own["width"] if own["name"] == "vit" else 8
+        cells[model] = short_training(settings, f"model={model}", f"model.width={width}")
+    if "float16" in settings.formats:
+        network = f"model={settings.network}", "model.width=8"
+        cells[f"{settings.network} float16"] = short_training(
+            settings, *network, "trainer.precision=float16"
+        )
+    table = compose.expand_sweep(
+        "grok_fig1",
+        [
+            "hydra/launcher=local",
+            "seeds=[0]",
+            "preset=power2022_adam_dropout",
+            f"run.device={settings.device}",
+            "run.compile=false",
+            "trainer.weight_noise=0.01",
+            "trainer.deterministic=true",
+            "trainer.exact_steps=rows",
+            f"trainer.steps={6 if settings.quick else 100}",
+        ],
+    )
+    return cells | {"power2022": dict(table.cells[0].flat)}
+
+
+def short_training(settings: Settings, *overrides: str) -> dict[str, Any]:
+    """Six epochs on 320 images in batches of 128, the last of which is smaller."""
+    return flat_cell(
+        Path(settings.folder),
+        settings.images,
+        settings.device,
+        "data.train_samples=320",
+        "data.augment=true",
+        "trainer.epochs=6",
+        "trainer.deterministic=true",
+        *overrides,
+    )
+
+
 # Killed and resumed.
 
 
@@ -588,17 +666,17 @@ def tensors(state: Any) -> list[Any]:
 
 def bits(tensor: Any) -> bytes:
     """The numbers as bytes: NaN equals itself, and 0 differs from -0."""
-    return bytes(tensor.contiguous().numpy().tobytes())
+    return bytes(tensor.cpu().contiguous().numpy().tobytes())
 
 
 # How fast is it?
 
 
-def take_turns(ways: dict[str, Series], settings: Settings, share: float) -> None:
+def take_turns(ways: dict[str, Series], settings: Settings) -> None:
     """Run rounds with one measurement of each version: at least one, at most as many as requested
-    or as fit into a share of the section's time.
+    or as fit into the section's time.
     """
-    longest, until = 0.0, time.time() + share * (settings.deadline - time.time())
+    longest, until = 0.0, settings.deadline - 10.0  # s, to end the processes
     for number in range(settings.rounds):
         if number and time.time() + 1.5 * longest > until:
             return
@@ -644,27 +722,37 @@ def rates(
             yield Row(section, f"{name} over plain", middle[name] / middle["plain"], "ratio")
 
 
-def start_cells(kind: str, settings: dict[str, Any], count: int) -> tuple[list[Child], float]:
-    """Start and warm up children; returns them and the seconds of the first one's first turn. The
-    others reuse what it compiled.
-    """
-    children = [Child(kind, settings)]
-    seconds = float(children[0].answer()["wall"])
-    children += [Child(kind, settings) for _ in range(count - 1)]
-    for child in children[1:]:
-        child.answer()
-    return children, seconds
+@contextlib.contextmanager
+def warm_children(*orders: tuple[str, dict[str, Any], int]) -> Iterator[list[Warm]]:
+    """So many children of each kind and settings, started together and warmed up."""
+    groups = [[Child(kind, settings) for _ in range(count)] for kind, settings, count in orders]
+    try:
+        first_turns = [[float(child.answer()["wall"]) for child in group] for group in groups]
+        yield [Warm(group, walls[0]) for group, walls in zip(groups, first_turns, strict=True)]
+    finally:
+        for child in itertools.chain(*groups):
+            child.end()
+        for child in itertools.chain(*groups):
+            child.process.wait()
 
 
-def close(children: list[Child]) -> None:
-    """End the processes."""
-    for child in children:
-        child.close()
+@dataclass(frozen=True)
+class Warm:
+    """Children that have done their first turn."""
+
+    children: list[Child]
+    seconds: float
+    """Of the first child's first turn."""
+
+    def series(self, name: str, *counts: int) -> dict[str, Series]:
+        """A version for each number of children that run at once."""
+        return {f"{name} x {count}": Series(self.children[:count]) for count in counts}
 
 
-def side_by_side(name: str, children: list[Child], cells: tuple[int, ...]) -> dict[str, Series]:
-    """One version for each number of cells."""
-    return {f"{name} x {count}": Series(children[:count]) for count in cells}
+def compilation(section: str, compiled: Warm, eager: Warm) -> Row:
+    """The time that compiling adds to the first turn of a process."""
+    seconds = max(compiled.seconds - eager.seconds, 0.0)
+    return Row(section, "compilation", seconds, "s", note="not in the rates")
 
 
 def matrix_rate(flat: dict[str, Any]) -> float:
@@ -702,57 +790,40 @@ def speed(settings: Settings) -> Iterator[Row]:
         )
         return f"{series.facts[0]['precision']}, {100 * share:.0f} % of the rate of matrix products"
 
-    plain, _ = start_cells("plain", flat | {"threads": 0}, 1)
-    eager, eager_seconds = start_cells("ours", flat, max(settings.cells))
-    ways = {"plain": Series(plain)} | side_by_side("ours", eager, settings.cells)
-    take_turns(ways, settings, 0.4)
+    with warm_children(
+        ("plain", flat | {"threads": 0}, 1),
+        ("ours", flat, max(settings.cells)),
+        ("ours", flat | {"graphs": False}, 1),
+        ("ours", flat | {"run.compile": True}, 1),
+    ) as (plain, ours, without_graphs, compiled):
+        yield compilation(section, compiled, ours)
+        ways = {"plain": Series(plain.children)} | ours.series("ours", *settings.cells)
+        ways |= without_graphs.series("ours without graphs", 1) | compiled.series("compiled", 1)
+        take_turns(ways, settings)
     yield from rates(section, ways, settings.images, "images/s", note)
-    close(eager)
-    cells = settings.compiled_cells
-    compiled, seconds = start_cells("ours", flat | {"run.compile": True}, max(cells))
-    yield Row(
-        section, "compilation", max(seconds - eager_seconds, 0.0), "s", note="not in the rates"
-    )
-    ways = {"plain": Series(plain)} | side_by_side("compiled", compiled, cells)
-    take_turns(ways, settings, 0.9)
-    yield from list(rates(section, ways, settings.images, "images/s", note))[2:]
-    close([*plain, *compiled])
 
 
 def transformer(settings: Settings) -> Iterator[Row]:
     """Steps per second of the published transformer."""
     steps = 3 if settings.quick else 200
     base = {"device": settings.device, "steps": steps, "way": "ours"}
-    plain, _ = start_cells("transformer", base | {"way": "plain"}, 1)
-    cells = settings.compiled_cells
-    eager, eager_seconds = start_cells("transformer", base | {"overrides": []}, max(cells))
-    ways = {"plain": Series(plain)} | side_by_side("ours", eager, cells)
-    half: list[Child] = []
-    if "bfloat16" in settings.formats and not settings.quick:
-        half, _ = start_cells(
-            "transformer", base | {"overrides": ["trainer.precision=bfloat16"]}, 1
-        )
-        ways["ours bfloat16"] = Series(half)
-    take_turns(ways, settings, 0.4)
+
+    def order(*overrides: str, count: int = 1, **more: Any) -> tuple[str, dict[str, Any], int]:
+        return "transformer", base | {"overrides": list(overrides)} | more, count
+
+    with warm_children(
+        order(way="plain"),
+        order(count=max(settings.cells)),
+        order(graphs=False),
+        order("trainer.precision=bfloat16"),
+        order(f"run.compile={not settings.quick}"),
+    ) as (plain, ours, without_graphs, half, compiled):
+        yield compilation(settings.section, compiled, ours)
+        ways = {"plain": Series(plain.children)} | ours.series("ours", *settings.cells)
+        ways |= without_graphs.series("ours without graphs", 1)
+        ways |= half.series("ours bfloat16", 1) | compiled.series("compiled", 1)
+        take_turns(ways, settings)
     yield from rates(settings.section, ways, steps, "steps/s", lambda series: "")
-    close([*eager, *half])
-    if settings.quick:
-        close(plain)
-        return
-    compiled, seconds = start_cells(
-        "transformer", base | {"overrides": ["run.compile=true"]}, max(cells)
-    )
-    yield Row(
-        settings.section,
-        "compilation",
-        max(seconds - eager_seconds, 0.0),
-        "s",
-        note="not in the rates",
-    )
-    ways = {"plain": Series(plain)} | side_by_side("compiled", compiled, cells)
-    take_turns(ways, settings, 0.9)
-    yield from list(rates(settings.section, ways, steps, "steps/s", lambda series: ""))[2:]
-    close([*plain, *compiled])
 
 
 def hours(runs: int, epochs: int, images: int, rate: float) -> float:
@@ -786,16 +857,17 @@ def published_hours(table: list[Row]) -> Iterator[Row]:
 
 
 SECTIONS: dict[str, Callable[[Settings], Iterator[Row]]] = {
-    "machine": machine, "models": models, "formats": formats, "resume": resume, "speed": speed,
-    "transformer": transformer,
+    "machine": machine, "models": models, "formats": formats, "graphs": graphs, "resume": resume,
+    "speed": speed, "transformer": transformer,
 }  # fmt: skip
 SHARES = {
-    "machine": 0.05,
-    "models": 0.08,
+    "machine": 0.02,
+    "models": 0.05,
     "formats": 0.12,
-    "resume": 0.13,
-    "speed": 0.5,
-    "transformer": 0.12,
+    "graphs": 0.1,
+    "resume": 0.1,
+    "speed": 0.48,
+    "transformer": 0.13,
 }
 
 

@@ -72,15 +72,17 @@ def peak_memory(device: str) -> dict[str, int | None]:
 
 
 def ours(flat: dict[str, Any]) -> None:
-    """Train a cell with the trainer. A turn ends where the trainer asks, after every epoch, whether
-    a checkpoint is due.
+    """Train a cell with the trainer, on a GPU without CUDA graphs if its `graphs` is false. A turn
+    ends where the trainer asks, after every epoch, whether a checkpoint is due.
     """
     import trainers
-    from trainers import config, vision
+    from trainers import config, cuda_graph, vision
     from trainers.checkpoint import Checkpoints
     from trainers.part import Part
     from trainers.run import Run
 
+    if not flat.pop("graphs", True):
+        cuda_graph.WARM_UP = sys.maxsize
     turns = Turns(flat["run.device"])
 
     class Measured(Run):
@@ -120,11 +122,15 @@ def plain(flat: dict[str, Any]) -> None:
 
 def transformer(settings: dict[str, Any]) -> None:
     """Steps of benchmarks/algorithmic.py, `steps` a turn: the plain loop for a `way` of "plain",
-    else the trainer.
+    else the trainer, on a GPU without CUDA graphs if `graphs` is false.
     """
     import algorithmic
     import torch
 
+    from trainers import cuda_graph
+
+    if not settings.get("graphs", True):
+        cuda_graph.WARM_UP = sys.maxsize
     torch.set_num_threads(1)
     device = settings["device"]
     if settings["way"] == "plain":
@@ -199,10 +205,14 @@ class Child:
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
 
-    def close(self) -> None:
-        """End the process."""
+    def end(self) -> None:
+        """Let the process end, without waiting for it."""
         assert self.process.stdin is not None
         self.process.stdin.close()
+
+    def close(self) -> None:
+        """End the process."""
+        self.end()
         self.process.wait()
 
 
