@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from analysis.stats import threshold, time_to_fit
 from analysis.stats.threshold import Posterior, Settings, Trial
+from analysis.store.searches import last_budgets
 
 Array = NDArray[np.float64]
 DIFFERENT = 0.95  # probability from which two settings are said to differ
@@ -134,7 +135,7 @@ def by_budget(settings: Settings, trainings: pd.DataFrame) -> pd.DataFrame:
     (`stats.time_to_fit`), NaN without one and where it would extrapolate, and n50_bound.
     """
     checked = trainings[trainings["fitted"].notna()]
-    last = checked.sort_values("level").drop_duplicates(["n", "number"], keep="last")
+    last = last_budgets(checked)
     fitted = last["fitted"].to_numpy(np.float64) == 1
     fit_steps = last["fit_step"].where(fitted, math.inf).to_numpy(np.float64)
     line = time_to_fit.fit(last["n"], last["fit_step"].where(fitted, last["steps"]), fitted)

@@ -348,13 +348,22 @@ def _time_to_fit(trainings: pd.DataFrame) -> dict[str, float]:
     """Exponent and noise of the time to fit, NaN where there are too few fits."""
     from analysis.stats import time_to_fit  # not in the archive of jobs, which need no scipy
 
-    checked = trainings[trainings["fitted"].notna() & trainings["steps"].gt(0)]
+    checked = last_budgets(trainings[trainings["fitted"].notna() & trainings["steps"].gt(0)])
     fitted = checked["fitted"].to_numpy(np.float64) == 1
     steps = checked["fit_step"].where(fitted, checked["steps"])
     line = time_to_fit.fit(checked["n"], steps, fitted)
     if line is None:
         return {"aft_exponent": math.nan, "aft_noise": math.nan}
     return {"aft_exponent": line.exponent, "aft_noise": line.noise}
+
+
+def last_budgets(trainings: pd.DataFrame) -> pd.DataFrame:
+    """Each training once, with its last budget: what an earlier one shows is in that too.
+
+    trainings: rows of `outcomes`, of one search.
+    """
+    by_level = trainings.sort_values("level", kind="stable")
+    return by_level.drop_duplicates(["n", "number"], keep="last")
 
 
 def at_share(trainings: pd.DataFrame, share: float) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import pytest
 from search_sweep import BASE, Point, SearchSweep
 
 from analysis import store
-from analysis.stats import threshold
+from analysis.stats import threshold, time_to_fit
 from analysis.store.searches import read
 
 
@@ -100,6 +100,17 @@ def test_time_to_fit_gives_the_planted_exponent(searching: SearchSweep):
     row = store.searches(searching.folder).iloc[0]
     assert row["aft_exponent"] == pytest.approx(2.4, abs=0.6)
     assert row["aft_noise"] == pytest.approx(0.35, abs=0.2)
+
+
+def test_a_training_with_a_doubled_budget_counts_once_in_the_time_to_fit(searching: SearchSweep):
+    searching.with_settings(doublings=2, most=36).write([Point({}, n50=500, noise=0.2)])
+    row, runs = store.searches(searching.folder).iloc[0], store.outcomes(searching.folder)
+    assert runs.duplicated(["n", "number"]).any()
+    last = runs.sort_values("level").drop_duplicates(["n", "number"], keep="last")
+    fitted = last["fitted"] == 1
+    line = time_to_fit.fit(last["n"], last["fit_step"].where(fitted, last["steps"]), fitted)
+    assert line is not None
+    assert (row["aft_exponent"], row["aft_noise"]) == pytest.approx((line.exponent, line.noise))
 
 
 def test_with_a_schedule_half_the_budget_says_nothing(searching: SearchSweep):
