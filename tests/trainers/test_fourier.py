@@ -33,7 +33,7 @@ def test_waves_of_known_frequencies_are_told_from_all_else(sign: int) -> None:
     wave = sum(a * angles(k, s[:, :, None] - x).cos() for k, a in ((2, 3.0), (5, 1.0)))
     other = angles(4, x).cos()[:, None, None] * torch.randn(P).double()  # of the left operand alone
     coefficients = fourier.waves(wave + other + 7.0, s)
-    shares = fourier.power_shares(coefficients)
+    shares = fourier.power_shares(coefficients, P)
     assert shares[[1, 4]].tolist() == pytest.approx([0.9, 0.1])
     assert fourier.key_frequencies(shares, 0.05) == [2, 5]
     assert fourier.key_frequencies(shares, 0.95) == [2]
@@ -46,6 +46,26 @@ def test_gini_of_equal_and_of_single_components() -> None:
     x = torch.arange(P)
     norms = fourier.component_norms(torch.stack([angles(3, x).cos(), angles(3, x).sin()], dim=1))
     assert (norms > 1e-6).nonzero().flatten().tolist() == [4, 5]
+
+
+def test_an_even_modulus_has_one_wave_of_its_highest_frequency() -> None:
+    p, x = 10, torch.arange(10)
+    matrix = torch.randn(p, 4, generator=torch.Generator().manual_seed(0))
+    waves = [torch.cos(2 * math.pi * k * x / p) for k in range(1, 6)]
+    waves += [torch.sin(2 * math.pi * k * x / p) for k in range(1, 5)]
+    parts = [(wave / wave.norm()) @ matrix for wave in waves]
+    norms = fourier.component_norms(matrix)
+    assert len(norms) == p - 1
+    expected = torch.stack([part.norm() for part in parts]).double()
+    torch.testing.assert_close(
+        (norms / norms.norm()).sort()[0], (expected / expected.norm()).sort()[0]
+    )
+
+    table = matrix[fourier.results(p, 1)]
+    shares = fourier.power_shares(fourier.waves(table, fourier.results(p, 1)), p)
+    centred = [float((part - part.mean()).square().sum()) for part in parts]
+    powers = [centred[k] + (centred[5 + k] if k < 4 else 0.0) for k in range(5)]
+    assert shares.tolist() == pytest.approx([power / sum(powers) for power in powers], rel=1e-5)
 
 
 def hand_made(cell: AlgorithmicCell) -> OnPairs:

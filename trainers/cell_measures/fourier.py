@@ -48,7 +48,7 @@ class Fourier(Measure):
         self.p = data.modulus
         self.answers = fourier.results(self.p, SIGNS[data.operation])
         final = fourier.waves(self._table(), self.answers)
-        self.keys = fourier.key_frequencies(fourier.power_shares(final), own.key_share)
+        self.keys = fourier.key_frequencies(fourier.power_shares(final, self.p), own.key_share)
 
     @torch.inference_mode()
     def _table(self) -> Tensor:
@@ -77,7 +77,7 @@ class Fourier(Measure):
             "gini_embedding": fourier.gini(embedded),
             "gini_output": fourier.gini(read_out),
         }
-        shares = fourier.power_shares(coefficients).tolist()
+        shares = fourier.power_shares(coefficients, self.p).tolist()
         for number, share in enumerate(shares, start=1):
             is_key = int(number in self.keys)
             yield {"step": number, "frequency": number, "power_share": share, "is_key": is_key}

@@ -41,13 +41,15 @@ def only(coefficients: Tensor, frequencies: Sequence[int], s: Tensor) -> Tensor:
     return values[s]
 
 
-def power_shares(coefficients: Tensor) -> Tensor:
+def power_shares(coefficients: Tensor, p: int) -> Tensor:
     """Share of each frequency 1 to p // 2 in the variance of all waves, (p // 2,).
 
     What is the same for all tokens does not change the answer and is left out.
     """
     centred = coefficients - coefficients.mean(dim=1, keepdim=True)
     powers = centred[1:].abs().square().sum(dim=1)
+    if p % 2 == 0:  # of p / 2 there is a cosine alone, and its coefficient is twice as large
+        powers[-1] /= 2
     return powers / powers.sum()
 
 
@@ -63,11 +65,15 @@ def loss(logits: Tensor, left: Tensor, right: Tensor, answers: Tensor) -> float:
 
 
 def component_norms(matrix: Tensor) -> Tensor:
-    """Norms of the Fourier components of a matrix (p, width) over its rows: cos 1, sin 1, cos 2,
-    ..., (p - 1,) for odd p. The constant is left out.
+    """Norms of the Fourier components of a matrix (p, width) over its rows, along cos 1, sin 1,
+    cos 2, ..., each as a unit vector times one factor, (p - 1,). The constant is left out.
     """
     series = torch.fft.rfft(matrix.double(), dim=0)[1:]
-    return torch.stack([series.real.norm(dim=1), series.imag.norm(dim=1)], dim=1).flatten()
+    norms = torch.stack([series.real.norm(dim=1), series.imag.norm(dim=1)], dim=1).flatten()
+    if len(matrix) % 2:
+        return norms
+    norms[-2] /= 2**0.5  # the cosine of p / 2 is longer than the others
+    return norms[:-1]  # and the sine is 0
 
 
 def gini(values: Tensor) -> float:
