@@ -246,6 +246,11 @@ def test_a_barrier_is_the_largest_rise_above_the_chord() -> None:
     assert paths.barrier([-0.5, 0.0, 0.25, 0.5, 1.0], [9.0, 1.0, 2.0, 1.5, 3.0]) == 0.5
 
 
+def test_a_loss_that_is_no_number_between_two_ends_is_a_barrier() -> None:
+    assert paths.barrier([-0.5, 0.0, 0.5, 1.0], [0.1, 0.1, math.nan, 0.2]) == math.inf
+    assert paths.barrier([-0.5, 0.0, 0.5, 1.0], [math.nan, 0.1, 0.1, 0.1]) == 0.0
+
+
 def test_both_ends_are_among_the_places_of_a_line() -> None:
     assert paths.places_on_line(-0.5, 1.5, 81)[20:61:40] == [0.0, 1.0]
     assert paths.places_on_line(-0.3, 1.2, 4) == pytest.approx([-0.3, 0.0, 0.2, 0.7, 1.0, 1.2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -132,8 +133,12 @@ def places_on_line(low: float, high: float, points: int) -> list[float]:
 
 
 def barrier(places: Sequence[float], losses: Sequence[float]) -> float:
-    """The largest of L(t) - (1 - t) L(0) - t L(1) for t in [0, 1], in nats; at least 0."""
-    by_place = dict(zip(places, losses, strict=True))
+    """The largest of L(t) - (1 - t) L(0) - t L(1) for t in [0, 1], in nats; at least 0.
+
+    A loss that is no number counts as infinite.
+    """
+    finite = [math.inf if math.isnan(loss) else loss for loss in losses]
+    by_place = dict(zip(places, finite, strict=True))
     start, end = by_place[0.0], by_place[1.0]
     rises = [loss - (1 - t) * start - t * end for t, loss in by_place.items() if 0.0 <= t <= 1.0]
     return max(rises)
