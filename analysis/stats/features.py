@@ -86,13 +86,19 @@ def smooth(curve: ArrayLike, window: int = WINDOW) -> Array:
     values = np.asarray(curve)
     if not np.issubdtype(values.dtype, np.floating):
         values = values.astype(np.float64)
+    curves = values.astype(np.float64)
     epochs = values.shape[-1]
-    total = np.zeros((*values.shape[:-1], epochs + 1), np.float64)
-    np.cumsum(values, axis=-1, out=total[..., 1:], dtype=np.float64)
     index = np.arange(epochs)
     start = np.maximum(index - window // 2, 0)
     stop = np.minimum(index + window // 2 + 1, epochs)
-    mean: Array = ((total[..., stop] - total[..., start]) / (stop - start)).astype(values.dtype)
+    # The mean of differences from the window's first value, in order: windows over equal values
+    # have equal means to the last bit, so that rounding makes no rise.
+    first = curves[..., start]
+    total = np.zeros_like(curves)
+    for step in range(1, min(window, epochs)):
+        place = np.minimum(start + step, epochs - 1)
+        total += np.where(start + step < stop, curves[..., place] - first, 0.0)
+    mean: Array = (first + total / (stop - start)).astype(values.dtype)
     return mean
 
 

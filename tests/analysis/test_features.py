@@ -69,6 +69,23 @@ def test_a_falling_curve_has_no_rise():
     assert (result.rise, result.peak_epoch, result.first_minimum_epoch) == (0, 49, 49)
 
 
+@pytest.mark.parametrize("window", [1, 5, 11])
+def test_a_curve_that_stays_where_it_is_never_rises(window: int):
+    flat = features.features(np.full(60, 0.1), window)
+    assert (flat.rise, flat.peak_epoch, flat.first_minimum_epoch) == (0, 1, 1)
+    shorter_than_its_window = features.features(np.array([0.3, 0.1, 0.7]), window=11)
+    assert (shorter_than_its_window.rise, shorter_than_its_window.peak_epoch) == (0, 1)
+    falls_then_flat = np.concatenate([np.linspace(0.9, 0.1, 20), np.full(80, 0.1)])
+    result = features.features(falls_then_flat, window)
+    assert (result.rise, result.first_minimum) == (0, 0.1)
+    assert result.peak_epoch == result.first_minimum_epoch == 20 + window // 2
+
+
+def test_smoothing_forgets_a_spike_outside_its_window():
+    curve = np.array([1e30] + [0.3] * 20)
+    assert features.smooth(curve, 5)[3:].tolist() == [0.3] * 18
+
+
 def test_many_curves_at_once_equal_one_at_a_time():
     curves = bump(7)
     batch = features.features(curves)
