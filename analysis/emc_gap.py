@@ -140,7 +140,7 @@ def fitted_trainings(searches: Selection, table: pd.DataFrame, folder: str | Non
                 "fit (trainer.stop_at_fit=true) and a test error"
             )
     usable = (pd.to_numeric(runs["fitted"]) == 1) & runs["test_error"].notna()
-    return runs[usable]
+    return runs[usable & (runs["status"] == "done")]  # one that diverged later has no test error
 
 
 def draw(points: pd.DataFrame, correlations: pd.DataFrame, samples: int, caption: str) -> Figure:

@@ -400,7 +400,7 @@ def _fits_at(share: float, run: Mapping[str, Any]) -> bool | None:
         return True
     if run["abandoned"] == 1 or math.isnan(run["best_wrong"]):
         return None
-    return bool(run["best_wrong"] <= share * run["n"])
+    return bool(run["best_wrong"] <= share * run["n"] + 1e-9)  # 0.29 * 100 is 28.999999999999996
 
 
 def _fits_in_half(run: Mapping[str, Any]) -> bool | None:

@@ -522,6 +522,8 @@ def test_the_gap_can_come_from_a_plain_sweep(
             config = {**BASE, **MLP, **CORRECT, "model.width": width, "data.train_samples": 304}
             outcome = {"fitted": seed < 5, "final_test_error": 0.7 + width / 1000 + 0.001 * seed}
             rows.append({**config, **cell, "seed": seed, "parameters": parameters, **outcome})
+        diverged = {"cell": f"w{width}d", "status": "nonfinite", "seed": 6}
+        rows.append({**rows[-2], **diverged, "final_test_error": 0.9})
     type(searching.sweep)(folder).runs("r", rows)
     status, out = run(emc_gap, searching, "--gap-from", str(folder))
     assert status == 0

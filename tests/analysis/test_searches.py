@@ -13,7 +13,7 @@ from search_sweep import BASE, Point, SearchSweep
 
 from analysis import store
 from analysis.stats import threshold, time_to_fit
-from analysis.store.searches import read
+from analysis.store.searches import at_share, read
 
 
 @pytest.fixture
@@ -78,6 +78,13 @@ def test_a_larger_share_of_wrong_answers_fits_more(searching: SearchSweep):
     assert (frame["n50"] < frame["n50_eps10"]).all()
     assert (frame["n50_eps10_low"] < frame["n50_eps10"]).all()
     assert (frame["n50_half_budget"] < frame["n50"]).all()
+
+
+def test_a_share_that_floats_miss_counts_as_it_is_written():
+    """29 of 100 wrong answers are a share of 0.29, and 0.29 * 100 is a little less than 29."""
+    unknown = dict.fromkeys(("level", "fit_step", "budget_steps"), 0.0)
+    rows = [{**unknown, "n": 100, "best_wrong": w, "fitted": 0, "abandoned": 0} for w in (29, 30)]
+    assert at_share(pd.DataFrame(rows), 0.29)["success"].tolist() == [True, False]
 
 
 def test_abandoned_trainings_count_at_no_other_share(searching: SearchSweep):
