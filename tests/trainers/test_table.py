@@ -68,6 +68,22 @@ def test_rows_are_split_by_the_seed_and_standardised_on_the_training_rows(csv: P
     assert {one.facts["data_hash"] for one in fixed} == {data.facts["data_hash"]}
 
 
+@pytest.mark.parametrize("value", [0.1, 0.3, 2.7, 5.0])
+def test_a_feature_that_is_constant_over_the_training_rows_is_only_shifted(
+    tmp_path: Path, value: float
+) -> None:
+    """The mean of 30 times 0.1 is not 0.1, and their deviation not 0."""
+    path = tmp_path / "rows.csv"
+    plain = {name: COLUMNS[name] for name in ("first", "kind")}
+    pa.csv.write_csv(pa.table(plain), path)
+    tested = table.dataset(settings(path, standardise=False), 0).test_inputs[:, 0]
+    rare = np.where(np.isin(COLUMNS["first"], tested), value + 1, value)
+    pa.csv.write_csv(pa.table({**plain, "rare": rare}), path)
+    data = table.dataset(settings(path), 0)
+    assert (data.train_inputs[:, 1] == 0).all()
+    assert data.test_inputs[:, 1] == pytest.approx(np.ones(10))
+
+
 def test_fewer_training_rows_are_among_more(csv: Path) -> None:
     few, many = (
         table.dataset(settings(csv, train_samples=n, standardise=False), 0) for n in (10, 20)

@@ -49,9 +49,8 @@ def dataset(config: Table, seed: int) -> Labelled:
         )
     features_nd = _features(columns, config)
     train, test = _split(config, len(labels_n), seed)
-    if config.standardise:
-        mean, deviation = features_nd[train].mean(axis=0), features_nd[train].std(axis=0)
-        features_nd = (features_nd - mean) / np.where(deviation > 0, deviation, 1.0)
+    if config.standardise and len(train):
+        features_nd = _standardised(features_nd, features_nd[train])
     return Labelled(
         features_nd[train],
         labels_n[train],
@@ -60,6 +59,16 @@ def dataset(config: Table, seed: int) -> Labelled:
         len(classes),
         source_index=_tensor(train),
     )
+
+
+def _standardised(features_nd: NDArray[np.float64], of: NDArray[np.float64]) -> Any:
+    """The features, with mean 0 and deviation 1 over the rows `of`; a constant one is shifted.
+
+    Whether one is constant is seen from its values: the deviation of equal values can be 1e-16.
+    """
+    is_constant = (of == of[:1]).all(axis=0)
+    mean = np.where(is_constant, of[0], of.mean(axis=0))
+    return (features_nd - mean) / np.where(is_constant, 1.0, of.std(axis=0))
 
 
 def _tensor(index: NDArray[np.int64]) -> Any:
