@@ -21,6 +21,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from analysis.capacity.selection import Selection
 from analysis.capacity.shares import CENSORED
 from analysis.stats import threshold
+from analysis.store.searches import last_budgets
 
 MARKERS = "osD^vP*Xphd<>"
 ARROW = 20  # points, length of the arrow of a censored value
@@ -184,10 +185,10 @@ def fits_over_n(
 ) -> None:
     """Training error of every training over n, and below it the fit curves with the outcomes.
 
-    look_of: of each search, by index. Error: at the best check; abandoned trainings, whose error at
-    the end is not known, are left out.
+    look_of: of each search, by index. Error: at the best check, with the last budget; abandoned
+    trainings, whose error at the end is not known, are left out.
     """
-    trainings = selection.trainings
+    trainings = last_budgets(selection.trainings)
     shown = trainings[trainings["success"].notna() & (trainings["abandoned"] != 1)]
     error = 100 * shown["best_wrong"].mask(shown["fitted"] == 1, 0.0) / shown["n"]
     colours = [look_of[int(search)].colour for search in shown["search"]]
@@ -210,8 +211,9 @@ def fits_over_n(
 def fit_curve(axes: Axes, selection: Selection, search: int, look: Look) -> None:
     """Posterior mean of the fit probability over the trained n; share of fits at each n."""
     results, settings = selection.results(search), selection.settings[search]
-    values = np.array([trial.value for trial, _ in results], np.float64)
-    fits = np.array([success for _, success in results], np.float64)
+    outcomes = threshold.by_training(results)
+    values = np.array([value for value, _ in outcomes], np.float64)
+    fits = np.array(list(outcomes.values()), np.float64)
     n = np.geomspace(values.min(), values.max(), CURVE_POINTS)
     axes.plot(n, threshold.fit_probability(settings, results, n), color=look.colour, lw=1.2)
     shares = pd.Series(fits).groupby(values).agg(["mean", "size"])

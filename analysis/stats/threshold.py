@@ -255,7 +255,7 @@ def estimate(settings: Settings, results: Results) -> Estimate:
 
     A training that was repeated with a larger budget counts once, as a success if any succeeded.
     """
-    final = _final(results)
+    final = by_training(results)
     if not final:
         return NOTHING
     belief = posterior(settings, results)
@@ -364,7 +364,7 @@ def posterior(settings: Settings, results: Results) -> Posterior:
     from a third of a step to six steps, or to a sixth of the range.
     """
     likelihood = _likelihood(settings)
-    counts = Counter((value, success) for (value, _), success in _final(results).items())
+    counts = Counter((value, success) for (value, _), success in by_training(results).items())
     log_weights = np.broadcast_to(np.log(LAPSE_WEIGHTS), likelihood.shape).copy()
     for (value, success), count in sorted(counts.items()):
         log_weights += count * likelihood.log_probability(value, success)
@@ -618,7 +618,7 @@ def _doublings(settings: Settings, results: Results) -> Generator[list[Trial], N
         if belief.censored(settings) == easy:
             return
         trials = []
-        for (value, number), success in sorted(_final(results).items()):
+        for (value, number), success in sorted(by_training(results).items()):
             if not success and _within_reach(settings, belief, value):
                 trials.append(Trial(level, value, number))
         if not trials:
@@ -658,7 +658,7 @@ def _tolerance(settings: Settings, position: float, ratio: float) -> float:
     return max(relative, half)
 
 
-def _final(results: Results) -> dict[tuple[Value, int], bool]:
+def by_training(results: Results) -> dict[tuple[Value, int], bool]:
     """The outcome of each training: a success if it succeeded with any budget."""
     final: dict[tuple[Value, int], bool] = {}
     for trial, success in results:

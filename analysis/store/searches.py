@@ -360,10 +360,10 @@ def _time_to_fit(trainings: pd.DataFrame) -> dict[str, float]:
 def last_budgets(trainings: pd.DataFrame) -> pd.DataFrame:
     """Each training once, with its last budget: what an earlier one shows is in that too.
 
-    trainings: rows of `outcomes`, of one search.
+    trainings: rows of `outcomes`.
     """
     by_level = trainings.sort_values("level", kind="stable")
-    return by_level.drop_duplicates(["n", "number"], keep="last")
+    return by_level.drop_duplicates(["search", "n", "number"], keep="last")
 
 
 def at_share(trainings: pd.DataFrame, share: float) -> pd.DataFrame:

@@ -27,6 +27,7 @@ from analysis import (
     emc_optimizers,
     emc_scaling,
     search_threshold,
+    store,
 )
 from analysis.capacity import selection
 
@@ -89,6 +90,21 @@ def test_lines_hold_the_estimates_and_censored_values_are_arrows(
     assert "1 of 6 n50 may be larger than the range" in printed
     assert "P(> 1)" in printed
     assert "n = P" in [text.get_text() for text in axes.texts]
+
+
+def test_a_training_with_a_doubled_budget_is_one_point_of_the_fits(
+    searching: SearchSweep, drawn: list[Figure]
+):
+    searching.with_settings(doublings=2, most=36).write([Point({}, n50=500, noise=0.2)])
+    assert run(emc, searching)[0] == 0
+    trainings = store.outcomes(searching.folder)
+    assert trainings.duplicated(["n", "number"]).any()
+    once = trainings.groupby(["n", "number"])["success"].max().astype(float)
+    curves, errors = drawn[0].axes[1], drawn[0].axes[2]
+    (points,) = curves.collections
+    np.testing.assert_allclose(points.get_offsets()[:, 1], once.groupby("n").mean())
+    np.testing.assert_allclose((points.get_sizes() - 6) / 5, once.groupby("n").size())
+    assert sum(len(dots.get_offsets()) for dots in errors.collections) == len(once)
 
 
 def test_the_record_holds_what_a_caption_needs(searching: SearchSweep, drawn: list[Figure]):
