@@ -125,6 +125,12 @@ class Selection:
                 f"{self._hollow(wide, has_marks)}: raise `most` or the number of seeds, and submit "
                 "again"
             )
+        doubled = int((wide & (self.table["doublings"] > 0)).sum())
+        if doubled:
+            lines.append(
+                f"{doubled} of these trained failures again with a doubled budget, which tries no "
+                "new values: search anew with that budget (budget_steps in the CSV)"
+            )
         for flag, words in (("hole", "a hole"), ("island", "an island")):
             if self.table[flag].any():
                 lines.append(

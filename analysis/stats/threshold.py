@@ -495,7 +495,8 @@ def _search(settings: Settings, results: list[tuple[Trial, bool]]) -> Rounds:
     censored = belief.censored(settings)
     if censored:
         return censored
-    if settings.doublings and end in ("above", "below"):  # the larger budget brought it into range
+    if settings.doublings and end in ("above", "below", "converged"):
+        # the larger budget brought it into range, or made the interval wide
         return "converged" if _narrow(settings, belief, settings.until) else "exhausted"
     return end
 

@@ -323,6 +323,17 @@ def test_doublings_train_near_failures_again_and_move_the_estimate():
     assert last.n50 > 1.1 * first.n50
 
 
+def test_a_search_whose_interval_doublings_made_wide_is_not_called_narrow():
+    """All failures near n50 turn into fits: what is left are fits below and failures far above."""
+    settings = replace(DEFAULT, doublings=2, verify=False)
+    state, outcomes = search(settings, lambda trial: trial.value <= 700 * 2 ** (trial.level / 2.4))
+    first = replace(settings, doublings=0)
+    assert threshold.progress(first, outcomes).finished == "converged"
+    found = threshold.estimate(settings, threshold.results_on_path(state, outcomes))
+    assert found.high / found.low > settings.until**2
+    assert (state.finished, found.status) == ("exhausted", "exhausted")
+
+
 def test_doublings_stop_when_the_estimate_does_not_move():
     settings = replace(DEFAULT, doublings=2, verify=False)
     _, outcomes = search(settings, lambda trial: trial.value <= 700)
