@@ -109,10 +109,11 @@ def caption(measures: selection.Measures, curves: Sequence[Density], table: pd.D
     """How densities and traces were measured; empty if neither is."""
     parts = []
     if curves:
-        starts = names.quantity(curves[0].starts, "Lanczos start")
+        starts = names.quantities((curve.starts for curve in curves), "Lanczos start")
         parts.append(f"densities from {starts}")
     if table["trace"].notna().any():
-        parts.append(f"traces from {names.quantity(int(table['probes'].max()), 'probe')}")
+        probes = table["probes"][table["trace"].notna()]
+        parts.append(f"traces from {names.quantities(probes.tolist(), 'probe')}")
     return "; ".join(filter(None, [*parts, measures.batch_norm()]))
 
 

@@ -534,6 +534,17 @@ def test_the_spectrum_is_drawn_with_what_is_measured(
     assert len(drawn[1].axes) == 1
 
 
+def test_the_caption_of_a_spectrum_has_the_range_of_unequal_numbers(landscape: LandscapeSweep):
+    measures = selection.load(str(landscape.curvature()), "curvature", free=spectra.FREE)
+    table, curves = spectra.summary(measures), spectra.densities(measures)
+    text = hessian_spectrum.caption(measures, curves, table)
+    assert text.startswith("densities from 2 Lanczos starts; traces from 2 probes")
+    fewer = [replace(curves[0], starts=1), *curves[1:]]
+    table.loc[0, "probes"] = 1
+    text = hessian_spectrum.caption(measures, fewer, table)
+    assert text.startswith("densities from 1 to 2 Lanczos starts; traces from 1 to 2 probes")
+
+
 def test_a_loss_that_is_no_number_is_measured_and_above_every_cut():
     surface = surfaces.Surface(
         cell="c1-a",
