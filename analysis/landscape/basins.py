@@ -22,7 +22,7 @@ from analysis.landscape.selection import Measures
 Array = NDArray[np.float64]
 
 CROSSED, NEVER, UNDEFINED, AUDIT = 0, 1, 2, 3
-"""Values of `status`: 3 is a radius that the full scan corrects by more than 1 %."""
+"""Values of `status`: 3 is a radius from which the full scan differs by more than 1 %."""
 
 NO_MINIMUM = "a wrong answer on the training set, or a loss above a tenth of the cut"
 """Why a trained cell counts as no minimum, in words."""
@@ -52,13 +52,13 @@ def directions(measures: Measures) -> pd.DataFrame:
     """One row for each direction: cell, of, status and the radius that counts, in units of the norm
     of the weights.
 
-    It is that of the full scan where this corrects the search, the end of the search where the
-    loss never crosses the cut, and NaN for a cell that is above the cut itself.
+    It is that of the full scan where this crosses before the search, the end of the search where
+    the loss never crosses the cut, and NaN for a cell that is above the cut itself.
     """
     rows = measures.rows("radius", "status", "audit_radius")
     radius = rows["radius"].astype("float64")
-    is_corrected = (rows["status"] == AUDIT) & rows["audit_radius"].notna()
-    radius = radius.mask(is_corrected, rows["audit_radius"].astype("float64"))
+    earlier = pd.concat([radius, rows["audit_radius"].astype("float64")], axis=1).min(axis=1)
+    radius = radius.mask(rows["status"] == AUDIT, earlier)
     radius = radius.mask(rows["status"] == NEVER, float(measures.setting("trainer.c_max")))
     return rows.assign(radius=radius.mask(rows["status"] == UNDEFINED, np.nan))
 

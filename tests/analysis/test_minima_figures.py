@@ -539,13 +539,21 @@ def test_blocks_of_one_training_are_no_seeds(landscape: LandscapeSweep) -> None:
     np.testing.assert_allclose(radius.table["mean"], means.mean())
 
 
-def test_a_radius_over_time_is_that_of_the_full_scan(landscape: LandscapeSweep) -> None:
-    folder = landscape.radius(each={"status": basins.AUDIT, "audit_radius": 0.25}, **FINAL)
+def test_a_radius_over_time_is_that_of_the_full_scan_where_it_crosses_first(
+    landscape: LandscapeSweep,
+) -> None:
+    folder = landscape.radius(each={"status": basins.AUDIT, "audit_radius": 0.015625}, **FINAL)
     measures = selection.load(folder, "radius", free=over_time.FREE)
-    assert over_time.measured(measures, COLUMN).table["mean"].tolist() == [0.25] * 3
-    assert basins.radii(measures)["mean"].tolist() == [0.25] * 6
+    assert over_time.measured(measures, COLUMN).table["mean"].tolist() == [0.015625] * 3
+    assert basins.radii(measures)["mean"].tolist() == [0.015625] * 6
     for cell in pages._radii(measures).values():
-        assert cell["radii"] == [0.25] * 100
+        assert cell["radii"] == [0.015625] * 100
+
+
+def test_a_full_scan_that_steps_over_a_crossing_corrects_nothing(landscape: LandscapeSweep) -> None:
+    found = {"status": basins.AUDIT, "radius": 0.25, "audit_radius": 0.75}
+    folder = landscape.radius(each=found, **FINAL)
+    assert basins.radii(selection.load(folder, "radius"))["mean"].tolist() == [0.25] * 6
 
 
 def test_radii_that_no_cell_has_are_named(

@@ -70,6 +70,14 @@ def test_a_search_that_knows_a_median_takes_about_ten_evaluations() -> None:
     assert np.mean(counts) <= 12
 
 
+def test_of_a_search_and_its_audit_the_first_crossing_counts() -> None:
+    never = basin.Crossing(None, basin.NEVER, 1)
+    near, far = (basin.Crossing(radius, basin.CROSSED, 1) for radius in (0.3, 0.8))
+    assert basin.earlier(near, far) == basin.earlier(far, near) == near
+    assert basin.earlier(never, far) == basin.earlier(far, never) == far
+    assert basin.earlier(never, never) == never
+
+
 def test_an_audit_finds_a_bump_that_the_search_steps_over() -> None:
     def loss(c: float) -> float:
         return 0.2 if 0.30 < c < 0.31 or c > 0.8 else 0.01

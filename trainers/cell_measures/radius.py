@@ -32,7 +32,7 @@ class Radius(Measure):
         base = network.base_loss()
         kappa = self.settings.kappa + (base if self.settings.above_base else 0.0)
         self.cut = Cut(base, kappa, self.settings.c_max)
-        # of each direction so far, by the full scan where this corrects the search
+        # of each direction so far, by the full scan where this crosses before the search
         self.radii: list[float | None] = []
         self.statuses: list[int] = []
 
@@ -54,7 +54,7 @@ class Radius(Measure):
                 row["status"] = basin.AUDIT_DIFFERS
                 message = "direction %d: radius %s, and %s by the full scan"
                 log.warning(message, index, crossing.radius, scan.radius)
-                crossing = scan
+                crossing = basin.earlier(crossing, scan)
         self.radii.append(crossing.radius)
         self.statuses.append(crossing.status)
         yield {**row, "evaluations": plane.evaluations}

@@ -105,6 +105,17 @@ def differ(crossing: Crossing, scan: Crossing) -> bool:
     return abs(crossing.radius - scan.radius) > AUDIT_TOLERANCE * scan.radius
 
 
+def earlier(crossing: Crossing, scan: Crossing) -> Crossing:
+    """Which of a search and its audit crossed first: each can step over a bump that the other
+    meets, and the loss is above the cut where either crossed.
+    """
+    if scan.radius is None:
+        return crossing if crossing.radius is not None else scan
+    if crossing.radius is None or scan.radius < crossing.radius:
+        return scan
+    return crossing
+
+
 End = tuple[float, float]
 """A coordinate, and log(loss / kappa) there."""
 
