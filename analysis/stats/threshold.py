@@ -625,9 +625,15 @@ def _doublings(settings: Settings, results: Results) -> Generator[list[Trial], N
         if not trials:
             return
         yield trials
-        before, belief = float(belief.position(0.5)), posterior(settings, results)
-        if abs(float(belief.position(0.5)) - before) < _tolerance(settings, before, SATURATED):
+        before, belief = belief, posterior(settings, results)
+        if is_saturated(settings, before, belief):
             return
+
+
+def is_saturated(settings: Settings, before: Posterior, after: Posterior) -> bool:
+    """Whether n50 moved by less than 10 %, or than half of the distance of the values there."""
+    start, end = (float(belief.position(0.5)) for belief in (before, after))
+    return abs(end - start) < _tolerance(settings, start, SATURATED)
 
 
 def _within_reach(settings: Settings, belief: Posterior, value: Value) -> bool:

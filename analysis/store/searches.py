@@ -162,10 +162,11 @@ def searches(folder: Folder) -> pd.DataFrame:
     trainings, most of which would have failed, so they are biased up. `n50_half_budget`: from
     fits within half of the steps; null unless the rate is constant. `n50_first_budget`: before any
     doubling; `doublings`: how many there were; `budget_saturated`: whether the last one moved n50
-    by less than 10 %, null without one. `budget_steps`, `budget_epochs_at_n50`: the last budget at
-    n50 (at the bound where censored). `aft_exponent`, `aft_noise`: of `stats.time_to_fit`.
-    `bits_max`: most bits memorised by a training that did not fit. `status`: ok, most (trainings
-    used up), exhausted (nothing left to train), above, below, held, open. Raises StoreError as
+    by less than 10 %, or than half of the distance of neighbouring values; null without one.
+    `budget_steps`, `budget_epochs_at_n50`: the last budget at n50 (at the bound where censored).
+    `aft_exponent`, `aft_noise`: of `stats.time_to_fit`. `bits_max`: most bits memorised by a
+    training that did not fit. `status`: ok, most (trainings used up), exhausted (nothing left to
+    train, the interval still wide), above, below, held, open. Raises StoreError as
     `read` and `runs` do.
     """
     records = read(folder)
@@ -303,14 +304,11 @@ def _budgets(search: Search, estimate: threshold.Estimate) -> dict[str, Any]:
     results = search.results
     first_budget = [(trial, success) for trial, success in results if trial.level == 0]
     levels = sorted({trial.level for trial, _ in results})
-    medians = []
-    for level in levels:
-        within = [pair for pair in results if pair[0].level <= level]
-        medians.append(threshold.posterior(search.settings, within).quantile(0.5))
     saturated: bool | None = None
     if len(levels) > 1:
-        ratio = medians[-1] / medians[-2]
-        saturated = max(ratio, 1 / ratio) < threshold.SATURATED
+        before = [pair for pair in results if pair[0].level < levels[-1]]
+        beliefs = [threshold.posterior(search.settings, part) for part in (before, results)]
+        saturated = threshold.is_saturated(search.settings, *beliefs)
     place = estimate.bound if estimate.n50 is None else estimate.n50
     steps = epochs = math.nan
     if place is not None:

@@ -323,6 +323,24 @@ def test_doublings_train_near_failures_again_and_move_the_estimate():
     assert last.n50 > 1.1 * first.n50
 
 
+def test_a_small_shift_of_a_linear_axis_saturates_also_around_zero():
+    """From -0.003 to 0.003 is a third of a step; their ratio says nothing."""
+    settings = replace(LINEAR, low=-0.5, high=0.5, step=0.02, falling=True)
+    values = [float(value) for value in np.round(np.arange(-25, 26) * 0.02, 9)]
+
+    def after(fits_at_zero: int, n50: float = 0.0) -> threshold.Posterior:
+        results = []
+        for trial in (Trial(0, value, number) for value in values for number in range(3)):
+            is_hard = trial.value == n50 and trial.number >= fits_at_zero
+            results.append((trial, trial.value <= n50 and not is_hard))
+        return threshold.posterior(settings, results)
+
+    one, two, far = after(1), after(2), after(2, n50=0.1)
+    assert one.quantile(0.5) < 0 < two.quantile(0.5)
+    assert threshold.is_saturated(settings, one, two)
+    assert not threshold.is_saturated(settings, one, far)
+
+
 def test_a_search_whose_interval_doublings_made_wide_is_not_called_narrow():
     """All failures near n50 turn into fits: what is left are fits below and failures far above."""
     settings = replace(DEFAULT, doublings=2, verify=False)
