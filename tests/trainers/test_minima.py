@@ -218,6 +218,16 @@ def test_rows_are_log_spaced_and_the_kept_weights_are_those_of_the_last(tmp_path
     assert last["final_clean_grad_norm"] > 0
 
 
+def test_poison_needs_an_output_for_each_of_its_labels(tmp_path: Path) -> None:
+    random = {"label_noise.kind": "random", "label_noise.rate": 1.0, "label_noise.classes": 3}
+    flat = digits_cell(str(tmp_path)) | {f"data.{key}": value for key, value in random.items()}
+    message = r"data\.label_noise\.classes: found 3 with poison, whose true labels go up to 9"
+    many = {**flat, "trainer.poison.samples": 200}
+    with pytest.raises(ConfigError, match=message):
+        Training(cell_of(many), begin(tmp_path, CELL))
+    Training(cell_of({**flat, "trainer.poison.samples": 0}), begin(tmp_path, CELL))
+
+
 def test_poison_makes_the_test_set_wrong(tmp_path: Path) -> None:
     errors = []
     for samples in (0, 400):

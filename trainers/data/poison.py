@@ -50,13 +50,19 @@ def load(cell: MinimaCell, classes: int, epoch: int = 0) -> PoisonSet:
     """The poison set of a cell, on the CPU; `epoch` counts only for fresh samples.
 
     A smaller set of a cell is the beginning of a larger one. Raises ConfigError if the source has
-    too few samples, and `DataError` if it cannot be used.
+    too few samples or labels that the network has no output for, and `DataError` if it cannot be
+    used.
     """
     settings, seed = cell.trainer.poison, cell.seed
     if isinstance(cell.data, SwissRoll):
         samples, labels = _generated(cell, epoch)
     else:
         samples, labels = _from_source(cell, settings)
+    if len(labels) and int(labels.max()) >= classes:
+        raise ConfigError(
+            f"data.label_noise.classes: found {classes} with poison, whose true labels go up to "
+            f"{int(labels.max())}; expected null, or no poison"
+        )
     targets = labels
     if settings.kind == "wrong_label":
         # drawn for all samples of a larger set too, so that a label does not depend on the size
