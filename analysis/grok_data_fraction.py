@@ -32,8 +32,8 @@ SIZE = (7.6, 4.8)  # inches
 SPLITS = ("test", "train")
 MEDIAN = (
     "the first step by which half of the finished runs had got there (runs that never did count as "
-    "later than all); quartiles likewise; hollow: some runs are running or missing, so that it can "
-    "still change"
+    "later than all; runs that trainer.stop_at ended before are left out); quartiles likewise; "
+    "hollow: some runs are running, missing or stopped before, so that it can change"
 )
 PUBLISHED = "published (Power et al. 2022, S5 products): times {} to {} for each point less"
 RANGES = {
@@ -44,9 +44,11 @@ RANGES = {
 
 
 def times(runs: pd.DataFrame, percent: int) -> pd.DataFrame:
-    """One row for each run and split: train_percent, seed, cell, status, last_step, split, steps.
+    """One row for each run and split: train_percent, seed, cell, status, last_step, split,
+    steps, stopped.
 
-    steps are inf for a run that never got there, NaN for one that has not yet.
+    steps are inf for a run that never got there, NaN for one that has not yet or was stopped
+    before.
     """
     columns = {
         "train_percent": (100 * runs[grok.FRACTION]).round(6),
@@ -58,21 +60,24 @@ def times(runs: pd.DataFrame, percent: int) -> pd.DataFrame:
     parts = []
     for split in SPLITS:
         steps = grok.steps_to(runs, split, percent)
-        parts.append(pd.DataFrame({**columns, "split": split, "steps": steps}))
+        stopped = grok.stopped_before(runs, split, percent)
+        values = {**columns, "split": split, "steps": steps, "stopped": stopped}
+        parts.append(pd.DataFrame(values))
     return pd.concat(parts, ignore_index=True)
 
 
 def medians(runs: pd.DataFrame) -> pd.DataFrame:
     """One row for each split and train_percent of `times`: quartiles, median, counts and budget.
 
-    n: runs that got there or are finished. reached, censored: of these. budget: median last step of
-    the censored. open: runs that are planned and neither finished nor there. The medians are NaN
-    where n is 0, inf where most never got there.
+    n: runs that got there or used all of their steps. reached, censored: of these. stopped: runs
+    that trainer.stop_at ended before. budget: median last step of the censored and the stopped.
+    open: runs that are planned and neither finished nor there. The medians are NaN where n is 0,
+    inf where most never got there.
     """
     rows = []
     for (split, percent), group in runs.groupby(["split", "train_percent"]):
         steps = group["steps"]
-        censored = np.isinf(steps)
+        censored, stopped = np.isinf(steps), group["stopped"]
         rows.append(
             {
                 "split": split,
@@ -83,8 +88,9 @@ def medians(runs: pd.DataFrame) -> pd.DataFrame:
                 "n": int(steps.notna().sum()),
                 "reached": int(np.isfinite(steps).sum()),
                 "censored": int(censored.sum()),
-                "budget": group["last_step"][censored].median(),
-                "open": int(steps.isna().sum()),
+                "stopped": int(stopped.sum()),
+                "budget": group["last_step"][censored | stopped].median(),
+                "open": int((steps.isna() & ~stopped).sum()),
             }
         )
     return pd.DataFrame(rows)
@@ -94,7 +100,8 @@ def fits(runs: pd.DataFrame, limits: tuple[float, float] | None) -> dict[str, Co
     """The cost on test rows within `limits` ("chosen"), if any, within the published range, and
     over all fractions. The first one that exists is drawn.
 
-    A fraction with unfinished runs is left out: those that got there already are its fast ones.
+    A fraction with unfinished or stopped runs is left out: those that got there already are its
+    fast ones.
     """
     running = runs["steps"].isna() & runs["last_step"].notna()
     left_out = set(runs.loc[running & (runs["split"] == "test"), "train_percent"])
@@ -119,7 +126,8 @@ def draw(runs: pd.DataFrame, table: pd.DataFrame, cost: Cost | None, percent: in
             draw_censored(axes, table[table["split"] == split], split)
         if cost is not None:
             draw_fit(axes, cost)
-        counts = table[table["split"] == "test"].set_index("train_percent")["n"]
+        ended = table[table["split"] == "test"].set_index("train_percent")
+        counts = ended["n"] + ended["stopped"]
         plot.hatch_missing(axes, {float(str(p)): bool(count) for p, count in counts.items()})
         axes.set_xlabel("training data (% of the table)")
         axes.set_ylabel(f"optimiser steps to {percent} %")
@@ -156,7 +164,7 @@ def draw_medians(axes: Axes, table: pd.DataFrame, split: str) -> None:
     x, median = table["train_percent"].to_numpy(), finite["median"].to_numpy()
     look: dict[str, Any] = {"color": step_curves.COLOURS[split], "ms": 5}
     axes.plot(x, median, "o-", lw=1.6, label=f"{split} rows: median, quartiles", **look)
-    incomplete = (table["open"] > 0).to_numpy()
+    incomplete = (table["open"] + table["stopped"] > 0).to_numpy()
     axes.plot(x[incomplete], median[incomplete], "o", mfc="white", **look)
     top = finite["quartile_3"].fillna(table["budget"])
     axes.vlines(x, finite["quartile_1"], top, color=look["color"], lw=1.2)
@@ -164,7 +172,10 @@ def draw_medians(axes: Axes, table: pd.DataFrame, split: str) -> None:
 
 def draw_censored(axes: Axes, table: pd.DataFrame, split: str) -> None:
     """Arrows with numbers for the runs of one split that ended without getting there."""
-    censored, colour = table[table["censored"] > 0], step_curves.COLOURS[split]
+    counts = table.assign(
+        short=table["censored"] + table["stopped"], ended=table["n"] + table["stopped"]
+    )
+    censored, colour = counts[counts["short"] > 0], step_curves.COLOURS[split]
     if censored.empty:
         return
     label = f"{split} rows: ended without getting there (runs)"
@@ -172,7 +183,7 @@ def draw_censored(axes: Axes, table: pd.DataFrame, split: str) -> None:
     axes.plot(x, y, "^", color=colour, mfc="white", ms=6, ls="", label=label)
     for row in censored.itertuples():
         axes.annotate(
-            f"{row.censored}/{row.n}",
+            f"{row.short}/{row.ended}",
             (row.train_percent, row.budget),
             (0, 6),
             textcoords="offset points",
@@ -196,7 +207,7 @@ def make(options: argparse.Namespace) -> None:
     selection = grok.select_runs(options, grok.FRACTION)
     runs = times(selection.runs, options.percent)
     table = medians(runs)
-    if not table["n"].any():
+    if not (table["n"] + table["stopped"]).any():
         grok.require_finished(selection)
     costs = fits(runs, tuple(options.fit) if options.fit else None)
     published = PUBLISHED.format(*data_cost.PUBLISHED) + " in 25 to 30 %"
@@ -209,7 +220,8 @@ def make(options: argparse.Namespace) -> None:
     }
     lines = [table_text(table, number="{:.0f}")]
     lines += [data_cost.text(cost, RANGES[name]) for name, cost in costs.items()]
-    lines += [published, *selection.messages(options.folder)]
+    lines += [published, *grok.stopped_notes(selection.runs, options.percent)]
+    lines += selection.messages(options.folder)
     first_cost = next((cost for cost in costs.values() if cost is not None), None)
     figure = draw(runs, table, first_cost, options.percent)
     tables, record = {"": table, "_runs": runs}, selection.record(options, facts)

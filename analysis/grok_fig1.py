@@ -118,7 +118,8 @@ def make(options: argparse.Namespace) -> None:
         "loss_axis": f"ends at {LOSS_SHOWN:g} of the highest test loss; the table goes on",
     }
     tables = {"": step_curves.tidy(data), "_seeds": seeds}
-    lines = [*report(steps, seeds), hump, *selection.messages(options.folder)]
+    lines = [*report(steps, seeds), hump, *runs.stopped_notes(selection.runs, 99)]
+    lines += selection.messages(options.folder)
     output.write(options, draw(data, steps), tables, selection.record(options, facts), lines)
 
 

@@ -123,10 +123,36 @@ def over_seeds(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 def steps_to(runs: pd.DataFrame, split: str, percent: int) -> pd.Series:
     """First step of each run with `percent` % right on the "train" or "test" rows.
 
-    inf for a finished run that never reached it; NaN for a run that has not yet.
+    inf for a finished run that never reached it; NaN for a run that has not yet, or that was
+    stopped before.
     """
     steps = query.numbers(runs, f"final_{split}_steps_{percent}")
-    return steps.mask(steps.isna() & runs["status"].isin(FINAL), np.inf)
+    never = steps.isna() & runs["status"].isin(FINAL) & ~stopped_before(runs, split, percent)
+    return steps.mask(never, np.inf)
+
+
+def stopped_before(runs: pd.DataFrame, split: str, percent: int) -> pd.Series:
+    """Whether each run ended by `trainer.stop_at` before it had `percent` % of the rows right.
+
+    Its time is censored at its last step: with all of its steps it may have got there.
+    """
+    reached = query.numbers(runs, f"final_{split}_steps_{percent}").notna()
+    has_limit = query.numbers(runs, "trainer.stop_at").notna()
+    is_short = query.numbers(runs, "steps") < query.numbers(runs, "trainer.steps")
+    return (runs["status"] == "done") & has_limit & is_short & ~reached
+
+
+def stopped_notes(runs: pd.DataFrame, percent: int) -> list[str]:
+    """One note for each split on the runs that were stopped before they got there."""
+    notes = []
+    for split in ("train", "test"):
+        number = int(stopped_before(runs, split, percent).sum())
+        if number:
+            notes.append(
+                f"note: {number} of {len(runs)} runs ended by trainer.stop_at before {percent} % "
+                f"of {split} rows: censored at their last step, and not in the median"
+            )
+    return notes
 
 
 def reached_by(steps: ArrayLike, share: float = 0.5) -> float:

@@ -139,6 +139,24 @@ def test_medians_over_seeds_and_runs_that_never_got_there(sweep, tmp_path, capsy
     assert {p.suffix for p in tmp_path.iterdir()} >= {".png", ".pdf", ".csv", ".json"}
 
 
+def test_a_run_that_was_stopped_before_is_told_from_one_that_never_got_there(
+    sweep, tmp_path, capsys
+):
+    for seed, steps in enumerate((400, 600, 1000)):
+        add(sweep, f"s{seed}", {"seed": seed, "trainer.stop_at": 0.9}, steps=steps)
+    reached = {"final_test_steps_95": 300, "final_train_steps_95": 20}
+    add(sweep, "s3", {"seed": 3, "trainer.stop_at": 0.9}, steps=300, **reached)
+    assert run(grok_data_fraction, sweep.folder, "--out", tmp_path, "--percent", 95) == 0
+    (row,) = pd.read_csv(tmp_path / "grok_data_fraction.csv").query("split == 'test'").itertuples()
+    assert (row.n, row.reached, row.censored, row.stopped, row.open) == (2, 1, 1, 2, 0)
+    assert (row.median, row.budget) == (300, 600)
+    by_run = pd.read_csv(tmp_path / "grok_data_fraction_runs.csv").query("split == 'test'")
+    np.testing.assert_equal(by_run["steps"].to_numpy(), [NAN, NAN, INF, 300])
+    assert (
+        "2 of 4 runs ended by trainer.stop_at before 95 % of test rows" in capsys.readouterr().out
+    )
+
+
 def test_runs_of_another_trainer_are_refused(sweep, capsys):
     sweep.grid((1e-3,), seeds=(0,), epochs=3)
     assert run(grok_data_fraction, sweep.folder) == 2
