@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis import store
-from analysis.store import compact, merge, parts
+from analysis.store import compact, described, merge, parts
 
 
 def row(cell: str, attempt: int, epoch: int, error: float, **more: float) -> dict[str, object]:
@@ -29,6 +29,20 @@ def record(
     cell: str, attempt: int, updated: float, status: str, **more: object
 ) -> dict[str, object]:
     return {"cell": cell, "status": status, "attempt": attempt, "updated": updated, **more}
+
+
+def test_parts_with_another_unit_of_a_metric_are_read_together(sweep):
+    for name, cell, unit in (("a1", "a", "nats"), ("a2", "b", "1 / nats")):
+        path = sweep.curves(name, [row(cell, 1, 1, 0.5)])
+        table = pq.read_table(path)
+        index = table.schema.get_field_index("test_error")
+        field = table.schema.field(index).with_metadata({"unit": unit, "meaning": "density"})
+        pq.write_table(table.cast(table.schema.set(index, field)), path)
+    assert store.curves(sweep.folder)["test_error"].tolist() == [0.5, 0.5]
+    compact.compact(sweep.folder)
+    assert store.curves(sweep.folder)["test_error"].tolist() == [0.5, 0.5]
+    (metric,) = [m for m in described.metrics(sweep.folder) if m.name == "test_error"]
+    assert metric.unit in ("nats", "1 / nats")
 
 
 def test_curves_keep_the_newest_attempt_of_each_epoch_in_order(sweep):

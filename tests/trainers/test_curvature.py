@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from trainers.config import ViT
 from trainers.measures import ascent, directions, hessian
+from trainers.measures.columns import CURVATURE
 from trainers.measures.hessian import CurvatureUnavailable, Hessian
 from trainers.measures.samples import Samples
 from trainers.models import build
@@ -67,6 +68,19 @@ def test_a_density_has_its_mass_at_the_eigenvalues() -> None:
     share = np.trapezoid(np.where(above, density, 0), places) / mass
     assert 0 < share < 0.7  # two of eight, weighted by one random vector
     assert places[int(np.argmax(density))] == pytest.approx(1.0, abs=0.5)
+
+
+@needs_curvlinops
+def test_a_density_is_a_share_per_unit_of_eigenvalue() -> None:
+    small, large = (
+        quadratic([scale, 2 * scale, 4 * scale]).density((scale, 4 * scale), 50, 3, (0, 0))
+        for scale in (1.0, 10.0)
+    )
+    np.testing.assert_allclose(large[0], 10 * np.array(small[0]), rtol=1e-5)
+    np.testing.assert_allclose(large[1], np.array(small[1]) / 10, rtol=1e-4)
+    units = {metric.name: metric.unit for metric in CURVATURE}
+    assert (units["eigenvalue"], units["density"]) == ("nats", "1 / nats")
+    assert (units["eigenvalue_scaled"], units["density_scaled"]) == ("nats", "1 / nats")
 
 
 def test_the_hessian_of_a_small_network_is_the_dense_one() -> None:

@@ -56,14 +56,14 @@ def _hessian(suffix: str, unit: str) -> tuple[Metric, ...]:
         "lambda_min": "smallest eigenvalue of the Hessian",
         "trace": "trace of the Hessian, estimate of one probe",
         "eigenvalue": "place in the spectrum",
-        "density": "spectral density there",
     }
     metrics = []
     for name, meaning in meanings.items():
         metrics.append(
             Metric(f"{name}{suffix}", "float32", "nats", f"{meaning}, per squared {unit}")
         )
-    return tuple(metrics)
+    share = "spectral density there: share of eigenvalues per unit of eigenvalue"
+    return (*metrics, Metric(f"density{suffix}", "float32", "1 / nats", share))
 
 
 CURVATURE = (
