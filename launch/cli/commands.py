@@ -227,7 +227,7 @@ def plan(
     "--again",
     is_flag=True,
     help="Also train done cells again, from the start. Conditions among the "
-    "OVERRIDES, such as 'model.width <= 16', choose which of them.",
+    "OVERRIDES, such as 'model.width <= 16' or 'seed == 4', choose which of them.",
 )
 @_errors
 def submit(
@@ -243,7 +243,7 @@ def submit(
 
     conditions, others = conditions_and_overrides(overrides) if again else ([], overrides)
     request = replace(_expand(name, others), again=conditions)
-    _send(request, wait, retry_errors=retry_errors, rerun=again)
+    _send(request, wait, others, retry_errors=retry_errors, rerun=again)
 
 
 @main.command(short_help="Train a few cells briefly and show how long they take.")
@@ -632,8 +632,8 @@ def _expand(name: str, overrides: Sequence[str]) -> Request:
     return replace(request, why_launcher=choice.reason)
 
 
-def _send(request: Request, wait: bool, **choices: bool) -> None:
-    """Submit with these choices of `submission.submit`."""
+def _send(request: Request, wait: bool, overrides: Sequence[str] = (), **choices: bool) -> None:
+    """Submit with these choices of `submission.submit`; `overrides` made the request."""
     from launch.cli import layout, progress, tables
     from launch.cli import status as views
     from launch.cli.console import console
@@ -651,6 +651,8 @@ def _send(request: Request, wait: bool, **choices: bool) -> None:
     with progress.foreground(request.folder) if is_here else contextlib.nullcontext():
         result = submission.submit(request, **choices)
     tables.print_preview(result.preview)
+    if choices.get("rerun"):
+        tables.print_meant_as_conditions(result.preview, overrides)
     name, plan = name_of(request.folder), result.plan
     if plan is None:
         console.print("nothing to send")

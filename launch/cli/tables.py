@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from launch.cli import layout, machine
 from launch.cli.console import console, styled
+from launch.cli.words import as_conditions
 from launch.cost import rates
 from launch.errors import UserError, quantity
 from launch.plan.identity import SHORT_ID
@@ -42,6 +44,24 @@ def print_preview(preview: Preview) -> None:
     layout.print_pairs(preview_rows(preview))
     for warning in preview_warnings(preview):
         layout.print_paragraph(Text(warning, "yellow"))
+
+
+def print_meant_as_conditions(preview: Preview, overrides: Sequence[str]) -> None:
+    """Say how a condition of --again is written, where it chose no done cell and an override of a
+    key of the cells may have been meant as one.
+    """
+    request, selection = preview.request, preview.selection
+    if selection.done_again or selection.training_again or request.again or not request.cells:
+        return
+    conditions = as_conditions(overrides, request.cells[0].flat)
+    if not conditions:
+        return
+    written = " ".join(shlex.quote(condition) for condition in conditions)
+    text = (
+        "--again found no done cell: an override with = changes the cells; a condition that "
+        f"chooses among the done ones has ==, as in {written}"
+    )
+    layout.print_paragraph(Text(text, "yellow"))
 
 
 def print_scripts(preview: Preview) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from launch.cli import tables
 from launch.cli.words import conditions_and_overrides
 from launch.errors import UserError
 from launch.plan import result_code
@@ -189,6 +191,37 @@ def test_conditions_are_told_from_overrides() -> None:
         "where=['a<3']",
     ]
     assert conditions_and_overrides([*conditions, *overrides]) == (conditions, overrides)
+
+
+@pytest.mark.parametrize(
+    ("done_cells", "again", "overrides", "expected"),
+    [
+        (
+            [],
+            [],
+            ["model.width=4", "hydra/launcher=local", "seeds=[0]"],
+            "as in 'model.width == 4'",
+        ),
+        (["c1-4"], [], ["model.width=4"], ""),
+        ([], ["seed == 0"], ["model.width=4"], ""),
+        ([], [], ["hydra/launcher=local"], ""),
+    ],
+)
+def test_again_without_a_done_cell_says_how_a_condition_is_written(
+    cells: list[Cell],
+    capsys: pytest.CaptureFixture[str],
+    done_cells: list[str],
+    again: list[str],
+    overrides: list[str],
+    expected: str,
+) -> None:
+    selection = preview.Selection(cells, Counter(), done=frozenset(done_cells))
+    request = Request("s", Path("/logs"), cells, Packing(), Launcher({}), [], again=again)
+    estimate = preview.Estimate("core-hours", 0.0, None)
+    proposal = preview.Preview(request, selection, [], [], 0, (), estimate)
+    tables.print_meant_as_conditions(proposal, overrides)
+    out = " ".join(capsys.readouterr().out.split())
+    assert expected in out if expected else out == ""
 
 
 def test_the_hash_of_a_source_follows_its_contents_alone(tmp_path: Path) -> None:
