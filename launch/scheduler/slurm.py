@@ -6,12 +6,15 @@ queries then return None.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import subprocess
+import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from launch.errors import UserError
@@ -29,6 +32,9 @@ time has ended, as in a partition that cancels what it preempts."""
 COMPLETING_SECONDS = 300.0
 """A task that completes for longer is stuck: its node does not report that its processes ended."""
 
+
+NOTICE_SECONDS = 3.0
+"""After this time a command says which of SLURM's programs it waits for."""
 
 CLOCK_SECONDS = 30.0
 """An end that lies further ahead is not one that another clock wrote: a time limit is longer."""
@@ -115,21 +121,22 @@ def call(
     """Run a SLURM program with `input` on its standard input.
 
     Returns code 127 if it is missing, 124 if it does not answer in time, 1 with a message if
-    SLURM_CONF names no file.
+    SLURM_CONF names no file. Says on standard error, once for each program, that it waits.
     """
     problem = _wrong_configuration()
     if problem:
         return subprocess.CompletedProcess(command, 1, "", problem)
     try:
-        return subprocess.run(
-            command,
-            input=input,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            env=clean_environment(),
-            check=False,
-        )
+        with _notice(command[0], timeout):
+            return subprocess.run(
+                command,
+                input=input,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                env=clean_environment(),
+                check=False,
+            )
     except FileNotFoundError:
         return subprocess.CompletedProcess(
             command, 127, "", f"{command[0]}: not found on this machine"
@@ -138,6 +145,30 @@ def call(
         return subprocess.CompletedProcess(
             command, 124, "", f"{command[0]}: no answer within {timeout:.0f} s"
         )
+
+
+_noticed: set[str] = set()
+"""The programs that this process said it waits for."""
+
+
+@contextlib.contextmanager
+def _notice(program: str, timeout: float) -> Iterator[None]:
+    """Say after NOTICE_SECONDS that a program has not answered yet, unless that was said before."""
+
+    def say() -> None:
+        _noticed.add(program)
+        print(f"waiting for {program}, at most {timeout:.0f} s", file=sys.stderr, flush=True)
+
+    if program in _noticed or timeout <= NOTICE_SECONDS:
+        yield
+        return
+    timer = threading.Timer(NOTICE_SECONDS, say)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 _JOB = re.compile(r"(\d+)(;\S+)?")

@@ -474,6 +474,23 @@ def test_lines_of_a_site_around_squeue_are_no_tasks(fake: Callable[[str, str], N
     assert slurm.queue(["b"]).tasks == [Task("7", 1, "b", "RUNNING", "None")]
 
 
+def test_a_command_says_once_that_it_waits_for_a_program(
+    fake: Callable[[str, str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(slurm, "NOTICE_SECONDS", 0.2)
+    monkeypatch.setattr(slurm, "_noticed", set())
+    fake("squeue", "true")
+    assert slurm.queue(["n"]) == Queue([])
+    assert capsys.readouterr().err == ""
+    fake("squeue", "/bin/sleep 1")
+    for _ in range(2):
+        assert slurm.queue(["n"]) == Queue([])
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "waiting for squeue, at most 60 s\n")
+
+
 def test_a_command_that_hangs_is_no_answer(fake: Callable[[str, str], None]) -> None:
     fake("squeue", "while :; do :; done")
     assert slurm.call("squeue", timeout=0.2).returncode == 124
