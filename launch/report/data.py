@@ -236,7 +236,7 @@ def load_page(
         ended=sum(cell.state in FINAL for cell in state.cells.values()),
         counts=state_counts(summary.lines),
         failures=_failures(overview),
-        notes=notes.next_steps(overview),
+        notes=notes.next_steps(overview, on_page=True),
         grid=grid,
         cells=_cells(overview, runs),
         curves=curves,

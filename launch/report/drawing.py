@@ -1,4 +1,4 @@
-"""The command that draws a sweep that is done."""
+"""The command that draws the figure of a sweep that is done."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from launch.plan.plan import name_of
 from launch.plan.snapshot import SOURCE
 
 SCRIPTS: Mapping[str, str] = {
@@ -43,14 +42,14 @@ SCRIPTS_OF_MEASURES: Mapping[str, str] = {
 """The script in analysis/ for every sweep of a measure, by the name of its trainer."""
 
 
-def drawing_command(folder: Path, trainer: str) -> str:
-    """The command that draws the sweep in this folder, whose cells have this trainer; the report,
-    where no script is known.
+def drawing_command(folder: Path, trainer: str) -> str | None:
+    """The command that draws the figure of the sweep in this folder, whose cells have this trainer;
+    None where no script is known.
     """
     named = SCRIPTS.get(folder.name) or SCRIPTS.get(_large(folder.name))
     script = named or SCRIPTS_OF_MEASURES.get(trainer)
     if script is None or not (SOURCE / "analysis" / f"{script}.py").exists():
-        return f"redescent report {name_of(folder)}"
+        return None
     return f"python analysis/{script}.py {shown_path(folder)}"
 
 

@@ -96,8 +96,8 @@ def end_time(summary: Summary) -> str:
 _SHARED_ERROR = ": three cells of the submission failed with the same error, so it stopped"
 
 
-def next_steps(overview: Overview) -> list[Note]:
-    """What the user must know or do for the sweep to go on."""
+def next_steps(overview: Overview, *, on_page: bool = False) -> list[Note]:
+    """What the user must know or do for the sweep to go on; `on_page`: on the page of the sweep."""
     notes = waiting(overview.state)
     is_live = overview.is_live
     searches = advice(overview.searches, overview.name, live=is_live)
@@ -113,16 +113,24 @@ def next_steps(overview: Overview) -> list[Note]:
     elif states & {"failed", "interrupted", "missing"}:
         notes += [*_refused(overview.state), plain(_resume_hint(overview))]
     elif not searches:
-        newest = overview.state.plans[-1]
-        trainer = newest.flat(newest.cells[0])["trainer.name"]
-        command = drawing_command(overview.state.folder, trainer)
-        notes.append(plain(f"complete: `{command}` draws it"))
+        notes.append(plain(_complete(overview, on_page=on_page)))
     notes += [plain(line) for line in searches]
     notes += [*_canary(overview), *_other_code(overview), *_trained_again(overview)]
     if overview.is_unmerged:
         notes.append(plain(_unmerged(overview)))
     notes += _notification(overview)
     return [*notes, *_silence(overview.state)]
+
+
+def _complete(overview: Overview, *, on_page: bool) -> str:
+    """The command that shows a complete sweep: its figure, or the page where no script is known."""
+    newest = overview.state.plans[-1]
+    command = drawing_command(overview.state.folder, newest.flat(newest.cells[0])["trainer.name"])
+    if command is not None:
+        return f"complete: `{command}` draws its figure"
+    if on_page:
+        return "complete"
+    return f"complete: `redescent report {overview.name}` writes a page with its results"
 
 
 def waiting(state: SweepState) -> list[Note]:

@@ -236,10 +236,14 @@ def test_a_sweep_that_is_done_names_the_command_that_draws_it(
     monkeypatch.chdir(tmp_path)
     logs = tmp_path / "logs"
     assert drawing_command(logs / "demo", "vision") == "python analysis/fig2_ab.py logs/demo"
-    assert "analysis/loss_surface.py" in drawing_command(logs / "minima_small_surface", "surface")
-    assert "analysis/rings.py" in drawing_command(logs / "rings_small_boundary", "boundary")
-    assert "analysis/walk.py" in drawing_command(logs / "mine", "line")
-    assert drawing_command(logs / "mine", "vision") == "redescent report mine"
+    for name, trainer, script in (
+        ("minima_small_surface", "surface", "loss_surface"),
+        ("rings_small_boundary", "boundary", "rings"),
+        ("mine", "line", "walk"),
+    ):
+        command = f"python analysis/{script}.py logs/{name}"
+        assert drawing_command(logs / name, trainer) == command
+    assert drawing_command(logs / "mine", "vision") is None
     assert drawing.shown_path(Path("/elsewhere/logs")) == "/elsewhere/logs"
 
 

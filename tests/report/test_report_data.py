@@ -20,7 +20,7 @@ from analysis.stats.seed_curves import feature_table, seed_curves
 from launch.cli import main
 from launch.cli.console import console
 from launch.errors import UserError
-from launch.report import notes, page
+from launch.report import drawing, notes, page
 from launch.report.curves import STEPS, Sizes, kept_positions, load_curves, thinning_for
 from launch.report.data import load_page
 from launch.report.figure_files import figures_of
@@ -30,6 +30,24 @@ from launch.report.sweeps import REPORT, load_sweeps
 from launch.status.sweep_state import load_sweep_state
 
 Example = Callable[[str], Path]
+
+
+def test_the_page_of_a_complete_sweep_does_not_name_itself(example: Example) -> None:
+    folder = example("finished")
+    overview = load_overview(load_sweep_state(folder))
+    (complete,) = (n.sentence for n in notes.next_steps(overview) if "complete" in n.sentence)
+    assert complete == "complete: `redescent report finished` writes a page with its results"
+    assert "complete" in [note.sentence for note in load_page(folder).notes]
+
+
+def test_a_complete_sweep_names_the_command_of_its_figure(
+    example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = example("finished")
+    monkeypatch.chdir(folder.parent)
+    monkeypatch.setattr(drawing, "SCRIPTS", {"finished": "model_wise"})
+    shown = [note.sentence for note in load_page(folder).notes]
+    assert "complete: `python analysis/model_wise.py finished` draws its figure" in shown
 
 
 def test_the_numbers_are_those_of_status(example: Example) -> None:
