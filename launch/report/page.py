@@ -6,6 +6,7 @@ written whole or not at all, so that an open page never reads half of it.
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import time
@@ -13,7 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from launch.errors import UserError
 from launch.plan import files
+from launch.plan.plan import name_of
 from launch.report.data import Page, load_page
 from launch.report.sweeps import REPORT, load_sweeps
 from launch.status.answers import RecentAnswer
@@ -22,6 +25,8 @@ INDEX = "index.html"
 """The page of all sweeps, in the folder of the logs."""
 
 HERE = Path(__file__).parent
+
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 READ_SHARE = 0.1
 """Reading and writing the page takes at most this share of a core, however large the sweep is."""
@@ -37,12 +42,20 @@ def write_page(
 
     `out` is the file to write, by default report.html in the folder of the sweep.
     `refresh` is the number of seconds after which the page is written again; `recent` keeps SLURM's
-    answer until then. Raises UserError if there is no sweep, StoreError for damaged logs, OSError
-    if the file cannot be written.
+    answer until then. Raises UserError if there is no sweep, or if its folder may only be read;
+    StoreError for damaged logs, OSError if the file cannot be written.
     """
     path = out or folder / REPORT
     page = load_page(folder, refresh, recent, path.parent)
-    files.write_bytes(path, render(page).encode("utf-8", "backslashreplace"))
+    try:
+        files.write_bytes(path, render(page).encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        if out is not None or error.errno not in _NOT_WRITABLE:
+            raise
+        raise UserError(
+            f"{path}: {error.strerror}; `redescent report {name_of(folder)} --out FILE` writes the "
+            "page elsewhere"
+        ) from None
     return path, page.is_live
 
 

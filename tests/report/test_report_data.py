@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +32,23 @@ from launch.report.sweeps import REPORT, load_sweeps
 from launch.status.sweep_state import load_sweep_state
 
 Example = Callable[[str], Path]
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_a_folder_that_may_only_be_read_is_answered_with_out(
+    example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    folder, write = example("finished"), page.files.write_bytes
+
+    def refuse(path: Path, content: bytes) -> None:
+        if path.is_relative_to(folder):
+            raise OSError(number, os.strerror(number), str(path))
+        write(path, content)
+
+    monkeypatch.setattr(page.files, "write_bytes", refuse)
+    with pytest.raises(UserError, match=r"`redescent report finished --out FILE` writes the page"):
+        page.write_page(folder)
+    assert page.write_page(folder, out=tmp_path / "page.html")[0].exists()
 
 
 def test_the_page_of_a_complete_sweep_does_not_name_itself(example: Example) -> None:
