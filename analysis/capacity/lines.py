@@ -192,9 +192,9 @@ def draw(searches: Selection, kind: LineFigure) -> Figure:
 
 def shades(table: pd.DataFrame, label: str) -> str:
     """What `by_search` shows by pale and strong colours; empty if every line has one search."""
-    return (
-        f"at the right: {label} from pale to strong; " if table["line"].duplicated().any() else ""
-    )
+    if not table["line"].duplicated().any():
+        return ""
+    return f"panels over n: {label} from pale to strong; "
 
 
 def _shifts(table: pd.DataFrame, names: Sequence[str]) -> pd.Series:

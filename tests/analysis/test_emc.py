@@ -391,7 +391,7 @@ def test_a_line_is_on_one_side_of_all_ratios_and_a_censored_one_is_a_bound(
     assert all(line.startswith("n50(correct labels at ") for line in ratios)
     assert ["is at least" in line for line in ratios] == [False, True, True]
     foot = drawn[0].get_supxlabel()
-    assert "at the right: parameters P from pale to strong" in foot
+    assert "panels over n: parameters P from pale to strong" in foot  # below one another, if narrow
 
 
 def test_scaling_refuses_two_architectures(
