@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -27,23 +28,34 @@ from matplotlib.lines import Line2D
 
 from analysis.figure import names, output, query, style
 from analysis.landscape import labels, margins, plot, selection
+from analysis.landscape.selection import Measures
 
 GAP, TEST = "data.gap", "test_accuracy"
 
 
-def axis_of(table: pd.DataFrame, trained: pd.DataFrame, column: str | None) -> pd.Series:
-    """What the figure draws over, by row of the table; FigureError if it is no number.
+def over(measures: Measures, column: str | None) -> tuple[Measures, str]:
+    """The measures that have a number on the axis, with a note on the others, and its column.
 
-    Without a choice it is the gap of rings, or else the test accuracy.
+    Without a choice it is the gap of rings, or else the test accuracy. Raises FigureError if no
+    trained cell has a number there.
     """
+    trained = measures.trained
     name = column or (GAP if GAP in trained and trained[GAP].notna().any() else TEST)
-    values = table[TEST] * 100 if name == TEST else None
-    if values is None:
-        numbers = query.numeric(trained, name).set_index("cell")[name]
-        values = table["cell"].map(numbers)
-    if values.isna().all():
+    if name == TEST:
+        return measures, name
+    kept, left_out = query.with_number(trained, name, "trained cell")
+    cells = measures.cells[measures.cells[selection.OF].isin(kept["cell"])]
+    notes = (*measures.notes, *left_out)
+    return replace(measures, cells=cells, trained=kept, notes=notes), name
+
+
+def axis_of(table: pd.DataFrame, trained: pd.DataFrame, name: str) -> pd.Series:
+    """What the figure draws over, by row of the table; FigureError without test accuracies."""
+    if name != TEST:
+        return table["cell"].map(trained.set_index("cell")[name]).rename(name)
+    if table[TEST].isna().all():
         raise query.FigureError(f"--axis {name}: no trained cell has a number there")
-    return values.rename(name)
+    return (table[TEST] * 100).rename(name)
 
 
 def draw(table: pd.DataFrame, x: pd.Series, text: str) -> Figure:
@@ -105,9 +117,9 @@ def sentences(rows: pd.DataFrame) -> list[str]:
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
     loaded = selection.load(options.folder, "boundary", options.where)
-    measures = selection.require_finished(loaded)
+    measures, axis = over(selection.require_finished(loaded), options.axis)
     table = margins.table(measures)
-    x = axis_of(table, measures.trained, options.axis)
+    x = axis_of(table, measures.trained, axis)
     groups = [name for name in measures.axes if name != x.name]
     table["group"] = [labels.point(row, groups) for row in table.to_dict("records")]
     text = (

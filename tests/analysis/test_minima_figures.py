@@ -143,6 +143,22 @@ def test_margins_are_drawn_over_the_gap_of_rings_or_the_test_accuracy(
     assert drawn[1].axes[0].get_xlabel() == "test accuracy (%)"
 
 
+def test_cells_without_a_number_on_the_axis_are_left_out_with_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], drawn: list[Figure]
+) -> None:
+    sweep = ring_sweep(tmp_path / "rings")
+    folder = ring_boundary(sweep)
+    path = sweep.trained.folder / "runs" / "runs.parquet"
+    runs = pd.read_parquet(path)
+    runs.loc[runs["cell"] == "c1-i0g0.1", "data.gap"] = np.nan
+    runs.to_parquet(path)
+    assert wide_margin.main([str(folder), "--out", str(tmp_path / "out")]) == 0
+    table = pd.read_csv(tmp_path / "out" / "wide_margin.csv")
+    assert table["cell"].tolist() == ["c1-i10g0.01", "c1-i10g0.1"]
+    note = "note: 1 trained cell without a number >= 0 in data.gap is left out"
+    assert note in capsys.readouterr().out
+
+
 def test_a_net_that_is_wrong_has_no_margin() -> None:
     columns = ["seed", "mean", "share", "fits", "wrong"]
     rows = [(0, 0.5, 0.25, True, 0), (1, -2.0, -3.57, False, 10)]
