@@ -5,6 +5,7 @@
 Writes STEM.png, STEM.pdf, STEM_time.csv and STEM_noise.csv (the two maps: mean, population std, n)
 and STEM.json (which runs stand behind every column). What is not in the logs is hatched: in the
 left map epochs that are not logged, in the right one widths and rates without a finished run.
+Widths and rates that the sweep leaves out are blank.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ def noise_grid(ends: pd.DataFrame, by: str, axis: str) -> tuple[heatmap.Grid, li
     wide = ends.pivot(index=by, columns=axis, values="test_end")
     ranks = np.arange(1, len(wide) + 1, dtype=np.float64)
     x = np.log2(wide.columns.to_numpy(np.float64))
-    grid = heatmap.Grid(x, ranks, wide.to_numpy(np.float64), len(wide))
+    is_planned = ends.pivot(index=by, columns=axis, values="n_seeds").notna().to_numpy()
+    grid = heatmap.Grid(x, ranks, wide.to_numpy(np.float64), len(wide), ~is_planned)
     return grid, [float(level) for level in wide.index]
 
 

@@ -32,17 +32,21 @@ class Grid:
     """Values on a grid, ready to draw.
 
     x: (columns,) increasing positions; times: (rows,) increasing epochs, steps or examples; values:
-    (rows, columns), NaN where nothing is logged; planned: last planned time, where hatching ends.
+    (rows, columns), NaN where nothing is logged; planned: last planned time, where hatching ends;
+    absent: (rows, columns), where no run is planned, which stays blank; None: nowhere.
     """
 
     x: Array
     times: Array
     values: Array
     planned: int
+    absent: NDArray[np.bool_] | None = None
 
     def block(self, start: int, stop: int) -> Grid:
         """The columns start..stop-1."""
-        return Grid(self.x[start:stop], self.times, self.values[:, start:stop], self.planned)
+        columns = np.s_[:, start:stop]
+        absent = None if self.absent is None else self.absent[columns]
+        return Grid(self.x[start:stop], self.times, self.values[columns], self.planned, absent)
 
 
 def grid(
@@ -166,6 +170,8 @@ def gaps(data: Grid, x: Array) -> list[tuple[float, float, float, float]]:
         return [(float(x[i]), float(x[i + 1]), 0.5, end) for i in range(len(data.x))]
     borders = _time_edges(data)
     empty = np.isnan(data.values)
+    if data.absent is not None:
+        empty &= ~data.absent
     if end > borders[-1]:
         borders, empty = np.append(borders, end), np.vstack([empty, np.ones(len(data.x), bool)])
     rectangles: list[tuple[float, float, float, float]] = []

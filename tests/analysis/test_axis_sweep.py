@@ -250,6 +250,24 @@ def test_gaps_of_both_maps_are_hatched(grid, saved_figures, tmp_path):
     assert sorted(right) == [(1.5, 1.5, 1.0), (2.5, 0.5, 1.0)]
 
 
+def test_what_the_sweep_leaves_out_is_blank_and_not_hatched(sweep, saved_figures, tmp_path, capsys):
+    base = {"trainer.epochs": EPOCHS, "model.width": 1}
+    cells = {
+        f"k{k}r{rate}": {"model.width": k, "data.label_noise.rate": rate, "seed": 0}
+        for k in WIDTHS
+        for rate in RATES
+        if rate > 0 or k < 4  # as of a `where`
+    }
+    sweep.plan(base, cells)
+    for cell, values in cells.items():
+        if cell != "k8r0.2":
+            train(sweep, cell, {**base, **values}, EPOCHS)
+    assert run(width_noise, sweep.folder, "--out", tmp_path) == 0
+    right = saved_figures[0].axes[1]
+    assert [(p.get_x(), p.get_y()) for p in hatched(right)] == [(2.5, 1.5)]
+    assert "1 planned cell has no rows" in capsys.readouterr().out
+
+
 def test_a_rate_that_is_not_there_and_a_hidden_axis_are_refused(
     grid, sweep, saved_figures, tmp_path, capsys
 ):
