@@ -201,7 +201,7 @@ def check_plane(network: Trained) -> None:
     if shape != (2, 1, 1) or network.data.classes != 2:
         raise ConfigError(
             f"trainer.name: found boundary with data {network.cell.data.name}, expected points in "
-            "the plane with two classes: swiss_roll, spirals or rings"
+            "the plane with two classes: swiss_roll, spirals, rings, or data with two features"
         )
 
 
@@ -216,7 +216,7 @@ def input_grid(network: Trained, points: int, extent: float) -> Tensor:
     """Inputs (points^2, 2, 1, 1) of a grid over [-extent, extent]^2 of the unscaled plane, row by
     row from the lowest y.
     """
-    scale = getattr(network.cell.data, "scale", 1.0)  # rings have none
+    scale = getattr(network.cell.data, "scale", 1.0)  # rings, tables and most own data have none
     places = torch.linspace(-extent, extent, points, dtype=torch.float64) / scale
     y, x = torch.meshgrid(places, places, indexing="ij")
     inputs = torch.stack([x.flatten(), y.flatten()], dim=1).float()

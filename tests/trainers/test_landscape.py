@@ -7,16 +7,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from minima_runs import ADAM, CELL, MINIMA, complete, digits_cell
 from test_algorithmic import FLAT as ALGORITHMIC
 from vision_runs import after, record, rows
 
-from trainers import config, weights
+from trainers import config, trained, weights
 from trainers.cell_measures.radius import Radius
 from trainers.config import ConfigError, MeasureCell
 from trainers.measures import basin, hessian
@@ -309,10 +311,20 @@ def test_a_boundary_has_a_margin_for_every_point_and_a_row_for_every_frame(
     assert (~right).sum() == network.landscape().here().wrong
 
 
+@pytest.mark.parametrize(("settings", "corner"), [({}, 3.0), ({"scale": 2.0}, 1.5)])
+def test_the_extent_of_own_data_is_that_of_the_inputs_before_their_scale(
+    settings: dict[str, float], corner: float
+) -> None:
+    cell = SimpleNamespace(data=SimpleNamespace(name="own.Points", **settings))
+    network: Any = SimpleNamespace(cell=cell, device=torch.device("cpu"))
+    inputs = trained.input_grid(network, 3, 3.0).flatten(1)
+    assert inputs[[0, -1]].tolist() == [[-corner, -corner], [corner, corner]]
+
+
 def test_a_boundary_needs_points_in_the_plane(
     digits: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="expected points in the plane"):
+    with pytest.raises(ConfigError, match="rings, or data with two features"):
         table_of(digits, tmp_path, "boundary")
 
 

@@ -246,7 +246,8 @@ class Sharpness(SavedWeights):
 class Boundary(SavedWeights):
     """Logit differences on a grid of inputs, for weights moved along one direction.
 
-    extent: the grid covers [-extent, extent]^2 of the unscaled inputs. Frame k has the coordinate
+    extent: the grid covers [-extent, extent]^2 of the inputs, before the division by `data.scale`
+    where the data have one. Frame k has the coordinate
     amplitude * linspace(-1, 1, frames)[k]^5 along the direction; one frame is the weights
     themselves.
     """
