@@ -20,11 +20,19 @@ WIDTH, NOISE, ERROR = "model.width", "data.label_noise.rate", "final_test_error"
 
 
 def main(folder: Path, conditions: Sequence[str] = ()) -> None:
-    """Draw the finished runs of a sweep; writes error_by_width.png and .csv beside this script."""
-    runs = store.runs(folder)
-    for condition in conditions:
-        runs = store.where(runs, condition)
+    """Draw the finished runs of a sweep; writes error_by_width.png and .csv beside this script.
+
+    Exits with a sentence if there is nothing to draw.
+    """
+    try:
+        runs = store.runs(folder)
+        for condition in conditions:
+            runs = store.where(runs, condition)
+    except (store.StoreError, ValueError) as error:
+        sys.exit(f"error: {error}")
     finished = runs[runs["status"] == "done"]
+    if finished.empty:
+        sys.exit(f"error: {folder}: none of the {len(runs)} chosen runs is finished")
     table = reduce(finished)
     figure = Figure(figsize=(4.5, 3.2), layout="constrained")
     axes = figure.subplots()
@@ -63,4 +71,6 @@ def reduce(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
     main(Path(sys.argv[1]), sys.argv[2:])

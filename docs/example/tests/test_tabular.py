@@ -13,7 +13,7 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 
-from figures.error_by_width import reduce  # noqa: E402
+from figures.error_by_width import main, reduce  # noqa: E402
 from tabular.measurements import Measurements, load  # noqa: E402
 from tabular.residual_mlp import ResidualMLP, build  # noqa: E402
 
@@ -67,3 +67,8 @@ def test_the_figure_counts_seeds_and_refuses_runs_that_differ_in_another_key() -
     assert reduce(runs_of((60,)))["seeds"].tolist() == [3]
     with pytest.raises(SystemExit, match=r"the runs differ in trainer\.epochs: 120, 60"):
         reduce(runs_of((60, 120)))
+
+
+def test_the_figure_of_a_missing_folder_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"^error: .*none"):
+        main(tmp_path / "none")
