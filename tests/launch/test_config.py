@@ -279,7 +279,8 @@ def test_bad_name_of_a_kind_lists_the_kinds(
      ("run.checkpoint_seconds", -1.0),
      ("data.label_noise.rate", float("nan")), ("data.train_samples", 0), ("data.test_samples", -1),
      ("trainer.epochs", 0), ("trainer.batch_size", 0), ("optim.schedule.period", 0),
-     ("run.threads", 0)],
+     ("run.threads", 0), ("run.threads", 100_000), ("trainer.evals_per_decade", 10**9),
+     ("trainer.step_rows_per_decade", 10**9), ("trainer.epochs", 2**31)],
 )  # fmt: skip
 def test_out_of_range_is_refused_with_the_bound(
     flat: Mapping[str, Any], key: str, value: Any
@@ -335,7 +336,7 @@ ACCEPTED: dict[str, Callable[[Any], bool]] = {
 def test_equal_values_of_different_type_are_never_confused(
     flat: Mapping[str, Any], key: str, order: Any
 ) -> None:
-    cell = {**flat, "trainer.eval_batch_size": next(NEW), "run.threads": next(NEW)}
+    cell = {**flat, "trainer.eval_batch_size": next(NEW), "run.device": f"cuda:{next(NEW)}"}
     for value in order * 2:
         if ACCEPTED[key](value):
             result = flatten(parse({**cell, key: value}))[key]

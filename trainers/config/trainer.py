@@ -10,6 +10,15 @@ from typing import Literal
 
 from trainers.config.reader import ConfigError, at_least, below_one, between
 
+MOST_STEPS = 2**31 - 1
+"""Most epochs, or steps of the algorithmic trainer: columns of the logs hold 32 bits."""
+
+MOST_PER_DECADE = 1_000_000
+"""Most rows per factor of ten; their epochs or steps are listed before a training starts."""
+
+MOST_THREADS = 1024
+"""Most CPU threads of one training: more are a slip, and torch fails to start them."""
+
 WeightsAt = Literal["final", "log"] | tuple[int, ...] | None
 """When weights are kept: never (None), at the end, at log-spaced epochs and the end, or at the
 listed epochs and the end; steps for the algorithmic trainer.
@@ -46,9 +55,12 @@ class Vision:
     deterministic: bool
 
     def __post_init__(self) -> None:
-        for key in ("epochs", "least_steps", "eval_batch_size", "evals_per_decade"):
+        between("trainer.epochs", self.epochs, 1, MOST_STEPS)
+        for key in ("least_steps", "eval_batch_size"):
             at_least(f"trainer.{key}", getattr(self, key), 1)
-        for key, least in (("batch_size", 1), ("step_rows_per_decade", 1), ("recalibrate", 2)):
+        _check_per_decade("evals_per_decade", self.evals_per_decade)
+        _check_per_decade("step_rows_per_decade", self.step_rows_per_decade)
+        for key, least in (("batch_size", 1), ("recalibrate", 2)):
             if getattr(self, key) is not None:
                 at_least(f"trainer.{key}", getattr(self, key), least)
         between("trainer.fit_trigger", self.fit_trigger, 0.0, 1.0)
@@ -71,6 +83,12 @@ class Vision:
         """
         batches = math.ceil(samples / self.step_samples(samples))
         return max(self.least_steps, self.epochs * batches)
+
+
+def _check_per_decade(key: str, number: int | None) -> None:
+    """Raise `ConfigError` unless a number of rows per factor of ten can be listed."""
+    if number is not None:
+        between(f"trainer.{key}", number, 1, MOST_PER_DECADE)
 
 
 def _check_abandon(looks: tuple[tuple[float, float], ...]) -> None:
@@ -172,8 +190,9 @@ class Minima:
     deterministic: bool
 
     def __post_init__(self) -> None:
-        for key in ("epochs", "eval_batch_size", "evals_per_decade"):
-            at_least(f"trainer.{key}", getattr(self, key), 1)
+        between("trainer.epochs", self.epochs, 1, MOST_STEPS)
+        at_least("trainer.eval_batch_size", self.eval_batch_size, 1)
+        _check_per_decade("evals_per_decade", self.evals_per_decade)
         if self.batch_size is not None:
             at_least("trainer.batch_size", self.batch_size, 1)
         for key in ("clip", "stop_at_loss"):
@@ -230,8 +249,9 @@ class Algorithmic:
     deterministic: bool
 
     def __post_init__(self) -> None:
-        for key in ("steps", "eval_batch_size", "evals_per_decade"):
-            at_least(f"trainer.{key}", getattr(self, key), 1)
+        between("trainer.steps", self.steps, 1, MOST_STEPS)
+        at_least("trainer.eval_batch_size", self.eval_batch_size, 1)
+        _check_per_decade("evals_per_decade", self.evals_per_decade)
         if self.batch_size is not None:
             at_least("trainer.batch_size", self.batch_size, 1)
         if self.stop_at is not None:
@@ -252,7 +272,7 @@ class NoOp:
     fail: Literal["none", "error", "memory", "crowded", "killed", "nonfinite"]
 
     def __post_init__(self) -> None:
-        at_least("trainer.epochs", self.epochs, 1)
+        between("trainer.epochs", self.epochs, 1, MOST_STEPS)
         at_least("trainer.seconds", self.seconds, 0)
 
 
@@ -270,5 +290,5 @@ class RunSettings:
             raise ConfigError(
                 f"run.device: found {self.device!r}, expected auto, cpu, cuda or cuda:N"
             )
-        at_least("run.threads", self.threads, 1)
+        between("run.threads", self.threads, 1, MOST_THREADS)
         at_least("run.checkpoint_seconds", self.checkpoint_seconds, 0)
