@@ -22,14 +22,15 @@ def train(cell: Cell, run: Run) -> Outcome:
     Returns "done", "stopped", or "nonfinite": a loss that is not finite is a result, not an error.
     Exceptions of the trainer are not caught.
     """
-    from trainers.config import entry
+    from trainers.config import entry, kinds
 
     gc.disable()  # torch makes so many objects that Python would collect for a sixth of its import
     try:
         trainer = entry(cell.trainer)
     finally:
         gc.enable()
-    outcome: Outcome = trainer(cell, run)
+    with kinds.torch_defaults():
+        outcome: Outcome = trainer(cell, run)
     return outcome
 
 

@@ -126,7 +126,7 @@ class EpochTraining(ABC):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(cell.seed, "init"))
             model = models.build(cell.model, channels, size, self.data.classes)
-        self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = models.channels_last(model.to(self.device))
         self._load_start()  # before the optimiser, which can decay towards the first weights
         # static shapes: the last batch of an epoch, and an evaluation's, get graphs of their own
         self.forward = torch.compile(self.model, dynamic=False) if cell.run.compile else self.model

@@ -99,7 +99,7 @@ def load(cell: MeasureCell) -> Trained:
     with torch.random.fork_rng(devices=[]):
         model = _model(cell, data)
     weights.load_into(model, snapshot, settings.of)
-    model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = models.channels_last(model.to(device))
     check_centre(model, data, cell, snapshot, settings.of)
     samples = _samples(data, _subset(data.train, cell), settings.batch)
     return Trained(

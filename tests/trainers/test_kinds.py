@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, Literal
 
 import pyarrow.parquet as pq
@@ -315,6 +315,33 @@ def test_a_trainer_of_the_users_writes_its_settings_into_the_record(tmp_path: Pa
     assert (record["trainer.to"], record["trainer.word"]) == ("2", "a")  # ours is a text
     assert record["trainer.most"] == 7
     assert (record["final_count"], record["model.width"]) == (2, None)
+
+
+def unsettle(cell: Any, run: Any) -> str:
+    import torch
+
+    torch.set_default_dtype(torch.float64)
+    torch.set_grad_enabled(False)
+    return "done"
+
+
+UNSETTLING_MODULE = """
+import torch
+torch.set_default_dtype(torch.float64)
+torch.set_grad_enabled(False)
+build = print
+"""
+
+
+def test_torch_is_as_before_for_the_next_cell(write_package: WritePackage) -> None:
+    import torch
+
+    cell: Any = SimpleNamespace(trainer=SimpleNamespace(entry="test_kinds:unsettle"))
+    run: Any = None
+    assert trainers.train(cell, run) == "done"
+    assert (torch.get_default_dtype(), torch.is_grad_enabled()) == (torch.float32, True)
+    kinds.imported(f"{write_package(UNSETTLING_MODULE)}:build")
+    assert (torch.get_default_dtype(), torch.is_grad_enabled()) == (torch.float32, True)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from trainers.config import (
     ResNet20,
     ViT,
 )
-from trainers.models import build
+from trainers.models import build, channels_last
 from trainers.models.quadratic import Products
 
 WIDTHS = [*range(1, 21), 32, 63, 64, 65, 128]
@@ -372,6 +372,33 @@ def forgotten(settings: Any, channels: int, size: int, classes: int) -> Any:
     Own(classes)
 
 
+def integer(settings: Any, channels: int, size: int, classes: int) -> Any:
+    network = Own(classes)
+    network.counts = nn.Parameter(torch.zeros(2, dtype=torch.int64), requires_grad=False)
+    return network
+
+
+class Solid(nn.Module):
+    """A convolution over the channels too, whose weight has five dimensions."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.conv, self.last = nn.Conv3d(1, 2, 1), nn.Linear(6, classes)
+
+    def forward(self, x_bchw: torch.Tensor) -> Any:
+        return self.last(self.conv(x_bchw[:, None]).mean((-1, -2)).flatten(1))
+
+
+def solid(settings: Any, channels: int, size: int, classes: int) -> Any:
+    return Solid(classes)
+
+
+def unsettling(settings: Any, channels: int, size: int, classes: int) -> Any:
+    torch.set_default_dtype(torch.float64)
+    torch.set_grad_enabled(False)
+    return Own(classes).float()
+
+
 def own_settings(function: str, more: int = 0) -> Any:
     name, entry = "test_models.Settings", f"{__name__}:{function}"
     return SimpleNamespace(name=name, entry=entry, more=more)
@@ -383,6 +410,7 @@ def own_settings(function: str, more: int = 0) -> Any:
         ("sized", 1, "found output (2, 5), expected (2, 4): a row for each sample"),
         ("sized", -1, "found output (2, 3), expected (2, 4): a row for each sample"),
         ("forgotten", 0, "returned None, expected an nn.Module"),
+        ("integer", 0, "found the parameter counts of type int64, expected a floating-point type"),
     ],
 )
 def test_an_own_model_with_other_outputs_is_refused(function: str, more: int, problem: str) -> None:
@@ -398,3 +426,16 @@ def test_the_check_of_an_own_model_changes_nothing_of_it() -> None:
     for key, value in expected.state_dict().items():
         assert torch.equal(network.state_dict()[key], value)
     assert [m.training for m in network.modules()] == [m.training for m in expected.modules()]
+
+
+def test_an_own_model_may_have_weights_of_five_dimensions() -> None:
+    network = build(own_settings("solid"), 3, 2, 4)
+    images = torch.randn(5, 3, 2, 2)
+    logits = network(images)
+    assert torch.equal(channels_last(network)(images), logits)
+    assert logits.shape == (5, 4)
+
+
+def test_what_an_own_model_sets_in_torch_is_undone() -> None:
+    build(own_settings("unsettling"), 3, 1, 4)
+    assert (torch.get_default_dtype(), torch.is_grad_enabled()) == (torch.float32, True)

@@ -9,6 +9,7 @@ returns.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -16,7 +17,7 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from trainers.config.reader import ConfigError, check_settings
@@ -277,6 +278,30 @@ def entry(settings: Kind) -> Any:
 
 
 def imported(place: str) -> Any:
-    """The object at a place `package.module:name`."""
+    """The object at a place `package.module:name`.
+
+    What a module sets in torch when it is imported is undone: a process imports it once, and the
+    next cell would train without it.
+    """
     module, _, name = place.partition(":")
-    return getattr(importlib.import_module(module), name)
+    with torch_defaults():
+        return getattr(importlib.import_module(module), name)
+
+
+@contextlib.contextmanager
+def torch_defaults() -> Iterator[None]:
+    """Restore torch's default dtype and gradient mode afterwards, which a class of the user's may
+    change: the next cell of the process must not depend on it. Imports no torch.
+    """
+    torch = sys.modules.get("torch")
+    before = (torch.get_default_dtype(), torch.is_grad_enabled()) if torch is not None else None
+    try:
+        yield
+    finally:
+        torch = sys.modules.get("torch")
+        if torch is not None:
+            dtype, grad = before or (torch.float32, True)
+            if torch.get_default_dtype() != dtype:
+                torch.set_default_dtype(dtype)
+            if torch.is_grad_enabled() != grad:
+                torch.set_grad_enabled(grad)

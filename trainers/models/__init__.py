@@ -13,16 +13,17 @@ import torch
 from torch import nn
 
 from trainers.config import ConfigError, Kind, entry
-from trainers.config.kinds import is_import_path
+from trainers.config.kinds import is_import_path, torch_defaults
 
 
 def build(config: Kind, channels: int, size: int, classes: int) -> nn.Module:
     """The model of `config`, from float inputs (n, c, size, size) to logits (n, classes).
 
     The features of a table are inputs of one pixel, a channel for each feature. Raises ConfigError
-    if a model of the user's has other outputs.
+    if a model of the user's has other outputs, or parameters that cannot be trained.
     """
-    network: nn.Module = entry(config)(config, channels, size, classes)
+    with torch_defaults():
+        network: nn.Module = entry(config)(config, channels, size, classes)
     if is_import_path(config.name):
         check_module(config, network)
         _check_outputs(config, network, (channels, size, size), classes)
@@ -30,10 +31,27 @@ def build(config: Kind, channels: int, size: int, classes: int) -> nn.Module:
 
 
 def check_module(config: Kind, network: Any) -> None:
-    """Raise ConfigError unless the entry of a model returned one."""
+    """Raise ConfigError unless the entry of a model returned one, with real parameters."""
     if not isinstance(network, nn.Module):
         kind = "None" if network is None else f"a {type(network).__name__}"
         raise ConfigError(f"{config.entry}: returned {kind}, expected an nn.Module")
+    for name, parameter in network.named_parameters():
+        if not parameter.is_floating_point():
+            dtype = str(parameter.dtype).removeprefix("torch.")
+            raise ConfigError(
+                f"{config.entry}: found the parameter {name} of type {dtype}, expected a "
+                "floating-point type: register what is not trained as a buffer"
+            )
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    """The network with its weights in the layout of the inputs, which is faster; as it is where a
+    weight of five dimensions, such as that of Conv3d, has no such layout.
+    """
+    tensors = (*network.parameters(), *network.buffers())
+    if any(tensor.dim() == 5 for tensor in tensors):
+        return network
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def _check_outputs(config: Kind, network: nn.Module, shape: tuple[int, ...], classes: int) -> None:
