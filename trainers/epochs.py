@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainers import models, optim, precision
-from trainers.config import MinimaCell, VisionCell
+from trainers.config import ConfigError, MinimaCell, VisionCell
 from trainers.cuda_graph import RecordedGradient, can_record
 from trainers.data import augment, splits
 from trainers.data.splits import Split
@@ -30,6 +30,9 @@ from trainers.run import Outcome, Run, log_spaced
 from trainers.seeding import generator_states, restore_generators, stream_seed, torch_stream
 from trainers.snapshots import Snapshots
 from trainers.weights import Evaluated, Owner
+
+_SINGLE_VALUE = "Expected more than 1 value per channel"
+"""What torch says of batch norm that is given one value for each channel."""
 
 
 @dataclass(frozen=True)
@@ -341,6 +344,17 @@ class EpochTraining(ABC):
                 return True
         return True
 
+    def _single_value_text(self) -> str:
+        """Why batch norm had one value for each channel, and what to do."""
+        size = self.settings.batch_size
+        key = "trainer.eval_batch_size" if size is None else "trainer.batch_size"
+        found = getattr(self.settings, key.partition(".")[2])
+        return (
+            f"{key}: found {found} with {self.samples} training samples, which leaves 1 at the "
+            "end: batch norm cannot train on one value for each channel; use a size that leaves "
+            "more, or another data.train_samples"
+        )
+
     def _batches_of_epoch(self) -> int:
         """Batches of the current epoch: fewer where the steps of the training end inside it."""
         before = self.position.step - self.position.batch
@@ -353,7 +367,12 @@ class EpochTraining(ABC):
             group["lr"] = lr
         for parameter in self.parameters:
             parameter.grad = None
-        loss, wrong = self._recorded_gradient(x_bchw, y_b, *self._more_inputs())
+        try:
+            loss, wrong = self._recorded_gradient(x_bchw, y_b, *self._more_inputs())
+        except ValueError as error:
+            if _SINGLE_VALUE not in str(error):
+                raise
+            raise ConfigError(self._single_value_text()) from error
         self.scaler.unscale_(self.optimiser)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = l2_norm(gradients)

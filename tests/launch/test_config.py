@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 
 from launch.sweep import compose
 from launch.sweep.request import leaves
-from trainers.config import MEASURES, Cell, ConfigError, columns, flatten, parse
+from trainers.config import (
+    MEASURES,
+    Cell,
+    ConfigError,
+    check_last_batch,
+    columns,
+    flatten,
+    parse,
+)
 from trainers.config.later import fill_in
 
 MODELS = [
@@ -426,6 +434,37 @@ def test_a_vision_transformer_needs_a_width_for_its_heads(flat: Mapping[str, Any
 def test_an_integer_that_no_column_can_hold_is_refused(flat: Mapping[str, Any], value: int) -> None:
     with pytest.raises(ConfigError, match=r"seed: found -?\d+, expected an integer from -2\^63"):
         parse({**flat, "seed": value})
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"trainer.batch_size": 13}, "trainer.batch_size"),
+        ({"trainer.batch_size": 1}, "trainer.batch_size"),
+        ({"trainer.batch_size": None, "trainer.eval_batch_size": 13}, "trainer.eval_batch_size"),
+        ({"trainer.batch_size": None, "trainer.eval_batch_size": 1}, "trainer.eval_batch_size"),
+        ({"trainer.batch_size": None, "trainer.eval_batch_size": 40}, None),
+        ({"trainer.batch_size": 16, "trainer.eval_batch_size": 13}, None),
+        ({"trainer.batch_size": 13, "model.name": "mlp"}, None),
+        (
+            {
+                "trainer.batch_size": None,
+                "trainer.eval_batch_size": 13,
+                "trainer.poison.samples": 9,
+            },
+            None,
+        ),
+    ],
+)
+def test_batch_norm_needs_more_than_one_value_in_a_batch_and_in_a_block(
+    changes: dict[str, Any], key: str | None
+) -> None:
+    cell = {"model.name": "resnet18", "data.name": "digits", "data.train_samples": 40, **changes}
+    if key is None:
+        check_last_batch(cell)
+        return
+    with pytest.raises(ConfigError, match=rf"^{key}: .* 40 training images, which leaves 1 for"):
+        check_last_batch(cell)
 
 
 def test_nan_is_below_every_bound(flat: Mapping[str, Any]) -> None:

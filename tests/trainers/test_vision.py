@@ -27,7 +27,7 @@ from vision_runs import (
 
 import trainers
 from trainers import config, optim
-from trainers.config import Schedule
+from trainers.config import ConfigError, Schedule
 from trainers.epochs import l2_norm
 from trainers.run import Run
 from trainers.vision import METRICS, Training
@@ -511,6 +511,21 @@ def test_the_test_set_is_clean_and_the_same_for_every_seed(begin: Begin, flat: F
     assert torch.equal(first.data.test.labels, second.data.test.labels)
     assert not first.data.test.is_changed.any()
     assert not torch.equal(first.data.train.images, second.data.train.images)
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"trainer.batch_size": 13}, "trainer.batch_size: found 13"),
+        ({"trainer.batch_size": None, "trainer.eval_batch_size": 39}, "trainer.eval_batch_size"),
+    ],
+)
+def test_a_last_sample_that_batch_norm_cannot_train_on_is_explained(
+    begin: Begin, flat: Flat, changes: dict[str, Any], key: str
+) -> None:
+    cell = with_changes(flat, PRE | changes)
+    with pytest.raises(ConfigError, match=rf"^{key}.* with 40 training samples, which leaves 1"):
+        train(begin(METRICS, flat=cell))
 
 
 def test_seeds_differ_in_their_first_weights_and_equal_ones_do_not(

@@ -12,26 +12,40 @@ DIGITS_SIZE, DIGITS_TRAINING = 8, 999
 
 CIFAR10_SIZE = 32
 
-_HALVINGS: Mapping[str, int] = {"resnet18": 3, "cnn5": 2}
+_HALVINGS: Mapping[str, int] = {"resnet18": 3, "resnet20": 2, "cnn5": 2}
 """How often a model halves its maps before its last batch norm."""
 
 
 def check_last_batch(flat: Mapping[str, Any]) -> None:
     """Raise ConfigError if batch norm would see a single value: one image with a last map of 1x1.
 
-    Nothing is raised where the number of images is not known before the data is read.
+    A step on all samples goes through them in blocks of `trainer.eval_batch_size`. Nothing is
+    raised where the number of images is not known before the data is read.
     """
-    samples, size = _samples(flat), flat.get("trainer.batch_size")
-    if samples is None or size is None or samples % size != 1 or samples == 1:
+    samples, (key, size) = _samples(flat), _block_size(flat)
+    if samples is None or size is None or samples == 1 or (samples % size or size) != 1:
         return
     halvings = _HALVINGS.get(str(flat.get("model.name")))
     if halvings is None or _image_size(flat) > 2**halvings:
         return
+    part = "batch" if key == "trainer.batch_size" else "block of a step on all samples"
     raise ConfigError(
-        f"trainer.batch_size: found {size} with {samples} training images, which leaves 1 for the "
-        f"last batch: batch norm of {flat['model.name']} cannot train on its single value there; "
-        "use a size that leaves more, or another data.train_samples"
+        f"{key}: found {size} with {samples} training images, which leaves 1 for the last {part}: "
+        f"batch norm of {flat['model.name']} cannot train on its single value there; use a size "
+        "that leaves more, or another data.train_samples"
     )
+
+
+def _block_size(flat: Mapping[str, Any]) -> tuple[str, int | None]:
+    """The key that decides how many images go through the network at once, and its value; None for
+    a trainer without such a key, and where poison joins every block.
+    """
+    size = flat.get("trainer.batch_size")
+    if size is not None:
+        return "trainer.batch_size", size
+    has_poison = flat.get("trainer.poison.samples") or flat.get("trainer.poison.share")
+    in_blocks = "trainer.batch_size" in flat and not has_poison
+    return "trainer.eval_batch_size", flat.get("trainer.eval_batch_size") if in_blocks else None
 
 
 def _samples(flat: Mapping[str, Any]) -> int | None:
