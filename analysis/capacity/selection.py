@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis import store
 from analysis.capacity import estimate, labels, rates
-from analysis.capacity.shares import CENSORED, UNFINISHED, searches_at
+from analysis.capacity.shares import CENSORED, UNFINISHED, columns_note, searches_at
 from analysis.figure import names, query
 from analysis.figure import options as figure_options
 from analysis.figure.provenance import Source, diverged_text, fill, origin
@@ -240,6 +240,8 @@ def select(options: argparse.Namespace, free: Sequence[str]) -> Selection:
     """
     selection = load(options.folder, options.where, options.eps)
     selection = at_best_rates(selection, options.rates_from)
+    if not selection.share:  # another share has a note of its own
+        selection = selection.noted(*columns_note(selection.table, selection.trainings))
     return selection.noted(*check_axes(selection.table, free))
 
 

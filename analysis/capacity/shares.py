@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.figure import names
 from analysis.stats import threshold
 from analysis.stats.threshold import Estimate, Settings
-from analysis.store.searches import at_share, estimate_columns, results_of
+from analysis.store.searches import SHARES, at_share, estimate_columns, results_of
 
 UNFINISHED = ("open", "held")
 CENSORED = ("above", "below")
@@ -75,3 +75,18 @@ def _left_out_text(share: float, trainings: int, searches: int) -> list[str]:
         hidden = names.quantity(searches, "search", "searches")
         text += f", and that of {hidden} is not known"
     return [f"{text}; train without `trainer.abandon` to know it"]
+
+
+def columns_note(table: pd.DataFrame, trainings: pd.DataFrame) -> list[str]:
+    """A note on the abandoned trainings that the columns of other shares leave out, if any do."""
+    columns = [f"n50_{name}" for name in SHARES if f"n50_{name}" in table]
+    columns = [column for column in columns if table[column].notna().any()]
+    left_out = int(((trainings["abandoned"] == 1) & (trainings["fitted"] != 1)).sum())
+    if not columns or not left_out:
+        return []
+    abandoned = names.quantity(left_out, "abandoned training")
+    return [
+        f"{', '.join(columns)}: without {abandoned}, whose error at the end of the budget is not "
+        "known; most would have failed, so it is biased up; train without `trainer.abandon` to "
+        "know it"
+    ]

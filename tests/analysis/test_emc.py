@@ -202,6 +202,23 @@ def test_another_share_of_wrong_answers_moves_the_points(
     assert json.loads((out / "f.json").read_text())["eps"] == 0.05
 
 
+def test_columns_of_other_shares_come_with_a_note_on_abandoned_trainings(
+    searching: SearchSweep, drawn: list[Figure], capsys: pytest.CaptureFixture[str]
+):
+    searching.write(sizes()[:2])
+    assert run(emc, searching)[0] == 0
+    assert "abandoned" not in capsys.readouterr().out
+    path = searching.folder / "runs" / "runs.parquet"
+    runs = pd.read_parquet(path)
+    runs.loc[runs["wrong"].gt(0).idxmax(), "abandoned"] = True
+    runs.to_parquet(path)
+    status, out = run(emc, searching)
+    assert status == 0
+    (note,) = [n for n in json.loads((out / "f.json").read_text())["notes"] if "abandoned" in n]
+    assert note.startswith("n50_eps01, n50_eps05, n50_eps10: without 1 abandoned training, whose")
+    assert f"note: {note}" in capsys.readouterr().out
+
+
 def test_a_search_without_an_outcome_at_a_share_has_no_point(
     searching: SearchSweep, drawn: list[Figure], capsys: pytest.CaptureFixture[str]
 ):
