@@ -183,6 +183,8 @@ def preview_warnings(preview: Preview) -> list[str]:
             f"submit {preview.request.name} --again` with the same overrides trains {them} again, "
             "and name=OTHER keeps both"
         )
+    if selection.earlier_weights:
+        warnings.append(_earlier_weights(preview))
     if selection.held_back.cells:
         count = selection.held_back_with_them
         rest = f", and {quantity(count, 'other')} with them" if count else ""
@@ -205,6 +207,17 @@ def preview_warnings(preview: Preview) -> list[str]:
             f"cells that ran out of memory will train with fewer at the same time: {numbers}"
         )
     return warnings
+
+
+def _earlier_weights(preview: Preview) -> str:
+    """That cells read weights of before a retraining, and the command that takes them again."""
+    name, count = preview.request.name, len(preview.selection.earlier_weights)
+    have, are, them = ("has", "is", "it") if count == 1 else ("have", "are", "them")
+    return (
+        f"{quantity(count, 'cell')} of {name} {have} results of weights that were trained again "
+        f"since, and {are} not sent: `redescent submit {name} --again` with the same overrides "
+        f"takes {them} again, and other done cells too unless conditions choose"
+    )
 
 
 def hours(preview: Preview) -> str:

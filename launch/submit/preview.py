@@ -23,7 +23,7 @@ from launch.status.sweep_files import is_final
 from launch.status.sweep_state import SweepState, load_state_before_submission, trained_again
 from launch.submit import calibration
 from launch.submit.rounds import with_open_rounds
-from launch.submit.weights import Availability, look_up
+from launch.submit.weights import Availability, look_up, with_earlier_weights
 from launch.sweep.adaptive import SearchState, search_key
 from launch.sweep.condition import conditions_on
 from launch.sweep.request import AUTO, INSIDE, Cell, Concurrency, Request
@@ -57,6 +57,9 @@ class Selection:
     """How many of the cells to send continue a checkpoint of other code."""
     other_data: Sequence[str] = ()
     """Ids of the cells that are done, and are not sent, whose result comes from other data."""
+    earlier_weights: Sequence[str] = ()
+    """Ids of the cells that are done, and are not sent, although a trained cell that they read was
+    trained again since."""
     unknown_data: int = 0
     """How many cells that are done, and are not sent, have a result that names no data."""
 
@@ -296,9 +299,10 @@ def with_weights(selection: Selection, request: Request) -> Selection:
 
 
 def with_other_results(selection: Selection, request: Request, state: SweepState) -> Selection:
-    """The selection with the cells that stay done although their result is of other code or data.
+    """The selection with the cells that stay done although their result is of other code, data or
+    weights.
 
-    Those of other data are counted apart from the done ones.
+    Those of other data, and of earlier weights, are counted apart from the done ones.
     """
     sent = set(selection.ids)
     done = {cell.id: cell.flat for cell in request.cells if cell.id not in sent}
@@ -313,12 +317,20 @@ def with_other_results(selection: Selection, request: Request, state: SweepState
     for cell in data.other:
         states[states_of_cells[cell]] -= 1
         states["done with other data"] += 1
+    finished = {cell: flat for cell, flat in done.items() if cell in selection.done}
+    for cell in data.other:
+        finished.pop(cell, None)
+    earlier_weights = with_earlier_weights(finished, state.runs)
+    for cell in earlier_weights:
+        states[states_of_cells[cell]] -= 1
+        states["done with earlier weights"] += 1
     return replace(
         selection,
         states=+states,
         other_code=len(other_code),
         continued_code=len(other_results.continue_other_code(state, sent, sources)),
         other_data=data.other,
+        earlier_weights=earlier_weights,
         unknown_data=len(data.unknown),
     )
 

@@ -11,8 +11,11 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import pandas as pd
+
+from analysis import store
 from analysis.store import weights
 from launch.errors import UserError, quantity
 from launch.plan import load_all
@@ -157,3 +160,31 @@ def _job_or_reason(needed: Weights, state: SweepState | None, *, can_wait: bool)
     if job is None or not can_wait:
         return _Answer(reason="trains on this machine")
     return _Answer(job=job.partition("_")[0])
+
+
+def with_earlier_weights(flats: Mapping[str, Mapping[str, Any]], runs: pd.DataFrame) -> list[str]:
+    """Ids of the cells whose result is older than that of a trained cell that they read, which was
+    trained again since.
+
+    `flats` are the configurations of done cells, by id; `runs` is the runs table of their sweep.
+    """
+    ends, trained_ends = _ends(runs), functools.cache(_ends_of_trained)
+    earlier = []
+    for cell, flat in flats.items():
+        sources = [trained_ends(needed.folder).get(needed.cell) for needed in weights_of(flat)]
+        if cell in ends and any(end is not None and end > ends[cell] for end in sources):
+            earlier.append(cell)
+    return earlier
+
+
+def _ends_of_trained(folder: Path) -> Mapping[str, float]:
+    """`_ends` of a trained sweep; none where no done cell was ever sent to train again."""
+    return _ends(store.runs(folder)) if _sent_again(folder) else {}
+
+
+def _ends(runs: pd.DataFrame) -> dict[str, float]:
+    """The Unix time at which each cell with a result ended."""
+    if not {"cell", "status", "updated"} <= set(runs.columns):
+        return {}
+    finished = runs[runs["status"].isin(FINAL) & runs["updated"].notna()]
+    return dict(zip(finished["cell"].astype(str), finished["updated"].astype(float), strict=True))

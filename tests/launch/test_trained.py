@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from launch.cli import tables
 from launch.errors import UserError
 from launch.plan import Plan, PlannedCell, jobs
 from launch.plan.plan import factor
@@ -19,7 +20,14 @@ from launch.status import sweep_files, sweep_state
 from launch.status.cell_state import CellState, Placement, Record
 from launch.status.sweep_state import SweepState
 from launch.submit import calibration, weights
-from launch.submit.preview import select_cells, with_weights
+from launch.submit.preview import (
+    Estimate,
+    Preview,
+    Selection,
+    select_cells,
+    with_other_results,
+    with_weights,
+)
 from launch.sweep.compose import expand_sweep
 from launch.sweep.request import Cell, Request
 from launch.sweep.trained import weights_of
@@ -383,3 +391,44 @@ def test_again_with_where_takes_only_the_measures_that_meet_it(
     state = state_of(whole, done=[cell.id for cell in whole.cells])
     (cell,) = select_cells(request, state, retry_errors=False, rerun=True).cells
     assert (cell.flat["trainer.block"], cell.flat["seed"]) == (1, 0)
+
+
+def test_results_of_weights_that_were_trained_again_are_counted_apart(
+    frozen: FrozenSweep,
+    write_sweep: Callable[[str, str], None],
+    logs: Path,
+    plan_of: Callable[..., Plan],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    trained = frozen()
+    write_sweep("roll_radius", RADIUS)
+    request = expand_sweep("roll_radius", [LOCAL])
+    first, second = sorted({str(cell.flat["trainer.of"]) for cell in request.cells})
+    measures = [cell.id for cell in request.cells]
+    ends = pd.DataFrame({"cell": [first, second], "status": "done", "updated": [30.0, 10.0]})
+    monkeypatch.setattr(weights.store, "runs", lambda folder: ends)
+    state = state_of(request, done=measures)
+    runs = pd.DataFrame({"cell": measures, "status": "done", "updated": 20.0, "code": None})
+    state = replace(state, runs=runs)
+
+    def selection() -> Selection:
+        selected = select_cells(request, state, retry_errors=False, rerun=False)
+        return with_other_results(selected, request, state)
+
+    assert selection().states == {"done": 6}
+    bases, split = factor([cell.flat for cell in trained])
+    planned = [PlannedCell(c.id, b, v) for c, (b, v) in zip(trained, split, strict=True)]
+    again = plan_of(name="roll", bases=bases, cells=planned, tasks=[[0, 1, 2, 3]], rerun=True)
+    replace(again, sid="20260102T030406-0a1b2c3d").write(logs / "roll")
+    old = [cell.id for cell in request.cells if cell.flat["trainer.of"] == first]
+    assert selection().earlier_weights == old
+    assert selection().states == {"done": 3, "done with earlier weights": 3}
+    assert selection().cells == []
+    proposal = Preview(request, selection(), [], [], 0, (), Estimate("core-hours", 0.0, None))
+    tables.print_preview(proposal)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "done with earlier weights 3" in out
+    assert "3 cells of roll_radius have results of weights that were trained again since" in out
+    state = replace(state, runs=runs.assign(updated=40.0))
+    assert selection().states == {"done": 6}
