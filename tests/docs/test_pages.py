@@ -88,6 +88,17 @@ def test_the_readme_is_one_screen() -> None:
     assert any("`make test`" in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    "word",
+    ["censored", "hole", "island", "kappa", "lapse", "n50", "part", "shard", "SID", "store"],
+)
+def test_the_glossary_has_the_words_of_the_pages(word: str) -> None:
+    glossary = DOCS / "reference" / "glossary.md"
+    used = re.compile(rf"\b{word}\b", re.IGNORECASE)
+    assert any(used.search(page.read_text()) for page in PAGES if page != glossary)
+    assert f"\n| {word} | " in glossary.read_text()
+
+
 def test_every_sweep_is_listed() -> None:
     listed = (DOCS / "reference" / "shipped_sweeps.md").read_text()
     for path in (ROOT / "configs" / "sweep").glob("*.yaml"):
