@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -69,7 +69,7 @@ def can_record(device: torch.device, *parts: tuple[Kind, object]) -> bool:
 class RecordedGradient:
     """Computes the gradients of a training, from recordings where these are possible."""
 
-    def __init__(self, parameters: list[Tensor], can_record: bool) -> None:
+    def __init__(self, parameters: Sequence[Tensor], can_record: bool) -> None:
         self.parameters = parameters
         self.can_record = can_record
         self.steps: Counter[Shapes] = Counter()
