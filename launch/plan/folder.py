@@ -7,13 +7,13 @@ Read inside jobs: standard library only.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 import stat
 from pathlib import Path
 
 from launch.errors import UserError
 from launch.plan.plan import CALIBRATION, PlanError, plan_files
+from trainers.config.spelling import did_you_mean
 
 _PYTHON = {os.pathsep: "Python splits the path of the frozen code at it"}
 """Characters that Python reads otherwise in PYTHONPATH, and what it does."""
@@ -81,13 +81,11 @@ def no_sweep(folder: Path) -> UserError:
     names = _sweeps_in(folder.parent)
     if not names:
         return UserError(f"{folder}: {what}; {creates}")
-    nearest = difflib.get_close_matches(folder.name, names, n=3)
-    if nearest:
-        return UserError(f"{folder}: {what}; did you mean {' or '.join(nearest)}?")
     more = len(names) - _MOST_NAMES
     rest = [f"and {more} more (`redescent list`)"] if more > 0 else []
     listed = ", ".join([*names[:_MOST_NAMES], *rest])
-    return UserError(f"{folder}: {what}; {creates}. Sweeps in {folder.parent}: {listed}")
+    otherwise = f"{creates}. Sweeps in {folder.parent}: {listed}"
+    return UserError(f"{folder}: {what}; {did_you_mean(folder.name, names, otherwise)}")
 
 
 def _sweeps_in(logs: Path) -> list[str]:

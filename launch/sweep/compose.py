@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +55,7 @@ from launch.sweep.request import (
 )
 from launch.sweep.resolve import Resolver
 from trainers import config as schema
+from trainers.config.spelling import did_you_mean
 
 CONFIGS = shipped_configs()
 """The shipped configurations."""
@@ -133,11 +133,8 @@ def _hint_on_sweep(sweep: str) -> str:
             f"file, and name={sweep}"
         )
     names = config_names("sweep", CONFIGS)
-    nearest = difflib.get_close_matches(sweep, names, n=3)
-    if nearest:
-        return f"similar: {', '.join(nearest)}"
-    shown = ", ".join(names[:_NAMES_SHOWN])
-    return f"known: {shown}" + (", ..." if len(names) > _NAMES_SHOWN else "")
+    more = ", ..." if len(names) > _NAMES_SHOWN else ""
+    return did_you_mean(sweep, names, f"known: {', '.join(names[:_NAMES_SHOWN])}{more}")
 
 
 def _check_overrides(sweep: str, overrides: Sequence[str]) -> None:

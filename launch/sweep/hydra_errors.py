@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 
 from launch.plan.project import config_names
 from launch.sweep import config_keys, search
 from trainers import config as schema
+from trainers.config.spelling import did_you_mean
 
 _REASON_LINES = 12
 
@@ -45,8 +45,8 @@ def _unknown_choice(file: str, shipped: Path) -> str:
     choices = config_names(group, shipped) if group else []
     if not choices:
         return f"configs/{file}.yaml: no such file; expected a file that `defaults` can name"
-    nearest = difflib.get_close_matches(name, choices, n=3)
-    hint = f"did you mean {' or '.join(nearest)}? The choices" if nearest else "the choices"
+    question = did_you_mean(name, choices, otherwise="")
+    hint = f"{question} The choices" if question else "the choices"
     return f"{group}={name}: no such choice; {hint} are {', '.join(choices)}"
 
 

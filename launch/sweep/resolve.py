@@ -14,6 +14,7 @@ from launch.errors import UserError
 from launch.plan.identity import id_of_sections, section_text
 from launch.sweep.request import Cell, resolved_cell
 from trainers import config as schema
+from trainers.config.reader import key_hint
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,9 @@ class Resolver:
         """Raise UserError for a point with a key that the base lacks."""
         for key in point:
             if key not in self.base:
-                near = schema.nearest_key(key, self.base)
                 of_section = self._base_sections.get(_section_of(key))
                 keys_here = ", ".join(sorted(of_section or self.base))
-                hint = f"did you mean {near}?" if near else f"known: {keys_here}"
+                hint = key_hint(key, self.base, f"known: {keys_here}")
                 raise UserError(f"axes.{key}: no such configuration key; {hint}")
 
     def _sections_but(self, trainer: str, changed: tuple[str, ...]) -> dict[str, Section]:

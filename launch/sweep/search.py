@@ -6,7 +6,6 @@ The search itself is in analysis/stats/threshold.py, and what it trains in adapt
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import reprlib
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from launch.plan.outcome import STATES
 from launch.plan.search import Advance, Search
 from launch.sweep.condition import check_types, column_types, names, values_as_truths
 from launch.sweep.grid import axis_values
+from trainers.config.spelling import did_you_mean
 
 _REQUIRED = ("axis", "success", "range")
 _DEFAULTS: Mapping[str, Any] = {
@@ -112,8 +112,7 @@ class SearchRule:
         """
         for name in names(self.success):
             if name not in columns:
-                near = difflib.get_close_matches(name, sorted(set(columns)), n=3)
-                hint = f"did you mean {' or '.join(near)}?" if near else "expected a column of it"
+                hint = did_you_mean(name, sorted(set(columns)), "expected a column of it")
                 raise UserError(
                     f"search.success: {name!r} is no column of the runs table of "
                     f"trainer={trainer}; {hint}"

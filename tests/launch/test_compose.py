@@ -252,7 +252,7 @@ def test_a_name_that_cannot_be_a_folder_is_refused(name: str) -> None:
 def test_an_unknown_sweep_is_answered_with_similar_or_some_names(
     logs: Path, plan_of: Callable[..., Plan]
 ) -> None:
-    assert refusal("fig2").endswith("; similar: fig2_ab")
+    assert refusal("fig2").endswith("; did you mean fig2_ab?")
     output = refusal("xxxxxxxx")
     assert "no sweep 'xxxxxxxx'" in output
     names = sorted(path.stem for path in (compose.CONFIGS / "sweep").glob("*.yaml"))

@@ -84,7 +84,7 @@ def test_own_files_come_before_the_shipped_ones(own_project: Path) -> None:
 
 
 def test_an_unknown_sweep_is_answered_with_own_and_shipped_names(own_project: Path) -> None:
-    with pytest.raises(UserError, match=r"no sweep 'width' in .*; similar: widths, grok_width, "):
+    with pytest.raises(UserError, match=r"width' in .*; did you mean widths or grok_width or "):
         compose.expand_sweep("width", [LOCAL])
 
 

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from trainers.config.reader import ConfigError, check_settings
+from trainers.config.spelling import did_you_mean
 
 SHORT_NAMES: Mapping[str, Mapping[str, str]] = {
     "model": {
@@ -215,8 +216,8 @@ def _attribute(key: str, module: Any, name: str) -> Any:
     if hasattr(module, name):
         return getattr(module, name)
     names = [other for other, value in vars(module).items() if dataclasses.is_dataclass(value)]
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"its dataclasses: {', '.join(names) or 'none'}"
+    otherwise = f"its dataclasses: {', '.join(names) or 'none'}"
+    hint = did_you_mean(name, names, otherwise, most=1)
     raise ConfigError(f"{key}: the module {module.__name__} has no class {name!r}; {hint}")
 
 

@@ -359,9 +359,14 @@ def _describe(option: Any) -> str:
 
 
 def _unknown(key: str, keys: list[str]) -> str:
-    near = nearest_key(key, keys)
-    hint = f"did you mean {near}?" if near else f"known here: {', '.join(keys)}"
+    hint = key_hint(key, keys, f"known here: {', '.join(keys)}")
     return f"{key}: unknown key; {hint}"
+
+
+def key_hint(key: str, keys: Iterable[str], otherwise: str) -> str:
+    """A question with the key that `key` is a misspelling of; `otherwise` if it is like none."""
+    near = nearest_key(key, keys)
+    return f"did you mean {near}?" if near else otherwise
 
 
 def nearest_key(key: str, keys: Iterable[str]) -> str | None:
