@@ -24,7 +24,6 @@ from typing import IO
 
 from launch.errors import UserError, quantity
 from launch.plan import Plan, markers
-from launch.plan.launcher import cores
 from launch.plan.outcome import CRASHED, KILLED, StopReason, failure_class
 from launch.worker.messages import (
     CellJob,
@@ -173,7 +172,7 @@ class Pool:
         self.why_stopped = why_stopped
         self.plan = assignment.plan
         self.queue = deque(assignment.numbers)
-        self.concurrency = self.plan.planned_concurrency(assignment.task) or cores()
+        self.concurrency = self.plan.concurrency(assignment.task)
         self.writer = f"{assignment.prefix}r{assignment.restart}.{uuid.uuid4().hex[:8]}"
         self.children: list[Child] = []
         self.child_count = 0

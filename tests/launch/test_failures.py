@@ -203,6 +203,10 @@ def test_cells_of_another_concurrency_get_tasks_of_their_own(one_task: bool) -> 
         assert one_task or len({concurrency[i] for i in task.cells}) == 1
 
 
-def test_a_plan_says_how_many_cells_each_task_trains_at_a_time(plan_of: object) -> None:
+def test_a_plan_says_how_many_cells_each_task_trains_at_a_time(
+    plan_of: object, tmp_path: Path
+) -> None:
     cells: plan.Plan = plan_of(sizes=[3, None], launcher={"cpus_per_task": 8})  # type: ignore[operator]
     assert [cells.concurrency(task) for task in (0, 1)] == [3, 8]
+    tasks = [pool.Assignment(cells, tmp_path, task, restart=0) for task in (0, 1)]
+    assert [pool.Pool(task, [], None).concurrency for task in tasks] == [3, 8]
