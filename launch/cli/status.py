@@ -18,7 +18,7 @@ from launch.cli import layout, machine, progress, tables
 from launch.cli.console import console, styled
 from launch.cli.searches import search_table
 from launch.errors import INTERRUPTED, quantity
-from launch.plan import files, markers
+from launch.plan import markers
 from launch.plan.identity import cell_arguments
 from launch.plan.outcome import FINAL
 from launch.plan.plan import name_of
@@ -203,7 +203,7 @@ def _follow_parts(state: SweepState, show: Callable[[pd.DataFrame], None], secon
 def _workers_alive(state: SweepState) -> list[bool | None]:
     here = [plan for plan in state.plans if plan.backend != "slurm"]
     workers = [markers.local_worker(plan.folder(state.folder)) for plan in here]
-    return [files.alive(worker) for worker in workers if worker is not None]
+    return [worker.alive() for worker in workers if worker is not None]
 
 
 def print_failures(folder: Path) -> None:

@@ -19,11 +19,12 @@ import hashlib
 import re
 import time
 from collections.abc import Collection
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from launch.errors import UserError
 from launch.plan import files
+from launch.plan.process import Process, own_process
 from launch.plan.reader import Damaged, Fields, as_texts, read_json
 
 SAME_ERROR = 3
@@ -119,10 +120,10 @@ def cancelled_cells(submission: Path) -> set[str]:
 
 def mark_local_worker(submission: Path) -> None:
     """Record this process as the one that works on the submission outside SLURM."""
-    files.write_json(submission / "local.json", files.own_process())
+    files.write_json(submission / "local.json", asdict(own_process()))
 
 
-def local_worker(submission: Path) -> dict[str, Any] | None:
+def local_worker(submission: Path) -> Process | None:
     """The process that works on the submission outside SLURM; None if none has started.
 
     Raises UserError if the file is damaged.
@@ -130,10 +131,9 @@ def local_worker(submission: Path) -> dict[str, Any] | None:
     path = submission / "local.json"
     try:
         fields = Fields(read_json(path))
-        process = {"host": fields.text("host"), "start": fields.text("start")}
-        process_id = fields.count("pid", 1)
+        process = Process.read(fields)
         fields.finish()
-        return {**process, "pid": process_id}
+        return process
     except FileNotFoundError:
         return None
     except Damaged as error:
@@ -145,7 +145,8 @@ def local_worker(submission: Path) -> dict[str, Any] | None:
 
 def end_local_worker(submission: Path) -> None:
     """Record that this process has ended its work on the submission, although it is alive."""
-    files.write_json(submission / "local.json", files.own_process() | {"start": "ended"})
+    ended = replace(own_process(), start="ended")
+    files.write_json(submission / "local.json", asdict(ended))
 
 
 def remove_local_worker(submission: Path) -> None:

@@ -33,7 +33,7 @@ def running_tasks(state: SweepState) -> list[RunningTask]:
         if job is not None:
             running.append(RunningTask(f"job {job}", task.node))
         elif worker is not None:
-            running.append(RunningTask(f"process {worker['pid']}", worker["host"]))
+            running.append(RunningTask(f"process {worker.pid}", worker.host))
     return running
 
 

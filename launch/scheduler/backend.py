@@ -26,9 +26,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from launch.plan import Plan, files, markers
+from launch.plan import Plan, markers
 from launch.plan.jobs import Array
 from launch.plan.outcome import last_line
+from launch.plan.process import command_line, process_ids
 from launch.scheduler import sbatch, slurm, task
 
 
@@ -168,7 +169,7 @@ class Local:
         process = markers.local_worker(plan.folder(sweep))
         if process is None:
             return []
-        alive = files.alive(process)
+        alive = process.alive()
         if alive is None:
             return None
         state = "RUNNING" if alive else "COMPLETED"
@@ -179,26 +180,26 @@ class Local:
     ) -> str:
         """Send SIGTERM to the worker, which saves and ends."""
         process = markers.local_worker(plan.folder(sweep))
-        if process is None or files.alive(process) is False:
+        if process is None or process.alive() is False:
             return ""
-        if files.alive(process) is None:
-            return f"it runs on {process['host']}; cancel it there"
-        if not _may_be_worker(files.command_line(process["pid"]), plan):
+        if process.alive() is None:
+            return f"it runs on {process.host}; cancel it there"
+        if not _may_be_worker(command_line(process.pid), plan):
             return (
-                f"local.json of {plan.sid} names process {process['pid']}, which is no worker of "
+                f"local.json of {plan.sid} names process {process.pid}, which is no worker of "
                 "this submission and was left alone"
             )
         with contextlib.suppress(ProcessLookupError):
-            os.kill(process["pid"], signal.SIGTERM)
+            os.kill(process.pid, signal.SIGTERM)
         return ""
 
 
 def has_worker_process(plan: Plan) -> bool | None:
     """Whether a process of this machine is a worker of the plan; None if that cannot be known."""
-    processes = files.processes()
-    if processes is None:
+    pids = process_ids()
+    if pids is None:
         return None
-    return any(_names_plan(files.command_line(process), plan) for process in processes)
+    return any(_names_plan(command_line(pid), plan) for pid in pids)
 
 
 def _may_be_worker(command: Sequence[str], plan: Plan) -> bool:

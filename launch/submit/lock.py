@@ -11,10 +11,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
 from launch.plan import files
+from launch.plan.process import Process, own_process
 from launch.plan.reader import Damaged, Fields, read_json
 
 FRESH_SECONDS = 10.0
@@ -67,7 +69,7 @@ def _say_waiting(path: Path) -> None:
 def _lock_file(path: Path) -> Iterator[None]:
     """Hold a lock file, and touch it until it is released."""
     has_said = False
-    while not files.create(path, json.dumps(files.own_process())):
+    while not _create(path):
         if not has_said:
             _say_waiting(path)
             has_said = True
@@ -84,6 +86,11 @@ def _lock_file(path: Path) -> Iterator[None]:
         released.set()
         thread.join()
         path.unlink(missing_ok=True)
+
+
+def _create(path: Path) -> bool:
+    """Create a lock file that names this process; False if it exists."""
+    return files.create(path, json.dumps(asdict(own_process())))
 
 
 def _touch_until(released: threading.Event, path: Path) -> None:
@@ -107,9 +114,7 @@ def _stale(path: Path) -> bool:
 def _holder_is_gone(path: Path) -> bool:
     """Whether the process that a lock file names has ended; False for a damaged file."""
     try:
-        fields = Fields(read_json(path))
-        holder = {"host": fields.text("host"), "start": fields.text("start")}
-        return files.alive({**holder, "pid": fields.count("pid", 1)}) is False
+        return Process.read(Fields(read_json(path))).alive() is False
     except Damaged:
         return False
 
@@ -120,7 +125,7 @@ def _remove_stale(path: Path) -> None:
     Otherwise a second process could remove the new lock of the first one.
     """
     breaking = path.with_name(f"{path.name}.breaking")
-    if files.create(breaking, json.dumps(files.own_process())):
+    if _create(breaking):
         try:
             if _stale(path):
                 path.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from analysis import store
 from launch.errors import UserError
 from launch.plan import Plan, files, jobs
 from launch.plan.jobs import Array
+from launch.plan.process import own_process, start_of
 from launch.scheduler import backend, slurm
 from launch.scheduler.slurm import ranges
 from launch.status import sweep_state
@@ -102,8 +103,8 @@ def test_only_a_worker_of_the_plan_is_ended(plan_of: Callable[..., Any], tmp_pat
     path = plan.write(tmp_path)
     process = subprocess.Popen(["sleep", "60"])
     try:
-        identity = {**files.own_process(), "pid": process.pid, "start": files._start(process.pid)}
-        files.write_json(path.with_name("local.json"), identity)
+        identity = replace(own_process(), pid=process.pid, start=start_of(process.pid))
+        files.write_json(path.with_name("local.json"), asdict(identity))
         complaint = backend.Local().cancel(plan, tmp_path, [], {0})
         assert f"names process {process.pid}, which is no worker" in complaint
         assert process.poll() is None

@@ -19,7 +19,7 @@ import pytest
 from waiting import wait_for
 
 from analysis import store
-from launch.plan import files
+from launch.plan.process import Process
 
 pytestmark = [
     pytest.mark.skipif(
@@ -88,9 +88,9 @@ def reaper(logs: Path) -> Iterator[None]:
     """Ends what a test that fails would leave running."""
     yield
     for path in logs.rglob("local.json"):
-        name = json.loads(path.read_text())
-        if files.alive(name):
-            for pid in (name["pid"], *children(name["pid"])):
+        worker = Process(**json.loads(path.read_text()))
+        if worker.alive():
+            for pid in (worker.pid, *children(worker.pid)):
                 kill(pid)
 
 

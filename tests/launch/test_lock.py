@@ -10,12 +10,14 @@ import multiprocessing
 import os
 import socket
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from launch.plan import files, markers
+from launch.plan.process import own_process
 from launch.submit import lock
 from launch.submit.lock import locked
 
@@ -66,7 +68,7 @@ def test_a_lock_whose_process_died_is_taken_away(locks: str, tmp_path: Path) -> 
     assert lock_file.exists() == (locks == "none")
     with locked(tmp_path):
         if locks == "none":
-            assert json.loads(lock_file.read_text()) == files.own_process()
+            assert json.loads(lock_file.read_text()) == asdict(own_process())
     assert not lock_file.exists()
 
 
@@ -74,7 +76,7 @@ def test_a_lock_of_a_silent_host_is_taken_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock_file = tmp_path / ".lock.held"
-    lock_file.write_text(json.dumps(files.own_process() | {"host": "elsewhere"}))
+    lock_file.write_text(json.dumps(asdict(own_process()) | {"host": "elsewhere"}))
     assert not lock._stale(lock_file)
     silent = time.time() - lock.STALE_SECONDS - 1
     os.utime(lock_file, (silent, silent))

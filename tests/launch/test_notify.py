@@ -14,6 +14,7 @@ import pytest
 
 from launch.errors import UserError
 from launch.plan import Plan, load, load_all, markers
+from launch.plan.process import Process
 from launch.report.notes import next_steps
 from launch.report.overview import load_overview
 from launch.scheduler import backend, slurm
@@ -76,10 +77,8 @@ def test_a_program_that_fails_is_reported_and_nothing_else_changes(
 
 
 def test_nobody_is_told_while_cells_run(failed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from launch.plan import files
-
     plan = with_command(failed, "false")
-    monkeypatch.setattr(files, "alive", lambda worker: True)
+    monkeypatch.setattr(Process, "alive", lambda worker: True)
     for name in ("runs", "store", "curves"):
         shutil.rmtree(failed / name, ignore_errors=True)
     assert notify.notify(failed, plan.sid) is None

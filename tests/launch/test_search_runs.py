@@ -21,7 +21,8 @@ from waiting import wait_for
 
 from analysis import store
 from launch.cli import status
-from launch.plan import Search, files, load_all
+from launch.plan import Search, load_all
+from launch.plan.process import Process
 from launch.submit import rounds
 from launch.sweep.adaptive import SearchState, replay
 
@@ -37,9 +38,9 @@ def folder(logs: Path) -> Iterator[Path]:
     folder = logs / "noop_search"
     yield folder
     for path in folder.glob("submissions/*/local.json"):
-        worker = json.loads(path.read_text())
-        if files.alive(worker):
-            os.kill(worker["pid"], signal.SIGTERM)
+        worker = Process(**json.loads(path.read_text()))
+        if worker.alive():
+            os.kill(worker.pid, signal.SIGTERM)
 
 
 def the_search(folder: Path) -> SearchState:
@@ -169,8 +170,9 @@ def test_a_killed_worker_and_a_resume_give_the_search_of_a_calm_run(
     redescent("submit", "noop_search", *LOCAL, *slow)
     wait_for(lambda: store.runs(folder)["status"].eq("running").any(), "a running cell")
     (path,) = folder.glob("submissions/*/local.json")
-    os.kill(json.loads(path.read_text())["pid"], signal.SIGKILL)
-    wait_for(lambda: not files.alive(json.loads(path.read_text())), "the end of the worker")
+    worker = Process(**json.loads(path.read_text()))
+    os.kill(worker.pid, signal.SIGKILL)
+    wait_for(lambda: not worker.alive(), "the end of the worker")
     assert "redescent resume noop_search" in redescent("status", "noop_search").stdout
     redescent("resume", "noop_search", "--wait")
     state = the_search(folder)
