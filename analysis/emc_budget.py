@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from analysis.capacity import estimate, labels, plot, selection, shares
 from analysis.capacity.selection import Selection
 from analysis.figure import output, query, style
+from analysis.figure.looks import Look
 
 FREE = ("model.", "data.", "trainer.least_steps", "trainer.epochs")
 PANEL = (4.6, 4.4)  # inches
@@ -109,7 +110,7 @@ def _size_label(parameters: float) -> str:
     return f"P = {parameters:,.0f}"
 
 
-def draw_panel(axes: Axes, rows: pd.DataFrame, look_of: Mapping[str, plot.Look]) -> None:
+def draw_panel(axes: Axes, rows: pd.DataFrame, look_of: Mapping[str, Look]) -> None:
     """The lines of one panel, side by side at each budget; censored budgets are arrows."""
     sizes = sorted(rows["parameters"].unique())
     axes.set_xscale("log")

@@ -19,10 +19,12 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from analysis.figure import output, query, style
+from analysis.figure.looks import Look
 from analysis.grokking import labels, plot, step_curves
 from analysis.grokking import runs as grok
 from analysis.stats import features, seed_curves
@@ -38,7 +40,7 @@ class Quantity:
     panel: str
     column: str
     label: str
-    look: plot.Look
+    look: Look
 
     def values(self, runs: pd.DataFrame) -> pd.Series:
         """Of each finished run: an error in % or a loss in nats."""
@@ -46,11 +48,11 @@ class Quantity:
         return 100 * (1 - values) if self.panel == "error" else values
 
 
-_TEST, _TRAIN = step_curves.COLOURS["test"], step_curves.COLOURS["train"]
+_TEST, _TRAIN = (to_rgb(step_curves.COLOURS[split]) for split in ("test", "train"))
 CURVES = {
-    "final_test": ("test, last step", plot.Look(_TEST, "o", "-")),
-    "best_test": ("test, best step", plot.Look(_TEST, "s", "--")),
-    "final_train": ("train, last step", plot.Look(_TRAIN, "^", ":")),
+    "final_test": ("test, last step", Look(_TEST, "o", "-")),
+    "best_test": ("test, best step", Look(_TEST, "s", "--")),
+    "final_train": ("train, last step", Look(_TRAIN, "^", ":")),
 }
 QUANTITIES = tuple(
     Quantity(panel, f"{name}_{metric}", label, look)

@@ -23,6 +23,7 @@ from analysis.capacity.labels import Label, budget, texts
 from analysis.capacity.selection import COLUMNS, Selection
 from analysis.capacity.shares import CENSORED, UNFINISHED
 from analysis.figure import output, query, style
+from analysis.figure.looks import Look
 
 WIDTH = 0.8  # of all bars of a category, in categories
 ROWS = 5.2  # inches, height of the figure
@@ -167,7 +168,7 @@ def draw(searches: Selection) -> Figure:
     return figure
 
 
-def draw_panel(axes: Axes, rows: pd.DataFrame, hue: str, look_of: Mapping[str, plot.Look]) -> None:
+def draw_panel(axes: Axes, rows: pd.DataFrame, hue: str, look_of: Mapping[str, Look]) -> None:
     """Bars with 90 % intervals; censored ones are hatched up to their bound, with an arrow.
 
     A search without any outcome is a hatched strip. A hollow circle marks an interval that is not
@@ -201,7 +202,7 @@ def draw_panel(axes: Axes, rows: pd.DataFrame, hue: str, look_of: Mapping[str, p
     axes.tick_params(axis="x", labelsize=9)
 
 
-def mark(axes: Axes, row: Mapping[Any, Any], x: float, width: float, look: plot.Look) -> None:
+def mark(axes: Axes, row: Mapping[Any, Any], x: float, width: float, look: Look) -> None:
     """The interval of a bar, its arrow, or the hatching of one that is missing."""
     left = x - width / 2
     if row["n50"] == row["n50"]:
@@ -214,7 +215,7 @@ def mark(axes: Axes, row: Mapping[Any, Any], x: float, width: float, look: plot.
     elif row["n50_bound"] == row["n50_bound"]:  # a bound, of a finished search or not
         side = "above" if row["n50_high"] != row["n50_high"] else "below"
         axes.bar(x, row["n50_bound"], width * 0.97, fill=False, hatch="....", edgecolor="0.3", lw=0)
-        plot.arrow(axes, x, row["n50_bound"], side, plot.Look((0.2, 0.2, 0.2), "_"))
+        plot.arrow(axes, x, row["n50_bound"], side, Look((0.2, 0.2, 0.2), "_"))
     else:
         axes.axvspan(left, left + width, fill=False, hatch=style.HATCH, lw=0, zorder=0.5)
 

@@ -15,6 +15,7 @@ from analysis.capacity import estimate, labels, plot, selection
 from analysis.capacity.labels import Label, is_base, texts
 from analysis.capacity.selection import COLUMNS, Selection
 from analysis.figure import output, query, style
+from analysis.figure.looks import Look
 
 SIZE = (10.6, 5.4)  # inches
 NEAR = 1.03  # searches whose P differs by less are compared
@@ -204,9 +205,7 @@ def _shifts(table: pd.DataFrame, names: Sequence[str]) -> pd.Series:
     )
 
 
-def _lines_from_base(
-    axes: Axes, table: pd.DataFrame, x: str, look_of: Mapping[str, plot.Look]
-) -> None:
+def _lines_from_base(axes: Axes, table: pd.DataFrame, x: str, look_of: Mapping[str, Look]) -> None:
     """A dotted line from the base to each model that grew from it, for each kind of labels."""
     with_n50 = table[table["n50"].notna()]
     tasks = with_n50["line"].map(labels.task_of_scaled)
@@ -219,9 +218,7 @@ def _lines_from_base(
             axes.plot(xs, ys, ":", color=colour, lw=1.0, zorder=1)
 
 
-def by_search(
-    table: pd.DataFrame, column: str, look_of: Mapping[str, plot.Look]
-) -> dict[int, plot.Look]:
+def by_search(table: pd.DataFrame, column: str, look_of: Mapping[str, Look]) -> dict[int, Look]:
     """The look of each search, by index: that of its line, lighter for the first searches of it.
 
     The rows of a line are in the order of its places.

@@ -6,24 +6,23 @@ Functions draw on the Axes that they are given.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.capacity.selection import Selection
 from analysis.capacity.shares import CENSORED
+from analysis.figure.looks import MARKERS, Look, assign
 from analysis.stats import threshold
 from analysis.store.searches import last_budgets
 
-MARKERS = "osD^vP*Xphd<>"
 ARROW = 20  # points, length of the arrow of a censored value
 FOOT = {"fontsize": 8, "color": "0.35"}
 CURVE_POINTS = 120
@@ -32,26 +31,11 @@ DENSE = 1500
 MANY = 8  # ticks at most, and searches of a panel with a legend
 
 
-@dataclass(frozen=True)
-class Look:
-    """Colour, marker and line style."""
-
-    colour: tuple[float, float, float]
-    marker: str = "o"
-    line: str = "-"
-
-
 def looks(names: Sequence[str], ordered: bool = False) -> dict[str, Look]:
     """A look for each name; of a sequential map if the names are `ordered`."""
-    if ordered:
-        colours = sns.color_palette("viridis", len(names) + 1)[: len(names)]
-    else:
-        colours = sns.color_palette("colorblind", max(len(names), 1))
-    lines = ["-" if i < len(MARKERS) else "--" for i in range(len(names))]
-    return {
-        name: Look(to_rgb(colours[i]), MARKERS[i % len(MARKERS)], lines[i])
-        for i, name in enumerate(names)
-    }
+    count = len(names) + 1  # the last of an ordered palette is too light
+    colours = sns.color_palette("viridis" if ordered else "colorblind", count)
+    return assign(names, colours, solid=len(MARKERS))
 
 
 def lighter(look: Look, share: float) -> Look:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figure import output, query, style
+from analysis.figure.looks import Look
 from analysis.grokking import plot
 from analysis.grokking import runs as grok
 
@@ -40,7 +41,7 @@ def ranked(means: pd.DataFrame) -> list[str]:
     return [str(label) for label in by_label.index]
 
 
-def panel(axes: Axes, rows: pd.DataFrame, looks: Mapping[str, plot.Look], title: str) -> None:
+def panel(axes: Axes, rows: pd.DataFrame, looks: Mapping[str, Look], title: str) -> None:
     """The curves in %, from 0 to 100."""
     plot.curves(axes, rows.assign(value=100 * rows["value"]), PERCENT, looks)
     plot.hatch_without_value(axes, rows, PERCENT)

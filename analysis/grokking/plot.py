@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 
 from analysis.figure import heatmap
+from analysis.figure.looks import Look, assign
 from analysis.figure.style import HATCH
 from analysis.grokking import runs as grok
 
@@ -27,18 +26,8 @@ COLOURS = (
     "#555555",
     "#8C6D31",
 )
-MARKERS = "osD^vP*Xphd<>"
 SPREAD = "minimum to maximum over seeds around their mean; hollow: with fewer seeds than planned"
 RANGE = ("pi", 100)  # seaborn's name for an interval from minimum to maximum
-
-
-@dataclass(frozen=True)
-class Look:
-    """Colour, marker and line style of a curve."""
-
-    colour: str
-    marker: str
-    line: str = "-"
 
 
 def looks(labels: Sequence[str], ordered: bool = False) -> dict[str, Look]:
@@ -46,14 +35,8 @@ def looks(labels: Sequence[str], ordered: bool = False) -> dict[str, Look]:
 
     After nine labels the colours begin again with dashed lines.
     """
-    by_label = {}
-    for i, label in enumerate(labels):
-        colour = COLOURS[i % len(COLOURS)]
-        if ordered:
-            colour = to_hex(colormaps["viridis"](0.88 * i / max(len(labels) - 1, 1)))
-        line = "-" if i < len(COLOURS) else "--"
-        by_label[label] = Look(colour, MARKERS[i % len(MARKERS)], line)
-    return by_label
+    shades = colormaps["viridis"](np.linspace(0, 0.88, len(labels)))
+    return assign(labels, list(shades) if ordered else COLOURS, solid=len(COLOURS))
 
 
 def curves(axes: Axes, rows: pd.DataFrame, x: str, looks: Mapping[str, Look]) -> None:
