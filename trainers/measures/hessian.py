@@ -12,7 +12,7 @@ import copy
 import importlib
 import importlib.util
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from trainers.measures.directions import Direction
 from trainers.measures.minimum import hessian_product, lanczos
 from trainers.measures.samples import LossFunction, Samples, cross_entropy
+from trainers.measures.vectors import flat, shaped
 from trainers.seeding import stream_seed, torch_stream
 
 BUMP_WIDTH, MARGIN = 3.0, 0.05
@@ -76,7 +77,7 @@ class Hessian:
         self.device, self.dtype = self._parameters[0].device, torch.float64
         size = sum(parameter.numel() for parameter in self._parameters)
         self.shape = (size, size)
-        self._scales = None if scales is None else _flat(scales).to(self.device)
+        self._scales = None if scales is None else flat(scales).double().to(self.device)
         self.products = 0
 
     def _losses(self) -> Iterator[Tensor]:
@@ -119,14 +120,9 @@ class Hessian:
             if self._scales is not None:
                 vector = vector * self._scales.cpu()
             sign = vector[vector.abs().argmax()].sign()
-            directions.append(self._shaped(vector * (sign * length / vector.norm())))
+            scaled = (vector * (sign * length / vector.norm())).float()
+            directions.append(shaped(scaled, self._parameters))
         return directions
-
-    def _shaped(self, vector: Tensor) -> Direction:
-        """A vector (parameters,) as float32 tensors in the shapes of the parameters."""
-        parts = torch.split(vector, [p.numel() for p in self._parameters])
-        pairs = zip(parts, self._parameters, strict=True)
-        return [part.view(p.shape).float() for part, p in pairs]
 
     def trace_probe(self, seed: int, index: int) -> float:
         """z'Hz for Rademacher vector number `index`: its mean over vectors is the trace
@@ -172,7 +168,3 @@ def _spectrum() -> Any:
             "install --no-deps -r requirements-landscape.txt (its own dependencies would replace "
             "torch)"
         ) from error
-
-
-def _flat(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.cat([tensor.double().flatten() for tensor in tensors])

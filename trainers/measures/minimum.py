@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainers.measures.gradients import gradients
+from trainers.measures.vectors import flat
 from trainers.seeding import numpy_stream
 
 LARGEST_PROBLEM = 1e9  # parameters times samples; above it the eigenvalues would take too long
@@ -67,7 +68,7 @@ def gradient(parameters: Sequence[Tensor], losses: Losses) -> Tensor:
     """The gradient of the loss as one vector (parameters,)."""
     total = torch.zeros(())
     for loss in losses():
-        total = total + _flat(gradients(loss, parameters))
+        total = total + flat(gradients(loss, parameters))
     return total
 
 
@@ -75,8 +76,8 @@ def hessian_product(parameters: Sequence[Tensor], losses: Losses, vector: Tensor
     """The Hessian of the loss times `vector`, (parameters,) each."""
     total = torch.zeros_like(vector)
     for loss in losses():
-        slope = _flat(gradients(loss, parameters, create_graph=True)) @ vector
-        total += _flat(gradients(slope, parameters))
+        slope = flat(gradients(loss, parameters, create_graph=True)) @ vector
+        total += flat(gradients(slope, parameters))
     return total
 
 
@@ -123,7 +124,3 @@ def lanczos(
     start = stream.standard_normal(size)
     matrix = linalg.LinearOperator((size, size), matvec=product, dtype=np.float64)
     return linalg.eigsh(matrix, v0=start, rng=stream, **options)
-
-
-def _flat(tensors: Iterable[Tensor]) -> Tensor:
-    return torch.cat([tensor.flatten() for tensor in tensors])

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trainers.measures.directions import Direction
+from trainers.measures.directions import Direction, like
+from trainers.measures.vectors import shaped
 
 Array = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
@@ -36,7 +37,9 @@ class PrincipalPlane:
 
     def axes(self, model: nn.Module) -> list[Direction]:
         """The components as directions; a coordinate of 1 is `width` along them."""
-        return [_direction(model, component * self.width) for component in self.components]
+        vectors = torch.from_numpy(self.components * self.width)
+        parameters = list(model.parameters())
+        return [like(model, shaped(vector, parameters)) for vector in vectors]
 
 
 def principal_plane(model: nn.Module, snapshots: Sequence[Arrays]) -> PrincipalPlane:
@@ -80,15 +83,6 @@ def principal_plane(model: nn.Module, snapshots: Sequence[Arrays]) -> PrincipalP
 
 def _flat(arrays: Arrays) -> Array:
     return np.concatenate([np.asarray(array, np.float64).ravel() for array in arrays.values()])
-
-
-def _direction(model: nn.Module, vector: Array) -> Direction:
-    parts, start = [], 0
-    for parameter in model.parameters():
-        part = torch.from_numpy(vector[start : start + parameter.numel()])
-        parts.append(torch.empty_like(parameter).copy_(part.view(parameter.shape)))
-        start += parameter.numel()
-    return parts
 
 
 class Line:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from trainers.measures.gradients import gradients
+from trainers.measures.vectors import flat, shaped
 from trainers.seeding import torch_stream
 
 DIRECTIONS = 10
@@ -27,7 +28,7 @@ def sharpness(
     ITERATIONS iterations. The parameters keep their values.
     """
     start = [p.detach().clone() for p in parameters]
-    x = torch.cat([p.flatten() for p in start]).double().cpu()
+    x = flat(start).double().cpu()
     stream = torch_stream(seed, "sharpness")
     a = torch.randn(len(x), DIRECTIONS, dtype=torch.float64, generator=stream)
     coordinates = torch.linalg.lstsq(a, x[:, None]).solution[:, 0]
@@ -35,14 +36,13 @@ def sharpness(
 
     def negative(z: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         with torch.no_grad():
-            new_values = torch.split(x + a @ torch.from_numpy(z), [p.numel() for p in start])
-            for parameter, values in zip(parameters, new_values, strict=True):
-                parameter.copy_(values.view_as(parameter))
+            moved = shaped(x + a @ torch.from_numpy(z), parameters)
+            for parameter, values in zip(parameters, moved, strict=True):
+                parameter.copy_(values)
         with torch.enable_grad():
             value = loss()
-            gradient = gradients(value, parameters)
-        flat = torch.cat([part.flatten() for part in gradient]).double().cpu()
-        return -value.item(), -(a.T @ flat).numpy()
+            gradient = flat(gradients(value, parameters)).double().cpu()
+        return -value.item(), -(a.T @ gradient).numpy()
 
     bounds = list(zip(-bound, bound, strict=True))
     origin = np.zeros(DIRECTIONS)
