@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from trainers.measures.directions import Direction
 from trainers.measures.folding import fold
+from trainers.measures.recalibration import batch_norms, recompute
 from trainers.measures.samples import LossFunction, Point, Samples, cross_entropy, sum_losses
 
 
@@ -35,7 +36,7 @@ class Landscape:
         loss: LossFunction = cross_entropy,
     ) -> None:
         self.model, self.samples, self.loss = model.eval(), samples, loss
-        self.norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        self.norms = batch_norms(model)
         self.recalibrates = bn == "recalibrated" and bool(self.norms)
 
     def here(self) -> Point:
@@ -85,17 +86,8 @@ class Landscape:
         kept = [copy.deepcopy(norm.state_dict()) for norm in self.norms]
         momenta = [norm.momentum for norm in self.norms]
         try:
-            for norm in self.norms:
-                norm.reset_running_stats()
-                norm.train()
-            seen = 0
-            for batch in self.samples.batches():
-                count = len(self.samples.targets[batch])
-                seen += count
-                for norm in self.norms:
-                    norm.momentum = count / seen
-                self._outputs(batch)
-            self.model.eval()
+            inputs = self.samples.inputs
+            recompute(self.model, (inputs[batch] for batch in self.samples.batches()))
             yield
         finally:
             self.model.eval()
