@@ -26,7 +26,6 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from sklearn.manifold import TSNE
 from sympy.combinatorics import Permutation
 from threadpoolctl import threadpool_limits
 
@@ -35,6 +34,7 @@ from analysis.figure import output, query, style
 from analysis.figure.arguments import finite, positive
 from analysis.grokking import cosets
 from analysis.grokking import runs as grok
+from analysis.stats import embedding
 from analysis.store import weights
 
 Array = NDArray[np.float64]
@@ -100,17 +100,6 @@ def elements(run: pd.Series) -> int:
     return int(run["data.modulus"])
 
 
-def project(rows: Array, options: argparse.Namespace) -> Array:
-    """t-SNE of (elements, width) to (elements, 2), from the first principal components.
-
-    The perplexity is at most a third of the elements.
-    """
-    perplexity = min(options.perplexity, (len(rows) - 1) / 3)
-    tsne = TSNE(perplexity=perplexity, init="pca", random_state=options.random_state)
-    with threadpool_limits(1):  # threads cost more than they bring for so few points
-        return np.asarray(tsne.fit_transform(rows), np.float64)
-
-
 def product_panel(run: pd.Series, options: argparse.Namespace) -> Panel:
     """Elements of S_n, grouped by the cosets that separate best and by those of one subgroup."""
     rows, degree = output_rows(options.folder, run), int(run["data.degree"])
@@ -120,7 +109,8 @@ def product_panel(run: pd.Series, options: argparse.Namespace) -> Panel:
     generators = options.generators or (cosets.PUBLISHED if degree == 5 else None)
     if generators:
         by_column["published_group"] = best_conjugate(partitions, cosets.read(generators, degree))
-    points = point_table(run, project(rows, options))
+    places = embedding.tsne(rows, options.perplexity, options.random_state)
+    points = point_table(run, places)
     names = {"group": "best", "published_group": "given" if options.generators else "published"}
     titles, lines = {}, []
     for column, partition in by_column.items():
@@ -178,7 +168,8 @@ def sum_panel(run: pd.Series, options: argparse.Namespace) -> Panel:
             f"--stride {stride}: expected 1 to {most}, half of the modulus {len(rows)}"
         )
     shortest, ratios = shortest_stride(rows)
-    points = point_table(run, project(rows, options))
+    places = embedding.tsne(rows, options.perplexity, options.random_state)
+    points = point_table(run, places)
     points["group"] = np.arange(len(rows)) % stride
     text = (
         f"mean distance of k and k + {stride}, over that of any two: {ratios[stride - 1]:.3f}; "

@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from analysis import store
 from analysis.figure import provenance, query
 from analysis.landscape import selection
+from analysis.stats.embedding import tsne
 from analysis.store import weights
 from analysis.store.parts import FINAL
 
@@ -174,11 +174,9 @@ def _distances(networks: pd.DataFrame, vectors: Array) -> dict[str, Array]:
 
 
 def embedding(vectors: Array, perplexity: float, seed: int = 0) -> Array:
-    """Vectors (networks, weights) -> places in the plane (networks, 2): PCA, then t-SNE (van der
-    Maaten & Hinton 2008).
+    """Vectors (networks, weights) -> places in the plane (networks, 2): PCA, then t-SNE.
 
-    The perplexity is at most a third of the networks. Raises FigureError for less than four
-    networks.
+    Raises FigureError for less than four networks.
     """
     count = len(vectors)
     components = min(COMPONENTS, *vectors.shape)
@@ -186,6 +184,4 @@ def embedding(vectors: Array, perplexity: float, seed: int = 0) -> Array:
         raise query.FigureError(f"{count} networks are too few for t-SNE, expected at least 4")
     with threadpool_limits(1):  # threads cost more than they bring for so few points
         reduced = PCA(components, random_state=seed).fit_transform(vectors)
-        perplexity = min(perplexity, (count - 1) / 3)
-        tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed)
-        return np.asarray(tsne.fit_transform(reduced), np.float64)
+    return tsne(reduced, perplexity, seed)
