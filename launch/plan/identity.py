@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from trainers.config.later import LATER_KEYS, SECTIONS, LaterKeys, leave_out
+from trainers.config.later import LATER_KEYS, SECTIONS, leave_out
 
 SCHEME = "c1"
 """Version of the scheme; change it with the canonical form or with the keys left out."""
@@ -36,18 +36,18 @@ def cell_arguments(cell: str, sweep: str) -> str:
     return f"{short_id(cell)} --sweep {sweep}"
 
 
-def cell_id(flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS) -> str:
+def cell_id(flat: Mapping[str, Any]) -> str:
     """`c1-` and the first 32 hex digits (128 bits) of SHA-256 over the canonical JSON of a flat
     configuration.
 
     Canonical: keys sorted, no spaces, floats in Python's shortest form that reads back the same,
-    keys of `RESULT_FREE` left out, and `later_keys` left out while they have the value that means
+    keys of `RESULT_FREE` left out, and `LATER_KEYS` left out while they have the value that means
     "as before".
 
     Raises ValueError for a value without a stable form: NaN, infinities, and anything but None,
     bool, int, float, str and lists of these.
     """
-    return id_of_sections([section_text(flat, later_keys)])
+    return id_of_sections([section_text(flat)])
 
 
 def id_of_sections(texts: Iterable[str]) -> str:
@@ -60,18 +60,18 @@ def id_of_sections(texts: Iterable[str]) -> str:
     return f"{SCHEME}-{hashlib.sha256(canonical.encode()).hexdigest()[:32]}"
 
 
-def section_text(flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS) -> str:
+def section_text(flat: Mapping[str, Any]) -> str:
     """The canonical JSON of some keys of a configuration, without its braces; raises as `cell_id`.
 
     `flat` has the `name` of each section of which it has later keys.
     """
-    return _encode(_hashed(flat, later_keys))[1:-1]
+    return _encode(_hashed(flat))[1:-1]
 
 
-def _hashed(flat: Mapping[str, Any], later_keys: LaterKeys) -> dict[str, Any]:
+def _hashed(flat: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a flat configuration that are in the id, with their stable values."""
     hashed = {}
-    for key, value in leave_out(flat, later_keys).items():
+    for key, value in leave_out(flat).items():
         if not key.startswith(RESULT_FREE):
             hashed[key] = _stable(key, value)
     return hashed
@@ -94,36 +94,34 @@ def _stable(key: str, value: Any) -> Any:
 
 
 def ids_of(
-    bases: Sequence[Mapping[str, Any]],
-    cells: Sequence[tuple[int, Mapping[str, Any]]],
-    later_keys: LaterKeys = LATER_KEYS,
+    bases: Sequence[Mapping[str, Any]], cells: Sequence[tuple[int, Mapping[str, Any]]]
 ) -> list[str]:
     """The ids of cells that are given by the index of a base and the values that differ from it.
 
     They are those of `cell_id`, for a sixth of its time: the JSON of each base is written once.
     Raises ValueError as `cell_id` does.
     """
-    templates = [_Template(base, later_keys) for base in bases]
+    templates = [_Template(base) for base in bases]
     return [templates[base].id_with(values) for base, values in cells]
 
 
 class _Template:
     """The canonical JSON of one configuration, cut into its entries."""
 
-    def __init__(self, base: Mapping[str, Any], later_keys: LaterKeys) -> None:
-        self.base, self.later_keys = base, later_keys
+    def __init__(self, base: Mapping[str, Any]) -> None:
+        self.base = base
         self.deciding_keys = {f"{section}.name" for section in SECTIONS}
         """Keys that decide which other keys are in the id, and those other keys."""
         for section in SECTIONS:
-            self.deciding_keys |= {f"{section}.{key}" for _, key in later_keys}
+            self.deciding_keys |= {f"{section}.{key}" for _, key in LATER_KEYS}
         self.entries: dict[str, str] = {}
-        for key, value in sorted(_hashed(base, later_keys).items()):
+        for key, value in sorted(_hashed(base).items()):
             self.entries[key] = _entry(key, value)
 
     def id_with(self, values: Mapping[str, Any]) -> str:
         """The id of the base updated with `values`."""
         if not self.deciding_keys.isdisjoint(values) or not self.base.keys() >= values.keys():
-            return cell_id({**self.base, **values}, self.later_keys)
+            return cell_id({**self.base, **values})
         entries = self.entries.copy()
         for key, value in values.items():
             if not key.startswith(RESULT_FREE):

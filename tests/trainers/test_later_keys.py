@@ -13,7 +13,11 @@ from trainers.config import ConfigError, later, reader
 from trainers.noop import METRICS
 from trainers.run import Run
 
-LATER = {("mlp", "activation"): "relu", ("mlp", "shape.skip"): 2}
+
+@pytest.fixture(autouse=True)
+def later_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key of a part of the network, beside `mlp.activation`, which came later too."""
+    monkeypatch.setitem(later.LATER_KEYS, ("mlp", "shape.skip"), 2)
 
 
 @dataclass(frozen=True)
@@ -30,40 +34,40 @@ class Mlp:
 
 
 @dataclass(frozen=True)
-class Transformer:
-    name: Literal["transformer"]
+class Gated:
+    name: Literal["gated"]
     activation: Literal["relu", "gelu"]
 
 
 @dataclass(frozen=True)
 class Cell:
-    model: Mlp | Transformer
+    model: Mlp | Gated
 
 
 def test_the_reader_fills_in_a_later_key_that_is_missing() -> None:
-    cell = reader.read(Cell, {"model.name": "mlp", "model.width": 4}, LATER)
+    cell = reader.read(Cell, {"model.name": "mlp", "model.width": 4})
     assert cell.model == Mlp("mlp", 4, "relu", Shape(2))
 
 
 def test_the_reader_keeps_a_later_key_that_is_set() -> None:
     flat = {"model.name": "mlp", "model.width": 4, "model.activation": "tanh"}
-    assert reader.read(Cell, flat, LATER).model.activation == "tanh"
+    assert reader.read(Cell, flat).model.activation == "tanh"
 
 
 def test_what_the_reader_filled_in_is_part_of_the_flat_configuration() -> None:
-    flat = reader.flatten(reader.read(Cell, {"model.name": "mlp", "model.width": 4}, LATER))
+    flat = reader.flatten(reader.read(Cell, {"model.name": "mlp", "model.width": 4}))
     assert flat["model.activation"] == "relu"
     assert flat["model.shape.skip"] == 2
 
 
 def test_a_key_of_the_same_name_in_another_kind_is_not_filled_in() -> None:
     with pytest.raises(ConfigError, match=r"model\.activation: missing"):
-        reader.read(Cell, {"model.name": "transformer"}, LATER)
+        reader.read(Cell, {"model.name": "gated"})
 
 
 def test_a_key_that_is_in_no_table_is_still_missed() -> None:
     with pytest.raises(ConfigError, match=r"model\.width: missing"):
-        reader.read(Cell, {"model.name": "mlp"}, LATER)
+        reader.read(Cell, {"model.name": "mlp"})
 
 
 def test_a_record_of_a_plan_without_a_later_key_has_it(

@@ -11,10 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-LaterKeys = Mapping[tuple[str, str], Any]
-"""(kind, key below the kind's section) -> the value that means "as before"."""
-
-LATER_KEYS: LaterKeys = {
+LATER_KEYS: Mapping[tuple[str, str], Any] = {
     ("mlp", "activation"): "relu",
     ("transformer", "final_norm"): "auto",
     ("transformer", "attention_init"): "auto",
@@ -37,32 +34,34 @@ LATER_KEYS: LaterKeys = {
     ("vision", "recalibrate"): None,
     ("algorithmic", "weights_at"): None,
 }
-"""An entry is never changed and never removed."""
+"""(kind, key below the kind's section) -> the value that means "as before". An entry is never
+changed and never removed.
+"""
 
 SECTIONS = ("model", "data", "optim", "trainer")
 
 
-def as_before(flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS) -> dict[str, Any]:
+def as_before(flat: Mapping[str, Any]) -> dict[str, Any]:
     """The later keys of the kinds that a flat configuration names, by flat key."""
     values = {}
     for section in SECTIONS:
         kind = flat.get(f"{section}.name")
         if kind is None:  # a grid of 300,000 cells comes here with one section at a time
             continue
-        for (owner, key), value in later_keys.items():
+        for (owner, key), value in LATER_KEYS.items():
             if owner == kind:
                 values[f"{section}.{key}"] = value
     return values
 
 
-def fill_in(flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS) -> dict[str, Any]:
+def fill_in(flat: Mapping[str, Any]) -> dict[str, Any]:
     """`flat` with missing later keys set to the values that mean "as before"."""
-    return {**as_before(flat, later_keys), **flat}
+    return {**as_before(flat), **flat}
 
 
-def leave_out(flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS) -> dict[str, Any]:
+def leave_out(flat: Mapping[str, Any]) -> dict[str, Any]:
     """`flat` without the later keys whose value means "as before"."""
-    before = as_before(flat, later_keys)
+    before = as_before(flat)
     return {
         key: value
         for key, value in flat.items()

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from trainers.config.later import LATER_KEYS, LaterKeys, as_before, fill_in, same
+from trainers.config.later import as_before, fill_in, same
 
 
 class ConfigError(ValueError):
@@ -29,28 +29,25 @@ class ConfigError(ValueError):
     """
 
 
-def read(kind: Any, flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS) -> Any:
-    """An instance of the dataclass `kind` from a flat configuration, which may lack `later_keys`.
+def read(kind: Any, flat: Mapping[str, Any]) -> Any:
+    """An instance of the dataclass `kind` from a flat configuration, which may lack `LATER_KEYS`.
 
     Raises `ConfigError` for a key that is unknown or missing, or whose value has the wrong type or
     is out of range.
     """
-    complete = sorted(fill_in(flat, later_keys).items())
+    complete = sorted(fill_in(flat).items())
     return _section(kind, "", tuple(_item(key, value) for key, value in complete))
 
 
-def read_section(
-    kind: Any, section: str, flat: Mapping[str, Any], later_keys: LaterKeys = LATER_KEYS
-) -> dict[str, Any]:
+def read_section(kind: Any, section: str, flat: Mapping[str, Any]) -> dict[str, Any]:
     """The flat configuration of one field of the dataclass `kind`, values of their declared types.
 
-    `flat` has the keys of that section alone, and may lack `later_keys`. Raises `ConfigError` as
+    `flat` has the keys of that section alone, and may lack `LATER_KEYS`. Raises `ConfigError` as
     `read`.
     """
-    before = as_before(flat, later_keys)
-    own = {key: value for key, value in before.items() if key.startswith(f"{section}.")}
+    later = {k: v for k, v in as_before(flat).items() if k.startswith(f"{section}.")}
     group: list[_Item] = []
-    for key, value in sorted({**own, **flat}.items()):
+    for key, value in sorted({**later, **flat}.items()):
         group.append(_item(key.partition(".")[2], value))
     value = _value(_fields(kind)[section], section, group)
     if dataclasses.is_dataclass(value):
