@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,12 +40,6 @@ LEAST_SHARE = 0.01
 """A run that logged a smaller share of its length is ignored: so far it has mostly loaded data and
 compiled.
 """
-
-
-def seconds(configurations: Sequence[Mapping[str, Any]], runs: pd.DataFrame) -> list[float | None]:
-    """Expected seconds of each flat configuration; None if no measured run resembles it."""
-    times = expected(pd.DataFrame([dict(flat) for flat in configurations]), runs)
-    return [None if np.isnan(time) else float(time) for time in times]
 
 
 def expected(cells: pd.DataFrame, runs: pd.DataFrame) -> pd.Series[float]:

@@ -27,12 +27,6 @@ from launch.plan.search import SETTINGS, Search
 BACKENDS = ("slurm", "local", "debug")
 """Where the tasks of a plan can run."""
 
-PACKING = ("cells", "at_a_time", "minutes", "most", "slots", "search")
-"""Keys of `packing`: the fields of launch.sweep.request.Packing."""
-
-POLICY = ("gpu_hours", "canary", "compact", "notify")
-"""Keys of `policy`: the fields of launch.sweep.request.Policy."""
-
 NOT_IN_CHECKSUM = ("checksum", "created")
 """The time can be corrected by hand, as after a clock that was wrong."""
 
@@ -74,7 +68,7 @@ def plan_fields(content: Any) -> dict[str, Any]:
         "bases": bases,
         "cells": cells,
         "tasks": tasks,
-        "packing": _packing(fields.object("packing")),
+        "packing": packing(fields.object("packing")),
         "launcher": _launcher(fields.object("launcher")),
         "chosen": fields.texts("chosen"),
         "python": fields.text("python"),
@@ -83,7 +77,7 @@ def plan_fields(content: Any) -> dict[str, Any]:
         "environment": fields.text("environment"),
         "packages": fields.object("packages"),
         "commit": fields.text("commit"),
-        "policy": _policy(fields.object("policy", {})),
+        "policy": policy(fields.object("policy", {})),
         "sizes": _sizes(fields.list("sizes", []), len(tasks)),
         "excluded": fields.texts("excluded", []),
         "retry_errors": fields.flag("retry_errors", False),
@@ -163,7 +157,8 @@ def _check_length(key: str, content: Sequence[Any], tasks: int) -> None:
         raise Damaged(f"{key}: found {len(content)} entries, expected one for each of {tasks}")
 
 
-def _packing(content: dict[str, Any]) -> dict[str, Any]:
+def packing(content: dict[str, Any]) -> dict[str, Any]:
+    """Checks the fields of launch.sweep.request.Packing."""
     fields = Fields(content, "packing")
     fields.count_or_null("cells", 1, None)
     if fields.any("at_a_time") != "auto":
@@ -177,7 +172,8 @@ def _packing(content: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def _policy(content: dict[str, Any]) -> dict[str, Any]:
+def policy(content: dict[str, Any]) -> dict[str, Any]:
+    """Checks the fields of launch.sweep.request.Policy."""
     fields = Fields(content, "policy")
     fields.number_or_null("gpu_hours", 0, None)
     fields.flag("canary", False)

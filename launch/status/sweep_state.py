@@ -88,16 +88,12 @@ class SweepState:
         return task is not None and task.state == "PENDING"
 
 
-def load_sweep_state(
-    folder: Path, *, more_columns: Sequence[str] = (), all_columns: bool = False
-) -> SweepState:
+def load_sweep_state(folder: Path, *, more_columns: Sequence[str] = ()) -> SweepState:
     """Read plans and parts, query each scheduler once. Raises UserError if there is no sweep.
 
-    Its runs also have `more_columns` of the records; with `all_columns`, every one, which the
-    report shows.
+    Its runs also have `more_columns` of the records.
     """
-    files = read_files(folder, more_columns=more_columns, all_columns=all_columns)
-    return state_of(files)
+    return state_of(read_files(folder, more_columns=more_columns))
 
 
 def load_state_before_submission(

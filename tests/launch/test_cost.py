@@ -4,14 +4,14 @@ run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from launch.cost.rates import remaining_seconds, seconds
+from launch.cost.rates import expected, remaining_seconds
 from launch.plan import Launcher
 
 Flat = Mapping[str, Any]
@@ -20,6 +20,12 @@ Flat = Mapping[str, Any]
 def table(flat: Flat, *runs: dict[str, Any]) -> pd.DataFrame:
     """A runs table: each run is `flat` with changes."""
     return pd.DataFrame([{**flat, "epochs": 3, "seconds": 30.0, **run} for run in runs])
+
+
+def seconds(configurations: Sequence[Flat], runs: pd.DataFrame) -> list[float | None]:
+    """Expected seconds of each flat configuration; None if no measured run resembles it."""
+    times = expected(pd.DataFrame([dict(flat) for flat in configurations]), runs)
+    return [None if np.isnan(time) else float(time) for time in times]
 
 
 def test_expected_time_is_the_epochs_times_the_median_of_like_runs(flat: Flat) -> None:

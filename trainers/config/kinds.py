@@ -96,21 +96,19 @@ class Kind(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class OneOf:
-    """What a section of a cell can be: some short names, and with `also_own` any import path."""
+    """What a section of a cell can be: some short names, and any import path."""
 
     section: str
     names: tuple[str, ...]
-    also_own: bool = True
 
     def choose(self, key: str, name: Any) -> type:
         """The dataclass that `name`, the value of `key`, stands for. Raises `ConfigError`."""
-        if name in self.names or (self.also_own and is_import_path(name)):
+        if name in self.names or is_import_path(name):
             return resolve(self.section, name)
-        expected = f"one of {', '.join(self.names)}" if self.names else ""
-        if self.also_own:
-            path = "an import path, such as package.module.Class"
-            expected = f"{expected}, or {path}" if expected else path
-        raise ConfigError(f"{key}: found {name!r}, expected {expected}")
+        names = f"one of {', '.join(self.names)}, or " if self.names else ""
+        raise ConfigError(
+            f"{key}: found {name!r}, expected {names}an import path, such as package.module.Class"
+        )
 
     def short_kinds(self) -> list[type]:
         """The dataclasses of the short names, each once."""
