@@ -103,7 +103,7 @@ class Run:
             checkpoint["step"],
             checkpoint["attempt"],
         )
-        self.flush("running")  # its record so far says that it is at the start
+        self.flush()  # its record so far says that it is at the start
         return state
 
     def _add_earlier_code(self, codes: Sequence[str]) -> None:
@@ -160,7 +160,7 @@ class Run:
     def mark_running(self) -> None:
         """Record that the cell is running (skipped for cells that take less than two seconds)."""
         if self.part.due:
-            self.flush("running")
+            self.flush()
 
     def log(self, *, epoch: int, step: int, examples: int, **metrics: float | None) -> None:
         """Add the row of an epoch; leave out metrics that were not computed, or pass None."""
@@ -177,7 +177,7 @@ class Run:
         self._rows.append({**position, "seconds": self.seconds(), **metrics})
         self._lines.add(self._rows[-1])
         if not self.part.saved and self.part.due:
-            self.flush("running")
+            self.flush()
 
     @property
     def epochs(self) -> int:
@@ -221,7 +221,7 @@ class Run:
             }
         )
         self._saved_step = step
-        self.flush("running")
+        self.flush()
         self._last_checkpoint = time.monotonic()
 
     def _codes(self) -> list[str]:
@@ -235,11 +235,9 @@ class Run:
         with replacing(self.part.folder / "weights" / f"{self.cell}.npz") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
 
-    def flush(
-        self, status: Status, error_class: str | None = None, error: str | None = None
-    ) -> None:
+    def flush(self) -> None:
         """Write rows and record to the part."""
-        self.part.write(self._rows, self._record(status, error_class, error))
+        self.part.write(self._rows, self._record("running", None, None))
 
     def close(
         self, status: Status, error_class: str | None = None, error: str | None = None

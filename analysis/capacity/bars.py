@@ -196,13 +196,13 @@ def draw_panel(axes: Axes, rows: pd.DataFrame, hue: str, look_of: Mapping[str, L
     for row in rows.to_dict("records"):
         number = groups.index(row[hue]) if hue == "group" else 0
         x = bars.index(row["bar"]) - WIDTH / 2 + offset * (number + 0.5)
-        mark(axes, row, x, offset, look_of[row[hue]])
+        mark(axes, row, x, offset)
     axes.set_xlabel("")
     axes.set_xticks(range(len(bars)), [textwrap.fill(bar, CHARACTERS) for bar in bars])
     axes.tick_params(axis="x", labelsize=9)
 
 
-def mark(axes: Axes, row: Mapping[Any, Any], x: float, width: float, look: Look) -> None:
+def mark(axes: Axes, row: Mapping[Any, Any], x: float, width: float) -> None:
     """The interval of a bar, its arrow, or the hatching of one that is missing."""
     left = x - width / 2
     if row["n50"] == row["n50"]:

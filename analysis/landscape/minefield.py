@@ -173,7 +173,7 @@ def _distances(networks: pd.DataFrame, vectors: Array) -> dict[str, Array]:
     return {"from_start": from_start, "from_end": from_end, "step": step}
 
 
-def embedding(vectors: Array, perplexity: float, seed: int = 0) -> Array:
+def embedding(vectors: Array, perplexity: float) -> Array:
     """Vectors (networks, weights) -> places in the plane (networks, 2): PCA, then t-SNE.
 
     Raises FigureError for less than four networks.
@@ -183,5 +183,5 @@ def embedding(vectors: Array, perplexity: float, seed: int = 0) -> Array:
     if count < 4:
         raise query.FigureError(f"{count} networks are too few for t-SNE, expected at least 4")
     with threadpool_limits(1):  # threads cost more than they bring for so few points
-        reduced = PCA(components, random_state=seed).fit_transform(vectors)
-    return tsne(reduced, perplexity, seed)
+        reduced = PCA(components, random_state=0).fit_transform(vectors)
+    return tsne(reduced, perplexity, seed=0)

@@ -64,7 +64,7 @@ def only(folder: Path) -> Path:
 def test_rows_have_the_columns_and_types_of_the_contract(begin: Begin, sweep: Path) -> None:
     run = begin(METRICS)
     log(run, 2.0, 1.0, wrong=3)
-    run.flush("running")
+    run.flush()
     schema = pq.read_schema(only(sweep / "curves"))
     assert dict(zip(schema.names, schema.types, strict=True)) == {
         "cell": pa.dictionary(pa.int32(), pa.string()), "attempt": pa.int16(), "epoch": pa.int32(),
@@ -76,7 +76,7 @@ def test_rows_have_the_columns_and_types_of_the_contract(begin: Begin, sweep: Pa
 
 def test_every_column_says_what_it_means_and_in_which_unit(begin: Begin, sweep: Path) -> None:
     run = begin(METRICS)
-    run.flush("running")
+    run.flush()
     schema = pq.read_schema(only(sweep / "curves"))
     assert all(field.metadata[b"meaning"] for field in schema)
     units = {field.name: field.metadata.get(b"unit") for field in schema}
@@ -89,7 +89,7 @@ def test_every_column_says_what_it_means_and_in_which_unit(begin: Begin, sweep: 
 def test_files_name_their_schema_version_and_are_zstd(begin: Begin, sweep: Path, kind: str) -> None:
     run = begin(METRICS)
     log(run, 2.0)
-    run.flush("running")
+    run.flush()
     file = pq.ParquetFile(only(sweep / kind))
     assert file.schema_arrow.metadata[b"redescent.schema"] == b"1"
     assert {
@@ -101,7 +101,7 @@ def test_plain_pandas_reads_the_folder_of_parts(begin: Begin, sweep: Path) -> No
     for attempt, cell in ((1, "c1-a"), (2, "c1-b")):
         run = begin(METRICS, attempt, cell=cell)
         log(run, 2.0, None, wrong=attempt)
-        run.flush("running")
+        run.flush()
     (sweep / "curves" / ".half.parquet.tmp").write_bytes(b"PAR1")
     curves = pd.read_parquet(sweep / "curves")
     assert curves["cell"].tolist() == ["c1-a", "c1-a", "c1-b", "c1-b"]
@@ -147,7 +147,7 @@ def test_the_best_value_is_the_first_of_equals_and_never_nan(begin: Begin, sweep
         [(5.0, 0.1), (2.0, 0.9), (2.0, 0.9), (math.nan, math.nan), (9.0, 0.0)]
     ):
         run.log(epoch=epoch, step=epoch, examples=epoch, loss=loss, accuracy=accuracy)
-    run.flush("running")
+    run.flush()
     (record,) = pq.read_table(only(sweep / "runs")).to_pylist()
     assert (record["best_loss"], record["best_epoch_loss"]) == (2.0, 1)
     assert (record["best_accuracy"], record["best_epoch_accuracy"]) == (pytest.approx(0.9), 1)
@@ -190,7 +190,7 @@ def test_cells_of_one_writer_share_its_part(begin: Begin, sweep: Path) -> None:
     first.close("done")
     second = Run("c1-b", first.flat, 1, first.part, first.checkpoints, lambda: False, 60.0)
     log(second, 4.0)
-    second.flush("running")
+    second.flush()
     second.close("done")
     assert pd.read_parquet(only(sweep / "curves"))["cell"].tolist() == ["c1-a", "c1-a", "c1-b"]
     assert pd.read_parquet(only(sweep / "runs"))[["cell", "status"]].to_numpy().tolist() == [
@@ -208,7 +208,7 @@ def test_a_long_part_is_continued_in_another_file_with_every_row_once(
         run = begin(METRICS, cell=cell)
         run.part = part
         log(run, 3.0, 2.0, 1.0)
-        run.flush("running")
+        run.flush()
         run.close("done")
     assert len(list((sweep / "curves").iterdir())) == len(list((sweep / "runs").iterdir())) == 3
     curves = pd.read_parquet(sweep / "curves")
@@ -252,7 +252,7 @@ def test_a_record_is_never_ahead_of_its_rows(
 ) -> None:
     run = begin(METRICS)
     log(run, 3.0)
-    run.flush("running")
+    run.flush()
     real = pq.write_table
 
     def no_record(table: pa.Table, *args: Any, **keys: Any) -> None:
@@ -285,7 +285,7 @@ def test_rows_and_training_time_come_back_with_the_checkpoint(
     assert (progress["status"], progress["epochs"]) == ("running", 1)
     assert progress["seconds"] >= 1000
     repeat.log(epoch=2, step=6, examples=80, loss=0.5)
-    repeat.flush("running")
+    repeat.flush()
     rows = pd.read_parquet(sweep / "curves" / f"{repeat.part.writer}.parquet")
     assert rows[["attempt", "epoch", "loss"]].to_numpy().tolist() == [
         [1, 0, 3.0],
@@ -306,7 +306,7 @@ def test_an_attempt_without_a_checkpoint_is_the_first_of_its_training(
 ) -> None:
     run = begin(METRICS, 4)
     log(run, 3.0, 2.0)
-    run.flush("running")
+    run.flush()
     assert pd.read_parquet(only(sweep / "runs"))["first_attempt"].tolist() == [4]
 
 
@@ -364,7 +364,7 @@ def test_gpu_time_is_shared_by_the_cells_of_a_gpu(begin: Begin, sweep: Path, wai
     run.gpu_share = 0.25
     run.add_facts(gpu="a GPU")
     wait(100)
-    run.flush("running")
+    run.flush()
     (record,) = pq.read_table(only(sweep / "runs")).to_pylist()
     assert record["gpu_seconds"] == pytest.approx(record["seconds"] / 4, rel=1e-3)
 
@@ -377,7 +377,7 @@ def test_finished_cells_have_a_final_record_in_parts_of_the_same_task(
         run = begin(METRICS, attempt, cell=cell)
         log(run, 3.0, 2.0)
         run.close(status)
-    begin(METRICS, 5, cell="c1-e").flush("running")
+    begin(METRICS, 5, cell="c1-e").flush()
     other = Part(sweep, "S1.00001.r0.abcdef01.0.vision", METRICS)
     run = begin(METRICS, cell="c1-f")
     run.part = other

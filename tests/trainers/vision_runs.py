@@ -38,7 +38,7 @@ def train(run: Run) -> tuple[str, dict[str, Any]]:
     """One attempt as a child makes it; returns the outcome and all that the next step would depend
     on.
     """
-    run.flush("running")
+    run.flush()
     training = Training(config.parse(run.flat), run)
     training.restore()
     outcome = training.to_the_end()
