@@ -195,7 +195,7 @@ def fits_over_n(
 def fit_curve(axes: Axes, selection: Selection, search: int, look: Look) -> None:
     """Posterior mean of the fit probability over the trained n; share of fits at each n."""
     results, settings = selection.results(search), selection.settings[search]
-    outcomes = threshold.by_training(results)
+    outcomes = threshold.final_outcomes(results)
     values = np.array([value for value, _ in outcomes], np.float64)
     fits = np.array(list(outcomes.values()), np.float64)
     n = np.geomspace(values.min(), values.max(), CURVE_POINTS)

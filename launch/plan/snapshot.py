@@ -186,7 +186,7 @@ def our_sources() -> dict[str, bytes]:
     paths += sorted((SOURCE / "analysis" / "store").glob("*.py"))
     paths += [
         SOURCE / "analysis" / "stats" / name
-        for name in ("__init__.py", "condition.py", "threshold.py")
+        for name in ("__init__.py", "condition.py", "lattice.py", "posterior.py", "threshold.py")
     ]
     return {str(path.relative_to(SOURCE)): path.read_bytes() for path in paths}
 

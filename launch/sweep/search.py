@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.stats import threshold
+from analysis.stats.lattice import MOST_VALUES
 from launch.errors import UserError
 from launch.plan.identity import RESULT_FREE
 from launch.plan.outcome import STATES
@@ -237,13 +238,13 @@ def _is_finite(value: Any) -> bool:
 
 def _lattice(lattice: Any) -> tuple[int | None, float | None]:
     """Values for every factor of two, or the distance of values on a linear lattice."""
-    if type(lattice) is int and 1 <= lattice <= threshold.MOST_VALUES:
+    if type(lattice) is int and 1 <= lattice <= MOST_VALUES:
         return lattice, None
     if isinstance(lattice, Mapping) and list(lattice) == ["step"]:
         step = lattice["step"]
         if _is_finite(step) and step > 0:
             return None, float(step)
-    expected = f"an integer of 1 to {threshold.MOST_VALUES}, or {{step: NUMBER above 0}}"
+    expected = f"an integer of 1 to {MOST_VALUES}, or {{step: NUMBER above 0}}"
     raise _wrong("lattice", lattice, expected)
 
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from analysis.stats import threshold
+from analysis.stats import posterior, threshold
 from analysis.stats.threshold import Progress, Settings, Trial
 
 Truth = Callable[[Trial], bool]
@@ -384,7 +384,7 @@ def test_the_posterior_is_that_of_a_direct_sum():
     for i, m in enumerate(belief.positions):
         for j, s in enumerate(belief.slopes):
             for k, (lapse, weight) in enumerate(
-                zip(threshold.LAPSES, threshold.LAPSE_WEIGHTS, strict=True)
+                zip(posterior.LAPSES, posterior.LAPSE_WEIGHTS, strict=True)
             ):
                 fit = [(1 - lapse) / (1 + math.exp((math.log(n) - m) / s)) for n in (512, 724)]
                 low, high = (min(max(p, 1e-6), 1 - 1e-6) for p in fit)
@@ -419,7 +419,7 @@ def test_replaying_a_whole_search_is_fast():
     _, outcomes = search(DEFAULT, curve(700, 0.3, seed=2))
     seconds = []
     for _ in range(3):
-        threshold._likelihood.cache_clear()
+        posterior._likelihood.cache_clear()
         start = time.process_time()
         threshold.progress(DEFAULT, outcomes)
         seconds.append(time.process_time() - start)

@@ -185,7 +185,8 @@ def test_a_snapshot_holds_the_sources_and_nothing_else(source: Path, tmp_path: P
     }
     expected |= {"analysis/__init__.py"}
     expected |= {str(p.relative_to(source)) for p in (source / "analysis" / "store").glob("*.py")}
-    expected |= {f"analysis/stats/{name}.py" for name in ("__init__", "condition", "threshold")}
+    stats = ("__init__", "condition", "lattice", "posterior", "threshold")
+    expected |= {f"analysis/stats/{name}.py" for name in stats}
     with zipfile.ZipFile(archive) as file:
         assert set(file.namelist()) == expected
         assert file.testzip() is None
