@@ -17,7 +17,7 @@ from launch.errors import quantity
 from launch.plan import PlanError, load, markers
 from launch.plan.outcome import FROZEN_CODE, StopReason
 from launch.plan.snapshot import difference_from_plan
-from launch.scheduler import slurm
+from launch.scheduler import own_task
 from launch.worker.messages import Failure
 from launch.worker.pool import Assignment, Pool, RepeatedCrash, environment, log, terminated
 
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str], received: Sequence[int], *, check_code: bool 
     task, restart = args.task, 0
     if in_slurm:
         task = args.first + int(os.environ["SLURM_ARRAY_TASK_ID"])
-        restart = slurm.own_restarts()
+        restart = own_task.restarts()
     try:
         plan = load(args.plan, task)
     except (PlanError, OSError) as error:
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str], received: Sequence[int], *, check_code: bool 
 
 def work(assignment: Assignment, received: Sequence[int], in_slurm: bool) -> int:
     """Run the task, and requeue it if SLURM stops it while cells are left."""
-    end = slurm.own_end() if in_slurm else None
+    end = own_task.end() if in_slurm else None
     deadline = None if end is None else end - assignment.plan.launcher.lead_seconds
     _log_start(assignment, len(assignment.numbers), end)
     try:
@@ -183,7 +183,7 @@ def _finish(end: End, job_end: float | None) -> int:
     """Log the end of a task, requeue it if needed, and return the exit status."""
     if end.message:
         log(end.message)  # before: SLURM kills a task that it requeues
-    if end.requeue and not slurm.requeue_self(until=job_end or time.time() + 60):
+    if end.requeue and not own_task.requeue(until=job_end or time.time() + 60):
         log("SLURM did not requeue the task; `redescent resume` continues from the checkpoints")
         return 1
     return end.status
@@ -246,7 +246,7 @@ def _why_stopped(received: Sequence[int]) -> Callable[[], StopReason]:
     """
 
     def reason() -> StopReason:
-        if signal.SIGTERM in received and slurm.own_job_is_cancelled():
+        if signal.SIGTERM in received and own_task.is_cancelled():
             return "cancelled"
         return "preempted"
 
@@ -261,4 +261,4 @@ def _ended_by_scheduler(received: Sequence[int]) -> bool:
     """
     if signal.SIGUSR2 in received or signal.SIGTERM not in received:
         return False
-    return slurm.own_state() != "RUNNING"
+    return own_task.state() != "RUNNING"

@@ -19,7 +19,7 @@ from launch.plan.folder import check_folder
 from launch.plan.jobs import Array, Dependencies
 from launch.plan.outcome import LIVE, last_line
 from launch.plan.plan import name_of
-from launch.scheduler import backend, sbatch, slurm
+from launch.scheduler import backend, own_task, sbatch, slurm
 from launch.status.sweep_files import RECORD_COLUMNS, is_final, records_of, runs_of
 from launch.status.sweep_state import (
     SweepState,
@@ -170,7 +170,7 @@ def plan_single_cell(folder: Path, name: str, cell: Cell, launcher: Launcher) ->
         records = records_of(runs_of(folder, RECORD_COLUMNS))
         if is_final(records.get(cell.id)):
             return None
-        task = slurm.own_task()
+        task = own_task.from_environment()
         request = Request(name, folder.parent, [cell], Packing(), launcher, [])
         attempts = attempts_before(load_all(folder), records)
         plan = freeze_cells(request, "slurm" if task else "local", [cell], attempts)

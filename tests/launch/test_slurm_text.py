@@ -21,7 +21,7 @@ from launch.cli import doctor
 from launch.errors import UserError
 from launch.plan import Launcher, Plan, Search
 from launch.plan.jobs import Array, job_name
-from launch.scheduler import slurm
+from launch.scheduler import own_task, slurm
 from launch.scheduler.sbatch import array_script, check
 from launch.scheduler.slurm import Queue, Task, parse_accounting, parse_queue
 from launch.submit import followup
@@ -523,14 +523,14 @@ def answers(task: str, array: str) -> str:
 @pytest.mark.usefixtures("last_task")
 def test_the_last_task_of_an_array_reads_its_own_state(fake: Callable[[str, str], None]) -> None:
     fake("squeue", answers("RUNNING\\n", "RUNNING\\nRUNNING\\nPENDING\\n"))
-    assert slurm.own_state() == "RUNNING"
+    assert own_task.state() == "RUNNING"
 
 
 @pytest.mark.usefixtures("last_task")
 def test_the_last_task_of_an_array_reads_its_own_end(fake: Callable[[str, str], None]) -> None:
     end = "2026-01-02T12:00:00\\n"
     fake("squeue", answers(end, end + end))
-    assert slurm.own_end() == NOON
+    assert own_task.end() == NOON
 
 
 @pytest.mark.usefixtures("last_task")
@@ -540,9 +540,9 @@ def test_the_last_task_of_an_array_is_not_cancelled_with_another(
     fake("sacct", answers("RUNNING\\n", "CANCELLED by 0\\nRUNNING\\n"))
     running, cancelled = "JobId=7 JobState=RUNNING\\n", "JobId=8 JobState=CANCELLED\\n"
     fake("scontrol", answers(running, running + cancelled))
-    assert not slurm.own_job_is_cancelled()
+    assert not own_task.is_cancelled()
     fake("sacct", "exit 1")
-    assert not slurm.own_job_is_cancelled()
+    assert not own_task.is_cancelled()
 
 
 def test_a_job_without_an_array_asks_for_its_job(
@@ -551,7 +551,7 @@ def test_a_job_without_an_array_asks_for_its_job(
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
     fake("squeue", 'case " $* " in *" 7 "*) echo RUNNING;; esac')
-    assert slurm.own_state() == "RUNNING"
+    assert own_task.state() == "RUNNING"
 
 
 @pytest.mark.parametrize(
