@@ -5,140 +5,21 @@ Each function imports what it needs, so that `redescent --help` loads neither pa
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
-import shlex
-import stat
 import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 import click
 
-from launch.errors import (
-    FAILED,
-    FAULT,
-    INTERRUPTED,
-    NO_READER,
-    WRONG_USE,
-    UserError,
-    quantity,
-)
-from launch.plan import PlanError
+from launch.cli.exits import Commands, fail, shows_errors
+from launch.errors import FAILED, UserError, quantity
 from launch.sweep.request import CALIBRATION_EPOCHS, CALIBRATION_STEPS
-
-if TYPE_CHECKING:
-    from launch.sweep.request import Request
-
-
-def _errors(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Show an error that the user can fix as one message, without a traceback."""
-
-    @wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return _flushed(command, *args, **kwargs)
-        except (UserError, PlanError) as error:
-            _fail(str(error))
-        except BrokenPipeError:
-            raise
-        except (OSError, RuntimeError) as error:
-            _fail(_message_of(error))
-
-    return wrapped
-
-
-def _flushed(command: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Run a command and write its output out: an error then shows here, not when Python ends."""
-    try:
-        return command(*args, **kwargs)
-    finally:
-        print(end="", flush=True)
-
-
-def _message_of(error: OSError | RuntimeError) -> str:
-    """The message of an error of the store or of the file system; raises any other again."""
-    from analysis.store import CompactionRunning, StoreError  # loads pandas
-
-    if isinstance(error, (StoreError, CompactionRunning)):
-        return str(error)
-    if isinstance(error, PermissionError) and isinstance(error.filename, str):
-        return _no_permission(error.filename)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        place = f" of {error.filename}" if error.filename else ""
-        return (
-            f"the disk{place} is full, or a quota is used up. No results are lost; free space and "
-            "run this command again"
-        )
-    if isinstance(error, OSError):
-        return f"{error}. No results are lost; fix the cause and run this command again"
-    raise error
-
-
-def _no_permission(filename: str) -> str:
-    """What to do about a file or folder that this user may not read or write."""
-    from launch.plan import files
-
-    path = Path(filename).absolute()
-    while not os.path.exists(path):
-        path = path.parent
-    status = os.stat(path)
-    owner = files.user_name(status.st_uid)
-    it = "it" if str(path) == filename else str(path)
-    change = f"change them (`{shlex.join(['chmod', 'u+rwX', str(path)])}`)"
-    access = change if status.st_uid == os.getuid() else f"ask {owner} for access"
-    return (
-        f"{filename}: permission denied; {it} belongs to {owner}, with the permissions "
-        f"{stat.filemode(status.st_mode)}. No results are lost: {access}, or set REDESCENT_LOGS to "
-        "a folder of your own"
-    )
-
-
-def _fail(message: str) -> None:
-    """Print an error to standard error and exit with status 2. A file or pipe gets one line."""
-    from launch.cli import layout
-    from launch.cli.console import errors, styled
-
-    text = styled(("error:", "red"), f" {message}")
-    errors.print(layout.paragraph(text, width=errors.width) if errors.is_terminal else text)
-    sys.exit(WRONG_USE)
-
-
-class _Group(click.Group):
-    """The commands: Ctrl-C, output that nobody reads, and faults of this program have exit statuses
-    of their own.
-    """
-
-    def invoke(self, context: click.Context) -> Any:
-        """Run the command that the context names."""
-        try:
-            return super().invoke(context)
-        except BrokenPipeError:
-            _end_without_reader()
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            sys.exit(INTERRUPTED)
-        except Exception:
-            traceback.print_exc()
-            sys.exit(FAULT)
-
-
-def _end_without_reader() -> NoReturn:
-    """End silently: the program that read the output, such as `head`, has ended."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):  # what is left in them would fail again at the end
-        os.dup2(nowhere, stream.fileno())
-    sys.exit(NO_READER)
 
 
 @click.group(
-    cls=_Group,
+    cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="redescent")
@@ -153,7 +34,7 @@ def main() -> None:
     try:
         project.make_importable()
     except UserError as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 def _complete(what: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
@@ -195,17 +76,17 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print the result a
 @_retry
 @click.option("--sbatch", "script", is_flag=True, help="Print the sbatch scripts, not the preview.")
 @_json
-@_errors
+@shows_errors
 def plan(
     name: str, overrides: Sequence[str], retry_errors: bool, script: bool, as_json: bool
 ) -> None:
     """Show what `submit` would send: cells, tasks, arrays, hours. Changes nothing."""
-    from launch.cli import tables
+    from launch.cli import sending, tables
     from launch.plan.folder import check_folder
     from launch.scheduler import sbatch
     from launch.submit.preview import check_canary, load_preview
 
-    request = _expand(name, overrides)
+    request = sending.expand(name, overrides)
     sbatch.check(request.launcher)
     check_folder(request.folder, request.launcher.kind)
     preview = load_preview(request, retry_errors=retry_errors)
@@ -229,7 +110,7 @@ def plan(
     help="Also train done cells again, from the start. Conditions among the "
     "OVERRIDES, such as 'model.width <= 16' or 'seed == 4', choose which of them.",
 )
-@_errors
+@shows_errors
 def submit(
     name: str, overrides: Sequence[str], retry_errors: bool, wait: bool, again: bool
 ) -> None:
@@ -239,11 +120,12 @@ def submit(
     """
     from dataclasses import replace
 
+    from launch.cli import sending
     from launch.cli.words import conditions_and_overrides
 
     conditions, others = conditions_and_overrides(overrides) if again else ([], overrides)
-    request = replace(_expand(name, others), again=conditions)
-    _send(request, wait, others, retry_errors=retry_errors, rerun=again)
+    request = replace(sending.expand(name, others), again=conditions)
+    sending.send(request, wait, others, retry_errors=retry_errors, rerun=again)
 
 
 @main.command(short_help="Train a few cells briefly and show how long they take.")
@@ -271,7 +153,7 @@ def submit(
     metavar="N",
     help="Copies of each cell per task; repeat the option to measure several numbers.",
 )
-@_errors
+@shows_errors
 def calibrate(
     name: str, overrides: Sequence[str], epochs: int, steps: int, counts: Sequence[int]
 ) -> None:
@@ -281,32 +163,9 @@ def calibrate(
     use their times. If you measure several numbers side by side, task.at_a_time=auto uses the best
     number for each cell.
     """
-    from launch.cli import status as views
-    from launch.cli import tables
-    from launch.cli.console import console
-    from launch.plan.plan import CALIBRATION
-    from launch.status.sweep_state import load_sweep_state, trained_again
-    from launch.submit import calibration, submission
-    from launch.submit.preview import load_preview
+    from launch.cli import sending
 
-    request = _expand(name, overrides)
-    concurrencies: Sequence[int | None] = sorted(set(counts)) or [None]
-    for concurrency in concurrencies:
-        runs = calibration.calibration_request(request, epochs, steps, concurrency)
-        missing = calibration.still_to_measure(runs, runs.code)
-        plan = submission.submit(missing, retry_errors=True, rerun=True).plan
-        views.wait_until_end(missing.folder, plan.sid if plan else None)
-        if plan and trained_again(load_sweep_state(missing.folder), plan.sid).without_result:
-            views.print_status(missing.folder)
-            sys.exit(FAILED)
-    measurements = calibration.measurements(request)
-    tables.print_calibration(measurements)
-    succeeded = {measurement.cell.id for measurement in measurements if not measurement.failure}
-    cells = calibration.smallest_and_largest(calibration.calibrated_cells(request))
-    if {cell.id for cell in cells} - succeeded:
-        views.print_status(request.folder / CALIBRATION)
-        sys.exit(FAILED)
-    console.print(f"the sweep: {tables.hours(load_preview(request))}")
+    sending.calibrate(name, overrides, epochs, steps, counts)
 
 
 @main.command(short_help="Send cells that failed, were interrupted or are missing.")
@@ -321,7 +180,7 @@ def calibrate(
     "time, and the store keeps one of them.",
 )
 @_wait
-@_errors
+@shows_errors
 def resume(
     name: str, overrides: Sequence[str], retry_errors: bool, abandon_completing: bool, wait: bool
 ) -> None:
@@ -330,11 +189,12 @@ def resume(
     The cells come from earlier submissions, not from the sweep file. OVERRIDES may only change the
     launcher (hydra/launcher=..., hydra.launcher.KEY=..., task.KEY=...).
     """
+    from launch.cli import sending
     from launch.cli.lookup import sweep_folder
     from launch.submit.resume import resume_request
 
     request = resume_request(sweep_folder(name), overrides)
-    _send(request, wait, retry_errors=retry_errors, abandon_completing=abandon_completing)
+    sending.send(request, wait, retry_errors=retry_errors, abandon_completing=abandon_completing)
 
 
 class _Seconds(click.ParamType[float]):
@@ -375,7 +235,7 @@ class _Seconds(click.ParamType[float]):
 )
 @click.option("--metric", help="Metric to show, such as test_error, the default if it is logged.")
 @_json
-@_errors
+@shows_errors
 def status(
     name: str, watch: float | None, metric: str | None, as_json: bool, **choices: bool
 ) -> None:
@@ -418,7 +278,7 @@ def status(
     type=click.Path(dir_okay=False, path_type=Path),
     help="The file to write, as for a log folder that you may only read.",
 )
-@_errors
+@shows_errors
 def report(name: str | None, watch: float | None, show: bool, out: Path | None) -> None:
     """Write a sweep as one HTML page, logs/NAME/report.html; without NAME an index of all sweeps.
 
@@ -438,7 +298,7 @@ def report(name: str | None, watch: float | None, show: bool, out: Path | None) 
 
 @main.command(name="list", short_help="Show all sweeps, one line each.")
 @_json
-@_errors
+@shows_errors
 def list_sweeps(as_json: bool) -> None:
     """Show all sweeps, one line each: cells by state, hours spent and left."""
     from launch.cli import report as pages
@@ -450,7 +310,7 @@ def list_sweeps(as_json: bool) -> None:
 @main.command(short_help="End the jobs of a sweep, or of some of its cells.")
 @_sent_name
 @click.argument("where", nargs=-1)
-@_errors
+@shows_errors
 def cancel(name: str, where: Sequence[str]) -> None:
     """End the jobs of a sweep, or only the cells that meet every condition of WHERE.
 
@@ -489,7 +349,7 @@ _sweep = click.option(
 @_cell
 @_sweep
 @_json
-@_errors
+@shows_errors
 def why(cell: str, sweep: str, as_json: bool) -> None:
     """Explain the state of a cell: attempts, last rows, traceback, what to do.
 
@@ -512,7 +372,7 @@ def why(cell: str, sweep: str, as_json: bool) -> None:
     help="Lines of the job's output to show.",
 )
 @click.option("--follow", is_flag=True, help="Keep printing the output until the cell ends.")
-@_errors
+@shows_errors
 def logs(cell: str, sweep: str, lines: int, follow: bool) -> None:
     """Show the end of the output of a cell's job; `why` shows its state and traceback.
 
@@ -526,7 +386,7 @@ def logs(cell: str, sweep: str, lines: int, follow: bool) -> None:
 
 @main.command(short_help="Merge the parts of a sweep into its store.")
 @_sent_name
-@_errors
+@shows_errors
 def compact(name: str) -> None:
     """Merge the parts of a sweep into its store: a few shards, a runs table, a manifest."""
     from analysis.store.compact import compact as merge_parts
@@ -547,7 +407,7 @@ def compact(name: str) -> None:
 
 @main.command(short_help="Write a project of your own into FOLDER.")
 @click.argument("folder", type=click.Path(path_type=Path))
-@_errors
+@shows_errors
 def init(folder: Path) -> None:
     """Write a project into FOLDER: a model, a data set, a sweep and a figure of your own.
 
@@ -561,7 +421,7 @@ def init(folder: Path) -> None:
 @main.command(short_help="Check this machine and the launcher before you send jobs.")
 @_overrides
 @_json
-@_errors
+@shows_errors
 def doctor(overrides: Sequence[str], as_json: bool) -> None:
     """Check Python, torch, SLURM, the launcher's settings and the disk before you send jobs."""
     from launch.cli import doctor as checks
@@ -577,7 +437,7 @@ def doctor(overrides: Sequence[str], as_json: bool) -> None:
 
 @main.command(short_help="Print what lets your shell complete commands and keys.")
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
-@_errors
+@shows_errors
 def completion(shell: str) -> None:
     """Print what lets your shell complete commands, sweeps, cells and keys.
 
@@ -591,7 +451,7 @@ def completion(shell: str) -> None:
 @main.command(name="import-published", short_help="Write the published arrays as a store.")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
-@_errors
+@shows_errors
 def import_published(source: Path, target: Path) -> None:
     """Write the published arrays (four .npy files in SOURCE) as a store at TARGET.
 
@@ -619,56 +479,3 @@ def _check_views(choices: Mapping[str, bool], watch: float | None, metric: str |
         views.append("--watch")
     if len(views) > 1:
         raise UserError(f"found {' and '.join(views)}, expected one of them")
-
-
-def _expand(name: str, overrides: Sequence[str]) -> Request:
-    from dataclasses import replace
-
-    from launch.scheduler import backend
-    from launch.sweep import compose
-
-    choice = backend.choose_launcher(overrides)
-    request = compose.expand_sweep(name, choice.overrides)
-    return replace(request, why_launcher=choice.reason)
-
-
-def _send(request: Request, wait: bool, overrides: Sequence[str] = (), **choices: bool) -> None:
-    """Submit with these choices of `submission.submit`; `overrides` made the request."""
-    from launch.cli import layout, progress, tables
-    from launch.cli import status as views
-    from launch.cli.console import console
-    from launch.plan.folder import umask_that_locks_out
-    from launch.plan.plan import CALIBRATION, name_of
-    from launch.submit import submission
-
-    mask = umask_that_locks_out(request.folder)
-    if mask:
-        layout.print_paragraph(
-            f"warning: {request.folder} is shared with its group, but your umask {mask} keeps "
-            "others from writing what you create there; set umask 002 before you submit"
-        )
-    is_here = request.launcher.kind == "debug"
-    with progress.foreground(request.folder) if is_here else contextlib.nullcontext():
-        result = submission.submit(request, **choices)
-    tables.print_preview(result.preview)
-    if choices.get("rerun"):
-        tables.print_meant_as_conditions(result.preview, overrides)
-    name, plan = name_of(request.folder), result.plan
-    if plan is None:
-        console.print("nothing to send")
-    else:
-        count = len(result.preview.cells)
-        layout.print_paragraph(
-            f"sent {quantity(count, 'cell')} as submission {plan.sid}; "
-            f"`redescent status {name}` shows {'its' if count == 1 else 'their'} state"
-        )
-        if request.policy.canary:
-            layout.print_paragraph(
-                f"they start when the smallest and largest cells succeed in {name}/{CALIBRATION}; "
-                "if one of those fails, SLURM removes them from the queue"
-            )
-    has_trained = is_here and (plan is not None or len(request.searches) > 0)
-    if wait or has_trained:
-        complete = views.wait_until_finished(request.folder, plan.sid if plan else None)
-        views.print_status(request.folder)
-        sys.exit(0 if complete else FAILED)

@@ -15,7 +15,7 @@ import command_line
 import pytest
 
 from analysis import store
-from launch.cli import commands, tables
+from launch.cli import sending, tables
 from launch.errors import UserError
 from launch.plan import Launcher
 from launch.submit import calibration, submission
@@ -57,8 +57,8 @@ def test_hints_about_a_calibration_name_its_sweep_too(
     monkeypatch.setattr(submission, "deliver", lambda *_: None)
     sweep = expand_sweep("noop", ["hydra/launcher=local", "seeds=[0]"])
     runs = calibration.calibration_request(sweep)
-    commands._send(runs, wait=False)
-    commands._send(resume_request(runs.folder, []), wait=False, rerun=True)
+    sending.send(runs, wait=False)
+    sending.send(resume_request(runs.folder, []), wait=False, rerun=True)
     output = " ".join(capsys.readouterr().out.split())
     assert output.count("`redescent status noop/calibration` shows its state") == 2
     assert "`redescent calibrate noop` measures" in tables.hours(load_preview(runs))

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from analysis.store import compact
 from launch import train
-from launch.cli import commands, doctor
+from launch.cli import commands, doctor, exits
 from launch.cli.doctor import Finding
 from launch.plan import Plan, files
 from launch.report import sweeps
@@ -158,11 +158,11 @@ def test_an_error_of_the_file_system_says_what_to_do(
     folder = tmp_path / "logs"
     folder.mkdir(mode=0o755)
     denied = PermissionError(errno.EACCES, "Permission denied", str(folder / "demo" / ".lock"))
-    message = commands._message_of(denied)
+    message = exits._message_of(denied)
     user = files.user_name(os.getuid())
     assert f".lock: permission denied; {folder} belongs to {user}" in message
     assert f"drwxr-xr-x. No results are lost: change them (`chmod u+rwX {folder}`)" in message
     monkeypatch.setattr(os, "getuid", lambda: 54321)
-    assert f"No results are lost: ask {user} for access" in commands._message_of(denied)
+    assert f"No results are lost: ask {user} for access" in exits._message_of(denied)
     full = OSError(errno.ENOSPC, "No space left on device")
-    assert commands._message_of(full).startswith("the disk is full, or a quota is used up. No")
+    assert exits._message_of(full).startswith("the disk is full, or a quota is used up. No")

@@ -1,0 +1,87 @@
+"""Sending cells from the command line: what `plan`, `submit`, `resume` and `calibrate` share."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from launch.cli import layout, progress, tables
+from launch.cli import status as views
+from launch.cli.console import console
+from launch.errors import FAILED, quantity
+from launch.plan.folder import umask_that_locks_out
+from launch.plan.plan import CALIBRATION, name_of
+from launch.scheduler import backend
+from launch.status.sweep_state import load_sweep_state, trained_again
+from launch.submit import calibration, submission
+from launch.submit.preview import load_preview
+from launch.sweep import compose
+from launch.sweep.request import Request
+
+
+def expand(name: str, overrides: Sequence[str]) -> Request:
+    """The cells of a sweep, with the launcher that the overrides name or this machine has."""
+    choice = backend.choose_launcher(overrides)
+    request = compose.expand_sweep(name, choice.overrides)
+    return replace(request, why_launcher=choice.reason)
+
+
+def send(request: Request, wait: bool, overrides: Sequence[str] = (), **choices: bool) -> None:
+    """Submit with these choices of `submission.submit`; `overrides` made the request."""
+    mask = umask_that_locks_out(request.folder)
+    if mask:
+        layout.print_paragraph(
+            f"warning: {request.folder} is shared with its group, but your umask {mask} keeps "
+            "others from writing what you create there; set umask 002 before you submit"
+        )
+    is_here = request.launcher.kind == "debug"
+    with progress.foreground(request.folder) if is_here else contextlib.nullcontext():
+        result = submission.submit(request, **choices)
+    tables.print_preview(result.preview)
+    if choices.get("rerun"):
+        tables.print_meant_as_conditions(result.preview, overrides)
+    name, plan = name_of(request.folder), result.plan
+    if plan is None:
+        console.print("nothing to send")
+    else:
+        count = len(result.preview.cells)
+        layout.print_paragraph(
+            f"sent {quantity(count, 'cell')} as submission {plan.sid}; "
+            f"`redescent status {name}` shows {'its' if count == 1 else 'their'} state"
+        )
+        if request.policy.canary:
+            layout.print_paragraph(
+                f"they start when the smallest and largest cells succeed in {name}/{CALIBRATION}; "
+                "if one of those fails, SLURM removes them from the queue"
+            )
+    has_trained = is_here and (plan is not None or len(request.searches) > 0)
+    if wait or has_trained:
+        complete = views.wait_until_finished(request.folder, plan.sid if plan else None)
+        views.print_status(request.folder)
+        sys.exit(0 if complete else FAILED)
+
+
+def calibrate(
+    name: str, overrides: Sequence[str], epochs: int, steps: int, counts: Sequence[int]
+) -> None:
+    """Train the smallest and largest cells with each number of copies; show how long they take."""
+    request = expand(name, overrides)
+    concurrencies: Sequence[int | None] = sorted(set(counts)) or [None]
+    for concurrency in concurrencies:
+        runs = calibration.calibration_request(request, epochs, steps, concurrency)
+        missing = calibration.still_to_measure(runs, runs.code)
+        plan = submission.submit(missing, retry_errors=True, rerun=True).plan
+        views.wait_until_end(missing.folder, plan.sid if plan else None)
+        if plan and trained_again(load_sweep_state(missing.folder), plan.sid).without_result:
+            views.print_status(missing.folder)
+            sys.exit(FAILED)
+    measurements = calibration.measurements(request)
+    tables.print_calibration(measurements)
+    succeeded = {measurement.cell.id for measurement in measurements if not measurement.failure}
+    cells = calibration.smallest_and_largest(calibration.calibrated_cells(request))
+    if {cell.id for cell in cells} - succeeded:
+        views.print_status(request.folder / CALIBRATION)
+        sys.exit(FAILED)
+    console.print(f"the sweep: {tables.hours(load_preview(request))}")
