@@ -15,7 +15,7 @@ from launch.plan.folder import umask_that_locks_out
 from launch.plan.plan import CALIBRATION, name_of
 from launch.scheduler import backend
 from launch.status.sweep_state import load_sweep_state, trained_again
-from launch.submit import calibration, submission
+from launch.submit import calibration, measurements, submission
 from launch.submit.preview import load_preview
 from launch.sweep import compose
 from launch.sweep.request import Request
@@ -71,15 +71,15 @@ def calibrate(
     concurrencies: Sequence[int | None] = sorted(set(counts)) or [None]
     for concurrency in concurrencies:
         runs = calibration.calibration_request(request, epochs, steps, concurrency)
-        missing = calibration.still_to_measure(runs, runs.code)
+        missing = measurements.still_to_measure(runs, runs.code)
         plan = submission.submit(missing, retry_errors=True, rerun=True).plan
         views.wait_until_end(missing.folder, plan.sid if plan else None)
         if plan and trained_again(load_sweep_state(missing.folder), plan.sid).without_result:
             views.print_status(missing.folder)
             sys.exit(FAILED)
-    measurements = calibration.measurements(request)
-    tables.print_calibration(measurements)
-    succeeded = {measurement.cell.id for measurement in measurements if not measurement.failure}
+    results = measurements.measurements(request)
+    tables.print_calibration(results)
+    succeeded = {result.cell.id for result in results if not result.failure}
     cells = calibration.smallest_and_largest(calibration.calibrated_cells(request))
     if {cell.id for cell in cells} - succeeded:
         views.print_status(request.folder / CALIBRATION)

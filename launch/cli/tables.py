@@ -21,8 +21,8 @@ from launch.report.drawing import shown_path
 from launch.report.grid import setting_text, varying_settings
 from launch.report.searches import expectation_rows, short_names
 from launch.status import sweep_state
-from launch.submit.calibration import Measurement
 from launch.submit.data_check import check_data
+from launch.submit.measurements import Measurement
 from launch.submit.preview import Preview, Selection, beyond_limit
 from launch.submit.submission import array_scripts
 from launch.sweep.request import AUTO, Request

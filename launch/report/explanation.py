@@ -34,7 +34,7 @@ from launch.status.waiting import (
     refused_advice,
     stuck_task,
 )
-from launch.submit import calibration, rounds
+from launch.submit import canary, rounds
 
 ROWS = 3
 
@@ -112,7 +112,7 @@ def advice(state: SweepState, cell: CellState) -> str:
         )
     place, newest = cell.placement, state.plans[-1]
     is_of_newest = cell.state == "missing" and place.sid == newest.sid
-    if is_of_newest and calibration.failed_canary(state, newest):
+    if is_of_newest and canary.failed_canary(state, newest):
         return f"SLURM removed it from the queue, because the canary failed: {_status(name)}"
     refused = "" if was_sent(state, place.sid, place.task) else refusal(state, place.sid)
     if cell.state == "missing" and refused:
@@ -139,7 +139,7 @@ def _result_advice(state: SweepState, cell: CellState) -> str:
             "its training once more was cancelled, and the earlier result stays: `redescent "
             "submit` with --again and the same overrides sends it"
         )
-    if cell.id in again.ended and calibration.failed_canary(state, state.plans[-1]):
+    if cell.id in again.ended and canary.failed_canary(state, state.plans[-1]):
         return f"it was not trained again, because the canary failed: {_status(name)}"
     if cell.id in again.ended:
         logs = f"`redescent logs {cell_arguments(cell.id, name)}` shows why"

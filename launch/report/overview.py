@@ -16,7 +16,7 @@ from launch.status import failures, other_results, summary
 from launch.status.silent_ends import SilentEnd, not_started_cells, silent_ends
 from launch.status.summary import Summary, percent, share_done
 from launch.status.sweep_state import SweepState, TrainedAgain, trained_again
-from launch.submit import calibration, rounds
+from launch.submit import canary, measurements, rounds
 from launch.submit.rounds import Standing, keys_in_live_tasks
 
 COMPACTION_SECONDS = 600.0
@@ -79,7 +79,7 @@ def load_overview(state: SweepState) -> Overview:
     plan = state.plans[-1]
     same = len(set(plan.sizes)) == 1
     at_a_time = plan.sizes[0] if same else plan.packing["at_a_time"]
-    calibrations = calibration.calibration_runs(state.folder)
+    calibrations = measurements.calibration_runs(state.folder)
     timed_runs = concurrency.with_calibrations(
         state.runs, calibrations, at_a_time, plan.launcher.resources
     )
@@ -91,7 +91,7 @@ def load_overview(state: SweepState) -> Overview:
         state=state,
         summary=summary.summarise(state, timed_runs),
         held_back=len(held_back.cells),
-        canary=calibration.failed_canary(state, plan),
+        canary=canary.failed_canary(state, plan),
         searches=rounds.standings(state),
         silent_ends=silent_ends(state),
         not_started=len(not_started_cells(state)),

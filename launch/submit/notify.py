@@ -22,7 +22,7 @@ from launch.plan.outcome import last_line
 from launch.plan.plan import name_of
 from launch.status.summary import failures
 from launch.status.sweep_state import SweepState, load_sweep_state, trained_again
-from launch.submit import calibration
+from launch.submit import canary
 
 LIMIT_SECONDS = 120.0
 """A program that takes longer is ended."""
@@ -61,9 +61,9 @@ def summary_line(state: SweepState, plan: Plan) -> str:
     without_result = trained_again(state, plan.sid).without_result
     if without_result:
         line += f", {len(without_result)} without a new result"
-    canary, kinds = calibration.failed_canary(state, plan), failures(state)
-    if canary is not None:
-        return f"held back, {line} (the canary failed: {last_line(canary[1])})"
+    failed_canary, kinds = canary.failed_canary(state, plan), failures(state)
+    if failed_canary is not None:
+        return f"held back, {line} (the canary failed: {last_line(failed_canary[1])})"
     if kinds:
         line += f" ({kinds[0].error})"
     repeated = markers.RepeatedErrors(plan.folder(state.folder)).stopped_by()

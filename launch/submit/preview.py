@@ -21,7 +21,7 @@ from launch.status import failures, other_results, summary
 from launch.status.failures import HeldBack
 from launch.status.sweep_files import is_final
 from launch.status.sweep_state import SweepState, load_state_before_submission, trained_again
-from launch.submit import calibration
+from launch.submit import calibration, measurements
 from launch.submit.rounds import with_open_rounds
 from launch.submit.weights import Availability, look_up, with_earlier_weights
 from launch.sweep.adaptive import SearchState, search_key
@@ -129,7 +129,7 @@ def load_preview(request: Request, *, retry_errors: bool = False, rerun: bool = 
     proposal = preview(
         request,
         state,
-        calibration.calibration_runs(request.folder),
+        measurements.calibration_runs(request.folder),
         retry_errors=retry_errors,
         rerun=rerun,
     )

@@ -27,7 +27,7 @@ from launch.status.sweep_state import (
     load_sweep_state,
     trained_again,
 )
-from launch.submit import calibration, followup, rounds
+from launch.submit import calibration, canary, followup, measurements, rounds
 from launch.submit.data_check import check_data
 from launch.submit.freeze import attempts_before, freeze, freeze_cells
 from launch.submit.lock import locked
@@ -74,17 +74,17 @@ def submit(
             request = rounds.without_held(request, state)
         elif searches:
             markers.allow_rounds(request.folder)
-        calibration_runs = calibration.calibration_runs(request.folder)
+        calibration_runs = measurements.calibration_runs(request.folder)
         proposal = preview(request, state, calibration_runs, retry_errors=retry_errors, rerun=rerun)
         proposal = with_searches(proposal, searches)
         _check_sendable(proposal)
         rounds.write(state, searches, proposal.selection.ids)
         if not proposal.cells:
             return Submission(proposal, None)
-        canary: Sequence[str] = ()
+        canary_jobs: Sequence[str] = ()
         if proposal.request.policy.canary:
             to_send = replace(proposal.request, cells=proposal.cells)
-            canary = send_calibration_first(to_send, retry_errors=retry_errors)
+            canary_jobs = send_calibration_first(to_send, retry_errors=retry_errors)
         attempts = attempts_before(state.plans, state.records)
         plan = replace(
             freeze(proposal, request.launcher.kind, attempts),
@@ -93,7 +93,7 @@ def submit(
             excluded=_excluded_nodes(request, state.lost_nodes),
         )
         plan.write(request.folder)
-        deliver(plan, request.folder, replace(_ends(proposal), success=canary))
+        deliver(plan, request.folder, replace(_ends(proposal), success=canary_jobs))
     return Submission(proposal, plan)
 
 
@@ -129,10 +129,10 @@ def _ends(proposal: Preview) -> Dependencies:
 def send_calibration_first(request: Request, *, retry_errors: bool) -> Sequence[str]:
     """Send the calibration of a request; returns the jobs that must succeed before the rest."""
     all_copies = calibration.calibration_request(request)
-    missing = calibration.still_to_measure(all_copies, all_copies.code)
+    missing = measurements.still_to_measure(all_copies, all_copies.code)
     submission = submit(missing, retry_errors=retry_errors, rerun=True)
     state = load_sweep_state(all_copies.folder)
-    running = calibration.running_jobs(state, all_copies.cells)
+    running = canary.running_jobs(state, all_copies.cells)
     error = submission.preview.selection.held_back.error
     if error is None and not running:
         error = _error_of_canary(request, state, {cell.id for cell in missing.cells})
@@ -156,7 +156,7 @@ def _error_of_canary(request: Request, state: SweepState, ids: Set[str]) -> str 
             "canary: it is not known whether SLURM accepted its cells, so nothing else was sent. "
             "Submit again when `redescent doctor` finds SLURM"
         )
-    for cell, error in calibration.failed_cells(request.folder, request.packing.at_a_time):
+    for cell, error in canary.failed_cells(request.folder, request.packing.at_a_time):
         if cell in ids:
             return last_line(error)
     return "no result; see `redescent logs` of its cells" if ids & set(again.ended) else None

@@ -18,7 +18,7 @@ from analysis import store
 from launch.cli import sending, tables
 from launch.errors import UserError
 from launch.plan import Launcher
-from launch.submit import calibration, submission
+from launch.submit import calibration, measurements, submission
 from launch.submit.preview import beyond_limit, load_preview
 from launch.submit.resume import resume_request
 from launch.sweep.compose import expand_sweep
@@ -133,7 +133,7 @@ def test_a_calibration_counts_for_the_cost_and_not_as_a_result(
 
 
 def test_the_start_of_a_run_is_not_counted(calibrated_logs: Path) -> None:
-    widths = calibration.calibration_runs(calibrated_logs / "smoke").set_index("cell")
+    widths = measurements.calibration_runs(calibrated_logs / "smoke").set_index("cell")
     assert widths["measured_epochs"].tolist() == [2, 2]  # from the third to the fifth
     assert (widths["measured_seconds"] < widths["seconds"]).all()
 

@@ -19,7 +19,7 @@ from launch.cost import concurrency, packing
 from launch.cost.packing import TaskPreview
 from launch.errors import UserError
 from launch.plan import Launcher, plan, snapshot
-from launch.submit import calibration, submission
+from launch.submit import calibration, measurements, submission
 from launch.submit.preview import hours_of, load_preview
 from launch.submit.resume import resume_request
 from launch.sweep import compose
@@ -249,7 +249,7 @@ def test_the_next_submission_runs_what_a_calibration_found_best(redescent: Any, 
     one, two = plan.load_all(logs / "noop" / "calibration")
     assert (one.sizes, [len(task) for task in one.tasks]) == ([1], [1])
     assert (two.sizes, [len(task) for task in two.tasks]) == ([2], [2])
-    calibration_table = calibration.calibration_runs(logs / "noop")
+    calibration_table = measurements.calibration_runs(logs / "noop")
     assert (
         calibration_table["updated"][calibration_table["concurrency"] == 1].max() <= two.created
     ), "they disturbed each other"
@@ -278,7 +278,7 @@ def test_a_count_that_fails_is_shown_repeated_and_not_chosen(redescent: Any, log
     request = compose.expand_sweep("noop", overrides)
     assert [task.concurrency for task in load_preview(request).tasks] == [1]
     one, three = (
-        calibration.still_to_measure(
+        measurements.still_to_measure(
             calibration.calibration_request(request, count=n), snapshot.code_hash()
         )
         for n in (1, 3)
@@ -294,18 +294,18 @@ def test_a_calibration_is_repeated_in_other_code_and_on_other_resources(logs: Pa
     )
     submission.submit(request)
     code = snapshot.code_hash()
-    assert calibration.still_to_measure(request, code).cells == []
+    assert measurements.still_to_measure(request, code).cells == []
     other_request = calibration.calibration_request(
         compose.expand_sweep("noop", ["hydra/launcher=local", *NOOP]), count=2
     )
     assert {cell.id for cell in other_request.cells} == {cell.id for cell in request.cells}
     for repeated_request in (
-        calibration.still_to_measure(request, "c0de"),
-        calibration.still_to_measure(other_request, code),
+        measurements.still_to_measure(request, "c0de"),
+        measurements.still_to_measure(other_request, code),
     ):
         assert len(repeated_request.cells) == 2
     submission.submit(request, rerun=True)
-    assert calibration.calibration_runs(logs / "noop")["attempt"].tolist() == [2, 2]
+    assert measurements.calibration_runs(logs / "noop")["attempt"].tolist() == [2, 2]
 
 
 def test_waiting_for_a_repeated_calibration_ignores_its_earlier_results(
@@ -317,5 +317,5 @@ def test_waiting_for_a_repeated_calibration_ignores_its_earlier_results(
         plan_sent = submission.submit(request, rerun=True).plan
         assert plan_sent is not None
         assert status.wait_until_end(request.folder)
-        calibration_table = calibration.calibration_runs(logs / "noop")
+        calibration_table = measurements.calibration_runs(logs / "noop")
         assert calibration_table[["status", "attempt"]].to_numpy().tolist() == [["done", attempts]]

@@ -22,7 +22,7 @@ from launch.plan.jobs import Array
 from launch.scheduler import backend, slurm
 from launch.status import sweep_state
 from launch.status.cell_state import Record
-from launch.submit import calibration, submission
+from launch.submit import canary, measurements, submission
 from launch.submit.data_check import check_data
 from launch.submit.freeze import attempts_before
 from launch.sweep.compose import expand_sweep
@@ -45,7 +45,7 @@ def test_a_submission_reads_the_plans_and_the_runs_once(
 
         monkeypatch.setattr(module, name, counting)
 
-    for module in (sweep_state, submission, calibration):
+    for module in (sweep_state, submission, measurements, canary):
         count(module, "load_all")
     count(store, "runs")
     outcome = submission.submit(request)

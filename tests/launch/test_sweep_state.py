@@ -30,7 +30,7 @@ from launch.status.silent_ends import silent_ends
 from launch.status.sweep_files import UNANSWERED_SECONDS, Lookup, settle
 from launch.status.sweep_state import SweepState, TrainedAgain, may_run, place_cells, trained_again
 from launch.status.waiting import never_starts
-from launch.submit import calibration, preview, submission
+from launch.submit import canary, preview, submission
 from launch.submit.cancel import cancel
 from launch.sweep.request import Cell
 
@@ -321,7 +321,7 @@ def test_a_canary_waits_for_cells_that_are_done_and_trained_again(
         state = SweepState(
             Path("logs/demo"), [again], arrays, {"c1-0": cell}, pd.DataFrame(), [], {}
         )
-        assert calibration.running_jobs(state, [Cell("c1-0", {})]) == known
+        assert canary.running_jobs(state, [Cell("c1-0", {})]) == known
 
 
 @pytest.mark.parametrize("record", [None, Record("done", 1)])
@@ -336,7 +336,7 @@ def test_a_canary_whose_jobs_are_not_known_sends_nothing_else(
     state = SweepState(
         logs / "demo" / "calibration", [plan], arrays, {"c1-0": cell}, pd.DataFrame(rows), [], {}
     )
-    assert calibration.running_jobs(state, [Cell("c1-0", {})]) == []
+    assert canary.running_jobs(state, [Cell("c1-0", {})]) == []
     request = SimpleNamespace(folder=logs / "demo", packing=SimpleNamespace(at_a_time=1))
     with pytest.raises(UserError, match="it is not known whether SLURM accepted its cells"):
         submission._error_of_canary(request, state, {"c1-0"})
