@@ -268,7 +268,7 @@ def finished_cells(folder: Path, prefix: str) -> dict[str, FinishedCell]:
 
 
 def finished_in_task(folder: Path, prefix: str) -> dict[str, FinishedCell]:
-    """The same of the task's own parts alone: what it finished before it was requeued."""
+    """Cells that the task finished before it was requeued, from its own parts alone."""
     parts = (folder / "runs").glob(f"{prefix}*.parquet")
     from_parts = _statuses(path for path in parts if (folder / "curves" / path.name).exists())
     return {cell: end for cell, end in from_parts.items() if end.status in (*FINAL, "failed")}

@@ -69,12 +69,12 @@ class Trained:
         """
         owner, snapshot = weights.read(self.folder, cell, self.cell.trainer.weights)
         weights.check_same_data(owner, self.owner.cell, self.data.facts["data_hash"])
-        own = {name: value.clone() for name, value in self.model.state_dict().items()}
+        kept = {name: value.clone() for name, value in self.model.state_dict().items()}
         weights.load_into(self.model, snapshot, cell)
         try:
             check_centre(self.model, self.data, self.cell, snapshot, cell)
         finally:
-            self.model.load_state_dict(own)
+            self.model.load_state_dict(kept)
         return snapshot
 
 

@@ -30,9 +30,9 @@ FORMAT = 1
 LARGEST_PATH = 256 * 2**20
 """Bytes of the snapshots of one cell above which a training refuses to keep them."""
 
-_OWN = ("__cell__", "__data_hash__", "__format__", "__checksum__")
-_FINAL_OWN = (*_OWN, "__epoch__", "__loss__", "__wrong__")
-_PATH_OWN = (*_OWN, "__epochs__", "__losses__", "__wrongs__")
+_FACTS = ("__cell__", "__data_hash__", "__format__", "__checksum__")
+_FINAL_FACTS = (*_FACTS, "__epoch__", "__loss__", "__wrong__")
+_PATH_FACTS = (*_FACTS, "__epochs__", "__losses__", "__wrongs__")
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -77,24 +77,24 @@ class Owner:
 
 def write_final(folder: Path, owner: Owner, snapshot: Snapshot) -> None:
     """Write `folder`/CELL.npz, whole or not at all. Raises OSError."""
-    own = {
+    facts = {
         "__epoch__": np.array(snapshot.epoch, np.int64),
         "__loss__": np.array(snapshot.result.loss, np.float64),
         "__wrong__": np.array(snapshot.result.wrong, np.int64),
     }
-    _write(folder / f"{owner.cell}.npz", owner, {**snapshot.arrays, **own})
+    _write(folder / f"{owner.cell}.npz", owner, {**snapshot.arrays, **facts})
 
 
 def write_path(folder: Path, owner: Owner, snapshots: Sequence[Snapshot]) -> None:
     """Write `folder`/CELL.path.npz, whole or not at all. Raises OSError."""
     names = snapshots[0].arrays
     arrays = {name: np.stack([s.arrays[name] for s in snapshots]) for name in names}
-    own = {
+    facts = {
         "__epochs__": np.array([s.epoch for s in snapshots], np.int64),
         "__losses__": np.array([s.result.loss for s in snapshots], np.float64),
         "__wrongs__": np.array([s.result.wrong for s in snapshots], np.int64),
     }
-    _write(folder / f"{owner.cell}.path.npz", owner, {**arrays, **own})
+    _write(folder / f"{owner.cell}.path.npz", owner, {**arrays, **facts})
 
 
 def check_size(cell: str, arrays: Arrays, snapshots: int) -> None:
@@ -128,7 +128,7 @@ def read(folder: Path, cell: str, weights: Literal["final"] | int) -> tuple[Owne
 
 
 def _read_final(folder: Path, cell: str) -> tuple[Owner, Snapshot]:
-    arrays = _read(folder, f"{cell}.npz", cell, _FINAL_OWN)
+    arrays = _read(folder, f"{cell}.npz", cell, _FINAL_FACTS)
     result = Evaluated(float(arrays["__loss__"]), int(arrays["__wrong__"]))
     snapshot = Snapshot(int(arrays["__epoch__"]), result, _weights(arrays))
     return _owner(arrays), snapshot
@@ -136,7 +136,7 @@ def _read_final(folder: Path, cell: str) -> tuple[Owner, Snapshot]:
 
 def read_path(folder: Path, cell: str) -> tuple[Owner, list[Snapshot]]:
     """The snapshots of a cell in the order of their epochs. Raises as `read` does."""
-    arrays = _read(folder, f"{cell}.path.npz", cell, _PATH_OWN)
+    arrays = _read(folder, f"{cell}.path.npz", cell, _PATH_FACTS)
     epochs = arrays["__epochs__"].tolist()
     losses, wrongs = arrays["__losses__"].tolist(), arrays["__wrongs__"].tolist()
     weights = _weights(arrays)
@@ -144,8 +144,8 @@ def read_path(folder: Path, cell: str) -> tuple[Owner, list[Snapshot]]:
         raise _damaged(folder / f"{cell}.path.npz", "its arrays have different lengths")
     snapshots = []
     for i, epoch in enumerate(epochs):
-        own = {name: array[i] for name, array in weights.items()}
-        snapshots.append(Snapshot(epoch, Evaluated(losses[i], wrongs[i]), own))
+        at_epoch = {name: array[i] for name, array in weights.items()}
+        snapshots.append(Snapshot(epoch, Evaluated(losses[i], wrongs[i]), at_epoch))
     return _owner(arrays), snapshots
 
 
@@ -178,14 +178,15 @@ def load_into(model: nn.Module, snapshot: Snapshot, cell: str) -> None:
     Raises WeightsError if they are those of another network.
     """
     state = {name: torch.from_numpy(np.array(value)) for name, value in snapshot.arrays.items()}
-    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     shapes = {name: tuple(value.shape) for name, value in state.items()}
-    if shapes != own:
-        names = sorted(name for name in {*own, *shapes} if own.get(name) != shapes.get(name))
+    if shapes != expected:
+        both = expected.keys() | shapes.keys()
+        name = min(name for name in both if expected.get(name) != shapes.get(name))
         raise WeightsError(
-            f"the weights of cell {cell} are those of another network: {names[0]} is "
-            f"{shapes.get(names[0], 'absent')}, expected {own.get(names[0], 'none')}; the model "
-            "of this cell and that of the trained one differ"
+            f"the weights of cell {cell} are those of another network: {name} is "
+            f"{shapes.get(name, 'absent')}, expected {expected.get(name, 'none')}; the model of "
+            "this cell and that of the trained one differ"
         )
     model.load_state_dict(state)
 
@@ -215,7 +216,7 @@ def _checksum(arrays: Arrays) -> str:
     return digest.hexdigest()
 
 
-def _read(folder: Path, file: str, cell: str, own: Sequence[str]) -> dict[str, NDArray[Any]]:
+def _read(folder: Path, file: str, cell: str, required: Sequence[str]) -> dict[str, NDArray[Any]]:
     """All arrays of a file of this cell, from the folder or from a shard."""
     path, content = _content(folder, file)
     try:
@@ -223,7 +224,7 @@ def _read(folder: Path, file: str, cell: str, own: Sequence[str]) -> dict[str, N
             arrays = {name: archive[name] for name in archive.files}
     except Exception as error:  # damage can raise anything
         raise _damaged(path, f"numpy cannot read it ({type(error).__name__})") from error
-    missing = [name for name in own if name not in arrays]
+    missing = [name for name in required if name not in arrays]
     if missing:
         raise WeightsError(
             f"{path}: found no {missing[0]}, expected weights of format {FORMAT} with cell, epoch, "

@@ -96,12 +96,12 @@ class Selection:
             raise query.FigureError("; ".join(reasons))
 
     def only(self, table: pd.DataFrame) -> Selection:
-        """The same with fewer searches, or with more columns."""
+        """This selection with the searches and columns of `table`."""
         trainings = self.trainings[self.trainings["search"].isin(table.index)]
         return replace(self, table=table, trainings=trainings)
 
     def noted(self, *notes: str) -> Selection:
-        """The same with further notes."""
+        """This selection with further notes."""
         return replace(self, notes=(*self.notes, *notes))
 
     def messages(self, has_marks: bool = True) -> list[str]:

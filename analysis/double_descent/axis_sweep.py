@@ -279,7 +279,7 @@ def _over_axis(group: SweepGroup, sweep: AxisSweep) -> SeedCurves:
 
 
 def with_verdict_notes(sweep: AxisSweep) -> AxisSweep:
-    """The same with notes on the seeds and places that are drawn and that no verdict takes."""
+    """The sweep with notes on the seeds and places that are drawn and that no verdict takes."""
     values: dict[str, list[str]] = {}
     for curves in as_seed_curves(sweep):
         for text in _outside_verdict(curves, sweep.choice):

@@ -76,7 +76,7 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """The same with values that JSON can hold."""
+    """A value of a record as JSON can hold it."""
     if isinstance(value, Mapping):
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

@@ -28,7 +28,7 @@ def end_text(last: int) -> str:
 
 
 def end_label(last: int) -> str:
-    """The same for a legend or a title: "at the end", or the mean that it is."""
+    """A value at the end of training in a legend or a title: "at the end", or the mean it is."""
     return "at the end" if last == 1 else end_text(last)
 
 

@@ -246,8 +246,8 @@ class Clusters:
         the nearest other cluster.
         """
         sums = distances.astype(np.float32) @ self.member
-        own = np.take_along_axis(sums, self.columns, axis=1)
-        inside = own / (self.sizes[self.columns] - 1)
+        to_own_cluster = np.take_along_axis(sums, self.columns, axis=1)
+        inside = to_own_cluster / (self.sizes[self.columns] - 1)
         means = sums / self.sizes
         np.put_along_axis(means, self.columns, np.float32(np.inf), axis=1)
         outside = np.minimum.reduceat(means, self.starts, axis=1)

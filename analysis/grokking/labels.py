@@ -105,11 +105,11 @@ def _setting(row: Row, unusual: Row) -> str:
 def _algorithm(row: Row) -> str:
     """The optimiser and its decay."""
     decay = row.get("optim.weight_decay") or 0.0
-    own = str(row.get("optim.name", "adamw"))
-    name = _ALGORITHMS.get(own, own.rpartition(".")[2])  # it may be an import path
+    optimiser = str(row.get("optim.name", "adamw"))
+    name = _ALGORITHMS.get(optimiser, optimiser.rpartition(".")[2])  # it may be an import path
     if not decay:
-        return "Adam" if own == "adamw" else name
-    kind = "L2" if own in ("sgd", "adam") else "weight decay"
+        return "Adam" if optimiser == "adamw" else name
+    kind = "L2" if optimiser in ("sgd", "adam") else "weight decay"
     towards = " towards init" if row.get("optim.decay_towards") == "init" else ""
     return f"{name}, {kind} {short(decay)}{towards}"
 

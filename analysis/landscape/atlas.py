@@ -187,11 +187,11 @@ def _radii(measures: Measures) -> Values:
     table = basins.radii(measures).set_index("cell")
     means, never = table["mean"], table["never"]
     result = {}
-    for cell, own in rows.groupby("of"):
+    for cell, drawn in rows.groupby("of"):
         mean = float(means[str(cell)])
-        reached = own.loc[own["status"] != basins.NEVER, "radius"].dropna()
+        reached = drawn.loc[drawn["status"] != basins.NEVER, "radius"].dropna()
         result[str(cell)] = {"radii": reached.tolist(), "mean": labels.plain(mean),
-                             "m": len(own), "never": int(never[str(cell)])}  # fmt: skip
+                             "m": len(drawn), "never": int(never[str(cell)])}  # fmt: skip
     return result
 
 

@@ -146,8 +146,8 @@ def load(
         trainers = ", ".join(sorted(set(names.dropna().astype(str))))
         beside = [
             str(Path(folder).parent / path.name)
-            for path, own in measuring_beside(Path(folder), set(runs["cell"].astype(str)))
-            if (own["trainer.name"] == measure).any()
+            for path, cells in measuring_beside(Path(folder), set(runs["cell"].astype(str)))
+            if (cells["trainer.name"] == measure).any()
         ]
         other = f"; its cells are measured in {', '.join(beside)}" if beside else ""
         raise query.FigureError(f"{folder}: no cells of trainer={measure}; found {trainers}{other}")
@@ -193,7 +193,7 @@ def _axes(trained: pd.DataFrame) -> tuple[str, ...]:
 
 
 def require_finished(measures: Measures) -> Measures:
-    """The same measures; FigureError if none is done."""
+    """The measures as they are; FigureError if none is done."""
     if measures.finished.empty and len(diverged_cells(measures.cells)) == len(measures.cells):
         raise query.FigureError(
             f"none of the {len(measures.cells)} chosen measures has a value; "

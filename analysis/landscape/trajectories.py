@@ -38,10 +38,10 @@ def trajectories(paths: Measures, planes: Measures | None = None) -> list[Trajec
         surface_of = {surface.cell: surface for surface in surfaces(planes)}
     result = []
     for cell in paths.trained["cell"].astype(str):
-        own = rows[rows["of"] == cell].sort_values("snapshot_epoch", ignore_index=True)
+        path = rows[rows["of"] == cell].sort_values("snapshot_epoch", ignore_index=True)
         if (paths.finished[OF] == cell).any():
-            first = own.iloc[0]
-            snapshots = own[list(names)].assign(epoch=own["snapshot_epoch"].astype(int))
+            first = path.iloc[0]
+            snapshots = path[list(names)].assign(epoch=path["snapshot_epoch"].astype(int))
             explained = (float(first["explained_x"]), float(first["explained_y"]))
             trajectory = Trajectory(
                 cell, paths.label(cell), snapshots, explained, surface_of.get(cell)

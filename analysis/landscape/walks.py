@@ -66,9 +66,11 @@ def walks(measures: Measures) -> list[Walk]:
     )
     result = []
     for (first, second), cells in lines.groupby(["first", "second"], sort=False):
-        own = cells.sort_values("seed")
-        curves = [rows[rows["cell"] == cell].sort_values("t") for cell in own["cell"].astype(str)]
-        result.append(_walk((str(first), str(second)), own, curves))
+        by_seed = cells.sort_values("seed")
+        curves = [
+            rows[rows["cell"] == cell].sort_values("t") for cell in by_seed["cell"].astype(str)
+        ]
+        result.append(_walk((str(first), str(second)), by_seed, curves))
     return result
 
 

@@ -131,7 +131,7 @@ def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
 
 
 def remembered(text: str) -> Callable[[Mapping[str, Any]], bool]:
-    """The same as `condition(text)`, computed once for equal values of the keys that it names.
+    """What `condition(text)` returns, computed once for equal values of the keys that it names.
 
     For a grid, in which few values of these keys are in many cells.
     """

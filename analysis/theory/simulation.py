@@ -71,8 +71,9 @@ def published_draw(seed: int, n: int, d: int, test_size: int) -> Draw:
 
 
 def independent_draw(seed: int, n: int, d: int, test_size: int) -> Draw:
-    """The same quantities from five streams of their own (PCG64 of [seed, purpose], 0 = Z ... 4 =
-    U), so that changing n or the test size leaves the others as they are."""
+    """A draw from five streams of their own (PCG64 of [seed, purpose], 0 = Z ... 4 = U), so that
+    changing n or the test size leaves the others as they are.
+    """
     shapes: tuple[tuple[int, ...], ...] = ((n, d), (test_size, d), (d,), (n,), (d, d))
     z, z_test, teacher, label_noise, u = (
         np.random.default_rng([seed, purpose]).standard_normal(shape)

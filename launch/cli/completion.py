@@ -116,7 +116,7 @@ def overrides(context: click.Context, parameter: click.Parameter, typed: str) ->
 
 
 def launch_overrides(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
-    """The same of the keys that `resume` accepts: those that say how jobs run, not what."""
+    """`overrides` for the keys that `resume` accepts, which say how jobs run and not what."""
     from launch.sweep.request import LAUNCH_KEYS
 
     words = overrides(context, parameter, typed)

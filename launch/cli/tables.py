@@ -343,8 +343,8 @@ def cell_rows(state: sweep_state.SweepState) -> list[CellRow]:
     planned = rates.planned_length(runs).astype(float).tolist()
     rows = []
     for number, cell in enumerate(state.cells.values()):
-        own = {key: settings[number][key] for key in keys}
-        rows.append(CellRow(cell.id, cell.state, logged[number], planned[number], own))
+        shown = {key: settings[number][key] for key in keys}
+        rows.append(CellRow(cell.id, cell.state, logged[number], planned[number], shown))
     return rows
 
 

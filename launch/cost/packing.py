@@ -46,14 +46,14 @@ def pack(
     for number in dict.fromkeys(concurrency):
         group = [i for i, other in enumerate(concurrency) if other == number]
         times = [seconds[i] for i in group]
-        own = replace(_part(packing, len(group), len(seconds)), at_a_time=number)
-        for chunk in distribute(times, own):
+        share = replace(_share(packing, len(group), len(seconds)), at_a_time=number)
+        for chunk in distribute(times, share):
             tasks.append(TaskPreview([group[i] for i in chunk], number))
     return tasks
 
 
-def _part(packing: Packing, count: int, total: int) -> Packing:
-    """The packing of `count` of `total` cells: their part of the most tasks of a submission."""
+def _share(packing: Packing, count: int, total: int) -> Packing:
+    """The packing of `count` of `total` cells: their share of the most tasks of a submission."""
     return replace(packing, most=max(1, packing.most * count // total))
 
 
@@ -77,8 +77,8 @@ def pack_in_groups(
     for jobs, indices in groups.items():
         times = [seconds[index] for index in indices]
         numbers = [concurrency[index] for index in indices]
-        own = _part(packing, len(indices), len(follows))
-        for task in pack(times, numbers, own, one_task=one_task):
+        share = _share(packing, len(indices), len(follows))
+        for task in pack(times, numbers, share, one_task=one_task):
             cells = [indices[index] for index in task.cells]
             tasks.append(TaskPreview(cells, task.concurrency, jobs))
     return tasks

@@ -25,7 +25,7 @@ _NO_EFFECT = (
 """
 
 _NO_EFFECT_KEYS = ("trainer.to",)
-"""The same for whole keys, which are the beginning of others that do affect the speed."""
+"""Whole keys without an effect, each the beginning of others that do affect the speed."""
 
 MEASURE_KEY = "trainer.of"
 """A cell with this key measures a trained cell. It is one block of work, and has a time only as a

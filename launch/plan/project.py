@@ -70,8 +70,8 @@ def config_folders(shipped: Path) -> list[Path]:
     then those that are `shipped`.
     """
     folder = project_folder()
-    own = folder / "configs" if folder is not None else None
-    return [own, shipped] if own is not None and own.is_dir() else [shipped]
+    configs = folder / "configs" if folder is not None else None
+    return [configs, shipped] if configs is not None and configs.is_dir() else [shipped]
 
 
 def config_names(group: str, shipped: Path) -> list[str]:

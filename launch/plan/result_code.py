@@ -37,7 +37,7 @@ def present_sources(packages: Iterable[str]) -> Sources:
 
 
 def archived_sources(archive: Path) -> Sources:
-    """The same of a submission's archive; empty if it cannot be read."""
+    """The sources of a submission's archive that results depend on; empty if it cannot be read."""
     try:
         with zipfile.ZipFile(archive) as file:
             return _of_results({name: file.read(name) for name in file.namelist()})

@@ -75,7 +75,7 @@ def current_software(sweep: Path, packages: Collection[str] = ()) -> Software:
 
 
 def planned_software(sweep: Path, packages: Collection[str] = ()) -> Software:
-    """The same without an archive: where `current_software` would put it."""
+    """The sources and packages of this process; the archive is not written, only its path known."""
     code = code_hash(packages)
     return _software(code, _archive_of(sweep, code))
 

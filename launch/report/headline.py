@@ -111,8 +111,8 @@ def _best(metric: str, values: pd.Series) -> Any:
 
 def _settings(state: SweepState, cell: str) -> dict[str, Any]:
     row = state.runs[state.runs["cell"] == cell].iloc[0]
-    own = row.dropna()  # a cell of one kind of model lacks the keys of the others
-    return {key: own[key] for key in varying_settings(state) if key in own}
+    settings = row.dropna()  # a cell of one kind of model lacks the keys of the others
+    return {key: settings[key] for key in varying_settings(state) if key in settings}
 
 
 def _unknown_metric(state: SweepState, metric: str) -> str:

@@ -65,7 +65,7 @@ class Overview:
 
     @property
     def percent(self) -> int:
-        """The same share in percent, rounded down: 100 is the whole."""
+        """The share in percent, rounded down: 100 is the whole."""
         return percent(self.share_done)
 
     @property

@@ -28,7 +28,7 @@ def present_sources(state: SweepState, packages: Collection[str] = ()) -> Source
 
 
 def planned_sources(state: SweepState, code: str) -> Sources:
-    """The same of the sources with the hash `code`, in the sweep's archives."""
+    """The sources with the hash `code` that results depend on, from the sweep's archives."""
     return result_code.archived_sources(_archive(state, code))
 
 

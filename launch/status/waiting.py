@@ -157,7 +157,7 @@ def stuck_tasks(state: SweepState) -> StuckTasks | None:
 
 
 def stuck_task(task: Task | None) -> StuckTasks | None:
-    """The same for the task of one cell."""
+    """The task of one cell, if it has been completing for too long; None if not."""
     if task is None or not task.is_stuck:
         return None
     return StuckTasks([task.node or "an unknown node"], 1, 1)

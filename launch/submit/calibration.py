@@ -127,8 +127,8 @@ def _measures_like(cell: Cell, cells: Sequence[Cell], count: int) -> list[Cell]:
     group, groups = rates.speed_groups(flats_of([cell]), flats_of(cells))
     like = [other for other, number in zip(cells, groups, strict=True) if number == group[0]]
     first = count * (count - 1) // 2
-    own = like[first : first + count]
-    return own if len(own) == count else like[:count]
+    unshared = like[first : first + count]
+    return unshared if len(unshared) == count else like[:count]
 
 
 def _shortened(cell: Cell, epochs: int, steps: int) -> dict[str, Any]:

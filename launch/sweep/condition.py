@@ -41,7 +41,7 @@ def condition(text: str) -> Condition:
 
 
 def remembered(text: str) -> Condition:
-    """The same as `condition(text)`, computed once for equal values of the keys that it names."""
+    """What `condition(text)` returns, computed once for equal values of the keys that it names."""
     return _with_user_errors(_with_errors(grammar.remembered, text))
 
 

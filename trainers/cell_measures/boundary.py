@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trainers import trained
-from trainers.config import measure as settings
+from trainers.config import measure
 from trainers.landscape import Measure, Row, loss_columns
 from trainers.measures import directions, hessian
 from trainers.measures.surface import grid
@@ -20,14 +20,14 @@ class Boundary(Measure):
 
     def __init__(self, network: Trained) -> None:
         super().__init__(network)
-        assert isinstance(network.cell.trainer, settings.Boundary)
-        self.settings = own = network.cell.trainer
+        assert isinstance(network.cell.trainer, measure.Boundary)
+        self.settings = settings = network.cell.trainer
         trained.check_plane(network)
-        self.coordinates = grid(own.frames, own.amplitude, "quintic")
-        self.direction = directions.draw(network.model, "filter", own.direction_seed, 0)
+        self.coordinates = grid(settings.frames, settings.amplitude, "quintic")
+        self.direction = directions.draw(network.model, "filter", settings.direction_seed, 0)
         self.sizes = directions.filter_sizes(network.model)
         self.landscape = network.landscape()
-        self.inputs = trained.input_grid(network, own.points, own.extent)
+        self.inputs = trained.input_grid(network, settings.points, settings.extent)
 
     def rows(self, unit: int) -> Iterator[Row]:
         """One row for the frame, then one for each point of the grid; for the weights themselves

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trainers.config import measure as settings
+from trainers.config import measure
 from trainers.landscape import Measure, Row
 from trainers.measures import directions, hessian
 from trainers.trained import Trained
@@ -15,7 +15,7 @@ class Curvature(Measure):
 
     def __init__(self, network: Trained) -> None:
         super().__init__(network)
-        assert isinstance(network.cell.trainer, settings.Curvature)
+        assert isinstance(network.cell.trainer, measure.Curvature)
         self.settings = network.cell.trainer
         self.first = self.settings.block
         sizes = directions.filter_sizes(network.model)
@@ -47,17 +47,17 @@ class Curvature(Measure):
         return {f"trace{s}": h.trace_probe(seed, block) for s, h in self.hessians.items()}
 
     def _density(self) -> Iterator[Row]:
-        own = self.settings
-        rows: list[Row] = [{"step": number} for number in range(own.points)]
+        settings = self.settings
+        rows: list[Row] = [{"step": number} for number in range(settings.points)]
         for suffix, operator in self.hessians.items():
-            ends = operator.ends(own.direction_seed, own.tolerance)
+            ends = operator.ends(settings.direction_seed, settings.tolerance)
             if ends.smallest is None or ends.largest is None:
                 continue
             places, density = operator.density(
                 (ends.smallest, ends.largest),
-                own.points,
-                own.iterations,
-                (own.direction_seed, own.block),
+                settings.points,
+                settings.iterations,
+                (settings.direction_seed, settings.block),
             )
             for row, place, value in zip(rows, places, density, strict=True):
                 row |= {f"eigenvalue{suffix}": place, f"density{suffix}": value}

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from trainers import weights
-from trainers.config import Arithmetic, ConfigError, Transformer
-from trainers.config import measure as settings
+from trainers.config import Arithmetic, ConfigError, Transformer, measure
 from trainers.landscape import Measure, Row
 from trainers.measures import fourier
 from trainers.trained import Trained
@@ -35,20 +34,20 @@ class Fourier(Measure):
 
     def __init__(self, network: Trained) -> None:
         super().__init__(network)
-        own, data = network.cell.trainer, network.cell.data
-        assert isinstance(own, settings.Progress)
+        settings, data = network.cell.trainer, network.cell.data
+        assert isinstance(settings, measure.Progress)
         assert isinstance(network.cell.model, Transformer)
         if not isinstance(data, Arithmetic) or data.operation not in SIGNS:
             raise ConfigError(
                 f"data.operation: found {getattr(data, 'operation', data.name)}, expected "
                 f"{' or '.join(SIGNS)}: progress measures are of modular addition"
             )
-        _, self.snapshots = weights.read_path(network.folder, own.of)
+        _, self.snapshots = weights.read_path(network.folder, settings.of)
         self.units = len(self.snapshots)
         self.p = data.modulus
         self.answers = fourier.results(self.p, SIGNS[data.operation])
         final = fourier.waves(self._table(), self.answers)
-        self.keys = fourier.key_frequencies(fourier.power_shares(final, self.p), own.key_share)
+        self.keys = fourier.key_frequencies(fourier.power_shares(final, self.p), settings.key_share)
 
     @torch.inference_mode()
     def _table(self) -> Tensor:

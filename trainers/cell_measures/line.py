@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trainers.config import measure as settings
+from trainers.config import measure
 from trainers.landscape import Measure, Row, loss_columns
 from trainers.measures import paths
 from trainers.measures.samples import cross_entropy, sum_losses
@@ -17,11 +17,11 @@ class Line(Measure):
 
     def __init__(self, network: Trained) -> None:
         super().__init__(network)
-        assert isinstance(network.cell.trainer, settings.Line)
-        own = network.cell.trainer
-        self.places = paths.places_on_line(own.low, own.high, own.points)
+        assert isinstance(network.cell.trainer, measure.Line)
+        settings = network.cell.trainer
+        self.places = paths.places_on_line(settings.low, settings.high, settings.points)
         self.units = len(self.places)
-        other = network.other_weights(own.to)
+        other = network.other_weights(settings.to)
         self.line = paths.Line(network.model, other.arrays)
         self.landscape = network.landscape()
         self.test = network.test_samples()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from trainers.config import measure as settings
+from trainers.config import measure
 from trainers.landscape import Measure, Row
 from trainers.measures import basin, directions
 from trainers.measures.basin import Crossing, Cut
@@ -25,7 +25,7 @@ class Radius(Measure):
 
     def __init__(self, network: Trained) -> None:
         super().__init__(network)
-        assert isinstance(network.cell.trainer, settings.Radius)
+        assert isinstance(network.cell.trainer, measure.Radius)
         self.settings = network.cell.trainer
         self.first = self.settings.block * self.units
         self.landscape = network.landscape()
@@ -38,8 +38,10 @@ class Radius(Measure):
 
     def rows(self, unit: int) -> Iterator[Row]:
         """The radius along one direction; the search starts near the median of those before."""
-        own, index = self.settings, self.first + unit
-        direction = directions.draw(self.network.model, own.directions, own.direction_seed, index)
+        settings, index = self.settings, self.first + unit
+        direction = directions.draw(
+            self.network.model, settings.directions, settings.direction_seed, index
+        )
         plane = self.landscape.along([direction])
         crossings = [radius for radius in self.radii if radius is not None]
         median = float(np.median(crossings)) if crossings else None
@@ -47,7 +49,7 @@ class Radius(Measure):
         row: Row = {"radius": crossing.radius, "status": crossing.status}
         if crossing.radius is not None:
             row["radius_l2"] = crossing.radius * directions.norm(direction)
-        if index % own.audit_every == 0 and self.cut.is_defined:
+        if index % settings.audit_every == 0 and self.cut.is_defined:
             scan = self._scan(plane)
             row["audit_radius"] = scan.radius
             if basin.differ(crossing, scan):

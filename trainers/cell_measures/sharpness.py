@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from trainers.config import measure as settings
+from trainers.config import measure
 from trainers.landscape import Measure, Row
 from trainers.measures import ascent, sharpness
 
@@ -17,10 +17,10 @@ class Sharpness(Measure):
 
     def rows(self, unit: int) -> Iterator[Row]:
         """One row."""
-        own = self.network.cell.trainer
-        assert isinstance(own, settings.Sharpness)
+        settings = self.network.cell.trainer
+        assert isinstance(settings, measure.Sharpness)
         landscape = self.network.landscape()
-        rise = ascent.rise(landscape, own.rho, own.steps, own.direction_seed)
+        rise = ascent.rise(landscape, settings.rho, settings.steps, settings.direction_seed)
         samples, model = self.network.samples, self.network.model
 
         def loss() -> Tensor:
@@ -33,5 +33,5 @@ class Sharpness(Measure):
         yield {
             "sharpness_one_step": rise.one_step,
             "sharpness_ascent": rise.ascent,
-            "keskar": sharpness.sharpness(list(model.parameters()), loss, own.direction_seed),
+            "keskar": sharpness.sharpness(list(model.parameters()), loss, settings.direction_seed),
         }

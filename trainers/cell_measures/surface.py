@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trainers import weights
-from trainers.config import measure as settings
+from trainers.config import measure
 from trainers.landscape import Measure, Row, loss_columns
 from trainers.measures import directions, hessian, paths
 from trainers.measures.directions import Direction
@@ -19,25 +19,28 @@ class Surface(Measure):
 
     def __init__(self, network: Trained) -> None:
         super().__init__(network)
-        assert isinstance(network.cell.trainer, settings.Surface)
-        self.settings = own = network.cell.trainer
-        self.first = own.block * settings.ROWS_PER_BLOCK
-        self.coordinates = grid(own.points, own.span, own.spacing)
+        assert isinstance(network.cell.trainer, measure.Surface)
+        self.settings = settings = network.cell.trainer
+        self.first = settings.block * measure.ROWS_PER_BLOCK
+        self.coordinates = grid(settings.points, settings.span, settings.spacing)
         self.axes = self._axes()
         self.plane = network.landscape().along(self.axes)
 
     def _axes(self) -> list[Direction]:
-        own, model = self.settings, self.network.model
-        if own.plane == "pca":
-            _, snapshots = weights.read_path(self.network.folder, own.of)
+        settings, model = self.settings, self.network.model
+        if settings.plane == "pca":
+            _, snapshots = weights.read_path(self.network.folder, settings.of)
             return paths.principal_plane(model, [s.arrays for s in snapshots]).axes(model)
-        if own.plane == "eigenvector":
+        if settings.plane == "eigenvector":
             sizes = directions.filter_sizes(model)
             operator = hessian.Hessian(model, self.network.samples, sizes)
             length = directions.weight_norm(model)
-            axes = operator.steepest(2, own.direction_seed, length)
+            axes = operator.steepest(2, settings.direction_seed, length)
             return [directions.like(model, axis) for axis in axes]
-        return [directions.draw(model, own.plane, own.direction_seed, index) for index in (0, 1)]
+        return [
+            directions.draw(model, settings.plane, settings.direction_seed, index)
+            for index in (0, 1)
+        ]
 
     def rows(self, unit: int) -> Iterator[Row]:
         """One row of the grid: y is fixed, x runs."""

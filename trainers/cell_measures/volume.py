@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainers.config import measure as settings
+from trainers.config import measure
 from trainers.landscape import Measure, Row
 from trainers.measures import basin, directions
 from trainers.measures.basin import Cut, Ray
@@ -22,7 +22,7 @@ class Volume(Measure):
 
     def __init__(self, network: Trained) -> None:
         super().__init__(network)
-        assert isinstance(network.cell.trainer, settings.Volume)
+        assert isinstance(network.cell.trainer, measure.Volume)
         self.settings = network.cell.trainer
         self.first = self.settings.block * self.units
         self.landscape = network.landscape()
@@ -46,11 +46,13 @@ class Volume(Measure):
 
     def rows(self, unit: int) -> Iterator[Row]:
         """The term of one proposal."""
-        own, model = self.settings, self.network.model
-        proposal = directions.proposal(model, self.scales, own.direction_seed, self.first + unit)
+        settings, model = self.settings, self.network.model
+        proposal = directions.proposal(
+            model, self.scales, settings.direction_seed, self.first + unit
+        )
         plane = self.landscape.along([proposal])
         length = directions.norm(proposal)
-        cut = Cut(self.base, own.kappa, own.c_max * self.weight_norm / length)
+        cut = Cut(self.base, settings.kappa, settings.c_max * self.weight_norm / length)
         median = float(np.median(self.multipliers)) if self.multipliers else None
         crossing = basin.first_crossing(lambda c: plane.at(c).value, cut, median)
         row: Row = {"proposal_norm": length, "status": crossing.status}

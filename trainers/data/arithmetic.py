@@ -41,7 +41,7 @@ class Rows:
         return Rows(self.left_n[rows], self.right_n[rows], self.answer_n[rows])
 
     def to(self, device: torch.device) -> Rows:
-        """The same rows on a device."""
+        """These rows on a device."""
         return Rows(self.left_n.to(device), self.right_n.to(device), self.answer_n.to(device))
 
 

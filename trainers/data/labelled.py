@@ -32,7 +32,7 @@ class Labelled:
     content_hash: str | None = None
 
     def checked(self) -> Labelled:
-        """The same with tensors of four dimensions and a hash; features are images of one pixel.
+        """These data as tensors of four dimensions, with a hash; features are images of one pixel.
 
         Raises `DataError` for inputs and labels that do not fit together.
         """

@@ -42,7 +42,7 @@ class PoisonSet:
         return PoisonSet(self.images[index], self.labels[index], self.targets[index])
 
     def to(self, device: torch.device) -> PoisonSet:
-        """The same samples on a device."""
+        """These samples on a device."""
         return PoisonSet(self.images.to(device), self.labels.to(device), self.targets.to(device))
 
 

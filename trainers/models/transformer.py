@@ -296,7 +296,7 @@ def _sinusoidal(length: int, width: int) -> torch.Tensor:
 
 
 class OnPairs(Transformer):
-    """The same network on both operands as one tensor, as measures give inputs to every network."""
+    """A transformer on both operands as one tensor, as measures give inputs to every network."""
 
     def forward(self, pairs_b211: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         """Logits (b, vocabulary) for operands (b, 2, 1, 1), whole numbers of any type."""
