@@ -16,6 +16,7 @@ from launch.cli import init, lookup
 from launch.errors import UserError
 from launch.plan import own_code, project, snapshot
 from launch.sweep import compose
+from trainers.config import kinds
 
 LOCAL = "hydra/launcher=local"
 MODEL = "tabular.residual_mlp.ResidualMLP"
@@ -34,7 +35,7 @@ def own_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     sys.path[:] = paths
     for name in [name for name in sys.modules if name.partition(".")[0] == "tabular"]:
         del sys.modules[name]
-    compose.schema.kinds.resolve.cache_clear()
+    kinds.resolve.cache_clear()
 
 
 def test_the_nearest_folder_with_the_table_is_the_project(
