@@ -75,14 +75,7 @@ def make(options: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = command.parser(__doc__, "fig1_variants", PUBLISHED)
-    parser.add_argument(
-        "--variants",
-        type=command.sizes,
-        nargs="+",
-        default=VARIANTS,
-        metavar="N,D,P",
-        help="sizes to draw (default: the published four, and what the fourth shows)",
-    )
+    command.add_variants(parser, VARIANTS, "the published four, and what the fourth shows")
     return output.run(make, parser.parse_args(argv))
 
 

@@ -64,14 +64,7 @@ def make(options: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = command.parser(__doc__, "fig3_variants", PUBLISHED)
-    parser.add_argument(
-        "--variants",
-        type=command.sizes,
-        nargs="+",
-        default=VARIANTS,
-        metavar="N,D,P",
-        help="sizes to draw (default: the published four)",
-    )
+    command.add_variants(parser, VARIANTS, "the published four")
     return output.run(make, parser.parse_args(argv))
 
 

@@ -90,13 +90,27 @@ def setting(options: argparse.Namespace, kappa: float | Sequence[float]) -> Sett
     return Setting(options.n, options.d, options.p, kappa, options.sigma, options.weight_decay)
 
 
+def add_variants(
+    parser: argparse.ArgumentParser, variants: Sequence[tuple[int, int, int]], what: str
+) -> None:
+    """Add --variants, of figures that draw several sizes; `what` the given ones are."""
+    parser.add_argument(
+        "--variants",
+        type=_sizes,
+        nargs="+",
+        default=variants,
+        metavar="N,D,P",
+        help=f"sizes to draw (default: {what})",
+    )
+
+
 def settings(options: argparse.Namespace, kappa: float) -> list[Setting]:
     """The settings of the option `variants`, each with the same κ."""
     sigma, decay = options.sigma, options.weight_decay
     return [Setting(n, d, p, kappa, sigma, decay) for n, d, p in options.variants]
 
 
-def sizes(text: str) -> tuple[int, int, int]:
+def _sizes(text: str) -> tuple[int, int, int]:
     """Read "150,100,70" as (n, d, p)."""
     try:
         n, d, p = (int(part) for part in text.split(","))
