@@ -42,7 +42,7 @@ RUN = {
     "trainers/snapshots.py",
     *PART,
 }
-TRAINER = {"trainers/measures", *TOOLS, *RUN}
+TRAINER = {"trainers/measures", "trainers/evaluation.py", *TOOLS, *RUN}
 
 ALLOWED: dict[str, set[str]] = {
     "launch/__init__.py": set(),
@@ -78,6 +78,7 @@ ALLOWED: dict[str, set[str]] = {
     "trainers/cuda_graph.py": SETTINGS,
     "trainers/hardware.py": TOOLS,
     "trainers/kernels.py": TOOLS,
+    "trainers/evaluation.py": TOOLS,
     "trainers/measures": {"trainers/measures", "trainers/schema.py", *SETTINGS},
     "trainers/vision.py": {"trainers/epochs.py", *TRAINER},
     "trainers/algorithmic.py": TRAINER,

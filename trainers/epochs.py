@@ -12,19 +12,19 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from trainers import models, optim, precision
 from trainers.config import ConfigError, MinimaCell, VisionCell
 from trainers.cuda_graph import RecordedGradient, can_record
 from trainers.data import augment, splits
 from trainers.data.splits import Split
+from trainers.evaluation import Evaluation, evaluate
 from trainers.measures.counts import counts
 from trainers.run import Outcome, Run, log_spaced
 from trainers.seeding import generator_states, restore_generators, stream_seed, torch_stream
@@ -33,35 +33,6 @@ from trainers.weights import Evaluated, Owner
 
 _SINGLE_VALUE = "Expected more than 1 value per channel"
 """What torch says of batch norm that is given one value for each channel."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Mean loss in nats, wrong answers, and those among the changed labels."""
-
-    loss: float
-    wrong: int
-    changed_wrong: int
-
-
-@torch.inference_mode()
-def evaluate(
-    logits_of: Callable[[Tensor], Tensor], split: Split, batch_size: int, number_format: str
-) -> Evaluation:
-    """Evaluate a model that maps uint8 images (b, c, h, w) to logits (b, classes)."""
-    device = split.labels.device
-    sums = torch.zeros(3, dtype=torch.float64, device=device)
-    for start in range(0, len(split), batch_size):
-        batch = slice(start, start + batch_size)
-        y_b = split.labels[batch]
-        with precision.autocast(number_format, device):
-            logits = logits_of(split.images[batch])
-            loss = functional.cross_entropy(logits, y_b, reduction="sum")
-        wrong_b = logits.argmax(1) != y_b
-        changed_wrong = (wrong_b & split.is_changed[batch]).sum()
-        sums += torch.stack([loss.double(), wrong_b.sum().double(), changed_wrong.double()])
-    loss_sum, wrong, changed_wrong = sums.tolist()
-    return Evaluation(loss_sum / len(split), int(wrong), int(changed_wrong))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from trainers import objective, optim, precision, weights
 from trainers.config import MinimaCell
 from trainers.data import poison, splits
 from trainers.data.poison import PoisonSet
-from trainers.epochs import EpochTraining, evaluate, l2_norm
+from trainers.epochs import EpochTraining, l2_norm
+from trainers.evaluation import evaluate
 from trainers.measures import counts, trainings
 from trainers.run import Outcome, Run
 from trainers.seeding import torch_stream

@@ -20,7 +20,8 @@ from torch.nn import functional
 
 from trainers import precision
 from trainers.config import VisionCell
-from trainers.epochs import EpochTraining, evaluate
+from trainers.epochs import EpochTraining
+from trainers.evaluation import evaluate
 from trainers.measures import minimum, trainings
 from trainers.measures.counts import counts
 from trainers.measures.fit import CHECKS_PER_DECADE, Check, FitChecks
