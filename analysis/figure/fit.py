@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec, SubplotSpec
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
@@ -99,6 +100,29 @@ def put_above(figure: Figure, legend: Legend) -> None:
             break
         above.remove()
     figure.set_figheight(figure.get_figheight() + box.height / figure.dpi)
+
+
+def put_legends_below(figure: Figure, title: Text) -> None:
+    """Put the legends that a title of the figure would cover between it and the panels; the figure
+    is higher by the title.
+    """
+    engine = figure.get_layout_engine()
+    if not isinstance(engine, ConstrainedLayoutEngine):
+        return
+    lay_out(figure)
+    top = title.get_window_extent()
+    boxes = [(legend, legend.get_window_extent()) for legend in figure.legends]
+    covered = [(legend, box) for legend, box in boxes if box.overlaps(top)]
+    if not covered:
+        return
+    figure.set_figheight(figure.get_figheight() + top.height / figure.dpi)
+    height = figure.bbox.height
+    pad = engine.get()["h_pad"] * figure.dpi
+    for legend, _ in covered:
+        legend.set_bbox_to_anchor((0, 0, 1, 1 - (top.height + pad) / height))
+    lowest = max(box.height for _, box in covered) + pad
+    engine.set(rect=(0, 0, 1, 1 - lowest / height))  # anchored legends get no room by themselves
+    lay_out(figure)
 
 
 def settle(figure: Figure) -> None:

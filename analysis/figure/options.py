@@ -106,8 +106,7 @@ def apply(figure: Figure, options: argparse.Namespace) -> None:
     has_grid = any(axes.get_subplotspec() for axes in figure.axes)
     if has_grid and figure.get_layout_engine() is None:
         figure.set_layout_engine("constrained")
-    if title:
-        figure.suptitle(title)
+    above = figure.suptitle(title, wrap=True) if title else None
     if is_talk:
         fit.scale(figure, TALK_TEXT, TALK_LINES)
         fit.fit_texts(figure)
@@ -115,6 +114,8 @@ def apply(figure: Figure, options: argparse.Namespace) -> None:
         fit.resize(figure, width)
     if is_talk or width:
         fit.settle(figure)
+    if above:
+        fit.put_legends_below(figure, above)
 
 
 def set_limits(figure: Figure, low: float, high: float) -> None:

@@ -130,6 +130,22 @@ def test_a_legend_of_the_figure_goes_above_its_panels(tmp_path: Path, arguments)
     assert panel.width > 0.7 * figure.bbox.width
 
 
+@pytest.mark.parametrize("arguments", [(), ("--width", "column"), ("--style", "talk")])
+def test_a_title_is_above_the_legend_of_the_figure_and_wrapped(tmp_path: Path, arguments):
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], label="at the best epoch")
+    figure.legend(loc="outside upper center")
+    options.apply(figure, parsed(tmp_path, "--title", "digits with wrong labels " * 6, *arguments))
+    figure.savefig(tmp_path / "x.png", dpi=figure.dpi)
+    (legend,) = figure.legends
+    title = next(text for text in figure.texts if "digits" in text.get_text())
+    over, box = title.get_window_extent(), legend.get_window_extent()
+    assert axes.get_window_extent().y1 < box.y0 < box.y1 <= over.y0 < over.y1 <= figure.bbox.height
+    assert 0 <= over.x0 < over.x1 <= figure.bbox.width
+    assert axes.get_window_extent().height > 0.3 * figure.bbox.height
+
+
 def test_panels_outside_a_grid_are_drawn_at_another_width(tmp_path: Path):
     figure = Figure(figsize=(6, 4))
     figure.add_axes((0.1, 0.1, 0.8, 0.8)).plot([0, 1], [0, 1])
