@@ -20,7 +20,7 @@ from launch.cli.searches import search_table
 from launch.errors import INTERRUPTED, quantity
 from launch.plan import markers
 from launch.plan.identity import cell_arguments
-from launch.plan.outcome import FINAL
+from launch.plan.outcome import FINAL, LIVE
 from launch.plan.plan import name_of
 from launch.report import notes
 from launch.report.headline import Headline, headline_columns, headline_of
@@ -109,14 +109,16 @@ def _display() -> Iterator[Callable[[Group], None]]:
 def wait_until_end(folder: Path, sid: str | None = None) -> bool:
     """Show progress until no cell runs or waits; returns whether all cells have a result.
 
-    With `sid`, cells that train again for other submissions are not waited for.
+    With `sid`, cells that train again for other submissions are not waited for. Cells without a
+    result that no job trains, such as those of an earlier sweep file, are no part of the progress.
     """
     with leave_on_interrupt(name_of(folder)), progress.display() as shown:
         printed: set[str] = set()
         while True:
             start = time.process_time()
             state = sweep_state.load_sweep_state(folder)
-            shown.show(state.runs)
+            cells = _progressing(state, sid)
+            shown.show(_of_cells(state.runs, cells))
             for line in waiting_lines(state):
                 if line.plain not in printed:
                     printed.add(line.plain)
@@ -124,8 +126,21 @@ def wait_until_end(folder: Path, sid: str | None = None) -> bool:
             if not is_live(state, sid):
                 break
             seconds = seconds_between_queries(time.process_time() - start)
-            _follow_parts(state, shown.show, seconds)
+            _follow_parts(state, cells, shown.show, seconds)
     return all(cell.state in FINAL for cell in state.cells.values())
+
+
+def _progressing(state: SweepState, sid: str | None) -> set[str]:
+    """The cells that have a result, may get one, or belong to submission `sid`."""
+    with_result_or_live = {cell.id for cell in state.cells.values() if cell.state in FINAL + LIVE}
+    of_plan = {cell.id for plan in state.plans if plan.sid == sid for cell in plan.cells}
+    return with_result_or_live | of_plan
+
+
+def _of_cells(runs: pd.DataFrame, cells: set[str]) -> pd.DataFrame:
+    """The runs of these cells; all runs where there is none of them."""
+    chosen = runs[runs["cell"].isin(cells)]
+    return runs if chosen.empty else chosen
 
 
 def wait_until_finished(folder: Path, sid: str | None = None) -> bool:
@@ -177,10 +192,13 @@ def seconds_between_queries(cost: float) -> float:
     return max(POLL_SECONDS, cost / READ_SHARE)
 
 
-def _follow_parts(state: SweepState, show: Callable[[pd.DataFrame], None], seconds: float) -> None:
+def _follow_parts(
+    state: SweepState, cells: set[str], show: Callable[[pd.DataFrame], None], seconds: float
+) -> None:
     """Show progress from the parts only, until it is time to query the scheduler again.
 
-    That is after `seconds`, or without SLURM as soon as every cell or a local worker has ended.
+    That is after `seconds`, or without SLURM as soon as all of `cells` or a local worker have
+    ended.
     """
     is_here = all(plan.backend != "slurm" for plan in state.plans)
     deadline = time.monotonic() + seconds
@@ -193,7 +211,7 @@ def _follow_parts(state: SweepState, show: Callable[[pd.DataFrame], None], secon
         if sweep_files.modified(state.folder) == modified or time.monotonic() < next_read:
             continue
         modified, start = sweep_files.modified(state.folder), time.process_time()
-        runs = sweep_files.runs_of(state.folder, sweep_files.RECORD_COLUMNS)
+        runs = _of_cells(sweep_files.runs_of(state.folder, sweep_files.RECORD_COLUMNS), cells)
         show(runs)
         if is_here and progress.count_ended(runs) == len(runs):
             return

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from launch.cli import progress
+from launch.cli import progress, status
 from launch.plan import Plan, PlannedCell
 from launch.scheduler.slurm import Task
-from launch.status import summary
+from launch.status import summary, sweep_state
 from launch.status.cell_state import CellState, Placement, Record
 from launch.status.pace import Pace, duration_text
 from launch.status.sweep_state import SweepState
@@ -103,6 +103,23 @@ def test_a_line_a_minute_is_printed_without_a_terminal(
     assert output[0] == "30 %, 0/2 cells, about 2 min left"
     assert output[-1] == "100 %, 2/2 cells"
     assert len(output) == 4
+
+
+def test_cells_that_no_job_trains_are_no_part_of_the_progress(
+    flat: Mapping[str, Any],
+    plan_of: Callable[..., Plan],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    runs = planted_runs(flat, EPOCHS * EPOCH_SECONDS, 4, 2)
+    states = {}
+    for cell, name in zip(runs["cell"], runs["status"], strict=True):
+        record = Record("done", 1) if name == "done" else None
+        states[cell] = CellState(cell, name, record, Placement("s", 0, 1, False))
+    state = SweepState(Path("logs/demo"), [plan_of()], {}, states, runs, [], {})
+    monkeypatch.setattr(sweep_state, "load_sweep_state", lambda folder: state)
+    assert not status.wait_until_end(state.folder)
+    assert capsys.readouterr().out.partition("  ")[2] == "100 %, 2/2 cells\n"
 
 
 def test_what_processes_write_to_standard_error_goes_above_the_bar() -> None:
