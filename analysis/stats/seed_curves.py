@@ -25,7 +25,7 @@ class SeedCurves:
 
     value: of the axis. cells, seeds: those with rows, in the order of `values`. missing: planned
     cells without rows. x: (X,) where along the curve, increasing: epochs, steps or examples that
-    any of the cells logged (>= 1), or widths. values: (cells, X), NaN where a cell has none. std:
+    any of the cells logged, or widths. values: (cells, X), NaN where a cell has none. std:
     (X,) population standard deviation that an aggregate came with, else None. seeds_per_row: how
     many seeds one row stands for, 1 if it is a run of its own. x_name: what `x` counts. per_epoch:
     how much of `x` is an epoch.
@@ -82,14 +82,15 @@ def seed_curves(
 
     `time` is the column of `curves` to take for x: "epoch", "step" or "examples". Over epochs, the
     last row of an epoch stands for it. Rows without the metric, and those before training, are left
-    out. A column `<metric>_std` in the curves, with `seeds` in the runs, marks rows that are
-    aggregates already.
+    out; a measure of trained cells counts its rows from 0. A column `<metric>_std` in the curves,
+    with `seeds` in the runs, marks rows that are aggregates already.
     """
     names = {"cell": "cell", time: "x", metric: "value", f"{metric}_std": "std"}
     present = [name for name in names if name in curves.columns]
     if time == "epoch":
         curves = curves[~curves.duplicated(["cell", "epoch"], keep="last")]
-    logged = curves.loc[(curves[time] >= 1) & curves[metric].notna(), present]
+    first = 0 if "trainer.of" in runs and runs["trainer.of"].notna().any() else 1
+    logged = curves.loc[(curves[time] >= first) & curves[metric].notna(), present]
     by_cell = logged.rename(columns=names).groupby("cell", observed=True)
     rows = {str(cell): group for cell, group in by_cell}
     lengths = epoch_lengths(curves, time)

@@ -23,6 +23,9 @@ from launch.status.sweep_state import SweepState
 Codes = NDArray[np.intp]
 
 SEED = "seed"
+OTHER_CELLS = ("trainer.of", "trainer.to", "trainer.start_of")
+"""Keys that name trained cells, of which each has a seed and settings of its own."""
+
 LONG_TEXT = 24
 """Characters of a value that is shown whole."""
 
@@ -110,14 +113,15 @@ def independent_keys(codes: Mapping[str, Codes], seeds: Codes) -> list[str]:
     """The keys that tell the cells apart beside their seeds, without those that follow from others.
 
     Names of models, data sets and the like come first: what belongs to one of them follows from it.
-    Other kinds of seeds come last, and are no axes if they follow from the seed of the cell. Any
-    other key is one, even if it changes with the seed: a mean over seeds is over nothing else.
+    Other kinds of seeds, and keys that name trained cells, come last. They are no axes if they
+    follow from the other keys and the seed of the cell. Any other key is one, even if it changes
+    with the seed: a mean over seeds is over nothing else.
     """
     order = sorted((key for key in codes if key != SEED), key=_rank)
     keys: list[str] = []
     groups = np.zeros(len(seeds), np.intp)
     for key in order:
-        coarse = _refined(groups, seeds) if key.endswith(SEED) else groups
+        coarse = _refined(groups, seeds) if _has_seed(key) else groups
         if _refined(coarse, codes[key]).max() > coarse.max():
             keys.append(key)
             groups = _refined(groups, codes[key])
@@ -131,7 +135,12 @@ def _refined(groups: Codes, codes: Codes) -> Codes:
 
 
 def _rank(key: str) -> tuple[bool, bool, str]:
-    return key.endswith(SEED), not key.endswith(".name"), key
+    return _has_seed(key), not key.endswith(".name"), key
+
+
+def _has_seed(key: str) -> bool:
+    """Whether the values of a key may differ by a seed alone."""
+    return key.endswith(SEED) or key in OTHER_CELLS
 
 
 def _points(codes: Sequence[Codes], cells: int) -> tuple[Codes, list[list[int]]]:

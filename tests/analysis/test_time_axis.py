@@ -115,6 +115,16 @@ def test_an_epoch_stands_for_its_last_row(logs: Path) -> None:
     assert column.x.tolist() == [1, 2, 3, 4]
 
 
+def test_a_measure_has_the_row_of_its_first_direction() -> None:
+    runs = pd.DataFrame({"cell": ["a"], "seed": [0], "model.width": [4], "trainer.of": ["c1-0"]})
+    rows = {"cell": ["a"] * 3, "epoch": [0, 1, 2], "radius": [0.5, 0.6, 0.7]}
+    (column,) = seed_curves.seed_curves(runs, pd.DataFrame(rows), "model.width", "radius")
+    assert column.x.tolist() == [0, 1, 2]
+    trained = runs.drop(columns="trainer.of")
+    (column,) = seed_curves.seed_curves(trained, pd.DataFrame(rows), "model.width", "radius")
+    assert column.x.tolist() == [1, 2]
+
+
 def test_compaction_keeps_the_rows_inside_epochs(logs: Path) -> None:
     before = store.curves(logs)
     compact.compact(logs)

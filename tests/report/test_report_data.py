@@ -155,6 +155,20 @@ def test_keys_that_follow_from_others_are_no_axes() -> None:
     assert grid.follows == ["data.split_seed", "model.depth"]
 
 
+def test_the_trained_cell_of_a_measure_is_no_axis_if_settings_and_seed_tell_it() -> None:
+    frame = pd.DataFrame(
+        {
+            "cell": list("abcd"),
+            "seed": [0, 1, 0, 1],
+            "model.width": [1, 1, 2, 2],
+            "trainer.of": ["c1-3", "c1-2", "c1-1", "c1-0"],
+        }
+    )
+    assert [axis.key for axis in grid_of(frame).axes] == ["model.width"]
+    hidden = frame.assign(**{"model.width": 1})  # they differ in what a measure does not have
+    assert [axis.key for axis in grid_of(hidden).axes] == ["trainer.of"]
+
+
 def test_an_axis_that_changes_with_the_seed_stays_an_axis() -> None:
     frame = pd.DataFrame({"cell": list("ab"), "seed": [0, 1], "trainer.epochs": [10, 20]})
     grid = grid_of(frame)
