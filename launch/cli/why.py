@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def why(folder: Path, cell_id: str, *, as_json: bool = False) -> None:
 
 def _show(explanation: Explanation) -> None:
     pairs: list[tuple[str, layout.Cell]] = [("cell", f"{explanation.cell} of {explanation.sweep}")]
-    differs = " ".join(f"{key}={value}" for key, value in explanation.differs.items())
+    differs = _settings(explanation.differs)
     if differs:
         pairs.append(("settings", differs))
     pairs.append(("state", styled((explanation.state, "bold"), f": {explanation.meaning}")))
@@ -43,12 +43,25 @@ def _show(explanation: Explanation) -> None:
     layout.print_pairs(pairs)
     _print_attempts(explanation.attempts)
     _print_rows(explanation)
-    common = [f"{k}={v}" for k, v in explanation.flat.items() if k not in explanation.differs]
+    common = {k: v for k, v in explanation.flat.items() if k not in explanation.differs}
     heading = "as in all cells" if differs else "configuration"
     console.print(Text(f"\n{heading}", "bold"))
-    layout.print_paragraph(" ".join(common), indent=0)
+    layout.print_paragraph(_settings(common), indent=0)
     if explanation.error:
         console.print(f"\n{explanation.error.rstrip()}")
+
+
+def _settings(flat: Mapping[str, Any]) -> str:
+    """Settings as a command line takes them."""
+    return " ".join(f"{key}={_written(value)}" for key, value in flat.items())
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_written, value))}]"
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _print_attempts(attempts: Sequence[Attempt]) -> None:

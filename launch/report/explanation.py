@@ -10,12 +10,14 @@ from typing import Any
 import pandas as pd
 
 from analysis import store
+from launch.errors import quantity
 from launch.plan.identity import cell_arguments
 from launch.plan.outcome import FINAL, STATES, failure_class
 from launch.plan.plan import name_of
 from launch.report.grid import varying_settings
+from launch.report.overview import present_code
 from launch.report.searches import trial_text
-from launch.status import sweep_state
+from launch.status import failures, sweep_state
 from launch.status.attempts import Attempt, attempts
 from launch.status.cell_state import CellState
 from launch.status.silent_ends import (
@@ -90,6 +92,15 @@ def _error(state: SweepState, cell: CellState) -> str | None:
     return cell.record.error if cell.record else None
 
 
+def _shared_error(state: SweepState, cell: CellState) -> str:
+    """What `resume` needs for a cell that is held back with others; empty if it is not."""
+    held_back = failures.held_back(state.cells, state, present_code(state)).cells
+    if cell.id not in held_back:
+        return ""
+    shared = quantity(len(held_back), "cell shares", "cells share")
+    return f"; {shared} an error: unless the code changes, add --retry-errors"
+
+
 def advice(state: SweepState, cell: CellState) -> str:
     """What the user can do about a cell in this state."""
     name = name_of(state.folder)
@@ -103,7 +114,8 @@ def advice(state: SweepState, cell: CellState) -> str:
     if cell.state == "unknown":
         return "wait until the scheduler answers (`redescent doctor`)"
     if cell.state == "failed" and cell.record:
-        return failure_class(cell.record.error_class).advice.format(name=name, short=short)
+        fix = failure_class(cell.record.error_class).advice.format(name=name, short=short)
+        return fix + _shared_error(state, cell)
     if cell.id in not_started_cells(state):
         return (
             "it was not started, because three cells of its submission failed with the same error: "

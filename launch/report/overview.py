@@ -84,7 +84,7 @@ def load_overview(state: SweepState) -> Overview:
         state.runs, calibrations, at_a_time, plan.launcher.resources
     )
     failed_cells = [id for id, cell in state.cells.items() if cell.state == "failed"]
-    held_back = failures.held_back(failed_cells, state, _present_code(state))
+    held_back = failures.held_back(failed_cells, state, present_code(state))
     other_code = other_results.with_other_code(state, other_results.present_sources(state))
     again = trained_again(state)
     return Overview(
@@ -112,7 +112,7 @@ def _is_unmerged(state: SweepState) -> bool:
     return False
 
 
-def _present_code(state: SweepState) -> str:
+def present_code(state: SweepState) -> str:
     """Hash of the sources that jobs of the newest plan would import now; empty where a package of
     the user's cannot be imported here.
     """

@@ -65,6 +65,9 @@ def test_one_error_in_three_cells_stops_the_sweep_until_retry_errors(logs: Path)
     what_next = explanation.advice(overview.state, not_started)
     assert what_next.startswith("it was not started, because three cells of its submission failed")
     assert "`redescent resume noop --retry-errors` sends the rest" in what_next
+    failed = next(c for c in overview.state.cells.values() if c.state == "failed")
+    what_next = explanation.advice(overview.state, failed)
+    assert "cells share an error: unless the code changes, add --retry-errors" in what_next
     repeat = resume(logs / "noop")
     held_back = repeat.selection.held_back
     assert len(held_back.cells) == result["failed"]

@@ -38,6 +38,8 @@ def test_why_shows_state_attempts_and_traceback_and_logs_the_output(
     assert "last rows" in text
     assert "test_error" in text
     assert "trainer.precision=float32" in text
+    assert "trainer.weights_at=null" in text
+    assert "run.compile=false" in text
     text = redescent("why", failed[3:12]).stdout
     assert "what next  fix the error in the traceback" in text
     assert "Traceback" in text
