@@ -215,8 +215,8 @@ def check_name(name: Any) -> None:
         )
     if not _NAME.fullmatch(name):
         raise UserError(
-            f"sweep name {name!r}: expected {characters}, beginning with a letter or digit "
-            "(it becomes a folder under logs/ and part of a SLURM job name)"
+            f"sweep name {name!r}: expected {characters}, beginning with a letter or digit, "
+            "at most 100 (it becomes a folder under logs/ and part of a SLURM job name)"
         )
 
 

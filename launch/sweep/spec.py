@@ -91,6 +91,10 @@ def _source(
 
 
 def _seed_values(seed: Any, seeds: Any) -> list[Any]:
+    if isinstance(seed, Sequence | Mapping) and not isinstance(seed, str):
+        raise UserError(
+            f"seed: found {seed!r}, expected an integer; several are `seeds: [0, 1, 2]`"
+        )
     try:
         return axis_values("seed", [seed] if seeds is None else seeds)
     except UserError as error:
