@@ -347,12 +347,18 @@ function curvesNote(logged, lines, what, series) {
   return notes.join(" ");
 }
 
+// whether no training has two rows here, as of an error that is measured at the end alone
+function isOneRowEach(one) {
+  const rows = Array.isArray(one.count) ? one.count.reduce((a, b) => a + b, 0) : one.count * one.mean.length;
+  return rows <= one.cells.length;
+}
+
 function meanTraces(one, label, time, look) {
   const x = curves.x[one.x][time];
   const seeds = x.map((_, i) => (Array.isArray(one.count) ? one.count[i] : one.count));
   const extra = x.map((_, i) => [one.error && one.error[i] !== null ? ` ± ${shortNumber(one.error[i])}` : "", count(seeds[i], "seed")]);
   const line = {
-    type: "scatter", mode: x.length > 1 && !DATA.is_measure ? "lines" : "markers", x, y: one.mean, name: plain(label), legendgroup: label,
+    type: "scatter", mode: x.length > 1 && !DATA.is_measure && !isOneRowEach(one) ? "lines" : "markers", x, y: one.mean, name: plain(label), legendgroup: label,
     line: { color: look.colour, width: 2, dash: look.dash }, marker: { color: look.colour, symbol: look.symbol, size: 7 },
     customdata: extra,
     hovertemplate: `<b>${plain(label)}</b>, ${time} %{x}: %{y:.4g}%{customdata[0]}, %{customdata[1]}<br>${behind(one.cells)}<extra></extra>`,

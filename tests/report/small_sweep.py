@@ -272,6 +272,15 @@ def algorithmic() -> SmallSweep:
     return SmallSweep(ALGORITHMIC, ACCURACIES, cells)
 
 
+def last_rows() -> SmallSweep:
+    """Three trainings that end at different epochs, each with one row, of its end."""
+    cells = []
+    for seed in range(3):
+        row = {**position(10 + 5 * seed), "test_error": 0.3 - 0.1 * seed}
+        cells.append(SmallCell({"seed": seed}, "done", [row]))
+    return SmallSweep(VISION, ERRORS, cells)
+
+
 def measure() -> SmallSweep:
     """A surface of two trained cells in two blocks: epochs are its lines, steps its columns."""
     cells = []
@@ -312,6 +321,7 @@ def search() -> SmallSweep:
 EXAMPLES: Mapping[str, Callable[[], SmallSweep]] = {
     "finished": finished, "unfinished": unfinished, "empty": empty, "one_cell": one_cell,
     "all_failed": all_failed, "algorithmic": algorithmic, "measure": measure, "search": search,
+    "last_rows": last_rows,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ Report = Callable[[str], Path]
 
 ALL = (
     "finished", "unfinished", "empty", "one_cell", "all_failed", "algorithmic", "measure", "search",
+    "last_rows",
 )  # fmt: skip
 
 
@@ -53,6 +54,13 @@ def test_the_curves_are_those_of_the_store(browser: Browser, report: Report) -> 
         error = curves.error[3]
         assert line["customdata"][3][0] == f" ± {float(f'{error:.4g}'):g}"
         assert line["customdata"][3][1] == "3 seeds"
+
+
+def test_trainings_with_one_row_each_are_no_line(browser: Browser, report: Report) -> None:
+    browser.open(report("last_rows"))
+    (marks,) = browser.chart("curves-chart")
+    assert marks["mode"] == "markers"
+    assert marks["x"] == [10, 15, 20]
 
 
 def test_every_seed_can_be_drawn_with_its_cell(browser: Browser, report: Report) -> None:
