@@ -24,11 +24,12 @@ from pathlib import Path
 
 from launch.errors import UserError
 from launch.plan import files
+from launch.plan.outcome import error_key
 from launch.plan.process import Process, own_process
 from launch.plan.reader import Damaged, Fields, as_texts, read_json
 
 SAME_ERROR = 3
-"""If this many cells fail with the same last line, the submission stops: they share a cause."""
+"""If this many cells fail with the same error, the submission stops: they share a cause."""
 
 _NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """What can be the name of a node; another name in the folder would spoil the job script."""
@@ -187,5 +188,5 @@ def _text(path: Path) -> str:
 
 
 def _key(error: str) -> str:
-    """One key for errors that differ only in numbers and ids."""
-    return hashlib.sha256(re.sub(r"\w*\d\w*", "#", error).encode()).hexdigest()[:16]
+    """A name for files about this error."""
+    return hashlib.sha256(error_key(error).encode()).hexdigest()[:16]

@@ -152,3 +152,10 @@ def last_line(error: str | None) -> str:
         if _ERROR_LINE.match(line):
             return line
     return lines[-1]
+
+
+def error_key(line: str) -> str:
+    """The last line of a traceback without its numbers and ids: errors that differ only in these
+    are the same error.
+    """
+    return re.sub(r"\w*\d\w*", "#", line)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from launch.plan import Launcher, Plan
 from launch.plan.markers import SAME_ERROR
-from launch.plan.outcome import OUT_OF_MEMORY, failure_class, last_line
+from launch.plan.outcome import OUT_OF_MEMORY, error_key, failure_class, last_line
 from launch.plan.plan import ran_in
 from launch.status.cell_state import Record
 from launch.status.sweep_state import SweepState
@@ -31,15 +31,16 @@ def held_back(cells: Collection[str], state: SweepState, code: str) -> HeldBack:
     """The cells that failed with this code and share their error with several others."""
     failed_records = _failed_records(cells, state)
     codes = _codes(state.runs) if failed_records else {}
-    cells_by_error: dict[str, set[str]] = {}
+    cells_by_error: dict[str, list[str]] = {}
     for cell, record in failed_records.items():
         if codes.get(cell) == code and failure_class(record.error_class).repeats_stop_sweep:
-            cells_by_error.setdefault(last_line(record.error), set()).add(cell)
-    shared = {line: group for line, group in cells_by_error.items() if len(group) >= SAME_ERROR}
+            cells_by_error.setdefault(error_key(last_line(record.error)), []).append(cell)
+    shared = [group for group in cells_by_error.values() if len(group) >= SAME_ERROR]
     if not shared:
         return HeldBack()
-    most_frequent = max(shared, key=lambda line: len(shared[line]))
-    return HeldBack(frozenset().union(*shared.values()), most_frequent)
+    most_frequent = max(shared, key=lambda group: len(group))
+    example = min(most_frequent)
+    return HeldBack(frozenset().union(*shared), last_line(failed_records[example].error))
 
 
 def _codes(runs: pd.DataFrame) -> dict[str, Any]:

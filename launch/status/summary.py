@@ -14,7 +14,7 @@ import pandas as pd
 from launch.cost import rates
 from launch.errors import quantity
 from launch.plan.launcher import Occupancy
-from launch.plan.outcome import CANCELLED, FINAL, LIVE, PREEMPTED, STATES, last_line
+from launch.plan.outcome import CANCELLED, FINAL, LIVE, PREEMPTED, STATES, error_key, last_line
 from launch.scheduler.slurm import Task
 from launch.status.answers import TaskKey
 from launch.status.cell_state import CellState, Record
@@ -32,7 +32,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Failure:
-    """Cells that failed in one way: class, last line of the traceback, ids."""
+    """Cells that failed in one way: class, last line of the first one's traceback, ids."""
 
     kind: str
     error: str
@@ -100,14 +100,17 @@ def hours_committed(state: SweepState, timed_runs: pd.DataFrame) -> float | None
 
 
 def failures(state: SweepState) -> list[Failure]:
-    """Failed cells by class and last line of their traceback, the largest group first."""
+    """Failed cells by class and error, the largest group first."""
     groups: dict[tuple[str, str], list[str]] = {}
+    lines: dict[tuple[str, str], str] = {}
     for cell in state.cells.values():
         if cell.state == "failed" and cell.record:
-            key = (cell.record.error_class or "error", last_line(cell.record.error))
+            line = last_line(cell.record.error)
+            key = (cell.record.error_class or "error", error_key(line))
             groups.setdefault(key, []).append(cell.id)
+            lines.setdefault(key, line)
     largest_first = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
-    return [Failure(kind, error, cells) for (kind, error), cells in largest_first]
+    return [Failure(key[0], lines[key], cells) for key, cells in largest_first]
 
 
 def percent(share: float) -> int:

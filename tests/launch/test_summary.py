@@ -17,8 +17,9 @@ from launch.plan.outcome import State
 from launch.report import notes
 from launch.report.overview import Overview
 from launch.scheduler.slurm import Task
-from launch.status import summary
+from launch.status import failures, summary
 from launch.status.cell_state import CellState, Placement, Record
+from launch.status.failures import HeldBack
 from launch.status.summary import Failure, Line
 from launch.status.sweep_state import SweepState
 
@@ -96,6 +97,24 @@ def test_cells_are_counted_by_state_and_reason_or_class_of_failure(
         Line("interrupted", "cancelled", 2),
         Line("missing", "cancelled", 1),
     ]
+
+
+def test_errors_that_differ_in_numbers_and_ids_are_one(
+    sweep_state: Callable[..., SweepState],
+) -> None:
+    state = sweep_state(
+        *(
+            ("failed", Record("failed", 1, "error", f"ValueError: shape {n}"), None, {"code": "a"})
+            for n in range(3)
+        ),
+        ("failed", Record("failed", 1, "error", "ValueError: size 4"), None, {"code": "a"}),
+    )
+    assert summary.failures(state) == [
+        Failure("error", "ValueError: shape 0", ["c1-0", "c1-1", "c1-2"]),
+        Failure("error", "ValueError: size 4", ["c1-3"]),
+    ]
+    held_back = failures.held_back(state.cells, state, "a")
+    assert held_back == HeldBack(frozenset({"c1-0", "c1-1", "c1-2"}), "ValueError: shape 0")
 
 
 def test_failures_are_grouped_by_class_and_last_line(
