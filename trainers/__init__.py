@@ -15,12 +15,17 @@ if TYPE_CHECKING:
     from trainers.schema import Metric
 
 
+OUTCOMES = ("done", "stopped", "nonfinite")
+"""What a trainer returns."""
+
+
 def train(cell: Cell, run: Run) -> Outcome:
     """Train `cell` to its end, or until `run.should_stop()`. Rows, checkpoints and facts go to
     `run`.
 
     Returns "done", "stopped", or "nonfinite": a loss that is not finite is a result, not an error.
-    Exceptions of the trainer are not caught.
+    Exceptions of the trainer are not caught. Raises TypeError for a trainer that returns anything
+    else.
     """
     from trainers.config import entry, kinds
 
@@ -31,6 +36,10 @@ def train(cell: Cell, run: Run) -> Outcome:
         gc.enable()
     with kinds.torch_defaults():
         outcome: Outcome = trainer(cell, run)
+    if outcome not in OUTCOMES:
+        raise TypeError(
+            f"{cell.trainer.entry} returned {outcome!r}, expected one of {', '.join(OUTCOMES)}"
+        )
     return outcome
 
 

@@ -11,11 +11,13 @@ import contextlib
 import json
 import logging
 import math
+import numbers
 import resource
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import UnionType
 from typing import Any, Literal
 
 import numpy as np
@@ -163,17 +165,18 @@ class Run:
             self.flush()
 
     def log(self, *, epoch: int, step: int, examples: int, **metrics: float | None) -> None:
-        """Add the row of an epoch; leave out metrics that were not computed, or pass None."""
+        """Add the row of an epoch; leave out metrics that were not computed, or pass None.
+
+        Raises KeyError for a metric that the trainer does not declare, TypeError for a value that
+        is no number and for a position that is no integer.
+        """
         unknown = set(metrics) - {m.name for m in self.part.metrics}
         if unknown:
             raise KeyError(f"metrics that the trainer does not declare: {sorted(unknown)}")
-        position = {
-            "cell": self.cell,
-            "attempt": self.attempt,
-            "epoch": epoch,
-            "step": step,
-            "examples": examples,
-        }
+        place = {"epoch": epoch, "step": step, "examples": examples}
+        _check_type(place, numbers.Integral, "an integer")
+        _check_type(metrics, numbers.Real | None, "a number or None")
+        position = {"cell": self.cell, "attempt": self.attempt, **place}
         self._rows.append({**position, "seconds": self.seconds(), **metrics})
         self._lines.add(self._rows[-1])
         if not self.part.saved and self.part.due:
@@ -293,6 +296,14 @@ class Run:
                 summary[f"best_{metric.name}"] = value
                 summary[f"best_epoch_{metric.name}"] = epoch
         return summary
+
+
+def _check_type(values: Mapping[str, Any], kind: type | UnionType, expected: str) -> None:
+    """Raise TypeError for the first value of another type."""
+    for name, value in values.items():
+        if not isinstance(value, kind):
+            found = f"{value!r} ({type(value).__name__})"
+            raise TypeError(f"log: {name}: found {found}, expected {expected}")
 
 
 def _best(values: list[tuple[float, int]], direction: Literal["min", "max"]) -> tuple[float, int]:

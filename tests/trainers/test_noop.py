@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+import trainers
 from trainers import config, noop
 from trainers.run import Run
 
@@ -42,6 +43,14 @@ def test_every_epoch_is_logged_once_over_a_stop(begin: Callable[..., Run], sweep
     assert go(begin, 2) == "done"
     rows = pq.read_table(next((sweep / "curves").glob("*.r2.*"))).to_pylist()
     assert [(row["epoch"], row["attempt"]) for row in rows] == [(0, 1), (1, 1), (2, 1), (3, 2)]
+
+
+def test_a_trainer_that_returns_nothing_is_an_error(
+    begin: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(noop, "train", lambda cell, run: None)
+    with pytest.raises(TypeError, match="noop:train returned None, expected one of done, stopped"):
+        trainers.train(config.parse(FLAT), begin(noop.METRICS, flat=FLAT))
 
 
 def test_it_fails_as_configured(begin: Callable[..., Run]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -182,6 +183,17 @@ def test_a_name_that_is_not_declared_is_refused(begin: Begin) -> None:
         run.log(epoch=0, step=0, examples=0, lost=1.0)
     with pytest.raises(KeyError, match=r"colour.*known: \['abandoned'"):
         run.add_facts(colour="red")
+
+
+def test_values_of_a_row_that_are_no_numbers_are_refused(begin: Begin, sweep: Path) -> None:
+    run = begin(METRICS)
+    with pytest.raises(TypeError, match=r"log: loss: found 'a' \(str\), expected a number"):
+        run.log(epoch=0, step=0, examples=0, loss="a")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"log: epoch: found 1.5 \(float\), expected an integer"):
+        run.log(epoch=1.5, step=0, examples=0)  # type: ignore[arg-type]
+    run.log(epoch=np.int64(1), step=0, examples=0, loss=np.float32(0.5))  # type: ignore[arg-type]
+    run.close("done")
+    assert pd.read_parquet(sweep / "curves")["loss"].tolist() == [0.5]
 
 
 def test_cells_of_one_writer_share_its_part(begin: Begin, sweep: Path) -> None:
