@@ -289,7 +289,7 @@ def test_what_init_writes_trains_and_draws_with_classes_of_ones_own(tmp_path: Pa
         assert process.returncode == 0, process.stdout + process.stderr
         outputs.append(process.stdout.splitlines()[-1])
     assert outputs[:2] == ["False", "False"]
-    assert outputs[2].endswith("from 2 runs")
+    assert outputs[2].endswith("from 2 of 2 runs")
     assert (folder / "figures" / "error_by_width.png").stat().st_size > 1000
     trained, norms = (store.curves(folder / "logs" / name) for name in ("widths", "norms"))
     last = trained.groupby("cell", observed=True)["weight_power"].last()

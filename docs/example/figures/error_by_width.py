@@ -48,7 +48,7 @@ def main(folder: Path, conditions: Sequence[str] = ()) -> None:
     stem = Path(__file__).with_suffix("")
     figure.savefig(stem.with_suffix(".png"), dpi=200)
     table.to_csv(stem.with_suffix(".csv"))
-    print(f"wrote {stem}.png and {stem}.csv from {len(finished)} runs")
+    print(f"wrote {stem}.png and {stem}.csv from {len(finished)} of {len(runs)} runs")
 
 
 def reduce(runs: pd.DataFrame) -> pd.DataFrame:
