@@ -112,6 +112,11 @@ class Settings:
         return (1, 2) if self.quick else (1, 2, 4)
 
     @property
+    def unrecorded(self) -> tuple[int, ...]:
+        """How many cells are timed at once without CUDA graphs, which a CPU has not got."""
+        return (1,) if self.device == "cuda" else ()
+
+    @property
     def images(self) -> int:
         """Images of a timed epoch: whole batches of 128; a fifth of them are whole batches of the
         evaluation.
@@ -728,7 +733,8 @@ def warm_children(*orders: tuple[str, dict[str, Any], int]) -> Iterator[list[War
     groups = [[Child(kind, settings) for _ in range(count)] for kind, settings, count in orders]
     try:
         first_turns = [[float(child.answer()["wall"]) for child in group] for group in groups]
-        yield [Warm(group, walls[0]) for group, walls in zip(groups, first_turns, strict=True)]
+        seconds = [walls[0] if walls else 0.0 for walls in first_turns]
+        yield [Warm(*pair) for pair in zip(groups, seconds, strict=True)]
     finally:
         for child in itertools.chain(*groups):
             child.end()
@@ -793,12 +799,13 @@ def speed(settings: Settings) -> Iterator[Row]:
     with warm_children(
         ("plain", flat | {"threads": 0}, 1),
         ("ours", flat, max(settings.cells)),
-        ("ours", flat | {"graphs": False}, 1),
+        ("ours", flat | {"graphs": False}, len(settings.unrecorded)),
         ("ours", flat | {"run.compile": True}, 1),
     ) as (plain, ours, without_graphs, compiled):
         yield compilation(section, compiled, ours)
         ways = {"plain": Series(plain.children)} | ours.series("ours", *settings.cells)
-        ways |= without_graphs.series("ours without graphs", 1) | compiled.series("compiled", 1)
+        ways |= without_graphs.series("ours without graphs", *settings.unrecorded)
+        ways |= compiled.series("compiled", 1)
         take_turns(ways, settings)
     yield from rates(section, ways, settings.images, "images/s", note)
 
@@ -814,13 +821,13 @@ def transformer(settings: Settings) -> Iterator[Row]:
     with warm_children(
         order(way="plain"),
         order(count=max(settings.cells)),
-        order(graphs=False),
+        order(graphs=False, count=len(settings.unrecorded)),
         order("trainer.precision=bfloat16"),
         order(f"run.compile={not settings.quick}"),
     ) as (plain, ours, without_graphs, half, compiled):
         yield compilation(settings.section, compiled, ours)
         ways = {"plain": Series(plain.children)} | ours.series("ours", *settings.cells)
-        ways |= without_graphs.series("ours without graphs", 1)
+        ways |= without_graphs.series("ours without graphs", *settings.unrecorded)
         ways |= half.series("ours bfloat16", 1) | compiled.series("compiled", 1)
         take_turns(ways, settings)
     yield from rates(settings.section, ways, steps, "steps/s", lambda series: "")
