@@ -111,7 +111,7 @@ class Training:
         self.parameters: list[torch.Tensor] = list(self.model.parameters())
         self.optimiser = optim.build(cell.optim, self.parameters)
         parts = (cell.model, self.model), (cell.optim, self.optimiser), (cell.trainer, self)
-        self.recorded = RecordedGradient(self.parameters, can_record(self.device, *parts))
+        self.recorded = RecordedGradient(self.model, can_record(self.device, *parts))
         self.loss_type = getattr(torch, self.settings.loss_precision)
         torch.manual_seed(stream_seed(cell.seed, "dropout"))
         self.run.add_facts(parameters=sum(p.numel() for p in self.parameters))

@@ -12,13 +12,15 @@ of the user are recorded if these say `cuda_graph = True`.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainers.config import Kind
 from trainers.config.kinds import is_import_path
@@ -69,13 +71,15 @@ def can_record(device: torch.device, *parts: tuple[Kind, object]) -> bool:
 class RecordedGradient:
     """Computes the gradients of a training, from recordings where these are possible."""
 
-    def __init__(self, parameters: Sequence[Tensor], can_record: bool) -> None:
-        self.parameters = parameters
+    def __init__(self, model: nn.Module, can_record: bool) -> None:
+        self.model, self.parameters = model, list(model.parameters())
         self.can_record = can_record
         self.steps: Counter[Shapes] = Counter()
         self.recordings: dict[Shapes, Recording] = {}
+        self.first: list[Tensor] = []
+        self.addresses: list[int] = []
         # Recordings share memory, as only one step runs at a time.
-        self.pool = torch.cuda.graph_pool_handle() if self.can_record else None
+        self.pool: Any = torch.cuda.graph_pool_handle() if self.can_record else None
 
     def __call__(self, gradient: Gradient, *inputs: Tensor) -> tuple[Tensor, ...]:
         """What `gradient(*inputs)` returns; the next call may overwrite it.
@@ -83,10 +87,7 @@ class RecordedGradient:
         The parameters have no gradients before. `gradient` depends on nothing else that changes
         from step to step, except for parameters and buffers, which change in place.
         """
-        shapes = tuple(value.shape for value in inputs)
-        recording = self.recordings.get(shapes)
-        if recording is None and self._is_due(shapes):
-            recording = self._record(gradient, inputs)
+        recording = self._recording(gradient, inputs) if self.can_record else None
         if recording is None:
             return gradient(*inputs)
         recording.replay(inputs)
@@ -94,25 +95,42 @@ class RecordedGradient:
             parameter.grad = value
         return recording.outputs
 
+    def _recording(self, gradient: Gradient, inputs: tuple[Tensor, ...]) -> Recording | None:
+        """The recording for inputs of these shapes, made now if it is due; None for a step without
+        one.
+        """
+        if not self.steps:
+            # Their memory is kept, so that nothing else can have the same addresses.
+            self.first = [tensor.detach() for tensor in self._state()]
+            self.addresses = _addresses(self.first)
+        shapes = tuple(value.shape for value in inputs)
+        recording = self.recordings.get(shapes)
+        if recording is None:
+            return self._record(gradient, inputs) if self._is_due(shapes) else None
+        if _addresses(self.parameters) != self.addresses[: len(self.parameters)]:
+            self._give_up(_REPLACED)
+            return None
+        return recording
+
+    def _state(self) -> Iterable[Tensor]:
+        """The tensors of the network that have an address: its parameters first."""
+        buffers = (buffer for buffer in self.model.buffers() if buffer.layout == torch.strided)
+        return *self.model.parameters(), *buffers
+
     def _is_due(self, shapes: Shapes) -> bool:
         """Whether to record a step with inputs of these shapes now."""
-        if not self.can_record or len(self.recordings) == RECORDINGS:
-            return False
         self.steps[shapes] += 1
-        return self.steps[shapes] > WARM_UP
+        return self.steps[shapes] > WARM_UP and len(self.recordings) < RECORDINGS
 
     def _record(self, gradient: Gradient, inputs: tuple[Tensor, ...]) -> Recording | None:
         """Record a step without running it; None, after a warning, if that fails."""
+        if _addresses(self._state()) != self.addresses:
+            self._give_up(_REPLACED)
+            return None
         places = tuple(torch.empty_like(value) for value in inputs)
-        graph = torch.cuda.CUDAGraph()
-        generator = torch.cuda.default_generators[inputs[0].device.index]
-        unrecorded = generator.clone_state()
         try:
-            # "thread_local": what other threads do on the GPU is no error
-            with torch.cuda.graph(graph, self.pool, capture_error_mode="thread_local"):
-                outputs = gradient(*places)
+            graph, outputs = _record_on_gpu(gradient, places, self.pool)
         except RuntimeError as error:
-            generator.graphsafe_set_state(unrecorded)  # it would go on recording
             self._give_up(error)
             return None
         gradients = [parameter.grad for parameter in self.parameters]
@@ -120,12 +138,50 @@ class RecordedGradient:
         self.recordings[tuple(value.shape for value in inputs)] = recording
         return recording
 
-    def _give_up(self, error: RuntimeError) -> None:
+    def _give_up(self, reason: object) -> None:
         """Train without recordings from here on, with the same results."""
         self.can_record = False
+        self.recordings.clear()  # after a failure, their dropout would have a generator of its own
+        self.first.clear()
         for parameter in self.parameters:
             parameter.grad = None
         log.warning(
             "the steps of this cell cannot be recorded as a CUDA graph, so they take longer: %s",
-            error,
+            reason,
         )
+
+
+_REPLACED = "parameters or buffers were replaced; expected that they change in place"
+
+
+def _addresses(tensors: Iterable[Tensor]) -> list[int]:
+    return [tensor.data_ptr() for tensor in tensors]
+
+
+def _record_on_gpu(
+    gradient: Gradient, places: tuple[Tensor, ...], pool: Any
+) -> tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...]]:
+    """The graph of `gradient(*places)`, and what it returns, on the GPU of these tensors, which
+    need not be the current one.
+    """
+    device = places[0].device
+    with torch.cuda.device(device):
+        stream = torch.cuda.current_stream()
+        generator = torch.cuda.default_generators[device.index]
+        state = generator.clone_state()
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # "thread_local": what other threads do on the GPU is no error
+            with torch.cuda.graph(graph, pool, _stream(device), "thread_local"):
+                return graph, gradient(*places)
+        except Exception:
+            # after a failure torch leaves both as they are in a recording
+            torch.cuda.set_stream(stream)
+            generator.graphsafe_set_state(state)
+            raise
+
+
+@functools.cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """The stream to record on: one for all trainings, as cuBLAS keeps memory for each."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -107,7 +107,7 @@ class EpochTraining(ABC):
         self.parameters = list(self.model.parameters())
         self.optimiser = self._build_optimiser()
         parts = (cell.model, self.model), (cell.optim, self.optimiser), (cell.trainer, self)
-        self.recorded = RecordedGradient(self.parameters, can_record(self.device, *parts))
+        self.recorded = RecordedGradient(self.model, can_record(self.device, *parts))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
         torch.manual_seed(stream_seed(cell.seed, "dropout"))
 

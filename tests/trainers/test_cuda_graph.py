@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import pytest
 import torch
 from minima_runs import digits_cell
 from test_algorithmic import FLAT as ALGORITHMIC
+from torch import nn
 from vision_runs import assert_same_bits, assert_same_rows
 
 import trainers
@@ -208,3 +210,122 @@ def test_what_is_recorded(
         attributes = {} if says is None else {"cuda_graph": says}
         parts.append((SimpleNamespace(name=name), SimpleNamespace(**attributes)))
     assert can_record(torch.device(device), *parts) == expected
+
+
+class Repeated:
+    """In place of a CUDA graph: computes into the same tensors again, from inputs and weights at
+    the addresses that they had.
+    """
+
+    def __init__(
+        self, gradient: Callable[..., Any], places: tuple[torch.Tensor, ...], model: nn.Module
+    ) -> None:
+        self.gradient, self.places, self.model = gradient, places, model
+        self.addresses = [parameter.data for parameter in model.parameters()]
+        self.outputs = gradient(*places)
+        self.gradients = [parameter.grad for parameter in model.parameters()]
+
+    def replay(self) -> None:
+        for parameter, weights in zip(self.model.parameters(), self.addresses, strict=True):
+            parameter.data, parameter.grad = weights, None
+        for place, value in zip(self.outputs, self.gradient(*self.places), strict=True):
+            place.copy_(value)
+        for place, parameter in zip(self.gradients, self.model.parameters(), strict=True):
+            place.copy_(parameter.grad)
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Callable[..., RecordedGradient]:
+    """A recorded gradient of a model on the CPU; fails to record batches of `broken` samples."""
+
+    def of(model: nn.Module, broken: int | None = None) -> RecordedGradient:
+        def record(gradient: Any, places: Any, pool: Any) -> Any:
+            if len(places[0]) == broken:
+                raise RuntimeError("out of memory")
+            graph = Repeated(gradient, places, model)
+            return graph, graph.outputs
+
+        monkeypatch.setattr(cuda_graph, "_record_on_gpu", record)
+        monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
+        return RecordedGradient(model, can_record=True)
+
+    return of
+
+
+Step = Callable[[nn.Module, int], None]
+
+
+def in_place(model: nn.Module, step: int) -> None:
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.sub_(parameter.grad, alpha=0.1)
+
+
+def new_weights(model: nn.Module, step: int) -> None:
+    for parameter in model.parameters():
+        parameter.data = parameter.data - 0.1 * parameter.grad
+
+
+def new_weights_at_the_ninth(model: nn.Module, step: int) -> None:
+    (new_weights if step == 8 else in_place)(model, step)
+
+
+class Mean(nn.Module):
+    """Adds a running mean, a buffer that each step replaces."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.mean = 0.5 * self.mean + 0.5 * x.detach().mean(0)
+        return x + self.mean
+
+
+def trained(
+    model: nn.Module, step: Step, sizes: list[int], recorded: RecordedGradient | None
+) -> list[torch.Tensor]:
+    """The weights after a step on a batch of each size."""
+    stream = torch.Generator().manual_seed(0)
+
+    def gradient(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        loss = model(x).square().mean()
+        loss.backward()
+        return (loss.detach(),)
+
+    for number, size in enumerate(sizes):
+        x = torch.randn(size, 3, generator=stream)
+        model.zero_grad()
+        _ = gradient(x) if recorded is None else recorded(gradient, x)
+        step(model, number)
+    return [parameter.detach() for parameter in model.parameters()]
+
+
+@pytest.mark.parametrize(
+    ("step", "replaces_buffer", "broken", "recordings", "warning"),
+    [
+        (in_place, False, None, 2, None),
+        (in_place, False, 2, 0, "out of memory"),
+        (new_weights, False, None, 0, "replaced"),
+        (new_weights_at_the_ninth, False, None, 0, "replaced"),
+        (in_place, True, None, 0, "replaced"),
+    ],
+)
+def test_what_no_graph_can_repeat_ends_the_recordings(
+    recorded: Callable[..., RecordedGradient],
+    caplog: pytest.LogCaptureFixture,
+    step: Step,
+    replaces_buffer: bool,
+    broken: int | None,
+    recordings: int,
+    warning: str | None,
+) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 3), Mean() if replaces_buffer else nn.Tanh())
+    expected = trained(copy.deepcopy(model), step, [4, 2] * 6, None)
+    steps = recorded(model, broken)
+    weights = trained(model, step, [4, 2] * 6, steps)
+    assert all(map(torch.equal, weights, expected))
+    assert len(steps.recordings) == recordings
+    assert len(caplog.messages) == (warning is not None)
+    assert warning is None or warning in caplog.messages[0]
