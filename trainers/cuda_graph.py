@@ -78,6 +78,9 @@ class RecordedGradient:
         self.recordings: dict[Shapes, Recording] = {}
         self.first: list[Tensor] = []
         self.addresses: list[int] = []
+        if self.can_record:
+            # the memory of an earlier training's recordings is of no use to this one before its own
+            torch.cuda.empty_cache()
         # Recordings share memory, as only one step runs at a time.
         self.pool: Any = torch.cuda.graph_pool_handle() if self.can_record else None
 
