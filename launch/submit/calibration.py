@@ -144,4 +144,5 @@ def _shortened(cell: Cell, epochs: int, steps: int) -> dict[str, Any]:
 
 
 def flats_of(cells: Sequence[Cell]) -> pd.DataFrame:
+    """The configurations of cells as a table."""
     return pd.DataFrame([dict(cell.flat) for cell in cells])
