@@ -59,7 +59,7 @@ def can_record(device: torch.device, *parts: tuple[Kind, object]) -> bool:
     """Whether steps can be recorded on a device, by what takes part in them: settings, and the
     object that was built from them.
     """
-    if device.type != "cuda":
+    if device.type != "cuda" or _unended:
         return False
     for settings, part in parts:
         is_shipped = not is_import_path(settings.name)
@@ -181,7 +181,25 @@ def _record_on_gpu(
             # after a failure torch leaves both as they are in a recording
             torch.cuda.set_stream(stream)
             generator.graphsafe_set_state(state)
+            if not _has_ended(graph):
+                _unended.append(graph)
             raise
+
+
+_unended: list[torch.cuda.CUDAGraph] = []
+"""Recordings that torch could not end, as of a step that waits for the GPU. It never gives back
+their memory, and asks them for that of later recordings: there are none in this process, or each
+cell would lose as much again.
+"""
+
+
+def _has_ended(graph: torch.cuda.CUDAGraph) -> bool:
+    """Whether the end of a recording succeeded, even if the step in it did not."""
+    try:
+        graph.pool()
+    except RuntimeError:
+        return False
+    return True
 
 
 @functools.cache

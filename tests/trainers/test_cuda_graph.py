@@ -102,6 +102,7 @@ def train(
         for name in ("curves", "runs", "checkpoints", "weights"):
             (folder / name).mkdir(parents=True)
         monkeypatch.setattr(cuda_graph, "WARM_UP", warm_up)
+        monkeypatch.setattr(cuda_graph, "_unended", [])
         run = begin(trainers.metrics(trainer), 1, cell, folder=folder)
         training = MODULES[trainer].Training(config.parse(cell), run)
         training.restore()
@@ -210,6 +211,15 @@ def test_what_is_recorded(
         attributes = {} if says is None else {"cuda_graph": says}
         parts.append((SimpleNamespace(name=name), SimpleNamespace(**attributes)))
     assert can_record(torch.device(device), *parts) == expected
+
+
+def test_nothing_is_recorded_after_a_recording_that_could_not_be_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shipped = (SimpleNamespace(name="mlp"), SimpleNamespace())
+    assert can_record(torch.device("cuda"), shipped)
+    monkeypatch.setattr(cuda_graph, "_unended", ["a graph"])
+    assert not can_record(torch.device("cuda"), shipped)
 
 
 class Repeated:
