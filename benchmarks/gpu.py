@@ -439,8 +439,10 @@ def without_graphs() -> Iterator[None]:
     from trainers import cuda_graph
 
     steps, cuda_graph.WARM_UP = cuda_graph.WARM_UP, sys.maxsize
-    yield
-    cuda_graph.WARM_UP = steps
+    try:
+        yield
+    finally:
+        cuda_graph.WARM_UP = steps
 
 
 def graph_cells(settings: Settings) -> dict[str, dict[str, Any]]:

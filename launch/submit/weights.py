@@ -179,7 +179,12 @@ def with_earlier_weights(flats: Mapping[str, Mapping[str, Any]], runs: pd.DataFr
 
 def _ends_of_trained(folder: Path) -> Mapping[str, float]:
     """`_ends` of a trained sweep; none where no done cell was ever sent to train again."""
-    return _ends(store.runs(folder)) if _sent_again(folder) else {}
+    if not _sent_again(folder):
+        return {}
+    try:
+        return _ends(store.runs(folder))
+    except store.StoreError:  # damaged logs; the weights can be read
+        return {}
 
 
 def _ends(runs: pd.DataFrame) -> dict[str, float]:

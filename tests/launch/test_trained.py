@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -430,5 +431,9 @@ def test_results_of_weights_that_were_trained_again_are_counted_apart(
     out = " ".join(capsys.readouterr().out.split())
     assert "done with earlier weights 3" in out
     assert "3 cells of roll_radius have results of weights that were trained again since" in out
+    with monkeypatch.context() as patch:
+        error = weights.store.StoreError("damaged logs")
+        patch.setattr(weights.store, "runs", Mock(side_effect=error))
+        assert selection().states == {"done": 6}  # the weights themselves can be read
     state = replace(state, runs=runs.assign(updated=40.0))
     assert selection().states == {"done": 6}
