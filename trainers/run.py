@@ -32,6 +32,9 @@ from trainers.schema import FACTS, FINAL, Status
 
 log = logging.getLogger(__name__)
 
+_INTEGERS = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
+"""Least and largest value of the columns of integers."""
+
 Outcome = Literal["done", "stopped", "nonfinite"]
 
 
@@ -81,6 +84,8 @@ class Run:
         self._columns = columns(self.flat)
         self._lines = LogLines(self.cell, self.flat, self.gpu_share)
         self.part.add_columns(self._columns)
+        whole = {m.name: m.dtype for m in self.part.metrics if m.dtype in _INTEGERS}
+        self._integers = {"epoch": "int32", "step": "int64", "examples": "int64", **whole}
 
     def restore(self, expect: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
         """The trainer's state in the newest complete checkpoint, or None; restores rows and time.
@@ -168,7 +173,8 @@ class Run:
         """Add the row of an epoch; leave out metrics that were not computed, or pass None.
 
         Raises KeyError for a metric that the trainer does not declare, TypeError for a value that
-        is no number and for a position that is no integer.
+        is no number and for a position that is no integer, ValueError for what a column of
+        integers cannot hold.
         """
         unknown = set(metrics) - {m.name for m in self.part.metrics}
         if unknown:
@@ -176,6 +182,7 @@ class Run:
         place = {"epoch": epoch, "step": step, "examples": examples}
         _check_type(place, numbers.Integral, "an integer")
         _check_type(metrics, numbers.Real | None, "a number or None")
+        _check_integers({**place, **metrics}, self._integers)
         position = {"cell": self.cell, "attempt": self.attempt, **place}
         self._rows.append({**position, "seconds": self.seconds(), **metrics})
         self._lines.add(self._rows[-1])
@@ -304,6 +311,20 @@ def _check_type(values: Mapping[str, Any], kind: type | UnionType, expected: str
         if not isinstance(value, kind):
             found = f"{value!r} ({type(value).__name__})"
             raise TypeError(f"log: {name}: found {found}, expected {expected}")
+
+
+def _check_integers(values: Mapping[str, Any], types: Mapping[str, str]) -> None:
+    """Raise ValueError for the first value that its column of integers cannot hold."""
+    for name, dtype in types.items():
+        value = values.get(name)
+        if value is None:
+            continue
+        low, high = _INTEGERS[dtype]
+        if not low <= value <= high or value % 1:
+            raise ValueError(
+                f"log: {name}: found {value!r}, expected a whole number from {low} to {high}: its "
+                f"column is {dtype}"
+            )
 
 
 def _best(values: list[tuple[float, int]], direction: Literal["min", "max"]) -> tuple[float, int]:

@@ -196,6 +196,17 @@ def test_values_of_a_row_that_are_no_numbers_are_refused(begin: Begin, sweep: Pa
     assert pd.read_parquet(sweep / "curves")["loss"].tolist() == [0.5]
 
 
+@pytest.mark.parametrize("value", [2**40, -(2**31) - 1, 2.5, math.nan])
+def test_what_a_column_of_integers_cannot_hold_is_refused(begin: Begin, value: float) -> None:
+    run = begin(METRICS)
+    expected = rf"log: wrong: found {value}, expected .* to 2147483647: its column is int32"
+    with pytest.raises(ValueError, match=expected):
+        run.log(epoch=0, step=0, examples=0, wrong=value)
+    with pytest.raises(ValueError, match=r"log: epoch: found 1099511627776, .* int32"):
+        run.log(epoch=2**40, step=0, examples=0)
+    run.log(epoch=1, step=2**40, examples=0, loss=2.0**40, wrong=3.0)
+
+
 def test_cells_of_one_writer_share_its_part(begin: Begin, sweep: Path) -> None:
     first = begin(METRICS, cell="c1-a")
     log(first, 2.0, 1.0)
