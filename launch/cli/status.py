@@ -50,6 +50,9 @@ READ_SHARE = 0.003
 at most this share of a core. So a sweep of many cells is looked at less often.
 """
 
+MOST_ERROR_CHARACTERS = 300
+"""Of the error of failed cells, which may have the values of a whole array in it."""
+
 _COLOURS: Mapping[Severity, str] = {"bad": "red", "warning": "yellow", "plain": ""}
 
 
@@ -241,8 +244,15 @@ def _print_kinds(kinds: Sequence[Failure], name: str) -> None:
     rows: list[list[layout.Cell]] = []
     for failure in kinds:
         example = f"`redescent why {cell_arguments(failure.cells[0], name)}`"
-        rows.append([str(len(failure.cells)), failure.kind, f"{failure.error}; {example}"])
+        rows.append([str(len(failure.cells)), failure.kind, f"{_shown_error(failure)}; {example}"])
     layout.print_table(("cells", "class", "last line"), rows, right="r")
+
+
+def _shown_error(failure: Failure) -> str:
+    """The last line of a traceback, or its beginning; `redescent why` shows all of it."""
+    if len(failure.error) <= MOST_ERROR_CHARACTERS:
+        return failure.error
+    return f"{failure.error[:MOST_ERROR_CHARACTERS].rstrip()}..."
 
 
 def view(overview: Overview, headline: Headline | None = None) -> RenderableType:
@@ -280,7 +290,7 @@ def _failures(overview: Overview) -> Sequence[layout.Cell]:
     for failure in overview.summary.failures[: notes.SHOWN_FAILURES]:
         count = (f"{len(failure.cells)} failed", "red")
         hint = f"see `redescent why {cell_arguments(failure.cells[0], overview.name)}`"
-        lines.append(styled(count, f" ({failure.kind}): {failure.error}; {hint}"))
+        lines.append(styled(count, f" ({failure.kind}): {_shown_error(failure)}; {hint}"))
     more = len(overview.summary.failures) - notes.SHOWN_FAILURES
     if more > 0:
         errors = quantity(more, "other error")

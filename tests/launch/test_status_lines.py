@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -146,6 +147,29 @@ def test_status_says_that_done_cells_train_again(
     (line,) = load_sweeps(logs)
     assert line.states().endswith("3 training again") is (state is not None)
     assert any(sentence.startswith("complete: ") for sentence in sentences) is (state is None)
+
+
+@pytest.mark.parametrize("view", [views.print_failures, views.print_status])
+def test_a_long_error_is_shortened(
+    logs: Path,
+    plan_of: Callable[..., Plan],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    view: Callable[[Path], None],
+) -> None:
+    plan = plan_of()
+    sent(plan, logs / "one", plan.name)
+    error = "ValueError: found " + "1 " * 2500
+    records = {cell.id: Record("failed", 1, "error", error) for cell in plan.cells}
+    for module in (sweep_files, sweep_state):
+        monkeypatch.setattr(module, "records_of", lambda runs: records)
+    monkeypatch.setattr(slurm, "queue", lambda names: Queue([]))
+    monkeypatch.setattr(slurm, "accounting", lambda names: [])
+    view(logs / "one")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "ValueError: found 1 1 1" in shown
+    assert re.search(r"1 1\.\.\.; .*redescent why", shown)
+    assert len(shown) < 1500
 
 
 @pytest.mark.parametrize(("more", "line"), [(1, "and 1 other error:"), (2, "and 2 other errors:")])
