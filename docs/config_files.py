@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from repository_files import ROOT, tracked
 
 from trainers.config.kinds import SHORT_NAMES, resolve
 
-ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
 
 SECTIONS = ("model", "data", "optim", "trainer")
@@ -55,7 +55,7 @@ class ConfigFile:
 
 def read_group(group: str) -> list[ConfigFile]:
     """The files of a group such as `model`, by name."""
-    return [read(path, group) for path in sorted((CONFIGS / group).glob("*.yaml"))]
+    return [read(path, group) for path in tracked(CONFIGS / group, "*.yaml")]
 
 
 def read(path: Path, group: str) -> ConfigFile:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import config_files
 from config_files import CONFIGS, SECTIONS, options
+from repository_files import tracked
 
 from launch.plan.identity import RESULT_FREE
 from launch.sweep import search
@@ -119,7 +120,7 @@ def _defaults() -> Schema:
 
 
 def _files(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+    return sorted(path.stem for path in tracked(CONFIGS / group, "*.yaml"))
 
 
 def _axes() -> Schema:

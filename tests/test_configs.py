@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
+from repository_files import tracked
 
 import trainers
 from launch.scheduler import sbatch
@@ -81,7 +82,7 @@ it.
 
 
 def options(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+    return sorted(path.stem for path in tracked(CONFIGS / group, "*.yaml"))
 
 
 def trained_sweep(sweep: str) -> str | None:
@@ -309,7 +310,7 @@ def test_no_key_of_a_cell_is_without_a_comment_in_the_files() -> None:
         "optim",
         "trainer",
     ):  # presets only choose among what is explained there
-        for path in (CONFIGS / group).glob("*.yaml"):
+        for path in tracked(CONFIGS / group, "*.yaml"):
             lines = [
                 line
                 for line in path.read_text().splitlines()

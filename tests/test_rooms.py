@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from repository_files import tracked
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -106,7 +107,7 @@ ALLOWED: dict[str, set[str]] = {
 SOURCES = sorted(
     path.relative_to(ROOT).as_posix()
     for folder in ("launch", "trainers", "analysis")
-    for path in (ROOT / folder).rglob("*.py")
+    for path in tracked(ROOT / folder, "**/*.py")
 )
 
 

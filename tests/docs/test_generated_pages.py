@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+from repository_files import tracked
 
 ROOT = Path(__file__).resolve().parents[2]
-SWEEPS = sorted((ROOT / "configs" / "sweep").glob("*.yaml"))
+SWEEPS = tracked(ROOT / "configs" / "sweep", "*.yaml")
 BLOCK = "```yaml\n"
 
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from repository_files import tracked
 
 from trainers import schema
 
@@ -13,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(
     [*(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "logs/README.md")),
-     *DOCS.rglob("*.md")]
+     *tracked(DOCS, "**/*.md")]
 )  # fmt: skip
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -63,7 +64,7 @@ def test_links_and_anchors_exist(page: Path) -> None:
 
 
 def test_pages_of_the_site_link_only_to_the_site() -> None:
-    for page in DOCS.rglob("*.md"):
+    for page in tracked(DOCS, "**/*.md"):
         for link in relative_links(page):
             path = link.partition("#")[0]
             assert (page.parent / path).resolve().is_relative_to(DOCS), f"{page.name}: {link}"
@@ -72,7 +73,7 @@ def test_pages_of_the_site_link_only_to_the_site() -> None:
 def test_every_page_of_the_four_parts_is_in_the_navigation() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text()
     for part in ("tutorial", "how-to", "reference", "explanation"):
-        for page in (DOCS / part).glob("*.md"):
+        for page in tracked(DOCS / part, "*.md"):
             assert page.relative_to(DOCS).as_posix() in navigation
 
 
@@ -101,17 +102,17 @@ def test_the_glossary_has_the_words_of_the_pages(word: str) -> None:
 
 def test_every_sweep_is_listed() -> None:
     listed = (DOCS / "reference" / "shipped_sweeps.md").read_text()
-    for path in (ROOT / "configs" / "sweep").glob("*.yaml"):
+    for path in tracked(ROOT / "configs" / "sweep", "*.yaml"):
         assert f"| `{path.stem}` |" in listed
 
 
 def test_every_figure_script_and_benchmark_is_listed() -> None:
-    figures = "".join(page.read_text() for page in DOCS.rglob("*.md"))
-    for script in (ROOT / "analysis").glob("*.py"):
+    figures = "".join(page.read_text() for page in tracked(DOCS, "**/*.md"))
+    for script in tracked(ROOT / "analysis", "*.py"):
         if script.stem != "__init__":
             assert f"{script.name}`" in figures or f"analysis/{script.name}" in figures
     benchmarks = (DOCS / "reference" / "benchmarks.md").read_text()
-    for script in (ROOT / "benchmarks").glob("*.py"):
+    for script in tracked(ROOT / "benchmarks", "*.py"):
         if script.stem not in HELPERS:
             assert f"`benchmarks/{script.name}`" in benchmarks
 
