@@ -85,7 +85,8 @@ def make(options: argparse.Namespace) -> None:
     }
     lines = [table_text(table)]
     lines += [f"note: {note}" for note in data.notes]
-    lines += [*data.state.messages(options.folder), summary(peaks, options.by, choice.points)]
+    lines += data.state.messages(options.folder, choice.points)
+    lines.append(summary(peaks, options.by, choice.points))
     figure = draw(table, choice, data.diverged()[choice.column].tolist())
     output.write(options, figure, {"": table, "_features": peaks}, facts, lines)
 

@@ -214,7 +214,7 @@ def make(options: argparse.Namespace) -> None:
     }
     lines = [ends.to_string(index=False, float_format="{:.4g}".format)]
     lines += [f"note: {note}" for note in data.notes]
-    lines += data.state.messages(options.folder)
+    lines += data.state.messages(options.folder, choice.points)
     lines += [sentence(row, choice, options.interpolation) for row in records]
     lines.append(CRITERION)
     diverged = data.diverged()[choice.column].tolist()

@@ -78,19 +78,24 @@ class Completeness:
         """Cells with no value at the end of training: unfinished or diverged."""
         return (*self.unfinished, *self.diverged)
 
-    def messages(self, folder: str | None) -> list[str]:
-        """Lines for the terminal; the last one is the command that completes the sweep, if any."""
+    def messages(self, folder: str | None, points: str = "") -> list[str]:
+        """Lines for the terminal; the last one is the command that completes the sweep, if any.
+
+        points: what the axis of lines has, such as "widths"; empty for a map over time.
+        """
         lines = []
+        without_run = f"{points} without a finished run are hatched"
         if self.missing:
-            where = "hatched where a column has none at all"
+            where = without_run if points else "hatched where a column has none at all"
             have = _with_verb(len(self.missing), "planned cell has", "planned cells have")
             lines.append(f"{have} no rows ({where})")
         if self.unfinished:
-            where = f"hatched up to {self.planned_epochs}"
+            where = without_run if points else f"hatched up to {self.planned_epochs}"
             have = _with_verb(len(self.unfinished), "cell has", "cells have")
             lines.append(f"{have} not reached the last epoch ({where})")
         if self.uneven:
-            are = _with_verb(self.uneven, "column is", "columns are")
+            noun = "point" if points else "column"
+            are = _with_verb(self.uneven, f"{noun} is", f"{noun}s are")
             lines.append(f"{are} drawn with fewer seeds than planned")
         if lines and folder:
             lines.append(fill(folder))

@@ -192,8 +192,9 @@ def test_unfinished_and_missing_runs_do_not_count_and_are_hatched(
     assert left < 8 < right
     assert left > 4
     out = capsys.readouterr().out
-    assert "6 planned cells have no rows" in out
-    assert "1 cell has not reached the last epoch" in out
+    hatching = "(widths without a finished run are hatched)"
+    assert f"6 planned cells have no rows {hatching}" in out
+    assert f"1 cell has not reached the last epoch {hatching}" in out
     assert "to fill them: redescent resume demo" in out
     record = json.loads((tmp_path / "model_wise.json").read_text())
     assert record["unfinished"] == ["k4r0.2s0"]
