@@ -34,6 +34,7 @@ from analysis.figure.table_text import table_text
 
 SIZE = (6.6, 5.0)  # inches
 LEGEND_COLUMNS = 2  # more are wider than the page
+HANDLE_LENGTH = 4  # of the font size; shorter ones have no dash beside their marker
 
 
 def draw(table: pd.DataFrame, choice: Choice, diverged: Sequence[float] = ()) -> Figure:
@@ -64,7 +65,11 @@ def draw(table: pd.DataFrame, choice: Choice, diverged: Sequence[float] = ()) ->
         bottom.set_xlabel(names.name(axis))
         columns = min(len(groups), LEGEND_COLUMNS)
         figure.legend(
-            *top.get_legend_handles_labels(), loc="outside upper center", ncols=columns, fontsize=7
+            *top.get_legend_handles_labels(),
+            loc="outside upper center",
+            ncols=columns,
+            fontsize=7,
+            handlelength=HANDLE_LENGTH,
         )
     return figure
 

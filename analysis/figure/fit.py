@@ -92,6 +92,7 @@ def put_above(figure: Figure, legend: Legend) -> None:
             loc="outside upper center",
             ncols=columns,
             fontsize=entries[0].get_fontsize(),
+            handlelength=legend.handlelength,
             title=legend.get_title().get_text(),
             title_fontsize=legend.get_title().get_fontsize(),
         )

@@ -151,7 +151,8 @@ def test_widths_that_the_verdict_leaves_out_are_noted(grid, saved_figures, tmp_p
 
 
 def test_curves_are_drawn_through_the_table(grid, saved_figures, tmp_path):
-    run(model_wise, grid(), "--out", tmp_path)
+    folder = grid()
+    run(model_wise, folder, "--out", tmp_path)
     top, bottom = saved_figures[0].axes
     assert [len(axes.lines) for axes in (top, bottom)] == [4, 2]
     for line, expected in zip(
@@ -167,6 +168,9 @@ def test_curves_are_drawn_through_the_table(grid, saved_figures, tmp_path):
     box = legend.get_window_extent()
     assert box.x0 >= 0
     assert box.x1 <= saved_figures[0].bbox.x1
+    assert legend.handlelength == model_wise.HANDLE_LENGTH
+    run(model_wise, folder, "--out", tmp_path, "--width", "page")
+    assert saved_figures[-1].legends[0].handlelength == model_wise.HANDLE_LENGTH
 
 
 def hatched(axes) -> list[Rectangle]:
