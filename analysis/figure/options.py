@@ -106,7 +106,7 @@ def apply(figure: Figure, options: argparse.Namespace) -> None:
     has_grid = any(axes.get_subplotspec() for axes in figure.axes)
     if has_grid and figure.get_layout_engine() is None:
         figure.set_layout_engine("constrained")
-    above = figure.suptitle(title, wrap=True) if title else None
+    above = figure.suptitle(title, wrap=True, parse_math=False) if title else None
     if is_talk:
         fit.scale(figure, TALK_TEXT, TALK_LINES)
         fit.fit_texts(figure)

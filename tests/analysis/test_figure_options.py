@@ -182,6 +182,13 @@ def test_a_colour_bar_stays_beside_its_map_at_another_width(tmp_path: Path):
     assert 0 < gap < 0.1
 
 
+def test_a_title_is_plain_text(tmp_path: Path):
+    figure = Figure()
+    options.apply(figure, parsed(tmp_path, "--title", "$5 and $6"))
+    (title,) = figure.texts
+    assert not title.get_parse_math()
+
+
 def test_a_talk_has_larger_text_and_a_title_is_drawn(tmp_path: Path):
     figure = picture()
     options.apply(figure, parsed(tmp_path, "--style", "talk", "--title", "Weight decay"))
