@@ -1,4 +1,4 @@
-"""Numbers on the command line: types for argparse that name what was found and expected."""
+"""Types of options for argparse, which name what was found and expected."""
 
 from __future__ import annotations
 
@@ -11,6 +11,15 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected an integer of at least 1")
     return int(text)
+
+
+def stem(text: str) -> str:
+    """The name of files without its ending; argparse.ArgumentTypeError for a path."""
+    if not text or "/" in text:
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}, expected a name without a folder; --out names the folder"
+        )
+    return text
 
 
 def finite(text: str) -> float:

@@ -9,7 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from analysis.figure import fit, heatmap, names
-from analysis.figure.arguments import finite
+from analysis.figure.arguments import finite, stem
 
 FORMATS = ("png", "pdf", "svg")
 WIDTHS = {"column": 3.35, "page": 6.9}  # inches, of a two-column paper
@@ -44,8 +44,8 @@ def add_files(parser: argparse.ArgumentParser, name: str) -> None:
     """Add --out and --name, which a script that writes a page and no picture has too."""
     option = parser.add_argument
     option("--out", default="figures", help="folder for the files written (default: figures)")
-    stem = f"name of the files written (default: {name})"
-    option("--name", default=name, metavar="STEM", help=stem)
+    written = f"name of the files written (default: {name})"
+    option("--name", type=stem, default=name, metavar="STEM", help=written)
 
 
 def add(parser: argparse.ArgumentParser, name: str) -> None:

@@ -182,6 +182,13 @@ def test_a_colour_bar_stays_beside_its_map_at_another_width(tmp_path: Path):
     assert 0 < gap < 0.1
 
 
+@pytest.mark.parametrize("name", ["a/b", ""])
+def test_a_name_with_a_folder_is_refused(tmp_path: Path, name: str, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        parsed(tmp_path, "--name", name)
+    assert f"found '{name}', expected a name without a folder; --out" in capsys.readouterr().err
+
+
 def test_a_title_is_plain_text(tmp_path: Path):
     figure = Figure()
     options.apply(figure, parsed(tmp_path, "--title", "$5 and $6"))
