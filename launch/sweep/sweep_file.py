@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from launch.errors import UserError
+from launch.sweep.config_keys import GROUPS
 
 HEADER = "# @package _global_"
 
@@ -44,6 +45,9 @@ def check(path: Path) -> None:
         )
     for key, value in content.items():
         _check_shape(path, key, value)
+    for entry in content.get("defaults", ()):
+        if isinstance(entry, dict):
+            _check_choices(path, entry)
 
 
 def _text(path: Path) -> str:
@@ -79,6 +83,21 @@ def _check_shape(path: Path, key: Any, value: Any) -> None:
     kind, expected = _SHAPES[key]
     if not isinstance(value, kind) and not _is_interpolation(value):
         raise UserError(f"{path}: {key}: found {value!r} ({_kind(value)}), expected {expected}")
+
+
+def _check_choices(path: Path, entry: Mapping[Any, Any]) -> None:
+    """Raise UserError for an entry of `defaults` that chooses a file of a group without overriding
+    the choice of configs/config.yaml.
+    """
+    for key, choice in entry.items():
+        group = str(key).removeprefix("override ").strip().removeprefix("/")
+        is_right = str(key).startswith("override ") and "/" in str(key)
+        is_own = str(key) == group and (path.parent / group).is_dir()
+        if group in GROUPS and not is_right and not is_own:
+            raise UserError(
+                f"{path}: defaults: found '- {key}: {choice}', expected "
+                f"'- override /{group}: {choice}'"
+            )
 
 
 def _is_interpolation(value: Any) -> bool:

@@ -345,6 +345,15 @@ def test_a_value_of_the_wrong_shape_is_named_by_its_key(tiny: str, override: str
     assert override.lstrip("+").partition("=")[0].partition(".")[0] in refusal(tiny, override)
 
 
+@pytest.mark.parametrize("key", ["/model", "model", "override model"])
+def test_a_choice_that_overrides_nothing_is_refused_with_what_to_write(
+    write_sweep: WriteSweep, key: str
+) -> None:
+    write_sweep("bad", f"defaults: [{{{key}: mlp}}, {{override /data: digits}}]\nseeds: [0]\n")
+    expected = f"bad.yaml: defaults: found '- {key}: mlp', expected '- override /model: mlp'"
+    assert expected in refusal("bad")
+
+
 @pytest.mark.parametrize("override", ["model=cnn", "seed=3", "optim.weight_decay=0.5"])
 def test_an_override_that_an_axis_would_undo_is_refused(
     write_sweep: WriteSweep, override: str
