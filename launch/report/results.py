@@ -15,9 +15,14 @@ from launch.report.curves import Values, to_json
 MOST_VALUES = 200_000
 """Numbers of the results of one page: about 2 MB."""
 
+OVER_ROWS: Mapping[str, str] = {"radius_mean": "", "radius_median": "", "barrier": "nats"}
+"""Numbers over all rows of a measure, such as its directions, with their units; its last row is one
+of them.
+"""
+
 FACTS: Mapping[str, str] = {
     "fit_step": "steps", "best_wrong": "training samples", "bits": "bits",
-    "radius_mean": "", "radius_median": "", "barrier": "nats", "distance": "L2 distance",
+    "distance": "L2 distance",
     "lambda_max": "", "noise_rate": "1", "parameters": "parameters", "seconds": "s",
     "gpu_seconds": "s", "peak_memory_bytes": "bytes",
 }  # fmt: skip
@@ -88,7 +93,7 @@ def results_of(
 
 def _columns(metrics: Sequence[LoggedMetric]) -> dict[str, tuple[str, str]]:
     """Label and unit of each column of the runs table that a page may show."""
-    columns = {}
+    columns = {name: (name, unit) for name, unit in OVER_ROWS.items()}
     for metric in metrics:
         columns[f"final_{metric.name}"] = (f"{metric.name}, last row", metric.unit)
         columns[f"best_{metric.name}"] = (f"{metric.name}, best row", metric.unit)

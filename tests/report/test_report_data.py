@@ -19,6 +19,7 @@ from small_sweep import ERRORS, EXAMPLES, SID, VISION, SmallCell, SmallSweep, po
 
 from analysis import store
 from analysis.stats.seed_curves import feature_table, seed_curves
+from analysis.store import LoggedMetric
 from launch.cli import main
 from launch.cli.console import console
 from launch.errors import UserError
@@ -28,6 +29,7 @@ from launch.report.data import load_page
 from launch.report.figure_files import figures_of
 from launch.report.grid import grid_of, labels, setting_text
 from launch.report.overview import load_overview
+from launch.report.results import results_of
 from launch.report.sweeps import REPORT, load_sweeps
 from launch.status.sweep_state import load_sweep_state
 
@@ -116,6 +118,13 @@ def test_a_measured_surface_has_results_and_no_curves(example: Example) -> None:
     assert radius.mean == [0.3, 0.3, 1.3, 1.3]
     assert [axis.key for axis in shown.grid.axes] == ["trainer.block", "trainer.of"]
     assert shown.grid.axes[1].labels == ["c1-aaaaaaaa", "c1-bbbbbbbb"]
+
+
+def test_a_number_over_all_rows_of_a_measure_comes_before_its_last_row() -> None:
+    columns = {"status": "done", "final_radius": 0.5, "radius_mean": 0.4, "distance": 1.0}
+    metrics = [LoggedMetric("radius", "", "")]
+    shown = results_of(pd.DataFrame([columns]), [0], metrics).columns
+    assert [result.column for result in shown] == ["radius_mean", "final_radius", "distance"]
 
 
 def test_steps_are_the_time_of_an_algorithmic_sweep(example: Example) -> None:
