@@ -334,16 +334,18 @@ function drawCurves() {
   });
   const described = metricOf(metric);
   find("curves-caption").textContent = described.meaning ? `${metric}: ${described.meaning}.` : "";
-  find("curves-note").textContent = curvesNote(logged, lines, what, series);
+  find("curves-note").textContent = curvesNote(logged, lines, what, series, time);
   show("curves-chart", traces, curvesLayout(described, time, xType, yType, by, lines.length));
 }
 
-function curvesNote(logged, lines, what, series) {
+function curvesNote(logged, lines, what, series, time) {
   const notes = [];
   if (!logged.length) notes.push("Nothing is logged at this choice.");
   if (lines.length < logged.length) notes.push(`${lines.length} of ${logged.length} lines are drawn, evenly spaced.`);
   const lacksSeeds = lines.some((point) => series[point].cells.length > 1 && !series[point].seeds.length);
   if (what === "seeds" && lacksSeeds) notes.push("Single seeds were left out to keep this page small; means are drawn.");
+  const changes = !DATA.is_measure && lines.some((point) => Array.isArray(series[point].count));
+  if (what === "mean" && changes) notes.push(`At some ${time}s not every seed has a row: the mean there is over fewer seeds, and the line can jump.`);
   return notes.join(" ");
 }
 

@@ -56,6 +56,13 @@ def test_the_curves_are_those_of_the_store(browser: Browser, report: Report) -> 
         assert line["customdata"][3][1] == "3 seeds"
 
 
+@pytest.mark.parametrize("name", ["finished", "unfinished"])
+def test_a_mean_over_changing_seeds_says_so(browser: Browser, report: Report, name: str) -> None:
+    browser.open(report(name))
+    note = browser.script("return document.getElementById('curves-note').textContent")
+    assert ("not every seed has a row" in note) == (name == "unfinished")
+
+
 def test_trainings_with_one_row_each_are_no_line(browser: Browser, report: Report) -> None:
     browser.open(report("last_rows"))
     (marks,) = browser.chart("curves-chart")
