@@ -314,9 +314,10 @@ def list_sweeps(as_json: bool) -> None:
 def cancel(name: str, where: Sequence[str]) -> None:
     """End the jobs of a sweep, or only the cells that meet every condition of WHERE.
 
-    A condition looks like model.width=64; quote one with < or >. Logged rows are kept; `resume`
-    and `submit` send the cells again. Done cells that train again keep their result; `submit
-    --again` sends them.
+    A condition looks like model.width=64; quote one with < or >. Conditions also choose cells
+    that ended without a result, and the sweep is complete without them. Logged rows are kept;
+    `resume` and `submit` send the cells again. Done cells that train again keep their result;
+    `submit --again` sends them.
     """
     from launch.cli import layout
     from launch.cli.console import console, styled
@@ -324,13 +325,19 @@ def cancel(name: str, where: Sequence[str]) -> None:
     from launch.submit import cancel as cancellation
 
     result = cancellation.cancel(sweep_folder(name), where)
+    if result.ended:
+        ended = quantity(result.ended, "cell")
+        layout.print_paragraph(
+            f"cancelled {ended} that ended without a result; the sweep is complete without "
+            f"{'it' if result.ended == 1 else 'them'}"
+        )
     if result.cells or result.tasks:
         kept = f"; {result.done} of them were done and keep their result" if result.done else ""
         layout.print_paragraph(
             f"cancelled {quantity(result.cells, 'cell')}, "
             f"{quantity(result.tasks, 'whole task')}; running cells save first{kept}"
         )
-    elif not result.complaints:
+    elif not result.complaints and not result.ended:
         console.print(f"{name}: no running or waiting cell{' matches' if where else ''}")
     for complaint in result.complaints:
         console.print(styled(("not confirmed:", "yellow"), f" {complaint}"))

@@ -12,6 +12,7 @@ from launch.cli import status as views
 from launch.cli.console import console
 from launch.errors import FAILED, quantity
 from launch.plan.folder import umask_that_locks_out
+from launch.plan.outcome import FINAL
 from launch.plan.plan import CALIBRATION, name_of
 from launch.scheduler import backend
 from launch.status.sweep_state import load_sweep_state, trained_again
@@ -60,7 +61,24 @@ def send(request: Request, wait: bool, overrides: Sequence[str] = (), **choices:
     if wait or has_trained:
         complete = views.wait_until_finished(request.folder, plan.sid if plan else None)
         views.print_status(request.folder)
+        if not complete:
+            _print_cells_of_other_requests(request)
         sys.exit(0 if complete else FAILED)
+
+
+def _print_cells_of_other_requests(request: Request) -> None:
+    """Say how many cells keep a sweep incomplete although the request has none of them."""
+    requested = {cell.id for cell in request.cells}
+    count = 0
+    for cell in load_sweep_state(request.folder).cells.values():
+        if cell.state not in FINAL and not cell.placement.cancelled and cell.id not in requested:
+            count += 1
+    if count and not request.searches:
+        cells, them = ("cell is", "it") if count == 1 else ("cells are", "them")
+        layout.print_paragraph(
+            f"{count} {cells} of earlier submissions alone and without a result: "
+            f"`redescent cancel {name_of(request.folder)} CONDITION` leaves {them} out of the sweep"
+        )
 
 
 def calibrate(

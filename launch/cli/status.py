@@ -18,7 +18,7 @@ from launch.cli import layout, machine, progress, tables
 from launch.cli.console import console, styled
 from launch.cli.searches import search_table
 from launch.errors import INTERRUPTED, quantity
-from launch.plan import markers
+from launch.plan import load_all, markers
 from launch.plan.identity import cell_arguments
 from launch.plan.outcome import FINAL, LIVE
 from launch.plan.plan import name_of
@@ -150,8 +150,8 @@ def wait_until_finished(folder: Path, sid: str | None = None) -> bool:
     """Wait until no cell runs or waits, and send the rounds of searches that follow by themselves.
 
     Returns whether all cells have a result, from submission `sid` if it trains them again, and all
-    these searches are finished. Writes searches.json at the end, so that a figure drawn next has
-    the last round.
+    these searches are finished; cells that were cancelled before do not count. Writes searches.json
+    at the end, so that a figure drawn next has the last round.
     """
     complete = _wait_for_rounds(folder, sid)
     submission.write_searches(folder)
@@ -159,6 +159,7 @@ def wait_until_finished(folder: Path, sid: str | None = None) -> bool:
 
 
 def _wait_for_rounds(folder: Path, sid: str | None) -> bool:
+    cancelled_before = _cancelled_cells(folder, sid)
     while True:
         wait_until_end(folder, sid)
         state = sweep_state.load_sweep_state(folder)
@@ -166,12 +167,23 @@ def _wait_for_rounds(folder: Path, sid: str | None) -> bool:
             continue
         if not _search_goes_on(state):
             are_new = sid is None or not trained_again(state, sid).without_result
-            return are_new and all(cell.state in FINAL for cell in state.cells.values())
+            open_cells = {cell.id for cell in state.cells.values() if cell.state not in FINAL}
+            return are_new and open_cells <= cancelled_before
         sent = advance(folder)
         if sent is None or sent.plan is None:
             now = sweep_state.load_sweep_state(folder)
             if not is_live(now) and _search_goes_on(now) and _results(now) == _results(state):
                 return False
+
+
+def _cancelled_cells(folder: Path, sid: str | None) -> set[str]:
+    """The cells that the user cancelled and that were not sent again; those of `sid` are none."""
+    cancelled: set[str] = set()
+    for plan in load_all(folder):
+        cancelled -= {cell.id for cell in plan.cells}
+        if plan.sid != sid:
+            cancelled |= markers.cancelled_cells(plan.folder(folder))
+    return cancelled
 
 
 def _results(state: SweepState) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from typing import Literal
 from launch.errors import quantity
 from launch.plan.identity import cell_arguments
 from launch.plan.markers import RepeatedErrors, notify_error
-from launch.plan.outcome import STATES, last_line
+from launch.plan.outcome import FINAL, STATES, last_line
 from launch.plan.plan import CALIBRATION, name_of
 from launch.report.drawing import drawing_command
 from launch.report.overview import Overview
@@ -110,6 +110,8 @@ def next_steps(overview: Overview, *, on_page: bool = False) -> list[Note]:
     states = {line.state for line in overview.summary.lines}
     if is_live:
         notes.append(plain(f"not over: `redescent status {overview.name} --watch` follows it"))
+    elif _is_complete_but_for_cancelled(overview):
+        notes.append(plain(_cancelled(overview)))
     elif states & {"failed", "interrupted", "missing"}:
         notes += [*_refused(overview.state), plain(_resume_hint(overview))]
     elif not searches:
@@ -120,6 +122,20 @@ def next_steps(overview: Overview, *, on_page: bool = False) -> list[Note]:
         notes.append(plain(_unmerged(overview)))
     notes += _notification(overview)
     return [*notes, *_silence(overview.state)]
+
+
+def _is_complete_but_for_cancelled(overview: Overview) -> bool:
+    """Whether some cells have a result, and the user cancelled all others."""
+    others = [cell for cell in overview.state.cells.values() if cell.state not in FINAL]
+    return bool(overview.ended and others) and all(cell.placement.cancelled for cell in others)
+
+
+def _cancelled(overview: Overview) -> str:
+    count = len(overview.state.cells) - overview.ended
+    return (
+        f"complete but for {quantity(count, 'cancelled cell')}: "
+        f"`redescent resume {overview.name}` sends {'it' if count == 1 else 'them'}"
+    )
 
 
 def _complete(overview: Overview, *, on_page: bool) -> str:

@@ -5,6 +5,9 @@ these cells, and saves and stops those that it is training. Then the scheduler e
 have no other unfinished cell. If it does not answer, the file still stops the cells, a little
 later.
 
+Conditions also choose cells that ended without a result, such as those of a value that is no longer
+in the sweep file. They are recorded in the same file, and then leave the sweep complete.
+
 The follow-ups of a submission stay, and start when the tasks that ran have saved: they compact what
 these wrote. If none ever started, there is nothing to follow, and SLURM may never start them
 either, as in a partition with too short a limit. Then they end too.
@@ -18,7 +21,7 @@ from pathlib import Path
 
 from launch.errors import UserError, quantity
 from launch.plan import Plan, files, load_all, markers
-from launch.plan.outcome import LIVE
+from launch.plan.outcome import FINAL, LIVE
 from launch.plan.plan import CALIBRATION, name_of
 from launch.scheduler import backend
 from launch.status.sweep_state import SweepState, load_sweep_state, trained_again
@@ -29,14 +32,15 @@ from launch.sweep.condition import conditions_on
 
 @dataclass(frozen=True)
 class Cancellation:
-    """What was cancelled: cells, those of them that are done and trained again, whole tasks; and
-    what a scheduler did not do, with advice.
+    """What was cancelled: cells, those of them that are done and trained again, whole tasks; what
+    a scheduler did not do, with advice; and how many cells were cancelled that had ended already.
     """
 
     cells: int
     done: int
     tasks: int
     complaints: Sequence[str]
+    ended: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ class Selection:
 
 
 def cancel(folder: Path, where: Sequence[str] = ()) -> Cancellation:
-    """Cancel every cell that may still run and meets all conditions.
+    """Cancel every cell that has no result and meets all conditions; without conditions, every
+    cell that may still run.
 
     Tasks that wait although all their cells were cancelled, because the scheduler did not answer
     then, are ended too. Without conditions, the sweep's calibration ends as well, and no further
@@ -95,7 +100,22 @@ def _cancel_cells(folder: Path, where: Sequence[str]) -> Cancellation:
     if complaint:
         complaints.append(f"{complaint}. Run this again to remove the small jobs after the tasks")
     done = len(selection.cancelled & again)
-    return Cancellation(len(selection.cancelled), done, tasks, complaints)
+    ended = _cancel_ended(state, selection) if where else 0
+    return Cancellation(len(selection.cancelled), done, tasks, complaints, ended)
+
+
+def _cancel_ended(state: SweepState, selection: Selection) -> int:
+    """Mark the named cells that ended without a result; returns how many were not marked before."""
+    by_submission: dict[str, list[str]] = {}
+    for cell in state.cells.values():
+        has_ended = cell.state not in FINAL and cell.id not in selection.live
+        if has_ended and cell.id in selection.named and not cell.placement.cancelled:
+            by_submission.setdefault(cell.placement.sid, []).append(cell.id)
+    for plan in state.plans:
+        if plan.sid in by_submission:
+            with locked(state.folder, CANCEL_LOCK):
+                markers.cancel_cells(plan.folder(state.folder), by_submission[plan.sid])
+    return sum(map(len, by_submission.values()))
 
 
 def _cells_that_meet(state: SweepState, where: Sequence[str]) -> frozenset[str]:

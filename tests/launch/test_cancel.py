@@ -81,13 +81,13 @@ def test_a_bad_condition_cancels_nothing(tmp_path: Path, plan_of: Callable[..., 
     plan.write(tmp_path / "demo")
     with pytest.raises(UserError, match=r"expected a condition such as 'model.width <= 16'"):
         cancel(tmp_path / "demo", ["model.width <"])
-    result = cancel(tmp_path / "demo", ["model.width=4"])
-    assert (result.cells, result.complaints) == (0, [])
     with pytest.raises(UserError, match=r"none of the 3 cells of demo meets model.width=5"):
         cancel(tmp_path / "demo", ["model.width=5"])
     with pytest.raises(UserError, match=r"seed is a number, .* write 1 without quotes"):
         cancel(tmp_path / "demo", ["seed == '1'"])
     assert not list(tmp_path.rglob("cancelled.json"))
+    result = cancel(tmp_path / "demo", ["model.width=4"])
+    assert (result.cells, result.complaints) == (0, [])
 
 
 @pytest.mark.parametrize(
@@ -193,6 +193,35 @@ def test_tasks_that_slurm_did_not_end_are_ended_by_the_next_cancel(queue: Queue)
     result = cancel(queue.folder)
     assert (result.cells, result.tasks, result.complaints) == (0, 2, [])
     assert queue.jobs == {}
+
+
+def test_conditions_also_cancel_what_ended_without_a_result(queue: Queue) -> None:
+    queue.jobs.clear()
+    cell = queue.plan.cells[2].id
+    assert sweep_state.load_sweep_state(queue.folder).cells[cell].state == "missing"
+    assert cancel(queue.folder).ended == 0
+    assert cancel(queue.folder, ["seed=2"]).ended == 1
+    assert cancel(queue.folder, ["seed=2"]).ended == 0
+    states = sweep_state.load_sweep_state(queue.folder).cells
+    assert [state.placement.cancelled for state in states.values()] == [False, False, True]
+
+
+def test_a_sweep_is_complete_without_cells_that_left_its_file(redescent: Any, logs: Path) -> None:
+    words = ("hydra/launcher=local", "seeds=[0]", "trainer.epochs=1", "task.at_a_time=1")
+    before, after = ("+axes={trainer.fail:[none,error]}", "+axes={trainer.fail:[none]}")
+    redescent("submit", "noop", *words, before, "--wait", check=False)
+    assert "not complete" in redescent("status", "noop").stdout
+    again = ("submit", "noop", *words, after, "--wait")
+    waited = redescent(*again, check=False)
+    assert waited.returncode == 1
+    assert "1 cell is of earlier submissions alone and without a result" in waited.stdout
+    assert "cancelled 1 cell that ended" in redescent("cancel", "noop", "trainer.fail=error").stdout
+    shown = redescent("status", "noop").stdout
+    assert "complete but for 1 cancelled cell: `redescent resume noop` sends it" in shown
+    assert "not complete" not in shown
+    assert redescent(*again, check=False).returncode == 0
+    assert "sent 1 cell" in redescent("resume", "noop", "--wait", check=False).stdout
+    assert redescent(*again, check=False).returncode == 1, "it failed again since"
 
 
 def test_tasks_of_a_colleague_are_left_to_them(
