@@ -22,7 +22,7 @@ STATES: Mapping[State, str] = {
     "failed": "raised an error, or its process died repeatedly",
     "interrupted": "stopped or lost; `redescent resume` continues from its checkpoint",
     "missing": "planned, but never started and not queued",
-    "unknown": "the scheduler of its job does not answer",
+    "unknown": "its scheduler does not answer, or has not confirmed its job yet",
 }
 FINAL: tuple[State, ...] = ("done", "nonfinite")
 """States, and statuses of a record, after which a cell needs no further run."""

@@ -35,6 +35,7 @@ from launch.status.waiting import (
     refusal,
     refused_advice,
     stuck_task,
+    unconfirmed_advice,
 )
 from launch.submit import canary, rounds
 
@@ -112,7 +113,7 @@ def advice(state: SweepState, cell: CellState) -> str:
     if cell.state == "waiting":
         return _waiting_advice(state, cell)
     if cell.state == "unknown":
-        return "wait until the scheduler answers (`redescent doctor`)"
+        return _unknown_advice(state, cell)
     if cell.state == "failed" and cell.record:
         fix = failure_class(cell.record.error_class).advice.format(name=name, short=short)
         return fix + _shared_error(state, cell)
@@ -129,7 +130,18 @@ def advice(state: SweepState, cell: CellState) -> str:
     refused = "" if was_sent(state, place.sid, place.task) else refusal(state, place.sid)
     if cell.state == "missing" and refused:
         return f"the scheduler refused it: {refused}; {refused_advice(name)}"
-    resume = f"`redescent resume {name}` sends it again"
+    return _resume_advice(state, cell)
+
+
+def _unknown_advice(state: SweepState, cell: CellState) -> str:
+    if cell.placement.sid in state.unconfirmed():
+        advice = unconfirmed_advice(name_of(state.folder))
+        return f"the scheduler has not confirmed its job yet: {advice}"
+    return "wait until the scheduler answers (`redescent doctor`)"
+
+
+def _resume_advice(state: SweepState, cell: CellState) -> str:
+    resume = f"`redescent resume {name_of(state.folder)}` sends it again"
     if ended_silently(state, cell):
         end = SilentEnd([cell.id], output_line(state, cell.placement.sid, cell.placement.task))
         ending = f"its task ended without a final record of it; {end.cause}"

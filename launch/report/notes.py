@@ -17,7 +17,14 @@ from launch.report.overview import Overview
 from launch.report.searches import advice
 from launch.status.summary import Summary
 from launch.status.sweep_state import SweepState, TrainedAgain
-from launch.status.waiting import held_jobs, never_starts, refusal, refused_advice, stuck_tasks
+from launch.status.waiting import (
+    held_jobs,
+    never_starts,
+    refusal,
+    refused_advice,
+    stuck_tasks,
+    unconfirmed_advice,
+)
 
 SHOWN_FAILURES = 3
 """Kinds of failures shown by the plain status; `--failed` and the report list all."""
@@ -121,7 +128,7 @@ def next_steps(overview: Overview, *, on_page: bool = False) -> list[Note]:
     if overview.is_unmerged:
         notes.append(plain(_unmerged(overview)))
     notes += _notification(overview)
-    return [*notes, *_silence(overview.state)]
+    return [*notes, *_unconfirmed(overview), *_silence(overview.state)]
 
 
 def _is_complete_but_for_cancelled(overview: Overview) -> bool:
@@ -268,6 +275,14 @@ def _notification(overview: Overview) -> list[Note]:
     if not error:
         return []
     return [Note("notify.command failed", f": {error}; the sweep is not affected", "warning")]
+
+
+def _unconfirmed(overview: Overview) -> list[Note]:
+    sids = overview.state.unconfirmed()
+    if not sids:
+        return []
+    headline = f"the scheduler has not confirmed {quantity(len(sids), 'submission')} yet"
+    return [Note(headline, f": {unconfirmed_advice(overview.name)}", "warning")]
 
 
 def _silence(state: SweepState) -> list[Note]:

@@ -82,6 +82,15 @@ class SweepState:
                     numbers.append(number)
         return numbers
 
+    def unconfirmed(self) -> list[str]:
+        """Submissions that their scheduler answers about, and has not confirmed yet."""
+        sids = []
+        for plan in self.plans:
+            is_pending = any(array.delivery == "pending" for array in self.arrays[plan.sid])
+            if is_pending and plan.sid not in self.silent:
+                sids.append(plan.sid)
+        return sids
+
     def is_queued(self, plan: Plan, number: int) -> bool:
         """Whether a task waits in SLURM's queue."""
         task = self.tasks.get((plan.sid, number))

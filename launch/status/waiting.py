@@ -137,6 +137,14 @@ def refusal(state: SweepState, sid: str) -> str:
     return ""
 
 
+def unconfirmed_advice(name: str) -> str:
+    """What to do about jobs of which it is not known yet whether the scheduler has them."""
+    return (
+        f"`redescent resume {name}`, two minutes after the jobs were sent, finds those that were "
+        "accepted and sends the rest"
+    )
+
+
 def refused_advice(name: str) -> str:
     """What to do about cells that the scheduler refused."""
     return (

@@ -77,7 +77,7 @@ def submit(
         calibration_runs = measurements.calibration_runs(request.folder)
         proposal = preview(request, state, calibration_runs, retry_errors=retry_errors, rerun=rerun)
         proposal = with_searches(proposal, searches)
-        _check_sendable(proposal)
+        _check_sendable(proposal, state)
         rounds.write(state, searches, proposal.selection.ids)
         if not proposal.cells:
             return Submission(proposal, None)
@@ -105,11 +105,17 @@ def write_searches(folder: Path) -> None:
         rounds.write(load_state_before_submission(folder))
 
 
-def _check_sendable(proposal: Preview) -> None:
+def _check_sendable(proposal: Preview, state: SweepState) -> None:
     """Raise UserError if unknown cells may be running, or if the hours exceed the limit."""
     unknown = proposal.selection.states["unknown"]
     if unknown:
         name = name_of(proposal.request.folder)
+        if not state.silent:
+            raise UserError(
+                "the scheduler has not confirmed yet whether it has the jobs of "
+                f"{quantity(unknown, 'cell')} of {name}; nothing was sent. "
+                "Try again two minutes after the jobs were sent"
+            )
         raise UserError(
             f"{quantity(unknown, 'cell')} of {name} may be running in a job whose scheduler does "
             "not answer; nothing was sent. Try again when it answers "

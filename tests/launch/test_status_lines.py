@@ -25,6 +25,7 @@ from launch.plan.identity import cell_id
 from launch.plan.jobs import Array
 from launch.report import drawing, headline
 from launch.report.drawing import SCRIPTS, SCRIPTS_OF_MEASURES, drawing_command
+from launch.report.explanation import advice
 from launch.report.notes import SHOWN_FAILURES, next_steps
 from launch.report.overview import load_overview
 from launch.report.running import RunningTask, running_tasks, running_text
@@ -100,6 +101,25 @@ def test_status_says_why_the_scheduler_does_not_answer(
     monkeypatch.setattr(slurm, "queue", lambda names: Queue(None, error))
     overview = load_overview(sweep_state.load_sweep_state(logs / "one"))
     assert next_steps(overview)[-1].sentence == sentence
+
+
+def test_an_unconfirmed_submission_is_not_taken_for_a_silent_scheduler(
+    logs: Path, plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm, "queue", lambda names: Queue([]))
+    monkeypatch.setattr(slurm, "accounting", lambda names: [])
+    plan = plan_of()
+    plan.write(logs / "one")
+    jobs.write(plan, logs / "one", [Array("one", 0, len(plan.tasks), time.time())])
+    state = sweep_state.load_sweep_state(logs / "one")
+    what_next = "`redescent resume one`, two minutes after the jobs were sent, finds"
+    assert next_steps(load_overview(state))[-1].sentence.startswith(
+        f"the scheduler has not confirmed 1 submission yet: {what_next}"
+    )
+    assert what_next in advice(state, state.cells[plan.cells[0].id])
+    silent = replace(state, silent=[plan.sid])
+    assert "does not answer" in next_steps(load_overview(silent))[-1].sentence
+    assert "until the scheduler answers" in advice(silent, silent.cells[plan.cells[0].id])
 
 
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING", None])

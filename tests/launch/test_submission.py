@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,23 @@ def test_an_answer_is_waited_for_from_when_its_own_array_was_sent(
     first, second, third = jobs.read(plan, tmp_path)
     assert [array.delivery for array in (first, second, third)] == ["sent", "pending", "refused"]
     assert first.sent <= silent.asked[0] < silent.asked[1] <= second.sent
+
+
+@pytest.mark.parametrize(
+    ("silent", "message"),
+    [
+        ([], "has not confirmed yet whether it has the jobs of 3 cells of one; .* two minutes"),
+        (["20260102T030405-0a1b2c3d"], "3 cells of one may be running .* when it answers"),
+    ],
+)
+def test_nothing_is_sent_beside_jobs_that_may_be_queued(
+    silent: list[str], message: str, tmp_path: Path
+) -> None:
+    selection = SimpleNamespace(states={"unknown": 3})
+    request = SimpleNamespace(folder=tmp_path / "one")
+    proposal = SimpleNamespace(selection=selection, request=request)
+    with pytest.raises(UserError, match=message):
+        submission._check_sendable(proposal, SimpleNamespace(silent=silent))
 
 
 CONTACT = "sbatch: error: Batch job submission failed: Unable to contact slurm controller"
