@@ -107,22 +107,30 @@ def attempts(state: SweepState, cell: str) -> list[Attempt]:
     """The attempts at a cell, oldest first; accounting is queried once."""
     placements = placements_of(state, cell)
     executions = slurm.history([place.job for place in placements if place.job]) or []
-    records = load_records(state.folder, cell, is_running=state.cells[cell].state == "running")
+    records = load_records(state.folder, cell, is_open=_is_open(state, cell))
     finals = [record.attempt for record in records if record.status in FINAL]
     in_accounting = from_accounting(placements, executions, finals)
     return from_records(in_accounting, records, placements)
 
 
-def load_records(folder: Path, cell: str, is_running: bool) -> list[RunRecord]:
+def _is_open(state: SweepState, cell: str) -> bool:
+    """Whether a cell runs, or is suspended while it does."""
+    place = state.cells[cell].placement
+    task = state.tasks.get((place.sid, place.task))
+    is_suspended = task is not None and task.state == "SUSPENDED"
+    return is_suspended or state.cells[cell].state == "running"
+
+
+def load_records(folder: Path, cell: str, is_open: bool) -> list[RunRecord]:
     """The newest record of each attempt at a cell, oldest attempt first.
 
-    A record that says "running" is not final, unless it is the last one and the cell runs.
+    A record that says "running" is not final, unless it is the last one and the cell is open.
     """
     rows = store.records(folder, cell)
     records = []
     for number, row in enumerate(rows, 1):
-        runs_now = is_running and number == len(rows)
-        records.append(_record(row, is_final=runs_now or row["status"] != "running"))
+        is_last = is_open and number == len(rows)
+        records.append(_record(row, is_final=is_last or row["status"] != "running"))
     return records
 
 

@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -16,9 +17,10 @@ import pytest
 from waiting import wait_for
 
 from analysis import store
-from launch.scheduler.slurm import Execution, parse_history
+from launch.scheduler.slurm import Execution, Task, parse_history
 from launch.status import attempts
 from launch.status.attempts import CellPlacement, RunRecord, from_accounting
+from launch.status.cell_state import CellState, Placement, Record
 
 MIXED = ("~axes", "model=mlp", "model.width=4", "+axes={trainer.precision:[float32,float16]}")
 
@@ -70,15 +72,22 @@ def test_logs_end_with_the_cell_and_why_lists_the_killed_attempt(
     assert "stopped (terminated)" in redescent("why", cell).stdout
 
 
-@pytest.mark.parametrize("is_running", [True, False])
+@pytest.mark.parametrize("is_open", [True, False])
 def test_only_the_last_attempt_of_a_cell_may_run(
-    monkeypatch: pytest.MonkeyPatch, is_running: bool
+    monkeypatch: pytest.MonkeyPatch, is_open: bool
 ) -> None:
     rows = [{"attempt": number, "status": "running"} for number in (1, 2)]
     monkeypatch.setattr(attempts.store, "records", lambda *_: rows)
-    killed, last = attempts.load_records(Path("demo"), "c1-0", is_running)
+    killed, last = attempts.load_records(Path("demo"), "c1-0", is_open)
     assert killed.ending == "no final record: killed, or its node was lost"
-    assert (last.ending == "running") == is_running
+    assert (last.ending == "running") == is_open
+
+
+@pytest.mark.parametrize(("state", "is_open"), [("SUSPENDED", True), ("PENDING", False)])
+def test_a_suspended_attempt_has_not_ended(state: str, is_open: bool) -> None:
+    cell = CellState("c1-0", "waiting", Record("running", 1), Placement("s", 0, 1, True))
+    sweep = SimpleNamespace(cells={"c1-0": cell}, tasks={("s", 0): Task("7", 0, "demo", state)})
+    assert attempts._is_open(sweep, "c1-0") == is_open
 
 
 def test_logs_of_a_cell_without_output_says_so(
