@@ -52,10 +52,15 @@ def send(request: Request, wait: bool, overrides: Sequence[str] = (), **choices:
             f"sent {quantity(count, 'cell')} as submission {plan.sid}; "
             f"`redescent status {name}` shows {'its' if count == 1 else 'their'} state"
         )
-        if request.policy.canary:
+        if result.waits_for_canary:
             layout.print_paragraph(
                 f"they start when the smallest and largest cells succeed in {name}/{CALIBRATION}; "
                 "if one of those fails, SLURM removes them from the queue"
+            )
+        elif request.policy.canary:
+            layout.print_paragraph(
+                "no canary was sent: the smallest and largest cells succeeded with this code "
+                f"before, in {name}/{CALIBRATION}"
             )
     has_trained = is_here and (plan is not None or len(request.searches) > 0)
     if wait or has_trained:

@@ -118,7 +118,10 @@ def _policy_rows(preview: Preview) -> list[tuple[str, str]]:
     rows = []
     policy = preview.request.policy
     if policy.canary:
-        text = "the smallest and largest cells run first; the others start if these succeed"
+        text = (
+            "the smallest and largest cells run first, unless they succeeded with this code "
+            "before; the others start if these succeed"
+        )
         rows.append(("canary", text))
     if policy.gpu_hours is not None:
         within = f"within limits.gpu_hours={policy.gpu_hours:g}"

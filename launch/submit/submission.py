@@ -37,10 +37,14 @@ from launch.sweep.request import Cell, Packing, Request
 
 @dataclass(frozen=True)
 class Submission:
-    """What a command sent: the preview and its plan; the plan is None if nothing was sent."""
+    """What a command sent: the preview and its plan; the plan is None if nothing was sent.
+
+    The plan waits for the canary unless that had succeeded before.
+    """
 
     preview: Preview
     plan: Plan | None
+    waits_for_canary: bool = False
 
 
 def submit(
@@ -94,7 +98,7 @@ def submit(
         )
         plan.write(request.folder)
         deliver(plan, request.folder, replace(_ends(proposal), success=canary_jobs))
-    return Submission(proposal, plan)
+    return Submission(proposal, plan, waits_for_canary=bool(canary_jobs))
 
 
 def write_searches(folder: Path) -> None:

@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import command_line
 import pytest
@@ -17,7 +18,7 @@ import pytest
 from analysis import store
 from launch.cli import sending, tables
 from launch.errors import UserError
-from launch.plan import Launcher
+from launch.plan import Launcher, Plan
 from launch.submit import calibration, measurements, submission
 from launch.submit.preview import beyond_limit, load_preview
 from launch.submit.resume import resume_request
@@ -183,6 +184,28 @@ def test_a_canary_needs_slurm(redescent: Any, logs: Path) -> None:
         assert refused.returncode == 2
         assert "canary: found true, but only SLURM can hold jobs back" in refused.stderr
     assert not (logs / "smoke" / "submissions").exists()
+
+
+@pytest.mark.parametrize(
+    ("waits", "sentence"),
+    [
+        (True, "they start when the smallest and largest cells succeed in noop/calibration"),
+        (False, "no canary was sent: the smallest and largest cells succeeded with this code"),
+    ],
+)
+def test_submit_says_whether_the_cells_wait_for_a_canary(
+    waits: bool,
+    sentence: str,
+    logs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    request = expand_sweep("noop", ["hydra/launcher=slurm", "canary=true", "seeds=[0,1]"])
+    plan = SimpleNamespace(sid="20260102T030405-0a1b2c3d")
+    sent = submission.Submission(load_preview(request), cast(Plan, plan), waits)
+    monkeypatch.setattr(submission, "submit", lambda *_: sent)
+    sending.send(request, wait=False)
+    assert sentence in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_local_sweep_is_compacted_at_its_end_by_default(redescent: Any, logs: Path) -> None:
