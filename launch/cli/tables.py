@@ -53,6 +53,8 @@ def print_meant_as_conditions(preview: Preview, overrides: Sequence[str]) -> Non
     request, selection = preview.request, preview.selection
     if selection.done_again or selection.training_again or request.again or not request.cells:
         return
+    if not selection.states["new"]:  # cells of before, which are not done yet
+        return
     conditions = as_conditions(overrides, request.cells[0].flat)
     if not conditions:
         return

@@ -194,17 +194,19 @@ def test_conditions_are_told_from_overrides() -> None:
 
 
 @pytest.mark.parametrize(
-    ("done_cells", "again", "overrides", "expected"),
+    ("done_cells", "again", "overrides", "state", "expected"),
     [
         (
             [],
             [],
             ["model.width=4", "hydra/launcher=local", "seeds=[0]"],
+            "new",
             "as in 'model.width == 4'",
         ),
-        (["c1-4"], [], ["model.width=4"], ""),
-        ([], ["seed == 0"], ["model.width=4"], ""),
-        ([], [], ["hydra/launcher=local"], ""),
+        (["c1-4"], [], ["model.width=4"], "new", ""),
+        ([], ["seed == 0"], ["model.width=4"], "new", ""),
+        ([], [], ["hydra/launcher=local"], "new", ""),
+        ([], [], ["model.width=4"], "running", ""),
     ],
 )
 def test_again_without_a_done_cell_says_how_a_condition_is_written(
@@ -213,9 +215,11 @@ def test_again_without_a_done_cell_says_how_a_condition_is_written(
     done_cells: list[str],
     again: list[str],
     overrides: list[str],
+    state: str,
     expected: str,
 ) -> None:
-    selection = preview.Selection(cells, Counter(), done=frozenset(done_cells))
+    states = Counter({state: len(cells)})
+    selection = preview.Selection(cells, states, done=frozenset(done_cells))
     request = Request("s", Path("/logs"), cells, Packing(), Launcher({}), [], again=again)
     estimate = preview.Estimate("core-hours", 0.0, None)
     proposal = preview.Preview(request, selection, [], [], 0, (), estimate)
