@@ -36,13 +36,13 @@ def read(path: Path) -> list[dict[str, str]]:
 @pytest.mark.timeout(1800)
 def test_the_script_measures_speed_and_writes_its_table(tmp_path: Path) -> None:
     command = [sys.executable, SCRIPT, "--device", "cpu", "--quick", "--minutes", "29"]
-    command += ["--sections", "machine", "speed", "--out", tmp_path]
+    command += ["--sections", "speed", "--out", tmp_path]
     # torch.compile does nothing: a C++ compiler takes minutes, and the trainers' tests cover it
     eager = os.environ | {"TORCH_COMPILE_DISABLE": "1"}
     process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=eager)
     assert process.returncode == 0, process.stdout + process.stderr
     table = read(tmp_path / "gpu.csv")
-    sections = ["machine", "speed k=4", "hours"]
+    sections = ["speed k=4", "hours"]
     assert list(dict.fromkeys(row["section"] for row in table)) == sections
     assert {row["status"] for row in table} == {"measured"}
     names = {(row["section"], row["name"]) for row in table}
@@ -65,7 +65,7 @@ def test_on_a_cpu_every_check_passes(
     monkeypatch.setattr(gpu, "model_names", lambda: list(models))
     section = gpu.Settings("checks", "cpu", True, str(tmp_path), time.time() + 900)
     gpu.write_images(tmp_path, section.images, section.images // 5)
-    table = [*gpu.models(section), *gpu.formats(section)]
+    table = [*gpu.machine(section), *gpu.models(section), *gpu.formats(section)]
     table += [*gpu.graphs(section), *gpu.resume(section)]
     assert {row.status for row in table} == {"measured", "passed"}
     names = {row.name for row in table}
