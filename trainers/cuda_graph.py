@@ -76,7 +76,7 @@ class RecordedGradient:
         self.can_record = can_record
         self.steps: Counter[Shapes] = Counter()
         self.recordings: dict[Shapes, Recording] = {}
-        self.first: list[Tensor] = []
+        self.kept: list[Tensor] = []
         self.addresses: list[int] = []
         if self.can_record:
             # the memory of an earlier training's recordings is of no use to this one before its own
@@ -104,8 +104,8 @@ class RecordedGradient:
         """
         if not self.steps:
             # Their memory is kept, so that nothing else can have the same addresses.
-            self.first = [tensor.detach() for tensor in self._state()]
-            self.addresses = _addresses(self.first)
+            self.kept = [tensor.detach() for tensor in self._state()]
+            self.addresses = _addresses(self.kept)
         shapes = tuple(value.shape for value in inputs)
         recording = self.recordings.get(shapes)
         if recording is None:
@@ -145,7 +145,7 @@ class RecordedGradient:
         """Train without recordings from here on, with the same results."""
         self.can_record = False
         self.recordings.clear()  # after a failure, their dropout would have a generator of its own
-        self.first.clear()
+        self.kept.clear()
         for parameter in self.parameters:
             parameter.grad = None
         log.warning(
