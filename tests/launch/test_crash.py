@@ -29,7 +29,7 @@ pytestmark = [
 ]
 
 LOCAL = ("hydra/launcher=local", "task.at_a_time=2")
-CELLS, EPOCHS = 3, 20
+CELLS, EPOCHS = 3, 40
 SWEEP = f"""
 defaults: [{{override /data: digits}}]
 axes: {{model: [mlp, cnn, resnet18_pre]}}
