@@ -6,8 +6,8 @@ the same kernels, so the results keep their bits.
 
 A recording repeats what the GPU did, not what Python did: a step that counts its calls, branches on
 values or waits for the GPU cannot be recorded, nor one whose optimiser keeps gradients, as the next
-step overwrites them. What is shipped does none of this. Steps with models, optimisers or trainers
-of the user are recorded if these say `cuda_graph = True`.
+step overwrites them. What is shipped does none of this, except for Shampoo. Steps with models,
+optimisers or trainers of the user are recorded if these say `cuda_graph = True`.
 """
 
 from __future__ import annotations
