@@ -62,7 +62,7 @@ Reason = Literal["converged", "most", "above", "below", "exhausted"]
 Status = Literal["ok", "most", "exhausted", "above", "below", "open"]
 Rounds = Generator[list[Trial], None, Reason]
 
-CERTAIN = 0.95  # the same, from which the search stops
+CERTAIN = 0.95  # probability of n50 beyond an end of the range from which the search stops
 MARGIN = 1.25  # a failure so far below the interval is a hole, a success so far above an island
 LINEAR_MARGIN = 2.5  # lattice steps; the same on a linear lattice
 VERIFY_AT = 1.15  # verification comes at this ratio, or at `until` where that is larger
