@@ -28,6 +28,21 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("gpu")
 
 
+@pytest.fixture
+def table(gpu: ModuleType) -> ModuleType:
+    return importlib.import_module("gpu_sections.table")
+
+
+@pytest.fixture
+def cells(gpu: ModuleType) -> ModuleType:
+    return importlib.import_module("gpu_sections.cells")
+
+
+@pytest.fixture
+def hours(gpu: ModuleType) -> ModuleType:
+    return importlib.import_module("gpu_sections.hours")
+
+
 def read(path: Path) -> list[dict[str, str]]:
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
@@ -58,17 +73,17 @@ def test_the_script_measures_speed_and_writes_its_table(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(900)
 def test_on_a_cpu_every_check_passes(
-    tmp_path: Path, gpu: ModuleType, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, gpu: ModuleType, cells: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models = ("mlp", "power2022", "resnet18_pre")  # the others take as long again
-    assert set(models) < set(gpu.model_names())
-    monkeypatch.setattr(gpu, "model_names", lambda: list(models))
+    assert set(models) < set(cells.model_names())
+    monkeypatch.setattr(cells, "model_names", lambda: list(models))
     section = gpu.Settings("checks", "cpu", True, str(tmp_path), time.time() + 900)
     gpu.write_images(tmp_path, section.images, section.images // 5)
-    table = [*gpu.machine(section), *gpu.models(section), *gpu.formats(section)]
-    table += [*gpu.graphs(section), *gpu.resume(section)]
-    assert {row.status for row in table} == {"measured", "passed"}
-    names = {row.name for row in table}
+    rows = [*gpu.machine(section), *gpu.models(section), *gpu.formats(section)]
+    rows += [*gpu.graphs(section), *gpu.resume(section)]
+    assert {row.status for row in rows} == {"measured", "passed"}
+    names = {row.name for row in rows}
     for model in models:
         assert {f"{model} logits", f"{model} bfloat16 gradients"} <= names
     assert {"power2022 tensors that differ", "resnet18_pre rows that differ"} <= names
@@ -84,39 +99,42 @@ def test_without_a_gpu_it_says_how_to_try_it_out(tmp_path: Path) -> None:
     assert "sees no GPU here; --device cpu --quick tries the script out" in process.stderr
 
 
-def test_hours_are_images_over_their_rate(gpu: ModuleType) -> None:
-    assert gpu.hours(runs=2, epochs=3, images=1200, rate=1.0) == 2.0
+def test_hours_are_images_over_their_rate(hours: ModuleType) -> None:
+    assert hours.hours(runs=2, epochs=3, images=1200, rate=1.0) == 2.0
 
 
-def test_the_estimate_takes_the_published_runs_at_the_widest_network(gpu: ModuleType) -> None:
-    table = [
-        gpu.Row("speed k=8", "plain", 9.0, "images/s"),
-        gpu.Row("speed k=64", "plain", 1000.0, "images/s"),
-        gpu.Row("speed k=64", "plain peak memory", 5.0, "MiB"),
-        gpu.Row("speed k=64", "ours x 1", 2000.0, "images/s"),
+def test_the_estimate_takes_the_published_runs_at_the_widest_network(
+    hours: ModuleType, table: ModuleType
+) -> None:
+    rows = [
+        table.Row("speed k=8", "plain", 9.0, "images/s"),
+        table.Row("speed k=64", "plain", 1000.0, "images/s"),
+        table.Row("speed k=64", "plain peak memory", 5.0, "MiB"),
+        table.Row("speed k=64", "ours x 1", 2000.0, "images/s"),
     ]
-    plain, ours = gpu.published_hours(table)
+    plain, ours = hours.published_hours(rows)
     assert (plain.name, ours.name) == ("plain", "ours x 1")
     assert plain.value == pytest.approx(500 * 1001 * 50_000 / 1000 / 3600)
     assert ours.value == pytest.approx(plain.value / 2)
     assert plain.note == "500 runs of 1001 epochs at k=64"
 
 
-def test_an_estimate_without_a_rate_fails(gpu: ModuleType) -> None:
-    (row,) = gpu.published_hours([])
+def test_an_estimate_without_a_rate_fails(hours: ModuleType) -> None:
+    (row,) = hours.published_hours([])
     assert row.status == "failed"
 
 
 @pytest.mark.parametrize(
     ("value", "status"), [(0.5, "passed"), (1.0, "passed"), (1.1, "failed"), (math.nan, "failed")]
 )
-def test_a_check_passes_up_to_its_limit(gpu: ModuleType, value: float, status: str) -> None:
-    assert gpu.check("s", "n", value, 1.0).status == status
+def test_a_check_passes_up_to_its_limit(table: ModuleType, value: float, status: str) -> None:
+    assert table.check("s", "n", value, 1.0).status == status
 
 
-def test_the_table_keeps_all_fields_of_a_row(gpu: ModuleType, tmp_path: Path) -> None:
-    rows = [gpu.Row("s", "a, b", 0.1, "s", 0.05, 0.2), gpu.check("s", "c", 2.0, 1.0, note="of 3")]
-    gpu.write_table(rows, tmp_path / "new" / "gpu.csv")
+def test_the_table_keeps_all_fields_of_a_row(table: ModuleType, tmp_path: Path) -> None:
+    measured = table.Row("s", "a, b", 0.1, "s", 0.05, 0.2)
+    rows = [measured, table.check("s", "c", 2.0, 1.0, note="of 3")]
+    table.write_table(rows, tmp_path / "new" / "gpu.csv")
     measured_rows, failed = read(tmp_path / "new" / "gpu.csv")
     assert measured_rows == {
         "section": "s",
@@ -132,11 +150,13 @@ def test_the_table_keeps_all_fields_of_a_row(gpu: ModuleType, tmp_path: Path) ->
     assert (failed["limit"], failed["status"], failed["note"]) == ("1.0", "failed", "of 3")
 
 
-def test_every_model_that_is_timed_has_a_cell(gpu: ModuleType, tmp_path: Path) -> None:
-    names = gpu.model_names()
+def test_every_model_that_is_timed_has_a_cell(
+    gpu: ModuleType, cells: ModuleType, tmp_path: Path
+) -> None:
+    names = cells.model_names()
     assert {"resnet18_post", "vit", "power2022"} < set(names)
     for name in names:
-        cell = gpu.model_cell(name, settings(gpu, tmp_path, "models", 60.0))
+        cell = cells.model_cell(name, settings(gpu, tmp_path, "models", 60.0))
         assert dataclasses.is_dataclass(cell.model)
 
 
@@ -167,6 +187,7 @@ def test_a_section_whose_time_is_over_is_a_failed_row(gpu: ModuleType, tmp_path:
 def test_weights_that_differ_in_one_bit_differ(gpu: ModuleType) -> None:
     import torch
 
-    assert gpu.bits(torch.tensor([0.0])) != gpu.bits(torch.tensor([-0.0]))
+    trainings = importlib.import_module("gpu_sections.trainings")
+    assert trainings.bits(torch.tensor([0.0])) != trainings.bits(torch.tensor([-0.0]))
     nested = {"a": [torch.ones(2), {"b": torch.zeros(())}], "c": 3}
-    assert [tuple(tensor.shape) for tensor in gpu.tensors(nested)] == [(2,), ()]
+    assert [tuple(tensor.shape) for tensor in trainings.tensors(nested)] == [(2,), ()]
