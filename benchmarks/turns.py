@@ -22,10 +22,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN, TEST = 50_000, 10_000  # images of CIFAR-10
-MATRIX = {
-    "cpu": 1024,
-    "cuda": 8192,
-}  # rows of the square matrices that the device's rate is measured with
+MATRIX = {"cpu": 1024, "cuda": 8192}
+"""Rows of the square matrices that the device's rate is measured with."""
 
 
 # In the children: what is measured.
@@ -159,12 +157,8 @@ def matmul(flat: dict[str, Any]) -> None:
     where = precision.device(flat["run.device"])
     precision.set_numerics(False, 1)
     n, repeats = MATRIX[where.type], 4 if where.type == "cpu" else 100
-    a = torch.randn(
-        n,
-        n,
-        device=where,
-        dtype=getattr(torch, precision.resolve(flat["trainer.precision"], where)),
-    )
+    number = getattr(torch, precision.resolve(flat["trainer.precision"], where))
+    a = torch.randn(n, n, device=where, dtype=number)
     turns = Turns(flat["run.device"])
     while True:
         for _ in range(repeats):
@@ -243,10 +237,8 @@ def write_images(folder: Path, train: int, test: int) -> None:
     import numpy as np
 
     rng = np.random.default_rng(0)
-    for name, rows in [
-        *((f"data_batch_{i}", train // 5) for i in range(1, 6)),
-        ("test_batch", test),
-    ]:
+    sizes = {f"data_batch_{i}": train // 5 for i in range(1, 6)} | {"test_batch": test}
+    for name, rows in sizes.items():
         pixels = rng.integers(0, 256, (rows, 3072), dtype=np.uint8)
         content = {b"data": pixels, b"labels": rng.integers(0, 10, rows).tolist()}
         (folder / name).write_bytes(pickle.dumps(content, 2))
@@ -258,9 +250,8 @@ def flat_cell(folder: Path, images: int, device: str, *overrides: str) -> dict[s
     """
     from launch.sweep import compose
 
-    evaluated = (
-        1280 if device == "cuda" else 250
-    )  # a multiple or a part of all test sets: graphs of one shape
+    # a multiple or a part of all test sets: graphs of one shape
+    evaluated = 1280 if device == "cuda" else 250
     request = compose.expand_sweep(
         "fig2_ab",
         [

@@ -44,10 +44,8 @@ from trainers.part import Part
 from trainers.run import Run
 
 METRICS = ("test_error", "train_error")
-LIMIT, LARGEST = (
-    3.0,
-    0.05,
-)  # standard errors, root mean square over epochs; error rate, of the means over the epochs
+LIMIT = 3.0  # standard errors, root mean square over epochs
+LARGEST = 0.05  # error rate, of the means over the epochs
 SMALL = [
     "model=cnn",
     "model.width=8",

@@ -22,10 +22,8 @@ from analysis.double_descent import axis_sweep
 from analysis.figure import output
 
 WIDTHS, RATES, EPOCHS = (1, 2, 4, 8), (0.0, 0.2), 30
-END = {
-    0.0: (0.50, 0.40, 0.30, 0.25),
-    0.2: (0.45, 0.40, 0.50, 0.35),
-}  # test error at the end; 0.2 peaks at width 4
+END = {0.0: (0.50, 0.40, 0.30, 0.25), 0.2: (0.45, 0.40, 0.50, 0.35)}
+"""Test error at the end; 0.2 peaks at width 4."""
 FITS = {0.0: 4, 0.2: 8}  # the first width with training error 0
 
 

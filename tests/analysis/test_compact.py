@@ -386,9 +386,8 @@ def test_a_crash_at_any_step_loses_nothing(sweep, monkeypatch, name: str, when: 
 def test_the_next_compaction_gives_claimed_parts_of_a_crash_back(sweep, monkeypatch):
     fill(sweep)
     expected = read_both(sweep.folder)
-    monkeypatch.setattr(
-        compact, "switch", lambda *_: None
-    )  # worst case: consumed parts without a new store
+    # worst case: consumed parts without a new store
+    monkeypatch.setattr(compact, "switch", lambda *_: None)
 
     def die(*_: object) -> None:
         raise KeyboardInterrupt

@@ -113,9 +113,8 @@ def test_s2_has_nothing_to_separate():
 
 
 def test_the_shortest_stride_of_a_circle_is_that_of_its_winding():
-    angle = (
-        2 * np.pi * np.arange(31) * 4 / 31
-    )  # 8 * 4 = 32 = 1 mod 31: neighbours on the circle are 8 apart
+    # 8 * 4 = 32 = 1 mod 31: neighbours on the circle are 8 apart
+    angle = 2 * np.pi * np.arange(31) * 4 / 31
     stride, ratios = grok_embeddings.shortest_stride(
         np.stack([np.cos(angle), np.sin(angle)], axis=1)
     )

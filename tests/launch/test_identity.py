@@ -23,9 +23,8 @@ GOLDEN = json.loads((Path(__file__).parent / "golden_ids.json").read_text())
 GOLDEN_LATER = json.loads((Path(__file__).parent / "golden_later_ids.json").read_text())
 """Changes of "mlp on digits, adam" that came later, with the ids that they had then."""
 
-numbers = st.floats(allow_nan=False, allow_infinity=False).map(
-    lambda x: x + 0.0
-)  # -0.0 and 0.0 are one value
+# -0.0 and 0.0 are one value
+numbers = st.floats(allow_nan=False, allow_infinity=False).map(lambda x: x + 0.0)
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | numbers | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3),

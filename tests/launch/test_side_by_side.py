@@ -100,10 +100,8 @@ def test_a_count_whose_copies_did_not_all_train_together_never_wins(
     if spoilt == "a copy too few":
         four.pop()
     elif spoilt == "one after another":
-        four[3] |= {
-            "began": 103.5,
-            "updated": 107.5,
-        }  # of the 2 s that count the others train for half a second
+        # of the 2 s that count the others train for half a second
+        four[3] |= {"began": 103.5, "updated": 107.5}
     else:
         four[3] |= {"status": spoilt}
     assert counts(flat, table(copies(flat, 1, 1.0), four), {}) == [1]

@@ -233,12 +233,8 @@ def test_cells_like_none_that_was_measured_are_counted_apart(
 
 def test_waiting_tasks_follow_on_those_that_run(sweep_state: Callable[..., SweepState]) -> None:
     finished_cell = ("done", Record("done", 1), None, {"epochs": 3, "seconds": 30.0})
-    running = (
-        "running",
-        Record("running", 1),
-        RUNNING,
-        {"epochs": 1, "seconds": 10.0},
-    )  # 20 s left
+    progress = {"epochs": 1, "seconds": 10.0}  # 20 s left
+    running = ("running", Record("running", 1), RUNNING, progress)
     fresh = ("running", None, RUNNING, {})  # 30 s left
     waiting = ("waiting", None, pending("Priority"), {})
     assert summarise(sweep_state(finished_cell, running, fresh)).end == pytest.approx(30)

@@ -266,9 +266,8 @@ def test_sharpness_is_that_of_a_bowl_worked_out_by_hand() -> None:
     curvature = 1e6
     x = torch.zeros(4000, requires_grad=True)
     result = sharpness.sharpness([x], lambda: curvature * x.double().square().sum() / 2, seed=0)
-    expected = (
-        curvature * 4000 * 10 * 1e-6 / 2 * 100
-    )  # the columns of A are nearly orthogonal, of length sqrt(4000)
+    # the columns of A are nearly orthogonal, of length sqrt(4000)
+    expected = curvature * 4000 * 10 * 1e-6 / 2 * 100
     assert result == pytest.approx(expected, rel=0.3) or result == pytest.approx(0.0, abs=1e-9)
     start = torch.full((4000,), 0.01, requires_grad=True)
     sloped = sharpness.sharpness(

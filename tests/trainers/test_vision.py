@@ -289,9 +289,8 @@ def test_counts_add_up_and_are_what_the_rates_say(begin: Begin, flat: Flat) -> N
     assert (table["clean_wrong"] + table["noisy_wrong"] == table["train_eval_wrong"]).all()
     facts = record(run)
     assert (facts["noise_rate"], facts["noise_chosen"]) == (0.25, 10)
-    assert (
-        facts["parameters"] == 378 * 9 + 152 * 3 + 10 - 2 * 9 * 3
-    )  # two channels fewer than CIFAR-10
+    # two channels fewer than CIFAR-10
+    assert facts["parameters"] == 378 * 9 + 152 * 3 + 10 - 2 * 9 * 3
 
 
 @pytest.mark.parametrize("changes", [MLP, CNN, POST], ids=["mlp", "cnn5", "resnet18"])
