@@ -49,7 +49,7 @@ def draw_map(axes: Axes, columns: Sequence[Curve]) -> None:
     values = np.stack([curve.order.error[window] for curve in columns], axis=1)
     mesh = heatmap.draw(axes, heatmap.Grid(x, time[window], values, 1), *MAP_LIMITS)
     if axes.figure is not None and mesh is not None:
-        axes.figure.colorbar(mesh, ax=axes, pad=0.02, use_gridspec=False)
+        axes.figure.colorbar(mesh, ax=axes, pad=0.02, label="error", use_gridspec=False)
     ticks = range(math.ceil(x[0]), math.floor(x[-1] + 1e-9) + 1)
     axes.set_xticks(list(ticks), [style.power_label(-tick) for tick in ticks])
     style.log_time(axes, LAST, "y")
