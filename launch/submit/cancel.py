@@ -3,7 +3,7 @@
 The cells are first recorded in `submissions/SID/cancelled.json`, which every worker reads: it skips
 these cells, and saves and stops those that it is training. Then the scheduler ends the tasks that
 have no other unfinished cell. If it does not answer, the file still stops the cells, a little
-later.
+later. If the file cannot be written, as on a full disk, the tasks are ended all the same.
 
 Conditions also choose cells that ended without a result, such as those of a value that is no longer
 in the sweep file. They are recorded in the same file, and then leave the sweep complete.
@@ -15,7 +15,8 @@ either, as in a partition with too short a limit. Then they end too.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,8 +77,10 @@ def cancel(folder: Path, where: Sequence[str] = ()) -> Cancellation:
 
 
 def _cancel_cells(folder: Path, where: Sequence[str]) -> Cancellation:
+    not_recorded: set[str] = set()
     if not where and folder.is_dir() and any(plan.searches for plan in load_all(folder)):
-        markers.stop_rounds(folder)
+        with _recording(not_recorded):
+            markers.stop_rounds(folder)
     state = load_sweep_state(folder)
     live = frozenset(cell.id for cell in state.cells.values() if cell.state in LIVE)
     again = frozenset(trained_again(state).may_run)
@@ -88,8 +91,10 @@ def _cancel_cells(folder: Path, where: Sequence[str]) -> Cancellation:
     for plan in state.plans:
         if selection.named.isdisjoint(cell.id for cell in plan.cells):
             continue
-        numbers = _cancel_in_plan(plan, state, selection)
-        complaint = _end_tasks(plan, state, numbers)
+        with _recording(not_recorded):
+            _mark(plan, state, selection)
+        numbers = _tasks_to_end(plan, state, selection)
+        complaint = _end_tasks(plan, state, numbers, are_marked=not not_recorded)
         if complaint:
             complaints.append(complaint)
             continue
@@ -100,8 +105,27 @@ def _cancel_cells(folder: Path, where: Sequence[str]) -> Cancellation:
     if complaint:
         complaints.append(f"{complaint}. Run this again to remove the small jobs after the tasks")
     done = len(selection.cancelled & again)
-    ended = _cancel_ended(state, selection) if where else 0
+    ended = 0
+    if where:
+        with _recording(not_recorded):
+            ended = _cancel_ended(state, selection)
+    for error in sorted(not_recorded):
+        complaints.append(
+            f"the cells cannot be marked as cancelled ({error}): tasks with other cells still "
+            "train them, and searches may go on. Free space, then run this again"
+        )
     return Cancellation(len(selection.cancelled), done, tasks, complaints, ended)
+
+
+@contextlib.contextmanager
+def _recording(not_recorded: set[str]) -> Iterator[None]:
+    """Note why a record cannot be written, as on a full disk; who may not write is told so."""
+    try:
+        yield
+    except PermissionError:
+        raise
+    except OSError as error:
+        not_recorded.add(error.strerror or str(error))
 
 
 def _cancel_ended(state: SweepState, selection: Selection) -> int:
@@ -137,19 +161,22 @@ def _cells_that_meet(state: SweepState, where: Sequence[str]) -> frozenset[str]:
     return frozenset(cells)
 
 
-def _cancel_in_plan(plan: Plan, state: SweepState, selection: Selection) -> list[int]:
-    """Mark the cancelled cells of one plan; returns its tasks without other live cells.
+def _mark(plan: Plan, state: SweepState, selection: Selection) -> None:
+    """Mark the cancelled cells of one plan for its tasks. Raises OSError."""
+    cells = {cell.id for cell in plan.cells} & selection.cancelled
+    if cells and state.open_tasks(plan):
+        with locked(state.folder, CANCEL_LOCK):
+            markers.cancel_cells(plan.folder(state.folder), cells)
+
+
+def _tasks_to_end(plan: Plan, state: SweepState, selection: Selection) -> list[int]:
+    """The tasks of one plan without other live cells.
 
     A task in the queue without any is one that the scheduler did not end when asked before.
     """
-    open_tasks = state.open_tasks(plan)
-    cells = {cell.id for cell in plan.cells} & selection.cancelled
-    if open_tasks and cells:
-        with locked(state.folder, CANCEL_LOCK):
-            markers.cancel_cells(plan.folder(state.folder), cells)
     marked = markers.cancelled_cells(plan.folder(state.folder)) & selection.named
     numbers = []
-    for number in open_tasks:
+    for number in state.open_tasks(plan):
         ids = {plan.cells[index].id for index in plan.tasks[number]}
         unfinished = ids & selection.live
         is_left_over = state.is_queued(plan, number) and not unfinished and bool(ids & marked)
@@ -158,7 +185,7 @@ def _cancel_in_plan(plan: Plan, state: SweepState, selection: Selection) -> list
     return numbers
 
 
-def _end_tasks(plan: Plan, state: SweepState, numbers: Collection[int]) -> str:
+def _end_tasks(plan: Plan, state: SweepState, numbers: Collection[int], *, are_marked: bool) -> str:
     """Ask the scheduler to end tasks; returns its error and what follows from it, if any."""
     if not numbers:
         return ""
@@ -166,16 +193,14 @@ def _end_tasks(plan: Plan, state: SweepState, numbers: Collection[int]) -> str:
     error = backend.BACKENDS[plan.backend].cancel(plan, state.folder, arrays, set(numbers))
     if not error:
         return ""
+    marked = " The cells are marked, and tasks skip them when they start." if are_marked else ""
     other = files.owner(plan.folder(state.folder) / "plan.json")
     if other is not None:
         return (
-            f"{error}. The tasks of {plan.sid} belong to {other}: the cells are marked, and the "
-            f"tasks skip them when they start. Only {other} can remove the tasks from the queue"
+            f"{error}.{marked} The tasks of {plan.sid} belong to {other}, and only {other} can "
+            "remove them from the queue"
         )
-    return (
-        f"{error}. The cells are marked, and tasks skip them. Run this again to remove waiting "
-        "tasks from the queue"
-    )
+    return f"{error}.{marked} Run this again to remove waiting tasks from the queue"
 
 
 def _never_starts(plan: Plan, state: SweepState, ended: Collection[int]) -> bool:

@@ -12,8 +12,10 @@ from pathlib import Path
 import command_line
 import pandas as pd
 import pytest
+from waiting import wait_for
 
 from analysis import store
+from launch.plan import load_all, markers
 from launch.status import sweep_state
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -29,6 +31,19 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("a disk that fills needs a small tmpfs, and mounting one needs root")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(disk: Path) -> None:
+    """Leave not one free page on a disk."""
+    is_full = pytest.raises(OSError, match="No space left")
+    with open(disk / "stuffing", "ab", buffering=0) as file, is_full:
+        while True:
+            file.write(b"x" * 4096)
+
+
+def make_room(disk: Path) -> None:
+    (disk / "stuffing").unlink()
+    subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], check=True)
 
 
 def redescent(logs: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -53,6 +68,15 @@ def submit(logs: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def submit_noop(logs: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    words = ("submit", "noop", "hydra/launcher=local", "seeds=[0]", "compact=false")
+    return redescent(logs, *words, *overrides)
+
+
+def states(folder: Path) -> set[str]:
+    return {cell.state for cell in sweep_state.load_sweep_state(folder).cells.values()}
+
+
 def table(logs: Path) -> pd.DataFrame:
     return store.curves(logs / "smoke").drop(columns=WHEN).astype({"cell": str})
 
@@ -69,8 +93,7 @@ def test_a_full_disk_fails_cells_with_its_name_and_a_resume_completes_them(
         cell.state == "done"
         for cell in sweep_state.load_sweep_state(small_disk / "smoke").cells.values()
     )
-    stuffing.unlink()
-    subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
+    make_room(small_disk)
     repeat = redescent(small_disk, "resume", "smoke", "--wait")
     assert repeat.returncode == 0, repeat.stdout
     submit(tmp_path / "calm")
@@ -83,6 +106,29 @@ def test_submitting_to_a_full_disk_reports_it_and_sends_nothing(small_disk: Path
     assert output.returncode == 2
     assert "the disk is full" in output.stderr
     assert "Traceback" not in output.stdout + output.stderr
-    (small_disk / "stuffing").unlink()
-    subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
+    make_room(small_disk)
     assert submit(small_disk).returncode == 0
+
+
+def test_cancel_on_a_full_disk_ends_the_jobs_and_says_what_is_not_recorded(
+    small_disk: Path,
+) -> None:
+    folder = small_disk / "noop"
+    words = ("trainer.epochs=1000000", "trainer.seconds=0.05", "run.checkpoint_seconds=3600")
+    assert submit_noop(small_disk, *words).returncode == 0
+    (plan,) = load_all(folder)
+
+    def process() -> markers.Process | None:
+        return markers.local_worker(plan.folder(folder))
+
+    wait_for(lambda: "running" in states(folder), "a cell that trains")
+    fill(small_disk)
+    output = redescent(small_disk, "cancel", "noop")
+    assert output.returncode == 0, output.stderr
+    assert "cancelled 1 cell, 1 whole task" in output.stdout
+    assert "cannot be marked as cancelled (No space left on device)" in output.stdout
+    assert "Free space, then run this again" in output.stdout
+    wait_for(lambda: (worker := process()) is None or worker.alive() is False, "the worker's end")
+    make_room(small_disk)
+    assert "no running or waiting cell" in redescent(small_disk, "cancel", "noop").stdout
+    assert states(folder) & {"interrupted", "failed"}
