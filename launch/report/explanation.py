@@ -12,7 +12,7 @@ import pandas as pd
 from analysis import store
 from launch.errors import quantity
 from launch.plan.identity import cell_arguments
-from launch.plan.outcome import FINAL, STATES, TIMEOUT, failure_class
+from launch.plan.outcome import FINAL, STATES, failure_class
 from launch.plan.plan import name_of
 from launch.report.grid import varying_settings
 from launch.report.overview import present_code
@@ -145,16 +145,8 @@ def _resume_advice(state: SweepState, cell: CellState) -> str:
     resume = f"`redescent resume {name}` sends it again"
     if ended_silently(state, cell):
         end = SilentEnd([cell.id], output_line(state, cell.placement.sid, cell.placement.task))
-        ending = f"its task ended without a final record of it; {end.cause}"
-        return f"{ending}. Fix the cause, then {resume}"
-    advice = f"{resume}; it resumes from its checkpoint if it has one"
-    if cell.record and cell.record.error_class == TIMEOUT.name and not cell.placement.cancelled:
-        advice += (
-            ". Its last attempt reached the time limit and its task is not in the queue: if "
-            f"`redescent logs {cell_arguments(cell.id, name)}` says that no cell made progress, "
-            "add a longer hydra.launcher.timeout_min=..."
-        )
-    return advice
+        return f"its task ended without a result of it; {end.cause}. Fix the cause, then {resume}"
+    return f"{resume}; it resumes from its checkpoint if it has one"
 
 
 def _result_advice(state: SweepState, cell: CellState) -> str:

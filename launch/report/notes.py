@@ -109,7 +109,7 @@ def next_steps(overview: Overview, *, on_page: bool = False) -> list[Note]:
     is_live = overview.is_live
     searches = advice(overview.searches, overview.name, live=is_live)
     for end in overview.silent_ends[:SHOWN_FAILURES]:
-        cells = f"{quantity(len(end.cells), 'cell')} without a final record"
+        cells = f"{quantity(len(end.cells), 'cell')} without a result"
         notes.append(Note(cells, f": the task ended, and {end.cause}", "bad"))
     if overview.not_started:
         headline = f"{quantity(overview.not_started, 'cell')} not started"

@@ -37,7 +37,7 @@ class Overview:
     canary: tuple[str, str] | None
     searches: Sequence[Standing] = ()
     silent_ends: Sequence[SilentEnd] = ()
-    """Cells whose task ended without a final record of them."""
+    """Cells whose task ended without a result or an error of them."""
     other_code: int = 0
     """How many cells are done with other code than the present, and do not train again now."""
     not_started: int = 0

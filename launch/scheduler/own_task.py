@@ -8,6 +8,9 @@ import time
 from launch.scheduler import slurm
 from launch.scheduler.slurm import Task
 
+MOST_REFUSALS = 5
+"""If SLURM refuses a requeue this many times, as for a job with --no-requeue, the task ends."""
+
 
 def from_environment() -> Task | None:
     """The task that this process runs in, from its environment; None outside SLURM."""
@@ -95,12 +98,21 @@ def end() -> float | None:
     return None
 
 
-def requeue(until: float) -> bool:
-    """Requeue this task; retries until the Unix time `until` while slurmctld does not answer."""
+def requeue(until: float) -> str:
+    """Requeue this task; returns SLURM's error if it refused, empty if it did not.
+
+    Retries until the Unix time `until` while slurmctld does not answer, and a few times if it
+    refuses.
+    """
+    refusals = 0
     while True:
         answer = slurm.call("scontrol", "requeue", job_id(), timeout=30)
-        if answer.returncode == 0 or state() in ("PENDING", "REQUEUED"):
-            return True
-        if time.time() > until:
-            return False
+        if answer.returncode == 0:
+            return ""
+        now = state()
+        if now in ("PENDING", "REQUEUED"):
+            return ""
+        refusals += bool(now)
+        if refusals == MOST_REFUSALS or time.time() > until:
+            return answer.stderr.strip() or f"scontrol ended with status {answer.returncode}"
         time.sleep(2)

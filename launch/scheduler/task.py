@@ -183,8 +183,12 @@ def _finish(end: End, job_end: float | None) -> int:
     """Log the end of a task, requeue it if needed, and return the exit status."""
     if end.message:
         log(end.message)  # before: SLURM kills a task that it requeues
-    if end.requeue and not own_task.requeue(until=job_end or time.time() + 60):
-        log("SLURM did not requeue the task; `redescent resume` continues from the checkpoints")
+    error = own_task.requeue(until=job_end or time.time() + 60) if end.requeue else ""
+    if error:
+        log(
+            f"SLURM did not requeue the task: {error}; `redescent resume` continues from the "
+            "checkpoints"
+        )
         return 1
     return end.status
 

@@ -1,16 +1,19 @@
-"""Tasks that ended without a final record of their cells: what their output says."""
+"""Tasks that ended without a result of their cells, and left no error of them: what their output
+says.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from launch.plan import Plan, markers
-from launch.plan.outcome import FINAL, LIVE, last_line
+from launch.plan.outcome import FINAL, LIVE, PREEMPTED, TIMEOUT, last_line
 from launch.status.answers import TaskKey
-from launch.status.cell_state import CellState
+from launch.status.cell_state import CellState, Record
 from launch.status.sweep_state import SweepState
 
 MOST_OUTPUTS = 20
@@ -18,11 +21,14 @@ MOST_OUTPUTS = 20
 
 TAIL_BYTES = 8000
 
+_SRUN_EXIT = re.compile(r"^srun: error: .*Exited with exit code \d+\n?", re.MULTILINE)
+"""What srun writes below the last line of a task that fails."""
+
 
 @dataclass(frozen=True)
 class SilentEnd:
-    """Cells whose task ended without a final record of them, and the line of its output that names
-    the error; the line is empty if the task wrote nothing.
+    """Cells whose task ended without a result of them, and the line of its output that names the
+    error; the line is empty if the task wrote nothing.
     """
 
     cells: Sequence[str]
@@ -37,7 +43,7 @@ class SilentEnd:
 
 
 def silent_ends(state: SweepState) -> list[SilentEnd]:
-    """The cells whose newest task ended without a final record, by what its output says.
+    """The cells whose newest task ended without a result or an error, by what its output says.
 
     Reads at most MOST_OUTPUTS outputs; the cells of other tasks are left out.
     """
@@ -68,18 +74,24 @@ def not_started_cells(state: SweepState) -> list[str]:
 
 
 def ended_silently(state: SweepState, cell: CellState) -> bool:
-    """Whether the newest task of a cell was sent and ended, and left no final record of the cell.
+    """Whether the newest task of a cell was sent and ended, and left no result or error of it.
 
-    A record that still says "running" is that of a process that was killed, or of a lost node.
+    A record that still says "running" is that of a process that was killed, or of a lost node. A
+    task that stops for a preemption or its time limit should have been requeued.
     """
     place = cell.placement
     if cell.state in (*FINAL, *LIVE) or place.cancelled:
         return False
     record = cell.record
     is_of_task = record is not None and record.attempt >= place.attempt
-    if is_of_task and record is not None and record.status != "running":
+    if is_of_task and record is not None and not _should_go_on(record):
         return False
     return was_sent(state, place.sid, place.task)
+
+
+def _should_go_on(record: Record) -> bool:
+    """Whether a record is one that another attempt of the same task should have followed."""
+    return record.status == "running" or record.error_class in (PREEMPTED.name, TIMEOUT.name)
 
 
 def was_sent(state: SweepState, sid: str, task: int) -> bool:
@@ -98,7 +110,7 @@ def output_line(state: SweepState, sid: str, task: int) -> str:
         return ""
     with open(path, "rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
-        return last_line(file.read().decode(errors="replace"))
+        return last_line(_SRUN_EXIT.sub("", file.read().decode(errors="replace")))
 
 
 def newest_output(plan: Plan, folder: Path, job: str | None) -> Path | None:

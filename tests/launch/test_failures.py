@@ -9,7 +9,6 @@ import os
 import signal
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from waiting import wait_for, wait_for_cells
@@ -20,7 +19,6 @@ from launch.plan import markers, plan
 from launch.report import explanation
 from launch.report.overview import load_overview
 from launch.status import failures, sweep_state
-from launch.status.cell_state import CellState, Placement, Record
 from launch.submit import submission
 from launch.submit.preview import Preview, load_preview
 from launch.submit.resume import resume_request
@@ -141,19 +139,6 @@ def test_a_crashed_process_does_not_count_as_out_of_memory(logs: Path) -> None:
     )
     assert failures.out_of_memory_cells([cell.id], sweep) == {}
     assert "redescent doctor" in explanation.advice(sweep, cell)
-
-
-@pytest.mark.parametrize(
-    ("error_class", "cancelled", "is_told"),
-    [("timeout", False, True), ("timeout", True, False), ("preempted", False, False)],
-)
-def test_why_advises_a_longer_time_limit_only_after_a_timeout(
-    error_class: str, cancelled: bool, is_told: bool
-) -> None:
-    record = Record("stopped", 4, error_class)
-    cell = CellState("c1-0", "interrupted", record, Placement("s", 0, 1, False, False, cancelled))
-    state = SimpleNamespace(folder=Path("demo"))
-    assert ("timeout_min" in explanation._resume_advice(state, cell)) == is_told
 
 
 def child_of(parent: int, other_than: int | None = None) -> int:

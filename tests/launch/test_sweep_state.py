@@ -166,7 +166,9 @@ def test_a_task_without_a_record_is_told_by_its_output(
     plan = plan_of(tasks=[[0], [1], [2]])
     output = plan.write(tmp_path).parent / "output"
     output.mkdir()
-    (output / "7_0_0_log.out").write_text("start\n")
+    (output / "7_0_0_log.out").write_text(
+        "start\nsrun: error: n1: task 0: Exited with exit code 1\n"
+    )
     (output / "7_0_0_log.err").write_text("")
     (output / "7_1_0_log.out").write_text("x\nOSError: [Errno 28] No space left\nnot compacted\n")
     ends = silent_ends(ended(plan, tmp_path, None))
@@ -181,6 +183,11 @@ def test_a_task_without_a_record_is_told_by_its_output(
     assert [cell for end in with_record for cell in end.cells if cell == ids[0]] == []
     assert len(silent_ends(ended(plan, tmp_path, Record("stopped", 0)))) == 3
     assert len(silent_ends(ended(plan, tmp_path, Record("running", 1)))) == 3, "it was killed"
+    for error_class, count in (("timeout", 3), ("preempted", 3), ("cancelled", 2)):
+        stopped = ended(plan, tmp_path, Record("stopped", 1, error_class))
+        assert len(silent_ends(stopped)) == count, "it was to be requeued"
+        told = advice(stopped, stopped.cells[ids[0]])
+        assert ("its output ends with: start" in told) == (count == 3)
 
 
 @pytest.mark.parametrize(

@@ -236,10 +236,29 @@ def test_a_repeated_error_stops_the_tasks_that_have_not_started(noop: Sweep) -> 
     assert "held back" in noop.redescent("resume", "noop")
 
 
+NO_REQUEUE = "+hydra.launcher.additional_parameters={no-requeue:true}"
+
+
+def test_a_task_that_slurm_does_not_requeue_ends_and_is_resumed(noop: Sweep) -> None:
+    cells = (*one_task(2), "trainer.epochs=400", "trainer.seconds=0.5", SAVING)
+    noop.submit(*cells, NO_REQUEUE)
+    noop.wait(lambda: noop.epochs() > 2)
+    noop.cluster.run("scancel", "--signal=USR2", *noop.live())
+    noop.wait(noop.ended, 60)
+    assert noop.output().count("SLURM did not requeue the task") == 1
+    status = noop.redescent("status", "noop")
+    assert "2 cells without a result: the task ended, and its output ends with" in status
+    for shown in (status, *(noop.redescent("why", cell) for cell in noop.records()["cell"])):
+        assert "SLURM did not requeue the task: " in shown
+    assert "sent 2 cells" in noop.submit(*cells)
+    noop.redescent("cancel", "noop")
+    noop.wait(noop.ended)
+
+
 def test_a_node_that_lost_a_task_is_left_out_of_the_next_submission(noop: Sweep) -> None:
     noop.submit(
         *cells(2, "trainer.epochs=40", "trainer.seconds=0.5"),
-        "+hydra.launcher.additional_parameters={no-requeue:true}",
+        NO_REQUEUE,
     )
     noop.wait(lambda: len(noop.records()) == 2)
     (node,) = {node for name, *_, node in noop.cluster.tasks("RUNNING") if name.startswith("noop")}
