@@ -78,6 +78,22 @@ class Launcher:
         """The partition that tasks are sent to; None is the cluster's default."""
         return self.settings.get("partition")
 
+    @property
+    def released(self) -> Launcher:
+        """The launcher of jobs that are sent without the user, who would not know to release
+        them.
+        """
+        if "hold" not in self.additional_parameters:
+            return self
+        extra = {**self.additional_parameters}
+        del extra["hold"]
+        return Launcher({**self.settings, "additional_parameters": extra})
+
+    @property
+    def additional_parameters(self) -> Mapping[str, Any]:
+        """Options of sbatch that submitit has no names for."""
+        return self.settings.get("additional_parameters") or {}
+
     def usual_concurrency(self, backend: str) -> int:
         """Cells that a task of a backend trains at a time where nothing else is set: one a core."""
         return (self.cores or 1) if backend == "slurm" else cores()

@@ -33,8 +33,7 @@ def check(launcher: Launcher) -> None:
     if launcher.kind != "slurm":
         return
     _parameters(launcher.settings)
-    extra = launcher.settings.get("additional_parameters") or {}
-    for key, value in [*launcher.settings.items(), *extra.items()]:
+    for key, value in [*launcher.settings.items(), *launcher.additional_parameters.items()]:
         if key.replace("-", "_") in _MORE_PROCESSES and value not in (None, 1, "1"):
             raise UserError(
                 f"hydra.launcher.{key}: found {value!r}, expected 1: a task is one process, and "

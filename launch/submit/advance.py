@@ -52,7 +52,7 @@ def next_request(folder: Path, plans: Sequence[Plan], sid: str | None) -> Reques
         logs=folder.parent,
         cells=(),
         packing=Packing(**plan.packing),
-        launcher=plan.launcher,
+        launcher=plan.launcher.released,
         chosen=plan.chosen,
         policy=replace(Policy(**plan.policy), canary=False),
         searches=searches,

@@ -22,9 +22,16 @@ LIMIT_MINUTES = 60
 """Time limit of a job."""
 
 _KEPT_SETTINGS = (
-    "partition", "account", "qos", "comment", "setup", "mem_gb", "additional_parameters",
-    "stderr_to_stdout",
+    "partition", "account", "qos", "comment", "setup", "mem_gb", "stderr_to_stdout",
 )  # fmt: skip
+
+_ONLY_FOR_TASKS = (
+    "begin", "constraint", "cpus-per-gpu", "deadline", "exclusive", "gpus", "gpus-per-node",
+    "gpus-per-socket", "gpus-per-task", "gres", "hold", "licenses", "mem-per-gpu", "tmp",
+)  # fmt: skip
+"""Additional parameters that a job on one core does without: when tasks start, and what they need
+for training.
+"""
 
 
 @dataclass(frozen=True)
@@ -92,12 +99,15 @@ def end(plans: Sequence[Plan], folder: Path) -> str:
 def small_settings(plan: Plan) -> dict[str, Any]:
     """The launcher's settings for a job on one core, without a GPU."""
     settings = plan.launcher.settings
-    return {key: settings[key] for key in _KEPT_SETTINGS if key in settings} | {"cpus_per_task": 1}
+    kept = {key: settings[key] for key in _KEPT_SETTINGS if key in settings}
+    extra = plan.launcher.additional_parameters
+    extra = {key: extra[key] for key in extra if key.replace("_", "-") not in _ONLY_FOR_TASKS}
+    return {**kept, "cpus_per_task": 1, "additional_parameters": extra}
 
 
 def full_settings(plan: Plan) -> dict[str, Any]:
     """The launcher's settings for a job with the resources of a task."""
-    return {**plan.launcher.settings, "array_parallelism": None}
+    return {**plan.launcher.released.settings, "array_parallelism": None}
 
 
 def text(plan: Plan, follow_up: FollowUp, jobs: Sequence[str], settings: dict[str, Any]) -> str:

@@ -138,7 +138,9 @@ def _ends(proposal: Preview) -> Dependencies:
 
 def send_calibration_first(request: Request, *, retry_errors: bool) -> Sequence[str]:
     """Send the calibration of a request; returns the jobs that must succeed before the rest."""
-    all_copies = calibration.calibration_request(request)
+    all_copies = calibration.calibration_request(
+        replace(request, launcher=request.launcher.released)
+    )
     missing = measurements.still_to_measure(all_copies, all_copies.code)
     submission = submit(missing, retry_errors=retry_errors, rerun=True)
     state = load_sweep_state(all_copies.folder)

@@ -77,6 +77,7 @@ def test_compaction_is_a_small_job_that_runs_after_all_arrays_end(
         "partition": "long",
         "array_parallelism": 9,
         "timeout_min": 1380,
+        "additional_parameters": {"hold": True, "exclusive": True, "reservation": "ours"},
     }
     plan = plan_of(launcher=launcher)
     folder, small = Path("/logs/demo"), followup.small_settings(plan)
@@ -88,11 +89,13 @@ def test_compaction_is_a_small_job_that_runs_after_all_arrays_end(
         "long",
         "60",
     )
-    assert not {"gres", "array"} & set(result)
+    assert not {"gres", "array", "hold", "exclusive"} & set(result)
+    assert result["reservation"] == "ours"
     assert "export PYTHONPATH=/logs/demo/code/c0de.zip" in text
     assert text.rstrip().endswith("/opt/py/bin/python -P -m analysis.store.compact /logs/demo")
     full = followup.text(plan, job, ["7"], followup.full_settings(plan))
     assert flags(full)["gres"] == "gpu:v100:1"
+    assert "hold" not in flags(full)
 
 
 def test_the_next_round_is_sent_by_a_small_job_with_the_code_of_its_plan(plan_of: PlanOf) -> None:

@@ -95,6 +95,21 @@ def test_the_rounds_of_a_search_follow_by_themselves(search: Sweep) -> None:
     assert "converged" in search.redescent("status", "noop_search")
 
 
+def test_only_the_cells_of_a_held_submission_wait_for_their_release(search: Sweep) -> None:
+    hold = "+hydra.launcher.additional_parameters={hold:true,exclusive:true}"
+    search.submit(*CELLS, "canary=true", "compact=true", hold)
+    canary = Sweep(search.cluster, search.folder, "calibration")
+    search.wait(lambda: set(canary.states()) == {"done"}, 60)
+    search.wait(lambda: "held by SLURM" in search.redescent("status", search.name), 60)
+    assert set(search.states()) == {"waiting"}
+    jobs = {task.partition("_")[0] for task in search.live("PENDING")}
+    search.cluster.run("scontrol", "release", *jobs)
+    search.wait(lambda: is_finished(search))
+    # nothing is left in the queue, and the last round was merged
+    search.wait(lambda: search.cluster.tasks(ACTIVE) == [], 60)
+    assert not list((search.folder / "runs").glob("*.parquet"))
+
+
 def test_a_search_whose_jobs_are_killed_and_lost_ends_as_a_calm_one(search: Sweep) -> None:
     slow = (*CELLS, SAVING, "trainer.seconds=0.3")
     answers: list[str] = []
