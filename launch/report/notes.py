@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -120,7 +120,8 @@ def next_steps(overview: Overview, *, on_page: bool = False) -> list[Note]:
     elif _is_complete_but_for_cancelled(overview):
         notes.append(plain(_cancelled(overview)))
     elif states & {"failed", "interrupted", "missing"}:
-        notes += [*_refused(overview.state), plain(_resume_hint(overview))]
+        notes += _refused(overview.state)
+        notes += [plain(f"not complete: {hint}") for hint in _resume_hints(overview)]
     elif not searches:
         notes.append(plain(_complete(overview, on_page=on_page)))
     notes += [plain(line) for line in searches]
@@ -183,15 +184,15 @@ def _refused(state: SweepState) -> list[Note]:
     return [Note("the scheduler refused the newest submission", f": {error}; {advice}", "bad")]
 
 
-def _resume_hint(overview: Overview) -> str:
+def _resume_hints(overview: Overview) -> Sequence[str]:
+    """What sends the cells without a result; measures first need what they read."""
     command = f"redescent resume {overview.name}"
+    if overview.left_out:
+        return overview.left_out
     if not overview.held_back:
-        return f"not complete: `{command}` sends the rest"
+        return [f"`{command}` sends the rest"]
     cells = quantity(overview.held_back, "cell shares", "cells share")
-    return (
-        f"not complete: {cells} an error; after you fix it, "
-        f"`{command} --retry-errors` sends the rest"
-    )
+    return [f"{cells} an error; after you fix it, `{command} --retry-errors` sends the rest"]
 
 
 def _canary(overview: Overview) -> list[Note]:

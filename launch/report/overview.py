@@ -16,7 +16,7 @@ from launch.status import failures, other_results, summary
 from launch.status.silent_ends import SilentEnd, not_started_cells, silent_ends
 from launch.status.summary import Summary, percent, share_done
 from launch.status.sweep_state import SweepState, TrainedAgain, trained_again
-from launch.submit import canary, measurements, rounds
+from launch.submit import canary, measurements, rounds, weights
 from launch.submit.rounds import Standing, keys_in_live_tasks
 
 COMPACTION_SECONDS = 600.0
@@ -38,6 +38,8 @@ class Overview:
     searches: Sequence[Standing] = ()
     silent_ends: Sequence[SilentEnd] = ()
     """Cells whose task ended without a result or an error of them."""
+    left_out: Sequence[str] = ()
+    """Which cells `resume` leaves out because they read missing weights, and what to do."""
     other_code: int = 0
     """How many cells are done with other code than the present, and do not train again now."""
     not_started: int = 0
@@ -94,6 +96,7 @@ def load_overview(state: SweepState) -> Overview:
         canary=canary.failed_canary(state, plan),
         searches=rounds.standings(state),
         silent_ends=silent_ends(state),
+        left_out=weights.left_out(state),
         not_started=len(not_started_cells(state)),
         other_code=len(set(other_code) - set(again.may_run)),
         is_unmerged=_is_unmerged(state),

@@ -20,9 +20,10 @@ from analysis.store import weights
 from launch.errors import UserError, quantity
 from launch.plan import load_all
 from launch.plan.outcome import FINAL, LIVE
+from launch.plan.plan import name_of
 from launch.status.sweep_state import SweepState, load_sweep_state, trained_again
 from launch.sweep.request import Cell
-from launch.sweep.trained import Weights, weights_of
+from launch.sweep.trained import Weights, reading_of, weights_of
 
 Reason = Literal["not trained", "trains on this machine", "weights not kept", "unknown"]
 
@@ -114,6 +115,25 @@ def look_up(cells: Sequence[Cell], *, can_wait: bool) -> Availability:
         if jobs_of_cell and cell.id not in absent:
             jobs[cell.id] = sorted(jobs_of_cell)
     return Availability(jobs, absent)
+
+
+def left_out(state: SweepState) -> list[str]:
+    """Which cells `redescent resume` would leave out now, and the commands that train and then
+    measure them; empty while cells may still run.
+    """
+    states = {cell.id: cell.state for cell in state.cells.values()}
+    if any(cell_state in LIVE for cell_state in states.values()):
+        return []
+    cells = {}
+    for plan in state.plans:
+        if reading_of(plan.flat(plan.cells[0])) is None:
+            continue
+        for planned in plan.cells:
+            if states[planned.id] not in FINAL:
+                cells[planned.id] = Cell(planned.id, plan.flat(planned))
+    can_wait = state.plans[-1].backend == "slurm"
+    found = look_up(list(cells.values()), can_wait=can_wait)
+    return found.messages(cells, name_of(state.folder))
 
 
 def _state_of(folder: Path) -> SweepState | None:

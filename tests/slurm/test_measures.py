@@ -60,6 +60,10 @@ def test_measures_wait_for_their_own_training_through_kills_and_failures(
     measuring.wait(measuring.ended, PATIENCE)
     assert measuring.states() == {"done": 1, "failed": 1}
     assert "not trained" in measuring.redescent("status", measuring.name, "--failed")
+    advice = "`redescent resume demo_landscape`, then `redescent resume demo_landscape_radius`"
+    status = measuring.redescent("status", measuring.name)
+    assert advice in status
+    assert "sends the rest" not in status
     left_out = measuring.redescent("resume", measuring.name)
     assert "redescent resume demo_landscape`" in left_out
     assert "nothing to send" in left_out
