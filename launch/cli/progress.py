@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pandas as pd
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from launch.cli import layout
@@ -35,8 +35,10 @@ READ_SECONDS = 2.0
 class Display(Protocol):
     """What shows the progress."""
 
-    def show(self, runs: pd.DataFrame) -> None:
-        """Show how far the cells of a runs table are."""
+    def show(self, runs: pd.DataFrame, search_round: int | None = None) -> None:
+        """Show how far the cells of a runs table are. In a round of a search they are not all that
+        will train, so their share and the time left are not shown.
+        """
 
     def say(self, line: Text | str) -> None:
         """Show a sentence beside the progress."""
@@ -47,15 +49,21 @@ class Bar:
 
     def __init__(self, progress: Progress) -> None:
         self._progress, self._pace = progress, Pace()
-        self._task = progress.add_task("", total=1.0, left="")
+        self._task = progress.add_task("", total=1.0, percent="", left="")
 
-    def show(self, runs: pd.DataFrame) -> None:
+    def show(self, runs: pd.DataFrame, search_round: int | None = None) -> None:
         """Move the bar."""
         share, now = share_done(runs), time.monotonic()
         self._pace.add(now, share)
-        text = f"{count_ended(runs)}/{len(runs)} cells"
-        left = left_text(self._pace.seconds_left(now))
-        self._progress.update(self._task, completed=share, description=text, left=left)
+        is_whole = search_round is None
+        self._progress.update(
+            self._task,
+            total=len(runs),
+            completed=share * len(runs),
+            description=count_text(runs, search_round),
+            percent=f"{percent(share)} %" if is_whole else "",
+            left=left_text(self._pace.seconds_left(now)) if is_whole else "",
+        )
 
     def say(self, line: Text | str) -> None:
         """Print a line above the bar."""
@@ -63,24 +71,30 @@ class Bar:
 
 
 class Lines:
-    """A line a minute, and one when all cells have ended."""
+    """A line a minute, and one when all cells have ended, or those of a round."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._pace = clock, Pace()
         self._due = clock() + LINE_SECONDS
-        self._is_over = False
+        self._ended_before = 0
+        """How many cells had ended when last all had."""
 
-    def show(self, runs: pd.DataFrame) -> None:
+    def show(self, runs: pd.DataFrame, search_round: int | None = None) -> None:
         """Print a line if it is time."""
         share, now, ended = share_done(runs), self._clock(), count_ended(runs)
         self._pace.add(now, share)
         is_over = ended == len(runs)
-        if now < self._due and (self._is_over or not is_over):
+        if now < self._due and not (is_over and ended > self._ended_before):
             return
-        self._due, self._is_over = now + LINE_SECONDS, is_over
-        left = left_text(self._pace.seconds_left(now))
-        text = f"{time.strftime('%T')}  {percent(share)} %, {ended}/{len(runs)} cells"
-        self.say(f"{text}, {left}" if left and not is_over else text)
+        self._due = now + LINE_SECONDS
+        text = count_text(runs, search_round)
+        if search_round is None:
+            text = f"{percent(share)} %, {text}"
+            left = left_text(self._pace.seconds_left(now))
+            text = f"{text}, {left}" if left and not is_over else text
+        if is_over:
+            self._ended_before = ended
+        self.say(f"{time.strftime('%T')}  {text}")
 
     def say(self, line: Text | str) -> None:
         """Print a line at once, for those who read a file or a pipe."""
@@ -97,7 +111,7 @@ def display() -> Iterator[Display]:
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TaskProgressColumn(),
+        TextColumn("{task.fields[percent]}", markup=False),
         TimeElapsedColumn(),
         TextColumn("{task.fields[left]}", markup=False),
     )
@@ -108,6 +122,14 @@ def display() -> Iterator[Display]:
 def left_text(seconds: float | None) -> str:
     """The time left in words; empty if it is not known."""
     return "" if seconds is None else f"about {duration_text(seconds)} left"
+
+
+def count_text(runs: pd.DataFrame, search_round: int | None) -> str:
+    """How many cells have ended, in a search of those that are known so far."""
+    count = f"{count_ended(runs)}/{len(runs)}"
+    if search_round is None:
+        return f"{count} cells"
+    return f"round {search_round}: {count} trainings so far"
 
 
 def count_ended(runs: pd.DataFrame) -> int:
@@ -141,6 +163,14 @@ def _follow(folder: Path, shown: Display, stop: threading.Event) -> None:
             runs = sweep_files.runs_of(folder, sweep_files.RECORD_COLUMNS)
             if not runs.empty:
                 shown.show(runs)
+
+
+@contextlib.contextmanager
+def output_above(shown: Display) -> Iterator[None]:
+    """Show what this process and its children write to standard error above a bar."""
+    is_bar = isinstance(shown, Bar) and sys.stderr.isatty()
+    with _lines_of_stderr(shown.say) if is_bar else contextlib.nullcontext():
+        yield
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -116,21 +117,35 @@ def wait_until_end(folder: Path, sid: str | None = None) -> bool:
     result that no job trains, such as those of an earlier sweep file, are no part of the progress.
     """
     with leave_on_interrupt(name_of(folder)), progress.display() as shown:
-        printed: set[str] = set()
-        while True:
-            start = time.process_time()
-            state = sweep_state.load_sweep_state(folder)
-            cells = _progressing(state, sid)
-            shown.show(_of_cells(state.runs, cells))
-            for line in waiting_lines(state):
-                if line.plain not in printed:
-                    printed.add(line.plain)
-                    shown.say(line)
-            if not is_live(state, sid):
-                break
-            seconds = seconds_between_queries(time.process_time() - start)
-            _follow_parts(state, cells, shown.show, seconds)
+        state = _show_until_end(folder, sid, shown)
     return all(cell.state in FINAL for cell in state.cells.values())
+
+
+def _show_until_end(folder: Path, sid: str | None, shown: progress.Display) -> SweepState:
+    """Show progress until no cell runs or waits; returns the last state."""
+    printed: set[str] = set()
+    while True:
+        start = time.process_time()
+        state = sweep_state.load_sweep_state(folder)
+        cells, search_round = _progressing(state, sid), _newest_round(state)
+        shown.show(_of_cells(state.runs, cells), search_round)
+        for line in waiting_lines(state):
+            if line.plain not in printed:
+                printed.add(line.plain)
+                shown.say(line)
+        if not is_live(state, sid):
+            return state
+        seconds = seconds_between_queries(time.process_time() - start)
+        show = partial(shown.show, search_round=search_round)
+        _follow_parts(state, cells, show, seconds)
+
+
+def _newest_round(state: SweepState) -> int | None:
+    """The last round of the sweep's searches that was sent; None for a grid."""
+    sent = []
+    for standing in rounds.standings(state):
+        sent += [trial.round for trial in standing.state.trials if trial.cell.id in state.cells]
+    return max(sent, default=None)
 
 
 def _progressing(state: SweepState, sid: str | None) -> set[str]:
@@ -153,23 +168,22 @@ def wait_until_finished(folder: Path, sid: str | None = None) -> bool:
     these searches are finished; cells that were cancelled before do not count. Writes searches.json
     at the end, so that a figure drawn next has the last round.
     """
-    complete = _wait_for_rounds(folder, sid)
+    with leave_on_interrupt(name_of(folder)), progress.display() as shown:
+        complete = _wait_for_rounds(folder, sid, shown)
     submission.write_searches(folder)
     return complete
 
 
-def _wait_for_rounds(folder: Path, sid: str | None) -> bool:
+def _wait_for_rounds(folder: Path, sid: str | None, shown: progress.Display) -> bool:
     cancelled_before = _cancelled_cells(folder, sid)
     while True:
-        wait_until_end(folder, sid)
-        state = sweep_state.load_sweep_state(folder)
-        if is_live(state, sid):  # another command or the worker sent more
-            continue
+        state = _show_until_end(folder, sid, shown)
         if not _search_goes_on(state):
             are_new = sid is None or not trained_again(state, sid).without_result
             open_cells = {cell.id for cell in state.cells.values() if cell.state not in FINAL}
             return are_new and open_cells <= cancelled_before
-        sent = advance(folder)
+        with progress.output_above(shown):
+            sent = advance(folder)
         if sent is None or sent.plan is None:
             now = sweep_state.load_sweep_state(folder)
             if not is_live(now) and _search_goes_on(now) and _results(now) == _results(state):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -93,6 +94,16 @@ def test_rounds_follow_in_the_background(redescent: Redescent, folder: Path) -> 
     assert "converged" in shown
 
 
+def test_waiting_for_a_search_says_the_round_and_no_share(
+    redescent: Redescent, folder: Path
+) -> None:
+    waited = redescent("submit", "noop_search", *LOCAL, "--wait").stdout
+    progress = re.findall(r"^\d\d:\d\d:\d\d  (.*)$", waited, re.MULTILINE)
+    trained = trained_once(folder).trained
+    assert progress[-1] == f"round 2: {trained}/{trained} trainings so far"
+    assert {line.partition(":")[0] for line in progress} <= {"round 1", "round 2"}
+
+
 def test_the_debug_launcher_runs_all_rounds(redescent: Redescent, folder: Path) -> None:
     shown = redescent("submit", "noop_search", "hydra/launcher=debug").stdout
     assert "converged" in shown
@@ -154,7 +165,7 @@ def test_a_round_that_another_command_sent_and_finished_is_no_failure(
         return SimpleNamespace(cells=cells, plans=["plan"] * over[0])
 
     monkeypatch.setattr(status.sweep_state, "load_sweep_state", state)
-    monkeypatch.setattr(status, "wait_until_end", lambda folder, sid: True)
+    monkeypatch.setattr(status, "_show_until_end", lambda folder, sid, shown: state(folder))
     monkeypatch.setattr(status, "is_live", lambda state, sid=None: False)
     monkeypatch.setattr(status, "_search_goes_on", lambda state: len(state.plans) < 2)
     monkeypatch.setattr(status, "advance", lambda folder: over.__setitem__(0, next(coming)))

@@ -105,6 +105,17 @@ def test_a_line_a_minute_is_printed_without_a_terminal(
     assert len(output) == 4
 
 
+def test_a_search_has_a_line_at_the_end_of_every_round(
+    flat: Mapping[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = progress.Lines(clock=lambda: 0.0)
+    for cells, search_round in ((2, 1), (3, 2), (3, 2)):
+        for seconds in (0.0, EPOCHS * EPOCH_SECONDS):
+            lines.show(planted_runs(flat, seconds, cells, cells), search_round)
+    output = [line.partition("  ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert output == ["round 1: 2/2 trainings so far", "round 2: 3/3 trainings so far"]
+
+
 def test_cells_that_no_job_trains_are_no_part_of_the_progress(
     flat: Mapping[str, Any],
     plan_of: Callable[..., Plan],
