@@ -9,6 +9,9 @@ import socket
 from pathlib import Path
 from typing import IO, Any
 
+LEAST_BYTES = 65536
+"""A disk with less space is full: the files of a small cell take more."""
+
 
 def create(path: Path, text: str) -> bool:
     """Create a file with its whole text; False if it exists. Only one of several writers succeeds.
@@ -46,6 +49,13 @@ def write_bytes(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def is_full(folder: Path) -> bool:
+    """Whether the disk of a folder has no room for a file; a quota that is used up is not seen."""
+    disk = os.statvfs(folder)
+    has_no_inodes = disk.f_files > 0 and disk.f_favail == 0
+    return disk.f_bavail * disk.f_frsize < LEAST_BYTES or has_no_inodes
 
 
 def owner(path: Path) -> str | None:

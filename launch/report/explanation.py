@@ -31,6 +31,7 @@ from launch.status.sweep_state import SweepState, trained_again
 from launch.status.waiting import (
     NEVER_STARTS,
     REQUEUED_AND_HELD,
+    disk_advice,
     never_starts_advice,
     refusal,
     refused_advice,
@@ -143,6 +144,9 @@ def _unknown_advice(state: SweepState, cell: CellState) -> str:
 def _resume_advice(state: SweepState, cell: CellState) -> str:
     name = name_of(state.folder)
     resume = f"`redescent resume {name}` sends it again"
+    disk = disk_advice(state)
+    if disk:
+        return f"{disk}, then {resume}"
     if ended_silently(state, cell):
         end = SilentEnd([cell.id], output_line(state, cell.placement.sid, cell.placement.task))
         return f"its task ended without a result of it; {end.cause}. Fix the cause, then {resume}"

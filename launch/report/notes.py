@@ -18,6 +18,7 @@ from launch.report.searches import advice
 from launch.status.summary import Summary
 from launch.status.sweep_state import SweepState, TrainedAgain
 from launch.status.waiting import (
+    disk_advice,
     held_jobs,
     never_starts,
     refusal,
@@ -108,6 +109,9 @@ def next_steps(overview: Overview, *, on_page: bool = False) -> list[Note]:
     notes = waiting(overview.state)
     is_live = overview.is_live
     searches = advice(overview.searches, overview.name, live=is_live)
+    disk = disk_advice(overview.state)
+    if disk:
+        notes.append(Note(disk, "", "bad"))
     for end in overview.silent_ends[:SHOWN_FAILURES]:
         cells = f"{quantity(len(end.cells), 'cell')} without a result"
         notes.append(Note(cells, f": the task ended, and {end.cause}", "bad"))

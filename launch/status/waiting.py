@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from launch.errors import quantity
+from launch.plan import files
 from launch.plan.jobs import NEVER_SENT
 from launch.plan.plan import name_of
 from launch.scheduler.slurm import Task
@@ -143,6 +144,13 @@ def unconfirmed_advice(name: str) -> str:
         f"`redescent resume {name}`, two minutes after the jobs were sent, finds those that were "
         "accepted and sends the rest"
     )
+
+
+def disk_advice(state: SweepState) -> str:
+    """What to do if the disk of the logs is full now; empty if it is not."""
+    if not files.is_full(state.folder):
+        return ""
+    return f"no space left on device: free space on the disk of {state.folder}"
 
 
 def refused_advice(name: str) -> str:

@@ -20,13 +20,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from launch.plan.outcome import FINAL, FROZEN_CODE, class_of, message_of
+from launch.plan.outcome import DISK, FINAL, FROZEN_CODE, class_of, message_of
 from launch.plan.snapshot import difference_from_plan
 from launch.worker.messages import (
     CellJob,
     CellResult,
     Failure,
     Message,
+    NotSaved,
     Saved,
     StopRequest,
     from_line,
@@ -95,8 +96,11 @@ def main(writer: Writer) -> None:
         _choose_conversions(job.flat)
         result = trainer.train(job)
         _send(answers, replace(result, saved=trainer.saved))
-    trainer.save()
-    _send(answers, Saved())
+    try:
+        trainer.save()
+        _send(answers, Saved())
+    except OSError as error:
+        _send(answers, NotSaved(_line_of(error)))
 
 
 def _own_pipes() -> tuple[TextIO, TextIO]:
@@ -193,7 +197,8 @@ class CellTrainer:
                 return CellResult(job.cell, "failed", run.epochs, failure.error)
             return self._train(run, job)
         except BaseException as error:
-            logging.exception("cell %s failed", job.cell)
+            if class_of(error) is not DISK:  # a full log has room for the parent's line at most
+                logging.exception("cell %s failed", job.cell)
             return _record_failure(run, job, error)
 
     def _end_of(self, job: CellJob, end: FinishedCell) -> CellResult:

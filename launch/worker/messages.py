@@ -73,7 +73,14 @@ class Saved:
     """All results of the child are on disk."""
 
 
-Message = CellJob | StopRequest | CellResult | Saved
+@dataclass(frozen=True)
+class NotSaved:
+    """The results of the child that are not on disk yet cannot be written."""
+
+    error: str
+
+
+Message = CellJob | StopRequest | CellResult | Saved | NotSaved
 
 
 def to_line(message: Message) -> str:
@@ -92,5 +99,7 @@ def from_line(line: str) -> Message:
             return StopRequest(**fields)
         case "CellResult":
             return CellResult(**fields)
+        case "NotSaved":
+            return NotSaved(**fields)
         case _:
             return Saved()

@@ -30,6 +30,7 @@ from launch.worker.messages import (
     CellResult,
     Failure,
     Message,
+    NotSaved,
     Saved,
     StopRequest,
     from_line,
@@ -258,6 +259,10 @@ class Pool:
         answer = from_line(line)
         if isinstance(answer, Saved):
             child.unsaved.clear()
+        elif isinstance(answer, NotSaved):
+            self._block(answer.error)
+            self.queue.extendleft(reversed(child.unsaved))
+            child.unsaved.clear()
         elif isinstance(answer, CellResult):
             self._on_result(child, answer)
             self._next_cell(child)
@@ -284,7 +289,10 @@ class Pool:
         if failure.repeats_stop_sweep and not self.plan.retry_errors:
             self.repeated_errors.add(cell, error)
         if failure.stops_task:
-            self.blocked_by = f"cannot write to the disk of the logs: {error}"
+            self._block(error)
+
+    def _block(self, error: str) -> None:
+        self.blocked_by = f"cannot write to the disk of the logs: {error}"
 
     def _on_exit(self, child: Child) -> None:
         """Requeue the cells that a child left unfinished; a dismissed child leaves none."""
@@ -397,8 +405,9 @@ def environment(plan: Plan) -> dict[str, str]:
 
 
 def log(text: str) -> None:
-    """Write a line to the job's log, with the time."""
-    print(f"[{time.strftime('%F %T')}] {text}", file=sys.stderr, flush=True)
+    """Write a line to the job's log, with the time; a full disk may have no room for it."""
+    with contextlib.suppress(OSError):
+        print(f"[{time.strftime('%F %T')}] {text}", file=sys.stderr, flush=True)
 
 
 def _death(code: int) -> str:

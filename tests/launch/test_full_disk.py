@@ -35,10 +35,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def fill(disk: Path) -> None:
     """Leave not one free page on a disk."""
+    extend(disk / "stuffing", 4096)
+
+
+def extend(path: Path, size: int) -> None:
+    """Append lines without text to a file, a number of bytes at a time, until the disk is full."""
     is_full = pytest.raises(OSError, match="No space left")
-    with open(disk / "stuffing", "ab", buffering=0) as file, is_full:
+    with open(path, "ab", buffering=0) as file, is_full:
         while True:
-            file.write(b"x" * 4096)
+            file.write(b"\n" * size)
 
 
 def make_room(disk: Path) -> None:
@@ -69,7 +74,7 @@ def submit(logs: Path) -> subprocess.CompletedProcess[str]:
 
 
 def submit_noop(logs: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    words = ("submit", "noop", "hydra/launcher=local", "seeds=[0]", "compact=false")
+    words = ("submit", "noop", "hydra/launcher=local", "compact=false")
     return redescent(logs, *words, *overrides)
 
 
@@ -114,8 +119,8 @@ def test_cancel_on_a_full_disk_ends_the_jobs_and_says_what_is_not_recorded(
     small_disk: Path,
 ) -> None:
     folder = small_disk / "noop"
-    words = ("trainer.epochs=1000000", "trainer.seconds=0.05", "run.checkpoint_seconds=3600")
-    assert submit_noop(small_disk, *words).returncode == 0
+    words = ("seeds=[0]", "trainer.epochs=1000000", "trainer.seconds=0.05")
+    assert submit_noop(small_disk, *words, "run.checkpoint_seconds=3600").returncode == 0
     (plan,) = load_all(folder)
 
     def process() -> markers.Process | None:
@@ -132,3 +137,46 @@ def test_cancel_on_a_full_disk_ends_the_jobs_and_says_what_is_not_recorded(
     make_room(small_disk)
     assert "no running or waiting cell" in redescent(small_disk, "cancel", "noop").stdout
     assert states(folder) & {"interrupted", "failed"}
+
+
+def submit_saving(disk: Path) -> Path:
+    """Train two cells that save after every epoch; returns their log once the first one trains."""
+    words = ("seeds=[0,1]", "task.at_a_time=1", "trainer.epochs=400", "trainer.seconds=0.1")
+    assert submit_noop(disk, *words, "run.checkpoint_seconds=0").returncode == 0
+    wait_for(lambda: "running" in states(disk / "noop"), "a cell that trains")
+    (log,) = disk.glob("noop/submissions/*/output/*")
+    return log
+
+
+def test_a_task_that_a_full_disk_stops_says_so_in_its_log_and_in_status(small_disk: Path) -> None:
+    log = submit_saving(small_disk)
+    fill(small_disk)
+    wait_for(lambda: "running" not in states(small_disk / "noop"), "the end of the task")
+    lines = log.read_text().splitlines()
+    assert "cannot write to the disk of the logs: OSError: [Errno 28] No space left" in lines[-1]
+    assert "its process died" not in log.read_text()
+    assert "Traceback" not in log.read_text(), "the log has hardly room for it"
+    make_room(small_disk)
+    status = " ".join(redescent(small_disk, "status", "noop").stdout.split())
+    assert "2 cells without a result" in status
+    assert "No space left on device" in status
+
+
+def test_status_and_why_say_that_the_disk_is_full_where_the_log_could_not(
+    small_disk: Path,
+) -> None:
+    log = submit_saving(small_disk)
+    fill(small_disk)
+    extend(log, 1)
+    wait_for(lambda: "running" not in states(small_disk / "noop"), "the end of the task")
+    shown = [redescent(small_disk, "status", "noop").stdout]
+    for cell in sweep_state.load_sweep_state(small_disk / "noop").cells:
+        shown.append(redescent(small_disk, "why", cell).stdout)
+    assert len(shown) == 3
+    for text in shown:
+        assert "no space left on device" in " ".join(text.split())
+    make_room(small_disk)
+    assert redescent(small_disk, "resume", "noop").returncode == 0
+    assert "no space" not in redescent(small_disk, "status", "noop").stdout
+    redescent(small_disk, "cancel", "noop")
+    wait_for(lambda: not states(small_disk / "noop") & {"running", "waiting"}, "the end")
