@@ -22,6 +22,7 @@ from html import escape
 from pathlib import Path
 
 from analysis.figure import output
+from analysis.figure.names import quantity
 from analysis.landscape import atlas, selection
 from analysis.landscape.atlas import Atlas
 
@@ -56,7 +57,8 @@ def make(options: argparse.Namespace) -> None:
     }
     output.write_record(record, facts)
     for name, values in contents.measures.items():
-        print(f"{name}: {len(values)} of {len(contents.cells)} cells, {contents.sources[name]}")
+        cells = quantity(len(contents.cells), "cell")
+        print(f"{name}: {len(values)} of {cells}, {contents.sources[name]}")
     for note in contents.notes:
         print(f"note: {note}")
     print(f"wrote {html}, {record}")

@@ -81,10 +81,9 @@ def make(options: argparse.Namespace) -> None:
         )
     results = basins.correlations(drawn, "log10_volume", "test_accuracy")
     preconditioners = ", ".join(sorted(set(table["preconditioner"])))
-    counts = ", ".join(str(count) for count in sorted(set(table["m"])))
     parts = [
-        f"lower bounds from m = {counts} proposals; the largest over the preconditioners: "
-        f"{preconditioners}",
+        f"lower bounds from m = {names.quantities(table['m'], 'proposal')}; the largest "
+        f"over the preconditioners: {preconditioners}",
         f"cut {measures.setting('trainer.kappa'):g} nats",
         measures.batch_norm(),
     ]
@@ -94,7 +93,8 @@ def make(options: argparse.Namespace) -> None:
     lines = [f"bound and test accuracy: {result}" for result in results]
     never = int(drawn["never"].sum())
     if never:
-        lines.append(f"{never} proposals never cross; they count with the end of their search")
+        cross = names.quantity(never, "proposal never crosses", "proposals never cross")
+        lines.append(f"{cross}; the end of the search counts instead")
     above = int(table.groupby("cell")["log10_volume"].max().isna().sum())
     if above:
         cells = names.quantity(above, "cell")

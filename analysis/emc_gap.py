@@ -33,6 +33,7 @@ from analysis.capacity.generalisation import Model
 from analysis.capacity.selection import Selection
 from analysis.capacity.shares import CENSORED
 from analysis.figure import output, query, style
+from analysis.figure.names import quantity
 from analysis.stats.threshold import Settings
 
 SIZE = (6.6, 5.2)  # inches
@@ -56,7 +57,8 @@ def select(options: argparse.Namespace) -> Selection:
     table = pd.concat(tables)
     twice = query.points(table, store.settings_of(table)).duplicated()
     if twice.any():
-        notes.append(f"{twice.sum()} searches are in several folders; the first is taken")
+        found = quantity(int(twice.sum()), "search is", "searches are")
+        notes.append(f"{found} in several folders; the first is taken")
     runs = pd.concat(trainings, ignore_index=True)
     searches = Selection(table, runs, settings, options.eps, tuple(options.folders))
     searches = searches.only(table[~twice]).noted(*notes)
@@ -220,8 +222,9 @@ def make(options: argparse.Namespace) -> None:
     single = sum(len(model.gaps) == 1 for model in models)
     if single:
         searches = searches.noted(
-            f"the gap of {single} of {len(models)} models is that of one training; train several "
-            "seeds of each at one n in a sweep of its own, and name it with --gap-from"
+            f"the gap of {single} of {quantity(len(models), 'model')} is that of one "
+            "training; train several seeds of each at one n in a sweep of its own, and name it "
+            "with --gap-from"
         )
     if not models:
         raise query.FigureError("no model has a point:\n" + "\n".join(points.notes))

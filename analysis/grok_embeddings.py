@@ -32,6 +32,7 @@ from threadpoolctl import threadpool_limits
 from analysis import store
 from analysis.figure import output, query, style
 from analysis.figure.arguments import finite, positive
+from analysis.figure.names import quantity
 from analysis.grokking import cosets
 from analysis.grokking import runs as grok
 from analysis.stats import embedding
@@ -302,8 +303,8 @@ def make(options: argparse.Namespace) -> None:
             panels[operation] = panel(run, options)
     if not panels:
         raise query.FigureError(
-            f"no finished run of {PRODUCT} or {SUM} among the {len(selection.runs)} chosen runs"
-            + grok.of_diverged(selection.runs)
+            f"no finished run of {PRODUCT} or {SUM} among "
+            f"{quantity(len(selection.runs), 'chosen run')}" + grok.of_diverged(selection.runs)
         )
     labels = [label_of(panels, operation) for operation in (PRODUCT, SUM)]
     lines = [*labels, *(line for panel in panels.values() for line in panel.lines)]

@@ -21,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figure import output, style
+from analysis.figure.names import quantity
 from analysis.figure.table_text import table_text
 from analysis.grokking import runs, step_curves
 from analysis.stats.seed_curves import SeedCurves
@@ -95,11 +96,13 @@ def report(steps: Mapping[str, float], seeds: pd.DataFrame) -> list[str]:
     for split, step in steps.items():
         median = f"median {step:.0f}" if math.isfinite(step) else "not reached by half of the seeds"
         reached = int((seeds[f"{split}_steps_99"] < math.inf).sum())
-        count = f"{reached} of {len(seeds)} seeds got there"
+        count = f"{reached} of {quantity(len(seeds), 'seed')} got there"
         lines.append(f"steps to 99 % of {split} rows: {median} ({count})")
     if all(map(math.isfinite, steps.values())):
         gap, factor = steps["test"] - steps["train"], steps["test"] / steps["train"]
-        lines.append(f"gap of the medians: {gap:.0f} steps, a factor of {factor:.3g}")
+        lines.append(
+            f"gap of the medians: {quantity(round(gap), 'step')}, a factor of {factor:.3g}"
+        )
     return lines
 
 

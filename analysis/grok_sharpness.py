@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
 from analysis.figure import output, query, style
+from analysis.figure.names import none_of, quantity
 from analysis.grokking import plot
 from analysis.grokking import runs as grok
 
@@ -48,9 +49,11 @@ class Correlation:
 
     def __str__(self) -> str:
         if np.isnan(self.rho):
-            return f"Spearman's rho undefined, {self.n} runs"
+            return f"Spearman's rho undefined, {quantity(self.n, 'run')}"
         interval = f"[{self.low:.3f}, {self.high:.3f}]"
-        return f"Spearman's rho {self.rho:.3f} {interval}, p {self.p:.2g}, {self.n} runs"
+        return (
+            f"Spearman's rho {self.rho:.3f} {interval}, p {self.p:.2g}, {quantity(self.n, 'run')}"
+        )
 
 
 def table(runs: pd.DataFrame) -> pd.DataFrame:
@@ -112,7 +115,7 @@ def make(options: argparse.Namespace) -> None:
     rows = table(selection.finished)
     if rows.empty:
         raise query.FigureError(
-            f"none of the {len(selection.finished)} finished runs has a sharpness; "
+            f"{none_of(len(selection.finished), 'finished run')} has a sharpness; "
             f"submit with trainer.sharpness=true{grok.of_diverged(selection.runs)}"
         )
     result = correlation(rows)

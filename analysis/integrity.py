@@ -31,6 +31,7 @@ from analysis.double_descent.error_counts import (
     unit,
 )
 from analysis.figure.arguments import positive
+from analysis.figure.names import quantity
 
 MOST_STRETCHES = 20  # more are no description
 
@@ -56,21 +57,19 @@ def report(
     mean: Array, std: Array | None, images: int, seeds: int, batch: int | None = None
 ) -> list[str]:
     """Lines that say what was measured."""
-    denominator = unit(images, batch) * seeds
+    denominator, counts = unit(images, batch) * seeds, quantity(seeds, "count")
     check = check_mean(mean, images, seeds, batch)
-    lines = [_summary("mean", check, f"a mean of {seeds} counts, a multiple of 1/{denominator}")]
+    lines = [_summary("mean", check, f"a mean of {counts}, a multiple of 1/{denominator}")]
     variance = None
     if std is not None:
         spread = check_std(std, images, seeds, batch)
-        lines.append(_summary("std", spread, f"a population std of {seeds} counts"))
+        lines.append(_summary("std", spread, f"a population std of {counts}"))
         if spread.share == 1:
             variance = np.round((np.asarray(std, np.float64) * denominator) ** 2).astype(np.int64)
     scaled = np.asarray(mean, np.float64) * denominator
     if check.share == 1 and variance is not None:
         agree = agreement(np.round(scaled).astype(np.int64), variance, seeds)
-        lines.append(
-            f"mean and std: {agree.mean():.2%} of cells can come from the same {seeds} counts"
-        )
+        lines.append(f"mean and std: {agree.mean():.2%} of cells can come from the same {counts}")
     if check.share == 1 or mean.ndim > 2 or not np.isfinite(mean).all():
         return lines
     return lines + _offset_lines(scaled.reshape(len(scaled), -1), variance, check.tolerance, seeds)

@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 
 from analysis.figure import output, provenance, style
 from analysis.figure.arguments import finite
+from analysis.figure.names import quantity
 from analysis.landscape import minefield, plot, selection
 from analysis.landscape.minefield import BAD, END, GOOD, Minefield
 
@@ -97,8 +98,8 @@ def sentences(field: Minefield) -> list[str]:
     return [
         f"good training, seed {field.seed}: train {100 * end['train_accuracy']:.1f} %, test "
         f"{100 * end['test_accuracy']:.1f} %, norm of the weights {norm:.3g}",
-        f"{len(bad)} bad minima, {fits} of them right on all training samples: train "
-        f"{100 * bad['train_accuracy'].median():.1f} %, test "
+        f"{quantity(len(bad), 'bad minimum', 'bad minima')}, {fits} of them right on all "
+        f"training samples: train {100 * bad['train_accuracy'].median():.1f} %, test "
         f"{100 * bad['test_accuracy'].median():.1f} % (medians)",
         f"median distance of a bad minimum from its start {bad['from_start'].median():.3g}, from "
         f"the good end {bad['from_end'].median():.3g}; between neighbours on the path "

@@ -62,7 +62,10 @@ def make(options: argparse.Namespace) -> None:
     ties = int((table["test_high"] >= table["test_low"].iloc[0]).sum())
     lines = [*loaded.sentences(), *loaded.notes]
     if table["seeds"].min() > 1:
-        lines.append(f"{ties} of {len(table)} intervals reach that of the best optimiser")
+        reach = "reaches" if ties == 1 else "reach"
+        lines.append(
+            f"{ties} of {names.quantity(len(table), 'interval')} {reach} that of the best optimiser"
+        )
     text = f"means over {names.quantities(table['seeds'], 'seed')}, bars: 95 % t intervals"
     output.write(options, draw(loaded, text), {"": table}, loaded.record(options), lines)
 

@@ -101,10 +101,8 @@ def _legend(
 
 def caption(measures: selection.Measures, table: pd.DataFrame) -> str:
     """The cells and settings behind the points."""
-    counts = sorted(set(table["m"]))
-    directions = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     parts = [
-        f"mean over m = {directions} directions, bars: 5 to 95 % of them",
+        f"mean over m = {names.quantities(table['m'], 'direction')}, bars: 5 to 95 % of them",
         f"cut {measures.setting('trainer.kappa'):g} nats",
         measures.batch_norm(),
     ]
@@ -119,13 +117,14 @@ def with_both(table: pd.DataFrame, options: argparse.Namespace) -> pd.DataFrame:
     """The cells that have a radius and a test accuracy; raises FigureError without one."""
     if table["test_accuracy"].isna().all():
         raise query.FigureError(
-            f"none of the {len(table)} measured cells has a test accuracy: their data has no test "
-            f"samples; their radii are in store.runs({str(options.folder)!r})['radius_mean']"
+            f"{names.none_of(len(table), 'measured cell')} has a test accuracy: their "
+            f"data has no test samples; their radii are in "
+            f"store.runs({str(options.folder)!r})['radius_mean']"
         )
     if table["mean"].isna().all():
         raise query.FigureError(
-            f"none of the {len(table)} measured cells has a radius: their loss is above the cut; "
-            "train them longer, or measure with a larger trainer.kappa"
+            f"{names.none_of(len(table), 'measured cell')} has a radius: their loss is "
+            "above the cut; train them longer, or measure with a larger trainer.kappa"
         )
     return table[table["mean"].notna() & table["test_accuracy"].notna()]
 
@@ -140,7 +139,9 @@ def make(options: argparse.Namespace) -> None:
     minima = drawn[drawn["minimum"]]
     lines = [f"radius and test accuracy: {result}" for result in results]
     if len(minima) < len(drawn):
-        lines.append(f"{len(drawn) - len(minima)} of {len(drawn)} cells are no minima (hollow)")
+        are = "is no minimum" if len(drawn) - len(minima) == 1 else "are no minima"
+        count = f"{len(drawn) - len(minima)} of {names.quantity(len(drawn), 'cell')}"
+        lines.append(f"{count} {are} (hollow)")
         lines += [
             f"among the minima: {result}"
             for result in basins.correlations(minima, "mean", "test_accuracy")

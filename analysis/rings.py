@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 
 from analysis import decision_boundary
 from analysis.figure import output, query, style
+from analysis.figure.names import quantity
 from analysis.landscape import boundary, margins, plot, selection
 from analysis.landscape.boundary import Boundary
 
@@ -67,7 +68,8 @@ def draw(panels: Sequence[Boundary], rows: pd.DataFrame, text: str) -> Figure:
         figure, axes = plot.panels(len(panels), most=MOST)
         for panel, plane, row in zip(axes, panels, rows.to_dict("records"), strict=True):
             decision_boundary.draw_boundary(panel, plane, plane.centre)
-            points = f"{row['inner']} points at {row['gap']:g}" if row["inner"] else "no points"
+            count = quantity(row["inner"], "point")
+            points = f"{count} at {row['gap']:g}" if row["inner"] else "no points"
             span = f"{row['median']:.3f} ({row['q05']:.3f} to {row['q95']:.3f})"
             panel.set_title(f"{points}, {row['wrong']} wrong\nboundary at {span}", fontsize=8.5)
         plot.label_outer(axes, "first input", "second input")
@@ -92,9 +94,9 @@ def make(options: argparse.Namespace) -> None:
     lines = []
     for row in rows.to_dict("records"):
         lines.append(
-            f"{row['inner']} inner points at {row['gap']:g}: boundary at {row['median']:.3f} "
-            f"({row['q05']:.3f} to {row['q95']:.3f}), {row['wrong']} wrong, loss "
-            f"{row['clean_loss']:.2g} nats after {row['epochs']} epochs"
+            f"{quantity(row['inner'], 'inner point')} at {row['gap']:g}: boundary at "
+            f"{row['median']:.3f} ({row['q05']:.3f} to {row['q95']:.3f}), {row['wrong']} wrong, "
+            f"loss {row['clean_loss']:.2g} nats after {quantity(row['epochs'], 'epoch')}"
         )
     record = measures.record(options, {"rays": 360, "table": rows.to_dict("records")})
     figure = draw(panels, rows, text)

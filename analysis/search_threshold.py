@@ -134,10 +134,7 @@ def scale(axes: Axes, which: str, values: pd.Series) -> None:
 def caption(searches: Selection) -> str:
     """One line for the foot of the figure."""
     conditions = ", ".join(sorted(set(searches.table["success"])))
-    count = len(searches.table)
-    return (
-        f"success: {conditions}; 90 % intervals; {searches.trained:,} trainings in {count} searches"
-    )
+    return f"success: {conditions}; 90 % intervals; {searches.counts}"
 
 
 def make(options: argparse.Namespace) -> None:

@@ -14,3 +14,8 @@ class UserError(Exception):
 def quantity(count: int, noun: str, plural: str | None = None) -> str:
     """A number with its noun: "1 cell", "2 cells", "2 searches" where `plural` is "searches"."""
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
+
+
+def none_of(count: int, noun: str) -> str:
+    """The subject of a sentence about all of so many: "no cell", "none of the 2 cells"."""
+    return f"no {noun}" if count == 1 else f"none of the {count} {noun}s"

@@ -11,6 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.figure.names import quantity
+
 Row = Mapping[str, Any]
 Label = Callable[[Row], str]
 
@@ -99,11 +101,12 @@ def budget(row: Row) -> str:
     """The budget of a training: "3,000 steps", "300 epochs, at least 20,000 steps"."""
     steps = value(row, "trainer.steps")
     if steps is not None:
-        return f"{steps:,.0f} steps"
+        return quantity(round(steps), "step")
     epochs, least = value(row, "trainer.epochs", 0), value(row, "trainer.least_steps", 1)
     if epochs <= 1:
-        return f"{least:,.0f} steps"
-    return f"{epochs:,.0f} epochs" + (f", at least {least:,.0f} steps" if least > 1 else "")
+        return quantity(round(least), "step")
+    shown = quantity(round(epochs), "epoch")
+    return shown + (f", at least {least:,.0f} steps" if least > 1 else "")
 
 
 def classes(row: Row) -> float:
@@ -129,7 +132,7 @@ def depth(row: Row) -> str:
     layers = value(row, "model.depth")
     if layers is None or row.get("model.name") != "mlp":
         return ""
-    return "1 hidden layer" if layers == 1 else f"{layers:g} hidden layers"
+    return quantity(round(layers), "hidden layer")
 
 
 def each(table: pd.DataFrame, label: Label) -> pd.Series:

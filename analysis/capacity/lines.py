@@ -16,6 +16,7 @@ from analysis.capacity.labels import Label, is_base, texts
 from analysis.capacity.selection import COLUMNS, Selection
 from analysis.figure import output, query, style
 from analysis.figure.looks import Look
+from analysis.figure.names import none_of
 
 SIZE = (10.6, 5.4)  # inches
 NEAR = 1.03  # searches whose P differs by less are compared
@@ -82,8 +83,8 @@ def placed(searches: Selection, kind: LineFigure) -> Selection:
     unplaced = table[kind.x].isna() if kind.x in table.columns else pd.Series(True, table.index)
     if unplaced.all():
         raise query.FigureError(
-            f"none of the {len(table)} searches has {kind.x} yet; wait for their first trainings "
-            "(`redescent status`)"
+            f"{none_of(len(table), 'search', 'searches')} has {kind.x} yet; wait for the "
+            "first trainings (`redescent status`)"
         )
     table = table[~unplaced]
     selection.check_unique(table, ["line", kind.x])

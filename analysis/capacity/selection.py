@@ -118,10 +118,11 @@ class Selection:
                     f"{(status == name).sum()} of {len(status)} n50 may be {text} the range of the "
                     f"search{arrows}: they enter no line and no mean"
                 )
+        searches = names.quantity(len(status), "search", "searches")
         wide = status.isin(["most", "exhausted"]) & self.table["n50"].notna()
         if wide.any():
             lines.append(
-                f"{wide.sum()} of {len(status)} searches ended before their interval was narrow"
+                f"{wide.sum()} of {searches} ended before their interval was narrow"
                 f"{self._hollow(wide, has_marks)}: raise `most` or the number of seeds, and submit "
                 "again"
             )
@@ -134,7 +135,7 @@ class Selection:
         for flag, words in (("hole", "a hole"), ("island", "an island")):
             if self.table[flag].any():
                 lines.append(
-                    f"{int(self.table[flag].sum())} of {len(status)} searches with {words}: "
+                    f"{int(self.table[flag].sum())} of {searches} with {words}: "
                     "success does not change steadily along the axis, and the interval holds less "
                     "than 90 %"
                 )
@@ -144,7 +145,8 @@ class Selection:
         missing = status.isin(UNFINISHED)
         if missing.any():
             hollow = self._hollow(missing, has_marks)
-            lines.append(f"{missing.sum()} of {len(status)} searches are not finished{hollow}")
+            are = "is" if missing.sum() == 1 else "are"
+            lines.append(f"{missing.sum()} of {searches} {are} not finished{hollow}")
             lines += [fill(folder) for folder in self.folders]
         return lines
 
@@ -160,8 +162,14 @@ class Selection:
         wrong = f"at most {100 * self.share:g} % wrong" if self.share else "no wrong answer"
         return (
             f"fit: {wrong} at some check (ε = {self.share:g}); "
-            f"{shown}; 90 % intervals; {self.trained:,} trainings in {len(self.table)} searches"
+            f"{shown}; 90 % intervals; {self.counts}"
         )
+
+    @property
+    def counts(self) -> str:
+        """How many trainings and searches there are, in words."""
+        trainings = names.quantity(self.trained, "training")
+        return f"{trainings} in {names.quantity(len(self.table), 'search', 'searches')}"
 
     def record(self, options: argparse.Namespace, facts: Mapping[str, Any]) -> dict[str, Any]:
         """The record beside a figure of capacity."""
@@ -286,8 +294,10 @@ def newer_results(selection: Selection, folder: str) -> list[str]:
         return []
     name = Path(folder).resolve().name
     return [
-        f"searches.json was written before {newer} of the {len(trainings)} trainings ended; they "
-        f"enter no estimate yet: `redescent resume {name}` adds them, and sends what is open"
+        f"searches.json was written before {newer} of "
+        f"{names.quantity(len(trainings), 'training')} ended, which "
+        f"{'enters' if newer == 1 else 'enter'} no estimate yet: `redescent resume {name}` adds "
+        f"{'it' if newer == 1 else 'them'}, and sends what is open"
     ]
 
 

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 
 from analysis.double_descent.axis_sweep import AxisSweep
 from analysis.figure import heatmap, style
+from analysis.figure.names import none_of
 from analysis.figure.provenance import diverged_text
 
 BEST = "each seed's lowest test error over its epochs, chosen on the test set, which flatters it"
@@ -73,6 +74,6 @@ def nothing_finished(data: AxisSweep) -> str:
     if diverged == total:
         return f"{diverged_text(diverged)}; there is no error at the end to draw; lower optim.lr"
     return (
-        f"none of the {total} chosen runs is at its last epoch yet ({diverged} diverged); wait, or "
+        f"{none_of(total, 'chosen run')} is at its last epoch yet ({diverged} diverged); wait, or "
         "`redescent resume`. analysis/width_noise.py draws what has been logged so far"
     )

@@ -42,6 +42,13 @@ def quantity(count: int, noun: str, plural: str | None = None) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {plural or noun + 's'}"
 
 
+def none_of(count: int, noun: str, plural: str | None = None) -> str:
+    """The subject of a sentence about all of so many: "no chosen run", "none of the 2 chosen
+    runs".
+    """
+    return f"no {noun}" if count == 1 else f"none of the {count:,} {plural or noun + 's'}"
+
+
 def quantities(counts: Iterable[int], noun: str) -> str:
     """The range of several counts with their noun: "3 seeds", "1 to 3 seeds"."""
     distinct = sorted(set(counts))

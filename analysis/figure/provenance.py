@@ -87,15 +87,15 @@ class Completeness:
         without_run = f"{points} without a finished run are hatched"
         if self.missing:
             where = without_run if points else "hatched where a column has none at all"
-            have = _with_verb(len(self.missing), "planned cell has", "planned cells have")
+            have = names.quantity(len(self.missing), "planned cell has", "planned cells have")
             lines.append(f"{have} no rows ({where})")
         if self.unfinished:
             where = without_run if points else f"hatched up to {self.planned_epochs}"
-            have = _with_verb(len(self.unfinished), "cell has", "cells have")
+            have = names.quantity(len(self.unfinished), "cell has", "cells have")
             lines.append(f"{have} not reached the last epoch ({where})")
         if self.uneven:
             noun = "point" if points else "column"
-            are = _with_verb(self.uneven, f"{noun} is", f"{noun}s are")
+            are = names.quantity(self.uneven, f"{noun} is", f"{noun}s are")
             lines.append(f"{are} drawn with fewer seeds than planned")
         if lines and folder:
             lines.append(fill(folder))
@@ -104,13 +104,15 @@ class Completeness:
         return lines
 
 
-def _with_verb(count: int, singular: str, plural: str) -> str:
-    return f"{count} {singular if count == 1 else plural}"
+def unfinished_text(count: int, total: int) -> str:
+    """The line about trainings that are not done."""
+    are = "is" if count == 1 else "are"
+    return f"{count} of {names.quantity(total, 'training')} {are} not done"
 
 
 def diverged_text(count: int) -> str:
     """The line about cells that diverged; a resume would not train them again."""
-    cells = "1 cell" if count == 1 else f"{count} cells"
+    cells = names.quantity(count, "cell")
     return f"{cells} diverged: the training loss is not finite (a result, which resume leaves)"
 
 
@@ -155,7 +157,7 @@ def nothing_logged(runs: pd.DataFrame, metric: str) -> str:
         return f"{diverged_text(diverged)} before an epoch was measured; lower optim.lr"
     also_diverged = f", and {diverged_text(diverged)}" if diverged else ""
     return (
-        f"none of the {len(runs)} chosen runs has logged {metric} yet; wait for its first "
+        f"{names.none_of(len(runs), 'chosen run')} has logged {metric} yet; wait for its first "
         f"epochs{also_diverged}"
     )
 
@@ -310,7 +312,7 @@ def summary(features: pd.DataFrame, name: str = "lambda", points: str = "epochs"
     shows = rows["double_descent"].astype(bool).to_numpy()
     if shows.any():
         spans = ", ".join(_spans(rows[name].to_numpy(), shows))
-        count = f"{shows.sum()} of {len(rows)} columns ({name} {spans})"
+        count = f"{shows.sum()} of {names.quantity(len(rows), 'column')} ({name} {spans})"
         return f"double descent can be seen in {count}: {criterion_text(points)}"
     parts = rows[["rise", "second_descent"]]
     nearest_first = np.lexsort([-parts.max(axis=1), -parts.min(axis=1)])

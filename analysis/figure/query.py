@@ -157,7 +157,7 @@ def numeric(runs: pd.DataFrame, column: str) -> pd.DataFrame:
     values = pd.to_numeric(runs[column], errors="coerce").astype("float64")
     if not (values >= 0).any():
         raise FigureError(
-            f"{column}: no number >= 0 in {len(runs)} runs; "
+            f"{column}: no number >= 0 in {quantity(len(runs), 'run')}; "
             f"found {', '.join(sorted_values(runs, column))}. {_SCRIPTS}"
         )
     return runs.assign(**{column: values})[values >= 0]

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.figure import query
+from analysis.figure.names import quantity
 
 Row = Mapping[Any, Any]
 _ALONE = ("optim.name", "optim.weight_decay", "optim.decay_towards")  # the first words of a name
@@ -126,6 +127,6 @@ def operation(row: Row) -> str:
 def noise(row: Row) -> str:
     """The noise on the training labels, in words."""
     outliers, rate = row["data.outliers"], row["data.outlier_size"]
-    words = [f"{outliers:,.0f} outliers"] if outliers else []
+    words = [quantity(round(outliers), "outlier")] if outliers else []
     words += [f"{100 * rate:g} % redrawn labels"] if rate else []
     return " and ".join(words) or "no label noise"

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from analysis import store
 from analysis.figure import options as figure_options
 from analysis.figure import query
+from analysis.figure.names import none_of, quantity
 from analysis.figure.provenance import Source, diverged_cells, diverged_text, fill, origin
 
 FRACTION = "data.train_fraction"
@@ -48,9 +49,11 @@ class SelectedRuns:
         missing, unfinished = int((~begun).sum()), int((begun & ~final).sum())
         lines = []
         if missing:
-            lines.append(f"{missing} of {len(self.runs)} planned cells have no rows")
+            have = "has" if missing == 1 else "have"
+            planned = quantity(len(self.runs), "planned cell")
+            lines.append(f"{missing} of {planned} {have} no rows")
         if unfinished:
-            lines.append(f"{unfinished} cells are not finished")
+            lines.append(f"{quantity(unfinished, 'cell is', 'cells are')} not finished")
         if lines:
             lines.append(fill(folder))
         diverged = len(diverged_cells(self.runs))
@@ -149,8 +152,9 @@ def stopped_notes(runs: pd.DataFrame, percent: int) -> list[str]:
         number = int(stopped_before(runs, split, percent).sum())
         if number:
             notes.append(
-                f"note: {number} of {len(runs)} runs ended by trainer.stop_at before {percent} % "
-                f"of {split} rows: censored at their last step, and not in the median"
+                f"note: {number} of {quantity(len(runs), 'run')} ended by trainer.stop_at "
+                f"before {percent} % of {split} rows: censored at the last step, and not in "
+                "the median"
             )
     return notes
 
@@ -181,7 +185,7 @@ def require_finished(selection: SelectedRuns) -> SelectedRuns:
     if selection.finished.empty:
         statuses = ", ".join(sorted(set(selection.runs["status"])))
         raise query.FigureError(
-            f"none of the {len(selection.runs)} chosen runs is finished yet "
+            f"{none_of(len(selection.runs), 'chosen run')} is finished yet "
             f"(statuses: {statuses}); wait, or `redescent resume`"
         )
     return selection

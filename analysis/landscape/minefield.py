@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from analysis import store
 from analysis.figure import provenance, query
+from analysis.figure.names import none_of, quantity
 from analysis.landscape import selection
 from analysis.stats.embedding import tsne
 from analysis.store import weights
@@ -75,7 +76,8 @@ def load(folder: str, where: Sequence[str] = ()) -> Minefield:
     runs = query.where(runs[runs[START_OF].notna()], where)
     done = runs[runs["status"] == "done"]
     if done.empty:
-        reasons = [f"none of the {len(runs)} chosen trainings is done", *missing(runs, folder)]
+        none = none_of(len(runs), "chosen training")
+        reasons = [f"{none} is done", *missing(runs, folder)]
         raise query.FigureError("; ".join(reasons))
     seed = int(done["seed"].min())
     of_seed = runs[runs["seed"] == seed]
@@ -106,7 +108,7 @@ def missing(runs: pd.DataFrame, folder: str) -> list[str]:
     diverged = len(provenance.diverged_cells(runs))
     lines = []
     if unfinished:
-        lines = [f"{unfinished} of {len(runs)} trainings are not done", provenance.fill(folder)]
+        lines = [provenance.unfinished_text(unfinished, len(runs)), provenance.fill(folder)]
     if diverged:
         lines.append(provenance.diverged_text(diverged))
     return lines
@@ -181,7 +183,8 @@ def embedding(vectors: Array, perplexity: float) -> Array:
     count = len(vectors)
     components = min(COMPONENTS, *vectors.shape)
     if count < 4:
-        raise query.FigureError(f"{count} networks are too few for t-SNE, expected at least 4")
+        are = quantity(count, "network is", "networks are")
+        raise query.FigureError(f"{are} too few for t-SNE, expected at least 4")
     with threadpool_limits(1):  # threads cost more than they bring for so few points
         reduced = PCA(components, random_state=0).fit_transform(vectors)
     return tsne(reduced, perplexity, seed=0)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from analysis import store
 from analysis.figure import query
+from analysis.figure.names import quantity
 from analysis.landscape import basins, selection
 from analysis.landscape.selection import OF, Measures
 
@@ -91,8 +92,9 @@ def measured(measures: Measures, column: str) -> OverTime:
     rows = basins.directions(measures) if name == RADIUS else measures.rows(COLUMNS[name])
     result = rows[COLUMNS[name]].astype("float64").groupby(rows["cell"]).mean()
     if not (result > 0).any():
+        count = quantity(len(cells), "finished cell")
         raise query.FigureError(
-            f"{measures.folder}: found no {name} above 0 in {len(cells)} finished cells, expected "
+            f"{measures.folder}: found no {name} above 0 in {count}, expected "
             f"one at least{WITHOUT_RADIUS if name == RADIUS else ''}"
         )
     places = pd.DataFrame({

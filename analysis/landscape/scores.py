@@ -78,7 +78,8 @@ def load(options: argparse.Namespace, name: Name, axes: Sequence[str]) -> Scores
     diverged = len(provenance.diverged_cells(runs))
     unfinished = int((~runs["status"].isin(FINAL)).sum())
     if done.empty:
-        reasons = [f"none of the {len(runs)} chosen trainings is done and has a test accuracy"]
+        none = names.none_of(len(runs), "chosen training")
+        reasons = [f"{none} is done and has a test accuracy"]
         reasons += [provenance.diverged_text(diverged)] if diverged else []
         reasons += [provenance.fill(options.folder)] if unfinished else []
         raise query.FigureError("; ".join(reasons))
@@ -87,7 +88,7 @@ def load(options: argparse.Namespace, name: Name, axes: Sequence[str]) -> Scores
         _check_one_setting(str(kind), group)
     notes = []
     if unfinished:
-        notes.append(f"{unfinished} of {len(runs)} trainings are not done")
+        notes.append(provenance.unfinished_text(unfinished, len(runs)))
     if diverged:
         notes.append(f"not drawn: {provenance.diverged_text(diverged)}")
     rows = [_row(str(kind), group) for kind, group in done.groupby("kind")]

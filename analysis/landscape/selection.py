@@ -18,6 +18,7 @@ import pandas as pd
 from analysis import store
 from analysis.figure import options as figure_options
 from analysis.figure import query
+from analysis.figure.names import none_of, quantity
 from analysis.figure.provenance import Source, diverged_cells, diverged_text, fill, origin
 from analysis.landscape import labels
 from analysis.stats import condition as grammar
@@ -98,7 +99,8 @@ class Measures:
         lines = [f"note: {note}" for note in self.notes]
         left = len(self.cells) - len(self.finished) - len(diverged_cells(self.cells))
         if left:
-            lines.append(f"{left} of {len(self.cells)} measures are not done")
+            are = "is" if left == 1 else "are"
+            lines.append(f"{left} of {quantity(len(self.cells), 'measure')} {are} not done")
             lines.append(fill(self.folder))
         if self.diverged:
             lines.append(diverged_text(len(self.diverged)))
@@ -196,13 +198,13 @@ def require_finished(measures: Measures) -> Measures:
     """The measures as they are; FigureError if none is done."""
     if measures.finished.empty and len(diverged_cells(measures.cells)) == len(measures.cells):
         raise query.FigureError(
-            f"none of the {len(measures.cells)} chosen measures has a value; "
+            f"{none_of(len(measures.cells), 'chosen measure')} has a value; "
             f"{diverged_text(len(measures.cells))}"
         )
     if measures.finished.empty:
         statuses = ", ".join(sorted(set(measures.cells["status"].astype(str))))
         raise query.FigureError(
-            f"none of the {len(measures.cells)} chosen measures is done yet (statuses: "
+            f"{none_of(len(measures.cells), 'chosen measure')} is done yet (statuses: "
             f"{statuses}); wait, or `redescent resume {Path(measures.folder).resolve().name}`"
         )
     return measures
@@ -221,8 +223,9 @@ def _trained_runs(folder: str, cells: pd.DataFrame) -> pd.DataFrame:
     lost = ids - set(trained["cell"])
     if lost:
         raise query.FigureError(
-            f"{folder}: {len(lost)} trained cells are in no log, for example {min(lost)}; expected "
-            f"them in {', '.join(sorted(set(cells[FOLDER].dropna())))}"
+            f"{folder}: {quantity(len(lost), 'trained cell is', 'trained cells are')} in no "
+            f"log, for example {min(lost)}; expected in "
+            f"{', '.join(sorted(set(cells[FOLDER].dropna())))}"
         )
     return trained
 
@@ -292,7 +295,8 @@ def _notes(trained: pd.DataFrame) -> tuple[str, ...]:
     if open_cells.empty:
         return ()
     statuses = ", ".join(sorted(set(open_cells["status"].astype(str))))
-    return (f"{len(open_cells)} trained cells are not done ({statuses})",)
+    are = quantity(len(open_cells), "trained cell is", "trained cells are")
+    return (f"{are} not done ({statuses})",)
 
 
 def test_accuracy(trained: pd.DataFrame) -> pd.Series:

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.figure import query
+from analysis.figure.names import quantity
 from analysis.landscape import labels
 from analysis.landscape.selection import OF, TO, Measures
 from analysis.landscape.surfaces import FLOOR
@@ -48,7 +49,7 @@ class Walk:
         return (
             f"{self.label}: barrier {_span(self.barriers)} nats, loss between the ends at most "
             f"{self.loss[:, inside].max():.3g} nats, at most {100 * wrong:.1f} % of the training "
-            f"set wrong; distance {_span(self.distances)}; {len(self.seeds)} seeds"
+            f"set wrong; distance {_span(self.distances)}; {quantity(len(self.seeds), 'seed')}"
         )
 
 

@@ -129,8 +129,9 @@ def checked_epochs(values: Array, epochs: ArrayLike | None) -> NDArray[np.int64]
     if values.ndim == 0 or values.shape[-1] == 0 or not np.isfinite(values).all():
         gaps = np.size(values) - np.isfinite(values).sum()
         raise ValueError(
-            f"a curve of shape {values.shape} with {gaps} values that are not finite: expected at "
-            "least one epoch and finite values; drop the epochs that were not logged"
+            f"a curve of shape {values.shape} in which {gaps} of {np.size(values)} values are not "
+            "finite: expected at least one epoch and finite values; drop the epochs that were not "
+            "logged"
         )
     if epochs is None:
         return np.arange(1, values.shape[-1] + 1)

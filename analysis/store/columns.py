@@ -75,7 +75,8 @@ def foreign_value(table: pa.Table) -> str | None:
     for name in WITHOUT_NULLS:
         if name in table.schema.names and table[name].null_count:
             count = table[name].null_count
-            return f"column {name!r}: found {count} rows without a value, expected none"
+            rows = "row" if count == 1 else "rows"
+            return f"column {name!r}: found {count} {rows} without a value, expected none"
     if "attempt" in table.schema.names and table.num_rows:
         limits = pc.min_max(table["attempt"]).as_py()
         if limits["min"] < 0 or limits["max"] > LAST_ATTEMPT:

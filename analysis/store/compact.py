@@ -141,7 +141,9 @@ def compact(folder: str | os.PathLike[str], rows_in_memory: int = ROWS_IN_MEMORY
         report = retrying(lambda: _compact(root, rows_in_memory))
     if len(report.mismatches):
         differing = len(report.mismatches)
-        log.warning("%s: %d values differ between attempts at the same epoch", root, differing)
+        log.warning(
+            "%s: values that differ between attempts at the same epoch: %d", root, differing
+        )
     return report
 
 

@@ -332,7 +332,10 @@ def cancel(name: str, where: Sequence[str]) -> None:
             f"{'it' if result.ended == 1 else 'them'}"
         )
     if result.cells or result.tasks:
-        kept = f"; {result.done} of them were done and keep their result" if result.done else ""
+        done = quantity(
+            result.done, "of them was done and keeps its", "of them were done and keep their"
+        )
+        kept = f"; {done} result" if result.done else ""
         layout.print_paragraph(
             f"cancelled {quantity(result.cells, 'cell')}, "
             f"{quantity(result.tasks, 'whole task')}; running cells save first{kept}"

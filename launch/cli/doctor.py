@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from launch.errors import UserError
+from launch.errors import UserError, quantity
 from launch.plan import Launcher, files
 from launch.plan.folder import check_folder
 from launch.scheduler import backend, sbatch, slurm
@@ -164,13 +164,15 @@ def _kernel_finding(
     elif code > 0:
         detail = f"could not be checked: {message}"
     elif wrong:
+        are = "is" if len(wrong) == 1 else "are"
         detail = (
-            f"{len(wrong)} of {len(layers)} layers are wrong, such as {wrong[0]['name']} by "
-            f"{wrong[0]['error']:.2g} of its largest number; {_REMEDY}"
+            f"{len(wrong)} of {quantity(len(layers), 'layer')} {are} wrong, such as "
+            f"{wrong[0]['name']} by {wrong[0]['error']:.2g} of its largest number; {_REMEDY}"
         )
     else:
         verdict = "ok"
-        detail = f"{len(layers)} layers on this CPU agree with float64, forward and backward"
+        agree = quantity(len(layers), "layer on this CPU agrees", "layers on this CPU agree")
+        detail = f"{agree} with float64, forward and backward"
     return Finding("kernels", verdict, detail)
 
 
@@ -204,7 +206,7 @@ def folder_findings(logs: Path) -> list[Finding]:
 def _disk(logs: Path) -> Finding:
     free = shutil.disk_usage(logs).free
     inodes = os.statvfs(logs)
-    free_space = f"{logs}: {free / 1e9:.1f} GB and {inodes.f_favail} files free"
+    free_space = f"{logs}: {free / 1e9:.1f} GB and {quantity(inodes.f_favail, 'file')} free"
     tight = free < 1e9 or (inodes.f_files > 0 and inodes.f_favail < 20_000)
     return Finding("logs folder", "warning" if tight else "ok", free_space)
 
@@ -241,7 +243,7 @@ def _slurm() -> list[Finding]:
 def _version() -> Finding:
     answer = slurm.call("sbatch", "--version")
     lines = answer.stdout.strip().splitlines()
-    arrays = f"arrays of up to {slurm.array_size()} tasks"
+    arrays = f"arrays of up to {quantity(slurm.array_size(), 'task')}"
     if answer.returncode != 0:
         error = slurm.error_of(answer)
         return Finding("SLURM", "warning", f"`sbatch --version` fails ({error}); {arrays}")

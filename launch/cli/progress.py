@@ -17,6 +17,7 @@ from rich.text import Text
 
 from launch.cli import layout
 from launch.cli.console import console
+from launch.errors import quantity
 from launch.plan.outcome import FINAL
 from launch.status import sweep_files
 from launch.status.pace import Pace, duration_text
@@ -126,10 +127,10 @@ def left_text(seconds: float | None) -> str:
 
 def count_text(runs: pd.DataFrame, search_round: int | None) -> str:
     """How many cells have ended, in a search of those that are known so far."""
-    count = f"{count_ended(runs)}/{len(runs)}"
+    ended, count = count_ended(runs), len(runs)
     if search_round is None:
-        return f"{count} cells"
-    return f"round {search_round}: {count} trainings so far"
+        return f"{ended}/{quantity(count, 'cell')}"
+    return f"round {search_round}: {ended}/{quantity(count, 'training')} so far"
 
 
 def count_ended(runs: pd.DataFrame) -> int:

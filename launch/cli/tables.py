@@ -146,7 +146,8 @@ def launcher_text(request: Request) -> str:
     if launcher.memory_gb:
         parts.append(f"{launcher.memory_gb:g} GB")
     if launcher.limit_minutes:
-        parts.append(f"{launcher.limit_minutes:g} minutes")
+        noun = "minute" if launcher.limit_minutes == 1 else "minutes"
+        parts.append(f"{launcher.limit_minutes:g} {noun}")
     return f"{request.launcher_name}{reason}: for each task {', '.join(parts)}"
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from launch.cost import rates
-from launch.errors import UserError
+from launch.errors import UserError, quantity
 from launch.plan.outcome import FINAL
 from launch.sweep.request import AUTO, Cell, Concurrency, Request
 
@@ -144,7 +144,7 @@ def _not_measured(request: Request, unmeasured: Sequence[Cell], total: int) -> s
     flat = unmeasured[0].flat
     return (
         f"task.at_a_time={AUTO}: no calibration with this launcher covers {len(unmeasured)} of "
-        f"{total} cells, for example model.name={flat.get('model.name')} with "
+        f"{quantity(total, 'cell')}, for example model.name={flat.get('model.name')} with "
         f"model.width={flat.get('model.width')}. Run `redescent "
         f"calibrate {request.name} --side-by-side 1 --side-by-side 2 --side-by-side 4` with the "
         "same overrides, or give task.at_a_time a number"

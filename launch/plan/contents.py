@@ -10,6 +10,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from launch.errors import quantity
 from launch.plan.identity import ids_of
 from launch.plan.launcher import Launcher
 from launch.plan.reader import (
@@ -154,7 +155,8 @@ def _task_searches(content: Sequence[Any], tasks: int, searches: int) -> list[li
 
 def _check_length(key: str, content: Sequence[Any], tasks: int) -> None:
     if content and len(content) != tasks:
-        raise Damaged(f"{key}: found {len(content)} entries, expected one for each of {tasks}")
+        found = quantity(len(content), "entry", "entries")
+        raise Damaged(f"{key}: found {found}, expected one for each of {tasks}")
 
 
 def packing(content: dict[str, Any]) -> dict[str, Any]:

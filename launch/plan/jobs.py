@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from launch.errors import UserError
+from launch.errors import UserError, quantity
 from launch.plan.files import write_json
 from launch.plan.plan import Plan
 from launch.plan.reader import Damaged, Fields, as_list, each, read_json, wrong
@@ -195,7 +195,7 @@ def _check_cover(arrays: Sequence[Array], tasks: int) -> None:
             raise Damaged(f"found an array from task {array.first}, expected one from task {end}")
         end += array.count
     if end != tasks:
-        raise Damaged(f"found arrays of {end} tasks, expected the {tasks} of the plan")
+        raise Damaged(f"found arrays of {quantity(end, 'task')}, expected the {tasks} of the plan")
 
 
 def _path(plan: Plan, sweep: Path) -> Path:

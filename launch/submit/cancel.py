@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.errors import UserError, quantity
+from launch.errors import UserError, none_of
 from launch.plan import Plan, files, load_all, markers
 from launch.plan.outcome import FINAL, LIVE
 from launch.plan.plan import CALIBRATION, name_of
@@ -155,7 +155,7 @@ def _cells_that_meet(state: SweepState, where: Sequence[str]) -> frozenset[str]:
             cells.add(cell_id)
     if where and not cells:
         raise UserError(
-            f"none of the {quantity(len(flats), 'cell')} of {name_of(state.folder)} meets "
+            f"{none_of(len(flats), 'cell')} of {name_of(state.folder)} meets "
             f"{' and '.join(where)}; nothing was cancelled"
         )
     return frozenset(cells)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from launch.cost import concurrency, rates
 from launch.cost.packing import TaskPreview, least_concurrency, pack_in_groups
-from launch.errors import UserError, quantity
+from launch.errors import UserError, none_of, quantity
 from launch.plan.jobs import array_ranges
 from launch.plan.outcome import FINAL, LIVE
 from launch.plan.plan import name_of
@@ -266,7 +266,7 @@ def _cells_again(request: Request) -> set[str]:
     ids = {cell.id for cell in request.cells if all(meets(cell.flat) for meets in conditions)}
     if conditions and not ids:
         raise UserError(
-            f"--again: none of the {quantity(len(request.cells), 'cell')} of {request.name} meets "
+            f"--again: {none_of(len(request.cells), 'cell')} of {request.name} meets "
             f"{' and '.join(request.again)}; nothing was sent"
         )
     return ids

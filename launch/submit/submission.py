@@ -267,8 +267,10 @@ def deliver(plan: Plan, folder: Path, dependencies: Dependencies) -> None:
 def _not_sent(refusal: backend.Refused, sent: int, plan: Plan) -> str:
     """The message about a plan of which only the first tasks were sent."""
     command = "submit --again" if plan.rerun else "submit"
+    were = "was" if sent == 1 else "were"
     count = (
-        f"{sent} of {len(plan.tasks)} tasks were sent; the rest is kept for the next `{command}`"
+        f"{sent} of {quantity(len(plan.tasks), 'task')} {were} sent; the rest is kept for the next "
+        f"`{command}`"
     )
     what = count if sent else "nothing was sent"
     if isinstance(refusal, backend.Missing):

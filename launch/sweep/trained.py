@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launch.errors import UserError, quantity
+from launch.errors import UserError, none_of
 from launch.plan.identity import RESULT_FREE
 from launch.sweep.condition import conditions_on, names
 from launch.sweep.request import Cell, check_name, leaves, resolved_cell
@@ -102,8 +102,7 @@ class TrainedRule:
         selected = [cell for cell in complete if all(meets(cell.flat) for meets in conditions)]
         if not selected:
             raise UserError(
-                f"of.where: none of the {quantity(len(cells), 'cell')} of {self.sweep} meets "
-                f"{list(self.texts)}"
+                f"of.where: {none_of(len(cells), 'cell')} of {self.sweep} meets {list(self.texts)}"
             )
         if needs_trained_cell(selected[0].flat):
             raise UserError(

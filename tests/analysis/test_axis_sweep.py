@@ -393,7 +393,7 @@ def test_the_script_of_the_page_on_own_figures_draws_them(sweep, tmp_path):
     sweep.runs("late", [{**values, **facts, "cell": "late", "seed": 9, "status": "failed"}])
     none = [*command, "--where", "seed == 9"]
     process = subprocess.run(none, cwd=PAGE.parents[2], capture_output=True, text=True)
-    assert process.stderr == "error: none of the 1 chosen runs is done\n"
+    assert process.stderr == "error: no chosen run is done\n"
     table = pd.read_csv(tmp_path / "my_width.csv")
     assert table["count"].unique().tolist() == [2]
     np.testing.assert_allclose(table["mean"], [1.5 / width for width in WIDTHS])

@@ -188,7 +188,7 @@ def test_abandoned_trainings_leave_no_claim_beyond_the_range(searching: SearchSw
     assert row[["n50", "n50_low", "n50_high", "n50_bound"]].isna().all()
     left_out = int(runs["abandoned"].sum())
     assert loaded.trainings["success"].isna().sum() == left_out
-    assert f"; 90 % intervals; {len(runs) - left_out} trainings in 1 searches" in loaded.caption()
+    assert f"; 90 % intervals; {len(runs) - left_out} trainings in 1 search" in loaded.caption()
     (note,) = loaded.notes
     assert f"leaves {left_out} abandoned trainings out" in note
     assert "that of 1 search is not known" in note
@@ -265,7 +265,7 @@ def test_results_newer_than_the_searches_are_noted(searching: SearchSweep):
     entries[0]["trials"][-1]["success"] = None
     searching.save(entries)
     (note,) = selection.load(str(searching.folder), []).notes
-    assert note.startswith("searches.json was written before 1 of the ")
+    assert note.startswith("searches.json was written before 1 of 18 trainings ended")
     entries[0]["held"] = [entries[0]["trials"][-1]["cell"]]
     searching.save(entries)
     assert selection.load(str(searching.folder), []).notes == ()

@@ -127,8 +127,8 @@ def test_medians_over_seeds_and_runs_that_never_got_there(sweep, tmp_path, capsy
     assert record["cost"]["all"]["factor"] == pytest.approx((801 / 501) ** 0.1)
     assert record["cost"]["published_range"] is None
     out = capsys.readouterr().out
-    assert "1 of 12 planned cells have no rows" in out
-    assert "1 cells are not finished" in out
+    assert "1 of 12 planned cells has no rows" in out
+    assert "1 cell is not finished" in out
     assert "redescent resume demo" in out
     last = record["groups"][-1]
     assert (last["cells"], last["unfinished"], last["missing"]) == (
@@ -212,7 +212,7 @@ def test_a_seed_that_ended_early_shortens_the_band_or_leaves_it(
     assert run(grok_fig1, sweep.folder, "--out", tmp_path) == 0
     assert set(pd.read_csv(tmp_path / "grok_fig1.csv")["n"]) == {2}
     out = capsys.readouterr().out
-    assert "1 cells are not finished" in out
+    assert "1 cell is not finished" in out
     assert "(2 of 3 seeds got there)" in out
 
 

@@ -89,11 +89,11 @@ RIGHT = json.dumps({"name": "conv2d 3x3", "error": 1e-7, "wrong": False})
 @pytest.mark.parametrize(
     ("program", "verdict", "detail"),
     [
-        (f"print({BEGUN!r}); print({RIGHT!r})", "ok", "1 layers on this CPU agree with float64"),
+        (f"print({BEGUN!r}); print({RIGHT!r})", "ok", "1 layer on this CPU agrees with float64"),
         (
             f"print({BEGUN!r}); print({WRONG!r})",
             "problem",
-            "1 of 1 layers are wrong, such as conv2d 3x3 by 0.5",
+            "1 of 1 layer is wrong, such as conv2d 3x3 by 0.5",
         ),
         (
             f"print({BEGUN!r}, flush=True); import os; os.abort()",

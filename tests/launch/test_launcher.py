@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from launch.cli.tables import launcher_text
+from launch.errors import none_of
 from launch.plan import Launcher
 from launch.plan.launcher import cores
+from launch.sweep import compose
 
 ONE_CORE = (
     "import os; os.environ.pop('SLURM_CPUS_PER_TASK', None)\n"
@@ -60,3 +63,11 @@ def test_memory_does_not_count_among_the_resources() -> None:
     launcher = Launcher(settings)
     assert launcher.resources == Launcher({**settings, "mem_gb": 9}).resources
     assert launcher.resources != Launcher({**settings, "cpus_per_task": 8}).resources
+
+
+def test_counts_of_one_are_singular() -> None:
+    one = ["hydra/launcher=slurm", "hydra.launcher.timeout_min=1", "seeds=[0]"]
+    request = compose.expand_sweep("noop", one)
+    assert launcher_text(request).endswith("1 minute")
+    assert none_of(1, "cell") == "no cell"
+    assert none_of(2, "cell") == "none of the 2 cells"

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from trainers.config.reader import ConfigError, at_least, between
+from trainers.config.reader import ConfigError, at_least, between, quantity
 
 DIRECTIONS_PER_BLOCK = 50
 """Directions of a block of radii, or proposals of a block of volumes."""
@@ -140,7 +140,8 @@ class Surface(SavedWeights):
         if self.block >= self.blocks:
             raise ConfigError(
                 f"trainer.block: found {self.block}, expected less than {self.blocks}: a grid of "
-                f"{self.points} rows has {self.blocks} blocks of {ROWS_PER_BLOCK}"
+                f"{quantity(self.points, 'row')} has {quantity(self.blocks, 'block')} of "
+                f"{ROWS_PER_BLOCK}"
             )
 
     @property

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from trainers.config import OPERATIONS, Arithmetic, ConfigError
+from trainers.config.reader import quantity
 from trainers.seeding import torch_stream
 
 
@@ -116,11 +117,13 @@ def split(config: Arithmetic, seed: int) -> Split:
     if not 0 < count < len(full_table):
         raise ConfigError(
             f"data.train_fraction: found {config.train_fraction}, which is {count} of "
-            f"{len(full_table)} rows; expected at least one row to train on and one to test"
+            f"{quantity(len(full_table), 'row')}; expected at least one row to train on and one "
+            "to test"
         )
     if config.outliers > count:
         raise ConfigError(
-            f"data.outliers: found {config.outliers}, expected at most the {count} training rows"
+            f"data.outliers: found {config.outliers}, expected at most "
+            f"{quantity(count, 'training row')}"
         )
     split_seed = config.split_seed if config.split_seed is not None else seed
     size = len(full_table)

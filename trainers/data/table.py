@@ -18,6 +18,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from trainers.config import ConfigError, Table
+from trainers.config.reader import quantity
 from trainers.data import DataError
 from trainers.data.labelled import Labelled
 from trainers.seeding import numpy_stream
@@ -126,11 +127,12 @@ def _check_rows(columns: Columns, config: Table) -> None:
         length = len(feature) if feature.ndim else 0
         if length != rows:
             raise DataError(
-                f"{config.root}: {name} has {length} rows and the label {config.label} {rows}, "
-                "expected equally many; list the features to use in data.features"
+                f"{config.root}: {name} has {quantity(length, 'row')} and the label "
+                f"{config.label} {rows}, expected equally many; list the features to use in "
+                "data.features"
             )
     if rows < 2:
-        raise DataError(f"{config.root}: found {rows} rows, expected at least 2")
+        raise DataError(f"{config.root}: found {quantity(rows, 'row')}, expected at least 2")
 
 
 def _feature_names(columns: Columns, config: Table) -> Sequence[str]:
@@ -181,6 +183,6 @@ def _split(config: Table, rows: int, seed: int) -> tuple[NDArray[np.int64], NDAr
     if count > len(train):
         raise ConfigError(
             f"data.train_samples: found {count}, expected at most {len(train)}, which "
-            f"data.test_share leaves of {rows} rows"
+            f"data.test_share leaves of {quantity(rows, 'row')}"
         )
     return np.sort(train[:count]), np.sort(order[:tested])

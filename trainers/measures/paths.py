@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trainers.config.reader import quantity
 from trainers.measures.directions import Direction, like
 from trainers.measures.vectors import shaped
 
@@ -51,7 +52,7 @@ def principal_plane(model: nn.Module, snapshots: Sequence[Arrays]) -> PrincipalP
     """
     if len(snapshots) < 3:
         raise ValueError(
-            f"the path has {len(snapshots)} snapshots, expected at least 3; train with "
+            f"the path has {quantity(len(snapshots), 'snapshot')}, expected at least 3; train with "
             "trainer.weights_at=log"
         )
     end = _flat({name: value.detach().cpu().numpy() for name, value in model.named_parameters()})

@@ -32,7 +32,7 @@ def main(folder: Path, conditions: Sequence[str] = ()) -> None:
         sys.exit(f"error: {error}")
     finished = runs[runs["status"] == "done"]
     if finished.empty:
-        sys.exit(f"error: {folder}: none of the {len(runs)} chosen runs is finished")
+        sys.exit(f"error: {folder}: no chosen run is finished")
     table = reduce(finished)
     figure = Figure(figsize=(4.5, 3.2), layout="constrained")
     axes = figure.subplots()
