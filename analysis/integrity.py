@@ -46,10 +46,8 @@ def _describe(stretches: Sequence[Stretch], name: str, modulus: int) -> list[str
 def _summary(name: str, check: Check, what: str) -> str:
     return (
         f"{name}: {check.possible.sum()} of {check.possible.size} cells ({check.share:.2%}) can be "
-        f"{what}; "
-        f"greatest distance from a whole number {check.greatest:.3g} (tolerance "
-        f"{check.tolerance:.1g}, "
-        f"share by chance {check.chance:.1g})"
+        f"{what}; greatest distance from a whole number {check.greatest:.3g} (tolerance "
+        f"{check.tolerance:.1g}, share by chance {check.chance:.1g})"
     )
 
 
@@ -89,8 +87,8 @@ def _offset_lines(scaled: Array, variance: Whole | None, tolerance: float, seeds
         best = slopes(scaled, variance, fractions, seeds)
         lines.append(
             "without an offset of the following steps, mean and std can come from the same "
-            f"{seeds} counts in "
-            f"{best.share:.2%} of cells (next-best choice of a step: {best.second:.2%}):"
+            f"{seeds} counts in {best.share:.2%} of cells (next-best choice of a step: "
+            f"{best.second:.2%}):"
         )
         lines += _describe(best.rows, "rows", seeds) + _describe(best.columns, "columns", seeds)
     return lines

@@ -74,10 +74,9 @@ def warn_if_slow(precision: str, where: torch.device) -> None:
     if precision == "bfloat16" and where.type == "cpu" and not multiplies_bfloat16():
         log.warning(
             "trainer.precision=bfloat16: this processor has no bfloat16 instructions (AVX512_BF16 "
-            "or AMX) and trains "
-            "slower than in float32; benchmarks/algorithmic.py and benchmarks/vision.py --bfloat16 "
-            "measure how much. "
-            "Expected: a processor that has them, a GPU, or trainer.precision=float32"
+            "or AMX) and trains slower than in float32; benchmarks/algorithmic.py and "
+            "benchmarks/vision.py --bfloat16 measure how much. Expected: a processor that has "
+            "them, a GPU, or trainer.precision=float32"
         )
 
 

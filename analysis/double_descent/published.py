@@ -27,9 +27,8 @@ from analysis.store.merge import newest_curves, newest_runs
 from analysis.store.parts import CELL_TYPE, SCHEMA_KEY, SCHEMA_VERSION, StoreError, read_manifest
 
 EPOCHS, COLUMNS, SEEDS = 1001, 92, 5
-LAMBDAS: NDArray[np.float64] = (
-    10.0 ** -np.linspace(0.1, 8.0, 100)[8:]  # the eight largest were never published
-)
+LAMBDAS: NDArray[np.float64] = 10.0 ** -np.linspace(0.1, 8.0, 100)[8:]
+"""Weight decays, falling; the eight largest of the hundred were never published."""
 FILES = {
     "train_error": "resnet-train-errors_mean.npy",
     "train_error_std": "resnet-train-errors_std.npy",
@@ -39,9 +38,8 @@ FILES = {
 PREFIX = "published-"
 NOTE = (
     "published aggregate of five seeds: the means of the test error carry an undocumented additive "
-    "offset in epoch and "
-    "weight decay (means of five error counts are multiples of 1/50000, these are not); for "
-    "redrawing only"
+    "offset in epoch and weight decay (means of five error counts are multiples of 1/50000, these "
+    "are not); for redrawing only"
 )
 CONFIG: dict[str, Any] = {
     "model.name": "resnet18",

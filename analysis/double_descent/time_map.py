@@ -25,11 +25,7 @@ WIDEST = 1.0  # decades; a column is no wider, however far its neighbours are
 HEADROOM = 0.4  # of the error axis, above the curves, for the legend
 SMALL_LEGEND = 8.0  # points; over steps and examples it keeps clear of the first epoch
 PUBLISHED_LIMITS, PUBLISHED_LAST = (0.18, 0.50), 1000  # error rate; last epoch on the axes
-PUBLISHED_SLICES = {
-    "Large λ": 10,
-    "Intermediate λ": 17,
-    "Small λ": 91,
-}  # columns in the order of falling λ
+PUBLISHED_SLICES = {"Large λ": 10, "Intermediate λ": 17, "Small λ": 91}  # columns by falling λ
 PUBLISHED_TICKS = {float(k): style.power_label(-k) for k in range(1, 8)} | {8.0: "≈0.0"}
 
 

@@ -123,9 +123,10 @@ def colour_bar(
     figure = beside.get_figure(root=True)
     if figure is None:
         raise ValueError("a colour bar needs axes of a figure")
+    # use_gridspec=False: `options.apply` cannot place a bar anew that is in a row of a grid
     return figure.colorbar(
         meshes[0], ax=axes, pad=0.02, label=label, extend=extend(meshes), use_gridspec=False
-    )  # a bar in a row of a grid cannot be placed anew by `options.apply`
+    )
 
 
 def extend(meshes: Sequence[ScalarMappable]) -> str:

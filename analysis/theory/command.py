@@ -79,8 +79,8 @@ def logarithmic(grid: Sequence[float]) -> Array:
     """10 to the power of `linspace(*grid)`; grid: first and last exponent, number of points."""
     if len(grid) != 3 or grid[2] < 1 or grid[2] != int(grid[2]):
         raise ValueError(
-            f"a grid of powers is {tuple(grid)}; "
-            "expected the first and last exponent and a whole number"
+            f"a grid of powers is {tuple(grid)}; expected the first and last exponent and a whole "
+            "number"
         )
     return np.asarray(10.0 ** np.linspace(grid[0], grid[1], int(grid[2])))
 

@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-Custom = Callable[
-    [Array, Array, Array], Array
-]  # (eigenvalues (..., m), times (T,), weight_decay (T,)) -> (..., T, m)
+Custom = Callable[[Array, Array, Array], Array]
+"""k of a method of the caller's: (eigenvalues (..., m), times (T,), weight_decay (T,)) ->
+(..., T, m).
+"""
+
 Method = Literal["descent", "flow", "ridge"] | Custom
 NEGLIGIBLE = 1e-17  # a penalty below this changes no double
 

@@ -44,8 +44,8 @@ def locate(config: CIFAR10) -> Source:
             return Source("download", ())
         raise DataError(
             "CIFAR-10: found data.root=null and data.download=false, expected a place to read "
-            "from; give the folder "
-            f"with data.root=DIR (it holds {KNOWN}), or fetch {URL} with data.download=true"
+            f"from; give the folder with data.root=DIR (it holds {KNOWN}), or fetch {URL} with "
+            "data.download=true"
         )
     root = Path(config.root).expanduser()
     if root.is_file():
@@ -117,8 +117,8 @@ def check_rows(config: CIFAR10, train: int, test: int) -> None:
         expected = " and ".join(map(str, config.source_rows))
         raise DataError(
             f"{config.root or URL}: found {train} training and {test} test images, expected "
-            f"{expected}; correct "
-            f"data.root=DIR, or accept the set with data.source_rows=[{train},{test}]"
+            f"{expected}; correct data.root=DIR, or accept the set with "
+            f"data.source_rows=[{train},{test}]"
         )
 
 
@@ -131,8 +131,7 @@ def download(cache: Path) -> Path:
     except (OSError, ValueError) as error:  # base classes of what requests and pooch raise
         raise DataError(
             f"{URL}: found {error}, expected a file of MD5 {MD5} to be kept in {cache}; try again, "
-            "or fetch it on a "
-            "machine with access and name it with data.root=DIR"
+            "or fetch it on a machine with access and name it with data.root=DIR"
         ) from error
 
 
@@ -198,7 +197,6 @@ def _read_batch(data: bytes, name: str) -> Split:
     if pixels.dtype != np.uint8 or pixels.shape != (rows, 3072) or not integers:
         raise DataError(
             f"{name}: found data {pixels.dtype} {pixels.shape} and labels {labels.dtype} "
-            f"{labels.shape}, "
-            f"expected uint8 (n, 3072) and n integers; {REMEDY}"
+            f"{labels.shape}, expected uint8 (n, 3072) and n integers; {REMEDY}"
         )
     return images32.checked(pixels.reshape(-1, *SHAPE), labels, name)

@@ -45,9 +45,8 @@ __all__ = [
 ]
 
 FORMAT = 1  # of the cache files; if it changes, older files are ignored
-LOCK_SECONDS = (
-    600.0  # longer than any decoding or download should take; then continue without the lock
-)
+LOCK_SECONDS = 600.0
+"""How long to wait for the lock: longer than any decoding or download should take."""
 
 logger = logging.getLogger(__name__)
 
@@ -217,9 +216,8 @@ def _subset(part: str, labels: Tensor, n: int | None, classes: int, seed: int) -
         if quota[label] > len(candidates):
             raise ConfigError(
                 f"data.{part}_samples: found {n}, that is {quota[label]} of class {label}, "
-                "expected at most "
-                f"{len(candidates)} of that class; ask for fewer, or for null, which takes all "
-                f"{sum(map(len, members))}"
+                f"expected at most {len(candidates)} of that class; ask for fewer, or for null, "
+                f"which takes all {sum(map(len, members))}"
             )
     indices = [candidates[:k] for candidates, k in zip(members, quota, strict=True)]
     return torch.from_numpy(np.sort(np.concatenate(indices)))
