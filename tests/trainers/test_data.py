@@ -586,7 +586,7 @@ def test_a_lock_that_is_never_released_delays_but_does_not_stop(
     load(config)
     path = cache_file(tmp_path / "cache")
     path.unlink()
-    monkeypatch.setattr("trainers.data.images.LOCK_SECONDS", 0.3)
+    monkeypatch.setattr("trainers.data.image_cache.LOCK_SECONDS", 0.3)
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert_is_made_set(load(config))

@@ -37,11 +37,8 @@ def crop_and_flip(images_nchw: Tensor, offsets: Tensor, flips: Tensor, padding: 
     columns = torch.where(flips[:, None], w - 1 - columns, columns) + offsets[:, 1, None]
     # One flat index shared by the channels: 4 to 7 times faster on a CPU than indexing rows and
     # columns apart.
-    index = (
-        (rows[:, :, None] * (w + 2 * padding) + columns[:, None, :])
-        .reshape(b, 1, h * w)
-        .expand(b, c, h * w)
-    )
+    index_bhw = rows[:, :, None] * (w + 2 * padding) + columns[:, None, :]
+    index = index_bhw.reshape(b, 1, h * w).expand(b, c, h * w)
     padded = F.pad(images_nchw, (padding, padding, padding, padding))
     return padded.flatten(2).gather(2, index).view(b, c, h, w)
 
@@ -54,12 +51,9 @@ def channel_statistics(images_nchw: Tensor) -> tuple[Tensor, Tensor]:
     order of the images.
     """
     values = torch.arange(256, dtype=torch.float64) / 255
-    counts = torch.stack(
-        [
-            torch.bincount(channel.flatten(), minlength=256)
-            for channel in images_nchw.cpu().unbind(1)
-        ]
-    )
+    channels = images_nchw.cpu().unbind(1)
+    histograms = [torch.bincount(channel.flatten(), minlength=256) for channel in channels]
+    counts = torch.stack(histograms)
     shares = counts.double() / counts.sum(1, keepdim=True)
     mean = shares @ values
     variance = (shares * (values - mean[:, None]) ** 2).sum(1)

@@ -67,11 +67,11 @@ def _in_folder(root: Path) -> Source:
     if (root / ARCHIVE).is_file():
         return Source("archive", (root / ARCHIVE,))
     names = sorted(entry.name for entry in root.iterdir())
-    content = (
-        ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-        or "an empty folder"
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    content = ", ".join(names[:8]) + more
+    raise DataError(
+        f"{root}: found {content or 'an empty folder'}, expected {KNOWN}; correct data.root=DIR"
     )
-    raise DataError(f"{root}: found {content}, expected {KNOWN}; correct data.root=DIR")
 
 
 def _regular(folder: Path, pattern: str) -> list[Path]:
@@ -137,9 +137,8 @@ def download(cache: Path) -> Path:
 
 def _join(splits: list[Split]) -> Split:
     """One split, copied: an unpickled array may be read-only, which torch does not accept."""
-    return np.concatenate([images for images, _ in splits]), np.concatenate(
-        [labels for _, labels in splits]
-    )
+    images, labels = zip(*splits, strict=True)
+    return np.concatenate(images), np.concatenate(labels)
 
 
 def _read_archive(path: Path) -> dict[str, Split]:

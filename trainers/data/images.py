@@ -1,34 +1,19 @@
-"""Image sets in memory: the whole set through a cache of decoded files, and class-balanced subsets
-of it.
-
-The cache holds one file per source and version of it. Hundreds of jobs may start at once, so a lock
-lets one of them decode while the others wait. If the file system has no locks, or the folder cannot
-be written, each job decodes for itself. A cached set is checked against its hash every time it is
-read.
-"""
+"""Image sets in memory: the whole set of a configuration, and class-balanced subsets of it."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
-import hashlib
-import logging
-import os
-import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from trainers.checkpoint import replacing
 from trainers.config import CIFAR10, SVHN, ConfigError, Digits, Images
 from trainers.data import DataError, augment, cifar10, digits, inputs, svhn
-from trainers.data.images32 import CLASSES
+from trainers.data.image_cache import ImageSet, cache_file, cached, with_hash
+from trainers.data.images32 import CLASSES, Split
 from trainers.data.labelled import Labelled
 from trainers.seeding import numpy_stream
 
@@ -44,24 +29,6 @@ __all__ = [
     "with_hash",
 ]
 
-FORMAT = 1  # of the cache files; if it changes, older files are ignored
-LOCK_SECONDS = 600.0
-"""How long to wait for the lock: longer than any decoding or download should take."""
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """Images, uint8 (n, c, h, w), and labels, int64 (n,) in 0..classes-1, all on the CPU."""
-
-    train_images: Tensor
-    train_labels: Tensor
-    test_images: Tensor
-    test_labels: Tensor
-    classes: int
-    content_hash: str
-
 
 def load(config: Images) -> ImageSet:
     """The whole set that `config` names, in the order of its source.
@@ -71,13 +38,14 @@ def load(config: Images) -> ImageSet:
     """
     cache = Path(config.cache).expanduser()
     if isinstance(config, Digits):
-        return _cached(_cache_path(cache, "digits", digits.fingerprint()), _decode_digits)
+        path = cache_file(cache, "digits", digits.fingerprint())
+        return cached(path, _decode_digits)
     if isinstance(config, SVHN):
-        path = _cache_path(cache, "svhn", svhn.fingerprint(config))
-        return _cached(path, lambda: _decode_svhn(config))
+        path = cache_file(cache, "svhn", svhn.fingerprint(config))
+        return cached(path, lambda: _decode_svhn(config))
     source = cifar10.locate(config)
-    path = _cache_path(cache, "cifar10", cifar10.fingerprint(source))
-    images = _cached(path, lambda: _image_set(*cifar10.decode(source, cache), CLASSES))
+    path = cache_file(cache, "cifar10", cifar10.fingerprint(source))
+    images = cached(path, lambda: _image_set(*cifar10.decode(source, cache), CLASSES))
     cifar10.check_rows(config, len(images.train_labels), len(images.test_labels))
     return images
 
@@ -137,25 +105,21 @@ def select(images: ImageSet, config: Images, seed: int) -> ImageSet:
     contains a smaller one; the test subset is the same for every seed.
     """
     classes, downscale = _classes(images, config), _downscale(config)
-    if (
-        classes == images.classes
-        and downscale == 1
-        and config.train_samples is None
-        and config.test_samples is None
-    ):
+    has_all_classes = classes == images.classes
+    has_all_samples = config.train_samples is None and config.test_samples is None
+    if has_all_classes and has_all_samples and downscale == 1:
         return images
     train = train_index(images, config, seed)
     test = _subset("test", images.test_labels, config.test_samples, classes, 0)
-    return with_hash(
-        ImageSet(
-            train_images=_averaged(images.train_images[train], downscale),
-            train_labels=images.train_labels[train],
-            test_images=_averaged(images.test_images[test], downscale),
-            test_labels=images.test_labels[test],
-            classes=classes,
-            content_hash="",
-        )
+    subset = ImageSet(
+        train_images=_averaged(images.train_images[train], downscale),
+        train_labels=images.train_labels[train],
+        test_images=_averaged(images.test_images[test], downscale),
+        test_labels=images.test_labels[test],
+        classes=classes,
+        content_hash="",
     )
+    return with_hash(subset)
 
 
 def train_index(images: ImageSet, config: Images, seed: int) -> Tensor:
@@ -209,9 +173,9 @@ def _subset(part: str, labels: Tensor, n: int | None, classes: int, seed: int) -
     generator = numpy_stream(seed, "train subset" if part == "train" else "test subset")
     quota = np.full(classes, n // classes)
     quota[generator.permutation(classes)[: n % classes]] += 1
-    members = [
-        generator.permutation(np.flatnonzero(labels.numpy() == label)) for label in range(classes)
-    ]
+    members = []
+    for label in range(classes):
+        members.append(generator.permutation(np.flatnonzero(labels.numpy() == label)))
     for label, candidates in enumerate(members):
         if quota[label] > len(candidates):
             raise ConfigError(
@@ -223,9 +187,6 @@ def _subset(part: str, labels: Tensor, n: int | None, classes: int, seed: int) -
     return torch.from_numpy(np.sort(np.concatenate(indices)))
 
 
-_Split = tuple[NDArray[np.uint8], NDArray[np.int64]]
-
-
 def _decode_digits() -> ImageSet:
     return _image_set(*digits.decode(), digits.CLASSES)
 
@@ -234,115 +195,7 @@ def _decode_svhn(config: SVHN) -> ImageSet:
     return _image_set(svhn.decode(config, "train"), svhn.decode(config, "test"), CLASSES)
 
 
-def _image_set(train: _Split, test: _Split, classes: int) -> ImageSet:
+def _image_set(train: Split, test: Split, classes: int) -> ImageSet:
     tensors = [torch.from_numpy(array) for array in (*train, *test)]
     train_images, train_labels, test_images, test_labels = tensors
     return with_hash(ImageSet(train_images, train_labels, test_images, test_labels, classes, ""))
-
-
-def with_hash(images: ImageSet) -> ImageSet:
-    """`images` with the hash of what it holds."""
-    return dataclasses.replace(images, content_hash=_content_hash(images))
-
-
-def _content_hash(images: ImageSet) -> str:
-    digest = hashlib.sha256(str(images.classes).encode())
-    for tensor in (
-        images.train_images,
-        images.train_labels,
-        images.test_images,
-        images.test_labels,
-    ):
-        array = tensor.numpy()
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()[:16]
-
-
-def _cache_path(folder: Path, name: str, fingerprint: str) -> Path:
-    return (
-        folder / f"{name}-{hashlib.sha256(f'{FORMAT} {fingerprint}'.encode()).hexdigest()[:16]}.pt"
-    )
-
-
-def _cached(path: Path, decode: Callable[[], ImageSet]) -> ImageSet:
-    images = _read(path)
-    if images is not None:
-        return images
-    with _locked(path.with_suffix(".lock")):
-        images = _read(path)
-        if images is None:
-            if os.path.exists(path):
-                logger.warning(
-                    "%s: found a file that is damaged or of another format; decoding the data "
-                    "again",
-                    path,
-                )
-            images = decode()
-            _write(path, images)
-    return images
-
-
-def _read(path: Path) -> ImageSet | None:
-    """The cached set, or None if there is no usable one.
-
-    It is read into memory, not mapped: if another machine removes a mapped file from a shared disk,
-    its readers crash.
-    """
-    try:
-        images = ImageSet(**torch.load(path, weights_only=True))
-        return images if _content_hash(images) == images.content_hash else None
-    except Exception:
-        # damage can raise anything from a KeyError to a RuntimeError of the zip reader
-        return None
-
-
-def _write(path: Path, images: ImageSet) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
-            torch.save(dataclasses.asdict(images), file)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        logger.warning(
-            "%s: cannot be written (%s), so every run decodes the data again; set data.cache to a "
-            "folder that can",
-            path,
-            error,
-        )
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    handle = _acquire(path)
-    try:
-        yield
-    finally:
-        if handle is not None:
-            os.close(handle)
-
-
-def _acquire(path: Path) -> int | None:
-    """A descriptor that holds the lock, or None without locks; polls, so signals are served."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError:
-        return None
-    deadline = time.monotonic() + LOCK_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return handle
-        except BlockingIOError:
-            time.sleep(0.1)
-        except OSError as error:
-            logger.info("%s: the file system refuses locks (%s); continuing without", path, error)
-            break
-    else:
-        logger.warning(
-            "%s: held by another process for over %.0f s; continuing without the lock",
-            path,
-            LOCK_SECONDS,
-        )
-    os.close(handle)
-    return None

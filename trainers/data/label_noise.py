@@ -69,9 +69,7 @@ def apply(
     noisy[indices] = _noisy(clean[indices], len(clean), noise.kind, classes, generator)
     mask = np.zeros(len(clean), dtype=bool)
     mask[indices] = True
-    return NoisyLabels(
-        torch.from_numpy(noisy), torch.from_numpy(mask), torch.from_numpy(noisy != clean)
-    )
+    return _labels(clean, noisy, mask)
 
 
 def chosen(noise: LabelNoise, samples: int) -> int:
@@ -93,10 +91,14 @@ def _random(
     labels = numpy_stream(seed, "random labels", 0).integers(0, classes, total)[index]
     chances = numpy_stream(seed, "random labels", 1).random(total)[index]
     is_chosen = chances < rate
-    noisy = np.where(is_chosen, labels, clean)
-    return NoisyLabels(
-        torch.from_numpy(noisy), torch.from_numpy(is_chosen), torch.from_numpy(noisy != clean)
-    )
+    return _labels(clean, np.where(is_chosen, labels, clean), is_chosen)
+
+
+def _labels(
+    clean: NDArray[np.int64], noisy: NDArray[np.int64], is_chosen: NDArray[np.bool_]
+) -> NoisyLabels:
+    arrays = (noisy, is_chosen, noisy != clean)
+    return NoisyLabels(*(torch.from_numpy(array) for array in arrays))
 
 
 def _noisy(

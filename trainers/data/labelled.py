@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,11 +77,11 @@ class Labelled:
         return samples, whole
 
 
-def hash_of(*arrays: Tensor) -> str:
-    """16 hexadecimal digits over types, shapes and values."""
-    digest = hashlib.sha256()
+def hash_of(*arrays: Tensor, before: str = "") -> str:
+    """16 hexadecimal digits over the text `before`, and types, shapes and values of the arrays."""
+    digest = hashlib.sha256(before.encode())
     for tensor in arrays:
         array = tensor.numpy()
         digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(array.tobytes())
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]
