@@ -20,7 +20,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -91,7 +91,9 @@ def cases(widths: Sequence[int] = WIDTHS) -> list[Case]:
     """Every call of a layer that our models of these widths make, in both memory formats and both
     number formats.
     """
-    calls = dict.fromkeys(itertools.chain.from_iterable(map(_calls, widths)))
+    calls: dict[Case, None] = {}
+    for width in widths:
+        calls |= dict.fromkeys(_calls(width))
     return [dataclasses.replace(call, format=kind) for call in calls for kind in FORMATS]
 
 
@@ -101,17 +103,10 @@ def strided() -> list[Case]:
     """
     results = []
     for width, (batch, _, size) in itertools.product(range(1, 10), IMAGES[1:3]):
-        x = torch.empty(batch, width, size, size, device="meta").to(
-            memory_format=torch.channels_last
-        )
-        weight = torch.empty(2 * width, width, 1, 1, device="meta").to(
-            memory_format=torch.channels_last
-        )
-        results.append(
-            Case(
-                "conv2d", tuple(x.shape), x.stride(), tuple(weight.shape), weight.stride(), stride=2
-            )
-        )
+        x = torch.empty(batch, width, size, size, device="meta")
+        weight = torch.empty(2 * width, width, 1, 1, device="meta")
+        x, weight = (t.to(memory_format=torch.channels_last) for t in (x, weight))
+        results.append(Case("conv2d", *_layout(x), *_layout(weight), stride=2))
     return results
 
 
@@ -140,9 +135,9 @@ def _values(case: Case, tensors: Sequence[Tensor], weights: Tensor) -> list[Tens
     """
     placed = [_in_memory(tensors[0], case.input_strides).to(getattr(torch, case.format))]
     for parameter in tensors[1:]:
-        placed.append(
-            _in_memory(parameter, case.weight_strides) if parameter.dim() > 1 else parameter.clone()
-        )
+        is_matrix = parameter.dim() > 1
+        strides = case.weight_strides if is_matrix else parameter.stride()
+        placed.append(_in_memory(parameter, strides))
     inputs = [t.requires_grad_() for t in placed]
     with precision.autocast(case.format, torch.device("cpu")):
         with torch.no_grad():
@@ -186,9 +181,8 @@ def _without_ties(case: Case, generator: torch.Generator) -> Tensor:
     the gradient.
     """
     *images, rows, columns = case.input
-    place = (torch.arange(rows) % case.window)[:, None] * case.window + torch.arange(
-        columns
-    ) % case.window
+    row, column = (torch.arange(size) % case.window for size in (rows, columns))
+    place = row[:, None] * case.window + column
     offset = torch.randint(case.window**2, (*images, 1, 1), generator=generator)
     return ((place + offset) % case.window**2).float()
 
@@ -198,7 +192,13 @@ def _rounded(tensor: Tensor, kind: Format) -> Tensor:
     return tensor.to(getattr(torch, kind)).float()
 
 
+def _layout(tensor: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shape and strides."""
+    return tuple(tensor.shape), tensor.stride()
+
+
 def _in_memory(tensor: Tensor, strides: tuple[int, ...]) -> Tensor:
+    """A copy with these strides."""
     return torch.empty_strided(tensor.shape, strides).copy_(tensor)
 
 
@@ -219,31 +219,29 @@ class _Recorder(TorchFunctionMode):
         self.calls: list[Case] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        call = _call(getattr(func, "__name__", ""), args, kwargs)
+        call = _call(getattr(func, "__name__", ""), args)
         if call is not None:
             self.calls.append(call)
-        if call is not None and call.operation == "batch_norm":
-            # on the meta device its shape takes longer than its numbers elsewhere
-            return torch.empty_like(args[0])
-        return func(*args, **kwargs)
+            if call.operation == "batch_norm":
+                # on the meta device its shape takes longer than its numbers elsewhere
+                return torch.empty_like(args[0])
+        return func(*args, **(kwargs or {}))
 
 
-def _call(function: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Case | None:
-    if function not in ("conv2d", "linear", "batch_norm", "layer_norm", "max_pool2d", "mean"):
+def _call(function: str, args: Sequence[Any]) -> Case | None:
+    """The case of a call; None for a function that is no layer."""
+    if function not in get_args(Operation):
         return None
     x = args[0]
-    place = tuple(x.shape), x.stride()
+    place = _layout(x)
     match function:
         case "conv2d":
-            _, weight, bias, stride, padding, *_ = args
-            layout = tuple(weight.shape), weight.stride()
-            return Case(
-                "conv2d", *place, *layout, bias is not None, stride=stride[0], padding=padding[0]
-            )
+            _, weight, bias, (stride, _), (padding, _), *_ = args
+            layout, has_bias = _layout(weight), bias is not None
+            return Case("conv2d", *place, *layout, has_bias, stride=stride, padding=padding)
         case "linear":
             _, weight, bias = args
-            return Case("linear", *place, tuple(weight.shape), weight.stride(), bias is not None)
+            return Case("linear", *place, *_layout(weight), bias is not None)
         case "batch_norm":
             return Case("batch_norm", *place, (x.shape[1],), (1,), bias=True)
         case "layer_norm":
@@ -323,22 +321,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--widths", type=int, nargs="+", default=WIDTHS, help="of the models (default: 1 to 16, 64)"
-    )
-    parser.add_argument("--sample", type=int, help="draw this many of the cases at random")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--repeats", type=int, default=2, help="times a case is computed (default: 2)"
-    )
-    parser.add_argument("--given", action="store_true", help="cases from standard input, as JSON")
+    add = parser.add_argument
+    widths = "of the models (default: 1 to 16, 64)"
+    add("--widths", type=int, nargs="+", default=WIDTHS, help=widths)
+    add("--sample", type=int, help="draw this many of the cases at random")
+    add("--seed", type=int, default=0)
+    add("--repeats", type=int, default=2, help="times a case is computed (default: 2)")
+    add("--given", action="store_true", help="cases from standard input, as JSON")
     options = parser.parse_args()
     precision.set_numerics(False, 1)
     selection = read(sys.stdin.read()) if options.given else cases(options.widths)
     if options.sample is not None:
-        selection = random.Random(options.seed).sample(
-            selection, min(options.sample, len(selection))
-        )
+        count = min(options.sample, len(selection))
+        selection = random.Random(options.seed).sample(selection, count)
     for case in selection:
         print(json.dumps({"begun": case.name}), flush=True)
         error = check(case, options.seed, options.repeats)

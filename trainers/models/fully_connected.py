@@ -34,9 +34,8 @@ def build(config: FullyConnected, channels: int, size: int, classes: int) -> nn.
     for inputs, outputs in itertools.pairwise(widths):
         layers += [nn.Linear(inputs, outputs), activation.build(config.activation)]
     is_one = config.outputs == "one"
-    parts = OrderedDict[str, nn.Module](
-        body=nn.Sequential(*layers), head=nn.Linear(widths[-1], 1 if is_one else classes)
-    )
+    head = nn.Linear(widths[-1], 1 if is_one else classes)
+    parts = OrderedDict[str, nn.Module](body=nn.Sequential(*layers), head=head)
     if is_one:
         parts["logits"] = TwoLogits()
     network = nn.Sequential(parts)

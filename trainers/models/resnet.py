@@ -21,6 +21,9 @@ from trainers.models.layers import SpatialMean, conv3x3
 
 STRIDES = (1, 2, 2, 2)
 
+BlockKind = Callable[[int, int, int], nn.Module]
+"""Builds a block from its input channels, output channels and stride."""
+
 
 def build(config: ResNet18, channels: int, size: int, classes: int) -> nn.Module:
     """The form that `config.variant` names; any `size` of images will do."""
@@ -49,13 +52,8 @@ def postactivation(width: int, channels: int, classes: int) -> nn.Module:
     return _network(stem, _PostActivation, 64, width, classes)
 
 
-def _network(
-    stem: nn.Module,
-    block: Callable[[int, int, int], nn.Module],
-    inputs: int,
-    width: int,
-    classes: int,
-) -> nn.Module:
+def _network(stem: nn.Module, block: BlockKind, inputs: int, width: int, classes: int) -> nn.Module:
+    """A stem of `inputs` channels, the four stages, and the head."""
     return nn.Sequential(
         OrderedDict(
             stem=stem,
@@ -66,9 +64,7 @@ def _network(
     )
 
 
-def _blocks(
-    block: Callable[[int, int, int], nn.Module], inputs: int, width: int
-) -> Iterator[nn.Module]:
+def _blocks(block: BlockKind, inputs: int, width: int) -> Iterator[nn.Module]:
     for stage, stride in enumerate(STRIDES):
         outputs = width * 2**stage
         yield block(inputs, outputs, stride)
@@ -126,16 +122,13 @@ class _PostActivation(nn.Module):
         self.norm1 = nn.BatchNorm2d(outputs)
         self.conv2 = conv3x3(outputs, outputs)
         self.norm2 = nn.BatchNorm2d(outputs)
-        self.shortcut = (
-            _projection(inputs, outputs, stride)
-            if stride != 1 or inputs != outputs
-            else nn.Identity()
-        )
+        reshapes = stride != 1 or inputs != outputs
+        self.shortcut = _projection(inputs, outputs, stride) if reshapes else nn.Identity()
 
     def forward(self, x_nchw: Tensor) -> Tensor:
-        residual: Tensor = self.norm2(
-            self.conv2(F.relu(self.norm1(self.conv1(x_nchw)), inplace=True))
-        )
+        residual: Tensor = F.relu(self.norm1(self.conv1(x_nchw)), inplace=True)
+        residual = self.conv2(residual)
+        residual = self.norm2(residual)
         return residual.add_(self.shortcut(x_nchw)).relu_()
 
 

@@ -97,10 +97,8 @@ class Block(nn.Module):
         if first:
             tokens_r = layout.tokens_r[rows]
             query_td, keys_rd = torch.split(self.qkv(normed_rd), self.parts, dim=1)
-            query_rd, x_rd = (
-                functional.embedding(tokens_r, query_td),
-                functional.embedding(tokens_r, x_rd),
-            )
+            query_rd = functional.embedding(tokens_r, query_td)
+            x_rd = functional.embedding(tokens_r, x_rd)
         elif last:
             query_rd, keys_rd = self._project(normed_rd[rows], 0), self._project(normed_rd, 1)
             x_rd = x_rd[rows]
@@ -110,11 +108,10 @@ class Block(nn.Module):
         if last:
             heard_rd = self._attend(query_rd[:, None], functional.embedding(keys[2], keys_rd))
         else:
-            heard = [
-                self._attend(query_gqd, functional.embedding(rows_gk, keys_rd))
-                for query_gqd, rows_gk in zip(layout.split(query_rd), keys, strict=True)
-                if query_gqd.numel()
-            ]
+            heard = []
+            for query_gqd, rows_gk in zip(layout.split(query_rd), keys, strict=True):
+                if query_gqd.numel():
+                    heard.append(self._attend(query_gqd, functional.embedding(rows_gk, keys_rd)))
             heard_rd = torch.cat(heard)
         x_rd = self._add(x_rd, self.attention_out(heard_rd), self.attention_norm)
         return self._add(x_rd, self._feedforward(x_rd), self.feedforward_norm)
@@ -133,31 +130,26 @@ class Block(nn.Module):
         """
         rows, queries, width = query_gqd.shape
         heads = (self.config.heads, width // self.config.heads)
-        query_gqhc, key_gkhc, value_gkhc = (
-            x.reshape(rows, -1, *heads) for x in (query_gqd, *torch.split(key_gkd, width, dim=-1))
-        )
+        parts = (query_gqd, *torch.split(key_gkd, width, dim=-1))
+        query_gqhc, key_gkhc, value_gkhc = (x.reshape(rows, -1, *heads) for x in parts)
         scores_gqkh = (query_gqhc[:, :, None] * key_gkhc[:, None]).sum(-1) * heads[1] ** -0.5
         if queries > 1:
             length = key_gkd.shape[1]
-            later_qk = torch.ones(queries, length, dtype=torch.bool, device=query_gqd.device).triu(
-                length - queries + 1
-            )
+            all_qk = torch.ones(queries, length, dtype=torch.bool, device=query_gqd.device)
+            later_qk = all_qk.triu(length - queries + 1)
             scores_gqkh = scores_gqkh.masked_fill(later_qk[..., None], -math.inf)
-        weights_gqkh = functional.dropout(
-            scores_gqkh.softmax(2), self.config.dropout_attention, self.training
-        )
+        rate = self.config.dropout_attention
+        weights_gqkh = functional.dropout(scores_gqkh.softmax(2), rate, self.training)
         heard: torch.Tensor = (weights_gqkh[..., None] * value_gkhc[:, None]).sum(2)
         return heard.reshape(rows * queries, width)
 
     def _feedforward(self, x_rd: torch.Tensor) -> torch.Tensor:
-        hidden = self.feedforward_in(
-            self.feedforward_norm(x_rd) if self.config.norm == "pre" else x_rd
-        )
-        active = (
-            functional.relu(hidden, inplace=True)
-            if self.config.activation == "relu"
-            else functional.gelu(hidden)
-        )
+        normed_rd = self.feedforward_norm(x_rd) if self.config.norm == "pre" else x_rd
+        hidden = self.feedforward_in(normed_rd)
+        if self.config.activation == "relu":
+            active = functional.relu(hidden, inplace=True)
+        else:
+            active = functional.gelu(hidden)
         sparse = functional.dropout(active, self.config.dropout_hidden, self.training)
         out: torch.Tensor = self.feedforward_out(sparse)
         return out
@@ -241,15 +233,13 @@ class Transformer(nn.Module):
         """Embeddings (t, d) of the tokens possible at each position, position by position."""
         table = []
         for position, name in enumerate(self.sequence):
-            tokens = (
-                slice(0, self.elements)
-                if name in OPERANDS
-                else slice(self.token[name], self.token[name] + 1)
-            )
+            tokens = slice(0, self.elements)
+            if name not in OPERANDS:
+                tokens = slice(self.token[name], self.token[name] + 1)
             embedded = self.embedding.weight[tokens]
-            table.append(
-                embedded if self.positions is None else embedded + self.positions[position]
-            )
+            if self.positions is not None:
+                embedded = embedded + self.positions[position]
+            table.append(embedded)
         return torch.cat(table)
 
     def _table_starts(self) -> list[int]:
@@ -266,7 +256,7 @@ class Transformer(nn.Module):
         rows = (batch if per_example else 1, len(left_of_rows), batch)
         positions = (a, b - a, len(self.sequence) - b)
         tokens: list[torch.Tensor] = []
-        group_tokens: list[torch.Tensor] = []
+        stream_rows: list[torch.Tensor] = []  # of the positions of each group
         for group, first in enumerate((0, a, b)):
             columns = self.starts[first : first + positions[group]].expand(rows[group], -1)
             if group:
@@ -274,18 +264,12 @@ class Transformer(nn.Module):
                 columns = torch.cat([columns[:, :1] + operand[:, None], columns[:, 1:]], dim=1)
             before = sum(len(rows_r) for rows_r in tokens)
             tokens.append(columns.flatten())
-            group_tokens.append(
-                torch.arange(before, before + len(tokens[-1]), device=to).view(columns.shape)
-            )
-        keys = [
-            group_tokens[0],
-            torch.cat([group_tokens[0].expand(rows[1], -1), group_tokens[1]], dim=1),
-        ]
-        if shared:
-            keys.append(torch.cat([keys[1][left_b], group_tokens[2]], dim=1))
-        else:
-            keys.append(torch.cat([keys[1], group_tokens[2]], dim=1))
-        return Layout(rows, positions, torch.cat(tokens), keys)
+            numbers = torch.arange(before, before + columns.numel(), device=to)
+            stream_rows.append(numbers.view(columns.shape))
+        before_a, from_a, from_b = stream_rows
+        before_b = torch.cat([before_a.expand(rows[1], -1), from_a], dim=1)
+        all_keys = torch.cat([before_b[left_b] if shared else before_b, from_b], dim=1)
+        return Layout(rows, positions, torch.cat(tokens), [before_a, before_b, all_keys])
 
 
 def _sinusoidal(length: int, width: int) -> torch.Tensor:

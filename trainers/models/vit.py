@@ -36,9 +36,8 @@ class VisionTransformer(nn.Module):
         tokens = (size // config.patch) ** 2
         self.embedding = nn.Linear(channels * config.patch**2, config.width)
         self.positions = nn.Parameter(torch.randn(tokens, config.width) * POSITION_STD)
-        blocks = [
-            Block(config.width, config.heads, config.feedforward) for _ in range(config.depth)
-        ]
+        sizes = (config.width, config.heads, config.feedforward)
+        blocks = [Block(*sizes) for _ in range(config.depth)]
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, classes)
@@ -61,9 +60,8 @@ class Block(nn.Module):
         self.attention = Attention(width, heads)
         self.feedforward_norm = nn.LayerNorm(width)
         hidden = feedforward * width
-        self.feedforward = nn.Sequential(
-            nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width)
-        )
+        layers = (nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.feedforward = nn.Sequential(*layers)
 
     def forward(self, x_btd: Tensor) -> Tensor:
         """Tokens (b, t, d) -> (b, t, d)."""
