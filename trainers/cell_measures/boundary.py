@@ -45,13 +45,8 @@ class Boundary(Measure):
         yield {**frame, "lambda_max_scaled": largest}
         for place, margin in enumerate(margins):
             y_index, x_index = divmod(place, points)
-            yield {
-                "step": 1 + place,
-                "frame": unit,
-                "x_index": x_index,
-                "y_index": y_index,
-                "margin": margin,
-            }
+            position = {"step": 1 + place, "frame": unit, "x_index": x_index, "y_index": y_index}
+            yield {**position, "margin": margin}
         if unit == self.units // 2:
             yield from self._samples(1 + len(margins))
 
@@ -62,13 +57,8 @@ class Boundary(Measure):
         labels = network.samples.targets.tolist()
         places = trained.plane_points(network)
         for (x, y), label, margin in zip(places, labels, margins, strict=True):
-            yield {
-                "step": step,
-                "point_x": x,
-                "point_y": y,
-                "point_label": label,
-                "margin": margin,
-            }
+            sample = {"point_x": x, "point_y": y, "point_label": label, "margin": margin}
+            yield {"step": step, **sample}
             step += 1
 
     def _largest_eigenvalue(self) -> float | None:

@@ -18,10 +18,11 @@ class Curvature(Measure):
         assert isinstance(network.cell.trainer, measure.Curvature)
         self.settings = network.cell.trainer
         self.first = self.settings.block
-        sizes = directions.filter_sizes(network.model)
+        model, samples = network.model, network.samples
+        sizes = directions.filter_sizes(model)
         self.hessians = {
-            suffix: hessian.Hessian(network.model, network.samples, scales)
-            for suffix, scales in (("", None), ("_scaled", sizes))
+            "": hessian.Hessian(model, samples),
+            "_scaled": hessian.Hessian(model, samples, sizes),
         }
 
     def rows(self, unit: int) -> Iterator[Row]:

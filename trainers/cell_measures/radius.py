@@ -38,10 +38,8 @@ class Radius(Measure):
 
     def rows(self, unit: int) -> Iterator[Row]:
         """The radius along one direction; the search starts near the median of those before."""
-        settings, index = self.settings, self.first + unit
-        direction = directions.draw(
-            self.network.model, settings.directions, settings.direction_seed, index
-        )
+        settings, model, index = self.settings, self.network.model, self.first + unit
+        direction = directions.draw(model, settings.directions, settings.direction_seed, index)
         plane = self.landscape.along([direction])
         crossings = [radius for radius in self.radii if radius is not None]
         median = float(np.median(crossings)) if crossings else None

@@ -24,11 +24,11 @@ class Sharpness(Measure):
         samples, model = self.network.samples, self.network.model
 
         def loss() -> Tensor:
-            parts = [
-                landscape.loss(model(samples.inputs[batch]), samples.targets[batch]).sum()
-                for batch in samples.batches()
-            ]
-            return torch.stack(parts).sum() / len(samples)
+            sums = []
+            for batch in samples.batches():
+                losses = landscape.loss(model(samples.inputs[batch]), samples.targets[batch])
+                sums.append(losses.sum())
+            return torch.stack(sums).sum() / len(samples)
 
         yield {
             "sharpness_one_step": rise.one_step,

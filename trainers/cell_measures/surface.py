@@ -37,10 +37,8 @@ class Surface(Measure):
             length = directions.weight_norm(model)
             axes = operator.steepest(2, settings.direction_seed, length)
             return [directions.like(model, axis) for axis in axes]
-        return [
-            directions.draw(model, settings.plane, settings.direction_seed, index)
-            for index in (0, 1)
-        ]
+        seed = settings.direction_seed
+        return [directions.draw(model, settings.plane, seed, index) for index in (0, 1)]
 
     def rows(self, unit: int) -> Iterator[Row]:
         """One row of the grid: y is fixed, x runs."""

@@ -46,10 +46,8 @@ class Volume(Measure):
 
     def rows(self, unit: int) -> Iterator[Row]:
         """The term of one proposal."""
-        settings, model = self.settings, self.network.model
-        proposal = directions.proposal(
-            model, self.scales, settings.direction_seed, self.first + unit
-        )
+        settings, model, index = self.settings, self.network.model, self.first + unit
+        proposal = directions.proposal(model, self.scales, settings.direction_seed, index)
         plane = self.landscape.along([proposal])
         length = directions.norm(proposal)
         cut = Cut(self.base, settings.kappa, settings.c_max * self.weight_norm / length)

@@ -59,9 +59,8 @@ def _hessian(suffix: str, unit: str) -> tuple[Metric, ...]:
     }
     metrics = []
     for name, meaning in meanings.items():
-        metrics.append(
-            Metric(f"{name}{suffix}", "float32", "nats", f"{meaning}, per squared {unit}")
-        )
+        text = f"{meaning}, per squared {unit}"
+        metrics.append(Metric(f"{name}{suffix}", "float32", "nats", text))
     share = "spectral density there: share of eigenvalues per unit of eigenvalue"
     return (*metrics, Metric(f"density{suffix}", "float32", "1 / nats", share))
 

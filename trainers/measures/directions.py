@@ -34,17 +34,13 @@ def draw(
     not zero: filter: g |w| / |g|, so that every filter is as long as that of the weights (Li et al.
     2018). scaled: |w| / sqrt(k) times u, uniform on the unit sphere of R^n. gaussian: g.
     """
-    stream = torch_stream(seed, "direction", index)
-    normal = [_normal(p, stream) for p in model.parameters()]
+    if kind == "scaled":
+        return proposal(model, filter_sizes(model), seed, index)
+    normal = _normal(model, seed, index)
     if kind == "gaussian":
         return like(model, normal)
     weights = [p.detach().cpu() for p in model.parameters()]
-    if kind == "filter":
-        pairs = zip(weights, normal, strict=True)
-        return like(model, [_as_long_as(w, g) for w, g in pairs])
-    sizes = filter_sizes(model)
-    moved = [g * (s > 0) for s, g in zip(sizes, normal, strict=True)]
-    return like(model, [s * u for s, u in zip(sizes, unit(moved), strict=True)])
+    return like(model, [_as_long_as(w, g) for w, g in zip(weights, normal, strict=True)])
 
 
 def filter_sizes(model: nn.Module) -> Direction:
@@ -75,8 +71,7 @@ def proposal(model: nn.Module, scales: Direction, seed: int, index: int) -> Dire
     """P u for the diagonal P = `scales` and u uniform on the unit sphere of its entries that are
     not 0; u is direction number `index` of the stream of `seed`.
     """
-    stream = torch_stream(seed, "direction", index)
-    normal = [_normal(p, stream) for p in model.parameters()]
+    normal = _normal(model, seed, index)
     moved = [g * (s != 0) for s, g in zip(scales, normal, strict=True)]
     return like(model, [s * u for s, u in zip(scales, unit(moved), strict=True)])
 
@@ -109,9 +104,8 @@ def inverse_roots(squares: Direction, moving: Direction, damping: float) -> Dire
     """
     roots = [a.sqrt() * m for a, m in zip(squares, moving, strict=True)]
     largest = max(float(root.max()) for root in roots) or 1.0
-    scales = [
-        (m / (root + damping * largest)).double() for root, m in zip(roots, moving, strict=True)
-    ]
+    added = damping * largest
+    scales = [(m / (root + added)).double() for root, m in zip(roots, moving, strict=True)]
     count = sum(int((m > 0).sum()) for m in moving)
     factor = math.exp(-log_det(scales) / count)
     return [(scale * factor).float() for scale in scales]
@@ -135,10 +129,18 @@ def unit(direction: Direction) -> Direction:
     return [part / length for part in direction]
 
 
-def _normal(parameter: Tensor, stream: torch.Generator) -> Tensor:
-    if not is_weight(parameter):
-        return torch.zeros(parameter.shape)
-    return torch.randn(parameter.shape, generator=stream)
+def _normal(model: nn.Module, seed: int, index: int) -> Direction:
+    """Standard normal weights, on the CPU, from number `index` of the stream of `seed`; zeros for
+    what does not move.
+    """
+    stream = torch_stream(seed, "direction", index)
+    normal = []
+    for parameter in model.parameters():
+        if is_weight(parameter):
+            normal.append(torch.randn(parameter.shape, generator=stream))
+        else:
+            normal.append(torch.zeros(parameter.shape))
+    return normal
 
 
 def _as_long_as(weight: Tensor, normal: Tensor) -> Tensor:

@@ -35,9 +35,8 @@ class _Layer:
 
     def at(self, coordinates: Sequence[float]) -> Callable[[Tensor], Tensor]:
         """The layer with the weights of these coordinates."""
-        return _function(
-            self.module, combine(self.weight, coordinates), combine(self.bias, coordinates)
-        )
+        weight, bias = (combine(terms, coordinates) for terms in (self.weight, self.bias))
+        return _function(self.module, weight, bias)
 
 
 def combine(terms: Sequence[Tensor], coordinates: Sequence[float]) -> Tensor:
@@ -92,9 +91,9 @@ class Folded:
     @contextlib.contextmanager
     def outputs(self, coordinates: Sequence[float]) -> Iterator[Callable[[slice], Tensor]]:
         """A function from positions of samples to the network's outputs at these coordinates."""
-        functions = [
-            step.at(coordinates) if isinstance(step, _Layer) else step for step in self._steps
-        ]
+        functions: list[Callable[[Tensor], Tensor]] = []
+        for step in self._steps:
+            functions.append(step.at(coordinates) if isinstance(step, _Layer) else step)
         size = self._samples.batch
 
         def of(batch: slice) -> Tensor:

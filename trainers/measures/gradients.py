@@ -20,14 +20,13 @@ def gradients(
     create_graph, retain_graph: as in `torch.autograd.grad`.
     """
     free = [parameter for parameter in parameters if parameter.requires_grad]
-    of_free = iter(
-        torch.autograd.grad(
-            value,
-            free,
-            create_graph=create_graph,
-            retain_graph=retain_graph,
-            allow_unused=True,
-            materialize_grads=True,
-        )
+    gradients_of_free = torch.autograd.grad(
+        value,
+        free,
+        create_graph=create_graph,
+        retain_graph=retain_graph,
+        allow_unused=True,
+        materialize_grads=True,
     )
-    return [next(of_free) if p.requires_grad else torch.zeros_like(p) for p in parameters]
+    remaining = iter(gradients_of_free)
+    return [next(remaining) if p.requires_grad else torch.zeros_like(p) for p in parameters]

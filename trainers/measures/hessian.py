@@ -147,9 +147,8 @@ class Hessian:
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(stream_seed(start[0], "lanczos", start[1]))
             run = spectrum.fast_lanczos(self, min(iterations, self.shape[0]))
-        places, density = spectrum.lanczos_approximate_spectrum_from_iter(
-            run, ends, points, BUMP_WIDTH, MARGIN
-        )
+        estimate = spectrum.lanczos_approximate_spectrum_from_iter
+        places, density = estimate(run, ends, points, BUMP_WIDTH, MARGIN)
         return places.tolist(), density.tolist()
 
     def _product(self, vector: Array) -> Array:

@@ -98,10 +98,11 @@ class Line:
             if value.is_floating_point():
                 end = torch.empty_like(value).copy_(torch.from_numpy(np.array(other[name])))
                 self._tensors.append((name, value, value.clone(), end))
-        names = {name for name, _ in model.named_parameters()}
-        squares = [
-            (b.double() - a.double()).square().sum() for n, _, a, b in self._tensors if n in names
-        ]
+        parameters = {name for name, _ in model.named_parameters()}
+        squares = []
+        for name, _, start, end in self._tensors:
+            if name in parameters:
+                squares.append((end.double() - start.double()).square().sum())
         self.distance = float(sum(squares)) ** 0.5
 
     @contextlib.contextmanager
