@@ -23,7 +23,10 @@ def check_last_batch(flat: Mapping[str, Any]) -> None:
     raised where the number of images is not known before the data is read.
     """
     samples, (key, size) = _samples(flat), _block_size(flat)
-    if samples is None or size is None or samples == 1 or (samples % size or size) != 1:
+    if samples is None or size is None or samples == 1:
+        return
+    last_batch = samples % size or size
+    if last_batch != 1:
         return
     halvings = _HALVINGS.get(str(flat.get("model.name")))
     if halvings is None or _image_size(flat) > 2**halvings:

@@ -238,9 +238,7 @@ class Arithmetic:
                 f"data.operation: found {self.operation!r}, expected one of {', '.join(OPERATIONS)}"
             )
         at_least("data.modulus", self.modulus, 2)
-        if "/" in self.operation and any(
-            self.modulus % d == 0 for d in range(2, math.isqrt(self.modulus) + 1)
-        ):
+        if "/" in self.operation and not _is_prime(self.modulus):
             raise ConfigError(
                 f"data.modulus: found {self.modulus}, expected a prime: {self.operation} divides"
             )
@@ -248,6 +246,11 @@ class Arithmetic:
         between("data.train_fraction", self.train_fraction, 0.0, 1.0)
         at_least("data.outliers", self.outliers, 0)
         between("data.outlier_size", self.outlier_size, 0.0, 1.0)
+
+
+def _is_prime(number: int) -> bool:
+    """Whether a number of at least 2 is prime."""
+    return all(number % divisor for divisor in range(2, math.isqrt(number) + 1))
 
 
 def _check_samples(train: int | None, test: int | None) -> None:

@@ -279,19 +279,23 @@ def _constructed(kind: Any, path: str, values: Mapping[str, Any]) -> Any:
 
 
 def _value(hint: Any, path: str, group: list[_Item]) -> Any:
+    """The value of a field from the items below it: a section, or one plain value."""
     options, one_of = _options(hint), _one_of(hint)
-    if one_of is not None or dataclasses.is_dataclass(options[0]):
-        inner = {key: value for key, value, _ in group}
-        if "" in inner:
-            raise ConfigError(
-                f"{path}: found {inner['']!r}, expected a section with keys of its own"
-            )
-        name = inner.get("name")
-        if one_of is not None:
-            kind = one_of.choose(f"{path}.name", name)
-        else:
-            kind = _choose(options, path, name)
-        return _section(kind, path + ".", tuple(group))
+    if one_of is None and not dataclasses.is_dataclass(options[0]):
+        return _plain_value(options, path, group)
+    inner = {key: value for key, value, _ in group}
+    if "" in inner:
+        raise ConfigError(f"{path}: found {inner['']!r}, expected a section with keys of its own")
+    name = inner.get("name")
+    if one_of is not None:
+        kind = one_of.choose(f"{path}.name", name)
+    else:
+        kind = _choose(options, path, name)
+    return _section(kind, path + ".", tuple(group))
+
+
+def _plain_value(options: tuple[Any, ...], path: str, group: list[_Item]) -> Any:
+    """The value as the first type that it fits."""
     rest, value, _ = group[0]
     if rest:
         raise ConfigError(_unknown(f"{path}.{rest}", [path]))
@@ -302,10 +306,8 @@ def _value(hint: Any, path: str, group: list[_Item]) -> Any:
         if fits:
             return converted
     found = list(value) if isinstance(value, tuple) else value  # as the user wrote it
-    raise ConfigError(
-        f"{path}: found {found!r} ({type(found).__name__}), expected "
-        f"{' or '.join(map(_describe, options))}"
-    )
+    expected = " or ".join(map(_describe, options))
+    raise ConfigError(f"{path}: found {found!r} ({type(found).__name__}), expected {expected}")
 
 
 def _choose(options: tuple[Any, ...], path: str, name: Any) -> Any:
