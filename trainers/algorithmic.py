@@ -92,7 +92,7 @@ class Training:
             noise_mask_hash=data.outlier_hash,
             data_hash=data.content_hash,
             precision=settings.precision,
-            gpu=torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None,
+            gpu=precision.gpu_name(self.device),
         )
 
     def _build_model(self) -> None:
@@ -100,9 +100,8 @@ class Training:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(cell.seed, "init"))
             sequence = cell.data.sequence.split()
-            model: Transformer = entry(cell.model)(
-                cell.model, sequence, self.elements, cell.data.vocabulary
-            )
+            build = entry(cell.model)
+            model: Transformer = build(cell.model, sequence, self.elements, cell.data.vocabulary)
             check_module(cell.model, model)
         dtype = torch.float64 if self.settings.precision == "float64" else torch.float32
         self.model = model.to(self.device, dtype)
@@ -288,10 +287,8 @@ class Training:
         return rows
 
     def _lr(self, step: int) -> float:
-        of_cell = self.cell.optim
-        return optim.learning_rate(
-            of_cell.lr, of_cell.schedule, step, self.settings.steps, self.batches
-        )
+        config, steps = self.cell.optim, self.settings.steps
+        return optim.learning_rate(config.lr, config.schedule, step, steps, self.batches)
 
     def _compare(self, logs: bool) -> Outcome | None:
         """Check the thresholds at this step, log it if `logs`; return the outcome at the end."""
@@ -312,8 +309,8 @@ class Training:
 
     @torch.inference_mode()
     def _evaluate(self, split: str, number_format: str | None = None) -> dict[str, Any]:
-        """Loss and right answers on all rows of a split, in evaluation mode; `number_format` in
-        place of the training's own.
+        """Loss and right answers on all rows of a split, in evaluation mode and in `number_format`,
+        by default that of the training.
         """
         number_format = number_format or self.settings.precision
         self.model.eval()
@@ -334,8 +331,8 @@ class Training:
             f"{split}_loss": loss_sum / len(rows),
             f"{split}_right": int(right),
             f"{split}_examples": len(rows),
+            f"{split}_accuracy": right / len(rows),
         }
-        row[f"{split}_accuracy"] = right / len(rows)
         if split == "train":
             row |= {"outlier_right": int(outlier_right), "outlier_examples": self.outliers}
         return row
@@ -347,14 +344,11 @@ class Training:
         is_last = is_accurate or self.step == self.settings.steps
         row |= self.search.reached | thresholds.gaps(self.search.reached) | norms.norms(self.model)
         if self.step:
-            row |= {
-                "lr": self._lr(self.step - 1),
-                "steps_per_second": (self.step - self.logged) / self.seconds,
-            }
+            row["lr"] = self._lr(self.step - 1)
+            row["steps_per_second"] = (self.step - self.logged) / self.seconds
         if is_last and self.settings.sharpness:
-            row["sharpness"] = sharpness.sharpness(
-                self.parameters, self._training_loss, self.cell.seed
-            )
+            loss, seed = self._training_loss, self.cell.seed
+            row["sharpness"] = sharpness.sharpness(self.parameters, loss, seed)
         epoch = math.ceil(self.step / self.batches)
         self.run.log(epoch=epoch, step=self.step, examples=self._examples(), **row)
         self.seconds, self.logged = 0.0, self.step

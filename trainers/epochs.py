@@ -119,11 +119,10 @@ class EpochTraining(ABC):
         return optim.build(self.optim_settings, self.parameters)
 
     def _record_facts(self) -> None:
-        on_gpu = self.device.type == "cuda"
         self.run.add_facts(
             **self.data.facts,
             precision=self.precision,
-            gpu=torch.cuda.get_device_name(self.device) if on_gpu else None,
+            gpu=precision.gpu_name(self.device),
             parameters=sum(p.numel() for p in self.parameters),
         )
 
@@ -191,11 +190,11 @@ class EpochTraining(ABC):
             self.optimiser.load_state_dict(state["optimiser"])
             self.scaler.load_state_dict(state["scaler"])
         self.position = Position(
-            state["epoch"],
-            state["batch"],
-            state["step"],
-            self._sums_of(state["sums"]),
-            state["epoch_seconds"],
+            epoch=state["epoch"],
+            batch=state["batch"],
+            step=state["step"],
+            sums=self._sums_of(state["sums"]),
+            epoch_seconds=state["epoch_seconds"],
         )
         restore_generators(state, self.device)
         if self.snapshots is not None:
@@ -317,13 +316,12 @@ class EpochTraining(ABC):
 
     def _single_value_text(self) -> str:
         """Why batch norm had one value for each channel, and what to do."""
-        size = self.settings.batch_size
-        key = "trainer.eval_batch_size" if size is None else "trainer.batch_size"
-        found = getattr(self.settings, key.partition(".")[2])
+        key = "eval_batch_size" if self.settings.batch_size is None else "batch_size"
+        size = getattr(self.settings, key)
         return (
-            f"{key}: found {found} with {self.samples} training samples, which leaves 1 at the "
-            "end: batch norm cannot train on one value for each channel; use a size that leaves "
-            "more, or another data.train_samples"
+            f"trainer.{key}: found {size} with {self.samples} training samples, which leaves 1 at "
+            "the end: batch norm cannot train on one value for each channel; use a size that "
+            "leaves more, or another data.train_samples"
         )
 
     def _batches_of_epoch(self) -> int:

@@ -15,9 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
-
-from trainers import trained
+from trainers import precision, trained
 from trainers.config import MeasureCell, imported
 from trainers.measures import directions
 from trainers.measures.samples import Point
@@ -43,7 +41,7 @@ def train(cell: MeasureCell, run: Run) -> Outcome:
         norm_weights=directions.weight_norm(network.model),
         dimensions=directions.dimensions(network.model),
         parameters=sum(p.numel() for p in network.model.parameters()),
-        gpu=torch.cuda.get_device_name(network.device) if network.device.type == "cuda" else None,
+        gpu=precision.gpu_name(network.device),
     )
     return _loop(measure, run, data_hash)
 

@@ -152,18 +152,17 @@ class Training(EpochTraining):
 
     def _poison_of_step(self) -> PoisonSet:
         """The poison samples of the present step."""
-        settings, position = self.cell.trainer.poison, self.position
+        settings, position, seed = self.cell.trainer.poison, self.position, self.cell.seed
         if settings.fresh and self.poison_epoch != position.epoch:
             self.poison_epoch = position.epoch
             self.poison = self._load_poison(position.epoch)
         if not len(self.poison):
             return self.poison
         if settings.share is not None:
-            index = poison.in_turn(
-                len(self.poison), self.poison_per_step, position.step, self.cell.seed
-            )
+            count = self.poison_per_step
+            index = poison.in_turn(len(self.poison), count, position.step, seed)
         else:
-            stream = torch_stream(self.cell.seed, "poison order", position.epoch)
+            stream = torch_stream(seed, "poison order", position.epoch)
             order = torch.randperm(len(self.poison), generator=stream)
             index = poison.in_epoch(order, self.batches, position.batch)
         return self.poison.take(index.to(self.device))
@@ -203,9 +202,8 @@ class Training(EpochTraining):
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         with torch.inference_mode():
             for start in range(0, len(self.poison), size):
-                block = self.poison.take(
-                    torch.arange(start, min(start + size, len(self.poison)), device=self.device)
-                )
+                stop = min(start + size, len(self.poison))
+                block = self.poison.take(torch.arange(start, stop, device=self.device))
                 logits = self._logits(block.images).float()
                 loss += objective.poison_loss(kind, logits, block.targets).double() * len(block)
         columns = counts.counts("poison", result.wrong, len(self.poison))

@@ -50,13 +50,7 @@ def build(
 
 def sgd(config: SGD, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
     """SGD with momentum and coupled decay."""
-    return _without_dynamo(torch.optim.SGD)(
-        parameters,
-        lr=config.lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
+    return _without_dynamo(torch.optim.SGD)(parameters, fused=True, **_arguments(config))
 
 
 def nesterov(config: Nesterov, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
@@ -205,10 +199,14 @@ def adam(config: Adam, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
     asks for them.
     """
     kind = _without_dynamo(torch.optim.Adam if config.name == "adam" else torch.optim.AdamW)
-    betas, to_zero = (config.beta1, config.beta2), config.decay_towards == "zero"
-    decay = config.weight_decay if to_zero else 0.0
+    to_zero = config.decay_towards == "zero"
     optimiser = kind(
-        parameters, lr=config.lr, betas=betas, eps=config.eps, weight_decay=decay, fused=True
+        parameters,
+        lr=config.lr,
+        betas=(config.beta1, config.beta2),
+        eps=config.eps,
+        weight_decay=config.weight_decay if to_zero else 0.0,
+        fused=True,
     )
     if not to_zero:
         _decay_to_init(optimiser, parameters, config.weight_decay)
@@ -241,12 +239,10 @@ def _noise_updates(
     def add(optimiser: torch.optim.Optimizer, *_: object) -> None:
         if _is_skipped(optimiser):
             return
+        deviation = optimiser.param_groups[0]["lr"] * size
         for parameter in parameters:
-            if parameter.grad is None:  # frozen, or not used
-                continue
-            parameter.add_(
-                torch.randn_like(parameter), alpha=optimiser.param_groups[0]["lr"] * size
-            )
+            if parameter.grad is not None:  # it is where one is frozen, or not used
+                parameter.add_(torch.randn_like(parameter), alpha=deviation)
 
     optimiser.register_step_post_hook(add)
 
@@ -269,11 +265,13 @@ def learning_rate(
 ) -> float:
     """Learning rate of 0-based step `step` out of `total_steps`.
 
-    constant: base. cosine: base (1 + cos(pi step / total_steps)) / 2. step: base factor^floor(step
-    / period). inverse_sqrt: base / sqrt(1 + floor(step / period)) (Nakkiran et al. 2019, with
-    period 512). milestones: base factor^m after m of the points, which can be epochs of
-    `epoch_steps` steps. During the first `warmup` steps the rate grows linearly: step 0 uses 1 /
-    warmup of it.
+    * constant: base
+    * cosine: base (1 + cos(pi step / total_steps)) / 2
+    * step: base factor^floor(step / period)
+    * inverse_sqrt: base / sqrt(1 + floor(step / period)) (Nakkiran et al. 2019, with period 512)
+    * milestones: base factor^m after m of the points, which can be epochs of `epoch_steps` steps
+
+    During the first `warmup` steps the rate grows linearly: step 0 uses 1 / warmup of it.
     """
     if step < schedule.warmup:
         base *= (step + 1) / schedule.warmup

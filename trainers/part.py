@@ -118,10 +118,8 @@ class Part:
             return
         self._columns = {**self._columns, **columns}
         self._schemas["runs"] = run_schema(self.metrics, self._columns)
-        records = self._earlier_tables["runs"]
-        wider = pa.concat_tables(
-            [self._schemas["runs"].empty_table(), records], promote_options="default"
-        )
+        tables = [self._schemas["runs"].empty_table(), self._earlier_tables["runs"]]
+        wider = pa.concat_tables(tables, promote_options="default")
         self._earlier_tables = {**self._earlier_tables, "runs": wider}
 
     def add(self, rows: Rows, record: Record) -> None:
@@ -288,7 +286,6 @@ def _statuses(paths: Iterable[Path]) -> dict[str, FinishedCell]:
             statuses |= {record.pop("cell"): FinishedCell(**record) for record in records}
         except (OSError, pa.ArrowException, ValueError, KeyError, IndexError, TypeError) as error:
             log.warning("%s cannot be read (%s): its cells are trained again", path, error)
-            continue
     return statuses
 
 

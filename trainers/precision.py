@@ -37,6 +37,11 @@ def device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def gpu_name(where: torch.device) -> str | None:
+    """The name of a GPU, for the records; None for a CPU."""
+    return torch.cuda.get_device_name(where) if where.type == "cuda" else None
+
+
 @functools.cache
 def _warn_without_gpu() -> None:
     log.warning(

@@ -84,8 +84,8 @@ class Run:
         self._columns = columns(self.flat)
         self._lines = LogLines(self.cell, self.flat, self.gpu_share)
         self.part.add_columns(self._columns)
-        whole = {m.name: m.dtype for m in self.part.metrics if m.dtype in _INTEGERS}
-        self._integers = {"epoch": "int32", "step": "int64", "examples": "int64", **whole}
+        self._integers = {"epoch": "int32", "step": "int64", "examples": "int64"}
+        self._integers |= {m.name: m.dtype for m in self.part.metrics if m.dtype in _INTEGERS}
 
     def restore(self, expect: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
         """The trainer's state in the newest complete checkpoint, or None; restores rows and time.
@@ -256,9 +256,8 @@ class Run:
 
         Returns the status of the record: "failed" if Parquet cannot hold the results.
         """
-        recorded = self.part.finish_cell(
-            self._rows, self._record(status, error_class, error), self.checkpoints.present
-        )
+        record = self._record(status, error_class, error)
+        recorded = self.part.finish_cell(self._rows, record, self.checkpoints.present)
         if recorded in FINAL and self.checkpoints.present:
             self.checkpoints.clear()
         return recorded

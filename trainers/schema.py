@@ -12,6 +12,7 @@ from trainers import config
 from trainers.config.main_metrics import MAIN_METRICS
 
 SCHEMA_VERSION = 1
+_VERSION = {"redescent.schema": str(SCHEMA_VERSION)}
 
 Status = Literal["running", "done", "stopped", "nonfinite", "failed"]
 FINAL = ("done", "nonfinite")
@@ -28,26 +29,22 @@ class Metric:
     best: Literal["min", "max"] | None = None
 
 
+def _described(name: str, kind: pa.DataType, meaning: str, unit: str | None = None) -> pa.Field:
+    """A column with its unit and meaning as metadata."""
+    texts = {"meaning": meaning} if unit is None else {"unit": unit, "meaning": meaning}
+    return pa.field(name, kind, metadata=texts)
+
+
 _POSITION = (
-    pa.field(
-        "cell", pa.dictionary(pa.int32(), pa.string()), metadata={"meaning": "id of the cell"}
-    ),
-    pa.field("attempt", pa.int16(), metadata={"meaning": "attempt that computed the row"}),
-    pa.field(
-        "epoch", pa.int32(), metadata={"unit": "epochs", "meaning": "1-based; 0 is before training"}
-    ),
-    pa.field("step", pa.int64(), metadata={"unit": "steps", "meaning": "optimiser steps so far"}),
-    pa.field(
-        "examples",
-        pa.int64(),
-        metadata={"unit": "examples", "meaning": "training examples seen so far"},
-    ),
-    pa.field(
-        "seconds",
-        pa.float64(),
-        metadata={"unit": "s", "meaning": "training time so far, excluding waits"},
-    ),
+    _described("cell", pa.dictionary(pa.int32(), pa.string()), "id of the cell"),
+    _described("attempt", pa.int16(), "attempt that computed the row"),
+    _described("epoch", pa.int32(), "1-based; 0 is before training", "epochs"),
+    _described("step", pa.int64(), "optimiser steps so far", "steps"),
+    _described("examples", pa.int64(), "training examples seen so far", "examples"),
+    _described("seconds", pa.float64(), "training time so far, excluding waits", "s"),
 )
+"""Where in its training a row was logged."""
+
 FACTS: dict[str, pa.DataType] = {
     "host": pa.string(),
     "gpu": pa.string(),
@@ -116,13 +113,11 @@ def _arrow(kind: type) -> pa.DataType:
 
 def curve_schema(metrics: Sequence[Metric]) -> pa.Schema:
     """Columns of the rows: position, then the metrics with unit and meaning as metadata."""
-    fields = [
-        pa.field(
-            m.name, pa.type_for_alias(m.dtype), metadata={"unit": m.unit, "meaning": m.meaning}
-        )
-        for m in metrics
-    ]
-    return pa.schema([*_POSITION, *fields], metadata={"redescent.schema": str(SCHEMA_VERSION)})
+    fields = list(_POSITION)
+    for metric in metrics:
+        kind = pa.type_for_alias(metric.dtype)
+        fields.append(_described(metric.name, kind, metric.meaning, metric.unit))
+    return pa.schema(fields, metadata=_VERSION)
 
 
 def run_schema(metrics: Sequence[Metric], columns: Mapping[str, type] | None = None) -> pa.Schema:
@@ -144,6 +139,4 @@ def run_schema(metrics: Sequence[Metric], columns: Mapping[str, type] | None = N
         if metric.best:
             fields.append((f"best_{metric.name}", pa.type_for_alias(metric.dtype)))
             fields.append((f"best_epoch_{metric.name}", pa.int32()))
-    return pa.schema(
-        [pa.field(*f) for f in fields], metadata={"redescent.schema": str(SCHEMA_VERSION)}
-    )
+    return pa.schema([pa.field(*field) for field in fields], metadata=_VERSION)

@@ -41,9 +41,8 @@ class Snapshots:
     def add(self, epoch: int, result: Evaluated) -> None:
         """Keep the present weights and what the network answers with them."""
         values = {name: value.detach().cpu().clone() for name, value in self._state().items()}
-        self._kept.append(
-            {"epoch": epoch, "loss": result.loss, "wrong": result.wrong, "weights": values}
-        )
+        kept = {"epoch": epoch, "loss": result.loss, "wrong": result.wrong, "weights": values}
+        self._kept.append(kept)
 
     def state(self) -> list[dict[str, Any]]:
         """What `load` restores, for a checkpoint."""
