@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -26,6 +27,7 @@ from analysis.figure import names, output, query
 from analysis.figure import options as figure_options
 from analysis.figure.arguments import finite
 from analysis.figure.provenance import (
+    Completeness,
     Source,
     check_last,
     completeness,
@@ -46,6 +48,20 @@ SHOWN = (
     "n_seeds", "first_minimum", "first_minimum_{time}", "peak", "peak_{time}", "final",
     "interpolation_{time}", "double_descent",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """What is drawn of the chosen runs.
+
+    data: the curves over seeds at each value of --column, increasing. features: of them, with the
+    time of interpolation. state: how complete they are. beside: the curves of --beside, or none.
+    """
+
+    data: list[SeedCurves]
+    features: pd.DataFrame
+    state: Completeness
+    beside: list[SeedCurves]
 
 
 def load(options: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
@@ -73,26 +89,19 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", nargs="?", help="log folder of a sweep, logs/NAME")
-    parser.add_argument("--published", metavar="DIR", help="folder with the four published arrays")
-    parser.add_argument(
-        "--column", default="optim.weight_decay", help="axis from left to right, falling"
-    )
-    parser.add_argument(
-        "--where", action="append", default=[], metavar="CONDITION", help="take only these runs"
-    )
-    parser.add_argument(
-        "--window", type=int, default=11, help="smoothing of the features, in logged rows (odd)"
-    )
-    parser.add_argument(
-        "--interpolation",
-        type=finite,
-        default=0.1,
-        help="training error that counts as interpolation",
-    )
-    parser.add_argument("--metric", default=METRIC, help=f"column to draw (default: {METRIC})")
+    add = parser.add_argument
+    add("folder", nargs="?", help="log folder of a sweep, logs/NAME")
+    add("--published", metavar="DIR", help="folder with the four published arrays")
+    add("--column", default="optim.weight_decay", help="axis from left to right, falling")
+    where = "take only these runs"
+    add("--where", action="append", default=[], metavar="CONDITION", help=where)
+    window = "smoothing of the features, in logged rows (odd)"
+    add("--window", type=int, default=11, help=window)
+    interpolation = "training error that counts as interpolation"
+    add("--interpolation", type=finite, default=0.1, help=interpolation)
+    add("--metric", default=METRIC, help=f"column to draw (default: {METRIC})")
     beside = "column whose curves are dashed beside those of --metric"
-    parser.add_argument("--beside", metavar="METRIC", help=beside)
+    add("--beside", metavar="METRIC", help=beside)
     figure_options.add_time(parser)
     output.last_option(parser, default=None)
     figure_options.add(parser, "fig2_ab")
@@ -117,35 +126,60 @@ def axis_name(column: str) -> str:
     return "lambda" if column == "optim.weight_decay" else column.rpartition(".")[2]
 
 
-def features_of(
-    runs: pd.DataFrame,
-    curves: pd.DataFrame,
-    data: Sequence[SeedCurves],
-    options: argparse.Namespace,
-) -> pd.DataFrame:
-    """The features of each column, with the time of interpolation."""
+def reduce(runs: pd.DataFrame, curves: pd.DataFrame, options: argparse.Namespace) -> Reduced:
+    """The curves over seeds with their features.
+
+    Raises FigureError where no run has logged --metric or --beside, or where --last is longer than
+    the trainings.
+    """
+    data = logged_curves(runs, curves, options.metric, options)
     name = axis_name(options.column)
     features = seed_curves.feature_table(data, options.window, name, options.last)
-    training = seed_curves.seed_curves(
-        runs, curves, options.column, TRAINING, names.TIMES[options.time]
-    )
+    training = over_time(runs, curves, TRAINING, options)
     times = seed_curves.threshold_table(training, options.interpolation, name)
     times.columns = times.columns.str.replace("threshold", "interpolation")
-    return features.merge(times, on=name, validate="one_to_one")
-
-
-def beside_of(
-    runs: pd.DataFrame, curves: pd.DataFrame, options: argparse.Namespace
-) -> list[SeedCurves]:
-    """The curves of --beside, empty without it; FigureError where no run has logged the metric."""
-    if not options.beside:
-        return []
-    data = seed_curves.seed_curves(
-        runs, curves, options.column, options.beside, names.TIMES[options.time]
+    over_epochs = seed_curves.seed_curves(runs, curves, options.column, options.metric)
+    state = completeness(runs, over_epochs)
+    check_last(options.last, state)
+    return Reduced(
+        data=data,
+        features=features.merge(times, on=name, validate="one_to_one"),
+        state=state,
+        beside=logged_curves(runs, curves, options.beside, options) if options.beside else [],
     )
+
+
+def over_time(
+    runs: pd.DataFrame, curves: pd.DataFrame, metric: str, options: argparse.Namespace
+) -> list[SeedCurves]:
+    """The curves of a metric over --time, at each value of --column."""
+    time = names.TIMES[options.time]
+    return seed_curves.seed_curves(runs, curves, options.column, metric, time)
+
+
+def logged_curves(
+    runs: pd.DataFrame, curves: pd.DataFrame, metric: str, options: argparse.Namespace
+) -> list[SeedCurves]:
+    """`over_time`; FigureError where no run has logged the metric."""
+    data = over_time(runs, curves, metric, options)
     if not any(column.cells for column in data):
-        raise query.FigureError(nothing_logged(runs, options.beside))
+        raise query.FigureError(nothing_logged(runs, metric))
     return data
+
+
+def map_data(runs: pd.DataFrame, reduced: Reduced, options: argparse.Namespace) -> MapData:
+    """What the figure shows."""
+    state = reduced.state
+    is_diverged = runs["cell"].astype(str).isin(state.diverged)
+    return MapData(
+        curves=reduced.data,
+        features=reduced.features,
+        planned=state.planned_epochs * max(column.per_epoch for column in reduced.data),
+        diverged=sorted(set(runs.loc[is_diverged, options.column])),
+        metric=options.metric,
+        beside=reduced.beside,
+        beside_metric=options.beside or "",
+    )
 
 
 def early_ends_of(features: pd.DataFrame, axis: str, time: str) -> list[str]:
@@ -161,51 +195,34 @@ def early_ends_of(features: pd.DataFrame, axis: str, time: str) -> list[str]:
     return early_ends(ends, axis, time, effect)
 
 
+def listing(features: pd.DataFrame, options: argparse.Namespace) -> str:
+    """The features for the terminal, from left to right of the figure downwards."""
+    time = names.TIMES[options.time]
+    columns = [axis_name(options.column), *(name.format(time=time) for name in SHOWN)]
+    present = [name for name in columns if name in features]
+    return table_text(features[present].iloc[::-1])
+
+
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
     runs, curves, notes = load(options)
     is_published = published.is_published(runs)
     choose_last(options, is_published)
-    time, axis = names.TIMES[options.time], axis_name(options.column)
-    data = seed_curves.seed_curves(runs, curves, options.column, options.metric, time)
-    if not any(column.cells for column in data):
-        raise query.FigureError(nothing_logged(runs, options.metric))
-    features = features_of(runs, curves, data, options)
-    state = completeness(
-        runs, seed_curves.seed_curves(runs, curves, options.column, options.metric)
-    )
-    check_last(options.last, state)
-    is_diverged = runs["cell"].astype(str).isin(state.diverged)
-    planned = state.planned_epochs * max(column.per_epoch for column in data)
-    diverged = sorted(set(runs.loc[is_diverged, options.column]))
-    beside = beside_of(runs, curves, options)
-    contents = MapData(
-        curves=data,
-        features=features,
-        planned=planned,
-        diverged=diverged,
-        metric=options.metric,
-        beside=beside,
-        beside_metric=options.beside or "",
-    )
-    figure = draw(contents, options.column, is_published)
-    notes += early_ends_of(features, axis, time)
+    reduced = reduce(runs, curves, options)
+    figure = draw(map_data(runs, reduced, options), options.column, is_published)
+    axis, features, state = axis_name(options.column), reduced.features, reduced.state
+    notes += early_ends_of(features, axis, names.TIMES[options.time])
     source = Source(runs, options.published or options.folder, notes)
-    facts = record(source, data, state, options, options.metric)
+    facts = record(source, reduced.data, state, options, options.metric)
     facts |= feature_record(options.window, options.time)
-    shown = [axis, *(name.format(time=time) for name in SHOWN)]
-    lines = [table_text(features[shown].iloc[::-1])]
-    tables = {"": seed_curves.tidy(data, axis), "_features": features}
+    lines = [listing(features, options)]
+    tables = {"": seed_curves.tidy(reduced.data, axis), "_features": features}
     verdicts = [summary(features, axis, options.time)]
-    if beside:
-        features_beside = seed_curves.feature_table(beside, options.window, axis, options.last)
-        shown_beside = [name for name in shown if name in features_beside]
-        lines += [f"{options.beside}:", table_text(features_beside[shown_beside].iloc[::-1])]
-        verdicts.append(f"{options.beside}: {summary(features_beside, axis, options.time)}")
-        tables |= {
-            "_beside": seed_curves.tidy(beside, axis),
-            "_beside_features": features_beside,
-        }
+    if reduced.beside:
+        beside = seed_curves.feature_table(reduced.beside, options.window, axis, options.last)
+        lines += [f"{options.beside}:", listing(beside, options)]
+        verdicts.append(f"{options.beside}: {summary(beside, axis, options.time)}")
+        tables |= {"_beside": seed_curves.tidy(reduced.beside, axis), "_beside_features": beside}
         facts["beside"] = options.beside
     lines.append(f"final: {end_text(options.last)}")
     lines += [f"note: {note}" for note in notes]

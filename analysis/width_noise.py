@@ -119,11 +119,10 @@ def make(options: argparse.Namespace) -> None:
             f"{options.by} {group.value:g}: {nothing_logged(runs, options.metric)}; --at draws "
             "another value"
         )
-    group = axis_sweep.over_time(data, group, options.folder, names.TIMES[options.time])
     time = names.TIMES[options.time]
-    effect = (
-        f"after the last {time} that all seeds have, in brackets, the left map has fewer or none"
-    )
+    group = axis_sweep.over_time(data, group, options.folder, time)
+    last = f"the last {time} that all seeds have, in brackets"
+    effect = f"after {last}, the left map has fewer or none"
     early = early_ends(common_ends(group.test), options.column, time, effect)
     data = replace(data, notes=[*data.notes, *early])
     table = axis_sweep.end_table(data, 0.0)
@@ -140,9 +139,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns 0, or 2 with one message if the figure cannot be drawn."""
     parser = axis_sweep.parser(__doc__, "width_noise")
     figure_options.add_time(parser)
-    parser.add_argument(
-        "--at", type=finite, help="value of the second axis in the left map (default: the largest)"
-    )
+    help_at = "value of the second axis in the left map (default: the largest)"
+    parser.add_argument("--at", type=finite, help=help_at)
     options = parser.parse_args(argv)
     return output.run(make, options)
 

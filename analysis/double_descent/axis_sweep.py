@@ -142,17 +142,7 @@ def load(folder: str | Path, choice: Choice) -> AxisSweep:
     with_column, notes = query.with_number(matching, column)
     runs, notes_on_by = query.with_number(with_column, by)
     notes += notes_on_by
-    if (runs[column] <= 0).any():
-        raise query.FigureError(
-            f"{column}: found {runs[column].min():g}, expected numbers above 0 for a logarithmic "
-            "axis"
-        )
-    if (runs[column] % 1 != 0).any():
-        value = runs.loc[runs[column] % 1 != 0, column].iloc[0]
-        raise query.FigureError(
-            f"{column}: found {value:g}, expected whole numbers, such as widths; fig2_ab.py "
-            f"--column {column} draws other values"
-        )
+    _check_values(runs[column], column)
     notes += query.check_axes(runs, column, by)
     curves = curves_of(runs, folder, [choice.metric, choice.training])
     groups = [_group(float(str(value)), part, curves, choice) for value, part in runs.groupby(by)]
@@ -162,6 +152,20 @@ def load(folder: str | Path, choice: Choice) -> AxisSweep:
     state = completeness(runs, test)
     check_last(choice.last, state)
     return AxisSweep(choice, runs, groups, state, notes)
+
+
+def _check_values(values: pd.Series, column: str) -> None:
+    """FigureError unless the values of the first axis are positive whole numbers."""
+    if (values <= 0).any():
+        raise query.FigureError(
+            f"{column}: found {values.min():g}, expected numbers above 0 for a logarithmic axis"
+        )
+    fractions = values[values % 1 != 0]
+    if len(fractions):
+        raise query.FigureError(
+            f"{column}: found {fractions.iloc[0]:g}, expected whole numbers, such as widths; "
+            f"fig2_ab.py --column {column} draws other values"
+        )
 
 
 def _group(value: float, runs: pd.DataFrame, curves: pd.DataFrame, choice: Choice) -> SweepGroup:
@@ -298,9 +302,8 @@ def _outside_verdict(curves: SeedCurves, choice: Choice) -> list[str]:
     if seeds:
         noun, verb = ("seed", "does") if len(seeds) == 1 else ("seeds", "do")
         listed = ", ".join(seeds)
-        texts.append(
-            f"leaves out {noun} {listed}, which {verb} not have all of its {choice.points}"
-        )
+        lacks = f"which {verb} not have all of its {choice.points}"
+        texts.append(f"leaves out {noun} {listed}, {lacks}")
     if places:
         listed = ", ".join(str(place) for place in places)
         unit = choice.unit.replace("_", " ")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,24 +92,20 @@ def check_integers(scaled: Array, eps: float = float(np.finfo(np.float64).eps)) 
             "arrays"
         )
     distance = np.abs(scaled - np.round(scaled))
-    return Check(
-        finite & (distance <= tolerance), float(distance[finite].max(initial=0)), tolerance
-    )
+    greatest = float(distance[finite].max(initial=0))
+    return Check(finite & (distance <= tolerance), greatest, tolerance)
 
 
 def check_mean(mean: Array, images: int, seeds: int, batch: int | None = None) -> Check:
     """Which cells can be a mean over seeds of error counts over images."""
-    return check_integers(
-        np.asarray(mean, np.float64) * unit(images, batch) * seeds, float(np.finfo(mean.dtype).eps)
-    )
+    counts = np.asarray(mean, np.float64) * unit(images, batch) * seeds
+    return check_integers(counts, float(np.finfo(mean.dtype).eps))
 
 
 def check_std(std: Array, images: int, seeds: int, batch: int | None = None) -> Check:
     """Which cells can be a population std over seeds: N²m² times the variance is whole."""
-    return check_integers(
-        (np.asarray(std, np.float64) * unit(images, batch) * seeds) ** 2,
-        float(np.finfo(std.dtype).eps),
-    )
+    counts = np.asarray(std, np.float64) * unit(images, batch) * seeds
+    return check_integers(counts**2, float(np.finfo(std.dtype).eps))
 
 
 def agreement(total: Whole, variance: Whole, seeds: int) -> NDArray[np.bool_]:
@@ -122,9 +118,8 @@ def offset(scaled: Array, tolerance: float) -> Offset:
     part = scaled % 1
     rest = part - part[:, :1] - part[:1] + part[0, 0]
     additive = float((np.abs(rest - np.round(rest)) <= 4 * tolerance).mean())
-    return Offset(
-        additive, *(_stretches(line % 1, 4 * tolerance) for line in (part[:, 0], part[0]))
-    )
+    rows, columns = (_stretches(line % 1, 4 * tolerance) for line in (part[:, 0], part[0]))
+    return Offset(additive, rows, columns)
 
 
 def _stretches(line: Array, tolerance: float) -> list[Stretch]:
@@ -132,12 +127,12 @@ def _stretches(line: Array, tolerance: float) -> list[Stretch]:
     steps = np.diff(line) % 1
     turn = np.diff(steps)
     borders = np.flatnonzero(np.abs(turn - np.round(turn)) > tolerance) + 1
-    starts, ends = [0, *borders.tolist()], [*borders.tolist(), len(steps)]
-    return [
-        (a, b, _centred(float(steps[a]), tolerance))
-        for a, b in zip(starts, ends, strict=True)
-        if b > a
-    ]
+    bounds = [0, *borders.tolist(), len(steps)]
+    stretches = []
+    for first, last in pairwise(bounds):
+        if last > first:
+            stretches.append((first, last, _centred(float(steps[first]), tolerance)))
+    return stretches
 
 
 def _centred(step: float, tolerance: float) -> float:
@@ -190,15 +185,11 @@ def slopes(scaled: Array, variance: Whole, offset: Offset, seeds: int) -> Slopes
     Begins with the first stretch of rows and of columns (their two steps and a constant), then
     takes one stretch at a time and judges its step by the cells in it.
     """
-    fraction = (
-        _line(offset.rows, len(scaled))[:, None]
-        + _line(offset.columns, scaled.shape[1])
-        + scaled[0, 0] % 1
-    )
+    of_row, of_column = _line(offset.rows, len(scaled)), _line(offset.columns, scaled.shape[1])
+    fraction = of_row[:, None] + of_column + scaled[0, 0] % 1
+    base = np.round(scaled - fraction).astype(np.int64)
     rows, columns = [0] * len(offset.rows), [0] * len(offset.columns)
-    search = _Search(
-        np.round(scaled - fraction).astype(np.int64), variance, offset, seeds, rows, columns
-    )
+    search = _Search(base, variance, offset, seeds, rows, columns)
     first = slice(0, offset.columns[0][1] + 1)
     search.choose([(rows, 0), (columns, 0)], (slice(0, offset.rows[0][1] + 1), first), True)
     for index, (start, end, _) in enumerate(offset.rows[1:], start=1):
@@ -231,7 +222,5 @@ def _drift(stretches: Sequence[Stretch], parts: Sequence[int], length: int) -> W
 
 def _shifted(stretches: Sequence[Stretch], parts: Sequence[int]) -> list[Stretch]:
     """Stretches with the whole part of their steps."""
-    return [
-        (first, last, step + part)
-        for (first, last, step), part in zip(stretches, parts, strict=True)
-    ]
+    pairs = zip(stretches, parts, strict=True)
+    return [(first, last, step + part) for (first, last, step), part in pairs]

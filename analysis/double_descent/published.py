@@ -76,17 +76,23 @@ def read(folder: str | os.PathLike[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     arrays = _load(Path(folder))
     cells = [f"{PREFIX}{i:03d}" for i in range(COLUMNS)]
     runs = pd.DataFrame(
-        {"cell": cells, "status": "done", "attempt": np.int16(1), "updated": 0.0, **CONFIG}
+        {
+            "cell": cells,
+            "status": "done",
+            "attempt": np.int16(1),
+            "updated": 0.0,
+            **CONFIG,
+            "optim.weight_decay": LAMBDAS,
+            "epochs": np.int32(EPOCHS),
+            "seeds": np.int16(SEEDS),
+            "note": NOTE,
+            "attempts": np.int32(1),
+        }
     )
-    runs["optim.weight_decay"] = LAMBDAS
-    runs = runs.assign(
-        epochs=np.int32(EPOCHS), seeds=np.int16(SEEDS), note=NOTE, attempts=np.int32(1)
-    )
+    column_of_row = np.repeat(np.arange(COLUMNS), EPOCHS)
     curves = pd.DataFrame(
         {
-            "cell": pd.Categorical.from_codes(
-                np.repeat(np.arange(COLUMNS), EPOCHS), pd.Index(cells)
-            ),
+            "cell": pd.Categorical.from_codes(column_of_row, pd.Index(cells)),
             "attempt": np.ones(COLUMNS * EPOCHS, np.int16),
             "epoch": np.tile(np.arange(1, EPOCHS + 1, dtype=np.int32), COLUMNS),
             **{name: array.T.ravel() for name, array in arrays.items()},

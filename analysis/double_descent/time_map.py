@@ -21,6 +21,9 @@ from analysis.figure import heatmap, names, style
 from analysis.stats.seed_curves import SeedCurves, first_time, slices, tidy
 
 SIZE, RATIOS = (13.3, 4.0), (3.0, 1.3)  # inches; widths of the panels
+PLACE = {"left": 0.062, "right": 0.98, "bottom": 0.145, "top": 0.93, "wspace": 0.08}
+"""Of the panels, in shares of the figure."""
+
 WIDEST = 1.0  # decades; a column is no wider, however far its neighbours are
 HEADROOM = 0.4  # of the error axis, above the curves, for the legend
 SMALL_LEGEND = 8.0  # points; over steps and examples it keeps clear of the first epoch
@@ -75,9 +78,7 @@ def draw(contents: MapData, axis: str, published: bool) -> Figure:
     look = published_look(data) if published else own_look(contents, x, symbol)
     with style.styled():
         figure = Figure(figsize=SIZE)
-        grid = figure.add_gridspec(
-            1, 2, width_ratios=RATIOS, left=0.062, right=0.98, bottom=0.145, top=0.93, wspace=0.08
-        )
+        grid = figure.add_gridspec(1, 2, width_ratios=RATIOS, **PLACE)
         left, right = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
         draw_map(left, contents, x, look)
         place = dict(zip([curves.value for curves in data], x, strict=True))
@@ -120,10 +121,10 @@ def stretches(x: NDArray[np.float64]) -> list[tuple[int, int]]:
 
 def published_look(data: Sequence[SeedCurves]) -> Look:
     """Colours, ticks and curves of the published figure."""
-    labels = {
-        f"{name} (n = {_seeds(data[-1 - i])})": len(data) - 1 - i
-        for name, i in PUBLISHED_SLICES.items()
-    }
+    labels = {}
+    for name, place in PUBLISHED_SLICES.items():
+        index = len(data) - 1 - place
+        labels[f"{name} (n = {_seeds(data[index])})"] = index
     return Look(
         limits=PUBLISHED_LIMITS,
         ticks=PUBLISHED_TICKS,
@@ -146,9 +147,10 @@ def own_look(contents: MapData, x: NDArray[np.float64], symbol: str) -> Look:
     data, features = contents.curves, contents.features
     indices = slices(features)
     in_epochs = data[0].x_name == "epoch"
-    labels = {
-        f"{symbol} = {style.value_label(data[i].value)} (n = {_seeds(data[i])})": i for i in indices
-    }
+    labels = {}
+    for index in indices:
+        value = style.value_label(data[index].value)
+        labels[f"{symbol} = {value} (n = {_seeds(data[index])})"] = index
     means = [since_first_epoch(data[i]) for i in indices]
     if contents.beside:  # the wide legend is above the whole curves
         means = [data[i].mean for i in indices] + [contents.beside[i].mean for i in indices]
