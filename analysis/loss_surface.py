@@ -71,18 +71,17 @@ def has_cut(panels: Sequence[Surface], kappa: float) -> bool:
 def draw_surface(axes: Axes, surface: Surface, kappa: float) -> ContourSet | None:
     """One surface; None if nothing of it is measured."""
     values, levels = np.ma.masked_invalid(surface.log_loss(ABOVE)), surfaces.levels()
+    grid = (surface.x, surface.y, values)
     filled = None
     if not values.mask.all():
-        filled = axes.contourf(
-            surface.x, surface.y, values, levels, cmap=plot.loss_colours(), extend="both"
-        )
+        filled = axes.contourf(*grid, levels, cmap=plot.loss_colours(), extend="both")
         lines: dict[str, Any] = {"colors": "black", "linewidths": 0.25, "linestyles": "solid"}
-        drawn = axes.contour(surface.x, surface.y, values, levels, **lines)
+        drawn = axes.contour(*grid, levels, **lines)
         decades = [level for level in drawn.levels if level % 1 == 0 and level < surfaces.HIGHEST]
         for colour, shown in (("white", decades[:DARK]), ("black", decades[DARK:])):
             axes.clabel(drawn, shown, fmt=style.power_label, fontsize=6, colors=colour)
         thick: dict[str, Any] = {"colors": "white", "linewidths": 1.5, "linestyles": "solid"}
-        axes.contour(surface.x, surface.y, values, [np.log10(kappa)], **thick)
+        axes.contour(*grid, [np.log10(kappa)], **thick)
     outline = [patheffects.withStroke(linewidth=2.5, foreground="black")]
     axes.plot(0, 0, "+", color="white", ms=6, mew=1.0, path_effects=outline)
     plot.hatch_rows(axes, surface.y, surface.missing)
@@ -116,9 +115,8 @@ def make(options: argparse.Namespace) -> None:
     panels = surfaces.surfaces(measures)
     if not panels:
         raise query.FigureError("no surface of the drawn seed is measured; choose --where seed=N")
-    accuracy = dict(
-        zip(measures.trained["cell"], selection.test_accuracy(measures.trained), strict=True)
-    )
+    trained = measures.trained
+    accuracy = dict(zip(trained["cell"], selection.test_accuracy(trained), strict=True))
     titles, lines = [], []
     for surface in panels:
         share = surface.share_below(options.kappa)

@@ -150,13 +150,12 @@ def make(options: argparse.Namespace) -> None:
             f"{len(panels)} surfaces to draw, expected 1 to {plot.ROW}; choose trained cells with "
             "--where"
         )
-    accuracy = dict(
-        zip(measures.trained["cell"], selection.test_accuracy(measures.trained), strict=True)
-    )
-    titles = [
-        labels.title(surface.label, labels.test_accuracy(accuracy[surface.cell]), ", ")
-        for surface in panels
-    ]
+    trained = measures.trained
+    accuracy = dict(zip(trained["cell"], selection.test_accuracy(trained), strict=True))
+    titles = []
+    for surface in panels:
+        second = labels.test_accuracy(accuracy[surface.cell])
+        titles.append(labels.title(surface.label, second, ", "))
     parts = [
         f"Loss on {panels[0].examples:,} clean training samples",
         measures.batch_norm(),

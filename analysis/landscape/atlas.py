@@ -68,14 +68,7 @@ def collect(folder: str, where: Sequence[str], axis: str | None) -> Atlas:
     axis: column for the horizontal axis; by default the first in which the cells differ. Raises
     StoreError without logs, and FigureError if no chosen cell is done.
     """
-    runs = store.runs(folder)
-    _check_trained(folder, runs)
-    runs = query.where(runs, where)
-    runs = runs[runs["status"] == "done"]
-    if runs.empty:
-        raise query.FigureError(f"{folder}: none of the chosen trainings is done")
-    quantity, values = _quantity(runs)
-    runs = runs.assign(value=values)[values.notna()]
+    quantity, runs = _finished(folder, where)
     names = [name for name in query.axes(runs) if name not in ("seed", selection.WEIGHTS_AT)]
     axis = axis or next(iter(names), "seed")
     if axis not in runs:
@@ -84,29 +77,31 @@ def collect(folder: str, where: Sequence[str], axis: str | None) -> Atlas:
             f"{query.listing(query.axes(runs))}"
         )
     x = [labels.plain(value) for value in runs[axis]]
-    notes: list[str] = []
-    measures: dict[str, Values] = {}
-    sources: dict[str, str] = {}
-    for source, measure in _measures_beside(Path(folder), set(runs["cell"].astype(str)), notes):
-        name = str(measure.setting("trainer.name"))
-        if name in measures:
-            notes.append(f"{source.name}: left out, since {sources[name]} has {name} too")
-            continue
-        by_cell = _VALUES[name](measure)
-        measures[name] = {str(cell): value for cell, value in by_cell.items() if value}
-        sources[name] = source.name
-    scales = _ranges(measures) | _count_radii(measures.get("radius", {}))
+    measured = _measured(Path(folder), set(runs["cell"].astype(str)))
+    scales = _ranges(measured.values) | _count_radii(measured.values.get("radius", {}))
     return Atlas(
         sweep=Path(folder).resolve().name,
         axis=labels.axis(axis),
         is_log=_is_log(x),
         quantity=quantity,
         cells=_cells(runs, names, x),
-        measures=measures,
+        measures=measured.values,
         scales=scales,
-        sources=sources,
-        notes=notes,
+        sources=measured.sources,
+        notes=measured.notes,
     )
+
+
+def _finished(folder: str, where: Sequence[str]) -> tuple[str, pd.DataFrame]:
+    """What is drawn of the trainings, and the chosen ones that are done and have it, as `value`."""
+    runs = store.runs(folder)
+    _check_trained(folder, runs)
+    runs = query.where(runs, where)
+    runs = runs[runs["status"] == "done"]
+    if runs.empty:
+        raise query.FigureError(f"{folder}: none of the chosen trainings is done")
+    quantity, values = _quantity(runs)
+    return quantity, runs.assign(value=values)[values.notna()]
 
 
 def _check_trained(folder: str, runs: pd.DataFrame) -> None:
@@ -149,6 +144,31 @@ def _cells(runs: pd.DataFrame, names: Sequence[str], x: Sequence[Any]) -> list[d
             "value": float(row["value"]),
         })  # fmt: skip
     return result
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """The measures of an atlas: values and log folders by name, and notes on those left out."""
+
+    values: dict[str, Values]
+    sources: dict[str, str]
+    notes: list[str]
+
+
+def _measured(folder: Path, cells: set[str]) -> _Measured:
+    """What is measured of these trained cells in the folders beside theirs."""
+    values: dict[str, Values] = {}
+    sources: dict[str, str] = {}
+    notes: list[str] = []
+    for source, measures in _measures_beside(folder, cells, notes):
+        name = str(measures.setting("trainer.name"))
+        if name in values:
+            notes.append(f"{source.name}: left out, since {sources[name]} has {name} too")
+            continue
+        by_cell = _VALUES[name](measures)
+        values[name] = {str(cell): value for cell, value in by_cell.items() if value}
+        sources[name] = source.name
+    return _Measured(values, sources, notes)
 
 
 def _measures_beside(

@@ -40,8 +40,7 @@ def radii(measures: Measures) -> pd.DataFrame:
     """
     rows = directions(measures)
     trained, kappa = measures.trained, float(measures.setting("trainer.kappa"))
-    table = trained[["cell", *measures.axes, "seed"]].copy()
-    table["label"] = [measures.label(cell) for cell in trained["cell"]]
+    table = measures.trained_table()
     table["test_accuracy"] = selection.test_accuracy(trained)
     table["clean_loss"] = selection.clean_loss(trained)
     table["minimum"] = selection.is_minimum(trained, kappa)

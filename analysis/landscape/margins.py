@@ -88,13 +88,12 @@ def ray_radii(boundary: Boundary, rays: int = 360) -> Array:
     """Distance from the origin to the first boundary along each of `rays` even directions, (rays,);
     NaN along rays that meet none inside the grid.
     """
-    values = RegularGridInterpolator(
-        (boundary.places, boundary.places), boundary.margins[boundary.centre]
-    )
+    places = boundary.places
+    margin_at = RegularGridInterpolator((places, places), boundary.margins[boundary.centre])
     angles = np.linspace(0, 2 * np.pi, rays, endpoint=False)
-    radii = np.linspace(0, boundary.places[-1], STEPS)
-    y, x = (np.outer(radii, turn(angles)) for turn in (np.sin, np.cos))
-    classes = values(np.stack([y, x], axis=-1)) > 0  # (steps, rays)
+    radii = np.linspace(0, places[-1], STEPS)
+    x, y = np.outer(radii, np.cos(angles)), np.outer(radii, np.sin(angles))
+    classes = margin_at(np.stack([y, x], axis=-1)) > 0  # (steps, rays)
     changes = classes[1:] != classes[:-1]
     first = radii[1:][changes.argmax(axis=0)]
     return np.where(changes.any(axis=0), first, np.nan)

@@ -67,18 +67,8 @@ def load(folder: str, where: Sequence[str] = ()) -> Minefield:
     Raises StoreError without logs or weights, and FigureError if no training starts from another's
     path, none is done, or those of the seed differ in more than where they start.
     """
-    runs = store.runs(folder)
-    if START_OF not in runs or runs[START_OF].isna().all():
-        raise query.FigureError(
-            f"{folder}: no training starts from the weights of another; expected a sweep with `of` "
-            "and an axis trainer.start_epoch, such as minefield_bad"
-        )
-    runs = query.where(runs[runs[START_OF].notna()], where)
+    runs = _bad_runs(folder, where)
     done = runs[runs["status"] == "done"]
-    if done.empty:
-        none = none_of(len(runs), "chosen training")
-        reasons = [f"{none} is done", *missing(runs, folder)]
-        raise query.FigureError("; ".join(reasons))
     seed = int(done["seed"].min())
     of_seed = runs[runs["seed"] == seed]
     if of_seed[START_OF].nunique() > 1:
@@ -98,6 +88,22 @@ def load(folder: str, where: Sequence[str] = ()) -> Minefield:
     vectors = np.concatenate([path, np.stack(ends)])
     networks = networks.assign(**_distances(networks, vectors))
     return Minefield(folder, seed, runs, networks, vectors, tuple(notes))
+
+
+def _bad_runs(folder: str, where: Sequence[str]) -> pd.DataFrame:
+    """The chosen trainings that start from the weights of another; FigureError if none is done."""
+    runs = store.runs(folder)
+    if START_OF not in runs or runs[START_OF].isna().all():
+        raise query.FigureError(
+            f"{folder}: no training starts from the weights of another; expected a sweep with `of` "
+            "and an axis trainer.start_epoch, such as minefield_bad"
+        )
+    runs = query.where(runs[runs[START_OF].notna()], where)
+    if not (runs["status"] == "done").any():
+        none = none_of(len(runs), "chosen training")
+        reasons = [f"{none} is done", *missing(runs, folder)]
+        raise query.FigureError("; ".join(reasons))
+    return runs
 
 
 def missing(runs: pd.DataFrame, folder: str) -> list[str]:
@@ -137,9 +143,8 @@ def _bad(runs: pd.DataFrame, good: pd.DataFrame) -> pd.DataFrame:
     """The networks at the ends of the bad trainings."""
     last = int(good["epoch"].max())
     epochs = runs[START_EPOCH].astype(str).replace("final", str(last)).astype(float).astype(int)
-    wrong, examples = (
-        query.numbers(runs, f"final_train_eval_{name}") for name in ("wrong", "examples")
-    )
+    wrong = query.numbers(runs, "final_train_eval_wrong")
+    examples = query.numbers(runs, "final_train_eval_examples")
     return pd.DataFrame({
         "cell": runs["cell"].astype(str), "kind": BAD, "epoch": epochs,
         "train_accuracy": 1 - wrong / examples,

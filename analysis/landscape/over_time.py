@@ -143,8 +143,7 @@ def beside(one: OverTime, other: OverTime) -> pd.DataFrame:
     """The results of two quantities at the points and seeds that have both: value, epoch, seed, x
     and y.
     """
-    left, right = (item.by_seed.set_index(["value", "epoch", "seed"]) for item in (one, other))
-    both = left.rename(columns={"result": "x"}).join(
-        right.rename(columns={"result": "y"}), how="inner"
-    )
-    return both.reset_index()
+    point = ["value", "epoch", "seed"]
+    x = one.by_seed.set_index(point).rename(columns={"result": "x"})
+    y = other.by_seed.set_index(point).rename(columns={"result": "y"})
+    return x.join(y, how="inner").reset_index()

@@ -51,9 +51,9 @@ class Scores:
     def record(self, options: argparse.Namespace) -> dict[str, Any]:
         """The record beside the figure."""
         source = provenance.Source(self.runs, options.folder, self.notes)
-        cells = {
-            name: sorted(group["cell"].astype(str)) for name, group in self.runs.groupby("kind")
-        }
+        cells = {}
+        for name, group in self.runs.groupby("kind"):
+            cells[name] = sorted(group["cell"].astype(str))
         return {**provenance.origin(source, options), "interval": INTERVAL, "cells": cells}
 
 
@@ -65,14 +65,7 @@ def load(options: argparse.Namespace, name: Name, axes: Sequence[str]) -> Scores
     kind do, or if none is done.
     """
     runs = query.where(store.runs(options.folder), options.where)
-    varying = {
-        column: values
-        for column, values in query.axes(runs).items()
-        if column != "seed" and not column.startswith(tuple(axes))
-    }
-    if varying:
-        drawn = [f"the keys of {a[:-1]}" if a.endswith(".") else a for a in axes]
-        raise _choice(f"the trainings differ in more than {', '.join(drawn)}", varying)
+    _check_axes(runs, axes)
     done = runs[runs["status"] == "done"]
     done = done[selection.test_accuracy(done).notna()]
     diverged = len(provenance.diverged_cells(runs))
@@ -94,6 +87,17 @@ def load(options: argparse.Namespace, name: Name, axes: Sequence[str]) -> Scores
     rows = [_row(str(kind), group) for kind, group in done.groupby("kind")]
     table = pd.DataFrame(rows).sort_values("test_mean", ascending=False, ignore_index=True)
     return Scores(done, table, tuple(notes))
+
+
+def _check_axes(runs: pd.DataFrame, axes: Sequence[str]) -> None:
+    """Raise FigureError if trainings differ in more than seed and these axes."""
+    varying = {}
+    for column, values in query.axes(runs).items():
+        if column != "seed" and not column.startswith(tuple(axes)):
+            varying[column] = values
+    if varying:
+        drawn = [f"the keys of {axis[:-1]}" if axis.endswith(".") else axis for axis in axes]
+        raise _choice(f"the trainings differ in more than {', '.join(drawn)}", varying)
 
 
 def _check_one_setting(kind: str, runs: pd.DataFrame) -> None:

@@ -89,6 +89,12 @@ class Measures:
             return ""
         return f"batch norm: {self.setting('trainer.bn')}"
 
+    def trained_table(self) -> pd.DataFrame:
+        """A row for each trained cell: cell, the axes, seed, label."""
+        table = self.trained[["cell", *self.axes, "seed"]].copy()
+        table["label"] = [self.label(cell) for cell in table["cell"]]
+        return table
+
     def label(self, cell: str) -> str:
         """What tells a trained cell from the others, without its seed."""
         (row,) = self.ends[self.ends["cell"] == cell].to_dict("records")
@@ -146,13 +152,10 @@ def load(
     cells = runs[names == measure]
     if cells.empty:
         trainers = ", ".join(sorted(set(names.dropna().astype(str))))
-        beside = [
-            str(Path(folder).parent / path.name)
-            for path, cells in measuring_beside(Path(folder), set(runs["cell"].astype(str)))
-            if (cells["trainer.name"] == measure).any()
-        ]
-        other = f"; its cells are measured in {', '.join(beside)}" if beside else ""
-        raise query.FigureError(f"{folder}: no cells of trainer={measure}; found {trainers}{other}")
+        elsewhere = _measured_beside(folder, runs, measure)
+        raise query.FigureError(
+            f"{folder}: no cells of trainer={measure}; found {trainers}{elsewhere}"
+        )
     ends = _trained_runs(folder, cells)
     cells, trained = _where(cells, ends, where)
     _check_settings(cells, free)
@@ -168,6 +171,15 @@ def load(
         ends=ends,
         notes=notes,
     )
+
+
+def _measured_beside(folder: str, runs: pd.DataFrame, measure: str) -> str:
+    """Where trained cells are measured, for a message; empty if nowhere beside their folder."""
+    folders = []
+    for path, cells in measuring_beside(Path(folder), set(runs["cell"].astype(str))):
+        if (cells["trainer.name"] == measure).any():
+            folders.append(str(Path(folder).parent / path.name))
+    return f"; its cells are measured in {', '.join(folders)}" if folders else ""
 
 
 def measuring_beside(folder: Path, cells: Set[str]) -> Iterator[tuple[Path, pd.DataFrame]]:
@@ -310,9 +322,8 @@ def test_accuracy(trained: pd.DataFrame) -> pd.Series:
 
 def fits(trained: pd.DataFrame) -> pd.Series:
     """Whether each trained cell has no wrong answer on its clean training set."""
-    right, samples = (
-        query.numbers(trained, f"final_train_{name}") for name in ("right", "examples")
-    )
+    right = query.numbers(trained, "final_train_right")
+    samples = query.numbers(trained, "final_train_examples")
     return (query.numbers(trained, "final_train_eval_wrong") == 0) | (right == samples)
 
 

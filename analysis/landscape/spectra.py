@@ -66,8 +66,7 @@ def summary(measures: Measures, ending: str = "") -> pd.DataFrame:
     names = [f"{name}{ending}" for name in ("lambda_max", "lambda_min", "trace")]
     rows = measures.rows(*names)
     grouped = rows.groupby("of")
-    table = measures.trained[["cell", *measures.axes, "seed"]].copy()
-    table["label"] = [measures.label(cell) for cell in table["cell"]]
+    table = measures.trained_table()
     for name in names[:2]:
         table[name.removesuffix(ending)] = table["cell"].map(grouped[name].first())
     trace = grouped[names[2]]

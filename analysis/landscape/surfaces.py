@@ -96,9 +96,8 @@ def _surface(measures: Measures, cell: str, rows: pd.DataFrame) -> Surface:
     capped = np.zeros((points, points), bool)
     loss[y, x], wrong[y, x] = rows["loss"], rows["wrong"]
     capped[y, x] = rows["capped"] == 1
-    places = axis_values(
-        points, float(measures.setting("trainer.span")), measures.setting("trainer.spacing")
-    )
+    span, spacing = float(measures.setting("trainer.span")), measures.setting("trainer.spacing")
+    places = axis_values(points, span, spacing)
     return Surface(
         cell=cell,
         label=measures.label(cell),

@@ -38,15 +38,18 @@ def trajectories(paths: Measures, planes: Measures | None = None) -> list[Trajec
         surface_of = {surface.cell: surface for surface in surfaces(planes)}
     result = []
     for cell in paths.trained["cell"].astype(str):
+        if not (paths.finished[OF] == cell).any():
+            continue
         path = rows[rows["of"] == cell].sort_values("snapshot_epoch", ignore_index=True)
-        if (paths.finished[OF] == cell).any():
-            first = path.iloc[0]
-            snapshots = path[list(names)].assign(epoch=path["snapshot_epoch"].astype(int))
-            explained = (float(first["explained_x"]), float(first["explained_y"]))
-            trajectory = Trajectory(
-                cell, paths.label(cell), snapshots, explained, surface_of.get(cell)
-            )
-            result.append(trajectory)
+        first = path.iloc[0]
+        trajectory = Trajectory(
+            cell=cell,
+            label=paths.label(cell),
+            snapshots=path[list(names)].assign(epoch=path["snapshot_epoch"].astype(int)),
+            explained=(float(first["explained_x"]), float(first["explained_y"])),
+            surface=surface_of.get(cell),
+        )
+        result.append(trajectory)
     return result
 
 

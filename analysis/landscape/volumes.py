@@ -80,9 +80,9 @@ def _bounds(terms: pd.DataFrame) -> dict[str, float]:
 
 
 def _trained(measures: Measures) -> pd.DataFrame:
+    """A row for each trained cell, with its test accuracy and whether it is a minimum."""
     trained, kappa = measures.trained, float(measures.setting("trainer.kappa"))
-    table = trained[["cell", *measures.axes, "seed"]].copy()
-    table["label"] = [measures.label(cell) for cell in trained["cell"]]
+    table = measures.trained_table()
     table["test_accuracy"] = selection.test_accuracy(trained)
     table["minimum"] = selection.is_minimum(trained, kappa)
     return table

@@ -68,9 +68,9 @@ def walks(measures: Measures) -> list[Walk]:
     result = []
     for (first, second), cells in lines.groupby(["first", "second"], sort=False):
         by_seed = cells.sort_values("seed")
-        curves = [
-            rows[rows["cell"] == cell].sort_values("t") for cell in by_seed["cell"].astype(str)
-        ]
+        curves = []
+        for cell in by_seed["cell"].astype(str):
+            curves.append(rows[rows["cell"] == cell].sort_values("t"))
         result.append(_walk((str(first), str(second)), by_seed, curves))
     return result
 
