@@ -67,9 +67,10 @@ def select(options: argparse.Namespace) -> tuple[Selection, str]:
 def _only_numeric_axis(table: pd.DataFrame) -> str:
     """The axis with numbers that differ among the searches; FigureError unless there is one."""
     varying = query.axes(table)
-    numeric = [
-        name for name in varying if pd.to_numeric(table[name], errors="coerce").notna().all()
-    ]
+    numeric = []
+    for name in varying:
+        if pd.to_numeric(table[name], errors="coerce").notna().all():
+            numeric.append(name)
     if not numeric:
         raise query.FigureError(
             "no key with numbers differs among the searches, and this figure draws the threshold "
@@ -141,8 +142,8 @@ def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
     searches, over = select(options)
     table = searches.table[["line", over, "axis", *COLUMNS]]
-    facts = {"fit": caption(searches), "caption": caption(searches), "interval": INTERVAL,
-             "over": over}  # fmt: skip
+    foot = caption(searches)
+    facts = {"fit": foot, "caption": foot, "interval": INTERVAL, "over": over}
     record = searches.record_of_searches(options, facts)
     text = [selection.listing(table), *searches.messages()]
     tables = {"": table, "_trainings": searches.trainings}

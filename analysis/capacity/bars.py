@@ -72,10 +72,9 @@ def make(options: argparse.Namespace, kind: BarFigure) -> None:
 def placed(searches: Selection, kind: BarFigure) -> Selection:
     """The searches with columns panel, bar, group and budget, in the order of the figure."""
     table = searches.table
+    bars, groups = texts(table, kind.bars), texts(table, kind.groups)
     budgets = [texts(table.loc[[index]], [budget]).iloc[0] for index in table.index]
-    table = table.assign(
-        bar=texts(table, kind.bars), group=texts(table, kind.groups), budget=budgets
-    )
+    table = table.assign(bar=bars, group=groups, budget=budgets)
     if kind.by_size:
         table = table.assign(panel=_sizes(table))
         _check_equal_sizes(table)
@@ -153,19 +152,24 @@ def draw(searches: Selection) -> Figure:
             axes.set_ylabel("samples fitted, n50" if axes is first else "")
         assert first is not None
         room(first, table)
-        handles: list[Artist] = []
-        if hue == "group":
-            handles += [Patch(color=look.colour, label=name) for name, look in look_of.items()]
-        if not table["status"].isin(["ok", *CENSORED]).all():
-            handles.append(plot.hollow_handle("interval not yet narrow"))
-        if handles:
-            first.legend(handles=handles, fontsize=8.5, loc="upper left")
+        legend(first, table, look_of if hue == "group" else {})
         lower = figure.add_subplot(grid[1, -1])
         upper = figure.add_subplot(grid[0, -1], sharex=lower)
         plot.fits_over_n(upper, lower, searches, lines.by_search(table, hue, look_of))
         upper.tick_params(labelbottom=False)
         plot.foot(figure, searches.caption())
     return figure
+
+
+def legend(axes: Axes, table: pd.DataFrame, look_of: Mapping[str, Look]) -> None:
+    """The colours of groups, and what hollow marks are, where there are any."""
+    handles: list[Artist] = []
+    for name, look in look_of.items():
+        handles.append(Patch(color=look.colour, label=name))
+    if not table["status"].isin(["ok", *CENSORED]).all():
+        handles.append(plot.hollow_handle("interval not yet narrow"))
+    if handles:
+        axes.legend(handles=handles, fontsize=8.5, loc="upper left")
 
 
 def draw_panel(axes: Axes, rows: pd.DataFrame, hue: str, look_of: Mapping[str, Look]) -> None:
@@ -175,7 +179,9 @@ def draw_panel(axes: Axes, rows: pd.DataFrame, hue: str, look_of: Mapping[str, L
     yet narrow; bars of searches that are not finished are pale and hatched too.
     """
     bars = list(dict.fromkeys(rows["bar"]))
-    groups = [name for name in look_of if name in set(rows[hue])] if hue == "group" else [None]
+    is_grouped = hue == "group"
+    groups = [name for name in look_of if name in set(rows["group"])] if is_grouped else [""]
+    names = groups if is_grouped else bars
     height = rows.assign(height=rows["n50"].fillna(rows["n50_bound"]))
     sns.barplot(
         height,
@@ -183,18 +189,18 @@ def draw_panel(axes: Axes, rows: pd.DataFrame, hue: str, look_of: Mapping[str, L
         y="height",
         order=bars,
         hue=hue,
-        hue_order=groups if hue == "group" else bars,
-        palette=[look_of[str(name)].colour for name in (groups if hue == "group" else bars)],
+        hue_order=names,
+        palette=[look_of[name].colour for name in names],
         errorbar=None,
         width=WIDTH,
-        dodge=hue == "group",
+        dodge=is_grouped,
         legend=False,
         ax=axes,
         alpha=0.85,
     )
     offset = WIDTH / len(groups)
     for row in rows.to_dict("records"):
-        number = groups.index(row[hue]) if hue == "group" else 0
+        number = groups.index(row["group"]) if is_grouped else 0
         x = bars.index(row["bar"]) - WIDTH / 2 + offset * (number + 0.5)
         mark(axes, row, x, offset)
     axes.set_xlabel("")

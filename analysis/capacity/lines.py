@@ -88,9 +88,8 @@ def placed(searches: Selection, kind: LineFigure) -> Selection:
         )
     table = table[~unplaced]
     selection.check_unique(table, ["line", kind.x])
-    return selection.with_place(
-        searches, table.sort_values(["line", kind.x], kind="stable"), kind.x
-    )
+    ordered = table.sort_values(["line", kind.x], kind="stable")
+    return selection.with_place(searches, ordered, kind.x)
 
 
 def _check_one_model(table: pd.DataFrame) -> None:
@@ -201,9 +200,8 @@ def shades(table: pd.DataFrame, label: str) -> str:
 
 def _shifts(table: pd.DataFrame, names: Sequence[str]) -> pd.Series:
     """Factors of x that keep lines with equal values apart."""
-    return table["line"].map(
-        {name: plot.shift(number, len(names)) for number, name in enumerate(names)}
-    )
+    factors = {name: plot.shift(number, len(names)) for number, name in enumerate(names)}
+    return table["line"].map(factors)
 
 
 def _lines_from_base(axes: Axes, table: pd.DataFrame, x: str, look_of: Mapping[str, Look]) -> None:

@@ -219,17 +219,17 @@ def legend(axes: Axes, look_of: Mapping[str, Look], table: pd.DataFrame) -> None
 
 def legend_handles(look_of: Mapping[str, Look], table: pd.DataFrame) -> list[Line2D]:
     """The entries of a legend: the names, and hollow markers and arrows where there are any."""
-    handles = [
-        Line2D([], [], color=look.colour, marker=look.marker, ls=look.line, ms=5.5, label=name)
-        for name, look in look_of.items()
-    ]
+    handles = []
+    for name, look in look_of.items():
+        handle = Line2D([], [], color=look.colour, marker=look.marker, ls=look.line, ms=5.5)
+        handle.set_label(name)
+        handles.append(handle)
     hollow = ~table["status"].isin(["ok", *CENSORED])
     if hollow.any():
         handles.append(hollow_handle("interval not yet narrow"))
     if not bounded(table).empty:
-        arrow_handle = Line2D(
-            [], [], color="0.4", marker=r"$\uparrow$", ls="", ms=8, label="beyond the range"
-        )
+        arrow_handle = Line2D([], [], color="0.4", marker=r"$\uparrow$", ls="", ms=8)
+        arrow_handle.set_label("beyond the range")
         handles.append(arrow_handle)
     return handles
 

@@ -30,18 +30,9 @@ def choose_rates(
     settings = {*store.settings_of(table), *store.settings_of(chosen_by)} - {RATE}
     best = _best_rates(chosen_by, sorted(settings))
     keys = _points(table, sorted(settings))
-    missing = set(keys) - set(best)
-    if missing:
-        raise query.FigureError(
-            f"--rates-from {folder}: {names.quantity(len(missing), 'point')} without a search "
-            "there; expected the same points, with other seeds"
-        )
-    shared = _cells(table) & _cells(chosen_by)
-    if chooser is not None and shared:
-        raise query.FigureError(
-            f"--rates-from {folder}: found {names.quantity(len(shared), 'training')} that this "
-            "figure measures too, expected others, with other seeds"
-        )
+    if chooser is not None:
+        missing = set(keys) - set(best)
+        _check_chooser(folder, len(missing), len(_cells(table) & _cells(chooser)))
     rates = query.as_text(table[RATE])
     kept = table[rates == keys.map(best)]
     kept = kept.assign(tuned_lr=kept[RATE])
@@ -54,6 +45,20 @@ def choose_rates(
         "measure it, which biases n50 up; search again with other seeds and choose with "
         "--rates-from"
     ]
+
+
+def _check_chooser(folder: str, missing: int, shared: int) -> None:
+    """FigureError if searches that choose lack some points, or share trainings with the figure."""
+    if missing:
+        raise query.FigureError(
+            f"--rates-from {folder}: {names.quantity(missing, 'point')} without a search there; "
+            "expected the same points, with other seeds"
+        )
+    if shared:
+        raise query.FigureError(
+            f"--rates-from {folder}: found {names.quantity(shared, 'training')} that this figure "
+            "measures too, expected others, with other seeds"
+        )
 
 
 def _best_rates(table: pd.DataFrame, settings: Sequence[str]) -> dict[str, str]:

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from analysis import store
-from analysis.capacity import estimate, labels, rates
-from analysis.capacity.shares import CENSORED, UNFINISHED, columns_note, searches_at
+from analysis.capacity import estimate, labels, messages, rates
+from analysis.capacity.shares import CENSORED, columns_note, searches_at
 from analysis.figure import names, query
 from analysis.figure import options as figure_options
-from analysis.figure.provenance import Source, diverged_text, fill, origin
+from analysis.figure.provenance import Source, origin
 from analysis.figure.table_text import table_text
 from analysis.stats import threshold
 from analysis.stats.threshold import Posterior, Settings, Trial
@@ -110,50 +110,7 @@ class Selection:
         has_marks: whether the figure has arrows and hollow marks, which the messages then name.
         """
         lines = [f"note: {note}" for note in self.notes]
-        status = self.table["status"]
-        arrows = " (arrows)" if has_marks else ""
-        for name, text in (("above", "larger than"), ("below", "smaller than")):
-            if (status == name).any():
-                lines.append(
-                    f"{(status == name).sum()} of {len(status)} n50 may be {text} the range of the "
-                    f"search{arrows}: they enter no line and no mean"
-                )
-        searches = names.quantity(len(status), "search", "searches")
-        wide = status.isin(["most", "exhausted"]) & self.table["n50"].notna()
-        if wide.any():
-            lines.append(
-                f"{wide.sum()} of {searches} ended before their interval was narrow"
-                f"{self._hollow(wide, has_marks)}: raise `most` or the number of seeds, and submit "
-                "again"
-            )
-        doubled = int((wide & (self.table["doublings"] > 0)).sum())
-        if doubled:
-            lines.append(
-                f"{doubled} of these trained failures again with a doubled budget, which tries no "
-                "new values: search anew with that budget (budget_steps in the CSV)"
-            )
-        for flag, words in (("hole", "a hole"), ("island", "an island")):
-            if self.table[flag].any():
-                lines.append(
-                    f"{int(self.table[flag].sum())} of {searches} with {words}: "
-                    "success does not change steadily along the axis, and the interval holds less "
-                    "than 90 %"
-                )
-        diverged = int((self.trainings["status"] == "nonfinite").sum())
-        if diverged:
-            lines.append(f"{diverged_text(diverged)}; a search counts them as trainings that fail")
-        missing = status.isin(UNFINISHED)
-        if missing.any():
-            hollow = self._hollow(missing, has_marks)
-            are = "is" if missing.sum() == 1 else "are"
-            lines.append(f"{missing.sum()} of {searches} {are} not finished{hollow}")
-            lines += [fill(folder) for folder in self.folders]
-        return lines
-
-    def _hollow(self, chosen: pd.Series, has_marks: bool) -> str:
-        """ " (hollow)" if one of the chosen searches has an n50, which is drawn hollow."""
-        is_drawn = has_marks and self.table.loc[chosen, "n50"].notna().any()
-        return " (hollow)" if is_drawn else ""
+        return lines + messages.lines(self.table, self.trainings, self.folders, has_marks)
 
     def caption(self) -> str:
         """One line for the foot of the figure."""
@@ -190,22 +147,21 @@ class Selection:
         runs = pd.concat([store.runs(folder) for folder in self.folders], ignore_index=True)
         runs = runs[runs["cell"].isin(self.trainings["cell"])]
         source = Source(runs, ", ".join(self.folders), self.notes)
-        points = []
+        searches = []
         for index, row in self.table.iterrows():
-            ids = self.of(int(str(index)))
-            points.append(
-                {
-                    "point": _varying(self.table, row),
-                    "status": row["status"],
-                    "cells": ids.loc[ids["success"].notna(), "cell"].tolist(),
-                    "missing": ids.loc[ids["success"].isna(), "cell"].tolist(),
-                }
-            )
+            searches.append(self._record_of(int(str(index)), row))
+        counts = {"trainings": self.trained}
+        return {**origin(source, options), **counts, **facts, "searches": searches}
+
+    def _record_of(self, search: int, row: pd.Series) -> dict[str, Any]:
+        """What the record says of one search, whose row this is."""
+        trainings = self.of(search)
+        is_open = trainings["success"].isna()
         return {
-            **origin(source, options),
-            "trainings": self.trained,
-            **facts,
-            "searches": points,
+            "point": _varying(self.table, row),
+            "status": row["status"],
+            "cells": trainings.loc[~is_open, "cell"].tolist(),
+            "missing": trainings.loc[is_open, "cell"].tolist(),
         }
 
 
