@@ -87,9 +87,8 @@ def draw(curves: dict[str, list[Average]], method: str) -> Figure:
     place = {"left": 0.05, "right": 0.985, "bottom": 0.13, "top": 0.92, "wspace": 0.13}
     with style.styled():
         figure = Figure(figsize=(13.3, 4))
-        for axes, (series_name, (title, label)) in zip(
-            figure.subplots(1, 2, gridspec_kw=place), panels.items(), strict=True
-        ):
+        both = figure.subplots(1, 2, gridspec_kw=place)
+        for axes, (series_name, (title, label)) in zip(both, panels.items(), strict=True):
             plot.draw_bars(axes, curves[TEST])
             plot.draw_lines(axes, curves[series_name])
             plot.error_axes(axes, LAST)

@@ -53,9 +53,8 @@ def draw(curves_to_draw: Sequence[Curve]) -> Figure:
     """The figure, two rows."""
     with style.styled():
         figure = Figure(figsize=(7, 7))
-        upper, lower = figure.subplots(
-            2, 1, gridspec_kw={"left": 0.1, "right": 0.97, "top": 0.97, "bottom": 0.08}
-        )
+        place = {"left": 0.1, "right": 0.97, "top": 0.97, "bottom": 0.08}
+        upper, lower = figure.subplots(2, 1, gridspec_kw=place)
         draw_pair(upper, lower, curves_to_draw)
         for axes in (upper, lower):
             axes.set_ylabel(plot.MSE)
@@ -65,9 +64,8 @@ def draw(curves_to_draw: Sequence[Curve]) -> Figure:
 
 def make(options: argparse.Namespace) -> None:
     """Compute, draw and write the figure."""
-    curves_to_draw = curves(
-        command.setting(options, options.kappa), command.logarithmic(options.times)
-    )
+    setting = command.setting(options, options.kappa)
+    curves_to_draw = curves(setting, command.logarithmic(options.times))
     facts = command.record(options, [record(curve) for curve in curves_to_draw], notes=NOTES)
     output.write(options, draw(curves_to_draw), {"": table(curves_to_draw)}, facts)
 

@@ -53,12 +53,14 @@ def colours(number: int) -> list[str]:
     return [to_hex(colormaps["viridis"](x)) for x in np.linspace(0, 0.9, number)]
 
 
+def _centres(low: float, high: float) -> Array:
+    """The centres of the cells of an axis from `low` to `high`."""
+    return np.asarray(low + (high - low) * (np.arange(CELLS) + 0.5) / CELLS)
+
+
 def background(sigma: float) -> Array:
     """Error ½(1 + σ² - 2R + Q) over the plane, row = Q, column = R, at the centres of the cells."""
-    (r, q) = (
-        low + (high - low) * (np.arange(CELLS) + 0.5) / CELLS
-        for low, high in (PLANE[:2], PLANE[2:])
-    )
+    r, q = _centres(*PLANE[:2]), _centres(*PLANE[2:])
     return np.asarray(0.5 * (1 + sigma**2 - 2 * r[None, :] + q[:, None]))
 
 

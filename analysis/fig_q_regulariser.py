@@ -100,9 +100,8 @@ def draw(linear: Sequence[Average], published: Sequence[Average]) -> Figure:
         place = {"left": 0.12 / panels, "right": 0.97, "bottom": 0.15, "top": 0.92, "wspace": 0.17}
         axes = figure.subplots(1, panels, squeeze=False, gridspec_kw=place)[0]
         draw_panel(axes[0], linear, LAST, (0.0, 0.5))
-        axes[0].set(
-            title="Linear teacher-student model", xlabel="Step of gradient descent", ylabel=plot.MSE
-        )
+        title, time = "Linear teacher-student model", "Step of gradient descent"
+        axes[0].set(title=title, xlabel=time, ylabel=plot.MSE)
         if published:
             draw_panel(axes[1], published, RESNET_LAST, (0.12, 0.35))
             axes[1].set(

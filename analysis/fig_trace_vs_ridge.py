@@ -53,10 +53,9 @@ def series(options: argparse.Namespace) -> dict[str, list[Average]]:
         TRACE: trace_over_draws(setting, times, draws).error,
         RIDGE: simulate(penalised, times / factor, draws, "ridge").test_error,
     }
-    curves = {
-        name: averages.over_seeds(name, setting.kappas, times, values)
-        for name, values in errors.items()
-    }
+    curves = {}
+    for name, values in errors.items():
+        curves[name] = averages.over_seeds(name, setting.kappas, times, values)
     for name in (FORMULA, PUBLISHED, EXACT):
         curves[name] = closed_forms(name, options)
     return curves

@@ -85,11 +85,10 @@ def greatest_gap(average: Average, other: Average) -> dict[str, float]:
     """Where two averages over the same times differ most, also in standard errors of the first."""
     gap = np.abs(average.mean - other.mean)
     at = int(gap.argmax())
+    error = max(average.standard_error[at], np.finfo(np.float64).tiny)
     return {
         "kappa": average.kappa,
         "t_plus_1": float(average.times[at] + 1),
         "abs_difference": float(gap[at]),
-        "standard_errors": float(
-            gap[at] / max(average.standard_error[at], np.finfo(np.float64).tiny)
-        ),
+        "standard_errors": float(gap[at] / error),
     }

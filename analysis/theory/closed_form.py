@@ -95,9 +95,8 @@ def ridge_asymptotics(
 
 def _shape(setting: Setting, times: ArrayLike) -> tuple[int, ...]:
     """The shape that times, κ and λ broadcast to."""
-    return np.broadcast_shapes(
-        np.shape(times), np.shape(setting.kappa), np.shape(setting.weight_decay)
-    )
+    arrays = (times, setting.kappa, setting.weight_decay)
+    return np.broadcast_shapes(*(np.shape(array) for array in arrays))
 
 
 def _penalty(times: ArrayLike, weight_decay: ArrayLike) -> Array:

@@ -97,14 +97,14 @@ def table(curves: Iterable[Curve]) -> dict[str, Any]:
 
 def record(curve: Curve) -> dict[str, Any]:
     """How a curve was computed, its turning points, and its distance from exact ridge."""
+    points = []
+    for kind, at, value in turning_points(curve.abscissa, curve.order.error):
+        points.append({"kind": kind, "t_plus_1": round(at, 4), "error": round(value, 6)})
     entry: dict[str, Any] = {
         "label": curve.label,
         "parameters": vars(curve.setting),
         "approximation": APPROXIMATIONS[curve.source],
-        "turning_points": [
-            {"kind": kind, "t_plus_1": round(at, 4), "error": round(value, 6)}
-            for kind, at, value in turning_points(curve.abscissa, curve.order.error)
-        ],
+        "turning_points": points,
         "last": {
             "t_plus_1": float(curve.abscissa[-1]),
             "error": round(float(curve.order.error[-1]), 6),

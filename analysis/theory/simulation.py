@@ -75,10 +75,10 @@ def independent_draw(seed: int, n: int, d: int, test_size: int) -> Draw:
     changing n or the test size leaves the others as they are.
     """
     shapes: tuple[tuple[int, ...], ...] = ((n, d), (test_size, d), (d,), (n,), (d, d))
-    z, z_test, teacher, label_noise, u = (
-        np.random.default_rng([seed, purpose]).standard_normal(shape)
-        for purpose, shape in enumerate(shapes)
-    )
+    normals = []
+    for purpose, shape in enumerate(shapes):
+        normals.append(np.random.default_rng([seed, purpose]).standard_normal(shape))
+    z, z_test, teacher, label_noise, u = normals
     return Draw(z / np.sqrt(d), z_test / np.sqrt(d), teacher, label_noise, _haar(u))
 
 
@@ -122,6 +122,13 @@ def modulation(u: Array, p: int, kappas: ArrayLike) -> Array:
     return np.asarray(u * singular_values(u.shape[0], p, kappas)[:, None, :])
 
 
+def times_and_decay(setting: Setting, times: ArrayLike) -> tuple[Array, Array]:
+    """Times and weight decay as arrays of the shape that they broadcast to."""
+    arrays = (np.asarray(times, np.float64), np.asarray(setting.weight_decay, np.float64))
+    t, decay = np.broadcast_arrays(*arrays)
+    return t, decay
+
+
 def simulate(
     setting: Setting,
     times: ArrayLike,
@@ -138,9 +145,7 @@ def simulate(
     ŵ = V k Λ⁻¹ Vᵀ Xᵀ y; R, Q and the test error are then linear and quadratic forms in k, with V
     left out by rotation.
     """
-    t, decay = np.broadcast_arrays(
-        np.asarray(times, np.float64), np.asarray(setting.weight_decay, np.float64)
-    )
+    t, decay = times_and_decay(setting, times)
     scales = singular_values(setting.d, setting.p, setting.kappas)
     results = []
     with threadpool_limits(1):

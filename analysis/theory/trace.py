@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from analysis.theory.closed_form import Order
 from analysis.theory.setting import Setting
-from analysis.theory.simulation import Draw, Draws, modulation
+from analysis.theory.simulation import Draw, Draws, modulation, times_and_decay
 from analysis.theory.spectrum import Method, shrinkage
 
 Array = NDArray[np.float64]
@@ -32,9 +32,7 @@ def exact_trace(
     takes O(d²): Q = (1/d) kᵀ[(F̃ᵀF̃) ∘ (HHᵀ)]k + (σ²/d) Σ k²/Λ (F̃ᵀF̃)_ii. Z enters only through the
     triangle R₀ of Z = Q₀R₀.
     """
-    t, decay = np.broadcast_arrays(
-        np.asarray(times, np.float64), np.asarray(setting.weight_decay, np.float64)
-    )
+    t, decay = times_and_decay(setting, times)
     z, f, variance = draw.z, modulation(draw.u, setting.p, setting.kappas), setting.sigma**2
     d = z.shape[1]
     triangle = np.linalg.qr(z, mode="r")
@@ -48,9 +46,9 @@ def exact_trace(
     pairs = overlap * (rows @ np.swapaxes(rows, -1, -2))
     label = np.einsum("...ii->...i", overlap) * inverse**2
     alignment = k.sum(axis=-1) / d
-    norm = (
-        np.sum((k @ pairs) * k, axis=-1) + variance * np.sum(k**2 * label[..., None, :], axis=-1)
-    ) / d
+    of_teacher = np.sum((k @ pairs) * k, axis=-1)
+    of_noise = np.sum(k**2 * label[..., None, :], axis=-1)
+    norm = (of_teacher + variance * of_noise) / d
     shape = (*f.shape[:-2], *t.shape)
     error = 0.5 * (1 + variance - 2 * alignment + norm)
     return Order(alignment.reshape(shape), norm.reshape(shape), error.reshape(shape))
