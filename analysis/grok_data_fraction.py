@@ -172,9 +172,8 @@ def draw_medians(axes: Axes, table: pd.DataFrame, split: str) -> None:
 
 def draw_censored(axes: Axes, table: pd.DataFrame, split: str) -> None:
     """Arrows with numbers for the runs of one split that ended without getting there."""
-    counts = table.assign(
-        short=table["censored"] + table["stopped"], ended=table["n"] + table["stopped"]
-    )
+    short, ended = table["censored"] + table["stopped"], table["n"] + table["stopped"]
+    counts = table.assign(short=short, ended=ended)
     censored, colour = counts[counts["short"] > 0], step_curves.COLOURS[split]
     if censored.empty:
         return

@@ -129,34 +129,31 @@ def best_conjugate(
     everything.
     """
     numbers = cosets.generate(generators)
-    classes = [
-        partition.subgroup.conjugacy_class
-        for partition in partitions
-        if partition.subgroup.numbers == numbers
-    ]
-    if not classes:
+    classes = {p.subgroup.numbers: p.subgroup.conjugacy_class for p in partitions}
+    if numbers not in classes:
         raise ValueError(
             f"--generators: the subgroup has {len(numbers)} of {len(partitions[0].labels)} "
             "elements, expected more than one and not all: its cosets are no clusters"
         )
-    return next(p for p in partitions if p.subgroup.conjugacy_class == classes[0])
+    return next(p for p in partitions if p.subgroup.conjugacy_class == classes[numbers])
 
 
 def partition_table(partitions: Sequence[cosets.Partition]) -> pd.DataFrame:
     """One row for each partition, best first."""
-    rows = [
-        {
-            "order": partition.subgroup.order,
-            "generators": partition.subgroup.name,
-            "fixed": " ".join(map(str, partition.subgroup.fixed)),
-            "conjugacy_class": partition.subgroup.conjugacy_class,
+    rows = []
+    for partition in partitions:
+        subgroup = partition.subgroup
+        row = {
+            "order": subgroup.order,
+            "generators": subgroup.name,
+            "fixed": " ".join(map(str, subgroup.fixed)),
+            "conjugacy_class": subgroup.conjugacy_class,
             "side": partition.side,
             "silhouette": partition.silhouette,
             "score": partition.score,
             "p": partition.p,
         }
-        for partition in partitions
-    ]
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -297,17 +294,19 @@ def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
     selection = grok.require_finished(grok.select_runs(options, *COLUMNS))
     panels = {}
-    for operation, panel in ((PRODUCT, product_panel), (SUM, sum_panel)):
+    for operation, panel_of in ((PRODUCT, product_panel), (SUM, sum_panel)):
         run = best_run(selection, operation)
         if run is not None:
-            panels[operation] = panel(run, options)
+            panels[operation] = panel_of(run, options)
     if not panels:
         raise query.FigureError(
             f"no finished run of {PRODUCT} or {SUM} among "
             f"{quantity(len(selection.runs), 'chosen run')}" + grok.of_diverged(selection.runs)
         )
     labels = [label_of(panels, operation) for operation in (PRODUCT, SUM)]
-    lines = [*labels, *(line for panel in panels.values() for line in panel.lines)]
+    lines = list(labels)
+    for panel in panels.values():
+        lines += panel.lines
     lines += selection.messages(options.folder)
     record = selection.record(options, facts(panels, labels, options))
     output.write(options, draw(panels), tables(panels), record, lines)
@@ -340,12 +339,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     published = f"default in S5, the published: {cosets.PUBLISHED!r}"
     help_generators = f"of the subgroup drawn beside the best ({published})"
     add("--generators", metavar="CYCLES", help=help_generators)
-    add(
-        "--stride",
-        type=positive,
-        default=8,
-        help="joins k and k + STRIDE (default: 8, the published)",
-    )
+    help_stride = "joins k and k + STRIDE (default: 8, the published)"
+    add("--stride", type=positive, default=8, help=help_stride)
     add("--perplexity", type=finite, default=30, help="of t-SNE (default: 30)")
     add("--random-state", type=int, default=0, help="of t-SNE (default: 0)")
     return output.run(make, parser.parse_args(argv))

@@ -22,9 +22,8 @@ def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
     runs = query.where(store.runs(options.folder), options.where)
     selection = grok.select_runs(options, grok.FRACTION, *labels.setting_columns(runs))
-    best_accuracy.make(
-        options, selection, labels.settings(selection.runs), "Optimiser (best first)"
-    )
+    settings = labels.settings(selection.runs)
+    best_accuracy.make(options, selection, settings, "Optimiser (best first)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -29,6 +29,7 @@ from analysis.landscape import selection
 from analysis.landscape.selection import Measures
 
 SIZE = (6.0, 9.6)  # inches
+HEIGHTS = (0.8, 1.3, 1, 0.7)  # of the panels
 LOSSES = {  # column: label, colour, line
     "train_loss": ("train", step_curves.COLOURS["train"], "-"),
     "test_loss": ("test", step_curves.COLOURS["test"], "-"),
@@ -107,9 +108,7 @@ def draw(data: Progress, label: str) -> Figure:
     """Four panels over one axis of steps."""
     with style.themed():
         figure = Figure(figsize=SIZE, layout="constrained")
-        accuracy, loss, share, gini = figure.subplots(
-            4, 1, sharex=True, height_ratios=(0.8, 1.3, 1, 0.7)
-        )
+        accuracy, loss, share, gini = figure.subplots(4, 1, sharex=True, height_ratios=HEIGHTS)
         draw_accuracy(accuracy, data)
         draw_lines(loss, data.snapshots, LOSSES)
         loss.set_yscale("log")

@@ -54,11 +54,18 @@ CURVES = {
     "best_test": ("test, best step", Look(_TEST, "s", "--")),
     "final_train": ("train, last step", Look(_TRAIN, "^", ":")),
 }
-QUANTITIES = tuple(
-    Quantity(panel, f"{name}_{metric}", label, look)
-    for panel, metric in (("error", "accuracy"), ("loss", "loss"))
-    for name, (label, look) in CURVES.items()
-)
+
+
+def _quantities() -> tuple[Quantity, ...]:
+    """The curves of both panels."""
+    quantities = []
+    for panel, metric in (("error", "accuracy"), ("loss", "loss")):
+        for name, (label, look) in CURVES.items():
+            quantities.append(Quantity(panel, f"{name}_{metric}", label, look))
+    return tuple(quantities)
+
+
+QUANTITIES = _quantities()
 LABELS = {"error": "error (%)", "loss": "loss (nats)"}
 FLOORS = {"error": 1.0, "loss": 0.05}  # % and nats; a rise or descent below it counts as none
 

@@ -18,7 +18,6 @@ def test_the_final_statuses_agree() -> None:
     assert set(outcome.FINAL) == {"done", "nonfinite"}
     assert set(schema.FINAL) == set(outcome.FINAL)
     assert set(parts.FINAL) == set(outcome.FINAL)
-    assert set(grokking.FINAL) == set(outcome.FINAL)
 
 
 def test_the_keys_without_effect_on_the_result_agree() -> None:

@@ -17,6 +17,7 @@ from analysis import store
 from analysis.figure import names, query
 from analysis.stats import verdict
 from analysis.stats.seed_curves import SeedCurves
+from analysis.store.parts import FINAL
 
 BAND = "one standard error of the mean, population std / sqrt(n - 1)"
 EPOCHS = "1-based everywhere: epoch 1 is the first, in the heat map and in the curves alike"
@@ -178,13 +179,12 @@ def completeness(runs: pd.DataFrame, data: Sequence[SeedCurves]) -> Completeness
     diverged, ended = diverged_cells(runs), _ended_cells(runs)
     missing = [set(curves.missing) - set(diverged) for curves in data]
     early = {cell for cell, epoch in reached.items() if epoch < planned[cell]}
+    uneven = [curves for curves, cells in zip(data, missing, strict=True) if curves.cells and cells]
     return Completeness(
         planned_epochs=max([last, *planned.values()]),
         missing=tuple(sorted(set().union(*missing))),
         unfinished=tuple(sorted(early - ended)),
-        uneven=sum(
-            bool(curves.cells and cells) for curves, cells in zip(data, missing, strict=True)
-        ),
+        uneven=len(uneven),
         diverged=diverged,
     )
 
@@ -200,7 +200,7 @@ def _ended_cells(runs: pd.DataFrame) -> set[str]:
     """The cells with a result, some of which ended before their last epoch (stop_at_fit)."""
     if "status" not in runs.columns:
         return set()
-    return set(runs.loc[runs["status"].isin(("done", "nonfinite")), "cell"].astype(str))
+    return set(runs.loc[runs["status"].isin(FINAL), "cell"].astype(str))
 
 
 def planned_epochs(runs: pd.DataFrame, default: int) -> dict[str, int]:

@@ -191,10 +191,10 @@ def separation(rows: Array, degree: int, draws: int = 200) -> list[Partition]:
     highest = ((chance - mean) / deviation).max(axis=1)
     scores = (observed - mean) / deviation
     p = (1 + (highest[:, None] >= scores).sum(axis=0)) / (1 + draws)
-    partitions = [
-        Partition(*key, labels[i], float(observed[i]), float(scores[i]), float(p[i]))
-        for i, key in enumerate(different)
-    ]
+    partitions = []
+    for i, (subgroup, side) in enumerate(different):
+        values = float(observed[i]), float(scores[i]), float(p[i])
+        partitions.append(Partition(subgroup, side, labels[i], *values))
     return sorted(partitions, key=lambda partition: -partition.score)
 
 

@@ -58,11 +58,11 @@ def short(value: float) -> str:
 
 def setting_columns(runs: pd.DataFrame) -> list[str]:
     """The columns of an optimiser's setting that vary among the runs."""
-    return [
-        name
-        for name in query.axes(runs)
-        if name.startswith(("optim.", "model.dropout_")) or name in _TRAINER
-    ]
+    columns = []
+    for name in query.axes(runs):
+        if name.startswith(("optim.", "model.dropout_")) or name in _TRAINER:
+            columns.append(name)
+    return columns
 
 
 def settings(runs: pd.DataFrame) -> pd.Series:

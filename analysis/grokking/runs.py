@@ -21,9 +21,9 @@ from analysis.figure import options as figure_options
 from analysis.figure import query
 from analysis.figure.names import none_of, quantity
 from analysis.figure.provenance import Source, diverged_cells, diverged_text, fill, origin
+from analysis.store.parts import FINAL
 
 FRACTION = "data.train_fraction"
-FINAL = ("done", "nonfinite")  # statuses of a run that is finished
 THRESHOLDS = (50, 90, 95, 99)  # %, accuracies whose first step the logs hold
 
 

@@ -41,9 +41,8 @@ def load(options: argparse.Namespace) -> tuple[grok.SelectedRuns, dict[str, Seed
     rows = curves_of(selection.runs, options.folder, [*METRICS, "step"], "step")
     curves = {}
     for metric in METRICS:
-        curves[metric] = seed_curves.seed_curves(
-            selection.runs, rows, grok.FRACTION, metric, "step"
-        )[0]
+        by_fraction = seed_curves.seed_curves(selection.runs, rows, grok.FRACTION, metric, "step")
+        curves[metric] = by_fraction[0]
     if not curves["test_accuracy"].cells:
         raise query.FigureError(nothing_logged(selection.runs, "test_accuracy"))
     return selection, curves
@@ -54,9 +53,8 @@ def band(curves: SeedCurves) -> pd.DataFrame:
     seeds, mask = seed_curves.complete_block(curves.values)
     values = curves.values[seeds][:, mask]
     low, middle, high = np.quantile(values, [0, 0.5, 1], axis=0)
-    return pd.DataFrame(
-        {"step": curves.x[mask], "median": middle, "min": low, "max": high, "n": len(seeds)}
-    )
+    columns = {"step": curves.x[mask], "median": middle, "min": low, "max": high}
+    return pd.DataFrame({**columns, "n": len(seeds)})
 
 
 def tidy(data: Mapping[str, SeedCurves]) -> pd.DataFrame:
