@@ -21,7 +21,6 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from analysis.figure import names, output, query, style
 from analysis.landscape import basins, plot, selection, volumes
@@ -38,12 +37,7 @@ def draw(table: pd.DataFrame, text: str) -> Figure:
         look = dict(zip(kinds, plot.colours(len(kinds)), strict=True))
         for row in table.to_dict("records"):
             _bound(axes, 100 * row["test_accuracy"], row, look[row["label"]])
-        handles = [
-            Line2D([], [], color=colour, marker="o", ls="", ms=6, label=name)
-            for name, colour in look.items()
-        ]
-        arrow: dict[str, Any] = {"marker": r"$\uparrow$", "ls": "", "ms": 8, "color": "0.4"}
-        handles.append(Line2D([], [], label="at least", **arrow))
+        handles = [*plot.cell_handles(look), plot.at_least_handle(r"\uparrow")]
         if not table["minimum"].all():
             handles.append(plot.no_minimum_handle())
         axes.legend(handles=handles, fontsize=8.5, frameon=True)

@@ -63,12 +63,11 @@ def draw(table: Scores, text: str) -> Figure:
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
     loaded = scores.load(options, name, AXES)
-    counts = "; ".join(
-        f"{row['name']}: {row['parameters']:,} parameters"
-        for row in loaded.table.to_dict("records")
-    )
+    counts = []
+    for row in loaded.table.to_dict("records"):
+        counts.append(f"{row['name']}: {row['parameters']:,} parameters")
     seeds = names.quantities(loaded.table["seeds"], "seed")
-    text = f"{counts}; means over {seeds}, bars: 95 % t intervals"
+    text = f"{'; '.join(counts)}; means over {seeds}, bars: 95 % t intervals"
     lines = [*loaded.sentences(), *loaded.notes]
     output.write(options, draw(loaded, text), {"": loaded.table}, loaded.record(options), lines)
 

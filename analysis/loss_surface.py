@@ -49,9 +49,8 @@ def draw(panels: Sequence[Surface], titles: Sequence[str], kappa: float, text: s
             bar = figure.colorbar(filled, ax=axes, shrink=0.85, pad=0.02)
             bar.set_label("loss (nats)")
             bar.set_ticks(range(surfaces.LOWEST, surfaces.HIGHEST + 1))
-            bar.ax.yaxis.set_major_formatter(
-                FuncFormatter(lambda value, _: style.power_label(value))
-            )
+            powers = FuncFormatter(lambda value, _: style.power_label(value))
+            bar.ax.yaxis.set_major_formatter(powers)
             if has_cut(panels, kappa):
                 bar.ax.axhline(np.log10(kappa), color="white", lw=2)
         plot.label_outer(axes, "first direction", "second direction")

@@ -23,7 +23,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.figure import names, output, query, style
@@ -88,14 +87,11 @@ def _axes(axes: Axes) -> None:
 def _legend(
     figure: Figure, look: dict[str, tuple[float, float, float]], table: pd.DataFrame
 ) -> None:
-    handles = []
-    for name, colour in look.items():
-        handles.append(Line2D([], [], color=colour, marker="o", ls="", ms=6, label=name))
+    handles = plot.cell_handles(look)
     if not table["minimum"].all():
         handles.append(plot.no_minimum_handle())
     if (table["never"] > 0).any():
-        arrow: dict[str, Any] = {"marker": r"$\rightarrow$", "ls": "", "ms": 8, "color": "0.4"}
-        handles.append(Line2D([], [], label="at least", **arrow))
+        handles.append(plot.at_least_handle(r"\rightarrow"))
     figure.legend(handles=handles, loc="outside right center", fontsize=8.5, frameon=True)
 
 
@@ -142,10 +138,8 @@ def make(options: argparse.Namespace) -> None:
         are = "is no minimum" if len(drawn) - len(minima) == 1 else "are no minima"
         count = f"{len(drawn) - len(minima)} of {names.quantity(len(drawn), 'cell')}"
         lines.append(f"{count} {are} (hollow)")
-        lines += [
-            f"among the minima: {result}"
-            for result in basins.correlations(minima, "mean", "test_accuracy")
-        ]
+        among_minima = basins.correlations(minima, "mean", "test_accuracy")
+        lines += [f"among the minima: {result}" for result in among_minima]
     undefined = int(table["mean"].isna().sum())
     if undefined:
         cells = names.quantity(undefined, "cell")

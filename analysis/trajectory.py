@@ -114,9 +114,8 @@ def make(options: argparse.Namespace) -> None:
     lines = sentences(panels)
     record = paths.record(options, {"paths": lines, "surface": options.surface})
     messages = paths.messages() + (planes.messages() if planes is not None else [])
-    output.write(
-        options, draw(panels, text), {"": trajectories.table(panels)}, record, lines + messages
-    )
+    tables = {"": trajectories.table(panels)}
+    output.write(options, draw(panels, text), tables, record, lines + messages)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -67,10 +67,9 @@ def _powers(axes: Axes) -> None:
 
 def _legends(upper: Axes, lower: Axes, lines: Sequence[Walk]) -> None:
     colours = sns.color_palette("colorblind", len(lines))
-    handles = [
-        Line2D([], [], color=colour, label=walk.label)
-        for walk, colour in zip(lines, colours, strict=True)
-    ]
+    handles = []
+    for walk, colour in zip(lines, colours, strict=True):
+        handles.append(Line2D([], [], color=colour, label=walk.label))
     upper.legend(handles=handles, fontsize=8.5, frameon=True)
     styles = [Line2D([], [], color="0.3", ls="--", label="training set"),
               Line2D([], [], color="0.3", label="test set")]  # fmt: skip

@@ -155,11 +155,8 @@ def _titles(figure: Figure) -> list[Text]:
     titles = list(figure.texts)
     for axes in figure.axes:
         inside = set(axes.texts)
-        titles += [
-            child
-            for child in axes.get_children()
-            if isinstance(child, Text) and child not in inside
-        ]
+        texts = [child for child in axes.get_children() if isinstance(child, Text)]
+        titles += [text for text in texts if text not in inside]
     return titles
 
 

@@ -107,9 +107,8 @@ def draw(axes: Axes, data: Grid, vmin: float, vmax: float, width: float = 1.0) -
             rasterized=True,
         )
     for left, right, bottom, top in gaps(data, x):
-        corner, width, height = (left, bottom), right - left, top - bottom
-        gap = Rectangle(corner, width, height, fill=False, hatch=HATCH, lw=0, zorder=0.5)
-        axes.add_patch(gap)
+        place = (left, bottom), right - left, top - bottom
+        axes.add_patch(Rectangle(*place, fill=False, hatch=HATCH, lw=0, zorder=0.5))
     return mesh
 
 
@@ -140,9 +139,9 @@ def extend(meshes: Sequence[ScalarMappable]) -> str:
             slack = 1e-9 * (high - low)
             below |= bool(values.min() < low - slack)
             above |= bool(values.max() > high + slack)
-    return {(False, False): "neither", (True, False): "min", (False, True): "max"}.get(
-        (below, above), "both"
-    )
+    if below:
+        return "both" if above else "min"
+    return "max" if above else "neither"
 
 
 def renew_bar(bar: Colorbar, meshes: Sequence[ScalarMappable]) -> Colorbar:

@@ -24,11 +24,8 @@ def assign(names: Sequence[str], colours: Sequence[ColorType], solid: int) -> di
     """A look for each name; colours and markers begin again at their end. After the first `solid`
     names the lines are dashed.
     """
-    return {
-        name: Look(
-            to_rgb(colours[i % len(colours)]),
-            MARKERS[i % len(MARKERS)],
-            "-" if i < solid else "--",
-        )
-        for i, name in enumerate(names)
-    }
+    look_of = {}
+    for i, name in enumerate(names):
+        colour, marker = colours[i % len(colours)], MARKERS[i % len(MARKERS)]
+        look_of[name] = Look(to_rgb(colour), marker, "-" if i < solid else "--")
+    return look_of

@@ -119,9 +119,9 @@ def value_label(value: float) -> str:
         return f"{value:.3g}"
     factor, exponent = f"{value:.1e}".split("e")
     short = factor.removesuffix(".0")
-    return (
-        power_label(int(exponent)) if short == "1" else rf"${short}\times 10^{{{int(exponent)}}}$"
-    )
+    if short == "1":
+        return power_label(int(exponent))
+    return rf"${short}\times 10^{{{int(exponent)}}}$"
 
 
 def log_time(axes: Axes, last: float, which: str, first: float = 1) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import seaborn as sns
@@ -66,6 +66,19 @@ def foot(figure: Figure, text: str) -> None:
     """The caption's facts at the foot of the figure, broken where they are too long."""
     width = int(figure.get_size_inches()[0] * CHARACTERS)
     figure.supxlabel("\n".join(textwrap.wrap(text, width)), **FOOT)
+
+
+def cell_handles(look: Mapping[str, tuple[float, float, float]]) -> list[Line2D]:
+    """The legend's entries of the trained cells, by name."""
+    handles = []
+    for name, colour in look.items():
+        handles.append(Line2D([], [], color=colour, marker="o", ls="", ms=6, label=name))
+    return handles
+
+
+def at_least_handle(arrow: str) -> Line2D:
+    """The legend's entry of arrows at lower bounds; arrow: its sign in mathtext."""
+    return Line2D([], [], label="at least", marker=f"${arrow}$", ls="", ms=8, color="0.4")
 
 
 def no_minimum_handle() -> Line2D:

@@ -80,7 +80,7 @@ def check_types(text: str, types: Mapping[str, Collection[type]]) -> None:
     truth value may be compared with 0 and 1, and every key with null. Raises ConditionError.
     """
     for key, literal in _comparisons(_parse(text)):
-        kinds = {_kind(each) for each in types.get(key, ()) if each is not type(None)}
+        kinds = {_kind(kind) for kind in types.get(key, ()) if kind is not type(None)}
         if kinds and not _is_comparable(literal, kinds):
             value = json.dumps(literal) if isinstance(literal, bool) else repr(literal)
             raise ConditionError(

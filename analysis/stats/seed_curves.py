@@ -224,9 +224,10 @@ def feature_table(
     counts: `peak_epoch`, `epochs_used`. Values without rows have NaN features and no double
     descent. Aggregates have no interval: their seeds are not known.
     """
-    return pd.DataFrame(
-        [{name: curves.value, **_feature_row(curves, window, last)} for curves in data]
-    )
+    rows = []
+    for curves in data:
+        rows.append({name: curves.value, **_feature_row(curves, window, last)})
+    return pd.DataFrame(rows)
 
 
 def _feature_row(curves: SeedCurves, window: int, last: int) -> dict[str, Any]:
