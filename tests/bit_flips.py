@@ -28,7 +28,8 @@ import torch
 from analysis import store
 from analysis.store import compact
 from analysis.store import weights as stored_weights
-from analysis.store.parts import FileVanished, read_all
+from analysis.store.errors import FileVanished
+from analysis.store.parts import read_all
 from launch.plan import Launcher, Plan, PlanError, PlannedCell, load, snapshot
 from launch.plan.identity import cell_id
 from trainers import weights

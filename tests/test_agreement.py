@@ -7,7 +7,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from analysis.grokking import runs as grokking
-from analysis.store import parts, tidying
+from analysis.store import listing, parts, tidying
 from launch.plan import identity, outcome
 from launch.sweep import search
 from trainers import part, schema
@@ -43,7 +43,7 @@ def test_the_accuracy_thresholds_agree() -> None:
 def test_the_names_of_store_files_agree() -> None:
     for name in ("runs-000001.parquet", "curves-000001-0000.parquet"):
         assert part.STORE_NAME.fullmatch(name)
-        assert parts.STORE_NAME.fullmatch(name)
+        assert listing.STORE_NAME.fullmatch(name)
     for name in ("../runs-1.parquet", "runs.parquet", "curves-1-2-3.parquet", "runs-1.parquet.x"):
         assert not part.STORE_NAME.fullmatch(name)
-        assert not parts.STORE_NAME.fullmatch(name)
+        assert not listing.STORE_NAME.fullmatch(name)

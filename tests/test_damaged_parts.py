@@ -15,7 +15,8 @@ import pytest
 
 from analysis import store
 from analysis.store import footer, states
-from analysis.store.parts import FileVanished, StoreError, read_all, read_file, read_records
+from analysis.store.errors import FileVanished, StoreError
+from analysis.store.parts import read_all, read_file, read_records
 from analysis.store.reader import RECORD_KEYS
 from launch.status import sweep_files
 from trainers import part

@@ -22,9 +22,11 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from analysis.store.errors import StoreError
 from analysis.store.generation import switch, write_curves, write_runs
+from analysis.store.listing import read_manifest
 from analysis.store.merge import newest_curves, newest_runs
-from analysis.store.parts import CELL_TYPE, SCHEMA_KEY, SCHEMA_VERSION, StoreError, read_manifest
+from analysis.store.parts import CELL_TYPE, SCHEMA_KEY, SCHEMA_VERSION
 
 EPOCHS, COLUMNS, SEEDS = 1001, 92, 5
 LAMBDAS: NDArray[np.float64] = 10.0 ** -np.linspace(0.1, 8.0, 100)[8:]

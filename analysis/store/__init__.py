@@ -3,7 +3,7 @@
 from analysis.store.choice import plain, where
 from analysis.store.claim import CompactionRunning
 from analysis.store.described import LoggedMetric, metrics
-from analysis.store.parts import NothingLogged, StoreError
+from analysis.store.errors import NothingLogged, StoreError
 from analysis.store.reader import curves, records, runs
 from analysis.store.searches import outcomes, searches
 from analysis.store.tidying import settings_of, tidy

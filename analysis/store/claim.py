@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from analysis.store.parts import CLAIMED, list_parts
+from analysis.store.listing import CLAIMED, list_parts
 
 LOCK = ".compact.lock"
 

@@ -32,6 +32,7 @@ from analysis.store.claim import (
     exclusive,
     restore_claimed,
 )
+from analysis.store.errors import FileVanished, NothingLogged, StoreError
 from analysis.store.generation import (
     Record,
     delete_unlisted,
@@ -41,6 +42,7 @@ from analysis.store.generation import (
     write_curves,
     write_runs,
 )
+from analysis.store.listing import list_parts, read_manifest, store_is_whole
 from analysis.store.merge import (
     common_schema,
     concatenate,
@@ -55,16 +57,10 @@ from analysis.store.parts import (
     CELL_TYPE,
     FINAL,
     KINDS,
-    FileVanished,
-    NothingLogged,
-    StoreError,
-    list_parts,
     read_file,
-    read_manifest,
     read_records,
     read_with_schema,
     retrying,
-    store_is_whole,
     verified_store_files,
 )
 from analysis.store.reader import log_folder

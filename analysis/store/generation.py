@@ -18,17 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis.store.errors import StoreError
+from analysis.store.listing import STORE_NAME, check_file, check_manifest, read_manifest
 from analysis.store.merge import single_chunk
-from analysis.store.parts import (
-    CELL_TYPE,
-    SCHEMA_VERSION,
-    STORE_NAME,
-    StoreError,
-    check_file,
-    check_manifest,
-    read_file,
-    read_manifest,
-)
+from analysis.store.parts import CELL_TYPE, SCHEMA_VERSION, read_file
 
 ROW_GROUP = 131_072  # rows; readers of a few cells skip the others group by group
 OWN_NAME = re.compile(r"\.?(runs-\d+|curves-\d+-\d+|manifest)\.(parquet|json)(\.writing)?")

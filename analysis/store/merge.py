@@ -216,13 +216,13 @@ def of_results(table: pa.Table, attempts: Mapping[str, range]) -> pa.Table:
         return table
     column = single_chunk(table["cell"], CELL_TYPE)
     every_attempt = range(np.iinfo(np.int64).max)
-    ranges = [attempts.get(name, every_attempt) for name in column.dictionary.to_pylist()]
+    kept_attempts = [attempts.get(cell, every_attempt) for cell in column.dictionary.to_pylist()]
     cells = column.indices.to_numpy(zero_copy_only=False)
-    firsts = np.asarray([each.start for each in ranges], np.int64)[cells]
-    stops = np.asarray([each.stop for each in ranges], np.int64)[cells]
+    firsts = np.asarray([kept.start for kept in kept_attempts], np.int64)[cells]
+    stops = np.asarray([kept.stop for kept in kept_attempts], np.int64)[cells]
     row_attempts = numbers(table, "attempt")
-    kept = (firsts <= row_attempts) & (row_attempts < stops)
-    return table if kept.all() else table.filter(pa.array(kept))
+    is_kept = (firsts <= row_attempts) & (row_attempts < stops)
+    return table if is_kept.all() else table.filter(pa.array(is_kept))
 
 
 def newest_runs(table: pa.Table) -> pa.Table:

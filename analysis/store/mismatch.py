@@ -39,10 +39,12 @@ def mismatches(repeated: pa.Table) -> pd.DataFrame:
 
 def _metrics(schema: pa.Schema) -> list[str]:
     """The columns that are compared: numbers that are neither identity nor time."""
-    numeric = [
-        f.name for f in schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)
-    ]
-    return [name for name in numeric if name not in IDENTITY + TIMES]
+    names = []
+    for field in schema:
+        is_number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+        if is_number and field.name not in IDENTITY + TIMES:
+            names.append(field.name)
+    return names
 
 
 def _group_starts(table: pa.Table) -> NDArray[np.intp]:

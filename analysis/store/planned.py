@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.store.parts import StoreError
+from analysis.store.errors import StoreError
 
 Columns = dict[str, list[Any]]
 PlanCell = Mapping[str, Any]

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from analysis.store.errors import NothingLogged, StoreError
 from analysis.store.frame import newest_frame, returned_memory
 from analysis.store.later import fill_in_table
 from analysis.store.merge import (
@@ -28,7 +29,7 @@ from analysis.store.merge import (
     of_results,
     result_attempts,
 )
-from analysis.store.parts import KEYS, NothingLogged, StoreError, read_all, retrying
+from analysis.store.parts import KEYS, read_all, retrying
 from analysis.store.planned import planned_cells
 
 Folder = str | os.PathLike[str]

@@ -21,8 +21,8 @@ import pandas as pd
 
 from analysis.stats import threshold
 from analysis.stats.threshold import Interval, Settings, Trial
+from analysis.store.errors import StoreError
 from analysis.store.later import fill_in
-from analysis.store.parts import StoreError
 from analysis.store.reader import Folder, log_folder, runs
 
 FILE = "searches.json"
@@ -35,7 +35,7 @@ FACTS = (
 )  # fmt: skip
 METRICS = {"final_train_eval_loss": "train_eval_loss", "final_test_error": "test_error"}
 TEXTS = ("status", "cell")
-_OUTCOME = [
+_TO_JUDGE = [
     "level", "n", "fitted", "fit_step", "best_wrong", "abandoned", "budget_steps",
 ]  # fmt: skip
 """What the definitions of success read of a training: a few of a hundred columns."""
@@ -96,8 +96,8 @@ def read(folder: Folder) -> tuple[Search, ...]:
     Raises StoreError where there is no searches.json, or it is not one.
     """
     path = log_folder(folder) / FILE
+    name = path.parent.resolve().name
     if not path.exists():
-        name = path.parent.resolve().name
         raise StoreError(
             f"{path}: no such file; expected the searches of a sweep with `search:`. Choose the "
             f"logs of such a sweep; if these are, `redescent resume {name}` writes the file again"
@@ -108,13 +108,13 @@ def read(folder: Folder) -> tuple[Search, ...]:
             raise StoreError(
                 f"{path}: version {content['version']}, expected {VERSION}; it was written by "
                 f"another version of redescent: read it with that one, or run `redescent resume "
-                f"{path.parent.resolve().name}` with this one"
+                f"{name}` with this one"
             )
         return tuple(_search(record) for record in content["searches"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(
             f"{path}: not a list of searches ({type(error).__name__}: {error}). It is derived from "
-            f"the runs: `redescent resume {path.parent.resolve().name}` writes it again"
+            f"the runs: `redescent resume {name}` writes it again"
         ) from error
 
 
@@ -186,37 +186,37 @@ def _facts(folder: Folder) -> pd.DataFrame:
 
 def _outcomes(records: Sequence[Search], facts: pd.DataFrame) -> pd.DataFrame:
     """The table of `outcomes`."""
-    rows = []
+    rows, epoch_steps = [], []
     for number, search in enumerate(records):
         for training in search.trainings:
-            trial = training.trial
-            rows.append(
-                {
-                    "search": number,
-                    **search.point,
-                    "axis": search.axis,
-                    "n": trial.value,
-                    "seed": search.seeds[trial.number],
-                    "round": training.round,
-                    "level": trial.level,
-                    "number": trial.number,
-                    "success": training.success,
-                    "cell": training.cell,
-                    "budget_steps": budget_steps(search, trial),
-                }
-            )
+            rows.append({"search": number, **_outcome(search, training)})
+            epoch_steps.append(_epoch_steps(search, training.trial))
     frame = pd.DataFrame(rows, columns=None if rows else ["search", "cell", "n"])
     joined = frame.join(facts, on="cell")
     for column in [*FACTS, *METRICS.values()]:
         if column not in TEXTS:
             joined[column] = pd.to_numeric(joined[column], errors="coerce").astype("float64")
     if rows:
-        epoch_steps = [
-            _epoch_steps(search, t.trial) for search in records for t in search.trainings
-        ]
         steps = pd.Series(epoch_steps, index=joined.index, dtype="float64")
         joined["fit_epoch"] = np.ceil(joined["fit_step"] / steps)
     return joined
+
+
+def _outcome(search: Search, training: Training) -> dict[str, Any]:
+    """What the file of searches says of one training, as a row of `outcomes`."""
+    trial = training.trial
+    return {
+        **search.point,
+        "axis": search.axis,
+        "n": trial.value,
+        "seed": search.seeds[trial.number],
+        "round": training.round,
+        "level": trial.level,
+        "number": trial.number,
+        "success": training.success,
+        "cell": training.cell,
+        "budget_steps": budget_steps(search, trial),
+    }
 
 
 def budget_steps(search: Search, trial: Trial) -> float:
@@ -387,7 +387,7 @@ def _with_success(
     trainings: pd.DataFrame, success: Callable[[Mapping[str, Any]], bool | None]
 ) -> pd.DataFrame:
     """The trainings with another definition of success; None where it is not known."""
-    rows: list[dict[str, Any]] = trainings[_OUTCOME].to_dict("records")  # type: ignore[assignment]
+    rows: list[dict[str, Any]] = trainings[_TO_JUDGE].to_dict("records")  # type: ignore[assignment]
     outcomes = [success(run) for run in rows]
     return trainings.assign(success=pd.Series(outcomes, index=trainings.index, dtype=object))
 

@@ -38,9 +38,8 @@ def tidy(sweep: Folder, metric: str) -> pd.DataFrame:
     names = varying(present)
     settings = present[["cell", *names]].assign(cell=present["cell"].astype(str))
     times = [name for name in TIMES if name in rows and rows[name].nunique() > 1]
-    frame = rows[["cell", *times, metric]].merge(
-        settings, on="cell", how="left", validate="many_to_one"
-    )
+    values = rows[["cell", *times, metric]]
+    frame = values.merge(settings, on="cell", how="left", validate="many_to_one")
     return frame[[*names, "cell", *times, metric]]
 
 

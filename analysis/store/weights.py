@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.store.parts import StoreError, list_names
+from analysis.store.errors import StoreError
+from analysis.store.listing import list_names
 
 SHARD_BYTES = 10**9
 """Most bytes of a shard, unless one file alone has more."""

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis import store
-from analysis.store import compact, described, merge, parts
+from analysis.store import compact, described, listing, merge, parts
 
 
 def row(cell: str, attempt: int, epoch: int, error: float, **more: float) -> dict[str, object]:
@@ -405,8 +405,8 @@ def test_a_folder_that_may_not_be_read_does_not_look_empty() -> None:
             folder.chmod(0o000)
         with without_privileges():
             with pytest.raises(store.StoreError, match="cannot be listed"):
-                parts.list_parts(folder)
-            assert parts.list_parts(Path(name) / "absent") == ()
+                listing.list_parts(folder)
+            assert listing.list_parts(Path(name) / "absent") == ()
         folder.chmod(0o700)
 
 
