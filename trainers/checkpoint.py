@@ -140,11 +140,11 @@ class Checkpoints:
     def _files(self, half_written: bool = False) -> list[Path]:
         """Checkpoints of the cell, from one listing of the folder that all cells share."""
         begins = (f"{self.cell}.", f".{self.cell}.") if half_written else (f"{self.cell}.",)
-        return [
-            self.folder / name
-            for name in os.listdir(self.folder)
-            if name.startswith(begins) and _NAME.fullmatch(name)
-        ]
+        paths = []
+        for name in os.listdir(self.folder):
+            if name.startswith(begins) and _NAME.fullmatch(name):
+                paths.append(self.folder / name)
+        return paths
 
 
 def _encode(content: dict[str, Any]) -> bytes | memoryview:

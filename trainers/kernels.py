@@ -318,9 +318,8 @@ def _placed(shape: tuple[int, ...], strides: tuple[int, ...]) -> str:
 
 def main() -> None:
     """Check the requested cases, one after another."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     add = parser.add_argument
     widths = "of the models (default: 1 to 16, 64)"
     add("--widths", type=int, nargs="+", default=WIDTHS, help=widths)

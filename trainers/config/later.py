@@ -62,11 +62,11 @@ def fill_in(flat: Mapping[str, Any]) -> dict[str, Any]:
 def leave_out(flat: Mapping[str, Any]) -> dict[str, Any]:
     """`flat` without the later keys whose value means "as before"."""
     before = as_before(flat)
-    return {
-        key: value
-        for key, value in flat.items()
-        if key not in before or not same(value, before[key])
-    }
+    kept = {}
+    for key, value in flat.items():
+        if key not in before or not same(value, before[key]):
+            kept[key] = value
+    return kept
 
 
 def same(value: Any, other: Any) -> bool:

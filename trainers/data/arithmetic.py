@@ -112,21 +112,9 @@ def split(config: Arithmetic, seed: int) -> Split:
     would be empty, or if there would be more outliers than training rows.
     """
     full_table = table(config)
-    # 0.29 * 100 is 28.999999999999996
-    count = math.floor(config.train_fraction * len(full_table) + 1e-9)
-    if not 0 < count < len(full_table):
-        raise ConfigError(
-            f"data.train_fraction: found {config.train_fraction}, which is {count} of "
-            f"{quantity(len(full_table), 'row')}; expected at least one row to train on and one "
-            "to test"
-        )
-    if config.outliers > count:
-        raise ConfigError(
-            f"data.outliers: found {config.outliers}, expected at most "
-            f"{quantity(count, 'training row')}"
-        )
-    split_seed = config.split_seed if config.split_seed is not None else seed
     size = len(full_table)
+    count = _training_rows(config, size)
+    split_seed = config.split_seed if config.split_seed is not None else seed
     order_n = torch.randperm(size, generator=torch_stream(split_seed, "split"))
     train, test = full_table.take(order_n[:count]), full_table.take(order_n[count:])
     # as many draws as rows, so that fewer outliers are the first of more
@@ -142,6 +130,22 @@ def split(config: Arithmetic, seed: int) -> Split:
         all_answers_n=full_table.answer_n,
         elements=elements(config),
     )
+
+
+def _training_rows(config: Arithmetic, rows: int) -> int:
+    """How many of the table's rows are for training. Raises ConfigError as `split` does."""
+    count = math.floor(config.train_fraction * rows + 1e-9)  # 0.29 * 100 is 28.999999999999996
+    if not 0 < count < rows:
+        raise ConfigError(
+            f"data.train_fraction: found {config.train_fraction}, which is {count} of "
+            f"{quantity(rows, 'row')}; expected at least one row to train on and one to test"
+        )
+    if config.outliers > count:
+        raise ConfigError(
+            f"data.outliers: found {config.outliers}, expected at most "
+            f"{quantity(count, 'training row')}"
+        )
+    return count
 
 
 def order(rows: int, batch: int, replacement: bool, seed: int, epoch: int) -> torch.Tensor:

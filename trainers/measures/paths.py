@@ -58,13 +58,7 @@ def principal_plane(model: nn.Module, snapshots: Sequence[Arrays]) -> PrincipalP
     end = _flat({name: value.detach().cpu().numpy() for name, value in model.named_parameters()})
     names = [name for name, _ in model.named_parameters()]
     differences = np.stack([_flat({n: arrays[n] for n in names}) - end for arrays in snapshots])
-    centred = differences - differences.mean(0)
-    values, vectors = np.linalg.eigh(centred @ centred.T)
-    values, vectors = values[::-1].clip(0), vectors[:, ::-1]
-    components = np.zeros((2, differences.shape[1]))
-    for index in range(2):
-        if values[index] > values[0] * 1e-12:
-            components[index] = vectors[:, index] @ centred / np.sqrt(values[index])
+    components, shares = _principal_components(differences - differences.mean(0))
     projections = differences @ components.T
     signs = np.where(projections[0] < 0, -1.0, 1.0)  # the path begins at positive coordinates
     components, projections = components * signs[:, None], projections * signs
@@ -72,14 +66,26 @@ def principal_plane(model: nn.Module, snapshots: Sequence[Arrays]) -> PrincipalP
     off = np.linalg.norm(differences - projections @ components, axis=1)
     relative = np.divide(off, lengths, out=np.zeros_like(off), where=lengths > 0)
     width = float(np.abs(projections).max()) or 1.0
-    shares = values / (values.sum() or 1.0)
     return PrincipalPlane(
-        components,
-        width,
-        [(float(x), float(y)) for x, y in projections / width],
-        relative.tolist(),
-        (float(shares[0]), float(shares[1])),
+        components=components,
+        width=width,
+        coordinates=[(float(x), float(y)) for x, y in projections / width],
+        off_plane=relative.tolist(),
+        explained=(float(shares[0]), float(shares[1])),
     )
+
+
+def _principal_components(centred: Array) -> tuple[Array, Array]:
+    """The first two principal components (2, parameters) of centred rows (k, parameters), zeros for
+    one without variance; and the shares of all in the variance, (k,).
+    """
+    values, vectors = np.linalg.eigh(centred @ centred.T)
+    values, vectors = values[::-1].clip(0), vectors[:, ::-1]
+    components = np.zeros((2, centred.shape[1]))
+    for index in range(2):
+        if values[index] > values[0] * 1e-12:
+            components[index] = vectors[:, index] @ centred / np.sqrt(values[index])
+    return components, values / (values.sum() or 1.0)
 
 
 def _flat(arrays: Arrays) -> Array:
