@@ -62,6 +62,20 @@ def _bound(
     )
 
 
+def caption(measures: selection.Measures, table: pd.DataFrame, *, has_others: bool) -> str:
+    """The bounds and settings behind the points; has_others: whether some are no minima."""
+    preconditioners = ", ".join(sorted(set(table["preconditioner"])))
+    parts = [
+        f"lower bounds from m = {names.quantities(table['m'], 'proposal')}; the largest over the "
+        f"preconditioners: {preconditioners}",
+        f"cut {measures.setting('trainer.kappa'):g} nats",
+        measures.batch_norm(),
+    ]
+    if has_others:
+        parts.append(f"no minimum: {basins.NO_MINIMUM}")
+    return "; ".join(filter(None, parts))
+
+
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, draw, write."""
     loaded = selection.load(options.folder, "volume", options.where, volumes.FREE)
@@ -74,16 +88,7 @@ def make(options: argparse.Namespace) -> None:
             "measure with a larger trainer.kappa"
         )
     results = basins.correlations(drawn, "log10_volume", "test_accuracy")
-    preconditioners = ", ".join(sorted(set(table["preconditioner"])))
-    parts = [
-        f"lower bounds from m = {names.quantities(table['m'], 'proposal')}; the largest "
-        f"over the preconditioners: {preconditioners}",
-        f"cut {measures.setting('trainer.kappa'):g} nats",
-        measures.batch_norm(),
-    ]
-    if not drawn["minimum"].all():
-        parts.append(f"no minimum: {basins.NO_MINIMUM}")
-    text = "; ".join(filter(None, parts))
+    text = caption(measures, table, has_others=not drawn["minimum"].all())
     lines = [f"bound and test accuracy: {result}" for result in results]
     never = int(drawn["never"].sum())
     if never:

@@ -62,10 +62,9 @@ def series(options: argparse.Namespace) -> dict[str, list[Average]]:
         TRACE_AT_TEST_TIMES: (test_times, trace[..., :split]),
         POPULATION: (times, unit_error[..., split:]),
     }
-    curves = {
-        name: averages.over_seeds(name, setting.kappas, at, values)
-        for name, (at, values) in errors.items()
-    }
+    curves = {}
+    for name, (at, values) in errors.items():
+        curves[name] = averages.over_seeds(name, setting.kappas, at, values)
     return {**curves, FORMULA: closed_forms(options, times)}
 
 

@@ -25,7 +25,7 @@ from analysis.double_descent.early_ends import early_ends
 from analysis.double_descent.time_map import MapData, draw
 from analysis.figure import names, output, query
 from analysis.figure import options as figure_options
-from analysis.figure.arguments import finite
+from analysis.figure.arguments import documented, finite
 from analysis.figure.provenance import (
     Completeness,
     Source,
@@ -86,9 +86,7 @@ def load(options: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame, list[
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parsed options; exactly one of the folder and --published is given."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = documented(__doc__)
     add = parser.add_argument
     add("folder", nargs="?", help="log folder of a sweep, logs/NAME")
     add("--published", metavar="DIR", help="folder with the four published arrays")

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analysis.double_descent.error_counts import (
     Array,
@@ -30,17 +31,18 @@ from analysis.double_descent.error_counts import (
     slopes,
     unit,
 )
-from analysis.figure.arguments import positive
+from analysis.figure.arguments import documented, positive
 from analysis.figure.names import quantity
 
 MOST_STRETCHES = 20  # more are no description
 
 
 def _describe(stretches: Sequence[Stretch], name: str, modulus: int) -> list[str]:
-    return [
-        f"    {name} {a} to {b}: {step:.5f} counts a {name[:-1]}, modulo {modulus}"
-        for a, b, step in stretches
-    ]
+    lines = []
+    for first, last, step in stretches:
+        counts = f"{step:.5f} counts a {name[:-1]}, modulo {modulus}"
+        lines.append(f"    {name} {first} to {last}: {counts}")
+    return lines
 
 
 def _summary(name: str, check: Check, what: str) -> str:
@@ -111,28 +113,30 @@ def _load(path: str) -> Array:
     return np.array(array)
 
 
+def _write_cells(path: str, mean: Array, chosen: NDArray[np.bool_]) -> None:
+    """Write row, column and value of the chosen cells as CSV."""
+    places = np.argwhere(np.atleast_2d(chosen))
+    table = np.column_stack([places, np.atleast_2d(mean)[np.atleast_2d(chosen)]])
+    np.savetxt(path, table, "%d,%d,%.17g", header="row,column,value", comments="")
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = documented(__doc__)
+    add = parser.add_argument
+    add("mean", help="array of mean errors, .npy")
+    add("--std", help="array of population standard deviations over the seeds, .npy, same shape")
+    add("--images", type=positive, required=True, help="images behind one error")
+    add("--seeds", type=positive, required=True, help="seeds behind one mean")
+    batch = "images in a batch, where an error is a mean of batch errors"
+    add("--batch", type=positive, help=batch)
+    cells = "write row, column and value of every impossible cell as CSV"
+    add("--cells", metavar="FILE", help=cells)
+    return parser.parse_args(argv)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns 0 if all cells of the mean are possible, 1 if not, 2 if unknown."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("mean", help="array of mean errors, .npy")
-    parser.add_argument(
-        "--std", help="array of population standard deviations over the seeds, .npy, same shape"
-    )
-    parser.add_argument("--images", type=positive, required=True, help="images behind one error")
-    parser.add_argument("--seeds", type=positive, required=True, help="seeds behind one mean")
-    parser.add_argument(
-        "--batch",
-        type=positive,
-        help="images in a batch, where an error is a mean of batch errors",
-    )
-    parser.add_argument(
-        "--cells",
-        metavar="FILE",
-        help="write row, column and value of every impossible cell as CSV",
-    )
-    options = parser.parse_args(argv)
+    options = _arguments(argv)
     try:
         mean = _load(options.mean)
         std = _load(options.std) if options.std else None
@@ -143,9 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join(report(mean, std, options.images, options.seeds, options.batch)))
         possible = check_mean(mean, options.images, options.seeds, options.batch).possible
         if options.cells:
-            places = np.argwhere(~np.atleast_2d(possible))
-            table = np.column_stack([places, np.atleast_2d(mean)[~np.atleast_2d(possible)]])
-            np.savetxt(options.cells, table, "%d,%d,%.17g", header="row,column,value", comments="")
+            _write_cells(options.cells, mean, ~possible)
     except (ValueError, OSError) as error:
         print(f"integrity: {error}", file=sys.stderr)
         return 2

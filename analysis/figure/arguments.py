@@ -1,9 +1,15 @@
-"""Types of options for argparse, which name what was found and expected."""
+"""Parsers for argparse, and types of options, which name what was found and expected."""
 
 from __future__ import annotations
 
 import argparse
 import math
+
+
+def documented(doc: str | None) -> argparse.ArgumentParser:
+    """A parser whose help begins with a module's docstring, line by line as it is written."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(description=doc, formatter_class=formatter)
 
 
 def positive(text: str) -> int:

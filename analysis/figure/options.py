@@ -9,7 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from analysis.figure import fit, heatmap, names
-from analysis.figure.arguments import finite, stem
+from analysis.figure.arguments import documented, finite, stem
 
 FORMATS = ("png", "pdf", "svg")
 WIDTHS = {"column": 3.35, "page": 6.9}  # inches, of a two-column paper
@@ -29,9 +29,7 @@ def parser(
 
     doc: the script's docstring, shown as help. folder, where: help texts.
     """
-    parser = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = documented(doc)
     if many:
         parser.add_argument("folders", nargs="+", metavar="folder", help=folder)
     else:

@@ -9,7 +9,6 @@ against students on test inputs.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.figure.arguments import positive
+from analysis.figure.arguments import documented, positive
 from analysis.theory.closed_form import Order, fast_slow, ridge_asymptotics
 from analysis.theory.curves import closed_form, distance, turning_points
 from analysis.theory.setting import Setting
@@ -123,9 +122,7 @@ def sampling_rows(setting: Setting, seeds: Sequence[int], grid: Iterable[float])
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; prints the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = documented(__doc__)
     help_seeds = "draws of X and F, from seed 0 (default: 100)"
     parser.add_argument("--seeds", type=positive, default=100, help=help_seeds)
     seeds = range(parser.parse_args(argv).seeds)

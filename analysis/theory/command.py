@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.figure import options as figure_options
-from analysis.figure.arguments import finite, positive
+from analysis.figure.arguments import documented, finite, positive
 from analysis.theory.setting import Setting
 
 Array = NDArray[np.float64]
@@ -41,9 +41,7 @@ class Published:
 
 def parser(doc: str | None, name: str, published: Published) -> argparse.ArgumentParser:
     """The options of a figure with the published values as defaults."""
-    options = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    options = documented(doc)
     add = options.add_argument
     for (letter, meaning), size in zip(SIZE_NAMES.items(), published.sizes or (), strict=False):
         add(f"--{letter}", type=positive, default=size, help=f"{meaning} (published: {size})")
