@@ -187,9 +187,10 @@ def _record_on_gpu(
 
 
 _unended: list[torch.cuda.CUDAGraph] = []
-"""Recordings that torch could not end, as of a step that waits for the GPU. It never gives back
-their memory, and asks them for that of later recordings: there are none in this process, or each
-cell would lose as much again.
+"""Recordings that torch could not end, such as that of a step that waits for the GPU.
+
+torch never frees their memory, and would ask them for the memory of later recordings. So this
+process makes none: each of its cells would lose as much memory again.
 """
 
 

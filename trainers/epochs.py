@@ -174,7 +174,7 @@ class EpochTraining(ABC):
         """Record facts of the training that has ended."""
 
     def _check_inside_epoch(self) -> bool:
-        """After a step inside an epoch; True if that ends the training."""
+        """Called after a step inside an epoch; returns True if the training ends there."""
         return False
 
     def restore(self) -> None:
@@ -256,8 +256,8 @@ class EpochTraining(ABC):
         return float(l2_norm([parameter.detach() for parameter in self.parameters]))
 
     def _is_finite(self, train_loss: float) -> bool:
-        """Whether a training goes on: the loss of an epoch is finite before its last step, which
-        may have left weights that are not.
+        """Whether the loss of an epoch and the weights after it are finite: the last step can leave
+        weights that are not, although the loss before it was.
         """
         return math.isfinite(train_loss) and math.isfinite(self.weight_norm)
 

@@ -38,9 +38,11 @@ UNITS = {WIDTH: "width", "data.train_samples": "samples"}
 
 @dataclass(frozen=True)
 class Choice:
-    """What a figure shows of a sweep: both axes, conditions on the runs, the metric, the number of
-    epochs that a value at the end of training is the mean of, and the metric of the training
-    samples, "" for the one that belongs to `metric`.
+    """What a figure shows of a sweep.
+
+    column, by: both axes. where: conditions on the runs. metric: of the test samples. last: how
+    many last epochs a value at the end of training is the mean of. training_metric: of the training
+    samples; "" for the one that belongs to `metric`.
     """
 
     column: str

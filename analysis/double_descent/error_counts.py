@@ -161,11 +161,19 @@ class _Search:
         return float(agreement(total, self.variance[block], self.seeds).mean())
 
     def choose(
-        self, places: Sequence[tuple[list[int], int]], block: tuple[slice, slice], constants: bool
+        self,
+        places: Sequence[tuple[list[int], int]],
+        block: tuple[slice, slice],
+        *,
+        with_constant: bool = False,
     ) -> None:
-        """Sets the steps at `places`, and the constant if asked, to the best in the block."""
+        """Sets the steps at `places`, and the constant if asked, to the best in the block.
+
+        A place is a list of steps, and an index into it.
+        """
+        unknowns = len(places) + int(with_constant)
         scores = {}
-        for choice in product(range(self.seeds), repeat=len(places) + constants):
+        for choice in product(range(self.seeds), repeat=unknowns):
             self._set(places, choice)
             scores[choice] = self.agrees(block)
         best, next_best = sorted(scores, key=lambda choice: -scores[choice])[:2]
@@ -191,11 +199,12 @@ def slopes(scaled: Array, variance: Whole, offset: Offset, seeds: int) -> Slopes
     rows, columns = [0] * len(offset.rows), [0] * len(offset.columns)
     search = _Search(base, variance, offset, seeds, rows, columns)
     first = slice(0, offset.columns[0][1] + 1)
-    search.choose([(rows, 0), (columns, 0)], (slice(0, offset.rows[0][1] + 1), first), True)
+    corner = (slice(0, offset.rows[0][1] + 1), first)
+    search.choose([(rows, 0), (columns, 0)], corner, with_constant=True)
     for index, (start, end, _) in enumerate(offset.rows[1:], start=1):
-        search.choose([(rows, index)], (slice(start + 1, end + 1), first), False)
+        search.choose([(rows, index)], (slice(start + 1, end + 1), first))
     for index, (start, end, _) in enumerate(offset.columns[1:], start=1):
-        search.choose([(columns, index)], (slice(None), slice(start + 1, end + 1)), False)
+        search.choose([(columns, index)], (slice(None), slice(start + 1, end + 1)))
     return Slopes(
         _shifted(offset.rows, rows),
         _shifted(offset.columns, columns),

@@ -55,10 +55,12 @@ class Look:
 
 @dataclass(frozen=True)
 class MapData:
-    """What the figure shows: curves and their features, both by increasing λ, and the λ at which a
-    run diverged, marked by a cross. planned: the last planned time, in what the curves run over.
-    metric: the column that they are of. beside: curves of the column `beside_metric` at the same λ,
-    dashed beside the others in the panel at the right.
+    """What the figure shows.
+
+    curves, features: at every value of the axis, increasing. planned: the last planned time, in
+    what the curves run over. diverged: values of the axis at which a run diverged, marked by a
+    cross. metric: the column of the curves. beside: curves of the column `beside_metric` at the
+    same values, dashed beside the others in the panel at the right.
     """
 
     curves: Sequence[SeedCurves]

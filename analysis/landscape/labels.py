@@ -41,8 +41,8 @@ def axis(column: str) -> str:
 
 
 def telling(cells: pd.DataFrame, axes: Sequence[str]) -> tuple[str, ...]:
-    """The axes without those that others decide, as a preset decides many; the poison comes first,
-    then the earlier column.
+    """The axes that tell the cells apart, without those whose value the other ones decide, as a
+    preset decides many. Of two that decide each other, poison is kept, or else the earlier column.
     """
     texts = pd.DataFrame({axis: query.as_text(cells[axis]) for axis in axes})
     kept = sorted(axes, key=lambda axis: axis not in POISON)

@@ -21,8 +21,10 @@ _CLEAN = LabelNoise("incorrect", 0.0, None, "floor")
 
 @dataclass(frozen=True)
 class Split:
-    """Samples on the device: images_nchw uint8 or real features float32, labels_n int64,
-    changed_n bool (label noise).
+    """Samples on the device.
+
+    images: (n, c, h, w), uint8, or float32 for real features. labels: int64 (n,). is_changed: bool
+    (n,), whether label noise changed the label.
     """
 
     images: Tensor
@@ -35,10 +37,12 @@ class Split:
 
 @dataclass(frozen=True)
 class Data:
-    """Both splits on the device, the training images' channel statistics, and facts of the run.
+    """Both splits of a data set on the training device.
 
-    scaling: of images, None for real features. has_test: whether a test set of the network's
-    classes exists. random_classes: number of classes if all labels are random.
+    mean, std: of each channel of the training images, (c,). facts: columns of the runs table.
+    scaling: of images, None for real features. augment: whether batches are cropped and flipped at
+    random. has_test: whether a test set of the network's classes exists. random_classes: number of
+    classes if all labels are random, else None.
     """
 
     train: Split

@@ -50,6 +50,8 @@ def rise(landscape: Landscape, rho: float, steps: int, seed: int) -> Rise:
 
 
 class _Ball:
+    """The loss within a distance `rho` of the weights theta_0, which are in `base`."""
+
     def __init__(
         self, landscape: Landscape, parameters: list[Tensor], base: list[Tensor], rho: float
     ) -> None:

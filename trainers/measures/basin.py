@@ -121,6 +121,8 @@ End = tuple[float, float]
 
 
 class _Search:
+    """The steps of `first_crossing` along one direction; counts the evaluations of the loss."""
+
     def __init__(self, loss_at: LossAt, cut: Cut) -> None:
         self._loss_at, self._cut = loss_at, cut
         self.evaluations = 0

@@ -43,9 +43,9 @@ class Check:
 class FitChecks:
     """The checks of one training: which steps are due, and what the last and the best found.
 
-    steps: the log-spaced steps up to `budget`. To them `budget`, the looks of `settings.abandon`
-    and, for the loss trend of a minimum check, TREND_SHARE of the budget are added, each with its
-    halves.
+    steps: the log-spaced steps up to `budget`, the planned steps. Further steps are due, each with
+    its halves: `budget` itself, the looks of `settings.abandon`, and TREND_SHARE of the budget
+    where a minimum check needs the trend of the loss.
     """
 
     def __init__(self, settings: Vision, samples: int, budget: int, steps: set[int]) -> None:
