@@ -14,7 +14,7 @@ from launch.errors import UserError
 from launch.plan.identity import id_of_sections, section_text
 from launch.sweep.request import Cell, resolved_cell
 from trainers import config as schema
-from trainers.config.reader import key_hint
+from trainers.config.spelling import key_hint
 
 
 @dataclass(frozen=True)

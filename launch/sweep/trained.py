@@ -19,7 +19,7 @@ from launch.plan.identity import RESULT_FREE
 from launch.sweep.condition import conditions_on, names
 from launch.sweep.request import Cell, check_name, leaves, resolved_cell
 from trainers.config.later import fill_in
-from trainers.config.reader import nearest_key
+from trainers.config.spelling import nearest_key
 
 KEYS = ("sweep", "where")
 

@@ -73,8 +73,9 @@ from trainers.config.optim import (
     Schedule,
     Shampoo,
 )
-from trainers.config.reader import ConfigError, nearest_key
+from trainers.config.reader import ConfigError
 from trainers.config.source import source_hash
+from trainers.config.spelling import nearest_key
 from trainers.config.trainer import (
     Algorithmic,
     Minima,

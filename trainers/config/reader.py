@@ -10,17 +10,17 @@ mean, and does not import torch.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import math
 import traceback
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from trainers.config.later import as_before, fill_in, same
+from trainers.config.spelling import key_hint
 
 
 class ConfigError(ValueError):
@@ -365,34 +365,3 @@ def _describe(option: Any) -> str:
 def _unknown(key: str, keys: list[str]) -> str:
     hint = key_hint(key, keys, f"known here: {', '.join(keys)}")
     return f"{key}: unknown key; {hint}"
-
-
-def key_hint(key: str, keys: Iterable[str], otherwise: str) -> str:
-    """A question with the key that `key` is a misspelling of; `otherwise` if it is like none."""
-    near = nearest_key(key, keys)
-    return f"did you mean {near}?" if near else otherwise
-
-
-def nearest_key(key: str, keys: Iterable[str]) -> str | None:
-    """The one of `keys` that `key` is a misspelling of; None if it is like none of them.
-
-    In a section that exists, the names behind the last dot are compared: all keys of a section are
-    alike as a whole.
-    """
-    section, _, name = key.rpartition(".")
-    all_keys = list(keys)
-    by_name = {}
-    for known in all_keys:
-        known_section, _, known_name = known.rpartition(".")
-        if known_section == section:
-            by_name[known_name] = known
-    if section and by_name:
-        near = difflib.get_close_matches(name, by_name, n=1, cutoff=_ALIKE)
-        return by_name[near[0]] if near else None
-    near = difflib.get_close_matches(key, all_keys, n=1)
-    return near[0] if near else None
-
-
-_ALIKE = 0.7
-"""How alike two names are, from 0 to 1, that one may be a misspelling of the other: `depth` and
-`width` are not."""
