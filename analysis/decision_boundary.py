@@ -27,7 +27,7 @@ from matplotlib.lines import Line2D
 from scipy.special import expit
 
 from analysis.figure import output, query, style
-from analysis.landscape import boundary, labels, plot, selection
+from analysis.landscape import boundary, labels, minima, plot, selection
 from analysis.landscape.boundary import Boundary
 
 
@@ -89,7 +89,7 @@ def _handles() -> list[Line2D]:
 
 def table(panels: Sequence[Boundary], measures: selection.Measures) -> pd.DataFrame:
     """One row for each panel: accuracies, loss, and the share of the plane of class 1."""
-    trained = measures.trained.assign(test_accuracy=selection.test_accuracy(measures.trained))
+    trained = measures.trained.assign(test_accuracy=minima.test_accuracy(measures.trained))
     accuracy = trained.set_index("cell")["test_accuracy"]
     rows = []
     for plane in panels:

@@ -27,7 +27,7 @@ from matplotlib.ticker import FuncFormatter
 
 from analysis.figure import output, query, style
 from analysis.figure.arguments import finite
-from analysis.landscape import labels, plot, selection, surfaces
+from analysis.landscape import labels, minima, plot, selection, surfaces
 from analysis.landscape.surfaces import Surface
 
 DARK = 2  # labelled levels on dark colours
@@ -115,7 +115,7 @@ def make(options: argparse.Namespace) -> None:
     if not panels:
         raise query.FigureError("no surface of the drawn seed is measured; choose --where seed=N")
     trained = measures.trained
-    accuracy = dict(zip(trained["cell"], selection.test_accuracy(trained), strict=True))
+    accuracy = dict(zip(trained["cell"], minima.test_accuracy(trained), strict=True))
     titles, lines = [], []
     for surface in panels:
         share = surface.share_below(options.kappa)

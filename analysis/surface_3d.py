@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from analysis.figure import output, query, style
 from analysis.figure.arguments import finite
 from analysis.figure.provenance import diverged_text
-from analysis.landscape import labels, plot, selection, surfaces
+from analysis.landscape import labels, minima, plot, selection, surfaces
 from analysis.landscape.surfaces import Surface
 
 CUTS = (-3.0, -2.5, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5)
@@ -151,7 +151,7 @@ def make(options: argparse.Namespace) -> None:
             "--where"
         )
     trained = measures.trained
-    accuracy = dict(zip(trained["cell"], selection.test_accuracy(trained), strict=True))
+    accuracy = dict(zip(trained["cell"], minima.test_accuracy(trained), strict=True))
     titles = []
     for surface in panels:
         second = labels.test_accuracy(accuracy[surface.cell])

@@ -355,7 +355,7 @@ class EpochTraining(ABC):
         self.position = self.position.next_step(torch.stack(sums))
 
     def _recorded_gradient(self, x_bchw: Tensor, y_b: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
-        """`_gradient`, recorded where a step is one block: several leave a GPU no time to wait."""
+        """`_gradient`, as a CUDA graph where a step is one block; several keep a GPU busy."""
         if self.settings.batch_size is None and len(y_b) > self.settings.eval_batch_size:
             return self._gradient(x_bchw, y_b, *more)
         return self.recorded(self._gradient, x_bchw, y_b, *more)

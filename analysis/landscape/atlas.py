@@ -18,7 +18,7 @@ from scipy.special import expit
 
 from analysis import store
 from analysis.figure import query
-from analysis.landscape import basins, boundary, labels, selection, spectra, surfaces
+from analysis.landscape import basins, boundary, labels, minima, selection, spectra, surfaces
 from analysis.landscape.selection import Measures
 
 Array = NDArray[np.float64]
@@ -125,7 +125,7 @@ def _is_log(values: Sequence[Any]) -> bool:
 
 def _quantity(runs: pd.DataFrame) -> tuple[str, pd.Series]:
     """What is drawn of the trainings: the test error if one of them has it, else the loss."""
-    errors = 1 - selection.test_accuracy(runs)
+    errors = 1 - minima.test_accuracy(runs)
     if errors.notna().any():
         return "test error", errors
     losses = query.numbers(runs, "final_train_eval_loss")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
 from analysis.figure import names
-from analysis.landscape import selection
+from analysis.landscape import minima
 from analysis.landscape.selection import Measures
 
 Array = NDArray[np.float64]
@@ -41,9 +41,9 @@ def radii(measures: Measures) -> pd.DataFrame:
     rows = directions(measures)
     trained, kappa = measures.trained, float(measures.setting("trainer.kappa"))
     table = measures.trained_table()
-    table["test_accuracy"] = selection.test_accuracy(trained)
-    table["clean_loss"] = selection.clean_loss(trained)
-    table["minimum"] = selection.is_minimum(trained, kappa)
+    table["test_accuracy"] = minima.test_accuracy(trained)
+    table["clean_loss"] = minima.clean_loss(trained)
+    table["minimum"] = minima.is_minimum(trained, kappa)
     return table.merge(_over_directions(rows), left_on="cell", right_on="of").drop(columns="of")
 
 

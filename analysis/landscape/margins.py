@@ -15,7 +15,7 @@ from scipy.interpolate import RegularGridInterpolator
 from scipy.spatial import cKDTree
 
 from analysis.figure import query
-from analysis.landscape import selection
+from analysis.landscape import minima
 from analysis.landscape.boundary import Boundary, boundaries
 from analysis.landscape.selection import Measures
 
@@ -108,7 +108,7 @@ def table(measures: Measures) -> pd.DataFrame:
     test_accuracy, 0 to 1.
     """
     trained = measures.trained.set_index("cell")
-    seed, test, fits = trained["seed"], selection.test_accuracy(trained), selection.fits(trained)
+    seed, test, fits = trained["seed"], minima.test_accuracy(trained), minima.fits(trained)
     rows = []
     for boundary in boundaries(measures):
         _check_samples(boundary)

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from analysis import store
 from analysis.figure import provenance, query
 from analysis.figure.names import none_of, quantity
-from analysis.landscape import selection
+from analysis.landscape import minima, selection
 from analysis.stats.embedding import tsne
 from analysis.store import weights
 from analysis.store.parts import FINAL
@@ -148,7 +148,7 @@ def _bad(runs: pd.DataFrame, good: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({
         "cell": runs["cell"].astype(str), "kind": BAD, "epoch": epochs,
         "train_accuracy": 1 - wrong / examples,
-        "test_accuracy": selection.test_accuracy(runs),
+        "test_accuracy": minima.test_accuracy(runs),
     })  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from scipy import stats
 
 from analysis import store
 from analysis.figure import names, provenance, query
-from analysis.landscape import selection
+from analysis.landscape import minima
 from analysis.store.parts import FINAL
 
 INTERVAL = "95 % t interval of the mean over seeds; none for one seed"
@@ -67,7 +67,7 @@ def load(options: argparse.Namespace, name: Name, axes: Sequence[str]) -> Scores
     runs = query.where(store.runs(options.folder), options.where)
     _check_axes(runs, axes)
     done = runs[runs["status"] == "done"]
-    done = done[selection.test_accuracy(done).notna()]
+    done = done[minima.test_accuracy(done).notna()]
     diverged = len(provenance.diverged_cells(runs))
     unfinished = int((~runs["status"].isin(FINAL)).sum())
     if done.empty:
@@ -117,7 +117,7 @@ def _choice(problem: str, varying: dict[str, list[str]]) -> query.FigureError:
 
 
 def _row(name: str, runs: pd.DataFrame) -> dict[str, Any]:
-    test = selection.test_accuracy(runs).to_numpy()
+    test = minima.test_accuracy(runs).to_numpy()
     train = 1 - query.numbers(runs, "final_train_eval_error").to_numpy()
     return {
         "name": name,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.landscape import selection
+from analysis.landscape import minima
 from analysis.landscape.selection import Measures
 
 Array = NDArray[np.float64]
@@ -73,5 +73,5 @@ def summary(measures: Measures, ending: str = "") -> pd.DataFrame:
     table["trace"] = table["cell"].map(trace.mean())
     table["probes"] = table["cell"].map(trace.count()).fillna(0).astype(int)
     table["trace_se"] = table["cell"].map(trace.std(ddof=1) / np.sqrt(trace.count()))
-    table["test_accuracy"] = selection.test_accuracy(measures.trained)
+    table["test_accuracy"] = minima.test_accuracy(measures.trained)
     return table

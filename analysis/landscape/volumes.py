@@ -15,7 +15,7 @@ import pandas as pd
 from scipy.special import logsumexp
 
 from analysis.figure import query
-from analysis.landscape import selection
+from analysis.landscape import minima
 from analysis.landscape.basins import NEVER, UNDEFINED
 from analysis.landscape.selection import Measures
 
@@ -83,8 +83,8 @@ def _trained(measures: Measures) -> pd.DataFrame:
     """A row for each trained cell, with its test accuracy and whether it is a minimum."""
     trained, kappa = measures.trained, float(measures.setting("trainer.kappa"))
     table = measures.trained_table()
-    table["test_accuracy"] = selection.test_accuracy(trained)
-    table["minimum"] = selection.is_minimum(trained, kappa)
+    table["test_accuracy"] = minima.test_accuracy(trained)
+    table["minimum"] = minima.is_minimum(trained, kappa)
     return table
 
 
