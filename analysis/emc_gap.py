@@ -105,7 +105,7 @@ def points_of(searches: Selection, options: argparse.Namespace) -> Points:
 def _models(table: pd.DataFrame) -> pd.Series:
     """The name of each row's model: "MLP, P = 2,040"."""
     names = labels.each(table, labels.model)
-    sizes = table["parameters"].map(lambda p: f"P = {p:,.0f}" if p == p else "P not known yet")
+    sizes = table["parameters"].map(lambda p: f"P = {p:,.0f}" if pd.notna(p) else "P not known yet")
     return names + ", " + sizes
 
 

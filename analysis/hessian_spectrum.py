@@ -92,9 +92,9 @@ def sentences(table: pd.DataFrame) -> list[str]:
     lines = []
     for row in table.to_dict("records"):
         texts = []
-        if row["lambda_max"] == row["lambda_max"]:
+        if pd.notna(row["lambda_max"]):
             texts.append(f"eigenvalues {row['lambda_min']:.3g} to {row['lambda_max']:.3g}")
-        if row["trace"] == row["trace"]:
+        if pd.notna(row["trace"]):
             error = f" +- {row['trace_se']:.2g}" if row["probes"] > 1 else ", one probe"
             texts.append(f"trace {row['trace']:.3g}{error}")
         text = ", ".join(texts) or "neither eigenvalues nor trace measured"

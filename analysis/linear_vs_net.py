@@ -17,6 +17,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
@@ -34,7 +35,7 @@ def name(row: Mapping[Any, Any]) -> str:
     model = str(row["model.name"])
     width = row.get("model.width")
     text = NAMES.get(model, model)
-    return f"{text} of width {width:g}" if width and width == width else text
+    return f"{text} of width {width:g}" if width and pd.notna(width) else text
 
 
 def draw(table: Scores, text: str) -> Figure:
@@ -49,7 +50,7 @@ def draw(table: Scores, text: str) -> Figure:
         for place, row in enumerate(table.table.to_dict("records")):
             for shift, which in ((-0.2, "train"), (0.2, "test")):
                 mean, high = 100 * row[f"{which}_mean"], 100 * row[f"{which}_high"]
-                half = high - mean if high == high else 0.0
+                half = high - mean if pd.notna(high) else 0.0
                 axes.errorbar(place + shift, mean, half, color="black", capsize=3, lw=1.2)
                 axes.annotate(f"{mean:.1f}", (place + shift, 2), ha="center", fontsize=9)
         axes.set_ylim(0, 104)

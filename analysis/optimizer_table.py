@@ -17,6 +17,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figure import names, output, style
@@ -36,7 +37,7 @@ def name(row: Mapping[Any, Any]) -> str:
     optimiser = str(row["optim.name"])
     momentum = row.get("optim.momentum")
     text = f"{NAMES.get(optimiser, optimiser)} {float(row['optim.lr']):g}"
-    return f"{text}, momentum {momentum:g}" if momentum and momentum == momentum else text
+    return f"{text}, momentum {momentum:g}" if momentum and pd.notna(momentum) else text
 
 
 def draw(table: Scores, text: str) -> Figure:

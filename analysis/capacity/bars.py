@@ -211,15 +211,15 @@ def draw_panel(axes: Axes, rows: pd.DataFrame, hue: str, look_of: Mapping[str, L
 def mark(axes: Axes, row: Mapping[Any, Any], x: float, width: float) -> None:
     """The interval of a bar, its arrow, or the hatching of one that is missing."""
     left = x - width / 2
-    if row["n50"] == row["n50"]:
+    if pd.notna(row["n50"]):
         errors = [[row["n50"] - row["n50_low"]], [row["n50_high"] - row["n50"]]]
         axes.errorbar(x, row["n50"], yerr=errors, fmt="none", color="0.2", lw=1.2, capsize=3)
         if row["status"] != "ok":
             axes.plot([x], [row["n50"]], "o", color="0.2", mfc="white", ms=5, zorder=4)
         if row["status"] in UNFINISHED:
             axes.bar(x, row["n50"], width * 0.97, color="white", alpha=0.6, hatch=style.HATCH)
-    elif row["n50_bound"] == row["n50_bound"]:  # a bound, of a finished search or not
-        side = "above" if row["n50_high"] != row["n50_high"] else "below"
+    elif pd.notna(row["n50_bound"]):  # a bound, of a finished search or not
+        side = "above" if pd.isna(row["n50_high"]) else "below"
         axes.bar(x, row["n50_bound"], width * 0.97, fill=False, hatch="....", edgecolor="0.3", lw=0)
         plot.arrow(axes, x, row["n50_bound"], side, Look((0.2, 0.2, 0.2), "_"))
     else:

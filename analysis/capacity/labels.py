@@ -5,6 +5,7 @@ Pure functions of a row of the table of searches.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,16 @@ ACTIVATIONS = {
     "silu": "SiLU",
     "identity": "identity",
 }
+SCALED = {
+    "width": ("model.width",),
+    "depth": ("model.blocks", "model.depth"),
+    "resolution": ("data.downscale",),
+}
+"""What a model can have more of, and the keys that say how much it has."""
+
+BASE = "base"
+"""Name of the model that the others have grown from."""
+
 RANDOM = "random labels"
 CORRECT = "correct labels"
 
@@ -43,7 +54,7 @@ CORRECT = "correct labels"
 def value(row: Row, key: str, default: Any = None) -> Any:
     """The value of a key, the default where the row lacks it or it is null."""
     item = row.get(key)
-    is_nan = isinstance(item, float) and item != item
+    is_nan = isinstance(item, float) and math.isnan(item)
     return default if item is None or is_nan else item
 
 
@@ -145,17 +156,6 @@ def class_counts(table: pd.DataFrame) -> pd.Series:
     """`classes` of each row."""
     rows: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
     return pd.Series([classes(row) for row in rows], index=table.index, dtype="float64")
-
-
-SCALED = {
-    "width": ("model.width",),
-    "depth": ("model.blocks", "model.depth"),
-    "resolution": ("data.downscale",),
-}
-
-
-BASE = "base"
-"""Name of the model that the others have grown from."""
 
 
 def scaled(table: pd.DataFrame) -> pd.Series:

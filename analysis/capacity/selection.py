@@ -320,5 +320,5 @@ def _varying(table: pd.DataFrame, row: pd.Series) -> dict[str, Any]:
     for name in query.axes(table):
         value = row[name]
         value = value.item() if isinstance(value, np.generic) else value
-        values[name] = None if isinstance(value, float) and value != value else value
+        values[name] = None if isinstance(value, float) and math.isnan(value) else value
     return values

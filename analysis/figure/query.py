@@ -7,6 +7,7 @@ with a dot.
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Sequence
 
@@ -61,7 +62,7 @@ def _text(value: object) -> str:
         return str(value)
     if number.is_integer() and abs(number) < 2**53:
         return str(int(number))
-    return "null" if number != number else f"{number:.15g}"
+    return "null" if math.isnan(number) else f"{number:.15g}"
 
 
 def axes(runs: pd.DataFrame) -> dict[str, list[str]]:

@@ -68,7 +68,7 @@ def _over_directions(rows: pd.DataFrame) -> pd.DataFrame:
     for cell, directions in rows.groupby("of"):
         radius = directions["radius"]
         if (directions["status"] == UNDEFINED).any():
-            radius = radius * np.nan
+            radius = pd.Series(np.nan, index=radius.index)
         records.append({
             "of": cell,
             "mean": radius.mean(), "sd": radius.std(ddof=1), "median": radius.median(),

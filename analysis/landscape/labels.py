@@ -112,4 +112,4 @@ def plain(value: Any) -> Any:
 
 def test_accuracy(share: float) -> str:
     """A test accuracy from 0 to 1 in words; data such as rings have none."""
-    return f"test accuracy {100 * share:.1f} %" if share == share else "no test set"
+    return f"test accuracy {100 * share:.1f} %" if pd.notna(share) else "no test set"
