@@ -101,7 +101,7 @@ def draw(searches: Selection, over: str) -> Figure:
         left, right = figure.subplots(1, 2, width_ratios=(1.3, 1))
         for name, look in look_of.items():
             plot.capacity_line(left, table[table["line"] == name], over, look)
-        scale(left, "x", table[over])
+        scale(left, table[over])
         if table["step"].isna().all():
             left.set_yscale("log")
             plot.room_for_arrows(left, table)
@@ -121,13 +121,13 @@ def draw(searches: Selection, over: str) -> Figure:
     return figure
 
 
-def scale(axes: Axes, which: str, values: pd.Series) -> None:
-    """A logarithmic x axis where the values are positive and span a large ratio; else ticks at
-    integers where all values are.
+def scale(axes: Axes, values: pd.Series) -> None:
+    """Make the x axis logarithmic where the values are positive and span a large ratio; else put
+    ticks at integers where all values are.
     """
     if values.min() > 0 and values.max() / values.min() > DECADES:
         axes.set_xscale("log")
-        plot.plain_ticks(axes, which)
+        plot.plain_ticks(axes, "x")
     elif (values % 1 == 0).all():
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 

@@ -167,7 +167,7 @@ def legend(axes: Axes, table: pd.DataFrame, look_of: Mapping[str, Look]) -> None
     for name, look in look_of.items():
         handles.append(Patch(color=look.colour, label=name))
     if not table["status"].isin(["ok", *CENSORED]).all():
-        handles.append(plot.hollow_handle("interval not yet narrow"))
+        handles.append(plot.hollow_handle())
     if handles:
         axes.legend(handles=handles, fontsize=8.5, loc="upper left")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -226,7 +227,7 @@ def legend_handles(look_of: Mapping[str, Look], table: pd.DataFrame) -> list[Lin
         handles.append(handle)
     hollow = ~table["status"].isin(["ok", *CENSORED])
     if hollow.any():
-        handles.append(hollow_handle("interval not yet narrow"))
+        handles.append(hollow_handle())
     if not bounded(table).empty:
         arrow_handle = Line2D([], [], color="0.4", marker=r"$\uparrow$", ls="", ms=8)
         arrow_handle.set_label("beyond the range")
@@ -234,9 +235,10 @@ def legend_handles(look_of: Mapping[str, Look], table: pd.DataFrame) -> list[Lin
     return handles
 
 
-def hollow_handle(label: str) -> Line2D:
+def hollow_handle() -> Line2D:
     """The legend's entry of hollow markers."""
-    return Line2D([], [], color="0.4", marker="o", mfc="white", ls="", ms=5.5, label=label)
+    look: dict[str, Any] = {"marker": "o", "mfc": "white", "ls": "", "ms": 5.5}
+    return Line2D([], [], label="interval not yet narrow", color="0.4", **look)
 
 
 def foot(figure: Figure, text: str) -> None:

@@ -713,5 +713,5 @@ def test_a_figure_is_saved_as_png_and_pdf(searching: SearchSweep):
 def test_an_axis_of_integers_has_ticks_at_integers():
     axes = Figure().subplots()
     axes.plot([4, 5], [1, 2])
-    search_threshold.scale(axes, "x", pd.Series([4.0, 5.0]))
+    search_threshold.scale(axes, pd.Series([4.0, 5.0]))
     assert all(float(tick).is_integer() for tick in axes.get_xticks())
