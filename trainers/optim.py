@@ -241,7 +241,7 @@ def _noise_updates(
             return
         deviation = optimiser.param_groups[0]["lr"] * size
         for parameter in parameters:
-            if parameter.grad is not None:  # it is where one is frozen, or not used
+            if parameter.grad is not None:  # None if it is frozen or not used
                 parameter.add_(torch.randn_like(parameter), alpha=deviation)
 
     optimiser.register_step_post_hook(add)
