@@ -223,6 +223,12 @@ class CellTrainer:
         run.add_facts(source_hash=config.source_hash(cell.data))
         run.mark_running()
         outcome = trainers.train(cell, run)
+        if outcome == "stopped" and not self.inbox.stop_requested():
+            # the task would start the cell again at once, for ever
+            raise RuntimeError(
+                f"{cell.trainer.entry} returned 'stopped', but run.should_stop() is false: "
+                "expected 'done' at the end of a training"
+            )
         recorded = run.close(outcome, self.inbox.reason if outcome == "stopped" else None)
         if recorded != outcome:
             reason = "its results cannot be written; `redescent why CELL` shows the reason"

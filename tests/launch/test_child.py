@@ -97,6 +97,15 @@ def test_whatever_a_class_raises_is_a_failure_with_its_line(
     assert "raise error" in record["error"]
 
 
+def test_a_trainer_that_stops_unasked_fails_its_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainers, "train", lambda *_: "stopped")
+    result = train(tmp_path, NOOP)
+    assert (result.status, result.failure) == ("failed", "error")
+    assert "trainers.noop:train returned 'stopped', but run.should_stop()" in str(result.error)
+
+
 FORKS = """
 import os, sys, time
 from launch.worker._child import _own_pipes
