@@ -142,18 +142,20 @@ class Part:
             self._number += 1
             self._earlier_tables = self._no_rows()
 
-    def finish_cell(self, rows: Rows, record: Record, has_checkpoints: bool) -> str:
-        """Add the last record of a cell, and write it when due. Returns the status that it records:
-        "failed" for a cell with a value that Parquet cannot hold. Raises OSError.
+    def finish_cell(self, rows: Rows, record: Record, has_checkpoints: bool) -> str | None:
+        """Add the last record of a cell, and write it when due. Returns None, or why Parquet cannot
+        hold the cell, which is then recorded as failed. Raises OSError.
 
         A cell with checkpoints is never quick: they can be removed once its record is written.
         """
-        rows, record = self._representable(rows, record)
+        problem = self._problem(rows, record)
+        if problem is not None:
+            rows, record = (), self._without_results(record, problem)
         self.add(rows, record)
         self.throttle.after_quick_cell = record["seconds"] < QUICK_SECONDS and not has_checkpoints
         if self.due:
             self.write()
-        return str(record["status"])
+        return problem
 
     def _no_rows(self) -> dict[str, pa.Table]:
         return {kind: schema.empty_table() for kind, schema in self._schemas.items()}
@@ -178,14 +180,28 @@ class Part:
 
     def _representable(self, rows: Rows, record: Record) -> tuple[Rows, Record]:
         """A cell as it is, or as failed without its values if the tables cannot hold them."""
+        problem = self._problem(rows, record)
+        return (rows, record) if problem is None else ((), self._without_results(record, problem))
+
+    def _problem(self, rows: Rows, record: Record) -> str | None:
+        """Why the tables cannot hold a cell; None if they can."""
         try:
             self._tables([(rows, record)])
         except NOT_REPRESENTABLE as error:
-            log.error("cell %s: its results cannot be written: %s", record["cell"], error)
-            kept = {key: record[key] for key in ("cell", "attempt", "updated", "host", "seconds")}
-            reason = f"{type(error).__name__}: its results cannot be written: {error}"
-            return (), {**kept, "status": "failed", "error_class": "error", "error": reason}
-        return rows, record
+            return f"{type(error).__name__}: its results cannot be written: {error}"
+        return None
+
+    def _without_results(self, record: Record, problem: str) -> Record:
+        """The record of a cell that failed with this problem, with its settings where they fit."""
+        log.error("cell %s: %s", record["cell"], problem)
+        names = ("cell", "attempt", "updated", "host", "seconds")
+        kept = {name: record[name] for name in names} | {
+            "status": "failed",
+            "error_class": "error",
+            "error": problem,
+        }
+        settings = {key: record[key] for key in record if key == "seed" or "." in key}
+        return kept | settings if self._problem((), kept | settings) is None else kept
 
     def _replace(self, kind: str, table: pa.Table) -> None:
         name = self.writer + (f".{self._number}" if self._number else "")

@@ -21,13 +21,14 @@ from types import UnionType
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from trainers.checkpoint import Checkpoints, replacing
 from trainers.config import columns, fill_in_own
 from trainers.config.later import fill_in
 from trainers.log_lines import LogLines, metric_text
-from trainers.part import Part
+from trainers.part import NOT_REPRESENTABLE, Part
 from trainers.schema import FACTS, FINAL, Status
 
 log = logging.getLogger(__name__)
@@ -156,12 +157,17 @@ class Run:
             self._refuse_other({"source_hash": source_hash}, {"source_hash": present})
 
     def add_facts(self, **facts: Any) -> None:
-        """Record facts of the run (noise rate, ...) under the names of runs table columns."""
+        """Record facts of the run (noise rate, ...) under the names of runs table columns.
+
+        Raises KeyError for a name that is none, TypeError for a value that its column cannot hold.
+        """
         unknown = set(facts) - set(FACTS)
         if unknown:
             raise KeyError(
                 f"no such column in the runs table: {sorted(unknown)}; known: {sorted(FACTS)}"
             )
+        for name, value in facts.items():
+            _check_fact(name, value)
         self.facts.update(facts)
 
     def mark_running(self) -> None:
@@ -251,16 +257,16 @@ class Run:
 
     def close(
         self, status: Status, error_class: str | None = None, error: str | None = None
-    ) -> str:
+    ) -> str | None:
         """Write the attempt's last record, then remove the checkpoints of a finished cell.
 
-        Returns the status of the record: "failed" if Parquet cannot hold the results.
+        Returns None, or why Parquet cannot hold the results; the cell is then recorded as failed.
         """
         record = self._record(status, error_class, error)
-        recorded = self.part.finish_cell(self._rows, record, self.checkpoints.present)
-        if recorded in FINAL and self.checkpoints.present:
+        problem = self.part.finish_cell(self._rows, record, self.checkpoints.present)
+        if problem is None and status in FINAL and self.checkpoints.present:
             self.checkpoints.clear()
-        return recorded
+        return problem
 
     def _record(self, status: Status, error_class: str | None, error: str | None) -> dict[str, Any]:
         seconds = self.seconds()
@@ -304,10 +310,21 @@ class Run:
         return summary
 
 
+def _check_fact(name: str, value: Any) -> None:
+    """Raise TypeError for a value that the column of a fact cannot hold."""
+    try:
+        pa.array([value], FACTS[name])
+    except NOT_REPRESENTABLE as error:
+        found = f"{value!r} ({type(value).__name__})"
+        raise TypeError(f"add_facts: {name}: found {found}, expected {FACTS[name]}") from error
+
+
 def _check_type(values: Mapping[str, Any], kind: type | UnionType, expected: str) -> None:
-    """Raise TypeError for the first value of another type."""
+    """Raise TypeError for the first value of another type. A truth value is no number: columns of
+    numbers cannot hold it.
+    """
     for name, value in values.items():
-        if not isinstance(value, kind):
+        if not isinstance(value, kind) or isinstance(value, bool):
             found = f"{value!r} ({type(value).__name__})"
             raise TypeError(f"log: {name}: found {found}, expected {expected}")
 

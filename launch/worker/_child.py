@@ -229,10 +229,9 @@ class CellTrainer:
                 f"{cell.trainer.entry} returned 'stopped', but run.should_stop() is false: "
                 "expected 'done' at the end of a training"
             )
-        recorded = run.close(outcome, self.inbox.reason if outcome == "stopped" else None)
-        if recorded != outcome:
-            reason = "its results cannot be written; `redescent why CELL` shows the reason"
-            return CellResult(job.cell, "failed", run.epochs, reason, "error", progress=False)
+        problem = run.close(outcome, self.inbox.reason if outcome == "stopped" else None)
+        if problem is not None:
+            return CellResult(job.cell, "failed", run.epochs, problem, "error", progress=False)
         return CellResult(
             job.cell, outcome, run.epochs, progress=run.progressed, metric=run.last_metric
         )

@@ -191,9 +191,18 @@ def test_values_of_a_row_that_are_no_numbers_are_refused(begin: Begin, sweep: Pa
         run.log(epoch=0, step=0, examples=0, loss="a")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"log: epoch: found 1.5 \(float\), expected an integer"):
         run.log(epoch=1.5, step=0, examples=0)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"log: wrong: found True \(bool\), expected a number"):
+        run.log(epoch=0, step=0, examples=0, wrong=True)
     run.log(epoch=np.int64(1), step=0, examples=0, loss=np.float32(0.5))  # type: ignore[arg-type]
     run.close("done")
     assert pd.read_parquet(sweep / "curves")["loss"].tolist() == [0.5]
+
+
+@pytest.mark.parametrize("facts", [{"parameters": "many"}, {"steps": 2**70}, {"gpu": 3}])
+def test_a_fact_that_its_column_cannot_hold_is_refused(begin: Begin, facts: dict[str, Any]) -> None:
+    ((name, value),) = facts.items()
+    with pytest.raises(TypeError, match=f"add_facts: {name}: found {value!r} .*, expected"):
+        begin(METRICS).add_facts(**facts)
 
 
 @pytest.mark.parametrize("value", [2**40, -(2**31) - 1, 2.5, math.nan])
@@ -419,12 +428,13 @@ def test_a_value_that_parquet_cannot_hold_fails_its_cell_alone(tmp_path: Path) -
     part = Part(tmp_path, "w", METRICS, throttle=True)
     record = {"status": "done", "attempt": 1, "updated": 1.0, "host": "h", "seconds": 0.1}
     rows = {"attempt": 1, "epoch": 1}
-    recorded = []
+    problems = []
     for cell, seed in (("a", 1), ("b", 2**63), ("c", 3)):
         end = {**record, "cell": cell, "seed": seed}
-        recorded.append(part.finish_cell([{**rows, "cell": cell}], end, has_checkpoints=False))
-    assert recorded == ["done", "failed", "done"]
-    part.write([{**rows, "cell": "d", "step": "x"}], {**record, "cell": "d"})
+        problems.append(part.finish_cell([{**rows, "cell": cell}], end, has_checkpoints=False))
+    assert [problem is None for problem in problems] == [True, False, True]
+    assert "OverflowError: its results cannot be written" in str(problems[1])
+    part.write([{**rows, "cell": "d", "step": "x"}], {**record, "cell": "d", "seed": 4})
     runs = pq.read_table(tmp_path / "runs" / "w.parquet").to_pylist()
     assert {run["cell"]: run["status"] for run in runs} == {
         "a": "done",
@@ -432,7 +442,8 @@ def test_a_value_that_parquet_cannot_hold_fails_its_cell_alone(tmp_path: Path) -
         "c": "done",
         "d": "failed",
     }
-    assert "OverflowError: its results cannot be written" in runs[1]["error"]
+    assert runs[1]["error"] == problems[1]
+    assert [run["seed"] for run in runs] == [1, None, 3, 4]  # settings that fit are kept
     curves = pq.read_table(tmp_path / "curves" / "w.parquet").to_pylist()
     assert [row["cell"] for row in curves] == ["a", "c"]
 
