@@ -30,6 +30,7 @@ from trainers.config import (
     Shampoo,
     entry,
 )
+from trainers.config.kinds import check_returned
 
 
 def build(
@@ -40,9 +41,11 @@ def build(
 
     With `decay_weights_only`, biases and norms (tensors of one dimension) do not decay. Decay
     towards the initial weights uses the values of the parameters at this call. Raises RuntimeError
-    for Shampoo and SOAP if pytorch-optimizer is not installed.
+    for Shampoo and SOAP if pytorch-optimizer is not installed, ConfigError for an entry of the
+    user's that returns no optimiser.
     """
     optimiser: torch.optim.Optimizer = entry(config)(config, list(parameters))
+    check_returned(config, optimiser, torch.optim.Optimizer, "a torch.optim.Optimizer")
     if decay_weights_only:
         _split_decay(optimiser)
     return optimiser

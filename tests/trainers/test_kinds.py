@@ -378,6 +378,33 @@ def test_an_optimiser_of_the_users_is_built(flat: Mapping[str, Any]) -> None:
 
 
 @dataclass(frozen=True)
+class Wrong:
+    """Settings of a data set and of an optimiser whose code returns something else."""
+
+    entry = "test_kinds:wrong"
+    name: str
+    lr: float
+    schedule: config.Schedule | config.Milestones
+
+
+def wrong(*_: Any) -> Any:
+    return {}
+
+
+def test_a_class_of_the_users_that_returns_something_else_is_refused() -> None:
+    import torch
+
+    from trainers import optim
+    from trainers.data import splits
+
+    settings = Wrong("test_kinds.Wrong", 0.1, config.Schedule("constant", 1, 1.0, 0))
+    with pytest.raises(ConfigError, match="returned a dict, expected a torch"):
+        optim.build(settings, [torch.zeros(2)])
+    with pytest.raises(ConfigError, match="test_kinds:wrong: returned a dict, expected a Labelled"):
+        splits.load(settings, 0, torch.device("cpu"))
+
+
+@dataclass(frozen=True)
 class Flatness(config.SavedWeights):
     """Settings of a measure."""
 

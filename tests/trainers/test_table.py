@@ -168,6 +168,10 @@ def test_arrays_that_are_no_table_are_refused(
         ({"train_labels": np.array([0])}, r"expected \(n, d\) or \(n, c, h, w\), and \(n,\)"),
         ({"train_inputs": np.array([[1.0], [np.nan]])}, "values that are not finite"),
         ({"test_inputs": np.zeros((1, 2)), "test_labels": np.array([0])}, "test inputs: found"),
+        (
+            {"test_inputs": np.zeros((1, 1), np.uint8), "test_labels": np.array([0])},
+            "test inputs: found uint8 images, expected real features, as the training inputs",
+        ),
     ],
 )
 def test_inputs_and_labels_that_do_not_fit_are_refused(

@@ -276,6 +276,13 @@ def entry(settings: Kind) -> Any:
     return imported(settings.entry)
 
 
+def check_returned(settings: Kind, value: object, kind: type, expected: str) -> None:
+    """Raise ConfigError unless the entry of `settings` returned a value of this class."""
+    if not isinstance(value, kind):
+        found = "None" if value is None else f"a {type(value).__name__}"
+        raise ConfigError(f"{settings.entry}: returned {found}, expected {expected}")
+
+
 def imported(place: str) -> Any:
     """The object at a place `package.module:name`.
 

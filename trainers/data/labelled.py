@@ -48,6 +48,12 @@ class Labelled:
                 f"test inputs: found samples of the shape {tuple(test_inputs.shape[1:])}, expected "
                 f"{tuple(train_inputs.shape[1:])}, that of the training inputs"
             )
+        # images are scaled, features are not
+        if len(test_inputs) and train_inputs.dtype != test_inputs.dtype:
+            raise DataError(
+                f"test inputs: found {_kind(test_inputs)}, expected {_kind(train_inputs)}, as the "
+                "training inputs"
+            )
         arrays = (train_inputs, train_labels, test_inputs, test_labels)
         content_hash = self.content_hash or hash_of(*arrays)
         return Labelled(*arrays, self.classes, self.source_index, content_hash)
@@ -75,6 +81,10 @@ class Labelled:
         if samples.is_floating_point() and not bool(torch.isfinite(samples).all()):
             raise DataError(f"{name} inputs: found values that are not finite, expected numbers")
         return samples, whole
+
+
+def _kind(inputs: Tensor) -> str:
+    return "uint8 images" if inputs.dtype == torch.uint8 else "real features"
 
 
 def hash_of(*arrays: Tensor, before: str = "") -> str:

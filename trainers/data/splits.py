@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from trainers.config import Kind, LabelNoise, entry, source_hash
+from trainers.config.kinds import check_returned
 from trainers.data import augment, label_noise
 from trainers.data.labelled import Labelled
 
@@ -67,9 +68,11 @@ def load(config: Kind, seed: int, device: torch.device) -> Data:
     """The data set of a cell with its label noise, on `device`.
 
     Raises `DataError` for a source that cannot be used, and `ConfigError` for a subset that the
-    source cannot give.
+    source cannot give, or an entry of the user's that returns something else.
     """
-    source: Labelled = entry(config)(config, seed).checked()
+    source: Labelled = entry(config)(config, seed)
+    check_returned(config, source, Labelled, "a Labelled")
+    source = source.checked()
     noise = getattr(config, "label_noise", _CLEAN)
     noisy = label_noise.apply(source.train_labels, noise, source.classes, seed, source.source_index)
     facts = {

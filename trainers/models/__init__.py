@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from trainers.config import ConfigError, Kind, entry
-from trainers.config.kinds import is_import_path, torch_defaults
+from trainers.config.kinds import check_returned, is_import_path, torch_defaults
 
 
 def build(config: Kind, channels: int, size: int, classes: int) -> nn.Module:
@@ -32,9 +32,7 @@ def build(config: Kind, channels: int, size: int, classes: int) -> nn.Module:
 
 def check_module(config: Kind, network: Any) -> None:
     """Raise ConfigError unless the entry of a model returned one, with real parameters."""
-    if not isinstance(network, nn.Module):
-        kind = "None" if network is None else f"a {type(network).__name__}"
-        raise ConfigError(f"{config.entry}: returned {kind}, expected an nn.Module")
+    check_returned(config, network, nn.Module, "an nn.Module")
     for name, parameter in network.named_parameters():
         if not parameter.is_floating_point():
             dtype = str(parameter.dtype).removeprefix("torch.")
