@@ -16,7 +16,7 @@ from launch.plan.outcome import FINAL, STATES, failure_class
 from launch.plan.plan import name_of
 from launch.report.grid import varying_settings
 from launch.report.overview import present_code
-from launch.report.searches import trial_text
+from launch.report.searches import trial_text, valueless_advice
 from launch.status import failures, sweep_state
 from launch.status.attempts import Attempt, attempts
 from launch.status.cell_state import CellState
@@ -71,13 +71,16 @@ def explain(folder: Path, cell_id: str) -> Explanation:
     cell = state.cells[cell_id]
     flat = _flat(state, cell)
     rows, unreadable = _last_rows(folder, cell_id)
+    standings = rounds.standings(state)
+    is_valueless = any(cell_id in one.valueless and not one.unknown for one in standings)
+    is_valueless = is_valueless and cell_id not in trained_again(state).may_run
     return Explanation(
         cell=cell_id,
         sweep=name_of(folder),
         state=cell.state,
         meaning=STATES[cell.state],
-        advice=advice(state, cell),
-        trial=trial_text(rounds.standings(state), cell_id),
+        advice=valueless_advice(name_of(folder)) if is_valueless else advice(state, cell),
+        trial=trial_text(standings, cell_id),
         attempts=attempts(state, cell_id),
         rows=rows,
         unreadable=unreadable,

@@ -108,7 +108,8 @@ def next_steps(overview: Overview, *, on_page: bool = False) -> list[Note]:
     """What the user must know or do for the sweep to go on; `on_page`: on the page of the sweep."""
     notes = waiting(overview.state)
     is_live = overview.is_live
-    searches = advice(overview.searches, overview.name, live=is_live)
+    held_back = overview.held_back > 0
+    searches = advice(overview.searches, overview.name, live=is_live, held_back=held_back)
     disk = disk_advice(overview.state)
     if disk:
         notes.append(Note(disk, "", "bad"))
@@ -144,9 +145,10 @@ def _is_complete_but_for_cancelled(overview: Overview) -> bool:
 
 def _cancelled(overview: Overview) -> str:
     count = len(overview.state.cells) - overview.ended
+    option = " --retry-errors" if overview.held_back else ""
     return (
         f"complete but for {quantity(count, 'cancelled cell')}: "
-        f"`redescent resume {overview.name}` sends {'it' if count == 1 else 'them'}"
+        f"`redescent resume {overview.name}{option}` sends {'it' if count == 1 else 'them'}"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from analysis.stats.threshold import Estimate
@@ -84,12 +84,15 @@ def trial_text(standings: Sequence[Standing], cell: str) -> str | None:
     for standing in standings:
         for training in standing.state.trials:
             if training.cell.id == cell:
-                return _training_text(training, standing.state)
+                is_valueless = cell in standing.valueless and not standing.unknown
+                return _training_text(training, standing.state, is_valueless=is_valueless)
     return None
 
 
-def _training_text(training: TrialCell, state: SearchState) -> str:
+def _training_text(training: TrialCell, state: SearchState, *, is_valueless: bool) -> str:
     outcome = {True: "success", False: "no success", None: "no outcome yet"}[training.success]
+    if is_valueless:
+        outcome = "no outcome, because its row lacks a value that `success` needs"
     return (
         f"{state.search.axis}={training.trial.value:g} in round {training.round} of "
         f"{state.rounds}: {outcome}; the search has "
@@ -97,8 +100,14 @@ def _training_text(training: TrialCell, state: SearchState) -> str:
     )
 
 
-def advice(standings: Sequence[Standing], name: str, *, live: bool) -> list[str]:
-    """What the user can do about searches that do not go on by themselves."""
+def advice(
+    standings: Sequence[Standing], name: str, *, live: bool, held_back: bool = False
+) -> list[str]:
+    """What the user can do about searches that do not go on by themselves.
+
+    `held_back`: failed cells of the sweep share an error, so that `resume` sends nothing.
+    """
+    command = f"`redescent resume {name}{' --retry-errors' if held_back else ''}`"
     lines = []
     unknown = {}
     for standing in standings:
@@ -109,24 +118,44 @@ def advice(standings: Sequence[Standing], name: str, *, live: bool) -> list[str]
             f"search.success {success!r}: the runs table has no column {columns[0]!r}; correct it "
             "in the sweep file and submit again: the trainings so far count"
         )
-    held = [standing for standing in standings if standing.held and not standing.unknown]
-    if held:
-        cells = {cell for standing in held for cell in standing.held}
-        first = cell_arguments(held[0].held[0], name)
-        verb = "hold" if len(cells) > 1 else "holds"
-        lines.append(
-            f"{quantity(len(cells), 'cell')} without an outcome {verb} "
-            f"{quantity(len(held), 'search', 'searches')}: see "
-            f"`redescent why {first}`; `redescent resume {name}` sends them again"
-        )
+    known = [standing for standing in standings if not standing.unknown]
+    ended = [(standing, set(standing.held) - set(standing.valueless)) for standing in known]
+    lines += _holding(ended, name, "without an outcome", f"{command} sends them again")
+    valueless = [(standing, set(standing.valueless)) for standing in known]
+    reason = "done without a value that `success` needs"
+    lines += _holding(valueless, name, reason, valueless_advice(name))
     unsent = [standing for standing in standings if standing.unsent and not standing.held]
     if unsent and not live:
         searches = quantity(len(unsent), "search", "searches")
         lines.append(
-            f"the next round of {searches} was not sent yet; if no job sends it, "
-            f"`redescent resume {name}` does"
+            f"the next round of {searches} was not sent yet; if no job sends it, {command} does"
         )
     return lines
+
+
+def _holding(
+    cells_by_search: Sequence[tuple[Standing, Collection[str]]], name: str, reason: str, hint: str
+) -> list[str]:
+    """The line about cells that hold searches for one reason; none where there are no cells."""
+    holding = [(standing, cells) for standing, cells in cells_by_search if cells]
+    if not holding:
+        return []
+    cells = {cell for _, some in holding for cell in some}
+    first = next(cell for cell in holding[0][0].held if cell in holding[0][1])
+    verb = "hold" if len(cells) > 1 else "holds"
+    searches = quantity(len(holding), "search", "searches")
+    return [
+        f"{quantity(len(cells), 'cell')} {reason} {verb} {searches}: see "
+        f"`redescent why {cell_arguments(first, name)}`; {hint}"
+    ]
+
+
+def valueless_advice(name: str) -> str:
+    """What the user can do about trainings whose results lack a value of the condition."""
+    return (
+        "correct `search.success`, or the trainer, and train them again with "
+        f"`redescent submit {name} --again`"
+    )
 
 
 def short_names(keys: Sequence[str]) -> list[str]:

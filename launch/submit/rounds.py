@@ -193,9 +193,10 @@ def without_held(request: Request, state: SweepState) -> Request:
     """The request without cells that only the user may send again.
 
     These are cells that failed, that the user cancelled, or that were lost SENT_AT_MOST times; and
-    all cells if failures with one error hold the sweep back.
+    all cells if failures with one error hold the sweep back. Failed cells that the user cancelled
+    hold nothing back.
     """
-    ids = [cell.id for cell in request.cells]
+    ids = [cell.id for cell in request.cells if not _is_cancelled(cell.id, state)]
     if failures.held_back(ids, state, request.code).cells:
         return replace(request, cells=())
     counts = Counter(cell.id for plan in state.plans for cell in plan.cells)
@@ -206,12 +207,16 @@ def without_held(request: Request, state: SweepState) -> Request:
         is_lost = (
             cell_state is not None
             and cell_state.state in LOST
-            and not cell_state.placement.cancelled
+            and not _is_cancelled(cell.id, state)
             and counts[cell.id] < SENT_AT_MOST
         )
         if is_new or is_lost:
             cells.append(cell)
     return replace(request, cells=cells)
+
+
+def _is_cancelled(cell: str, state: SweepState) -> bool:
+    return cell in state.cells and state.cells[cell].placement.cancelled
 
 
 def held_cells(search: SearchState, state: SweepState) -> list[str]:
@@ -295,13 +300,15 @@ def _entry(state: SearchState, held: Sequence[str]) -> dict[str, Any]:
 class Standing:
     """A search beside what its cells do now: those that hold it, and those that were never sent.
 
-    `unknown` are names in its condition that are no columns of the runs table.
+    `unknown` are names in its condition that are no columns of the runs table, `valueless` the
+    cells among `held` whose result lacks a value that the condition needs.
     """
 
     state: SearchState
     held: Sequence[str]
     unsent: Sequence[str]
     unknown: Sequence[str] = ()
+    valueless: Sequence[str] = ()
 
     @property
     def search(self) -> Search:
@@ -317,5 +324,6 @@ def standings(state: SweepState) -> list[Standing]:
         held = held_cells(search_state, state)
         unsent = unsent_cells(search_state, state)
         unknown = unknown_columns(search_state.search.success, state.runs)
-        result.append(Standing(search_state, held, unsent, unknown))
+        valueless = [cell for cell in held if _state_of(cell, state) in FINAL]
+        result.append(Standing(search_state, held, unsent, unknown, valueless))
     return result

@@ -273,6 +273,27 @@ def test_repeated_errors_hold_back_the_cells_that_were_never_started(sweep: Play
     assert submitted.plan is None
 
 
+def test_failed_cells_that_the_user_cancelled_hold_no_other_search_back(sweep: Played) -> None:
+    code = sweep.plans[0].code
+
+    def some_fail(flat: Mapping[str, Any]) -> Row:
+        if flat["model.width"] == 2:
+            return ends("failed", error="RuntimeError: no space", code=code)
+        return planted(flat)
+
+    sweep.play(some_fail)
+    held_back = advance(sweep.folder)
+    assert held_back is not None
+    assert held_back.plan is None
+    plan = sweep.plans[0]
+    failed = {cell.id for cell in plan.cells if plan.flat(cell)["model.width"] == 2}
+    markers.cancel_cells(plan.folder(sweep.folder), failed)
+    submitted = advance(sweep.folder)
+    assert submitted is not None
+    assert submitted.plan is not None
+    assert {submitted.plan.flat(cell)["model.width"] for cell in submitted.plan.cells} == {4}
+
+
 def test_a_lost_cell_is_sent_again_a_few_times(sweep: Played) -> None:
     def one_is_lost(flat: Mapping[str, Any]) -> Row | None:
         lost = flat["model.width"] == 2 and flat["data.train_samples"] > 200
@@ -303,6 +324,8 @@ def test_a_missing_value_holds_its_search(sweep: Played) -> None:
     assert submitted.plan is not None
     assert {submitted.plan.flat(cell)["model.width"] for cell in submitted.plan.cells} == {4}
     assert len(sweep.file()[0]["held"]) == 4
+    held, going_on = rounds.standings(sweep_state.load_sweep_state(sweep.folder))
+    assert (len(held.valueless), list(going_on.valueless)) == (4, [])
 
 
 def test_a_cancelled_sweep_sends_no_round_until_it_is_resumed(sweep: Played) -> None:

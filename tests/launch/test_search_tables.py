@@ -133,6 +133,26 @@ def test_advice_names_a_cell_that_holds_a_search(flat: Mapping[str, Any]) -> Non
     assert f"`redescent why {held.held[0][:11]} --sweep demo`" in line
 
 
+def test_a_shared_error_is_part_of_the_advice(flat: Mapping[str, Any]) -> None:
+    both = [standing(flat, held=2), standing(flat, unsent=6)]
+    lines = searches.advice(both, "demo", live=False, held_back=True)
+    assert all("`redescent resume demo --retry-errors`" in line for line in lines)
+    assert len(lines) == 2
+
+
+def test_cells_that_are_done_without_a_value_need_more_than_a_resume(
+    flat: Mapping[str, Any],
+) -> None:
+    held = standing(flat, held=3)
+    first, second = searches.advice([replace(held, valueless=held.held[1:])], "demo", live=False)
+    assert first.startswith("1 cell without an outcome holds 1 search")
+    assert second.startswith("2 cells done without a value that `success` needs hold 1 search")
+    assert "resume" not in second
+    assert f"`redescent why {held.held[1][:11]} --sweep demo`" in second
+    text = searches.trial_text([replace(held, valueless=held.held)], held.held[0])
+    assert "no outcome, because its row lacks a value that `success` needs" in str(text)
+
+
 @pytest.mark.parametrize(
     ("estimate", "text"),
     [
