@@ -10,6 +10,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import FixedLocator
 
 from analysis.figure import style
 
@@ -19,6 +21,7 @@ UNREADABLE = 1.1  # inches of a panel that is refused
 LOWEST = 0.7  # height of a panel over its width
 STACKED_TEXT = 0.75  # factor on the text of panels below one another, at most
 MARGIN = 0.25  # inches of height around square panels, title and foot
+LABEL_GAP = 0.5  # between numbers below an axis, of the height of their text
 PASSES = 3  # of the layout: each starts from the places of the last
 
 
@@ -142,6 +145,63 @@ def settle(figure: Figure) -> None:
         share = panel.bbox.width / max(panel.title.get_window_extent().width, 1.0)
         size = float(panel.title.get_fontsize())
         panel.title.set_fontsize(max(min(share, 1.0) * size, min(size, SMALLEST_TEXT)))
+        thin_labels(panel)
+        free_legend(panel)
+
+
+def free_legend(axes: Axes) -> None:
+    """Move a legend that covers lines to where it covers fewest."""
+    legend = axes.get_legend()
+    if legend is None:
+        return
+    box = legend.get_window_extent()
+    for line in axes.lines:
+        path = line.get_path().transformed(line.get_transform())
+        if path.intersects_bbox(box, filled=False):
+            legend.set_loc("best")
+            return
+
+
+def thin_labels(axes: Axes) -> None:
+    """Leave out numbers below fixed ticks of the horizontal axis that would touch the one before
+    or the last; the ticks stay.
+    """
+    texts = axes.xaxis.get_ticklabels()  # none where another panel has the labels of both
+    if not texts or not isinstance(axes.xaxis.get_major_locator(), FixedLocator):
+        return
+    ticks = axes.xaxis.get_majorticklocs()
+    labels = axes.xaxis.get_major_formatter().format_ticks(list(ticks))
+    present = [index for index, label in enumerate(labels) if label]
+    if len(present) < 2 or not all(_is_number(labels[index]) for index in present):
+        return
+    size = float(texts[0].get_fontsize()) * float(axes.figure.dpi) / 72  # pixels
+    axes.get_xlim()  # scales the axis to its data
+    centres = axes.get_xaxis_transform().transform([(tick, 0.0) for tick in ticks])[:, 0]
+    half = {n: TextPath((0, 0), labels[n], size=size).get_extents().width / 2 for n in present}
+
+    def fit_beside(left: int, right: int) -> bool:
+        space = abs(centres[right] - centres[left])
+        return bool(half[left] + LABEL_GAP * size + half[right] <= space)
+
+    *others, last = present
+    kept: list[int] = []
+    for index in others:
+        if fit_beside(index, last) and (not kept or fit_beside(kept[-1], index)):
+            kept.append(index)
+    kept.append(last)
+    if len(kept) < len(present):
+        axes.set_xticks(ticks, [text if n in kept else "" for n, text in enumerate(labels)])
+
+
+def _is_number(label: str) -> bool:
+    """Whether a label is a number, such as 64 or a power of ten in mathtext."""
+    if label.startswith("$"):
+        return True
+    try:
+        float(label.replace(",", ""))
+    except ValueError:
+        return False
+    return True
 
 
 def lay_out(figure: Figure) -> None:

@@ -90,11 +90,14 @@ def formats(options: argparse.Namespace) -> list[str]:
 
 
 def apply(figure: Figure, options: argparse.Namespace) -> None:
-    """Make the figure what the options ask for; without any it stays as it is.
+    """Make the figure what the options ask for; without any, only numbers below an axis that touch
+    are left out.
 
     Raises ValueError unless the limits increase, and for a width at which panels are unreadable.
     """
     chosen: dict[str, Any] = vars(options)
+    for axes in figure.axes:
+        fit.thin_labels(axes)
     if chosen.get("limits"):
         set_limits(figure, *chosen["limits"])
     width, title = chosen.get("width"), chosen.get("title")
@@ -104,7 +107,8 @@ def apply(figure: Figure, options: argparse.Namespace) -> None:
     has_grid = any(axes.get_subplotspec() for axes in figure.axes)
     if has_grid and figure.get_layout_engine() is None:
         figure.set_layout_engine("constrained")
-    above = figure.suptitle(title, wrap=True, parse_math=False) if title else None
+    # wrapping measures mathtext, whatever parse_math says
+    above = figure.suptitle(title.replace("$", r"\$"), wrap=True) if title else None
     if is_talk:
         fit.scale(figure, TALK_TEXT, TALK_LINES)
         fit.fit_texts(figure)

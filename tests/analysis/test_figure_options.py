@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import importlib
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -190,10 +191,55 @@ def test_a_name_with_a_folder_is_refused(tmp_path: Path, name: str, capsys):
 
 
 def test_a_title_is_plain_text(tmp_path: Path):
-    figure = Figure()
-    options.apply(figure, parsed(tmp_path, "--title", "$5 and $6"))
-    (title,) = figure.texts
-    assert not title.get_parse_math()
+    figure = picture()
+    title = r"$\frac{a}{ and $6 " * 9
+    options.apply(figure, parsed(tmp_path, "--title", title, "--width", "column"))
+    figure.savefig(tmp_path / "x.png")
+    (drawn,) = (text for text in figure.texts if "frac" in text.get_text())
+    assert drawn.get_text() == title.replace("$", r"\$")
+
+
+@pytest.mark.parametrize("arguments", [(), ("--width", "column"), ("--style", "talk")])
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        (range(1, 65), [f"{value}" for value in range(1, 65)]),
+        (np.logspace(-40, 3, 44), [style.power_label(n) for n in range(-40, 4)]),
+    ],
+)
+def test_numbers_below_an_axis_do_not_touch(tmp_path: Path, arguments, values, labels):
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots(2, sharex=True)[1]
+    axes.plot(values, values)
+    axes.set_xscale("log")
+    axes.set_xticks(list(values), labels)
+    options.apply(figure, parsed(tmp_path, *arguments))
+    figure.savefig(tmp_path / "x.png", dpi=figure.dpi)
+    shown = [text for text in axes.get_xticklabels() if text.get_text()]
+    boxes = [text.get_window_extent() for text in shown]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+    assert 5 <= len(shown) < len(labels)
+    assert shown[-1].get_text() == labels[-1]
+
+
+def test_names_below_an_axis_all_stay(tmp_path: Path):
+    figure = Figure(figsize=(2, 2))
+    axes = figure.subplots()
+    axes.set_xticks(range(3), ["stochastic gradient descent", "shampoo with momentum", "adam"])
+    options.apply(figure, parsed(tmp_path))
+    assert all(text.get_text() for text in axes.get_xticklabels())
+
+
+def test_a_legend_that_covers_a_line_moves(tmp_path: Path):
+    figure = Figure(figsize=(6, 4))
+    axes = figure.subplots()
+    axes.plot([0, 1], [1, 0], label="falls")
+    axes.legend(loc="upper left")
+    options.apply(figure, parsed(tmp_path, "--width", "column", "--style", "talk"))
+    figure.savefig(tmp_path / "x.png", dpi=figure.dpi)
+    box = axes.get_legend().get_window_extent()
+    path = axes.lines[0].get_path().transformed(axes.transData)
+    assert not path.intersects_bbox(box, filled=False)
 
 
 def test_a_talk_has_larger_text_and_a_title_is_drawn(tmp_path: Path):
