@@ -60,6 +60,8 @@ def _text(value: object) -> str:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return str(value)
+    if isinstance(value, str) and not math.isfinite(number):  # a name, such as nan or inf
+        return value
     if number.is_integer() and abs(number) < 2**53:
         return str(int(number))
     return "null" if math.isnan(number) else f"{number:.15g}"
@@ -91,9 +93,10 @@ def sort(runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 def _numerically(text: str) -> tuple[float, str]:
     """Sort key: numbers by value, before words."""
     try:
-        return float(text), text
+        number = float(text)
     except ValueError:
-        return float("inf"), text
+        number = math.inf
+    return (math.inf if math.isnan(number) else number), text
 
 
 def listing(columns: dict[str, list[str]]) -> str:

@@ -331,6 +331,11 @@ def test_different_values_are_different_texts():
     assert query.as_text(pd.Series(["1_0", "10"])).tolist() == ["1_0", "10"]
     assert query.as_text(pd.Series([64, 64.0, "64"], dtype=object)).tolist() == ["64"] * 3
     assert query.as_text(pd.Series([1e300, 0.1])).tolist() == ["1e+300", "0.1"]
+    names = pd.Series(["nan", None, "inf", "infinity", "a", "10", "9"])
+    assert query.as_text(names).tolist() == ["nan", "null", "inf", "infinity", "a", "10", "9"]
+    columns = pd.DataFrame({"x": names})
+    sorted_names = ["9", "10", "a", "inf", "infinity", "nan", "null"]
+    assert query.sorted_values(columns, "x") == sorted_names
 
 
 @pytest.mark.parametrize("name", ["atlas", "surface_3d"])
