@@ -102,6 +102,21 @@ def test_labels_are_numbered_in_sorted_order_and_get_noise(csv: Path) -> None:
     assert not splits.load(chosen, 0, CPU).has_test
 
 
+def test_columns_that_are_not_used_may_have_gaps_and_names_twice(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("a,kind,note,note,gap\n1,red,x,y,\n2,blue,x,y,1\n3,red,x,y,2\n")
+    assert table.dataset(settings(path, features=("a",)), 0).classes == 2
+    with pytest.raises(DataError, match="column gap has missing values; fill them, or list"):
+        table.dataset(settings(path, features=("a", "gap")), 0)
+
+
+def test_a_label_without_a_text_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("a,kind\n1,red\n2,\n3,blue\n")
+    with pytest.raises(DataError, match="column kind has missing values"):
+        table.dataset(settings(path), 0)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -130,6 +145,9 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path, csv: Path) -> None:
     (tmp_path / "text.npz").write_text("a,label")
     with pytest.raises(DataError, match=r"cannot be read as npz: it is not a zip archive"):
         table.read(tmp_path / "text.npz")
+    (tmp_path / "twice.csv").write_text("a,a,label\n1,2,0\n3,4,1\n")
+    with pytest.raises(DataError, match="2 columns have the name 'a'"):
+        table.read(tmp_path / "twice.csv")
     (tmp_path / "gaps.csv").write_text("a,label\n1,0\n,1\n")
     with pytest.raises(DataError, match="column a has missing values"):
         table.read(tmp_path / "gaps.csv")

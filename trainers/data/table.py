@@ -7,6 +7,7 @@ CSV and Parquet files have a column for each feature and one for the label; npz 
 from __future__ import annotations
 
 import zipfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,8 @@ def dataset(config: Table, seed: int) -> Labelled:
             "data.root: found null, expected a .csv, .parquet or .npz file; set data.root or the "
             "environment variable REDESCENT_TABLE"
         )
-    columns = read(Path(config.root))
+    used = (*config.features, config.label) if config.features else None
+    columns = read(Path(config.root), used)
     _check_rows(columns, config)
     classes, labels_n = np.unique(_labels(columns, config), return_inverse=True)
     if len(classes) < 2:
@@ -78,8 +80,10 @@ def _tensor(index: NDArray[np.int64]) -> Any:
     return torch.from_numpy(index)
 
 
-def read(path: Path) -> Columns:
-    """The columns of a file by name. Raises `DataError` if it cannot be read."""
+def read(path: Path, used: Sequence[str] | None = None) -> Columns:
+    """The columns of a file by name. Raises `DataError` if it cannot be read, or if a column of
+    `used`, or any where that is None, has missing values or a name twice.
+    """
     readers = {".csv": _read_csv, ".parquet": _read_parquet, ".npz": _read_npz}
     reader = readers.get(path.suffix.lower())
     if reader is None:
@@ -89,33 +93,38 @@ def read(path: Path) -> Columns:
     if path.exists() and not path.is_file():
         raise DataError(f"data.root: {path} is no regular file, expected a {path.suffix[1:]} file")
     try:
-        return reader(path)
+        return reader(path, used)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read as {path.suffix[1:]}: {error}") from error
 
 
-def _read_csv(path: Path) -> Columns:
-    return _columns(path, pyarrow.csv.read_csv(path))
+def _read_csv(path: Path, used: Sequence[str] | None) -> Columns:
+    return _columns(path, pyarrow.csv.read_csv(path), used)
 
 
-def _read_parquet(path: Path) -> Columns:
-    return _columns(path, pyarrow.parquet.read_table(path))
+def _read_parquet(path: Path, used: Sequence[str] | None) -> Columns:
+    return _columns(path, pyarrow.parquet.read_table(path), used)
 
 
-def _read_npz(path: Path) -> Columns:
+def _read_npz(path: Path, used: Sequence[str] | None) -> Columns:
     if not zipfile.is_zipfile(path):
         raise ValueError("it is not a zip archive, which numpy.savez writes")
     with np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
 
 
-def _columns(path: Path, table: pa.Table) -> Columns:
-    missing = [name for name in table.column_names if table[name].null_count]
-    if missing:
-        raise DataError(
-            f"{path}: column {missing[0]} has missing values; fill them or leave it out"
-        )
-    return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
+def _columns(path: Path, table: pa.Table, used: Sequence[str] | None) -> Columns:
+    counts = Counter(table.column_names)
+    for name in counts if used is None else [name for name in used if name in counts]:
+        if counts[name] > 1:
+            raise DataError(f"{path}: {counts[name]} columns have the name {name!r}; rename them")
+        if table[name].null_count:
+            raise DataError(
+                f"{path}: column {name} has missing values; fill them, or list the columns to use "
+                "in data.features"
+            )
+    once = [name for name, count in counts.items() if count == 1]
+    return {name: table[name].to_numpy(zero_copy_only=False) for name in once}
 
 
 def _check_rows(columns: Columns, config: Table) -> None:
@@ -162,7 +171,12 @@ def _labels(columns: Columns, config: Table) -> NDArray[Any]:
             f"data.label: column {config.label} of {config.root} holds {labels_n.dtype} of the "
             f"shape {labels_n.shape}, expected one integer or text for each row"
         )
-    return labels_n.astype(str) if labels_n.dtype.kind == "O" else labels_n
+    if labels_n.dtype.kind != "O":
+        return labels_n
+    texts_n = labels_n.astype(str)
+    if "" in texts_n:  # of CSV, where a text that is missing is an empty one
+        raise DataError(f"{config.root}: column {config.label} has missing values; fill them")
+    return texts_n
 
 
 def _column(columns: Columns, name: str, key: str, config: Table) -> NDArray[Any]:
