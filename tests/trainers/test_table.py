@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
@@ -108,6 +109,20 @@ def test_columns_that_are_not_used_may_have_gaps_and_names_twice(tmp_path: Path)
     assert table.dataset(settings(path, features=("a",)), 0).classes == 2
     with pytest.raises(DataError, match="column gap has missing values; fill them, or list"):
         table.dataset(settings(path, features=("a", "gap")), 0)
+
+
+def test_an_index_that_pandas_wrote_is_no_feature(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"a": [3.0, 1.0, 2.0], "kind": ["x", "y", "y"]}, index=[2, 0, 1])
+    rows.to_csv(tmp_path / "rows.csv")
+    pd.read_csv(tmp_path / "rows.csv").to_csv(tmp_path / "again.csv", index=False)
+    rows.to_parquet(tmp_path / "rows.parquet")
+    for name in ("rows.csv", "again.csv", "rows.parquet"):
+        with pytest.raises(DataError, match="looks like an index that pandas wrote"):
+            table.dataset(settings(tmp_path / name), 0)
+        data = table.dataset(settings(tmp_path / name, features=("a",)), 0)
+        assert data.train_inputs.shape[1] == 1
+    rows.reset_index(drop=True).to_parquet(tmp_path / "plain.parquet")
+    assert table.dataset(settings(tmp_path / "plain.parquet"), 0).train_inputs.shape[1] == 1
 
 
 def test_a_label_without_a_text_is_missing(tmp_path: Path) -> None:

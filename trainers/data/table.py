@@ -6,6 +6,7 @@ CSV and Parquet files have a column for each feature and one for the label; npz 
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,9 @@ from trainers.data.labelled import Labelled
 from trainers.seeding import numpy_stream
 
 Columns = Mapping[str, NDArray[Any]]
+
+_INDEX = re.compile(r"|Unnamed: \d+|__index_level_\d+__")
+"""Names that pandas gives an index: in CSV, in CSV read and written again, in Parquet."""
 
 
 def dataset(config: Table, seed: int) -> Labelled:
@@ -145,7 +149,19 @@ def _check_rows(columns: Columns, config: Table) -> None:
 
 
 def _feature_names(columns: Columns, config: Table) -> Sequence[str]:
-    return config.features or tuple(name for name in columns if name != config.label)
+    """The features of the configuration, or all columns but the label. An index that pandas wrote
+    with them is refused: rows are often sorted, and their numbers would give the label away.
+    """
+    if config.features:
+        return config.features
+    names = tuple(name for name in columns if name != config.label)
+    for name in names:
+        if _INDEX.fullmatch(name):
+            raise DataError(
+                f"{config.root}: column {name!r} looks like an index that pandas wrote; write the "
+                "file with index=False, or list the columns to use in data.features"
+            )
+    return names
 
 
 def _features(columns: Columns, config: Table) -> NDArray[np.float64]:
