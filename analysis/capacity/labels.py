@@ -182,7 +182,7 @@ def task_of_scaled(name: str) -> str:
 
 def is_base(names: pd.Series) -> pd.Series:
     """Which names of `scaled` are those of the base."""
-    return names.str.partition(", ")[0] == BASE
+    return names.map(lambda name: name.partition(", ")[0] == BASE).astype(bool)
 
 
 def _differs(row: Row, base: Row, keys: Sequence[str]) -> bool:

@@ -453,6 +453,17 @@ def test_scaling_has_a_line_for_each_quantity(searching: SearchSweep, drawn: lis
     assert len(pairs) == 3  # each of the three grown models with the two others
 
 
+def test_scaling_is_drawn_without_any_n50_within_its_range(
+    searching: SearchSweep, drawn: list[Figure]
+):
+    base = {**CNN, "model.width": 4, "model.blocks": 1, "data.downscale": 4}
+    wider = {**base, "model.width": 8}
+    searching.write([Point(base, 1e6, 700), Point(wider, 1e6, 2000)])
+    status, out = run(emc_scaling, searching)
+    assert status == 0
+    assert pd.read_csv(out / "f.csv")["n50"].isna().all()
+
+
 def test_models_that_grew_in_steps_are_compared_at_equal_size(
     searching: SearchSweep, drawn: list[Figure]
 ):
