@@ -293,14 +293,16 @@ class Run:
         """Final and best value of every metric over the logged rows. NaN is never the best, nor is
         what a network without a finite loss happens to get right.
         """
-        last_row = self._rows[-1] if self._rows else None
+        # as in the curves, the later of two rows of one step counts
+        by_place = {(row["epoch"], row["step"]): row for row in self._rows}
+        rows = list(by_place.values())
         summary: dict[str, Any] = {}
         for metric in self.part.metrics:
-            logged = [row for row in self._rows if row.get(metric.name) is not None]
+            logged = [row for row in rows if row.get(metric.name) is not None]
             values = [(row[metric.name], row["epoch"]) for row in logged]
             if values:
                 summary[f"final_{metric.name}"] = values[-1][0]
-            if status == "nonfinite" and logged and logged[-1] is last_row:
+            if status == "nonfinite" and logged and logged[-1] is rows[-1]:
                 values.pop()
             finite = [pair for pair in values if math.isfinite(pair[0])]
             if metric.best and finite:

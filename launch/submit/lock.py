@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 import sys
 import tempfile
@@ -25,6 +26,11 @@ FRESH_SECONDS = 10.0
 STALE_SECONDS = 90.0
 """A lock file that was not touched for this long, by the clock of the file system, is removed."""
 
+POLL_SECONDS = 0.1
+
+SILENT_SECONDS = 2.0
+"""Seconds to wait without a word: the next round of a search is sent in less."""
+
 SWEEP_LOCK = ".lock"
 """Held by whatever sends cells."""
 
@@ -36,8 +42,8 @@ CANCEL_LOCK = ".cancel.lock"
 def locked(folder: Path, name: str = SWEEP_LOCK) -> Iterator[None]:
     """Wait for a lock of the sweep and hold it; the lock ends with its process.
 
-    Says on standard error that it waits. Raises OSError if somebody put a symbolic link in its
-    place.
+    Says on standard error that it waits, unless that is short. Raises OSError if somebody put a
+    symbolic link in its place.
     """
     with files.open_lock(folder / name) as file, contextlib.ExitStack() as stack:
         try:
@@ -49,11 +55,14 @@ def locked(folder: Path, name: str = SWEEP_LOCK) -> Iterator[None]:
 
 def _flock(file: IO[str], path: Path) -> None:
     """Wait for the lock of an open file. Raises OSError if the file system has no locks."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        _say_waiting(path)
-        fcntl.flock(file, fcntl.LOCK_EX)
+    speaks_at = time.monotonic() + SILENT_SECONDS
+    while time.monotonic() < speaks_at:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(POLL_SECONDS)
+    _say_waiting(path)
+    fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _say_waiting(path: Path) -> None:
@@ -68,15 +77,15 @@ def _say_waiting(path: Path) -> None:
 @contextlib.contextmanager
 def _lock_file(path: Path) -> Iterator[None]:
     """Hold a lock file, and touch it until it is released."""
-    has_said = False
+    speaks_at = time.monotonic() + SILENT_SECONDS
     while not _create(path):
-        if not has_said:
+        if time.monotonic() >= speaks_at:
             _say_waiting(path)
-            has_said = True
+            speaks_at = math.inf
         if _stale(path):
             _remove_stale(path)
         else:
-            time.sleep(0.2)
+            time.sleep(POLL_SECONDS)
     released = threading.Event()
     thread = threading.Thread(target=_touch_until, args=(released, path), daemon=True)
     thread.start()

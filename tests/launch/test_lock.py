@@ -128,9 +128,16 @@ def hold(folder: Path) -> None:
         time.sleep(1.0)
 
 
-def test_a_command_says_that_it_waits_for_another(
-    locks: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("silent", "says"), [(0.2, True), (60.0, False)])
+def test_a_command_says_that_it_waits_long_for_another(
+    locks: str,
+    silent: float,
+    says: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(lock, "SILENT_SECONDS", silent)
     with locked(tmp_path):
         pass
     assert capsys.readouterr().err == ""
@@ -143,7 +150,8 @@ def test_a_command_says_that_it_waits_for_another(
     with locked(tmp_path):
         pass
     holder.join(60)
-    assert f"{tmp_path}: another command is at work on this sweep" in capsys.readouterr().err
+    said = f"{tmp_path}: another command is at work on this sweep" in capsys.readouterr().err
+    assert said == says
 
 
 def test_a_damaged_lock_file_ends_with_its_time(

@@ -154,6 +154,16 @@ def test_the_best_value_is_the_first_of_equals_and_never_nan(begin: Begin, sweep
     assert (record["best_accuracy"], record["best_epoch_accuracy"]) == (pytest.approx(0.9), 1)
 
 
+def test_of_two_rows_of_one_step_the_later_counts(begin: Begin, sweep: Path) -> None:
+    run = begin(METRICS)
+    for loss, accuracy in [(0.1, 0.9), (2.0, 0.4)]:
+        run.log(epoch=1, step=1, examples=1, loss=loss, accuracy=accuracy)
+    run.close("done")
+    (record,) = pq.read_table(only(sweep / "runs")).to_pylist()
+    assert (record["best_loss"], record["final_loss"]) == (2.0, 2.0)
+    assert record["best_accuracy"] == pytest.approx(0.4)
+
+
 @pytest.mark.parametrize(("status", "best"), [("nonfinite", 0.2), ("done", 0.9)])
 def test_the_last_row_of_a_diverged_run_is_never_the_best(
     begin: Begin, sweep: Path, status: Any, best: float

@@ -85,6 +85,17 @@ def test_a_feature_that_is_constant_over_the_training_rows_is_only_shifted(
     assert data.test_inputs[:, 1] == pytest.approx(np.ones(10))
 
 
+def test_values_too_large_to_be_standardised_are_refused(tmp_path: Path) -> None:
+    """Their deviation overflows; divided by it, the feature was 0 everywhere."""
+    path = tmp_path / "rows.csv"
+    columns = {"constant": np.full(ROWS, 1e305), "kind": COLUMNS["kind"]}
+    pa.csv.write_csv(pa.table(columns), path)
+    assert (table.dataset(settings(path), 0).train_inputs == 0).all()
+    pa.csv.write_csv(pa.table({"huge": 1e305 * np.arange(ROWS), **columns}), path)
+    with pytest.raises(DataError, match=r"values up to 3\.9e\+306, which are too large"):
+        table.dataset(settings(path), 0)
+
+
 def test_fewer_training_rows_are_among_more(csv: Path) -> None:
     few, many = (
         table.dataset(settings(csv, train_samples=n, standardise=False), 0) for n in (10, 20)

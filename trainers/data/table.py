@@ -72,10 +72,18 @@ def _standardised(features_nd: NDArray[np.float64], of: NDArray[np.float64]) -> 
     """The features, with mean 0 and deviation 1 over the rows `of`; a constant one is shifted.
 
     Whether one is constant is seen from its values: the deviation of equal values can be 1e-16.
+    Raises `DataError` for values too large for a deviation.
     """
     is_constant = (of == of[:1]).all(axis=0)
-    mean = np.where(is_constant, of[0], of.mean(axis=0))
-    return (features_nd - mean) / np.where(is_constant, 1.0, of.std(axis=0))
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = np.where(is_constant, of[0], of.mean(axis=0))
+        deviation = np.where(is_constant, 1.0, of.std(axis=0))
+    if not np.isfinite(deviation).all():
+        raise DataError(
+            f"a feature has values up to {np.abs(of).max():.3g}, which are too large to be "
+            "standardised; scale them in the file"
+        )
+    return (features_nd - mean) / deviation
 
 
 def _tensor(index: NDArray[np.int64]) -> Any:
