@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from analysis.figure import output
+from analysis.figure import output, style
 from analysis.figure.names import quantity
 from analysis.landscape import atlas, selection
 from analysis.landscape.atlas import Atlas
@@ -43,8 +43,7 @@ def page(contents: Atlas) -> str:
 def make(options: argparse.Namespace) -> None:
     """Query, reduce, write."""
     contents = atlas.collect(options.folder, options.where, options.axis)
-    folder = Path(options.out)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = style.output_folder(options.out)
     html, record = folder / f"{options.name}.html", folder / f"{options.name}.json"
     html.write_text(page(contents))
     facts = {

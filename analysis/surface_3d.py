@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -164,8 +163,7 @@ def make(options: argparse.Namespace) -> None:
     if measures.diverged:
         parts.append(diverged_text(len(measures.diverged)))
     figure = page(panels, titles, options.kappa, "; ".join(filter(None, parts)))
-    folder = Path(options.out)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = style.output_folder(options.out)
     html, record = folder / f"{options.name}.html", folder / f"{options.name}.json"
     figure.write_html(html, include_plotlyjs=True, post_script=LINKED, full_html=True)
     facts = measures.record(options, surfaces.facts(measures, options.kappa))

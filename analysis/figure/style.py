@@ -173,6 +173,18 @@ def place_empty_labels(figure: Figure) -> None:
                 axis.set_label_coords(0, 0)
 
 
+def output_folder(out_dir: str | os.PathLike[str]) -> Path:
+    """The folder of --out, which is created if it is not there. Raises OSError."""
+    folder = Path(out_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"--out: found {folder}, expected a folder, or the place for one ({error.strerror})"
+        ) from error
+    return folder
+
+
 def save(
     figure: Figure,
     out_dir: str | os.PathLike[str],
@@ -184,8 +196,7 @@ def save(
 
     facts: what the files say of their origin. They carry no date: equal figures are equal files.
     """
-    folder = Path(out_dir)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = output_folder(out_dir)
     if not isinstance(figure.canvas, FigureCanvasAgg):
         FigureCanvasAgg(figure)
     place_empty_labels(figure)

@@ -17,6 +17,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 import analysis
+from analysis import fig1
 from analysis.figure import fit, heatmap, options, origin, output, query, style
 from analysis.landscape import plot as landscape
 
@@ -188,6 +189,13 @@ def test_a_name_with_a_folder_is_refused(tmp_path: Path, name: str, capsys):
     with pytest.raises(SystemExit, match="2"):
         parsed(tmp_path, "--name", name)
     assert f"found '{name}', expected a name without a folder; --out" in capsys.readouterr().err
+
+
+def test_an_out_that_is_a_file_is_refused(tmp_path: Path, capsys):
+    (tmp_path / "file").write_text("")
+    assert fig1.main(["--out", str(tmp_path / "file")]) == 2
+    found = f"error: --out: found {tmp_path / 'file'}, expected a folder"
+    assert found in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_a_title_is_plain_text(tmp_path: Path):
