@@ -53,7 +53,9 @@ def run(config: DictConfig) -> None:
     if reason is None and not task.results["failed"]:
         pool.log(f"cell {cell.id}: rows are in {sweep}")
         return
-    _fail(f"cell {cell.id} did not finish ({reason or 'it failed'}); see `redescent why {cell.id}`")
+    setting = project.setting_for(sweep.parent)
+    command = " ".join(filter(None, [setting, "redescent why", cell.id]))
+    _fail(f"cell {cell.id} did not finish ({reason or 'it failed'}); see `{command}`")
 
 
 def _fail(message: str) -> NoReturn:

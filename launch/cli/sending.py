@@ -14,6 +14,7 @@ from launch.errors import FAILED, quantity
 from launch.plan.folder import umask_that_locks_out
 from launch.plan.outcome import FINAL
 from launch.plan.plan import CALIBRATION, name_of
+from launch.plan.project import setting_for
 from launch.scheduler import backend
 from launch.status.sweep_state import load_sweep_state, trained_again
 from launch.submit import calibration, measurements, submission
@@ -44,6 +45,11 @@ def send(request: Request, wait: bool, overrides: Sequence[str] = (), **choices:
     if choices.get("rerun"):
         tables.print_meant_as_conditions(result.preview, overrides)
     name, plan = name_of(request.folder), result.plan
+    setting = setting_for(request.folder.parent)
+    if setting:
+        layout.print_paragraph(
+            f"logs=... is of this command alone: `export {setting}` lets the others find the sweep"
+        )
     if plan is None:
         console.print("nothing to send")
     else:

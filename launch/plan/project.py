@@ -8,6 +8,7 @@ configs/ are used. Standard library only.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import tomllib
 from pathlib import Path
@@ -57,6 +58,15 @@ def below_project(path: str | Path, start: Path | None = None) -> Path:
 def logs_folder() -> Path:
     """The parent of all sweep folders: REDESCENT_LOGS, or logs/ in the project folder."""
     return below_project(os.environ.get("REDESCENT_LOGS") or "logs")
+
+
+def setting_for(logs: Path) -> str:
+    """The environment variable with which commands look for sweeps in `logs`; empty if they do
+    without.
+    """
+    if logs.resolve() == logs_folder().resolve():
+        return ""
+    return f"REDESCENT_LOGS={shlex.quote(str(logs))}"
 
 
 def shipped_configs() -> Path:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -56,6 +59,20 @@ def test_a_sweep_in_other_logs_is_refused_with_the_variable(logs: Path, tmp_path
     (logs / "demo").rename(elsewhere)
     with pytest.raises(UserError, match=f"set REDESCENT_LOGS={elsewhere.parent} and give demo"):
         sweep_folder(str(elsewhere))
+
+
+def test_a_sweep_that_is_sent_to_other_logs_names_the_variable(
+    logs: Path, tmp_path: Path, redescent: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    other = tmp_path / "other logs"
+    sweep = ["submit", "noop", "hydra/launcher=local", "seeds=[0]", "trainer.seconds=0", "--wait"]
+    assert "REDESCENT_LOGS" not in redescent(*sweep).stdout
+    sent = redescent(*sweep, f"logs='{other}'").stdout
+    (setting,) = re.findall("`export REDESCENT_LOGS='(.*)'`", sent)
+    assert setting == str(other)
+    assert (other / "noop").is_dir()
+    assert project.setting_for(other) == f"REDESCENT_LOGS='{other}'"
+    assert project.setting_for(logs) == ""
 
 
 def test_a_cell_of_a_sweep_that_is_not_there_is_no_wrong_id(logs: Path) -> None:
