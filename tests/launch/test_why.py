@@ -17,6 +17,7 @@ import pytest
 from waiting import wait_for
 
 from analysis import store
+from launch.report import explanation
 from launch.scheduler.slurm import Execution, Task, parse_history
 from launch.status import attempts
 from launch.status.attempts import CellPlacement, RunRecord, from_accounting
@@ -81,6 +82,15 @@ def test_only_the_last_attempt_of_a_cell_may_run(
     killed, last = attempts.load_records(Path("demo"), "c1-0", is_open)
     assert killed.ending == "no final record: killed, or its node was lost"
     assert (last.ending == "running") == is_open
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+def test_a_cancelled_cell_that_still_trains_says_how_long(is_cancelled: bool) -> None:
+    place = Placement("s", 0, 1, True, cancelled=is_cancelled)
+    cell = CellState("c1-0", "running", Record("running", 1), place)
+    text = explanation.advice(SimpleNamespace(folder=Path("demo")), cell)
+    assert text.startswith("it was cancelled") == is_cancelled
+    assert ("saves and stops, or is killed after 10 minutes" in text) == is_cancelled
 
 
 @pytest.mark.parametrize(("state", "is_open"), [("SUSPENDED", True), ("PENDING", False)])
