@@ -5,6 +5,7 @@ way through.
 from __future__ import annotations
 
 import itertools
+import typing
 from collections.abc import Callable, Mapping
 from typing import Any, get_origin
 
@@ -364,6 +365,16 @@ def test_equal_lists_of_different_types_are_never_confused(
             assert parse({**cell, "data.source_rows": value}).data.source_rows == (2, 1)
         else:
             refusal({**cell, "data.source_rows": value})
+
+
+def test_the_fields_of_a_kind_are_looked_up_once_for_all_cells(
+    flat: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Type hints are slow to resolve, and a grid can have 300,000 cells."""
+    parse(flat)
+    monkeypatch.setattr(typing, "get_type_hints", pytest.fail)
+    for _ in range(2):
+        parse({**flat, "optim.lr": 1.0 / next(NEW), "seed": next(NEW)})
 
 
 def test_a_cell_can_be_a_key_of_a_dictionary(flat: Mapping[str, Any]) -> None:

@@ -180,12 +180,12 @@ def between(key: str, value: float, low: float, high: float) -> None:
         raise ConfigError(f"{key}: found {value!r}, expected {low} to {high}")
 
 
-@functools.cache
 def quantity(count: int, noun: str) -> str:
     """A number with its noun: "1 row", "2 rows"."""
     return f"{count} {noun if count == 1 else noun + 's'}"
 
 
+@functools.cache
 def _fields(kind: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(kind, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
