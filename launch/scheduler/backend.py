@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import time
@@ -70,18 +69,6 @@ class Backend(Protocol):
         """End the plan's tasks with these numbers; returns the scheduler's error, if any."""
 
 
-_LOST = re.compile(
-    "timed out|zero bytes|connection reset|transport endpoint|(send|receive|shutdown) failure",
-    re.IGNORECASE,
-)
-"""What sbatch prints if the controller may have accepted the job although the call failed."""
-
-_UNREACHABLE = re.compile(
-    "unable to contact|failed to fetch config|SLURM_CONF: found", re.IGNORECASE
-)
-"""What sbatch prints if it had no connection to the controller."""
-
-
 class Slurm:
     """SLURM arrays through submitit's executor."""
 
@@ -104,13 +91,14 @@ class Slurm:
         text = sbatch.array_script(plan, (folder / "plan.json").resolve(), output, array)
         script.write_text(text, encoding="utf-8")
         answer = slurm.call("sbatch", "--parsable", str(script), timeout=120)
-        if answer.returncode == 124 or (answer.returncode != 0 and _LOST.search(answer.stderr)):
+        failed = answer.returncode != 0
+        if answer.returncode == 124 or (failed and slurm.LOST.search(answer.stderr)):
             raise Unanswered(answer.stderr.strip())
-        if answer.returncode != 0:
+        if failed:
             error = answer.stderr.strip() or f"sbatch ended with status {answer.returncode}"
             if answer.returncode == 127:
                 raise Missing(error)
-            raise Unreachable(error) if _UNREACHABLE.search(error) else Refused(error)
+            raise Unreachable(error) if slurm.UNREACHABLE.search(error) else Refused(error)
         job = slurm.job_number(answer.stdout)
         if job is None:
             raise Unanswered(f"sbatch printed no job number: {last_line(answer.stdout)!r}")

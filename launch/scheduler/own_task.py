@@ -107,12 +107,10 @@ def requeue(until: float) -> str:
     refusals = 0
     while True:
         answer = slurm.call("scontrol", "requeue", job_id(), timeout=30)
-        if answer.returncode == 0:
+        if answer.returncode == 0 or state() in ("PENDING", "REQUEUED"):
             return ""
-        now = state()
-        if now in ("PENDING", "REQUEUED"):
-            return ""
-        refusals += bool(now)
+        if not slurm.is_unanswered(answer):
+            refusals += 1
         if refusals == MOST_REFUSALS or time.time() > until:
-            return answer.stderr.strip() or f"scontrol ended with status {answer.returncode}"
+            return slurm.error_of(answer)
         time.sleep(2)

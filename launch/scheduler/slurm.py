@@ -39,6 +39,17 @@ NOTICE_SECONDS = 3.0
 CLOCK_SECONDS = 30.0
 """An end that lies further ahead is not one that another clock wrote: a time limit is longer."""
 
+LOST = re.compile(
+    "timed out|zero bytes|connection reset|transport endpoint|(send|receive|shutdown) failure",
+    re.IGNORECASE,
+)
+"""What a program prints if the controller may have done what was asked although the call failed."""
+
+UNREACHABLE = re.compile(
+    "unable to contact|failed to fetch config|SLURM_CONF: found", re.IGNORECASE
+)
+"""What a program prints if it had no connection to the controller."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -204,6 +215,14 @@ def queue(names: Sequence[str]) -> Queue:
     if answer.returncode != 0:
         return Queue(None, error_of(answer))
     return Queue(parse_queue(answer.stdout, time.time()))
+
+
+def is_unanswered(answer: subprocess.CompletedProcess[str]) -> bool:
+    """Whether a program failed because it got no answer from the controller."""
+    if answer.returncode == 0:
+        return False
+    patterns = (LOST, UNREACHABLE)
+    return answer.returncode == 124 or any(pattern.search(answer.stderr) for pattern in patterns)
 
 
 def error_of(answer: subprocess.CompletedProcess[str]) -> str:

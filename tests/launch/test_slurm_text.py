@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -555,6 +556,33 @@ def test_a_job_without_an_array_asks_for_its_job(
     monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
     fake("squeue", 'case " $* " in *" 7 "*) echo RUNNING;; esac')
     assert own_task.state() == "RUNNING"
+
+
+@pytest.mark.usefixtures("last_task")
+@pytest.mark.parametrize(
+    ("error", "calls"),
+    [
+        ("scontrol: error: Requested operation is presently disabled", own_task.MOST_REFUSALS),
+        ("scontrol: error: Unable to contact slurm controller (connect failure)", 12),
+        ("scontrol: error: Socket timed out on send/recv operation", 12),
+    ],
+)
+def test_only_refusals_end_the_tries_to_requeue_early(
+    fake: Callable[[str, str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    error: str,
+    calls: int,
+) -> None:
+    """A busy controller may answer squeue, and not scontrol."""
+    log = tmp_path / "calls"
+    fake("scontrol", f"echo call >>{log}; echo '{error}' >&2; exit 1")
+    fake("squeue", "echo RUNNING")
+    slept: list[float] = []
+    clock = SimpleNamespace(time=lambda: sum(slept), sleep=slept.append)
+    monkeypatch.setattr(own_task, "time", clock)
+    assert own_task.requeue(until=21.0) == error
+    assert log.read_text().count("call") == calls
 
 
 @pytest.mark.parametrize(
