@@ -52,8 +52,16 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def is_full(folder: Path) -> bool:
-    """Whether the disk of a folder has no room for a file; a quota that is used up is not seen."""
-    disk = os.statvfs(folder)
+    """Whether the disk of a folder has no room for a file; a quota that is used up is not seen.
+
+    False where that is not known, and for a disk that is read-only.
+    """
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return False
+    if disk.f_blocks == 0 or disk.f_flag & os.ST_RDONLY:  # some file systems state no sizes
+        return False
     has_no_inodes = disk.f_files > 0 and disk.f_favail == 0
     return disk.f_bavail * disk.f_frsize < LEAST_BYTES or has_no_inodes
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import command_line
 import pandas as pd
@@ -15,7 +16,7 @@ import pytest
 from waiting import wait_for
 
 from analysis import store
-from launch.plan import load_all, markers
+from launch.plan import files, load_all, markers
 from launch.status import sweep_state
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -180,3 +181,31 @@ def test_status_and_why_say_that_the_disk_is_full_where_the_log_could_not(
     assert "no space" not in redescent(small_disk, "status", "noop").stdout
     redescent(small_disk, "cancel", "noop")
     wait_for(lambda: not states(small_disk / "noop") & {"running", "waiting"}, "the end")
+
+
+DISK = {
+    "f_blocks": 10**6, "f_bavail": 10**5, "f_frsize": 4096, "f_files": 10**6, "f_favail": 10**5,
+    "f_flag": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("disk", "full"),
+    [
+        ({}, False),
+        ({"f_bavail": 15}, True),
+        ({"f_favail": 0}, True),
+        ({"f_files": 0, "f_favail": 0}, False),  # a file system without a fixed number of inodes
+        ({"f_blocks": 0, "f_bavail": 0, "f_files": 0, "f_favail": 0}, False),  # states no sizes
+        ({"f_bavail": 0, "f_flag": os.ST_RDONLY}, False),  # an archive that is mounted
+    ],
+)
+def test_a_disk_is_full_without_room_or_inodes_where_these_are_known(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, disk: dict[str, int], full: bool
+) -> None:
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(**DISK | disk))
+    assert files.is_full(tmp_path) == full
+
+
+def test_a_disk_that_cannot_be_asked_is_not_called_full(tmp_path: Path) -> None:
+    assert not files.is_full(tmp_path / "gone")
