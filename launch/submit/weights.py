@@ -119,7 +119,7 @@ def look_up(cells: Sequence[Cell], *, can_wait: bool) -> Availability:
 
 def left_out(state: SweepState) -> list[str]:
     """Which cells `redescent resume` would leave out now, and the commands that train and then
-    measure them; empty while cells may still run.
+    measure them; empty while cells may still run. If the weights cannot be read, the reason.
     """
     states = {cell.id: cell.state for cell in state.cells.values()}
     if any(cell_state in LIVE for cell_state in states.values()):
@@ -132,7 +132,10 @@ def left_out(state: SweepState) -> list[str]:
             if states[planned.id] not in FINAL:
                 cells[planned.id] = Cell(planned.id, plan.flat(planned))
     can_wait = state.plans[-1].backend == "slurm"
-    found = look_up(list(cells.values()), can_wait=can_wait)
+    try:
+        found = look_up(list(cells.values()), can_wait=can_wait)
+    except store.StoreError as error:
+        return [str(error)]
     return found.messages(cells, name_of(state.folder))
 
 

@@ -21,6 +21,7 @@ from launch.status import sweep_files, sweep_state
 from launch.status.cell_state import CellState, Placement, Record
 from launch.status.sweep_state import SweepState
 from launch.submit import calibration, weights
+from launch.submit.freeze import freeze_cells
 from launch.submit.preview import (
     Estimate,
     Preview,
@@ -299,6 +300,23 @@ def test_only_measures_of_weights_that_are_there_are_sent(
         "9 cells are left out, because the trained cells of roll have no weights yet and no job "
         "trains them: `redescent resume roll`, then `redescent resume roll_radius`"
     )
+
+
+def test_what_resume_would_leave_out_of_measures_is_known_even_with_damaged_weights(
+    frozen: FrozenSweep, write_sweep: Callable[[str, str], None], logs: Path
+) -> None:
+    trained = frozen()
+    write_sweep("roll_radius", RADIUS)
+    request = expand_sweep("roll_radius", [LOCAL])
+    freeze_cells(request, "local", request.cells, {}).write(request.folder)
+    state = sweep_state.load_sweep_state(request.folder)
+    (message,) = weights.left_out(state)
+    assert message.startswith("6 cells are left out, because the trained cells of roll have no ")
+    keep_weights(logs / "roll", trained)
+    assert weights.left_out(state) == []
+    (logs / "roll" / "weights" / "shard-000001.zip").write_text("no archive")
+    (message,) = weights.left_out(state)
+    assert "shard-000001.zip" in message
 
 
 def keep_weights(folder: Path, trained: Sequence[Cell]) -> None:
