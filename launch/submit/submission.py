@@ -267,7 +267,7 @@ def deliver(plan: Plan, folder: Path, dependencies: Dependencies) -> None:
 def _not_sent(refusal: backend.Refused, sent: int, plan: Plan) -> str:
     """The message about a plan of which only the first tasks were sent."""
     command = "submit --again" if plan.rerun else "submit"
-    were = "was" if sent == 1 else "were"
+    were = "was" if 1 in (sent, len(plan.tasks)) else "were"
     count = (
         f"{sent} of {quantity(len(plan.tasks), 'task')} {were} sent; the rest is kept for the next "
         f"`{command}`"

@@ -119,6 +119,21 @@ def test_an_answer_is_waited_for_from_when_its_own_array_was_sent(
 
 
 @pytest.mark.parametrize(
+    ("sent", "tasks", "count"),
+    [
+        (0, [[0]], "0 of 1 task was sent"),
+        (1, [[0], [1]], "1 of 2 tasks was sent"),
+        (0, [[0], [1]], "0 of 2 tasks were sent"),
+    ],
+)
+def test_the_verb_of_a_refusal_fits_how_many_tasks_were_sent(
+    sent: int, tasks: list[list[int]], count: str, plan_of: Callable[..., Plan]
+) -> None:
+    text = submission._not_sent(backend.Refused("invalid partition"), sent, plan_of(tasks=tasks))
+    assert f"{count}; the rest is kept" in text
+
+
+@pytest.mark.parametrize(
     ("silent", "message"),
     [
         ([], "has not confirmed yet whether it has the jobs of 3 cells of one; .* two minutes"),
