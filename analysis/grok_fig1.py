@@ -94,7 +94,8 @@ def report(steps: Mapping[str, float], seeds: pd.DataFrame) -> list[str]:
     """The numbers behind the marks, as lines."""
     lines = [table_text(seeds.drop(columns="cell"))]
     for split, step in steps.items():
-        median = f"median {step:.0f}" if math.isfinite(step) else "not reached by half of the seeds"
+        is_reached = math.isfinite(step)
+        median = f"median {step:,.0f}" if is_reached else "not reached by half of the seeds"
         reached = int((seeds[f"{split}_steps_99"] < math.inf).sum())
         count = f"{reached} of {quantity(len(seeds), 'seed')} got there"
         lines.append(f"steps to 99 % of {split} rows: {median} ({count})")

@@ -204,6 +204,13 @@ def test_bands_are_those_of_the_seeds_and_the_hump_is_found(sweep, tmp_path, cap
     assert "the test loss has a second descent" in out
 
 
+def test_steps_and_their_gap_are_written_alike():
+    seeds = pd.DataFrame({"cell": ["a"], "train_steps_99": [476.0], "test_steps_99": [2684.0]})
+    _, *lines = grok_fig1.report({"train": 476.0, "test": 2684.0}, seeds)
+    assert "median 2,684 (1 of 1 seed got there)" in lines[1]
+    assert lines[2] == "gap of the medians: 2,208 steps, a factor of 5.64"
+
+
 def test_a_seed_that_ended_early_shortens_the_band_or_leaves_it(
     sweep, tmp_path, capsys, drawn_by_grok
 ):
