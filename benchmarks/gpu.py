@@ -191,7 +191,7 @@ def main() -> int:
     path = Path(options.out) / "gpu.csv"
     write_table(table, path)
     failures = sum(row.status == "failed" for row in table)
-    print(f"{failures} checks or sections failed" if failures else "all checks passed")
+    print(f"checks and sections that failed: {failures}" if failures else "all checks passed")
     print(f"wrote {path}")
     print("\n".join(ratio_lines(table)))
     return int(failures > 0)

@@ -193,12 +193,13 @@ def _refused(state: SweepState) -> list[Note]:
 def _resume_hints(overview: Overview) -> Sequence[str]:
     """What sends the cells without a result; measures first need what they read."""
     command = f"redescent resume {overview.name}"
-    if overview.left_out:
-        return overview.left_out
-    if not overview.held_back:
-        return [f"`{command}` sends the rest"]
-    cells = quantity(overview.held_back, "cell shares", "cells share")
-    return [f"{cells} an error; after you fix it, `{command} --retry-errors` sends the rest"]
+    hints = [*overview.left_out]
+    if overview.held_back:
+        cells = quantity(overview.held_back, "cell shares", "cells share")
+        hints.append(
+            f"{cells} an error; after you fix it, `{command} --retry-errors` sends the rest"
+        )
+    return hints or [f"`{command}` sends the rest"]
 
 
 def _canary(overview: Overview) -> list[Note]:

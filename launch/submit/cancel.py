@@ -112,7 +112,7 @@ def _cancel_cells(folder: Path, where: Sequence[str]) -> Cancellation:
     for error in sorted(not_recorded):
         complaints.append(
             f"the cells cannot be marked as cancelled ({error}): tasks with other cells still "
-            "train them, and searches may go on. Free space, then run this again"
+            "train them, and searches may go on. Run this again when the disk can be written"
         )
     return Cancellation(len(selection.cancelled), done, tasks, complaints, ended)
 

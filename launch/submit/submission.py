@@ -265,20 +265,21 @@ def deliver(plan: Plan, folder: Path, dependencies: Dependencies) -> None:
 
 
 def _not_sent(refusal: backend.Refused, sent: int, plan: Plan) -> str:
-    """The message about a plan of which only the first tasks were sent."""
-    command = "submit --again" if plan.rerun else "submit"
-    were = "was" if 1 in (sent, len(plan.tasks)) else "were"
-    count = (
-        f"{sent} of {quantity(len(plan.tasks), 'task')} {were} sent; the rest is kept for the next "
-        f"`{command}`"
-    )
-    what = count if sent else "nothing was sent"
+    """The message about a plan of which only the first tasks were sent, or none."""
+    what = "nothing was sent"
+    if sent:
+        were = "was" if sent == 1 else "were"
+        command = "submit --again" if plan.rerun else "submit"
+        what = (
+            f"{sent} of {quantity(len(plan.tasks), 'task')} {were} sent; the rest is kept for the "
+            f"next `{command}`"
+        )
     if isinstance(refusal, backend.Missing):
         return f"{refusal}: {what}. Run this command on a login node, which has sbatch"
     if isinstance(refusal, backend.Unreachable):
         return f"SLURM does not answer ({refusal}): {what}. Try again later (`redescent doctor`)"
     return (
-        f"the jobs were refused: {refusal}. {count}. Change the refused setting "
+        f"the jobs were refused: {refusal}: {what}. Change the refused setting "
         "(hydra.launcher.KEY=VALUE) and submit again"
     )
 

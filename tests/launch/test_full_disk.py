@@ -133,7 +133,7 @@ def test_cancel_on_a_full_disk_ends_the_jobs_and_says_what_is_not_recorded(
     assert output.returncode == 0, output.stderr
     assert "cancelled 1 cell, 1 whole task" in output.stdout
     assert "cannot be marked as cancelled (No space left on device)" in output.stdout
-    assert "Free space, then run this again" in output.stdout
+    assert "Run this again when the disk can be written" in output.stdout
     wait_for(lambda: (worker := process()) is None or worker.alive() is False, "the worker's end")
     make_room(small_disk)
     assert "no running or waiting cell" in redescent(small_disk, "cancel", "noop").stdout

@@ -119,18 +119,18 @@ def test_an_answer_is_waited_for_from_when_its_own_array_was_sent(
 
 
 @pytest.mark.parametrize(
-    ("sent", "tasks", "count"),
+    ("sent", "told"),
     [
-        (0, [[0]], "0 of 1 task was sent"),
-        (1, [[0], [1]], "1 of 2 tasks was sent"),
-        (0, [[0], [1]], "0 of 2 tasks were sent"),
+        (0, "invalid partition: nothing was sent. Change"),
+        (1, "invalid partition: 1 of 3 tasks was sent; the rest is kept for the next `submit`"),
+        (2, "invalid partition: 2 of 3 tasks were sent; the rest is kept for the next `submit`"),
     ],
 )
-def test_the_verb_of_a_refusal_fits_how_many_tasks_were_sent(
-    sent: int, tasks: list[list[int]], count: str, plan_of: Callable[..., Plan]
+def test_a_refusal_tells_how_many_tasks_were_sent(
+    sent: int, told: str, plan_of: Callable[..., Plan]
 ) -> None:
-    text = submission._not_sent(backend.Refused("invalid partition"), sent, plan_of(tasks=tasks))
-    assert f"{count}; the rest is kept" in text
+    plan = plan_of(tasks=[[0], [1], [2]])
+    assert told in submission._not_sent(backend.Refused("invalid partition"), sent, plan)
 
 
 @pytest.mark.parametrize(
@@ -162,8 +162,7 @@ CONTACT = "sbatch: error: Batch job submission failed: Unable to contact slurm c
         (
             "sbatch: error: invalid partition specified: x",
             "refused",
-            "jobs were refused: .* 0 of 2 tasks were sent; the rest is kept for the next `submit`. "
-            "Change the refused setting",
+            "jobs were refused: .*: nothing was sent. Change the refused setting",
         ),
     ],
 )
