@@ -23,7 +23,8 @@ from launch.report.searches import expectation_rows, short_names
 from launch.status import sweep_state
 from launch.submit.data_check import check_data
 from launch.submit.measurements import Measurement
-from launch.submit.preview import Preview, Selection, beyond_limit
+from launch.submit.preview import Preview, beyond_limit
+from launch.submit.selection import Selection
 from launch.submit.submission import array_scripts
 from launch.sweep.request import AUTO, Request
 

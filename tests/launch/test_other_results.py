@@ -21,6 +21,7 @@ from launch.plan import result_code
 from launch.plan.launcher import Launcher
 from launch.status import other_results
 from launch.submit import preview
+from launch.submit import selection as selections
 from launch.sweep.request import Cell, Packing, Request
 from launch.worker._child import CellTrainer, Inbox, Writer
 from launch.worker.messages import CellJob
@@ -34,7 +35,7 @@ TABLE: dict[str, Any] = {
     "data.label_noise.kind": "incorrect", "data.label_noise.rate": 0.0,
     "data.label_noise.classes": None, "data.label_noise.count": "nearest",
 }  # fmt: skip
-Selection = Callable[..., preview.Selection]
+Selection = Callable[..., selections.Selection]
 
 
 @pytest.fixture
@@ -55,8 +56,8 @@ def state_of(runs: list[dict[str, Any]], folder: Path = Path("/logs")) -> Any:
 
 def select(cells: list[Cell], state: Any, rerun: bool = False, again: Any = ()) -> Any:
     request = Request("s", Path("/logs"), cells, Packing(), Launcher({}), [], again=again)
-    selection = preview.select_cells(request, state, retry_errors=True, rerun=rerun)
-    return preview.with_other_results(selection, request, state)
+    selection = selections.select_cells(request, state, retry_errors=True, rerun=rerun)
+    return selections.with_other_results(selection, request, state)
 
 
 def done(cell: str, source_hash: str | None, code: str = "c0de") -> dict[str, Any]:
@@ -219,7 +220,7 @@ def test_again_without_a_done_cell_says_how_a_condition_is_written(
     expected: str,
 ) -> None:
     states = Counter({state: len(cells)})
-    selection = preview.Selection(cells, states, done=frozenset(done_cells))
+    selection = selections.Selection(cells, states, done=frozenset(done_cells))
     request = Request("s", Path("/logs"), cells, Packing(), Launcher({}), [], again=again)
     estimate = preview.Estimate("core-hours", 0.0, None)
     proposal = preview.Preview(request, selection, [], [], 0, (), estimate)

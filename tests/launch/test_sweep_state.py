@@ -30,8 +30,9 @@ from launch.status.silent_ends import silent_ends
 from launch.status.sweep_files import UNANSWERED_SECONDS, Lookup, settle
 from launch.status.sweep_state import SweepState, TrainedAgain, may_run, place_cells, trained_again
 from launch.status.waiting import never_starts
-from launch.submit import canary, preview, submission
+from launch.submit import canary, submission
 from launch.submit.cancel import cancel
+from launch.submit.selection import select_cells
 from launch.sweep.request import Cell
 
 SENT = 1000.0
@@ -266,10 +267,10 @@ def test_what_trains_again_is_not_sent_again_and_can_be_cancelled(
     request = SimpleNamespace(
         cells=[Cell(cell.id, {}) for cell in plan.cells], again=(), code="c0de", launcher=None
     )
-    selection = preview.select_cells(request, state, retry_errors=True, rerun=True)
+    selection = select_cells(request, state, retry_errors=True, rerun=True)
     assert (selection.ids, selection.training_again) == ([], 3)
     silent = replace(state, silent=[plan.sid])
-    unsure = preview.select_cells(request, silent, retry_errors=True, rerun=True)
+    unsure = select_cells(request, silent, retry_errors=True, rerun=True)
     assert (unsure.ids, unsure.states) == ([], {"unknown": 3})
     assert [wait.cells for wait in never_starts(state)] == [3]
     what_next = advice(state, state.cells[plan.cells[0].id])

@@ -22,14 +22,8 @@ from launch.status.cell_state import CellState, Placement, Record
 from launch.status.sweep_state import SweepState
 from launch.submit import calibration, weights
 from launch.submit.freeze import freeze_cells
-from launch.submit.preview import (
-    Estimate,
-    Preview,
-    Selection,
-    select_cells,
-    with_other_results,
-    with_weights,
-)
+from launch.submit.preview import Estimate, Preview
+from launch.submit.selection import Selection, select_cells, with_other_results, with_weights
 from launch.sweep.compose import expand_sweep
 from launch.sweep.request import Cell, Request
 from launch.sweep.trained import weights_of
