@@ -81,7 +81,8 @@ def plan(
     name: str, overrides: Sequence[str], retry_errors: bool, script: bool, as_json: bool
 ) -> None:
     """Show what `submit` would send: cells, tasks, arrays, hours. Changes nothing."""
-    from launch.cli import sending, tables
+    from launch.cli import sending
+    from launch.cli.preview import print_preview, print_scripts, write_preview
     from launch.plan.folder import check_folder
     from launch.scheduler import sbatch
     from launch.submit.preview import check_canary, load_preview
@@ -92,11 +93,11 @@ def plan(
     preview = load_preview(request, retry_errors=retry_errors)
     check_canary(preview)
     if script:
-        tables.print_scripts(preview)
+        print_scripts(preview)
     elif as_json:
-        tables.write_preview(preview)
+        write_preview(preview)
     else:
-        tables.print_preview(preview)
+        print_preview(preview)
 
 
 @main.command(short_help="Send every cell that is not done, running or waiting.")
@@ -435,13 +436,12 @@ def init(folder: Path) -> None:
 def doctor(overrides: Sequence[str], as_json: bool) -> None:
     """Check Python, torch, SLURM, the launcher's settings and the disk before you send jobs."""
     from launch.cli import doctor as checks
-    from launch.cli import tables
 
     findings = checks.examine(overrides)
     if as_json:
-        tables.write_findings(findings)
+        checks.write_findings(findings)
     else:
-        tables.print_findings(findings)
+        checks.print_findings(findings)
     sys.exit(FAILED if any(finding.verdict == "problem" for finding in findings) else 0)
 
 

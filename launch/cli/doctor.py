@@ -14,11 +14,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rich.text import Text
+
+from launch.cli import layout, machine
 from launch.errors import UserError, quantity
 from launch.plan import Launcher, files
 from launch.plan.folder import check_folder
@@ -43,13 +46,32 @@ _CUDA_BUILD = (
 )
 
 
+Verdict = Literal["ok", "warning", "problem"]
+
+_COLOURS: Mapping[Verdict, str] = {"ok": "green", "warning": "yellow", "problem": "red"}
+
+
 @dataclass(frozen=True)
 class Finding:
     """One check: its verdict and what was found."""
 
     check: str
-    verdict: Literal["ok", "warning", "problem"]
+    verdict: Verdict
     detail: str
+
+
+def write_findings(findings: Sequence[Finding]) -> None:
+    """Write the checks of `redescent doctor` as JSON."""
+    machine.write("doctor", machine.doctor(findings))
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """Show the checks of `redescent doctor`."""
+    rows: list[list[layout.Cell]] = []
+    for finding in findings:
+        verdict = Text(finding.verdict, _COLOURS[finding.verdict])
+        rows.append([finding.check, verdict, finding.detail])
+    layout.print_table(("check", "verdict", "found"), rows)
 
 
 def examine(overrides: Sequence[str]) -> list[Finding]:
@@ -61,9 +83,8 @@ def examine(overrides: Sequence[str]) -> list[Finding]:
         findings += _slurm()
         findings += [_trial(launcher), *partition_findings(launcher)]
     elif slurm.present():
-        findings.append(
-            Finding("SLURM", "warning", "is here, but the launcher chosen does not use it")
-        )
+        detail = "is here, but the launcher chosen does not use it"
+        findings.append(Finding("SLURM", "warning", detail))
     else:
         findings.append(Finding("SLURM", "ok", "none here; cells run on this machine"))
     return findings
@@ -153,7 +174,7 @@ def _kernel_finding(
     layers = [line for line in lines if "name" in line]
     last = next((line["begun"] for line in reversed(lines) if "begun" in line), "the first layer")
     wrong = [line for line in layers if line["wrong"]]
-    verdict: Literal["ok", "warning", "problem"] = "problem"
+    verdict: Verdict = "problem"
     if code is None and not lines:
         verdict = "warning"
         detail = f"not checked: torch took more than {seconds:.0f} s to start"
@@ -233,11 +254,7 @@ def _slurm() -> list[Finding]:
     limits = slurm.limits()
     if not limits:
         return [Finding("SLURM", "problem", "sbatch is installed, but slurmctld does not answer")]
-    accounting = slurm.accounting([_NO_JOB])
-    verdict: tuple[Literal["ok", "warning"], str] = ("ok", "sacct answers")
-    if accounting is None:
-        verdict = ("warning", "sacct does not answer; status and resume work without it")
-    return [_version(), _queue(), Finding("accounting", *verdict)]
+    return [_version(), _queue(), _accounting()]
 
 
 def _version() -> Finding:
@@ -264,6 +281,14 @@ def _queue() -> Finding:
     return Finding("queue", "ok", "squeue answers")
 
 
+def _accounting() -> Finding:
+    """Whether sacct answers; not every site has accounting."""
+    if slurm.accounting([_NO_JOB]) is None:
+        detail = "sacct does not answer; status and resume work without it"
+        return Finding("accounting", "warning", detail)
+    return Finding("accounting", "ok", "sacct answers")
+
+
 def partition_findings(launcher: Launcher) -> list[Finding]:
     """Whether a partition of the launcher lets its jobs start; SLURM accepts those that never do.
 
@@ -288,7 +313,7 @@ def partition_findings(launcher: Launcher) -> list[Finding]:
     if len(reasons) < len(partitions):
         detail = f"{partitions[0].name} allows the time limit and one node"
         return [Finding("partition", "ok", detail)]
-    verdict: Literal["warning", "problem"] = "problem"
+    verdict: Verdict = "problem"
     if launcher.settings.get("qos"):
         verdict = "warning"  # a quality of service can lift the limits of a partition
     return [Finding("partition", verdict, "; ".join(reasons))]

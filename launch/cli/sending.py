@@ -6,10 +6,13 @@ import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from launch.cli import layout, progress, tables
+from launch.cli import layout, progress
 from launch.cli import status as views
 from launch.cli.console import console
+from launch.cli.preview import hours, print_meant_as_conditions, print_preview
+from launch.cli.tables import print_calibration
 from launch.errors import FAILED, quantity
 from launch.plan.folder import umask_that_locks_out
 from launch.plan.outcome import FINAL
@@ -19,6 +22,7 @@ from launch.scheduler import backend
 from launch.status.sweep_state import load_sweep_state, trained_again
 from launch.submit import calibration, measurements, submission
 from launch.submit.preview import load_preview
+from launch.submit.submission import Submission
 from launch.sweep import compose
 from launch.sweep.request import Request
 
@@ -31,43 +35,28 @@ def expand(name: str, overrides: Sequence[str]) -> Request:
 
 
 def send(request: Request, wait: bool, overrides: Sequence[str] = (), **choices: bool) -> None:
-    """Submit with these choices of `submission.submit`; `overrides` made the request."""
-    mask = umask_that_locks_out(request.folder)
-    if mask:
-        layout.print_paragraph(
-            f"warning: {request.folder} is shared with its group, but your umask {mask} keeps "
-            "others from writing what you create there; set umask 002 before you submit"
-        )
+    """Submit with these choices of `submission.submit`, and show what was sent. With `wait`, show
+    progress until the end, and exit with the status of the sweep.
+
+    `overrides` are those that made the request.
+    """
+    _warn_of_umask(request.folder)
     is_here = request.launcher.kind == "debug"
     with progress.foreground(request.folder) if is_here else contextlib.nullcontext():
         result = submission.submit(request, **choices)
-    tables.print_preview(result.preview)
+    print_preview(result.preview)
     if choices.get("rerun"):
-        tables.print_meant_as_conditions(result.preview, overrides)
-    name, plan = name_of(request.folder), result.plan
+        print_meant_as_conditions(result.preview, overrides)
     setting = setting_for(request.folder.parent)
     if setting:
         layout.print_paragraph(
             f"logs=... is of this command alone: `export {setting}` lets the others find the sweep"
         )
+    plan = result.plan
     if plan is None:
         console.print("nothing to send")
     else:
-        count = len(result.preview.cells)
-        layout.print_paragraph(
-            f"sent {quantity(count, 'cell')} as submission {plan.sid}; "
-            f"`redescent status {name}` shows {'its' if count == 1 else 'their'} state"
-        )
-        if result.waits_for_canary:
-            layout.print_paragraph(
-                f"they start when the smallest and largest cells succeed in {name}/{CALIBRATION}; "
-                "if one of those fails, SLURM removes them from the queue"
-            )
-        elif request.policy.canary:
-            layout.print_paragraph(
-                "no canary was sent: the smallest and largest cells succeeded with this code "
-                f"before, in {name}/{CALIBRATION}"
-            )
+        _print_sent(result, plan.sid)
     has_trained = is_here and (plan is not None or len(request.searches) > 0)
     if wait or has_trained:
         complete = views.wait_until_finished(request.folder, plan.sid if plan else None)
@@ -75,6 +64,36 @@ def send(request: Request, wait: bool, overrides: Sequence[str] = (), **choices:
         if not complete:
             _print_cells_of_other_requests(request)
         sys.exit(0 if complete else FAILED)
+
+
+def _warn_of_umask(folder: Path) -> None:
+    """Warn a user whose umask keeps the group from writing into a sweep that it shares."""
+    mask = umask_that_locks_out(folder)
+    if mask:
+        layout.print_paragraph(
+            f"warning: {folder} is shared with its group, but your umask {mask} keeps "
+            "others from writing what you create there; set umask 002 before you submit"
+        )
+
+
+def _print_sent(result: Submission, sid: str) -> None:
+    """Say how many cells were sent, and what they wait for if the sweep has a canary."""
+    request, count = result.preview.request, len(result.preview.cells)
+    name = name_of(request.folder)
+    layout.print_paragraph(
+        f"sent {quantity(count, 'cell')} as submission {sid}; "
+        f"`redescent status {name}` shows {'its' if count == 1 else 'their'} state"
+    )
+    if result.waits_for_canary:
+        layout.print_paragraph(
+            f"they start when the smallest and largest cells succeed in {name}/{CALIBRATION}; "
+            "if one of those fails, SLURM removes them from the queue"
+        )
+    elif request.policy.canary:
+        layout.print_paragraph(
+            "no canary was sent: the smallest and largest cells succeeded with this code "
+            f"before, in {name}/{CALIBRATION}"
+        )
 
 
 def _print_cells_of_other_requests(request: Request) -> None:
@@ -107,10 +126,10 @@ def calibrate(
             views.print_status(missing.folder)
             sys.exit(FAILED)
     results = measurements.measurements(request)
-    tables.print_calibration(results)
+    print_calibration(results)
     succeeded = {result.cell.id for result in results if not result.failure}
     cells = calibration.smallest_and_largest(calibration.calibrated_cells(request))
     if {cell.id for cell in cells} - succeeded:
         views.print_status(request.folder / CALIBRATION)
         sys.exit(FAILED)
-    console.print(f"the sweep: {tables.hours(load_preview(request))}")
+    console.print(f"the sweep: {hours(load_preview(request))}")

@@ -16,7 +16,8 @@ import command_line
 import pytest
 
 from analysis import store
-from launch.cli import sending, tables
+from launch.cli import sending
+from launch.cli.preview import hours
 from launch.errors import UserError
 from launch.plan import Launcher, Plan
 from launch.submit import calibration, measurements, submission
@@ -62,7 +63,7 @@ def test_hints_about_a_calibration_name_its_sweep_too(
     sending.send(resume_request(runs.folder, []), wait=False, rerun=True)
     output = " ".join(capsys.readouterr().out.split())
     assert output.count("`redescent status noop/calibration` shows its state") == 2
-    assert "`redescent calibrate noop` measures" in tables.hours(load_preview(runs))
+    assert "`redescent calibrate noop` measures" in hours(load_preview(runs))
 
 
 def test_a_calibration_has_as_many_copies_as_train_at_a_time(flat: Flat, tmp_path: Path) -> None:

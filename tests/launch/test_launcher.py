@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from launch.cli.tables import launcher_text
+from launch.cli.preview import launcher_text
 from launch.errors import none_of
 from launch.plan import Launcher
 from launch.plan.launcher import cores

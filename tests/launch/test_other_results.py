@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from launch.cli import tables
+from launch.cli.preview import print_meant_as_conditions
 from launch.cli.words import conditions_and_overrides
 from launch.errors import UserError
 from launch.plan import result_code
@@ -224,7 +224,7 @@ def test_again_without_a_done_cell_says_how_a_condition_is_written(
     request = Request("s", Path("/logs"), cells, Packing(), Launcher({}), [], again=again)
     estimate = preview.Estimate("core-hours", 0.0, None)
     proposal = preview.Preview(request, selection, [], [], 0, (), estimate)
-    tables.print_meant_as_conditions(proposal, overrides)
+    print_meant_as_conditions(proposal, overrides)
     out = " ".join(capsys.readouterr().out.split())
     assert expected in out if expected else out == ""
 

@@ -14,7 +14,9 @@ import pytest
 from waiting import wait_for_cells
 
 from analysis import store
-from launch.cli import status, tables
+from launch.cli import status
+from launch.cli.console import console
+from launch.cli.preview import print_preview
 from launch.cost import concurrency, packing
 from launch.cost.packing import TaskPreview
 from launch.errors import UserError
@@ -259,8 +261,8 @@ def test_the_next_submission_runs_what_a_calibration_found_best(redescent: Any, 
         calibration_table["measured_seconds"][calibration_table["concurrency"] == wins].median() / 2
     )
     assert outcome.preview.estimate.hours == pytest.approx(2 * 5 * an_epoch / 3600)
-    with tables.console.capture() as text:
-        tables.print_preview(outcome.preview)
+    with console.capture() as text:
+        print_preview(outcome.preview)
     assert f"{wins} at a time, as measured" in text.get()
     assert resume_request(logs / "noop", []).packing.at_a_time == "auto"
     wait_for_cells(logs / "noop")

@@ -11,7 +11,7 @@ from unittest.mock import Mock
 import pandas as pd
 import pytest
 
-from launch.cli import tables
+from launch.cli.preview import print_preview
 from launch.errors import UserError
 from launch.plan import Plan, PlannedCell, jobs
 from launch.plan.plan import factor
@@ -439,7 +439,7 @@ def test_results_of_weights_that_were_trained_again_are_counted_apart(
     assert selection().states == {"done": 3, "done with earlier weights": 3}
     assert selection().cells == []
     proposal = Preview(request, selection(), [], [], 0, (), Estimate("core-hours", 0.0, None))
-    tables.print_preview(proposal)
+    print_preview(proposal)
     out = " ".join(capsys.readouterr().out.split())
     assert "done with earlier weights 3" in out
     assert "3 cells of roll_radius have results of weights that were trained again since" in out
