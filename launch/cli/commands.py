@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
+from launch.cli import options
 from launch.cli.exits import Commands, fail, shows_errors
 from launch.errors import FAILED, UserError, quantity
 from launch.sweep.request import CALIBRATION_EPOCHS, CALIBRATION_STEPS
@@ -37,45 +37,12 @@ def main() -> None:
         fail(str(error))
 
 
-def _complete(what: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
-    """Completes an argument by a function of launch/cli/completion.py, which is loaded then."""
-
-    def completions(
-        context: click.Context, parameter: click.Parameter, incomplete: str
-    ) -> list[str]:
-        from launch.cli import completion
-
-        complete = getattr(completion, what)
-        return list(complete(context, parameter, incomplete))
-
-    return completions
-
-
-_name = click.argument("name", shell_complete=_complete("sweep_files"))
-_sent_name = click.argument("name", shell_complete=_complete("sweep_folders"))
-_overrides = click.argument("overrides", nargs=-1, shell_complete=_complete("overrides"))
-_launch_overrides = click.argument(
-    "overrides", nargs=-1, shell_complete=_complete("launch_overrides")
-)
-_retry = click.option(
-    "--retry-errors",
-    is_flag=True,
-    help="Also send cells that are held back because three failed with the same error.",
-)
-_wait = click.option(
-    "--wait",
-    is_flag=True,
-    help="Show progress until the cells end; Ctrl-C leaves the jobs running.",
-)
-_json = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
-
-
 @main.command(short_help="Show what `submit` would send. Changes nothing.")
-@_name
-@_overrides
-@_retry
+@options.name
+@options.overrides
+@options.retry_errors
 @click.option("--sbatch", "script", is_flag=True, help="Print the sbatch scripts, not the preview.")
-@_json
+@options.as_json
 @shows_errors
 def plan(
     name: str, overrides: Sequence[str], retry_errors: bool, script: bool, as_json: bool
@@ -101,10 +68,10 @@ def plan(
 
 
 @main.command(short_help="Send every cell that is not done, running or waiting.")
-@_name
-@_overrides
-@_retry
-@_wait
+@options.name
+@options.overrides
+@options.retry_errors
+@options.wait
 @click.option(
     "--again",
     is_flag=True,
@@ -130,8 +97,8 @@ def submit(
 
 
 @main.command(short_help="Train a few cells briefly and show how long they take.")
-@_name
-@_overrides
+@options.name
+@options.overrides
 @click.option(
     "--epochs",
     type=click.IntRange(2),
@@ -170,9 +137,9 @@ def calibrate(
 
 
 @main.command(short_help="Send cells that failed, were interrupted or are missing.")
-@_sent_name
-@_launch_overrides
-@_retry
+@options.sent_name
+@options.launch_overrides
+@options.retry_errors
 @click.option(
     "--abandon-completing",
     is_flag=True,
@@ -180,7 +147,7 @@ def calibrate(
     "If their processes are still alive, two attempts train the same cells at once: that costs "
     "time, and the store keeps one of them.",
 )
-@_wait
+@options.wait
 @shows_errors
 def resume(
     name: str, overrides: Sequence[str], retry_errors: bool, abandon_completing: bool, wait: bool
@@ -198,27 +165,8 @@ def resume(
     sending.send(request, wait, retry_errors=retry_errors, abandon_completing=abandon_completing)
 
 
-class _Seconds(click.ParamType[float]):
-    name = "seconds"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, context: click.Context | None
-    ) -> float:
-        from launch.cli.status import LEAST_SECONDS, MOST_SECONDS
-
-        try:
-            seconds = float(value)
-        except ValueError:
-            hint = f"found {value!r}, expected seconds; write NAME before --watch"
-            self.fail(hint, param, context)
-        if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
-            hint = f"found {value} s, expected {LEAST_SECONDS:.0f} to {MOST_SECONDS:.0f}"
-            self.fail(hint, param, context)
-        return seconds
-
-
 @main.command(short_help="Show cells by state, a metric, hours and failures.")
-@_sent_name
+@options.sent_name
 @click.option(
     "--cells",
     is_flag=True,
@@ -231,11 +179,11 @@ class _Seconds(click.ParamType[float]):
     "--watch",
     is_flag=False,
     flag_value=30.0,
-    type=_Seconds(),
+    type=options.Seconds(),
     help="Refresh every SECONDS (30 by default).",
 )
 @click.option("--metric", help="Metric to show, such as test_error, the default if it is logged.")
-@_json
+@options.as_json
 @shows_errors
 def status(
     name: str, watch: float | None, metric: str | None, as_json: bool, **choices: bool
@@ -265,12 +213,12 @@ def status(
 
 
 @main.command(short_help="Write a sweep as one HTML page.")
-@click.argument("name", required=False, shell_complete=_complete("sweep_folders"))
+@click.argument("name", required=False, shell_complete=options.complete("sweep_folders"))
 @click.option(
     "--watch",
     is_flag=False,
     flag_value=30.0,
-    type=_Seconds(),
+    type=options.Seconds(),
     help="Write the page again every SECONDS (30 by default) until no cell runs or waits.",
 )
 @click.option("--open", "show", is_flag=True, help="Open the page in the browser.")
@@ -298,7 +246,7 @@ def report(name: str | None, watch: float | None, show: bool, out: Path | None) 
 
 
 @main.command(name="list", short_help="Show all sweeps, one line each.")
-@_json
+@options.as_json
 @shows_errors
 def list_sweeps(as_json: bool) -> None:
     """Show all sweeps, one line each: cells by state, hours spent and left."""
@@ -309,7 +257,7 @@ def list_sweeps(as_json: bool) -> None:
 
 
 @main.command(short_help="End the jobs of a sweep, or of some of its cells.")
-@_sent_name
+@options.sent_name
 @click.argument("where", nargs=-1)
 @shows_errors
 def cancel(name: str, where: Sequence[str]) -> None:
@@ -320,46 +268,15 @@ def cancel(name: str, where: Sequence[str]) -> None:
     `resume` and `submit` send the cells again. Done cells that train again keep their result;
     `submit --again` sends them.
     """
-    from launch.cli import layout
-    from launch.cli.console import console, styled
-    from launch.cli.lookup import sweep_folder
-    from launch.submit import cancel as cancellation
+    from launch.cli import cancel as cancellation
 
-    result = cancellation.cancel(sweep_folder(name), where)
-    if result.ended:
-        ended = quantity(result.ended, "cell")
-        layout.print_paragraph(
-            f"cancelled {ended} that ended without a result; the sweep is complete without "
-            f"{'it' if result.ended == 1 else 'them'}"
-        )
-    if result.cells or result.tasks:
-        done = quantity(
-            result.done, "of them was done and keeps its", "of them were done and keep their"
-        )
-        kept = f"; {done} result" if result.done else ""
-        layout.print_paragraph(
-            f"cancelled {quantity(result.cells, 'cell')}, "
-            f"{quantity(result.tasks, 'whole task')}; running cells save first{kept}"
-        )
-    elif not result.complaints and not result.ended:
-        console.print(f"{name}: no running or waiting cell{' matches' if where else ''}")
-    for complaint in result.complaints:
-        console.print(styled(("not confirmed:", "yellow"), f" {complaint}"))
-
-
-_cell = click.argument("cell", shell_complete=_complete("cells"))
-_sweep = click.option(
-    "--sweep",
-    default="*",
-    shell_complete=_complete("sweep_folders"),
-    help="Name of the sweep, if several contain the cell.",
-)
+    cancellation.cancel(name, where)
 
 
 @main.command(short_help="Explain the state of a cell and what to do.")
-@_cell
-@_sweep
-@_json
+@options.cell
+@options.sweep_of_cell
+@options.as_json
 @shows_errors
 def why(cell: str, sweep: str, as_json: bool) -> None:
     """Explain the state of a cell: attempts, last rows, traceback, what to do.
@@ -373,8 +290,8 @@ def why(cell: str, sweep: str, as_json: bool) -> None:
 
 
 @main.command(short_help="Show the end of the output of a cell's job.")
-@_cell
-@_sweep
+@options.cell
+@options.sweep_of_cell
 @click.option(
     "--lines",
     type=click.IntRange(1),
@@ -396,7 +313,7 @@ def logs(cell: str, sweep: str, lines: int, follow: bool) -> None:
 
 
 @main.command(short_help="Merge the parts of a sweep into its store.")
-@_sent_name
+@options.sent_name
 @shows_errors
 def compact(name: str) -> None:
     """Merge the parts of a sweep into its store: a few shards, a runs table, a manifest."""
@@ -430,8 +347,8 @@ def init(folder: Path) -> None:
 
 
 @main.command(short_help="Check this machine and the launcher before you send jobs.")
-@_overrides
-@_json
+@options.overrides
+@options.as_json
 @shows_errors
 def doctor(overrides: Sequence[str], as_json: bool) -> None:
     """Check Python, torch, SLURM, the launcher's settings and the disk before you send jobs."""

@@ -40,11 +40,11 @@ def find_cell(cell: str, sweep: str) -> tuple[Path, str]:
     The scheme's prefix may be left out. Calibrations are searched only if no sweep has the cell: a
     cell can be in both. Raises UserError if no cell or several match.
     """
-    pattern = (
-        sweep if sweep == ANY else str(sweep_folder(sweep).relative_to(logs_folder().absolute()))
-    )
-    if sweep != ANY and not plan_files(logs_folder() / pattern):
-        raise no_sweep(logs_folder() / pattern)
+    pattern = ANY
+    if sweep != ANY:
+        pattern = str(sweep_folder(sweep).relative_to(logs_folder().absolute()))
+        if not plan_files(logs_folder() / pattern):
+            raise no_sweep(logs_folder() / pattern)
     matches = _with_prefix(cell, pattern) or _with_prefix(cell, f"{pattern}/{CALIBRATION}")
     if not matches:
         raise UserError(
@@ -52,10 +52,10 @@ def find_cell(cell: str, sweep: str) -> tuple[Path, str]:
             "`redescent status NAME --cells` lists them"
         )
     if len(matches) > 1:
-        examples = [f"{id} ({name_of(folder)})" for folder, id in sorted(matches)[:3]]
         if len({id for _, id in matches}) == 1:
             sweeps = ", ".join(name_of(folder) for folder, _ in sorted(matches))
             raise UserError(f"{cell}: {sweeps} have this cell; choose one with --sweep NAME")
+        examples = [f"{id} ({name_of(folder)})" for folder, id in sorted(matches)[:3]]
         raise UserError(
             f"{cell}: {len(matches)} cells have ids that start with this, for example "
             f"{', '.join(examples)}; give more of the id, or --sweep NAME"
