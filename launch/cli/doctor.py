@@ -25,7 +25,7 @@ from launch.cli import layout, machine
 from launch.errors import UserError, quantity
 from launch.plan import Launcher, files
 from launch.plan.folder import check_folder
-from launch.scheduler import backend, sbatch, slurm
+from launch.scheduler import backend, cluster, sbatch, slurm
 from launch.sweep import compose
 
 KERNELS = (sys.executable, "-m", "trainers.kernels", "--widths", "3", "--sample", "60")
@@ -251,7 +251,7 @@ def _slurm() -> list[Finding]:
             "hydra/launcher=local"
         )
         return [Finding("SLURM", "problem", detail)]
-    limits = slurm.limits()
+    limits = cluster.limits()
     if not limits:
         return [Finding("SLURM", "problem", "sbatch is installed, but slurmctld does not answer")]
     return [_version(), _queue(), _accounting()]
@@ -260,7 +260,7 @@ def _slurm() -> list[Finding]:
 def _version() -> Finding:
     answer = slurm.call("sbatch", "--version")
     lines = answer.stdout.strip().splitlines()
-    arrays = f"arrays of up to {quantity(slurm.array_size(), 'task')}"
+    arrays = f"arrays of up to {quantity(cluster.array_size(), 'task')}"
     if answer.returncode != 0:
         error = slurm.error_of(answer)
         return Finding("SLURM", "warning", f"`sbatch --version` fails ({error}); {arrays}")
@@ -294,7 +294,7 @@ def partition_findings(launcher: Launcher) -> list[Finding]:
 
     Empty if SLURM does not answer.
     """
-    partitions_here = {partition.name: partition for partition in slurm.partitions()}
+    partitions_here = {partition.name: partition for partition in cluster.partitions()}
     if not partitions_here:
         return []
     names = [partition.name for partition in partitions_here.values() if partition.is_default]
@@ -326,7 +326,7 @@ def _shorter_lead(launcher: Launcher, minutes: float) -> str:
     return f" and hydra.launcher.signal_delay_s={30 * minutes:g}"
 
 
-def _never_starts(launcher: Launcher, partition: slurm.Partition) -> str | None:
+def _never_starts(launcher: Launcher, partition: cluster.Partition) -> str | None:
     """Why jobs of the launcher wait in a partition for ever; None if they do not."""
     minutes, most = launcher.limit_minutes, partition.minutes
     if minutes is not None and most is not None and minutes > most:

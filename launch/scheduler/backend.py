@@ -29,7 +29,7 @@ from launch.plan import Plan, markers
 from launch.plan.jobs import Array
 from launch.plan.outcome import last_line
 from launch.plan.process import command_line, process_ids
-from launch.scheduler import sbatch, slurm, task
+from launch.scheduler import cluster, sbatch, slurm, task
 
 
 class Refused(Exception):
@@ -76,7 +76,7 @@ class Slurm:
 
     def array_size(self) -> int:
         """MaxArraySize of the cluster, less one: it bounds the index, which begins at 0."""
-        return slurm.array_size()
+        return cluster.array_size()
 
     def send(self, plan: Plan, sweep: Path, array: Array) -> Array:
         """Write the sbatch script next to the plan and submit it.
@@ -91,18 +91,7 @@ class Slurm:
         text = sbatch.array_script(plan, (folder / "plan.json").resolve(), output, array)
         script.write_text(text, encoding="utf-8")
         answer = slurm.call("sbatch", "--parsable", str(script), timeout=120)
-        failed = answer.returncode != 0
-        if answer.returncode == 124 or (failed and slurm.LOST.search(answer.stderr)):
-            raise Unanswered(answer.stderr.strip())
-        if failed:
-            error = answer.stderr.strip() or f"sbatch ended with status {answer.returncode}"
-            if answer.returncode == 127:
-                raise Missing(error)
-            raise Unreachable(error) if slurm.UNREACHABLE.search(error) else Refused(error)
-        job = slurm.job_number(answer.stdout)
-        if job is None:
-            raise Unanswered(f"sbatch printed no job number: {last_line(answer.stdout)!r}")
-        return replace(array, job=job)
+        return replace(array, job=_accepted_job(answer))
 
     def tasks(self, plan: Plan, sweep: Path, arrays: Sequence[Array]) -> list[slurm.Task] | None:
         """One squeue, by job name."""
@@ -120,6 +109,21 @@ class Slurm:
             elif indices:
                 jobs.append(f"{array.job}_[{slurm.ranges(indices)}]")
         return slurm.cancel(jobs)
+
+
+def _accepted_job(answer: subprocess.CompletedProcess[str]) -> str:
+    """The number of the job that sbatch reports. Raises Refused or Unanswered."""
+    if answer.returncode == 124 or (answer.returncode != 0 and slurm.LOST.search(answer.stderr)):
+        raise Unanswered(answer.stderr.strip())
+    if answer.returncode != 0:
+        error = answer.stderr.strip() or f"sbatch ended with status {answer.returncode}"
+        if answer.returncode == 127:
+            raise Missing(error)
+        raise Unreachable(error) if slurm.UNREACHABLE.search(error) else Refused(error)
+    job = slurm.job_number(answer.stdout)
+    if job is None:
+        raise Unanswered(f"sbatch printed no job number: {last_line(answer.stdout)!r}")
+    return job
 
 
 class Local:

@@ -17,10 +17,10 @@ def from_environment() -> Task | None:
     job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
     if not job:
         return None
-    index = os.environ.get("SLURM_ARRAY_TASK_ID", "")
-    return Task(
-        job, int(index) if index.isdecimal() else 0, os.environ.get("SLURM_JOB_NAME", ""), "RUNNING"
-    )
+    text = os.environ.get("SLURM_ARRAY_TASK_ID", "")
+    index = int(text) if text.isdecimal() else 0
+    name = os.environ.get("SLURM_JOB_NAME", "")
+    return Task(job, index, name, state="RUNNING")
 
 
 def job_id() -> str:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from launch.errors import UserError
@@ -31,7 +31,6 @@ time has ended, as in a partition that cancels what it preempts."""
 
 COMPLETING_SECONDS = 300.0
 """A task that completes for longer is stuck: its node does not report that its processes ended."""
-
 
 NOTICE_SECONDS = 3.0
 """After this time a command says which of SLURM's programs it waits for."""
@@ -149,13 +148,11 @@ def call(
                 check=False,
             )
     except FileNotFoundError:
-        return subprocess.CompletedProcess(
-            command, 127, "", f"{command[0]}: not found on this machine"
-        )
+        message = f"{command[0]}: not found on this machine"
+        return subprocess.CompletedProcess(command, 127, "", message)
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(
-            command, 124, "", f"{command[0]}: no answer within {timeout:.0f} s"
-        )
+        message = f"{command[0]}: no answer within {timeout:.0f} s"
+        return subprocess.CompletedProcess(command, 124, "", message)
 
 
 _noticed: set[str] = set()
@@ -315,11 +312,8 @@ def parse_history(text: str) -> list[Execution]:
             continue
         fields = [_clean_field(field.strip()) for field in line.split("|")]
         job, state, start, end, node, code = fields
-        executions.append(
-            Execution(
-                job=job, state=state.split(" ")[0], start=start, end=end, node=node, exit=code
-            )
-        )
+        word = state.split(" ")[0]  # "CANCELLED by 1000"
+        executions.append(Execution(job, word, start, end, node, code))
     return sorted(executions, key=lambda one: (one.start or "~", one.end or "~"))
 
 
@@ -368,74 +362,6 @@ def ranges(indices: Sequence[int]) -> str:
         else:
             spans.append([index, index])
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
-
-
-def nodes_in_service(partition: str | None) -> set[str] | None:
-    """Nodes that could run a job of the partition (None: any); None if SLURM does not answer."""
-    options = ["-p", partition] if partition else []
-    answer = call("sinfo", "-h", "-N", "-t", "idle,mix,alloc,comp", *options, "-o", "%N")
-    return set(answer.stdout.split()) if answer.returncode == 0 else None
-
-
-@dataclass(frozen=True)
-class Partition:
-    """What a partition allows a job: minutes, None without a limit, and numbers of nodes; whether
-    jobs without a partition go there.
-    """
-
-    name: str
-    minutes: float | None
-    least_nodes: int
-    most_nodes: int | None
-    is_default: bool = False
-
-
-def partitions() -> list[Partition]:
-    """The partitions of the cluster; empty if SLURM does not answer."""
-    text = call("scontrol", "-o", "show", "partition").stdout
-    lines = [line for line in text.splitlines() if line.startswith("PartitionName=")]
-    return [parse_partition(line) for line in lines]
-
-
-def parse_partition(line: str) -> Partition:
-    """A line of `scontrol -o show partition`."""
-    values = dict(word.partition("=")[::2] for word in line.split())
-    least, most = values.get("MinNodes", "0"), values.get("MaxNodes", "UNLIMITED")
-    return Partition(
-        name=values["PartitionName"],
-        minutes=minutes_of(values.get("MaxTime", "UNLIMITED")),
-        least_nodes=int(least) if least.isdecimal() else 0,
-        most_nodes=int(most) if most.isdecimal() else None,
-        is_default=values.get("Default") == "YES",
-    )
-
-
-def minutes_of(text: str) -> float | None:
-    """Minutes of a time limit as SLURM writes it, DAYS-HOURS:MINUTES:SECONDS; None without one."""
-    match = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)", text)
-    if match is None:
-        return None
-    days, hours, minutes, seconds = (int(number or 0) for number in match.groups())
-    return 60 * (24 * days + hours) + minutes + seconds / 60
-
-
-def limits() -> Mapping[str, int]:
-    """Limits such as MaxArraySize from `scontrol show config`; empty if SLURM does not answer."""
-    text = call("scontrol", "show", "config").stdout
-    values = {}
-    for key, value in re.findall(r"^(MaxArraySize|MaxJobCount)\s*=\s*(\d+)", text, re.M):
-        values[key] = int(value)
-    most_tasks = re.search(r"max_array_tasks=(\d+)", text)
-    if most_tasks:
-        values["max_array_tasks"] = int(most_tasks.group(1))
-    return values
-
-
-def array_size() -> int:
-    """Most tasks of an array, 1000 if unknown. MaxArraySize limits the index, which starts at 0."""
-    values = limits()
-    by_index = values.get("MaxArraySize", 1001) - 1
-    return max(1, min(by_index, values.get("max_array_tasks", by_index)))
 
 
 def cancel(jobs: Sequence[str]) -> str:

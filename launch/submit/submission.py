@@ -19,7 +19,7 @@ from launch.plan.folder import check_folder
 from launch.plan.jobs import Array, Dependencies
 from launch.plan.outcome import LIVE, last_line
 from launch.plan.plan import name_of
-from launch.scheduler import backend, own_task, sbatch, slurm
+from launch.scheduler import backend, cluster, own_task, sbatch
 from launch.status.sweep_files import RECORD_COLUMNS, is_final, records_of, runs_of
 from launch.status.sweep_state import (
     SweepState,
@@ -214,7 +214,7 @@ def array_scripts(preview: Preview) -> list[str]:
     request = replace(request, software=software)
     plan = freeze(replace(preview, request=request), "slurm", {})
     folder = plan.folder(request.folder).resolve()
-    arrays = jobs.intended_arrays(plan, slurm.array_size(), _ends(preview))
+    arrays = jobs.intended_arrays(plan, cluster.array_size(), _ends(preview))
     paths = folder / "plan.json", folder / "output"
     return [sbatch.array_script(plan, *paths, array) for array in arrays]
 
@@ -223,7 +223,7 @@ def _excluded_nodes(request: Request, lost_nodes: Collection[str]) -> list[str]:
     """The nodes that lost tasks, which jobs avoid unless no other node is in service."""
     if not lost_nodes or request.launcher.kind != "slurm":
         return []
-    in_service = slurm.nodes_in_service(request.launcher.partition) or set()
+    in_service = cluster.nodes_in_service(request.launcher.partition) or set()
     return sorted(lost_nodes) if in_service - set(lost_nodes) else []
 
 

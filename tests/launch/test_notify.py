@@ -17,7 +17,7 @@ from launch.plan import Plan, load, load_all, markers
 from launch.plan.process import Process
 from launch.report.notes import next_steps
 from launch.report.overview import load_overview
-from launch.scheduler import backend, slurm
+from launch.scheduler import backend, cluster, slurm
 from launch.status.sweep_state import load_sweep_state
 from launch.submit import followup, notify
 from launch.submit.submission import array_scripts
@@ -128,7 +128,7 @@ def test_plan_prints_the_script_with_the_mail_that_slurm_sends(
 ) -> None:
     from launch.submit.preview import load_preview
 
-    monkeypatch.setattr(slurm, "array_size", lambda: 2)
+    monkeypatch.setattr(cluster, "array_size", lambda: 2)
     mail = "+hydra.launcher.additional_parameters={mail-type: END, mail-user: me@example.org}"
     words = ["hydra/launcher=slurm", "seeds=[0,1,2]", mail]
     scripts = array_scripts(load_preview(compose.expand_sweep("noop", words)))

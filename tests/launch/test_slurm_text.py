@@ -22,7 +22,7 @@ from launch.cli import doctor
 from launch.errors import UserError
 from launch.plan import Launcher, Plan, Search
 from launch.plan.jobs import Array, job_name
-from launch.scheduler import own_task, slurm
+from launch.scheduler import cluster, own_task, slurm
 from launch.scheduler.sbatch import array_script, check
 from launch.scheduler.slurm import Queue, Task, parse_accounting, parse_queue
 from launch.submit import followup
@@ -348,7 +348,7 @@ def test_a_preempted_task_ends_and_a_completing_one_is_stuck_after_a_while(
     [("00:02:00", 2), ("1-00:00:30", 1440.5), ("UNLIMITED", None), ("NONE", None), ("", None)],
 )
 def test_a_time_limit_in_minutes(text: str, minutes: float | None) -> None:
-    assert slurm.minutes_of(text) == minutes
+    assert cluster.minutes_of(text) == minutes
 
 
 PARTITIONS = """\
@@ -598,7 +598,7 @@ def test_arrays_keep_within_the_limits_of_the_cluster(
     fake: Callable[[str, str], None], config: str, size: int
 ) -> None:
     fake("scontrol", f"printf '{config}\\n'")
-    assert slurm.array_size() == size
+    assert cluster.array_size() == size
 
 
 @pytest.mark.parametrize(
