@@ -26,6 +26,7 @@ from launch.submit.data_check import check_data
 from launch.sweep import compose
 from launch.sweep.request import Cell, check_new_name
 from launch.worker import pool
+from launch.worker.assignment import Assignment
 
 
 def run(config: DictConfig) -> None:
@@ -43,7 +44,7 @@ def run(config: DictConfig) -> None:
         return
     if plan.backend == "local":
         markers.mark_local_worker(plan.folder(sweep))
-    task = pool.Pool(pool.Assignment(plan, sweep, 0, 0), received=[], deadline=None)
+    task = pool.Pool(Assignment(plan, sweep, 0, 0), received=[], deadline=None)
     try:
         reason = task.run()
     except KeyboardInterrupt:

@@ -18,8 +18,10 @@ from launch.plan import PlanError, load, markers
 from launch.plan.outcome import FROZEN_CODE, StopReason
 from launch.plan.snapshot import difference_from_plan
 from launch.scheduler import own_task
+from launch.worker.assignment import Assignment
+from launch.worker.children import environment
 from launch.worker.messages import Failure
-from launch.worker.pool import Assignment, Pool, RepeatedCrash, environment, log, terminated
+from launch.worker.pool import Pool, RepeatedCrash, log, terminated
 
 MAX_FRUITLESS_RESTARTS = 3
 """A task that makes no progress within its time limit is requeued at most this many times."""
@@ -27,20 +29,23 @@ MAX_FRUITLESS_RESTARTS = 3
 
 @dataclass(frozen=True)
 class TaskState:
-    """A task whose pool has ended.
-
-    `failed` and `remaining` count cells. `blocked_by` is the error that stopped further cells, and
-    `progress` says whether any cell made progress.
-    """
+    """A task whose pool has ended."""
 
     reason: StopReason | None
+    """Why it was asked to stop; None if it was not."""
     failed: int
+    """How many cells failed."""
     remaining: int
+    """How many cells are left to train."""
     blocked_by: str | None
+    """The error after which no further cell was started."""
     restart: int
+    """How often the task was requeued before."""
     progress: bool
+    """Whether any cell made progress."""
     in_slurm: bool
     ended_by_scheduler: bool
+    """Whether SLURM ends the job for good, so that a requeue would bring it back."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +69,11 @@ def decide_end(task: TaskState) -> End:
     if not task.in_slurm or task.ended_by_scheduler:
         return End(1)
     if _never_progresses(task):
-        return End(
-            1,
+        message = (
             "no cell made progress within the time limit, so the task is not requeued; set a "
-            "longer hydra.launcher.timeout_min",
+            "longer hydra.launcher.timeout_min"
         )
+        return End(1, message)
     return End(0, "requeueing the task", requeue=True)
 
 
@@ -113,7 +118,7 @@ def work(assignment: Assignment, received: Sequence[int], in_slurm: bool) -> int
     """Run the task, and requeue it if SLURM stops it while cells are left."""
     end = own_task.end() if in_slurm else None
     deadline = None if end is None else end - assignment.plan.launcher.lead_seconds
-    _log_start(assignment, len(assignment.numbers), end)
+    _log_start(assignment, end)
     try:
         pool = _train(assignment, received, deadline, in_slurm)
     except RepeatedCrash as error:
@@ -148,15 +153,20 @@ def _train(
     """
     why_stopped = _why_stopped(received) if in_slurm else terminated
     pool = Pool(assignment, received, deadline, why_stopped)
-    stopped = pool.run() is not None or pool.blocked_by is not None
-    while not stopped and (next_round := _next_round(assignment)):
-        results, progress, assignment = pool.results, pool.progress, next_round
-        log(f"next round: {quantity(len(assignment.numbers), 'cell')}")
-        pool = Pool(assignment, received, deadline, why_stopped)
-        pool.progress = progress
-        stopped = pool.run() is not None or pool.blocked_by is not None
-        pool.results.update(results)
+    pool.run()
+    while not _is_stopped(pool) and (next_round := _next_round(pool.assignment)):
+        log(f"next round: {quantity(len(next_round.numbers), 'cell')}")
+        earlier = pool
+        pool = Pool(next_round, received, deadline, why_stopped)
+        pool.progress = earlier.progress
+        pool.run()
+        pool.results.update(earlier.results)
     return pool
+
+
+def _is_stopped(pool: Pool) -> bool:
+    """Whether the task was asked to stop, or an error keeps further cells from starting."""
+    return pool.reason is not None or pool.blocked_by is not None
 
 
 def _next_round(assignment: Assignment) -> Assignment | None:
@@ -185,10 +195,8 @@ def _finish(end: End, job_end: float | None) -> int:
         log(end.message)  # before: SLURM kills a task that it requeues
     error = own_task.requeue(until=job_end or time.time() + 60) if end.requeue else ""
     if error:
-        log(
-            f"SLURM did not requeue the task: {error}; `redescent resume` continues from the "
-            "checkpoints"
-        )
+        hint = "`redescent resume` continues from the checkpoints"
+        log(f"SLURM did not requeue the task: {error}; {hint}")
         return 1
     return end.status
 
@@ -196,9 +204,8 @@ def _finish(end: End, job_end: float | None) -> int:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m launch.job")
     parser.add_argument("plan", type=Path)
-    parser.add_argument(
-        "--task", type=int, help="number of the task; in an array it is --first plus the index"
-    )
+    task_help = "number of the task; in an array it is --first plus the index"
+    parser.add_argument("--task", type=int, help=task_help)
     parser.add_argument("--first", type=int, default=0)
     args = parser.parse_args(arguments)
     if args.task is None and "SLURM_ARRAY_TASK_ID" not in os.environ:
@@ -206,11 +213,12 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-def _log_start(assignment: Assignment, cells: int, end: float | None) -> None:
+def _log_start(assignment: Assignment, end: float | None) -> None:
+    cells = quantity(len(assignment.numbers), "cell")
     limit = f", until {time.strftime('%F %T', time.localtime(end))}" if end else ""
     log(
         f"task {assignment.task} of {assignment.plan.sid}, start {assignment.restart + 1}: "
-        f"{quantity(cells, 'cell')} on {socket.gethostname()}{limit}"
+        f"{cells} on {socket.gethostname()}{limit}"
     )
 
 

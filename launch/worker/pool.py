@@ -9,36 +9,27 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import selectors
-import signal
 import subprocess
 import sys
 import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
 
 from launch.errors import UserError, quantity
-from launch.plan import Plan, markers
-from launch.plan.outcome import CRASHED, KILLED, StopReason, failure_class
+from launch.plan import markers
+from launch.plan.outcome import StopReason, failure_class
+from launch.worker.assignment import Assignment
+from launch.worker.children import DEATHS_PER_CELL, Child, death_text, failure_of
 from launch.worker.messages import (
     CellJob,
     CellResult,
-    Failure,
-    Message,
     NotSaved,
     Saved,
     StopRequest,
     from_line,
-    to_line,
 )
-
-DEATHS_PER_CELL = 2
-"""A cell whose process dies this many times in one attempt is recorded as failed."""
 
 GRACE_SECONDS = 600.0
 """Seconds for a child to save after a request to stop; the scheduler usually allows less."""
@@ -49,105 +40,9 @@ LOOK_SECONDS = 5.0
 TIMEOUT_MARGIN_SECONDS = 60.0
 """A signal within this many seconds of the deadline comes from the time limit, not a preemption."""
 
-FAULTS: dict[int, str] = {
-    signal.SIGSEGV: "segmentation fault",
-    signal.SIGBUS: "bus error",
-    signal.SIGABRT: "abort",
-    signal.SIGILL: "illegal instruction",
-    signal.SIGFPE: "floating point exception",
-}
-"""Signals from faults of the process itself; running out of memory sends none of them."""
-
-_STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """The task of a plan that this process works on, and the names of its files."""
-
-    plan: Plan
-    sweep: Path
-    task: int
-    restart: int
-    cells: Sequence[int] | None = None
-    """Numbers of the cells to train; None for all cells of the task."""
-    refusal: Failure | None = None
-    """Why no cell may be trained: each is recorded as failed."""
-
-    @property
-    def numbers(self) -> Sequence[int]:
-        """Numbers of the cells to train, in the plan."""
-        return self.plan.tasks[self.task] if self.cells is None else self.cells
-
-    @property
-    def prefix(self) -> str:
-        """Prefix of the names of all parts of this task, over all of its attempts."""
-        return f"{self.plan.sid}.{self.task:05d}."
-
-    @property
-    def submission(self) -> Path:
-        """The folder of the plan."""
-        return self.plan.folder(self.sweep)
-
 
 class RepeatedCrash(RuntimeError):
     """Every process dies: the node, the disk or the installation is at fault."""
-
-
-class Child:
-    """A process that trains one cell after another, as seen by its parent."""
-
-    def __init__(self, assignment: Assignment, writer: str, concurrency: int) -> None:
-        command = [sys.executable, "-P", "-m", "launch.worker.child"]
-        command += [str(assignment.sweep), writer, assignment.prefix, str(1.0 / concurrency)]
-        command += [assignment.plan.code_archive]
-        # Blocked signals stay blocked over exec: a signal to the whole job cannot kill a child that
-        # is still importing.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
-        try:
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=environment(assignment.plan),
-                text=True,
-            )
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
-        self.cell: int | None = None
-        """The cell that it is training, by its number in the plan."""
-        self.stop_sent = False
-        self.unsaved: list[int] = []
-        """Cells that it has trained, but whose results are not on disk yet."""
-
-    @property
-    def out(self) -> IO[str]:
-        """The child's answers, one per line."""
-        assert self.process.stdout is not None
-        return self.process.stdout
-
-    @property
-    def suspects(self) -> list[int]:
-        """The cells that may have killed it: the one it was training, else those not saved yet."""
-        return self.unsaved if self.cell is None else [self.cell]
-
-    @property
-    def unfinished(self) -> list[int]:
-        """The cells whose results are lost if it dies now."""
-        return self.unsaved if self.cell is None else [self.cell, *self.unsaved]
-
-    def send(self, message: Message) -> None:
-        """Send a message. If the child has died, the end of its answers shows it."""
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError, ValueError):
-            self.process.stdin.write(to_line(message))
-            self.process.stdin.flush()
-
-    def close(self) -> None:
-        """End the messages: an idle child ends, one that trains saves first."""
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError, ValueError):
-            self.process.stdin.close()
 
 
 def terminated() -> StopReason:
@@ -158,8 +53,9 @@ def terminated() -> StopReason:
 class Pool:
     """The children of one task and the queue of its cells.
 
-    `why_stopped` says what a signal means that neither the time limit nor `redescent cancel`
-    explains.
+    `received` holds the signals to this process so far; their handlers add to it. At `deadline`, a
+    Unix time, the cells save and stop. `why_stopped` says what a signal means that neither the time
+    limit nor `redescent cancel` explains.
     """
 
     def __init__(
@@ -178,18 +74,23 @@ class Pool:
         self.children: list[Child] = []
         self.child_count = 0
         self.deaths: Counter[int] = Counter()
+        """For each cell, how many processes may have died of it."""
         self.exit_codes: dict[int, int] = {}
         """For each cell, the exit status of the process that last died while training it."""
         self.results: Counter[str] = Counter()
+        """How many cells ended in each way."""
         self.progress = False
+        """Whether any cell made progress."""
         self.reason: StopReason | None = None
         """Why the task was asked to stop."""
-        self.patience = math.inf
+        self.kill_at = math.inf
         """When children that have not stopped are killed, in monotonic seconds."""
         self.blocked_by: str | None = None
         """An error after which no further cell starts; running cells continue."""
         self.cancelled: set[int] = set()
+        """The cells of the task that the user cancelled."""
         self.last_look = -math.inf
+        """When these were last read, in monotonic seconds."""
         self.repeated_errors = markers.RepeatedErrors(assignment.submission)
         self.selector = selectors.DefaultSelector()
 
@@ -201,7 +102,7 @@ class Pool:
                 self._start_children()
                 self._read_answers()
                 self._check_stop()
-                self._kill_deaf_children()
+                self._kill_unresponsive_children()
         finally:
             self._end_children()
         return self.reason
@@ -211,9 +112,8 @@ class Pool:
         if self.blocked_by is None and not self.plan.retry_errors:
             error = self.repeated_errors.stopped_by()
             if error:
-                self.blocked_by = (
-                    f"several cells of this submission failed with the same error: {error}"
-                )
+                failed = "several cells of this submission failed with the same error"
+                self.blocked_by = f"{failed}: {error}"
         return self.reason is None and self.blocked_by is None
 
     def _start_children(self) -> None:
@@ -225,6 +125,7 @@ class Pool:
             self._next_cell(child)
 
     def _next_cell(self, child: Child) -> None:
+        """Send a child its next cell, or dismiss it."""
         if child.stop_sent or not self._may_start() or not self.queue:
             child.close()
             return
@@ -232,6 +133,7 @@ class Pool:
         child.send(self._job(child.cell))
 
     def _job(self, number: int) -> CellJob:
+        """The message that lets a child train a cell, or record why it cannot be trained."""
         cell = self.plan.cells[number]
         attempt = cell.attempts + 1 + self.assignment.restart
         failure = self.assignment.refusal
@@ -306,7 +208,7 @@ class Pool:
         self.deaths.update(child.suspects)
         self.exit_codes.update(dict.fromkeys(child.suspects, code))
         self.queue.extendleft(reversed(child.unfinished))
-        first, death = child.suspects[0], _death(code)
+        first, death = child.suspects[0], death_text(code)
         cell = self.plan.cells[first].id
         log(f"cell {cell}: its process died ({death}); it resumes from its checkpoint")
         if self.deaths[first] > DEATHS_PER_CELL:
@@ -323,18 +225,19 @@ class Pool:
         log(f"stopping ({self.reason}): saving {quantity(len(self.children), 'cell')}")
         for child in self.children:
             child.send(StopRequest(self.reason))
-        self.patience = time.monotonic() + GRACE_SECONDS
+        self.kill_at = time.monotonic() + GRACE_SECONDS
 
-    def _kill_deaf_children(self) -> None:
+    def _kill_unresponsive_children(self) -> None:
         """Kill the children that did not stop in time: a user's class may wait for ever."""
-        if time.monotonic() < self.patience:
+        if time.monotonic() < self.kill_at:
             return
-        self.patience = math.inf
+        self.kill_at = math.inf
         for child in self.children:
             log(f"a process did not stop within {GRACE_SECONDS:.0f} s: killed")
             child.process.kill()
 
     def _only_cancelled_left(self) -> bool:
+        """Whether nothing is left to train because the user cancelled the rest."""
         training = [child for child in self.children if child.cell is not None]
         stopping = all(child.stop_sent for child in training)
         return bool(self.cancelled) and not self.queue and stopping
@@ -351,6 +254,7 @@ class Pool:
                 child.send(StopRequest("cancelled"))
 
     def _cancelled_numbers(self) -> set[int]:
+        """The cancelled cells of the task; those known so far if their file cannot be read."""
         try:
             ids = markers.cancelled_cells(self.assignment.submission)
         except (UserError, OSError) as error:
@@ -383,36 +287,7 @@ def stop_reason(deadline: float | None, now: float, only_cancelled_left: bool) -
     return None
 
 
-def failure_of(code: int, attempt: int) -> Failure:
-    """The failure of a cell whose processes keep dying, from the last exit status."""
-    fault = FAULTS.get(-code)
-    if fault:
-        error = f"crashed: {fault} in the training process; run `redescent doctor`"
-        return Failure(CRASHED.name, error)
-    cause = "perhaps it ran out of memory" if code < 0 else f"its exit status was {code}"
-    return Failure(
-        KILLED.name,
-        f"its process died {DEATHS_PER_CELL} times in attempt {attempt}; {cause}: see the job's "
-        "log",
-    )
-
-
-def environment(plan: Plan) -> dict[str, str]:
-    """The environment of a child: it imports the plan's code in any working folder."""
-    threads = str(plan.bases[0].get("run.threads", 1))
-    limits = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    return os.environ | limits | {"PYTHONPATH": plan.code_archive, "PYTHONUNBUFFERED": "1"}
-
-
 def log(text: str) -> None:
     """Write a line to the job's log, with the time; a full disk may have no room for it."""
     with contextlib.suppress(OSError):
         print(f"[{time.strftime('%F %T')}] {text}", file=sys.stderr, flush=True)
-
-
-def _death(code: int) -> str:
-    if code >= 0:
-        return f"exit status {code}"
-    with contextlib.suppress(ValueError):
-        return signal.Signals(-code).name
-    return f"signal {-code}"

@@ -153,9 +153,9 @@ def test_children_that_do_not_stop_are_killed_after_the_grace() -> None:
     child = SimpleNamespace(process=subprocess.Popen(["sleep", "60"]))
     workers = object.__new__(pool.Pool)
     workers.children = [child]
-    workers.patience = time.monotonic() + 60
-    workers._kill_deaf_children()
+    workers.kill_at = time.monotonic() + 60
+    workers._kill_unresponsive_children()
     assert child.process.poll() is None
-    workers.patience = time.monotonic()
-    workers._kill_deaf_children()
+    workers.kill_at = time.monotonic()
+    workers._kill_unresponsive_children()
     assert child.process.wait() == -signal.SIGKILL

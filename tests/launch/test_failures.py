@@ -24,7 +24,8 @@ from launch.submit.preview import Preview, load_preview
 from launch.submit.resume import resume_request
 from launch.sweep import compose
 from launch.sweep.request import Packing
-from launch.worker import pool
+from launch.worker import children, pool
+from launch.worker.assignment import Assignment
 
 # the workers outlive the command that started them, and nobody waits for them
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -162,14 +163,14 @@ def child_of(parent: int, other_than: int | None = None) -> int:
     ],
 )
 def test_a_signal_of_a_crash_is_named_in_words(number: signal.Signals, words: str) -> None:
-    failure = pool.failure_of(-number, attempt=1)
+    failure = children.failure_of(-number, attempt=1)
     assert failure.name == "crashed"
     assert failure.error.startswith(f"crashed: {words} in the training process")
 
 
 @pytest.mark.parametrize("code", [-signal.SIGKILL, -signal.SIGTERM, 0, 1, signal.SIGSEGV])
 def test_other_deaths_are_no_crashes(code: int) -> None:
-    failure = pool.failure_of(code, attempt=3)
+    failure = children.failure_of(code, attempt=3)
     assert failure.name == "killed"
     assert "in attempt 3" in failure.error
     assert ("out of memory" in failure.error) == (code < 0)
@@ -211,5 +212,5 @@ def test_a_plan_says_how_many_cells_each_task_trains_at_a_time(
 ) -> None:
     cells: plan.Plan = plan_of(sizes=[3, None], launcher={"cpus_per_task": 8})  # type: ignore[operator]
     assert [cells.concurrency(task) for task in (0, 1)] == [3, 8]
-    tasks = [pool.Assignment(cells, tmp_path, task, restart=0) for task in (0, 1)]
+    tasks = [Assignment(cells, tmp_path, task, restart=0) for task in (0, 1)]
     assert [pool.Pool(task, [], None).concurrency for task in tasks] == [3, 8]
