@@ -33,24 +33,33 @@ from launch.sweep.condition import conditions_on
 
 @dataclass(frozen=True)
 class Cancellation:
-    """What was cancelled: cells, those of them that are done and trained again, whole tasks; what
-    a scheduler did not do, with advice; and how many cells were cancelled that had ended already.
-    """
+    """What was cancelled."""
 
     cells: int
+    """How many cells that ran or waited."""
     done: int
+    """How many of these are done, and were being trained again."""
     tasks: int
+    """How many tasks end as a whole."""
     complaints: Sequence[str]
+    """What could not be recorded, or was not done by a scheduler, with advice."""
     ended: int = 0
+    """How many cells that had ended without a result."""
 
 
 @dataclass(frozen=True)
-class Selection:
-    """The cells that a command names; those of them that may still run; and all that may."""
+class Targets:
+    """The cells that a command cancels, by their ids."""
 
     named: frozenset[str]
-    cancelled: frozenset[str]
+    """The cells that meet its conditions."""
     live: frozenset[str]
+    """All cells that may still run."""
+
+    @property
+    def cancelled(self) -> frozenset[str]:
+        """The named cells that may still run."""
+        return self.named & self.live
 
 
 def cancel(folder: Path, where: Sequence[str] = ()) -> Cancellation:
@@ -77,49 +86,67 @@ def cancel(folder: Path, where: Sequence[str] = ()) -> Cancellation:
 
 
 def _cancel_cells(folder: Path, where: Sequence[str]) -> Cancellation:
+    """Cancel cells of one sweep, without those of its calibration."""
     not_recorded: set[str] = set()
     if not where and folder.is_dir() and any(plan.searches for plan in load_all(folder)):
         with _recording(not_recorded):
             markers.stop_rounds(folder)
     state = load_sweep_state(folder)
-    live = frozenset(cell.id for cell in state.cells.values() if cell.state in LIVE)
-    again = frozenset(trained_again(state).may_run)
-    live |= again
-    named = _cells_that_meet(state, where)
-    selection = Selection(named, live & named, live)
-    tasks, complaints, without_start = 0, [], []
+    waiting_or_running = {cell.id for cell in state.cells.values() if cell.state in LIVE}
+    training_again = frozenset(trained_again(state).may_run)
+    targets = Targets(_cells_that_meet(state, where), training_again | waiting_or_running)
+    tasks, complaints = _cancel_live(state, targets, not_recorded)
+    ended = 0
+    if where:
+        with _recording(not_recorded):
+            ended = _cancel_ended(state, targets)
+    for error in sorted(not_recorded):
+        complaints.append(
+            f"the cells cannot be marked as cancelled ({error}): tasks with other cells still "
+            "train them, and searches may go on. Run this again when the disk can be written"
+        )
+    return Cancellation(
+        cells=len(targets.cancelled),
+        done=len(targets.cancelled & training_again),
+        tasks=tasks,
+        complaints=complaints,
+        ended=ended,
+    )
+
+
+def _cancel_live(
+    state: SweepState, targets: Targets, not_recorded: set[str]
+) -> tuple[int, list[str]]:
+    """Mark the live cells, and end their tasks; returns the number of tasks that end, and what
+    was not done.
+    """
+    tasks = 0
+    complaints: list[str] = []
+    never_start: list[Plan] = []
     for plan in state.plans:
-        if selection.named.isdisjoint(cell.id for cell in plan.cells):
+        if targets.named.isdisjoint(cell.id for cell in plan.cells):
             continue
         with _recording(not_recorded):
-            _mark(plan, state, selection)
-        numbers = _tasks_to_end(plan, state, selection)
+            _mark(plan, state, targets)
+        numbers = _tasks_to_end(plan, state, targets)
         complaint = _end_tasks(plan, state, numbers, are_marked=not not_recorded)
         if complaint:
             complaints.append(complaint)
             continue
         tasks += len(numbers)
         if _never_starts(plan, state, numbers):
-            without_start.append(plan)
-    complaint = followup.end(without_start, folder)
+            never_start.append(plan)
+    complaint = followup.end(never_start, state.folder)
     if complaint:
         complaints.append(f"{complaint}. Run this again to remove the small jobs after the tasks")
-    done = len(selection.cancelled & again)
-    ended = 0
-    if where:
-        with _recording(not_recorded):
-            ended = _cancel_ended(state, selection)
-    for error in sorted(not_recorded):
-        complaints.append(
-            f"the cells cannot be marked as cancelled ({error}): tasks with other cells still "
-            "train them, and searches may go on. Run this again when the disk can be written"
-        )
-    return Cancellation(len(selection.cancelled), done, tasks, complaints, ended)
+    return tasks, complaints
 
 
 @contextlib.contextmanager
 def _recording(not_recorded: set[str]) -> Iterator[None]:
-    """Note why a record cannot be written, as on a full disk; who may not write is told so."""
+    """Add to `not_recorded` why a record cannot be written, as on a full disk. Raises
+    PermissionError for a user who may not write it.
+    """
     try:
         yield
     except PermissionError:
@@ -128,12 +155,12 @@ def _recording(not_recorded: set[str]) -> Iterator[None]:
         not_recorded.add(error.strerror or str(error))
 
 
-def _cancel_ended(state: SweepState, selection: Selection) -> int:
+def _cancel_ended(state: SweepState, targets: Targets) -> int:
     """Mark the named cells that ended without a result; returns how many were not marked before."""
     by_submission: dict[str, list[str]] = {}
     for cell in state.cells.values():
-        has_ended = cell.state not in FINAL and cell.id not in selection.live
-        if has_ended and cell.id in selection.named and not cell.placement.cancelled:
+        has_ended = cell.state not in FINAL and cell.id not in targets.live
+        if has_ended and cell.id in targets.named and not cell.placement.cancelled:
             by_submission.setdefault(cell.placement.sid, []).append(cell.id)
     for plan in state.plans:
         if plan.sid in by_submission:
@@ -149,10 +176,7 @@ def _cells_that_meet(state: SweepState, where: Sequence[str]) -> frozenset[str]:
         for cell in plan.cells:
             flats[cell.id] = plan.flat(cell)
     conditions = conditions_on(where, flats.values())
-    cells = set()
-    for cell_id, flat in flats.items():
-        if all(meets(flat) for meets in conditions):
-            cells.add(cell_id)
+    cells = {cell for cell, flat in flats.items() if all(meets(flat) for meets in conditions)}
     if where and not cells:
         raise UserError(
             f"{none_of(len(flats), 'cell')} of {name_of(state.folder)} meets "
@@ -161,26 +185,26 @@ def _cells_that_meet(state: SweepState, where: Sequence[str]) -> frozenset[str]:
     return frozenset(cells)
 
 
-def _mark(plan: Plan, state: SweepState, selection: Selection) -> None:
+def _mark(plan: Plan, state: SweepState, targets: Targets) -> None:
     """Mark the cancelled cells of one plan for its tasks. Raises OSError."""
-    cells = {cell.id for cell in plan.cells} & selection.cancelled
+    cells = {cell.id for cell in plan.cells} & targets.cancelled
     if cells and state.open_tasks(plan):
         with locked(state.folder, CANCEL_LOCK):
             markers.cancel_cells(plan.folder(state.folder), cells)
 
 
-def _tasks_to_end(plan: Plan, state: SweepState, selection: Selection) -> list[int]:
+def _tasks_to_end(plan: Plan, state: SweepState, targets: Targets) -> list[int]:
     """The tasks of one plan without other live cells.
 
     A task in the queue without any is one that the scheduler did not end when asked before.
     """
-    marked = markers.cancelled_cells(plan.folder(state.folder)) & selection.named
+    marked = markers.cancelled_cells(plan.folder(state.folder)) & targets.named
     numbers = []
     for number in state.open_tasks(plan):
         ids = {plan.cells[index].id for index in plan.tasks[number]}
-        unfinished = ids & selection.live
+        unfinished = ids & targets.live
         is_left_over = state.is_queued(plan, number) and not unfinished and bool(ids & marked)
-        if is_left_over or (unfinished and unfinished <= selection.cancelled):
+        if is_left_over or (unfinished and unfinished <= targets.cancelled):
             numbers.append(number)
     return numbers
 

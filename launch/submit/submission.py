@@ -37,14 +37,13 @@ from launch.sweep.request import Cell, Packing, Request
 
 @dataclass(frozen=True)
 class Submission:
-    """What a command sent: the preview and its plan; the plan is None if nothing was sent.
-
-    The plan waits for the canary unless that had succeeded before.
-    """
+    """What a command sent."""
 
     preview: Preview
     plan: Plan | None
+    """None if nothing was sent."""
     waits_for_canary: bool = False
+    """Whether the jobs wait for a canary; they do not if it had succeeded before."""
 
 
 def submit(
@@ -55,17 +54,17 @@ def submit(
     by_itself: bool = False,
     abandon_completing: bool = False,
 ) -> Submission:
-    """Send every cell of `request` that is not done, running or queued, and of its searches the
-    open rounds. With `by_itself`, cells that hold a search are left for the user. With
+    """Send every cell of `request` that is not done, running or queued, and the open rounds of its
+    searches.
+
+    With `retry_errors`, cells that are held back for a shared error are sent too; with `rerun`,
+    done cells train again; with `by_itself`, cells that hold a search are left for the user; with
     `abandon_completing`, cells of tasks that have been completing for too long are sent too.
 
     Raises UserError if the hours exceed the limit, or if the scheduler refuses or does not answer;
     what it accepted before that stays recorded.
     """
-    sbatch.check(request.launcher)
-    check_folder(request.folder, request.launcher.kind)
-    check_data([cell.flat for cell in request.cells])
-    check_data([search.point for search in request.searches])
+    _check_request(request)
     request.folder.mkdir(parents=True, exist_ok=True)
     with locked(request.folder):
         state = load_state_before_submission(
@@ -85,20 +84,29 @@ def submit(
         rounds.write(state, searches, proposal.selection.ids)
         if not proposal.cells:
             return Submission(proposal, None)
-        canary_jobs: Sequence[str] = ()
-        if proposal.request.policy.canary:
-            to_send = replace(proposal.request, cells=proposal.cells)
-            canary_jobs = send_calibration_first(to_send, retry_errors=retry_errors)
-        attempts = attempts_before(state.plans, state.records)
-        plan = replace(
-            freeze(proposal, request.launcher.kind, attempts),
-            retry_errors=retry_errors,
-            rerun=rerun,
-            excluded=_excluded_nodes(request, state.lost_nodes),
-        )
+        canary_jobs = _send_canary(proposal, retry_errors=retry_errors)
+        plan = freeze(proposal, request.launcher.kind, attempts_before(state.plans, state.records))
+        excluded = _excluded_nodes(request, state.lost_nodes)
+        plan = replace(plan, retry_errors=retry_errors, rerun=rerun, excluded=excluded)
         plan.write(request.folder)
         deliver(plan, request.folder, replace(_ends(proposal), success=canary_jobs))
     return Submission(proposal, plan, waits_for_canary=bool(canary_jobs))
+
+
+def _check_request(request: Request) -> None:
+    """Raise UserError for a launcher, a folder or data with which no job could work."""
+    sbatch.check(request.launcher)
+    check_folder(request.folder, request.launcher.kind)
+    check_data([cell.flat for cell in request.cells])
+    check_data([search.point for search in request.searches])
+
+
+def _send_canary(proposal: Preview, *, retry_errors: bool) -> Sequence[str]:
+    """Send the canary of these cells, if they have one; returns the jobs that must succeed."""
+    if not proposal.request.policy.canary:
+        return ()
+    to_send = replace(proposal.request, cells=proposal.cells)
+    return send_calibration_first(to_send, retry_errors=retry_errors)
 
 
 def write_searches(folder: Path) -> None:
@@ -113,17 +121,15 @@ def _check_sendable(proposal: Preview, state: SweepState) -> None:
     """Raise UserError if unknown cells may be running, or if the hours exceed the limit."""
     unknown = proposal.selection.states["unknown"]
     if unknown:
-        name = name_of(proposal.request.folder)
+        cells = f"{quantity(unknown, 'cell')} of {name_of(proposal.request.folder)}"
         if not state.silent:
             raise UserError(
-                "the scheduler has not confirmed yet whether it has the jobs of "
-                f"{quantity(unknown, 'cell')} of {name}; nothing was sent. "
-                "Try again two minutes after the jobs were sent"
+                f"the scheduler has not confirmed yet whether it has the jobs of {cells}; nothing "
+                "was sent. Try again two minutes after the jobs were sent"
             )
         raise UserError(
-            f"{quantity(unknown, 'cell')} of {name} may be running in a job whose scheduler does "
-            "not answer; nothing was sent. Try again when it answers "
-            "(`redescent doctor`)"
+            f"{cells} may be running in a job whose scheduler does "
+            "not answer; nothing was sent. Try again when it answers (`redescent doctor`)"
         )
     check_canary(proposal)
     refusal = beyond_limit(proposal)
@@ -138,9 +144,8 @@ def _ends(proposal: Preview) -> Dependencies:
 
 def send_calibration_first(request: Request, *, retry_errors: bool) -> Sequence[str]:
     """Send the calibration of a request; returns the jobs that must succeed before the rest."""
-    all_copies = calibration.calibration_request(
-        replace(request, launcher=request.launcher.released)
-    )
+    released = replace(request, launcher=request.launcher.released)
+    all_copies = calibration.calibration_request(released)
     missing = measurements.still_to_measure(all_copies, all_copies.code)
     submission = submit(missing, retry_errors=retry_errors, rerun=True)
     state = load_sweep_state(all_copies.folder)
@@ -189,9 +194,7 @@ def plan_single_cell(folder: Path, name: str, cell: Cell, launcher: Launcher) ->
         plan.write(folder)
         array = Array(name=jobs.job_name(plan, 0), first=0, count=1, sent=time.time(), job="local")
         if task:
-            array = Array(
-                name=task.name, first=0, count=1, sent=time.time(), job=task.job, offset=task.index
-            )
+            array = replace(array, name=task.name, job=task.job, offset=task.index)
         jobs.write(plan, folder, [array])
         return plan
 
@@ -270,14 +273,14 @@ def _not_sent(refusal: backend.Refused, sent: int, plan: Plan) -> str:
     if sent:
         were = "was" if sent == 1 else "were"
         command = "submit --again" if plan.rerun else "submit"
-        what = (
-            f"{sent} of {quantity(len(plan.tasks), 'task')} {were} sent; the rest is kept for the "
-            f"next `{command}`"
-        )
+        tasks = quantity(len(plan.tasks), "task")
+        what = f"{sent} of {tasks} {were} sent; the rest is kept for the next `{command}`"
     if isinstance(refusal, backend.Missing):
-        return f"{refusal}: {what}. Run this command on a login node, which has sbatch"
+        advice = "Run this command on a login node, which has sbatch"
+        return f"{refusal}: {what}. {advice}"
     if isinstance(refusal, backend.Unreachable):
-        return f"SLURM does not answer ({refusal}): {what}. Try again later (`redescent doctor`)"
+        advice = "Try again later (`redescent doctor`)"
+        return f"SLURM does not answer ({refusal}): {what}. {advice}"
     return (
         f"the jobs were refused: {refusal}: {what}. Change the refused setting "
         "(hydra.launcher.KEY=VALUE) and submit again"
@@ -285,4 +288,5 @@ def _not_sent(refusal: backend.Refused, sent: int, plan: Plan) -> str:
 
 
 def _with_error(arrays: Sequence[Array], error: str) -> list[Array]:
+    """The arrays, each with the error that kept it from being sent."""
     return [replace(array, error=error) for array in arrays]
