@@ -121,7 +121,7 @@ def edited(content: Any, path: Sequence[str | int], value: Any) -> Any:
         (["cells", 1], [], r"cells\[1\]: found \[\], expected an object"),
         (["cells", 1, "newer"], 1, r"cells\[1\]\.newer: unknown key. Newer code"),
         (["sizes"], [0, 1], r"sizes\[0\]: found 0"),
-        (["sizes"], [1], "sizes: found 1 entries"),
+        (["sizes"], [1], "sizes: found 1 entry,"),
         (["packing"], {"newer": 1, "at_a_time": 1}, r"packing\.newer: unknown key. Newer code"),
         (["packing", "at_a_time"], 0, r"packing\.at_a_time: found 0"),
         (["policy"], {"newer": 1}, r"policy\.newer: unknown key. Newer code"),
