@@ -39,14 +39,13 @@ class PlanError(ValueError):
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell as planned: its configuration is `bases[base]` updated with `values`. `attempts`
-    counts the attempts before this plan.
-    """
+    """A cell as planned: its configuration is `bases[base]` of the plan, updated with `values`."""
 
     id: str
     base: int
     values: Mapping[str, Any]
     attempts: int = 0
+    """How many attempts came before this plan."""
 
 
 @dataclass(frozen=True)
@@ -54,24 +53,39 @@ class Plan:
     """One submission: together with its code archive, it determines what its jobs compute."""
 
     sid: str
+    """The id of the submission."""
     name: str
+    """The name of the sweep."""
     created: float
+    """Its Unix time."""
     user: str
     host: str
     backend: str
+    """Where the tasks run: slurm, local or debug."""
     bases: Sequence[Mapping[str, Any]]
+    """Flat configurations from which those of the cells differ in a few values."""
     cells: Sequence[PlannedCell]
     tasks: Sequence[Sequence[int]]
+    """For each task the indices of its cells."""
     packing: Mapping[str, Any]
+    """The keys of `task` in the configuration."""
     launcher: Launcher
     chosen: Sequence[str]
+    """The overrides that set packing, launcher and policy."""
     python: str
+    """The interpreter that the jobs run."""
     code: str
+    """Hash of the sources that the jobs import."""
     code_archive: str
+    """The zip file of these sources."""
     environment: str
+    """Hash of the versions in `packages`."""
     packages: Mapping[str, str]
+    """Versions of Python and of the packages that results depend on."""
     commit: str
+    """The git commit of the sources; empty where they are no checkout."""
     policy: Mapping[str, Any] = field(default_factory=dict)
+    """What is done besides sending cells; the fields of launch.sweep.request.Policy."""
     sizes: Sequence[int | None] = field(default_factory=list)
     """How many cells each task runs at a time, None for one per core; if empty, `packing` decides.
     """

@@ -34,38 +34,42 @@ Values = Sequence[float | None]
 
 @dataclass(frozen=True)
 class Series:
-    """A metric at one point of the grid.
-
-    x: index into `CurveSet.x`. mean, error: over seeds, of equal length with x; the error is one
-    standard error of the mean, null with one seed. count: seeds behind each value, one number where
-    it never changes. cells: indices of the cells that logged it. seeds: the values of each of these
-    cells, or none where they did not fit.
-    """
+    """A metric at one point of the grid."""
 
     x: int
+    """Index into `CurveSet.x`; the values here have the length of that entry."""
     mean: Values
+    """The mean over seeds."""
     error: Values | None
+    """One standard error of the mean; null with one seed."""
     count: int | Sequence[int]
+    """Seeds behind each value; one number where it never changes."""
     cells: Sequence[int]
+    """Indices of the cells that logged the metric."""
     seeds: Sequence[Values]
+    """The values of each of these cells; none where they did not fit."""
 
 
 @dataclass(frozen=True)
 class Times:
-    """Where along their training some curves have values. step: null where `epoch` is one."""
+    """Where along their training some curves have values."""
 
     epoch: Sequence[int] | None
+    """Null for curves over steps, whose values lie between epochs too."""
     step: Sequence[int] | None
+    """The steps at these epochs; null if a cell lacks one of them."""
 
 
 @dataclass(frozen=True)
 class CurveSet:
-    """All curves of a page. series: for each metric, a Series for each point or null."""
+    """All curves of a page."""
 
     metrics: Sequence[LoggedMetric] = ()
     x: Sequence[Times] = ()
     series: Mapping[str, Sequence[Series | None]] = field(default_factory=dict)
+    """For each metric a Series for each point, or null."""
     thinned: Sequence[str] = ()
+    """What was left out, one sentence each."""
     main: Sequence[SeedCurves] = ()
     """The first metric in full, at each point; not part of the page."""
 
@@ -76,25 +80,26 @@ class CurveSet:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much a sweep has logged: rows is the most of one cell."""
+    """How much a sweep has logged."""
 
     metrics: int
     points: int
     cells: int
     rows: int
+    """The most rows of one cell."""
 
 
 @dataclass(frozen=True)
 class Thinning:
-    """How much a page keeps: metrics, values of a curve, curves of single seeds, every n-th point.
-
-    None keeps all.
-    """
+    """How much a page keeps; None keeps all."""
 
     metrics: int | None
     values: int | None
+    """The most values of one curve."""
     has_seeds: bool
+    """Whether the curves of single seeds are kept."""
     stride: int = 1
+    """Every so many points one is kept."""
 
     def size(self, sizes: Sizes) -> float:
         """Numbers that remain of a sweep."""

@@ -46,24 +46,28 @@ ROWS = 3
 
 @dataclass(frozen=True)
 class Explanation:
-    """What `why` says of a cell.
-
-    trial: its part in a search. rows: the last rows logged, empty if there are none; `unreadable`
-    says why they cannot be read. differs: the settings that vary among the cells of the sweep.
-    """
+    """What `why` says of a cell."""
 
     cell: str
     sweep: str
     state: str
     meaning: str
+    """What the state means."""
     advice: str
+    """What the user can do."""
     trial: str | None
+    """Its part in a search; None if it is no trial of any."""
     attempts: Sequence[Attempt]
     rows: pd.DataFrame
+    """The last rows logged; empty if there are none."""
     unreadable: str | None
+    """Why the rows cannot be read; None if they can."""
     flat: Mapping[str, Any]
+    """Its configuration."""
     differs: Mapping[str, Any]
+    """The settings of it that vary among the cells of the sweep."""
     error: str | None
+    """Its traceback."""
 
 
 def explain(folder: Path, cell_id: str) -> Explanation:

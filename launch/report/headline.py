@@ -21,21 +21,20 @@ _SMALLER_IS_BETTER = ("error", "loss", "wrong")
 
 @dataclass(frozen=True)
 class Headline:
-    """The last values of a metric over cells.
-
-    cells: how many have one; `is_final` says whether they are done, or all that have begun. best:
-    id of the best of them, None for a metric without a better direction. settings: those of the
-    best cell that vary in the sweep.
-    """
+    """The last values of a metric over cells."""
 
     metric: str
     cells: int
+    """How many cells have a value."""
     is_final: bool
+    """Whether these are the cells that are done; else all that have begun."""
     low: float
     median: float
     high: float
     best: str | None
+    """Id of the best cell; None if the metric does not say whether less or more is better."""
     settings: Mapping[str, Any]
+    """The settings of the best cell that vary in the sweep."""
 
     @property
     def sentence(self) -> str:
@@ -56,10 +55,11 @@ class Headline:
 
 def headline_columns(metric: str | None = None) -> list[str]:
     """The columns of the records that a headline needs."""
-    return [f"final_{name}" for name in _wanted(metric)]
+    return [f"final_{name}" for name in _candidates(metric)]
 
 
-def _wanted(metric: str | None) -> Sequence[str]:
+def _candidates(metric: str | None) -> Sequence[str]:
+    """The metrics that may be shown: the one that the user named, or the main ones."""
     return MAIN_METRICS if metric is None else (metric,)
 
 
@@ -72,7 +72,7 @@ def headline_of(state: SweepState, metric: str | None = None) -> Headline | None
     runs = state.runs[state.runs["cell"].isin(set(state.cells))]
     if metric is not None and f"final_{metric}" not in runs:
         raise UserError(_unknown_metric(state, metric))
-    names = [name for name in _wanted(metric) if f"final_{name}" in runs]
+    names = [name for name in _candidates(metric) if f"final_{name}" in runs]
     with_values = [name for name in names if runs[f"final_{name}"].notna().any()]
     name = metric or main_metric(with_values)
     if name is None:

@@ -17,21 +17,22 @@ from launch.status.sweep_state import SweepState
 
 @dataclass(frozen=True)
 class RunRecord:
-    """The newest record of an attempt.
-
-    `epochs` and `steps` count what is logged, None if nothing is; `updated` is a Unix time.
-    `is_final` is False if the attempt ended without a final record: its process was killed or its
-    node was lost.
-    """
+    """The newest record of an attempt."""
 
     attempt: int
     status: str
     error_class: str | None
     host: str
     updated: float | None
+    """The Unix time of the record."""
     epochs: int | None
+    """How many epochs are logged; None if none is."""
     steps: int | None
+    """How many steps are logged; None if none is."""
     is_final: bool = True
+    """False if the attempt ended without a final record: its process was killed, or its node was
+    lost.
+    """
 
     @property
     def ending(self) -> str:
@@ -49,11 +50,13 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class CellPlacement:
-    """The task of a submission that held a cell: the first attempt in it, and its SLURM id."""
+    """The task of a submission that held a cell."""
 
     sid: str
     first_attempt: int
+    """The number of the first attempt at the cell there."""
     job: str
+    """The SLURM id of the task; empty outside SLURM."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,7 @@ def from_accounting(
     """One attempt per execution of each task; a task without executions counts as one attempt.
 
     A requeue starts a new execution, which is the next attempt, unless the cell had its result
-    before: then it trained the other cells of the task. finals: the attempts with a result.
+    before: then it trained the other cells of the task. `finals` are the attempts with a result.
     """
     attempts = {}
     for place in placements:

@@ -20,19 +20,18 @@ class Record:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a plan put a cell: submission, task, the first attempt there, and the task's state.
-
-    `live` is True while the task may still run, False when it has ended, None if the scheduler does
-    not answer; `running` is False for a queued task, and True until its processes have ended.
-    `cancelled` is True for a cell that the user removed from the task.
-    """
+    """Where a plan put a cell, and the state of its task there."""
 
     sid: str
     task: int
     attempt: int
+    """The number of the first attempt at the cell there."""
     live: bool | None
+    """Whether the task may still run; None if the scheduler does not answer."""
     running: bool = False
+    """Whether the task has processes; a queued one has none."""
     cancelled: bool = False
+    """Whether the user removed the cell from the task."""
 
 
 @dataclass(frozen=True)

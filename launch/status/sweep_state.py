@@ -188,17 +188,18 @@ def place_cells(
 
 @dataclass(frozen=True)
 class TrainedAgain:
-    """Done cells that were sent to be trained again and have no new result: the earlier one stays.
-
-    A task of those in `going_on` runs or waits; of those in `unknown` one may, but its scheduler
-    does not answer; all tasks of those in `ended` are over; the user cancelled those in
-    `cancelled`, which may still save.
+    """Ids of done cells that were sent to be trained again and have no new result: the earlier one
+    stays.
     """
 
     going_on: Sequence[str] = ()
+    """A task of theirs runs or waits."""
     unknown: Sequence[str] = ()
+    """A task of theirs may run, but its scheduler does not answer."""
     ended: Sequence[str] = ()
+    """All their tasks are over."""
     cancelled: Sequence[str] = ()
+    """The user cancelled them; they may still save."""
 
     @property
     def may_run(self) -> Sequence[str]:

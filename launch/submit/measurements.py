@@ -90,22 +90,28 @@ def _second_halves(folder: Path, cells: Sequence[str]) -> dict[str, dict[str, fl
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a calibration measured for one cell: medians over copies that trained at the same time.
-
-    Seconds of an epoch (or step) and of the whole run, bytes of the largest process. They are NaN
-    and 0 if a copy failed; `failure` then says how. `count` is None for one per core. If `compared`
-    is False, the copies hardly trained at the same time, so they say nothing about the count.
+    """What a calibration measured for one cell: medians over copies that trained at the same
+    time. The numbers are NaN and 0 if a copy failed.
     """
 
     cell: Cell
     unit: str
+    """What `seconds` are those of: epoch, step or block."""
     count: Concurrency
+    """How many copies trained at a time; None for one per core."""
     seconds: float = math.nan
     whole_run: float = math.nan
+    """Seconds of the whole run."""
     memory: int = 0
+    """Bytes of the largest process."""
     compared: bool = False
+    """False if the copies hardly trained at the same time, so that they say nothing about the
+    count.
+    """
     wins: bool = False
+    """Whether the count is the best of several that were measured."""
     failure: str | None = None
+    """How a copy failed."""
 
 
 def measurements(request: Request) -> list[Measurement]:

@@ -298,17 +298,17 @@ def _entry(state: SearchState, held: Sequence[str]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Standing:
-    """A search beside what its cells do now: those that hold it, and those that were never sent.
-
-    `unknown` are names in its condition that are no columns of the runs table, `valueless` the
-    cells among `held` whose result lacks a value that the condition needs.
-    """
+    """A search beside what its cells do now."""
 
     state: SearchState
     held: Sequence[str]
+    """Ids of the open cells that hold it, as `held_cells` finds them."""
     unsent: Sequence[str]
+    """Ids of the open cells that were never sent."""
     unknown: Sequence[str] = ()
+    """Names in its condition that are no columns of the runs table."""
     valueless: Sequence[str] = ()
+    """Those of `held` whose result lacks a value that the condition needs."""
 
     @property
     def search(self) -> Search:

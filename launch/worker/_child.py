@@ -41,17 +41,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Writer:
-    """The files of a child: the sweep's folder, its own name, and its task's prefix.
-
-    `gpu_share` is the share of the task's GPU that each cell uses. `archive` holds the code of the
-    plan, which this process must run.
-    """
+    """The files of a child, and what its task gave it."""
 
     sweep: Path
+    """The folder of the sweep."""
     name: str
+    """The name of its own parts."""
     prefix: str
+    """The beginning of the names of all parts of its task."""
     gpu_share: float
+    """The share of the task's GPU that each cell uses."""
     archive: str
+    """The archive with the code of the plan, which this process must run."""
 
 
 class Inbox:

@@ -24,19 +24,22 @@ class Failure:
 
 @dataclass(frozen=True)
 class CellJob:
-    """A cell to train: its id, flat configuration and attempt, and facts for its record.
-
-    `failure` is set for a cell whose processes keep dying: it is recorded as failed, not trained.
-    `again` trains it although an earlier task finished it.
-    """
+    """A cell to train."""
 
     cell: str
+    """Its id."""
     flat: Mapping[str, Any]
+    """Its configuration."""
     attempt: int
+    """The number of this attempt, from 1."""
     code: str
+    """The hash of the plan's code, for the record."""
     environment: str
+    """The hash of the plan's environment, for the record."""
     failure: Failure | None = None
+    """Why it is recorded as failed and not trained, as when its processes keep dying."""
     again: bool = False
+    """Whether it is trained although an earlier task finished it."""
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> CellJob:
@@ -54,16 +57,19 @@ class StopRequest:
 
 @dataclass(frozen=True)
 class CellResult:
-    """How a cell ended, and whether all results of the child are on disk."""
+    """How a cell ended."""
 
     cell: str
     status: str
     epochs: int
+    """How many epochs are logged."""
     error: str | None = None
     failure: str | None = None
     """Name of the failure's class, for an error that the child caught."""
     progress: bool = True
+    """Whether this attempt got further than the checkpoint that it started from."""
     saved: bool = False
+    """Whether all results of the child are on disk."""
     metric: str = ""
     """The most telling metric of the last row, for the job's output."""
 
