@@ -166,10 +166,9 @@ def _cell_ids() -> Iterator[str]:
     """The ids in all plans, the newest plan first; a damaged plan has none."""
     from launch.plan.project import logs_folder
 
-    paths = sorted(
-        logs_folder().glob("*/submissions/*/plan.json"), key=lambda path: path.parent.name
-    )
-    for path in reversed(paths):
+    plans = logs_folder().glob("*/submissions/*/plan.json")
+    oldest_first = sorted(plans, key=lambda path: path.parent.name)
+    for path in reversed(oldest_first):
         try:
             planned = json.loads(path.read_bytes())["cells"]
             yield from [str(cell["id"]) for cell in planned]

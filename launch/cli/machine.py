@@ -42,6 +42,7 @@ from launch.report.headline import Headline
 from launch.report.overview import Overview
 from launch.report.running import running_tasks
 from launch.report.sweeps import SweepLine
+from launch.status.attempts import Attempt
 from launch.submit.preview import Preview, beyond_limit
 from launch.submit.rounds import Standing
 
@@ -136,23 +137,24 @@ def why(explanation: Explanation) -> Document:
         "meaning": explanation.meaning,
         "advice": explanation.advice,
         "search": explanation.trial,
-        "attempts": [
-            {
-                "number": attempt.number,
-                "submission": attempt.sid,
-                "job": attempt.execution.job,
-                "node": attempt.node,
-                "start": attempt.start,
-                "end": attempt.end,
-                "ending": attempt.ending,
-                "progress": attempt.progress,
-            }
-            for attempt in explanation.attempts
-        ],
+        "attempts": [_attempt(attempt) for attempt in explanation.attempts],
         "rows": {str(name): rows[name].tolist() for name in rows},
         "differs": explanation.differs,
         "settings": explanation.flat,
         "error": explanation.error,
+    }
+
+
+def _attempt(attempt: Attempt) -> Document:
+    return {
+        "number": attempt.number,
+        "submission": attempt.sid,
+        "job": attempt.execution.job,
+        "node": attempt.node,
+        "start": attempt.start,
+        "end": attempt.end,
+        "ending": attempt.ending,
+        "progress": attempt.progress,
     }
 
 

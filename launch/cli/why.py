@@ -33,9 +33,9 @@ def why(folder: Path, cell_id: str, *, as_json: bool = False) -> None:
 
 def _show(explanation: Explanation) -> None:
     pairs: list[tuple[str, layout.Cell]] = [("cell", f"{explanation.cell} of {explanation.sweep}")]
-    differs = _settings(explanation.differs)
-    if differs:
-        pairs.append(("settings", differs))
+    varying = _settings(explanation.differs)
+    if varying:
+        pairs.append(("settings", varying))
     pairs.append(("state", styled((explanation.state, "bold"), f": {explanation.meaning}")))
     if explanation.trial is not None:
         pairs.append(("search", explanation.trial))
@@ -43,8 +43,9 @@ def _show(explanation: Explanation) -> None:
     layout.print_pairs(pairs)
     _print_attempts(explanation.attempts)
     _print_rows(explanation)
-    common = {k: v for k, v in explanation.flat.items() if k not in explanation.differs}
-    heading = "as in all cells" if differs else "configuration"
+    differs = explanation.differs
+    common = {key: value for key, value in explanation.flat.items() if key not in differs}
+    heading = "as in all cells" if varying else "configuration"
     console.print(Text(f"\n{heading}", "bold"))
     layout.print_paragraph(_settings(common), indent=0)
     if explanation.error:
@@ -69,18 +70,10 @@ def _print_attempts(attempts: Sequence[Attempt]) -> None:
     head = ("attempt", "start", "end", "job", "node", "logged", "how it ended")
     rows = []
     for attempt in attempts:
-        execution = attempt.execution
-        rows.append(
-            [
-                str(attempt.number),
-                short_time(attempt.start),
-                short_time(attempt.end),
-                execution.job or attempt.sid[-8:],
-                attempt.node,
-                attempt.progress,
-                attempt.ending,
-            ]
-        )
+        times = short_time(attempt.start), short_time(attempt.end)
+        job = attempt.execution.job or attempt.sid[-8:]
+        outcome = attempt.progress, attempt.ending
+        rows.append([str(attempt.number), *times, job, attempt.node, *outcome])
     console.print()
     layout.print_table(head, rows)
 

@@ -78,13 +78,12 @@ def remaining_seconds(
     """
     if cells.empty:
         return pd.Series(dtype=float)
-    share = (logged(runs) / planned_length(runs)).clip(0, 1).fillna(0.0)
-    share_done = (
-        cells["cell"].map(dict(zip(runs["cell"], share, strict=True)))
-        if len(runs)
-        else pd.Series(0.0, cells.index)
-    )
-    return expected(cells, timed_runs) * (1 - share_done.fillna(0.0))
+    share_of_runs = (logged(runs) / planned_length(runs)).clip(0, 1).fillna(0.0)
+    share_done = pd.Series(0.0, cells.index)
+    if len(runs):
+        by_cell = dict(zip(runs["cell"], share_of_runs, strict=True))
+        share_done = cells["cell"].map(by_cell).fillna(0.0)
+    return expected(cells, timed_runs) * (1 - share_done)
 
 
 def speed_groups(
@@ -195,8 +194,7 @@ def _interpolated(
         medians = rates[is_member].groupby(measured_value[is_member]).median()
         if len(medians) > 1:
             rows = (families == family) & rate.isna().to_numpy()
-            among = np.interp(
-                value[rows], medians.index, np.log(medians), left=np.nan, right=np.nan
-            )
-            filled[rows] = np.exp(among)
+            logs = np.log(medians)
+            interpolated = np.interp(value[rows], logs.index, logs, left=np.nan, right=np.nan)
+            filled[rows] = np.exp(interpolated)
     return filled

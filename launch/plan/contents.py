@@ -59,6 +59,7 @@ def plan_fields(content: Any) -> dict[str, Any]:
     cells = cell_fields(fields.list("cells"), "cells", len(bases))
     tasks = _tasks(fields.list("tasks"), len(cells))
     searches = [_search(one, key) for key, one in each(fields.list("searches", []), "searches")]
+    task_searches = _task_searches(fields.list("task_searches", []), len(tasks), len(searches))
     arguments = {
         "sid": fields.text("sid"),
         "name": fields.text("name"),
@@ -84,9 +85,7 @@ def plan_fields(content: Any) -> dict[str, Any]:
         "retry_errors": fields.flag("retry_errors", False),
         "rerun": fields.flag("rerun", False),
         "searches": searches,
-        "task_searches": _task_searches(
-            fields.list("task_searches", []), len(tasks), len(searches)
-        ),
+        "task_searches": task_searches,
     }
     fields.any("checksum", None)
     fields.finish()

@@ -26,23 +26,24 @@ NEVER_STARTED = "never started"
 
 @dataclass(frozen=True)
 class Array:
-    """Tasks `first` ... `first + count - 1` of a plan, sent as one array.
-
-    `job` is None until the scheduler has accepted it. `offset` is the array index of task `first`.
-    `error` says why the array will never run. It starts when the jobs `after` have succeeded, and
-    is removed from the queue if one of them fails; and when the jobs `follows` have ended in any
-    way, because its cells read what those train.
-    """
+    """Tasks `first` ... `first + count - 1` of a plan, sent as one array."""
 
     name: str
+    """Its SLURM job name."""
     first: int
     count: int
     sent: float
+    """The Unix time at which it was sent."""
     job: str | None = None
+    """Its SLURM id, or "local"; None until the scheduler has accepted it."""
     offset: int = 0
+    """The array index of task `first`."""
     error: str | None = None
+    """Why the array will never run."""
     after: Sequence[str] = ()
+    """The jobs that must succeed before it starts; SLURM removes it if one of them fails."""
     follows: Sequence[str] = ()
+    """The jobs that must have ended in any way, because its cells read what those train."""
 
     @property
     def delivery(self) -> Delivery:
@@ -79,14 +80,12 @@ def job_name(plan: Plan, first: int) -> str:
 
 @dataclass(frozen=True)
 class Dependencies:
-    """What the tasks of a plan wait for.
-
-    `success` are jobs that must succeed before any task starts. `ends` has for each task the jobs
-    that must have ended; it is empty if no task waits for one.
-    """
+    """What the tasks of a plan wait for."""
 
     success: Sequence[str] = ()
+    """The jobs that must succeed before any task starts."""
     ends: Sequence[Sequence[str]] = ()
+    """For each task the jobs that must have ended; empty if no task waits for one."""
 
 
 def intended_arrays(
@@ -96,15 +95,9 @@ def intended_arrays(
     ends = dependencies.ends or [()] * len(plan.tasks)
     arrays = []
     for first, count in array_ranges(ends, size):
-        array = Array(
-            job_name(plan, first),
-            first,
-            count,
-            time.time(),
-            after=[*dependencies.success],
-            follows=[*ends[first]],
-        )
-        arrays.append(array)
+        name, now = job_name(plan, first), time.time()
+        after, follows = [*dependencies.success], [*ends[first]]
+        arrays.append(Array(name, first, count, now, after=after, follows=follows))
     return arrays
 
 

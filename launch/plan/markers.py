@@ -91,10 +91,10 @@ def bad_nodes(submission: Path) -> set[str]:
     nodes: set[str] = set()
     with contextlib.suppress(FileNotFoundError):
         for path in (submission / "bad_nodes").iterdir():
-            if (
-                _NODE_NAME.fullmatch(path.name)
-                and time.time() - path.stat().st_mtime < BAD_NODE_SECONDS
-            ):
+            if not _NODE_NAME.fullmatch(path.name):
+                continue
+            age = time.time() - path.stat().st_mtime
+            if age < BAD_NODE_SECONDS:
                 nodes.add(path.name)
     return nodes
 

@@ -99,22 +99,11 @@ TIMEOUT = FailureClass("timeout", _RESUMES)
 CANCELLED = FailureClass("cancelled", _RESUMES)
 TERMINATED = FailureClass("terminated", _RESUMES)
 
-FAILURES: Mapping[str, FailureClass] = {
-    failure.name: failure
-    for failure in (
-        ERROR,
-        OUT_OF_MEMORY,
-        KILLED,
-        CRASHED,
-        DISK,
-        FROZEN_CODE,
-        NOT_TRAINED,
-        PREEMPTED,
-        TIMEOUT,
-        CANCELLED,
-        TERMINATED,
-    )
-}
+_CLASSES = (
+    ERROR, OUT_OF_MEMORY, KILLED, CRASHED, DISK, FROZEN_CODE, NOT_TRAINED,
+    PREEMPTED, TIMEOUT, CANCELLED, TERMINATED,
+)  # fmt: skip
+FAILURES: Mapping[str, FailureClass] = {failure.name: failure for failure in _CLASSES}
 
 
 def failure_class(name: str | None) -> FailureClass:

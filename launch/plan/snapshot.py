@@ -47,6 +47,9 @@ TERMINAL_ONLY = ("report",)
 """Folders of launch/ that no job imports: a change in how a report looks is no change of the code
 that results come from."""
 
+_STATISTICS = ("__init__.py", "condition.py", "lattice.py", "posterior.py", "threshold.py")
+"""Files of analysis/stats that searches need."""
+
 DAMAGES = (
     OSError, EOFError, ImportError, LookupError, ValueError, OverflowError, NotImplementedError,
     RuntimeError, struct.error, zipfile.BadZipFile, zlib.error,
@@ -182,12 +185,10 @@ def our_sources() -> dict[str, bytes]:
         files = sorted((SOURCE / package).rglob("*.py"))
         paths += [path for path in files if EXAMPLE not in path.parents]
     paths = [path for path in paths if path.parent.name not in TERMINAL_ONLY]
-    paths.append(SOURCE / "analysis" / "__init__.py")
-    paths += sorted((SOURCE / "analysis" / "store").glob("*.py"))
-    paths += [
-        SOURCE / "analysis" / "stats" / name
-        for name in ("__init__.py", "condition.py", "lattice.py", "posterior.py", "threshold.py")
-    ]
+    analysis = SOURCE / "analysis"
+    paths.append(analysis / "__init__.py")
+    paths += sorted((analysis / "store").glob("*.py"))
+    paths += [analysis / "stats" / name for name in _STATISTICS]
     return {str(path.relative_to(SOURCE)): path.read_bytes() for path in paths}
 
 

@@ -19,6 +19,7 @@ from analysis.figure.provenance import BAND, criterion_text, interval_text
 from analysis.stats.features import WINDOW
 from analysis.stats.seed_curves import SeedCurves, feature_table
 from launch.cost import rates
+from launch.plan import Plan
 from launch.plan.identity import cell_arguments
 from launch.plan.outcome import FINAL, failure_class, last_line
 from launch.report import notes
@@ -33,6 +34,7 @@ from launch.status.answers import RecentAnswer
 from launch.status.summary import Line, shown_state
 from launch.status.sweep_files import read_files
 from launch.status.sweep_state import state_of
+from launch.submit.rounds import Standing
 
 LETTERS: Mapping[str, str] = {
     "done": "D", "nonfinite": "N", "running": "R", "waiting": "W", "preempted": "P",
@@ -74,39 +76,45 @@ class FailureGroup:
 
 @dataclass(frozen=True)
 class Cells:
-    """Columns with one entry per cell: id, state as an index into `states`, attempts, code as an
-    index into `codes`, progress in epochs or steps, its planned length, and the last line of an
-    error.
-    """
+    """Columns with one entry per cell, and the lists that two of them index."""
 
     id: Sequence[str]
     state: Sequence[int]
+    """The cell's state, as an index into `states`."""
     states: Sequence[str]
     attempts: Sequence[int]
     code: Sequence[int]
+    """The code that it last ran with, as an index into `codes`."""
     codes: Sequence[str]
     logged: Sequence[int]
+    """Its progress, in epochs or steps."""
     planned: Sequence[int]
+    """Its planned length, in the same unit."""
     error: Mapping[str, str]
+    """The last line of the error of each cell that has one, by id."""
 
 
 @dataclass(frozen=True)
 class SearchLine:
-    """One search: its point in words, its state and estimate as `status` writes them, its bounds,
-    and its trainings: value, whether it succeeded (null while open), and the index of its cell.
-    """
+    """One search, with its state and estimate as `status` writes them."""
 
     point: str
+    """The settings that tell it from the other searches."""
     axis: str
     success: str
+    """The condition whose change it looks for."""
     state: str
     estimate: str
     n50: float | None
+    """The estimate as a number; null without one."""
     low: float | None
     high: float | None
+    """The ends of its interval."""
     rounds: int
     trained: int
+    """How many trainings have an outcome."""
     trainings: Sequence[tuple[float, bool | None, str]]
+    """For each training its value, whether it succeeded (null while open), and its cell's id."""
 
 
 @dataclass(frozen=True)
@@ -142,37 +150,45 @@ class Submission:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What the results come from: submissions, packages of the newest, and cells by code, by
-    environment, by host and by GPU.
-    """
+    """What the results come from."""
 
     submissions: Sequence[Submission]
     packages: Mapping[str, str]
+    """The versions of the newest submission."""
     python: str
+    """The interpreter of the newest submission."""
     counts: Mapping[str, Mapping[str, int]]
+    """How many cells have each code, environment, host, GPU and precision."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """All that a page shows. `written` is a Unix time; `refresh` the seconds until it is written
-    again, None if it is not. `is_measure`: its cells measure trained cells, and have
-    no training time.
-    """
+    """All that a page shows."""
 
     name: str
     folder: str
     written: float
+    """The Unix time at which the page was written."""
     is_live: bool
+    """Whether a cell may still train."""
     is_measure: bool
+    """Whether its cells measure trained cells, and so have no training time."""
     refresh: float | None
+    """Seconds until the page is written again; None if it is not."""
     unit: str
+    """What the hours are: GPU-hours or core-hours."""
     hours_spent: float
     hours_left: float
     unmeasured: int
+    """How many unfinished cells resemble no measured run; `hours_left` does not count them."""
     end: str
+    """When the queue is expected to be empty, in local time; empty if unknown."""
     hours: Sequence[str]
+    """The hours in words, as `status` has them."""
     percent: int
+    """The share of the planned training that is done."""
     ended: int
+    """How many cells have a result."""
     counts: Sequence[StateCount]
     failures: Sequence[FailureGroup]
     notes: Sequence[Note]
@@ -334,51 +350,51 @@ def _feature_row(row: Mapping[str, Any]) -> FeatureRow:
 def _searches(overview: Overview) -> list[SearchLine]:
     standings = overview.searches
     keys = varying_keys([standing.search.point for standing in standings]) if standings else []
-    lines = []
-    for standing in standings:
-        search, state = standing.search, standing.state
-        estimate = state.estimate
-        values = [f"{key}={search.point.get(key)}" for key in keys]
-        trainings = []
-        for training in state.trials:
-            value = float(training.trial.value)
-            trainings.append((value, training.success, training.cell.id))
-        lines.append(
-            SearchLine(
-                point=", ".join(values),
-                axis=search.axis,
-                success=search.success,
-                state=state_text(standing, live=overview.is_live),
-                estimate=estimate_text(estimate),
-                n50=estimate.n50,
-                low=estimate.low,
-                high=estimate.high,
-                rounds=state.rounds,
-                trained=state.trained,
-                trainings=trainings,
-            )
-        )
-    return lines
+    is_live = overview.is_live
+    return [_search_line(standing, keys, live=is_live) for standing in standings]
+
+
+def _search_line(standing: Standing, keys: Sequence[str], *, live: bool) -> SearchLine:
+    """One search; its point is described by the `keys` that vary between the searches."""
+    search, state = standing.search, standing.state
+    estimate = state.estimate
+    trainings = []
+    for training in state.trials:
+        value = float(training.trial.value)
+        trainings.append((value, training.success, training.cell.id))
+    return SearchLine(
+        point=", ".join(f"{key}={search.point.get(key)}" for key in keys),
+        axis=search.axis,
+        success=search.success,
+        state=state_text(standing, live=live),
+        estimate=estimate_text(estimate),
+        n50=estimate.n50,
+        low=estimate.low,
+        high=estimate.high,
+        rounds=state.rounds,
+        trained=state.trained,
+        trainings=trainings,
+    )
+
+
+def _submission(plan: Plan) -> Submission:
+    return Submission(
+        sid=plan.sid,
+        created=time.strftime("%F %H:%M", time.localtime(plan.created)),
+        user=plan.user,
+        host=plan.host,
+        backend=plan.backend,
+        cells=len(plan.cells),
+        tasks=len(plan.tasks),
+        code=plan.code,
+        commit=plan.commit,
+        environment=plan.environment,
+    )
 
 
 def _provenance(overview: Overview, runs: pd.DataFrame) -> Provenance:
     plans = overview.state.plans
-    submissions = []
-    for plan in plans:
-        submissions.append(
-            Submission(
-                sid=plan.sid,
-                created=time.strftime("%F %H:%M", time.localtime(plan.created)),
-                user=plan.user,
-                host=plan.host,
-                backend=plan.backend,
-                cells=len(plan.cells),
-                tasks=len(plan.tasks),
-                code=plan.code,
-                commit=plan.commit,
-                environment=plan.environment,
-            )
-        )
+    submissions = [_submission(plan) for plan in plans]
     counts = {}
     for column in ("code", "environment", "host", "gpu", "precision"):
         of_column = Counter(text for text in _texts(runs, column).tolist() if text)

@@ -40,29 +40,32 @@ _CELL_ID = re.compile(r"c\d+-[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class Axis:
-    """A key that varies: its values in increasing order as text, and short labels for them."""
+    """A key that varies."""
 
     key: str
     name: str
+    """The key, or its last part if that is enough to tell it from the others."""
     values: Sequence[str]
+    """Its values in increasing order, as text."""
     labels: Sequence[str]
+    """A short label for each value."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Axes and points. Indices are those of the lists here.
-
-    axes: without the seed, which is `seeds`. points: for each point the index of its value on each
-    axis. point_of_cell, seed_of_cell: (cells,), in the order of the runs table. follows: keys that
-    vary too, but follow from the axes.
-    """
+    """Axes and points. Indices are those of the lists here."""
 
     axes: Sequence[Axis]
+    """The keys that vary, without the seed."""
     seeds: Axis
     points: Sequence[Sequence[int]]
+    """For each point the index of its value on each axis."""
     point_of_cell: Sequence[int]
+    """(cells,) the index of each cell's point, in the order of the runs table."""
     seed_of_cell: Sequence[int]
+    """(cells,) the index of each cell's seed, in the same order."""
     follows: Sequence[str]
+    """Keys that vary too, but follow from the axes."""
 
 
 def varying_settings(state: SweepState) -> list[str]:
@@ -96,12 +99,13 @@ def grid_of(runs: pd.DataFrame) -> Grid:
     follows = [name for name in varying if name not in (*keys, SEED)]
     point_of_cell, points = _points([codes[key] for key in keys], len(runs))
     names = short_names(keys)
-    axes = [
-        Axis(key, name, varying[key], labels(varying[key]))
-        for key, name in zip(keys, names, strict=True)
-    ]
-    seed_axis = Axis(SEED, SEED, seed_values, labels(seed_values))
+    axes = [_axis(key, name, varying[key]) for key, name in zip(keys, names, strict=True)]
+    seed_axis = _axis(SEED, SEED, seed_values)
     return Grid(axes, seed_axis, points, point_of_cell.tolist(), seeds.tolist(), follows)
+
+
+def _axis(key: str, name: str, values: Sequence[str]) -> Axis:
+    return Axis(key, name, values, labels(values))
 
 
 def _codes(column: pd.Series, values: Sequence[str]) -> Codes:

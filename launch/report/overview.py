@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import pandas as pd
+
 from launch.cost import concurrency
 from launch.errors import UserError
 from launch.plan.outcome import FINAL, LIVE
@@ -25,16 +27,14 @@ COMPACTION_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Overview:
-    """What `redescent status` shows of a sweep.
-
-    `held_back` counts the failed cells that share an error. `canary` is the cell and error of a
-    failed calibration that blocks the rest of the sweep.
-    """
+    """What `redescent status` shows of a sweep."""
 
     state: SweepState
     summary: Summary
     held_back: int
+    """How many failed cells share an error."""
     canary: tuple[str, str] | None
+    """Cell and error of a failed calibration that blocks the rest of the sweep."""
     searches: Sequence[Standing] = ()
     silent_ends: Sequence[SilentEnd] = ()
     """Cells whose task ended without a result or an error of them."""
@@ -79,19 +79,13 @@ class Overview:
 def load_overview(state: SweepState) -> Overview:
     """The overview of a sweep in this state."""
     plan = state.plans[-1]
-    same = len(set(plan.sizes)) == 1
-    at_a_time = plan.sizes[0] if same else plan.packing["at_a_time"]
-    calibrations = measurements.calibration_runs(state.folder)
-    timed_runs = concurrency.with_calibrations(
-        state.runs, calibrations, at_a_time, plan.launcher.resources
-    )
     failed_cells = [id for id, cell in state.cells.items() if cell.state == "failed"]
     held_back = failures.held_back(failed_cells, state, present_code(state))
     other_code = other_results.with_other_code(state, other_results.present_sources(state))
     again = trained_again(state)
     return Overview(
         state=state,
-        summary=summary.summarise(state, timed_runs),
+        summary=summary.summarise(state, _timed_runs(state)),
         held_back=len(held_back.cells),
         canary=canary.failed_canary(state, plan),
         searches=rounds.standings(state),
@@ -102,6 +96,16 @@ def load_overview(state: SweepState) -> Overview:
         is_unmerged=_is_unmerged(state),
         trained_again=again,
     )
+
+
+def _timed_runs(state: SweepState) -> pd.DataFrame:
+    """The runs of a sweep and of its calibrations, to estimate times from."""
+    plan = state.plans[-1]
+    calibrations = measurements.calibration_runs(state.folder)
+    has_one_size = len(set(plan.sizes)) == 1
+    at_a_time = plan.sizes[0] if has_one_size else plan.packing["at_a_time"]
+    resources = plan.launcher.resources
+    return concurrency.with_calibrations(state.runs, calibrations, at_a_time, resources)
 
 
 def _is_unmerged(state: SweepState) -> bool:

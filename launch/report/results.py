@@ -31,16 +31,16 @@ FACTS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Result:
-    """A column of the runs table. mean, error, count: for each point, over its finished seeds; the
-    error is one standard error of the mean.
-    """
+    """A column of the runs table, over the finished seeds of each point."""
 
     column: str
     label: str
     unit: str
     mean: Values
     error: Values
+    """One standard error of the mean."""
     count: Sequence[int]
+    """How many seeds have a value."""
 
 
 @dataclass(frozen=True)
@@ -61,28 +61,19 @@ def results_of(
     """
     label_and_unit = _columns(metrics)
     names = [name for name in label_and_unit if name in runs]
-    finished = runs[(runs["status"] == "done").to_numpy()]
-    points = np.asarray(point_of_cell)[(runs["status"] == "done").to_numpy()]
+    is_done = (runs["status"] == "done").to_numpy()
+    finished = runs[is_done]
+    points = np.asarray(point_of_cell)[is_done]
     every_point = range(max(point_of_cell) + 1)
     columns = []
     for name in names:
         values = pd.to_numeric(finished[name], errors="coerce").astype("float64")
         if values.notna().any():
             by_point = values.groupby(points)
-            mean = by_point.mean().reindex(every_point).to_numpy(np.float64)
-            error = by_point.sem().reindex(every_point).to_numpy(np.float64)
+            mean = to_json(by_point.mean().reindex(every_point).to_numpy(np.float64))
+            error = to_json(by_point.sem().reindex(every_point).to_numpy(np.float64))
             count = by_point.count().reindex(every_point, fill_value=0).tolist()
-            label, unit = label_and_unit[name]
-            columns.append(
-                Result(
-                    column=name,
-                    label=label,
-                    unit=unit,
-                    mean=to_json(mean),
-                    error=to_json(error),
-                    count=count,
-                )
-            )
+            columns.append(Result(name, *label_and_unit[name], mean, error, count))
     most = max(1, MOST_VALUES // (3 * len(every_point)))
     thinned = []
     if len(columns) > most:

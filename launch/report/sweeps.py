@@ -27,16 +27,14 @@ REPORT = "report.html"
 
 @dataclass(frozen=True)
 class SweepLine:
-    """One sweep in a list. `problem` says why it cannot be read, and the rest is then empty.
-
-    ended: cells with a result. submitted: when its newest submission was made. report: the link to
-    its page, empty without one.
-    """
+    """One sweep in a list."""
 
     name: str
     problem: str = ""
+    """Why it cannot be read; the rest is then empty."""
     cells: int = 0
     ended: int = 0
+    """Cells with a result."""
     share_done: float = 0.0
     is_live: bool = False
     counts: Sequence[StateCount] = ()
@@ -47,7 +45,9 @@ class SweepLine:
     training_again: int = 0
     """Done cells that train again."""
     submitted: float = 0.0
+    """The Unix time of its newest submission."""
     report: str = ""
+    """The link to its page; empty without one."""
 
     @property
     def day(self) -> str:

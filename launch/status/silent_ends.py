@@ -66,11 +66,12 @@ def not_started_cells(state: SweepState) -> list[str]:
     for plan in state.plans:
         if markers.RepeatedErrors(plan.folder(state.folder)).stopped_by() is not None:
             stopped.add(plan.sid)
-    return [
-        cell.id
-        for cell in state.cells.values()
-        if cell.state == "missing" and cell.record is None and cell.placement.sid in stopped
-    ]
+    cells = []
+    for cell in state.cells.values():
+        never_began = cell.state == "missing" and cell.record is None
+        if never_began and cell.placement.sid in stopped:
+            cells.append(cell.id)
+    return cells
 
 
 def ended_silently(state: SweepState, cell: CellState) -> bool:

@@ -43,17 +43,17 @@ RECORD_COLUMNS = (
 
 @dataclass(frozen=True)
 class SweepFiles:
-    """What the folder of a sweep has, before its schedulers are asked.
-
-    `columns` are those that were asked of the runs, and `modified` tells when they were read.
-    """
+    """What the folder of a sweep has, before its schedulers are asked."""
 
     folder: Path
     plans: Sequence[Plan]
     arrays: Mapping[str, Sequence[Array]]
+    """The arrays of each plan, by its id."""
     runs: pd.DataFrame
     columns: Sequence[str] | None
+    """The columns that were asked of the runs; None for all."""
     modified: Sequence[int]
+    """When a file was last added before the runs were read; see `modified` below."""
 
     def read_again(self) -> SweepFiles:
         """The same plans, with the cells and the runs that they have now."""
@@ -75,17 +75,16 @@ class SweepFiles:
 
 @dataclass(frozen=True)
 class Lookup:
-    """A scheduler's answer about arrays whose acceptance is unknown.
-
-    `jobs` are those that it knows, by array name. `complete` is False if it may have others.
-    `absent` is the error for an array that it never received. `certain` is True if an array that
-    it does not know cannot appear later.
-    """
+    """A scheduler's answer about arrays whose acceptance is unknown."""
 
     jobs: Mapping[str, str]
+    """The jobs that it knows, by array name."""
     complete: bool
+    """False if it may have others."""
     absent: str
+    """The error for an array that it never received."""
     certain: bool = False
+    """Whether an array that it does not know cannot appear later."""
 
 
 def read_files(
@@ -151,9 +150,9 @@ def _is_over(plan: Plan, records: Mapping[str, Record]) -> bool:
 
     A plan whose tasks add cells to it may go on even then: the scheduler knows.
     """
-    return not plan.task_searches and all(
-        has_result(cell, records.get(cell.id)) for cell in plan.cells
-    )
+    if plan.task_searches:
+        return False
+    return all(has_result(cell, records.get(cell.id)) for cell in plan.cells)
 
 
 def has_result(cell: PlannedCell, record: Record | None) -> bool:

@@ -271,12 +271,14 @@ def _with_absolute_paths(flat: Mapping[str, Any]) -> dict[str, Any]:
     """
     values = dict(flat)
     for key in _PATH_KEYS:  # jobs and later resumes run in other folders
-        if isinstance(values.get(key), str) and not values[key].strip():
+        path = values.get(key)
+        if not isinstance(path, str):
+            continue
+        if not path.strip():
             raise UserError(
                 f"{key}: found an empty path, expected a folder; give one, or unset the "
                 "environment variable that it comes from (REDESCENT_CIFAR10, REDESCENT_SVHN, "
                 "REDESCENT_TABLE or REDESCENT_CACHE)"
             )
-        if isinstance(values.get(key), str):
-            values[key] = str(below_project(values[key]))
+        values[key] = str(below_project(path))
     return values

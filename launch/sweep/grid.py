@@ -39,6 +39,7 @@ class Grid:
         return math.prod(len(factor) for factor in self._factors())
 
     def _factors(self) -> list[list[dict[str, Any]]]:
+        """The values of each axis, or of the axes that advance together, in the order of axes."""
         groups = [list(group) for group in self.zipped]
         zipped_axes = [axis for group in groups for axis in group]
         for axis in zipped_axes:
@@ -52,7 +53,7 @@ class Grid:
                 )
         factors = []
         for axis in self.axes:
-            group = next((g for g in groups if axis in g), [axis])
+            group = next((zipped for zipped in groups if axis in zipped), [axis])
             if axis == min(group, key=list(self.axes).index):
                 factors.append(self._zip_rows(group))
         return factors
@@ -80,12 +81,8 @@ def axis_values(axis: str, spec: Any) -> list[Any]:
     """
     if isinstance(spec, Mapping) and len(spec) == 1:
         kind, numbers = next(iter(spec.items()))
-        if (
-            kind in _RANGES
-            and isinstance(numbers, Sequence)
-            and len(numbers) == 3
-            and all(map(_is_number, numbers))
-        ):
+        is_triple = isinstance(numbers, Sequence) and len(numbers) == 3
+        if kind in _RANGES and is_triple and all(map(_is_number, numbers)):
             return _distinct(axis, _RANGES[kind](axis, *numbers))
     elif isinstance(spec, Sequence) and not isinstance(spec, str) and len(spec) > 0:
         return _distinct(axis, list(spec))
@@ -147,11 +144,8 @@ def _linear(axis: str, start: float, stop: float, num: int) -> list[float]:
 
 
 def _range(axis: str, start: int, stop: int, step: int) -> list[int]:
-    if (
-        not all(isinstance(x, int) for x in (start, stop, step))
-        or not range(start, stop, step or 1)
-        or not step
-    ):
+    are_integers = all(isinstance(number, int) for number in (start, stop, step))
+    if not are_integers or step == 0 or not range(start, stop, step):
         raise UserError(
             f"axes.{axis}: range needs three integers that give at least one value, found "
             f"{[start, stop, step]}"

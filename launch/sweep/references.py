@@ -28,9 +28,8 @@ class References:
         self.keys = _dependent(texts, axes)
         self.axes = [axis for axis in axes if _dependent(texts, [axis])]
         if self.keys:
-            self._config = OmegaConf.masked_copy(
-                config, [str(key) for key in config if key != "hydra"]
-            )
+            without_hydra = [str(key) for key in config if key != "hydra"]
+            self._config = OmegaConf.masked_copy(config, without_hydra)
         self._values: dict[str, dict[str, Any]] = {}
 
     def values_at(self, point: Mapping[str, Any]) -> Mapping[str, Any]:

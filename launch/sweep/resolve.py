@@ -113,10 +113,11 @@ class Resolver:
         """The sections of the base in the order of the names; those that change are still empty."""
         key = (trainer, *changed)
         if key not in self._unchanged:
-            self._unchanged[key] = {
-                name: EMPTY if name in changed else self._section(trainer, name, {})
-                for name in self._names
-            }
+            sections = {}
+            for name in self._names:
+                is_changed = name in changed
+                sections[name] = EMPTY if is_changed else self._section(trainer, name, {})
+            self._unchanged[key] = sections
         return dict(self._unchanged[key])
 
     def _section(self, trainer: str, name: str, values: Mapping[str, Any]) -> Section:
