@@ -5,13 +5,14 @@ Loads neither pandas nor Hydra before an error needs them.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shlex
 import stat
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn
@@ -93,6 +94,21 @@ def fail(message: str) -> None:
     text = styled(("error:", "red"), f" {message}")
     errors.print(layout.paragraph(text, width=errors.width) if errors.is_terminal else text)
     sys.exit(WRONG_USE)
+
+
+@contextlib.contextmanager
+def leave_on_interrupt(name: str) -> Iterator[None]:
+    """End the command on Ctrl-C, and leave the jobs of this sweep running."""
+    from launch.cli import layout
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        layout.print_paragraph(
+            f"stopped watching; the jobs continue: `redescent status {name}`, "
+            f"`redescent cancel {name}`"
+        )
+        sys.exit(INTERRUPTED)
 
 
 class Commands(click.Group):

@@ -11,7 +11,8 @@ from pathlib import Path
 from rich.text import Text
 
 from launch.cli.console import console, styled, visible
-from launch.cli.status import LOOK_SECONDS, POLL_SECONDS, leave_on_interrupt
+from launch.cli.exits import leave_on_interrupt
+from launch.cli.wait import LOOK_SECONDS, POLL_SECONDS
 from launch.errors import UserError
 from launch.plan.identity import cell_arguments, short_id
 from launch.plan.outcome import FINAL, LIVE

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from launch.cli import layout, machine
 from launch.cli.console import console, styled
-from launch.cli.status import leave_on_interrupt
+from launch.cli.exits import leave_on_interrupt
 from launch.errors import UserError
 from launch.plan.plan import name_of
 from launch.report import page

@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from launch.cli import layout, progress
-from launch.cli import status as views
 from launch.cli.console import console
 from launch.cli.preview import hours, print_meant_as_conditions, print_preview
+from launch.cli.status import print_status
 from launch.cli.tables import print_calibration
+from launch.cli.wait import wait_until_end, wait_until_finished
 from launch.errors import FAILED, quantity
 from launch.plan.folder import umask_that_locks_out
 from launch.plan.outcome import FINAL
@@ -59,8 +60,8 @@ def send(request: Request, wait: bool, overrides: Sequence[str] = (), **choices:
         _print_sent(result, plan.sid)
     has_trained = is_here and (plan is not None or len(request.searches) > 0)
     if wait or has_trained:
-        complete = views.wait_until_finished(request.folder, plan.sid if plan else None)
-        views.print_status(request.folder)
+        complete = wait_until_finished(request.folder, plan.sid if plan else None)
+        print_status(request.folder)
         if not complete:
             _print_cells_of_other_requests(request)
         sys.exit(0 if complete else FAILED)
@@ -121,15 +122,15 @@ def calibrate(
         runs = calibration.calibration_request(request, epochs, steps, concurrency)
         missing = measurements.still_to_measure(runs, runs.code)
         plan = submission.submit(missing, retry_errors=True, rerun=True).plan
-        views.wait_until_end(missing.folder, plan.sid if plan else None)
+        wait_until_end(missing.folder, plan.sid if plan else None)
         if plan and trained_again(load_sweep_state(missing.folder), plan.sid).without_result:
-            views.print_status(missing.folder)
+            print_status(missing.folder)
             sys.exit(FAILED)
     results = measurements.measurements(request)
     print_calibration(results)
     succeeded = {result.cell.id for result in results if not result.failure}
     cells = calibration.smallest_and_largest(calibration.calibrated_cells(request))
     if {cell.id for cell in cells} - succeeded:
-        views.print_status(request.folder / CALIBRATION)
+        print_status(request.folder / CALIBRATION)
         sys.exit(FAILED)
     console.print(f"the sweep: {hours(load_preview(request))}")

@@ -21,7 +21,7 @@ import pytest
 from waiting import wait_for
 
 from analysis import store
-from launch.cli import status
+from launch.cli import wait
 from launch.plan import Search, load_all
 from launch.plan.process import Process
 from launch.submit import rounds
@@ -164,13 +164,13 @@ def test_a_round_that_another_command_sent_and_finished_is_no_failure(
         cells = {str(number): SimpleNamespace(state="done") for number in range(over[0])}
         return SimpleNamespace(cells=cells, plans=["plan"] * over[0])
 
-    monkeypatch.setattr(status.sweep_state, "load_sweep_state", state)
-    monkeypatch.setattr(status, "_show_until_end", lambda folder, sid, shown: state(folder))
-    monkeypatch.setattr(status, "is_live", lambda state, sid=None: False)
-    monkeypatch.setattr(status, "_search_goes_on", lambda state: len(state.plans) < 2)
-    monkeypatch.setattr(status, "advance", lambda folder: over.__setitem__(0, next(coming)))
-    monkeypatch.setattr(status.submission, "write_searches", lambda folder: None)
-    assert status.wait_until_finished(tmp_path) is complete
+    monkeypatch.setattr(wait.sweep_state, "load_sweep_state", state)
+    monkeypatch.setattr(wait, "_show_until_end", lambda folder, sid, shown: state(folder))
+    monkeypatch.setattr(wait, "is_live", lambda state, sid=None: False)
+    monkeypatch.setattr(wait, "_search_goes_on", lambda state: len(state.plans) < 2)
+    monkeypatch.setattr(wait, "advance", lambda folder: over.__setitem__(0, next(coming)))
+    monkeypatch.setattr(wait.submission, "write_searches", lambda folder: None)
+    assert wait.wait_until_finished(tmp_path) is complete
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes through /proc")

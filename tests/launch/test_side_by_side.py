@@ -14,7 +14,7 @@ import pytest
 from waiting import wait_for_cells
 
 from analysis import store
-from launch.cli import status
+from launch.cli import wait
 from launch.cli.console import console
 from launch.cli.preview import print_preview
 from launch.cost import concurrency, packing
@@ -316,6 +316,6 @@ def test_waiting_for_a_repeated_calibration_ignores_its_earlier_results(
     for attempts in (1, 2):
         plan_sent = submission.submit(request, rerun=True).plan
         assert plan_sent is not None
-        assert status.wait_until_end(request.folder)
+        assert wait.wait_until_end(request.folder)
         calibration_table = measurements.calibration_runs(logs / "noop")
         assert calibration_table[["status", "attempt"]].to_numpy().tolist() == [["done", attempts]]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from launch.cli.status import waiting_lines
+from launch.cli.wait import waiting_lines
 from launch.plan import Plan
 from launch.plan.jobs import Array
 from launch.report.explanation import advice

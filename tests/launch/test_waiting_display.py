@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from launch.cli import progress, status
+from launch.cli import progress, wait
 from launch.plan import Plan, PlannedCell
 from launch.scheduler.slurm import Task
 from launch.status import summary, sweep_state
@@ -129,7 +129,7 @@ def test_cells_that_no_job_trains_are_no_part_of_the_progress(
         states[cell] = CellState(cell, name, record, Placement("s", 0, 1, False))
     state = SweepState(Path("logs/demo"), [plan_of()], {}, states, runs, [], {})
     monkeypatch.setattr(sweep_state, "load_sweep_state", lambda folder: state)
-    assert not status.wait_until_end(state.folder)
+    assert not wait.wait_until_end(state.folder)
     assert capsys.readouterr().out.partition("  ")[2] == "100 %, 2/2 cells\n"
 
 
