@@ -21,8 +21,8 @@ from launch.submit import rounds
 from launch.submit.freeze import freeze_cells
 from launch.sweep import compose
 from launch.sweep.grid import axis_values
+from launch.sweep.reading import weights_of
 from launch.sweep.request import Cell, Request
-from launch.sweep.trained import weights_of
 from trainers import config
 from trainers.checkpoint import Checkpoints
 from trainers.config import CIFAR10, MEASURES, MLP, ConvNet, Table, VisionCell, ViT

@@ -19,6 +19,7 @@ from launch.errors import UserError
 from launch.plan import identity
 from launch.plan.plan import CALIBRATION
 from launch.sweep.adaptive import calibration_cells
+from launch.sweep.reading import needs_trained_cell
 from launch.sweep.request import (
     AUTO,
     CALIBRATION_EPOCHS,
@@ -28,7 +29,6 @@ from launch.sweep.request import (
     Policy,
     Request,
 )
-from launch.sweep.trained import needs_trained_cell
 
 MOST = 16
 """At most this many cells are calibrated: the smallest and largest of each family."""

@@ -20,8 +20,8 @@ from launch.plan.outcome import FINAL
 from launch.plan.plan import CALIBRATION, ran_in
 from launch.status.sweep_files import records_of
 from launch.submit.calibration import calibrated_cells, flats_of, smallest_and_largest
+from launch.sweep.reading import needs_trained_cell
 from launch.sweep.request import Cell, Concurrency, Request
-from launch.sweep.trained import needs_trained_cell
 
 
 def calibration_runs(folder: Path) -> pd.DataFrame:

@@ -22,8 +22,8 @@ from launch.plan import load_all
 from launch.plan.outcome import FINAL, LIVE
 from launch.plan.plan import name_of
 from launch.status.sweep_state import SweepState, load_sweep_state, trained_again
+from launch.sweep.reading import Weights, reading_of, weights_of
 from launch.sweep.request import Cell
-from launch.sweep.trained import Weights, reading_of, weights_of
 
 Reason = Literal["not trained", "trains on this machine", "weights not kept", "unknown"]
 

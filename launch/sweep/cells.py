@@ -18,7 +18,7 @@ from launch.plan import load_all
 from launch.plan.identity import RESULT_FREE
 from launch.plan.project import below_project
 from launch.plan.search import Search
-from launch.sweep import config_keys, search, spec, trained
+from launch.sweep import config_keys, reading, search, spec, trained
 from launch.sweep.adaptive import check_trials, newest_searches
 from launch.sweep.grid import Grid
 from launch.sweep.references import References
@@ -108,7 +108,7 @@ def _most_cells(config: DictConfig) -> Any:
 
 def _refuse_measure(base: Mapping[str, Any]) -> None:
     """Raise UserError for a measuring trainer in a sweep without `of`."""
-    if trained.needs_trained_cell(base):
+    if reading.needs_trained_cell(base):
         raise UserError(
             f"of: missing; the trainer {base['trainer.name']} measures trained cells: name their "
             "sweep with of: {sweep: NAME}"
@@ -126,7 +126,7 @@ class _Read:
 
     def flat(self, base: Mapping[str, Any]) -> dict[str, Any]:
         """The configuration of the cell that reads it, from that of the sweep."""
-        flat = trained.reading_flat(base, self.folder, self.cell, self.partner)
+        flat = reading.reading_flat(base, self.folder, self.cell, self.partner)
         return flat | {key: value for key, value in self.places.items() if key in flat}
 
 
@@ -226,9 +226,9 @@ class _Base:
     def flat_reading(self, read: _Read, values: Mapping[str, Any]) -> dict[str, Any]:
         """The configuration of the cell with these values that reads a trained cell."""
         flat = {**read.flat(self.flat), **values}
-        trained.check_kept(flat, read.cell.flat)
+        reading.check_kept(flat, read.cell.flat)
         partner = read.partner.flat if read.partner is not None else None
-        trained.check_measurable(flat, read.cell.flat, partner)
+        reading.check_measurable(flat, read.cell.flat, partner)
         return flat
 
     def _check_search(self, config: DictConfig, rule: search.SearchRule) -> None:

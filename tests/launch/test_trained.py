@@ -25,8 +25,8 @@ from launch.submit.freeze import freeze_cells
 from launch.submit.preview import Estimate, Preview
 from launch.submit.selection import Selection, select_cells, with_other_results, with_weights
 from launch.sweep.compose import expand_sweep
+from launch.sweep.reading import weights_of
 from launch.sweep.request import Cell, Request
-from launch.sweep.trained import weights_of
 
 LOCAL = "hydra/launcher=local"
 TRAINED = """\
