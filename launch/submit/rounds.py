@@ -9,19 +9,18 @@ so a round that was never sent, or whose job was lost, is the same round for who
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
-from launch.errors import UserError
 from launch.plan import Plan, Search, files
 from launch.plan.outcome import FINAL, State
 from launch.status import failures, other_results
 from launch.status.sweep_state import SweepState
+from launch.submit.outcomes import check_columns, outcomes, unknown_columns
 from launch.sweep.adaptive import SearchKey, SearchState, newest_searches, replay, search_key
-from launch.sweep.condition import UnknownKey, condition, names
 from launch.sweep.request import Cell, Request
 
 VERSION = 1
@@ -69,75 +68,25 @@ def search_states_of_present_data(
     return search_states(searches, runs[~runs["cell"].astype(str).isin(of_other_data)])
 
 
-def outcomes(success: str, runs: pd.DataFrame) -> dict[str, bool]:
-    """Whether each cell with a result succeeded, by cell id.
-
-    A nonfinite cell failed. A cell has no outcome if the condition needs a value that its row
-    lacks. Raises UserError for a condition that names no column of the table.
-    """
-    if runs.empty:
-        return {}
-    final = runs[runs["status"].isin(FINAL)]
-    if final.empty:
-        return {}
-    keys = names(success)
-    _check_columns(success, runs)
-    meets = condition(success)
-    by_cell = {}
-    columns = list(dict.fromkeys(["cell", "status", *keys]))
-    for row in final[columns].to_dict("records"):
-        outcome = _outcome(meets, {str(key): value for key, value in row.items()})
-        if outcome is not None:
-            by_cell[str(row["cell"])] = outcome
-    return by_cell
-
-
-def _outcome(meets: Any, row: Mapping[str, Any]) -> bool | None:
-    if row["status"] == "nonfinite":
-        return False
-    values = {key: value for key, value in row.items() if not _is_null(value)}
-    try:
-        return bool(meets(values))
-    except UnknownKey:
-        return None
-
-
-def _is_null(value: Any) -> bool:
-    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
-
-
-def unknown_columns(success: str, runs: pd.DataFrame) -> list[str]:
-    """The names in a condition that are no columns of the runs table; none before any result."""
-    if runs.empty or not runs["status"].isin(FINAL).any():
-        return []
-    return [key for key in names(success) if key not in runs]
-
-
 def without_corrected(searches: Sequence[Search], runs: pd.DataFrame) -> list[Search]:
     """The searches without those whose condition names no column and was corrected since.
 
     It was corrected if another search has the same axis and point, and a condition of columns.
     """
-    unknown = [bool(unknown_columns(search.success, runs)) for search in searches]
-    keys = [search_key(search) for search in searches]
-    places = [(key.axis, key.point) for key in keys]
-    answered = {place for place, is_unknown in zip(places, unknown, strict=True) if not is_unknown}
+    texts = {search.success for search in searches}
+    uncomputable = {text for text in texts if unknown_columns(text, runs)}
+    answered = {_place(search) for search in searches if search.success not in uncomputable}
     kept = []
-    for search, place, is_unknown in zip(searches, places, unknown, strict=True):
-        if not is_unknown or place not in answered:
+    for search in searches:
+        if search.success not in uncomputable or _place(search) not in answered:
             kept.append(search)
     return kept
 
 
-def _check_columns(success: str, runs: pd.DataFrame) -> None:
-    unknown = unknown_columns(success, runs)
-    if unknown:
-        columns = [str(name) for name in runs if "." not in str(name)]
-        raise UserError(
-            f"search.success {success!r}: the runs table has no column {unknown[0]!r}; expected a "
-            f"configuration key or one of {', '.join(columns)}. Correct it and submit again: "
-            "the trainings so far count"
-        )
+def _place(search: Search) -> tuple[str, str]:
+    """The axis and the point of a search: what it finds a threshold of."""
+    key = search_key(search)
+    return key.axis, key.point
 
 
 def _check_conditions(searches: Sequence[Search], runs: pd.DataFrame) -> None:
@@ -145,7 +94,7 @@ def _check_conditions(searches: Sequence[Search], runs: pd.DataFrame) -> None:
     texts = dict.fromkeys(search.success for search in searches)
     if all(unknown_columns(text, runs) for text in texts):
         for text in texts:
-            _check_columns(text, runs)
+            check_columns(text, runs)
 
 
 def with_open_rounds(request: Request, state: SweepState) -> tuple[Request, Sequence[SearchState]]:

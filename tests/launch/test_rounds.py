@@ -24,6 +24,7 @@ from launch.status.other_results import DataComparison
 from launch.submit import cancel, rounds, submission
 from launch.submit.advance import advance
 from launch.submit.inside import add_round
+from launch.submit.outcomes import outcomes
 from launch.submit.preview import load_preview, with_searches
 from launch.submit.resume import resume_request
 from launch.sweep.adaptive import SearchState
@@ -136,21 +137,21 @@ def test_outcomes_are_those_of_final_rows() -> None:
         ends("missing"),
     )
     expected = {"c1-0": True, "c1-1": False, "c1-2": False}
-    assert rounds.outcomes("fitted == true", runs) == expected
+    assert outcomes("fitted == true", runs) == expected
 
 
 def test_a_row_without_the_value_has_no_outcome() -> None:
     runs = table(ends("done", wrong=3), ends("done", wrong=None), ends("done", wrong=0))
-    assert rounds.outcomes("wrong == 0", runs) == {"c1-0": False, "c1-2": True}
+    assert outcomes("wrong == 0", runs) == {"c1-0": False, "c1-2": True}
     either = "status == 'done' or wrong == 0"
-    assert rounds.outcomes(either, runs) == {"c1-0": True, "c1-1": True, "c1-2": True}
+    assert outcomes(either, runs) == {"c1-0": True, "c1-1": True, "c1-2": True}
 
 
 def test_a_condition_on_an_absent_column_is_an_error() -> None:
     with pytest.raises(UserError, match=r"the runs table has no column 'wrongs'; .* wrong"):
-        rounds.outcomes("wrongs == 0", table(ends("done", wrong=3)))
-    assert rounds.outcomes("wrongs == 0", table(ends("missing"))) == {}
-    assert rounds.outcomes("wrongs == 0", pd.DataFrame()) == {}
+        outcomes("wrongs == 0", table(ends("done", wrong=3)))
+    assert outcomes("wrongs == 0", table(ends("missing"))) == {}
+    assert outcomes("wrongs == 0", pd.DataFrame()) == {}
 
 
 def test_rounds_follow_until_every_search_is_finished(sweep: Played) -> None:
