@@ -24,7 +24,6 @@ CONFIGS = ROOT / "configs"
 SECTIONS = ("model", "data", "optim", "trainer")
 """Groups of files whose keys form a section of the configuration of that name."""
 
-
 _PACKAGE = "@package _global_"
 
 
@@ -39,13 +38,15 @@ class Key:
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """A file of configs/, the text above its first key, its keys, and the choices it makes."""
+    """A file of configs/."""
 
     group: str
     name: str
     description: str
+    """The text above its first key."""
     keys: Sequence[Key]
     choices: Sequence[str]
+    """What its list `defaults` chooses, such as `data=digits`."""
 
     @property
     def kind(self) -> str:
@@ -66,15 +67,18 @@ def read(path: Path, group: str) -> ConfigFile:
     keys = list(source.keys(root, ""))
     is_global = any(_PACKAGE in line for line in source.lines[:1])
     if is_global and group in SECTIONS:
-        keys = [
-            dataclasses.replace(key, path=key.path.removeprefix(f"{group}."))
-            for key in keys
-            if key.path.startswith(f"{group}.")
-        ]
+        keys = _of_section(group, keys)
     first = root.value[0][0].start_mark.line
     header = [line.removeprefix("#").strip() for line in source.lines[:first]]
     description = " ".join(line for line in header if line and line != _PACKAGE)
     return ConfigFile(group, path.stem, description, keys, _choices(text))
+
+
+def _of_section(section: str, keys: Sequence[Key]) -> list[Key]:
+    """The keys of a section, named without it."""
+    prefix = f"{section}."
+    of_section = [key for key in keys if key.path.startswith(prefix)]
+    return [dataclasses.replace(key, path=key.path.removeprefix(prefix)) for key in of_section]
 
 
 def _choices(text: str) -> list[str]:

@@ -185,8 +185,9 @@ def _launchers() -> Iterator[str]:
     yield ""
     files = config_files.read_group("hydra/launcher")
     comments: dict[str, str] = {}
-    for key in [key for file in files for key in file.keys]:
-        comments[key.path] = max(comments.get(key.path, ""), key.comment, key=len)
+    for file in files:
+        for key in file.keys:
+            comments[key.path] = max(comments.get(key.path, ""), key.comment, key=len)
     for file in files:
         yield f"### launcher: {file.name}"
         yield ""
@@ -265,18 +266,19 @@ def columns() -> Iterator[str]:
     yield ""
     rows = []
     for field in schema.curve_schema([]):
-        about = {key.decode(): value.decode() for key, value in field.metadata.items()}
+        metadata = {key.decode(): value.decode() for key, value in field.metadata.items()}
         kind = "string" if field.name == "cell" else str(field.type)
-        rows.append([code(field.name), kind, about.get("unit", ""), prose(about["meaning"])])
+        about = [metadata.get("unit", ""), prose(metadata["meaning"])]
+        rows.append([code(field.name), kind, *about])
     yield from table(["column", "type", "unit", "meaning"], rows)
     for name in TRAINERS:
         yield f"## {name}"
         yield ""
-        metrics = [
-            [code(m.name), m.dtype, m.unit, prose(m.meaning), m.best or ""]
-            for m in trainers.metrics(name)
-        ]
-        yield from table(["column", "type", "unit", "meaning", "best"], metrics)
+        rows = []
+        for metric in trainers.metrics(name):
+            about = [metric.unit, prose(metric.meaning), metric.best or ""]
+            rows.append([code(metric.name), metric.dtype, *about])
+        yield from table(["column", "type", "unit", "meaning", "best"], rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

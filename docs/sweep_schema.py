@@ -73,9 +73,8 @@ def sweep_schema() -> Schema:
 
 
 def _keys_of_sweeps() -> Schema:
-    comments = {
-        key.path: key.comment for key in config_files.read(CONFIGS / "config.yaml", "").keys
-    }
+    keys = config_files.read(CONFIGS / "config.yaml", "").keys
+    comments = {key.path: key.comment for key in keys}
     seeds = _values([int])
     return {
         "logs": {"type": "string", "description": comments["logs"]},
@@ -98,14 +97,13 @@ def _keys_of_launchers() -> Schema:
     task = {name: _any(options(hint)) for name, hint in typing.get_type_hints(Packing).items()}
     policy = typing.get_type_hints(Policy)
     limits = {"gpu_hours": _any(options(policy["gpu_hours"])), "cells": {"type": "integer"}}
+    command = {"command": _any(options(policy["notify"]))}
     return {
         "task": _object(task, "how cells become tasks"),
         "limits": _object(limits, "limits of a submission"),
         "canary": _any([policy["canary"]]),
         "compact": _any([policy["compact"]]),
-        "notify": _object(
-            {"command": _any(options(policy["notify"]))}, "a program that runs when a sweep ends"
-        ),
+        "notify": _object(command, "a program that runs when a sweep ends"),
         "hydra": {"type": "object", "description": "keys of Hydra, such as hydra.launcher"},
     }
 
