@@ -21,17 +21,17 @@ SETTINGS = (
 
 @dataclass(frozen=True)
 class Search:
-    """At one point of a grid, the search for the value of `axis` at which `success` changes.
-
-    `settings` are the fields of `analysis.stats.threshold.Settings`. A trial has the
-    number of one of `seeds`; the values of `budget` double at each level. `point` is a flat
-    configuration; its seed and its value of the axis mean nothing.
-    """
+    """At one point of a grid, the search for the value of `axis` at which `success` changes."""
 
     axis: str
     success: str
+    """A condition on the runs table."""
     settings: Mapping[str, Any]
+    """The fields of `analysis.stats.threshold.Settings`."""
     seeds: Sequence[int]
+    """The seeds of its trials; a trial has the number of one of them."""
     budget: Sequence[str]
+    """The keys whose values double at each level."""
     advance: Advance
     point: Mapping[str, Any]
+    """A flat configuration; its seed and its value of the axis mean nothing."""

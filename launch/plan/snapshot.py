@@ -59,7 +59,7 @@ DAMAGES = (
 
 @dataclass(frozen=True)
 class Software:
-    """What jobs run with; the names are those of the fields of a plan."""
+    """What jobs run with; the fields have the names, and the meanings, of those of a plan."""
 
     python: str
     code: str

@@ -36,11 +36,14 @@ for training.
 
 @dataclass(frozen=True)
 class FollowUp:
-    """A job after the last task: the end of its name, and the module that it runs."""
+    """A job after the last task."""
 
     name: str
+    """The end of its SLURM job name."""
     module: str
+    """The Python module that it runs."""
     arguments: Sequence[str]
+    """The arguments of the module."""
     output: Path
     """The folder of its output."""
     is_last: bool = False

@@ -38,10 +38,12 @@ class Absence:
 
 @dataclass(frozen=True)
 class Availability:
-    """Of the cells of a request: the jobs that some wait for, and why others are left out."""
+    """Whether the cells of a request find the weights that they read; by the ids of the cells."""
 
     jobs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The jobs that a cell waits for."""
     absent: Mapping[str, Absence] = field(default_factory=dict)
+    """Why a cell is left out."""
 
     def follows(self, cells: Sequence[Cell]) -> list[Sequence[str]]:
         """The jobs that each cell waits for."""
@@ -102,16 +104,16 @@ def look_up(cells: Sequence[Cell], *, can_wait: bool) -> Availability:
     for cell in cells:
         jobs_of_cell: set[str] = set()
         for needed in weights_of(cell.flat):
-            is_there = needed.file in files(needed.folder)
-            if is_there and not (
-                may_change(needed.folder) and _trains_again(needed, state_of(needed.folder))
-            ):
-                continue
-            answer = _job_or_reason(needed, state_of(needed.folder), can_wait=can_wait)
+            folder = needed.folder
+            if needed.file in files(folder):
+                is_changing = may_change(folder) and _trains_again(needed, state_of(folder))
+                if not is_changing:
+                    continue
+            answer = _job_or_reason(needed, state_of(folder), can_wait=can_wait)
             if answer.job is not None:
                 jobs_of_cell.add(answer.job)
             else:
-                absent[cell.id] = Absence(needed.folder, answer.reason)
+                absent[cell.id] = Absence(folder, answer.reason)
         if jobs_of_cell and cell.id not in absent:
             jobs[cell.id] = sorted(jobs_of_cell)
     return Availability(jobs, absent)
@@ -169,6 +171,7 @@ class _Answer:
 
 
 def _job_or_reason(needed: Weights, state: SweepState | None, *, can_wait: bool) -> _Answer:
+    """The job to wait for, from the state of the trained sweep; None if it was never submitted."""
     cell = state.cells.get(needed.cell) if state is not None else None
     if state is None or cell is None:
         return _Answer()
@@ -194,8 +197,10 @@ def with_earlier_weights(flats: Mapping[str, Mapping[str, Any]], runs: pd.DataFr
     ends, trained_ends = _ends(runs), functools.cache(_ends_of_trained)
     earlier = []
     for cell, flat in flats.items():
-        sources = [trained_ends(needed.folder).get(needed.cell) for needed in weights_of(flat)]
-        if cell in ends and any(end is not None and end > ends[cell] for end in sources):
+        if cell not in ends:
+            continue
+        trained = [trained_ends(needed.folder).get(needed.cell) for needed in weights_of(flat)]
+        if any(end is not None and end > ends[cell] for end in trained):
             earlier.append(cell)
     return earlier
 

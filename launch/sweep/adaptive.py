@@ -30,25 +30,26 @@ SIMULATIONS = 20
 
 @dataclass(frozen=True)
 class TrialCell:
-    """One training of a search: its cell, its round (from 1), and whether it succeeded."""
+    """One training of a search."""
 
     trial: Trial
     round: int
+    """The number of its round, from 1."""
     cell: Cell
     success: bool | None
+    """Whether it succeeded; None while it is to be trained, or trains."""
 
 
 @dataclass(frozen=True)
 class SearchState:
-    """A search at one moment: the trials of all rounds so far, and why it ended (None: it did not).
-
-    Trials without `success` are open: they are to be trained, or train now.
-    """
+    """A search at one moment."""
 
     search: Search
     trials: Sequence[TrialCell]
+    """The trials of all rounds so far."""
     rounds: int
     finished: Reason | None
+    """Why it ended; None if it did not."""
 
     @property
     def open(self) -> list[TrialCell]:
@@ -72,14 +73,12 @@ class SearchState:
 
 @dataclass(frozen=True)
 class SearchKey:
-    """What makes two searches the same although settings, seeds, budget or advance differ.
-
-    `point` is a hash of the configuration without the axis and the seed.
-    """
+    """What makes two searches the same although settings, seeds, budget or advance differ."""
 
     axis: str
     success: str
     point: str
+    """A hash of the configuration without the axis and the seed."""
 
 
 def search_key(search: Search) -> SearchKey:

@@ -117,12 +117,15 @@ def _refuse_measure(base: Mapping[str, Any]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Read:
-    """A trained cell to read, and its partner; `places` say where its data are now."""
+    """A trained cell to read."""
 
     folder: Path
+    """The log folder of its sweep."""
     cell: Cell
     partner: Cell | None
+    """The other end of a line; None without one."""
     places: Mapping[str, Any]
+    """The keys that say where its data are now."""
 
     def flat(self, base: Mapping[str, Any]) -> dict[str, Any]:
         """The configuration of the cell that reads it, from that of the sweep."""
@@ -200,7 +203,7 @@ def _check_size(grid: Grid, limit: Any, trained_cells: int = 1) -> None:
 
 
 class _Base:
-    """One choice of groups: the cells at the points of the grid, and what refers to its axes."""
+    """The configuration of one choice of config groups, and the cells that follow from it."""
 
     def __init__(self, config: DictConfig, sweep: spec.Sweep) -> None:
         axes = [axis for axis in sweep.grid.axes if axis not in config_keys.GROUPS]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from launch.errors import UserError
 from launch.plan.identity import RESULT_FREE
 from launch.sweep import search, trained
-from launch.sweep.condition import UnknownKey, check_types, column_types, remembered
+from launch.sweep.condition import Condition, UnknownKey, check_types, column_types, remembered
 from launch.sweep.grid import Grid, axis_values
 
 KEYS = ("seeds", "axes", "zip", "where", "search", "of", "to")
@@ -17,17 +17,17 @@ KEYS = ("seeds", "axes", "zip", "where", "search", "of", "to")
 
 @dataclass(frozen=True)
 class Sweep:
-    """A grid, the conditions for its cells, and the text of the conditions.
-
-    With a `search`, the points of the grid have no seeds: the search gives them. With `trained`,
-    each trained cell is read at every point, and has the seed.
-    """
+    """A sweep file, checked."""
 
     grid: Grid
-    conditions: Sequence[Callable[[Mapping[str, Any]], bool]]
+    conditions: Sequence[Condition]
+    """What a cell must meet."""
     texts: Sequence[str]
+    """The conditions as they are written."""
     search: search.SearchRule | None = None
+    """With a search, the points of the grid have no seeds: the search gives them."""
     trained: trained.TrainedRule | None = None
+    """With this, each trained cell is read at every point, and has the seed."""
 
     def accepts(self, flat: Mapping[str, Any]) -> bool:
         """Whether a flat configuration meets every condition.
