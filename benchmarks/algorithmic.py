@@ -192,21 +192,13 @@ def ours(device: str, *overrides: str) -> Callable[[int], None]:
 
 def several(count: int, steps: int) -> float:
     """Total steps per wall second of `count` processes that each train a copy of ours."""
-    code = (
-        "from algorithmic import ours; t = ours('cpu'); t(5); print(flush=True); input(); "
-        f"t({steps}); "
-        "print(flush=True)"
-    )
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=HERE,
-        )
-        for _ in range(count)
-    ]
+    begin = "from algorithmic import ours; t = ours('cpu'); t(5); print(flush=True); input()"
+    command = [sys.executable, "-c", f"{begin}; t({steps}); print(flush=True)"]
+    pipe = subprocess.PIPE
+    processes = []
+    for _ in range(count):
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=HERE)
+        processes.append(process)
     for process in processes:
         process.stdout.readline()  # type: ignore[union-attr]
     began = time.perf_counter()
@@ -222,18 +214,16 @@ def processor() -> str:
     """The processor's name, the instructions that torch uses, and the library that the trainer
     chooses.
     """
-    about = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    name = next(
-        (line.partition(":")[2].strip() for line in about if line.startswith("model name")),
-        platform.machine(),
-    )
-    return (
-        f"{name} ({torch.backends.cpu.get_cpu_capability()}, products by {linear.fastest_here()})"
-    )
+    path = Path("/proc/cpuinfo")
+    about = path.read_text().splitlines() if path.exists() else []
+    names = [line.partition(":")[2].strip() for line in about if line.startswith("model name")]
+    name = names[0] if names else platform.machine()
+    instructions = torch.backends.cpu.get_cpu_capability()
+    return f"{name} ({instructions}, products by {linear.fastest_here()})"
 
 
-def main() -> None:
-    """Run the rounds and print the table and the ratios."""
+def arguments() -> argparse.Namespace:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -248,22 +238,32 @@ def main() -> None:
     parser.add_argument(
         "--at-a-time", type=int, nargs="*", default=[], help="also this many processes together"
     )
-    options = parser.parse_args()
-    rounds_, steps = (3, 10) if options.quick else (options.rounds, options.steps)
-    torch.set_num_threads(1)
+    return parser.parse_args()
+
+
+def versions(*, with_compiled: bool) -> dict[str, Callable[[int], None]]:
+    """What trains some steps, by the name of the version."""
     device = torch.device("cpu")
     ways = {"plain per-head": plain_per_head(device), "plain encoder": plain_encoder(device)}
     for name in ("float32", "bfloat16"):
-        ways[f"ours {name}"] = ours("cpu", f"trainer.precision={name}")
-        if options.compile:
-            ways[f"ours {name} compiled"] = ours(
-                "cpu", f"trainer.precision={name}", "run.compile=true"
-            )
-    began: dict[str, float] = {}
+        precision = f"trainer.precision={name}"
+        ways[f"ours {name}"] = ours("cpu", precision)
+        if with_compiled:
+            ways[f"ours {name} compiled"] = ours("cpu", precision, "run.compile=true")
+    return ways
+
+
+def main() -> None:
+    """Run the rounds and print the table and the ratios."""
+    options = arguments()
+    rounds_, steps = (3, 10) if options.quick else (options.rounds, options.steps)
+    torch.set_num_threads(1)
+    ways = versions(with_compiled=options.compile)
+    first_seconds: dict[str, float] = {}
     for name, train in ways.items():
         start = time.perf_counter()
         train(2)
-        began[name] = time.perf_counter() - start
+        first_seconds[name] = time.perf_counter() - start
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds_):
         for name, train in ways.items():
@@ -274,24 +274,32 @@ def main() -> None:
         f"torch {torch.__version__}, {processor()}, 1 thread, {rounds_} rounds of {steps} steps, "
         "CPU seconds"
     )
+    print_table(seconds, first_seconds)
+    for count in options.at_a_time:
+        rate = several(count, steps * 5)
+        print(f"{count} processes of ours float32 at a time: {rate:.1f} steps/s")
+    print_ratios(seconds)
+
+
+def print_table(seconds: dict[str, list[float]], first_seconds: dict[str, float]) -> None:
+    """A line for each version: the median step, the fastest and slowest, and the first steps."""
     print(f"{'way':28s} {'ms/step':>8s} {'range':>15s} {'steps/s':>8s} {'first 2 steps, s':>17s}")
     for name, timings in seconds.items():
-        middle, spread = (
-            statistics.median(timings),
-            f"{min(timings) * 1e3:.1f}-{max(timings) * 1e3:.1f}",
-        )
-        print(f"{name:28s} {middle * 1e3:8.1f} {spread:>15s} {1 / middle:8.1f} {began[name]:17.1f}")
-    for count in options.at_a_time:
-        print(
-            f"{count} processes of ours float32 at a time: {several(count, steps * 5):.1f} steps/s"
-        )
+        middle = statistics.median(timings)
+        spread = f"{min(timings) * 1e3:.1f}-{max(timings) * 1e3:.1f}"
+        first = first_seconds[name]
+        print(f"{name:28s} {middle * 1e3:8.1f} {spread:>15s} {1 / middle:8.1f} {first:17.1f}")
+
+
+def print_ratios(seconds: dict[str, list[float]]) -> None:
+    """How much faster each version of ours is than each plain one."""
+    middle = {name: statistics.median(timings) for name, timings in seconds.items()}
+    ours_names = [name for name in middle if name.startswith("ours")]
     for other in ("per-head", "encoder"):
-        for name in (name for name in ways if name.startswith("ours")):
-            ratio = statistics.median(seconds[f"plain {other}"]) / statistics.median(seconds[name])
-            print(
-                f"ratio {name.removeprefix('ours ').replace(' ', '_')}_over_plain_{other} "
-                f"{ratio:.2f}"
-            )
+        for name in ours_names:
+            label = name.removeprefix("ours ").replace(" ", "_")
+            ratio = middle[f"plain {other}"] / middle[name]
+            print(f"ratio {label}_over_plain_{other} {ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -128,9 +128,8 @@ class Cluster:
         calls = [line.split() for line in self.log.read_text().splitlines()]
         submit_times = [float(when) for when, name in calls if name == "sbatch"]
         if process.status or not submit_times:
-            raise SystemExit(
-                f"{way}: status {process.status}\n{folder.with_suffix('.out').read_text()[-2000:]}"
-            )
+            output = folder.with_suffix(".out").read_text()[-2000:]
+            raise SystemExit(f"{way}: status {process.status}\n{output}")
         files = [path for path in folder.rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files)
         return Measured(
@@ -156,10 +155,8 @@ class Cluster:
             text=True,
             check=True,
         )
-        if any(
-            word in process.stdout
-            for word in ("running", "waiting", "failed", "interrupted", "missing")
-        ):
+        unfinished = ("running", "waiting", "failed", "interrupted", "missing")
+        if any(state in process.stdout for state in unfinished):
             raise SystemExit(f"not all cells are done:\n{process.stdout}")
         return time.time() - began
 

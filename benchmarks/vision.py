@@ -64,12 +64,15 @@ def report(
     options: argparse.Namespace, width: int, ways: dict[str, Series], flops: float
 ) -> list[str]:
     """Print the lines of one width; returns its ratios."""
-    rates = {
-        series.facts[0]["precision"]: series.facts[0]["flops"] / statistics.median(series.cpu)
-        for name, series in ways.items()
-        if name.startswith("matmul")
-    }
-    trainings = {name: series for name, series in ways.items() if not name.startswith("matmul")}
+    rates = {}
+    trainings = {}
+    for name, series in ways.items():
+        if name.startswith("matmul"):
+            facts = series.facts[0]
+            rates[facts["precision"]] = facts["flops"] / statistics.median(series.cpu)
+        else:
+            trainings[name] = series
+    any_rate = next(iter(rates.values()))
     speed = {}
     for name, series in trainings.items():
         images = options.images * len(series.children)
@@ -77,12 +80,8 @@ def report(
         core = [images / seconds for seconds in series.cpu]
         speed[name] = statistics.median(wall), statistics.median(core)
         kind = series.facts[0].get("precision", "float32")
-        share = (
-            images
-            / statistics.median(series.cpu)
-            * flops
-            / rates.get(kind, next(iter(rates.values())))
-        )
+        images_per_second = images / statistics.median(series.cpu)
+        share = images_per_second * flops / rates.get(kind, any_rate)
         print(
             f"{width:5d}  {name:14s} {kind:9s} {speed[name][0]:9.0f} "
             f"{min(wall):8.0f} - {max(wall):<8.0f} {speed[name][1]:9.0f} {100 * share:7.1f}"
@@ -105,10 +104,8 @@ def report(
         one = speed[name][1] / speed["plain 1 thread"][1]
         lines.append(f"ratio vision_k{width}_{name.replace(' ', '_')}_cpu_one_thread {one:.2f}")
     for name in mine:
-        lines.append(
-            f"ratio vision_k{width}_{name.replace(' ', '_')} "
-            f"{speed[name][0] / speed['plain'][0]:.2f}"
-        )
+        ratio = speed[name][0] / speed["plain"][0]
+        lines.append(f"ratio vision_k{width}_{name.replace(' ', '_')} {ratio:.2f}")
     return lines
 
 
