@@ -57,9 +57,8 @@ def logs(folder: Path, cell: str, lines: int, follow: bool) -> None:
 
 def output(state: SweepState, cell: str) -> Path | None:
     """The output file of the cell's newest job that has one; None if no job has started."""
-    plans = {plan.sid: plan for plan in state.plans}
     for place in reversed(placements_of(state, cell)):
-        path = newest_output(plans[place.sid], state.folder, place.job or None)
+        path = newest_output(state.plan_by_sid[place.sid], state.folder, place.job or None)
         if path is not None:
             return path
     return None

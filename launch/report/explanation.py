@@ -167,7 +167,7 @@ def _resume_advice(state: SweepState, cell: CellState) -> str:
 
 def _result_advice(state: SweepState, cell: CellState) -> str:
     again, name = trained_again(state), name_of(state.folder)
-    task = state.tasks.get((cell.placement.sid, cell.placement.task))
+    task = state.task_of(cell)
     if cell.id in again.going_on and task is not None and task.state != "RUNNING":
         return f"it is to be trained again; {_waiting_advice(state, cell)}"
     if cell.id in again.going_on:
@@ -192,7 +192,7 @@ def _status(name: str) -> str:
 
 
 def _waiting_advice(state: SweepState, cell: CellState) -> str:
-    task = state.tasks.get((cell.placement.sid, cell.placement.task))
+    task = state.task_of(cell)
     stuck, name = stuck_task(task), name_of(state.folder)
     if stuck is not None:
         return stuck.advice(name)
@@ -222,7 +222,7 @@ def _last_rows(folder: Path, cell: str) -> tuple[pd.DataFrame, str | None]:
 
 
 def _flat(state: SweepState, cell: CellState) -> dict[str, Any]:
-    (plan,) = (plan for plan in state.plans if plan.sid == cell.placement.sid)
+    plan = state.plan_by_sid[cell.placement.sid]
     (planned,) = (planned for planned in plan.cells if planned.id == cell.id)
     return plan.flat(planned)
 

@@ -23,16 +23,16 @@ class RunningTask:
 
 def running_tasks(state: SweepState) -> list[RunningTask]:
     """The tasks that run, in the order of the submissions."""
-    plans = {plan.sid: plan for plan in state.plans}
     running = []
     for (sid, number), task in state.tasks.items():
         if task.state != "RUNNING":
             continue
         job = state.job_id(sid, number)
-        worker = markers.local_worker(plans[sid].folder(state.folder)) if job is None else None
         if job is not None:
             running.append(RunningTask(f"job {job}", task.node))
-        elif worker is not None:
+            continue
+        worker = markers.local_worker(state.plan_by_sid[sid].folder(state.folder))
+        if worker is not None:
             running.append(RunningTask(f"process {worker.pid}", worker.host))
     return running
 

@@ -11,13 +11,11 @@ from pathlib import Path
 from launch.plan import Plan
 from launch.plan.jobs import Array
 from launch.scheduler import backend, slurm
+from launch.status.cell_state import TaskKey
 from launch.status.sweep_files import SweepFiles
 
 ASK_SECONDS = 10.0
 """Least seconds between two queries of a command that watches: SLURM serves other users too."""
-
-TaskKey = tuple[str, int]
-"""A task: its submission, and its number in the plan."""
 
 
 @dataclass(frozen=True)

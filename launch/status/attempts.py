@@ -118,8 +118,7 @@ def attempts(state: SweepState, cell: str) -> list[Attempt]:
 
 def _is_open(state: SweepState, cell: str) -> bool:
     """Whether a cell runs, or is suspended while it does."""
-    place = state.cells[cell].placement
-    task = state.tasks.get((place.sid, place.task))
+    task = state.task_of(state.cells[cell])
     is_suspended = task is not None and task.state == "SUSPENDED"
     return is_suspended or state.cells[cell].state == "running"
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from launch.plan.outcome import FINAL, State
 
+TaskKey = tuple[str, int]
+"""A task: its submission, and its number in the plan."""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -32,6 +35,11 @@ class Placement:
     """Whether the task has processes; a queued one has none."""
     cancelled: bool = False
     """Whether the user removed the cell from the task."""
+
+    @property
+    def key(self) -> TaskKey:
+        """The task."""
+        return self.sid, self.task
 
 
 @dataclass(frozen=True)

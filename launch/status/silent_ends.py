@@ -12,8 +12,7 @@ from pathlib import Path
 
 from launch.plan import Plan, markers
 from launch.plan.outcome import FINAL, LIVE, PREEMPTED, TIMEOUT, last_line
-from launch.status.answers import TaskKey
-from launch.status.cell_state import CellState, Record
+from launch.status.cell_state import CellState, Record, TaskKey
 from launch.status.sweep_state import SweepState
 
 MOST_OUTPUTS = 20
@@ -51,8 +50,7 @@ def silent_ends(state: SweepState) -> list[SilentEnd]:
     not_started = set(not_started_cells(state))
     for cell in state.cells.values():
         if cell.id not in not_started and ended_silently(state, cell):
-            key = (cell.placement.sid, cell.placement.task)
-            by_task.setdefault(key, []).append(cell.id)
+            by_task.setdefault(cell.placement.key, []).append(cell.id)
     by_line: dict[str, list[str]] = {}
     for (sid, task), cells in list(by_task.items())[:MOST_OUTPUTS]:
         by_line.setdefault(output_line(state, sid, task), []).extend(cells)
@@ -105,8 +103,7 @@ def was_sent(state: SweepState, sid: str, task: int) -> bool:
 
 def output_line(state: SweepState, sid: str, task: int) -> str:
     """The line of a task's output that names its error, or the last one; empty without output."""
-    plan = next(plan for plan in state.plans if plan.sid == sid)
-    path = newest_output(plan, state.folder, state.job_id(sid, task))
+    path = newest_output(state.plan_by_sid[sid], state.folder, state.job_id(sid, task))
     if path is None:
         return ""
     with open(path, "rb") as file:

@@ -16,8 +16,7 @@ from launch.errors import quantity
 from launch.plan.launcher import Occupancy
 from launch.plan.outcome import CANCELLED, FINAL, LIVE, PREEMPTED, STATES, error_key, last_line
 from launch.scheduler.slurm import Task
-from launch.status.answers import TaskKey
-from launch.status.cell_state import CellState, Record
+from launch.status.cell_state import CellState, Record, TaskKey
 from launch.status.sweep_state import SweepState, trained_again
 
 
@@ -140,7 +139,7 @@ def _lines(state: SweepState) -> list[Line]:
 def shown_state(state: SweepState, cell: CellState) -> tuple[str, str]:
     """The state under which a cell is counted, and its detail."""
     if cell.state == "waiting":
-        task = state.tasks.get((cell.placement.sid, cell.placement.task))
+        task = state.task_of(cell)
         return _waiting_name(cell.record), _waiting_reason(task)
     if cell.state in ("interrupted", "missing") and _was_cancelled(state, cell):
         return cell.state, CANCELLED.name
@@ -151,7 +150,7 @@ def shown_state(state: SweepState, cell: CellState) -> tuple[str, str]:
 
 def _was_cancelled(state: SweepState, cell: CellState) -> bool:
     """Whether `redescent cancel` ended the cell, or scancel its whole task."""
-    task = state.tasks.get((cell.placement.sid, cell.placement.task))
+    task = state.task_of(cell)
     return cell.placement.cancelled or (task is not None and task.state == "CANCELLED")
 
 
@@ -186,7 +185,7 @@ def _hours_of_cells(state: SweepState) -> tuple[str, Mapping[str, Occupancy]]:
 
 def _occupancy(state: SweepState) -> Mapping[str, Occupancy]:
     """What each cell occupies in its newest task."""
-    plans = {plan.sid: plan for plan in state.plans}
+    plans = state.plan_by_sid
 
     @functools.cache
     def of_task(sid: str, concurrency: int | None) -> Occupancy:
@@ -230,8 +229,7 @@ def _end(state: SweepState, remaining: Mapping[str, float]) -> tuple[float | Non
     loads: dict[TaskKey, list[float]] = {}
     for cell in state.cells.values():
         if cell.state in LIVE:
-            key = (cell.placement.sid, cell.placement.task)
-            loads.setdefault(key, []).append(remaining[cell.id])
+            loads.setdefault(cell.placement.key, []).append(remaining[cell.id])
     if not loads:
         return None, ""
     running = {key for key in loads if key in state.tasks and state.tasks[key].state == "RUNNING"}
@@ -246,10 +244,9 @@ def _end(state: SweepState, remaining: Mapping[str, float]) -> tuple[float | Non
 def _task_times(
     state: SweepState, loads: Mapping[TaskKey, Sequence[float]]
 ) -> dict[TaskKey, float]:
-    plans = {plan.sid: plan for plan in state.plans}
     times = {}
     for (sid, number), load in loads.items():
-        concurrency = plans[sid].concurrency(number)
+        concurrency = state.plan_by_sid[sid].concurrency(number)
         times[sid, number] = max(*load, sum(load) / concurrency)
     return times
 

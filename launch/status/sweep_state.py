@@ -19,12 +19,18 @@ from launch.scheduler import slurm
 from launch.status.answers import (
     Answers,
     SlurmAnswer,
-    TaskKey,
     ask_scheduler,
     ask_slurm,
     without_stuck,
 )
-from launch.status.cell_state import CellState, Placement, Record, cell_states, in_doubt
+from launch.status.cell_state import (
+    CellState,
+    Placement,
+    Record,
+    TaskKey,
+    cell_states,
+    in_doubt,
+)
 from launch.status.sweep_files import (
     SweepFiles,
     columns_of,
@@ -63,6 +69,15 @@ class SweepState:
     def records(self) -> Mapping[str, Record]:
         """The newest record of each cell that has one, including cells in no plan."""
         return records_of(self.runs)
+
+    @cached_property
+    def plan_by_sid(self) -> Mapping[str, Plan]:
+        """The plans, by the ids of their submissions."""
+        return {plan.sid: plan for plan in self.plans}
+
+    def task_of(self, cell: CellState) -> slurm.Task | None:
+        """What the scheduler reports about the task that a cell's state follows from."""
+        return self.tasks.get(cell.placement.key)
 
     def job_id(self, sid: str, number: int) -> str | None:
         """The SLURM id ("5_3") of a task; None outside SLURM, and if it was never accepted."""

@@ -96,7 +96,7 @@ def never_starts(state: SweepState) -> list[NeverStarts]:
     counts: dict[tuple[str, bool], int] = {}
     again = set(trained_again(state).going_on)
     for cell in state.cells.values():
-        task = state.tasks.get((cell.placement.sid, cell.placement.task))
+        task = state.task_of(cell)
         is_waiting = cell.state == "waiting" or cell.id in again
         if is_waiting and task is not None and task.reason in NEVER_STARTS:
             key = task.reason, cell.id in again
@@ -122,8 +122,7 @@ def held_jobs(state: SweepState) -> HeldJobs | None:
     """The waiting jobs of a sweep that SLURM holds; None without any."""
     jobs, cells = set(), 0
     for cell in state.cells.values():
-        place = cell.placement
-        task = state.tasks.get((place.sid, place.task))
+        task = state.task_of(cell)
         if cell.state == "waiting" and task is not None and task.reason in HELD:
             jobs.add(task.job)
             cells += 1
@@ -166,8 +165,7 @@ def stuck_tasks(state: SweepState) -> StuckTasks | None:
     stuck = {key: task for key, task in state.tasks.items() if task.is_stuck}
     if not stuck:
         return None
-    places = [(cell.placement.sid, cell.placement.task) for cell in state.cells.values()]
-    cells = sum(place in stuck for place in places)
+    cells = sum(cell.placement.key in stuck for cell in state.cells.values())
     nodes = sorted({task.node for task in stuck.values() if task.node})
     return StuckTasks(nodes or ["unknown nodes"], len(stuck), cells)
 

@@ -96,7 +96,8 @@ def test_a_cancelled_cell_that_still_trains_says_how_long(is_cancelled: bool) ->
 @pytest.mark.parametrize(("state", "is_open"), [("SUSPENDED", True), ("PENDING", False)])
 def test_a_suspended_attempt_has_not_ended(state: str, is_open: bool) -> None:
     cell = CellState("c1-0", "waiting", Record("running", 1), Placement("s", 0, 1, True))
-    sweep = SimpleNamespace(cells={"c1-0": cell}, tasks={("s", 0): Task("7", 0, "demo", state)})
+    task = Task("7", 0, "demo", state)
+    sweep = SimpleNamespace(cells={"c1-0": cell}, task_of=lambda _: task)
     assert attempts._is_open(sweep, "c1-0") == is_open
 
 
