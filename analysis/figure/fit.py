@@ -166,8 +166,10 @@ def thin_labels(axes: Axes) -> None:
     """Leave out numbers below fixed ticks of the horizontal axis that would touch the one before
     or the last; the ticks stay.
     """
+    if not isinstance(axes.xaxis.get_major_locator(), FixedLocator):
+        return
     texts = axes.xaxis.get_ticklabels()  # none where another panel has the labels of both
-    if not texts or not isinstance(axes.xaxis.get_major_locator(), FixedLocator):
+    if not texts:
         return
     ticks = axes.xaxis.get_majorticklocs()
     labels = axes.xaxis.get_major_formatter().format_ticks(list(ticks))
