@@ -39,7 +39,6 @@ from launch.status.waiting import (
     unconfirmed_advice,
 )
 from launch.submit import canary, rounds
-from launch.worker.pool import GRACE_SECONDS
 
 ROWS = 3
 
@@ -121,8 +120,7 @@ def advice(state: SweepState, cell: CellState) -> str:
         output = f"`redescent logs {short} --follow` prints its job's output"
         if not cell.placement.cancelled:
             return output
-        minutes = quantity(round(GRACE_SECONDS / 60), "minute")
-        return f"it was cancelled: it saves and stops, or is killed after {minutes}; {output}"
+        return f"it was cancelled: it saves and stops after its present step; {output}"
     if cell.state == "waiting":
         return _waiting_advice(state, cell)
     if cell.state == "unknown":

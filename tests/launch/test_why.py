@@ -85,12 +85,12 @@ def test_only_the_last_attempt_of_a_cell_may_run(
 
 
 @pytest.mark.parametrize("is_cancelled", [True, False])
-def test_a_cancelled_cell_that_still_trains_says_how_long(is_cancelled: bool) -> None:
+def test_a_cancelled_cell_that_still_trains_is_told_as_that(is_cancelled: bool) -> None:
     place = Placement("s", 0, 1, True, cancelled=is_cancelled)
     cell = CellState("c1-0", "running", Record("running", 1), place)
     text = explanation.advice(SimpleNamespace(folder=Path("demo")), cell)
     assert text.startswith("it was cancelled") == is_cancelled
-    assert ("saves and stops, or is killed after 10 minutes" in text) == is_cancelled
+    assert ("it saves and stops after its present step" in text) == is_cancelled
 
 
 @pytest.mark.parametrize(("state", "is_open"), [("SUSPENDED", True), ("PENDING", False)])
